@@ -1,0 +1,56 @@
+"""A formula in torch, one operation after another, on any device and in any dtype: slow, obvious, and the reference."""
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from steepest.formula.trace import CONSTANT, WEIGHT, Program
+
+
+def _like(x: Any, other: Any) -> Tensor:
+    return x if isinstance(x, Tensor) else torch.as_tensor(x, dtype=other.dtype, device=other.device)
+
+
+def _both(function: Callable) -> Callable:
+    def apply(a: Any, b: Any) -> Tensor:
+        first = a if isinstance(a, Tensor) else b
+        return function(_like(a, first), _like(b, first))
+
+    return apply
+
+
+def _where(condition: Tensor, a: Any, b: Any) -> Tensor:
+    like = a if isinstance(a, Tensor) else b
+    return torch.where(condition, a, b) if isinstance(like, Tensor) else torch.where(condition, float(a), float(b))
+
+
+OPERATIONS: dict[str, Callable] = {
+    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "neg": operator.neg,
+    "pow": operator.pow, "sqrt": torch.sqrt, "sign": torch.sign, "abs": torch.abs, "exp": torch.exp, "log": torch.log,
+    "maximum": _both(torch.maximum), "minimum": _both(torch.minimum), "where": _where,
+    "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge, "eq": operator.eq, "ne": operator.ne,
+    "not": torch.logical_not, "and": operator.and_, "or": operator.or_,
+}  # fmt: skip
+
+
+def evaluate(program: Program, weights: Mapping[str, Tensor], hoisted: Sequence[float | Tensor]) -> list[Any]:
+    """The outputs of a program.
+
+    Args:
+        program: the traced formula.
+        weights: `w`, `g` and the slots by name, of one shape and dtype.
+        hoisted: the member values of `program.hoisted`: floats, or tensors that broadcast against the weights.
+
+    Returns:
+        One tensor per output; for an output that is a member value, that value.
+    """
+    known: dict[int, Any] = dict(zip(program.hoisted, hoisted, strict=True))
+    for n, i in enumerate(program.instructions):
+        if i.kind == CONSTANT and i.op == "constant":
+            known[n] = i.value
+        elif i.kind == WEIGHT:
+            known[n] = weights[i.value] if i.op == "input" else OPERATIONS[i.op](*(known[a] for a in i.args))
+    return [known[o] for o in program.outputs]

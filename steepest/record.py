@@ -1,0 +1,137 @@
+"""What is known of a descent, as numbers and words: the nouns that loop, store and views share.
+
+Nothing here computes and nothing holds a tensor, so a view can be tested with records written by hand.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Event(NamedTuple):
+    """Something that happened to a run and was acted on.
+
+    Attributes:
+        t: the step it happened at, from 1.
+        kind: one word, such as "skip".
+        seen: what was seen, in words.
+        done: what was done about it, in words.
+        after: what the loss did afterwards, in words; empty until known.
+    """
+
+    t: int
+    kind: str
+    seen: str
+    done: str
+    after: str = ""
+
+
+class Step(NamedTuple):
+    """One step of a descent; its numbers are plain floats.
+
+    Attributes:
+        t: the step, from 1.
+        epoch: epochs done once this step is done (3.5: half of the fourth).
+        lr: learning rate of this step, schedule included.
+        loss: mean loss over the step's samples, before the update.
+        grad_norm: ‖∇L(w)‖ before clipping.
+        update_norm: ‖w_new − w_old‖; 0 for a skipped step.
+        event: what was noticed and done at this step, if anything.
+    """
+
+    t: int
+    epoch: float
+    lr: float
+    loss: float
+    grad_norm: float
+    update_norm: float
+    event: Event | None = None
+
+
+class Measurement(NamedTuple):
+    """A number measured on a whole split: a metric, or the mean loss (name "loss")."""
+
+    t: int
+    epoch: float
+    split: str
+    name: str
+    value: float
+
+
+COLUMNS = ("t", "epoch", "lr", "loss", "grad_norm", "update_norm")
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The recorded steps as columns, float64 [steps] each."""
+
+    t: np.ndarray
+    epoch: np.ndarray
+    lr: np.ndarray
+    loss: np.ndarray
+    grad_norm: np.ndarray
+    update_norm: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+    @classmethod
+    def of(cls, steps: list[Step]) -> "Steps":
+        """Columns of a list of steps."""
+        return cls(*(np.array([step[i] for step in steps], np.float64) for i in range(len(COLUMNS))))
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything that is known of a run but its weights.
+
+    Attributes:
+        id: unique name of the run in its folder.
+        name: what the user called it; else the task's name.
+        status: running, done, interrupted, stopped or failed.
+        started: when, as ISO 8601 text in UTC.
+        seconds: how long it ran.
+        config: the whole configuration: every choice that was made, as JSON.
+        versions: of Python, torch, steepest, the platform and the processor.
+        steps: the recorded steps.
+        measurements: metrics and mean losses on whole splits.
+        events: what happened and was acted on.
+        notes: the user's words.
+    """
+
+    id: str
+    name: str
+    status: str
+    started: str
+    seconds: float
+    config: dict[str, Any]
+    versions: dict[str, str]
+    steps: Steps
+    measurements: tuple[Measurement, ...] = ()
+    events: tuple[Event, ...] = ()
+    notes: str = ""
+
+    def series(self, split: str, name: str) -> list[Measurement]:
+        """All measurements of one metric on one split, in time order."""
+        return [m for m in self.measurements if m.split == split and m.name == name]
+
+    def last(self, split: str, name: str) -> float | None:
+        """The newest value of one metric on one split, or None where it was never measured."""
+        series = self.series(split, name)
+        return series[-1].value if series else None
+
+
+@dataclass(frozen=True)
+class Path:
+    """Where a descent went: points in weight space and the losses there.
+
+    Attributes:
+        name: what to call it in a legend.
+        points: [P, D] float64.
+        losses: [P] float64.
+    """
+
+    name: str
+    points: np.ndarray
+    losses: np.ndarray = field(default_factory=lambda: np.empty(0))

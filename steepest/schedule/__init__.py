@@ -1,0 +1,55 @@
+"""Schedules: pure functions (t, T) → factor of the base learning rate, t = 1 … T, and their algebra.
+
+    warmup("5%") >> cosine(floor=0.1)       one after the other; a part without length takes the rest
+    cosine * step("30 epochs")              multiplied, step by step; binds before >>
+    0.9 * cosine                            scaled, as for any other hyperparameter
+
+A schedule is a value. It prints as the text that makes it, and `parse` reads that text, which is what the command
+line, a run's record and the page use. Lengths are steps, epochs or shares of the whole run, and become steps only when
+the schedule is bound to a run: the same schedule fits a longer one.
+
+>>> from steepest.schedule import cosine, parse, warmup
+>>> schedule = warmup("5%") >> cosine(floor=0.1)
+>>> str(schedule), parse(str(schedule)) == schedule
+('warmup(5%) >> cosine(floor=0.1)', True)
+>>> factor = schedule.bind(T=100, steps_per_epoch=10)
+>>> factor(1), factor(5), factor(100)
+(0.2, 1.0, 0.1)
+"""
+
+from steepest.schedule.algebra import Schedule
+from steepest.schedule.bound import Bound
+from steepest.schedule.controller import plateau
+from steepest.schedule.lengths import Length
+from steepest.schedule.parts import (
+    constant,
+    cosine,
+    cosine_restarts,
+    exponential,
+    inverse_sqrt,
+    linear,
+    one_cycle,
+    polynomial,
+    step,
+    warmup,
+)
+from steepest.schedule.text import as_schedule, parse
+
+__all__ = [
+    "Bound",
+    "Length",
+    "Schedule",
+    "as_schedule",
+    "constant",
+    "cosine",
+    "cosine_restarts",
+    "exponential",
+    "inverse_sqrt",
+    "linear",
+    "one_cycle",
+    "parse",
+    "plateau",
+    "polynomial",
+    "step",
+    "warmup",
+]

@@ -1,0 +1,188 @@
+"""The algebra of schedules: `a >> b` joins in time, `a * b` multiplies, `0.9 * a` scales."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import reduce
+from numbers import Real
+from operator import mul
+from typing import TypeVar
+
+from steepest.errors import InputError
+from steepest.schedule.bound import Bound
+from steepest.schedule.lengths import plain
+from steepest.schedule.timing import Curve, Span, sequence
+
+
+class Schedule(ABC):
+    """A function (t, T) → factor of the base learning rate, or of another hyperparameter, for t = 1 … T.
+
+    A schedule is a value: two are equal where their parts are. `str` gives the text that makes it; `parse` reads that.
+
+    >>> from steepest.schedule import cosine, warmup
+    >>> schedule = warmup("5%") >> cosine(floor=0.1)
+    >>> print(schedule)
+    warmup(5%) >> cosine(floor=0.1)
+    >>> schedule = schedule.bind(T=100, steps_per_epoch=10)
+    >>> schedule(1), schedule(5), schedule(100)
+    (0.2, 1.0, 0.1)
+    """
+
+    @property
+    @abstractmethod
+    def takes_rest(self) -> bool:
+        """Whether it has no length of its own and takes what is left of the run."""
+
+    @abstractmethod
+    def extent(self, T: int, steps_per_epoch: int) -> Fraction | None:
+        """Its length in exact steps in a run of T steps, or None where it takes the rest."""
+
+    @abstractmethod
+    def over(self, span: Span) -> Curve:
+        """Its factors on a stretch of a run."""
+
+    @abstractmethod
+    def __str__(self) -> str: ...
+
+    def __repr__(self) -> str:
+        return f"parse({str(self)!r})"
+
+    def bind(self, T: int, steps_per_epoch: int) -> Bound:
+        """The schedule of one run, in which every length is a number of steps.
+
+        Args:
+            T: steps of the whole run, at least 1.
+            steps_per_epoch: steps of one epoch, at least 1.
+
+        Returns:
+            A function of the step t that starts from no memory.
+
+        Raises:
+            ScheduleError: if a part does not fit into the run.
+        """
+        return Bound(self, T, steps_per_epoch)
+
+    def __rshift__(self, other: "Bare") -> "Schedule":
+        after = lift(other)
+        return join(self, after) if after is not None else NotImplemented
+
+    def __mul__(self, other: "float | Bare") -> "Schedule":
+        if isinstance(other, Real):
+            return scaled(float(other), self)
+        factor = lift(other)
+        return product(self, factor) if factor is not None else NotImplemented
+
+    def __rmul__(self, other: float) -> "Schedule":
+        return self * other if isinstance(other, Real) else NotImplemented
+
+
+Bare = Schedule | type[Schedule]
+"""A schedule, or a part named without brackets, as in `0.9 * cosine`."""
+
+
+def lift(given: object) -> Schedule | None:
+    """The schedule that is meant by one, or by a part without brackets; None for anything else.
+
+    >>> from steepest.schedule import cosine
+    >>> lift(cosine) == cosine()
+    True
+    """
+    if isinstance(given, type) and issubclass(given, Schedule):
+        given = given()
+    return given if isinstance(given, Schedule) else None
+
+
+@dataclass(frozen=True, repr=False)
+class Join(Schedule):
+    """Schedules one after another, flat; each counts its own steps from 1 and its factor is its own."""
+
+    parts: tuple[Schedule, ...]
+
+    @property
+    def takes_rest(self) -> bool:
+        return any(part.takes_rest for part in self.parts)
+
+    def extent(self, T: int, steps_per_epoch: int) -> Fraction | None:
+        extents = _known([part.extent(T, steps_per_epoch) for part in self.parts])
+        return None if extents is None else sum(extents, Fraction(0))
+
+    def over(self, span: Span) -> Curve:
+        return sequence(self.parts, span)
+
+    def __str__(self) -> str:
+        return " >> ".join(str(part) for part in self.parts)
+
+
+@dataclass(frozen=True, repr=False)
+class Product(Schedule):
+    """scale · a(s) · b(s) · …, flat; a factor that is shorter than the others holds its last value."""
+
+    scale: float
+    factors: tuple[Schedule, ...]
+
+    @property
+    def takes_rest(self) -> bool:
+        return any(factor.takes_rest for factor in self.factors)
+
+    def extent(self, T: int, steps_per_epoch: int) -> Fraction | None:
+        extents = _known([factor.extent(T, steps_per_epoch) for factor in self.factors])
+        return None if extents is None else max(extents)
+
+    def over(self, span: Span) -> Curve:
+        curves = [sequence((factor,), span) for factor in self.factors]
+        scale, factors = self.scale, [curve.factor for curve in curves]
+        watches = tuple(watch for curve in curves for watch in curve.watches)
+        return Curve(lambda s: reduce(mul, [factor(s) for factor in factors], scale), watches)
+
+    def __str__(self) -> str:
+        factors = [f"({factor})" if isinstance(factor, Join) else str(factor) for factor in self.factors]
+        return " * ".join(factors if self.scale == 1.0 else [plain(self.scale), *factors])
+
+
+_T = TypeVar("_T")
+
+
+def _known(values: list[_T | None]) -> list[_T] | None:
+    known = [value for value in values if value is not None]
+    return known if len(known) == len(values) else None
+
+
+def join(first: Schedule, second: Schedule) -> Schedule:
+    """first >> second.
+
+    Raises:
+        InputError: if both would take the rest of the run.
+    """
+    if first.takes_rest and second.takes_rest:
+        raise InputError(
+            f"both {first} and {second} would take the rest of the run; give one of them a length, such as 50%"
+        )
+    parts = [part for given in (first, second) for part in (given.parts if isinstance(given, Join) else (given,))]
+    return Join(tuple(parts))
+
+
+def product(first: Schedule, second: Schedule) -> Schedule:
+    """first · second, step by step."""
+    (scale, factors), (other_scale, other_factors) = _factors(first), _factors(second)
+    return _product(scale * other_scale, factors + other_factors)
+
+
+def scaled(scale: float, schedule: Schedule) -> Schedule:
+    """scale · schedule, step by step.
+
+    Raises:
+        InputError: if the scale is not a finite number above 0.
+    """
+    own_scale, factors = _factors(schedule)
+    return _product(scale * own_scale, factors)
+
+
+def _factors(schedule: Schedule) -> tuple[float, tuple[Schedule, ...]]:
+    return (schedule.scale, schedule.factors) if isinstance(schedule, Product) else (1.0, (schedule,))
+
+
+def _product(scale: float, factors: tuple[Schedule, ...]) -> Schedule:
+    if not (math.isfinite(scale) and scale > 0):
+        raise InputError(f"{plain(scale)} cannot scale a schedule: expected a finite number above 0")
+    return factors[0] if scale == 1.0 and len(factors) == 1 else Product(scale, factors)
