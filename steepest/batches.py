@@ -1,0 +1,337 @@
+"""Which samples step t sees: all of them, one, or a few, as a pure function of (seed, t).
+
+An epoch is one permutation of the data, so every sample is seen once an epoch and the last batch may be short. Tensors in
+memory are gathered in windows of several batches, which are then handed out as slices: a step then pays for a view.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset, default_collate
+
+from steepest import seeds
+from steepest.errors import InputError, TaskError
+
+WINDOW_BYTES = 4 << 20
+"""Gathered at once; fits the second-level caches of today's processors."""
+
+Augment = Callable[[Any, torch.Generator], Any]
+
+
+class Batches:
+    """Batches of a source of data; `batches(t)` gives the micro-batches of step t.
+
+    Args:
+        data: a tuple of tensors (the last is the target), a map-style Dataset, an iterable of batches, or None for
+            objectives that need no data.
+        batch_size: samples per step: "full", 1, n; None for an iterable, which brings its own batches.
+        seed: of the order and of augmentation.
+        accumulate: micro-batches per step.
+        augment: `(batch, generator) -> batch`.
+        device: where the batches are.
+
+    Attributes:
+        samples: in the data, or None where that is not known.
+        steps_per_epoch: the last, short batch included; None where that is not known.
+
+    Raises:
+        InputError: batch size or accumulation that does not fit the data.
+        TaskError: data that cannot be used (see `check`).
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        batch_size: int | str | None,
+        seed: int = 0,
+        *,
+        accumulate: int = 1,
+        augment: Augment | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
+            raise InputError(f"accumulate={accumulate!r} is given; expected is the number of micro-batches, 1 or more")
+        self.seed, self.accumulate, self.augment = seed, accumulate, augment
+        self.device = torch.device(device)
+        check(data)
+        self.samples = None if data is None else length(data)
+        self._own = is_iterable(data)
+        if self._own:
+            self._begin_iterable(data, batch_size)
+        elif data is None:
+            self.steps_per_epoch: int | None = 1
+        else:
+            self.batch_size = _batch_size(batch_size, self.samples or 0, accumulate)
+            self.steps_per_epoch = math.ceil((self.samples or 0) / self.batch_size)
+            self._data = tuple(x.to(self.device) for x in as_tuple(data)) if is_tensors(data) else data
+            self._epoch = self._window = -1
+        self._none = data is None
+
+    def __call__(self, t: int) -> list[Any]:
+        """The micro-batches of step t, from 1."""
+        if self._none:
+            return [None] * self.accumulate
+        if self._own:
+            parts = self._next(t)
+        else:
+            batch = self._tensors(t) if isinstance(self._data, tuple) else self._fetched(t)
+            parts = [batch] if self.accumulate == 1 else _split(batch, self.accumulate)
+        if self.augment is None:
+            return parts
+        streams = (seeds.generator(self.seed, "augment", t, i, device=self.device) for i in range(len(parts)))
+        return [self.augment(part, stream) for part, stream in zip(parts, streams)]
+
+    # -- tensors and datasets: any t, in any order ---------------------------------------------------------------------
+
+    def _tensors(self, t: int) -> tuple[Tensor, ...]:
+        assert self.samples and self.steps_per_epoch
+        if self.batch_size == self.samples:
+            return tuple(x.clone() for x in self._data) if self.augment else self._data
+        epoch, place = divmod(t - 1, self.steps_per_epoch)
+        self._permute(epoch)
+        window, inside = divmod(place, self._per_window)
+        if window != self._window:
+            span = self._per_window * self.batch_size
+            chosen = self._order[window * span : (window + 1) * span]
+            self._gathered = tuple(x.index_select(0, chosen) for x in self._data)
+            self._window = window
+        lo = inside * self.batch_size
+        hi = lo + self.batch_size
+        return tuple([x[lo:hi] for x in self._gathered])
+
+    def _permute(self, epoch: int) -> None:
+        if epoch == self._epoch:
+            return
+        assert self.samples and self.steps_per_epoch
+        order = torch.randperm(self.samples, generator=seeds.generator(self.seed, "order", epoch))
+        self._order = order.to(self.device)
+        self._epoch, self._window = epoch, -1
+        if isinstance(self._data, tuple):
+            sample = sum(x[:1].nbytes for x in self._data)
+            fits = WINDOW_BYTES // max(1, sample * self.batch_size)
+            self._per_window = min(max(1, fits), self.steps_per_epoch)
+
+    def _fetched(self, t: int) -> Any:
+        assert self.samples and self.steps_per_epoch
+        epoch, place = divmod(t - 1, self.steps_per_epoch)
+        if self.batch_size == self.samples:
+            chosen = list(range(self.samples))
+        else:
+            self._permute(epoch)
+            chosen = self._order[place * self.batch_size : (place + 1) * self.batch_size].tolist()
+        with seeds.ours(self.seed, "fetch", t):
+            return _moved(fetch(self._data, chosen), self.device)
+
+    # -- iterables: one after another ----------------------------------------------------------------------------------
+
+    def _begin_iterable(self, data: Any, batch_size: int | str | None) -> None:
+        if batch_size is not None:
+            raise InputError(
+                f"batch_size={batch_size!r} is given beside data that brings its own batches ({type(data).__name__}); "
+                "leave batch_size out, or give the Dataset itself"
+            )
+        self._loader, self._asked, self._epoch = data, 0, 0
+        self._iterator: Iterator | None = None
+        count = len(data) if isinstance(data, Sized) else None
+        self.steps_per_epoch = None if count is None else math.ceil(count / self.accumulate)
+
+    def _next(self, t: int) -> list[Any]:
+        if t != self._asked + 1:
+            raise InputError(f"step {t} is asked after step {self._asked}; the batches of an iterable come in order")
+        self._asked = t
+        parts: list[Any] = []
+        while len(parts) < self.accumulate:
+            batch = self._advance(bool(parts))
+            if batch is None:
+                break
+            parts.append(_moved(batch, self.device))
+        return parts
+
+    def _advance(self, begun: bool) -> Any:
+        """The iterable's next batch; None at the end of an epoch that leaves this step's micro-batches fewer."""
+        for _ in range(2):
+            if self._iterator is None:
+                self._iterator = self._restarted()
+            batch = next(self._iterator, None)
+            if batch is not None:
+                return tuple(batch) if isinstance(batch, list) else batch
+            self._iterator = None
+            self._epoch += 1
+            if begun:
+                return None
+        raise TaskError(
+            f"data of {type(self._loader).__name__} gave no more batches at step {self._asked}; expected is an iterable "
+            "that can be iterated once an epoch, such as a DataLoader or a list; or ask for fewer steps"
+        )
+
+    def _restarted(self) -> Iterator:
+        sampler = getattr(self._loader, "sampler", None)
+        if hasattr(sampler, "set_epoch"):
+            sampler.set_epoch(self._epoch)
+        with seeds.ours(self.seed, "epoch", self._epoch):
+            return iter(self._loader)
+
+
+# -- What data can be --------------------------------------------------------------------------------------------------
+
+
+def is_tensors(data: Any) -> bool:
+    return isinstance(data, Tensor) or (
+        isinstance(data, tuple | list) and bool(data) and all(isinstance(x, Tensor) for x in data)
+    )
+
+
+def as_tuple(data: Any) -> tuple[Tensor, ...]:
+    return (data,) if isinstance(data, Tensor) else tuple(data)
+
+
+def is_iterable(data: Any) -> bool:
+    """Whether data brings its own batches."""
+    if data is None or is_tensors(data):
+        return False
+    mapped = isinstance(data, Dataset) and hasattr(data, "__getitem__") and isinstance(data, Sized)
+    return not mapped
+
+
+def length(data: Any) -> int | None:
+    """Samples in the data, or None where that is not known."""
+    if is_tensors(data):
+        return len(as_tuple(data)[0])
+    if isinstance(data, DataLoader):
+        return len(data.dataset) if isinstance(data.dataset, Sized) else None  # type: ignore[arg-type]
+    return len(data) if isinstance(data, Sized) and not is_iterable(data) else None
+
+
+def fetch(data: Any, chosen: list[int]) -> Any:
+    """Samples of a map-style Dataset as one batch."""
+    many = getattr(data, "__getitems__", None)
+    batch = default_collate(many(chosen) if many else [data[i] for i in chosen])
+    return tuple(batch) if isinstance(batch, list) else batch
+
+
+def whole(data: Any, batch_size: int, device: str | torch.device = "cpu") -> Iterator[Any]:
+    """Every sample once, in order, in batches: for measuring."""
+    if data is None:
+        yield None
+    elif is_tensors(data):
+        for lo in range(0, len(as_tuple(data)[0]), batch_size):
+            yield tuple(x[lo : lo + batch_size].to(device) for x in as_tuple(data))
+    elif is_iterable(data):
+        for batch in data:
+            yield _moved(tuple(batch) if isinstance(batch, list) else batch, torch.device(device))
+    else:
+        for lo in range(0, len(data), batch_size):
+            with seeds.ours(0, "whole", lo):
+                chosen = list(range(lo, min(lo + batch_size, len(data))))
+                batch = _moved(fetch(data, chosen), torch.device(device))
+            yield batch
+
+
+def count(batch: Any) -> int:
+    """Samples in a batch: the length of its first tensor; 1 where there is none."""
+    if isinstance(batch, Tensor):
+        return len(batch) if batch.dim() else 1
+    if isinstance(batch, dict):
+        batch = tuple(batch.values())
+    if isinstance(batch, tuple | list):
+        return next((count(x) for x in batch if isinstance(x, Tensor | dict | tuple | list)), 1)
+    return 1
+
+
+def set_aside(data: Any, share: float, seed: int = 0) -> tuple[Any, Any]:
+    """Splits tensors or a Dataset at random into (the rest, a share); a function of the seed alone.
+
+    Raises:
+        TaskError: too little data to set a share aside.
+    """
+    n = length(data) or 0
+    kept = math.floor(n * share)
+    if kept < 1:
+        raise TaskError(f"{n} samples are given; too few to set aside a {share:.0%} for validation: give validation=")
+    order = torch.randperm(n, generator=seeds.generator(seed, "set aside"))
+    rest, aside = order[kept:].sort().values, order[:kept].sort().values
+    if is_tensors(data):
+        return tuple(x[rest] for x in as_tuple(data)), tuple(x[aside] for x in as_tuple(data))
+    return Subset(data, rest.tolist()), Subset(data, aside.tolist())
+
+
+def check(data: Any, what: str = "data") -> None:
+    """Refuses data that cannot be trained on; of a Dataset or an iterable only the type is looked at.
+
+    Raises:
+        TaskError: empty, of different lengths, sparse, or with values that are not finite.
+    """
+    if data is None:
+        return
+    if is_tensors(data):
+        _check_tensors(as_tuple(data), what)
+    elif isinstance(data, str | bytes | dict) or not (is_iterable(data) is False or isinstance(data, Iterable)):
+        raise TaskError(
+            f"{what} is {type(data).__name__}; expected is a tuple of tensors (the last is the target), a Dataset or an "
+            "iterable of batches"
+        )
+    elif isinstance(data, Sized) and len(data) == 0:
+        raise TaskError(f"{what} is empty ({type(data).__name__} of length 0); expected is at least one sample")
+
+
+def _check_tensors(tensors: tuple[Tensor, ...], what: str) -> None:
+    for i, x in enumerate(tensors):
+        if x.layout is not torch.strided or x.dim() == 0:
+            raise TaskError(f"{what}[{i}] is a {x.layout} tensor of shape {tuple(x.shape)}; expected is [samples, ...]")
+    lengths = [len(x) for x in tensors]
+    if len(set(lengths)) > 1:
+        raise TaskError(f"{what} has tensors of different lengths {lengths}; expected is one row per sample in each")
+    if lengths[0] == 0:
+        raise TaskError(f"{what} is empty (0 samples); expected is at least one sample")
+    for i, x in enumerate(tensors):
+        if x.is_floating_point() and not torch.isfinite(x.sum()):
+            _check_finite(x, f"{what}[{i}]")
+
+
+def _check_finite(x: Tensor, name: str) -> None:
+    bad = ~torch.isfinite(x)
+    if bad.any():
+        rows = bad.flatten(1).any(1).nonzero().flatten() if x.dim() > 1 else bad.nonzero().flatten()
+        first = ", ".join(map(str, rows[:5].tolist()))
+        raise TaskError(
+            f"{name} has {int(torch.isnan(x).sum())} NaN and {int(torch.isinf(x).sum())} infinite values in {len(rows)} "
+            f"of {len(x)} samples (first: {first}); remove or fill them before training"
+        )
+
+
+def _batch_size(given: int | str | None, samples: int, accumulate: int) -> int:
+    if given == "full":
+        given = samples
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        raise InputError(f"batch_size={given!r} is given; expected is 'full', 1, or a number of samples")
+    if given > samples:
+        raise InputError(f"batch_size={given} is given and the data has {samples} samples; use 'full' or a smaller one")
+    if accumulate > given:
+        raise InputError(f"accumulate={accumulate} is given with batches of {given}; a micro-batch needs a sample")
+    return given
+
+
+def _split(batch: Any, parts: int) -> list[Any]:
+    """Near-equal micro-batches, none empty: a short last batch may give fewer."""
+    parts = min(parts, count(batch))
+    if isinstance(batch, Tensor):
+        return list(batch.tensor_split(parts))
+    if isinstance(batch, dict):
+        split = {k: _split(v, parts) for k, v in batch.items()}
+        return [{k: v[i] for k, v in split.items()} for i in range(parts)]
+    return list(zip(*(_split(x, parts) for x in batch), strict=True))
+
+
+def _moved(batch: Any, device: torch.device) -> Any:
+    if isinstance(batch, Tensor):
+        return batch.to(device)
+    if isinstance(batch, dict):
+        return {k: _moved(v, device) for k, v in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(_moved(x, device) for x in batch))
+    if isinstance(batch, tuple | list):
+        return type(batch)(_moved(x, device) for x in batch)
+    return batch

@@ -1,0 +1,193 @@
+"""L(w) and ∇L(w) on a batch, at one point: the point the model is at.
+
+    L(w) = Σ nᵢ Lᵢ(w) / Σ nᵢ        over micro-batches i, weighted by what each loss is a mean over
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from steepest.errors import InputError, TaskError
+
+PRECISIONS = {None: None, "float32": None, "bfloat16": torch.bfloat16}
+SMALL = 4096
+"""Buffers of so many elements are copied before every step; larger ones once they have been seen to change."""
+
+
+class Objective:
+    """The loss of a model as a function of its weights.
+
+    Args:
+        model: maps a batch's inputs to an output.
+        loss: `loss(output, target)`, a mean over the batch; or None where `whole` is given.
+        whole: `whole(model, batch)`, for anything else.
+        count: what a batch's loss is a mean over: samples, or tokens.
+        precision: None (as the model is), "float32" (the same), or "bfloat16": forward pass and loss under autocast,
+            weights and updates as they are.
+        device: where it runs.
+
+    Raises:
+        InputError: unknown precision.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Callable | None,
+        whole: Callable | None,
+        count: Callable[[Any], float],
+        precision: str | None = None,
+        device: str = "cpu",
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise InputError(
+                f"precision={precision!r} is given; expected is 'bfloat16' (autocast) or 'float32'; for float64 make "
+                "model and data float64"
+            )
+        self.model, self._loss, self._whole, self._count = model, loss, whole, count
+        self._cast = PRECISIONS[precision]
+        self._device = torch.device(device).type
+
+    def loss(self, batch: Any) -> Tensor:
+        """L(w) on a batch, as a tensor that knows its gradient.
+
+        Raises:
+            TaskError: not a scalar, or without a gradient.
+        """
+        if self._cast is None:
+            value = self._value(batch)
+        else:
+            with torch.autocast(self._device, dtype=self._cast):
+                value = self._value(batch)
+        if not isinstance(value, Tensor) or value.dim() != 0:
+            raise TaskError(_not_scalar(value))
+        return value
+
+    def gradient(self, batches: Sequence[Any], tensors: Iterable[Tensor]) -> float:
+        """Leaves ∇L(w) in the tensors' `.grad`, and returns L(w) before the step.
+
+        Args:
+            batches: the micro-batches of one step.
+            tensors: the weights, whose old gradients are dropped.
+        """
+        for p in tensors:
+            p.grad = None
+        if len(batches) == 1:
+            value = self.loss(batches[0])
+            _backward(value)
+            return value.item()
+        counts = [self._count(batch) for batch in batches]
+        total, mean = sum(counts), 0.0
+        for batch, n in zip(batches, counts, strict=True):
+            value = self.loss(batch)
+            _backward(value * (n / total))
+            mean += value.item() * n / total
+        return mean
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[Any], metrics: Mapping[str, Callable]) -> dict[str, float]:
+        """Mean loss ("loss") and metrics over all the batches, each sample once.
+
+        Metrics get all outputs and all targets, not batch means. Mode, buffers and random state are as before afterwards.
+        """
+        total, weight = 0.0, 0.0
+        outputs: list[Any] = []
+        targets: list[Tensor] = []
+        with _undisturbed(self.model):
+            for batch in batches:
+                n = self._count(batch)
+                if self._loss is None:
+                    value = self.loss(batch)
+                else:
+                    output = self.model(*batch[:-1])
+                    value = self._loss(output, batch[-1])
+                    if metrics:
+                        outputs.append(output)
+                        targets.append(batch[-1])
+                total, weight = total + value.item() * n, weight + n
+        found = {"loss": total / weight if weight else float("nan")}
+        if outputs:
+            whole, target = torch.cat(outputs), torch.cat(targets)
+            found |= {name: float(metric(whole, target)) for name, metric in metrics.items()}
+        return found
+
+    def _value(self, batch: Any) -> Tensor:
+        if self._whole is not None:
+            return self._whole(self.model, batch)
+        assert self._loss is not None
+        return self._loss(self.model(*batch[:-1]), batch[-1])
+
+
+def _backward(value: Tensor) -> None:
+    if not value.requires_grad:
+        raise TaskError(
+            "the loss has no gradient: it does not depend on trainable weights through torch operations; "
+            "is something detached, under no_grad, or turned into numbers on the way?"
+        )
+    value.backward()
+
+
+def _not_scalar(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return (
+            f"the loss is a tensor of shape {tuple(value.shape)}; expected is one number: "
+            "take its mean (reduction='mean')"
+        )
+    return f"the loss is {type(value).__name__} {value!r:.80}; expected is a tensor with one number"
+
+
+@contextmanager
+def _undisturbed(model: nn.Module) -> Iterator[None]:
+    """Eval mode for a while; mode, buffers and random state are as before afterwards."""
+    modes = [(m, m.training) for m in model.modules()]
+    buffers = Buffers(model)
+    buffers.save()
+    model.eval()
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if torch.cuda.is_available() else ()):
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        buffers.restore()
+
+
+class Buffers:
+    """A model's buffers, so that a step that is not taken leaves them as they were.
+
+    A BatchNorm that has seen one batch with a NaN stays NaN for ever, whatever happens to the weights.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        places = [(m._buffers, key) for m in model.modules() for key, b in m._buffers.items() if b is not None]
+        self._places = list({id(holder[key]): (holder, key) for holder, key in places}.values())
+        self._live = set(range(len(self._places)))
+        self._saved: list[tuple[Tensor, int, Tensor | None]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._places)
+
+    @torch.no_grad()
+    def save(self) -> None:
+        """Copies those that may change."""
+        now = [holder[key] for holder, key in self._places]
+        self._saved = [(b, b._version, b.clone() if i in self._live else None) for i, b in enumerate(now)]
+
+    def notice(self) -> None:
+        """Called after a step that was taken: learns which buffers change."""
+        for i, ((holder, key), (before, version, _)) in enumerate(zip(self._places, self._saved, strict=True)):
+            if holder[key] is not before or before._version != version or before.numel() <= SMALL:
+                self._live.add(i)
+            else:
+                self._live.discard(i)
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Puts back what was saved; also a buffer that was assigned anew."""
+        for (holder, key), (before, version, copy) in zip(self._places, self._saved, strict=True):
+            holder[key] = before
+            if copy is not None and before._version != version:
+                before.copy_(copy)
