@@ -1,0 +1,15 @@
+"""Runs on disk: numbers in one SQLite file, weights in safetensors. Loading never runs code.
+
+    runs/
+      runs.db                          every run's configuration, steps, measurements and events
+      digits-3f2a/points/420.safetensors   the weights after step 420, by name
+
+Steps are kept as columns, many steps a row, so that recording one costs nothing and reading a million is quick. They are
+keyed by (run, attempt, t): where a run goes back and repeats steps, the newest attempt counts.
+"""
+
+from steepest.store.reader import Store
+from steepest.store.versions import versions
+from steepest.store.writer import Writer
+
+__all__ = ["Store", "Writer", "versions"]

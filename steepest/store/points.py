@@ -1,0 +1,60 @@
+"""Weights on disk: one safetensors file a point, written so that it is there whole or not at all."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from steepest.errors import StoreError
+
+SUFFIX = ".safetensors"
+
+
+def save(folder: Path, t: int, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
+    """Writes the point after step t: temporary file, fsync, rename, fsync of the folder.
+
+    Raises:
+        StoreError: it cannot be written; nothing half-written is left.
+    """
+    from safetensors.torch import save_file
+
+    path, temporary = folder / f"{t}{SUFFIX}", folder / f".{t}.{os.getpid()}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = {name: x.detach().cpu().contiguous().clone() for name, x in tensors.items()}
+        save_file(held, temporary, {k: str(v) for k, v in metadata.items()})
+        _synced(temporary)
+        os.replace(temporary, path)
+        _synced(folder)
+    except Exception as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(f"the weights after step {t} cannot be written to {path}: {error}; free some space") from error
+    return path
+
+
+def load(path: Path) -> dict[str, Tensor]:
+    """The tensors of a point, by name.
+
+    Raises:
+        StoreError: no such file, or a damaged one.
+    """
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except Exception as error:
+        raise StoreError(f"{path} cannot be read as weights: {error}") from error
+
+
+def stored(folder: Path) -> list[tuple[int, Path]]:
+    """(t, file) of all points in a folder, in time order."""
+    return sorted((int(p.stem), p) for p in folder.glob(f"*{SUFFIX}") if p.stem.isdigit())
+
+
+def _synced(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

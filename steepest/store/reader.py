@@ -1,0 +1,186 @@
+"""The runs of a folder: begin one, list them, read one whole."""
+
+import json
+import re
+import secrets
+import shutil
+import sqlite3
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from steepest.errors import StoreError, nearest
+from steepest.record import COLUMNS, Event, Measurement, Record, Steps
+from steepest.store import database, points
+from steepest.store.versions import is_gone, process
+from steepest.store.writer import Writer
+
+FIELDS = "id, name, status, started, seconds, config, versions, notes, host, pid, born"
+
+
+class Store:
+    """The runs in one folder.
+
+    Args:
+        runs: the folder; made when a run begins.
+    """
+
+    def __init__(self, runs: Path | str = "runs") -> None:
+        self.folder = Path(runs)
+        self._path = self.folder / "runs.db"
+
+    def begin(
+        self, name: str, config: Mapping[str, Any], versions: Mapping[str, str], seed: int, notes: str | None = None
+    ) -> Writer:
+        """Begins the record of a run; its id is its name and four hexadecimal digits.
+
+        Raises:
+            StoreError: the folder or its database cannot be written.
+        """
+        stem = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        with database.explained(self._path):
+            connection = database.connect(self._path, create=True)
+            run = self._free_id(connection, stem)
+            row = (run, name, "running", now, 0.0, seed, json.dumps(config), json.dumps(dict(versions)), notes or "")
+            connection.execute(f"INSERT INTO runs VALUES ({','.join('?' * 12)})", (*row, *process()))
+            connection.close()
+        return Writer(self._path, run)
+
+    def runs(self) -> list[Record]:
+        """All runs, oldest first, without their steps."""
+        if not self._path.exists():
+            return []
+        with self._connected() as connection:
+            rows = connection.execute(f"SELECT {FIELDS} FROM runs ORDER BY started, rowid").fetchall()
+            return [_record(row, _steps([]), self._measurements(connection, row[0]), ()) for row in rows]
+
+    def read(self, run: str) -> Record:
+        """A run whole.
+
+        Args:
+            run: id, the beginning of an id, or a name (then the newest of that name).
+
+        Raises:
+            StoreError: no such run (with the nearest id), or several.
+        """
+        run = self.resolve(run)
+        with self._connected() as connection:
+            row = connection.execute(f"SELECT {FIELDS} FROM runs WHERE id=?", (run,)).fetchone()
+            columns = ", ".join(COLUMNS)
+            chunks = connection.execute(
+                f"SELECT {columns} FROM chunks WHERE run=? ORDER BY attempt, t0", (run,)
+            ).fetchall()
+            events = connection.execute(
+                "SELECT t, kind, seen, done, after FROM events WHERE run=? ORDER BY attempt, n", (run,)
+            ).fetchall()
+            return _record(row, _steps(chunks), self._measurements(connection, run), tuple(Event(*e) for e in events))
+
+    def resolve(self, run: str) -> str:
+        """The id that is meant."""
+        known = {r.id: r.name for r in self.runs()}
+        if run in known:
+            return run
+        named = [i for i, name in known.items() if name == run]
+        if named:
+            return named[-1]
+        begun = [i for i in known if run and i.startswith(run)]
+        if len(begun) == 1:
+            return begun[0]
+        if begun:
+            raise StoreError(f"'{run}' is the beginning of several runs: {', '.join(begun)}; give more of the id")
+        raise StoreError(f"there is no run '{run}' in {self.folder}; {nearest(run, known)}")
+
+    def points(self, run: str) -> list[tuple[int, Path]]:
+        """(t, file) of a run's stored points, in time order."""
+        return points.stored(self.folder / self.resolve(run) / "points")
+
+    def load_point(self, run: str, t: int | None = None) -> dict[str, Tensor]:
+        """The weights of a run by name: the last stored point, or the one after step t.
+
+        Raises:
+            StoreError: there is none.
+        """
+        found = dict(self.points(run))
+        if not found or (t is not None and t not in found):
+            there = ", ".join(map(str, found)) or "none"
+            raise StoreError(f"run {run} has no point{'' if t is None else f' of step {t}'}; stored: {there}")
+        return points.load(found[max(found) if t is None else t])
+
+    def remove(self, run: str) -> None:
+        """Deletes a run, its numbers and its points.
+
+        Raises:
+            StoreError: it is still running.
+        """
+        record = self.read(run)
+        if record.status == "running":
+            host, pid = record.versions.get("host", "?"), record.versions.get("pid", "?")
+            raise StoreError(f"run {record.id} is still running (process {pid} on {host}); end it first")
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            for table, key in (("runs", "id"), ("chunks", "run"), ("measurements", "run"), ("events", "run")):
+                connection.execute(f"DELETE FROM {table} WHERE {key}=?", (record.id,))
+            connection.execute("COMMIT")
+        shutil.rmtree(self.folder / record.id, ignore_errors=True)
+
+    def _free_id(self, connection: sqlite3.Connection, stem: str) -> str:
+        while True:
+            run = f"{stem}-{secrets.token_hex(2)}"
+            taken = connection.execute("SELECT 1 FROM runs WHERE id=?", (run,)).fetchone()
+            if not taken and not (self.folder / run).exists():
+                return run
+
+    def _measurements(self, connection: sqlite3.Connection, run: str) -> tuple[Measurement, ...]:
+        rows = connection.execute(
+            "SELECT t, epoch, split, name, value FROM measurements WHERE run=? ORDER BY t, attempt", (run,)
+        )
+        newest = {(t, split, name): (t, epoch, split, name, value) for t, epoch, split, name, value in rows}
+        return tuple(Measurement(*r[:4], float("nan") if r[4] is None else r[4]) for r in newest.values())
+
+    def _connected(self) -> "_Connection":
+        return _Connection(self._path)
+
+
+class _Connection:
+    """A connection for as long as a block lasts; SQLite's errors come out in words."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        if not path.exists():
+            raise StoreError(f"there are no runs in {path.parent}; train something, or give the folder that has them")
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._connection = database.connect(self._path)
+        return self._connection
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        self._connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise StoreError(database.words(self._path, error)) from error
+
+
+def _record(
+    row: tuple, steps: Steps, measurements: tuple[Measurement, ...], events: tuple[Event, ...]
+) -> Record:
+    run, name, status, started, seconds, config, versions, notes, host, pid, born = row
+    if status == "running" and is_gone(host, pid, born):
+        status = "interrupted"
+    known = {**json.loads(versions), "host": host, "pid": str(pid)}
+    return Record(run, name, status, started, seconds, json.loads(config), known, steps, measurements, events, notes)
+
+
+def _steps(chunks: list[tuple]) -> Steps:
+    """The columns of all chunks; of a repeated step the newest attempt."""
+    if not chunks:
+        return Steps(*(np.empty(0) for _ in COLUMNS))
+    columns = [np.concatenate([np.frombuffer(c[i], "<f8") for c in chunks]) for i in range(len(COLUMNS))]
+    t = columns[0]
+    if np.all(np.diff(t) > 0):
+        return Steps(*columns)
+    _, last = np.unique(t[::-1], return_index=True)
+    return Steps(*(c[::-1][last] for c in columns))

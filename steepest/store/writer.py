@@ -1,0 +1,125 @@
+"""Recording a run: the training thread appends, one other thread writes.
+
+A step costs an append to a list. Every half second the writer thread takes what has gathered and commits it in one
+transaction. Where it cannot (a full disk, a database that another process holds), everything stays in memory, is tried
+again with the next batch, and `trouble` says so.
+"""
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from steepest.errors import StoreError
+from steepest.record import COLUMNS, Event, Measurement, Step
+from steepest.store import database, points
+
+EVERY_S = 0.5
+
+
+class Writer:
+    """Records one run. Made by `Store.begin`.
+
+    Attributes:
+        id: of the run.
+        folder: of its points.
+        trouble: what cannot be written and why, in words; None while all is well.
+    """
+
+    def __init__(self, path: Path, run: str) -> None:
+        self.id, self.folder, self.trouble = run, path.parent / run, None
+        self.trouble: str | None
+        self._path, self._process = path, os.getpid()
+        self._steps: list[Step] = []
+        self._others: list[tuple[str, tuple]] = []
+        self._count, self._attempt = 0, 0
+        self._unwritten: tuple[list[Step], list[tuple[str, tuple]]] = ([], [])
+        self._lock, self._wake, self._ended = threading.Lock(), threading.Event(), False
+        self._database = database.connect(path)
+        self._thread = threading.Thread(target=self._write_on, name=f"steepest-{run}", daemon=True)
+        self._thread.start()
+        self.step = self._steps.append  # the hot path: nothing but the append
+
+    def measure(self, m: Measurement) -> None:
+        """Records a measurement."""
+        row = (self.id, self._attempt, m.t, m.epoch, m.split, m.name, m.value)
+        self._others.append(("INSERT OR REPLACE INTO measurements VALUES (?,?,?,?,?,?,?)", row))
+
+    def event(self, e: Event) -> None:
+        """Records an event."""
+        self._count += 1
+        row = (self.id, self._attempt, self._count, *e)
+        self._others.append(("INSERT OR REPLACE INTO events VALUES (?,?,?,?,?,?,?,?)", row))
+
+    def configure(self, config: Mapping[str, Any]) -> None:
+        """Replaces the run's configuration, once all choices are known."""
+        self._others.append(("UPDATE runs SET config=? WHERE id=?", (json.dumps(config), self.id)))
+
+    def point(self, t: int, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> Path:
+        """Writes the weights after step t."""
+        return points.save(self.folder / "points", t, tensors, metadata or {})
+
+    def flush(self) -> None:
+        """Returns when all so far is on disk, or `trouble` says why not."""
+        if os.getpid() == self._process:
+            self._write()
+
+    def close(self, status: str, seconds: float) -> None:
+        """Ends the record.
+
+        Raises:
+            StoreError: it could not be written to the end; says what is lost.
+        """
+        if os.getpid() != self._process:
+            return
+        self._others.append(("UPDATE runs SET status=?, seconds=? WHERE id=?", (status, seconds, self.id)))
+        self._ended = True
+        self._wake.set()
+        self._thread.join()
+        self._write()
+        self._database.close()
+        if self.trouble:
+            steps = len(self._unwritten[0])
+            raise StoreError(f"run {self.id} is trained, but the last {steps} steps of its record are lost: {self.trouble}")
+
+    def _write_on(self) -> None:
+        while not self._ended:
+            self._wake.wait(EVERY_S)
+            self._write()
+
+    def _write(self) -> None:
+        """Commits what has gathered; keeps it where that fails."""
+        with self._lock:
+            n, m = len(self._steps), len(self._others)
+            steps, others = self._unwritten[0] + self._steps[:n], self._unwritten[1] + self._others[:m]
+            del self._steps[:n], self._others[:m]
+            if not steps and not others:
+                return
+            try:
+                self._commit(steps, others)
+                self._unwritten, self.trouble = ([], []), None
+            except (sqlite3.Error, OSError) as error:
+                self._unwritten, self.trouble = (steps, others), database.words(self._path, error)
+
+    def _commit(self, steps: list[Step], others: list[tuple[str, tuple]]) -> None:
+        run = self._database.execute
+        run("BEGIN IMMEDIATE")
+        try:
+            if steps:
+                columns = np.array([s[: len(COLUMNS)] for s in steps], "<f8").T
+                blobs = [np.ascontiguousarray(c).tobytes() for c in columns]
+                row = (self.id, self._attempt, steps[0].t, len(steps), *blobs)
+                run("INSERT OR REPLACE INTO chunks VALUES (?,?,?,?,?,?,?,?,?,?)", row)
+            for statement, row in others:
+                run(statement, row)
+            run("COMMIT")
+        except BaseException:
+            if self._database.in_transaction:
+                run("ROLLBACK")
+            raise
