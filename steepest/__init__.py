@@ -1,0 +1,116 @@
+"""Steepest: gradient descent for PyTorch users.
+
+    w ← w − α ∇L(w)
+"""
+
+from steepest import optim
+from steepest.descent import descend
+from steepest.errors import (
+    DivergedError,
+    FormulaError,
+    InputError,
+    ScheduleError,
+    SteepestError,
+    StoreError,
+    TaskError,
+    UnknownNameError,
+)
+from steepest.formula.rule import Rule, W, rule, scalar
+from steepest.formula.trace import abs, exp, log, maximum, minimum, sign, sqrt, where
+from steepest.record import Event, Measurement, Record, Step
+from steepest.rules import (
+    adagrad,
+    adam,
+    adamax,
+    adamw,
+    amsgrad,
+    gradient_descent,
+    lion,
+    momentum,
+    nadam,
+    nesterov,
+    rmsprop,
+    schedule_free_adamw,
+    signum,
+)
+from steepest.run import Comparison, Run, compare, fit, open
+from steepest.schedule import (
+    constant,
+    cosine,
+    cosine_restarts,
+    exponential,
+    inverse_sqrt,
+    linear,
+    one_cycle,
+    plateau,
+    polynomial,
+    step,
+    warmup,
+)
+from steepest.space import Space
+from steepest.stages import stage
+from steepest.task import Metric, Task, accuracy, metric
+
+__all__ = [
+    "Comparison",
+    "DivergedError",
+    "Event",
+    "FormulaError",
+    "InputError",
+    "Measurement",
+    "Metric",
+    "Record",
+    "Rule",
+    "Run",
+    "ScheduleError",
+    "Space",
+    "SteepestError",
+    "Step",
+    "StoreError",
+    "Task",
+    "TaskError",
+    "UnknownNameError",
+    "W",
+    "abs",
+    "accuracy",
+    "adagrad",
+    "adam",
+    "adamax",
+    "adamw",
+    "amsgrad",
+    "compare",
+    "constant",
+    "cosine",
+    "cosine_restarts",
+    "descend",
+    "exp",
+    "exponential",
+    "fit",
+    "gradient_descent",
+    "inverse_sqrt",
+    "linear",
+    "lion",
+    "log",
+    "maximum",
+    "metric",
+    "minimum",
+    "momentum",
+    "nadam",
+    "nesterov",
+    "one_cycle",
+    "open",
+    "optim",
+    "plateau",
+    "polynomial",
+    "rmsprop",
+    "rule",
+    "scalar",
+    "schedule_free_adamw",
+    "sign",
+    "signum",
+    "sqrt",
+    "stage",
+    "step",
+    "warmup",
+    "where",
+]

@@ -1,16 +1,17 @@
 """Which samples step t sees: all of them, one, or a few, as a pure function of (seed, t).
 
-An epoch is one permutation of the data, so every sample is seen once an epoch and the last batch may be short. Tensors in
-memory are gathered in windows of several batches, which are then handed out as slices: a step then pays for a view.
+An epoch is one permutation of the data, so every sample is seen once an epoch and the last batch may be short. Tensors
+in memory are gathered in windows of several batches, which are then handed out as slices: a step then pays for a view.
 """
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset, default_collate
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, default_collate
 
 from steepest import seeds
 from steepest.errors import InputError, TaskError
@@ -82,14 +83,15 @@ class Batches:
         if self.augment is None:
             return parts
         streams = (seeds.generator(self.seed, "augment", t, i, device=self.device) for i in range(len(parts)))
-        return [self.augment(part, stream) for part, stream in zip(parts, streams)]
+        return [self.augment(_each(part, Tensor.clone), stream) for part, stream in zip(parts, streams)]
 
     # -- tensors and datasets: any t, in any order ---------------------------------------------------------------------
 
     def _tensors(self, t: int) -> tuple[Tensor, ...]:
-        assert self.samples and self.steps_per_epoch
+        assert self.samples
+        assert self.steps_per_epoch
         if self.batch_size == self.samples:
-            return tuple(x.clone() for x in self._data) if self.augment else self._data
+            return self._data
         epoch, place = divmod(t - 1, self.steps_per_epoch)
         self._permute(epoch)
         window, inside = divmod(place, self._per_window)
@@ -105,7 +107,8 @@ class Batches:
     def _permute(self, epoch: int) -> None:
         if epoch == self._epoch:
             return
-        assert self.samples and self.steps_per_epoch
+        assert self.samples
+        assert self.steps_per_epoch
         order = torch.randperm(self.samples, generator=seeds.generator(self.seed, "order", epoch))
         self._order = order.to(self.device)
         self._epoch, self._window = epoch, -1
@@ -115,7 +118,8 @@ class Batches:
             self._per_window = min(max(1, fits), self.steps_per_epoch)
 
     def _fetched(self, t: int) -> Any:
-        assert self.samples and self.steps_per_epoch
+        assert self.samples
+        assert self.steps_per_epoch
         epoch, place = divmod(t - 1, self.steps_per_epoch)
         if self.batch_size == self.samples:
             chosen = list(range(self.samples))
@@ -133,9 +137,9 @@ class Batches:
                 f"batch_size={batch_size!r} is given beside data that brings its own batches ({type(data).__name__}); "
                 "leave batch_size out, or give the Dataset itself"
             )
-        self._loader, self._asked, self._epoch = data, 0, 0
+        self._loader, self._asked, self._taken, self._epoch = data, 0, 0, 0
         self._iterator: Iterator | None = None
-        count = len(data) if isinstance(data, Sized) else None
+        count = _len(data)
         self.steps_per_epoch = None if count is None else math.ceil(count / self.accumulate)
 
     def _next(self, t: int) -> list[Any]:
@@ -155,16 +159,18 @@ class Batches:
         for _ in range(2):
             if self._iterator is None:
                 self._iterator = self._restarted()
-            batch = next(self._iterator, None)
+            with seeds.ours(self.seed, "batch", self._taken):
+                batch = next(self._iterator, None)
             if batch is not None:
+                self._taken += 1
                 return tuple(batch) if isinstance(batch, list) else batch
             self._iterator = None
             self._epoch += 1
             if begun:
                 return None
         raise TaskError(
-            f"data of {type(self._loader).__name__} gave no more batches at step {self._asked}; expected is an iterable "
-            "that can be iterated once an epoch, such as a DataLoader or a list; or ask for fewer steps"
+            f"data of {type(self._loader).__name__} gave no more batches at step {self._asked}; expected is an "
+            "iterable that can be iterated once an epoch, such as a DataLoader or a list; or ask for fewer steps"
         )
 
     def _restarted(self) -> Iterator:
@@ -192,8 +198,7 @@ def is_iterable(data: Any) -> bool:
     """Whether data brings its own batches."""
     if data is None or is_tensors(data):
         return False
-    mapped = isinstance(data, Dataset) and hasattr(data, "__getitem__") and isinstance(data, Sized)
-    return not mapped
+    return not isinstance(data, Dataset) or isinstance(data, IterableDataset) or not isinstance(data, Sized)
 
 
 def length(data: Any) -> int | None:
@@ -201,8 +206,16 @@ def length(data: Any) -> int | None:
     if is_tensors(data):
         return len(as_tuple(data)[0])
     if isinstance(data, DataLoader):
-        return len(data.dataset) if isinstance(data.dataset, Sized) else None  # type: ignore[arg-type]
-    return len(data) if isinstance(data, Sized) and not is_iterable(data) else None
+        return _len(data.dataset)
+    return None if is_iterable(data) else _len(data)
+
+
+def _len(data: Any) -> int | None:
+    """`len(data)`, or None: a DataLoader has the method even where its dataset has no length."""
+    try:
+        return len(data)
+    except (TypeError, NotImplementedError):
+        return None
 
 
 def fetch(data: Any, chosen: list[int]) -> Any:
@@ -268,12 +281,15 @@ def check(data: Any, what: str = "data") -> None:
         return
     if is_tensors(data):
         _check_tensors(as_tuple(data), what)
-    elif isinstance(data, str | bytes | dict) or not (is_iterable(data) is False or isinstance(data, Iterable)):
+    elif isinstance(data, str | bytes | dict | np.ndarray) or (is_iterable(data) and not isinstance(data, Iterable)):
         raise TaskError(
-            f"{what} is {type(data).__name__}; expected is a tuple of tensors (the last is the target), a Dataset or an "
-            "iterable of batches"
+            f"{what} is {type(data).__name__}; expected is a tuple of tensors (the last is the target), a Dataset or "
+            "an iterable of batches"
         )
-    elif isinstance(data, Sized) and len(data) == 0:
+    elif isinstance(data, tuple | list) and any(isinstance(x, np.ndarray) for x in data):
+        kinds = ", ".join(type(x).__name__ for x in data[:5])
+        raise TaskError(f"{what} has {kinds}; expected are tensors: torch.from_numpy(array) makes one of an array")
+    elif _len(data) == 0:
         raise TaskError(f"{what} is empty ({type(data).__name__} of length 0); expected is at least one sample")
 
 
@@ -297,8 +313,8 @@ def _check_finite(x: Tensor, name: str) -> None:
         rows = bad.flatten(1).any(1).nonzero().flatten() if x.dim() > 1 else bad.nonzero().flatten()
         first = ", ".join(map(str, rows[:5].tolist()))
         raise TaskError(
-            f"{name} has {int(torch.isnan(x).sum())} NaN and {int(torch.isinf(x).sum())} infinite values in {len(rows)} "
-            f"of {len(x)} samples (first: {first}); remove or fill them before training"
+            f"{name} has {int(torch.isnan(x).sum())} NaN and {int(torch.isinf(x).sum())} infinite values in "
+            f"{len(rows)} of {len(x)} samples (first: {first}); remove or fill them before training"
         )
 
 
@@ -326,12 +342,17 @@ def _split(batch: Any, parts: int) -> list[Any]:
 
 
 def _moved(batch: Any, device: torch.device) -> Any:
+    return _each(batch, lambda x: x.to(device))
+
+
+def _each(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The batch with every tensor in it changed."""
     if isinstance(batch, Tensor):
-        return batch.to(device)
+        return change(batch)
     if isinstance(batch, dict):
-        return {k: _moved(v, device) for k, v in batch.items()}
+        return {k: _each(v, change) for k, v in batch.items()}
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(_moved(x, device) for x in batch))
+        return type(batch)(*(_each(x, change) for x in batch))
     if isinstance(batch, tuple | list):
-        return type(batch)(_moved(x, device) for x in batch)
+        return type(batch)(_each(x, change) for x in batch)
     return batch

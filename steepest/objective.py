@@ -9,12 +9,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
+from steepest import seeds
 from steepest.errors import InputError, TaskError
 
 PRECISIONS = {None: None, "float32": None, "bfloat16": torch.bfloat16}
 SMALL = 4096
-"""Buffers of so many elements are copied before every step; larger ones once they have been seen to change."""
+"""Buffers of so many elements are copied before every step, as are those of a batch norm; larger ones where they are seen
+to change."""
 
 
 class Objective:
@@ -141,13 +144,16 @@ def _not_scalar(value: Any) -> str:
 
 @contextmanager
 def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Eval mode for a while; mode, buffers and random state are as before afterwards."""
+    """Eval mode for a while, with random numbers of its own; mode, buffers and random state are as before afterwards."""
     modes = [(m, m.training) for m in model.modules()]
     buffers = Buffers(model)
     buffers.save()
     model.eval()
     try:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if torch.cuda.is_available() else ()):
+        devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+        with torch.random.fork_rng(devices), seeds.ours(0, "measure"):
+            if devices:
+                torch.cuda.manual_seed_all(0)
             yield
     finally:
         for module, training in modes:
@@ -162,9 +168,11 @@ class Buffers:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        places = [(m._buffers, key) for m in model.modules() for key, b in m._buffers.items() if b is not None]
-        self._places = list({id(holder[key]): (holder, key) for holder, key in places}.values())
-        self._live = set(range(len(self._places)))
+        held = [(m, key, b) for m in model.modules() for key, b in m._buffers.items() if b is not None]
+        unique = list({id(b): (m, key, b) for m, key, b in held}.values())
+        self._places = [(m._buffers, key) for m, key, _ in unique]
+        self._always = {i for i, (m, _, b) in enumerate(unique) if b.numel() <= SMALL or isinstance(m, _NormBase)}
+        self._live = set(range(len(unique)))
         self._saved: list[tuple[Tensor, int, Tensor | None]] = []
 
     def __bool__(self) -> bool:
@@ -177,9 +185,14 @@ class Buffers:
         self._saved = [(b, b._version, b.clone() if i in self._live else None) for i, b in enumerate(now)]
 
     def notice(self) -> None:
-        """Called after a step that was taken: learns which buffers change."""
-        for i, ((holder, key), (before, version, _)) in enumerate(zip(self._places, self._saved, strict=True)):
-            if holder[key] is not before or before._version != version or before.numel() <= SMALL:
+        """Called after a step that was taken: learns which buffers change.
+
+        A tensor's version alone does not tell: torch's batch norm writes its running mean without counting it up.
+        """
+        for i, ((holder, key), (before, version, copy)) in enumerate(zip(self._places, self._saved, strict=True)):
+            if i in self._always:
+                continue
+            if holder[key] is not before or before._version != version or _differ(before, copy):
                 self._live.add(i)
             else:
                 self._live.discard(i)
@@ -187,7 +200,11 @@ class Buffers:
     @torch.no_grad()
     def restore(self) -> None:
         """Puts back what was saved; also a buffer that was assigned anew."""
-        for (holder, key), (before, version, copy) in zip(self._places, self._saved, strict=True):
+        for (holder, key), (before, _, copy) in zip(self._places, self._saved, strict=True):
             holder[key] = before
-            if copy is not None and before._version != version:
+            if copy is not None and _differ(before, copy):
                 before.copy_(copy)
+
+
+def _differ(now: Tensor, copy: Tensor | None) -> bool:
+    return copy is not None and not torch.equal(now, copy)

@@ -188,7 +188,7 @@ def schedule_free_adamw(
     """
     lr_max = maximum(lr_max, lr)
     weight_sum = weight_sum + lr_max**2
-    c = lr_max**2 / weight_sum
+    c = lr_max**2 / maximum(weight_sum, 1e-300)  # 0 as long as a warm-up's rate is 0
     v = beta2 * v + (1 - beta2) * g * g
     u = g / (sqrt(v / (1 - beta2**t)) + eps) + weight_decay * w
     w = (1 - c) * w + c * z - lr * (1 - beta1 * (1 - c)) * u

@@ -44,7 +44,7 @@ class Update:
     Attributes:
         t: steps taken, skipped ones not counted: an int, or an int64 array [K] for K members.
         slots: for each slot per weight its values by parameter name, shaped like the parameter; views of our buffers.
-        scalars: the slots per member, float, or float64 [K].
+        scalars: the slots per member, row by row of the point's overrides: floats, or float64 [K].
 
     Args:
         point: where the weights are.
@@ -60,8 +60,10 @@ class Update:
         self.program = rule.program
         self.t: Any = 0 if members is None else np.zeros(members, np.int64)
         start = [s.start.start for s in rule.slots if s.is_scalar]
-        self.scalars: list[Any] = [s if members is None else np.full(members, s) for s in start]
         self._rows = [_row(rule, given) for given in point.overrides]
+        self.scalars: list[list[Any]] = [
+            [s if members is None else np.full(members, s) for s in start] for _ in self._rows
+        ]
         which = tuple(n for n, s in enumerate(rule.slots, 1) if s.is_scalar)
         self._hoist = hoist.compiled(self.program, which, members=members is not None)
         self._names = hoist.names(self.program)
@@ -115,20 +117,21 @@ class Update:
         """The hoisted values of every row; the scalar slots move on with them."""
         values = dict(hypers)
         values["t"] = t if self.members is None else np.maximum(t, 1)
-        values.update(zip(self._scalar_names, self.scalars, strict=True))
-        rows, new = [], ()
-        for row in self._rows:
-            if row:
-                given = values | row
+        rows = []
+        for n, row in enumerate(self._rows):
+            given = values
+            if row or self._scalar_names:
+                given = values | row | dict(zip(self._scalar_names, self.scalars[n], strict=True))
                 given["lr"] = given["lr"] * given.pop("lr_scale", 1.0)
-            else:
-                given = values
             hoisted, new = self._hoist(*[given[name] for name in self._names])
             rows.append(hoisted)
-        if self._scalar_names:
-            live = t != self.t
-            self.scalars = [n if self.members is None else np.where(live, n, o) for n, o in zip(new, self.scalars)]
+            if self._scalar_names:
+                self.scalars[n] = self._where_live(t, new, self.scalars[n])
         return rows
+
+    def _where_live(self, t: Any, new: tuple, old: list[Any]) -> list[Any]:
+        """The new scalar slots of the members that take this step, the old ones of the others."""
+        return [n if self.members is None else np.where(t != self.t, n, o) for n, o in zip(new, old, strict=True)]
 
     # -- where things are ----------------------------------------------------------------------------------------------
 
@@ -177,12 +180,12 @@ class Update:
         """Everything the rule remembers, as copies: `t`, `scalars`, and `slots` by slot and parameter name."""
         slots = {slot: {name: v.clone() for name, v in by.items()} for slot, by in self.slots.items()}
         copy = (lambda x: x) if self.members is None else np.copy
-        return {"t": copy(self.t), "scalars": [copy(s) for s in self.scalars], "slots": slots}
+        return {"t": copy(self.t), "scalars": [[copy(s) for s in row] for row in self.scalars], "slots": slots}
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Any]) -> None:
         """Restores what `state` gave, by name."""
-        self.t, self.scalars = state["t"], list(state["scalars"])
+        self.t, self.scalars = state["t"], [list(row) for row in state["scalars"]]
         for slot, by in self.slots.items():
             for name, view in by.items():
                 view.copy_(state["slots"][slot][name])
@@ -197,7 +200,7 @@ class Update:
         slots, found = self.slots, []
         for p, name, row in zip(self.point.tensors(), self.point.names, self.point.rows, strict=True):
             values = dict(hypers) | {k: v for k, v in self._rows[row].items() if k != "lr_scale"} | {"t": self.t}
-            values |= dict(zip(self._scalar_names, self.scalars, strict=True))
+            values |= dict(zip(self._scalar_names, self.scalars[row], strict=True))
             hoisted, _ = compiled(*[values[n] for n in hoist.names(program)])
             members = {slot: by[name] for slot, by in slots.items()}
             wide = [_broadcast(h, p) for h in hoisted]

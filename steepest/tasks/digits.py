@@ -1,0 +1,49 @@
+"""Handwritten digits: 1,797 real 8 × 8 images, in the package (see DIGITS-LICENSE.md for where they come from)."""
+
+from importlib import resources
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from steepest.task import Task, accuracy
+
+TEST, VALIDATION = 360, 144
+
+
+def images() -> tuple[Tensor, Tensor]:
+    """(pixels [1797, 64] float32 in 0 … 1, labels [1797] int64), in the file's order.
+
+    >>> x, y = images()
+    >>> x.shape, y[:5].tolist()
+    (torch.Size([1797, 64]), [0, 1, 2, 3, 4])
+    """
+    with resources.files("steepest.tasks").joinpath("digits.npz").open("rb") as file, np.load(file) as data:
+        pixels, labels = data["images"], data["labels"]
+    return torch.from_numpy(pixels.reshape(-1, 64).astype(np.float32) / 16), torch.from_numpy(labels.astype(np.int64))
+
+
+def network(seed: int) -> nn.Module:
+    """A 64-128-128-10 network; a new start for each seed."""
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10)
+    )  # fmt: skip
+
+
+def task() -> Task:
+    """Digits to be told apart: the last 360 of a fixed permutation are the test, the 144 before them the validation."""
+    x, y = images()
+    order = torch.from_numpy(np.random.RandomState(0).permutation(len(y)))
+    train, validation, test = order.split([len(y) - TEST - VALIDATION, VALIDATION, TEST])
+    return Task(
+        model=network,
+        loss=cross_entropy,
+        data=(x[train], y[train]),
+        validation=(x[validation], y[validation]),
+        test=(x[test], y[test]),
+        metrics={"accuracy": accuracy},
+        recipe={"rule": "adam", "lr": 3e-3, "schedule": "warmup(5%) >> cosine", "batch_size": 64, "epochs": 20},
+        name="digits",
+    )

@@ -1,0 +1,87 @@
+"""Stored runs as text: the list of them, one in full, two side by side."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from steepest.record import Record
+from steepest.view.words import duration, number, sparkline
+
+HIDDEN = {"stages"}
+
+
+def print_runs(records: Sequence[Record]) -> None:
+    """The runs, a line each."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("run", "status", "rule", "lr", "metric", "took", "started"):
+        table.add_column(heading, no_wrap=heading in ("run", "status"))
+    for r in records:
+        name, value = headline(r)
+        shown = f"{name} {number(value)}" if value is not None else ""
+        started = r.started[:16].replace("T", " ")
+        rate = r.config.get("lr")
+        lr = number(rate) if isinstance(rate, float) else ""
+        table.add_row(r.id, r.status, str(r.config.get("rule", "")), lr, shown, duration(r.seconds), started)
+    Console(soft_wrap=False).print(table)
+
+
+def print_run(record: Record) -> None:
+    """One run in full."""
+    console = Console(highlight=False)
+    name, value = headline(record)
+    console.print(f"[bold]{record.id}[/bold]  {record.status}, {len(record.steps)} steps in {duration(record.seconds)}")
+    if record.notes:
+        console.print(record.notes, markup=False)
+    if value is not None:
+        console.print(f"validation {name}: {number(value)}")
+    for split, metric, measured in finals(record):
+        console.print(f"{split} {metric}: {number(measured)}")
+    if len(record.steps):
+        losses = record.steps.loss.tolist()
+        console.print(f"loss {number(losses[0])} {sparkline(losses, 48)} {number(losses[-1])}", markup=False)
+    for event in record.events:
+        console.print(f"step {event.t}: {event.kind}: {event.seen}; {event.done}", markup=False)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for key, setting in {**record.config, **record.versions}.items():
+        if key not in HIDDEN:
+            table.add_row(key, str(setting))
+    console.print(table)
+
+
+def print_comparison(sides: Sequence[Record], differing: Mapping[str, tuple[Any, Any]], sentence: str) -> None:
+    """What differed between two runs, how both ended, and what may be concluded."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("", *(r.id for r in sides)):
+        table.add_column(heading)
+    for key, values in differing.items():
+        table.add_row(key, *(str(v) for v in values))
+    for key, cells in _endings(sides).items():
+        table.add_row(key, *cells)
+    table.add_row("loss", *(sparkline(r.steps.loss.tolist(), 24) for r in sides))
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(sentence, markup=False)
+
+
+def headline(record: Record) -> tuple[str, float | None]:
+    """Name and last validation value of the run's metric."""
+    name = record.config.get("metric", "loss")
+    return name, record.last("validation", name)
+
+
+def finals(record: Record) -> list[tuple[str, str, float]]:
+    """(split, name, value) of what was measured at the end, but for the headline."""
+    newest = {(m.split, m.name): m.value for m in record.measurements}
+    metric = headline(record)[0]
+    return [(split, name, value) for (split, name), value in newest.items() if (split, name) != ("validation", metric)]
+
+
+def _endings(sides: Sequence[Record]) -> dict[str, list[str]]:
+    rows: dict[str, list[str]] = {}
+    keys = dict.fromkeys((m.split, m.name) for r in sides for m in r.measurements)
+    for split, name in keys:
+        values = [r.last(split, name) for r in sides]
+        rows[f"{split} {name}"] = ["" if v is None else number(v) for v in values]
+    return rows

@@ -1,0 +1,114 @@
+"""A run in the terminal: one live line while it trains, a few plain lines where there is no terminal."""
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+from steepest.record import Event, Measurement, Step
+from steepest.view.words import duration, number, sparkline
+
+REDRAW_S = 0.2
+CURVE = 512
+"""Points of the loss curve that are kept; when there are twice as many, neighbours are joined."""
+PLAIN_LINES = 20
+
+
+class Progress:
+    """Shows a run as it trains; at most five redraws a second, and none of them on most steps.
+
+    Args:
+        steps: of the whole run.
+        metric: name of the validation metric to show.
+        stream: where to write.
+        clock: seconds; for tests.
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        metric: str = "loss",
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.steps, self.metric = steps, metric
+        self._stream = sys.stderr if stream is None else stream
+        self._live = self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._clock, self._began = clock, clock()
+        self._drawn, self._printed, self._since = 0.0, 0, 0
+        self._curve: list[float] = []
+        self._stride, self._peak = 1, float("-inf")
+        self._measured: Measurement | None = None
+        self._every = max(1, steps // 200)
+        self._last: Step | None = None
+
+    def step(self, step: Step) -> None:
+        """Takes a step; draws when it is time."""
+        self._last = step
+        loss = step.loss
+        if not loss <= self._peak:  # a NaN is a peak
+            self._peak = loss
+        self._since += 1
+        if self._since >= self._stride:
+            self._keep()
+        if self._live:
+            now = self._clock()
+            if now - self._drawn >= REDRAW_S:
+                self._drawn = now
+                self._write("\r" + self._line(step, now) + "\x1b[K")
+
+    def measure(self, m: Measurement) -> None:
+        """Takes a measurement; without a terminal, a line for some of them."""
+        if m.split != "validation" or m.name != self.metric:
+            return
+        self._measured = m
+        due = self._printed == 0 or m.t >= self.steps or m.t >= self.steps * self._printed / PLAIN_LINES
+        if not self._live and self._last is not None and due:
+            self._printed = 1 + PLAIN_LINES * m.t // self.steps
+            self._write(self._line(self._last, self._clock()) + "\n")
+
+    def event(self, event: Event) -> None:
+        """Says what happened and what was done."""
+        self.say(f"step {event.t}: {event.kind}: {event.seen}; {event.done}")
+
+    def say(self, words: str) -> None:
+        """A line of its own, above the live one."""
+        self._write(("\r\x1b[K" if self._live else "") + words + "\n")
+
+    def stop(self) -> None:
+        """The last state, and the end of the live line."""
+        if self._live and self._last is not None:
+            self._write("\r" + self._line(self._last, self._clock()) + "\x1b[K\n")
+
+    def _keep(self) -> None:
+        self._curve.append(self._peak)
+        self._since, self._peak = 0, float("-inf")
+        if len(self._curve) >= 2 * CURVE:
+            pairs = zip(self._curve[::2], self._curve[1::2], strict=True)
+            self._curve = [b if not b <= a else a for a, b in pairs]
+            self._stride *= 2
+
+    def _line(self, step: Step, now: float) -> str:
+        """Everything on one line, what matters most first; cut to the terminal's width."""
+        spent = max(now - self._began, 1e-9)
+        speed = step.t / spent
+        left = (self.steps - step.t) / speed
+        width = shutil.get_terminal_size().columns if self._live else 120
+        parts = [f"{step.t}/{self.steps}", f"loss {number(step.loss)}"]
+        if width >= 60:
+            parts[1] += f" {sparkline(self._curve, 20)}"
+        if self._measured is not None:
+            parts.append(f"{self._measured.name} {number(self._measured.value)}")
+        parts += [f"lr {number(step.lr)}", f"{speed:.0f} steps/s"]
+        parts.append(f"{duration(left)} left" if step.t < self.steps else duration(spent))
+        return "  ".join(parts)[: max(1, width - 1)]
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (BrokenPipeError, ValueError):  # nobody reads any more
+            self._live = False
+            self._stream = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the run

@@ -1,0 +1,55 @@
+"""Numbers and times as people read them."""
+
+import math
+from collections.abc import Sequence
+
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def number(x: float) -> str:
+    """Four digits, or an exponent where these would be too many or too few.
+
+    >>> number(0.0301), number(12345678.0), number(1e-5), number(420)
+    ('0.0301', '1.235e+07', '1e-05', '420')
+    """
+    return f"{x:.4g}"
+
+
+def duration(seconds: float) -> str:
+    """A time span in at most two units.
+
+    >>> duration(3.21), duration(75), duration(7300)
+    ('3.2 s', '1 min 15 s', '2 h 2 min')
+    """
+    if not math.isfinite(seconds):
+        return "?"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def sparkline(values: Sequence[float], width: int = 24) -> str:
+    """A curve in one line: the greatest value of each of `width` buckets, logarithmic where it spans decades.
+
+    Values that are not finite show as "!", so that an explosion cannot hide.
+
+    >>> sparkline([1, 2, 3, 4, 5, 6, 7, 8], 8)
+    '▁▂▃▄▅▆▇█'
+    """
+    if not len(values):
+        return ""
+    width = min(width, len(values))
+    bounds = [len(values) * i // width for i in range(width + 1)]
+    peaks = [max(values[a:b], key=lambda x: math.inf if math.isnan(x) else x) for a, b in zip(bounds, bounds[1:])]
+    finite = [p for p in peaks if math.isfinite(p)]
+    if not finite:
+        return "!" * width
+    low, high = min(finite), max(finite)
+    logarithmic = low > 0 and high > 30 * low
+    scale = math.log if logarithmic else float
+    span = (scale(high) - scale(low)) or 1.0
+    height = {p: BARS[min(7, int(8 * (scale(p) - scale(low)) / span))] for p in finite}
+    return "".join(height[p] if math.isfinite(p) else "!" for p in peaks)
