@@ -1,6 +1,6 @@
 """Steepest: gradient descent for PyTorch users.
 
-    w ← w − α ∇L(w)
+w ← w − α ∇L(w)
 """
 
 from steepest import optim

@@ -175,8 +175,9 @@ class Batches:
 
     def _restarted(self) -> Iterator:
         sampler = getattr(self._loader, "sampler", None)
-        if hasattr(sampler, "set_epoch"):
-            sampler.set_epoch(self._epoch)
+        set_epoch = getattr(sampler, "set_epoch", None)
+        if set_epoch is not None:
+            set_epoch(self._epoch)
         with seeds.ours(self.seed, "epoch", self._epoch):
             return iter(self._loader)
 

@@ -1,10 +1,10 @@
 """The only loop.
 
-    for t = 1 … T:
-        batch = batches(t)
-        L, g  = objective.gradient(batch)
-        w     ← rule(w, clip(g); rate(t))
-        yield Step(t, rate, L, ‖g‖, ‖Δw‖)
+for t = 1 … T:
+    batch = batches(t)
+    L, g  = objective.gradient(batch)
+    w     ← rule(w, clip(g); rate(t))
+    yield Step(t, rate, L, ‖g‖, ‖Δw‖)
 """
 
 import math
@@ -39,6 +39,7 @@ class Descent:
         steps: of the whole run, T.
         steps_per_epoch: steps of one epoch.
         t: the last step done.
+        base_rate: learning rate of the stage, before the schedule.
 
     Args:
         task: what is to be trained.
@@ -114,7 +115,7 @@ class Descent:
         hypers = self._hypers
         for name, bound in self._scheduled:
             hypers[name] = bound(t)
-        hypers["lr"] = self._lr * self.schedule(t)
+        hypers["lr"] = self.base_rate * self.schedule(t)
         return hypers
 
     def _enter_stage(self) -> None:
@@ -129,9 +130,11 @@ class Descent:
         else:
             self.update = Foreign(self.space, rule)
             own, hypers = self.update.lr, {}
-        self._lr = _rate(lr, self.settings.lr if first else None, own, rule)
+        self.base_rate = _rate(lr, self.settings.lr if first else None, own, rule)
         self._scheduled = [
-            (name, value.bind(self.steps, self.steps_per_epoch)) for name, value in hypers.items() if _is_schedule(value)
+            (name, value.bind(self.steps, self.steps_per_epoch))
+            for name, value in hypers.items()
+            if _is_schedule(value)
         ]
         self._hypers = dict(hypers)
 
@@ -235,7 +238,9 @@ def _device(name: str) -> str:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
-        raise InputError(f"device={name!r} cannot be used here ({reason}); expected is 'auto', 'cpu' or 'cuda'") from None
+        raise InputError(
+            f"device={name!r} cannot be used here ({reason}); expected is 'auto', 'cpu' or 'cuda'"
+        ) from None
     return name
 
 

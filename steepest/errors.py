@@ -1,13 +1,13 @@
 """Our few exceptions: each says what was given, what was expected and what to do.
 
-    SteepestError
-    ├── InputError (also a ValueError)   an argument that cannot be meant
-    │   ├── ScheduleError                a schedule's text, with the position of the mistake
-    │   ├── UnknownNameError             a name nobody has, with the nearest one
-    │   └── FormulaError                 a formula that cannot be lowered, at the user's line
-    ├── TaskError                        a model, loss, data or task file that cannot be trained
-    ├── StoreError                       a runs folder, database or stored run that cannot be used
-    └── DivergedError                    weights that are no longer finite
+SteepestError
+├── InputError (also a ValueError)   an argument that cannot be meant
+│   ├── ScheduleError                a schedule's text, with the position of the mistake
+│   ├── UnknownNameError             a name nobody has, with the nearest one
+│   └── FormulaError                 a formula that cannot be lowered, at the user's line
+├── TaskError                        a model, loss, data or task file that cannot be trained
+├── StoreError                       a runs folder, database or stored run that cannot be used
+└── DivergedError                    weights that are no longer finite
 """
 
 import difflib

@@ -54,12 +54,14 @@ class Foreign:
         tensors = self.space.tensors()
         before = [p.detach().clone() for p in tensors]
         if scale != 1.0:
-            torch._foreach_mul_([p.grad for p in tensors if p.grad is not None], scale)
+            for p in tensors:
+                if p.grad is not None:
+                    p.grad.mul_(scale)
         for group, own in zip(self.optimizer.param_groups, self._scales, strict=True):
             group["lr"] = hypers["lr"] * own / self.lr
         self.optimizer.step()
         self.t += 1
-        return float(torch.nn.utils.get_total_norm(torch._foreach_sub([p.detach() for p in tensors], before)))
+        return float(torch.nn.utils.get_total_norm([p.detach() - old for p, old in zip(tensors, before, strict=True)]))
 
     def state(self) -> dict[str, Any]:
         """What the optimizer remembers."""

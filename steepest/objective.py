@@ -1,6 +1,6 @@
 """L(w) and ∇L(w) on a batch, at one point: the point the model is at.
 
-    L(w) = Σ nᵢ Lᵢ(w) / Σ nᵢ        over micro-batches i, weighted by what each loss is a mean over
+L(w) = Σ nᵢ Lᵢ(w) / Σ nᵢ        over micro-batches i, weighted by what each loss is a mean over
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,8 +16,8 @@ from steepest.errors import InputError, TaskError
 
 PRECISIONS = {None: None, "float32": None, "bfloat16": torch.bfloat16}
 SMALL = 4096
-"""Buffers of so many elements are copied before every step, as are those of a batch norm; larger ones where they are seen
-to change."""
+"""Buffers of so many elements are copied before every step, as are those of a batch norm; larger ones where they are
+seen to change."""
 
 
 class Objective:
@@ -94,7 +94,8 @@ class Objective:
     def evaluate(self, batches: Iterable[Any], metrics: Mapping[str, Callable]) -> dict[str, float]:
         """Mean loss ("loss") and metrics over all the batches, each sample once.
 
-        Metrics get all outputs and all targets, not batch means. Mode, buffers and random state are as before afterwards.
+        Metrics get all outputs and all targets, not batch means. Mode, buffers and random state are as before
+        afterwards.
         """
         total, weight = 0.0, 0.0
         outputs: list[Any] = []
@@ -144,7 +145,7 @@ def _not_scalar(value: Any) -> str:
 
 @contextmanager
 def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Eval mode for a while, with random numbers of its own; mode, buffers and random state are as before afterwards."""
+    """Eval mode for a while, with random numbers of its own; mode, buffers and random state are then as before."""
     modes = [(m, m.training) for m in model.modules()]
     buffers = Buffers(model)
     buffers.save()
@@ -181,7 +182,7 @@ class Buffers:
     @torch.no_grad()
     def save(self) -> None:
         """Copies those that may change."""
-        now = [holder[key] for holder, key in self._places]
+        now: list[Any] = [holder[key] for holder, key in self._places]
         self._saved = [(b, b._version, b.clone() if i in self._live else None) for i, b in enumerate(now)]
 
     def notice(self) -> None:

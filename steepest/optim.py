@@ -81,7 +81,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         if own is None or len(own) != len(self.param_groups):
             raise InputError("this state is not from an optimizer of Steepest with as many param groups")
         super().load_state_dict({k: v for k, v in state_dict.items() if k != "steepest"})
-        loaded = [{slot: x.clone() for slot, x in self.state[p].items()} for g in self.param_groups for p in g["params"]]
+        loaded = [
+            {slot: x.clone() for slot, x in self.state[p].items()} for g in self.param_groups for p in g["params"]
+        ]
         self._updates = []
         updates, states = self._bound(), iter(loaded)
         for update, group, kept in zip(updates, self.param_groups, own, strict=True):
@@ -173,12 +175,12 @@ class Schedule(LRScheduler):
         steps_per_epoch: for lengths in epochs.
     """
 
-    def __init__(
-        self, optimizer: torch.optim.Optimizer, schedule: Any, steps: int, steps_per_epoch: int = 1
-    ) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, schedule: Any, steps: int, steps_per_epoch: int = 1) -> None:
         self._factor = as_schedule(schedule).bind(steps, steps_per_epoch)
         if self._factor.watches:
-            raise InputError(f"schedule {schedule}: a plateau needs the losses; use torch's ReduceLROnPlateau, or sd.fit")
+            raise InputError(
+                f"schedule {schedule}: a plateau needs the losses; use torch's ReduceLROnPlateau, or sd.fit"
+            )
         super().__init__(optimizer)
 
     def get_lr(self) -> list[float | Tensor]:

@@ -1,9 +1,9 @@
 """The update rules: how to step, once the gradient g = ∇L(w) is known.
 
-Every rule is its paper's formula for one weight, and this file is their only copy: kernels, reference, page and manual are
-made from it. `w` is the weight, `g` its gradient, further positional parameters are the rule's memory with the values it
-starts at, keyword-only parameters are hyperparameters, `t` counts the rule's steps from 1. Default rates are those of the
-paper or of common practice; they are starting points, and measuring the rate beats them all.
+Every rule is its paper's formula for one weight, and this file is their only copy: kernels, reference, page and manual
+are made from it. `w` is the weight, `g` its gradient, further positional parameters are the rule's memory with the
+values it starts at, keyword-only parameters are hyperparameters, `t` counts the rule's steps from 1. Default rates are
+those of the paper or of common practice; they are starting points, and measuring the rate beats them all.
 """
 
 from steepest.errors import InputError, unknown
@@ -169,7 +169,6 @@ def signum(w, g, m=0.0, *, lr=1e-4, beta=0.9, weight_decay=0.0):
 
 
 # -- No schedule -------------------------------------------------------------------------------------------------------
-
 
 
 def _average(w, z, *, beta1):

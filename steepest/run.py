@@ -1,10 +1,10 @@
 """The front door: `fit` composes descent, store and view into a Run; `open` and `compare` read stored ones."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from steepest.descent import Descent
 from steepest.errors import InputError, StoreError
 from steepest.record import Event, Measurement, Record
 from steepest.settings import resolve
-from steepest.space import NORMS_AND_BIASES, Space
+from steepest.space import NORMS_AND_BIASES
 from steepest.store import Store, Writer, versions
 from steepest.task import Task
 from steepest.view.figures import curves
@@ -127,8 +127,9 @@ def fit(
 
         w ← rule(w, ∇L(w); lr · schedule(t)),  t = 1 … T
 
-    What is not given comes from the task's recipe, else: adam at its default rate, `warmup(5%) >> cosine`, batches of 64;
-    epochs or steps must be said. Ctrl-C ends the run cleanly: it is marked interrupted, and everything so far is kept.
+    What is not given comes from the task's recipe, else: adam at its default rate, `warmup(5%) >> cosine`, batches of
+    64; epochs or steps must be said. Ctrl-C ends the run cleanly: it is marked interrupted, and everything so far is
+    kept.
 
     Args:
         task: what is to be trained.
@@ -233,7 +234,7 @@ def _config(task: Task, descent: Descent, start: "Run | str | None") -> dict[str
     """Everything that was chosen, as JSON."""
     settings = descent.settings.describe()
     if settings["lr"] is None:
-        settings["lr"] = descent.update.lr if hasattr(descent.update, "lr") else None
+        settings["lr"] = descent.base_rate
     return {
         "task": task.name,
         **settings,
@@ -260,7 +261,9 @@ def begin_at(start: "Run | str", descent: Descent, store: Store) -> None:
     own = dict(descent.space.named())
     if {k: v.shape for k, v in stored.items()} != {k: v.shape for k, v in own.items()}:
         odd = sorted(set(stored) ^ set(own)) or [k for k in own if stored[k].shape != own[k].shape]
-        raise InputError(f"start={start!r}: its weights are not those of this model; they differ in {', '.join(odd[:5])}")
+        raise InputError(
+            f"start={start!r}: its weights are not those of this model; they differ in {', '.join(odd[:5])}"
+        )
     for name, p in own.items():
         p.copy_(stored[name])
 

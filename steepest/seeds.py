@@ -1,7 +1,7 @@
 """All randomness follows from a seed and a purpose: `mix(seed, "order", epoch)`.
 
-So a run needs no replay to be resumed: step t draws what it would have drawn. The caller's own random state is theirs: we
-put it aside around our steps.
+So a run needs no replay to be resumed: step t draws what it would have drawn. The caller's own random state is theirs:
+we put it aside around our steps.
 """
 
 import random

@@ -103,7 +103,7 @@ def resolve(task: Task, **given: Any) -> Settings:
     said = {name: value for name, value in given.items() if value is not None or name == "no_decay"}
     recipe = dict(task.recipe)
     if "epochs" in said or "steps" in said:
-        recipe.pop("epochs", None), recipe.pop("steps", None)
+        recipe = {k: v for k, v in recipe.items() if k not in ("epochs", "steps")}
     if "rule" in said and said["rule"] != recipe.get("rule"):
         recipe.pop("lr", None)  # a rate belongs to its rule
     chosen = {"rule": adam, "schedule": DEFAULT_SCHEDULE, **recipe, **said}
@@ -114,7 +114,8 @@ def resolve(task: Task, **given: Any) -> Settings:
     return Settings(stages, **chosen)
 
 
-RECIPE = tuple(n for n in inspect.signature(Settings).parameters if n not in ("stages", "seed", "device")) + ("rule",)
+CHOICES = inspect.signature(Settings).parameters
+RECIPE = ("rule", *(n for n in CHOICES if n not in ("stages", "seed", "device")))
 
 
 def _brings_batches(task: Task) -> bool:

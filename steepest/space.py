@@ -1,8 +1,9 @@
 """Where a model's weights are: names, shapes, addresses, groups.
 
-The weights are one point `w` in weight space, spread over the model's own tensors. A space knows every trainable parameter
-once, by name and by the place that holds it; it gathers the point as one vector and scatters a vector back. The user's
-tensors are never moved or re-pointed, and nothing is attached to them: the places are looked up anew at each step.
+The weights are one point `w` in weight space, spread over the model's own tensors. A space knows every trainable
+parameter once, by name and by the place that holds it; it gathers the point as one vector and scatters a vector back.
+The user's tensors are never moved or re-pointed, and nothing is attached to them: the places are looked up anew at
+each step.
 """
 
 import fnmatch
@@ -148,5 +149,3 @@ def is_dense(p: Tensor) -> bool:
             return False
         expected *= length
     return True
-
-

@@ -6,7 +6,6 @@ from fractions import Fraction
 from typing import Any
 
 from steepest.errors import InputError
-from steepest.formula.rule import Rule
 from steepest.schedule import Length
 
 
@@ -49,7 +48,7 @@ class Stages:
         return ends
 
 
-def stage(rule: Rule | str, length: int | str | Length | None = None, lr: float | None = None) -> Stages:
+def stage(rule: Any, length: int | str | Length | None = None, lr: float | None = None) -> Stages:
     """A rule for a part of the run.
 
     Args:

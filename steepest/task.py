@@ -91,7 +91,9 @@ class Task:
     ) -> None:
         if (loss is None) == (objective is None):
             given = "both" if loss else "neither"
-            raise TaskError(f"Task: {given} of loss(output, target) and objective(model, batch) given; give exactly one")
+            raise TaskError(
+                f"Task: {given} of loss(output, target) and objective(model, batch) given; give exactly one"
+            )
         if not callable(model):
             raise TaskError(f"Task: model is {type(model).__name__}; expected is a module or a function seed -> module")
         self.model, self.loss, self.objective = model, loss, objective

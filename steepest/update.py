@@ -2,9 +2,9 @@
 
     w, slots ← rule(w, scale · g, slots; hyperparameters)
 
-An update owns the rule's slots and its count of steps t, never the weights. It works on *banks*: the tensors of one device
-and dtype share a flat buffer per slot, in which each tensor's part begins at a multiple of 64 bytes. Dense float32 and
-float64 tensors on the CPU go through the compiled kernel, all others through the eager reference.
+An update owns the rule's slots and its count of steps t, never the weights. It works on *banks*: the tensors of one
+device and dtype share a flat buffer per slot, in which each tensor's part begins at a multiple of 64 bytes. Dense
+float32 and float64 tensors on the CPU go through the compiled kernel, all others through the eager reference.
 """
 
 import functools
@@ -160,8 +160,7 @@ class Update:
             kernel = p.device.type == "cpu" and p.dtype in (torch.float32, torch.float64) and is_dense(p)
             banks.setdefault((str(p.device), p.dtype, kernel), []).append(i)
         return [
-            (_KernelBank if kernel else _EagerBank)(self, tensors, places)
-            for (_, _, kernel), places in banks.items()
+            (_KernelBank if kernel else _EagerBank)(self, tensors, places) for (_, _, kernel), places in banks.items()
         ]
 
     # -- state ---------------------------------------------------------------------------------------------------------
@@ -212,9 +211,7 @@ def _row(rule: Rule, given: Mapping[str, Any]) -> dict[str, Any]:
     """A group's hyperparameters as far as the rule has them; weight decay is left out where the rule has none."""
     row = {}
     for name, value in given.items():
-        if name in rule.hypers and name != "lr":
-            row[name] = value
-        elif name in NOT_HYPER:
+        if (name in rule.hypers and name != "lr") or name in NOT_HYPER:
             row[name] = value
         elif name == "lr":
             raise InputError("groups: a group's rate follows the schedule; give lr_scale, a factor, instead of lr")
@@ -431,5 +428,3 @@ def _arranged(g: Tensor | None, p: Tensor) -> Tensor | None:
     if g is None or g.stride() == p.stride():
         return g
     return torch.empty_strided(p.shape, p.stride(), dtype=g.dtype, device=g.device).copy_(g)
-
-

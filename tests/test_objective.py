@@ -73,12 +73,12 @@ def test_a_loss_that_is_not_a_scalar(whole, says, micro):
 @pytest.mark.parametrize("micro", [1, 2])
 def test_a_loss_without_a_gradient(whole, micro):
     model = network()
-    with pytest.raises(TaskError, match="the loss has no gradient: .* is something detached, under no_grad, or turned"):
+    with pytest.raises(TaskError, match=r"the loss has no gradient: .* is something detached, under no_grad, or turned"):
         of_whole(model, whole).gradient([samples()] * micro, list(model.parameters()))
 
 
 def test_an_unknown_precision():
-    with pytest.raises(InputError, match="precision='float16' is given; expected is 'bfloat16' .* or 'float32'"):
+    with pytest.raises(InputError, match=r"precision='float16' is given; expected is 'bfloat16' .* or 'float32'"):
         of_loss(network(), precision="float16")
 
 

@@ -1,4 +1,5 @@
-"""What a formula needs once a step: the values made of hyperparameters alone, in float64, outside the loop over weights.
+"""What a formula needs once a step: the values made of hyperparameters alone, in float64, outside the loop over
+weights.
 
 In float32 `1 - 0.999` is off by 1e-5, and `beta**t` would be computed once per weight; so both are computed here.
 """
@@ -12,8 +13,9 @@ import numpy as np
 from steepest.formula.trace import CONSTANT, MEMBER, Program
 
 OPERATORS = {
-    "add": "({} + {})", "sub": "({} - {})", "mul": "({} * {})", "div": "({} / {})", "pow": "({} ** {})", "neg": "(-{})",
-    "lt": "({} < {})", "le": "({} <= {})", "gt": "({} > {})", "ge": "({} >= {})", "eq": "({} == {})", "ne": "({} != {})",
+    "add": "({} + {})", "sub": "({} - {})", "mul": "({} * {})", "div": "({} / {})", "pow": "({} ** {})",
+    "neg": "(-{})", "lt": "({} < {})", "le": "({} <= {})", "gt": "({} > {})", "ge": "({} >= {})", "eq": "({} == {})",
+    "ne": "({} != {})",
 }  # fmt: skip
 NUMBERS: dict[str, Callable] = {
     "sqrt": math.sqrt, "exp": math.exp, "log": math.log, "abs": abs, "maximum": max, "minimum": min,

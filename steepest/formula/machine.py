@@ -1,9 +1,9 @@
 """Compiled kernels: object code on disk, loaded without a compiler, run on torch's own threads.
 
-A kernel is a C function of one pointer, to its arguments. Its object code is made once by numba and kept in a folder that
-only the user can write, under a name made of everything it depends on; loading it needs llvmlite alone and takes a few
-hundredths of a second. The parallel form is a call of the OpenMP library that torch has already loaded, with torch's number
-of threads: no second thread pool, nothing to set or restore.
+A kernel is a C function of one pointer, to its arguments. Its object code is made once by numba and kept in a folder
+that only the user can write, under a name made of everything it depends on; loading it needs llvmlite alone and takes
+a few hundredths of a second. The parallel form is a call of the OpenMP library that torch has already loaded, with
+torch's number of threads: no second thread pool, nothing to set or restore.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -49,7 +50,7 @@ class Kernel:
     def __init__(self, code: bytes, symbol: str) -> None:
         import llvmlite.binding as llvm
 
-        self._engine = _engine(llvm)
+        self._engine = _engine()
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
         self._engine.finalize_object()
         self.address = self._engine.get_function_address(symbol)
@@ -62,7 +63,7 @@ class Kernel:
         team(self.address, arguments, threads, 0)
 
 
-def _engine(llvm: object) -> object:
+def _engine() -> Any:
     from llvmlite import binding
 
     binding.initialize_native_target()
@@ -77,7 +78,7 @@ def _engine(llvm: object) -> object:
     return binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
 
 
-def _address(function: ctypes._CFuncPtr) -> int:
+def _address(function: Any) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
@@ -110,8 +111,8 @@ def openmp() -> Callable | None:
 def threads(weights: int, serial_below: int = 1 << 16) -> int:
     """How many threads an update of so many weights runs on.
 
-    One for few weights, where a team costs more than it gives; in a forked child, where OpenMP's threads no longer exist;
-    and where there is no OpenMP.
+    One for few weights, where a team costs more than it gives; in a forked child, where OpenMP's threads no longer
+    exist; and where there is no OpenMP.
     """
     if weights < serial_below or _forked:
         return 1

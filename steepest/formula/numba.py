@@ -6,8 +6,9 @@ Three things make the loop vectorise; without any one of them it is 3 to 8 times
 2. no float64 in it: member values are hoisted (`formula.hoist`), literals are cast;
 3. fastmath without `nnan` and `ninf`, so that a NaN still shows.
 
-A kernel reads a table with one row per block of at most `BLOCK` weights: which tensor it belongs to, where it begins there,
-how long it is, where its slots begin, and which row of hyperparameters is its. So groups and members are rows, not cases.
+A kernel reads a table with one row per block of at most `BLOCK` weights: which tensor it belongs to, where it begins
+there, how long it is, where its slots begin, and which row of hyperparameters is its. So groups and members are rows,
+not cases.
 """
 
 import hashlib
@@ -19,10 +20,10 @@ import numpy as np
 import torch
 
 from steepest.formula.machine import Kernel, cached
-from steepest.formula.trace import CONSTANT, MEMBER, WEIGHT, Program
+from steepest.formula.trace import CONSTANT, WEIGHT, Program
 
 BLOCK = 1 << 15
-"""Weights a block: its slices of four arrays stay in the second-level cache, and a sum of squares stays exact enough."""
+"""Weights a block: slices of four arrays stay in the second-level cache, and a sum of squares stays exact enough."""
 
 TABLE = 5
 """Columns of the table: tensor, start in it, length, start of the slots, row of hyperparameters."""
@@ -149,7 +150,7 @@ def _kernel(source: str, call: str, dtype: torch.dtype) -> Kernel:
 
 def _build(source: str, call: str, dtype: torch.dtype) -> tuple[bytes, str]:
     """Object code of a kernel and the name of its function."""
-    from numba import carray, cfunc, njit, types
+    from numba import carray, cfunc, njit, types  # pyright: ignore[reportPrivateImportUsage]
 
     real = np.float32 if dtype is torch.float32 else np.float64
     element = types.float32 if dtype is torch.float32 else types.float64
@@ -163,7 +164,7 @@ def _build(source: str, call: str, dtype: torch.dtype) -> tuple[bytes, str]:
         scope["exact"] = njit(error_model="numpy")(scope["exact"])
     scope["block"] = njit(**FLAGS)(scope["block"])
     scope["slice_of"] = njit(**FLAGS)(scope["slice_of"])
-    made = cfunc(types.void(types.CPointer(types.int64)), **FLAGS)(_taking_pointer(scope["kernel"], scope))
+    made: Any = cfunc(types.void(types.CPointer(types.int64)), **FLAGS)(_taking_pointer(scope["kernel"], scope))
     return made._library.serialize_using_object_code()[2][0], made._wrapper_name
 
 
@@ -196,6 +197,3 @@ def _pointer(element: Any) -> Callable:
         return types.CPointer(element)(types.int64), generate
 
     return pointer
-
-
-__all__ = ["BLOCK", "MEMBER", "TABLE", "advance_kernel", "norm_kernel"]

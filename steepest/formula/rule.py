@@ -5,8 +5,9 @@
         v = beta * v + g
         return w - lr * v, v
 
-Positional parameters are the weight, its gradient and the state slots with their starting values; keyword-only parameters
-are hyperparameters. From this one source come the CPU kernel (`formula.numba`) and the obvious reference (`formula.eager`).
+Positional parameters are the weight, its gradient and the state slots with their starting values; keyword-only
+parameters are hyperparameters. From this one source come the CPU kernel (`formula.numba`) and the obvious reference
+(`formula.eager`).
 """
 
 import functools
@@ -17,6 +18,8 @@ import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, overload
+
+import numpy as np
 
 from steepest.errors import FormulaError, InputError, unknown
 from steepest.formula.trace import MEMBER, Program, trace
@@ -211,9 +214,10 @@ def rule(formula: Callable | None = None, *, evaluate: Callable | None = None) -
     """Make an update rule of a formula.
 
     Args:
-        formula: `(w, g, *slots, *, hyperparameters) -> (w, *slots)`. Slots have their starting value as default: a number,
-            `sd.W` or `sd.scalar(x)`. `lr`'s default is the rule's default rate. A hyperparameter named `t` is the number
-            of steps this rule has taken, from 1.
+        formula: `(w, g, *slots, *, hyperparameters) -> (w, *slots)`. Slots have their starting value as default: a
+        number,
+            `sd.W` or `sd.scalar(x)`. `lr`'s default is the rule's default rate. A hyperparameter named `t` is the
+            number of steps this rule has taken, from 1.
         evaluate: `(w, *slots, *, hyperparameters)` -> the weights that the rule reports, where these are not `w`.
 
     Raises:
@@ -256,7 +260,7 @@ def _check_hyper(rule_name: str, name: str, value: Any) -> None:
     """A hyperparameter is a finite number, or a schedule (any object with `bind`); a rate is positive."""
     if hasattr(value, "bind"):
         return
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not math.isfinite(value):
         raise InputError(f"{rule_name}: {name}={value!r} is given; expected is a finite number or a schedule")
     if name == "lr" and value <= 0:
         raise InputError(f"{rule_name}: lr={value} is given; a learning rate is a number above 0, such as 1e-3")

@@ -1,8 +1,8 @@
 """A formula is lowered by calling it with symbols: what it does to them is the program.
 
-Closures, helper functions and `if` on plain numbers work, because Python itself runs them; no source is read. A value is
-of one of three kinds: a *constant*, a *member* value (made of hyperparameters, `t` and scalar slots: one number per member,
-computed once a step in float64) or a *weight* value (one number per weight, computed in the loop).
+Closures, helper functions and `if` on plain numbers work, because Python itself runs them; no source is read. A value
+is of one of three kinds: a *constant*, a *member* value (made of hyperparameters, `t` and scalar slots: one number per
+member, computed once a step in float64) or a *weight* value (one number per weight, computed in the loop).
 """
 
 import inspect
@@ -92,7 +92,7 @@ class Symbol:
             return self.tracer.apply("sqrt", self)
         if float(n).is_integer() and 1 <= abs(n) <= 16:  # products vectorise, powers do not
             product = _power(self, int(abs(n)))
-            return product if n > 0 else 1.0 / product
+            return product if n > 0 else self.tracer.apply("div", 1.0, product)
         return self.tracer.apply("pow", self, n)
 
     def __rpow__(self, base: float) -> "Symbol":

@@ -66,4 +66,4 @@ def shown(value: Any) -> str:
     """
     if isinstance(value, Length):
         return str(value)
-    return plain(value) if isinstance(value, Real) else repr(value)
+    return plain(float(value)) if isinstance(value, Real) else repr(value)

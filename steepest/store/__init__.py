@@ -4,8 +4,8 @@
       runs.db                          every run's configuration, steps, measurements and events
       digits-3f2a/points/420.safetensors   the weights after step 420, by name
 
-Steps are kept as columns, many steps a row, so that recording one costs nothing and reading a million is quick. They are
-keyed by (run, attempt, t): where a run goes back and repeats steps, the newest attempt counts.
+Steps are kept as columns, many steps a row, so that recording one costs nothing and reading a million is quick. They
+are keyed by (run, attempt, t): where a run goes back and repeats steps, the newest attempt counts.
 """
 
 from steepest.store.reader import Store

@@ -164,9 +164,7 @@ class _Connection:
             raise StoreError(database.words(self._path, error)) from error
 
 
-def _record(
-    row: tuple, steps: Steps, measurements: tuple[Measurement, ...], events: tuple[Event, ...]
-) -> Record:
+def _record(row: tuple, steps: Steps, measurements: tuple[Measurement, ...], events: tuple[Event, ...]) -> Record:
     run, name, status, started, seconds, config, versions, notes, host, pid, born = row
     if status == "running" and is_gone(host, pid, born):
         status = "interrupted"

@@ -86,7 +86,9 @@ class Writer:
         self._database.close()
         if self.trouble:
             steps = len(self._unwritten[0])
-            raise StoreError(f"run {self.id} is trained, but the last {steps} steps of its record are lost: {self.trouble}")
+            raise StoreError(
+                f"run {self.id} is trained, but the last {steps} steps of its record are lost: {self.trouble}"
+            )
 
     def _write_on(self) -> None:
         while not self._ended:

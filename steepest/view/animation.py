@@ -13,7 +13,7 @@ from steepest.view.figures import COLOURS, INK, MUTED, checked
 from steepest.view.words import number
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 FRAMES, FRAME_MS, HOLD = 80, 60, 20
 MARKS = {"minima": "*", "saddles": "X", "maxima": "^"}

@@ -1,0 +1,46 @@
+# make demo needs Python ≥ 3.11, make and a package index; everything else is installed into .venv, at pinned versions.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test check bench clean
+
+demo: .venv/installed
+	$(BIN)/steepest train digits
+
+test: .venv/test
+	$(BIN)/python -m pytest
+
+check: .venv/check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: .venv/bench
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv build dist *.egg-info
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+
+# torch first and alone: its version is pinned, and nothing that needs it may bring another one.
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) torch
+	$(PIP) --editable .
+	touch $@
+
+.venv/test: .venv/installed
+	$(PIP) --editable '.[test]'
+	touch $@
+
+.venv/check: .venv/test
+	$(PIP) --editable '.[test,check]'
+	touch $@
+
+.venv/bench: .venv/test
+	$(PIP) --editable '.[test,bench]'
+	touch $@
