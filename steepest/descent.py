@@ -22,6 +22,7 @@ from steepest.foreign import Foreign
 from steepest.formula.rule import Rule, averaged
 from steepest.objective import Buffers, Objective
 from steepest.record import Event, Step
+from steepest.schedule import as_schedule
 from steepest.seeds import StepRandomness
 from steepest.settings import Settings, resolve
 from steepest.space import NORMS_AND_BIASES, Space
@@ -68,6 +69,8 @@ class Descent:
         self._buffers = Buffers(model)
         self._measured: tuple[int, dict[str, float]] = (-1, {})
         self.t, self._end = 0, 0
+        for rule, lr, _ in self._stages[1:]:
+            self._begun(rule, lr)  # so that a later stage that cannot be is known now
         self._enter_stage()
 
     def __iter__(self) -> Iterator[Step]:
@@ -121,22 +124,27 @@ class Descent:
     def _enter_stage(self) -> None:
         """The rule of step t + 1, with a fresh memory."""
         rule, lr, self._end = next(stage for stage in self._stages if stage[2] > self.t)
-        first = self.t == 0
-        if isinstance(rule, Rule):
-            if self.settings.average is not None:
-                rule = averaged(rule, self.settings.average)
-            self.update: Update | Foreign = Update(self.space, rule)
-            own, hypers = rule.hypers["lr"], rule.hypers
-        else:
-            self.update = Foreign(self.space, rule)
-            own, hypers = self.update.lr, {}
-        self.base_rate = _rate(lr, self.settings.lr if first else None, own, rule)
+        if lr is None and self.t == 0:
+            lr = self.settings.lr
+        self.update, self.base_rate, self._hypers = self._begun(rule, lr)
         self._scheduled = [
-            (name, value.bind(self.steps, self.steps_per_epoch))
-            for name, value in hypers.items()
+            (name, as_schedule(value).bind(self.steps, self.steps_per_epoch))
+            for name, value in self._hypers.items()
             if _is_schedule(value)
         ]
-        self._hypers = dict(hypers)
+
+    def _begun(self, rule: Any, lr: float | None) -> tuple[Update | Foreign, float, dict[str, Any]]:
+        """A rule at its beginning, its base rate, and its hyperparameters."""
+        s = self.settings
+        if isinstance(rule, Rule):
+            rule = rule if s.average is None else averaged(rule, s.average)
+            return Update(self.space, rule), _rate(lr, rule.hypers["lr"], rule.name), dict(rule.hypers)
+        foreign = Foreign(self.space, rule)
+        for name, given in (("average", s.average), ("groups", s.groups)):
+            if given is not None:
+                kind = type(foreign.optimizer).__name__
+                raise InputError(f"{name}={given!r} goes with rules of Steepest, and {kind} is torch's; leave it out")
+        return foreign, _rate(lr, foreign.lr, "of torch"), {}
 
     # -- measuring -----------------------------------------------------------------------------------------------------
 
@@ -257,10 +265,12 @@ def _horizon(steps_per_epoch: int | None, settings: Settings) -> tuple[int, int]
     return steps_per_epoch, steps_per_epoch * settings.epochs
 
 
-def _rate(own: float | None, given: float | None, default: Any, rule: Any) -> float:
-    rate = next((r for r in (own, given, default) if r is not None), None)
+def _rate(given: float | None, default: Any, rule: str) -> float:
+    rate = default if given is None else given
     if rate is None:
-        raise InputError(f"rule {rule.name} has no default rate; give lr")
+        raise InputError(f"rule {rule} has no default rate; give lr")
+    if _is_schedule(rate):
+        raise InputError(f"rule {rule}: lr is a schedule; give its base rate as a number, and schedule= beside it")
     return float(rate)
 
 

@@ -92,7 +92,7 @@ def resolve(task: Task, **given: Any) -> Settings:
 
     Args:
         task: what is to be trained.
-        given: as the arguments of `fit`; None is "not said".
+        given: as the arguments of `fit`; None is "not said", and so is a default where the recipe says something else.
 
     Raises:
         InputError: a recipe or an argument that cannot be meant.
@@ -100,11 +100,11 @@ def resolve(task: Task, **given: Any) -> Settings:
     for name in task.recipe:
         if name not in RECIPE:
             raise InputError(f"task {task.name}: its recipe names '{name}'; expected are {', '.join(RECIPE)}")
-    said = {name: value for name, value in given.items() if value is not None or name == "no_decay"}
     recipe = dict(task.recipe)
+    said = {name: value for name, value in given.items() if _is_said(name, value, recipe)}
     if "epochs" in said or "steps" in said:
         recipe = {k: v for k, v in recipe.items() if k not in ("epochs", "steps")}
-    if "rule" in said and said["rule"] != recipe.get("rule"):
+    if "rule" in said and _stages(said["rule"]) != _stages(recipe.get("rule", adam)):
         recipe.pop("lr", None)  # a rate belongs to its rule
     chosen = {"rule": adam, "schedule": DEFAULT_SCHEDULE, **recipe, **said}
     if "batch_size" not in chosen and task.data is not None and not _brings_batches(task):
@@ -116,6 +116,12 @@ def resolve(task: Task, **given: Any) -> Settings:
 
 CHOICES = inspect.signature(Settings).parameters
 RECIPE = ("rule", *(n for n in CHOICES if n not in ("stages", "seed", "device")))
+
+
+def _is_said(name: str, value: Any, recipe: Mapping[str, Any]) -> bool:
+    if name in recipe and name in ("accumulate", "no_decay"):
+        return value != CHOICES[name].default
+    return value is not None or name == "no_decay"
 
 
 def _brings_batches(task: Task) -> bool:

@@ -32,14 +32,14 @@ NAMES = list(SHAPES)
 def path(request, monkeypatch):
     """Both ways an update can run."""
     if request.param == "eager":
-        monkeypatch.setattr(module, "_KernelBank", module._EagerBank)
+        monkeypatch.setattr(module, "KernelBank", module.EagerBank)
     return request.param
 
 
 def eagerly(monkeypatch, make):
     """What `make` makes, with everything on the eager path."""
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_KernelBank", module._EagerBank)
+        patch.setattr(module, "KernelBank", module.EagerBank)
         return make()
 
 
@@ -247,7 +247,7 @@ def test_norms_of_members(path):
 @pytest.mark.parametrize("entry", [1e25, 3e38])
 def test_large_gradients_have_a_norm(entry, path):
     """Squares beyond float32 are summed in float64; clipping by that norm then works."""
-    at = point(torch.float32)
+    at = Tensors(point(torch.float32).parts)
     update = Update(at, RULES["gradient_descent"])
     for p in at.tensors():
         p.grad = torch.full_like(p, entry)
@@ -255,7 +255,7 @@ def test_large_gradients_have_a_norm(entry, path):
     norm = update.norm()
     assert norm == pytest.approx(float(np.float32(entry)) * math.sqrt(weights), rel=1e-6)
     moved = update.advance({"lr": 1.0, "weight_decay": 0.0}, 1.0 / norm)
-    assert 0.3 - 1e-6 <= moved <= 1 + 1e-6  # one group has lr_scale 0.3
+    assert moved == pytest.approx(1.0, rel=1e-4)
 
 
 @pytest.mark.parametrize("absent", [["odd"], NAMES])
@@ -412,13 +412,10 @@ def test_schedule_free_reports_its_average(members, path):
         update.advance({**hypers, "lr": 0.01 * t})
         total += (0.01 * t) ** 2 * update.slots["z"]["w"]
         weight += (0.01 * t) ** 2
-        z_before = update.slots["z"]["w"].clone()
-    del z_before
     x = update.reported(hypers)[0]
-    # the average takes in z of before each step, the weights of this one: x_t = (1 - c) x + c z_t, as the authors do
     beta = hypers["beta1"]
     assert apart(at.parts["w"], (1 - beta) * update.slots["z"]["w"] + beta * x) <= 1e-13
-    assert apart(x, total / weight) <= 0.2
+    assert apart(x, total / weight) <= 1e-13
 
 
 def test_groups_have_scalar_slots_of_their_own(path):

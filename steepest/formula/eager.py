@@ -22,9 +22,13 @@ def _both(function: Callable) -> Callable:
     return apply
 
 
-def _where(condition: Tensor, a: Any, b: Any) -> Tensor:
-    like = a if isinstance(a, Tensor) else b
-    return torch.where(condition, a, b) if isinstance(like, Tensor) else torch.where(condition, float(a), float(b))
+def _where(condition: Any, a: Any, b: Any) -> Tensor:
+    """Of two numbers it makes float64: no less than what they are multiplied with."""
+    first = next(x for x in (a, b, condition) if isinstance(x, Tensor))
+    chosen = torch.as_tensor(condition, device=first.device).bool()
+    if first is condition:
+        return torch.where(chosen, *(torch.as_tensor(x, dtype=torch.float64, device=first.device) for x in (a, b)))
+    return torch.where(chosen, a, b)
 
 
 OPERATIONS: dict[str, Callable] = {
@@ -45,7 +49,7 @@ def evaluate(program: Program, weights: Mapping[str, Tensor], hoisted: Sequence[
         hoisted: the member values of `program.hoisted`: floats, or tensors that broadcast against the weights.
 
     Returns:
-        One tensor per output; for an output that is a member value, that value.
+        One tensor per output, none of them one of `weights`; for an output that is a member value, that value.
     """
     known: dict[int, Any] = dict(zip(program.hoisted, hoisted, strict=True))
     for n, i in enumerate(program.instructions):
@@ -53,4 +57,5 @@ def evaluate(program: Program, weights: Mapping[str, Tensor], hoisted: Sequence[
             known[n] = i.value
         elif i.kind == WEIGHT:
             known[n] = weights[i.value] if i.op == "input" else OPERATIONS[i.op](*(known[a] for a in i.args))
-    return [known[o] for o in program.outputs]
+    inputs = set(program.inputs.values())
+    return [known[o].clone() if o in inputs and isinstance(known[o], Tensor) else known[o] for o in program.outputs]

@@ -102,7 +102,7 @@ def block(g):
 def exact(g):
     total = 0.0
     for i in range(g.size):
-        total += float(g[i]) * float(g[i])
+        total += float64(g[i]) * float64(g[i])
     return total
 """
     return _kernel(source, "out[0] = block(carray(floats(gp + lo), (n,)))", dtype)
@@ -154,7 +154,7 @@ def _build(source: str, call: str, dtype: torch.dtype) -> tuple[bytes, str]:
 
     real = np.float32 if dtype is torch.float32 else np.float64
     element = types.float32 if dtype is torch.float32 else types.float64
-    scope: dict[str, Any] = {name: getattr(np, name) for name in ("sqrt", "exp", "log", "fabs", "isfinite")}
+    scope: dict[str, Any] = {name: getattr(np, name) for name in ("sqrt", "exp", "log", "fabs", "isfinite", "float64")}
     scope |= {"F": real, "carray": carray, "SIZE": np.dtype(real).itemsize, "TABLE": TABLE}
     scope |= {"integers": _pointer(types.int64), "floats": _pointer(element), "doubles": _pointer(types.float64)}
     scope |= {"thread": types.ExternalFunction("omp_get_thread_num", types.int32())}

@@ -167,7 +167,8 @@ def _function(op: str, of_tensor: Callable, of_number: Callable) -> Callable:
         first = next((v for v in x if isinstance(v, torch.Tensor)), None)
         if first is None:
             return of_number(*x)
-        return of_tensor(*(v if isinstance(v, torch.Tensor) else torch.as_tensor(v).to(first) for v in x))
+        like = next((v for v in x if isinstance(v, torch.Tensor) and v.is_floating_point()), first.double())
+        return of_tensor(*(v if isinstance(v, torch.Tensor) else torch.as_tensor(v).to(like) for v in x))
 
     function.__name__ = function.__qualname__ = op
     function.__doc__ = f"`{op}` of symbols, tensors or numbers, for use in a formula."

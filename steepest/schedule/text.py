@@ -68,9 +68,9 @@ def parse(text: str) -> Schedule:
     >>> parse("warmup(5%) >>>> cosine")
     Traceback (most recent call last):
         ...
-    steepest.errors.ScheduleError: schedule, character 13: expected a part such as cosine, a number or '(', found '>>'
+    steepest.errors.ScheduleError: schedule, character 14: expected a part such as cosine, a number or '(', found '>>'
         warmup(5%) >>>> cosine
-                    ^
+                     ^
     """
     if not isinstance(text, str):
         raise InputError(f"{text!r} is no text of a schedule; expected one such as 'warmup(5%) >> cosine'")

@@ -19,7 +19,7 @@ def duration(seconds: float) -> str:
     """A time span in at most two units.
 
     >>> duration(3.21), duration(75), duration(7300)
-    ('3.2 s', '1 min 15 s', '2 h 2 min')
+    ('3.2 s', '1 min 15 s', '2 h 1 min')
     """
     if not math.isfinite(seconds):
         return "?"

@@ -1,0 +1,437 @@
+"""Formulas: what can be written, what it means, and what is said of the rest."""
+
+import inspect
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from steepest.errors import FormulaError
+from steepest.formula import eager, hoist
+from steepest.formula import trace as sd
+from steepest.formula.rule import Rule, W, averaged, rule, scalar
+from steepest.rules import RULES
+from steepest.update import Update
+from tests.oracles import SlowUpdate, Tensors, apart
+
+HYPERS = {"lr": 0.1, "k": 0.75}
+
+
+def three_ways(own: Rule, w: Tensor, g: Tensor, steps: int = 3) -> tuple[Tensor, Tensor, Tensor]:
+    """The weights after some steps in float64: compiled kernel, eager program, formula called directly."""
+    fast = w.clone().requires_grad_()
+    update = Update(Tensors({"w": fast}), own)
+    slow, state = SlowUpdate(own, w), [w.clone(), *(SlowUpdate(own, w).slots)]
+    names = [s.name for s in own.slots]
+    for t in range(1, steps + 1):
+        fast.grad = g * t
+        update.advance({**own.hypers, **HYPERS})
+        known = {k: v for k, v in HYPERS.items() if k in own.hypers}
+        slow.step(g * t, known)
+        values = {**own.hypers, **known, "t": t, **dict(zip(names, state[1:]))}
+        values = {n: float(values[n]) for n in hoist.names(own.program)}
+        hoisted, _ = hoist.compiled(own.program)(**values)
+        weights = {"w": state[0], "g": g * t, **dict(zip(names, state[1:]))}
+        state = eager.evaluate(own.program, weights, hoisted)
+    return fast.detach(), torch.as_tensor(state[0]), slow.w
+
+
+def same(own: Rule) -> None:
+    generator = torch.Generator().manual_seed(0)
+    w = torch.randn(101, generator=generator, dtype=torch.float64)
+    g = torch.randn(101, generator=generator, dtype=torch.float64)
+    w[:4], g[:4] = torch.tensor([0.0, 1.0, -1.0, 2.0]), torch.tensor([0.0, 0.0, 1.0, 2.0])
+    kernel, program, called = three_ways(own, w, g)
+    assert apart(kernel, called) <= 1e-14
+    assert apart(program, called) <= 1e-14
+    assert not torch.equal(called, w)
+
+
+# -- What can be written -----------------------------------------------------------------------------------------------
+
+
+def of(change, **slots) -> Rule:
+    """The rule `w ← w − lr · change(w, g, k)`."""
+
+    @rule
+    def made(w, g, *, lr, k=0.5):
+        return w - lr * change(w, g, k)
+
+    return made
+
+
+OPERATIONS = {
+    "add": lambda w, g, k: w + g + 1,
+    "sub": lambda w, g, k: 1 - w - g - 2,
+    "mul": lambda w, g, k: 3 * w * g * k,
+    "div": lambda w, g, k: w / (2 + g * g) + g / 3 + 2 / (1 + w * w) + g / k,
+    "neg": lambda w, g, k: -w + (-k) + (+g),
+    "sqrt": lambda w, g, k: sd.sqrt(w * w + k) + sd.sqrt(k) + sd.sqrt(2.0),
+    "half_power": lambda w, g, k: (w * w + 1) ** 0.5,
+    "odd_power": lambda w, g, k: (w * w + 1) ** 1.7 + (w * w + 1) ** k,
+    "power_of_number": lambda w, g, k: 2.0**w + k**g + k**3 + 2**k,
+    "abs": lambda w, g, k: abs(w) + sd.abs(g) + sd.abs(k - 1),
+    "sign": lambda w, g, k: sd.sign(w) + sd.sign(g) * sd.sign(k - 1) + sd.sign(-3),
+    "exp": lambda w, g, k: sd.exp(-abs(w)) + sd.exp(k) + sd.exp(0.1),
+    "log": lambda w, g, k: sd.log(1 + w * w) + sd.log(k) + sd.log(2.0),
+    "maximum": lambda w, g, k: sd.maximum(w, g) + sd.maximum(w, 0.0) + sd.maximum(k, g) + sd.maximum(k, 0.2),
+    "minimum": lambda w, g, k: sd.minimum(w, g) + sd.minimum(0.0, w) + sd.minimum(g, k) + sd.minimum(0.2, k),
+    "lt": lambda w, g, k: sd.where(w < g, w, 0.5),
+    "le": lambda w, g, k: sd.where(w <= 0, g, -g),
+    "gt": lambda w, g, k: sd.where(w > k, 1.0, g),
+    "ge": lambda w, g, k: sd.where(g >= 1, w, g),
+    "eq": lambda w, g, k: sd.where(w == 1, 5.0, g),
+    "ne": lambda w, g, k: sd.where(w != 1, w, 7.0),
+    "reversed": lambda w, g, k: sd.where(0.3 < w, w, g) + sd.where(k >= g, w, g),
+    "numbers": lambda w, g, k: g * sd.where(w > 0, 0.1, 0.7),
+    "members": lambda w, g, k: sd.where(w > 0, k, 2 * k) * g,
+    "and": lambda w, g, k: sd.where((w > 0) & (g > 0), w, g),
+    "or": lambda w, g, k: sd.where((w > 0) | (g > 0), 2 * w, g),
+    "not": lambda w, g, k: sd.where(~(w > 0), w, 2 * g),
+    "nested": lambda w, g, k: sd.where(w > 0, sd.where(g > 0, 1.0, w), sd.minimum(abs(g), 3.0)),
+    "condition_on_member": lambda w, g, k: sd.where(k > 0.5, g, w) + sd.where((k > 0.5) & (w > 0), 1.0, g),
+    "not_on_member": lambda w, g, k: sd.where(~(k > 0.5) if isinstance(k, sd.Symbol) else not k > 0.5, w, g),
+    "number_chosen_by_member": lambda w, g, k: sd.where(k > 0.5, 0.3, 0.9) * g,
+    "infinite": lambda w, g, k: sd.minimum(abs(w), math.inf) + sd.maximum(g, -math.inf),
+    "numpy_number": lambda w, g, k: np.float64(0.3) * w + g * np.float32(0.5) + np.float64(2) / (1 + w * w),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operation(name):
+    same(of(OPERATIONS[name]))
+
+
+@pytest.mark.parametrize("n", [-16, -5, -2, -1, 0, 1, 2, 3, 4, 7, 11, 16, 17, -17])
+def test_integer_powers(n):
+    generator = torch.Generator().manual_seed(1)
+    w = 0.5 + torch.rand(33, generator=generator, dtype=torch.float64)
+    own = of(lambda w, g, k: w**n)
+    kernel, program, called = three_ways(own, w, torch.zeros(33, dtype=torch.float64), steps=1)
+    assert apart(kernel, called) <= 1e-14
+    assert apart(program, called) <= 1e-14
+    powers = [i for i in own.program.instructions if i.op == "pow"]
+    assert bool(powers) is (n == 0 or abs(n) > 16)  # products vectorise, powers do not
+
+
+@given(st.recursive(
+    st.sampled_from(["w", "g", "k", "0.5", "-2.0"]),
+    lambda x: st.one_of(
+        st.tuples(st.sampled_from(["({} + {})", "({} - {})", "({} * {})", "maximum({}, {})", "minimum({}, {})"]), x, x),
+        st.tuples(st.sampled_from(["abs({0})", "sign({0})", "sqrt(abs({0}))", "(-{0})", "({0}) ** 2"]), x, x),
+        st.tuples(st.sampled_from(["where(w > {}, {}, g)", "where({} <= g, {}, w)"]), x, x),
+    ).map(lambda made: made[0].format(made[1], made[2])),
+    max_leaves=8,
+))  # fmt: skip
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+def test_any_formula_means_what_it_says(text):
+    """The traced program of a random expression against Python's own evaluation of it."""
+    functions = {n: getattr(sd, n) for n in ("maximum", "minimum", "abs", "sign", "sqrt", "where")}
+    own = of(lambda w, g, k: eval(text, {**functions, "w": w, "g": g, "k": k}))
+    generator = torch.Generator().manual_seed(2)
+    w, g = torch.randn(2, 16, generator=generator, dtype=torch.float64)
+    hoisted, _ = hoist.compiled(own.program)(**{n: HYPERS[n] for n in hoist.names(own.program)})
+    found = torch.as_tensor(eager.evaluate(own.program, {"w": w, "g": g}, hoisted)[0])
+    expected = own.formula(w, g, **HYPERS)
+    assert torch.allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_closures_helpers_and_plain_if():
+    factor, nesterov = 0.25, True
+
+    def smoothed(old, new, beta):
+        return beta * old + (1 - beta) * new
+
+    @rule
+    def own(w, g, m=0.0, *, lr, beta=0.9):
+        m = smoothed(m, g, beta)
+        step = factor * m
+        if nesterov:
+            step = step + g
+        for _ in range(2):
+            step = step * 0.5
+        return w - lr * step, m
+
+    same(own)
+
+
+def test_all_kinds_of_slots():
+    @rule
+    def own(w, g, start=W, m=1.5, count=scalar(2.0), *, t, lr):
+        m = 0.5 * m + g
+        count = count + 1 / t
+        return w - lr * (m / count + 0.1 * (w - start)), start, m, count
+
+    assert [(s.name, s.is_scalar) for s in own.slots] == [("start", False), ("m", False), ("count", True)]
+    w = torch.ones(5, dtype=torch.float64)
+    g = torch.arange(5, dtype=torch.float64)
+    update = Update(Tensors({"w": w}), own)
+    slow = SlowUpdate(own, w)
+    for _ in range(3):
+        w.grad = g
+        update.advance({"lr": 0.1})
+        slow.step(g, {"lr": 0.1})
+    assert apart(w, slow.w) <= 1e-14
+    assert update.scalars == [[pytest.approx(slow.slots[2])]]
+    assert own.uses_t
+
+
+def test_in_place_operators():
+    @rule
+    def own(w, g, *, lr):
+        g *= 2.0
+        w -= lr * g
+        return w
+
+    w = torch.ones(3, dtype=torch.float64, requires_grad=True)
+    w.grad = torch.ones(3, dtype=torch.float64)
+    Update(Tensors({"w": w}), own).advance({"lr": 0.25})
+    assert w.tolist() == [0.5] * 3
+
+
+def test_what_depends_on_hyperparameters_alone_is_computed_once():
+    """Bias corrections leave the loop, in float64; equal subexpressions are kept once."""
+    program = RULES["adam"].program
+    in_loop = [i.op for i in program.instructions if i.kind == sd.WEIGHT]
+    assert "pow" not in in_loop
+    assert in_loop.count("div") == 1  # the one by the root: those by corrections are products
+    values = {**RULES["adam"].hypers, "t": 3}
+    hoisted, _ = hoist.compiled(program)(**{n: values[n] for n in hoist.names(program)})
+    assert 1 - 0.999 in hoisted
+    own = of(lambda w, g, k: sd.sqrt(w * g) + sd.sqrt(w * g))
+    assert [i.op for i in own.program.instructions].count("sqrt") == 1
+
+
+def test_equal_texts_equal_programs():
+    first, second = (of(lambda w, g, k: w * g + k) for _ in range(2))
+    assert first.program.text == second.program.text
+    assert first.program.text != of(lambda w, g, k: w * g - k).program.text
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_average_of_weights(name):
+    """a ← β a + (1 − β) w beside the rule, which moves as it did."""
+    w = torch.linspace(-1, 1, 9, dtype=torch.float64)
+    alone, average = SlowUpdate(RULES[name], w), w.clone()
+    update = Update(Tensors({"w": w}), averaged(RULES[name], 0.8))
+    hypers = dict(update.rule.hypers)
+    for t in range(1, 5):
+        w.grad = torch.cos(torch.arange(9, dtype=torch.float64) * t)
+        update.advance(hypers)
+        alone.step(w.grad, {})
+        average = 0.8 * average + 0.2 * alone.w
+    assert apart(w, alone.w) <= 1e-13
+    assert apart(update.reported(hypers)[0], average) <= 1e-13
+
+
+# -- What cannot, and what is said -------------------------------------------------------------------------------------
+
+
+def helper_that_branches(x):
+    return x if x > 0 else -x  # ERROR HERE: helper
+
+
+def branching(w, g, *, lr):
+    if g > 0:  # ERROR HERE
+        return w
+    return w - lr * g
+
+
+def branching_on_t(w, g, *, t, lr):
+    return w - lr * g if t > 5 else w  # ERROR HERE
+
+
+def branching_in_helper(w, g, *, lr):
+    return w - lr * helper_that_branches(g)
+
+
+def chained(w, g, *, lr):
+    return sd.where(0 < w < 1, g, w)  # ERROR HERE
+
+
+def and_(w, g, *, lr):
+    return sd.where((w > 0) and (g > 0), g, w)  # ERROR HERE
+
+
+def builtin_max(w, g, *, lr):
+    return w - lr * max(g, 0.0)  # ERROR HERE
+
+
+def math_sqrt(w, g, *, lr):
+    return w - lr * math.sqrt(g)  # ERROR HERE
+
+
+def math_of_hyper(w, g, *, lr):
+    return w - math.exp(lr) * g  # ERROR HERE
+
+
+def torch_sqrt(w, g, *, lr):
+    return w - lr * torch.sqrt(g)  # ERROR HERE
+
+
+def torch_functional(w, g, *, lr):
+    return w - lr * nn.functional.relu(g)  # ERROR HERE
+
+
+def np_sqrt(w, g, *, lr):
+    return w - lr * np.sqrt(g)  # ERROR HERE
+
+
+def np_sum(w, g, *, lr):
+    return w - lr * g / np.sum(g)  # ERROR HERE
+
+
+def iterating(w, g, *, lr):
+    return sum(w - lr * x for x in g)  # ERROR HERE
+
+
+def indexing(w, g, *, lr):
+    return w - lr * g[0]  # ERROR HERE
+
+
+def method(w, g, *, lr):
+    return w - lr * g.norm()  # ERROR HERE
+
+
+def with_tensor(w, g, *, lr):
+    return w - lr * g * torch.ones(3)  # ERROR HERE
+
+
+def with_text(w, g, *, lr):
+    return w - lr * g * "2"  # ERROR HERE
+
+
+def modulo(w, g, *, lr):
+    return w % 2  # ERROR HERE
+
+
+def forgot_return(w, g, *, lr):  # ERROR HERE
+    w = w - lr * g
+
+
+TRACING = {
+    branching: "write sd.where(condition, a, b) instead of if",
+    branching_on_t: "write sd.where(condition, a, b) instead of if",
+    branching_in_helper: "write sd.where",
+    chained: "sd.where",
+    and_: "instead of if / and / or",
+    builtin_max: "max / min",
+    math_sqrt: "write sd.sqrt",
+    math_of_hyper: "sd.exp",
+    torch_sqrt: "torch.sqrt works on tensors, a formula on one weight; write sd.sqrt",
+    torch_functional: "torch.relu works on tensors",
+    np_sqrt: "sd.sqrt",
+    np_sum: "sd.sqrt, sign, abs",
+    iterating: "nothing to iterate over or to index",
+    indexing: "nothing to iterate over or to index",
+    method: "sd.sqrt, sign, abs",
+    with_tensor: "made of its arguments, numbers",
+    with_text: "cannot use str '2'",
+    modulo: "made of its arguments, numbers, + - * / **",
+    forgot_return: "cannot use NoneType None",
+}
+
+
+@pytest.mark.parametrize("formula", TRACING, ids=lambda f: f.__name__)
+def test_names_the_line_and_what_to_write(formula):
+    own = rule(formula)
+    with pytest.raises(FormulaError, match=re.escape(TRACING[formula])) as error:
+        _ = own.program
+    marked = helper_that_branches if formula is branching_in_helper else formula
+    lines, first = inspect.getsourcelines(marked)
+    line = first + next(n for n, text in enumerate(lines) if "ERROR HERE" in text)
+    assert f"{__file__}:{line}, in {marked.__name__}" in str(error.value)
+
+
+def too_few(w, g, m=0.0, *, lr):
+    return w - lr * g
+
+
+def too_many(w, g, *, lr):
+    return w - lr * g, g
+
+
+def scalar_of_weights(w, g, s=scalar(0.0), *, lr):
+    return w - lr * g, s + g * g
+
+
+OUTPUTS = {
+    too_few: "rule too_few returns 1 values and has 1 slots; it must return w, m, in this order",
+    too_many: "rule too_many returns 2 values and has 0 slots; it must return w, in this order",
+    scalar_of_weights: "slot s of rule scalar_of_weights is sd.scalar, one number per member, and is computed from",
+}
+
+
+@pytest.mark.parametrize("formula", OUTPUTS, ids=lambda f: f.__name__)
+def test_outputs_must_fit_the_slots(formula):
+    with pytest.raises(FormulaError, match=re.escape(OUTPUTS[formula])) as error:
+        _ = rule(formula).program
+    assert f"{__file__}:{formula.__code__.co_firstlineno}" in str(error.value)
+
+
+def _signatures() -> dict:
+    def stars(w, g, *slots, lr):
+        return w
+
+    def keywords(w, g, *, lr, **others):
+        return w
+
+    def other_names(x, y, *, lr):
+        return x
+
+    def no_gradient(w, *, lr):
+        return w
+
+    def no_start(w, g, m, *, lr):
+        return w, m
+
+    def odd_start(w, g, m="zero", *, lr):
+        return w, m
+
+    def bool_start(w, g, m=False, *, lr):
+        return w, m
+
+    def no_rate(w, g, *, beta=0.9):
+        return w
+
+    def positional_rate(w, g, lr=0.1):
+        return w
+
+    def no_default(w, g, *, lr, beta):
+        return w
+
+    return {
+        stars: "names each of its slots",
+        keywords: "names each of its slots",
+        other_names: "the first two parameters must be w (weight) and g (gradient)",
+        no_gradient: "must be w (weight) and g (gradient)",
+        no_start: "slot m needs a starting value: a number, sd.W or sd.scalar(number)",
+        odd_start: "slot m needs a starting value",
+        bool_start: "slot m needs a starting value",
+        no_rate: "no keyword-only parameter lr, the learning rate; write (w, g, *, lr)",
+        positional_rate: "no keyword-only parameter lr",
+        no_default: "hyperparameter beta needs a default value",
+    }
+
+
+@pytest.mark.parametrize(("formula", "message"), _signatures().items(), ids=lambda x: getattr(x, "__name__", ""))
+def test_signature(formula, message):
+    with pytest.raises(FormulaError, match=re.escape(message)) as error:
+        rule(formula)
+    assert f"{__file__}:{formula.__code__.co_firstlineno}, rule {formula.__name__}" in str(error.value)
+
+
+def test_functions_on_numbers_and_tensors():
+    assert sd.sqrt(4.0) == 2.0
+    assert sd.sign(-3) == -1.0
+    assert sd.sign(0.0) == 0.0
+    assert sd.where(False, 1.0, 2.0) == 2.0
+    x = torch.tensor([-1.0, 2.0])
+    assert sd.maximum(x, 0.0).tolist() == [0.0, 2.0]
+    assert sd.where(x > 0, 0.5, 0.25).tolist() == [0.25, 0.5]
+    assert sd.where(x > 0, x, 0.5).tolist() == [0.5, 2.0]
