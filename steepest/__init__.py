@@ -17,6 +17,7 @@ from steepest.errors import (
 )
 from steepest.formula.rule import Rule, W, rule, scalar
 from steepest.formula.trace import abs, exp, log, maximum, minimum, sign, sqrt, where
+from steepest.playground import play
 from steepest.record import Event, Measurement, Record, Step
 from steepest.rules import (
     adagrad,
@@ -101,6 +102,7 @@ __all__ = [
     "open",
     "optim",
     "plateau",
+    "play",
     "polynomial",
     "rmsprop",
     "rule",

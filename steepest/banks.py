@@ -1,7 +1,8 @@
 """The parts of a point that are updated alike: the tensors of one device and dtype, with the rule's slots for them.
 
-A bank keeps one flat buffer per slot, in which each tensor's part begins at a multiple of 64 bytes and lies in memory as
-the tensor does. A `KernelBank` runs the compiled kernel over addresses, an `EagerBank` torch operations on each tensor.
+A bank keeps one flat buffer per slot, in which each tensor's part begins at a multiple of 64 bytes and lies in memory
+as the tensor does. A `KernelBank` runs the compiled kernel over addresses, an `EagerBank` torch operations on each
+tensor.
 """
 
 import ctypes

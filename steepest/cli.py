@@ -211,7 +211,7 @@ def play(
 
     Example: steepest play rosenbrock -o play.gif
     """
-    from steepest.play import play as played
+    from steepest.playground import play as played
 
     typer.echo(f"written to {played(terrain, out, [r for r in rules.split(',') if r] or None, steps)}")
 

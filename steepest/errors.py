@@ -10,7 +10,6 @@ SteepestError
 └── DivergedError                    weights that are no longer finite
 """
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -64,9 +63,25 @@ def nearest(given: str, known: Iterable[str]) -> str:
     "did you mean 'adam'? Known: adam, lion"
     """
     known = sorted(known)
-    close = difflib.get_close_matches(given, known, n=1)
-    hint = f"did you mean '{close[0]}'? " if close else ""
+    close = [name for name in known if 2 * _edits(given, name) <= max(len(given), len(name))]
+    hint = f"did you mean '{min(close, key=lambda name: _edits(given, name))}'? " if close else ""
     return f"{hint}Known: {', '.join(known) or 'none'}"
+
+
+def _edits(a: str, b: str) -> int:
+    """How many insertions, deletions, substitutions and swaps of neighbours lead from a to b.
+
+    Source: Damerau 1964, doi:10.1145/363958.363994, in the restricted form.
+    """
+    rows = [list(range(len(b) + 1))]
+    for i, x in enumerate(a, 1):
+        row = [i]
+        for j, y in enumerate(b, 1):
+            row.append(min(rows[-1][j] + 1, row[-1] + 1, rows[-1][j - 1] + (x != y)))
+            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
+                row[j] = min(row[j], rows[-2][j - 2] + 1)
+        rows.append(row)
+    return rows[-1][-1]
 
 
 def unknown(kind: str, given: str, known: Iterable[str]) -> UnknownNameError:

@@ -1,5 +1,6 @@
 """Another's optimizer in our loop: any `torch.optim.Optimizer` moves the point as an Update does."""
 
+import copy
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -64,13 +65,13 @@ class Foreign:
         return float(torch.nn.utils.get_total_norm([p.detach() - old for p, old in zip(tensors, before, strict=True)]))
 
     def state(self) -> dict[str, Any]:
-        """What the optimizer remembers."""
-        return {"t": self.t, "optimizer": self.optimizer.state_dict()}
+        """What the optimizer remembers, as copies."""
+        return {"t": self.t, "optimizer": copy.deepcopy(self.optimizer.state_dict())}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restores what `state` gave."""
         self.t = state["t"]
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
 
     def reported(self, hypers: Mapping[str, Any]) -> None:
         """It reports the weights themselves."""

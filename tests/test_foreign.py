@@ -90,11 +90,20 @@ def test_what_it_remembers_can_be_restored(kind):
     moved(foreign, model, range(3))
     other, restored = made(kind)
     other.load_state_dict(model.state_dict())
-    restored.load(foreign.state())
+    state = foreign.state()
+    restored.load(state)
     assert restored.t == 3
     moved(foreign, model, range(3, 6))
     moved(restored, other, range(3, 6))
     assert torch.equal(Space(model).gather(), Space(other).gather())
+    _, second = made(kind)
+    second.load(state)  # not what was made of it since
+    assert second.optimizer.state_dict()["state"] != {}
+    assert all(
+        torch.equal(a, b)
+        for one, two in zip(second.state()["optimizer"]["state"].values(), state["optimizer"]["state"].values())
+        for a, b in zip(one.values(), two.values())
+    )
 
 
 def test_its_rate_is_the_optimizers():

@@ -339,12 +339,12 @@ def test_shared_buffers_are_put_back_once():
 
 
 def test_large_buffers_that_never_change_are_not_copied():
-    model = nn.Sequential(nn.BatchNorm1d(SMALL + 1))
+    model, g = nn.Sequential(nn.BatchNorm1d(SMALL + 1)), torch.Generator().manual_seed(0)
     model.register_buffer("table", torch.zeros(SMALL + 1))
     model.register_buffer("small", torch.zeros(SMALL))
     buffers = Buffers(model)
     buffers.save()
-    model(torch.randn(2, SMALL + 1))
+    model(torch.randn(2, SMALL + 1, generator=g))
     buffers.notice()
     buffers.save()
     copied = {id(b): copy is not None for b, _, copy in buffers._saved}
@@ -352,6 +352,19 @@ def test_large_buffers_that_never_change_are_not_copied():
     assert copied[id(model.small)]
     assert copied[id(model[0].running_mean)]
     before = model[0].running_mean.clone()
-    model(torch.randn(2, SMALL + 1))
+    model(torch.randn(2, SMALL + 1, generator=g))
     buffers.restore()
     assert torch.equal(model[0].running_mean, before)
+
+
+def test_a_wide_batch_norm_that_was_frozen_at_first():
+    model = nn.Sequential(nn.BatchNorm1d(SMALL + 1)).eval()
+    x = torch.randn(2, SMALL + 1, generator=torch.Generator().manual_seed(0))
+    buffers = Buffers(model)
+    buffers.save()
+    model(x)
+    buffers.notice()
+    buffers.save()
+    model.train()(x)
+    buffers.restore()
+    assert torch.equal(model[0].running_mean, torch.zeros(SMALL + 1))

@@ -217,12 +217,12 @@ def test_half_in_mid_run(x):
     assert all(v.dtype is torch.bfloat16 for v in update.slots["m"].values())
     assert furthest(update.slots["m"], expected) < 0.01
     net.half()
-    before = weights(net)
     net.zero_grad()
     net(x.half()).square().sum().backward()
     assert update.norm() > 0
     assert update.advance(HYPERS) > 0
-    assert furthest(weights(net), before) < 0.5
+    assert update.slots["v"]["0.weight"].dtype is torch.float16
+    assert all(p.isfinite().all() for p in net.parameters())
 
 
 def test_channels_last_in_mid_run():

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from steepest import banks
 import steepest.update as module
 from steepest.errors import InputError, TaskError
 from steepest.formula.rule import rule, scalar
@@ -352,7 +353,7 @@ def test_slots_begin_at_cache_lines():
     for dtype in (torch.float32, torch.float64):
         update = Update(point(dtype), RULES["adam"])
         starts = [v.data_ptr() for by in update.slots.values() for v in by.values()]
-        assert all((a - min(starts)) % module.ALIGNMENT == 0 for a in starts)
+        assert all((a - min(starts)) % banks.ALIGNMENT == 0 for a in starts)
 
 
 def test_misuse_is_seen_by_autograd(path):

@@ -155,16 +155,17 @@ class Rule:
 
     def _check_outputs(self, program: Program) -> None:
         expected = 1 + len(self.slots)
+        where = f"{self.formula.__code__.co_filename}:{self.formula.__code__.co_firstlineno}, "
         if len(program.outputs) != expected:
             names = ", ".join(["w", *(s.name for s in self.slots)])
             raise FormulaError(
-                f"rule {self.name} returns {len(program.outputs)} values and has {expected - 1} slots; "
+                f"{where}rule {self.name} returns {len(program.outputs)} values and has {expected - 1} slots; "
                 f"it must return {names}, in this order"
             )
         for slot, place in zip(self.slots, program.outputs[1:], strict=True):
             if slot.is_scalar and program.instructions[place].kind > MEMBER:
                 raise FormulaError(
-                    f"slot {slot.name} of rule {self.name} is sd.scalar, one number per member, and is computed from "
+                    f"{where}slot {slot.name} of rule {self.name} is sd.scalar, one number per member, and is computed from "
                     "weights or gradients; make it a slot per weight, or compute it from hyperparameters"
                 )
 

@@ -8,18 +8,24 @@ member, computed once a step in float64) or a *weight* value (one number per wei
 import inspect
 import math
 import numbers
+import os
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from steepest.errors import FormulaError
 
 CONSTANT, MEMBER, WEIGHT = 0, 1, 2
-HERE = str(Path(__file__).parent)
+NOT_THE_USERS = tuple(f"{Path(p).parent}{os.sep}" for p in (__file__, torch.__file__, np.__file__))
+MADE_OF = (
+    "it is made of its arguments, numbers, + - * / **, comparisons and "
+    "sd.sqrt, sign, abs, where, maximum, minimum, exp, log"
+)
 
 
 @dataclass(frozen=True)
@@ -59,10 +65,7 @@ class Tracer:
         if isinstance(x, Symbol):
             return x
         if isinstance(x, bool) or not isinstance(x, numbers.Real):
-            raise FormulaError(
-                f"a formula cannot use {type(x).__name__} {x!r}; it is made of its arguments, numbers, "
-                "+ - * / **, comparisons and sd.sqrt, sign, abs, where, maximum, minimum, exp, log"
-            )
+            raise FormulaError(f"a formula cannot use {type(x).__name__} {x!r}; {MADE_OF}")
         return self.emit("constant", value=float(x), kind=CONSTANT)
 
     def apply(self, op: str, *operands: "Symbol | float") -> "Symbol":
@@ -127,7 +130,8 @@ class Symbol:
     def __iter__(self) -> Any:
         raise FormulaError("a formula works on one weight at a time: there is nothing to iterate over or to index")
 
-    __getitem__ = __iter__
+    def __getitem__(self, index: Any) -> Any:
+        return self.__iter__()
 
     @classmethod
     def __torch_function__(cls, function: Callable, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
@@ -168,7 +172,9 @@ def _function(op: str, of_tensor: Callable, of_number: Callable) -> Callable:
         if first is None:
             return of_number(*x)
         like = next((v for v in x if isinstance(v, torch.Tensor) and v.is_floating_point()), first.double())
-        return of_tensor(*(v if isinstance(v, torch.Tensor) else torch.as_tensor(v).to(like) for v in x))
+        return of_tensor(
+            *(v if isinstance(v, torch.Tensor) else torch.as_tensor(v, dtype=like.dtype, device=like.device) for v in x)
+        )
 
     function.__name__ = function.__qualname__ = op
     function.__doc__ = f"`{op}` of symbols, tensors or numbers, for use in a formula."
@@ -192,7 +198,8 @@ class Program:
     Attributes:
         instructions: in an order in which they can be computed.
         outputs: places of the results.
-        hoisted: places of the member values that the loop needs, in the order in which it gets them.
+        hoisted: places of the member values (and of what is made of constants alone) that the loop needs, in the order
+            in which it gets them.
     """
 
     instructions: tuple[Instruction, ...]
@@ -236,13 +243,14 @@ def trace(formula: Callable, weights: Sequence[str], members: Sequence[str], hyp
         results = results if isinstance(results, tuple) else (results,)
         outputs = tuple(tracer.lift(r).place for r in results)
     except Exception as error:
-        raise FormulaError(f"{_where(error, formula)}{error}") from error
+        hint = "" if isinstance(error, FormulaError) else f"; a formula cannot do this: {MADE_OF}"
+        raise FormulaError(f"{_where(error, formula)}{error}{hint}") from error
     return _pruned(tracer.instructions, outputs)
 
 
 def _where(error: BaseException, formula: Callable) -> str:
-    """The user's line that an error comes from: the innermost frame outside this package."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(HERE)]
+    """The user's line that an error comes from: the innermost frame outside this package, torch and numpy."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(NOT_THE_USERS)]
     if not frames:
         code = formula.__code__
         return f"{code.co_filename}:{code.co_firstlineno}, in {formula.__name__}: "
@@ -262,6 +270,6 @@ def _pruned(instructions: list[Instruction], outputs: tuple[int, ...]) -> Progra
         Instruction(i.op, tuple(new[a] for a in i.args), i.value, i.kind) for i in (instructions[p] for p in kept)
     )
     ends = tuple(new[o] for o in outputs)
-    read = [a for i in program if i.kind == WEIGHT for a in i.args if program[a].kind == MEMBER]
-    read += [e for e in ends if program[e].kind == MEMBER]
-    return Program(program, ends, tuple(sorted(set(read))))
+    read = [a for i in program if i.kind == WEIGHT for a in i.args] + list(ends)
+    known = {p for p in read if program[p].kind < WEIGHT and program[p].op != "constant"}
+    return Program(program, ends, tuple(sorted(known)))

@@ -55,7 +55,7 @@ def same(own: Rule) -> None:
 # -- What can be written -----------------------------------------------------------------------------------------------
 
 
-def of(change, **slots) -> Rule:
+def of(change) -> Rule:
     """The rule `w ← w − lr · change(w, g, k)`."""
 
     @rule
@@ -213,7 +213,7 @@ def test_equal_texts_equal_programs():
     assert first.program.text != of(lambda w, g, k: w * g - k).program.text
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", [n for n, r in RULES.items() if r.evaluate is None])
 def test_average_of_weights(name):
     """a ← β a + (1 − β) w beside the rule, which moves as it did."""
     w = torch.linspace(-1, 1, 9, dtype=torch.float64)

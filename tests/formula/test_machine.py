@@ -1,0 +1,297 @@
+"""Kernels in real processes: forked, threaded, with and without OpenMP, and cached on disk."""
+
+import os
+import stat
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+PREAMBLE = """
+import ctypes, os, sys, threading, warnings
+import torch
+from steepest.formula import machine
+from steepest.rules import RULES
+from steepest.update import Update
+
+warnings.simplefilter("error")
+RULE = RULES["momentum"]
+
+class Point:
+    def __init__(self, n, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        self.w = torch.randn(n, generator=generator).requires_grad_()
+        self.w.grad = torch.randn(n, generator=generator)
+        self.names, self.rows, self.overrides = ("w",), (0,), ({},)
+
+    def tensors(self):
+        return [self.w]
+
+def trained(n, seed=0, steps=3):
+    at = Point(n, seed)
+    update = Update(at, RULE)
+    for _ in range(steps):
+        update.norm()
+        update.advance({"lr": 0.1, "beta": 0.9, "weight_decay": 0.01})
+    return at.w.detach()
+
+def obvious(n, seed=0, steps=3):
+    at = Point(n, seed)
+    w, v, g = at.w.detach(), torch.zeros(n), at.w.grad
+    for _ in range(steps):
+        v = 0.9 * v + (g + 0.01 * w)
+        w = w - 0.1 * v
+    return w
+
+def right(w, n, seed=0):
+    return torch.allclose(w, obvious(n, seed), rtol=1e-5, atol=1e-6)
+
+LARGE = 1_000_003
+torch.set_num_threads(2)
+"""
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    """One kernel cache for these tests: the first process builds, the others load."""
+    return tmp_path_factory.mktemp("kernels")
+
+
+def start(code: str, cache: Path, preamble: str = PREAMBLE, **variables: str) -> subprocess.Popen:
+    environment = {**os.environ, "STEEPEST_CACHE": str(cache), **variables}
+    return subprocess.Popen(
+        [sys.executable, "-c", preamble + textwrap.dedent(code)],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def end(process: subprocess.Popen) -> str:
+    """What it printed; it must end well. A process that hangs is killed."""
+    try:
+        out, err = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        pytest.fail(f"it hangs; it said {process.communicate()[1][-2000:]}")
+    assert process.returncode == 0, err[-3000:]
+    return out
+
+
+def python(code: str, cache: Path, **variables: str) -> str:
+    return end(start(code, cache, **variables))
+
+
+# -- Threads and forks -------------------------------------------------------------------------------------------------
+
+
+def test_serial_and_parallel_agree_bit_for_bit(cache):
+    python(
+        """
+        torch.set_num_threads(1)
+        serial = trained(LARGE)
+        torch.set_num_threads(2)
+        assert machine.threads(LARGE) == 2
+        parallel = trained(LARGE)
+        assert torch.equal(serial, parallel) and right(parallel, LARGE)
+        torch.set_num_threads(5)  # more than there are processors
+        assert torch.equal(serial, trained(LARGE))
+        """,
+        cache,
+    )
+
+
+@pytest.mark.parametrize("before", ["trained(LARGE)", "torch.randn(2000, 2000).sum()", "None"])
+def test_after_fork(before, cache):
+    """In the child the team's threads are gone; it must neither wait for them nor die, and the parent goes on."""
+    python(
+        f"""
+        {before}
+        child = os.fork()
+        if child == 0:
+            try:
+                good = right(trained(LARGE), LARGE)
+                os._exit(0 if good and machine.threads(LARGE) == 1 else 3)
+            except BaseException:
+                os._exit(4)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert right(trained(LARGE), LARGE) and machine.threads(LARGE) == 2
+        """,
+        cache,
+    )
+
+
+def test_in_a_forked_worker_beside_the_parent(cache):
+    """A DataLoader's workers may use a kernel while the parent does."""
+    python(
+        """
+        from torch.utils.data import DataLoader, Dataset
+
+        class Trained(Dataset):
+            def __len__(self):
+                return 8
+
+            def __getitem__(self, i):
+                return bool(right(trained(LARGE, i), LARGE, i)), os.getpid()
+
+        trained(LARGE)
+        loader = DataLoader(Trained(), batch_size=2, num_workers=2, multiprocessing_context="fork")
+        seen = []
+        for good, pids in loader:
+            seen += good.tolist()
+            assert os.getpid() not in pids.tolist()
+            assert right(trained(LARGE), LARGE)
+        assert seen == [True] * 8
+        """,
+        cache,
+    )
+
+
+def test_one_thread_by_environment(cache):
+    out = python(
+        """
+        print(torch.get_num_threads(), machine.threads(LARGE), right(trained(LARGE), LARGE))
+        """.replace("\n        print", "\nprint"),
+        cache,
+        OMP_NUM_THREADS="1",
+    )
+    assert out.split()[2] == "True"
+
+
+def test_torch_s_own_number_of_threads(cache):
+    code = PREAMBLE.replace("torch.set_num_threads(2)", "")
+    end(
+        start(
+            "assert torch.get_num_threads() == machine.threads(LARGE) == 1 and right(trained(LARGE), LARGE)",
+            cache, code, OMP_NUM_THREADS="1",
+        )
+    )  # fmt: skip
+
+
+def test_two_python_threads(cache):
+    """Two models at once, each large: neither's numbers get into the other's."""
+    python(
+        """
+        trained(LARGE)
+        found = {}
+
+        def work(seed):
+            found[seed] = all(right(trained(LARGE + seed, seed), LARGE + seed, seed) for _ in range(8))
+
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in (1, 2)]
+        [t.start() for t in threads]
+        [t.join() for t in threads]
+        assert found == {1: True, 2: True}
+        """,
+        cache,
+    )
+
+
+def test_torch_is_left_as_it_was(cache):
+    python(
+        """
+        before = torch.get_num_threads(), torch.get_num_interop_threads(), torch.__config__.parallel_info()
+        trained(LARGE)
+        assert before == (torch.get_num_threads(), torch.get_num_interop_threads(), torch.__config__.parallel_info())
+        """,
+        cache,
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_openmp_is_torch_s_own(cache):
+    """No second OpenMP library comes into the process."""
+    python(
+        """
+        def libraries():
+            lines = open("/proc/self/maps").read().splitlines()
+            return {os.path.realpath(l.split()[-1]) for l in lines if "omp" in os.path.basename(l.split()[-1])}
+
+        before = libraries()
+        trained(LARGE)
+        path = machine._openmp_path()
+        assert before and libraries() == before
+        assert os.path.realpath(path) in before and path.startswith(os.path.dirname(torch.__file__))
+        """,
+        cache,
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names the C library")
+def test_without_openmp(cache):
+    """Said once; everything then works on one thread."""
+    python(
+        """
+        machine._openmp_path = lambda: "libm.so.6"  # a library, but not OpenMP's
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            assert right(trained(LARGE), LARGE) and right(trained(LARGE, 1), LARGE, 1)
+        assert machine.threads(LARGE) == 1
+        assert [str(w.message) for w in seen] == [
+            "no GNU OpenMP library was found beside torch: updates of large models run on one thread"
+        ]
+        """,
+        cache,
+    )
+
+
+# -- Cache -------------------------------------------------------------------------------------------------------------
+
+SMALL = "assert right(trained(33), 33)\nprint('numba' in sys.modules)"
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+def test_second_process_does_not_compile(tmp_path):
+    assert python(SMALL, tmp_path) == "True\n"
+    stored = files(tmp_path)
+    assert len(stored) == 2  # the rule's and the norm's
+    assert python(SMALL, tmp_path) == "False\n"
+    assert files(tmp_path) == stored
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda code: b"",
+        lambda code: code[: len(code) // 2],
+        lambda code: code[:-1] + bytes([code[-1] ^ 1]),
+        lambda code: b"\0" * len(code),
+        lambda code: b"no lines",
+    ],
+    ids=["empty", "half", "bit", "zeros", "text"],
+)
+def test_damaged_files_are_built_anew(damage, cache, tmp_path):
+    python(SMALL, cache)
+    for name, code in files(cache).items():
+        (tmp_path / name).write_bytes(damage(code))
+    assert python(SMALL, tmp_path) == "True\n"
+    assert python(SMALL, tmp_path) == "False\n"
+
+
+@pytest.mark.parametrize("bits", [stat.S_IWOTH, stat.S_IWGRP])
+def test_folder_that_others_can_write_is_not_used(bits, tmp_path):
+    """Code from there is run, so nobody else may put it there."""
+    tmp_path.chmod(0o700 | bits)
+    assert python(SMALL, tmp_path) == "True\n"
+    assert not files(tmp_path)
+
+
+def test_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    assert python(SMALL, tmp_path / "file" / "kernels") == "True\n"
+
+
+def test_folder_is_made_for_the_user_alone(tmp_path):
+    python(SMALL, tmp_path / "a" / "b")
+    assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o700
+
+
+def test_two_processes_build_at_once(tmp_path):
+    both = [start(SMALL, tmp_path) for _ in range(2)]
+    assert [end(p) for p in both] == ["True\n"] * 2
+    assert len(files(tmp_path)) == 2  # no temporary files are left
+    assert python(SMALL, tmp_path) == "False\n"

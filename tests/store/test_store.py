@@ -1,0 +1,242 @@
+"""Runs on disk: what goes in comes out, whatever happens in between."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from steepest.errors import StoreError
+from steepest.record import Event, Measurement, Step
+from steepest.store import Store, versions
+
+
+def a_step(t, loss=0.5):
+    return Step(t, t / 10, 1e-3, loss, 2.0, 0.01)
+
+
+def begun(folder, name="digits", config=None):
+    return Store(folder).begin(name, config or {"lr": 0.1}, versions(), 0, "a note")
+
+
+def python(code, *args, wait=True):
+    """A real process that runs some code."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), *map(str, args)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    if wait:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        return out
+    return process
+
+
+def test_round_trip(tmp_path):
+    writer = begun(tmp_path, config={"lr": float("nan"), "rule": "adam"})
+    for t in range(1, 1001):
+        writer.step(a_step(t, float("inf") if t == 7 else 1 / t))
+    writer.measure(Measurement(10, 1.0, "validation", "accuracy", 0.9))
+    writer.measure(Measurement(10, 1.0, "validation", "loss", float("nan")))
+    writer.event(Event(5, "skip", "seen", "done"))
+    path = writer.point(1000, {"a.weight": torch.arange(6.0).view(2, 3).t()}, {"t": "1000"})
+    writer.close("done", 1.5)
+    found = Store(tmp_path).read(writer.id)
+    assert (found.status, found.seconds, found.notes, found.name) == ("done", 1.5, "a note", "digits")
+    assert found.steps.t.tolist() == list(range(1, 1001))
+    assert found.steps.loss[6] == np.inf
+    assert found.steps.loss[-1] == 1 / 1000
+    assert np.isnan(found.config["lr"])
+    assert found.last("validation", "accuracy") == 0.9
+    assert np.isnan(found.last("validation", "loss"))
+    assert found.events == (Event(5, "skip", "seen", "done"),)
+    assert Store(tmp_path).points(writer.id) == [(1000, path)]
+    assert torch.equal(Store(tmp_path).load_point("digits")["a.weight"], torch.arange(6.0).view(2, 3).t())
+
+
+def test_a_hundred_thousand_steps(tmp_path):
+    writer = begun(tmp_path)
+    for t in range(1, 100_001):
+        writer.step(a_step(t))
+    writer.close("done", 1.0)
+    assert len(Store(tmp_path).read(writer.id).steps) == 100_000
+
+
+WRITE = """
+    import sys
+    from steepest.store import Store
+    from steepest.record import Step
+    writer = Store(sys.argv[1]).begin("both", {}, {}, 0)
+    for t in range(1, 2001):
+        writer.step(Step(t, t, 1.0, float(t), 1.0, 1.0))
+        if t % 100 == 0:
+            writer.flush()
+    writer.close("done", 1.0)
+"""
+
+
+def test_two_processes_write_at_once(tmp_path):
+    processes = [python(WRITE, tmp_path, wait=False) for _ in range(2)]
+    errors = [p.communicate(timeout=120)[1] for p in processes]
+    assert [p.returncode for p in processes] == [0, 0], errors
+    assert [len(Store(tmp_path).read(r.id).steps) for r in Store(tmp_path).runs()] == [2000, 2000]
+
+
+def test_killed_at_once_is_read_as_interrupted(tmp_path):
+    process = python(
+        """
+        import sys, time
+        from steepest.store import Store
+        from steepest.record import Step
+        writer = Store(sys.argv[1]).begin("killed", {}, {}, 0)
+        for t in range(1, 101):
+            writer.step(Step(t, t, 1.0, float(t), 1.0, 1.0))
+        writer.flush()
+        print("ready", flush=True)
+        time.sleep(60)
+        """,
+        tmp_path,
+        wait=False,
+    )
+    assert process.stdout.readline() == "ready\n"
+    store = Store(tmp_path)
+    assert store.read("killed").status == "running"
+    with pytest.raises(StoreError, match="still running"):
+        store.remove("killed")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    found = store.read("killed")
+    assert found.status == "interrupted"
+    assert found.steps.loss.tolist() == list(range(1, 101))
+    with sqlite3.connect(tmp_path / "runs.db") as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    database.close()
+    store.remove("killed")
+    assert store.runs() == []
+
+
+def test_full_disk_keeps_training_and_says_so(tmp_path):
+    out = python(
+        """
+        import resource, signal, sys
+        from steepest.errors import StoreError
+        from steepest.store import Store
+        from steepest.record import Step
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        writer = Store(sys.argv[1]).begin("full", {}, {}, 0)
+        writer.step(Step(1, 1, 1.0, 1.0, 1.0, 1.0))
+        writer.flush()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+        for t in range(2, 20_001):
+            writer.step(Step(t, t, 1.0, 1.0, 1.0, 1.0))
+        writer.flush()
+        print(writer.trouble)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        writer.flush()
+        print(writer.trouble, len(Store(sys.argv[1]).read("full").steps))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+        for t in range(20_001, 50_001):
+            writer.step(Step(t, t, 1.0, 1.0, 1.0, 1.0))
+        try:
+            writer.close("done", 1.0)
+        except StoreError as error:
+            print(error)
+        """,
+        tmp_path,
+    ).splitlines()
+    assert "full" in out[0]
+    assert out[1] == "None 20000"
+    assert "30000 steps of its record are lost" in out[2]
+    assert "free some space" in out[2]
+
+
+def test_database_held_by_another_process(tmp_path):
+    writer = begun(tmp_path)
+    holder = sqlite3.connect(tmp_path / "runs.db", isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    writer._database.execute("PRAGMA busy_timeout=50")
+    writer.step(a_step(1))
+    writer.flush()
+    assert "another process has held it" in writer.trouble
+    holder.execute("COMMIT")
+    holder.close()
+    writer.flush()
+    assert writer.trouble is None
+    writer.close("done", 1.0)
+    assert len(Store(tmp_path).read(writer.id).steps) == 1
+
+
+def test_places_that_cannot_be_used(tmp_path):
+    (tmp_path / "file").write_text("I am a file")
+    with pytest.raises(StoreError, match=r"cannot be made .*; give another one"):
+        begun(tmp_path / "file")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "runs.db").write_text("I am not a database, but I am long enough to be looked at " * 50)
+    with pytest.raises(StoreError, match="another kind of file"):
+        begun(other)
+    newer = tmp_path / "newer"
+    newer.mkdir()
+    with sqlite3.connect(newer / "runs.db") as database:
+        database.execute("PRAGMA user_version=99")
+    database.close()
+    with pytest.raises(StoreError, match="of version 99"):
+        begun(newer)
+
+
+def test_names(tmp_path):
+    ids = [begun(tmp_path, name) for name in ("a b/c", "../up", "ü", "digits", "digits")]
+    for writer in ids:
+        writer.close("done", 1.0)
+    store = Store(tmp_path)
+    assert all((tmp_path / w.id).resolve().parent == tmp_path.resolve() for w in ids)
+    assert store.resolve("digits") == ids[4].id  # the newest of that name
+    assert store.resolve(ids[3].id) == ids[3].id
+    assert store.resolve("a b/c") == ids[0].id
+    with pytest.raises(StoreError, match="did you mean"):
+        store.resolve(ids[3].id[:-1] + "zz")
+    with pytest.raises(StoreError, match="several runs"):
+        store.resolve("digit")
+    with pytest.raises(StoreError, match="no run 'x'"):
+        Store(tmp_path / "nowhere").read("x")
+
+
+def test_a_forked_worker_leaves_the_record_alone(tmp_path):
+    writer = begun(tmp_path)
+    writer.step(a_step(1))
+    loader = DataLoader(list(range(8)), batch_size=2, num_workers=2, multiprocessing_context="fork")
+    assert sum(len(batch) for batch in loader) == 8
+    writer.step(a_step(2))
+    writer.close("done", 1.0)
+    assert Store(tmp_path).read(writer.id).steps.t.tolist() == [1, 2]
+
+
+def test_repeated_steps_count_once_and_the_newest_attempt_wins(tmp_path):
+    writer = begun(tmp_path)
+    for t in (1, 2, 3):
+        writer.step(a_step(t, 1.0))
+    writer.flush()
+    writer._attempt = 1
+    for t in (2, 3, 4):
+        writer.step(a_step(t, 2.0))
+    writer.close("done", 1.0)
+    steps = Store(tmp_path).read(writer.id).steps
+    assert steps.t.tolist() == [1, 2, 3, 4]
+    assert steps.loss.tolist() == [1, 2, 2, 2]
+
+
+def test_a_damaged_point_is_said(tmp_path):
+    writer = begun(tmp_path)
+    path = writer.point(3, {"w": torch.ones(4)})
+    writer.close("done", 1.0)
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(StoreError, match="cannot be read as weights"):
+        Store(tmp_path).load_point(writer.id)
+    with pytest.raises(StoreError, match="no point of step 9"):
+        Store(tmp_path).load_point(writer.id, 9)

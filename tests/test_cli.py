@@ -1,0 +1,137 @@
+"""The command line, as a person uses it."""
+
+import json
+import re
+import shlex
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from steepest.cli import app
+
+COMMANDS = ["compare", "play", "rm", "rules", "runs", "show", "tasks", "train"]
+TRAIN_FLAGS = [
+    "--accumulate", "--average", "--batch-size", "--clip", "--device", "--epochs", "--help", "--lr", "--name", "--notes",
+    "--precision", "--rule", "--runs", "--schedule", "--seed", "--start", "--steps",
+]  # fmt: skip
+TASK = """
+import torch
+import steepest as sd
+def task():
+    x = torch.linspace(-1, 1, 64)[:, None]
+    return sd.Task(torch.nn.Linear(1, 1), (x, 2 * x), torch.nn.functional.mse_loss)
+"""
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return lambda line: CliRunner().invoke(app, shlex.split(line))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a trained run of digits."""
+    folder = tmp_path_factory.mktemp("trained")
+    result = CliRunner().invoke(app, ["train", "digits", "--epochs", "1", "--runs", str(folder / "runs")])
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_flags_are_frozen(run):
+    found = typer.main.get_command(app)
+    assert sorted(found.commands) == COMMANDS
+    flags = [o for p in found.commands["train"].params for o in p.opts if o.startswith("--")]
+    assert sorted([*flags, "--help"]) == TRAIN_FLAGS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_example_in_every_help_runs(command, run, trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    shown = run(f"{command} --help").output
+    example = re.search(r"Example: steepest (.+)", shown)
+    assert example, shown
+    if command == "rm":
+        assert run("train digits --steps 2 --name rm-me").exit_code == 0
+        example = re.match(r"(.*)", "rm rm-me")
+    result = run(example[1])
+    assert result.exit_code == 0, result.output
+
+
+def test_train_tells_where_it_ended_and_where_it_is_kept(run):
+    result = run("train digits --epochs 2 --seed 1 --runs kept --name mine")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"test accuracy\s+0\.\d+", result.output)
+    assert re.search(r"run mine-\w+ is kept in kept/mine-\w+, its figure in kept/mine-\w+/curves.png", result.output)
+    shown = json.loads(run("show mine --runs kept --json").stdout)
+    assert {"id", "status", "metric", "losses", "events"} <= shown.keys()
+    assert shown["status"] == "done"
+    assert len(shown["losses"]) == shown["config"]["steps"] == 42
+    listed = json.loads(run("runs --runs kept --json").stdout)
+    assert [r["id"] for r in listed] == [shown["id"]]
+    assert listed[0]["metric"] == shown["metric"]
+
+
+def test_without_a_terminal_there_are_few_plain_lines(run):
+    result = run("train digits --epochs 20 --batch-size 256")
+    lines = [line for line in result.stderr.splitlines() if "steps/s" in line]
+    assert 2 <= len(lines) <= 21
+    assert "\x1b" not in result.stderr
+    assert "\r" not in result.stderr
+
+
+def test_rules_prints_the_formula_as_written(run):
+    shown = run("rules adam").output
+    assert "m = beta1 * m + (1 - beta1) * g" in shown
+    assert "arXiv:1412.6980" in shown
+    assert re.search(r"default rate\s+0.001", shown)
+
+
+def test_a_task_file(run, tmp_path):
+    (tmp_path / "my_task.py").write_text(TASK)
+    result = run("train my_task.py --rule momentum --lr 0.1 --epochs 5 --batch-size full")
+    assert result.exit_code == 0, result.output
+    assert "a" in run("show my_task").output
+
+
+BAD = {
+    "train digits --rule adma": "did you mean 'adam'",
+    "train digit": "did you mean 'digits'",
+    "train digits --schedule 'warmup(5%) >> cosin'": "cosine",
+    "train digits --schedule 'warmup(5%'": "^",
+    "train digits --batch-size 0": "batch_size=0",
+    "train digits --batch-size 5000": "1293 samples",
+    "train digits --lr 0": "above 0",
+    "train digits --lr -1": "above 0",
+    "train digits --epochs 0": "epochs=0",
+    "train digits --steps 5 --epochs 5": "both are given",
+    "train digits --device gpu": "'cuda'",
+    "train digits --precision half": "bfloat16",
+    "train digits --runs file/below": "cannot be made",
+    "train nowhere.py": "there is no file",
+    "train raises.py": "raises.py, line 3",
+    "train nothing.py": "has no function task()",
+    "train wrong.py": "gave int",
+    "train syntax.py": "line 1",
+    "show nobody": "no run",
+    "rm nobody": "no run",
+    "rules adma": "did you mean 'adam'",
+    "play rosenbrok": "did you mean 'rosenbrock'",
+    "play bowl -o play.mp4": "must end in .gif",
+    "play bowl --rules adam:fast": "name:rate",
+}
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_bad_input_is_answered_in_words(line, run, tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "raises.py").write_text("def task():\n    x = 1\n    raise ValueError('mine')\n")
+    (tmp_path / "nothing.py").write_text("x = 1\n")
+    (tmp_path / "wrong.py").write_text("def task():\n    return 1\n")
+    (tmp_path / "syntax.py").write_text("def task(:\n")
+    result = run(line)
+    assert result.exit_code == 1, result.output
+    assert BAD[line] in result.stderr
+    assert result.stderr.startswith("steepest: ")
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,75 @@
+"""Ratchets: what must not drift."""
+
+import ast
+import hashlib
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import steepest as sd
+
+PACKAGE = Path(sd.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+PUBLIC = """
+Comparison DivergedError Event FormulaError InputError Measurement Metric Record Rule Run ScheduleError Space
+SteepestError Step StoreError Task TaskError UnknownNameError W abs accuracy adagrad adam adamax adamw amsgrad compare
+constant cosine cosine_restarts descend exp exponential fit gradient_descent inverse_sqrt linear lion log maximum metric
+minimum momentum nadam nesterov one_cycle open optim plateau play polynomial rmsprop rule scalar schedule_free_adamw sign
+signum sqrt stage step warmup where
+""".split()
+
+
+def test_public_names_are_frozen():
+    assert sorted(sd.__all__) == sorted(PUBLIC)
+    assert all(hasattr(sd, name) for name in sd.__all__)
+
+
+def test_no_module_bears_the_name_of_a_public_function():
+    modules = {p.stem for p in PACKAGE.glob("*.py")} | {p.name for p in PACKAGE.iterdir() if p.is_dir()}
+    functions = {n for n in sd.__all__ if callable(getattr(sd, n)) and not inspect.ismodule(getattr(sd, n))}
+    assert modules & functions == set()
+
+
+def test_there_is_no_drawer_for_everything():
+    assert not {p.stem for p in FILES} & {"utils", "helpers", "common", "util", "misc"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_rooms_are_small(path):
+    text = path.read_text()
+    assert text.count("\n") <= 320
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            doc = ast.get_docstring(node, clean=False)
+            size = node.end_lineno - node.lineno + 1 - (doc.count("\n") + 1 if doc else 0)
+            assert size <= 60, f"{node.name} has {size} lines"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_public_functions_say_what_they_do(path):
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree) or not tree.body
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            overload = any(getattr(d, "id", "") == "overload" for d in node.decorator_list)
+            small = isinstance(node, ast.FunctionDef) and node.name.startswith("is_")
+            assert overload or small or ast.get_docstring(node), node.name
+
+
+def test_digits_are_the_digits():
+    with np.load(PACKAGE / "tasks" / "digits.npz") as data:
+        images, labels = data["images"], data["labels"]
+    assert images.shape == (1797, 8, 8)
+    digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
+    assert digest == "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
+
+
+def test_importing_loads_torch_and_little_else():
+    code = "import sys, torch; before = set(sys.modules); import steepest; print(*sorted(set(sys.modules) - before))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    heavy = {"numba", "llvmlite", "matplotlib", "rich", "typer", "safetensors", "scipy", "sqlite3", "PIL"}
+    assert not heavy & {name.partition(".")[0] for name in loaded}

@@ -1,0 +1,172 @@
+"""fit: a task trained, and everything about it recorded."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+import steepest as sd
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3))
+
+
+@pytest.fixture
+def data():
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(210, 4, generator=g)
+    y = (x @ torch.randn(4, 3, generator=g)).argmax(1)
+    return x, y
+
+
+def a_task(data, **given):
+    x, y = data
+    splits = {"validation": (x[150:180], y[150:180]), "test": (x[180:], y[180:])}
+    chosen = {"model": network, "data": (x[:150], y[:150]), "loss": cross_entropy, **splits, **given}
+    return sd.Task(metrics={"accuracy": sd.accuracy}, name="small", **chosen)
+
+
+def fit(task, tmp_path, **given):
+    return sd.fit(task, **{"rule": "adam", "lr": 1e-2, "epochs": 3, "batch_size": 32, "runs": tmp_path, **given})
+
+
+def test_the_record(data, tmp_path):
+    run = fit(a_task(data), tmp_path, notes="first", name="mine", clip=1.0)
+    config = run.record.config
+    assert run.status == "done"
+    assert run.id.startswith("mine-")
+    assert run.record.notes == "first"
+    assert (config["rule"], config["lr"], config["batch_size"], config["clip"], config["steps"]) == (
+        "adam",
+        1e-2,
+        32,
+        1.0,
+        15,
+    )
+    assert config["schedule"] == "warmup(5%) >> cosine"
+    assert run.record.versions["torch"] == torch.__version__.partition("+")[0] or "torch" in run.record.versions
+    assert len(run.losses) == 15
+    assert np.isfinite(run.losses).all()
+    assert [m.t for m in run.record.series("validation", "accuracy")] == [5, 10, 15]
+    assert run.point.shape == (sum(p.numel() for p in run.model.parameters()),)
+    assert torch.equal(run.point, torch.cat([p.detach().flatten() for p in run.model.parameters()]))
+    assert run.figure(tmp_path / "curves.svg").stat().st_size > 1000
+
+
+def test_metrics_are_those_of_plain_evaluation(data, tmp_path):
+    x, y = data
+    run = fit(a_task(data), tmp_path)
+    with torch.no_grad():
+        output = run.model.eval()(x)
+    right = (output.argmax(1) == y).double()
+    assert run.metric == pytest.approx(right[150:180].mean().item())
+    assert run.test["accuracy"] == pytest.approx(right[180:].mean().item())
+    assert run.test["loss"] == pytest.approx(cross_entropy(output[180:], y[180:]).item(), rel=1e-6)
+
+
+def test_the_same_seed_is_the_same_run(data, tmp_path):
+    one, same, other = (fit(a_task(data), tmp_path, seed=s) for s in (3, 3, 4))
+    assert one.losses.tolist() == same.losses.tolist()
+    assert torch.equal(one.point, same.point)
+    assert one.losses.tolist() != other.losses.tolist()
+
+
+def test_two_fits_of_one_task_start_from_one_point(data, tmp_path):
+    task = a_task(data, model=network())
+    one, two = fit(task, tmp_path), fit(task, tmp_path)
+    assert one.losses.tolist() == two.losses.tolist()
+
+
+def test_start_is_another_runs_end(data, tmp_path):
+    one = fit(a_task(data), tmp_path)
+    two = fit(a_task(data), tmp_path, start=one, batch_size="full", steps=1, epochs=None)
+    x, y = data
+    assert two.losses[0] == pytest.approx(cross_entropy(one.model(x[:150]), y[:150]).item(), rel=1e-6)
+    assert two.record.config["start"] == one.id
+    wrong = a_task(data, model=lambda seed: nn.Linear(4, 3))
+    with pytest.raises(sd.InputError, match="not those of this model"):
+        fit(wrong, tmp_path, start=one.id)
+
+
+def test_average_is_what_is_left_and_measured(data, tmp_path):
+    plain, averaged = fit(a_task(data), tmp_path), fit(a_task(data), tmp_path, average=0.9)
+    assert plain.losses == pytest.approx(averaged.losses, rel=1e-3)  # two kernels: other roundings
+    assert not torch.equal(plain.point, averaged.point)
+    with torch.no_grad():
+        right = (averaged.model.eval()(data[0]).argmax(1) == data[1]).double()
+    assert averaged.test["accuracy"] == pytest.approx(right[180:].mean().item())
+
+
+def test_open_and_compare(data, tmp_path):
+    one, two = fit(a_task(data), tmp_path, lr=1e-2), fit(a_task(data), tmp_path, lr=1e-3)
+    found = sd.open(one.id[:-1], tmp_path) if not two.id.startswith(one.id[:-1]) else sd.open(one.id, tmp_path)
+    assert found.losses.tolist() == one.losses.tolist()
+    assert found.point.tolist() == one.point.tolist()
+    with pytest.raises(sd.StoreError, match="load `run.tensors`"):
+        _ = found.model
+    comparison = sd.compare(one, two.id, tmp_path)
+    assert comparison.differing["lr"] == (1e-2, 1e-3)
+    assert "cannot be told" in comparison.sentence
+    assert comparison.figure(tmp_path / "both.png").exists()
+
+
+def test_a_model_that_raises_leaves_a_failed_run(data, tmp_path):
+    calls = []
+
+    def loss(output, target):
+        calls.append(1)
+        if len(calls) == 6:
+            raise RuntimeError("mine")
+        return cross_entropy(output, target)
+
+    with pytest.raises(RuntimeError, match="mine"):
+        fit(a_task(data, loss=loss), tmp_path)
+    found = sd.open("small", tmp_path)
+    assert found.status == "failed"
+    assert len(found.losses) == 5
+
+
+def test_a_batch_with_nan_is_skipped_and_recorded(data, tmp_path):
+    def augment(batch, generator):
+        x, y = batch
+        return (x * float("nan"), y) if torch.rand((), generator=generator) < 0.3 else (x, y)
+
+    run = fit(a_task(data, augment=augment), tmp_path)
+    skipped = [e.t for e in run.events]
+    assert skipped
+    assert {e.kind for e in run.events} == {"skip"}
+    assert np.flatnonzero(np.isnan(run.losses)).tolist() == [t - 1 for t in skipped]
+    assert torch.isfinite(run.point).all()
+
+
+def test_ctrl_c_ends_cleanly(tmp_path):
+    code = """
+        import sys, torch, steepest as sd
+        torch.manual_seed(0)
+        x = torch.randn(100, 4)
+        task = sd.Task(torch.nn.Linear(4, 1), (x, x[:, :1]), torch.nn.functional.mse_loss, name="long")
+        run = sd.fit(task, "momentum", 1e-3, batch_size=10, steps=10_000_000, runs=sys.argv[1])
+        print(run.status, len(run.losses) > 0, len(run.tensors))
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert process.stderr is not None
+    while "steps/s" not in process.stderr.readline():  # it trains
+        pass
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert out.split() == ["interrupted", "True", "2"], err
+    found = sd.open("long", tmp_path)
+    assert found.status == "interrupted"
+    assert len(found.losses) == found.record.steps.t[-1]
