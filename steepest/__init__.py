@@ -4,6 +4,7 @@ w ← w − α ∇L(w)
 """
 
 from steepest import optim
+from steepest.comparison import Comparison, compare
 from steepest.descent import descend
 from steepest.errors import (
     DivergedError,
@@ -34,7 +35,7 @@ from steepest.rules import (
     schedule_free_adamw,
     signum,
 )
-from steepest.run import Comparison, Run, compare, fit, open
+from steepest.run import Run, fit, open
 from steepest.schedule import (
     constant,
     cosine,

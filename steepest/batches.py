@@ -5,16 +5,15 @@ in memory are gathered in windows of several batches, which are then handed out 
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, default_collate
 
 from steepest import seeds
 from steepest.errors import InputError, TaskError
+from steepest.sources import as_tuple, check, count, each, fetch, is_iterable, is_tensors, known_length, length, moved
 
 WINDOW_BYTES = 4 << 20
 """Gathered at once; fits the second-level caches of today's processors."""
@@ -83,7 +82,7 @@ class Batches:
         if self.augment is None:
             return parts
         streams = (seeds.generator(self.seed, "augment", t, i, device=self.device) for i in range(len(parts)))
-        return [self.augment(_each(part, Tensor.clone), stream) for part, stream in zip(parts, streams)]
+        return [self.augment(each(part, Tensor.clone), stream) for part, stream in zip(parts, streams)]
 
     # -- tensors and datasets: any t, in any order ---------------------------------------------------------------------
 
@@ -127,7 +126,7 @@ class Batches:
             self._permute(epoch)
             chosen = self._order[place * self.batch_size : (place + 1) * self.batch_size].tolist()
         with seeds.ours(self.seed, "fetch", t):
-            return _moved(fetch(self._data, chosen), self.device)
+            return moved(fetch(self._data, chosen), self.device)
 
     # -- iterables: one after another ----------------------------------------------------------------------------------
 
@@ -139,7 +138,7 @@ class Batches:
             )
         self._loader, self._asked, self._taken, self._epoch = data, 0, 0, 0
         self._iterator: Iterator | None = None
-        count = _len(data)
+        count = known_length(data)
         self.steps_per_epoch = None if count is None else math.ceil(count / self.accumulate)
 
     def _next(self, t: int) -> list[Any]:
@@ -151,7 +150,7 @@ class Batches:
             batch = self._advance(bool(parts))
             if batch is None:
                 break
-            parts.append(_moved(batch, self.device))
+            parts.append(moved(batch, self.device))
         return parts
 
     def _advance(self, begun: bool) -> Any:
@@ -182,143 +181,6 @@ class Batches:
             return iter(self._loader)
 
 
-# -- What data can be --------------------------------------------------------------------------------------------------
-
-
-def is_tensors(data: Any) -> bool:
-    return isinstance(data, Tensor) or (
-        isinstance(data, tuple | list) and bool(data) and all(isinstance(x, Tensor) for x in data)
-    )
-
-
-def as_tuple(data: Any) -> tuple[Tensor, ...]:
-    return (data,) if isinstance(data, Tensor) else tuple(data)
-
-
-def is_iterable(data: Any) -> bool:
-    """Whether data brings its own batches."""
-    if data is None or is_tensors(data):
-        return False
-    return not isinstance(data, Dataset) or isinstance(data, IterableDataset) or not isinstance(data, Sized)
-
-
-def length(data: Any) -> int | None:
-    """Samples in the data, or None where that is not known."""
-    if is_tensors(data):
-        return len(as_tuple(data)[0])
-    if isinstance(data, DataLoader):
-        return _len(data.dataset)
-    return None if is_iterable(data) else _len(data)
-
-
-def _len(data: Any) -> int | None:
-    """`len(data)`, or None: a DataLoader has the method even where its dataset has no length."""
-    try:
-        return len(data)
-    except (TypeError, NotImplementedError):
-        return None
-
-
-def fetch(data: Any, chosen: list[int]) -> Any:
-    """Samples of a map-style Dataset as one batch."""
-    many = getattr(data, "__getitems__", None)
-    batch = default_collate(many(chosen) if many else [data[i] for i in chosen])
-    return tuple(batch) if isinstance(batch, list) else batch
-
-
-def whole(data: Any, batch_size: int, device: str | torch.device = "cpu") -> Iterator[Any]:
-    """Every sample once, in order, in batches: for measuring."""
-    if data is None:
-        yield None
-    elif is_tensors(data):
-        for lo in range(0, len(as_tuple(data)[0]), batch_size):
-            yield tuple(x[lo : lo + batch_size].to(device) for x in as_tuple(data))
-    elif is_iterable(data):
-        for batch in data:
-            yield _moved(tuple(batch) if isinstance(batch, list) else batch, torch.device(device))
-    else:
-        for lo in range(0, len(data), batch_size):
-            with seeds.ours(0, "whole", lo):
-                chosen = list(range(lo, min(lo + batch_size, len(data))))
-                batch = _moved(fetch(data, chosen), torch.device(device))
-            yield batch
-
-
-def count(batch: Any) -> int:
-    """Samples in a batch: the length of its first tensor; 1 where there is none."""
-    if isinstance(batch, Tensor):
-        return len(batch) if batch.dim() else 1
-    if isinstance(batch, dict):
-        batch = tuple(batch.values())
-    if isinstance(batch, tuple | list):
-        return next((count(x) for x in batch if isinstance(x, Tensor | dict | tuple | list)), 1)
-    return 1
-
-
-def set_aside(data: Any, share: float, seed: int = 0) -> tuple[Any, Any]:
-    """Splits tensors or a Dataset at random into (the rest, a share); a function of the seed alone.
-
-    Raises:
-        TaskError: too little data to set a share aside.
-    """
-    n = length(data) or 0
-    kept = math.floor(n * share)
-    if kept < 1:
-        raise TaskError(f"{n} samples are given; too few to set aside a {share:.0%} for validation: give validation=")
-    order = torch.randperm(n, generator=seeds.generator(seed, "set aside"))
-    rest, aside = order[kept:].sort().values, order[:kept].sort().values
-    if is_tensors(data):
-        return tuple(x[rest] for x in as_tuple(data)), tuple(x[aside] for x in as_tuple(data))
-    return Subset(data, rest.tolist()), Subset(data, aside.tolist())
-
-
-def check(data: Any, what: str = "data") -> None:
-    """Refuses data that cannot be trained on; of a Dataset or an iterable only the type is looked at.
-
-    Raises:
-        TaskError: empty, of different lengths, sparse, or with values that are not finite.
-    """
-    if data is None:
-        return
-    if is_tensors(data):
-        _check_tensors(as_tuple(data), what)
-    elif isinstance(data, str | bytes | dict | np.ndarray) or (is_iterable(data) and not isinstance(data, Iterable)):
-        raise TaskError(
-            f"{what} is {type(data).__name__}; expected is a tuple of tensors (the last is the target), a Dataset or "
-            "an iterable of batches"
-        )
-    elif isinstance(data, tuple | list) and any(isinstance(x, np.ndarray) for x in data):
-        kinds = ", ".join(type(x).__name__ for x in data[:5])
-        raise TaskError(f"{what} has {kinds}; expected are tensors: torch.from_numpy(array) makes one of an array")
-    elif _len(data) == 0:
-        raise TaskError(f"{what} is empty ({type(data).__name__} of length 0); expected is at least one sample")
-
-
-def _check_tensors(tensors: tuple[Tensor, ...], what: str) -> None:
-    for i, x in enumerate(tensors):
-        if x.layout is not torch.strided or x.dim() == 0:
-            raise TaskError(f"{what}[{i}] is a {x.layout} tensor of shape {tuple(x.shape)}; expected is [samples, ...]")
-    lengths = [len(x) for x in tensors]
-    if len(set(lengths)) > 1:
-        raise TaskError(f"{what} has tensors of different lengths {lengths}; expected is one row per sample in each")
-    if lengths[0] == 0:
-        raise TaskError(f"{what} is empty (0 samples); expected is at least one sample")
-    for i, x in enumerate(tensors):
-        if x.is_floating_point() and not torch.isfinite(x.sum()):
-            _check_finite(x, f"{what}[{i}]")
-
-
-def _check_finite(x: Tensor, name: str) -> None:
-    bad = ~torch.isfinite(x)
-    if bad.any():
-        rows = bad.flatten(1).any(1).nonzero().flatten() if x.dim() > 1 else bad.nonzero().flatten()
-        first = ", ".join(map(str, rows[:5].tolist()))
-        raise TaskError(
-            f"{name} has {int(torch.isnan(x).sum())} NaN and {int(torch.isinf(x).sum())} infinite values in "
-            f"{len(rows)} of {len(x)} samples (first: {first}); remove or fill them before training"
-        )
-
-
 def _batch_size(given: int | str | None, samples: int, accumulate: int) -> int:
     if given == "full":
         given = samples
@@ -340,20 +202,3 @@ def _split(batch: Any, parts: int) -> list[Any]:
         split = {k: _split(v, parts) for k, v in batch.items()}
         return [{k: v[i] for k, v in split.items()} for i in range(parts)]
     return list(zip(*(_split(x, parts) for x in batch), strict=True))
-
-
-def _moved(batch: Any, device: torch.device) -> Any:
-    return _each(batch, lambda x: x.to(device))
-
-
-def _each(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """The batch with every tensor in it changed."""
-    if isinstance(batch, Tensor):
-        return change(batch)
-    if isinstance(batch, dict):
-        return {k: _each(v, change) for k, v in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(_each(x, change) for x in batch))
-    if isinstance(batch, tuple | list):
-        return type(batch)(_each(x, change) for x in batch)
-    return batch

@@ -145,7 +145,7 @@ def compare(
 
     Example: steepest compare digits digits
     """
-    from steepest.run import compare as compared
+    from steepest.comparison import compare as compared
     from steepest.view.tables import print_comparison
 
     found = compared(one, other, runs)

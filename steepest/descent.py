@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steepest import batches as data
+from steepest import sources
 from steepest.batches import Batches
 from steepest.errors import InputError
 from steepest.foreign import Foreign
@@ -156,7 +156,7 @@ class Descent:
         if split == "validation" and self._measured[0] == self.t:
             return self._measured[1]
         with self.reported():
-            found = self.objective.evaluate(data.whole(held, EVALUATION_BATCH, self.device), self.task.metrics)
+            found = self.objective.evaluate(sources.whole(held, EVALUATION_BATCH, self.device), self.task.metrics)
         if split == "validation":
             self._measured = (self.t, found)
         return found

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from steepest.batches import length
 from steepest.errors import InputError
 from steepest.formula.rule import Rule
 from steepest.rules import adam, named
 from steepest.schedule import Schedule, as_schedule
+from steepest.sources import is_iterable, length
 from steepest.space import NORMS_AND_BIASES
 from steepest.stages import Stages, stage
 from steepest.task import Task
@@ -125,8 +125,6 @@ def _is_said(name: str, value: Any, recipe: Mapping[str, Any]) -> bool:
 
 
 def _brings_batches(task: Task) -> bool:
-    from steepest.batches import is_iterable
-
     return is_iterable(task.data)
 
 

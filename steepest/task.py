@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steepest import batches, seeds
+from steepest import seeds, sources
 from steepest.errors import InputError, TaskError
 
 VALIDATION_SHARE = 0.1
@@ -100,7 +100,7 @@ class Task:
         self.metrics = {k: m if isinstance(m, Metric) else metric(m) for k, m in (metrics or {}).items()}
         if self.metrics and loss is None:
             raise TaskError("Task: metrics need outputs and targets, so they go with loss=, not with objective=")
-        self.augment, self.count, self.recipe = augment, count or batches.count, dict(recipe or {})
+        self.augment, self.count, self.recipe = augment, count or sources.count, dict(recipe or {})
         self.name = name or (type(model).__name__.lower() if isinstance(model, nn.Module) else "task")
         self.said: list[str] = []
         self._split(data, validation, test)
@@ -138,12 +138,12 @@ class Task:
 
     def _split(self, data: Any, validation: Any, test: Any) -> None:
         for what, given in (("data", data), ("validation", validation), ("test", test)):
-            batches.check(given, what)
+            sources.check(given, what)
         if data is not None and validation is None:
-            if batches.is_iterable(data):
+            if sources.is_iterable(data):
                 raise TaskError("Task: data brings its own batches, so validation= must be given too")
-            data, validation = batches.set_aside(data, VALIDATION_SHARE)
-            self.say(f"no validation data given: {batches.length(validation)} samples of the data are set aside for it")
+            data, validation = sources.set_aside(data, VALIDATION_SHARE)
+            self.say(f"no validation data given: {sources.length(validation)} samples of the data are set aside for it")
         self.data, self.validation, self.test = data, validation, test
 
     def _at_start(self) -> bool:

@@ -75,7 +75,7 @@ class Update:
     # -- the two passes over memory ------------------------------------------------------------------------------------
 
     def norm(self) -> Any:
-        """‖g‖ over all parameters with a gradient: a float, or float64 [K]; `advance`, next, takes the gradients seen here."""
+        """‖g‖ over all parameters with a gradient, a float or float64 [K]; `advance` then takes these gradients."""
         self._look()
         squares = [bank.squares() for bank in self._banks]
         total = squares[0] if len(squares) == 1 else sum(squares)

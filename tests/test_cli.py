@@ -12,8 +12,8 @@ from steepest.cli import app
 
 COMMANDS = ["compare", "play", "rm", "rules", "runs", "show", "tasks", "train"]
 TRAIN_FLAGS = [
-    "--accumulate", "--average", "--batch-size", "--clip", "--device", "--epochs", "--help", "--lr", "--name", "--notes",
-    "--precision", "--rule", "--runs", "--schedule", "--seed", "--start", "--steps",
+    "--accumulate", "--average", "--batch-size", "--clip", "--device", "--epochs", "--help", "--lr", "--name",
+    "--notes", "--precision", "--rule", "--runs", "--schedule", "--seed", "--start", "--steps",
 ]  # fmt: skip
 TASK = """
 import torch

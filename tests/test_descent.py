@@ -342,7 +342,7 @@ def test_a_scheduled_hyperparameter(beta):
     optimizer = torch.optim.SGD(other.parameters(), lr=0.02, momentum=0.5)
     bound = (beta() if isinstance(beta, type) else beta).bind(30, 6)
 
-    def batches(t, source=Batches(samples(), 7)):  # noqa: B008
+    def batches(t, source=Batches(samples(), 7)):
         optimizer.param_groups[0]["momentum"] = bound(t)
         return source(t)
 
@@ -363,7 +363,7 @@ def test_groups_and_no_decay():
         {"params": [p["2.bias"]], "weight_decay": 0.0, "betas": (0.5, 0.999)},
     ])  # fmt: skip
 
-    def batches(t, source=Batches(samples(), 7)):  # noqa: B008
+    def batches(t, source=Batches(samples(), 7)):
         for group, scale in zip(optimizer.param_groups, (1, 1, 0.1, 0.1), strict=True):
             group["lr"] = 0.01 * factor(t) * scale
         return source(t)

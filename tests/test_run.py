@@ -111,7 +111,7 @@ def test_open_and_compare(data, tmp_path):
     found = sd.open(one.id[:-1], tmp_path) if not two.id.startswith(one.id[:-1]) else sd.open(one.id, tmp_path)
     assert found.losses.tolist() == one.losses.tolist()
     assert found.point.tolist() == one.point.tolist()
-    with pytest.raises(sd.StoreError, match="load `run.tensors`"):
+    with pytest.raises(sd.StoreError, match="load .run.tensors."):
         _ = found.model
     comparison = sd.compare(one, two.id, tmp_path)
     assert comparison.differing["lr"] == (1e-2, 1e-3)
@@ -162,8 +162,7 @@ def test_ctrl_c_ends_cleanly(tmp_path):
         text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert process.stderr is not None
-    while "steps/s" not in process.stderr.readline():  # it trains
-        pass
+    assert any("steps/s" in line for line in iter(process.stderr.readline, ""))  # it trains
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert out.split() == ["interrupted", "True", "2"], err

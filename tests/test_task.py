@@ -212,7 +212,7 @@ def test_validation_data_is_set_aside_and_that_is_said(kind):
     given = samples() if kind == "tensors" else TensorDataset(*samples())
     task = Task(network(), given, F.cross_entropy)
     assert task.said == ["no validation data given: 3 samples of the data are set aside for it"]
-    assert [tasks.batches.length(split) for split in (task.data, task.validation, task.test)] == [27, 3, None]
+    assert [tasks.sources.length(split) for split in (task.data, task.validation, task.test)] == [27, 3, None]
 
 
 def test_the_same_samples_are_set_aside_for_every_model():
@@ -222,7 +222,7 @@ def test_the_same_samples_are_set_aside_for_every_model():
 
 def test_validation_data_that_is_given_is_used():
     task = classes(network())
-    assert tasks.batches.length(task.data) == 30
+    assert tasks.sources.length(task.data) == 30
     assert task.said == []
 
 

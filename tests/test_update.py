@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from steepest import banks
 import steepest.update as module
+from steepest import banks
 from steepest.errors import InputError, TaskError
 from steepest.formula.rule import rule, scalar
 from steepest.formula.trace import where

@@ -165,8 +165,8 @@ class Rule:
         for slot, place in zip(self.slots, program.outputs[1:], strict=True):
             if slot.is_scalar and program.instructions[place].kind > MEMBER:
                 raise FormulaError(
-                    f"{where}slot {slot.name} of rule {self.name} is sd.scalar, one number per member, and is computed from "
-                    "weights or gradients; make it a slot per weight, or compute it from hyperparameters"
+                    f"{where}slot {slot.name} of rule {self.name} is sd.scalar, one number per member, and is computed "
+                    "from weights or gradients; make it a slot per weight, or compute it from hyperparameters"
                 )
 
 

@@ -34,6 +34,11 @@ class Schedule(ABC):
     def takes_rest(self) -> bool:
         """Whether it has no length of its own and takes what is left of the run."""
 
+    @property
+    def pieces(self) -> "tuple[Schedule, ...]":
+        """What lies one after another in it: the parts of a sequence, else itself."""
+        return self.parts if isinstance(self, Join) else (self,)
+
     @abstractmethod
     def extent(self, T: int, steps_per_epoch: int) -> Fraction | None:
         """Its length in exact steps in a run of T steps, or None where it takes the rest."""
@@ -84,12 +89,18 @@ Bare = Schedule | type[Schedule]
 def lift(given: object) -> Schedule | None:
     """The schedule that is meant by one, or by a part without brackets; None for anything else.
 
+    Raises:
+        InputError: if it is a part that needs arguments.
+
     >>> from steepest.schedule import cosine
     >>> lift(cosine) == cosine()
     True
     """
     if isinstance(given, type) and issubclass(given, Schedule):
-        given = given()
+        try:
+            given = given()
+        except TypeError as error:
+            raise InputError(f"{given.__name__} cannot do without brackets: {error}") from None
     return given if isinstance(given, Schedule) else None
 
 
@@ -130,7 +141,7 @@ class Product(Schedule):
         return None if extents is None else max(extents)
 
     def over(self, span: Span) -> Curve:
-        curves = [sequence((factor,), span) for factor in self.factors]
+        curves = [sequence(factor.pieces, span) for factor in self.factors]
         scale, factors = self.scale, [curve.factor for curve in curves]
         watches = tuple(watch for curve in curves for watch in curve.watches)
         return Curve(lambda s: reduce(mul, [factor(s) for factor in factors], scale), watches)
@@ -158,8 +169,7 @@ def join(first: Schedule, second: Schedule) -> Schedule:
         raise InputError(
             f"both {first} and {second} would take the rest of the run; give one of them a length, such as 50%"
         )
-    parts = [part for given in (first, second) for part in (given.parts if isinstance(given, Join) else (given,))]
-    return Join(tuple(parts))
+    return Join(first.pieces + second.pieces)
 
 
 def product(first: Schedule, second: Schedule) -> Schedule:

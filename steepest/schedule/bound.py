@@ -35,7 +35,7 @@ class Bound:
         self.schedule = schedule
         self.T = _count("T, the steps of the run", T)
         self.steps_per_epoch = _count("steps_per_epoch", steps_per_epoch)
-        curve = sequence((schedule,), Span(Fraction(0), Fraction(self.T), self.T, self.steps_per_epoch))
+        curve = sequence(schedule.pieces, Span(Fraction(0), Fraction(self.T), self.T, self.steps_per_epoch))
         self._factor = curve.factor
         self._watches = curve.watches
 

@@ -10,7 +10,7 @@ from steepest.errors import InputError
 
 NUMBER = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 LITERAL = re.compile(rf"\s*({NUMBER})\s*(%|epochs?|steps?)?\s*")
-UNITS = {"": "steps", "step": "steps", "steps": "steps", "epoch": "epochs", "epochs": "epochs", "%": "%"}
+UNITS = {"step": "steps", "steps": "steps", "epoch": "epochs", "epochs": "epochs", "%": "%"}
 BEYOND = 10**15  # whole numbers up to here are exact in float64
 EXPECTED = "steps (500), epochs (30 epochs) or a share of the run (5%)"
 
@@ -68,7 +68,7 @@ class Length:
         found = LITERAL.fullmatch(given) if isinstance(given, str) else None
         if found is None:
             raise InputError(f"{given!r} is no length: write {EXPECTED}")
-        return cls(float(found[1]), UNITS[found[2] or ""])
+        return cls(float(found[1]), UNITS[found[2] or "steps"])
 
     def exact(self, T: int, steps_per_epoch: int) -> Fraction:
         """The length in steps before rounding; a decimal is taken as written, so that 5% + 95% is the whole.

@@ -5,7 +5,7 @@ product   = factor {"*" factor}                        at least one factor is no
 factor    = number | "(" schedule ")" | name ["(" [argument {"," argument}] ")"]
 argument  = [name "="] value                           positions come before names
 value     = ["-"] number ["%" | "epoch" | "epochs" | "step" | "steps"]
-number    = digits ["." digits] [("e" | "E") ["+" | "-"] digits]
+number    = (digits ["." [digits]] | "." digits) [("e" | "E") ["+" | "-"] digits]
 """
 
 import operator
@@ -195,7 +195,7 @@ class _Parser:
 
     def scale(self, token: _Token) -> float:
         scale = float(token.text)
-        if self.token.text in UNITS and self.token.text:
+        if self.token.text in UNITS:
             self.fail(token.position, "a length cannot scale; expected a number, as in 0.9 * cosine")
         self.at(token.position, scaled, scale, constant())
         return scale
@@ -264,7 +264,7 @@ class _Parser:
         return key
 
     def value(self) -> float | Length:
-        negative = self.take("-")
+        start, negative = self.token.position, self.take("-")
         token = self.advance()
         if token.kind != "number":
             self.fail(token.position, f"expected a number or a length such as 5%, found {token}")
@@ -272,9 +272,9 @@ class _Parser:
         unit = self.token
         if unit.kind == "name" and unit.text not in UNITS:
             self.fail(unit.position, f"'{unit.text}' is no unit; expected epochs, steps or %")
-        if unit.text and unit.text in UNITS:
+        if unit.text in UNITS:
             self.advance()
-            return self.at(token.position, Length, -number if negative else number, UNITS[unit.text])
+            return self.at(start, Length, -number if negative else number, UNITS[unit.text])
         return -number if negative else number
 
 

@@ -82,6 +82,9 @@ class Curve(NamedTuple):
 class Timed(Protocol):
     """What can be laid on a span: a part, a sequence or a product."""
 
+    @property
+    def pieces(self) -> Sequence["Timed"]: ...
+
     def extent(self, T: int, steps_per_epoch: int) -> Fraction | None: ...
 
     def over(self, span: Span) -> Curve: ...

@@ -87,7 +87,7 @@ OPERATIONS = {
     "ge": lambda w, g, k: sd.where(g >= 1, w, g),
     "eq": lambda w, g, k: sd.where(w == 1, 5.0, g),
     "ne": lambda w, g, k: sd.where(w != 1, w, 7.0),
-    "reversed": lambda w, g, k: sd.where(0.3 < w, w, g) + sd.where(k >= g, w, g),
+    "reversed": lambda w, g, k: sd.where(w > 0.3, w, g) + sd.where(k >= g, w, g),
     "numbers": lambda w, g, k: g * sd.where(w > 0, 0.1, 0.7),
     "members": lambda w, g, k: sd.where(w > 0, k, 2 * k) * g,
     "and": lambda w, g, k: sd.where((w > 0) & (g > 0), w, g),
