@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from steepest import batches as data
+from steepest import sources as data
 from steepest.batches import Batches
 from steepest.errors import InputError, TaskError
 from steepest.objective import SMALL, Buffers, Objective

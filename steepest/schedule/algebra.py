@@ -2,12 +2,13 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
 from numbers import Real
 from operator import mul
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from steepest.errors import InputError
 from steepest.schedule.bound import Bound
@@ -89,19 +90,25 @@ Bare = Schedule | type[Schedule]
 def lift(given: object) -> Schedule | None:
     """The schedule that is meant by one, or by a part without brackets; None for anything else.
 
-    Raises:
-        InputError: if it is a part that needs arguments.
-
     >>> from steepest.schedule import cosine
     >>> lift(cosine) == cosine()
     True
     """
     if isinstance(given, type) and issubclass(given, Schedule):
-        try:
-            given = given()
-        except TypeError as error:
-            raise InputError(f"{given.__name__} cannot do without brackets: {error}") from None
+        return bare(given)
     return given if isinstance(given, Schedule) else None
+
+
+def bare(part: Callable[[], Any]) -> Schedule:
+    """The schedule that is meant by a part without brackets.
+
+    Raises:
+        InputError: if the part needs arguments.
+    """
+    try:
+        return part()
+    except TypeError as error:
+        raise InputError(f"{part.__name__} cannot do without brackets: {error}") from None
 
 
 @dataclass(frozen=True, repr=False)

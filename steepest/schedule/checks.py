@@ -66,4 +66,5 @@ def shown(value: Any) -> str:
     """
     if isinstance(value, Length):
         return str(value)
-    return plain(float(value)) if isinstance(value, Real) else repr(value)
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    return plain(float(value)) if number else repr(value)

@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any, get_args
 
 from steepest.errors import InputError
-from steepest.schedule.algebra import Bare, Schedule
+from steepest.schedule.algebra import Bare, Schedule, bare
 from steepest.schedule.checks import shown
 from steepest.schedule.lengths import Length
 
@@ -19,13 +19,13 @@ class PartType(ABCMeta):
     """Lets a part be named without brackets, as in text: `0.9 * cosine`, `cosine >> linear("20%")`."""
 
     def __rshift__(cls, other: Bare) -> Schedule:
-        return cls() >> other
+        return bare(cls) >> other
 
     def __mul__(cls, other: float | Bare) -> Schedule:
-        return cls() * other
+        return bare(cls) * other
 
     def __rmul__(cls, other: float) -> Schedule:
-        return other * cls()
+        return other * bare(cls)
 
 
 @dataclass(frozen=True, repr=False)

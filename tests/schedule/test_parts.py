@@ -1,4 +1,4 @@
-"""Every part against torch's or transformers' values at every step."""
+"""Every part against torch's or transformers' values at every step, at the index that its docstring states."""
 
 import warnings
 
@@ -7,95 +7,192 @@ import torch
 import transformers
 from torch.optim import lr_scheduler as peers
 
-from steepest.schedule import parse
+from steepest.errors import InputError, ScheduleError
+from steepest.schedule import (
+    constant,
+    cosine,
+    cosine_restarts,
+    exponential,
+    inverse_sqrt,
+    linear,
+    one_cycle,
+    parse,
+    plateau,
+    polynomial,
+    step,
+    warmup,
+)
 
-T = 60
+RUNS = (1, 2, 3, 7, 60, 401)
+STEPS_PER_EPOCH = 6
 
 
-def values(text, steps=T, steps_per_epoch=6):
-    bound = parse(text).bind(steps, steps_per_epoch)
-    return [bound(t) for t in range(1, steps + 1)]
+def factors(text, T):
+    bound = parse(text).bind(T, STEPS_PER_EPOCH)
+    return [bound(t) for t in range(1, T + 1)]
 
 
-def of_torch(make, steps=T + 1):
+def rates(make, steps, *given):
     """The peer's rates at its indices e = 0 … steps − 1, for a base rate of 1."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    scheduler = make(optimizer)
-    found = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch warns of an order of calls that does not matter here
-        for _ in range(steps):
-            found.append(optimizer.param_groups[0]["lr"])
-            optimizer.step()
+    scheduler = make(optimizer, *given)
+    found = [optimizer.param_groups[0]["lr"]]
+    for _ in range(steps - 1):
+        optimizer.step()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The epoch parameter")  # SequentialLR warns of its own call
             scheduler.step()
+        found.append(optimizer.param_groups[0]["lr"])
     return found
 
 
-AT_T = {  # e = t
-    "cosine": lambda o: peers.CosineAnnealingLR(o, T_max=T),
-    "cosine(floor=0.1)": lambda o: peers.CosineAnnealingLR(o, T_max=T, eta_min=0.1),
-    "linear": lambda o: peers.LinearLR(o, start_factor=1.0, end_factor=0.0, total_iters=T),
-    "linear(end=0.2)": lambda o: peers.LinearLR(o, start_factor=1.0, end_factor=0.2, total_iters=T),
-    "polynomial(2)": lambda o: peers.PolynomialLR(o, total_iters=T, power=2),
-    "exponential(0.01)": lambda o: peers.ExponentialLR(o, gamma=0.01 ** (1 / T)),
-    "warmup(10) >> constant": lambda o: transformers.get_constant_schedule_with_warmup(o, 10),
-    "warmup(10) >> linear": lambda o: transformers.get_linear_schedule_with_warmup(o, 10, T),
-    "warmup(10) >> cosine": lambda o: transformers.get_cosine_schedule_with_warmup(o, 10, T),
-}
-BEFORE_T = {  # e = t − 1
-    "step(7, gamma=0.5)": lambda o: peers.StepLR(o, 7, 0.5),
-    "step(2 epochs, gamma=0.1)": lambda o: peers.StepLR(o, 12, 0.1),
-    "one_cycle": lambda o: peers.OneCycleLR(o, max_lr=1.0, total_steps=T),
-    "one_cycle(rise=0.5, div=10, final_div=100)": lambda o: peers.OneCycleLR(
-        o, max_lr=1.0, total_steps=T, pct_start=0.5, div_factor=10, final_div_factor=100
+AT_S = {  # e = s
+    "constant": lambda o, T: peers.ConstantLR(o, factor=1.0, total_iters=T),
+    "0.5 * constant": lambda o, T: peers.ConstantLR(o, factor=0.5, total_iters=T + 1),
+    "cosine": lambda o, T: peers.CosineAnnealingLR(o, T_max=T),
+    "cosine(floor=0.1)": lambda o, T: peers.CosineAnnealingLR(o, T_max=T, eta_min=0.1),
+    "linear": lambda o, T: peers.LinearLR(o, start_factor=1.0, end_factor=0.0, total_iters=T),
+    "linear(end=0.2)": lambda o, T: peers.LinearLR(o, start_factor=1.0, end_factor=0.2, total_iters=T),
+    "polynomial(2)": lambda o, T: peers.PolynomialLR(o, total_iters=T, power=2),
+    "polynomial(0.5)": lambda o, T: peers.PolynomialLR(o, total_iters=T, power=0.5),
+    "polynomial(3, end=0.1)": lambda o, T: transformers.get_polynomial_decay_schedule_with_warmup(
+        o, 0, T, lr_end=0.1, power=3
     ),
-    "cosine_restarts(8)": lambda o: peers.CosineAnnealingWarmRestarts(o, 8),
-    "cosine_restarts(8, mult=2)": lambda o: peers.CosineAnnealingWarmRestarts(o, 8, 2),
+    "exponential(0.01)": lambda o, T: peers.ExponentialLR(o, gamma=0.01 ** (1 / T)),
+    "exponential(2)": lambda o, T: peers.ExponentialLR(o, gamma=2 ** (1 / T)),
+}
+WITH_WARMUP = {  # e = s, T > 10
+    "warmup(10)": lambda o, T: transformers.get_constant_schedule_with_warmup(o, 10),
+    "warmup(10) >> constant": lambda o, T: transformers.get_constant_schedule_with_warmup(o, 10),
+    "warmup(10) >> linear": lambda o, T: transformers.get_linear_schedule_with_warmup(o, 10, T),
+    "warmup(10) >> cosine": lambda o, T: transformers.get_cosine_schedule_with_warmup(o, 10, T),
+    "warmup(10) >> polynomial(2, end=0.01)": lambda o, T: transformers.get_polynomial_decay_schedule_with_warmup(
+        o, 10, T, lr_end=0.01, power=2
+    ),
+    "warmup(10) >> constant >> linear(20)": lambda o, T: transformers.get_wsd_schedule(
+        o, 10, 20, num_stable_steps=T - 30, decay_type="linear"
+    ),
+    "inverse_sqrt(10)": lambda o, T: transformers.get_inverse_sqrt_schedule(o, 10),
+}
+BEFORE_S = {  # e = s − 1
+    "step(7, gamma=0.5)": lambda o, T: peers.StepLR(o, 7, 0.5),
+    "step(2 epochs)": lambda o, T: peers.StepLR(o, 12, 0.1),
+    "step(1, gamma=0.99)": lambda o, T: peers.ExponentialLR(o, 0.99),
+    "one_cycle": lambda o, T: peers.OneCycleLR(o, max_lr=1.0, total_steps=T),
+    "one_cycle(rise=0)": lambda o, T: peers.OneCycleLR(o, max_lr=1.0, total_steps=T, pct_start=0.0),
+    "one_cycle(rise=0.55, div=10, final_div=100)": lambda o, T: peers.OneCycleLR(
+        o, max_lr=1.0, total_steps=T, pct_start=0.55, div_factor=10, final_div_factor=100
+    ),
+    "cosine_restarts(8)": lambda o, T: peers.CosineAnnealingWarmRestarts(o, 8),
+    "cosine_restarts(1 epoch, mult=2, floor=0.1)": lambda o, T: peers.CosineAnnealingWarmRestarts(o, 6, 2, eta_min=0.1),
+    "cosine_restarts(1, mult=3)": lambda o, T: peers.CosineAnnealingWarmRestarts(o, 1, 3),
 }
 
 
-@pytest.mark.parametrize("text", AT_T)
-def test_equals_its_peer_at_t(text):
-    assert values(text) == pytest.approx(of_torch(AT_T[text])[1:], rel=1e-9, abs=1e-12)
+@pytest.mark.parametrize("T", RUNS)
+@pytest.mark.parametrize("text", AT_S)
+def test_equals_its_peer_at_s(text, T):
+    # torch's recursions lose digits as they near 0, hence an absolute tolerance beside the relative one
+    assert factors(text, T) == pytest.approx(rates(AT_S[text], T + 1, T)[1:], rel=1e-9, abs=1e-11)
 
 
-@pytest.mark.parametrize("text", BEFORE_T)
-def test_equals_its_peer_before_t(text):
-    steps = T if "one_cycle" in text else T + 1
-    assert values(text) == pytest.approx(of_torch(BEFORE_T[text], steps)[:T], rel=1e-9, abs=1e-12)
+@pytest.mark.parametrize("T", [40, 60, 401])
+@pytest.mark.parametrize("text", WITH_WARMUP)
+def test_equals_its_peer_with_warmup(text, T):
+    assert factors(text, T) == pytest.approx(rates(WITH_WARMUP[text], T + 1, T)[1:], rel=1e-12, abs=1e-15)
 
 
-def test_inverse_sqrt_equals_its_peer():
-    theirs = of_torch(lambda o: transformers.get_inverse_sqrt_schedule(o, 10))
-    assert values("inverse_sqrt(10)") == pytest.approx(theirs[1:], rel=1e-9)
+@pytest.mark.parametrize("T", RUNS)
+@pytest.mark.parametrize("text", BEFORE_S)
+def test_equals_its_peer_before_s(text, T):
+    assert factors(text, T) == pytest.approx(rates(BEFORE_S[text], T, T), rel=1e-9, abs=1e-12)
 
 
-def test_warmup_stable_decay():
-    found = values("warmup(10) >> constant(30) >> linear")
-    assert found[:10] == pytest.approx([t / 10 for t in range(1, 11)])
-    assert found[10:40] == [1.0] * 30
-    assert found[40:] == pytest.approx([1 - s / 20 for s in range(1, 21)])
+def test_sequence_equals_torchs():
+    """One part after another, both counted from their own start, which torch's SequentialLR does at e = s − 1."""
+
+    def theirs(optimizer):
+        stairs = peers.StepLR(optimizer, 5, 0.5)
+        restarts = peers.CosineAnnealingWarmRestarts(optimizer, 7, 2)
+        return peers.SequentialLR(optimizer, [stairs, restarts], milestones=[23])
+
+    found = factors("step(5, gamma=0.5, length=23) >> cosine_restarts(7, mult=2)", 60)
+    assert found == pytest.approx(rates(theirs, 60), rel=1e-12)
 
 
-@pytest.mark.parametrize("text", ["plateau(0.5, patience=1)", "warmup(12) >> plateau(0.5, patience=1)"])
-def test_plateau_equals_its_peer(text):
-    losses = [3.0, 2.0, 2.1, 2.2, 1.9, 1.95, 1.96, 1.97, 1.98, 1.0]
-    bound = parse(text).bind(T, 6)
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    theirs = peers.ReduceLROnPlateau(optimizer, factor=0.5, patience=1)
-    skipped = 2 if "warmup" in text else 0
-    for epoch, loss in enumerate(losses, 1):
-        bound.observe(6 * epoch, loss)
-        if epoch > skipped:
-            theirs.step(loss)
-            assert bound(min(T, 6 * epoch + 1)) == optimizer.param_groups[0]["lr"], epoch
-    assert bound(T) < 1
+def test_one_cycle_whose_peak_is_the_first_step():
+    """torch divides by zero here (rise · n = 1)."""
+    assert factors("one_cycle(rise=0.1)", 10)[0] == 1.0
 
 
-def test_plateau_is_resumed():
-    one = parse("plateau(0.5, patience=0)").bind(T, 6)
-    for epoch, loss in enumerate([1.0, 2.0, 3.0], 1):
-        one.observe(6 * epoch, loss)
-    other = parse("plateau(0.5, patience=0)").bind(T, 6)
-    other.load_state_dict(one.state_dict())
-    assert other(20) == one(20) == 0.25
+def test_warmup_is_t_over_n_and_cosine_ends_at_its_floor():
+    found = factors("warmup(5%) >> cosine(floor=0.1)", 100)
+    assert found[:5] == [0.2, 0.4, 0.6, 0.8, 1.0]
+    assert found[-1] == 0.1
+
+
+@pytest.mark.parametrize("part", [linear(end=0.3), cosine(floor=0.3), polynomial(2, end=0.3), exponential(0.3)])
+@pytest.mark.parametrize("T", RUNS)
+def test_ends_exactly_at_its_end(part, T):
+    assert part.bind(T, 1)(T) == 0.3
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: cosine(floor=1.5), "cosine, floor: 1.5 is not a number from 0 to 1"),
+        (lambda: cosine(floor=True), "True is not a number from 0 to 1"),
+        (lambda: cosine(floor="0.1"), "'0.1' is not a number from 0 to 1"),  # type: ignore[arg-type]
+        (lambda: cosine(0), "cosine, length: 0 is no length"),
+        (lambda: cosine("0%"), "0% is no length"),
+        (lambda: constant("101%"), "101% is no share of a run: it must be at most 100%"),
+        (lambda: warmup(0.05), "0.05 is no length: write steps (500), epochs (30 epochs) or a share of the run (5%)"),
+        (lambda: warmup(None), "warmup, length: None is no length"),
+        (lambda: linear(end=-1), "-1 is not a finite number of at least 0"),
+        (lambda: linear(end=float("nan")), "nan is not a finite number"),
+        (lambda: polynomial(0), "polynomial, power: 0 is not a finite number above 0"),
+        (lambda: exponential(0), "exponential, end: 0 is not"),
+        (lambda: exponential(float("inf")), "inf is not a finite number above 0"),
+        (lambda: step(5, gamma=0), "step, gamma: 0 is not a finite number above 0"),
+        (lambda: one_cycle(rise=1), "1 is not a number from 0 to below 1"),
+        (lambda: one_cycle(div=0), "one_cycle, div: 0 is not"),
+        (lambda: cosine_restarts(5, mult=0), "mult: 0 is not a whole number of at least 1"),
+        (lambda: cosine_restarts(5, mult=1.5), "1.5 is not a whole number"),  # type: ignore[arg-type]
+        (lambda: inverse_sqrt("-5%"), "'-5%' is no length"),
+        (lambda: plateau(1.0), "plateau, factor: 1 is not a number above 0 and below 1"),
+        (lambda: plateau(patience=-1), "plateau, patience: -1 is not a whole number of at least 0"),
+        (lambda: -1 * cosine(), "-1 cannot scale a schedule: expected a finite number above 0"),
+        (lambda: cosine * float("inf"), "inf cannot scale a schedule"),
+        (lambda: warmup >> cosine, "warmup cannot do without brackets"),
+    ],
+)
+def test_what_cannot_be_meant_is_said(make, words):
+    with pytest.raises(InputError) as caught:
+        make()
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [lambda: cosine() >> 5, lambda: cosine() * "x", lambda: "x" * cosine()])
+def test_only_schedules_and_numbers_combine(make):
+    with pytest.raises(TypeError):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("text", "T", "position", "words"),
+    [
+        ("warmup(500) >> cosine", 100, 0, "warmup(500) lasts 500 steps, but only 100 of the run's 100 are left"),
+        ("warmup(30 epochs)", 60, 0, "lasts 180 steps, but only 60"),
+        ("warmup(60%) >> linear(50%)", 100, 15, "linear(50%) lasts 50 steps, but only 40"),
+        ("constant(90%) >> cosine >> linear(11%)", 100, 27, "linear(11%) lasts 11 steps, but only 10"),
+        ("inverse_sqrt(200)", 100, 13, "the warmup lasts 200 steps"),
+        ("inverse_sqrt(20%, length=10%)", 100, 13, "has only 10 of the run's 100"),
+        ("step(1, gamma=1.5)", 10_000, 0, "would grow beyond all numbers in 10000 steps"),
+    ],
+)
+def test_what_does_not_fit_the_run_is_said(text, T, position, words):
+    with pytest.raises(ScheduleError) as caught:
+        parse(text).bind(T, STEPS_PER_EPOCH)
+    assert (caught.value.text, caught.value.position) == (text, position)
+    assert words in str(caught.value)
+    parse("constant(50%) >> inverse_sqrt(50%, length=50%)").bind(5, 1)  # half steps: not too long by rounding
