@@ -36,7 +36,7 @@ class Progress:
         self.steps, self.metric = steps, metric
         self._stream = sys.stderr if stream is None else stream
         self._live = self._stream.isatty() and os.environ.get("TERM") != "dumb"
-        self._clock, self._began = clock, clock()
+        self._clock, self._began, self._closed = clock, clock(), False
         self._drawn, self._printed, self._since = 0.0, 0, 0
         self._curve: list[float] = []
         self._stride, self._peak = 1, float("-inf")
@@ -106,9 +106,10 @@ class Progress:
         return "  ".join(parts)[: max(1, width - 1)]
 
     def _write(self, text: str) -> None:
+        if self._closed:
+            return
         try:
             self._stream.write(text)
             self._stream.flush()
         except (BrokenPipeError, ValueError):  # nobody reads any more
-            self._live = False
-            self._stream = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the run
+            self._live, self._closed = False, True

@@ -1,0 +1,1 @@
+"""Each against its peers, side by side in one run."""
