@@ -17,7 +17,7 @@ check: .venv/check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-bench: .venv/bench
+bench: .venv/test
 	$(BIN)/python -m benchmarks
 
 clean:
@@ -39,8 +39,4 @@ clean:
 
 .venv/check: .venv/test
 	$(PIP) --editable '.[test,check]'
-	touch $@
-
-.venv/bench: .venv/test
-	$(PIP) --editable '.[test,bench]'
 	touch $@
