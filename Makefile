@@ -17,7 +17,7 @@ check: .venv/check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-bench: .venv/test
+bench: .venv/bench
 	$(BIN)/python -m benchmarks
 
 clean:
@@ -35,6 +35,10 @@ clean:
 
 .venv/test: .venv/installed
 	$(PIP) --editable '.[test]'
+	touch $@
+
+.venv/bench: .venv/test
+	$(PIP) --editable '.[test,bench]'
 	touch $@
 
 .venv/check: .venv/test
