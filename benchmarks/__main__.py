@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from benchmarks import report
 
-SECTIONS = ("update", "step")
+SECTIONS = ("update", "rules", "average", "step")
 
 
 def main(names: Sequence[str]) -> None:
