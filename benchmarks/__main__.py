@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from benchmarks import report
 
-SECTIONS = ("update", "rules", "average", "step")
+SECTIONS = ("update", "rules", "average", "step", "memory", "start")
 
 
 def main(names: Sequence[str]) -> None:
