@@ -5,7 +5,6 @@ as the tensor does. A `KernelBank` runs the compiled kernel over addresses, an `
 tensor.
 """
 
-import ctypes
 import itertools
 import math
 import struct
@@ -78,7 +77,8 @@ class Bank:
     def squares(self) -> Any:
         raise NotImplementedError
 
-    def advance(self, scale: Any, rows: list[tuple]) -> Any:
+    def advance(self, values: Sequence[Any]) -> Any:
+        """Σ‖w_new − w‖² of a step with this table of hyperparameters: rows of the gradient's scale and the hoisted."""
         raise NotImplementedError
 
     def norms(self) -> dict[str, tuple[Any, Any]]:
@@ -106,8 +106,9 @@ class EagerBank(Bank):
         return sum((g.flatten(1).sum(1).cpu().numpy() for g in found), np.zeros(self.terms.members))
 
     @torch.no_grad()
-    def advance(self, scale: Any, rows: list[tuple]) -> Any:
-        moved = 0.0
+    def advance(self, values: Sequence[Any]) -> Any:
+        moved, scale = 0.0, values[0]
+        width = 1 + len(self.terms.rule.program.hoisted)
         self.last: list[tuple[str, Any, Any]] = []
         names = [s.name for s in self.terms.rule.slots]
         kept = [n for n, s in enumerate(self.terms.rule.slots) if not s.is_scalar]
@@ -115,7 +116,7 @@ class EagerBank(Bank):
             if g is None:
                 continue
             member = {names[n]: view for n, view in zip(kept, views, strict=True)}
-            hypers = [broadcast(h, w) for h in rows[row]]
+            hypers = [broadcast(h, w) for h in values[row * width + 1 : (row + 1) * width]]
             scaled = g * broadcast(scale, w)
             new, *slots = eager.evaluate(self.terms.rule.program, {"w": w.detach(), "g": scaled, **member}, hypers)
             live = torch.as_tensor(scale == scale, device=w.device).view(-1, *[1] * (w.dim() - 1))
@@ -147,8 +148,12 @@ class KernelBank(Bank):
         names = tuple("" if s.is_scalar else s.name for s in terms.rule.slots)
         self.kernel = kernels.advance_kernel(terms.rule.program, names, dtype)
         self.norm_kernel = kernels.norm_kernel(dtype)
-        self.layouts = [(dtype, tensors[i].stride()) for i in places]
-        self.copies: list[Tensor] = []
+        mine = [tensors[i] for i in places]
+        self.some = len(mine) < len(tensors)
+        self.strides = [(dtype, p.stride()) for p in mine]
+        self.dtypes = [dtype] * len(mine)
+        self.layout = Tensor.is_contiguous if all(p.is_contiguous() for p in mine) else Tensor.stride
+        self.layouts = list(map(self.layout, mine))
         self.teams: dict[int, tuple[int, list[np.ndarray]]] = {}
         self.real = np.dtype(np.float32 if dtype is torch.float32 else np.float64)
         self._lay_out(tensors, kernels.BLOCK)
@@ -168,15 +173,16 @@ class KernelBank(Bank):
         self.weights = sum(sizes) * K
         self.W, self.G = np.zeros(P, np.int64), np.zeros(P, np.int64)
         self.H = np.zeros((K * self.terms.row_count, 1 + len(self.terms.rule.program.hoisted)), self.real)
-        # numpy's assignment from a list costs a microsecond, ctypes' and struct's a quarter
-        self._to_W, self._to_G = ((ctypes.c_int64 * P).from_buffer(x) for x in (self.W.data, self.G.data))
-        self._to_H = struct.Struct(f"{self.H.size}{self.real.char}")
-        self.sums = np.zeros((len(table), 2))
+        # numpy's assignment from a list costs a microsecond, struct's a fifth
+        self._to_W, self._to_G, self._H = self.W.data.cast("B"), self.G.data.cast("B"), memoryview(self.H).cast("B")
+        self._addresses, self._to_H = struct.Struct(f"{P}q"), struct.Struct(f"{self.H.size}{self.real.char}")
+        self._at: list[int] = []
+        room = np.zeros((len(table) + 1, 2))  # one more: the serial kernel's total
+        self.sums, self.total = room[:-1], room.reshape(-1).data[2 * len(table) : 2 * len(table) + 1]
         self.flats = np.array([f.data_ptr() for f in self.flat] or [0], np.int64)
         self.member_starts = np.flatnonzero(np.diff(np.array(tensor_of) // P, prepend=-1))
         self.tensor_starts = np.flatnonzero(np.diff(np.array(tensor_of), prepend=-1))
         self.tensor_places = np.array(tensor_of, np.int64)[self.tensor_starts]
-        self.moved = self.sums[:, 0]
 
     def _arguments(self, team: int) -> int:
         """Where the kernel's arguments are for a team of so many threads, made once for each size of team."""
@@ -195,53 +201,53 @@ class KernelBank(Bank):
         arguments = np.array([*numbers, self.flats.ctypes.data, team], np.int64)
         return [arguments, *held]
 
-    def _run(self, kernel: Any) -> None:
+    def _run(self, kernel: Any) -> float:
+        """Runs a kernel; returns the total of the first sums, always added in the order of the blocks."""
         team = threads(self.weights)
         address = self._arguments(team)
         if team == 1:
             kernel.serial(address)
-        else:
-            kernel.parallel(address, team)
+            return self.total[0]
+        kernel.parallel(address, team)
+        return sum(self.sums[:, 0].tolist())
 
     def look(self, tensors: list[Tensor], addresses: list[int]) -> bool:
-        gradients = [tensors[i].grad for i in self.places]
+        if self.some:
+            tensors, addresses = [tensors[i] for i in self.places], [addresses[i] for i in self.places]
+        gradients = [p.grad for p in tensors]
         try:
-            layouts = [(g.dtype, g.stride()) for g in gradients]  # type: ignore[union-attr]
-        except (AttributeError, RuntimeError):  # one that is None, or sparse
-            layouts = []
-        self.copies = []
-        if layouts != self.layouts:
-            weights = [tensors[i] for i in self.places]
-            if [(p.dtype, p.stride()) for p in weights] != self.layouts:
+            fitting = [g.dtype for g in gradients] == self.dtypes and list(map(self.layout, gradients)) == self.layouts  # type: ignore[union-attr]
+        except (AttributeError, TypeError, RuntimeError):  # one that is None, or sparse
+            fitting = False
+        if fitting:
+            self.copies: list[Tensor] = []
+            found = map(Tensor.data_ptr, gradients)  # type: ignore[arg-type]
+        else:
+            if [(p.dtype, p.stride()) for p in tensors] != self.strides:
                 return False
-            gradients = [_arranged(_gradient(p, n), p) for p, n in zip(weights, self.names, strict=True)]
-            self.copies = [g for g in gradients if g is not None]
-        self._to_W[:] = [addresses[i] for i in self.places]
-        self._to_G[:] = [0 if g is None else g.data_ptr() for g in gradients]
+            self.copies = [_arranged(_gradient(p, n), p) for p, n in zip(tensors, self.names, strict=True)]
+            found = [0 if g is None else g.data_ptr() for g in self.copies]
+        self._addresses.pack_into(self._to_G, 0, *found)
+        if addresses != self._at:
+            self._addresses.pack_into(self._to_W, 0, *addresses)
+            self._at = addresses
         return True
 
     def squares(self) -> Any:
-        self._run(self.norm_kernel)
+        total = self._run(self.norm_kernel)
         if self.terms.members is None:
-            return self._total()
+            return total
         return np.add.reduceat(self.sums[:, 0], self.member_starts)
 
-    def advance(self, scale: Any, rows: list[tuple]) -> Any:
+    def advance(self, values: Sequence[Any]) -> Any:
         if self.terms.members is None:
-            values = [value for hoisted in rows for value in (scale, *hoisted)]
-            self._to_H.pack_into(self.H.data, 0, *values)
-        else:
-            for r, hoisted in enumerate(rows):
-                for n, value in enumerate((scale, *hoisted)):
-                    self.H[r :: len(rows), n] = value
+            self._to_H.pack_into(self._H, 0, *values)
+            return self._run(self.kernel)
+        width = self.H.shape[1]
+        for place, value in enumerate(values):
+            self.H[place // width :: self.terms.row_count, place % width] = value
         self._run(self.kernel)
-        if self.terms.members is None:
-            return self._total()
         return np.add.reduceat(self.sums[:, 0], self.member_starts)
-
-    def _total(self) -> float:
-        """Of the first sums, always in the same order."""
-        return sum(self.moved.tolist()) if len(self.moved) < 64 else float(self.moved.sum())
 
     def norms(self) -> dict[str, tuple[Any, Any]]:
         K, P = self.terms.members, len(self.places)

@@ -63,9 +63,8 @@ class Update:
             [s if members is None else np.full(members, s) for s in start] for _ in self._rows
         ]
         which = tuple(n for n, s in enumerate(rule.slots, 1) if s.is_scalar)
-        self._hoist = hoist.compiled(self.program, which, members=members is not None)
-        self._names = hoist.names(self.program)
         self._scalar_names = [s.name for s in rule.slots if s.is_scalar]
+        self._table = hoist.table(self.program, which, self._scalar_names, self._rows, members=members is not None)
         self._tensors = point.tensors()
         self._layout = [_layout(p) for p in self._tensors]
         self._addresses: list[int] = []
@@ -98,9 +97,11 @@ class Update:
         if self.members is None and not live:
             return 0.0
         t = self.t + live
-        rows = self._hoisted(hypers, t)
+        values, scalars = self._table(hypers, t if self.members is None else np.maximum(t, 1), scale, self.scalars)
+        if self._scalar_names:
+            self.scalars = [self._where_live(t, new, old) for new, old in zip(scalars, self.scalars, strict=True)]
         self.t = t
-        squares = [bank.advance(scale, rows) for bank in self._banks]
+        squares = [bank.advance(values) for bank in self._banks]
         moved = squares[0] if len(squares) == 1 else sum(squares)
         torch.autograd.graph.increment_version(self._tensors)
         return math.sqrt(moved) if self.members is None else np.sqrt(moved)
@@ -114,22 +115,6 @@ class Update:
         for bank in self._banks:
             found |= bank.norms()
         return found
-
-    def _hoisted(self, hypers: Mapping[str, Any], t: Any) -> list[tuple]:
-        """The hoisted values of every row; the scalar slots move on with them."""
-        values = dict(hypers)
-        values["t"] = t if self.members is None else np.maximum(t, 1)
-        rows = []
-        for n, row in enumerate(self._rows):
-            given = values
-            if row or self._scalar_names:
-                given = values | row | dict(zip(self._scalar_names, self.scalars[n], strict=True))
-                given["lr"] = given["lr"] * given.pop("lr_scale", 1.0)
-            hoisted, new = self._hoist(*[given[name] for name in self._names])
-            rows.append(hoisted)
-            if self._scalar_names:
-                self.scalars[n] = self._where_live(t, new, self.scalars[n])
-        return rows
 
     def _where_live(self, t: Any, new: tuple, old: list[Any]) -> list[Any]:
         """The new scalar slots of the members that take this step, the old ones of the others."""

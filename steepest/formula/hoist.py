@@ -5,12 +5,12 @@ In float32 `1 - 0.999` is off by 1e-5, and `beta**t` would be computed once per 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from steepest.formula.trace import CONSTANT, MEMBER, Program
+from steepest.formula.trace import MEMBER, Instruction, Program
 
 OPERATORS = {
     "add": "({} + {})", "sub": "({} - {})", "mul": "({} * {})", "div": "({} / {})", "pow": "({} ** {})",
@@ -44,18 +44,75 @@ def compiled(program: Program, scalars: tuple[int, ...] = (), *, members: bool =
     """
     lines = [f"def hoist({', '.join(names(program))}):"]
     for n, i in enumerate(program.instructions):
-        if i.op == "input" and i.kind == MEMBER:
-            lines.append(f"    x{n} = {i.value}")
-        elif i.kind == CONSTANT and i.op == "constant":
-            lines.append(f"    x{n} = {i.value!r}" if math.isfinite(i.value) else f"    x{n} = float('{i.value}')")
-        elif i.kind <= MEMBER:
-            lines.append(f"    x{n} = {_call(i.op).format(*(f'x{a}' for a in i.args))}")
+        if i.kind <= MEMBER:
+            lines.append(f"    x{n} = {i.value if i.op == 'input' else _common(i)}")
     hoisted = "".join(f"x{n}, " for n in program.hoisted)
     slots = "".join(f"x{program.outputs[n]}, " for n in scalars)
     lines.append(f"    return ({hoisted}), ({slots})")
     scope: dict[str, Any] = dict(ARRAYS if members else NUMBERS)
     exec("\n".join(lines), scope)
     return scope["hoist"]
+
+
+def table(
+    program: Program, scalars: tuple[int, ...], slots: Sequence[str], rows: Sequence[Mapping[str, Any]], *,
+    members: bool = False,
+) -> Callable[..., tuple[tuple, tuple]]:  # fmt: skip
+    """A Python function `(hypers, t, scale, slots)` that computes a whole table of hyperparameters in one call.
+
+    A row of the table is the gradient's scale and the hoisted values under that row's overrides. What no override
+    touches is computed once for all rows.
+
+    Args:
+        program: the traced formula.
+        scalars: which of its outputs are scalar slots.
+        slots: the names of the scalar slots, in the order in which they are given for each row.
+        rows: overrides of hyperparameters; `lr_scale` multiplies the rate.
+        members: take and return float64 arrays [K] instead of floats.
+
+    Returns:
+        the function; it returns the table, row after row, and each row's new scalar slots.
+    """
+    lines = ["def table(hypers, t, scale, slots):"]
+    own: list[dict[int, str]] = [{} for _ in rows]  # where a row's value is not the common one: its name
+    scope: dict[str, Any] = dict(ARRAYS if members else NUMBERS) | {"rows": [dict(row) for row in rows]}
+    for n, i in enumerate(program.instructions):
+        if i.kind > MEMBER:
+            continue
+        for r, row in enumerate(rows):
+            text = _override(i, r, row, slots) if i.op == "input" else None
+            if text is None and any(a in own[r] for a in i.args):
+                text = _call(i.op).format(*(own[r].get(a, f"x{a}") for a in i.args))
+            if text is not None:
+                own[r][n] = f"x{n}_{r}"
+                lines.append(f"    x{n}_{r} = {text}")
+        if not all(n in mine for mine in own):
+            lines.append(f"    x{n} = {_common(i)}")
+    flat = "".join(f"scale, {_named(program.hoisted, mine)}" for mine in own)
+    new = "".join(f"({_named([program.outputs[n] for n in scalars], mine)}), " for mine in own)
+    exec("\n".join([*lines, f"    return ({flat}), ({new})"]), scope)
+    return scope["table"]
+
+
+def _override(i: Instruction, r: int, row: Mapping[str, Any], slots: Sequence[str]) -> str | None:
+    """An input's value in one row, or None where it is the common one."""
+    if i.value in slots:
+        return f"slots[{r}][{list(slots).index(i.value)}]"
+    if i.value == "lr" and "lr_scale" in row:
+        return f"hypers['lr'] * rows[{r}]['lr_scale']"
+    return f"rows[{r}][{i.value!r}]" if i.value in row else None
+
+
+def _common(i: Instruction) -> str:
+    if i.op == "input":
+        return "t" if i.value == "t" else f"hypers[{i.value!r}]"
+    if i.op == "constant":
+        return repr(i.value) if math.isfinite(i.value) else f"float('{i.value}')"
+    return _call(i.op).format(*(f"x{a}" for a in i.args))
+
+
+def _named(places: Sequence[int], mine: Mapping[int, str]) -> str:
+    return "".join(f"{mine.get(n, f'x{n}')}, " for n in places)
 
 
 def _call(op: str) -> str:
