@@ -174,7 +174,7 @@ class KernelBank(Bank):
         self.W, self.G = np.zeros(P, np.int64), np.zeros(P, np.int64)
         self.H = np.zeros((K * self.terms.row_count, 1 + len(self.terms.rule.program.hoisted)), self.real)
         # numpy's assignment from a list costs a microsecond, struct's a fifth
-        self._to_W, self._to_G, self._H = self.W.data.cast("B"), self.G.data.cast("B"), memoryview(self.H).cast("B")
+        self._to_W, self._to_G, self._H = (x.data.cast("B") for x in (self.W, self.G, self.H))
         self._addresses, self._to_H = struct.Struct(f"{P}q"), struct.Struct(f"{self.H.size}{self.real.char}")
         self._at: list[int] = []
         room = np.zeros((len(table) + 1, 2))  # one more: the serial kernel's total
@@ -220,7 +220,7 @@ class KernelBank(Bank):
         except (AttributeError, TypeError, RuntimeError):  # one that is None, or sparse
             fitting = False
         if fitting:
-            self.copies: list[Tensor] = []
+            self.copies: list[Tensor | None] = []
             found = map(Tensor.data_ptr, gradients)  # type: ignore[arg-type]
         else:
             if [(p.dtype, p.stride()) for p in tensors] != self.strides:

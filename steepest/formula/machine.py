@@ -1,9 +1,9 @@
 """Compiled kernels: object code on disk, loaded without a compiler, run on torch's own threads.
 
 A kernel is a C function of one pointer, to its arguments. Its object code is made once by numba and kept in a folder
-that only the user can write, under a name made of everything it depends on; loading it needs llvmlite alone and takes
-a few hundredths of a second. The parallel form is a call of the OpenMP library that torch has already loaded, with
-torch's number of threads: no second thread pool, nothing to set or restore.
+that only the user can write, under a name made of everything it depends on; loading it (`formula.loader`) takes a
+millisecond and needs neither numba nor LLVM. The parallel form is a call of the OpenMP library that torch has already
+loaded, with torch's number of threads: no second thread pool, nothing to set or restore.
 """
 
 import contextlib
@@ -22,11 +22,17 @@ from typing import Any
 
 import torch
 
+from steepest.formula.loader import Image
+
 RUNTIME = (
     "numba_gil_ensure", "numba_gil_release", "numba_unpickle", "numba_do_raise", "numba_runtime_build_excinfo_struct",
     "NRT_Free", "NRT_MemInfo_call_dtor",
 )  # fmt: skip
 """Symbols that numba's object code names on paths that ours never takes."""
+TEAM = ("omp_get_thread_num", "omp_get_num_threads")
+
+CPU_IDENTITY = ("vendor_id", "cpu family", "model", "stepping", "flags", "CPU ", "Features")
+"""Lines of /proc/cpuinfo that tell which instructions a processor has; those of Arm begin with "CPU "."""
 
 _forked = False
 
@@ -48,12 +54,11 @@ class Kernel:
     """
 
     def __init__(self, code: bytes, symbol: str) -> None:
-        import llvmlite.binding as llvm
-
-        self._engine = _engine()
-        self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-        self._engine.finalize_object()
-        self.address = self._engine.get_function_address(symbol)
+        try:
+            self._held: Any = Image(code, _resolve)
+            self.address = self._held.address(symbol)
+        except (LookupError, OSError):
+            self._held, self.address = _by_llvm(code, symbol)
         self.serial = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
 
     def parallel(self, arguments: int, threads: int) -> None:
@@ -63,19 +68,32 @@ class Kernel:
         team(self.address, arguments, threads, 0)
 
 
-def _engine() -> Any:
+def _resolve(symbol: str) -> int:
+    """The address of a symbol that object code refers to."""
+    process = ctypes.CDLL(None)
+    if symbol in TEAM and openmp():
+        return _address(getattr(ctypes.CDLL(_openmp_path()), symbol))
+    if symbol in RUNTIME or symbol in TEAM:
+        return _address(process.abort)
+    try:
+        return _address(getattr(process, symbol))
+    except AttributeError:
+        raise LookupError(symbol) from None
+
+
+def _by_llvm(code: bytes, symbol: str) -> tuple[Any, int]:
+    """Loaded by LLVM, where our own loader does not know the processor: what keeps it alive, and its address."""
     from llvmlite import binding
 
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
-    team = ctypes.CDLL(_openmp_path()) if openmp() else None
-    abort = _address(ctypes.CDLL(None).abort)
-    for name in RUNTIME:
-        binding.add_symbol(name, abort)
-    for name in ("omp_get_thread_num", "omp_get_num_threads"):
-        binding.add_symbol(name, _address(getattr(team, name)) if team else abort)
+    for name in (*RUNTIME, *TEAM):
+        binding.add_symbol(name, _resolve(name))
     machine = binding.Target.from_default_triple().create_target_machine(jit=True, codemodel="jitdefault")
-    return binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
+    engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
+    engine.add_object_file(binding.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return engine, engine.get_function_address(symbol)
 
 
 def _address(function: Any) -> int:
@@ -141,14 +159,20 @@ def cached(text: str, build: Callable[[], tuple[bytes, str]]) -> Kernel:
 
 
 def _key(text: str) -> str:
-    import llvmlite
-    import llvmlite.binding as llvm
-
-    parts = (
-        text, platform.system(), platform.machine(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(),
-        llvmlite.__version__, version("numba"),
-    )  # fmt: skip
+    parts = (text, platform.system(), platform.machine(), _processor(), version("llvmlite"), version("numba"))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+@functools.cache
+def _processor() -> str:
+    """Model and features of the processor, as the kernel tells them, else as LLVM does."""
+    try:
+        first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
+        return "\n".join(line for line in first if line.startswith(CPU_IDENTITY))
+    except OSError:
+        from llvmlite import binding
+
+        return f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
 
 
 def cache_folder() -> Path | None:

@@ -22,7 +22,7 @@ def save(folder: Path, t: int, tensors: Mapping[str, Tensor], metadata: Mapping[
     path, temporary = folder / f"{t}{SUFFIX}", folder / f".{t}.{os.getpid()}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        held = {name: x.detach().cpu().contiguous().clone() for name, x in tensors.items()}
+        held = {name: _alone(x.detach().cpu().contiguous()) for name, x in tensors.items()}
         save_file(held, temporary, {k: str(v) for k, v in metadata.items()})
         _synced(temporary)
         os.replace(temporary, path)
@@ -31,6 +31,11 @@ def save(folder: Path, t: int, tensors: Mapping[str, Tensor], metadata: Mapping[
         temporary.unlink(missing_ok=True)
         raise StoreError(f"the weights after step {t} cannot be written to {path}: {error}; free some space") from error
     return path
+
+
+def _alone(x: Tensor) -> Tensor:
+    """A tensor with a storage of its own, as the format wants it; copied only where it shares one."""
+    return x if x.untyped_storage().nbytes() == x.nbytes else x.clone()
 
 
 def load(path: Path) -> dict[str, Tensor]:
