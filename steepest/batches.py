@@ -36,6 +36,8 @@ class Batches:
     Attributes:
         samples: in the data, or None where that is not known.
         steps_per_epoch: the last, short batch included; None where that is not known.
+        is_iterable: whether the data brings its own batches: they come in its order, whatever t is.
+        taken: batches that an iterable has given so far.
 
     Raises:
         InputError: batch size or accumulation that does not fit the data.
@@ -58,8 +60,8 @@ class Batches:
         self.device = torch.device(device)
         check(data)
         self.samples = None if data is None else length(data)
-        self._own = is_iterable(data)
-        if self._own:
+        self.is_iterable, self.taken = is_iterable(data), 0
+        if self.is_iterable:
             self._begin_iterable(data, batch_size)
         elif data is None:
             self.steps_per_epoch: int | None = 1
@@ -74,7 +76,7 @@ class Batches:
         """The micro-batches of step t, from 1."""
         if self._none:
             return [None] * self.accumulate
-        if self._own:
+        if self.is_iterable:
             parts = self._next(t)
         else:
             batch = self._tensors(t) if isinstance(self._data, tuple) else self._fetched(t)
@@ -136,13 +138,13 @@ class Batches:
                 f"batch_size={batch_size!r} is given beside data that brings its own batches ({type(data).__name__}); "
                 "leave batch_size out, or give the Dataset itself"
             )
-        self._loader, self._asked, self._taken, self._epoch = data, 0, 0, 0
+        self._loader, self._asked, self._epoch = data, 0, 0
         self._iterator: Iterator | None = None
         count = known_length(data)
         self.steps_per_epoch = None if count is None else math.ceil(count / self.accumulate)
 
     def _next(self, t: int) -> list[Any]:
-        if t != self._asked + 1:
+        if t > self._asked + 1:  # an earlier one is asked for after a rewind
             raise InputError(f"step {t} is asked after step {self._asked}; the batches of an iterable come in order")
         self._asked = t
         parts: list[Any] = []
@@ -158,10 +160,10 @@ class Batches:
         for _ in range(2):
             if self._iterator is None:
                 self._iterator = self._restarted()
-            with seeds.ours(self.seed, "batch", self._taken):
+            with seeds.ours(self.seed, "batch", self.taken):
                 batch = next(self._iterator, None)
             if batch is not None:
-                self._taken += 1
+                self.taken += 1
                 return tuple(batch) if isinstance(batch, list) else batch
             self._iterator = None
             self._epoch += 1

@@ -3,6 +3,7 @@
 for t = 1 … T:
     batch = batches(t)
     L, g  = objective.gradient(batch)
+    call  = guard.judge(L, ‖g‖)               # go | clip | skip | lower | rewind | stop
     w     ← rule(w, clip(g); rate(t))
     yield Step(t, rate, L, ‖g‖, ‖Δw‖)
 """
@@ -17,19 +18,20 @@ from torch import Tensor, nn
 
 from steepest import sources
 from steepest.batches import Batches
-from steepest.errors import InputError
-from steepest.foreign import Foreign
-from steepest.formula.rule import Rule, averaged
+from steepest.guard import GO, REWIND, SKIP, STOP, Call, Guard
+from steepest.mover import begun, is_schedule
 from steepest.objective import Buffers, Objective
 from steepest.record import Event, Step
+from steepest.recovery import Recovery
 from steepest.schedule import as_schedule
 from steepest.seeds import StepRandomness
-from steepest.settings import Settings, resolve
+from steepest.settings import Settings, device, horizon, resolve
+from steepest.snapshots import put_back
 from steepest.space import NORMS_AND_BIASES, Space
 from steepest.task import Task
-from steepest.update import Update
 
 EVALUATION_BATCH = 1024
+GOING, NOT_FINITE = Call(GO), "the step was not taken"
 
 
 class Descent:
@@ -41,6 +43,8 @@ class Descent:
         steps_per_epoch: steps of one epoch.
         t: the last step done.
         base_rate: learning rate of the stage, before the schedule.
+        recovery: the guard and its snapshots; None where nobody watches.
+        stopped: whether the guard has given up; the model is then at the best snapshot there is.
 
     Args:
         task: what is to be trained.
@@ -53,13 +57,13 @@ class Descent:
 
     def __init__(self, task: Task, settings: Settings, model: nn.Module) -> None:
         self.task, self.settings = task, settings
-        self.device = torch.device(_device(settings.device))
+        self.device = torch.device(device(settings.device))
         self.model = model.to(self.device)
         s = settings
         self.batches = Batches(
             task.data, s.batch_size, s.seed, accumulate=s.accumulate, augment=task.augment, device=self.device
         )
-        self.steps_per_epoch, self.steps = _horizon(self.batches.steps_per_epoch, s)
+        self.steps_per_epoch, self.steps = horizon(self.batches.steps_per_epoch, s)
         self.space = Space(model, s.groups, s.no_decay)
         self.objective = Objective(model, task.loss, task.objective, task.count, s.precision, self.device.type)
         assert s.schedule is not None
@@ -68,83 +72,138 @@ class Descent:
         self._random = StepRandomness(s.seed, self.device)
         self._buffers = Buffers(model)
         self._measured: tuple[int, dict[str, float]] = (-1, {})
-        self.t, self._end = 0, 0
+        self.t, self._end, self.stopped = 0, 0, False
+        self.recovery = None if s.guard is None else Recovery(s.guard)
+        self.can_look = not self.batches.is_iterable
         for rule, lr, _ in self._stages[1:]:
-            self._begun(rule, lr)  # so that a later stage that cannot be is known now
+            begun(self.space, rule, lr, s)  # so that a later stage that cannot be is known now
         self._enter_stage()
 
     def __iter__(self) -> Iterator[Step]:
         self.model.train()
-        while self.t < self.steps:
+        while self.t < self.steps and not self.stopped:
             yield self.step()
 
     def step(self) -> Step:
-        """The next step."""
-        t = self.t + 1
+        """The next step. After a rewind it is one that was done before."""
+        t, recovery = self.t + 1, self.recovery
         if t > self._end:
             self._enter_stage()
+            if recovery is not None:
+                recovery.guard.expect_change()
+        if recovery is not None and not recovery.snapshots.good:
+            recovery.begin(self)
         self._random.begin(t)
         try:
-            step = self._step(t)
+            step, call = self._step(t)
         finally:
             self._random.end()
+        if call.kind in (REWIND, STOP):
+            assert recovery is not None
+            self.stopped = call.kind == STOP
+            return step._replace(event=recovery.noted(recovery.rewind(self, call, t)))
         self.t = t
-        if self.schedule.watches and t % self.steps_per_epoch == 0:
-            self.schedule.observe(t, self._watched(step))
+        if t % self.steps_per_epoch == 0:
+            self._observe(step)
+        if recovery is not None:
+            recovery.after(self)
         return step
 
-    def _step(self, t: int) -> Step:
-        buffers = self._buffers
+    def _step(self, t: int) -> tuple[Step, Call]:
+        buffers, recovery = self._buffers, self.recovery
         if buffers:
             buffers.save()
         loss = self.objective.gradient(self.batches(t), self.space.tensors())
         norm = self.update.norm()
+        call = _finite(loss, norm) if recovery is None else recovery.judge(t, loss, norm, self.base_rate * self.schedule(t))
         hypers = self._hypers_at(t)
-        if math.isfinite(norm):
-            moved, event = self.update.advance(hypers, self._scale(norm)), None
+        if call.kind in (SKIP, REWIND, STOP):
+            buffers.restore()
+            moved = 0.0
+        else:
+            moved = self.update.advance(hypers, self._scale(norm, call.limit))
             if buffers:
                 buffers.notice()
-        else:
-            buffers.restore()
-            moved, event = 0.0, Event(t, "skip", _seen(loss, norm), "the step was not taken")
-        return Step(t, t / self.steps_per_epoch, hypers["lr"], loss, norm, moved, event)
+        event = Event(t, call.kind, call.seen, call.done) if call.seen else None
+        if event is not None and recovery is not None and call.kind not in (REWIND, STOP):
+            recovery.noted(event)
+        return Step(t, t / self.steps_per_epoch, hypers["lr"], loss, norm, moved, event), call
 
-    def _scale(self, norm: float) -> float:
+    def _scale(self, norm: float, limit: float) -> float:
         """Factor of the gradient: min(1, clip / ‖g‖), as `clip_grad_norm_` has it."""
         clip = self.settings.clip
-        return 1.0 if clip is None or norm <= clip else clip / (norm + 1e-6)
+        clip = limit if clip is None else min(clip, limit)
+        return 1.0 if norm <= clip else clip / (norm + 1e-6)
+
+    def _observe(self, step: Step) -> None:
+        """Shows the plateaus, of the rate or of another hyperparameter, the epoch's loss."""
+        for bound in (self.schedule, *(bound for _, bound in self._scheduled)):
+            if bound.watches:
+                bound.observe(step.t, self._watched(step))
 
     def _hypers_at(self, t: int) -> dict[str, Any]:
         hypers = self._hypers
         for name, bound in self._scheduled:
             hypers[name] = bound(t)
-        hypers["lr"] = self.base_rate * self.schedule(t)
+        rate = self.base_rate * self.schedule(t)
+        hypers["lr"] = rate if self.recovery is None else rate * self.recovery.guard.rate
         return hypers
 
     def _enter_stage(self) -> None:
         """The rule of step t + 1, with a fresh memory."""
-        rule, lr, self._end = next(stage for stage in self._stages if stage[2] > self.t)
+        ends = [0, *(end for _, _, end in self._stages)]
+        at = next(k for k, end in enumerate(ends[1:]) if end > self.t)
+        (rule, lr, self._end), self._begin = self._stages[at], ends[at]
         if lr is None and self.t == 0:
             lr = self.settings.lr
-        self.update, self.base_rate, self._hypers = self._begun(rule, lr)
+        self.update, self.base_rate, self._hypers = begun(self.space, rule, lr, self.settings)
         self._scheduled = [
             (name, as_schedule(value).bind(self.steps, self.steps_per_epoch))
             for name, value in self._hypers.items()
-            if _is_schedule(value)
+            if is_schedule(value)
         ]
 
-    def _begun(self, rule: Any, lr: float | None) -> tuple[Update | Foreign, float, dict[str, Any]]:
-        """A rule at its beginning, its base rate, and its hyperparameters."""
-        s = self.settings
-        if isinstance(rule, Rule):
-            rule = rule if s.average is None else averaged(rule, s.average)
-            return Update(self.space, rule), _rate(lr, rule.hypers["lr"], rule.name), dict(rule.hypers)
-        foreign = Foreign(self.space, rule)
-        for name, given in (("average", s.average), ("groups", s.groups)):
-            if given is not None:
-                kind = type(foreign.optimizer).__name__
-                raise InputError(f"{name}={given!r} goes with rules of Steepest, and {kind} is torch's; leave it out")
-        return foreign, _rate(lr, foreign.lr, "of torch"), {}
+    # -- going back ----------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the steps to come depend on, copied: nested dictionaries of tensors and numbers."""
+        return {
+            "t": self.t,
+            "weights": {name: p.detach().clone() for name, p in self.space.named()},
+            "buffers": {name: b.detach().clone() for name, b in self.model.named_buffers()},
+            "update": self.update.state(),
+            "schedules": [bound.state_dict() for bound in (self.schedule, *(b for _, b in self._scheduled))],
+            "guard": None if self.recovery is None else self.recovery.guard.state_dict(),
+            "taken": self.batches.taken,
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state` gave; the batches of an iterable go on from where they are."""
+        self.t = max(0, state["t"] - 1)
+        if not self._begin < self.t + 1 <= self._end:
+            self._enter_stage()
+        self.t, self._measured = state["t"], (-1, {})
+        put_back(state["weights"], dict(self.space.named()))
+        put_back(state["buffers"], dict(self.model.named_buffers()))
+        self.update.load(state["update"])
+        bounds = (self.schedule, *(b for _, b in self._scheduled))
+        for bound, own in zip(bounds, state["schedules"], strict=True):
+            bound.load_state_dict(own)
+
+    def look(self, t: int) -> float:
+        """The loss of step t's batch at the point as it is; everything is as before afterwards."""
+        buffers = Buffers(self.model)
+        buffers.save()
+        self._random.begin(t)
+        try:
+            return self.objective.value(self.batches(t))
+        finally:
+            self._random.end()
+            buffers.restore()
+
+    def is_finite(self) -> bool:
+        """Whether all weights are."""
+        return all(bool(torch.isfinite(p).all()) for p in self.space.tensors())
 
     # -- measuring -----------------------------------------------------------------------------------------------------
 
@@ -202,12 +261,14 @@ def descend(
     precision: str | None = None,
     groups: Mapping[str, Mapping[str, float]] | None = None,
     no_decay: str | Sequence[str] | None = NORMS_AND_BIASES,
+    guard: bool | str | Guard = False,
     seed: int = 0,
     device: str = "auto",
 ) -> Iterator[Step]:
     """Trains the task's model in place, one Step after another; your `for` body is the callback.
 
-    The arguments are those of `fit`. Settings are checked when it is called, before the first step.
+    The arguments are those of `fit`; the guard is off unless asked for. Settings are checked when it is called, before
+    the first step.
 
     Yields:
         a frozen Step of plain floats for t = 1 … T.
@@ -224,8 +285,8 @@ def descend(
     """
     settings = resolve(
         task, rule=rule, lr=lr, schedule=schedule, batch_size=batch_size, epochs=epochs, steps=steps, clip=clip,
-        accumulate=accumulate, average=average, precision=precision, groups=groups, no_decay=no_decay, seed=seed,
-        device=device,
+        accumulate=accumulate, average=average, precision=precision, groups=groups, no_decay=no_decay,
+        guard=guard, seed=seed, device=device,
     )  # fmt: skip
     return _run(Descent(task, settings, task.build(seed)))
 
@@ -239,47 +300,11 @@ def _run(descent: Descent) -> Iterator[Step]:
         descent.model.train(training)
 
 
-def _device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"device={name!r} cannot be used here ({reason}); expected is 'auto', 'cpu' or 'cuda'"
-        ) from None
-    return name
-
-
-def _horizon(steps_per_epoch: int | None, settings: Settings) -> tuple[int, int]:
-    """(steps of an epoch, steps of the run)."""
-    if settings.steps is not None:
-        return steps_per_epoch or settings.steps, settings.steps
-    assert settings.epochs is not None
-    if steps_per_epoch is None:
-        raise InputError(
-            f"epochs={settings.epochs} is given and the data does not say how many batches it has (it has no length); "
-            "give steps instead"
-        )
-    return steps_per_epoch, steps_per_epoch * settings.epochs
-
-
-def _rate(given: float | None, default: Any, rule: str) -> float:
-    rate = default if given is None else given
-    if rate is None:
-        raise InputError(f"rule {rule} has no default rate; give lr")
-    if _is_schedule(rate):
-        raise InputError(f"rule {rule}: lr is a schedule; give its base rate as a number, and schedule= beside it")
-    return float(rate)
-
-
-def _is_schedule(value: Any) -> bool:
-    return hasattr(value, "bind")
-
-
-def _seen(loss: float, norm: float) -> str:
-    return f"the gradient is not finite (norm {norm}, loss {loss:.4g})"
+def _finite(loss: float, norm: float) -> Call:
+    """Without a guard: every step is taken whose gradient is finite."""
+    if math.isfinite(norm):
+        return GOING
+    return Call(SKIP, seen=f"the gradient is not finite (norm {norm}, loss {loss:.4g})", done=NOT_FINITE)
 
 
 @torch.no_grad()

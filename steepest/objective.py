@@ -91,6 +91,12 @@ class Objective:
         return mean
 
     @torch.no_grad()
+    def value(self, batches: Sequence[Any]) -> float:
+        """L(w) over the micro-batches of one step, without its gradient."""
+        counts = [self._count(batch) for batch in batches]
+        return sum(self.loss(batch).item() * n for batch, n in zip(batches, counts, strict=True)) / sum(counts)
+
+    @torch.no_grad()
     def evaluate(self, batches: Iterable[Any], metrics: Mapping[str, Callable]) -> dict[str, float]:
         """Mean loss ("loss") and metrics over all the batches, each sample once.
 

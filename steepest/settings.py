@@ -1,13 +1,17 @@
 """How a task is trained: every choice, made and checked before the first step."""
 
+import copy
 import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from steepest.errors import InputError
 from steepest.formula.rule import Rule
+from steepest.guard import Guard
 from steepest.rules import adam, named
 from steepest.schedule import Schedule, as_schedule
 from steepest.sources import is_iterable, length
@@ -35,6 +39,7 @@ class Settings:
         precision: of forward pass and loss.
         groups: hyperparameters by glob on parameter names.
         no_decay: parameters without weight decay.
+        guard: what watches the descent, or None.
         seed: of the order of data, of all randomness in a step, and of the start where the model is a function.
         device: where it runs.
     """
@@ -51,6 +56,7 @@ class Settings:
     precision: str | None = None
     groups: Mapping[str, Mapping[str, float]] | None = None
     no_decay: Any = NORMS_AND_BIASES
+    guard: Guard | None = None
     seed: int = 0
     device: str = "auto"
 
@@ -82,6 +88,7 @@ class Settings:
             **_given(precision=self.precision, groups=self.groups and {k: dict(v) for k, v in self.groups.items()}),
             "accumulate": self.accumulate,
             "no_decay": self.no_decay,
+            "guard": self.guard and self.guard.describe(),
             "seed": self.seed,
             "stages": parts,
         }
@@ -111,7 +118,39 @@ def resolve(task: Task, **given: Any) -> Settings:
         chosen["batch_size"] = min(DEFAULT_BATCH, length(task.data) or DEFAULT_BATCH)
     stages = _stages(chosen.pop("rule"))
     chosen["schedule"] = as_schedule(chosen["schedule"])
+    chosen["guard"] = _guard(chosen.get("guard", False))
     return Settings(stages, **chosen)
+
+
+def device(name: str) -> str:
+    """Where a descent runs: "auto" is CUDA where there is one.
+
+    Raises:
+        InputError: torch cannot use it here.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"device={name!r} cannot be used here ({reason}); expected is 'auto', 'cpu' or 'cuda'"
+        ) from None
+    return name
+
+
+def horizon(steps_per_epoch: int | None, settings: Settings) -> tuple[int, int]:
+    """(steps of an epoch, steps of the run)."""
+    if settings.steps is not None:
+        return steps_per_epoch or settings.steps, settings.steps
+    assert settings.epochs is not None
+    if steps_per_epoch is None:
+        raise InputError(
+            f"epochs={settings.epochs} is given and the data does not say how many batches it has (it has no length); "
+            "give steps instead"
+        )
+    return steps_per_epoch, steps_per_epoch * settings.epochs
 
 
 CHOICES = inspect.signature(Settings).parameters
@@ -133,6 +172,16 @@ def _stages(rule: Any) -> Stages:
         parts = tuple((_rule(r), n, lr) for r, n, lr in rule.parts)
         return Stages(parts)
     return stage(_rule(rule))
+
+
+def _guard(given: Any) -> Guard | None:
+    if isinstance(given, Guard):
+        return copy.deepcopy(given)  # a guard remembers one run
+    if isinstance(given, bool):
+        return Guard() if given else None
+    if given == "watch":
+        return Guard(watch=True)
+    raise InputError(f"guard={given!r} is given; expected is True, False, 'watch' or sd.Guard(...)")
 
 
 def _rule(rule: Any) -> Rule | Callable:

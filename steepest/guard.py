@@ -1,0 +1,335 @@
+"""The guard: numbers in, verdict out. It never touches a tensor, so it can be used in any loop:
+
+    call = guard.judge(loss, grad_norm)      # go | clip | skip | lower | rewind | stop
+    lr = lr * guard.rate
+
+What it looks for, from the mildest to the gravest (robust: median and MAD, the median absolute deviation × 1.4826):
+
+1. A gradient that is not finite: the step is skipped. Three in twenty steps are a divergence.
+2. log ‖g‖ beyond 6 robust deviations of the last 128 accepted steps: the gradient is clipped to that level.
+3. Divergence, by a cumulative sum of the loss's excess over its own noise (Page 1954):
+
+       z = min((log L − median₂₀₀) / (MAD₂₀₀ + 0.02), 4),   S ← max(0, S + z − 1)
+
+   An alarm is S > 8 while the running mean of log L lies log 1.25 above its best. One bad batch adds 3 at most. An
+   alarm first lowers the rate for 50 steps; only a loss that still rises then, or stays up, or is not finite, is a
+   rewind.
+
+Who rewinds tells the guard why it happened (`rewound`), and a rate that was too high backs off (`steepest.backoff`).
+Losses at or below zero are measured by asinh instead of log. Reaching the edge of stability is no alarm.
+
+Sources: Page 1954, doi:10.1093/biomet/41.1-2.100; thresholds: `benchmarks/REPORT.md`, "Faults".
+"""
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from steepest.backoff import Backoff
+from steepest.errors import InputError
+from steepest.robust import Window
+
+GO, CLIP, SKIP, LOWER, REWIND, STOP = "go", "clip", "skip", "lower", "rewind", "stop"
+RATE, DATA, CHANCE = "rate", "data", "chance"
+REFRESH = 8
+"""Steps between two looks at the medians, fixed by count: a sort costs what five steps of judging do."""
+CAP, DRIFT, FLOOR = 4.0, 1.0, 0.02
+RISE, MEAN = math.log(1.25), 0.9
+"""How far the running mean must lie above its best, in log L; and the share of it that stays at each step."""
+RATE_MEMORY = 0.99
+"""Share that stays at each step of the greatest rate of late."""
+SHARP_RISE = math.log(2.0)
+"""A running mean that has doubled since the alarm need not be waited for."""
+
+
+class Call(NamedTuple):
+    """What to do with a step.
+
+    Attributes:
+        kind: go, clip, skip, lower, rewind or stop.
+        limit: for clip: the gradient norm to scale down to.
+        seen: what was seen, in words; empty for go.
+        done: what is done about it, in words.
+    """
+
+    kind: str
+    limit: float = math.inf
+    seen: str = ""
+    done: str = ""
+
+
+GOING = Call(GO)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """When the guard acts. The defaults were chosen on the tuning problems of `benchmarks/problems.py`.
+
+    Attributes:
+        outlier: robust deviations of log ‖g‖ beyond which a gradient is clipped.
+        alarm: S above which the loss diverges.
+        armed: steps before that can be.
+        lower: factor of the rate after an alarm.
+        lowered: steps for which it is lowered.
+        quiet: steps without an alarm after which the rate doubles back.
+        warm: steps over which the rate warms up after a rewind.
+        rewinds: in all, before the run is stopped.
+        fruitless: in a row without a gain, before the run is stopped.
+    """
+
+    outlier: float = 6.0
+    alarm: float = 8.0
+    armed: int = 30
+    lower: float = 0.25
+    lowered: int = 50
+    quiet: int = 100
+    warm: int = 50
+    rewinds: int = 8
+    fruitless: int = 4
+
+
+class Guard:
+    """Watches losses and gradient norms, one step after another.
+
+    Attributes:
+        rate: factor of the learning rate for the step that was judged, in (0, 1]; separate from the schedule.
+        mean: running mean of the loss's level (log L, or asinh where losses are not positive).
+        rewinds: how often a rewind was called for so far.
+
+    Args:
+        watch: report, and act on nothing but gradients that are not finite.
+        snapshot_every: steps between snapshots; None lets the run choose once, by its own time.
+        thresholds: when it acts, by name; see `Thresholds`.
+
+    Raises:
+        InputError: a threshold that does not exist or cannot be meant.
+
+    >>> guard = Guard()
+    >>> guard.judge(2.3, 1.0).kind, guard.judge(2.3, float("nan")).kind
+    ('go', 'skip')
+    """
+
+    def __init__(self, *, watch: bool = False, snapshot_every: int | None = None, **thresholds: float) -> None:
+        known = Thresholds.__dataclass_fields__
+        for name, value in thresholds.items():
+            if name not in known:
+                raise InputError(f"Guard: there is no threshold '{name}'; known: {', '.join(known)}")
+            if not (isinstance(value, int | float) and value > 0):
+                raise InputError(f"Guard: {name}={value!r} is given; expected is a number above 0")
+        if snapshot_every is not None and snapshot_every < 1:
+            raise InputError(f"Guard: snapshot_every={snapshot_every} is given; expected is a number of steps")
+        self.thresholds = Thresholds(**thresholds)  # type: ignore[arg-type]
+        self.watch, self.snapshot_every = watch, snapshot_every
+        self._norms, self._losses = Window(128), Window(200)
+        self._scale: float | None = None  # of the asinh, once a loss was not positive
+        self._seen, self._sum, self._bad = 0, 0.0, deque[int](maxlen=3)
+        self.mean, self._best = math.nan, math.inf
+        self._alarm: tuple[int, float, float] | None = None  # when, running mean, best: then
+        self._last_alarm = -(1 << 40)
+        self._expected = 0
+        self._backoff = Backoff(self.thresholds.quiet, self.thresholds.warm)
+        self._nominal, self._used, self._worked = 1.0, 1.0, 0.0
+        self.rewinds, self._fruitless, self._record = 0, 0, math.inf
+
+    # -- judging -------------------------------------------------------------------------------------------------------
+
+    def judge(self, loss: float, grad_norm: float, lr: float = 1.0) -> Call:
+        """What to do with a step that has this loss and this gradient norm.
+
+        Args:
+            loss: of the step's batch, before the update.
+            grad_norm: ‖g‖ before clipping.
+            lr: the step's learning rate, `rate` not in it. Where it is given, a rate that has jumped is put back to what
+                had worked before, and what had worked is not held down.
+        """
+        self._seen += 1
+        self._nominal = lr
+        self._backoff.step(lr)
+        self._used = lr * self.rate
+        self._worked = max(self._used, RATE_MEMORY * self._worked)
+        if not math.isfinite(loss) or not math.isfinite(grad_norm):
+            return self._not_finite(loss, grad_norm)
+        log_norm = math.log(max(grad_norm, 1e-300))
+        limit = self._limit()
+        outlying = log_norm > limit
+        self._norms.values.append(limit if outlying else log_norm)
+        call = self._diverging(loss)
+        if self._seen % REFRESH == 0:
+            self._losses.look()
+            self._norms.look()
+        if call is not None:
+            return call
+        if outlying and not self.watch:
+            level = math.exp(limit)
+            return Call(CLIP, level, f"gradient norm {grad_norm:.3g}, its usual bound is {level:.3g}", "clipped to it")
+        return GOING
+
+    def _limit(self) -> float:
+        norms = self._norms
+        if self._seen <= self.thresholds.armed or self._expected >= self._seen:
+            return math.inf
+        return norms.median + self.thresholds.outlier * max(norms.deviation, 0.05)
+
+    def _not_finite(self, loss: float, grad_norm: float) -> Call:
+        seen = f"the gradient is not finite (norm {grad_norm:.4g}, loss {loss:.4g})"
+        self._bad.append(self._seen)
+        if len(self._bad) == 3 and self._bad[-1] - self._bad[0] < 20 and not self.watch:
+            self._bad.clear()
+            return self._rewind(f"{seen}, three times in twenty steps")
+        return Call(SKIP, seen=seen, done="the step was not taken")
+
+    def _diverging(self, loss: float) -> Call | None:
+        level = self.level(loss)
+        window = self._losses
+        z = min((level - window.median) / (window.deviation + FLOOR), CAP)
+        self._sum = max(0.0, self._sum + z - DRIFT) if window.deviation < math.inf else 0.0
+        window.values.append(level)
+        self.mean = level if math.isnan(self.mean) else MEAN * self.mean + (1 - MEAN) * level
+        armed = self._seen > self.thresholds.armed and self._expected < self._seen
+        if not armed:
+            return None
+        if self._alarm is not None:
+            return self._lowered()
+        self._best = min(self._best, self.mean)
+        if self._sum <= self.thresholds.alarm or self.mean <= self._best + RISE:
+            return None
+        return self._alarmed(loss)
+
+    def _alarmed(self, loss: float) -> Call:
+        """The first alarm lowers the rate; one soon after that did not help."""
+        t = self.thresholds
+        self._sum = 0.0
+        seen = f"the loss rises: {loss:.4g}, its running mean is {math.exp(self.mean - self._best):.3g} × its best"
+        if self._seen - self._last_alarm < 4 * t.lowered and not self.watch:
+            return self._rewind(f"{seen}, and lowering the rate has not helped")
+        self._alarm = (self._seen, self.mean, self._best)
+        self._last_alarm = self._seen
+        self._backoff.alarm()
+        if self.watch:
+            return Call(LOWER, seen=seen, done="nothing: the guard only watches")
+        return Call(LOWER, seen=seen, done=f"the rate is multiplied by {t.lower:g} for {t.lowered} steps")
+
+    def _lowered(self) -> Call | None:
+        """While the rate is lowered after an alarm: has it helped?"""
+        assert self._alarm is not None
+        since, mean, best = self._alarm
+        age = self._seen - since
+        if self.mean <= best + RISE / 2:
+            self._alarm, self._sum = None, 0.0
+            return None
+        rises = self.mean > mean + SHARP_RISE or (age >= 12 and self.mean > mean + RISE)
+        if not rises and age < self.thresholds.lowered:
+            return None
+        self._alarm, self._sum = None, 0.0
+        if self.watch or (not rises and self.mean - best < 0.5 * (mean - best)):
+            return None
+        how = "still rises" if rises else "stays up"
+        return self._rewind(f"the loss {how} at a lowered rate: {math.exp(self.mean - best):.3g} × its best")
+
+    def level(self, loss: float) -> float:
+        """log L; asinh(L / s) once a loss was not positive, s being the median of |L| so far."""
+        if self._scale is None:
+            if loss > 0:
+                return math.log(loss)
+            sizes = sorted(math.exp(x) for x in self._losses.values) or [1.0]
+            self._scale = max(abs(loss), sizes[len(sizes) // 2], 1e-12)
+            old = [math.asinh(math.exp(x) / self._scale) for x in self._losses.values]
+            self._losses.values.extend(old)
+            if old:
+                self._losses.look()
+                self.mean = self._best = sum(old[-10:]) / len(old[-10:])
+        return math.asinh(loss / self._scale)
+
+    # -- rewinding -----------------------------------------------------------------------------------------------------
+
+    def _rewind(self, seen: str) -> Call:
+        t = self.thresholds
+        self.rewinds += 1
+        self._fruitless = 0 if self._best < self._record - 1e-3 else self._fruitless + 1
+        self._record = min(self._record, self._best)
+        if self.rewinds > t.rewinds or self._fruitless > t.fruitless:
+            many = f"after {self.rewinds - 1} rewinds"
+            return Call(STOP, seen=seen, done=f"stopped on the best snapshot {many}: going back has not helped")
+        return Call(REWIND, seen=seen)
+
+    def rewound(self, cause: str, lost: int = 0) -> str:
+        """Told by who has gone back to a snapshot, and has put `state` of then back.
+
+        Args:
+            cause: "rate" where the batches look as usual from the snapshot; "data" where they are outliers from there
+                too; "chance" where a weight broke without the loss having risen.
+            lost: steps that are to be done again.
+
+        Returns:
+            what is done about it, in words.
+        """
+        self._alarm, self._sum, self._last_alarm = None, 0.0, -(1 << 40)
+        self._bad.clear()
+        self._backoff.alarm(lost)
+        if cause == CHANCE and self._backoff.forgive():
+            return "the rate stays: nothing had announced it"
+        if cause == DATA:
+            return "the rate stays: it was the data"
+        self._backoff.fail(self._used, self._worked)
+        return f"the rate is held below {self._backoff.ceiling / self._used:.3g} × what it was, and warms up again"
+
+    @property
+    def rate(self) -> float:
+        if self.watch:
+            return 1.0
+        return self._backoff.factor(self._nominal) * (1.0 if self._alarm is None else self.thresholds.lower)
+
+    @property
+    def usual(self) -> tuple[float, float]:
+        """Median and robust deviation of the level of recent losses."""
+        return self._losses.median, self._losses.deviation
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing alarms at the moment: a snapshot taken now may turn out to be a good one."""
+        return self._alarm is None and self._sum < self.thresholds.alarm / 2
+
+    def expect_change(self, steps: int = 200) -> None:
+        """Announces that the loss may jump: another curriculum, another rule. The guard learns anew what is usual.
+
+        Args:
+            steps: for which it only learns, and judges nothing but what is not finite.
+        """
+        self._expected = self._seen + min(steps, self._losses.values.maxlen or steps)
+        self._norms, self._losses = Window(128), Window(200)
+        self._sum, self._alarm, self.mean, self._best, self._scale = 0.0, None, math.nan, math.inf, None
+
+    # -- state ---------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything it remembers, as JSON."""
+        found = {k: v for k, v in vars(self).items() if k not in ("thresholds", "watch", "snapshot_every")}
+        parts = {k: found[k].state_dict() for k in ("_norms", "_losses", "_backoff")}
+        return {**found, **parts, "_bad": list(self._bad), "_alarm": self._alarm and list(self._alarm)}
+
+    def load_state_dict(self, state: Mapping[str, Any], *, rewinding: bool = False) -> None:
+        """Restores what `state_dict` gave.
+
+        Args:
+            state: of a guard.
+            rewinding: keep what is known of earlier rewinds and of the rate, which a rewind must not forget.
+
+        Raises:
+            InputError: it is not a guard's.
+        """
+        if set(state) != set(self.state_dict()):
+            raise InputError("this state is not from a guard of this version")
+        kept = ("rewinds", "_fruitless", "_record", "_backoff", "_used") if rewinding else ()
+        for name, value in state.items():
+            if name in ("_norms", "_losses", "_backoff") and name not in kept:
+                getattr(self, name).load_state_dict(value)
+            elif name not in kept:
+                setattr(self, name, value)
+        self._bad = deque(state["_bad"], maxlen=3)
+        self._alarm = tuple(state["_alarm"]) if state["_alarm"] else None
+
+    def describe(self) -> dict[str, Any]:
+        """Its thresholds as JSON."""
+        return {"watch": self.watch, "snapshot_every": self.snapshot_every, **asdict(self.thresholds)}

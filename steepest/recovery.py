@@ -1,0 +1,205 @@
+"""What is done when the guard calls for it: snapshots, going back, and the question whose fault it was.
+
+After a rewind the suspect batches are looked at once more, from the snapshot: where the same test that raised the alarm
+is raised by their losses from there too, it was the data, and these batches are passed over. Else the rate was too
+high. (A batch may explode from one point and not from another: Chowdhery et al. 2022, arXiv:2204.02311, section 5.1.)
+"""
+
+import math
+import os
+import time
+from typing import Any, Protocol
+
+from steepest.guard import CHANCE, DATA, DRIFT, FLOOR, RATE, STOP, Call, Guard
+from steepest.record import Event
+from steepest.snapshots import Snapshots
+
+OUTLYING = 4.0
+"""Robust deviations above the usual loss at which a batch counts as an outlier."""
+CALM, AHEAD = 8, 200
+"""So many usual batches in a row end the look ahead, which sees so many at most."""
+SHARE = 0.015
+"""Of the time that snapshots may take."""
+LEAST, TIMED = 50, (8, 24)
+"""Fewest steps between snapshots; the steps that are timed to choose the interval."""
+FOLLOWED = 50
+"""Steps after which an event says what the loss did."""
+MEMORY_SHARE = 0.25
+"""Of the machine's memory that snapshots may take before there is only one of them."""
+
+
+class Rewindable(Protocol):
+    """What a recovery needs of a descent."""
+
+    t: int
+
+    def state(self) -> dict[str, Any]: ...
+
+    def load(self, state: dict[str, Any]) -> None: ...
+
+    def look(self, t: int) -> float:
+        """The loss of step t's batch at the point as it is, leaving everything as it was."""
+        ...
+
+    def is_finite(self) -> bool: ...
+
+    can_look: bool
+    steps: int
+
+
+class Recovery:
+    """The guard of one descent, its snapshots, and what happened.
+
+    Attributes:
+        guard, snapshots: as named.
+        attempt: how often the descent has gone back so far.
+        passed_over: steps whose batches are not trained on.
+        news: (number of the event, what the loss did after it), to be taken away by whoever records.
+        said: words for the user, to be taken away.
+    """
+
+    def __init__(self, guard: Guard) -> None:
+        self.guard, self.attempt, self.count = guard, 0, 0
+        self.snapshots = Snapshots(guard.snapshot_every)
+        self.passed_over: set[int] = set()
+        self.news: list[tuple[int, str]] = []
+        self.said: list[str] = []
+        self._followed: list[tuple[int, int, float]] = []  # event, steps left, level then
+        self._clock: tuple[float, float] | None = None
+
+    def begin(self, descent: Rewindable) -> None:
+        """Keeps the start."""
+        if self.guard.watch:
+            return
+        began = time.perf_counter()
+        state = descent.state()
+        self._clock = (time.perf_counter() - began, 0.0)
+        size = sum(x.nbytes for x in _tensors(state))
+        if 3 * size > MEMORY_SHARE * _memory():
+            self.snapshots.single = True
+            self.said.append(f"snapshots of {size / 2**30:.1f} GiB each: one is kept instead of three")
+        self.snapshots.good = [(descent.t, state)]
+
+    def judge(self, t: int, loss: float, norm: float, lr: float) -> Call:
+        """The guard's call on a step; a batch that is passed over is not shown to it."""
+        if t in self.passed_over:
+            return Call("skip", seen="its batch was an outlier", done="passed over")
+        call = self.guard.judge(loss, norm, lr)
+        if self._followed:
+            self._follow()
+        return call
+
+    def after(self, descent: Rewindable) -> None:
+        """Called after each step: takes the snapshot that is due."""
+        t, snapshots = descent.t, self.snapshots
+        if self.guard.watch:
+            return
+        if snapshots.every is None:
+            self._choose_interval(t)
+        elif t % snapshots.every == 0 and self.guard.is_quiet and t < descent.steps:
+            snapshots.take(t, descent.state())
+
+    def _choose_interval(self, t: int) -> None:
+        """Once, by the time that a snapshot and a step take; from then on it is part of the record."""
+        if self._clock is None:
+            self.snapshots.every = LEAST
+        elif t == TIMED[0]:
+            self._clock = (self._clock[0], time.perf_counter())
+        elif t >= TIMED[1]:
+            cost, began = self._clock
+            step = (time.perf_counter() - began) / (TIMED[1] - TIMED[0])
+            self.snapshots.every = max(LEAST, math.ceil(cost / (SHARE * step)))
+        self.guard.snapshot_every = self.snapshots.every
+
+    def rewind(self, descent: Rewindable, call: Call, t: int) -> Event:
+        """Goes back, finds out why, and tells the guard; a call to stop goes back too, to the best there is."""
+        broken = not descent.is_finite() and self.guard.is_quiet
+        then, state = self.snapshots.best(_mean) if call.kind == STOP else self.snapshots.back()
+        descent.load(state)
+        self.guard.load_state_dict(state["guard"], rewinding=True)
+        self.attempt += 1
+        if call.kind == STOP:
+            return Event(t, STOP, call.seen, f"{call.done} (step {then})")
+        bad = self._outliers(descent, then, t)
+        self.passed_over |= bad
+        cause = DATA if bad else CHANCE if broken else RATE
+        done = self.guard.rewound(cause, t - then)
+        where = f"; {len(bad)} batches from step {min(bad)} on are passed over" if bad else ""
+        return Event(t, "rewind", call.seen, f"back to step {then}: {done}{where}")
+
+    def _outliers(self, descent: Rewindable, then: int, t: int) -> set[int]:
+        """The steps after `then` whose batches are outliers from there too, if these alone would raise the alarm."""
+        if not descent.can_look:
+            return set()
+        losses, alarm, total, calm, found = self.guard.usual, self.guard.thresholds.alarm, 0.0, 0, set()
+        highest = 0.0
+        for s in range(then + 1, min(t + AHEAD, descent.steps) + 1):
+            if s in self.passed_over:
+                continue
+            loss = descent.look(s)
+            z = math.inf if not math.isfinite(loss) else (self.guard.level(loss) - losses[0]) / (losses[1] + FLOOR)
+            total = max(0.0, total + min(z, alarm if z == math.inf else 4.0) - DRIFT)
+            highest = max(highest, math.inf if z == math.inf else total)
+            calm = 0 if z > OUTLYING else calm + 1
+            if z > OUTLYING:
+                found.add(s)
+            if s >= t and calm >= CALM:
+                break
+        return found if highest > alarm else set()
+
+    # -- events --------------------------------------------------------------------------------------------------------
+
+    def noted(self, event: Event) -> Event:
+        """Counts an event, and follows the loss after it."""
+        self.count += 1
+        self._followed.append((self.count, FOLLOWED, self.guard.mean))
+        return event
+
+    def _follow(self) -> None:
+        left = [(n, k - 1, then) for n, k, then in self._followed]
+        self._followed = [item for item in left if item[1] > 0]
+        for n, k, then in left:
+            if k <= 0:
+                change = math.exp(min(self.guard.mean - then, 50.0))
+                self.news.append((n, f"{FOLLOWED} steps later the running mean of the loss was {change:.3g} × that"))
+
+    # -- state ---------------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Everything, nested; the snapshots included."""
+        return {
+            "guard": self.guard.state_dict(),
+            "snapshots": self.snapshots.state(),
+            "attempt": self.attempt,
+            "count": self.count,
+            "passed_over": sorted(self.passed_over),
+            "followed": [list(f) for f in self._followed],
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Restores what `state` gave."""
+        self.guard.load_state_dict(state["guard"])
+        self.snapshots.load(state["snapshots"])
+        self.guard.snapshot_every = self.snapshots.every
+        self.attempt, self.count = state["attempt"], state["count"]
+        self.passed_over = set(state["passed_over"])
+        self._followed = [(n, k, then) for n, k, then in state["followed"]]
+
+
+def _mean(state: dict[str, Any]) -> float:
+    """The running mean of the loss's level at a snapshot."""
+    mean = state["guard"]["mean"]
+    return math.inf if math.isnan(mean) else mean
+
+
+def _tensors(nested: Any) -> list[Any]:
+    if isinstance(nested, dict):
+        return [x for v in nested.values() for x in _tensors(v)]
+    if isinstance(nested, list | tuple):
+        return [x for v in nested for x in _tensors(v)]
+    return [nested] if hasattr(nested, "nbytes") else []
+
+
+def _memory() -> int:
+    """Bytes of the machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
