@@ -18,6 +18,7 @@ from steepest.errors import (
 )
 from steepest.formula.rule import Rule, W, rule, scalar
 from steepest.formula.trace import abs, exp, log, maximum, minimum, sign, sqrt, where
+from steepest.guard import Call, Guard
 from steepest.playground import play
 from steepest.record import Event, Measurement, Record, Step
 from steepest.rules import (
@@ -54,10 +55,12 @@ from steepest.stages import stage
 from steepest.task import Metric, Task, accuracy, metric
 
 __all__ = [
+    "Call",
     "Comparison",
     "DivergedError",
     "Event",
     "FormulaError",
+    "Guard",
     "InputError",
     "Measurement",
     "Metric",

@@ -86,6 +86,11 @@ class Batches:
         streams = (seeds.generator(self.seed, "augment", t, i, device=self.device) for i in range(len(parts)))
         return [self.augment(each(part, Tensor.clone), stream) for part, stream in zip(parts, streams)]
 
+    def skip(self, taken: int) -> None:
+        """Brings an iterable to where it was after so many batches: by its own state, or without computing."""
+        while self.is_iterable and self.taken < taken:
+            self._advance(False)
+
     # -- tensors and datasets: any t, in any order ---------------------------------------------------------------------
 
     def _tensors(self, t: int) -> tuple[Tensor, ...]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from steepest.errors import SteepestError
+from steepest.errors import SteepestError, StoreError
 
 app = typer.Typer(
     help="Gradient descent for PyTorch users: train, look, compare.",
@@ -53,6 +53,10 @@ def train(
     accumulate: Annotated[int, typer.Option(help="Micro-batches per step.")] = 1,
     average: Annotated[float | None, typer.Option(help="Running average of the weights, such as 0.999.")] = None,
     precision: Annotated[str | None, typer.Option(help="bfloat16, for autocast.")] = None,
+    keep: Annotated[str, typer.Option(help="last or best: which point is left.")] = "last",
+    stop_after: Annotated[int | None, typer.Option(help="Measurements without a gain before it stops.")] = None,
+    guard: Annotated[bool, typer.Option(help="Get up again when the loss explodes.")] = True,
+    checkpoint_every: Annotated[str, typer.Option(help='Steps, or seconds as "30 s".')] = "30 s",
     start: Annotated[str | None, typer.Option(help="A run at whose end to begin.")] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -69,13 +73,48 @@ def train(
     from steepest.run import fit
     from steepest.tasks import load
 
-    size: int | str | None = int(batch_size) if batch_size and batch_size.lstrip("-").isdigit() else batch_size
     run = fit(
-        load(task), rule, lr, schedule, size, epochs, steps, clip=clip, accumulate=accumulate, average=average,
-        precision=precision, start=start, seed=seed, device=device, runs=runs, name=name, notes=notes,
+        load(task), rule, lr, schedule, _number(batch_size), epochs, steps, clip=clip, accumulate=accumulate,
+        average=average, precision=precision, keep=keep, stop_after=stop_after, guard=guard, start=start, seed=seed,
+        checkpoint_every=_number(checkpoint_every), device=device, runs=runs, name=name, notes=notes,
     )  # fmt: skip
     _report(run, runs)
     if run.status == "interrupted":
+        raise typer.Exit(130)
+
+
+def _number(text: str | None) -> Any:
+    """A whole number as one, other text as it is."""
+    return int(text) if text and text.lstrip("-").isdigit() else text
+
+
+@command
+def resume(
+    run: Annotated[str, typer.Argument(help="Id, its beginning, or a name.")],
+    epochs: Annotated[int | None, typer.Option(help="Another length; the schedule is stretched.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Another length, in steps.")] = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Go on with a run that was killed or interrupted, as if nothing had happened.
+
+    A task file is code, and it is run.
+
+    Example: steepest resume digits --epochs 21
+    """
+    from steepest.run import fit
+    from steepest.store import Store
+    from steepest.tasks import load
+
+    record = Store(runs).read(run)
+    source = record.config.get("source")
+    if source is None:
+        raise StoreError(
+            f"run {record.id} was begun from Python, so its task is not known here; "
+            f"go on with sd.fit(task, resume={record.id!r})"
+        )
+    gone = fit(load(source), resume=record.id, epochs=epochs, steps=steps, runs=runs)
+    _report(gone, runs)
+    if gone.status == "interrupted":
         raise typer.Exit(130)
 
 

@@ -115,7 +115,11 @@ class Descent:
             buffers.save()
         loss = self.objective.gradient(self.batches(t), self.space.tensors())
         norm = self.update.norm()
-        call = _finite(loss, norm) if recovery is None else recovery.judge(t, loss, norm, self.base_rate * self.schedule(t))
+        call = (
+            _finite(loss, norm)
+            if recovery is None
+            else recovery.judge(t, loss, norm, self.base_rate * self.schedule(t))
+        )
         hypers = self._hypers_at(t)
         if call.kind in (SKIP, REWIND, STOP):
             buffers.restore()
@@ -189,6 +193,10 @@ class Descent:
         bounds = (self.schedule, *(b for _, b in self._scheduled))
         for bound, own in zip(bounds, state["schedules"], strict=True):
             bound.load_state_dict(own)
+
+    def everything(self) -> dict[str, Tensor]:
+        """Weights and buffers, by name."""
+        return dict((*self.space.named(), *self.model.named_buffers()))
 
     def look(self, t: int) -> float:
         """The loss of step t's batch at the point as it is; everything is as before afterwards."""

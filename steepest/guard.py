@@ -141,8 +141,8 @@ class Guard:
         Args:
             loss: of the step's batch, before the update.
             grad_norm: ‖g‖ before clipping.
-            lr: the step's learning rate, `rate` not in it. Where it is given, a rate that has jumped is put back to what
-                had worked before, and what had worked is not held down.
+            lr: the step's learning rate, `rate` not in it. Where it is given, a rate that has jumped is put back to
+                what had worked before, and what had worked is not held down.
         """
         self._seen += 1
         self._nominal = lr

@@ -54,7 +54,8 @@ class Recovery:
         guard, snapshots: as named.
         attempt: how often the descent has gone back so far.
         passed_over: steps whose batches are not trained on.
-        news: (number of the event, what the loss did after it), to be taken away by whoever records.
+        news: (number of the event, what the loss did after it), to be taken away by whoever records; number 0 says that
+            the interval of the snapshots has been chosen.
         said: words for the user, to be taken away.
     """
 
@@ -109,7 +110,9 @@ class Recovery:
             cost, began = self._clock
             step = (time.perf_counter() - began) / (TIMED[1] - TIMED[0])
             self.snapshots.every = max(LEAST, math.ceil(cost / (SHARE * step)))
-        self.guard.snapshot_every = self.snapshots.every
+        if self.snapshots.every is not None:
+            self.guard.snapshot_every = self.snapshots.every
+            self.news.append((0, ""))
 
     def rewind(self, descent: Rewindable, call: Call, t: int) -> Event:
         """Goes back, finds out why, and tells the guard; a call to stop goes back too, to the best there is."""

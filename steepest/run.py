@@ -1,8 +1,6 @@
 """The front door: `fit` composes descent, store and view into a Run; `open` and `compare` read stored ones."""
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from steepest.descent import Descent
-from steepest.errors import InputError, StoreError
+from steepest.errors import StoreError
+from steepest.guard import Guard
 from steepest.record import Event, Measurement, Record
+from steepest.resuming import begin_at, configured, resumed, train
 from steepest.settings import resolve
+from steepest.snapshots import put_back
 from steepest.space import NORMS_AND_BIASES
-from steepest.store import Store, Writer, versions
+from steepest.store import Store, versions
 from steepest.task import Task
+from steepest.training import Training
 from steepest.view.figures import curves
 from steepest.view.terminal import Progress
-
-POINTS = 10
-"""Points that are stored on the way, the end not counted."""
-POINT_BYTES = 256 << 20
-"""What they may take in all; a large model keeps fewer, or the end alone."""
 
 
 class Run:
@@ -116,7 +113,12 @@ def fit(
     precision: str | None = None,
     groups: Mapping[str, Mapping[str, float]] | None = None,
     no_decay: str | Sequence[str] | None = NORMS_AND_BIASES,
+    keep: str = "last",
+    stop_after: int | None = None,
+    guard: bool | str | Guard = True,
     start: "Run | str | None" = None,
+    resume: "Run | str | None" = None,
+    checkpoint_every: int | str = "30 s",
     seed: int = 0,
     device: str = "auto",
     runs: str | Path = "runs",
@@ -144,7 +146,13 @@ def fit(
         precision: "bfloat16" for forward pass and loss under autocast; weights stay as they are.
         groups: hyperparameters by glob on parameter names, `{"head.*": {"lr_scale": 0.1}}`.
         no_decay: parameters without weight decay: "norms and biases", globs, or None.
+        keep: "last", or "best": the point with the best validation metric is left and kept.
+        stop_after: measurements without a better validation metric after which the run stops.
+        guard: whether it gets up again when the loss explodes; "watch" only reports; a Guard has its own thresholds.
         start: a run (or its id) at whose end to begin, instead of the task's start.
+        resume: a run (or its id) to go on with, under the same id. Everything is as it was recorded; only `rule`, where
+            it is not a built-in one, is given again, and epochs or steps may be, which stretches the schedule.
+        checkpoint_every: steps, or seconds as text ("30 s"), between what a killed run goes on from.
         seed: of order, randomness, and of the start where the task's model is a function.
         device: "auto", "cpu", "cuda".
         runs: folder of the runs.
@@ -157,115 +165,26 @@ def fit(
     Raises:
         SteepestError: what cannot be trained or stored, before the first step; data found to be bad.
     """
+    if resume is not None:
+        given = {
+            "lr": lr, "schedule": schedule, "batch_size": batch_size, "clip": clip, "average": average, "notes": notes,
+            "precision": precision, "groups": groups, "stop_after": stop_after, "start": start, "name": name,
+        }  # fmt: skip
+        record, model = resumed(task, resume, runs, rule, epochs, steps, given, device)
+        return Run(Store(runs), record, model)
     settings = resolve(
         task, rule=rule, lr=lr, schedule=schedule, batch_size=batch_size, epochs=epochs, steps=steps, clip=clip,
-        accumulate=accumulate, average=average, precision=precision, groups=groups, no_decay=no_decay, seed=seed,
-        device=device,
+        accumulate=accumulate, average=average, precision=precision, groups=groups, no_decay=no_decay, guard=guard,
+        seed=seed, device=device,
     )  # fmt: skip
     store = Store(runs)
     descent = Descent(task, settings, task.build(seed))
     if start is not None:
         begin_at(start, descent, store)
-    config = _config(task, descent, start)
+    config = configured(task, descent, start, keep, stop_after, checkpoint_every)
     writer = store.begin(name or task.name, config, versions(), seed, notes)
-    progress = Progress(descent.steps, config["metric"])
-    for words in task.said:
-        progress.say(words)
-    task.said.clear()
-    training = descent.model.training
-    with _recorded(descent, writer, progress):
-        _train(descent, writer, progress)
-    descent.model.train(training)
+    train(Training(descent, writer, Progress(descent.steps, config["metric"]), config))
     return Run(store, store.read(writer.id), descent.model)
-
-
-def _train(descent: Descent, writer: Writer, progress: Progress) -> None:
-    """Every step to the record and to the screen; measurements at epochs' ends, points at intervals."""
-    every = _point_interval(descent)
-    record, show = writer.step, progress.step
-    for step in descent:
-        record(step)
-        show(step)
-        if step.event is not None:
-            writer.event(step.event)
-            progress.event(step.event)
-        if step.t % descent.steps_per_epoch == 0 or step.t == descent.steps:
-            _measure(descent, "validation", writer, progress)
-        if step.t % every == 0 and step.t < descent.steps:
-            writer.point(step.t, dict(descent.space.named()))
-
-
-@contextmanager
-def _recorded(descent: Descent, writer: Writer, progress: Progress) -> Iterator[None]:
-    """Ends the record whatever happens in the block; Ctrl-C is an ending like others."""
-    began, status = time.perf_counter(), "failed"
-    try:
-        yield
-        status = "done"
-    except KeyboardInterrupt:
-        status = "interrupted"
-        progress.say(f"interrupted after step {descent.t}; what was done is kept as {writer.id}")
-    finally:
-        seconds = time.perf_counter() - began
-        try:
-            if status != "failed":
-                descent.finish()
-                _measure(descent, "test", writer, progress)
-            writer.point(descent.t, dict(descent.space.named()))
-        finally:
-            progress.stop()
-            writer.close(status, seconds)
-
-
-def _measure(descent: Descent, split: str, writer: Writer, progress: Progress) -> None:
-    for name, value in descent.measure(split).items():
-        m = Measurement(descent.t, descent.t / descent.steps_per_epoch, split, name, value)
-        writer.measure(m)
-        progress.measure(m)
-
-
-def _point_interval(descent: Descent) -> int:
-    size = sum(p.nbytes for p in descent.space.tensors())
-    count = min(POINTS, POINT_BYTES // size)
-    return max(1, descent.steps // count) if count else descent.steps
-
-
-def _config(task: Task, descent: Descent, start: "Run | str | None") -> dict[str, Any]:
-    """Everything that was chosen, as JSON."""
-    settings = descent.settings.describe()
-    if settings["lr"] is None:
-        settings["lr"] = descent.base_rate
-    return {
-        "task": task.name,
-        **settings,
-        "device": str(descent.device),
-        "steps": descent.steps,
-        "steps_per_epoch": descent.steps_per_epoch,
-        "samples": descent.batches.samples,
-        "weights": descent.space.size,
-        "metric": next(iter(task.metrics), "loss"),
-        "start": (start.id if isinstance(start, Run) else start) or "the task's",
-        "parameters": list(descent.space.names),
-    }
-
-
-@torch.no_grad()
-def begin_at(start: "Run | str", descent: Descent, store: Store) -> None:
-    """Puts a descent at another run's end, parameter by parameter.
-
-    Raises:
-        StoreError: no such run.
-        InputError: its weights are not this model's; says which differ.
-    """
-    stored = start.tensors if isinstance(start, Run) else store.load_point(start)
-    own = dict(descent.space.named())
-    if {k: v.shape for k, v in stored.items()} != {k: v.shape for k, v in own.items()}:
-        odd = sorted(set(stored) ^ set(own)) or [k for k in own if stored[k].shape != own[k].shape]
-        raise InputError(
-            f"start={start!r}: its weights are not those of this model; they differ in {', '.join(odd[:5])}"
-        )
-    for name, p in own.items():
-        p.copy_(stored[name])
 
 
 def open(run: str, runs: str | Path = "runs") -> Run:
@@ -283,7 +202,15 @@ def open(run: str, runs: str | Path = "runs") -> Run:
 
 
 def _rebuilt(run: Run) -> nn.Module:
-    raise StoreError(
-        f"run {run.id} was opened and its model is not here; make it yourself and load `run.tensors` into it with "
-        "load_state_dict(..., strict=False)"
-    )
+    """The model of an opened run whose task is a built-in one, with its weights and buffers at the end."""
+    from steepest.tasks import BUILT_IN, load
+
+    source = run.record.config.get("source")
+    if source not in BUILT_IN:
+        raise StoreError(
+            f"run {run.id} was opened and its model is not here, for its task is not a built-in one; make it yourself "
+            "and load `run.tensors` into it with load_state_dict(..., strict=False)"
+        )
+    model = load(source).build(run.record.config["seed"])
+    put_back(run.tensors, dict(model.named_parameters()))
+    return model

@@ -1,5 +1,6 @@
 """What data can be: tensors in memory, a map-style Dataset, or an iterable that brings its own batches."""
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any
@@ -11,6 +12,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, defau
 
 from steepest import seeds
 from steepest.errors import TaskError
+
+HASHED_BYTES = 16 << 20
 
 
 def is_tensors(data: Any) -> bool:
@@ -83,6 +86,18 @@ def count(batch: Any) -> int:
     if isinstance(batch, tuple | list):
         return next((count(x) for x in batch if isinstance(x, Tensor | dict | tuple | list)), 1)
     return 1
+
+
+def fingerprint(data: Any) -> str:
+    """What data it is: shapes and a hash of evenly spread samples; of what is not in memory, its type and length."""
+    if not is_tensors(data):
+        return f"{type(data).__name__} of length {length(data)}"
+    found = hashlib.sha256()
+    for x in as_tuple(data):
+        every = max(1, x.nbytes // HASHED_BYTES)
+        part = x[::every].detach().cpu().contiguous()
+        found.update(f"{tuple(x.shape)} {x.dtype}".encode() + part.view(torch.uint8).numpy().tobytes())
+    return f"{len(as_tuple(data)[0])} samples, {found.hexdigest()[:16]}"
 
 
 def set_aside(data: Any, share: float, seed: int = 0) -> tuple[Any, Any]:

@@ -103,6 +103,7 @@ class Task:
         self.augment, self.count, self.recipe = augment, count or sources.count, dict(recipe or {})
         self.name = name or (type(model).__name__.lower() if isinstance(model, nn.Module) else "task")
         self.said: list[str] = []
+        self.source: str | None = None  # a built-in name, or the file it comes from
         self._split(data, validation, test)
         self._start = _state(model) if isinstance(model, nn.Module) else None
         self._left = _marks(model) if isinstance(model, nn.Module) else None

@@ -15,10 +15,12 @@ import steepest as sd
 PACKAGE = Path(sd.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 PUBLIC = {
+    "Call",
     "Comparison",
     "DivergedError",
     "Event",
     "FormulaError",
+    "Guard",
     "InputError",
     "Measurement",
     "Metric",

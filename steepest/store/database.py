@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from steepest.errors import StoreError
+from steepest.record import COLUMNS
 
 VERSION = 1
 BUSY_S = 5.0
@@ -66,6 +67,23 @@ def _create(database: sqlite3.Connection) -> None:
             database.execute(statement)
         database.execute(f"PRAGMA user_version={VERSION}")
     database.execute("COMMIT")
+
+
+def trim(database: sqlite3.Connection, run: str, attempt: int, t: int, events: int) -> None:
+    """Drops what a run recorded after step t of an attempt, and after so many events."""
+    beyond = "run=? AND (attempt>? OR attempt=? AND {}>?)"
+    key = (run, attempt, attempt, t)
+    database.execute(f"DELETE FROM chunks WHERE {beyond.format('t0')}", key)
+    database.execute(f"DELETE FROM measurements WHERE {beyond.format('t')}", key)
+    database.execute("DELETE FROM events WHERE run=? AND n>?", (run, events))
+    straddling = database.execute(
+        "SELECT t0, n FROM chunks WHERE run=? AND attempt=? AND t0+n-1>?", (run, attempt, t)
+    ).fetchall()
+    for t0, n in straddling:
+        kept = t - t0 + 1
+        columns = ", ".join(f"{c}=substr({c}, 1, {8 * kept})" for c in COLUMNS)
+        where = "WHERE run=? AND attempt=? AND t0=? AND n=?"
+        database.execute(f"UPDATE chunks SET n=?, {columns} {where}", (kept, run, attempt, t0, n))
 
 
 @contextmanager

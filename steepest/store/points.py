@@ -17,20 +17,25 @@ def save(folder: Path, t: int, tensors: Mapping[str, Tensor], metadata: Mapping[
     Raises:
         StoreError: it cannot be written; nothing half-written is left.
     """
-    from safetensors.torch import save_file
-
     path, temporary = folder / f"{t}{SUFFIX}", folder / f".{t}.{os.getpid()}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        held = {name: _alone(x.detach().cpu().contiguous()) for name, x in tensors.items()}
-        save_file(held, temporary, {k: str(v) for k, v in metadata.items()})
-        _synced(temporary)
+        write(temporary, tensors, metadata)
         os.replace(temporary, path)
-        _synced(folder)
+        sync(folder)
     except Exception as error:
         temporary.unlink(missing_ok=True)
         raise StoreError(f"the weights after step {t} cannot be written to {path}: {error}; free some space") from error
     return path
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes tensors to a file, and syncs it to disk."""
+    from safetensors.torch import save_file
+
+    held = {name: _alone(x.detach().cpu().contiguous()) for name, x in tensors.items()}
+    save_file(held, path, {k: str(v) for k, v in metadata.items()})
+    sync(path)
 
 
 def _alone(x: Tensor) -> Tensor:
@@ -57,7 +62,8 @@ def stored(folder: Path) -> list[tuple[int, Path]]:
     return sorted((int(p.stem), p) for p in folder.glob(f"*{SUFFIX}") if p.stem.isdigit())
 
 
-def _synced(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Waits until a file or a folder's entries are on disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

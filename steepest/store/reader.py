@@ -1,6 +1,7 @@
 """The runs of a folder: begin one, list them, read one whole."""
 
 import json
+import math
 import re
 import secrets
 import shutil
@@ -16,6 +17,7 @@ from torch import Tensor
 from steepest.errors import StoreError, nearest
 from steepest.record import COLUMNS, Event, Measurement, Record, Steps
 from steepest.store import database, points
+from steepest.store.database import trim
 from steepest.store.versions import is_gone, process
 from steepest.store.writer import Writer
 
@@ -51,6 +53,23 @@ class Store:
             connection.close()
         return Writer(self._path, run)
 
+    def reopen(self, run: str, attempt: int, t: int, events: int, config: Mapping[str, Any]) -> Writer:
+        """Goes on recording a run after step t of an attempt; what was recorded beyond is dropped, to be done again.
+
+        Args:
+            run: its id.
+            attempt, t: where it goes on.
+            events: how many it had by then.
+            config: its configuration from now on.
+        """
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            trim(connection, run, attempt, t, events)
+            values = ("running", json.dumps(config), *process(), run)
+            connection.execute("UPDATE runs SET status=?, config=?, host=?, pid=?, born=? WHERE id=?", values)
+            connection.execute("COMMIT")
+        return Writer(self._path, run, attempt, events)
+
     def runs(self) -> list[Record]:
         """All runs, oldest first, without their steps."""
         if not self._path.exists():
@@ -73,7 +92,7 @@ class Store:
             row = connection.execute(f"SELECT {FIELDS} FROM runs WHERE id=?", (run,)).fetchone()
             columns = ", ".join(COLUMNS)
             chunks = connection.execute(
-                f"SELECT {columns} FROM chunks WHERE run=? ORDER BY attempt, t0", (run,)
+                f"SELECT attempt, {columns} FROM chunks WHERE run=? ORDER BY attempt, t0", (run,)
             ).fetchall()
             events = connection.execute(
                 "SELECT t, kind, seen, done, after FROM events WHERE run=? ORDER BY attempt, n", (run,)
@@ -137,10 +156,13 @@ class Store:
 
     def _measurements(self, connection: sqlite3.Connection, run: str) -> tuple[Measurement, ...]:
         rows = connection.execute(
-            "SELECT t, epoch, split, name, value FROM measurements WHERE run=? ORDER BY t, attempt", (run,)
-        )
-        newest = {(t, split, name): (t, epoch, split, name, value) for t, epoch, split, name, value in rows}
-        return tuple(Measurement(*r[:4], float("nan") if r[4] is None else r[4]) for r in newest.values())
+            "SELECT attempt, t, epoch, split, name, value FROM measurements WHERE run=? ORDER BY attempt, t", (run,)
+        ).fetchall()
+        begun = dict(connection.execute("SELECT attempt, MIN(t0) FROM chunks WHERE run=? GROUP BY attempt", (run,)))
+        gone = {a: min((t0 for b, t0 in begun.items() if b > a), default=math.inf) for a in {r[0] for r in rows}}
+        kept = [row[1:] for row in rows if row[1] < gone[row[0]]]
+        found = [Measurement(t, epoch, split, name, math.nan if v is None else v) for t, epoch, split, name, v in kept]
+        return tuple(sorted(found, key=lambda m: m.t))
 
     def _connected(self) -> "_Connection":
         return _Connection(self._path)
@@ -173,12 +195,12 @@ def _record(row: tuple, steps: Steps, measurements: tuple[Measurement, ...], eve
 
 
 def _steps(chunks: list[tuple]) -> Steps:
-    """The columns of all chunks; of a repeated step the newest attempt."""
+    """The columns of all chunks; a later attempt replaces what an earlier one did from its first step on."""
     if not chunks:
         return Steps(*(np.empty(0) for _ in COLUMNS))
-    columns = [np.concatenate([np.frombuffer(c[i], "<f8") for c in chunks]) for i in range(len(COLUMNS))]
-    t = columns[0]
-    if np.all(np.diff(t) > 0):
-        return Steps(*columns)
-    _, last = np.unique(t[::-1], return_index=True)
-    return Steps(*(c[::-1][last] for c in columns))
+    parts: list[np.ndarray] = []  # [columns, n], one an attempt
+    for attempt in sorted({c[0] for c in chunks}):
+        own = [np.stack([np.frombuffer(b, "<f8") for b in c[1:]]) for c in chunks if c[0] == attempt]
+        begun = own[0][0, 0]
+        parts = [p[:, p[0] < begun] for p in parts] + own
+    return Steps(*np.concatenate(parts, axis=1))

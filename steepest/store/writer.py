@@ -28,18 +28,18 @@ class Writer:
 
     Attributes:
         id: of the run.
-        folder: of its points.
+        folder: of its points and checkpoints.
         trouble: what cannot be written and why, in words; None while all is well.
     """
 
-    def __init__(self, path: Path, run: str) -> None:
+    def __init__(self, path: Path, run: str, attempt: int = 0, events: int = 0) -> None:
         self.id, self.folder, self.trouble = run, path.parent / run, None
         self.trouble: str | None
         self._path, self._process = path, os.getpid()
         self._steps: list[Step] = []
         self._others: list[tuple[str, tuple]] = []
-        self._count, self._attempt = 0, 0
-        self._unwritten: tuple[list[Step], list[tuple[str, tuple]]] = ([], [])
+        self._count, self._attempt = events, attempt
+        self._set_aside: list[tuple[int, list[Step]]] = []  # with their attempts, not yet written
         self._lock, self._wake, self._ended = threading.Lock(), threading.Event(), False
         self._database = database.connect(path)
         self._thread = threading.Thread(target=self._write_on, name=f"steepest-{run}", daemon=True)
@@ -56,6 +56,21 @@ class Writer:
         self._count += 1
         row = (self.id, self._attempt, self._count, *e)
         self._others.append(("INSERT OR REPLACE INTO events VALUES (?,?,?,?,?,?,?,?)", row))
+
+    @property
+    def events(self) -> int:
+        """How many there were."""
+        return self._count
+
+    def after(self, n: int, words: str) -> None:
+        """What the loss did after the n-th event, from 1."""
+        self._others.append(("UPDATE events SET after=? WHERE run=? AND n=?", (words, self.id, n)))
+
+    def go_back(self) -> None:
+        """The steps to come repeat earlier ones: another attempt."""
+        with self._lock:
+            self._put_aside()
+            self._attempt += 1
 
     def configure(self, config: Mapping[str, Any]) -> None:
         """Replaces the run's configuration, once all choices are known."""
@@ -85,7 +100,7 @@ class Writer:
         self._write()
         self._database.close()
         if self.trouble:
-            steps = len(self._unwritten[0])
+            steps = sum(len(chunk) for _, chunk in self._set_aside)
             raise StoreError(
                 f"run {self.id} is trained, but the last {steps} steps of its record are lost: {self.trouble}"
             )
@@ -95,28 +110,35 @@ class Writer:
             self._wake.wait(EVERY_S)
             self._write()
 
+    def _put_aside(self) -> None:
+        """Takes the steps that have gathered, with the attempt they belong to."""
+        n = len(self._steps)
+        if n:
+            self._set_aside.append((self._attempt, self._steps[:n]))
+            del self._steps[:n]
+
     def _write(self) -> None:
         """Commits what has gathered; keeps it where that fails."""
         with self._lock:
-            n, m = len(self._steps), len(self._others)
-            steps, others = self._unwritten[0] + self._steps[:n], self._unwritten[1] + self._others[:m]
-            del self._steps[:n], self._others[:m]
-            if not steps and not others:
+            self._put_aside()
+            m = len(self._others)
+            if not self._set_aside and not m:
                 return
             try:
-                self._commit(steps, others)
-                self._unwritten, self.trouble = ([], []), None
+                self._commit(self._set_aside, self._others[:m])
+                self._set_aside, self.trouble = [], None
+                del self._others[:m]
             except (sqlite3.Error, OSError) as error:
-                self._unwritten, self.trouble = (steps, others), database.words(self._path, error)
+                self.trouble = database.words(self._path, error)
 
-    def _commit(self, steps: list[Step], others: list[tuple[str, tuple]]) -> None:
+    def _commit(self, chunks: list[tuple[int, list[Step]]], others: list[tuple[str, tuple]]) -> None:
         run = self._database.execute
         run("BEGIN IMMEDIATE")
         try:
-            if steps:
+            for attempt, steps in chunks:
                 columns = np.array([s[: len(COLUMNS)] for s in steps], "<f8").T
                 blobs = [np.ascontiguousarray(c).tobytes() for c in columns]
-                row = (self.id, self._attempt, steps[0].t, len(steps), *blobs)
+                row = (self.id, attempt, steps[0].t, len(steps), *blobs)
                 run("INSERT OR REPLACE INTO chunks VALUES (?,?,?,?,?,?,?,?,?,?)", row)
             for statement, row in others:
                 run(statement, row)

@@ -31,7 +31,9 @@ def load(name: str) -> Task:
     'digits'
     """
     if name in BUILT_IN:
-        return BUILT_IN[name]()
+        found = BUILT_IN[name]()
+        found.source = name
+        return found
     path = Path(name)
     if path.suffix != ".py":
         raise unknown("task", name, [*BUILT_IN, "a path that ends in .py"])
@@ -47,6 +49,7 @@ def load(name: str) -> Task:
         raise TaskError(f"task() in {path} gave {type(found).__name__}; expected is a steepest Task")
     if found.name == "task" or found.name == type(found.model).__name__.lower():
         found.name = path.stem
+    found.source = str(path.resolve())
     return found
 
 

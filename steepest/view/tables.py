@@ -42,7 +42,8 @@ def print_run(record: Record) -> None:
         losses = record.steps.loss.tolist()
         console.print(f"loss {number(losses[0])} {sparkline(losses, 48)} {number(losses[-1])}", markup=False)
     for event in record.events:
-        console.print(f"step {event.t}: {event.kind}: {event.seen}; {event.done}", markup=False)
+        after = f"; {event.after}" if event.after else ""
+        console.print(f"step {event.t}: {event.kind}: {event.seen}; {event.done}{after}", markup=False)
     table = Table(box=None, pad_edge=False, show_header=False)
     for key, setting in {**record.config, **record.versions}.items():
         if key not in HIDDEN:

@@ -24,6 +24,7 @@ class Progress:
         metric: name of the validation metric to show.
         stream: where to write.
         clock: seconds; for tests.
+        done: steps that were done before, by a run that goes on.
     """
 
     def __init__(
@@ -32,8 +33,9 @@ class Progress:
         metric: str = "loss",
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        done: int = 0,
     ) -> None:
-        self.steps, self.metric = steps, metric
+        self.steps, self.metric, self._before = steps, metric, done
         self._stream = sys.stderr if stream is None else stream
         self._live = self._stream.isatty() and os.environ.get("TERM") != "dumb"
         self._clock, self._began, self._closed = clock, clock(), False
@@ -43,6 +45,7 @@ class Progress:
         self._measured: Measurement | None = None
         self._every = max(1, steps // 200)
         self._last: Step | None = None
+        self._clipped = 0
 
     def step(self, step: Step) -> None:
         """Takes a step; draws when it is time."""
@@ -70,7 +73,14 @@ class Progress:
             self._write(self._line(self._last, self._clock()) + "\n")
 
     def event(self, event: Event) -> None:
-        """Says what happened and what was done."""
+        """Says what happened and what was done; of many clipped gradients only how many there were."""
+        if event.kind == "clip":
+            self._clipped += 1
+            if self._clipped & (self._clipped - 1):  # the 1st, 2nd, 4th, 8th, ... is told
+                return
+            times = f" (the {self._clipped}th)" if self._clipped > 3 else ""
+            self.say(f"step {event.t}: {event.kind}{times}: {event.seen}; {event.done}")
+            return
         self.say(f"step {event.t}: {event.kind}: {event.seen}; {event.done}")
 
     def say(self, words: str) -> None:
@@ -93,8 +103,8 @@ class Progress:
     def _line(self, step: Step, now: float) -> str:
         """Everything on one line, what matters most first; cut to the terminal's width."""
         spent = max(now - self._began, 1e-9)
-        speed = step.t / spent
-        left = (self.steps - step.t) / speed
+        speed = (step.t - self._before) / spent
+        left = (self.steps - step.t) / max(speed, 1e-9)
         width = shutil.get_terminal_size().columns if self._live else 120
         parts = [f"{step.t}/{self.steps}", f"loss {number(step.loss)}"]
         if width >= 60:

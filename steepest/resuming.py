@@ -1,0 +1,247 @@
+"""A run's configuration as it is recorded, and a run that goes on from it as if it had never stopped."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from steepest import sources
+from steepest.descent import Descent
+from steepest.errors import InputError, StoreError
+from steepest.guard import Guard
+from steepest.record import Record
+from steepest.rules import RULES
+from steepest.schedule import as_schedule
+from steepest.settings import Settings, resolve
+from steepest.snapshots import unpack
+from steepest.stages import Stages, stage
+from steepest.store import Store, checkpoints, versions
+from steepest.task import Task
+from steepest.training import Training
+from steepest.view.terminal import Progress
+
+KEEPS = ("last", "best")
+RECORDED = ("batch_size", "clip", "accumulate", "average", "precision", "groups", "no_decay", "seed")
+
+
+def configured(
+    task: Task, descent: Descent, start: Any, keep: str, stop_after: int | None, checkpoint_every: int | str
+) -> dict[str, Any]:
+    """Everything that was chosen, as JSON.
+
+    Raises:
+        InputError: a choice that cannot be meant.
+    """
+    if keep not in KEEPS:
+        raise InputError(f"keep={keep!r} is given; expected is 'last' or 'best'")
+    if stop_after is not None and (not isinstance(stop_after, int) or stop_after < 1):
+        raise InputError(f"stop_after={stop_after!r} is given; expected is a number of measurements, or None")
+    _check_interval(checkpoint_every)
+    settings = descent.settings.describe()
+    if settings["lr"] is None:
+        settings["lr"] = descent.base_rate
+    metric, better = next(((n, m.better) for n, m in task.metrics.items()), ("loss", "lower"))
+    return {
+        "task": task.name,
+        "source": task.source,
+        **settings,
+        "keep": keep,
+        "stop_after": stop_after,
+        "checkpoint_every": checkpoint_every,
+        "device": str(descent.device),
+        "steps": descent.steps,
+        "steps_per_epoch": descent.steps_per_epoch,
+        "samples": descent.batches.samples,
+        "weights": descent.space.size,
+        "metric": metric,
+        "better": better,
+        "start": (start if isinstance(start, str) else getattr(start, "id", None)) or "the task's",
+        **identity(task, descent),
+        "parameters": list(descent.space.names),
+    }
+
+
+def identity(task: Task, descent: Descent) -> dict[str, str]:
+    """What a checkpoint is of: the model's shapes, and the data."""
+    shapes = "\n".join(f"{name} {tuple(x.shape)} {x.dtype}" for name, x in descent.everything().items())
+    digest = hashlib.sha256(shapes.encode()).hexdigest()[:16]
+    return {"model": f"{descent.space.size} weights, {digest}", "data": sources.fingerprint(task.data)}
+
+
+def train(training: Training) -> None:
+    """Says what there is to say, and trains to the end."""
+    descent, task = training.descent, training.descent.task
+    for words in task.said:
+        training.progress.say(words)
+    task.said.clear()
+    mode = descent.model.training
+    training.run()
+    descent.model.train(mode)
+
+
+@torch.no_grad()
+def begin_at(start: Any, descent: Descent, store: Store) -> None:
+    """Puts a descent at another run's end, parameter by parameter.
+
+    Raises:
+        StoreError: no such run.
+        InputError: its weights are not this model's; says which differ.
+    """
+    stored = store.load_point(start) if isinstance(start, str) else start.tensors
+    own = dict(descent.space.named())
+    if {k: v.shape for k, v in stored.items()} != {k: v.shape for k, v in own.items()}:
+        odd = sorted(set(stored) ^ set(own)) or [k for k in own if stored[k].shape != own[k].shape]
+        raise InputError(
+            f"start={start!r}: its weights are not those of this model; they differ in {', '.join(odd[:5])}"
+        )
+    for name, p in own.items():
+        p.copy_(stored[name])
+
+
+# -- Going on ----------------------------------------------------------------------------------------------------------
+
+
+def resumed(
+    task: Task, run: Any, runs: str | Path, rule: Any, epochs: int | None, steps: int | None,
+    given: Mapping[str, Any], device: str,
+) -> tuple[Record, nn.Module]:  # fmt: skip
+    """Goes on with a run, from its last sound checkpoint, to its end.
+
+    Args:
+        task: the run's task.
+        run: a Run, or what names one.
+        runs: the folder.
+        rule: the run's rule, where it is not a built-in one.
+        epochs, steps: another length; the schedule is stretched.
+        given: what else the caller said; a resumed run takes none of it.
+        device: "auto" for the recorded one.
+
+    Returns:
+        the record at the end, and the model.
+
+    Raises:
+        StoreError: the run is still running, is done, or its checkpoints are of something else; says what differs.
+        InputError: something is given that a run that goes on already has.
+    """
+    store = Store(runs)
+    record = store.read(run if isinstance(run, str) else run.id)
+    odd = [name for name, value in given.items() if value is not None]
+    if odd:
+        raise InputError(
+            f"resume={record.id!r} is given with {', '.join(odd)}; a run that goes on has them already: leave them "
+            "out, or begin a new run at its end with start="
+        )
+    _check_free(record, epochs or steps)
+    config = dict(record.config)
+    settings = _settings(task, config, rule, epochs, steps, device)
+    said = _same_machine(record)
+    descent = Descent(task, settings, task.build(settings.seed))
+    if config["start"] != "the task's":
+        begin_at(config["start"], descent, store)
+    _check_same(record, {k: config[k] for k in ("model", "data")}, identity(task, descent))
+    said += _stretched(config, descent)
+    found = checkpoints.load(store.folder / record.id / "checkpoints")
+    manifest, state, tensors, damaged = found or ({"t": 0, "attempt": 0, "events": 0}, None, {}, [])
+    if found:
+        _check_same(record, {k: manifest[k] for k in ("model", "data")}, identity(task, descent))
+    config["seconds"] = record.seconds
+    writer = store.reopen(record.id, manifest["attempt"], manifest["t"], manifest["events"], config)
+    progress = Progress(descent.steps, config["metric"], done=manifest["t"])
+    training = Training(descent, writer, progress, config)
+    if found:
+        training.restore(unpack(state, tensors))
+    for words in (*said, *damaged, f"{record.id} goes on after step {manifest['t']}"):
+        progress.say(words)
+    train(training)
+    return store.read(record.id), descent.model
+
+
+def _check_free(record: Record, longer: int | None) -> None:
+    if record.status == "running":
+        host, pid = record.versions.get("host", "?"), record.versions.get("pid", "?")
+        raise StoreError(f"run {record.id} is still running (process {pid} on {host}); end it, or wait for it")
+    if record.status in ("done", "stopped") and not longer:
+        raise StoreError(
+            f"run {record.id} is {record.status}; give more epochs or steps to go on, or begin a new run at its end "
+            "with start="
+        )
+
+
+def _check_same(record: Record, recorded: Mapping[str, str], now: Mapping[str, str]) -> None:
+    for what, value in recorded.items():
+        if now[what] != value:
+            raise StoreError(
+                f"run {record.id} cannot go on: its {what} is another one (then: {value}; now: {now[what]}); "
+                "give the task it was begun with, or begin a new run at its end with start="
+            )
+
+
+def _same_machine(record: Record) -> list[str]:
+    """Restores the thread count, and says what else differs: the same bits are promised only where nothing does."""
+    threads = int(record.versions["threads"])
+    if threads != torch.get_num_threads():
+        torch.set_num_threads(threads)
+    now = versions()
+    differing = [f"{k} {record.versions[k]} then, {v} now" for k, v in now.items() if record.versions.get(k) != v]
+    return [f"not bit for bit as it would have been: {'; '.join(differing)}"] if differing else []
+
+
+def _stretched(config: dict[str, Any], descent: Descent) -> list[str]:
+    """Another length goes into the configuration, and is said."""
+    if descent.steps == config["steps"]:
+        return []
+    words = f"from {config['steps']} to {descent.steps} steps, the schedule with it"
+    config["stretched"] = [*config.get("stretched", []), words]
+    config["steps"] = descent.steps
+    if descent.settings.epochs is not None:
+        config["epochs"] = descent.settings.epochs
+    return [f"stretched {words}"]
+
+
+def _settings(
+    task: Task, config: Mapping[str, Any], rule: Any, epochs: int | None, steps: int | None, device: str
+) -> Settings:
+    """The recorded choices."""
+    if epochs is None and steps is None:
+        epochs = config.get("epochs")
+        steps = None if epochs is not None else config["steps"]
+    kept = {name: config.get(name) for name in RECORDED}
+    guard = config["guard"]
+    if guard is not None:
+        guard = Guard(**guard)
+    stages = _stages(config, rule)
+    bare = Task(task.model, task.data, task.loss, task.objective, validation=task.validation or task.data)
+    settings = resolve(
+        bare, rule=stages, lr=config["lr"] if len(stages.parts) == 1 else None, schedule=config["schedule"],
+        epochs=epochs, steps=steps, guard=guard if guard is not None else False,
+        device=config["device"] if device == "auto" else device, **kept,
+    )  # fmt: skip
+    described = settings.describe()["stages"]
+    if described != config["stages"]:
+        raise InputError(f"rule={rule!r} is not the run's: it was {config['stages']}, given is {described}")
+    return settings
+
+
+def _stages(config: Mapping[str, Any], rule: Any) -> Stages:
+    """The recorded stages; of built-in rules from their names and hyperparameters."""
+    if rule is not None:
+        return rule if isinstance(rule, Stages) else stage(rule)
+    parts = []
+    for part in config["stages"]:
+        if part["rule"] not in RULES:
+            raise InputError(f"the run's rule {part['rule']} is not a built-in one; give it again: fit(..., rule=...)")
+        hypers = {k: as_schedule(v) if isinstance(v, str) else v for k, v in part["hypers"].items()}
+        parts += stage(RULES[part["rule"]](**hypers), part.get("length"), part.get("lr")).parts
+    return Stages(tuple(parts))
+
+
+def _check_interval(given: int | str) -> None:
+    try:
+        value = given if isinstance(given, int) else float(given.removesuffix("s"))
+    except (ValueError, AttributeError):
+        value = 0
+    if not value > 0:
+        raise InputError(f"checkpoint_every={given!r} is given; expected is a number of steps, or seconds as '30 s'")
