@@ -60,14 +60,7 @@ class Objective:
         Raises:
             TaskError: not a scalar, or without a gradient.
         """
-        if self._cast is None:
-            value = self._value(batch)
-        else:
-            with torch.autocast(self._device, dtype=self._cast):
-                value = self._value(batch)
-        if not isinstance(value, Tensor) or value.dim() != 0:
-            raise TaskError(_not_scalar(value))
-        return value
+        return self._forward(batch)[1]
 
     def gradient(self, batches: Sequence[Any], tensors: Iterable[Tensor]) -> float:
         """Leaves ∇L(w) in the tensors' `.grad`, and returns L(w) before the step.
@@ -94,8 +87,8 @@ class Objective:
     def evaluate(self, batches: Iterable[Any], metrics: Mapping[str, Callable]) -> dict[str, float]:
         """Mean loss ("loss") and metrics over all the batches, each sample once.
 
-        Metrics get all outputs and all targets, not batch means. Mode, buffers and random state are as before
-        afterwards.
+        Metrics get all outputs and all targets, not batch means; outputs that autocast made bfloat16 reach them as
+        float32. Mode, buffers and random state are as before afterwards.
         """
         total, weight = 0.0, 0.0
         outputs: list[Any] = []
@@ -103,26 +96,35 @@ class Objective:
         with _undisturbed(self.model):
             for batch in batches:
                 n = self._count(batch)
-                if self._loss is None:
-                    value = self.loss(batch)
-                else:
-                    output = self.model(*batch[:-1])
-                    value = self._loss(output, batch[-1])
-                    if metrics:
-                        outputs.append(output)
-                        targets.append(batch[-1])
+                output, value = self._forward(batch)
+                if metrics and self._loss is not None:
+                    outputs.append(output)
+                    targets.append(batch[-1])
                 total, weight = total + value.item() * n, weight + n
         found = {"loss": total / weight if weight else float("nan")}
         if outputs:
             whole, target = torch.cat(outputs), torch.cat(targets)
+            whole = whole.float() if whole.dtype is self._cast else whole
             found |= {name: float(metric(whole, target)) for name, metric in metrics.items()}
         return found
 
-    def _value(self, batch: Any) -> Tensor:
+    def _forward(self, batch: Any) -> tuple[Any, Tensor]:
+        """Output and loss on a batch, under autocast where that is asked for; `whole` shows no output."""
+        if self._cast is None:
+            output, value = self._passed(batch)
+        else:
+            with torch.autocast(self._device, dtype=self._cast):
+                output, value = self._passed(batch)
+        if not isinstance(value, Tensor) or value.dim() != 0:
+            raise TaskError(_not_scalar(value))
+        return output, value
+
+    def _passed(self, batch: Any) -> tuple[Any, Any]:
         if self._whole is not None:
-            return self._whole(self.model, batch)
+            return None, self._whole(self.model, batch)
         assert self._loss is not None
-        return self._loss(self.model(*batch[:-1]), batch[-1])
+        output = self.model(*batch[:-1])
+        return output, self._loss(output, batch[-1])
 
 
 def _backward(value: Tensor) -> None:

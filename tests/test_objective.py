@@ -35,6 +35,10 @@ def of_whole(model, whole, **given):
     return Objective(model, None, whole, given.pop("count", data.count), **given)
 
 
+def of_whole_loss(model, **given):
+    return of_whole(model, lambda m, b: F.cross_entropy(m(b[0]), b[1]), **given)
+
+
 def states():
     python, numpy = random.getstate(), np.random.get_state()
     return python, numpy[1].tolist(), numpy[2], torch.default_generator.get_state().tolist()
@@ -226,7 +230,7 @@ def test_the_mean_loss_is_that_of_all_samples(size):
 def test_the_mean_of_an_objective_is_that_of_all_samples():
     model = network(dtype=torch.float64)
     x, y = samples(dtype=torch.float64)
-    found = of_whole(model, lambda m, b: F.cross_entropy(m(b[0]), b[1])).evaluate(data.whole((x, y), 7), {})
+    found = of_whole_loss(model).evaluate(data.whole((x, y), 7), {})
     assert abs(found["loss"] - F.cross_entropy(model.eval()(x), y).item()) <= 1e-12
 
 
@@ -246,6 +250,42 @@ def test_metrics_get_all_outputs_and_all_targets():
     assert abs(found["greatest"] - output.max().item()) <= 1e-5
     assert abs(found["spread"] - output.std().item()) <= 1e-5
     assert all(type(value) is float for value in found.values())
+
+
+@pytest.mark.parametrize("make", [of_loss, of_whole_loss])
+def test_measuring_is_under_the_autocast_of_training(make):
+    model, other = network(), network().eval()
+    found = make(model, precision="bfloat16").evaluate(data.whole(samples(), 7), {})["loss"]
+    expected = 0.0
+    for x, y in zip(*(part.split(7) for part in samples()), strict=True):
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            expected += F.cross_entropy(other(x), y).item() * len(x)
+    assert found == expected / 40
+    assert found != make(model).evaluate(data.whole(samples(), 7), {})["loss"]
+
+
+def test_metrics_get_float32_of_what_autocast_made():
+    model, other, seen = network(), network().eval(), []
+    objective = of_loss(model, precision="bfloat16")
+    objective.evaluate(data.whole(samples(), 40), {"first": lambda output, target: seen.append(output) or 0.0})
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        output = other(samples()[0])
+    assert output.dtype is torch.bfloat16
+    assert seen[0].dtype is torch.float32
+    assert torch.equal(seen[0], output.float())
+
+
+def test_a_model_of_its_own_dtype_keeps_it_for_metrics():
+    seen = []
+    for dtype in (torch.bfloat16, torch.float64):
+        of_loss(network(dtype=dtype)).evaluate([samples(dtype=dtype)], {"of": lambda o, t: seen.append(o.dtype) or 0.0})
+    assert seen == [torch.bfloat16, torch.float64]
+
+
+def test_a_loss_that_is_not_a_scalar_is_refused_in_measuring_too():
+    objective = of_loss(network(), lambda output, target: F.cross_entropy(output, target, reduction="none"))
+    with pytest.raises(TaskError, match=r"the loss is a tensor of shape \(7,\); expected is one number"):
+        objective.evaluate(data.whole(samples(), 7), {})
 
 
 def test_nothing_measured_is_not_a_number():
