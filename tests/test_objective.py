@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 
 import numpy as np
 import pytest
@@ -212,6 +213,55 @@ def test_tokens_weight_measuring():
     objective = of_loss(model, over_tokens, count=count_tokens)
     found = objective.evaluate(data.whole(tokens(), 2), {})["loss"]
     assert abs(found - over_tokens(model(tokens()[0]), tokens()[1]).item()) <= 1e-12 * found
+
+
+def padding_alone():
+    x, y = tokens()
+    return x, torch.full_like(y, -100)
+
+
+def test_a_micro_batch_of_padding_alone_weighs_nothing():
+    """Its loss is a mean over nothing, NaN, and must not get into the others'."""
+    model = language_model()
+    parameters = list(model.parameters())
+    objective = of_loss(model, over_tokens, count=count_tokens)
+    expected = objective.gradient([tokens()], parameters)
+    gradients = [p.grad.clone() for p in parameters]
+    assert math.isnan(objective.loss(padding_alone()).item())
+    assert objective.gradient([padding_alone(), tokens()], parameters) == expected
+    assert all(torch.equal(p.grad, g) for p, g in zip(parameters, gradients, strict=True))
+    found = objective.evaluate([padding_alone(), tokens()], {"all": lambda output, target: len(target)})
+    assert found == {"loss": pytest.approx(expected, rel=1e-12), "all": 18}
+
+
+def test_a_count_may_be_a_tensor():
+    model = language_model()
+    objective = of_loss(model, over_tokens, count=lambda batch: (batch[-1] != -100).sum())
+    loss = objective.gradient([tokens(), tokens(seed=1)], list(model.parameters()))
+    assert type(loss) is float
+    assert loss == of_loss(model, over_tokens, count=count_tokens).gradient(
+        [tokens(), tokens(seed=1)], list(model.parameters())
+    )
+
+
+@pytest.mark.parametrize("given", [-1, math.nan, math.inf, None, "nine", torch.ones(2), torch.tensor(-3)])
+def test_a_count_that_is_no_number(given):
+    model = language_model()
+    objective = of_loss(model, over_tokens, count=lambda batch: given)
+    says = rf"count\(batch\) gave {re.escape(repr(given))}; expected is the number of samples or tokens .*, 0 or more"
+    with pytest.raises(TaskError, match=says):
+        objective.gradient([tokens()] * 2, list(model.parameters()))
+    with pytest.raises(TaskError, match=says):
+        objective.evaluate([tokens()], {})
+
+
+def test_nothing_counts():
+    model = language_model()
+    objective = of_loss(model, over_tokens, count=count_tokens)
+    with pytest.raises(TaskError, match=r"count\(batch\) gave 0 for each of the 3 micro-batches .* Leave out data"):
+        objective.gradient([padding_alone()] * 3, list(model.parameters()))
+    with pytest.raises(TaskError, match=r"count\(batch\) gave 0 for each of the 2 batches that are measured"):
+        objective.evaluate([padding_alone()] * 2, {})
 
 
 # -- Measuring ---------------------------------------------------------------------------------------------------------
