@@ -22,7 +22,7 @@ class InputError(SteepestError, ValueError):
 
 
 class ScheduleError(InputError):
-    """A schedule's text that does not parse; the message points at the position.
+    """A schedule's text that does not parse; the message points at the position, in the line where it is.
 
     Args:
         text: the whole text as given.
@@ -31,9 +31,22 @@ class ScheduleError(InputError):
     """
 
     def __init__(self, text: str, position: int, problem: str) -> None:
-        super().__init__(f"schedule, character {position + 1}: {problem}\n    {text}\n    {' ' * position}^")
+        line, column = _line(text, position)
+        super().__init__(f"schedule, character {position + 1}: {problem}\n    {line}\n    {' ' * column}^")
         self.text = text
         self.position = position
+
+
+def _line(text: str, position: int) -> tuple[str, int]:
+    """The line of a text that a position is in, each character one column wide, and the column.
+
+    The end of a text of several lines is behind its last word, not on an empty line.
+    """
+    if "\n" in text[:position] and not text[position:].strip():
+        position = len(text[:position].rstrip())
+    begin = text.rfind("\n", 0, position) + 1
+    line = text[begin:].partition("\n")[0]
+    return "".join(c if c.isprintable() else " " for c in line), position - begin
 
 
 class UnknownNameError(InputError):

@@ -3,6 +3,7 @@
 L(w) = Σ nᵢ Lᵢ(w) / Σ nᵢ        over micro-batches i, weighted by what each loss is a mean over
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,8 @@ PRECISIONS = {None: None, "float32": None, "bfloat16": torch.bfloat16}
 SMALL = 4096
 """Buffers of so many elements are copied before every step, as are those of a batch norm; larger ones where they are
 seen to change."""
+
+EXPECTED_COUNT = "expected is the number of samples or tokens that the batch's loss is a mean over, 0 or more"
 
 
 class Objective:
@@ -60,21 +63,19 @@ class Objective:
         Raises:
             TaskError: not a scalar, or without a gradient.
         """
-        if self._cast is None:
-            value = self._value(batch)
-        else:
-            with torch.autocast(self._device, dtype=self._cast):
-                value = self._value(batch)
-        if not isinstance(value, Tensor) or value.dim() != 0:
-            raise TaskError(_not_scalar(value))
-        return value
+        return self._forward(batch)[1]
 
     def gradient(self, batches: Sequence[Any], tensors: Iterable[Tensor]) -> float:
         """Leaves ∇L(w) in the tensors' `.grad`, and returns L(w) before the step.
 
+        A micro-batch that counts nothing is passed over: its loss is a mean over nothing.
+
         Args:
             batches: the micro-batches of one step.
             tensors: the weights, whose old gradients are dropped.
+
+        Raises:
+            TaskError: a loss that `loss` refuses, or micro-batches that cannot be weighted.
         """
         for p in tensors:
             p.grad = None
@@ -82,9 +83,13 @@ class Objective:
             value = self.loss(batches[0])
             _backward(value)
             return value.item()
-        counts = [self._count(batch) for batch in batches]
+        counts = [self._counted(batch) for batch in batches]
         total, mean = sum(counts), 0.0
+        if not total:
+            raise TaskError(_nothing_counts(f"each of the {len(counts)} micro-batches of a step"))
         for batch, n in zip(batches, counts, strict=True):
+            if not n:
+                continue
             value = self.loss(batch)
             _backward(value * (n / total))
             mean += value.item() * n / total
@@ -100,35 +105,62 @@ class Objective:
     def evaluate(self, batches: Iterable[Any], metrics: Mapping[str, Callable]) -> dict[str, float]:
         """Mean loss ("loss") and metrics over all the batches, each sample once.
 
-        Metrics get all outputs and all targets, not batch means. Mode, buffers and random state are as before
-        afterwards.
+        Metrics get all outputs and all targets, not batch means; outputs that autocast made bfloat16 reach them as
+        float32. Mode, buffers and random state are as before afterwards.
+
+        Raises:
+            TaskError: a loss that `loss` refuses, or batches that cannot be weighted.
         """
-        total, weight = 0.0, 0.0
+        total, weight, measured = 0.0, 0.0, 0
         outputs: list[Any] = []
         targets: list[Tensor] = []
         with _undisturbed(self.model):
             for batch in batches:
-                n = self._count(batch)
-                if self._loss is None:
-                    value = self.loss(batch)
-                else:
-                    output = self.model(*batch[:-1])
-                    value = self._loss(output, batch[-1])
-                    if metrics:
-                        outputs.append(output)
-                        targets.append(batch[-1])
-                total, weight = total + value.item() * n, weight + n
+                n = self._counted(batch)
+                output, value = self._forward(batch)
+                if metrics and self._loss is not None:
+                    outputs.append(output)
+                    targets.append(batch[-1])
+                if n:
+                    total, weight = total + value.item() * n, weight + n
+                measured += 1
+        if measured and not weight:
+            raise TaskError(_nothing_counts(f"each of the {measured} batches that are measured"))
         found = {"loss": total / weight if weight else float("nan")}
         if outputs:
             whole, target = torch.cat(outputs), torch.cat(targets)
+            whole = whole.float() if whole.dtype is self._cast else whole
             found |= {name: float(metric(whole, target)) for name, metric in metrics.items()}
         return found
 
-    def _value(self, batch: Any) -> Tensor:
+    def _counted(self, batch: Any) -> float:
+        """What the batch's loss is a mean over."""
+        given = self._count(batch)
+        try:
+            n = float(given)
+        except (TypeError, ValueError, RuntimeError):  # the last is torch's, for several numbers
+            n = math.nan
+        if not 0 <= n < math.inf:
+            raise TaskError(f"count(batch) gave {given!r:.80}; {EXPECTED_COUNT}")
+        return n
+
+    def _forward(self, batch: Any) -> tuple[Any, Tensor]:
+        """Output and loss on a batch, under autocast where that is asked for; `whole` shows no output."""
+        if self._cast is None:
+            output, value = self._passed(batch)
+        else:
+            with torch.autocast(self._device, dtype=self._cast):
+                output, value = self._passed(batch)
+        if not isinstance(value, Tensor) or value.dim() != 0:
+            raise TaskError(_not_scalar(value))
+        return output, value
+
+    def _passed(self, batch: Any) -> tuple[Any, Any]:
         if self._whole is not None:
-            return self._whole(self.model, batch)
+            return None, self._whole(self.model, batch)
         assert self._loss is not None
-        return self._loss(self.model(*batch[:-1]), batch[-1])
+        output = self.model(*batch[:-1])
+        return output, self._loss(output, batch[-1])
 
 
 def _backward(value: Tensor) -> None:
@@ -138,6 +170,10 @@ def _backward(value: Tensor) -> None:
             "is something detached, under no_grad, or turned into numbers on the way?"
         )
     value.backward()
+
+
+def _nothing_counts(batches: str) -> str:
+    return f"count(batch) gave 0 for {batches}; {EXPECTED_COUNT}. Leave out data that counts nothing"
 
 
 def _not_scalar(value: Any) -> str:

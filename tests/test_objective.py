@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 
 import numpy as np
 import pytest
@@ -33,6 +34,10 @@ def of_loss(model, loss=F.cross_entropy, **given):
 
 def of_whole(model, whole, **given):
     return Objective(model, None, whole, given.pop("count", data.count), **given)
+
+
+def of_whole_loss(model, **given):
+    return of_whole(model, lambda m, b: F.cross_entropy(m(b[0]), b[1]), **given)
 
 
 def states():
@@ -210,6 +215,55 @@ def test_tokens_weight_measuring():
     assert abs(found - over_tokens(model(tokens()[0]), tokens()[1]).item()) <= 1e-12 * found
 
 
+def padding_alone():
+    x, y = tokens()
+    return x, torch.full_like(y, -100)
+
+
+def test_a_micro_batch_of_padding_alone_weighs_nothing():
+    """Its loss is a mean over nothing, NaN, and must not get into the others'."""
+    model = language_model()
+    parameters = list(model.parameters())
+    objective = of_loss(model, over_tokens, count=count_tokens)
+    expected = objective.gradient([tokens()], parameters)
+    gradients = [p.grad.clone() for p in parameters]
+    assert math.isnan(objective.loss(padding_alone()).item())
+    assert objective.gradient([padding_alone(), tokens()], parameters) == expected
+    assert all(torch.equal(p.grad, g) for p, g in zip(parameters, gradients, strict=True))
+    found = objective.evaluate([padding_alone(), tokens()], {"all": lambda output, target: len(target)})
+    assert found == {"loss": pytest.approx(expected, rel=1e-12), "all": 18}
+
+
+def test_a_count_may_be_a_tensor():
+    model = language_model()
+    objective = of_loss(model, over_tokens, count=lambda batch: (batch[-1] != -100).sum())
+    loss = objective.gradient([tokens(), tokens(seed=1)], list(model.parameters()))
+    assert type(loss) is float
+    assert loss == of_loss(model, over_tokens, count=count_tokens).gradient(
+        [tokens(), tokens(seed=1)], list(model.parameters())
+    )
+
+
+@pytest.mark.parametrize("given", [-1, math.nan, math.inf, None, "nine", torch.ones(2), torch.tensor(-3)])
+def test_a_count_that_is_no_number(given):
+    model = language_model()
+    objective = of_loss(model, over_tokens, count=lambda batch: given)
+    says = rf"count\(batch\) gave {re.escape(repr(given))}; expected is the number of samples or tokens .*, 0 or more"
+    with pytest.raises(TaskError, match=says):
+        objective.gradient([tokens()] * 2, list(model.parameters()))
+    with pytest.raises(TaskError, match=says):
+        objective.evaluate([tokens()], {})
+
+
+def test_nothing_counts():
+    model = language_model()
+    objective = of_loss(model, over_tokens, count=count_tokens)
+    with pytest.raises(TaskError, match=r"count\(batch\) gave 0 for each of the 3 micro-batches .* Leave out data"):
+        objective.gradient([padding_alone()] * 3, list(model.parameters()))
+    with pytest.raises(TaskError, match=r"count\(batch\) gave 0 for each of the 2 batches that are measured"):
+        objective.evaluate([padding_alone()] * 2, {})
+
+
 # -- Measuring ---------------------------------------------------------------------------------------------------------
 
 
@@ -226,7 +280,7 @@ def test_the_mean_loss_is_that_of_all_samples(size):
 def test_the_mean_of_an_objective_is_that_of_all_samples():
     model = network(dtype=torch.float64)
     x, y = samples(dtype=torch.float64)
-    found = of_whole(model, lambda m, b: F.cross_entropy(m(b[0]), b[1])).evaluate(data.whole((x, y), 7), {})
+    found = of_whole_loss(model).evaluate(data.whole((x, y), 7), {})
     assert abs(found["loss"] - F.cross_entropy(model.eval()(x), y).item()) <= 1e-12
 
 
@@ -246,6 +300,42 @@ def test_metrics_get_all_outputs_and_all_targets():
     assert abs(found["greatest"] - output.max().item()) <= 1e-5
     assert abs(found["spread"] - output.std().item()) <= 1e-5
     assert all(type(value) is float for value in found.values())
+
+
+@pytest.mark.parametrize("make", [of_loss, of_whole_loss])
+def test_measuring_is_under_the_autocast_of_training(make):
+    model, other = network(), network().eval()
+    found = make(model, precision="bfloat16").evaluate(data.whole(samples(), 7), {})["loss"]
+    expected = 0.0
+    for x, y in zip(*(part.split(7) for part in samples()), strict=True):
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            expected += F.cross_entropy(other(x), y).item() * len(x)
+    assert found == expected / 40
+    assert found != make(model).evaluate(data.whole(samples(), 7), {})["loss"]
+
+
+def test_metrics_get_float32_of_what_autocast_made():
+    model, other, seen = network(), network().eval(), []
+    objective = of_loss(model, precision="bfloat16")
+    objective.evaluate(data.whole(samples(), 40), {"first": lambda output, target: seen.append(output) or 0.0})
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        output = other(samples()[0])
+    assert output.dtype is torch.bfloat16
+    assert seen[0].dtype is torch.float32
+    assert torch.equal(seen[0], output.float())
+
+
+def test_a_model_of_its_own_dtype_keeps_it_for_metrics():
+    seen = []
+    for dtype in (torch.bfloat16, torch.float64):
+        of_loss(network(dtype=dtype)).evaluate([samples(dtype=dtype)], {"of": lambda o, t: seen.append(o.dtype) or 0.0})
+    assert seen == [torch.bfloat16, torch.float64]
+
+
+def test_a_loss_that_is_not_a_scalar_is_refused_in_measuring_too():
+    objective = of_loss(network(), lambda output, target: F.cross_entropy(output, target, reduction="none"))
+    with pytest.raises(TaskError, match=r"the loss is a tensor of shape \(7,\); expected is one number"):
+        objective.evaluate(data.whole(samples(), 7), {})
 
 
 def test_nothing_measured_is_not_a_number():

@@ -75,8 +75,17 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        own = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).name == path.name]
-        at = f", line {own[-1].lineno}: `{own[-1].line}`" if own else ""
-        if isinstance(error, SyntaxError):
-            at = f", line {error.lineno}"
-        raise TaskError(f"{path}{at} raises {type(error).__name__}: {error}") from error
+        raise TaskError(f"{path}{_line(path, error)} raises {type(error).__name__}: {error}") from error
+
+
+def _line(path: Path, error: Exception) -> str:
+    """The last line of the file that an error came through, or the one that is not Python."""
+    if isinstance(error, SyntaxError) and _same(path, error.filename):
+        return f", line {error.lineno}"
+    own = [f for f in traceback.extract_tb(error.__traceback__) if _same(path, f.filename)]
+    return f", line {own[-1].lineno}: `{own[-1].line}`" if own else ""
+
+
+def _same(path: Path, filename: str | None) -> bool:
+    """Whether it is that very file: others have its name, as `task.py` in this package."""
+    return filename is not None and Path(filename).resolve() == path.resolve()

@@ -9,11 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit, types
 from torch import Tensor, nn
 
 from steepest.errors import FormulaError
 from steepest.formula import eager, hoist
 from steepest.formula import trace as sd
+from steepest.formula.numba import FLAGS, _block_source
 from steepest.formula.rule import Rule, W, averaged, rule, scalar
 from steepest.rules import RULES
 from steepest.update import Update
@@ -23,7 +25,7 @@ HYPERS = {"lr": 0.1, "k": 0.75}
 
 
 def three_ways(own: Rule, w: Tensor, g: Tensor, steps: int = 3) -> tuple[Tensor, Tensor, Tensor]:
-    """The weights after some steps in float64: compiled kernel, eager program, formula called directly."""
+    """The weights after some steps: compiled kernel, eager program, formula called directly."""
     fast = w.clone().requires_grad_()
     update = Update(Tensors({"w": fast}), own)
     slow, state = SlowUpdate(own, w), [w.clone(), *(SlowUpdate(own, w).slots)]
@@ -81,6 +83,8 @@ OPERATIONS = {
     "log": lambda w, g, k: sd.log(1 + w * w) + sd.log(k) + sd.log(2.0),
     "maximum": lambda w, g, k: sd.maximum(w, g) + sd.maximum(w, 0.0) + sd.maximum(k, g) + sd.maximum(k, 0.2),
     "minimum": lambda w, g, k: sd.minimum(w, g) + sd.minimum(0.0, w) + sd.minimum(g, k) + sd.minimum(0.2, k),
+    "maximum_of_two": lambda w, g, k: sd.maximum(w, g),
+    "minimum_of_two": lambda w, g, k: sd.minimum(w, g),
     "lt": lambda w, g, k: sd.where(w < g, w, 0.5),
     "le": lambda w, g, k: sd.where(w <= 0, g, -g),
     "gt": lambda w, g, k: sd.where(w > k, 1.0, g),
@@ -105,6 +109,83 @@ OPERATIONS = {
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_operation(name):
     same(of(OPERATIONS[name]))
+
+
+def everything(w, g, k):
+    """All the operations in one formula."""
+    return sum(change(w, g, k) for change in OPERATIONS.values())
+
+
+def test_operations_in_float32():
+    """The kernel of the same source for another dtype; the truth is in float64."""
+    w, g = torch.randn(2, 4099, generator=torch.Generator().manual_seed(0))
+    kernel, program, called = three_ways(of(everything), w, g, steps=1)
+    assert kernel.dtype is torch.float32
+    assert apart(kernel, called) <= 1e-6
+    assert apart(program, called) <= 1e-6
+
+
+def test_there_is_no_float64_in_the_loop_over_float32():
+    """It would cost the vectors: the types that numba finds for every value in the inner loop."""
+    program = of(everything).program
+    scope = {name: getattr(np, name) for name in ("sqrt", "exp", "log", "fabs")} | {"F": np.float32}
+    exec(_block_source(program, ()), scope)
+    array = types.Array(types.float32, 1, "C")
+    signature = (array, array, *(types.float32 for _ in range(1 + len(program.hoisted))))
+    block = njit(**FLAGS)(scope["block"])
+    block.compile(signature)
+    found = block.overloads[signature].type_annotation.typemap
+    named = {name: kind for name, kind in found.items() if re.fullmatch(r"(x\d+|new|step|moved|length)[.\d]*", name)}
+    assert named.keys() >= {f"x{n}" for n, i in enumerate(program.instructions) if i.kind == sd.WEIGHT}
+    assert set(named.values()) == {types.float32, types.boolean}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_what_is_not_finite_shows(name):
+    """NaN and infinity in a weight or a gradient come out where they do by hand, and nowhere else."""
+    w, g = torch.linspace(0.4, 0.9, 16, dtype=torch.float64), torch.linspace(-0.3, 0.8, 16, dtype=torch.float64)
+    w[[1, 4]], g[[2, 5]], w[6], g[7] = math.nan, math.nan, math.inf, -math.inf
+    kernel, program, called = three_ways(of(OPERATIONS[name]), w, g, steps=1)
+    assert torch.equal(program.isnan(), called.isnan())
+    assert not (called.isnan() & ~kernel.isnan()).any()
+    assert not kernel[[0, 3, 8, 15]].isnan().any()
+    if name == "sign":  # torch's own makes 0 of NaN; the kernel must not hide it
+        assert kernel[[1, 2, 4, 5]].isnan().all()
+    ordinary = ~(kernel.isnan() | called.isnan())
+    assert torch.allclose(kernel[ordinary], called[ordinary], rtol=1e-14, atol=0)
+    assert torch.allclose(program[ordinary], called[ordinary], rtol=1e-14, atol=0)
+
+
+OF_HYPERPARAMETERS = {
+    "arithmetic": lambda k: (k + 1) * (k - 2) / (3 + k) - (-k) + 2 / k,
+    "power": lambda k: k**3 + 2**k + k**0.7 + k**-1,
+    "functions": lambda k: sd.sqrt(k) + sd.exp(-k) + sd.log(k) + sd.abs(k - 1),
+    "sign": lambda k: sd.sign(k - 0.5),
+    "maximum": lambda k: sd.maximum(k, 0.5) + 10 * sd.maximum(1.0, k),
+    "minimum": lambda k: sd.minimum(k, 0.5) + 10 * sd.minimum(1.0, k),
+    "lt": lambda k: sd.where(k < 0.5, k, 3.0),
+    "le": lambda k: sd.where(k <= 0.5, k, 3.0),
+    "gt": lambda k: sd.where(k > 0.5, k, 3.0),
+    "ge": lambda k: sd.where(k >= 0.5, k, 3.0),
+    "eq": lambda k: sd.where(k == 0.5, k, 3.0),
+    "ne": lambda k: sd.where(k != 0.5, k, 3.0),
+    "and": lambda k: sd.where((k > 0.3) & (k < 1), k, 3.0),
+    "or": lambda k: sd.where((k < 0.3) | (k > 1), k, 3.0),
+    "not": lambda k: sd.where(~(k > 0.5) if isinstance(k, sd.Symbol) else not k > 0.5, k, 3.0),
+    "infinite": lambda k: sd.minimum(k, math.inf) + sd.maximum(k, -math.inf),
+}
+
+
+@pytest.mark.parametrize("name", OF_HYPERPARAMETERS)
+def test_of_hyperparameters_alone(name):
+    """In floats for one point and in arrays for members, as Python computes it."""
+    change, ks = OF_HYPERPARAMETERS[name], [0.25, 0.5, 0.75, 2.0]
+    program = sd.trace(lambda *, k: change(k), [], [], ["k"])
+    place = program.hoisted.index(*program.outputs)
+    one, many = hoist.compiled(program), hoist.compiled(program, members=True)
+    expected = pytest.approx([change(k) for k in ks], rel=1e-14)
+    assert [one(k=k)[0][place] for k in ks] == expected
+    assert many(k=np.array(ks))[0][place].tolist() == expected
 
 
 @pytest.mark.parametrize("n", [-16, -5, -2, -1, 0, 1, 2, 3, 4, 7, 11, 16, 17, -17])
@@ -203,14 +284,47 @@ def test_what_depends_on_hyperparameters_alone_is_computed_once():
     values = {**RULES["adam"].hypers, "t": 3}
     hoisted, _ = hoist.compiled(program)(**{n: values[n] for n in hoist.names(program)})
     assert 1 - 0.999 in hoisted
-    own = of(lambda w, g, k: sd.sqrt(w * g) + sd.sqrt(w * g))
-    assert [i.op for i in own.program.instructions].count("sqrt") == 1
+    own = of(lambda w, g, k: sd.sqrt(w * g) + (w * g) ** 0.5)
+    assert [i.op for i in own.program.instructions].count("sqrt") == 1  # a half power too, and powers do not vectorise
+    assert "pow" not in [i.op for i in own.program.instructions]
+
+
+def test_what_is_not_used_is_left_out():
+    @rule
+    def own(w, g, *, lr, k=0.5, unused=0.1):
+        _ = sd.exp(w) + unused
+        return w - 2 * g * lr
+
+    assert [i.op for i in own.program.instructions if i.op not in ("input", "constant")] == ["mul", "mul", "sub"]
+    assert hoist.names(own.program) == ("lr",)
+    assert len(own.program.hoisted) == 1  # literals stand in the loop
 
 
 def test_equal_texts_equal_programs():
     first, second = (of(lambda w, g, k: w * g + k) for _ in range(2))
     assert first.program.text == second.program.text
     assert first.program.text != of(lambda w, g, k: w * g - k).program.text
+
+
+def test_a_rule_may_report_another_point():
+    """`evaluate` is a formula like the rule's, of slots, hyperparameters and t; it may take them all in one."""
+
+    def ahead(w, v, n, *, t, **hypers):
+        return w - sd.where(t > 1, hypers["lr"], 0.0) * hypers["k"] * v + n
+
+    @rule(evaluate=ahead)
+    def own(w, g, v=0.0, n=scalar(1.0), *, t, lr, k=0.5):
+        v = 0.5 * v + g
+        return w - lr * v, v, n + 1 / t
+
+    w = torch.linspace(-1, 1, 5, dtype=torch.float64)
+    update, slow = Update(Tensors({"w": w}), own), SlowUpdate(own, w)
+    for t in (1, 2, 3):
+        w.grad = torch.cos(w + t)
+        update.advance({"lr": 0.1, "k": 0.25})
+        slow.step(w.grad, {"lr": 0.1, "k": 0.25})
+        expected = ahead(slow.w, *slow.slots, t=t, lr=0.1, k=0.25)
+        assert apart(update.reported({"lr": 0.1, "k": 0.25})[0], expected) <= 1e-14
 
 
 @pytest.mark.parametrize("name", [n for n, r in RULES.items() if r.evaluate is None])
@@ -306,6 +420,10 @@ def with_text(w, g, *, lr):
     return w - lr * g * "2"  # ERROR HERE
 
 
+def with_bool(w, g, *, lr):
+    return sd.where(True, g, w)  # ERROR HERE
+
+
 def modulo(w, g, *, lr):
     return w % 2  # ERROR HERE
 
@@ -332,6 +450,7 @@ TRACING = {
     method: "sd.sqrt, sign, abs",
     with_tensor: "made of its arguments, numbers",
     with_text: "cannot use str '2'",
+    with_bool: "cannot use bool True",
     modulo: "made of its arguments, numbers, + - * / **",
     forgot_return: "cannot use NoneType None",
 }
@@ -346,6 +465,16 @@ def test_names_the_line_and_what_to_write(formula):
     lines, first = inspect.getsourcelines(marked)
     line = first + next(n for n, text in enumerate(lines) if "ERROR HERE" in text)
     assert f"{__file__}:{line}, in {marked.__name__}" in str(error.value)
+
+
+def test_evaluate_that_cannot_be_lowered():
+    def reports(w, *, lr):
+        return w if w > 0 else -w
+
+    own = rule(evaluate=reports)(lambda w, g, *, lr: w - lr * g)
+    line = reports.__code__.co_firstlineno + 1
+    with pytest.raises(FormulaError, match=re.escape(f"{__file__}:{line}, in reports: ")):
+        _ = own.evaluation
 
 
 def too_few(w, g, m=0.0, *, lr):

@@ -143,6 +143,7 @@ pieces = ["cosine", "warmup", "step", "plateau", "floor", "length", ">>", "*", "
 
 @given(st.one_of(st.text(max_size=30), st.lists(st.sampled_from([*pieces, " epochs", " "]), max_size=12).map("".join)))
 @example("٣ * cosine")
+@example("warmup(5%)\n\t>> cosin")
 @example("cosine(" * 3000)
 @example("cosine" + " * cosine" * 3000)
 def test_any_text_is_a_schedule_or_a_schedule_error(text):
@@ -151,6 +152,14 @@ def test_any_text_is_a_schedule_or_a_schedule_error(text):
         assert parse(str(read)) == read
     else:
         assert 0 <= read.position <= len(text)
+        assert_points_at_the_mistake(read)
+
+
+def assert_points_at_the_mistake(error: ScheduleError) -> None:
+    """The character above the caret is the one at the position; above the text's end there is none."""
+    *_, line, caret = str(error).split("\n")
+    above, there = line[caret.index("^") :][:1], error.text[error.position :][:1]
+    assert above == there or (above == " " and not there.isprintable()) or not (above.strip() or there)
 
 
 def schedule_or_error(text: str) -> Schedule | ScheduleError:
