@@ -18,9 +18,9 @@ from steepest.errors import (
 )
 from steepest.formula.rule import Rule, W, rule, scalar
 from steepest.formula.trace import abs, exp, log, maximum, minimum, sign, sqrt, where
-from steepest.guard import Call, Guard
+from steepest.guard import Guard
 from steepest.playground import play
-from steepest.record import Event, Measurement, Record, Step
+from steepest.record import Call, Event, Measurement, Record, Step
 from steepest.rules import (
     adagrad,
     adam,

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from steepest import sources
 from steepest.batches import Batches
-from steepest.guard import GO, REWIND, SKIP, STOP, Call, Guard
+from steepest.guard import Guard
 from steepest.mover import begun, is_schedule
 from steepest.objective import Buffers, Objective
-from steepest.record import Event, Step
+from steepest.record import GO, REWIND, SKIP, STOP, Call, Event, Step
 from steepest.recovery import Recovery
 from steepest.schedule import as_schedule
 from steepest.seeds import StepRandomness
@@ -31,7 +31,6 @@ from steepest.space import NORMS_AND_BIASES, Space
 from steepest.task import Task
 
 EVALUATION_BATCH = 1024
-GOING, NOT_FINITE = Call(GO), "the step was not taken"
 
 
 class Descent:
@@ -311,8 +310,8 @@ def _run(descent: Descent) -> Iterator[Step]:
 def _finite(loss: float, norm: float) -> Call:
     """Without a guard: every step is taken whose gradient is finite."""
     if math.isfinite(norm):
-        return GOING
-    return Call(SKIP, seen=f"the gradient is not finite (norm {norm}, loss {loss:.4g})", done=NOT_FINITE)
+        return Call(GO)
+    return Call(SKIP, seen=f"the gradient is not finite (norm {norm}, loss {loss:.4g})", done="the step was not taken")
 
 
 @torch.no_grad()

@@ -5,7 +5,8 @@
 
 What it looks for, from the mildest to the gravest (robust: median and MAD, the median absolute deviation × 1.4826):
 
-1. A gradient that is not finite: the step is skipped. Three in twenty steps are a divergence.
+1. A gradient that is not finite: the step is skipped. Three in a row are a divergence, or three in twenty steps while
+   the loss rises; with calm losses in between they are bad batches.
 2. log ‖g‖ beyond 6 robust deviations of the last 128 accepted steps: the gradient is clipped to that level.
 3. Divergence, by a cumulative sum of the loss's excess over its own noise (Page 1954):
 
@@ -25,16 +26,16 @@ import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from steepest.backoff import Backoff
 from steepest.errors import InputError
+from steepest.record import CLIP, GO, LOWER, REWIND, SKIP, STOP, Call
 from steepest.robust import Window
 
-GO, CLIP, SKIP, LOWER, REWIND, STOP = "go", "clip", "skip", "lower", "rewind", "stop"
 RATE, DATA, CHANCE = "rate", "data", "chance"
 REFRESH = 8
-"""Steps between two looks at the medians, fixed by count: a sort costs what five steps of judging do."""
+"""Steps between two looks at the medians: a sort costs what five steps of judging do."""
 CAP, DRIFT, FLOOR = 4.0, 1.0, 0.02
 RISE, MEAN = math.log(1.25), 0.9
 """How far the running mean must lie above its best, in log L; and the share of it that stays at each step."""
@@ -42,22 +43,6 @@ RATE_MEMORY = 0.99
 """Share that stays at each step of the greatest rate of late."""
 SHARP_RISE = math.log(2.0)
 """A running mean that has doubled since the alarm need not be waited for."""
-
-
-class Call(NamedTuple):
-    """What to do with a step.
-
-    Attributes:
-        kind: go, clip, skip, lower, rewind or stop.
-        limit: for clip: the gradient norm to scale down to.
-        seen: what was seen, in words; empty for go.
-        done: what is done about it, in words.
-    """
-
-    kind: str
-    limit: float = math.inf
-    seen: str = ""
-    done: str = ""
 
 
 GOING = Call(GO)
@@ -162,8 +147,8 @@ class Guard:
         if call is not None:
             return call
         if outlying and not self.watch:
-            level = math.exp(limit)
-            return Call(CLIP, level, f"gradient norm {grad_norm:.3g}, its usual bound is {level:.3g}", "clipped to it")
+            bound = math.exp(limit)
+            return Call(CLIP, bound, f"gradient norm {grad_norm:.3g}, its usual bound is {bound:.3g}", "clipped to it")
         return GOING
 
     def _limit(self) -> float:
@@ -175,7 +160,9 @@ class Guard:
     def _not_finite(self, loss: float, grad_norm: float) -> Call:
         seen = f"the gradient is not finite (norm {grad_norm:.4g}, loss {loss:.4g})"
         self._bad.append(self._seen)
-        if len(self._bad) == 3 and self._bad[-1] - self._bad[0] < 20 and not self.watch:
+        many = len(self._bad) == 3 and self._bad[-1] - self._bad[0] < 20
+        in_a_row = many and self._bad[-1] - self._bad[0] == 2  # finite losses in between, and calm: some bad batches
+        if (in_a_row or (many and not self.is_quiet)) and not self.watch:
             self._bad.clear()
             return self._rewind(f"{seen}, three times in twenty steps")
         return Call(SKIP, seen=seen, done="the step was not taken")
@@ -204,8 +191,7 @@ class Guard:
         seen = f"the loss rises: {loss:.4g}, its running mean is {math.exp(self.mean - self._best):.3g} × its best"
         if self._seen - self._last_alarm < 4 * t.lowered and not self.watch:
             return self._rewind(f"{seen}, and lowering the rate has not helped")
-        self._alarm = (self._seen, self.mean, self._best)
-        self._last_alarm = self._seen
+        self._alarm, self._last_alarm = (self._seen, self.mean, self._best), self._seen
         self._backoff.alarm()
         if self.watch:
             return Call(LOWER, seen=seen, done="nothing: the guard only watches")
@@ -245,8 +231,7 @@ class Guard:
     # -- rewinding -----------------------------------------------------------------------------------------------------
 
     def _rewind(self, seen: str) -> Call:
-        t = self.thresholds
-        self.rewinds += 1
+        t, self.rewinds = self.thresholds, self.rewinds + 1
         self._fruitless = 0 if self._best < self._record - 1e-3 else self._fruitless + 1
         self._record = min(self._record, self._best)
         if self.rewinds > t.rewinds or self._fruitless > t.fruitless:
@@ -331,5 +316,5 @@ class Guard:
         self._alarm = tuple(state["_alarm"]) if state["_alarm"] else None
 
     def describe(self) -> dict[str, Any]:
-        """Its thresholds as JSON."""
+        """Its arguments, as JSON."""
         return {"watch": self.watch, "snapshot_every": self.snapshot_every, **asdict(self.thresholds)}

@@ -3,6 +3,7 @@
 Nothing here computes and nothing holds a tensor, so a view can be tested with records written by hand.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -25,6 +26,25 @@ class Event(NamedTuple):
     seen: str
     done: str
     after: str = ""
+
+
+GO, CLIP, SKIP, LOWER, REWIND, STOP = "go", "clip", "skip", "lower", "rewind", "stop"
+
+
+class Call(NamedTuple):
+    """What to do with a step.
+
+    Attributes:
+        kind: go, clip, skip, lower, rewind or stop.
+        limit: for clip: the gradient norm to scale down to.
+        seen: what was seen, in words; empty for go.
+        done: what is done about it, in words.
+    """
+
+    kind: str
+    limit: float = math.inf
+    seen: str = ""
+    done: str = ""
 
 
 class Step(NamedTuple):

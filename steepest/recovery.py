@@ -10,8 +10,8 @@ import os
 import time
 from typing import Any, Protocol
 
-from steepest.guard import CHANCE, DATA, DRIFT, FLOOR, RATE, STOP, Call, Guard
-from steepest.record import Event
+from steepest.guard import CHANCE, DATA, DRIFT, FLOOR, RATE, Guard
+from steepest.record import REWIND, SKIP, STOP, Call, Event
 from steepest.snapshots import Snapshots
 
 OUTLYING = 4.0
@@ -84,7 +84,7 @@ class Recovery:
     def judge(self, t: int, loss: float, norm: float, lr: float) -> Call:
         """The guard's call on a step; a batch that is passed over is not shown to it."""
         if t in self.passed_over:
-            return Call("skip", seen="its batch was an outlier", done="passed over")
+            return Call(SKIP, seen="its batch was an outlier", done="passed over")
         call = self.guard.judge(loss, norm, lr)
         if self._followed:
             self._follow()
@@ -128,7 +128,7 @@ class Recovery:
         cause = DATA if bad else CHANCE if broken else RATE
         done = self.guard.rewound(cause, t - then)
         where = f"; {len(bad)} batches from step {min(bad)} on are passed over" if bad else ""
-        return Event(t, "rewind", call.seen, f"back to step {then}: {done}{where}")
+        return Event(t, REWIND, call.seen, f"back to step {then}: {done}{where}")
 
     def _outliers(self, descent: Rewindable, then: int, t: int) -> set[int]:
         """The steps after `then` whose batches are outliers from there too, if these alone would raise the alarm."""

@@ -10,10 +10,11 @@ from typer.testing import CliRunner
 
 from steepest.cli import app
 
-COMMANDS = ["compare", "play", "rm", "rules", "runs", "show", "tasks", "train"]
+COMMANDS = ["compare", "play", "resume", "rm", "rules", "runs", "show", "tasks", "train"]
 TRAIN_FLAGS = [
-    "--accumulate", "--average", "--batch-size", "--clip", "--device", "--epochs", "--help", "--lr", "--name",
-    "--notes", "--precision", "--rule", "--runs", "--schedule", "--seed", "--start", "--steps",
+    "--accumulate", "--average", "--batch-size", "--checkpoint-every", "--clip", "--device", "--epochs", "--guard",
+    "--help", "--keep", "--lr", "--name", "--notes", "--precision", "--rule", "--runs", "--schedule", "--seed",
+    "--start", "--steps", "--stop-after",
 ]  # fmt: skip
 TASK = """
 import torch

@@ -36,6 +36,7 @@ def test_every_choice_is_described():
     assert found == {
         "rule": "adam", "lr": 0.01, "schedule": "warmup(5%) >> cosine", "batch_size": 8, "steps": 10, "clip": 1.0,
         "accumulate": 2, "average": 0.9, "precision": "bfloat16", "groups": groups, "no_decay": ["bias"], "seed": 7,
+        "guard": None,
     }  # fmt: skip
     assert stages == [{"rule": "adam", "hypers": dict(adam.hypers), "formula": adam.source}]
 
