@@ -54,7 +54,7 @@ def _last_healthy(descent: Descent) -> int:
     return math.floor(BEGIN * descent.steps)
 
 
-# -- A rate that is too high -------------------------------------------------------------------------------------------
+# -- Another rate -------------------------------------------------------------------------------------------
 
 
 class _Raised(Around):
@@ -77,6 +77,17 @@ class LastingRate:
     def begin(self, descent: Descent, seed: int) -> None:
         last = _last_healthy(descent)
         descent.schedule = _Raised(descent.schedule, lambda t: self.factor if t > last else 1.0)
+
+    def after(self, step: Step) -> None:
+        return
+
+
+class StepLess:
+    """One step is done at a rate of 0: no fault, and yet another run. What differs then is chance."""
+
+    def begin(self, descent: Descent, seed: int) -> None:
+        last = _last_healthy(descent)
+        descent.schedule = _Raised(descent.schedule, lambda t: 0.0 if t == last + 1 else 1.0)
 
     def after(self, step: Step) -> None:
         return
@@ -177,6 +188,7 @@ class BrokenWeight:
 
 FAULTS: dict[str, Callable[[], Fault]] = {
     "nothing": Nothing,
+    "a step at rate 0": StepLess,
     "rate × 10, lasting": lambda: LastingRate(10),
     "rate × 10, 50 steps": lambda: TransientRate(10),
     "rate × 100, lasting": lambda: LastingRate(100),
@@ -189,6 +201,9 @@ FAULTS: dict[str, Callable[[], Fault]] = {
     "a weight is NaN": BrokenWeight,
 }
 
+
+CONTROLS = ("nothing", "a step at rate 0")
+"""No faults: how many survive them says what survival can mean. They always count."""
 
 # -- Doing -------------------------------------------------------------------------------------------------------------
 
@@ -255,9 +270,9 @@ class Lab:
         return loss - self.unfaulted(problem, seed) > self.spread[problem]
 
     def counts(self, fault: str, unguarded: Sequence[str] = UNGUARDED) -> list[tuple[str, int]]:
-        """(problem, seed) where one of the unguarded runs is harmed; all of them where there is no fault."""
+        """(problem, seed) where one of the unguarded runs is harmed; all of them for controls."""
         pairs = self.trials(fault)
-        return [(p, s) for p, s in pairs if fault == "nothing" or any(self.harmed(p, fault, m, s) for m in unguarded)]
+        return [(p, s) for p, s in pairs if fault in CONTROLS or any(self.harmed(p, fault, m, s) for m in unguarded)]
 
     def survived(self, problem: str, fault: str, method: str, seed: int) -> bool:
         base = self.unfaulted(problem, seed)
@@ -284,7 +299,7 @@ def _delay(outcome: dict[str, Any]) -> float:
 
 def lines(lab: Lab, details: bool = False) -> list[str]:
     """Lines of the report."""
-    faults = [f for f in FAULTS if f != "nothing"]
+    faults = [f for f in FAULTS if f not in CONTROLS]
     rows = [[fault, *(lab.share([fault], m) for m in lab.methods)] for fault in FAULTS]
     rows += [["all faults", *(lab.share(faults, m) for m in lab.methods)]]
     skipped = [lab.share(faults, m, ("no guard",)) for m in lab.methods]
@@ -293,7 +308,8 @@ def lines(lab: Lab, details: bool = False) -> list[str]:
         f"Survivors / runs that count, over {', '.join(sorted(lab.spread))}. A fault begins at {BEGIN:.0%} of the run; "
         "it counts where it makes an unguarded run (plain loop, or no guard but non-finite steps skipped) end worse by "
         "more than the standard deviation between seeds. Survived: the validation loss at the end is within "
-        f"max({TOLERANCE:.0%}, that deviation) of the unfaulted run's. *nothing*: healthy runs, by the same measure."
+        f"max({TOLERANCE:.0%}, that deviation) of the unfaulted run's. *nothing* and *a step at rate 0* are no "
+        "faults: what does not survive them is the method's own doing, or chance."
     )
     found = [how, "", *table(["fault", *lab.methods], rows)]
     if "guard" in lab.methods:
