@@ -231,7 +231,7 @@ COSINE = "warmup(5%) >> cosine"
 REPORTED = (
     Problem("dense-momentum", dense, "momentum", 3e-1, COSINE, 32, 900),
     Problem("dense-adam", dense, "adam", 3e-2, COSINE, 32, 900),
-    Problem("dense-lion", dense, "lion", 1e-3, COSINE, 32, 900),
+    Problem("dense-lion", dense, "lion", 3e-3, COSINE, 32, 900),
     Problem("conv-momentum", conv, "momentum", 1e-1, COSINE, 32, 500),
     Problem("conv-adam", conv, "adam", 3e-2, COSINE, 32, 500),
     Problem("text-adam", text, "adam", 1e-2, COSINE, 16, 500),
