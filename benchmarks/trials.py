@@ -13,7 +13,6 @@ Methods are what people do about a loss that explodes. All train by our loop, fr
   nothing depends on the stopwatch.
 """
 
-import importlib.util
 import json
 import math
 import os
@@ -33,7 +32,7 @@ from benchmarks.problems import Problem
 from steepest.descent import Descent
 from steepest.record import Step
 
-HAS_GUARD = importlib.util.find_spec("steepest.guard") is not None
+HAS_GUARD = hasattr(sd, "Guard")
 OFF: dict[str, Any] = {"guard": False} if HAS_GUARD else {}
 
 
