@@ -11,6 +11,7 @@ end, where those 5 % are cut short, a rewind counts as false.
 """
 
 import argparse
+import itertools
 import math
 import statistics
 import tempfile
@@ -152,11 +153,17 @@ def _details(everything: list[dict[str, Any]]) -> list[str]:
     """Every run in which the guard did something."""
     found = [o for o in everything if o["events"]]
     rows = [
-        [o["problem"], str(o["seed"]), ", ".join(f"{kind} {t}" for _, t, kind in o["events"]), str(o["false"]),
+        [o["problem"], str(o["seed"]), _told(o["events"]), str(o["false"]),
          f"{o['loss']:.4f}", f"{o['twin']:.4f}"]
         for o in found
     ]  # fmt: skip
     return ["", *table(["problem", "seed", "events", "false", "loss", "twin"], rows)]
+
+
+def _told(events: Iterable[Sequence[Any]]) -> str:
+    """Kinds and steps, those of a kind that follow one another together."""
+    runs = [(kind, [t for _, t, _ in group]) for kind, group in itertools.groupby(events, key=lambda event: event[2])]
+    return ", ".join(f"{kind} {ts[0]}" + (f" … {ts[-1]} ({len(ts)})" if len(ts) > 1 else "") for kind, ts in runs)
 
 
 def seeds_for(steps: int, problems: Sequence[Problem]) -> range:
