@@ -28,7 +28,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from steepest.backoff import Backoff
+from steepest.backoff import JUMP, Backoff
 from steepest.errors import InputError
 from steepest.record import CLIP, GO, LOWER, REWIND, SKIP, STOP, Call
 from steepest.robust import Window
@@ -39,8 +39,6 @@ REFRESH = 8
 CAP, DRIFT, FLOOR = 4.0, 1.0, 0.02
 RISE, MEAN = math.log(1.25), 0.9
 """How far the running mean must lie above its best, in log L; and the share of it that stays at each step."""
-RATE_MEMORY = 0.99
-"""Share that stays at each step of the greatest rate of late."""
 SHARP_RISE = math.log(2.0)
 """A running mean that has doubled since the alarm need not be waited for."""
 
@@ -115,8 +113,8 @@ class Guard:
         self._last_alarm = -(1 << 40)
         self._expected = 0
         self._backoff = Backoff(self.thresholds.quiet, self.thresholds.warm)
-        self._nominal, self._used, self._worked = 1.0, 1.0, 0.0
-        self.rewinds, self._fruitless, self._record = 0, 0, math.inf
+        self._nominal, self._used, self._jump = 1.0, 1.0, 1.0
+        self.rewinds, self._fruitless, self._record, self._failing = 0, 0, math.inf, (1.0, 1.0)
 
     # -- judging -------------------------------------------------------------------------------------------------------
 
@@ -130,10 +128,11 @@ class Guard:
                 what had worked before, and what had worked is not held down.
         """
         self._seen += 1
+        if self._nominal > 0 and self._seen > 1:
+            self._jump = self._jumped(lr / self._nominal)
         self._nominal = lr
-        self._backoff.step(lr)
+        self._backoff.step(lr, self._jump)
         self._used = lr * self.rate
-        self._worked = max(self._used, RATE_MEMORY * self._worked)
         if not math.isfinite(loss) or not math.isfinite(grad_norm):
             return self._not_finite(loss, grad_norm)
         log_norm = math.log(max(grad_norm, 1e-300))
@@ -150,6 +149,12 @@ class Guard:
             bound = math.exp(limit)
             return Call(CLIP, bound, f"gradient norm {grad_norm:.3g}, its usual bound is {bound:.3g}", "clipped to it")
         return GOING
+
+    def _jumped(self, ratio: float) -> float:
+        """By what the schedule is above where it was before its last jump; 1 once it has jumped back."""
+        if ratio > JUMP:
+            return ratio
+        return 1.0 if ratio < 1 / JUMP else self._jump
 
     def _limit(self) -> float:
         norms = self._norms
@@ -232,6 +237,7 @@ class Guard:
 
     def _rewind(self, seen: str) -> Call:
         t, self.rewinds = self.thresholds, self.rewinds + 1
+        self._failing = (self._used, self._jump)
         self._fruitless = 0 if self._best < self._record - 1e-3 else self._fruitless + 1
         self._record = min(self._record, self._best)
         if self.rewinds > t.rewinds or self._fruitless > t.fruitless:
@@ -257,14 +263,13 @@ class Guard:
             return "the rate stays: nothing had announced it"
         if cause == DATA:
             return "the rate stays: it was the data"
-        self._backoff.fail(self._used, self._worked)
-        return f"the rate is held below {self._backoff.ceiling / self._used:.3g} × what it was, and warms up again"
+        return self._backoff.fail(*self._failing)
 
     @property
     def rate(self) -> float:
         if self.watch:
             return 1.0
-        return self._backoff.factor(self._nominal) * (1.0 if self._alarm is None else self.thresholds.lower)
+        return self._backoff.factor(self._nominal, self._jump) * (1.0 if self._alarm is None else self.thresholds.lower)
 
     @property
     def usual(self) -> tuple[float, float]:
@@ -306,7 +311,7 @@ class Guard:
         """
         if set(state) != set(self.state_dict()):
             raise InputError("this state is not from a guard of this version")
-        kept = ("rewinds", "_fruitless", "_record", "_backoff", "_used") if rewinding else ()
+        kept = ("rewinds", "_fruitless", "_record", "_backoff", "_failing") if rewinding else ()
         for name, value in state.items():
             if name in ("_norms", "_losses", "_backoff") and name not in kept:
                 getattr(self, name).load_state_dict(value)

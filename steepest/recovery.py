@@ -10,8 +10,9 @@ import os
 import time
 from typing import Any, Protocol
 
-from steepest.guard import CHANCE, DATA, DRIFT, FLOOR, RATE, Guard
+from steepest.guard import CAP, CHANCE, DATA, DRIFT, FLOOR, RATE, Guard
 from steepest.record import REWIND, SKIP, STOP, Call, Event
+from steepest.robust import Window
 from steepest.snapshots import Snapshots
 
 OUTLYING = 4.0
@@ -131,24 +132,37 @@ class Recovery:
         return Event(t, REWIND, call.seen, f"back to step {then}: {done}{where}")
 
     def _outliers(self, descent: Rewindable, then: int, t: int) -> set[int]:
-        """The steps after `then` whose batches are outliers from there too, if these alone would raise the alarm."""
+        """The steps after `then` whose batches are outliers from there too, if these alone would raise the alarm.
+
+        All are looked at from one point, so their losses are alike but for the batches; what is usual is told by the
+        first half of those up to step t, which came before anything rose.
+        """
         if not descent.can_look:
             return set()
-        losses, alarm, total, calm, found = self.guard.usual, self.guard.thresholds.alarm, 0.0, 0, set()
-        highest = 0.0
-        for s in range(then + 1, min(t + AHEAD, descent.steps) + 1):
+        known = [s for s in range(then + 1, t + 1) if s not in self.passed_over]
+        levels = {s: self._level(descent.look(s)) for s in known}
+        usual = Window(len(known))
+        usual.values.extend(x for s, x in levels.items() if s <= (then + t) // 2 and x < math.inf)
+        if len(usual.values) < CALM:
+            return set()
+        usual.look()
+        total = highest = 0.0
+        calm, found, s = 0, set[int](), then
+        while s < min(t + AHEAD, descent.steps) and (s < t or calm < CALM):
+            s += 1
             if s in self.passed_over:
                 continue
-            loss = descent.look(s)
-            z = math.inf if not math.isfinite(loss) else (self.guard.level(loss) - losses[0]) / (losses[1] + FLOOR)
-            total = max(0.0, total + min(z, alarm if z == math.inf else 4.0) - DRIFT)
-            highest = max(highest, math.inf if z == math.inf else total)
-            calm = 0 if z > OUTLYING else calm + 1
+            z = ((levels[s] if s in levels else self._level(descent.look(s))) - usual.median) / (
+                usual.deviation + FLOOR
+            )
+            total = math.inf if z == math.inf else max(0.0, total + min(z, CAP) - DRIFT)
+            highest, calm = max(highest, total), 0 if z > OUTLYING else calm + 1
             if z > OUTLYING:
                 found.add(s)
-            if s >= t and calm >= CALM:
-                break
-        return found if highest > alarm else set()
+        return found if highest > self.guard.thresholds.alarm else set()
+
+    def _level(self, loss: float) -> float:
+        return self.guard.level(loss) if math.isfinite(loss) else math.inf
 
     # -- events --------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,257 @@
+"""The guard alone: numbers in, verdict out."""
+
+import json
+import math
+import random
+import statistics
+
+import pytest
+
+from steepest.errors import InputError
+from steepest.guard import CHANCE, DATA, RATE, Guard
+from steepest.record import CLIP, GO, LOWER, REWIND, SKIP, STOP
+from steepest.robust import MAD, Window
+
+NAN, INF = float("nan"), float("inf")
+
+
+def healthy(n, seed=0, start=2.0):
+    """Falling losses with noise, and gradient norms around 1."""
+    draw = random.Random(seed)
+    for t in range(n):
+        yield start * math.exp(-t / 200 + 0.1 * draw.gauss(0, 1)) + 0.05, math.exp(0.2 * draw.gauss(0, 1))
+
+
+def fed(guard, pairs):
+    """The kinds of all calls that are not go, with their steps."""
+    calls = [guard.judge(*pair) for pair in pairs]
+    return [(n, c.kind) for n, c in enumerate(calls, 1) if c.kind != GO]
+
+
+def settled(n=200, **given):
+    guard = Guard(**given)
+    assert fed(guard, healthy(n)) == []
+    return guard
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_healthy_run_is_left_alone(seed):
+    assert [k for _, k in fed(Guard(), healthy(3000, seed)) if k != CLIP] == []
+
+
+@pytest.mark.parametrize(("loss", "norm"), [(NAN, 1.0), (1.0, NAN), (1.0, INF), (-INF, 1.0)])
+def test_what_is_not_finite_is_skipped(loss, norm):
+    call = settled().judge(loss, norm)
+    assert call.kind == SKIP
+    assert "not finite" in call.seen
+
+
+def test_three_bad_gradients_in_a_row_are_a_divergence():
+    guard = settled()
+    assert [guard.judge(1.0, NAN).kind for _ in range(3)] == [SKIP, SKIP, REWIND]
+
+
+def test_three_bad_batches_among_calm_losses_are_not():
+    guard = settled()
+    pairs = [(0.9, NAN if n % 4 == 0 else 1.0) for n in range(40)]
+    assert {k for _, k in fed(guard, pairs)} == {SKIP}
+
+
+def test_an_outlying_gradient_is_clipped_to_its_usual_bound():
+    guard = settled()
+    norms = [math.log(norm) for _, norm in healthy(200)][-128:]
+    median = statistics.median_high(norms)
+    deviation = MAD * statistics.median_high(abs(x - median) for x in norms)
+    call = guard.judge(0.9, 1e6)
+    assert call.kind == CLIP
+    assert call.limit == pytest.approx(math.exp(median + 6 * deviation), rel=1e-9)
+
+
+def test_a_diverging_loss_lowers_the_rate_and_then_rewinds():
+    guard = settled()
+    calls = fed(guard, [(0.9 * 1.5**n, 1.0) for n in range(40)])
+    kinds = [k for _, k in calls]
+    assert kinds[:2] == [LOWER, REWIND]
+    assert calls[0][0] <= 8
+
+
+def test_a_loss_that_comes_down_at_the_lowered_rate_is_not_rewound():
+    guard = settled()
+    losses = [8.0] * 4 + [0.85] * 100
+    assert [k for _, k in fed(guard, [(x, 1.0) for x in losses])] == [LOWER]
+    assert guard.rate == 1.0
+
+
+def test_the_rate_is_lowered_for_a_while():
+    guard = settled()
+    rates = []
+    for loss in [8.0] * 4 + [1.6] * 20:
+        guard.judge(loss, 1.0)
+        rates.append(guard.rate)
+    assert rates[0] == 1.0
+    assert 0.25 in rates
+
+
+def test_a_loss_that_stays_up_is_rewound():
+    """A dead network sits at a constant loss."""
+    guard = settled()
+    calls = fed(guard, [(2.3, 1.0)] * 80)
+    assert [k for _, k in calls] == [LOWER, REWIND]
+    assert calls[1][0] - calls[0][0] == 50
+
+
+def test_one_terrible_batch_is_no_alarm():
+    guard = settled()
+    assert fed(guard, [(1e6, 1.0)] + [(0.85, 1.0)] * 50) == []
+
+
+def test_nothing_alarms_before_it_is_armed():
+    assert [k for _, k in fed(Guard(), [(2.0 * 1.3**n, 1.0) for n in range(29)])] == []
+
+
+@pytest.mark.parametrize("shift", [0.0, -5.0, -1e4])
+def test_losses_below_zero(shift):
+    """The same noise around a falling line that crosses zero, and the same explosion."""
+    draw = random.Random(1)
+    guard = Guard()
+    falling = [(3.0 - t / 100 + shift + 0.1 * draw.gauss(0, 1), 1.0) for t in range(500)]
+    assert fed(guard, falling) == []
+    exploding = [(falling[-1][0] + (abs(shift) + 5) * 2.0**n, 1.0) for n in range(30)]
+    assert REWIND in [k for _, k in fed(guard, exploding)]
+
+
+def test_an_expected_change_is_no_alarm():
+    guard = settled()
+    guard.expect_change(100)
+    assert fed(guard, [(8.0, 5.0)] * 100) == []
+    kinds = [k for _, k in fed(guard, [(8.0 * 1.5**n, 5.0) for n in range(12)])]
+    assert kinds[:2] == [LOWER, REWIND]
+
+
+def test_watching_reports_and_does_nothing():
+    guard = settled(watch=True)
+    kinds = [k for _, k in fed(guard, [(0.9 * 1.5**n, 1.0) for n in range(40)] + [(1.0, NAN)] * 5)]
+    assert LOWER in kinds
+    assert not {REWIND, STOP, CLIP} & set(kinds)
+    assert guard.rate == 1.0
+
+
+# -- Afterwards --------------------------------------------------------------------------------------------------------
+
+
+def exploded(guard, lr=1.0):
+    """Fed until it calls for a rewind or a stop."""
+    for n in range(300):
+        call = guard.judge(0.9 * 1.5 ** min(n, 60), 1.0, lr)
+        if call.kind in (REWIND, STOP):
+            return call
+    raise AssertionError("never rewound")
+
+
+def back(guard, state, cause=RATE, lost=0):
+    guard.load_state_dict(state, rewinding=True)
+    return guard.rewound(cause, lost)
+
+
+def test_successive_rewinds_cut_the_rate_to_a_half_an_eighth_and_a_128th():
+    guard = settled(lower=1.0)
+    state = json.loads(json.dumps(guard.state_dict()))
+    rates = []
+    for _ in range(3):
+        assert exploded(guard).kind == REWIND
+        back(guard, state)
+        pairs = list(healthy(60, 3, 0.9))
+        for loss, norm in pairs:
+            guard.judge(loss, norm)
+        rates.append(guard.rate)
+        state = {**guard.state_dict(), "_best": state["_best"] - 1}  # it has gained, and fails again
+    assert rates == pytest.approx([1 / 2, 1 / 8, 1 / 128])
+
+
+def test_the_rate_warms_up_again_and_doubles_back():
+    guard = settled()
+    state = guard.state_dict()
+    exploded(guard)
+    words = back(guard, state)
+    assert "warms up again" in words
+    guard.judge(0.9, 1.0)
+    assert guard.rate < 0.1
+    for _ in range(400):
+        guard.judge(0.85, 1.0)
+    assert guard.rate == 1.0
+
+
+def test_a_rate_that_jumped_goes_back_to_what_had_worked():
+    guard = Guard()
+    for loss, norm in healthy(200):
+        guard.judge(loss, norm, 0.01)
+    state = guard.state_dict()
+    exploded(guard, lr=1.0)
+    back(guard, state)
+    for _ in range(60):
+        guard.judge(0.85, 1.0, 1.0)
+    assert guard.rate == pytest.approx(0.01, rel=0.02)
+    guard.judge(0.85, 1.0, 0.01)
+    assert guard.rate == 1.0  # the jump is over: what had worked is not held down
+
+
+@pytest.mark.parametrize(("cause", "words"), [(DATA, "it was the data"), (CHANCE, "nothing had announced it")])
+def test_the_rate_stays_where_it_was_not_the_rate(cause, words):
+    guard = settled()
+    state = guard.state_dict()
+    exploded(guard)
+    assert words in back(guard, state, cause)
+    guard.judge(0.85, 1.0)
+    assert guard.rate == 1.0
+
+
+def test_four_rewinds_without_a_gain_and_it_stops():
+    guard = settled()
+    state = guard.state_dict()
+    kinds = []
+    for _ in range(6):
+        kinds.append(exploded(guard).kind)
+        back(guard, state)
+    assert kinds[-1] == STOP
+    assert kinds.index(STOP) == 5
+
+
+# -- State -------------------------------------------------------------------------------------------------------------
+
+
+def test_state_goes_through_json_and_the_twin_judges_alike():
+    guard = settled()
+    exploded(guard)
+    state = json.loads(json.dumps(guard.state_dict()))
+    twin = Guard()
+    twin.load_state_dict(state)
+    for loss, norm in healthy(300, 7, 0.9):
+        assert guard.judge(loss, norm) == twin.judge(loss, norm)
+        assert guard.rate == twin.rate
+    assert json.dumps(guard.state_dict()) == json.dumps(twin.state_dict())
+
+
+def test_another_state_is_refused():
+    with pytest.raises(InputError, match="not from a guard"):
+        Guard().load_state_dict({"mean": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"outliers": 3}, "there is no threshold 'outliers'; known: outlier"),
+        ({"alarm": 0}, "alarm=0 is given; expected is a number above 0"),
+        ({"snapshot_every": 0}, "snapshot_every=0 is given; expected is a number of steps"),
+    ],
+)
+def test_thresholds_are_checked(given, words):
+    with pytest.raises(InputError, match=words):
+        Guard(**given)
+
+
+def test_a_window_forgets_the_oldest():
+    window = Window(5)
+    window.values.extend([100.0, 1.0, 2.0, 3.0, 4.0, 5.0])
+    window.look()
+    assert window.median == 3.0
+    assert window.deviation == pytest.approx(MAD * 1.0)
