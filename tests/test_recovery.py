@@ -1,0 +1,230 @@
+"""Guard, snapshots and descent together: a run that explodes gets up again, and everything goes back."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+import steepest as sd
+from steepest.descent import Descent
+from steepest.guard import Guard
+from steepest.record import LOWER, REWIND, SKIP, STOP
+from steepest.settings import resolve
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(8, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.1), nn.Linear(32, 3))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+@pytest.fixture(scope="module")
+def task():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(600, 8, generator=generator)
+    y = (x @ torch.randn(8, 3, generator=generator)).argmax(1)
+
+    def model(seed):
+        return Net()
+
+    return sd.Task(model, (x[:500], y[:500]), cross_entropy, validation=(x[500:], y[500:]))
+
+
+def descent(task, guard=True, **given):
+    chosen = {"rule": "adam", "lr": 3e-3, "schedule": "constant", "batch_size": 25, "steps": 600, **given}
+    guard = Guard(snapshot_every=50) if guard is True else guard
+    settings = resolve(task, guard=guard, **chosen)
+    return Descent(task, settings, task.build(0))
+
+
+class Bad:
+    """Batches of which some are spoiled, in between the descent and its own."""
+
+    def __init__(self, own, spoil, steps):
+        self.own, self.spoil, self.steps, self.seen = own, spoil, steps, []
+
+    def __getattr__(self, name):
+        return getattr(self.own, name)
+
+    def __call__(self, t):
+        self.seen.append(t)
+        return [self.spoil(part) for part in self.own(t)] if t in self.steps else self.own(t)
+
+
+def spoiled(d, spoil, steps):
+    d.batches = Bad(d.batches, spoil, steps)
+    return d
+
+
+def shuffled(batch):
+    x, y = batch
+    return x, (y + 1) % 3
+
+
+def finished(d):
+    """Its events of consequence."""
+    return [step.event for step in d if step.event and step.event.kind != "clip"]
+
+
+def test_a_healthy_run_is_bit_for_bit_as_without_a_guard(task):
+    ends = []
+    for guard in (True, None):
+        d = descent(task, guard if guard else False)
+        assert [s for s in d if s.event and s.event.kind != "clip"] == []
+        ends.append(d.space.gather())
+    assert torch.equal(*ends)
+
+
+def test_a_rate_that_explodes_is_survived(task):
+    d = descent(task)
+    own = d.schedule
+
+    class Jumped:
+        watches = False
+
+        def __call__(self, t):
+            return own(t) * (300 if t > 250 else 1)
+
+        def state_dict(self):
+            return own.state_dict()
+
+        def load_state_dict(self, state):
+            own.load_state_dict(state)
+
+    d.schedule = Jumped()
+    kinds = [e.kind for e in finished(d)]
+    assert kinds[:2] == [LOWER, REWIND]
+    assert d.t == 600
+    healthy = descent(task)
+    finished(healthy)
+    assert d.measure()["loss"] <= 1.5 * healthy.measure()["loss"]
+
+
+def test_bad_data_is_passed_over_and_the_rate_stays(task):
+    bad = range(300, 340)
+    d = spoiled(descent(task), shuffled, bad)
+    events = finished(d)
+    rewinds = [e for e in events if e.kind == REWIND]
+    assert rewinds
+    assert all("it was the data" in e.done for e in rewinds)
+    assert set(bad) <= d.recovery.passed_over | {e.t for e in events}
+    assert len(d.recovery.passed_over - set(bad)) <= 4
+    assert d.recovery.guard.rate == 1.0
+    skipped = {e.t for e in events if e.kind == SKIP}
+    assert skipped == {t for t in d.recovery.passed_over if t > 250}
+
+
+def test_a_weight_that_breaks_is_chance_and_everything_goes_back(task):
+    d, twin = descent(task), descent(task)
+    events = []
+    for step in d:
+        if step.t == 310 and not events:
+            with torch.no_grad():
+                d.space.tensors()[0][0, 0] = math.nan
+        if step.event and step.event.kind != "clip":
+            events.append(step.event)
+    finished(twin)
+    assert [e.kind for e in events] == [SKIP, SKIP, REWIND]
+    assert "nothing had announced it" in events[-1].done
+    assert torch.equal(d.space.gather(), twin.space.gather())  # weights, slots, buffers, randomness: all of it
+    assert all(torch.equal(a, b) for a, b in zip(d.model.buffers(), twin.model.buffers(), strict=True))
+
+
+def test_after_a_rewind_steps_are_done_again_in_another_attempt(task):
+    d = descent(task)
+    ts = []
+    for step in d:
+        if step.t == 310 and 311 not in ts:
+            with torch.no_grad():
+                d.space.tensors()[0][0, 0] = math.nan
+        ts.append(step.t)
+    back = ts.index(313) + 1
+    assert ts[back] < 310
+    assert ts[back:] == list(range(ts[back], 601))
+    assert d.recovery.attempt == 1
+
+
+def test_a_rate_that_is_hopeless_stops_on_a_snapshot_and_says_why(task):
+    d = descent(task)
+    own = d.objective.gradient
+
+    def exploding(batches, tensors):
+        loss = own(batches, tensors)
+        return loss * (1.0 if d.t < 200 else 1e3 * 1.2 ** (d.t - 200))
+
+    d.objective.gradient = exploding
+    events = finished(d)
+    assert events[-1].kind == STOP
+    assert "going back has not helped" in events[-1].done
+    assert d.stopped
+    assert d.t <= 200
+    assert d.is_finite()
+
+
+def test_looking_leaves_everything_as_it_was(task):
+    d = descent(task)
+    for step in d:
+        if step.t == 60:
+            break
+    state, random = d.state(), torch.get_rng_state()
+    first = d.look(61)
+    assert first == d.look(61)
+    for name, x in d.everything().items():
+        assert torch.equal(x, {**state["weights"], **state["buffers"]}[name])
+    assert torch.equal(random, torch.get_rng_state())
+    assert first == d.step().loss
+
+
+def test_a_state_is_everything(task):
+    d = descent(task, rule=sd.nadam(), schedule="warmup(10) >> plateau(0.5, patience=1)", average=0.9)
+    for step in d:
+        if step.t == 100:
+            break
+    state = d.state()
+    tail = [d.step() for _ in range(100)]
+    end = d.space.gather()
+    d.load(state)
+    d.recovery.guard.load_state_dict(state["guard"])
+    assert [d.step() for _ in range(100)] == tail
+    assert torch.equal(d.space.gather(), end)
+
+
+def test_a_state_from_an_earlier_stage(task):
+    stages = sd.stage(sd.adam(), "50%") >> sd.stage(sd.momentum(), "50%", lr=0.01)
+    d = descent(task, rule=stages, lr=None, steps=100)
+    for step in d:
+        if step.t == 40:
+            state = d.state()
+    end = d.space.gather()
+    d.load(state)
+    d.recovery.guard.load_state_dict(state["guard"])
+    for _ in d:
+        pass
+    assert torch.equal(d.space.gather(), end)
+
+
+def test_a_plateau_in_another_hyperparameter_is_observed(task):
+    rule = sd.momentum(beta=sd.plateau(0.5, patience=0, threshold=0.9))
+    d = descent(task, False, rule=rule, steps=100)
+    seen = []
+    for _ in d:
+        seen.append(d._hypers["beta"])
+    assert seen[0] == 1.0
+    assert seen[-1] < 1.0
+
+
+def test_what_the_loss_did_after_an_event_is_news(task):
+    d = spoiled(descent(task), shuffled, range(300, 340))
+    news = []
+    for _ in d:
+        news += d.recovery.news
+        d.recovery.news.clear()
+    numbers = [n for n, _ in news if n]
+    assert numbers == sorted(numbers)
+    assert all("50 steps later" in words for n, words in news if n)
+    assert numbers[0] == 1
