@@ -1,5 +1,6 @@
 """A run's configuration as it is recorded, and a run that goes on from it as if it had never stopped."""
 
+import copy
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -213,7 +214,8 @@ def _settings(
     if guard is not None:
         guard = Guard(**guard)
     stages = _stages(config, rule)
-    bare = Task(task.model, task.data, task.loss, task.objective, validation=task.validation or task.data)
+    bare = copy.copy(task)
+    bare.recipe = {}  # what it says is recorded, where it was followed
     settings = resolve(
         bare, rule=stages, lr=config["lr"] if len(stages.parts) == 1 else None, schedule=config["schedule"],
         epochs=epochs, steps=steps, guard=guard if guard is not None else False,
