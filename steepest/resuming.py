@@ -217,7 +217,7 @@ def _settings(
     bare = copy.copy(task)
     bare.recipe = {}  # what it says is recorded, where it was followed
     settings = resolve(
-        bare, rule=stages, lr=config["lr"] if len(stages.parts) == 1 else None, schedule=config["schedule"],
+        bare, rule=stages, lr=config["lr"], schedule=config["schedule"],
         epochs=epochs, steps=steps, guard=guard if guard is not None else False,
         device=config["device"] if device == "auto" else device, **kept,
     )  # fmt: skip
