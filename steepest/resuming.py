@@ -153,11 +153,19 @@ def resumed(
     progress = Progress(descent.steps, config["metric"], done=manifest["t"])
     training = Training(descent, writer, progress, config)
     if found:
-        training.restore(unpack(state, tensors))
+        held = unpack(state, tensors)
+        said += _passed_over(descent, held["descent"]["taken"])
+        training.restore(held)
     for words in (*said, *damaged, f"{record.id} goes on after step {manifest['t']}"):
         progress.say(words)
     train(training)
     return store.read(record.id), descent.model
+
+
+def _passed_over(descent: Descent, taken: int) -> list[str]:
+    """What an iterable has given already is taken from it again, since it cannot begin in the middle."""
+    kind = type(descent.task.data).__name__
+    return [f"{taken} batches of the {kind} are passed over"] if descent.batches.is_iterable and taken else []
 
 
 def _check_free(record: Record, longer: int | None) -> None:

@@ -140,7 +140,7 @@ class Training:
         """Goes on from what a checkpoint held."""
         descent = self.descent
         descent.load(state["descent"])
-        descent.batches.skip(state["descent"]["taken"])
+        descent.batches.skip(state["descent"]["taken"], descent.t)
         descent.stopped = state["stopped"]
         if descent.recovery is not None and state["recovery"] is not None:
             descent.recovery.load(state["recovery"])
