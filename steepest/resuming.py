@@ -137,17 +137,18 @@ def resumed(
         )
     _check_free(record, epochs or steps)
     config = dict(record.config)
+    _check_same(record, {"data": config["data"]}, {"data": sources.fingerprint(task.data)})
     settings = _settings(task, config, rule, epochs, steps, device)
     said = _same_machine(record)
     descent = Descent(task, settings, task.build(settings.seed))
-    if config["start"] != "the task's":
-        begin_at(config["start"], descent, store)
     _check_same(record, {k: config[k] for k in ("model", "data")}, identity(task, descent))
     said += _stretched(config, descent)
     found = checkpoints.load(store.folder / record.id / "checkpoints")
     manifest, state, tensors, damaged = found or ({"t": 0, "attempt": 0, "events": 0}, None, {}, [])
     if found:
         _check_same(record, {k: manifest[k] for k in ("model", "data")}, identity(task, descent))
+    elif config["start"] != "the task's":
+        begin_at(config["start"], descent, store)
     config["seconds"] = record.seconds
     writer = store.reopen(record.id, manifest["attempt"], manifest["t"], manifest["events"], config)
     progress = Progress(descent.steps, config["metric"], done=manifest["t"])
