@@ -149,10 +149,9 @@ def resumed(
         _check_same(record, {k: manifest[k] for k in ("model", "data")}, identity(task, descent))
     elif config["start"] != "the task's":
         begin_at(config["start"], descent, store)
-    config["seconds"] = record.seconds
     writer = store.reopen(record.id, manifest["attempt"], manifest["t"], manifest["events"], config)
     progress = Progress(descent.steps, config["metric"], done=manifest["t"])
-    training = Training(descent, writer, progress, config)
+    training = Training(descent, writer, progress, config, record.seconds)
     if found:
         held = unpack(state, tensors)
         said += _passed_over(descent, held["descent"]["taken"])

@@ -33,11 +33,14 @@ class Training:
         writer: of its record.
         progress: of its terminal.
         config: its configuration, as recorded.
+        before: seconds that it took until it was interrupted.
     """
 
-    def __init__(self, descent: Descent, writer: Writer, progress: Progress, config: dict[str, Any]) -> None:
+    def __init__(
+        self, descent: Descent, writer: Writer, progress: Progress, config: dict[str, Any], before: float = 0.0
+    ) -> None:
         self.descent, self.writer, self.progress = descent, writer, progress
-        self.config, self.status = config, "failed"
+        self.config, self.status, self._before = config, "failed", before
         self.best = Best(config["better"] == "higher")
         self._every = _point_interval(descent)
         self._asked, self._troubled, self._measured = False, False, -1
@@ -229,7 +232,7 @@ class Training:
                 writer.point(descent.t, dict(descent.space.named()))
             finally:
                 self.progress.stop()
-                writer.close(self.status, seconds + self.config.get("seconds", 0.0))
+                writer.close(self.status, seconds + self._before)
 
     def _finish(self) -> None:
         """Leaves the model at the point that is reported, or at the best one; measures the test split there."""
