@@ -205,6 +205,7 @@ def _stretched(config: dict[str, Any], descent: Descent) -> list[str]:
     words = f"from {config['steps']} to {descent.steps} steps, the schedule with it"
     config["stretched"] = [*config.get("stretched", []), words]
     config["steps"] = descent.steps
+    config.pop("epochs", None)
     if descent.settings.epochs is not None:
         config["epochs"] = descent.settings.epochs
     return [f"stretched {words}"]
