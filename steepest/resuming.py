@@ -149,6 +149,7 @@ def resumed(
         _check_same(record, {k: manifest[k] for k in ("model", "data")}, identity(task, descent))
     elif config["start"] != "the task's":
         begin_at(config["start"], descent, store)
+    _check_longer(record, manifest["t"], epochs, steps, descent.steps)
     writer = store.reopen(record.id, manifest["attempt"], manifest["t"], manifest["events"], config)
     progress = Progress(descent.steps, config["metric"], done=manifest["t"])
     training = Training(descent, writer, progress, config, record.seconds)
@@ -160,6 +161,13 @@ def resumed(
         progress.say(words)
     train(training)
     return store.read(record.id), descent.model
+
+
+def _check_longer(record: Record, t: int, epochs: int | None, steps: int | None, now: int) -> None:
+    ended = record.status in ("done", "stopped")
+    if t > now or (ended and t == now):
+        given = f"steps={steps}" if epochs is None else f"epochs={epochs}"
+        raise InputError(f"{given} is given, and run {record.id} goes on after step {t}, at the end of that or beyond")
 
 
 def _passed_over(descent: Descent, taken: int) -> list[str]:
