@@ -156,6 +156,8 @@ def resumed(
     if found:
         held = unpack(state, tensors)
         said += _passed_over(descent, held["descent"]["taken"])
+        if epochs or steps:
+            _go_on(held)
         training.restore(held)
     for words in (*said, *damaged, f"{record.id} goes on after step {manifest['t']}"):
         progress.say(words)
@@ -168,6 +170,12 @@ def _check_longer(record: Record, t: int, epochs: int | None, steps: int | None,
     if t > now or (ended and t == now):
         given = f"steps={steps}" if epochs is None else f"epochs={epochs}"
         raise InputError(f"{given} is given, and run {record.id} goes on after step {t}, at the end of that or beyond")
+
+
+def _go_on(held: dict[str, Any]) -> None:
+    """Where more is asked for, what had ended the run no longer does."""
+    if held["stopped"]:
+        held["stopped"], held["best"]["since"] = False, 0
 
 
 def _passed_over(descent: Descent, taken: int) -> list[str]:
