@@ -129,10 +129,9 @@ def resumed(
     """
     store = Store(runs)
     record = store.read(run if isinstance(run, str) else run.id)
-    odd = [name for name, value in given.items() if value is not None]
-    if odd:
+    if given:
         raise InputError(
-            f"resume={record.id!r} is given with {', '.join(odd)}; a run that goes on has them already: leave them "
+            f"resume={record.id!r} is given with {', '.join(given)}; a run that goes on has them already: leave them "
             "out, or begin a new run at its end with start="
         )
     _check_free(record, epochs or steps)
