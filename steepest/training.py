@@ -73,7 +73,7 @@ class Training:
         if step.t % descent.steps_per_epoch == 0 or step.t == descent.steps:
             self.measure()
         if step.t % self._every == 0 and step.t < descent.steps:
-            self.writer.point(step.t, dict(descent.space.named()))
+            self._point(step.t)
         if recovery is not None and recovery.news:
             self._follow(recovery)
         if self._interval is not None:
@@ -81,6 +81,14 @@ class Training:
                 self.checkpoint()
         elif time.perf_counter() - self._written >= self._interval_s:
             self.checkpoint()
+
+    def _point(self, t: int) -> None:
+        """Weights on the way; where they cannot be written, that is said, and the run goes on."""
+        try:
+            self.writer.point(t, dict(self.descent.space.named()))
+            self._troubled = False
+        except StoreError as error:
+            self._complain(f"{error}; the run goes on")
 
     def _happened(self, event: Event) -> None:
         self.writer.event(event)
