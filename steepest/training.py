@@ -171,12 +171,14 @@ class Training:
         at |= {"events": self.writer.events, "model": self.config["model"], "data": self.config["data"]}
         try:
             self.writer.flush()
+            if self.writer.trouble:  # a run that went on from here would have a hole in its record
+                raise StoreError(f"no checkpoint is written while the record cannot be: {self.writer.trouble}")
             packed = pack(state, tensors)
             checkpoints.save(
                 self.writer.folder / "checkpoints",
                 packed,
                 tensors,
-                {**at, **{k: self.config[k] for k in ("model", "data")}},
+                at,
             )
             self._troubled = False
         except TypeError as error:
