@@ -94,7 +94,7 @@ class Training:
         self.writer.event(event)
         self.progress.event(event)
         if event.kind in ("rewind", "stop"):
-            self.writer.go_back()
+            self.writer.go_back(self.descent.t)
 
     def _follow(self, recovery: Any) -> None:
         """What the losses did after earlier events; the interval of the snapshots, once it is chosen."""
