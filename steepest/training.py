@@ -86,7 +86,6 @@ class Training:
         """Weights on the way; where they cannot be written, that is said, and the run goes on."""
         try:
             self.writer.point(t, dict(self.descent.space.named()))
-            self._troubled = False
         except StoreError as error:
             self._complain(f"{error}; the run goes on")
 
