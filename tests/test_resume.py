@@ -192,8 +192,8 @@ def jittered(batch, generator):
 def autoencoder():
     data = tensors(190)[0]
     return sd.Task(
-        lambda seed: nn.Linear(4, 4), data[:160], objective=lambda model, batch: (model(batch[0]) - batch[0]).square().mean(),
-        validation=data[160:], name="small",
+        lambda seed: nn.Linear(4, 4), data[:160], validation=data[160:], name="small",
+        objective=lambda model, batch: (model(batch[0]) - batch[0]).square().mean(),
     )  # fmt: skip
 
 
@@ -251,9 +251,10 @@ def interrupted(monkeypatch, n, go):
             raise Stop
         return step(descent)
 
-    with monkeypatch.context() as patched, pytest.raises(Stop):
+    with monkeypatch.context() as patched:
         patched.setattr(Descent, "step", raising)
-        go()
+        with pytest.raises(Stop):
+            go()
 
 
 @pytest.mark.parametrize("kind", KINDS)
