@@ -86,10 +86,12 @@ class Batches:
         streams = (seeds.generator(self.seed, "augment", t, i, device=self.device) for i in range(len(parts)))
         return [self.augment(each(part, Tensor.clone), stream) for part, stream in zip(parts, streams)]
 
-    def skip(self, taken: int) -> None:
-        """Brings an iterable to where it was after so many batches: by its own state, or without computing."""
+    def skip(self, taken: int, t: int) -> None:
+        """Brings an iterable to where it was after step t and so many batches, without computing."""
         while self.is_iterable and self.taken < taken:
             self._advance(False)
+        if self.is_iterable:
+            self._asked = t
 
     # -- tensors and datasets: any t, in any order ---------------------------------------------------------------------
 

@@ -157,7 +157,7 @@ class Descent:
         ends = [0, *(end for _, _, end in self._stages)]
         at = next(k for k, end in enumerate(ends[1:]) if end > self.t)
         (rule, lr, self._end), self._begin = self._stages[at], ends[at]
-        if lr is None and self.t == 0:
+        if lr is None and at == 0:
             lr = self.settings.lr
         self.update, self.base_rate, self._hypers = begun(self.space, rule, lr, self.settings)
         self._scheduled = [

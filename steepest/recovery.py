@@ -196,7 +196,7 @@ class Recovery:
     def load(self, state: dict[str, Any]) -> None:
         """Restores what `state` gave."""
         self.guard.load_state_dict(state["guard"])
-        self.snapshots.load(state["snapshots"])
+        self.snapshots.load({**state["snapshots"], "every": state["snapshots"]["every"] or self.snapshots.every})
         self.guard.snapshot_every = self.snapshots.every
         self.attempt, self.count = state["attempt"], state["count"]
         self.passed_over = set(state["passed_over"])

@@ -1,5 +1,6 @@
 """A run's configuration as it is recorded, and a run that goes on from it as if it had never stopped."""
 
+import copy
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -128,35 +129,58 @@ def resumed(
     """
     store = Store(runs)
     record = store.read(run if isinstance(run, str) else run.id)
-    odd = [name for name, value in given.items() if value is not None]
-    if odd:
+    if given:
         raise InputError(
-            f"resume={record.id!r} is given with {', '.join(odd)}; a run that goes on has them already: leave them "
+            f"resume={record.id!r} is given with {', '.join(given)}; a run that goes on has them already: leave them "
             "out, or begin a new run at its end with start="
         )
     _check_free(record, epochs or steps)
     config = dict(record.config)
+    _check_same(record, {"data": config["data"]}, {"data": sources.fingerprint(task.data)})
     settings = _settings(task, config, rule, epochs, steps, device)
     said = _same_machine(record)
     descent = Descent(task, settings, task.build(settings.seed))
-    if config["start"] != "the task's":
-        begin_at(config["start"], descent, store)
     _check_same(record, {k: config[k] for k in ("model", "data")}, identity(task, descent))
     said += _stretched(config, descent)
     found = checkpoints.load(store.folder / record.id / "checkpoints")
     manifest, state, tensors, damaged = found or ({"t": 0, "attempt": 0, "events": 0}, None, {}, [])
     if found:
         _check_same(record, {k: manifest[k] for k in ("model", "data")}, identity(task, descent))
-    config["seconds"] = record.seconds
+    elif config["start"] != "the task's":
+        begin_at(config["start"], descent, store)
+    _check_longer(record, manifest["t"], epochs, steps, descent.steps)
     writer = store.reopen(record.id, manifest["attempt"], manifest["t"], manifest["events"], config)
     progress = Progress(descent.steps, config["metric"], done=manifest["t"])
-    training = Training(descent, writer, progress, config)
+    training = Training(descent, writer, progress, config, record.seconds)
     if found:
-        training.restore(unpack(state, tensors))
+        held = unpack(state, tensors)
+        said += _passed_over(descent, held["descent"]["taken"])
+        if epochs or steps:
+            _go_on(held)
+        training.restore(held)
     for words in (*said, *damaged, f"{record.id} goes on after step {manifest['t']}"):
         progress.say(words)
     train(training)
     return store.read(record.id), descent.model
+
+
+def _check_longer(record: Record, t: int, epochs: int | None, steps: int | None, now: int) -> None:
+    ended = record.status in ("done", "stopped")
+    if t > now or (ended and t == now):
+        given = f"steps={steps}" if epochs is None else f"epochs={epochs}"
+        raise InputError(f"{given} is given, and run {record.id} goes on after step {t}, at the end of that or beyond")
+
+
+def _go_on(held: dict[str, Any]) -> None:
+    """Where more is asked for, what had ended the run no longer does."""
+    if held["stopped"]:
+        held["stopped"], held["best"]["since"] = False, 0
+
+
+def _passed_over(descent: Descent, taken: int) -> list[str]:
+    """What an iterable has given already is taken from it again, since it cannot begin in the middle."""
+    kind = type(descent.task.data).__name__
+    return [f"{taken} batches of the {kind} are passed over"] if descent.batches.is_iterable and taken else []
 
 
 def _check_free(record: Record, longer: int | None) -> None:
@@ -196,6 +220,7 @@ def _stretched(config: dict[str, Any], descent: Descent) -> list[str]:
     words = f"from {config['steps']} to {descent.steps} steps, the schedule with it"
     config["stretched"] = [*config.get("stretched", []), words]
     config["steps"] = descent.steps
+    config.pop("epochs", None)
     if descent.settings.epochs is not None:
         config["epochs"] = descent.settings.epochs
     return [f"stretched {words}"]
@@ -213,9 +238,10 @@ def _settings(
     if guard is not None:
         guard = Guard(**guard)
     stages = _stages(config, rule)
-    bare = Task(task.model, task.data, task.loss, task.objective, validation=task.validation or task.data)
+    bare = copy.copy(task)
+    bare.recipe = {}  # what it says is recorded, where it was followed
     settings = resolve(
-        bare, rule=stages, lr=config["lr"] if len(stages.parts) == 1 else None, schedule=config["schedule"],
+        bare, rule=stages, lr=config["lr"], schedule=config["schedule"],
         epochs=epochs, steps=steps, guard=guard if guard is not None else False,
         device=config["device"] if device == "auto" else device, **kept,
     )  # fmt: skip

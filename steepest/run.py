@@ -1,5 +1,6 @@
 """The front door: `fit` composes descent, store and view into a Run; `open` and `compare` read stored ones."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -169,8 +170,13 @@ def fit(
         given = {
             "lr": lr, "schedule": schedule, "batch_size": batch_size, "clip": clip, "average": average, "notes": notes,
             "precision": precision, "groups": groups, "stop_after": stop_after, "start": start, "name": name,
+            "accumulate": accumulate, "no_decay": no_decay, "keep": keep, "guard": guard, "seed": seed,
+            "checkpoint_every": checkpoint_every,
         }  # fmt: skip
-        record, model = resumed(task, resume, runs, rule, epochs, steps, given, device)
+        said = {
+            name: value for name, value in given.items() if value != inspect.signature(fit).parameters[name].default
+        }
+        record, model = resumed(task, resume, runs, rule, epochs, steps, said, device)
         return Run(Store(runs), record, model)
     settings = resolve(
         task, rule=rule, lr=lr, schedule=schedule, batch_size=batch_size, epochs=epochs, steps=steps, clip=clip,

@@ -33,11 +33,14 @@ class Training:
         writer: of its record.
         progress: of its terminal.
         config: its configuration, as recorded.
+        before: seconds that it took until it was interrupted.
     """
 
-    def __init__(self, descent: Descent, writer: Writer, progress: Progress, config: dict[str, Any]) -> None:
+    def __init__(
+        self, descent: Descent, writer: Writer, progress: Progress, config: dict[str, Any], before: float = 0.0
+    ) -> None:
         self.descent, self.writer, self.progress = descent, writer, progress
-        self.config, self.status = config, "failed"
+        self.config, self.status, self._before = config, "failed", before
         self.best = Best(config["better"] == "higher")
         self._every = _point_interval(descent)
         self._asked, self._troubled, self._measured = False, False, -1
@@ -70,7 +73,7 @@ class Training:
         if step.t % descent.steps_per_epoch == 0 or step.t == descent.steps:
             self.measure()
         if step.t % self._every == 0 and step.t < descent.steps:
-            self.writer.point(step.t, dict(descent.space.named()))
+            self._point(step.t)
         if recovery is not None and recovery.news:
             self._follow(recovery)
         if self._interval is not None:
@@ -79,11 +82,18 @@ class Training:
         elif time.perf_counter() - self._written >= self._interval_s:
             self.checkpoint()
 
+    def _point(self, t: int) -> None:
+        """Weights on the way; where they cannot be written, that is said, and the run goes on."""
+        try:
+            self.writer.point(t, dict(self.descent.space.named()))
+        except StoreError as error:
+            self._complain(f"{error}; the run goes on")
+
     def _happened(self, event: Event) -> None:
         self.writer.event(event)
         self.progress.event(event)
         if event.kind in ("rewind", "stop"):
-            self.writer.go_back()
+            self.writer.go_back(self.descent.t)
 
     def _follow(self, recovery: Any) -> None:
         """What the losses did after earlier events; the interval of the snapshots, once it is chosen."""
@@ -140,7 +150,7 @@ class Training:
         """Goes on from what a checkpoint held."""
         descent = self.descent
         descent.load(state["descent"])
-        descent.batches.skip(state["descent"]["taken"])
+        descent.batches.skip(state["descent"]["taken"], descent.t)
         descent.stopped = state["stopped"]
         if descent.recovery is not None and state["recovery"] is not None:
             descent.recovery.load(state["recovery"])
@@ -160,12 +170,14 @@ class Training:
         at |= {"events": self.writer.events, "model": self.config["model"], "data": self.config["data"]}
         try:
             self.writer.flush()
+            if self.writer.trouble:  # a run that went on from here would have a hole in its record
+                raise StoreError(f"no checkpoint is written while the record cannot be: {self.writer.trouble}")
             packed = pack(state, tensors)
             checkpoints.save(
                 self.writer.folder / "checkpoints",
                 packed,
                 tensors,
-                {**at, **{k: self.config[k] for k in ("model", "data")}},
+                at,
             )
             self._troubled = False
         except TypeError as error:
@@ -229,7 +241,7 @@ class Training:
                 writer.point(descent.t, dict(descent.space.named()))
             finally:
                 self.progress.stop()
-                writer.close(self.status, seconds + self.config.get("seconds", 0.0))
+                writer.close(self.status, seconds + self._before)
 
     def _finish(self) -> None:
         """Leaves the model at the point that is reported, or at the best one; measures the test split there."""

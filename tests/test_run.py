@@ -169,3 +169,87 @@ def test_ctrl_c_ends_cleanly(tmp_path):
     found = sd.open("long", tmp_path)
     assert found.status == "interrupted"
     assert len(found.losses) == found.record.steps.t[-1]
+
+
+def best_by_hand(run, name="accuracy", better=max):
+    series = run.record.series("validation", name)
+    value = better(m.value for m in series)
+    return next(m for m in series if m.value == value)
+
+
+@pytest.mark.parametrize("average", [None, 0.9])
+def test_the_best_point_is_left_kept_and_tested(data, tmp_path, average):
+    x, y = data
+    run = fit(a_task(data), tmp_path, keep="best", lr=0.3, epochs=8, schedule="constant", average=average)
+    best = best_by_hand(run)
+    assert best.t < 40  # else nothing is tested here
+    short = fit(a_task(data), tmp_path, lr=0.3, steps=best.t, epochs=None, schedule="constant", average=average)
+    assert torch.equal(run.point, short.point)  # as if it had ended there
+    assert all(torch.equal(p, run.tensors[name]) for name, p in run.model.named_parameters())
+    with torch.no_grad():
+        right = (run.model.eval()(x).argmax(1) == y).double()
+    assert right[150:180].mean().item() == pytest.approx(best.value)
+    assert run.test["accuracy"] == pytest.approx(right[180:].mean().item())
+
+
+def test_the_best_point_has_its_buffers(data, tmp_path):
+    def normed(seed):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))
+
+    x, y = data
+    run = fit(a_task(data, model=normed), tmp_path, keep="best", lr=0.3, epochs=7, schedule="constant")
+    best = best_by_hand(run)
+    assert best.t < 35
+    with torch.no_grad():
+        right = (run.model.eval()(x[150:180]).argmax(1) == y[150:180]).double()
+    assert right.mean().item() == pytest.approx(best.value)
+
+
+def test_without_metrics_the_best_is_the_least_loss(data, tmp_path):
+    x, y = data
+    task = sd.Task(network, (x[:150], y[:150]), cross_entropy, validation=(x[150:], y[150:]), name="small")
+    run = fit(task, tmp_path, keep="best", lr=0.3, epochs=8, schedule="constant")
+    best = best_by_hand(run, "loss", min)
+    with torch.no_grad():
+        assert cross_entropy(run.model.eval()(x[150:]), y[150:]).item() == pytest.approx(best.value, rel=1e-6)
+
+
+@pytest.mark.parametrize("guard", [True, False])
+def test_patience_stops_a_run(data, tmp_path, capsys, guard):
+    run = fit(a_task(data), tmp_path, stop_after=2, lr=0.3, epochs=40, schedule="constant", guard=guard)
+    series = run.record.series("validation", "accuracy")
+    best = best_by_hand(run)
+    assert run.status == "stopped"
+    assert len(run.losses) == series[-1].t == best.t + 2 * 5  # two epochs without a gain
+    (event,) = (e for e in run.events if e.kind == "stop")
+    assert event.t == len(run.losses)
+    assert event.seen == "the validation accuracy has not improved for 2 measurements"
+    assert event.done == f"stopped; the best was {best.value:.4g} after step {best.t}"
+    assert event.seen in capsys.readouterr().err
+    assert set(run.test) == {"accuracy", "loss"}
+
+
+def test_patience_and_the_best_point(data, tmp_path):
+    given = {"lr": 0.3, "schedule": "constant"}
+    run = fit(a_task(data), tmp_path, stop_after=2, keep="best", epochs=40, **given)
+    short = fit(a_task(data), tmp_path, steps=best_by_hand(run).t, epochs=None, **given)
+    assert run.status == "stopped"
+    assert torch.equal(run.point, short.point)
+
+
+def test_a_run_that_the_guard_stops_ends_where_it_went_back_to(data, tmp_path):
+    """Not at a later point that had been stored before."""
+    guard = sd.Guard(snapshot_every=10, rewinds=0.5, lowered=5, armed=20)
+    given = {"rule": "momentum", "schedule": "step(60, gamma=1000)", "epochs": 40, "lr": 0.02}
+    run = fit(a_task(data), tmp_path, guard=guard, **given)
+    assert (run.status, run.events[-1].kind) == ("stopped", "stop")
+    assert torch.equal(run.point, torch.cat([p.detach().flatten() for p in run.model.parameters()]))
+
+
+@pytest.mark.parametrize(
+    "given", [{"keep": "all"}, {"stop_after": 0}, {"checkpoint_every": 0}, {"checkpoint_every": "x"}]
+)
+def test_what_cannot_be_meant_is_refused(data, tmp_path, given):
+    with pytest.raises(sd.InputError, match=f"{next(iter(given))}=.* is given; expected is"):
+        fit(a_task(data), tmp_path, **given)

@@ -3,7 +3,7 @@
     runs/digits-3f2a/checkpoints/00000007/
       tensors.safetensors     every tensor of the state, by its path in it
       state.json              the rest of the state
-      manifest.json           format, what the checkpoint is of, and size and hash of the other two
+      manifest.json           format, what the checkpoint is of, size and hash of the other two, and its own hash
 
 A checkpoint is written into a temporary folder, synced to disk, and renamed. It is verified when it is loaded; a
 damaged one is named, and the one before it is used. Loading runs no code.
@@ -50,7 +50,7 @@ def save(folder: Path, state: Any, tensors: Mapping[str, Tensor], identity: Mapp
         points.write(temporary / TENSORS, tensors, {})
         _write(temporary / STATE, state)
         files = {name: _described(temporary / name) for name in (TENSORS, STATE)}
-        _write(temporary / MANIFEST, {"format": FORMAT, "files": files, **identity})
+        _write(temporary / MANIFEST, _sealed({"format": FORMAT, "files": files, **identity}))
         points.sync(temporary)
         os.rename(temporary, path)
         points.sync(folder)
@@ -97,10 +97,14 @@ def verified(path: Path) -> dict[str, Any]:
         StoreError: damaged, incomplete, or of another format; says which file and how.
     """
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
+        text = (path / MANIFEST).read_text()
+        manifest = json.loads(text)
         files = dict(manifest["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        seal = manifest.pop("seal")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(f"checkpoint {path} is damaged: its manifest cannot be read ({error})") from error
+    if text != json.dumps({**manifest, "seal": seal}) or seal != _sealed(manifest)["seal"]:
+        raise StoreError(f"checkpoint {path} is damaged: {MANIFEST} is not what was written")
     if manifest.get("format") != FORMAT:
         raise StoreError(
             f"checkpoint {path} is of format {manifest.get('format')}, this Steepest reads format {FORMAT}; "
@@ -124,6 +128,11 @@ def _prune(folder: Path) -> None:
         if hour in hours:
             shutil.rmtree(path, ignore_errors=True)
         hours.add(hour)
+
+
+def _sealed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest with a hash of itself, which it has in every format."""
+    return {**manifest, "seal": hashlib.sha256(json.dumps(manifest).encode()).hexdigest()}
 
 
 def _described(path: Path) -> dict[str, Any]:

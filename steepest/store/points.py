@@ -62,6 +62,13 @@ def stored(folder: Path) -> list[tuple[int, Path]]:
     return sorted((int(p.stem), p) for p in folder.glob(f"*{SUFFIX}") if p.stem.isdigit())
 
 
+def drop_beyond(folder: Path, t: int) -> None:
+    """Deletes the points after step t: the descent has gone back before them."""
+    for at, path in stored(folder):
+        if at > t:
+            path.unlink(missing_ok=True)
+
+
 def sync(path: Path) -> None:
     """Waits until a file or a folder's entries are on disk."""
     handle = os.open(path, os.O_RDONLY)

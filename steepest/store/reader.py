@@ -68,6 +68,7 @@ class Store:
             values = ("running", json.dumps(config), *process(), run)
             connection.execute("UPDATE runs SET status=?, config=?, host=?, pid=?, born=? WHERE id=?", values)
             connection.execute("COMMIT")
+        points.drop_beyond(self.folder / run / "points", t)
         return Writer(self._path, run, attempt, events)
 
     def runs(self) -> list[Record]:

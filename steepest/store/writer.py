@@ -66,8 +66,9 @@ class Writer:
         """What the loss did after the n-th event, from 1."""
         self._others.append(("UPDATE events SET after=? WHERE run=? AND n=?", (words, self.id, n)))
 
-    def go_back(self) -> None:
-        """The steps to come repeat earlier ones: another attempt."""
+    def go_back(self, t: int) -> None:
+        """The steps to come repeat those after step t: another attempt; the points there are no longer the run's."""
+        points.drop_beyond(self.folder / "points", t)
         with self._lock:
             self._put_aside()
             self._attempt += 1

@@ -1,0 +1,259 @@
+"""Checkpoints: whole or not at all, and never taken for what they are not."""
+
+import json
+import math
+import os
+import shutil
+import time
+
+import pytest
+import torch
+
+import steepest as sd
+from steepest.errors import StoreError
+from steepest.snapshots import pack, unpack
+from steepest.store import Store, checkpoints, points
+
+NAMES = (checkpoints.TENSORS, checkpoints.STATE, checkpoints.MANIFEST)
+STATE = {
+    "t": 7,
+    "nothing": None,
+    "is": True,
+    "words": 'é "\n',
+    "floats": [math.inf, -math.inf, 0.1, 5e-324, -0.0],
+    "pair": (1, (2.5, None)),
+    "by number": {0: {"step": torch.tensor(3.0)}, 1: {"step": torch.tensor(4.0)}},
+    "empty": {},
+    "tensors": {"a.weight": torch.arange(6.0).view(2, 3).t(), "count": torch.tensor(5), "none": torch.empty(0)},
+}
+IDENTITY = {"t": 7, "attempt": 0, "events": 1, "model": "5 weights", "data": "3 samples"}
+
+
+def save(folder, t=7):
+    tensors = {}
+    packed = pack({**STATE, "t": t}, tensors)
+    return checkpoints.save(folder, packed, tensors, {**IDENTITY, "t": t})
+
+
+@pytest.fixture
+def two(tmp_path):
+    """A folder with two checkpoints: of step 7 and of step 14."""
+    save(tmp_path), save(tmp_path, 14)
+    return tmp_path
+
+
+def same(a, b):
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and a.shape == b.shape and torch.equal(a, b)
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
+    return type(a) is type(b) and repr(a) == repr(b)
+
+
+def test_round_trip(tmp_path):
+    path = save(tmp_path)
+    manifest, state, tensors, said = checkpoints.load(tmp_path)
+    assert path == tmp_path / "00000001"
+    assert said == []
+    assert {k: manifest[k] for k in IDENTITY} == IDENTITY
+    assert same(unpack(state, tensors), STATE)
+
+
+def test_not_a_number_and_tensors_that_are_not_numbers(tmp_path):
+    tensors = {}
+    odd = torch.tensor([math.nan, math.inf, -0.0], dtype=torch.bfloat16)
+    checkpoints.save(
+        tmp_path, pack({"x": math.nan, "odd": odd, "part": torch.ones(9)[3:5]}, tensors), tensors, IDENTITY
+    )
+    _, state, held, _ = checkpoints.load(tmp_path)
+    found = unpack(state, held)
+    assert math.isnan(found["x"])
+    assert torch.equal(found["odd"].view(torch.int16), odd.view(torch.int16))
+    assert found["part"].tolist() == [1.0, 1.0]
+
+
+def test_what_is_not_numbers_is_refused():
+    with pytest.raises(TypeError, match="a/0 is set"):
+        pack({"a": [{1}]}, {})
+
+
+def test_there_is_none(tmp_path):
+    assert checkpoints.load(tmp_path / "nowhere") is None
+
+
+def assert_noticed(folder, path):
+    """The newest is named, and the one before it used; alone it is refused."""
+    manifest, _, _, said = checkpoints.load(folder)
+    assert manifest["t"] == 7, path
+    assert len(said) == 1
+    assert str(folder / "00000002") in said[0]
+    assert said[0].endswith("the one before it is used")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_truncated_at_any_byte(name, two):
+    path = two / "00000002" / name
+    whole = path.read_bytes()
+    for n in {*range(0, len(whole), max(1, len(whole) // 100)), 1, len(whole) - 1}:
+        path.write_bytes(whole[:n])
+        assert_noticed(two, path)
+    path.write_bytes(whole + b" ")
+    assert_noticed(two, path)
+    path.write_bytes(whole)
+    assert checkpoints.load(two)[0]["t"] == 14
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_edited_at_any_byte(name, two):
+    path = two / "00000002" / name
+    whole = bytearray(path.read_bytes())
+    for n in {*range(0, len(whole), max(1, len(whole) // 150)), len(whole) - 1}:
+        for change in (1, 0x80):
+            edited = whole.copy()
+            edited[n] ^= change
+            path.write_bytes(edited)
+            assert_noticed(two, path)
+
+
+@pytest.mark.parametrize("text", ["[]", '"x"', "null", "{}", '{"files": 3}', "[" * 100_000, '{"files": {}, "seal": 1}'])
+def test_another_manifest(text, two):
+    (two / "00000002" / checkpoints.MANIFEST).write_text(text)
+    assert_noticed(two, text)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_missing_file(name, two):
+    (two / "00000002" / name).unlink()
+    assert_noticed(two, name)
+
+
+def test_none_is_sound(two):
+    for number in ("00000001", "00000002"):
+        (two / number / checkpoints.STATE).write_text("{}")
+    with pytest.raises(StoreError, match=r"no checkpoint in .* can be used: .*00000002 is damaged: state.json is not"):
+        checkpoints.load(two)
+
+
+def test_another_format(two, monkeypatch):
+    monkeypatch.setattr(checkpoints, "FORMAT", 2)
+    with pytest.raises(
+        StoreError, match=r"is of format 1, this Steepest reads format 2; use the version that wrote it$"
+    ):
+        checkpoints.load(two)
+
+
+def test_what_a_killed_writer_left_is_ignored_and_cleaned(two):
+    left = two / ".00000003.12345.tmp"
+    shutil.copytree(two / "00000002", left)
+    assert checkpoints.load(two)[0]["t"] == 14
+    save(two, 21)
+    assert not left.exists()
+    assert checkpoints.load(two)[0]["t"] == 21
+
+
+def test_kept_by_count(tmp_path):
+    for t in range(5):
+        save(tmp_path, t)
+    assert [p.name for p in checkpoints.stored(tmp_path)] == ["00000004", "00000005"]
+
+
+def test_kept_by_hour(tmp_path, monkeypatch):
+    """The newest of each hour that is past stays, beside the newest two."""
+    now = (time.time() // 3600 + 0.5) * 3600
+    monkeypatch.setattr(checkpoints.time, "time", lambda: now)
+    ages = (2.3, 2.1, 1.2, 0.2, 0.1, 0.05, 0.0)  # hours, on either side of whole ones
+    for k, age in enumerate(ages):
+        monkeypatch.setattr(checkpoints, "KEPT", 100 if k < len(ages) - 1 else 2)
+        path = save(tmp_path, k)
+        if k < len(ages) - 1:
+            os.utime(path, (now - 3600 * age,) * 2)
+    assert [int(p.name) - 1 for p in checkpoints.stored(tmp_path)] == [1, 2, 5, 6]
+
+
+# -- What cannot be written --------------------------------------------------------------------------------------------
+
+
+def small(tmp_path, **given):
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(60, 4, generator=g)
+    task = sd.Task(lambda seed: torch.nn.Linear(4, 1), (x, x[:, :1]), torch.nn.functional.mse_loss, name="small",
+                   validation=(x, x[:, :1]))  # fmt: skip
+    return sd.fit(task, "adam", 1e-2, batch_size=10, steps=60, checkpoint_every=5, runs=tmp_path, **given)
+
+
+def test_a_full_disk_keeps_the_old_one(two, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(points, "write", full)
+        with pytest.raises(StoreError, match=r"No space left on device.*; the run goes on, and the earlier ones stay"):
+            save(two, 21)
+    assert [p.name for p in checkpoints.stored(two)] == ["00000001", "00000002"]
+    assert list(two.glob(".*")) == []
+    assert checkpoints.load(two)[0]["t"] == 14
+
+
+def test_a_run_on_a_full_disk_goes_on_and_says_so_once(tmp_path, monkeypatch, capsys):
+    write, calls = points.write, []
+
+    def full(path, *args):
+        calls.append(path)
+        if 8 <= len(calls) <= 20:
+            raise OSError(28, "No space left on device")
+        write(path, *args)
+
+    monkeypatch.setattr(points, "write", full)
+    run = small(tmp_path)
+    said = capsys.readouterr().err
+    assert len(calls) > 20
+    assert (run.status, len(run.losses)) == ("done", 60)
+    assert said.count("No space left on device") == 1
+    assert "the run goes on" in said
+    assert checkpoints.load(tmp_path / run.id / "checkpoints")[0]["t"] == 60
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="nothing is read-only to root")
+def test_a_read_only_folder(two):
+    two.chmod(0o500)
+    try:
+        with pytest.raises(StoreError, match="no checkpoint could be written"):
+            save(two, 21)
+        assert checkpoints.load(two)[0]["t"] == 14
+    finally:
+        two.chmod(0o700)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch, capsys):
+    begin = Store.begin
+
+    def blocked(self, *args):
+        writer = begin(self, *args)
+        writer.folder.mkdir()
+        (writer.folder / "checkpoints").write_text("a file, where the folder should be")
+        return writer
+
+    monkeypatch.setattr(Store, "begin", blocked)
+    run = small(tmp_path)
+    said = capsys.readouterr().err
+    assert run.status == "done"
+    assert said.count("no checkpoint could be written") >= 1
+
+
+def test_no_checkpoint_is_ahead_of_its_record(tmp_path, monkeypatch, capsys):
+    """Steps that are only in memory would be lost to a run that went on after them."""
+    from steepest.store import Writer
+
+    def locked(self, chunks, others):
+        raise OSError("the database is locked")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Writer, "_commit", locked)
+        with pytest.raises(StoreError, match="60 steps of its record are lost"):
+            small(tmp_path)
+    said = capsys.readouterr().err
+    assert said.count("no checkpoint is written while the record cannot be") == 1
+    assert list(tmp_path.rglob(checkpoints.MANIFEST)) == []
+    assert json.dumps(Store(tmp_path).read("small").config)

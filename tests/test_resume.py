@@ -1,0 +1,408 @@
+"""A run that is killed goes on as if nothing had happened."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from contextlib import closing
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, TensorDataset
+
+import steepest as sd
+from steepest.descent import Descent
+from steepest.store import Store, checkpoints
+from steepest.tasks import load
+
+TASK = """
+    import torch
+    from torch import nn
+    from torch.nn.functional import cross_entropy
+
+    import steepest as sd
+
+    def network(seed):
+        torch.manual_seed(seed)
+        parts = nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 3)
+        return nn.Sequential(*parts)
+
+    def task():
+        g = torch.Generator().manual_seed(0)
+        x = torch.randn(480, 8, generator=g)
+        y = (x @ torch.randn(8, 3, generator=g)).argmax(1)
+        splits = {"validation": (x[400:440], y[400:440]), "test": (x[440:], y[440:])}
+        metrics = {"accuracy": sd.accuracy}
+        return sd.Task(network, (x[:400], y[:400]), cross_entropy, metrics=metrics, name="killed", **splits)
+"""
+CHILD = """
+    import os, signal, sys
+
+    import steepest as sd
+    from steepest.descent import Descent
+    from steepest.store import points
+    from steepest.tasks import load
+
+    def killed_in(owner, name, n):
+        calls, function = [], getattr(owner, name)
+        def counted(*args):
+            calls.append(1)
+            if len(calls) == n:
+                os.kill(os.getpid(), int(sys.argv[5]))
+            return function(*args)
+        setattr(owner, name, counted)
+
+    file, runs, what, n = sys.argv[1:5]
+    if what != "nothing":
+        killed_in(*{"step": (Descent, "step"), "sync": (points, "sync")}[what], int(n))
+    run = sd.fit(
+        load(file), "momentum", 0.02, "step(80, gamma=300)", batch_size=20, steps=160,
+        guard=sd.Guard(snapshot_every=20), checkpoint_every=15, runs=runs,
+    )
+    print(run.status)
+"""
+RESUME = "from steepest.cli import app; app()"
+MOMENTS = {
+    "before the first checkpoint": ("step", 10),
+    "in a step": ("step", 52),
+    "in a checkpoint's write": ("sync", 7),
+    "after a rewind": ("step", 96),
+    "late": ("step", 160),
+}
+"""The guard goes back from step 94 to step 60, so the 96th step that is done is step 62, for the second time."""
+
+
+def python(code, *args):
+    """A real process that runs some code, to its end."""
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *map(str, args)],
+        capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    """A run that goes on has the threads that it had; the other tests have theirs."""
+    kept = torch.get_num_threads()
+    yield
+    torch.set_num_threads(kept)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("task") / "mine.py"
+    path.write_text(textwrap.dedent(TASK))
+    return path
+
+
+@pytest.fixture(scope="module")
+def unkilled(file, tmp_path_factory):
+    """The twin that nobody killed."""
+    runs = tmp_path_factory.mktemp("unkilled")
+    ended = python(CHILD, file, runs, "nothing", 0, 0)
+    assert ended.stdout == "done\n", ended.stderr
+    run = sd.open("killed", runs)
+    assert [(e.t, e.done[:15]) for e in run.events if e.kind == "rewind"] == [(94, "back to step 60")]
+    return run
+
+
+def assert_same(run, twin):
+    """Steps, measurements, events and weights, bit for bit."""
+    assert run.status == twin.status
+    for name, column in vars(twin.record.steps).items():
+        assert np.array_equal(getattr(run.record.steps, name), column, equal_nan=True), name
+    assert run.metrics == twin.metrics
+    assert run.events == twin.events
+    assert {k: v.tolist() for k, v in run.tensors.items()} == {k: v.tolist() for k, v in twin.tensors.items()}
+
+
+def assert_sound(folder):
+    with closing(sqlite3.connect(folder / "runs.db")) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_and_resumed(moment, file, unkilled, tmp_path):
+    ended = python(CHILD, file, tmp_path, *MOMENTS[moment], signal.SIGKILL.value)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert_sound(tmp_path)
+    assert sd.open("killed", tmp_path).status == "interrupted"
+    if moment in ("in a step", "after a rewind"):
+        ended = python(RESUME, "resume", "killed", "--runs", tmp_path)
+        assert ended.returncode == 0, ended.stderr
+    else:
+        sd.fit(load(str(file)), resume="killed", runs=tmp_path)
+    assert_same(sd.open("killed", tmp_path), unkilled)
+    assert_sound(tmp_path)
+    assert list(tmp_path.rglob("*.tmp")) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_end_and_resumed(number, file, unkilled, tmp_path):
+    ended = python(CHILD, file, tmp_path, "step", 70, number.value)
+    assert ended.stdout == "interrupted\n", ended.stderr
+    assert "steepest resume killed-" in ended.stderr
+    assert len(sd.open("killed", tmp_path).losses) == 70  # nothing is lost
+    run = sd.fit(load(str(file)), resume="killed", runs=tmp_path)
+    assert_same(run, unkilled)
+
+
+# -- Every kind of run -------------------------------------------------------------------------------------------------
+
+
+class Stop(Exception):
+    """What interrupts a run in a test."""
+
+
+def network(seed):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Dropout(0.1), nn.Linear(12, 3))
+
+
+def tensors(n=160):
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(n, 4, generator=g)
+    return x, (x @ torch.randn(4, 3, generator=g)).argmax(1)
+
+
+def a_task(data=None, model=network, **given):
+    held = tensors(220)
+    splits = {"validation": (held[0][160:190], held[1][160:190]), "test": (held[0][190:], held[1][190:])}
+    data = tensors() if data is None else data
+    metrics = {"accuracy": sd.accuracy} if "objective" not in given else None
+    chosen = {"loss": cross_entropy, "metrics": metrics, **splits, **given}
+    return sd.Task(model, data, name="small", **chosen)
+
+
+def loader():
+    return DataLoader(TensorDataset(*tensors()), batch_size=16, shuffle=True)
+
+
+def jittered(batch, generator):
+    x, y = batch
+    return x + 0.1 * torch.randn(x.shape, generator=generator), y
+
+
+def autoencoder():
+    data = tensors(190)[0]
+    return sd.Task(
+        lambda seed: nn.Linear(4, 4), data[:160], validation=data[160:], name="small",
+        objective=lambda model, batch: (model(batch[0]) - batch[0]).square().mean(),
+    )  # fmt: skip
+
+
+def torch_adam(params):
+    return torch.optim.AdamW(params, lr=1e-2, betas=(0.8, 0.99))
+
+
+@sd.rule
+def mine(w, g, v=0.0, *, lr=0.02, beta=0.8):
+    """A rule of one's own."""
+    v = beta * v + (1 - beta) * g
+    return w - lr * v, v
+
+
+STAGES = sd.stage("adam", "50%") >> sd.stage(sd.momentum(), lr=0.02)
+KINDS = {
+    "built-in": (lambda: load("digits"), {"steps": 60, "epochs": None, "batch_size": 32}),
+    "adam": (a_task, {"clip": 0.5, "groups": {"4.*": {"lr_scale": 0.1}}, "seed": 3}),
+    "hyperparameters": (a_task, {"rule": sd.momentum(lr=0.03, beta=sd.linear(end=0.5)), "lr": None}),
+    "stages": (a_task, {"rule": STAGES}),
+    "average": (a_task, {"average": 0.9}),
+    "schedule-free": (a_task, {"rule": "schedule_free_adamw"}),
+    "plateau": (a_task, {"schedule": "warmup(5) >> plateau(0.5, patience=0)", "lr": 0.1}),
+    "no guard": (a_task, {"guard": False}),
+    "watched": (a_task, {"guard": "watch"}),
+    "best": (a_task, {"keep": "best", "lr": 0.1}),
+    "patience": (a_task, {"keep": "best", "stop_after": 1, "lr": 0.3}),
+    "full batch": (a_task, {"batch_size": "full", "steps": 60, "epochs": None}),
+    "micro-batches": (a_task, {"accumulate": 2}),
+    "bfloat16": (a_task, {"precision": "bfloat16"}),
+    "augmented": (lambda: a_task(augment=jittered), {}),
+    "one tensor": (autoencoder, {}),
+    "a module": (lambda: a_task(model=network(0)), {}),
+    "a Dataset": (lambda: a_task(TensorDataset(*tensors())), {}),
+    "a DataLoader": (lambda: a_task(loader()), {"batch_size": None}),
+    "a DataLoader, accumulated": (lambda: a_task(loader()), {"batch_size": None, "accumulate": 3, "epochs": 15}),
+    "of torch": (a_task, {"rule": torch_adam, "lr": None}),
+    "custom": (a_task, {"rule": mine, "lr": None}),
+}
+GIVEN_AGAIN = {"of torch": torch_adam, "custom": mine}
+
+
+def fit(task, runs, **given):
+    defaults = {"rule": "adam", "lr": 1e-2, "epochs": 6, "batch_size": 16, "checkpoint_every": 7}
+    return sd.fit(task, **{**defaults, "guard": sd.Guard(snapshot_every=10), "runs": runs, **given})
+
+
+def interrupted(monkeypatch, n, go):
+    """Calls `go`, and has it fail in the n-th step."""
+    calls, step = [], Descent.step
+
+    def raising(descent):
+        calls.append(1)
+        if len(calls) == n:
+            raise Stop
+        return step(descent)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Descent, "step", raising)
+        with pytest.raises(Stop):
+            go()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_run(kind, tmp_path, monkeypatch):
+    make, given = KINDS[kind]
+    name, rule = make().name, GIVEN_AGAIN.get(kind)
+    twin = fit(make(), tmp_path / "twin", **given)
+    runs = tmp_path / "runs"
+    first = min(25, len(twin.losses) - 3)
+    interrupted(monkeypatch, first, lambda: fit(make(), runs, **given))
+    again = min(10, len(twin.losses) - first)
+    interrupted(monkeypatch, again, lambda: sd.fit(make(), rule, resume=name, runs=runs))
+    run = sd.fit(make(), rule, resume=name, runs=runs)
+    assert_same(run, twin)
+    assert run.test == twin.test
+    found, expected = run.model.state_dict(), twin.model.state_dict()
+    assert all(torch.equal(found[k], expected[k]) for k in expected)
+
+
+def test_skipped_batches_of_an_iterable_are_said(tmp_path, monkeypatch, capsys):
+    interrupted(monkeypatch, 25, lambda: fit(a_task(loader()), tmp_path, batch_size=None))
+    capsys.readouterr()
+    sd.fit(a_task(loader()), resume="small", runs=tmp_path)
+    assert "21 batches of the DataLoader are passed over" in capsys.readouterr().err
+
+
+def test_a_custom_rule_is_asked_for(tmp_path, monkeypatch):
+    interrupted(monkeypatch, 25, lambda: fit(a_task(), tmp_path, rule=mine, lr=None))
+    with pytest.raises(sd.InputError, match=r"the run's rule mine is not a built-in one; give it again"):
+        sd.fit(a_task(), resume="small", runs=tmp_path)
+    with pytest.raises(sd.InputError, match="is not the run's"):
+        sd.fit(a_task(), "lion", resume="small", runs=tmp_path)
+
+
+def test_a_rewind_twice_to_one_snapshot_after_a_resume(tmp_path, monkeypatch):
+    """What a checkpoint held as a snapshot is not written over by going on from it."""
+    given = {
+        "rule": "momentum", "lr": 0.02, "schedule": "step(50, gamma=400)", "epochs": None, "steps": 140,
+        "guard": sd.Guard(snapshot_every=20, quiet=5, warm=2), "batch_size": 20,
+    }  # fmt: skip
+    twin = fit(a_task(), tmp_path / "twin", **given)
+    assert [e.kind for e in twin.events].count("rewind") >= 2
+    interrupted(monkeypatch, 45, lambda: fit(a_task(), tmp_path, **given))
+    assert_same(sd.fit(a_task(), resume="small", runs=tmp_path), twin)
+
+
+def test_start_may_be_gone_once_there_is_a_checkpoint(tmp_path, monkeypatch):
+    begun = fit(a_task(), tmp_path, name="begun", steps=10, epochs=None)
+    twin = fit(a_task(), tmp_path, name="twin", start=begun)
+    interrupted(monkeypatch, 25, lambda: fit(a_task(), tmp_path, start=begun))
+    Store(tmp_path).remove(begun.id)
+    assert_same(sd.fit(a_task(), resume="small", runs=tmp_path), twin)
+
+
+# -- Longer ------------------------------------------------------------------------------------------------------------
+
+
+def test_more_epochs_stretch_the_schedule(tmp_path):
+    first = fit(a_task(), tmp_path)
+    run = sd.fit(a_task(), resume=first.id, epochs=9, runs=tmp_path)
+    config = run.record.config
+    assert (run.id, run.status, len(run.losses), config["epochs"], config["steps"]) == (first.id, "done", 90, 9, 90)
+    assert config["stretched"] == ["from 60 to 90 steps, the schedule with it"]
+    assert run.losses[:60].tolist() == first.losses.tolist()
+    assert run.record.steps.lr[60] > first.record.steps.lr[-1]
+    assert "seconds" not in config
+
+
+def test_a_stretched_run_is_resumed_at_its_new_length(tmp_path, monkeypatch):
+    fit(a_task(), tmp_path)
+    interrupted(monkeypatch, 10, lambda: sd.fit(a_task(), resume="small", steps=85, runs=tmp_path))
+    run = sd.fit(a_task(), resume="small", runs=tmp_path)
+    assert (len(run.losses), run.record.config["steps"]) == (85, 85)
+
+
+def test_a_stopped_run_goes_on_when_more_is_asked_for(tmp_path):
+    first = fit(a_task(), tmp_path, stop_after=1, lr=0.3)
+    assert first.status == "stopped"
+    run = sd.fit(a_task(), resume=first.id, epochs=20, runs=tmp_path)
+    assert len(run.losses) > len(first.losses)
+
+
+# -- Refused in words --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def broken(tmp_path, monkeypatch):
+    """A folder with a run that failed in step 25."""
+    interrupted(monkeypatch, 25, lambda: fit(a_task(), tmp_path))
+    return tmp_path
+
+
+def refusal(runs, kind=sd.StoreError, task=None, run="small", **given):
+    with pytest.raises(kind) as caught:
+        sd.fit(task or a_task(), resume=run, runs=runs, **given)
+    return str(caught.value)
+
+
+def test_still_running(tmp_path):
+    config, versions = {"lr": 0.1}, {"threads": "1"}
+    writer = Store(tmp_path).begin("small", config, versions, 0)
+    words = refusal(tmp_path)
+    assert f"is still running (process {os.getpid()} on {os.uname().nodename})" in words
+    writer.close("done", 1.0)
+
+
+def test_there_is_no_such_run(broken):
+    assert "there is no run 'smal-x'" in refusal(broken, run="smal-x")
+    assert Store(broken).resolve("small") in refusal(broken, run="smal-x")
+
+
+def test_other_data_and_another_model(broken):
+    x, y = tensors()
+    assert "its data is another one" in refusal(broken, task=a_task((x + 1, y)))
+    assert "its data is another one" in refusal(broken, task=a_task((x[:8], y[:8])))
+    wider = nn.Sequential(nn.Linear(4, 13), nn.ReLU(), nn.Linear(13, 3))
+    assert "its model is another one" in refusal(broken, task=a_task(model=wider))
+    assert sd.open("small", broken).status == "failed"  # and nothing has been changed
+    assert len(sd.fit(a_task(), resume="small", runs=broken).losses) == 60
+
+
+def test_done_and_nothing_more_asked(tmp_path):
+    fit(a_task(), tmp_path)
+    assert "is done; give more epochs or steps" in refusal(tmp_path)
+    words = refusal(tmp_path, kind=sd.InputError, steps=20)
+    assert "steps=20 is given" in words
+    assert "step 60" in words
+
+
+@pytest.mark.parametrize(
+    "given", [{"lr": 0.1}, {"seed": 1}, {"keep": "best"}, {"accumulate": 2}, {"guard": False}, {"checkpoint_every": 3}]
+)
+def test_settings_given_again(given, broken):
+    words = refusal(broken, kind=sd.InputError, **given)
+    assert f"is given with {next(iter(given))}; a run that goes on has them already" in words
+
+
+def test_a_checkpoint_of_another_format(broken, monkeypatch):
+    monkeypatch.setattr(checkpoints, "FORMAT", 2)
+    assert "is of format 1, this Steepest reads format 2; use the version that wrote it" in refusal(broken)
+
+
+def test_a_damaged_checkpoint_is_said_and_the_one_before_it_used(broken, tmp_path_factory, capsys):
+    twin = fit(a_task(), tmp_path_factory.mktemp("twin"))
+    newest = checkpoints.stored(broken / Store(broken).resolve("small") / "checkpoints")[-1]
+    (newest / "state.json").write_text(json.dumps({}))
+    run = sd.fit(a_task(), resume="small", runs=broken)
+    said = capsys.readouterr().err
+    assert f"{newest} is damaged: state.json is not what was written; the one before it is used" in said
+    assert "goes on after step 14" in said
+    assert_same(run, twin)
