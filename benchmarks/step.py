@@ -4,8 +4,8 @@ A side is a whole short training, in which the time from the end of step `WARM` 
 by the steps between; sides take turns by trainings. Of `sd.fit` it is the real thing that is timed: `training.Training`
 with descent, store and progress, on a descent that has taken its first `WARM` steps. So the thread that writes, the
 points on the way and at the end, the checkpoint at the end, and the closing of the store are all counted; with the
-guard its snapshots too. Evaluation is not: the seconds spent in `Descent.measure` are summed and subtracted. Of the other frameworks only the steps are counted, not
-what they do at the end.
+guard its snapshots too. Evaluation is not: the seconds spent in `Descent.measure` are summed and subtracted. Of the
+other frameworks only the steps are counted, not what they do at the end.
 """
 
 import gc

@@ -58,7 +58,7 @@ class Backoff:
         self._since = -lost
 
     def fail(self, rate: float, jump: float) -> str:
-        """This rate has failed: lower it, and warm up again.
+        """This rate has failed: take a jump back, or lower the ceiling and warm up again.
 
         Args:
             rate: that failed.
@@ -67,10 +67,10 @@ class Backoff:
         Returns:
             what is done, in words.
         """
-        self._age = 0
         if jump > JUMP and self.divisor == 1:
             self.divisor = jump
             return f"the schedule had jumped by {jump:.3g}; that is taken back for as long as it lasts"
+        self._age = 0
         level = _level(rate)
         self._failed[level] = self._failed.get(level, 0) + 1
         self.ceiling = rate * CUTS[min(self._successive, len(CUTS) - 1)]

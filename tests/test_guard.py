@@ -62,9 +62,20 @@ def test_an_outlying_gradient_is_clipped_to_its_usual_bound():
     norms = [math.log(norm) for _, norm in healthy(200)][-128:]
     median = statistics.median_high(norms)
     deviation = MAD * statistics.median_high(abs(x - median) for x in norms)
-    call = guard.judge(0.9, 1e6)
+    bound = math.exp(median + max(6 * deviation, math.log(10)))
+    call = guard.judge(0.9, 1.5 * bound)
     assert call.kind == CLIP
-    assert call.limit == pytest.approx(math.exp(median + 6 * deviation), rel=1e-9)
+    assert call.limit == pytest.approx(bound, rel=1e-9)
+
+
+def test_one_far_out_is_skipped_but_not_for_ever():
+    guard = settled()
+    assert [guard.judge(0.9, 1e6).kind for _ in range(10)] == [SKIP] * 8 + [CLIP] * 2
+
+
+def test_a_gradient_within_ten_times_the_usual_is_borne():
+    guard = settled()
+    assert guard.judge(0.9, 9.0).kind == GO
 
 
 def test_a_diverging_loss_lowers_the_rate_and_then_rewinds():
