@@ -1,9 +1,10 @@
 """What survives which fault: the guard, no guard, clipping, Lightning's spike detection, a skip-step rule.
 
 Every fault begins when 40 % of the run are done. Rate, weights: something happens to the run at a moment, and a step
-that is replayed later does not see it again (a lasting rate belongs to all later steps t). Data: some steps t have bad
-batches, and a step that is replayed has the same bad batch. All inputs are numbers (text is one-hot vectors), so the
-same faults go everywhere; targets stay, but for shuffled labels.
+that is replayed later does not see it again (a lasting rate belongs to all later steps t). The rate is raised in the
+schedule, where a guard that knows the schedule can see it, or beneath it, unseen: then only losses and gradients tell.
+Data: some steps t have bad batches, and a step that is replayed has the same bad batch. All inputs are numbers (text is
+one-hot vectors), so the same faults go everywhere; targets stay, but for shuffled labels.
 
 A run survives where its validation loss at the end is at most that of the unfaulted run of the same seed without a
 guard, plus 5 % of it or one standard deviation of that loss between seeds, whichever is more. A fault counts, problem
@@ -17,7 +18,7 @@ one by more than that deviation.
 import argparse
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,15 +61,39 @@ class _Raised(Around):
         return self._factor(t) * self.own(t)
 
 
+def _in_the_schedule(descent: Descent, factor: Callable[[int], float]) -> None:
+    """The rate that the loop knows of is multiplied."""
+    descent.schedule = _Raised(descent.schedule, factor)
+
+
+class _Farther(Around):
+    """An update at a rate that is not the one it is told."""
+
+    def __init__(self, own: Any, factor: Callable[[], float]) -> None:
+        super().__init__(own)
+        self._factor = factor
+
+    def advance(self, hypers: Mapping[str, Any], scale: float = 1.0) -> float:
+        return self.own.advance({**hypers, "lr": self._factor() * hypers["lr"]}, scale)
+
+
+def _unseen(descent: Descent, factor: Callable[[int], float]) -> None:
+    """The steps are longer than the loop knows, as where the loss's curvature has grown: only numbers can tell."""
+    descent.update = _Farther(descent.update, lambda: factor(descent.t + 1))
+
+
+Place = Callable[[Descent, Callable[[int], float]], None]
+
+
 class LastingRate:
     """The rate of all steps from a certain one on is multiplied."""
 
-    def __init__(self, factor: float) -> None:
-        self.factor = factor
+    def __init__(self, factor: float, place: Place = _in_the_schedule) -> None:
+        self.factor, self.place = factor, place
 
     def begin(self, descent: Descent, seed: int) -> None:
         last = _last_healthy(descent)
-        descent.schedule = _Raised(descent.schedule, lambda t: self.factor if t > last else 1.0)
+        self.place(descent, lambda t: self.factor if t > last else 1.0)
 
     def after(self, step: Step) -> None:
         return
@@ -88,12 +113,12 @@ class StepLess:
 class TransientRate:
     """The rate is multiplied for 50 steps as they are executed, whichever they are, and once only."""
 
-    def __init__(self, factor: float) -> None:
-        self.factor = factor
+    def __init__(self, factor: float, place: Place = _in_the_schedule) -> None:
+        self.factor, self.place = factor, place
 
     def begin(self, descent: Descent, seed: int) -> None:
         self._last, self._left, self._on = _last_healthy(descent), LASTS, False
-        descent.schedule = _Raised(descent.schedule, lambda t: self.factor if self._on else 1.0)
+        self.place(descent, lambda t: self.factor if self._on else 1.0)
 
     def after(self, step: Step) -> None:
         if self._on:
@@ -185,6 +210,10 @@ FAULTS: dict[str, Callable[[], Fault]] = {
     "rate × 10, 50 steps": lambda: TransientRate(10),
     "rate × 100, lasting": lambda: LastingRate(100),
     "rate × 100, 50 steps": lambda: TransientRate(100),
+    "unseen rate × 10, lasting": lambda: LastingRate(10, _unseen),
+    "unseen rate × 10, 50 steps": lambda: TransientRate(10, _unseen),
+    "unseen rate × 100, lasting": lambda: LastingRate(100, _unseen),
+    "unseen rate × 100, 50 steps": lambda: TransientRate(100, _unseen),
     "a batch × 1000": lambda: Data(_scaled),
     "NaN in a batch": lambda: Data(_with(math.nan)),
     "inf in a batch": lambda: Data(_with(math.inf)),
