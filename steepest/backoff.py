@@ -1,4 +1,4 @@
-"""How a rate comes down after an explosion, and up again: a ceiling of its own beside the schedule."""
+"""How a rate comes down after an explosion, and up again: a factor of its own beside the schedule."""
 
 import math
 from collections.abc import Mapping
@@ -12,56 +12,50 @@ JUMP = 3.0
 
 
 class Backoff:
-    """A ceiling on the learning rate, which falls with each rewind and rises when all is quiet.
+    """A factor of the learning rate, in (0, 1], which falls with rewinds and rises when all is quiet.
 
-    The first rewind puts it to half the rate that failed, the next to a quarter of that, then to a sixteenth; the rate
-    warms up again below it. After every `quiet` steps that it holds the rate down without an alarm the ceiling doubles,
-    unless a rate of that level has failed twice. A jump of the schedule that failed is taken back instead, for as long
-    as it lasts: the rate then follows the schedule's shape as it would have without the jump.
+    The first explosion is forgiven: the steps are done again as they were, which undoes whatever passes by itself. A
+    repeat multiplies the factor by 1/2, the next by 1/4, then 1/16, and the rate warms up again. After every `quiet`
+    steps without an alarm it doubles back towards 1, unless that level has failed twice. A jump of the schedule that
+    failed is taken back for as long as it lasts. So the rate always follows the schedule's shape.
 
     Attributes:
-        ceiling: of the rate; infinite before anything has failed.
+        cut: the factor, without warming up.
         divisor: of the rate while the schedule is above a jump; 1 before one has failed.
 
     Args:
         quiet: steps without an alarm before it doubles.
-        warm: steps over which the rate warms up after a rewind, from a tenth.
+        warm: steps over which the rate warms up after a cut, from a tenth.
     """
 
     def __init__(self, quiet: int, warm: int) -> None:
         self.quiet, self.warm = quiet, warm
-        self.ceiling, self._since, self._age = math.inf, 0, 1 << 30
-        self.divisor, self._successive, self._failed = 1.0, 0, dict[int, int]()
+        self.cut, self.divisor, self._since, self._age = 1.0, 1.0, 0, 1 << 30
+        self._successive, self._forgiven, self._failed = 0, False, dict[int, int]()
 
-    def step(self, lr: float, jump: float) -> None:
-        """One more step, at a rate that was to be `lr`, after a jump (1 where there is none)."""
+    def step(self) -> None:
+        """One more step."""
         self._age += 1
-        if self._without(lr, jump) <= self.ceiling:
-            return
         self._since += 1
-        if self._since >= self.quiet:
-            self._since = self._successive = 0
-            if self._failed.get(_level(2 * self.ceiling), 0) < 2:
-                self.ceiling *= 2
+        if self._since < self.quiet:
+            return
+        self._since, self._successive, self._forgiven = 0, 0, False
+        if self.cut < 1 and self._failed.get(self._level + 1, 0) < 2:
+            self.cut = min(1.0, 2 * self.cut)
 
-    def factor(self, lr: float, jump: float) -> float:
-        """Of a rate that is to be `lr`, after a jump (1 where there is none)."""
+    def factor(self, jump: float) -> float:
+        """Of the rate, after a jump of the schedule (1 where there is none)."""
         share = min(1.0, self._age / self.warm)
-        held = min(self._without(lr, jump), self.ceiling) / lr if lr > 0 else 1.0
-        return held * (WARM_FROM + (1 - WARM_FROM) * share)
-
-    def _without(self, lr: float, jump: float) -> float:
-        return lr / self.divisor if jump > 1 else lr
+        return self.cut * (WARM_FROM + (1 - WARM_FROM) * share) / (self.divisor if jump > 1 else 1.0)
 
     def alarm(self, lost: int = 0) -> None:
         """The quiet is over, and begins anew once the steps that were lost by going back have been done again."""
         self._since = -lost
 
-    def fail(self, rate: float, jump: float) -> str:
-        """This rate has failed: take a jump back, or lower the ceiling and warm up again.
+    def fail(self, jump: float) -> str:
+        """This rate has failed.
 
         Args:
-            rate: that failed.
             jump: by what the schedule had jumped before; 1 where it had not.
 
         Returns:
@@ -70,17 +64,18 @@ class Backoff:
         if jump > JUMP and self.divisor == 1:
             self.divisor = jump
             return f"the schedule had jumped by {jump:.3g}; that is taken back for as long as it lasts"
+        if not self._forgiven:
+            self._forgiven = True
+            return "the same steps once more: it may have passed"
+        self._failed[self._level] = self._failed.get(self._level, 0) + 1
+        self.cut *= CUTS[min(self._successive, len(CUTS) - 1)]
+        self._successive += 1
         self._age = 0
-        level = _level(rate)
-        self._failed[level] = self._failed.get(level, 0) + 1
-        self.ceiling = rate * CUTS[min(self._successive, len(CUTS) - 1)]
-        self._successive += 1
-        return f"the rate is held below {self.ceiling:.3g} and warms up again"
+        return f"the rate is multiplied by {self.cut:.3g} and warms up again"
 
-    def forgive(self) -> bool:
-        """Whether a failure that nothing had announced may be taken for chance: the first in a row."""
-        self._successive += 1
-        return self._successive == 1
+    @property
+    def _level(self) -> int:
+        return round(math.log2(self.cut))
 
     def state_dict(self) -> dict[str, Any]:
         """What it remembers, as JSON."""
@@ -90,8 +85,3 @@ class Backoff:
         """Restores what `state_dict` gave."""
         vars(self).update(state)
         self._failed = dict(state["_failed"])
-
-
-def _level(rate: float) -> int:
-    """Rates within a factor of about two are one level."""
-    return round(math.log2(rate)) if rate > 0 else -(1 << 30)

@@ -34,7 +34,7 @@ from steepest.errors import InputError
 from steepest.record import CLIP, GO, LOWER, REWIND, SKIP, STOP, Call
 from steepest.robust import Window
 
-RATE, DATA, CHANCE = "rate", "data", "chance"
+RATE, DATA = "rate", "data"
 REFRESH = 8
 """Steps between two looks at the medians: a sort costs what five steps of judging do."""
 CAP, DRIFT, FLOOR = 4.0, 1.0, 0.02
@@ -119,8 +119,8 @@ class Guard:
         self._last_alarm = -(1 << 40)
         self._expected = 0
         self._backoff = Backoff(self.thresholds.quiet, self.thresholds.warm)
-        self._nominal, self._used, self._jump = 1.0, 1.0, 1.0
-        self.rewinds, self._fruitless, self._record, self._failing = 0, 0, math.inf, (1.0, 1.0)
+        self._nominal, self._jump = 1.0, 1.0
+        self.rewinds, self._fruitless, self._record, self._failing = 0, 0, math.inf, 1.0
 
     # -- judging -------------------------------------------------------------------------------------------------------
 
@@ -137,8 +137,7 @@ class Guard:
         if self._nominal > 0 and self._seen > 1:
             self._jump = self._jumped(lr / self._nominal)
         self._nominal = lr
-        self._backoff.step(lr, self._jump)
-        self._used = lr * self.rate
+        self._backoff.step()
         if not math.isfinite(loss) or not math.isfinite(grad_norm):
             return self._not_finite(loss, grad_norm)
         log_norm = math.log(max(grad_norm, 1e-300))
@@ -247,7 +246,7 @@ class Guard:
 
     def _rewind(self, seen: str) -> Call:
         t, self.rewinds = self.thresholds, self.rewinds + 1
-        self._failing = (self._used, self._jump)
+        self._failing = self._jump
         self._fruitless = 0 if self._best < self._record - 1e-3 else self._fruitless + 1
         self._record = min(self._record, self._best)
         if self.rewinds > t.rewinds or self._fruitless > t.fruitless:
@@ -260,7 +259,7 @@ class Guard:
 
         Args:
             cause: "rate" where the batches look as usual from the snapshot; "data" where they are outliers from there
-                too; "chance" where a weight broke without the loss having risen.
+                too.
             lost: steps that are to be done again.
 
         Returns:
@@ -269,17 +268,15 @@ class Guard:
         self._alarm, self._sum, self._last_alarm = None, 0.0, -(1 << 40)
         self._bad.clear()
         self._backoff.alarm(lost)
-        if cause == CHANCE and self._backoff.forgive():
-            return "the rate stays: nothing had announced it"
         if cause == DATA:
             return "the rate stays: it was the data"
-        return self._backoff.fail(*self._failing)
+        return self._backoff.fail(self._failing)
 
     @property
     def rate(self) -> float:
         if self.watch:
             return 1.0
-        return self._backoff.factor(self._nominal, self._jump) * (1.0 if self._alarm is None else self.thresholds.lower)
+        return self._backoff.factor(self._jump) * (1.0 if self._alarm is None else self.thresholds.lower)
 
     @property
     def usual(self) -> tuple[float, float]:

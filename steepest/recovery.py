@@ -10,7 +10,7 @@ import os
 import time
 from typing import Any, Protocol
 
-from steepest.guard import CAP, CHANCE, DATA, DRIFT, FLOOR, RATE, Guard
+from steepest.guard import CAP, DATA, DRIFT, FLOOR, RATE, Guard
 from steepest.record import REWIND, SKIP, STOP, Call, Event
 from steepest.robust import Window
 from steepest.snapshots import Snapshots
@@ -41,8 +41,6 @@ class Rewindable(Protocol):
     def look(self, t: int) -> float:
         """The loss of step t's batch at the point as it is, leaving everything as it was."""
         ...
-
-    def is_finite(self) -> bool: ...
 
     can_look: bool
     steps: int
@@ -117,7 +115,6 @@ class Recovery:
 
     def rewind(self, descent: Rewindable, call: Call, t: int) -> Event:
         """Goes back, finds out why, and tells the guard; a call to stop goes back too, to the best there is."""
-        broken = not descent.is_finite() and self.guard.is_quiet
         then, state = self.snapshots.best(_mean) if call.kind == STOP else self.snapshots.back()
         descent.load(state)
         self.guard.load_state_dict(state["guard"], rewinding=True)
@@ -126,8 +123,7 @@ class Recovery:
             return Event(t, STOP, call.seen, f"{call.done} (step {then})")
         bad = self._outliers(descent, then, t)
         self.passed_over |= bad
-        cause = DATA if bad else CHANCE if broken else RATE
-        done = self.guard.rewound(cause, t - then)
+        done = self.guard.rewound(DATA if bad else RATE, t - then)
         where = f"; {len(bad)} batches from step {min(bad)} on are passed over" if bad else ""
         return Event(t, REWIND, call.seen, f"back to step {then}: {done}{where}")
 
