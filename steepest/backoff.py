@@ -15,8 +15,9 @@ class Backoff:
     """A factor of the learning rate, in (0, 1], which falls with rewinds and rises when all is quiet.
 
     The first explosion is forgiven: the steps are done again as they were, which undoes whatever passes by itself. A
-    repeat multiplies the factor by 1/2, the next by 1/4, then 1/16, and the rate warms up again. After every `quiet`
-    steps without an alarm it doubles back towards 1, unless that level has failed twice. A jump of the schedule that
+    repeat multiplies the factor by 1/2, the next by 1/4, then 1/16, and the rate warms up again. After `quiet` steps
+    without an alarm it is tried whether all is over, at the full rate; where that fails, the factor goes back to what
+    had worked, and doubles after every `quiet` steps, unless that level has failed twice. A jump of the schedule that
     failed is taken back for as long as it lasts. So the rate always follows the schedule's shape.
 
     Attributes:
@@ -32,6 +33,7 @@ class Backoff:
         self.quiet, self.warm = quiet, warm
         self.cut, self.divisor, self._since, self._age = 1.0, 1.0, 0, 1 << 30
         self._successive, self._forgiven, self._failed = 0, False, dict[int, int]()
+        self._tried, self._worked = False, 1.0
 
     def step(self) -> None:
         """One more step."""
@@ -40,7 +42,9 @@ class Backoff:
         if self._since < self.quiet:
             return
         self._since, self._successive, self._forgiven = 0, 0, False
-        if self.cut < 1 and self._failed.get(self._level + 1, 0) < 2:
+        if self.cut < 1 and not self._tried:
+            self._tried, self._worked, self.cut = True, self.cut, 1.0
+        elif self.cut < 1 and self._failed.get(self._level + 1, 0) < 2:
             self.cut = min(1.0, 2 * self.cut)
 
     def factor(self, jump: float) -> float:
@@ -64,12 +68,15 @@ class Backoff:
         if jump > JUMP and self.divisor == 1:
             self.divisor = jump
             return f"the schedule had jumped by {jump:.3g}; that is taken back for as long as it lasts"
-        if not self._forgiven:
+        if not self._forgiven and self._worked == 1:
             self._forgiven = True
             return "the same steps once more: it may have passed"
         self._failed[self._level] = self._failed.get(self._level, 0) + 1
-        self.cut *= CUTS[min(self._successive, len(CUTS) - 1)]
-        self._successive += 1
+        if self._worked < self.cut == 1:
+            self.cut = self._worked
+        else:
+            self.cut *= CUTS[min(self._successive, len(CUTS) - 1)]
+            self._successive += 1
         self._age = 0
         return f"the rate is multiplied by {self.cut:.3g} and warms up again"
 

@@ -50,9 +50,19 @@ def test_successive_cuts():
     assert found == [1 / 2, 1 / 8, 1 / 128, 1 / 2048]
 
 
-def test_a_quiet_time_doubles_it():
+def test_after_a_quiet_time_the_full_rate_is_tried():
     backoff = cut()
-    assert [stepped(backoff, 99), stepped(backoff, 1)] == [0.5, 1.0]
+    backoff.fail(1.0)
+    assert [stepped(backoff, 99), stepped(backoff, 1)] == [0.125, 1.0]
+
+
+def test_where_the_full_rate_fails_it_doubles_with_every_quiet_time():
+    backoff = cut()
+    backoff.fail(1.0)
+    stepped(backoff, 100)
+    assert "multiplied by 0.125" in backoff.fail(1.0)
+    backoff.alarm()
+    assert [stepped(backoff, 99), stepped(backoff, 1), stepped(backoff, 100)] == [0.125, 0.25, 0.5]
 
 
 def test_steps_that_are_done_again_are_no_quiet_time():
@@ -62,13 +72,11 @@ def test_steps_that_are_done_again_are_no_quiet_time():
 
 
 def test_a_level_that_failed_twice_is_not_tried_again():
-    backoff = Backoff(10, 1)
-    for _ in range(2):
-        backoff.fail(1.0)
-        backoff.fail(1.0)
-        backoff.alarm()
-        stepped(backoff, 200)
-    assert backoff.factor(1.0) == 0.5
+    backoff = cut(10)
+    stepped(backoff, 10)
+    backoff.fail(1.0)
+    backoff.alarm()
+    assert stepped(backoff, 500) == 0.5
 
 
 def test_a_jump_is_taken_back_for_as_long_as_it_lasts():
