@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from benchmarks import report
 
-SECTIONS = ("update", "rules", "average", "step", "memory", "start", "demo")
+SECTIONS = ("update", "rules", "average", "step", "memory", "start", "kills", "demo")
 
 
 def main(names: Sequence[str]) -> None:
