@@ -20,62 +20,23 @@ What it looks for, from the mildest to the gravest (robust: median and MAD, the 
 Who rewinds tells the guard why it happened (`rewound`), and a rate that was too high backs off (`steepest.backoff`).
 Losses at or below zero are measured by asinh instead of log. Reaching the edge of stability is no alarm.
 
-Sources: Page 1954, doi:10.1093/biomet/41.1-2.100; thresholds: `benchmarks/REPORT.md`, "Faults".
+Source: Page 1954, doi:10.1093/biomet/41.1-2.100. The thresholds and what chose them: `steepest.thresholds`.
 """
 
 import math
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from steepest.backoff import JUMP, Backoff
 from steepest.errors import InputError
 from steepest.record import CLIP, GO, LOWER, REWIND, SKIP, STOP, Call
 from steepest.robust import Window
+from steepest.thresholds import CAP, DRIFT, FLOOR, IN_A_ROW, MEAN, REFRESH, RISE, SHARP_RISE, TENFOLD, Thresholds
 
 RATE, DATA = "rate", "data"
-REFRESH = 8
-"""Steps between two looks at the medians: a sort costs what five steps of judging do."""
-CAP, DRIFT, FLOOR = 4.0, 1.0, 0.02
-RISE, MEAN = math.log(1.25), 0.9
-"""How far the running mean must lie above its best, in log L; and the share of it that stays at each step."""
-TENFOLD = math.log(10.0)
-"""A gradient within ten times the usual one is borne: clipping these made healthy runs end up to 7 % worse."""
-IN_A_ROW = 8
-"""Far outliers that are skipped in a row; more of them are what the loss has become, and are clipped."""
-SHARP_RISE = math.log(2.0)
-"""A running mean that has doubled since the alarm need not be waited for."""
-
-
 GOING = Call(GO)
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """When the guard acts. The defaults were chosen on the tuning problems of `benchmarks/problems.py`.
-
-    Attributes:
-        outlier: robust deviations of log ‖g‖ beyond which a gradient is clipped.
-        alarm: S above which the loss diverges.
-        armed: steps before that can be.
-        lower: factor of the rate after an alarm.
-        lowered: steps for which it is lowered.
-        quiet: steps without an alarm after which the rate doubles back.
-        warm: steps over which the rate warms up after a rewind.
-        rewinds: in all, before the run is stopped.
-        fruitless: in a row without a gain, before the run is stopped.
-    """
-
-    outlier: float = 6.0
-    alarm: float = 8.0
-    armed: int = 30
-    lower: float = 0.25
-    lowered: int = 50
-    quiet: int = 100
-    warm: int = 50
-    rewinds: int = 8
-    fruitless: int = 4
 
 
 class Guard:

@@ -10,10 +10,11 @@ import os
 import time
 from typing import Any, Protocol
 
-from steepest.guard import CAP, DATA, DRIFT, FLOOR, RATE, Guard
+from steepest.guard import DATA, RATE, Guard
 from steepest.record import REWIND, SKIP, STOP, Call, Event
 from steepest.robust import Window
 from steepest.snapshots import Snapshots
+from steepest.thresholds import CAP, DRIFT, FLOOR
 
 OUTLYING = 4.0
 """Robust deviations above the usual loss at which a batch counts as an outlier."""

@@ -13,6 +13,8 @@ from torch import Tensor
 
 SPREAD = 4
 """An older snapshot stays until the newest lies so many intervals after it."""
+OFTEN = 2
+"""A snapshot is gone back to so often before an older one is."""
 
 
 @dataclass
@@ -24,14 +26,14 @@ class Snapshots:
         single: keep one only, for want of memory.
         good: (t, state) that have survived, newest first.
         pending: (t, state) that has not yet.
-        used: whether the newest good one has been gone back to already.
+        used: how often the newest good one has been gone back to.
     """
 
     every: int | None = None
     single: bool = False
     good: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     pending: tuple[int, dict[str, Any]] | None = None
-    used: bool = False
+    used: int = 0
 
     def is_due(self, t: int) -> bool:
         """Whether a snapshot belongs after step t."""
@@ -51,14 +53,15 @@ class Snapshots:
         if len(older) == 2:
             far = newest[0] - older[1][0] > SPREAD * (self.every or 1)
             older = older[:1] if far else older[1:]
-        self.good, self.used = [newest, *older][:2] if older else [newest], False
+        self.good, self.used = [newest, *older][:2], 0
 
     def back(self) -> tuple[int, dict[str, Any]]:
-        """The newest good state; at a repeat the one before it."""
+        """The newest good state; at a second repeat the one before it."""
         self.pending = None
-        if self.used and len(self.good) > 1:
+        if self.used >= OFTEN and len(self.good) > 1:
             del self.good[0]
-        self.used = True
+            self.used = 0
+        self.used += 1
         return self.good[0]
 
     def best(self, level: Callable[[dict[str, Any]], float]) -> tuple[int, dict[str, Any]]:
