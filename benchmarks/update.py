@@ -27,7 +27,7 @@ from steepest.update import Update
 TITLE = "An update of AdamW with clipping"
 
 HEADER = ("weights", "caches", "ours", "torch fused + clip", "ours ÷ theirs", "target", "met")
-MOST_SECONDS = 25e-6
+MOST_SECONDS, MOST_SHARE = 25e-6, 0.125
 """Target for the small network; those of large ones are ratios."""
 
 
@@ -53,7 +53,9 @@ def _small(caches: str, rounds: int) -> list[str]:
     trash = torch.zeros(16 << 20)
     before = {"hot": sides, "cold": passes, "evicted": dict.fromkeys(sides, lambda: trash.add_(1.0))}
     a, b = seconds(sides, rounds, before[caches]).values()
-    target = ["", ""] if caches == "evicted" else [f"ours ≤ {span(MOST_SECONDS)}", met(a, MOST_SECONDS)]
+    reached = min(a / MOST_SECONDS, a / b / MOST_SHARE)
+    words = f"≤ {span(MOST_SECONDS)}, or ≤ {MOST_SHARE} ×"
+    target = ["", ""] if caches == "evicted" else [words, met(reached, 1.0)]
     return ["26 thousand in 6", caches, span(a), span(b), f"{a / b:.3f}", *target]
 
 

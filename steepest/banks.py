@@ -5,8 +5,10 @@ as the tensor does. A `KernelBank` runs the compiled kernel over addresses, an `
 tensor.
 """
 
+import ctypes
 import itertools
 import math
+import mmap
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from steepest.formula.rule import Rule, W
 from steepest.space import is_dense
 
 ALIGNMENT = 64  # bytes: a cache line
+HUGE = 2 << 20  # bytes: a huge page
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Bank:
         unit = ALIGNMENT // first.element_size()
         starts = itertools.accumulate((math.ceil(tensors[i].numel() / unit) * unit for i in places), initial=0)
         *self.starts, length = starts
-        self.flat = [torch.zeros(length, dtype=first.dtype, device=first.device) for _ in kept]
+        self.flat = [_zeros(length, first) for _ in kept]
         self.views = [[_view(f, at, tensors[i]) for f in self.flat] for i, at in zip(places, self.starts, strict=True)]
         for views, i in zip(self.views, places, strict=True):
             for slot, view in zip(kept, views, strict=True):
@@ -83,6 +86,17 @@ class Bank:
 
     def norms(self) -> dict[str, tuple[Any, Any]]:
         raise NotImplementedError
+
+
+def _zeros(length: int, like: Tensor) -> Tensor:
+    """A buffer of zeros; a large one in huge pages where the system gives them, which spares look-ups of addresses."""
+    flat = torch.empty(length, dtype=like.dtype, device=like.device)
+    if flat.device.type == "cpu" and flat.nbytes >= 2 * HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
+        start = -(-flat.data_ptr() // HUGE) * HUGE
+        size = (flat.data_ptr() + flat.nbytes - start) // HUGE * HUGE
+        advise = ctypes.CDLL(None).madvise
+        advise(ctypes.c_void_p(start), ctypes.c_size_t(size), mmap.MADV_HUGEPAGE)  # before the first touch; advice only
+    return flat.zero_()
 
 
 def _view(flat: Tensor, at: int, like: Tensor) -> Tensor:

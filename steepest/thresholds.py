@@ -1,7 +1,7 @@
 """When the guard acts.
 
-The figures were chosen on the groups `tuning` and `tuning-spiky` of `benchmarks/problems.py`, seed 0, with one exception
-that is named, and are reported on others. What chose them, beside what was tried:
+The figures were chosen on the groups `tuning` and `tuning-spiky` of `benchmarks/problems.py`, seed 0, with one
+exception that is named, and are reported on others. What chose them, beside what was tried:
 
 - S > 8, z − 1, z at most 4: of an earlier small study; here the median delay is 4 steps for a rate × 100 and for × 10.
 - Clipping at 6 deviations alone clipped gradients of healthy runs, and two of them then ended 3 and 7 % worse; with ten

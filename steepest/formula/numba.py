@@ -54,7 +54,7 @@ def kernel(d):
         first, stride = thread(), threads()
     bounds = carray(integers(parts), (team + 1,))
     for part in range(first, team, stride):
-        for b in range(bounds[part], bounds[part + 1]):
+        for b in range({order}):
             row = carray(integers(table + b * TABLE * 8), (TABLE,))
             p, lo, n, at, r = row[0], row[1] * SIZE, row[2], row[3] * SIZE, row[4]
             wp = carray(integers(W + p * 8), (1,))[0]
@@ -89,7 +89,7 @@ def advance_kernel(program: Program, slots: tuple[str, ...], dtype: torch.dtype)
     arrays = "".join(f", slice_of(flat, {k}, at, c, n)" for k in range(sum(map(bool, slots))))
     hypers = "".join(f", h[{k}]" for k in range(1 + len(program.hoisted)))
     call = f"add(out, *block(chunk(wp + lo, c, n), chunk(gp + lo, c, n){arrays}{hypers}))"
-    return _kernel(source, call, dtype)
+    return _kernel(source, call, dtype, "bounds[part + 1] - 1, bounds[part] - 1, -1")
 
 
 def norm_kernel(dtype: torch.dtype) -> Kernel:
@@ -151,12 +151,17 @@ def _operand(program: Program, place: int) -> str:
     return f"x{place}"
 
 
-def _kernel(source: str, call: str, dtype: torch.dtype) -> Kernel:
-    text = "\n".join([Path(__file__).read_text(), source, call, str(dtype)])
-    return cached(hashlib.sha256(text.encode()).hexdigest(), lambda: _build(source, call, dtype))
+def _kernel(
+    source: str, call: str, dtype: torch.dtype, order: str = "bounds[part], bounds[part + 1]"
+) -> Kernel:  # fmt: skip
+    """The kernel of a block. The norm goes through the blocks forwards and the update backwards: it begins where the
+    caches still hold the gradient."""
+    driver = DRIVER.replace("{order}", order).replace("{call}", call)
+    text = "\n".join([Path(__file__).read_text(), source, driver, str(dtype)])
+    return cached(hashlib.sha256(text.encode()).hexdigest(), lambda: _build(source, driver, dtype))
 
 
-def _build(source: str, call: str, dtype: torch.dtype) -> tuple[bytes, str]:
+def _build(source: str, driver: str, dtype: torch.dtype) -> tuple[bytes, str]:
     """Object code of a kernel and the name of its function."""
     from numba import carray, cfunc, njit, types  # pyright: ignore[reportPrivateImportUsage]
 
@@ -167,7 +172,7 @@ def _build(source: str, call: str, dtype: torch.dtype) -> tuple[bytes, str]:
     scope |= {"integers": _pointer(types.int64), "floats": _pointer(element), "doubles": _pointer(types.float64)}
     scope |= {"thread": types.ExternalFunction("omp_get_thread_num", types.int32())}
     scope |= {"threads": types.ExternalFunction("omp_get_num_threads", types.int32())}
-    exec(source + "\n" + SLICE + DRIVER.format(call=call), scope)
+    exec(source + "\n" + SLICE + driver, scope)
     if "exact" in scope:
         scope["exact"] = njit(error_model="numpy")(scope["exact"])
     scope["block"] = njit(**FLAGS)(scope["block"])
