@@ -75,7 +75,7 @@ MOMENTS = {
     "after a rewind": ("step", 96),
     "late": ("step", 160),
 }
-"""The guard goes back from step 94 to step 60, so the 96th step that is done is step 62, for the second time."""
+"""The guard goes back from step 95 to step 60, so the 96th step that is done is step 61, for the second time."""
 
 
 def python(code, *args):
@@ -108,7 +108,7 @@ def unkilled(file, tmp_path_factory):
     ended = python(CHILD, file, runs, "nothing", 0, 0)
     assert ended.stdout == "done\n", ended.stderr
     run = sd.open("killed", runs)
-    assert [(e.t, e.done[:15]) for e in run.events if e.kind == "rewind"] == [(94, "back to step 60")]
+    assert [(e.t, e.done[:15]) for e in run.events if e.kind == "rewind"] == [(95, "back to step 60")]
     return run
 
 
