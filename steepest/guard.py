@@ -91,8 +91,8 @@ class Guard:
         Args:
             loss: of the step's batch, before the update.
             grad_norm: ‖g‖ before clipping.
-            lr: the step's learning rate, `rate` not in it. Where it is given, a rate that has jumped is put back to
-                what had worked before, and what had worked is not held down.
+            lr: the step's learning rate, `rate` not in it. Where it is given, a jump of the schedule that fails is
+                taken back for as long as it lasts.
         """
         self._seen += 1
         if self._nominal > 0 and self._seen > 1:
@@ -238,11 +238,6 @@ class Guard:
         if self.watch:
             return 1.0
         return self._backoff.factor(self._jump) * (1.0 if self._alarm is None else self.thresholds.lower)
-
-    @property
-    def usual(self) -> tuple[float, float]:
-        """Median and robust deviation of the level of recent losses."""
-        return self._losses.median, self._losses.deviation
 
     @property
     def is_quiet(self) -> bool:

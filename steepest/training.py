@@ -173,12 +173,7 @@ class Training:
             if self.writer.trouble:  # a run that went on from here would have a hole in its record
                 raise StoreError(f"no checkpoint is written while the record cannot be: {self.writer.trouble}")
             packed = pack(state, tensors)
-            checkpoints.save(
-                self.writer.folder / "checkpoints",
-                packed,
-                tensors,
-                at,
-            )
+            checkpoints.save(self.writer.folder / "checkpoints", packed, tensors, at)
             self._troubled = False
         except TypeError as error:
             self._complain(f"no checkpoints: the optimizer's state cannot be written as numbers and tensors ({error})")
