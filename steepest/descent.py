@@ -169,11 +169,11 @@ class Descent:
     # -- going back ----------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """Everything that the steps to come depend on, copied: nested dictionaries of tensors and numbers."""
+        """Everything that the steps to come depend on, nested; the tensors are its own (`snapshots.copied`)."""
         return {
             "t": self.t,
-            "weights": {name: p.detach().clone() for name, p in self.space.named()},
-            "buffers": {name: b.detach().clone() for name, b in self.model.named_buffers()},
+            "weights": {name: p.detach() for name, p in self.space.named()},
+            "buffers": dict(self.model.named_buffers()),
             "update": self.update.state(),
             "schedules": [bound.state_dict() for bound in (self.schedule, *(b for _, b in self._scheduled))],
             "guard": None if self.recovery is None else self.recovery.guard.state_dict(),

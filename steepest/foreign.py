@@ -65,8 +65,8 @@ class Foreign:
         return float(torch.nn.utils.get_total_norm([p.detach() - old for p, old in zip(tensors, before, strict=True)]))
 
     def state(self) -> dict[str, Any]:
-        """What the optimizer remembers, as copies."""
-        return {"t": self.t, "optimizer": copy.deepcopy(self.optimizer.state_dict())}
+        """What the optimizer remembers, not copied."""
+        return {"t": self.t, "optimizer": self.optimizer.state_dict()}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restores what `state` gave."""

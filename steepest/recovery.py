@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from steepest.guard import DATA, RATE, Guard
 from steepest.record import REWIND, SKIP, STOP, Call, Event
 from steepest.robust import Window
-from steepest.snapshots import Snapshots
+from steepest.snapshots import Snapshots, copied
 from steepest.thresholds import CAP, DRIFT, FLOOR
 
 OUTLYING = 4.0
@@ -35,7 +35,9 @@ class Rewindable(Protocol):
 
     t: int
 
-    def state(self) -> dict[str, Any]: ...
+    def state(self) -> dict[str, Any]:
+        """What `load` restores; its tensors are not copied."""
+        ...
 
     def load(self, state: dict[str, Any]) -> None: ...
 
@@ -73,7 +75,7 @@ class Recovery:
         if self.guard.watch:
             return
         began = time.perf_counter()
-        state = descent.state()
+        state = copied(descent.state())
         self._clock = (time.perf_counter() - began, 0.0)
         size = sum(x.nbytes for x in _tensors(state))
         if 3 * size > MEMORY_SHARE * _memory():
@@ -98,7 +100,7 @@ class Recovery:
         if snapshots.every is None:
             self._choose_interval(t)
         elif t % snapshots.every == 0 and self.guard.is_quiet and t < descent.steps:
-            snapshots.take(t, descent.state())
+            snapshots.take(t, copied(descent.state()))
 
     def _choose_interval(self, t: int) -> None:
         """Once, by the time that a snapshot and a step take; from then on it is part of the record."""

@@ -4,6 +4,7 @@ A state is good only once the descent has gone on from it for a while without an
 an explosion is no help. States are nested dictionaries of numbers and copied tensors; nothing here looks into them.
 """
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -125,7 +126,18 @@ class Best:
         vars(self).update(state)
 
 
-# -- Nested states as flat tensors and JSON ----------------------------------------------------------------------------
+# -- Nested states -----------------------------------------------------------------------------------------------------
+
+
+def copied(nested: Any) -> Any:
+    """The state with tensors of its own, each laid out in memory as it was."""
+    if isinstance(nested, Tensor):
+        return nested.detach().clone()
+    if isinstance(nested, Mapping):
+        return {k: copied(v) for k, v in nested.items()}
+    if isinstance(nested, list | tuple):
+        return type(nested)([copied(v) for v in nested])
+    return copy.deepcopy(nested)
 
 
 def pack(nested: Any, tensors: dict[str, Tensor], path: str = "") -> Any:

@@ -168,10 +168,8 @@ class Update:
         return found
 
     def state(self) -> dict[str, Any]:
-        """Everything the rule remembers, as copies: `t`, `scalars`, and `slots` by slot and parameter name."""
-        slots = {slot: {name: v.clone() for name, v in by.items()} for slot, by in self.slots.items()}
-        copy = (lambda x: x) if self.members is None else np.copy
-        return {"t": copy(self.t), "scalars": [[copy(s) for s in row] for row in self.scalars], "slots": slots}
+        """Everything the rule remembers: `t`, `scalars`, and `slots` by slot and parameter name; not copied."""
+        return {"t": self.t, "scalars": self.scalars, "slots": self.slots}
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Any]) -> None:

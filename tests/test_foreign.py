@@ -8,6 +8,7 @@ from torch import nn
 
 from steepest.errors import InputError
 from steepest.foreign import Foreign
+from steepest.snapshots import copied
 from steepest.space import Space
 
 MAKERS = {
@@ -90,7 +91,7 @@ def test_what_it_remembers_can_be_restored(kind):
     moved(foreign, model, range(3))
     other, restored = made(kind)
     other.load_state_dict(model.state_dict())
-    state = foreign.state()
+    state = copied(foreign.state())
     restored.load(state)
     assert restored.t == 3
     moved(foreign, model, range(3, 6))

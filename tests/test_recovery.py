@@ -12,6 +12,7 @@ from steepest.descent import Descent
 from steepest.guard import Guard
 from steepest.record import LOWER, REWIND, SKIP, STOP
 from steepest.settings import resolve
+from steepest.snapshots import copied
 
 
 class Net(nn.Module):
@@ -171,7 +172,7 @@ def test_looking_leaves_everything_as_it_was(task):
     for step in d:
         if step.t == 60:
             break
-    state, random = d.state(), torch.get_rng_state()
+    state, random = copied(d.state()), torch.get_rng_state()
     first = d.look(61)
     assert first == d.look(61)
     for name, x in d.everything().items():
@@ -185,7 +186,7 @@ def test_a_state_is_everything(task):
     for step in d:
         if step.t == 100:
             break
-    state = d.state()
+    state = copied(d.state())
     tail = [d.step() for _ in range(100)]
     end = d.space.gather()
     d.load(state)
@@ -199,7 +200,7 @@ def test_a_state_from_an_earlier_stage(task):
     d = descent(task, rule=stages, lr=None, steps=100)
     for step in d:
         if step.t == 40:
-            state = d.state()
+            state = copied(d.state())
     end = d.space.gather()
     d.load(state)
     d.recovery.guard.load_state_dict(state["guard"])

@@ -14,6 +14,7 @@ from torch.nn.utils import parametrizations
 
 from steepest.errors import InputError, TaskError
 from steepest.rules import RULES
+from steepest.snapshots import copied
 from steepest.space import Space, is_dense
 from steepest.update import Update
 from tests.oracles import SlowUpdate, apart, furthest
@@ -193,7 +194,7 @@ def test_to_double_in_mid_run(x):
     net = mlp()
     update = Update(Space(net), RULE)
     step(net, update, x)
-    state = update.state()
+    state = copied(update.state())
     net.double()
     twin_net = copy.deepcopy(net)
     twin = Update(Space(twin_net), RULE)
@@ -209,7 +210,7 @@ def test_half_in_mid_run(x):
     net = mlp()
     update = Update(Space(net), RULE)
     step(net, update, x)
-    expected = update.state()["slots"]["m"]
+    expected = copied(update.state())["slots"]["m"]
     net.bfloat16()
     net.zero_grad()
     update.norm()

@@ -16,6 +16,7 @@ from steepest.errors import InputError, TaskError
 from steepest.formula.rule import rule, scalar
 from steepest.formula.trace import where
 from steepest.rules import RULES
+from steepest.snapshots import copied
 from steepest.space import Space
 from steepest.update import Update
 from tests.oracles import SlowUpdate, Tensors, apart, furthest
@@ -160,7 +161,7 @@ def test_nan_in_one_member(name, path):
         give_gradients(clean_at, t)
         if t == 2:
             at.parts["odd"].grad[bad, 1] = float("nan")
-            before, weights = update.state(), [p.detach().clone() for p in at.tensors()]
+            before, weights = copied(update.state()), [p.detach().clone() for p in at.tensors()]
         norm = update.norm()
         assert (np.isnan(norm) == [False, t == 2, False]).all()
         moved = update.advance(hypers, np.where(np.isfinite(norm), 1.0, np.nan))
@@ -204,7 +205,7 @@ def test_skip(path):
     update = Update(at, RULES["nadam"])
     give_gradients(at, 1)
     update.advance(hypers_of("nadam", 1))
-    before, weights = update.state(), [p.detach().clone() for p in at.tensors()]
+    before, weights = copied(update.state()), [p.detach().clone() for p in at.tensors()]
     assert update.advance(hypers_of("nadam", 2), float("nan")) == 0.0
     after = update.state()
     assert after["t"] == before["t"] == 1

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from steepest.errors import StoreError
@@ -39,8 +40,8 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 
 
 def _alone(x: Tensor) -> Tensor:
-    """A tensor with a storage of its own, as the format wants it; copied only where it shares one."""
-    return x if x.untyped_storage().nbytes() == x.nbytes else x.clone()
+    """The same memory as a storage of its own, for the format refuses tensors that share one."""
+    return x if x.untyped_storage().nbytes() == x.nbytes else torch.from_dlpack(x)
 
 
 def load(path: Path) -> dict[str, Tensor]:
