@@ -217,12 +217,10 @@ class KernelBank(Bank):
 
     def _run(self, kernel: Any) -> float:
         """Runs a kernel; returns the total of the first sums, always added in the order of the blocks."""
-        team = threads(self.weights)
-        address = self._arguments(team)
-        if team == 1:
-            kernel.serial(address)
+        if self._team == 1:
+            kernel.serial(self._address)
             return self.total[0]
-        kernel.parallel(address, team)
+        kernel.parallel(self._address, self._team)
         return sum(self.sums[:, 0].tolist())
 
     def look(self, tensors: list[Tensor], addresses: list[int]) -> bool:
@@ -245,6 +243,8 @@ class KernelBank(Bank):
         if addresses != self._at:
             self._addresses.pack_into(self._to_W, 0, *addresses)
             self._at = addresses
+        self._team = threads(self.weights)
+        self._address = self._arguments(self._team)
         return True
 
     def squares(self) -> Any:

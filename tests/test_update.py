@@ -529,3 +529,13 @@ def test_one_update_is_the_whole_space(path):
         slow.step(flat([p.grad for p in space.tensors()]), {"lr": 0.01})
         update.advance({**RULES["adamw"].hypers, "lr": 0.01})
     assert apart(space.gather(), slow.w) <= 1e-13
+
+
+def test_a_slot_that_decays_becomes_zero():
+    """A dead unit's momentum would stay a denormal number for ever, and these are slow."""
+    net = nn.Linear(1000, 1, bias=False)
+    update = Update(Space(net), RULES["momentum"])
+    for gradient in [1e-37] + 40 * [0.0]:
+        net.weight.grad = torch.full_like(net.weight, gradient)
+        update.advance({"lr": 1e-3, "beta": 0.9, "weight_decay": 0.0})
+    assert not any(slot.any() for by in update.slots.values() for slot in by.values())
