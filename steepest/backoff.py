@@ -4,9 +4,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-CUTS = (1 / 2, 1 / 4, 1 / 16)
-"""Successive cuts: a network that works at 4 × its tuned rate is dead at 8 ×, so × 100 needs more than halvings."""
+CUTS = (1 / 8, 1 / 16)
+"""Successive cuts: a network that works at 4 × its tuned rate is dead at 8 ×, so a rate that has grown tenfold or a
+hundredfold needs one cut of its size, not halvings."""
 WARM_FROM = 0.1
+SLOWLY = 2
+"""Quiet times before a doubling."""
 JUMP = 3.0
 """A schedule that rises by more than this from one step to the next has jumped."""
 
@@ -15,17 +18,17 @@ class Backoff:
     """A factor of the learning rate, in (0, 1], which falls with rewinds and rises when all is quiet.
 
     The first explosion is forgiven: the steps are done again as they were, which undoes whatever passes by itself. A
-    repeat multiplies the factor by 1/2, the next by 1/4, then 1/16, and the rate warms up again. After `quiet` steps
-    without an alarm it is tried whether all is over, at the full rate; where that fails, the factor goes back to what
-    had worked, and doubles after every `quiet` steps, unless that level has failed twice. A jump of the schedule that
-    failed is taken back for as long as it lasts. So the rate always follows the schedule's shape.
+    repeat multiplies the factor by 1/8, the next by 1/16, and the rate warms up again. After a quiet time it is tried
+    whether all is over, at the full rate; where that fails, the factor goes back to what had worked, and doubles after
+    every two quiet times, but not to more than a quarter of what has failed twice. A jump of the schedule that failed
+    is taken back for as long as it lasts. So the rate always follows the schedule's shape.
 
     Attributes:
         cut: the factor, without warming up.
         divisor: of the rate while the schedule is above a jump; 1 before one has failed.
 
     Args:
-        quiet: steps without an alarm before it doubles.
+        quiet: steps without an alarm that make a quiet time.
         warm: steps over which the rate warms up after a cut, from a tenth.
     """
 
@@ -39,12 +42,12 @@ class Backoff:
         """One more step."""
         self._age += 1
         self._since += 1
-        if self._since < self.quiet:
+        if self._since < (SLOWLY if self._tried else 1) * self.quiet:
             return
-        self._since, self._successive, self._forgiven = 0, 0, False
+        self._since, self._successive, self._forgiven, self._worked = 0, 0, False, self.cut
         if self.cut < 1 and not self._tried:
-            self._tried, self._worked, self.cut = True, self.cut, 1.0
-        elif self.cut < 1 and self._failed.get(self._level + 1, 0) < 2:
+            self._tried, self.cut = True, 1.0
+        elif self.cut < 1 and all(self._failed.get(self._level + k, 0) < 2 for k in (1, 2)):
             self.cut = min(1.0, 2 * self.cut)
 
     def factor(self, jump: float) -> float:
@@ -52,9 +55,14 @@ class Backoff:
         share = min(1.0, self._age / self.warm)
         return self.cut * (WARM_FROM + (1 - WARM_FROM) * share) / (self.divisor if jump > 1 else 1.0)
 
-    def alarm(self, lost: int = 0) -> None:
-        """The quiet is over, and begins anew once the steps that were lost by going back have been done again."""
-        self._since = -lost
+    @property
+    def is_trying(self) -> bool:
+        """Whether this factor has not yet worked for a quiet time since something failed."""
+        return self._worked < self.cut
+
+    def alarm(self, lasts: int = 0) -> None:
+        """The quiet is over, and begins anew so many steps from now."""
+        self._since = min(0, self._since, -lasts)
 
     def fail(self, jump: float) -> str:
         """This rate has failed.
@@ -72,9 +80,10 @@ class Backoff:
             self._forgiven = True
             return "the same steps once more: it may have passed"
         self._failed[self._level] = self._failed.get(self._level, 0) + 1
-        if self._worked < self.cut == 1:
+        if 0 < self._worked < self.cut:
             self.cut = self._worked
         else:
+            self._worked = 0.0  # what works now is not known
             self.cut *= CUTS[min(self._successive, len(CUTS) - 1)]
             self._successive += 1
         self._age = 0

@@ -14,8 +14,8 @@ What it looks for, from the mildest to the gravest (robust: median and MAD, the 
        z = min((log L − median₂₀₀) / (MAD₂₀₀ + 0.02), 4),   S ← max(0, S + z − 1)
 
    An alarm is S > 8 while the running mean of log L lies log 1.25 above its best. One bad batch adds 3 at most. An
-   alarm first lowers the rate for 50 steps; only a loss that still rises then, or stays up, or is not finite, is a
-   rewind.
+   alarm first lowers the rate for 50 steps; only a loss that still rises then, has half of its rise left after 20, has
+   not come back after 50, or is not finite, is a rewind. At a rate that is being tried after a rewind an alarm is one.
 
 Who rewinds tells the guard why it happened (`rewound`), and a rate that was too high backs off (`steepest.backoff`).
 Losses at or below zero are measured by asinh instead of log. Reaching the edge of stability is no alarm.
@@ -33,7 +33,7 @@ from steepest.backoff import JUMP, Backoff
 from steepest.errors import InputError
 from steepest.record import CLIP, GO, LOWER, REWIND, SKIP, STOP, Call
 from steepest.robust import Window
-from steepest.thresholds import CAP, DRIFT, FLOOR, IN_A_ROW, MEAN, REFRESH, RISE, SHARP_RISE, TENFOLD, Thresholds
+from steepest.thresholds import CAP, DRIFT, FLOOR, IN_A_ROW, MEAN, REFRESH, RISE, SHARP_RISE, SOON, TENFOLD, Thresholds
 
 RATE, DATA = "rate", "data"
 GOING = Call(GO)
@@ -78,7 +78,7 @@ class Guard:
         self.mean, self._best = math.nan, math.inf
         self._alarm: tuple[int, float, float] | None = None  # when, running mean, best: then
         self._last_alarm = -(1 << 40)
-        self._expected = 0
+        self._expected, self._began = 0, math.inf  # the running mean at the last rewind
         self._backoff = Backoff(self.thresholds.quiet, self.thresholds.warm)
         self._nominal, self._jump = 1.0, 1.0
         self.rewinds, self._fruitless, self._record, self._failing = 0, 0, math.inf, 1.0
@@ -155,9 +155,13 @@ class Guard:
         if self._alarm is not None:
             return self._lowered()
         self._best = min(self._best, self.mean)
-        if self._sum <= self.thresholds.alarm or self.mean <= self._best + RISE:
+        if not self._has_doubled() and (self._sum <= self.thresholds.alarm or self.mean <= self._best + RISE):
             return None
         return self._alarmed(loss)
+
+    def _has_doubled(self) -> bool:
+        """At a rate that is being tried less is enough for an alarm: twice the loss that it began at."""
+        return self._backoff.is_trying and self.mean > self._began + max(SHARP_RISE, self._losses.deviation)
 
     def _alarmed(self, loss: float) -> Call:
         """The first alarm lowers the rate; one soon after that did not help."""
@@ -166,8 +170,10 @@ class Guard:
         seen = f"the loss rises: {loss:.4g}, its running mean is {math.exp(self.mean - self._best):.3g} × its best"
         if self._seen - self._last_alarm < 4 * t.lowered and not self.watch:
             return self._rewind(f"{seen}, and lowering the rate has not helped")
+        if self._backoff.is_trying and not self.watch:
+            return self._rewind(f"{seen}, at a rate that was only tried")
         self._alarm, self._last_alarm = (self._seen, self.mean, self._best), self._seen
-        self._backoff.alarm()
+        self._backoff.alarm(t.lowered)
         if self.watch:
             return Call(LOWER, seen=seen, done="nothing: the guard only watches")
         return Call(LOWER, seen=seen, done=f"the rate is multiplied by {t.lower:g} for {t.lowered} steps")
@@ -181,10 +187,11 @@ class Guard:
             self._alarm, self._sum = None, 0.0
             return None
         rises = self.mean > mean + SHARP_RISE or (age >= 12 and self.mean > mean + RISE)
-        if not rises and age < self.thresholds.lowered:
+        slow = age == SOON and self.mean - best > 0.5 * (mean - best)
+        if not rises and not slow and age < self.thresholds.lowered:
             return None
         self._alarm, self._sum = None, 0.0
-        if self.watch or (not rises and self.mean - best < 0.5 * (mean - best)):
+        if self.watch:
             return None
         how = "still rises" if rises else "stays up"
         return self._rewind(f"the loss {how} at a lowered rate: {math.exp(self.mean - best):.3g} × its best")
@@ -227,6 +234,7 @@ class Guard:
             what is done about it, in words.
         """
         self._alarm, self._sum, self._last_alarm = None, 0.0, -(1 << 40)
+        self._began = self.mean
         self._bad.clear()
         self._backoff.alarm(lost)
         if cause == DATA:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 SPREAD = 4
 """An older snapshot stays until the newest lies so many intervals after it."""
-OFTEN = 2
+OFTEN = 3
 """A snapshot is gone back to so often before an older one is."""
 
 
