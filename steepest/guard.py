@@ -76,7 +76,7 @@ class Guard:
         self._outliers = 0
         self._seen, self._sum, self._bad = 0, 0.0, deque[int](maxlen=3)
         self.mean, self._best = math.nan, math.inf
-        self._alarm: tuple[int, float, float] | None = None  # when, running mean, best: then
+        self._alarm: tuple[int, float, float, float] | None = None  # when; running mean and best then; highest since
         self._last_alarm = -(1 << 40)
         self._expected, self._began = 0, math.inf  # the running mean at the last rewind
         self._backoff = Backoff(self.thresholds.quiet, self.thresholds.warm)
@@ -172,7 +172,7 @@ class Guard:
             return self._rewind(f"{seen}, and lowering the rate has not helped")
         if self._backoff.is_trying and not self.watch:
             return self._rewind(f"{seen}, at a rate that was only tried")
-        self._alarm, self._last_alarm = (self._seen, self.mean, self._best), self._seen
+        self._alarm, self._last_alarm = (self._seen, self.mean, self._best, self.mean), self._seen
         self._backoff.alarm(t.lowered)
         if self.watch:
             return Call(LOWER, seen=seen, done="nothing: the guard only watches")
@@ -181,13 +181,14 @@ class Guard:
     def _lowered(self) -> Call | None:
         """While the rate is lowered after an alarm: has it helped?"""
         assert self._alarm is not None
-        since, mean, best = self._alarm
-        age = self._seen - since
+        since, mean, best, highest = self._alarm
+        highest = max(highest, self.mean)
+        self._alarm, age = (since, mean, best, highest), self._seen - since
         if self.mean <= best + RISE / 2:
             self._alarm, self._sum = None, 0.0
             return None
         rises = self.mean > mean + SHARP_RISE or (age >= 12 and self.mean > mean + RISE)
-        slow = age == SOON and self.mean - best > 0.5 * (mean - best)
+        slow = age == SOON and self.mean - best > 0.5 * (highest - best)
         if not rises and not slow and age < self.thresholds.lowered:
             return None
         self._alarm, self._sum = None, 0.0

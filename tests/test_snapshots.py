@@ -38,7 +38,7 @@ def test_three_are_kept_and_the_oldest_is_neither_new_nor_ancient(n):
 def test_going_back_takes_the_newest_good_one_and_then_an_older_one():
     snapshots = taken(0, 10, 20, 30)
     newest, older = ages(snapshots)
-    assert [snapshots.back()[0] for _ in range(4)] == [newest, newest, older, older]
+    assert [snapshots.back()[0] for _ in range(6)] == 3 * [newest] + 3 * [older]
     assert snapshots.pending is None
 
 
