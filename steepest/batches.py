@@ -5,7 +5,7 @@ in memory are gathered in windows of several batches, which are then handed out 
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -86,12 +86,23 @@ class Batches:
         streams = (seeds.generator(self.seed, "augment", t, i, device=self.device) for i in range(len(parts)))
         return [self.augment(each(part, Tensor.clone), stream) for part, stream in zip(parts, streams)]
 
-    def skip(self, taken: int, t: int) -> None:
-        """Brings an iterable to where it was after step t and so many batches, without computing."""
-        while self.is_iterable and self.taken < taken:
+    def place(self) -> dict[str, Any] | None:
+        """Where an iterable is, by its own `state_dict`; None where it has none."""
+        if not self.is_iterable or not _is_stateful(self._loader):
+            return None
+        return {"epoch": self._epoch, "begun": self._iterator is not None, "loader": self._loader.state_dict()}
+
+    def skip(self, taken: int, t: int, place: Mapping[str, Any] | None = None) -> None:
+        """Brings an iterable to where it was after step t and so many batches: to its `place`, else batch by batch."""
+        if not self.is_iterable:
+            return
+        if place is not None:
+            self._loader.load_state_dict(place["loader"])
+            self._epoch, self.taken = place["epoch"], taken
+            self._iterator = self._restarted() if place["begun"] else None
+        while self.taken < taken:
             self._advance(False)
-        if self.is_iterable:
-            self._asked = t
+        self._asked = t
 
     # -- tensors and datasets: any t, in any order ---------------------------------------------------------------------
 
@@ -188,6 +199,11 @@ class Batches:
             set_epoch(self._epoch)
         with seeds.ours(self.seed, "epoch", self._epoch):
             return iter(self._loader)
+
+
+def _is_stateful(loader: Any) -> bool:
+    """Whether it can say where it is and go there, as torchdata's StatefulDataLoader can."""
+    return all(callable(getattr(loader, name, None)) for name in ("state_dict", "load_state_dict"))
 
 
 def _batch_size(given: int | str | None, samples: int, accumulate: int) -> int:

@@ -20,6 +20,7 @@ from steepest.settings import Settings, resolve
 from steepest.snapshots import unpack
 from steepest.stages import Stages, stage
 from steepest.store import Store, checkpoints, versions
+from steepest.store.reader import refuse_running
 from steepest.task import Task
 from steepest.training import Training
 from steepest.view.terminal import Progress
@@ -141,6 +142,7 @@ def resumed(
     said = _same_machine(record)
     descent = Descent(task, settings, task.build(settings.seed))
     _check_same(record, {k: config[k] for k in ("model", "data")}, identity(task, descent))
+    then = config["steps"]
     said += _stretched(config, descent)
     found = checkpoints.load(store.folder / record.id / "checkpoints")
     manifest, state, tensors, damaged = found or ({"t": 0, "attempt": 0, "events": 0}, None, {}, [])
@@ -149,12 +151,16 @@ def resumed(
     elif config["start"] != "the task's":
         begin_at(config["start"], descent, store)
     _check_longer(record, manifest["t"], epochs, steps, descent.steps)
+    _check_stage(record, manifest["t"], settings.stages, (then, descent.steps), descent.steps_per_epoch)
+    if damaged:
+        checkpoints.set_aside(store.folder / record.id / "checkpoints")
     writer = store.reopen(record.id, manifest["attempt"], manifest["t"], manifest["events"], config)
     progress = Progress(descent.steps, config["metric"], done=manifest["t"])
-    training = Training(descent, writer, progress, config, record.seconds)
+    before = manifest.get("seconds", 0.0) if record.status == "interrupted" else record.seconds
+    training = Training(descent, writer, progress, config, before)
     if found:
         held = unpack(state, tensors)
-        said += _passed_over(descent, held["descent"]["taken"])
+        said += _passed_over(descent, held)
         if epochs or steps:
             _go_on(held)
         training.restore(held)
@@ -171,22 +177,36 @@ def _check_longer(record: Record, t: int, epochs: int | None, steps: int | None,
         raise InputError(f"{given} is given, and run {record.id} goes on after step {t}, at the end of that or beyond")
 
 
+def _check_stage(record: Record, t: int, stages: Stages, lengths: tuple[int, int], steps_per_epoch: int) -> None:
+    """A rule's memory is of its own stage: another length must not put step t into another one."""
+    then, now = (
+        next((n for n, (*_, end) in enumerate(stages.bounds(steps, steps_per_epoch), 1) if end >= t), 0)
+        for steps in lengths
+    )
+    if then != now:
+        raise InputError(
+            f"run {record.id} goes on after step {t} of {lengths[0]}, in its stage {then}; of {lengths[1]} steps this "
+            f"one belongs to stage {now}, whose rule has another memory: give a length that leaves it where it is, or "
+            "begin a new run at its end with start="
+        )
+
+
 def _go_on(held: dict[str, Any]) -> None:
     """Where more is asked for, what had ended the run no longer does."""
     if held["stopped"]:
         held["stopped"], held["best"]["since"] = False, 0
 
 
-def _passed_over(descent: Descent, taken: int) -> list[str]:
-    """What an iterable has given already is taken from it again, since it cannot begin in the middle."""
-    kind = type(descent.task.data).__name__
-    return [f"{taken} batches of the {kind} are passed over"] if descent.batches.is_iterable and taken else []
+def _passed_over(descent: Descent, held: dict[str, Any]) -> list[str]:
+    """What an iterable has given already is taken from it again, unless it can begin in the middle."""
+    taken, kind = held["descent"]["taken"], type(descent.task.data).__name__
+    if not descent.batches.is_iterable or not taken or held["place"] is not None:
+        return []
+    return [f"{taken} batches of the {kind} are passed over"]
 
 
 def _check_free(record: Record, longer: int | None) -> None:
-    if record.status == "running":
-        host, pid = record.versions.get("host", "?"), record.versions.get("pid", "?")
-        raise StoreError(f"run {record.id} is still running (process {pid} on {host}); end it, or wait for it")
+    refuse_running(record)
     if record.status in ("done", "stopped") and not longer:
         raise StoreError(
             f"run {record.id} is {record.status}; give more epochs or steps to go on, or begin a new run at its end "

@@ -152,14 +152,20 @@ def pack(nested: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
         return {"$tensor": path}
     if isinstance(nested, Mapping):
         if all(isinstance(k, str) for k in nested):
-            return {k: pack(v, tensors, f"{path}/{k}" if path else k) for k, v in nested.items()}
-        return {"$items": [[k, pack(v, tensors, f"{path}/{k}")] for k, v in nested.items()]}
+            return {k: pack(v, tensors, _below(path, k)) for k, v in nested.items()}
+        return {"$items": [[k, pack(v, tensors, _below(path, f"#{i}"))] for i, (k, v) in enumerate(nested.items())]}
     if isinstance(nested, list | tuple):
         parts = [pack(v, tensors, f"{path}/{i}") for i, v in enumerate(nested)]
         return {"$tuple": parts} if isinstance(nested, tuple) else parts
     if nested is None or isinstance(nested, bool | int | float | str):
         return nested
     raise TypeError(f"{path} is {type(nested).__name__}")
+
+
+def _below(path: str, key: str) -> str:
+    """A key's path; what separates keys is escaped in them, so that no two have one path (as in RFC 6901)."""
+    key = key.replace("~", "~0").replace("/", "~1")
+    return f"{path}/{key}" if path else key
 
 
 def unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Any:

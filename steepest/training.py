@@ -150,7 +150,7 @@ class Training:
         """Goes on from what a checkpoint held."""
         descent = self.descent
         descent.load(state["descent"])
-        descent.batches.skip(state["descent"]["taken"], descent.t)
+        descent.batches.skip(state["descent"]["taken"], descent.t, state["place"])
         descent.stopped = state["stopped"]
         if descent.recovery is not None and state["recovery"] is not None:
             descent.recovery.load(state["recovery"])
@@ -162,12 +162,14 @@ class Training:
         descent = self.descent
         state = {
             "descent": descent.state(),
+            "place": descent.batches.place(),
             "recovery": descent.recovery and descent.recovery.state(),
             "best": self.best.state(),
             "stopped": descent.stopped,
         }
         at = {"t": descent.t, "attempt": descent.recovery.attempt if descent.recovery else 0}
-        at |= {"events": self.writer.events, "model": self.config["model"], "data": self.config["data"]}
+        at |= {"events": self.writer.events, "seconds": self._before + began - self._began}
+        at |= {"model": self.config["model"], "data": self.config["data"]}
         try:
             self.writer.flush()
             if self.writer.trouble:  # a run that went on from here would have a hole in its record
@@ -176,7 +178,7 @@ class Training:
             checkpoints.save(self.writer.folder / "checkpoints", packed, tensors, at)
             self._troubled = False
         except TypeError as error:
-            self._complain(f"no checkpoints: the optimizer's state cannot be written as numbers and tensors ({error})")
+            self._complain(f"no checkpoints: a state cannot be written as numbers and tensors: {error}")
         except StoreError as error:
             self._complain(str(error))
         self._written = time.perf_counter()

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 import steepest as sd
 from steepest.descent import Descent
@@ -184,6 +185,12 @@ def loader():
     return DataLoader(TensorDataset(*tensors()), batch_size=16, shuffle=True)
 
 
+def stateful_loader():
+    """Its sampler draws a seed when it is made, unless it is given a generator."""
+    generator = torch.Generator().manual_seed(5)
+    return StatefulDataLoader(TensorDataset(*tensors()), batch_size=16, shuffle=True, generator=generator)
+
+
 def jittered(batch, generator):
     x, y = batch
     return x + 0.1 * torch.randn(x.shape, generator=generator), y
@@ -230,6 +237,11 @@ KINDS = {
     "a Dataset": (lambda: a_task(TensorDataset(*tensors())), {}),
     "a DataLoader": (lambda: a_task(loader()), {"batch_size": None}),
     "a DataLoader, accumulated": (lambda: a_task(loader()), {"batch_size": None, "accumulate": 3, "epochs": 15}),
+    "a StatefulDataLoader": (lambda: a_task(stateful_loader()), {"batch_size": None}),
+    "a StatefulDataLoader, accumulated": (
+        lambda: a_task(stateful_loader()),
+        {"batch_size": None, "accumulate": 3, "epochs": 15},
+    ),
     "of torch": (a_task, {"rule": torch_adam, "lr": None}),
     "custom": (a_task, {"rule": mine, "lr": None}),
 }
@@ -279,6 +291,26 @@ def test_skipped_batches_of_an_iterable_are_said(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     sd.fit(a_task(loader()), resume="small", runs=tmp_path)
     assert "21 batches of the DataLoader are passed over" in capsys.readouterr().err
+
+
+def test_a_loader_that_knows_where_it_is_goes_there(tmp_path, monkeypatch, capsys):
+    """Nothing is passed over, and nothing is loaded twice."""
+    fetched = []
+
+    class Watched(TensorDataset):
+        def __getitem__(self, i):
+            fetched.append(i)
+            return super().__getitem__(i)
+
+    def task():
+        return a_task(StatefulDataLoader(Watched(*tensors()), batch_size=16, shuffle=True))
+
+    interrupted(monkeypatch, 25, lambda: fit(task(), tmp_path, batch_size=None))
+    capsys.readouterr()
+    fetched.clear()
+    sd.fit(task(), resume="small", runs=tmp_path)
+    assert "passed over" not in capsys.readouterr().err
+    assert len(fetched) == 16 * (60 - 21)
 
 
 def test_a_custom_rule_is_asked_for(tmp_path, monkeypatch):
@@ -337,6 +369,24 @@ def test_a_stopped_run_goes_on_when_more_is_asked_for(tmp_path):
     assert len(run.losses) > len(first.losses)
 
 
+def test_a_run_with_stages_is_not_stretched_across_a_hand_off(tmp_path):
+    first = fit(a_task(), tmp_path, rule=STAGES)
+    words = refusal(tmp_path, kind=sd.InputError, epochs=60)
+    assert "goes on after step 60 of 60, in its stage 2; of 600 steps this one belongs to stage 1" in words
+    assert sd.open(first.id, tmp_path).status == "done"
+    assert len(sd.fit(a_task(), resume=first.id, epochs=8, runs=tmp_path).losses) == 80
+
+
+def test_the_seconds_of_a_killed_run_count(tmp_path, monkeypatch):
+    interrupted(monkeypatch, 25, lambda: fit(a_task(), tmp_path))
+    with closing(sqlite3.connect(tmp_path / "runs.db")) as database, database:
+        database.execute("UPDATE runs SET status='running', seconds=0, pid=0, born='gone'")  # as a kill leaves it
+    path = checkpoints.stored(tmp_path / Store(tmp_path).resolve("small") / "checkpoints")[-1]
+    before = checkpoints.verified(path)["seconds"]
+    assert before > 0
+    assert sd.fit(a_task(), resume="small", runs=tmp_path).record.seconds > before
+
+
 # -- Refused in words --------------------------------------------------------------------------------------------------
 
 
@@ -359,6 +409,15 @@ def test_still_running(tmp_path):
     words = refusal(tmp_path)
     assert f"is still running (process {os.getpid()} on {os.uname().nodename})" in words
     writer.close("done", 1.0)
+
+
+def test_of_two_that_go_on_with_a_run_one_is_refused(broken):
+    store = Store(broken)
+    record = store.read("small")
+    writer = store.reopen(record.id, 0, 21, 0, record.config)
+    with pytest.raises(sd.StoreError, match="is still running"):
+        store.reopen(record.id, 0, 21, 0, record.config)
+    writer.close("interrupted", 1.0)
 
 
 def test_there_is_no_such_run(broken):
@@ -405,4 +464,5 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_it_used(broken, tmp_pat
     said = capsys.readouterr().err
     assert f"{newest} is damaged: state.json is not what was written; the one before it is used" in said
     assert "goes on after step 14" in said
+    assert newest.with_name(f"{newest.name}.damaged").is_dir()  # beside those that are kept
     assert_same(run, twin)

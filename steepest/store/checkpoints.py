@@ -6,9 +6,10 @@
       manifest.json           format, what the checkpoint is of, size and hash of the other two, and its own hash
 
 A checkpoint is written into a temporary folder, synced to disk, and renamed. It is verified when it is loaded; a
-damaged one is named, and the one before it is used. Loading runs no code.
+damaged one is named, set aside (`00000007.damaged`), and the one before it is used. Loading runs no code.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -79,8 +80,7 @@ def load(folder: Path) -> tuple[dict[str, Any], Any, dict[str, Tensor], list[str
     for path in reversed(found):
         try:
             manifest = verified(path)
-            state = json.loads((path / STATE).read_text())
-            return manifest, state, points.load(path / TENSORS), said
+            return manifest, json.loads((path / STATE).read_text()), points.load(path / TENSORS), said
         except StoreError as error:
             said.append(f"{error}; the one before it is used")
     if found:
@@ -88,6 +88,17 @@ def load(folder: Path) -> tuple[dict[str, Any], Any, dict[str, Tensor], list[str
             f"no checkpoint in {folder} can be used: {said[0].removesuffix('; the one before it is used')}"
         )
     return None
+
+
+def set_aside(folder: Path) -> None:
+    """Renames the damaged ones that are newer than the newest sound one: they no longer count among those kept."""
+    for path in reversed(stored(folder)):
+        try:
+            verified(path)
+            return
+        except StoreError:
+            with contextlib.suppress(OSError):
+                path.rename(path.with_name(f"{path.name}.damaged"))
 
 
 def verified(path: Path) -> dict[str, Any]:

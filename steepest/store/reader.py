@@ -18,7 +18,7 @@ from steepest.errors import StoreError, nearest
 from steepest.record import COLUMNS, Event, Measurement, Record, Steps
 from steepest.store import database, points
 from steepest.store.database import trim
-from steepest.store.versions import is_gone, process
+from steepest.store.versions import BEAT, is_gone, process
 from steepest.store.writer import Writer
 
 FIELDS = "id, name, status, started, seconds, config, versions, notes, host, pid, born"
@@ -61,9 +61,14 @@ class Store:
             attempt, t: where it goes on.
             events: how many it had by then.
             config: its configuration from now on.
+
+        Raises:
+            StoreError: it is running.
         """
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
+            row = connection.execute(f"SELECT {FIELDS} FROM runs WHERE id=?", (run,)).fetchone()
+            refuse_running(self._record(row))  # another process may have been quicker
             trim(connection, run, attempt, t, events)
             values = ("running", json.dumps(config), *process(), run)
             connection.execute("UPDATE runs SET status=?, config=?, host=?, pid=?, born=? WHERE id=?", values)
@@ -77,7 +82,7 @@ class Store:
             return []
         with self._connected() as connection:
             rows = connection.execute(f"SELECT {FIELDS} FROM runs ORDER BY started, rowid").fetchall()
-            return [_record(row, _steps([]), self._measurements(connection, row[0]), ()) for row in rows]
+            return [self._record(row, measurements=self._measurements(connection, row[0])) for row in rows]
 
     def read(self, run: str) -> Record:
         """A run whole.
@@ -98,7 +103,8 @@ class Store:
             events = connection.execute(
                 "SELECT t, kind, seen, done, after FROM events WHERE run=? ORDER BY attempt, n", (run,)
             ).fetchall()
-            return _record(row, _steps(chunks), self._measurements(connection, run), tuple(Event(*e) for e in events))
+            found = tuple(Event(*e) for e in events)
+            return self._record(row, _steps(chunks), self._measurements(connection, run), found)
 
     def resolve(self, run: str) -> str:
         """The id that is meant."""
@@ -138,9 +144,7 @@ class Store:
             StoreError: it is still running.
         """
         record = self.read(run)
-        if record.status == "running":
-            host, pid = record.versions.get("host", "?"), record.versions.get("pid", "?")
-            raise StoreError(f"run {record.id} is still running (process {pid} on {host}); end it first")
+        refuse_running(record)
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
             for table, key in (("runs", "id"), ("chunks", "run"), ("measurements", "run"), ("events", "run")):
@@ -165,6 +169,16 @@ class Store:
         found = [Measurement(t, epoch, split, name, math.nan if v is None else v) for t, epoch, split, name, v in kept]
         return tuple(sorted(found, key=lambda m: m.t))
 
+    def _record(
+        self, row: tuple, steps: Steps | None = None, measurements: tuple = (), events: tuple = ()
+    ) -> Record:  # fmt: skip
+        run, name, status, started, seconds, config, versions, notes, host, pid, born = row
+        if status == "running" and is_gone(host, pid, born, self.folder / run / BEAT):
+            status = "interrupted"
+        known, chosen = {**json.loads(versions), "host": host, "pid": str(pid)}, json.loads(config)
+        steps = _steps([]) if steps is None else steps
+        return Record(run, name, status, started, seconds, chosen, known, steps, measurements, events, notes)
+
     def _connected(self) -> "_Connection":
         return _Connection(self._path)
 
@@ -187,12 +201,14 @@ class _Connection:
             raise StoreError(database.words(self._path, error)) from error
 
 
-def _record(row: tuple, steps: Steps, measurements: tuple[Measurement, ...], events: tuple[Event, ...]) -> Record:
-    run, name, status, started, seconds, config, versions, notes, host, pid, born = row
-    if status == "running" and is_gone(host, pid, born):
-        status = "interrupted"
-    known = {**json.loads(versions), "host": host, "pid": str(pid)}
-    return Record(run, name, status, started, seconds, json.loads(config), known, steps, measurements, events, notes)
+def refuse_running(record: Record) -> None:
+    """
+    Raises:
+        StoreError: the run is running; says where.
+    """
+    if record.status == "running":
+        host, pid = record.versions["host"], record.versions["pid"]
+        raise StoreError(f"run {record.id} is still running (process {pid} on {host}); end it, or wait for it")
 
 
 def _steps(chunks: list[tuple]) -> Steps:

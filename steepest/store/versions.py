@@ -3,10 +3,15 @@
 import os
 import platform
 import socket
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+
+BEAT = "beat"
+"""A file in a run's folder that is touched while it runs, for other hosts cannot see its process."""
+BEAT_S, SILENT_S = 5.0, 60.0
 
 
 def versions() -> dict[str, str]:
@@ -53,10 +58,10 @@ def born(pid: int) -> str:
         return ""
 
 
-def is_gone(host: str, pid: int, when: str) -> bool:
-    """Whether a process of this host has ended; one of another host is taken to live."""
+def is_gone(host: str, pid: int, when: str, beat: Path) -> bool:
+    """Whether a process has ended; one of another host (or container) has once it is silent."""
     if host != socket.gethostname():
-        return False
+        return _is_silent(beat)
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -64,3 +69,10 @@ def is_gone(host: str, pid: int, when: str) -> bool:
     except PermissionError:
         return False
     return bool(when) and born(pid) != when
+
+
+def _is_silent(beat: Path) -> bool:
+    try:
+        return time.time() - beat.stat().st_mtime > SILENT_S
+    except OSError:
+        return False

@@ -5,10 +5,13 @@ transaction. Where it cannot (a full disk, a database that another process holds
 again with the next batch, and `trouble` says so.
 """
 
+import contextlib
 import json
+import math
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from torch import Tensor
 from steepest.errors import StoreError
 from steepest.record import COLUMNS, Event, Measurement, Step
 from steepest.store import database, points
+from steepest.store.versions import BEAT, BEAT_S
 
 EVERY_S = 0.5
 
@@ -100,6 +104,8 @@ class Writer:
         self._thread.join()
         self._write()
         self._database.close()
+        with contextlib.suppress(OSError):
+            (self.folder / BEAT).unlink(missing_ok=True)
         if self.trouble:
             steps = sum(len(chunk) for _, chunk in self._set_aside)
             raise StoreError(
@@ -107,7 +113,13 @@ class Writer:
             )
 
     def _write_on(self) -> None:
+        beaten = -math.inf
         while not self._ended:
+            if time.monotonic() - beaten >= BEAT_S:
+                beaten = time.monotonic()
+                with contextlib.suppress(OSError):
+                    self.folder.mkdir(exist_ok=True)
+                    (self.folder / BEAT).touch()
             self._wake.wait(EVERY_S)
             self._write()
 

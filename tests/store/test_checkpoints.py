@@ -74,6 +74,15 @@ def test_not_a_number_and_tensors_that_are_not_numbers(tmp_path):
     assert found["part"].tolist() == [1.0, 1.0]
 
 
+def test_keys_that_look_like_paths_keep_their_own_tensors():
+    one, two, three, four = (torch.full((1,), float(n)) for n in range(4))
+    nested = {"a": {"b": one}, "a/b": two, "c": {1: three, "1": four}, "a~1b": one}
+    held = {}
+    packed = json.loads(json.dumps(pack(nested, held)))
+    assert same(unpack(packed, held), nested)
+    assert len(held) == 5
+
+
 def test_what_is_not_numbers_is_refused():
     with pytest.raises(TypeError, match="a/0 is set"):
         pack({"a": [{1}]}, {})
@@ -231,7 +240,7 @@ def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch, capsys):
 
     def blocked(self, *args):
         writer = begin(self, *args)
-        writer.folder.mkdir()
+        writer.folder.mkdir(exist_ok=True)
         (writer.folder / "checkpoints").write_text("a file, where the folder should be")
         return writer
 

@@ -6,6 +6,8 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -119,6 +121,22 @@ def test_killed_at_once_is_read_as_interrupted(tmp_path):
     database.close()
     store.remove("killed")
     assert store.runs() == []
+
+
+def test_a_run_on_another_host_runs_for_as_long_as_it_beats(tmp_path):
+    """Its process cannot be seen from here, so it is a file that tells."""
+    store = Store(tmp_path)
+    writer = store.begin("mine", {}, {}, 0)
+    beat = tmp_path / writer.id / "beat"
+    while not beat.exists():
+        time.sleep(0.01)
+    with closing(sqlite3.connect(tmp_path / "runs.db")) as database, database:
+        database.execute("UPDATE runs SET host='another', pid=1")
+    assert store.read(writer.id).status == "running"
+    os.utime(beat, (time.time() - 61,) * 2)
+    assert store.read(writer.id).status == "interrupted"
+    writer.close("done", 1.0)
+    assert not beat.exists()
 
 
 def test_full_disk_keeps_training_and_says_so(tmp_path):
