@@ -13,9 +13,9 @@ What it looks for, from the mildest to the gravest (robust: median and MAD, the 
 
        z = min((log L − median₂₀₀) / (MAD₂₀₀ + 0.02), 4),   S ← max(0, S + z − 1)
 
-   An alarm is S > 8 while the running mean of log L lies log 1.25 above its best. One bad batch adds 3 at most. An
-   alarm first lowers the rate for 50 steps; only a loss that still rises then, has half of its rise left after 20, has
-   not come back after 50, or is not finite, is a rewind. At a rate that is being tried after a rewind an alarm is one.
+   An alarm is S > 8 while the running mean of log L lies log 1.25 above its best (log 1.05 where the losses vary
+   little). One bad batch adds 3 at most. An alarm first lowers the rate for 50 steps; only a loss that still rises
+   then, or stays up, or is not finite, is a rewind. At a rate that is being tried after a rewind an alarm is one.
 
 Who rewinds tells the guard why it happened (`rewound`), and a rate that was too high backs off (`steepest.backoff`).
 Losses at or below zero are measured by asinh instead of log. Reaching the edge of stability is no alarm.
@@ -33,7 +33,19 @@ from steepest.backoff import JUMP, Backoff
 from steepest.errors import InputError
 from steepest.record import CLIP, GO, LOWER, REWIND, SKIP, STOP, Call
 from steepest.robust import Window
-from steepest.thresholds import CAP, DRIFT, FLOOR, IN_A_ROW, MEAN, REFRESH, RISE, SHARP_RISE, SOON, TENFOLD, Thresholds
+from steepest.thresholds import (
+    CAP,
+    DRIFT,
+    FLOOR,
+    IN_A_ROW,
+    LEAST_RISE,
+    MEAN,
+    REFRESH,
+    RISE,
+    SHARP_RISE,
+    TENFOLD,
+    Thresholds,
+)
 
 RATE, DATA = "rate", "data"
 GOING = Call(GO)
@@ -76,7 +88,7 @@ class Guard:
         self._outliers = 0
         self._seen, self._sum, self._bad = 0, 0.0, deque[int](maxlen=3)
         self.mean, self._best = math.nan, math.inf
-        self._alarm: tuple[int, float, float, float] | None = None  # when; running mean and best then; highest since
+        self._alarm: tuple[int, float, float] | None = None  # when, running mean, best: then
         self._last_alarm = -(1 << 40)
         self._expected, self._began = 0, math.inf  # the running mean at the last rewind
         self._backoff = Backoff(self.thresholds.quiet, self.thresholds.warm)
@@ -155,9 +167,13 @@ class Guard:
         if self._alarm is not None:
             return self._lowered()
         self._best = min(self._best, self.mean)
-        if not self._has_doubled() and (self._sum <= self.thresholds.alarm or self.mean <= self._best + RISE):
+        if not self._has_doubled() and (self._sum <= self.thresholds.alarm or self.mean <= self._best + self._rise()):
             return None
         return self._alarmed(loss)
+
+    def _rise(self) -> float:
+        """How far the running mean must lie above its best: less where the losses vary little."""
+        return min(RISE, max(LEAST_RISE, self._losses.deviation))
 
     def _has_doubled(self) -> bool:
         """At a rate that is being tried less is enough for an alarm: twice the loss that it began at."""
@@ -172,7 +188,7 @@ class Guard:
             return self._rewind(f"{seen}, and lowering the rate has not helped")
         if self._backoff.is_trying and not self.watch:
             return self._rewind(f"{seen}, at a rate that was only tried")
-        self._alarm, self._last_alarm = (self._seen, self.mean, self._best, self.mean), self._seen
+        self._alarm, self._last_alarm = (self._seen, self.mean, self._best), self._seen
         self._backoff.alarm(t.lowered)
         if self.watch:
             return Call(LOWER, seen=seen, done="nothing: the guard only watches")
@@ -181,18 +197,16 @@ class Guard:
     def _lowered(self) -> Call | None:
         """While the rate is lowered after an alarm: has it helped?"""
         assert self._alarm is not None
-        since, mean, best, highest = self._alarm
-        highest = max(highest, self.mean)
-        self._alarm, age = (since, mean, best, highest), self._seen - since
+        since, mean, best = self._alarm
+        age = self._seen - since
         if self.mean <= best + RISE / 2:
             self._alarm, self._sum = None, 0.0
             return None
         rises = self.mean > mean + SHARP_RISE or (age >= 12 and self.mean > mean + RISE)
-        slow = age == SOON and self.mean - best > 0.5 * (highest - best)
-        if not rises and not slow and age < self.thresholds.lowered:
+        if not rises and age < self.thresholds.lowered:
             return None
         self._alarm, self._sum = None, 0.0
-        if self.watch:
+        if self.watch or (not rises and self.mean - best < 0.5 * (mean - best)):
             return None
         how = "still rises" if rises else "stays up"
         return self._rewind(f"the loss {how} at a lowered rate: {math.exp(self.mean - best):.3g} × its best")
