@@ -10,7 +10,6 @@ end, where those 5 % are cut short, a rewind counts as false.
     python -m benchmarks.false_rewinds --report DIR [--details]                           # the table of what is in DIR
 """
 
-import argparse
 import itertools
 import math
 import statistics
@@ -26,7 +25,7 @@ import torch
 from benchmarks import trials
 from benchmarks.problems import GROUPS, Problem, find
 from benchmarks.report import met, table
-from benchmarks.trials import HAS_GUARD, Kept, Outcome
+from benchmarks.trials import Kept, Outcome
 
 TITLE = "False rewinds"
 
@@ -173,8 +172,6 @@ def seeds_for(steps: int, problems: Sequence[Problem]) -> range:
 
 def measure() -> list[str]:
     """Lines of the report: all of it, from nothing. It takes about a quarter of an hour."""
-    if not HAS_GUARD:
-        return ["There is no guard yet."]
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         kept = Kept(Path(folder), *KEY)
@@ -184,31 +181,17 @@ def measure() -> list[str]:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--problems", nargs="*", default=[])
+    parser = trials.parser(__doc__)
     parser.add_argument("--group", choices=GROUPS, help="instead of the reported and the spiky")
-    parser.add_argument("--seeds", nargs="*", type=int, help="by default as many as the steps need")
     parser.add_argument("--steps", type=int, default=STEPS, help="to be reached over all problems and seeds")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_STEPS:,} steps")
-    parser.add_argument("--out", type=Path, help="folder of outcomes; by default a new temporary one")
-    parser.add_argument("--report", type=Path, help="only print what is in this folder")
-    parser.add_argument("--details", action="store_true", help="every run in which the guard did something")
-    parser.add_argument("--write", action="store_true", help="put the table into REPORT.md")
     given = parser.parse_args()
-    torch.set_num_threads(1)
     among = GROUPS[given.group] if given.group else PROBLEMS
-    problems = find(given.problems, among)
-    kept = Kept(given.report or given.out or Path(tempfile.mkdtemp(prefix="rewinds-")), *KEY)
+    problems, kept = find(given.problems, among), trials.kept(given, KEY)
     if given.report is None:
-        print(f"outcomes in {kept.folder}")
         steps = QUICK_STEPS if given.quick else given.steps
         work(kept, problems, given.seeds or seeds_for(steps, among))
-    text = lines(kept, problems, given.details)
-    print("\n".join(text))
-    if given.write:
-        from benchmarks.__main__ import write
-
-        write("false_rewinds", text, sum(outcome["seconds"] for outcome in kept))
+    trials.told(given, "false_rewinds", lines(kept, problems, given.details), kept)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ one by more than that deviation.
     python -m benchmarks.faults --report DIR [--details]                         # the table of what is in DIR
 """
 
-import argparse
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -265,30 +264,16 @@ def measure() -> list[str]:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = trials.parser(__doc__)
     parser.add_argument("--group", choices=GROUPS, default="reported")
-    parser.add_argument("--problems", nargs="*", default=[])
     parser.add_argument("--faults", nargs="*", default=list(FAULTS), choices=list(FAULTS))
     parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS))
-    parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
-    parser.add_argument("--out", type=Path, help="folder of outcomes; by default a new temporary one")
-    parser.add_argument("--report", type=Path, help="only print what is in this folder")
-    parser.add_argument("--details", action="store_true", help="every run too")
-    parser.add_argument("--write", action="store_true", help="put the table into REPORT.md")
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    problems = find(given.problems, GROUPS[given.group])
-    folder = given.report or given.out or Path(tempfile.mkdtemp(prefix="faults-"))
-    kept = Kept(folder, *KEY)
+    problems, kept = find(given.problems, GROUPS[given.group]), trials.kept(given, KEY)
     if given.report is None:
-        print(f"outcomes in {folder}")
-        work(kept, problems, given.faults, given.methods, given.seeds)
+        work(kept, problems, given.faults, given.methods, SEEDS if given.seeds is None else given.seeds)
     text = lines(Lab(kept, [p.name for p in problems], list(FAULTS)), given.details)
-    print("\n".join(text))
-    if given.write:
-        from benchmarks.__main__ import write
-
-        write("faults", text, sum(outcome["seconds"] for outcome in kept))
+    trials.told(given, "faults", text, kept)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,14 @@ Methods are what people do about a loss that explodes. All train by our loop, fr
   nothing depends on the stopwatch.
 """
 
+import argparse
 import json
 import math
 import os
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -32,8 +33,7 @@ from benchmarks.problems import Problem
 from steepest.descent import Descent
 from steepest.record import Step
 
-HAS_GUARD = hasattr(sd, "Guard")
-OFF: dict[str, Any] = {"guard": False} if HAS_GUARD else {}
+OFF: dict[str, Any] = {"guard": False}
 
 
 class Stopped(Exception):
@@ -259,9 +259,8 @@ METHODS = {
     "clip 1.0": Method(_as_it_is, {"clip": 1.0, **OFF}),
     "Lightning": Method(_lightning),
     "skip-step": Method(_skip_step),
+    "guard": Method(_as_it_is, {"guard": sd.Guard(snapshot_every=50)}),
 }
-if HAS_GUARD:
-    METHODS["guard"] = Method(_as_it_is, {"guard": sd.Guard(snapshot_every=50)})
 
 
 # -- Outcomes in a folder ----------------------------------------------------------------------------------------------
@@ -298,3 +297,36 @@ class Kept:
 
     def _which(self, found: Mapping[str, Any]) -> tuple[Any, ...]:
         return tuple(found[name] for name in self._key)
+
+
+# -- The command line of a laboratory ----------------------------------------------------------------------------------
+
+
+def parser(words: str | None) -> argparse.ArgumentParser:
+    """What laboratories are told: which problems and seeds, and where the outcomes are."""
+    made = argparse.ArgumentParser(description=words, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--problems", nargs="*", default=[])
+    made.add_argument("--seeds", nargs="*", type=int, help="by default as many as the report has")
+    made.add_argument("--out", type=Path, help="folder of outcomes; by default a new temporary one")
+    made.add_argument("--report", type=Path, help="only print what is in this folder")
+    made.add_argument("--details", action="store_true", help="single runs too")
+    made.add_argument("--write", action="store_true", help="put the table into REPORT.md")
+    return made
+
+
+def kept(given: argparse.Namespace, key: Sequence[str]) -> Kept:
+    """The outcomes that a command line names; says where they are."""
+    torch.set_num_threads(1)
+    found = Kept(given.report or given.out or Path(tempfile.mkdtemp(prefix="outcomes-")), *key)
+    if given.report is None:
+        print(f"outcomes in {found.folder}")
+    return found
+
+
+def told(given: argparse.Namespace, section: str, text: Sequence[str], outcomes: Kept) -> None:
+    """Prints the lines, and writes them into the report where that is asked for."""
+    print("\n".join(text))
+    if given.write:
+        from benchmarks.__main__ import write
+
+        write(section, text, sum(outcome["seconds"] for outcome in outcomes))

@@ -180,13 +180,14 @@ class Guard:
         return self._backoff.is_trying and self.mean > self._began + max(SHARP_RISE, self._losses.deviation)
 
     def _alarmed(self, loss: float) -> Call:
-        """The first alarm lowers the rate; one soon after that did not help."""
+        """The first alarm lowers the rate; one soon after that did not help. A small rise never costs a rewind."""
         t = self.thresholds
         self._sum = 0.0
         seen = f"the loss rises: {loss:.4g}, its running mean is {math.exp(self.mean - self._best):.3g} × its best"
-        if self._seen - self._last_alarm < 4 * t.lowered and not self.watch:
+        grave = self.mean > self._best + RISE and not self.watch
+        if grave and self._seen - self._last_alarm < 4 * t.lowered:
             return self._rewind(f"{seen}, and lowering the rate has not helped")
-        if self._backoff.is_trying and not self.watch:
+        if grave and self._backoff.is_trying:
             return self._rewind(f"{seen}, at a rate that was only tried")
         self._alarm, self._last_alarm = (self._seen, self.mean, self._best), self._seen
         self._backoff.alarm(t.lowered)
@@ -206,7 +207,7 @@ class Guard:
         if not rises and age < self.thresholds.lowered:
             return None
         self._alarm, self._sum = None, 0.0
-        if self.watch or (not rises and self.mean - best < 0.5 * (mean - best)):
+        if self.watch or (not rises and self.mean - best < max(RISE, 0.5 * (mean - best))):
             return None
         how = "still rises" if rises else "stays up"
         return self._rewind(f"the loss {how} at a lowered rate: {math.exp(self.mean - best):.3g} × its best")

@@ -106,7 +106,7 @@ def test_the_rate_is_lowered_for_a_while():
 def test_a_loss_that_stays_up_is_rewound():
     """A dead network sits at a constant loss."""
     guard = settled()
-    calls = fed(guard, [(2.3, 1.0)] * 60)
+    calls = fed(guard, [(2.3, 1.0)] * 80)
     assert [k for _, k in calls] == [LOWER, REWIND]
     assert calls[1][0] - calls[0][0] == 50
 
