@@ -16,6 +16,8 @@ in the schedule, of 47, and beneath it, of 46):
   there: 44 and 42. Bisecting between what worked and what failed, instead of doubling: 44 and 36.
 - An alarm that is over once half of the rise is gone after 50 steps: 44 and 42. With half within 20 and all within 50:
   47 and 45, but 8 false rewinds in 3 × 10⁵ healthy steps, of full batches with rising steps above all; not done.
+- A rise of 5 % is an alarm where the losses vary as little; that it could also be a rewind gave 2 false ones in 5 × 10⁴
+  steps at the edge of stability, so it only lowers the rate.
 - A doubled loss measured from the best, not from where the rate began: 3 false rewinds in 40 thousand healthy steps,
   all in one noisy run; as it is, none in 80 thousand.
 """
