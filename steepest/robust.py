@@ -1,8 +1,9 @@
 """What is usual: the median of the last values, and a deviation that a few outliers do not move."""
 
 import math
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 MAD = 1.4826
@@ -20,7 +21,7 @@ class Window:
         """Computes both anew."""
         ordered = sorted(self.values)
         self.median = ordered[len(ordered) // 2]
-        self.deviation = MAD * sorted([abs(x - self.median) for x in ordered])[len(ordered) // 2]
+        self.deviation = MAD * _distance(ordered, self.median, len(ordered) // 2)
 
     def state_dict(self) -> dict[str, Any]:
         """What it remembers, as JSON."""
@@ -30,3 +31,17 @@ class Window:
         """Restores what `state_dict` gave."""
         values = deque(state["values"], maxlen=self.values.maxlen)
         vars(self).update({**state, "values": values})
+
+
+def _distance(ordered: Sequence[float], center: float, k: int) -> float:
+    """The k-th smallest of all |x − center|, from 0, without computing them all.
+
+    The k + 1 nearest values are neighbours in the order; the farther end of their stretch is halved in on.
+    """
+    last = len(ordered) - 1 - k
+
+    def farthest(i: int) -> float:
+        return max(center - ordered[i], ordered[i + k] - center)
+
+    i = bisect_left(range(last), True, key=lambda i: ordered[i + k] - center >= center - ordered[i])
+    return farthest(i) if i == 0 else min(farthest(i), farthest(i - 1))

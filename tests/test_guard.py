@@ -302,3 +302,13 @@ def test_a_window_forgets_the_oldest():
     window.look()
     assert window.median == 3.0
     assert window.deviation == pytest.approx(MAD * 1.0)
+
+
+@pytest.mark.parametrize("n", range(1, 60))
+def test_the_deviation_is_that_of_all_distances(n):
+    draw, window = random.Random(n), Window(n)
+    for _ in range(20):
+        window.values.extend(draw.choice([draw.gauss(0, 1), float(draw.randint(-2, 2)), 5.0]) for _ in range(n))
+        window.look()
+        distances = sorted(abs(x - window.median) for x in window.values)
+        assert window.deviation == MAD * distances[n // 2]
