@@ -42,7 +42,7 @@ NOT_BEGUN, EARLY, WRITING, REWOUND, ELSEWHERE = (
     "before its record began",
     "before the first checkpoint",
     "in a checkpoint's write",
-    "after a rewind, before the next checkpoint",
+    "in the steps after a rewind",
     "elsewhere",
 )
 
@@ -158,10 +158,10 @@ def _case(folder: Path, seconds: float, twin: sd.Run, number: int) -> Case:
     """Kills, goes on, and compares."""
     runs, draw, kills = folder / str(number), random.Random(number), []
     while not kills or draw.random() < AGAIN:
-        _killed(runs, seconds, draw)
+        aim = _killed(runs, seconds, draw)
         if _is_done(runs):  # before its time came
             break
-        kills.append(_where(runs))
+        kills.append(REWOUND if aim == "step" else _where(runs))
     if not kills:
         return _case_again(folder, seconds, twin, number)
     if not _is_done(runs):
@@ -176,8 +176,8 @@ def _case_again(folder: Path, seconds: float, twin: sd.Run, number: int) -> Case
     return _case(folder, seconds, twin, number + RUNS)
 
 
-def _killed(runs: Path, seconds: float, draw: random.Random) -> None:
-    """Trains and kills once."""
+def _killed(runs: Path, seconds: float, draw: random.Random) -> str:
+    """Trains and kills once; gives what the kill was aimed at."""
     kind = draw.random()
     if kind < AIMED:
         aim, after = "sync", draw.randint(1, 60)
@@ -194,6 +194,7 @@ def _killed(runs: Path, seconds: float, draw: random.Random) -> None:
         _, errors = process.communicate()
     if process.returncode not in (0, -signal.SIGKILL):
         raise RuntimeError(errors)
+    return aim
 
 
 def _child(runs: Path) -> float:
@@ -231,7 +232,7 @@ def _is_done(runs: Path) -> bool:
 
 
 def _where(runs: Path) -> str:
-    """Where a kill fell, by what it has left."""
+    """Where a kill fell, by what it has left; a rewind of the last half second is not on disk yet."""
     run = _run(runs)
     if run is None:
         return NOT_BEGUN
