@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 from torchdata.stateful_dataloader import StatefulDataLoader
+from torchdata.stateful_dataloader.sampler import RandomSampler
 
 import steepest as sd
 from steepest.descent import Descent
@@ -186,9 +187,10 @@ def loader():
 
 
 def stateful_loader():
-    """Its sampler draws a seed when it is made, unless it is given a generator."""
-    generator = torch.Generator().manual_seed(5)
-    return StatefulDataLoader(TensorDataset(*tensors()), batch_size=16, shuffle=True, generator=generator)
+    """Its sampler has a generator; one given to the loader would not come back to where it was after an epoch."""
+    data = TensorDataset(*tensors())
+    sampler = RandomSampler(data, generator=torch.Generator().manual_seed(5))
+    return StatefulDataLoader(data, batch_size=16, sampler=sampler)
 
 
 def jittered(batch, generator):
