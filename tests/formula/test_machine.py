@@ -332,11 +332,12 @@ def test_folder_of_another_user_is_not_used(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("bits", [stat.S_IWOTH, stat.S_IWGRP])
-def test_folder_that_others_can_write_is_not_used(bits, tmp_path):
+def test_folder_that_others_can_write_is_not_used(bits, tmp_path, monkeypatch):
     """Code from there is run, so nobody else may put it there."""
+    monkeypatch.setenv("STEEPEST_CACHE", str(tmp_path))
+    assert machine.cache_folder() == tmp_path
     tmp_path.chmod(0o700 | bits)
-    assert python(SMALL, tmp_path) == "True\n"
-    assert not files(tmp_path)
+    assert machine.cache_folder() is None
 
 
 def test_folder_that_cannot_be_made(tmp_path):
@@ -344,8 +345,9 @@ def test_folder_that_cannot_be_made(tmp_path):
     assert python(SMALL, tmp_path / "file" / "kernels") == "True\n"
 
 
-def test_folder_is_made_for_the_user_alone(tmp_path):
-    python(SMALL, tmp_path / "a" / "b")
+def test_folder_is_made_for_the_user_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("STEEPEST_CACHE", str(tmp_path / "a" / "b"))
+    assert machine.cache_folder() == tmp_path / "a" / "b"
     assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o700
 
 
