@@ -13,9 +13,9 @@ What it looks for, from the mildest to the gravest (robust: median and MAD, the 
 
        z = min((log L − median₂₀₀) / (MAD₂₀₀ + 0.02), 4),   S ← max(0, S + z − 1)
 
-   An alarm is S > 8 while the running mean of log L lies log 1.25 above its best (log 1.05 where the losses vary
-   little). One bad batch adds 3 at most. An alarm first lowers the rate for 50 steps; only a loss that still rises
-   then, or stays up, or is not finite, is a rewind. At a rate that is being tried after a rewind an alarm is one.
+   An alarm is S > 8 while the running mean of log L lies log 1.25 above its best. One bad batch adds 3 at most. An
+   alarm first lowers the rate, for 50 steps at most; only a loss that still rises then, or stays up, or is not finite,
+   is a rewind. At a rate that is being tried after a rewind an alarm is one.
 
 Who rewinds tells the guard why it happened (`rewound`), and a rate that was too high backs off (`steepest.backoff`).
 Losses at or below zero are measured by asinh instead of log. Reaching the edge of stability is no alarm.
@@ -33,19 +33,7 @@ from steepest.backoff import JUMP, Backoff
 from steepest.errors import InputError
 from steepest.record import CLIP, GO, LOWER, REWIND, SKIP, STOP, Call
 from steepest.robust import Window
-from steepest.thresholds import (
-    CAP,
-    DRIFT,
-    FLOOR,
-    IN_A_ROW,
-    LEAST_RISE,
-    MEAN,
-    REFRESH,
-    RISE,
-    SHARP_RISE,
-    TENFOLD,
-    Thresholds,
-)
+from steepest.thresholds import CAP, DRIFT, FLOOR, IN_A_ROW, MEAN, REFRESH, RISE, SHARP_RISE, TENFOLD, Thresholds
 
 RATE, DATA = "rate", "data"
 GOING = Call(GO)
@@ -167,33 +155,28 @@ class Guard:
         if self._alarm is not None:
             return self._lowered()
         self._best = min(self._best, self.mean)
-        if not self._has_doubled() and (self._sum <= self.thresholds.alarm or self.mean <= self._best + self._rise()):
+        if not self._has_doubled() and (self._sum <= self.thresholds.alarm or self.mean <= self._best + RISE):
             return None
         return self._alarmed(loss)
-
-    def _rise(self) -> float:
-        """How far the running mean must lie above its best: less where the losses vary little."""
-        return min(RISE, max(LEAST_RISE, self._losses.deviation))
 
     def _has_doubled(self) -> bool:
         """At a rate that is being tried less is enough for an alarm: twice the loss that it began at."""
         return self._backoff.is_trying and self.mean > self._began + max(SHARP_RISE, self._losses.deviation)
 
     def _alarmed(self, loss: float) -> Call:
-        """The first alarm lowers the rate; one soon after that did not help. A small rise never costs a rewind."""
+        """The first alarm lowers the rate; one soon after that did not help."""
         t = self.thresholds
         self._sum = 0.0
         seen = f"the loss rises: {loss:.4g}, its running mean is {math.exp(self.mean - self._best):.3g} × its best"
-        grave = self.mean > self._best + RISE and not self.watch
-        if grave and self._seen - self._last_alarm < 4 * t.lowered:
+        if self._seen - self._last_alarm < 4 * t.lowered and not self.watch:
             return self._rewind(f"{seen}, and lowering the rate has not helped")
-        if grave and self._backoff.is_trying:
+        if self._backoff.is_trying and not self.watch:
             return self._rewind(f"{seen}, at a rate that was only tried")
         self._alarm, self._last_alarm = (self._seen, self.mean, self._best), self._seen
         self._backoff.alarm(t.lowered)
         if self.watch:
             return Call(LOWER, seen=seen, done="nothing: the guard only watches")
-        return Call(LOWER, seen=seen, done=f"the rate is multiplied by {t.lower:g} for {t.lowered} steps")
+        return Call(LOWER, seen=seen, done=f"the rate is multiplied by {t.lower:g} for up to {t.lowered} steps")
 
     def _lowered(self) -> Call | None:
         """While the rate is lowered after an alarm: has it helped?"""
@@ -207,7 +190,7 @@ class Guard:
         if not rises and age < self.thresholds.lowered:
             return None
         self._alarm, self._sum = None, 0.0
-        if self.watch or (not rises and self.mean - best < max(RISE, 0.5 * (mean - best))):
+        if self.watch or (not rises and self.mean - best < 0.5 * (mean - best)):
             return None
         how = "still rises" if rises else "stays up"
         return self._rewind(f"the loss {how} at a lowered rate: {math.exp(self.mean - best):.3g} × its best")
@@ -277,6 +260,7 @@ class Guard:
         self._expected = self._seen + min(steps, self._losses.values.maxlen or steps)
         self._norms, self._losses = Window(128), Window(200)
         self._sum, self._alarm, self.mean, self._best, self._scale = 0.0, None, math.nan, math.inf, None
+        self._began = math.inf
 
     # -- state ---------------------------------------------------------------------------------------------------------
 

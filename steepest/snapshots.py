@@ -36,10 +36,6 @@ class Snapshots:
     pending: tuple[int, dict[str, Any]] | None = None
     used: int = 0
 
-    def is_due(self, t: int) -> bool:
-        """Whether a snapshot belongs after step t."""
-        return self.every is not None and t % self.every == 0
-
     def take(self, t: int, state: dict[str, Any]) -> None:
         """Keeps a state; the one taken before has survived, since nothing has gone back past it."""
         if self.single:

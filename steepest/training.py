@@ -162,7 +162,7 @@ class Training:
         descent = self.descent
         state = {
             "descent": descent.state(),
-            "place": descent.batches.place(),
+            "place": self._place(),
             "recovery": descent.recovery and descent.recovery.state(),
             "best": self.best.state(),
             "stopped": descent.stopped,
@@ -183,6 +183,15 @@ class Training:
             self._complain(str(error))
         self._written = time.perf_counter()
         self._interval_s = max(self._interval_s, (self._written - began) / WRITING_SHARE)
+
+    def _place(self) -> dict[str, Any] | None:
+        """Where the user's loader is; one that says it in what cannot be written is passed over on resuming."""
+        place = self.descent.batches.place()
+        try:
+            pack(place, {})
+        except TypeError:
+            return None
+        return place
 
     def _complain(self, words: str) -> None:
         if not self._troubled:
