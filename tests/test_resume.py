@@ -1,5 +1,6 @@
 """A run that is killed goes on as if nothing had happened."""
 
+import inspect
 import json
 import os
 import signal
@@ -19,29 +20,17 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from torchdata.stateful_dataloader.sampler import RandomSampler
 
 import steepest as sd
+from benchmarks import kills
 from steepest.descent import Descent
 from steepest.store import Store, checkpoints
 from steepest.tasks import load
 
-TASK = """
+HEADER = """
     import torch
     from torch import nn
     from torch.nn.functional import cross_entropy
 
     import steepest as sd
-
-    def network(seed):
-        torch.manual_seed(seed)
-        parts = nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 3)
-        return nn.Sequential(*parts)
-
-    def task():
-        g = torch.Generator().manual_seed(0)
-        x = torch.randn(480, 8, generator=g)
-        y = (x @ torch.randn(8, 3, generator=g)).argmax(1)
-        splits = {"validation": (x[400:440], y[400:440]), "test": (x[440:], y[440:])}
-        metrics = {"accuracy": sd.accuracy}
-        return sd.Task(network, (x[:400], y[:400]), cross_entropy, metrics=metrics, name="killed", **splits)
 """
 CHILD = """
     import os, signal, sys
@@ -99,7 +88,7 @@ def _threads():
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     path = tmp_path_factory.mktemp("task") / "mine.py"
-    path.write_text(textwrap.dedent(TASK))
+    path.write_text("\n\n".join([textwrap.dedent(HEADER), *map(inspect.getsource, (kills.network, kills.task))]))
     return path
 
 
@@ -313,6 +302,22 @@ def test_a_loader_that_knows_where_it_is_goes_there(tmp_path, monkeypatch, capsy
     sd.fit(task(), resume="small", runs=tmp_path)
     assert "passed over" not in capsys.readouterr().err
     assert len(fetched) == 16 * (60 - 21)
+
+
+def test_a_loader_that_says_where_it_is_in_what_cannot_be_written_is_passed_over(tmp_path, monkeypatch, capsys):
+    class Odd(DataLoader):
+        def state_dict(self):
+            return {"at": object()}
+
+        def load_state_dict(self, state):
+            raise AssertionError("nothing was written")
+
+    def task():
+        return a_task(Odd(TensorDataset(*tensors()), batch_size=16, shuffle=True))
+
+    interrupted(monkeypatch, 25, lambda: fit(task(), tmp_path, batch_size=None))
+    sd.fit(task(), resume="small", runs=tmp_path)
+    assert "21 batches of the Odd are passed over" in capsys.readouterr().err
 
 
 def test_a_custom_rule_is_asked_for(tmp_path, monkeypatch):
