@@ -202,9 +202,10 @@ class _Connection:
 
 
 def refuse_running(record: Record) -> None:
-    """
+    """Keeps two processes from one run.
+
     Raises:
-        StoreError: the run is running; says where.
+        StoreError: it is running; says where.
     """
     if record.status == "running":
         host, pid = record.versions["host"], record.versions["pid"]
