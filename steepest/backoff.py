@@ -12,6 +12,39 @@ SLOWLY = 2
 """Quiet times before a doubling."""
 JUMP = 3.0
 """A schedule that rises by more than this from one step to the next has jumped."""
+ABOVE_ALL, UP, BACK = "above all", "up", "back"
+
+
+class Pace:
+    """What the schedule does from one step to the next.
+
+    Attributes:
+        jump: by what the rate has risen in its last jump; 1 before one, and once it has jumped back.
+    """
+
+    def __init__(self) -> None:
+        self.jump, self._last, self._highest = 1.0, 0.0, 0.0
+
+    def step(self, lr: float) -> str:
+        """How the rate has jumped to this one: up, above all before, back, or not at all."""
+        ratio = lr / self._last if self._last > 0 else 1.0
+        is_above_all = lr > JUMP * self._highest
+        self._last, self._highest = lr, max(self._highest, lr)
+        if ratio > JUMP:
+            self.jump = ratio
+            return ABOVE_ALL if is_above_all else UP
+        if ratio < 1 / JUMP:
+            self.jump = 1.0
+            return BACK
+        return ""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it remembers, as JSON."""
+        return dict(vars(self))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` gave."""
+        vars(self).update(state)
 
 
 class Backoff:

@@ -7,15 +7,16 @@ What it looks for, from the mildest to the gravest (robust: median and MAD, the 
 
 1. A gradient that is not finite: the step is skipped. Three in a row are a divergence, or three in twenty steps while
    the loss rises; with calm losses in between they are bad batches.
-2. log ‖g‖ beyond 6 robust deviations of the last 128 accepted steps, and beyond 10 × their median: the gradient is
-   clipped to that level; one twice as far out (at least 100 ×) is noise, and its step is skipped.
+2. log ‖g‖ beyond 6 robust deviations of the last 128 accepted steps, and beyond 30 × their median: the gradient is
+   clipped to that level; one twice as far out (at least 900 ×) is noise, and its step is skipped.
 3. Divergence, by a cumulative sum of the loss's excess over its own noise (Page 1954):
 
        z = min((log L − median₂₀₀) / (MAD₂₀₀ + 0.02), 4),   S ← max(0, S + z − 1)
 
    An alarm is S > 8 while the running mean of log L lies log 1.25 above its best. One bad batch adds 3 at most. An
    alarm first lowers the rate, for 50 steps at most; only a loss that still rises then, or stays up, or is not finite,
-   is a rewind. At a rate that is being tried after a rewind an alarm is one.
+   is a rewind. At a rate on trial an alarm is one: that is a rate to which the schedule jumps from below a third of it
+   and which no step had before, for 50 steps or until it jumps back, and one that is tried after a rewind.
 
 Who rewinds tells the guard why it happened (`rewound`), and a rate that was too high backs off (`steepest.backoff`).
 Losses at or below zero are measured by asinh instead of log. Reaching the edge of stability is no alarm.
@@ -29,14 +30,15 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from steepest.backoff import JUMP, Backoff
+from steepest.backoff import ABOVE_ALL, BACK, Backoff, Pace
 from steepest.errors import InputError
 from steepest.record import CLIP, GO, LOWER, REWIND, SKIP, STOP, Call
 from steepest.robust import Window
-from steepest.thresholds import CAP, DRIFT, FLOOR, IN_A_ROW, MEAN, REFRESH, RISE, SHARP_RISE, TENFOLD, Thresholds
+from steepest.thresholds import BORNE, CAP, CHANCE, DOUBLED, DRIFT, FLOOR, IN_A_ROW, MEAN, REFRESH, RISE, Thresholds
 
 RATE, DATA = "rate", "data"
 GOING = Call(GO)
+PARTS = ("_norms", "_losses", "_backoff", "_pace")
 
 
 class Guard:
@@ -80,7 +82,7 @@ class Guard:
         self._last_alarm = -(1 << 40)
         self._expected, self._began = 0, math.inf  # the running mean at the last rewind
         self._backoff = Backoff(self.thresholds.quiet, self.thresholds.warm)
-        self._nominal, self._jump = 1.0, 1.0
+        self._pace, self._verdict = Pace(), 0  # the step at which a rate above all before is judged
         self.rewinds, self._fruitless, self._record, self._failing = 0, 0, math.inf, 1.0
 
     # -- judging -------------------------------------------------------------------------------------------------------
@@ -95,9 +97,7 @@ class Guard:
                 taken back for as long as it lasts.
         """
         self._seen += 1
-        if self._nominal > 0 and self._seen > 1:
-            self._jump = self._jumped(lr / self._nominal)
-        self._nominal = lr
+        self._follow(lr)
         self._backoff.step()
         if not math.isfinite(loss) or not math.isfinite(grad_norm):
             return self._not_finite(loss, grad_norm)
@@ -120,17 +120,22 @@ class Guard:
             return Call(CLIP, bound, seen, "clipped to it")
         return GOING
 
-    def _jumped(self, ratio: float) -> float:
-        """By what the schedule is above where it was before its last jump; 1 once it has jumped back."""
-        if ratio > JUMP:
-            return ratio
-        return 1.0 if ratio < 1 / JUMP else self._jump
+    def _follow(self, lr: float) -> None:
+        """A jump of the schedule above all before puts the rate on trial, until it jumps back or for a while."""
+        change = self._pace.step(lr)
+        if change == ABOVE_ALL and self._is_armed and self._backoff.divisor == 1:
+            self._verdict, self._began = self._seen + self.thresholds.lowered, self.mean
+        elif change == BACK:
+            self._verdict = min(self._verdict, self._seen)
+
+    @property
+    def _is_armed(self) -> bool:
+        return self._seen > self.thresholds.armed and self._seen > self._expected
 
     def _limit(self) -> float:
-        norms = self._norms
-        if self._seen <= self.thresholds.armed or self._expected >= self._seen:
+        if not self._is_armed:
             return math.inf
-        return norms.median + max(self.thresholds.outlier * norms.deviation, TENFOLD)
+        return self._norms.median + max(self.thresholds.outlier * self._norms.deviation, BORNE)
 
     def _not_finite(self, loss: float, grad_norm: float) -> Call:
         seen = f"the gradient is not finite (norm {grad_norm:.4g}, loss {loss:.4g})"
@@ -149,19 +154,27 @@ class Guard:
         self._sum = max(0.0, self._sum + z - DRIFT) if window.deviation < math.inf else 0.0
         window.values.append(level)
         self.mean = level if math.isnan(self.mean) else MEAN * self.mean + (1 - MEAN) * level
-        armed = self._seen > self.thresholds.armed and self._expected < self._seen
-        if not armed:
+        if not self._is_armed:
             return None
         if self._alarm is not None:
             return self._lowered()
         self._best = min(self._best, self.mean)
-        if not self._has_doubled() and (self._sum <= self.thresholds.alarm or self.mean <= self._best + RISE):
+        if not self._has_failed() and (self._sum <= self.thresholds.alarm or self.mean <= self._best + RISE):
             return None
         return self._alarmed(loss)
 
-    def _has_doubled(self) -> bool:
-        """At a rate that is being tried less is enough for an alarm: twice the loss that it began at."""
-        return self._backoff.is_trying and self.mean > self._began + max(SHARP_RISE, self._losses.deviation)
+    @property
+    def _is_on_trial(self) -> bool:
+        """Whether this rate has not worked yet: it is tried after a rewind, or it has just jumped above all before."""
+        return self._backoff.is_trying or self._verdict >= self._seen
+
+    def _has_failed(self) -> bool:
+        """On trial less is enough for an alarm: twice the loss that it began at, or at the end more than chance."""
+        if not self._is_on_trial:
+            return False
+        deviation = self._losses.deviation
+        borne = CHANCE * deviation if self._verdict == self._seen else max(DOUBLED, deviation)
+        return self.mean > self._began + borne
 
     def _alarmed(self, loss: float) -> Call:
         """The first alarm lowers the rate; one soon after that did not help."""
@@ -170,8 +183,8 @@ class Guard:
         seen = f"the loss rises: {loss:.4g}, its running mean is {math.exp(self.mean - self._best):.3g} × its best"
         if self._seen - self._last_alarm < 4 * t.lowered and not self.watch:
             return self._rewind(f"{seen}, and lowering the rate has not helped")
-        if self._backoff.is_trying and not self.watch:
-            return self._rewind(f"{seen}, at a rate that was only tried")
+        if self._is_on_trial and not self.watch:
+            return self._rewind(f"{seen}, at a rate on trial")
         self._alarm, self._last_alarm = (self._seen, self.mean, self._best), self._seen
         self._backoff.alarm(t.lowered)
         if self.watch:
@@ -186,7 +199,7 @@ class Guard:
         if self.mean <= best + RISE / 2:
             self._alarm, self._sum = None, 0.0
             return None
-        rises = self.mean > mean + SHARP_RISE or (age >= 12 and self.mean > mean + RISE)
+        rises = self.mean > mean + DOUBLED or (age >= 12 and self.mean > mean + RISE)
         if not rises and age < self.thresholds.lowered:
             return None
         self._alarm, self._sum = None, 0.0
@@ -213,7 +226,7 @@ class Guard:
 
     def _rewind(self, seen: str) -> Call:
         t, self.rewinds = self.thresholds, self.rewinds + 1
-        self._failing = self._jump
+        self._failing = self._pace.jump
         self._fruitless = 0 if self._best < self._record - 1e-3 else self._fruitless + 1
         self._record = min(self._record, self._best)
         if self.rewinds > t.rewinds or self._fruitless > t.fruitless:
@@ -244,7 +257,7 @@ class Guard:
     def rate(self) -> float:
         if self.watch:
             return 1.0
-        return self._backoff.factor(self._jump) * (1.0 if self._alarm is None else self.thresholds.lower)
+        return self._backoff.factor(self._pace.jump) * (1.0 if self._alarm is None else self.thresholds.lower)
 
     @property
     def is_quiet(self) -> bool:
@@ -260,14 +273,14 @@ class Guard:
         self._expected = self._seen + min(steps, self._losses.values.maxlen or steps)
         self._norms, self._losses = Window(128), Window(200)
         self._sum, self._alarm, self.mean, self._best, self._scale = 0.0, None, math.nan, math.inf, None
-        self._began = math.inf
+        self._began, self._verdict, self._pace = math.inf, 0, Pace()
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """Everything it remembers, as JSON."""
         found = {k: v for k, v in vars(self).items() if k not in ("thresholds", "watch", "snapshot_every")}
-        parts = {k: found[k].state_dict() for k in ("_norms", "_losses", "_backoff")}
+        parts = {k: found[k].state_dict() for k in PARTS}
         return {**found, **parts, "_bad": list(self._bad), "_alarm": self._alarm and list(self._alarm)}
 
     def load_state_dict(self, state: Mapping[str, Any], *, rewinding: bool = False) -> None:
@@ -284,7 +297,7 @@ class Guard:
             raise InputError("this state is not from a guard of this version")
         kept = ("rewinds", "_fruitless", "_record", "_backoff", "_failing") if rewinding else ()
         for name, value in state.items():
-            if name in ("_norms", "_losses", "_backoff") and name not in kept:
+            if name in PARTS and name not in kept:
                 getattr(self, name).load_state_dict(value)
             elif name not in kept:
                 setattr(self, name, value)
