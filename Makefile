@@ -8,8 +8,9 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 demo: .venv/installed
 	$(BIN)/steepest train digits
 
+# A process per core, of one thread each: tests that need two threads ask for them.
 test: .venv/test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
 
 check: .venv/check
 	$(BIN)/ruff check .

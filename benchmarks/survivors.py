@@ -86,6 +86,8 @@ def lines(lab: Lab, details: bool = False) -> list[str]:
     """Lines of the report."""
     faults = [f for f in lab.faults if f not in CONTROLS]
     rows = [[fault, *(lab.share([fault], m) for m in lab.methods)] for fault in lab.faults]
+    seen = [f for f in faults if not f.startswith("unseen")]
+    rows += [["all but the unseen", *(lab.share(seen, m) for m in lab.methods)]]
     rows += [["all faults", *(lab.share(faults, m) for m in lab.methods)]]
     skipped = [lab.share(faults, m, ("no guard",)) for m in lab.methods]
     rows += [["those that harm without a guard though non-finite steps are skipped", *skipped]]

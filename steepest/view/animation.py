@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path as File
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,9 +11,6 @@ from steepest.errors import InputError
 from steepest.record import Path
 from steepest.view.figures import COLOURS, INK, MUTED, checked
 from steepest.view.words import number
-
-if TYPE_CHECKING:
-    pass
 
 FRAMES, FRAME_MS, HOLD = 80, 60, 20
 MARKS = {"minima": "*", "saddles": "X", "maxima": "^"}
@@ -65,7 +62,7 @@ def animate(surface: Surface, paths: Sequence[Path], out: str | File) -> File:
 
 
 class _Picture:
-    """The figure that all frames share; a frame moves trails, heads and words."""
+    """The figure that all frames share; what does not move is drawn once, and a frame draws trails, heads and words."""
 
     def __init__(self, surface: Surface, paths: Sequence[Path]) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -91,6 +88,11 @@ class _Picture:
         self.step = axes.set_title("", loc="right", fontsize=10, color=MUTED)
         self.trails = [self._trail(axes, path, colour) for path, colour in zip(paths, COLOURS * len(paths))]
         self.legend = axes.legend(loc="upper right", fontsize=8, framealpha=0.9, edgecolor="none")
+        self.moving = [*(x for pair in self.trails for x in pair), self.legend, self.step]
+        self.moving.sort(key=lambda artist: artist.get_zorder())
+        for artist in self.moving:
+            artist.set_animated(True)  # not part of what `draw` draws, but of what is saved as one picture
+        self._still: Any = None
 
     def _trail(self, axes: Any, path: Path, colour: str) -> tuple[Any, Any]:
         (line,) = axes.plot([], [], color=colour, linewidth=2, zorder=4, label=path.name)
@@ -109,8 +111,13 @@ class _Picture:
 
     def pixels(self, end: int) -> np.ndarray:
         """[height, width, 3] uint8."""
+        if self._still is None:
+            self.canvas.draw()
+            self._still = self.canvas.copy_from_bbox(self.figure.bbox)
+        self.canvas.restore_region(self._still)
         self.show(end)
-        self.canvas.draw()
+        for artist in self.moving:
+            self.figure.draw_artist(artist)
         return np.asarray(self.canvas.buffer_rgba())[..., :3].copy()
 
 
