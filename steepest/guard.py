@@ -16,7 +16,8 @@ What it looks for, from the mildest to the gravest (robust: median and MAD, the 
    An alarm is S > 8 while the running mean of log L lies log 1.25 above its best. One bad batch adds 3 at most. An
    alarm first lowers the rate, for 50 steps at most; only a loss that still rises then, or stays up, or is not finite,
    is a rewind. At a rate on trial an alarm is one: that is a rate to which the schedule jumps from below a third of it
-   and which no step had before, for 50 steps or until it jumps back, and one that is tried after a rewind.
+   and which no step had before, for 50 steps or until it jumps back (there S > 4 and log 1.1 are an alarm), and one
+   that is tried after a rewind.
 
 Who rewinds tells the guard why it happened (`rewound`), and a rate that was too high backs off (`steepest.backoff`).
 Losses at or below zero are measured by asinh instead of log. Reaching the edge of stability is no alarm.
@@ -33,8 +34,8 @@ from typing import Any
 from steepest.backoff import ABOVE_ALL, BACK, Backoff, Pace
 from steepest.errors import InputError
 from steepest.record import CLIP, GO, LOWER, REWIND, SKIP, STOP, Call
-from steepest.robust import Window
-from steepest.thresholds import BORNE, CAP, CHANCE, DOUBLED, DRIFT, FLOOR, IN_A_ROW, MEAN, REFRESH, RISE, Thresholds
+from steepest.robust import REFRESH, Window
+from steepest.thresholds import BORNE, CAP, CHANCE, DOUBLED, DRIFT, FLOOR, IN_A_ROW, MEAN, ON_TRIAL, RISE, Thresholds
 
 RATE, DATA = "rate", "data"
 GOING = Call(GO)
@@ -159,7 +160,8 @@ class Guard:
         if self._alarm is not None:
             return self._lowered()
         self._best = min(self._best, self.mean)
-        if not self._has_failed() and (self._sum <= self.thresholds.alarm or self.mean <= self._best + RISE):
+        share, rise = (1.0, RISE) if self._verdict < self._seen else ON_TRIAL
+        if not self._has_failed() and (self._sum <= share * self.thresholds.alarm or self.mean <= self._best + rise):
             return None
         return self._alarmed(loss)
 

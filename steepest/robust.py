@@ -8,6 +8,8 @@ from typing import Any
 
 MAD = 1.4826
 """Standard deviations of a normal distribution in one median absolute deviation."""
+REFRESH = 8
+"""Steps between two looks at the medians: a sort costs what five steps of judging do."""
 
 
 class Window:
