@@ -16,6 +16,7 @@ from steepest.errors import (
     TaskError,
     UnknownNameError,
 )
+from steepest.finding import Rates, find_lr
 from steepest.formula.rule import Rule, W, rule, scalar
 from steepest.formula.trace import abs, exp, log, maximum, minimum, sign, sqrt, where
 from steepest.guard import Guard
@@ -64,6 +65,7 @@ __all__ = [
     "InputError",
     "Measurement",
     "Metric",
+    "Rates",
     "Record",
     "Rule",
     "Run",
@@ -90,6 +92,7 @@ __all__ = [
     "descend",
     "exp",
     "exponential",
+    "find_lr",
     "fit",
     "gradient_descent",
     "inverse_sqrt",

@@ -3,6 +3,7 @@
 L(w) = Σ nᵢ Lᵢ(w) / Σ nᵢ        over micro-batches i, weighted by what each loss is a mean over
 """
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -57,6 +58,12 @@ class Objective:
         self._cast = PRECISIONS[precision]
         self._device = torch.device(device).type
 
+    def of(self, model: nn.Module) -> "Objective":
+        """The same objective of another module."""
+        other = copy.copy(self)
+        other.model = model
+        return other
+
     def loss(self, batch: Any) -> Tensor:
         """L(w) on a batch, as a tensor that knows its gradient.
 
@@ -83,7 +90,7 @@ class Objective:
             value = self.loss(batches[0])
             _backward(value)
             return value.item()
-        counts = [self._counted(batch) for batch in batches]
+        counts = [self.counted(batch) for batch in batches]
         total, mean = sum(counts), 0.0
         if not total:
             raise TaskError(_nothing_counts(f"each of the {len(counts)} micro-batches of a step"))
@@ -116,7 +123,7 @@ class Objective:
         targets: list[Tensor] = []
         with _undisturbed(self.model):
             for batch in batches:
-                n = self._counted(batch)
+                n = self.counted(batch)
                 output, value = self._forward(batch)
                 if metrics and self._loss is not None:
                     outputs.append(output)
@@ -133,8 +140,8 @@ class Objective:
             found |= {name: float(metric(whole, target)) for name, metric in metrics.items()}
         return found
 
-    def _counted(self, batch: Any) -> float:
-        """What the batch's loss is a mean over."""
+    def counted(self, batch: Any) -> float:
+        """What a batch's loss is a mean over."""
         given = self._count(batch)
         try:
             n = float(given)
@@ -232,10 +239,10 @@ class Buffers:
 
         A tensor's version alone does not tell: torch's batch norm writes its running mean without counting it up.
         """
-        for i, ((holder, key), (before, version, copy)) in enumerate(zip(self._places, self._saved, strict=True)):
+        for i, ((holder, key), (before, version, kept)) in enumerate(zip(self._places, self._saved, strict=True)):
             if i in self._always:
                 continue
-            if holder[key] is not before or before._version != version or _differ(before, copy):
+            if holder[key] is not before or before._version != version or _differ(before, kept):
                 self._live.add(i)
             else:
                 self._live.discard(i)
@@ -243,11 +250,11 @@ class Buffers:
     @torch.no_grad()
     def restore(self) -> None:
         """Puts back what was saved; also a buffer that was assigned anew."""
-        for (holder, key), (before, _, copy) in zip(self._places, self._saved, strict=True):
+        for (holder, key), (before, _, kept) in zip(self._places, self._saved, strict=True):
             holder[key] = before
-            if copy is not None and _differ(before, copy):
-                before.copy_(copy)
+            if kept is not None and _differ(before, kept):
+                before.copy_(kept)
 
 
-def _differ(now: Tensor, copy: Tensor | None) -> bool:
-    return copy is not None and not torch.equal(now, copy)
+def _differ(now: Tensor, kept: Tensor | None) -> bool:
+    return kept is not None and not torch.equal(now, kept)

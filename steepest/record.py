@@ -155,3 +155,67 @@ class Path:
     name: str
     points: np.ndarray
     losses: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+
+TOO_SMALL, WORKS, TOO_LARGE, FAILS = "too small", "works", "too large", "fails"
+
+
+class Tried(NamedTuple):
+    """A learning rate that was tried.
+
+    Attributes:
+        lr: the rate.
+        steps: of its short run.
+        loss: on the validation split at its end; infinite where it failed before.
+        gain: share of the best one's gain of the same length: (start − loss) / (start − best); −∞ where it failed.
+        region: "too small"; "works" with 90 % of that gain; "too large"; or "fails" with less than half.
+        how: it failed, in words.
+    """
+
+    lr: float
+    steps: int
+    loss: float
+    gain: float
+    region: str
+    how: str = ""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search for a learning rate found.
+
+    Attributes:
+        best: the rate to train with.
+        low, high: the range that works.
+        fails: the smallest rate that failed; None where none did.
+        table: all that was tried, in order of length and rate.
+        start: validation loss where all began.
+        steps: taken in all, of single members.
+        run_steps: of the run that it is for.
+        seconds: it took.
+        way: "together" or "one after another".
+        why: that way, in words.
+        rule: that was searched for.
+        sentence: the outcome in words.
+        paths: where the members went.
+    """
+
+    best: float
+    low: float
+    high: float
+    fails: float | None
+    table: tuple[Tried, ...]
+    start: float
+    steps: int
+    run_steps: int
+    seconds: float
+    way: str
+    why: str
+    rule: str
+    sentence: str
+    paths: tuple[Path, ...] = ()
+
+    def describe(self) -> dict[str, Any]:
+        """Everything but the paths, as JSON."""
+        found = {f: getattr(self, f) for f in self.__dataclass_fields__ if f != "paths"}
+        return {**found, "table": [list(row) for row in self.table]}

@@ -1,5 +1,6 @@
 """The front door: `fit` composes descent, store and view into a Run; `open` and `compare` read stored ones."""
 
+import dataclasses
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from steepest.errors import StoreError
 from steepest.guard import Guard
 from steepest.record import Event, Measurement, Record
 from steepest.resuming import begin_at, configured, resumed, train
+from steepest.search.rungs import search
 from steepest.settings import resolve
 from steepest.snapshots import put_back
 from steepest.space import NORMS_AND_BIASES
@@ -22,6 +24,8 @@ from steepest.task import Task
 from steepest.training import Training
 from steepest.view.figures import curves
 from steepest.view.terminal import Progress
+
+AUTO = "auto"
 
 
 class Run:
@@ -102,7 +106,7 @@ class Run:
 def fit(
     task: Task,
     rule: Any = None,
-    lr: float | None = None,
+    lr: float | str | None = None,
     schedule: Any = None,
     batch_size: int | str | None = None,
     epochs: int | None = None,
@@ -137,7 +141,8 @@ def fit(
     Args:
         task: what is to be trained.
         rule: a name, a rule, stages, or a function `params -> torch.optim.Optimizer`.
-        lr: base learning rate, above 0.
+        lr: base learning rate, above 0; "auto" finds it by measurement first, as `find_lr` does, and keeps with the run
+            what was measured.
         schedule: factor of the rate over the run, as text or schedule.
         batch_size: samples per step: "full", 1, or n.
         epochs, steps: how long.
@@ -179,15 +184,22 @@ def fit(
         record, model = resumed(task, resume, runs, rule, epochs, steps, said, device)
         return Run(Store(runs), record, model)
     settings = resolve(
-        task, rule=rule, lr=lr, schedule=schedule, batch_size=batch_size, epochs=epochs, steps=steps, clip=clip,
-        accumulate=accumulate, average=average, precision=precision, groups=groups, no_decay=no_decay, guard=guard,
-        seed=seed, device=device,
+        task, rule=rule, lr=None if lr == AUTO else lr, schedule=schedule, batch_size=batch_size, epochs=epochs,
+        steps=steps, clip=clip, accumulate=accumulate, average=average, precision=precision, groups=groups,
+        no_decay=no_decay, guard=guard, seed=seed, device=device,
     )  # fmt: skip
     store = Store(runs)
+    found = None
+    if lr == AUTO:
+        found = search(task, settings)
+        settings = dataclasses.replace(settings, lr=found.best)
+        task.say(found.sentence)
     descent = Descent(task, settings, task.build(seed))
     if start is not None:
         begin_at(start, descent, store)
     config = configured(task, descent, start, keep, stop_after, checkpoint_every)
+    if found is not None:
+        config["search"] = found.describe()
     writer = store.begin(name or task.name, config, versions(), seed, notes)
     train(Training(descent, writer, Progress(descent.steps, config["metric"]), config))
     return Run(store, store.read(writer.id), descent.model)

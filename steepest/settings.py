@@ -71,7 +71,8 @@ class Settings:
         for name in ("lr", "clip"):
             value = getattr(self, name)
             if value is not None and not (_is_number(value) and value > 0):
-                raise InputError(f"{name}={value!r} is given; expected is a number above 0")
+                auto = ", or 'auto'" if name == "lr" else ""
+                raise InputError(f"{name}={value!r} is given; expected is a number above 0{auto}")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int):
             raise InputError(f"seed={self.seed!r} is given; expected is a whole number")
 
@@ -111,7 +112,7 @@ def resolve(task: Task, **given: Any) -> Settings:
     said = {name: value for name, value in given.items() if _is_said(name, value, recipe)}
     if "epochs" in said or "steps" in said:
         recipe = {k: v for k, v in recipe.items() if k not in ("epochs", "steps")}
-    if "rule" in said and _stages(said["rule"]) != _stages(recipe.get("rule", adam)):
+    if not brings_rate(task, said.get("rule")):
         recipe.pop("lr", None)  # a rate belongs to its rule
     chosen = {"rule": adam, "schedule": DEFAULT_SCHEDULE, **recipe, **said}
     if "batch_size" not in chosen and task.data is not None and not _brings_batches(task):
@@ -120,6 +121,12 @@ def resolve(task: Task, **given: Any) -> Settings:
     chosen["schedule"] = as_schedule(chosen["schedule"])
     chosen["guard"] = _guard(chosen.get("guard", False))
     return Settings(stages, **chosen)
+
+
+def brings_rate(task: Task, rule: Any) -> bool:
+    """Whether the task's recipe has a learning rate for this rule; None is the recipe's own."""
+    own = task.recipe.get("rule", adam)
+    return "lr" in task.recipe and (rule is None or _stages(rule) == _stages(own))
 
 
 def device(name: str) -> str:

@@ -1,5 +1,6 @@
 """What is to be learned: a model, a loss and data, and the point where every descent starts."""
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -126,6 +127,24 @@ class Task:
             )
         _restore(self.model, self._start or {})
         return self.model
+
+    def copy(self, seed: int) -> nn.Module:
+        """A model of its own at the start, so that the task's stays as it is.
+
+        Raises:
+            TaskError: the module cannot be copied; says what to do.
+        """
+        if not isinstance(self.model, nn.Module):
+            return self.build(seed)
+        try:
+            model = copy.deepcopy(self.model)
+        except Exception as error:  # whatever the user's module makes of it
+            raise TaskError(
+                f"Task: its model cannot be copied ({type(error).__name__}: {error}); several descents need a model "
+                "each: give model as a function seed -> module"
+            ) from error
+        _restore(model, self._start or {})
+        return model
 
     def leave(self, model: nn.Module) -> None:
         """Called when we have trained the model, so that only others' changes are noticed."""

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from steepest.cli import app
 
-COMMANDS = ["compare", "play", "resume", "rm", "rules", "runs", "show", "tasks", "train"]
+COMMANDS = ["compare", "find-lr", "play", "resume", "rm", "rules", "runs", "show", "tasks", "train"]
 TRAIN_FLAGS = [
     "--accumulate", "--average", "--batch-size", "--checkpoint-every", "--clip", "--device", "--epochs", "--guard",
     "--help", "--keep", "--lr", "--name", "--notes", "--precision", "--rule", "--runs", "--schedule", "--seed",
@@ -136,3 +136,25 @@ def test_bad_input_is_answered_in_words(line, run, tmp_path):
     assert BAD[line] in result.stderr
     assert result.stderr.startswith("steepest: ")
     assert "Traceback" not in result.stderr
+
+
+def test_a_task_without_a_rate_of_its_own_has_it_found(run, tmp_path):
+    (tmp_path / "line.py").write_text(TASK)
+    assert run("train line.py --steps 60 --batch-size 16").exit_code == 0
+    shown = json.loads(run("show line --json").output)
+    assert shown["config"]["search"]["best"] == shown["config"]["lr"]
+    assert "Train adam at" in run("show line").output
+    assert run("train line.py --steps 60 --lr 0.01 --name given").exit_code == 0
+    assert "search" not in json.loads(run("show given --json").output)["config"]
+    assert "'auto'" in run("train line.py --steps 60 --lr fast").output
+
+
+def test_find_lr_as_json_and_with_a_figure(run, tmp_path):
+    (tmp_path / "line.py").write_text(TASK)
+    found = json.loads(run("find-lr line.py --steps 60 --json --figure rates.png --low 1e-4 --high 1").output)
+    assert found["low"] <= found["best"] <= found["high"]
+    assert (tmp_path / "rates.png").stat().st_size > 5000
+    assert "give both" in run("find-lr line.py --steps 60 --low 1e-4").output
+    words = run("find-lr line.py --steps 60").output
+    assert "too small" in words
+    assert "Train adam at" in words

@@ -253,3 +253,19 @@ def test_a_run_that_the_guard_stops_ends_where_it_went_back_to(data, tmp_path):
 def test_what_cannot_be_meant_is_refused(data, tmp_path, given):
     with pytest.raises(sd.InputError, match=f"{next(iter(given))}=.* is given; expected is"):
         fit(a_task(data), tmp_path, **given)
+
+
+def test_a_rate_that_is_found_is_kept_with_what_was_measured(data, tmp_path):
+    run = fit(a_task(data), tmp_path, lr="auto", epochs=20)
+    found = sd.find_lr(a_task(data), "adam", batch_size=32, epochs=20)
+    assert run.record.config["lr"] == pytest.approx(found.best)
+    kept = sd.open(run.id, tmp_path).record.config["search"]
+    assert kept["best"] == found.best
+    assert [row[:3] for row in kept["table"]] == [list(row[:3]) for row in found.table]
+    twin = fit(a_task(data), tmp_path, lr=found.best, epochs=20)
+    np.testing.assert_array_equal(run.losses, twin.losses)
+
+
+def test_a_rate_that_is_no_number(data, tmp_path):
+    with pytest.raises(sd.InputError, match="lr='often' is given; expected is a number above 0, or 'auto'"):
+        fit(a_task(data), tmp_path, lr="often")

@@ -41,7 +41,7 @@ def curves(record: Record, path: str | Path) -> Path:
         loss.axvline(event.t, color=COLOURS[3], linewidth=0.8, alpha=0.6)
     rate.plot(record.steps.t, record.steps.lr, color=MUTED, linewidth=1.4)
     _finish(figure, loss, rate, _title(record))
-    return _save(figure, Path(path))
+    return save(figure, Path(path))
 
 
 def compare_curves(records: Sequence[Record], path: str | Path) -> Path:
@@ -55,7 +55,7 @@ def compare_curves(records: Sequence[Record], path: str | Path) -> Path:
         _draw_loss(loss, record, colour, record.id)
         rate.plot(record.steps.t, record.steps.lr, color=colour, linewidth=1.2)
     _finish(figure, loss, rate, " against ".join(r.id for r in records))
-    return _save(figure, Path(path))
+    return save(figure, Path(path))
 
 
 def checked(path: str | Path, suffixes: Sequence[str] = SUFFIXES) -> Path:
@@ -124,12 +124,17 @@ def _finish(figure: "Figure", loss: "Axes", rate: "Axes", title: str) -> None:
     rate.set_xlabel("step", color=MUTED)
     rate.set_ylim(bottom=0)
     for axes in (loss, rate):
-        axes.grid(True, color=GRID, linewidth=0.7)
-        axes.set_axisbelow(True)
-        axes.tick_params(colors=MUTED, labelsize=8, length=0)
-        for spine in axes.spines.values():
-            spine.set_visible(False)
+        plain(axes)
         axes.margins(x=0.01)
+
+
+def plain(axes: "Axes") -> None:
+    """A light grid behind, no frame, no ticks."""
+    axes.grid(True, color=GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=MUTED, labelsize=8, length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
 
 
 def _title(record: Record) -> str:
@@ -140,7 +145,7 @@ def _title(record: Record) -> str:
     return f"{record.id}, {record.config.get('rule', '')}{ending}"
 
 
-def _save(figure: "Figure", path: Path) -> Path:
+def save(figure: "Figure", path: Path) -> Path:
     """The same record gives the same bytes: no dates, fixed identifiers."""
     import matplotlib
 

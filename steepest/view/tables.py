@@ -6,10 +6,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from steepest.record import Record
+from steepest.record import Record, Search
 from steepest.view.words import duration, number, sparkline
 
-HIDDEN = {"stages"}
+HIDDEN = {"stages", "search"}
 
 
 def print_runs(records: Sequence[Record]) -> None:
@@ -41,6 +41,8 @@ def print_run(record: Record) -> None:
     if len(record.steps):
         losses = record.steps.loss.tolist()
         console.print(f"loss {number(losses[0])} {sparkline(losses, 48)} {number(losses[-1])}", markup=False)
+    if "search" in record.config:
+        console.print(record.config["search"]["sentence"], markup=False)
     for event in record.events:
         after = f"; {event.after}" if event.after else ""
         console.print(f"step {event.t}: {event.kind}: {event.seen}; {event.done}{after}", markup=False)
@@ -64,6 +66,24 @@ def print_comparison(sides: Sequence[Record], differing: Mapping[str, tuple[Any,
     console = Console(highlight=False)
     console.print(table)
     console.print(sentence, markup=False)
+
+
+def print_rates(found: Search) -> None:
+    """The rates that were tried, and the choice."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("steps", "rate", "loss", "gain", "", ""):
+        table.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
+    for row in found.table:
+        gain = f"{row.gain:.0%}" if row.gain > -1 else "none"
+        table.add_row(str(row.steps), number(row.lr), number(row.loss), gain, row.region, row.how)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(found.sentence, markup=False)
+    cost = found.steps / found.run_steps
+    console.print(
+        f"{found.steps} steps, {cost:.2f} runs, in {duration(found.seconds)}; members went {found.way}: {found.why}.",
+        markup=False,
+    )
 
 
 def headline(record: Record) -> tuple[str, float | None]:

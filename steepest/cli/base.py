@@ -1,0 +1,58 @@
+"""What all commands share: the application, how failures are told, options."""
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from steepest.errors import SteepestError
+
+app = typer.Typer(
+    help="Gradient descent for PyTorch users: train, look, compare.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+
+Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
+
+
+def _in_words(function: Callable) -> Callable:
+    """A function whose expected failures are words on stderr and exit code 1."""
+
+    @wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except SteepestError as error:
+            typer.echo(f"steepest: {error}", err=True)
+            raise typer.Exit(1) from None
+        except BrokenPipeError:
+            sys.stderr.close()
+            raise typer.Exit(1) from None
+
+    return guarded
+
+
+def command(function: Callable) -> Callable:
+    """A subcommand of the function's name."""
+    return app.command(function.__name__.replace("_", "-"))(_in_words(function))
+
+
+def number(text: str | None) -> Any:
+    """A whole number as one, other text as it is."""
+    return int(text) if text and text.lstrip("-").isdigit() else text
+
+
+def jsonable(x: Any) -> Any:
+    """JSON has no NaN and no infinity: they are written as words."""
+    if isinstance(x, dict):
+        return {k: jsonable(v) for k, v in x.items()}
+    if isinstance(x, list | tuple):
+        return [jsonable(v) for v in x]
+    return x if not isinstance(x, float) or x - x == 0 else str(x)

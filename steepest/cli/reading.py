@@ -1,0 +1,97 @@
+"""Commands that read stored runs."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from steepest.cli.base import AsJson, Runs, command, jsonable
+
+
+@command
+def runs(runs: Runs = Path("runs"), as_json: AsJson = False) -> None:
+    """List the runs.
+
+    Example: steepest runs
+    """
+    from steepest.store import Store
+
+    records = Store(runs).runs()
+    if as_json:
+        typer.echo(json.dumps([_summary(r) for r in records]))
+    elif not records:
+        typer.echo(f"there are no runs in {runs}; begin with: steepest train digits")
+    else:
+        from steepest.view.tables import print_runs
+
+        print_runs(records)
+
+
+@command
+def show(
+    run: Annotated[str, typer.Argument(help="Id, its beginning, or a name.")],
+    runs: Runs = Path("runs"),
+    as_json: AsJson = False,
+    figure: Annotated[Path | None, typer.Option(help="Write the curves to a .png, .svg or .pdf.")] = None,
+) -> None:
+    """Show one run in full.
+
+    Example: steepest show digits
+    """
+    from steepest.run import open
+    from steepest.view.tables import print_run
+
+    found = open(run, runs)
+    if figure is not None:
+        found.figure(figure)
+    if as_json:
+        typer.echo(json.dumps({**_summary(found.record), "losses": jsonable(found.losses.tolist())}))
+    else:
+        print_run(found.record)
+
+
+@command
+def compare(
+    one: Annotated[str, typer.Argument(help="A run.")],
+    other: Annotated[str, typer.Argument(help="Another run.")],
+    runs: Runs = Path("runs"),
+    figure: Annotated[Path | None, typer.Option(help="Write both curves to a .png, .svg or .pdf.")] = None,
+) -> None:
+    """Say what differed between two runs and how they ended.
+
+    Example: steepest compare digits digits
+    """
+    from steepest.comparison import compare as compared
+    from steepest.view.tables import print_comparison
+
+    found = compared(one, other, runs)
+    if figure is not None:
+        found.figure(figure)
+    print_comparison(found.records, found.differing, found.sentence)
+
+
+@command
+def rm(run: Annotated[str, typer.Argument(help="Id, its beginning, or a name.")], runs: Runs = Path("runs")) -> None:
+    """Delete a run, its numbers and its weights.
+
+    Example: steepest rm digits
+    """
+    from steepest.store import Store
+
+    store = Store(runs)
+    found = store.resolve(run)
+    store.remove(found)
+    typer.echo(f"run {found} is deleted")
+
+
+def _summary(record: Any) -> dict[str, Any]:
+    from steepest.view.tables import headline
+
+    metric, value = headline(record)
+    return jsonable({
+        "id": record.id, "name": record.name, "status": record.status, "started": record.started,
+        "seconds": record.seconds, "metric": value, "metric_name": metric, "losses": record.steps.loss.tolist(),
+        "measurements": [m._asdict() for m in record.measurements],
+        "events": [e._asdict() for e in record.events], "config": record.config, "notes": record.notes,
+    })  # fmt: skip

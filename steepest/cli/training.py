@@ -1,0 +1,106 @@
+"""Commands that train."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from steepest.cli.base import Runs, command, number
+from steepest.errors import StoreError
+
+
+@command
+def train(
+    task: Annotated[str, typer.Argument(help="A built-in task, or a Python file with a function task().")],
+    rule: Annotated[str | None, typer.Option(help="Update rule; see `steepest rules`.")] = None,
+    lr: Annotated[str | None, typer.Option(help='A number, or "auto": found by measuring.')] = None,
+    schedule: Annotated[str | None, typer.Option(help='Such as "warmup(5%) >> cosine".')] = None,
+    batch_size: Annotated[str | None, typer.Option(help="full, 1, or a number of samples.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="How long, in epochs.")] = None,
+    steps: Annotated[int | None, typer.Option(help="How long, in steps.")] = None,
+    clip: Annotated[float | None, typer.Option(help="Greatest gradient norm.")] = None,
+    accumulate: Annotated[int, typer.Option(help="Micro-batches per step.")] = 1,
+    average: Annotated[float | None, typer.Option(help="Running average of the weights, such as 0.999.")] = None,
+    precision: Annotated[str | None, typer.Option(help="bfloat16, for autocast.")] = None,
+    keep: Annotated[str, typer.Option(help="last or best: which point is left.")] = "last",
+    stop_after: Annotated[int | None, typer.Option(help="Measurements without a gain before it stops.")] = None,
+    guard: Annotated[bool, typer.Option(help="Get up again when the loss explodes.")] = True,
+    checkpoint_every: Annotated[str, typer.Option(help='Steps, or seconds as "30 s".')] = "30 s",
+    start: Annotated[str | None, typer.Option(help="A run at whose end to begin.")] = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    runs: Runs = Path("runs"),
+    name: Annotated[str | None, typer.Option(help="Of the run.")] = None,
+    notes: Annotated[str | None, typer.Option(help="Kept with the run.")] = None,
+) -> None:
+    """Train a task and record the run.
+
+    A task file is code, and it is run. Without --lr the rate is the task's own, else it is found by measuring.
+
+    Example: steepest train digits --epochs 1
+    """
+    from steepest.run import AUTO, fit
+    from steepest.settings import brings_rate
+    from steepest.tasks import load
+
+    made = load(task)
+    rate = AUTO if lr is None and not brings_rate(made, rule) else _rate(lr)
+    run = fit(
+        made, rule, rate, schedule, number(batch_size), epochs, steps, clip=clip, accumulate=accumulate,
+        average=average, precision=precision, keep=keep, stop_after=stop_after, guard=guard, start=start, seed=seed,
+        checkpoint_every=number(checkpoint_every), device=device, runs=runs, name=name, notes=notes,
+    )  # fmt: skip
+    _report(run, runs)
+    if run.status == "interrupted":
+        raise typer.Exit(130)
+
+
+def _rate(text: str | None) -> float | str | None:
+    """A rate; what is no number is left for `fit` to refuse."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
+
+
+@command
+def resume(
+    run: Annotated[str, typer.Argument(help="Id, its beginning, or a name.")],
+    epochs: Annotated[int | None, typer.Option(help="Another length; the schedule is stretched.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Another length, in steps.")] = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Go on with a run that was killed or interrupted, as if nothing had happened.
+
+    A task file is code, and it is run.
+
+    Example: steepest resume digits --epochs 21
+    """
+    from steepest.run import fit
+    from steepest.store import Store
+    from steepest.tasks import load
+
+    record = Store(runs).read(run)
+    source = record.config.get("source")
+    if source is None:
+        raise StoreError(
+            f"run {record.id} was begun from Python, so its task is not known here; "
+            f"go on with sd.fit(task, resume={record.id!r})"
+        )
+    gone = fit(load(source), resume=record.id, epochs=epochs, steps=steps, runs=runs)
+    _report(gone, runs)
+    if gone.status == "interrupted":
+        raise typer.Exit(130)
+
+
+def _report(run: Any, runs: Path) -> None:
+    """Where it ended, and where it is kept."""
+    metric = run.record.config["metric"]
+    if run.metric is not None:
+        typer.echo(f"validation {metric}  {run.metric:.4f}")
+    if metric in run.test:
+        typer.echo(f"test {metric}        {run.test[metric]:.4f}")
+    folder = runs / run.id
+    folder.mkdir(parents=True, exist_ok=True)
+    figure = run.figure(folder / "curves.png")
+    typer.echo(f"run {run.id} is kept in {folder}, its figure in {figure}")

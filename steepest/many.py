@@ -1,0 +1,210 @@
+"""Many descents of one task: those that can, go together as a population where that is faster; the others alone.
+
+Which way is faster is measured on a few steps of both, for each kind: members of one kind are alike in all but rate,
+other hyperparameters, clipping and seed. What cannot go together is said, with the reason.
+"""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+
+from steepest import sources
+from steepest.descent import Descent
+from steepest.formula.rule import Rule
+from steepest.members import doubt
+from steepest.mover import is_schedule
+from steepest.population import Member, Plan, Population
+from steepest.settings import Settings
+from steepest.task import Task
+
+TOGETHER, ALONE = "together", "one after another"
+TIMED = 4
+"""Steps of one descent that are timed, after one that is not."""
+HOPELESS = 4.0
+"""All members' first step takes so many times as long as one after another: it is not timed again."""
+OWN = ("stages", "lr", "clip", "guard", "seed")
+"""In what members of one kind may differ."""
+MEMORY_SHARE = 0.5
+"""Of the memory that is free, for a population."""
+
+
+@dataclass
+class Way:
+    """How the members of a kind went, and why.
+
+    Attributes:
+        name: "together" or "one after another".
+        why: in words.
+        members: how many at once.
+        together_s, alone_s: a step of one member, as measured; NaN where it was not.
+    """
+
+    name: str
+    why: str
+    members: int
+    together_s: float = math.nan
+    alone_s: float = math.nan
+
+
+@dataclass(frozen=True)
+class Descents:
+    """Many descents, done.
+
+    Attributes:
+        members: in the order of their settings.
+        ways: how each kind went.
+    """
+
+    members: list[Member]
+    ways: list[Way]
+
+
+def descents(task: Task, settings: Sequence[Settings], plan: Plan | None = None, *, way: str | None = None) -> Descents:
+    """All descents, each from the task's start on a model of its own.
+
+    Args:
+        task: that they descend on.
+        settings: of each.
+        plan: what is looked at on the way.
+        way: "together" or "one after another"; None measures which is faster.
+
+    Raises:
+        SteepestError: settings, model or data that cannot be used.
+    """
+    plan = plan or Plan()
+    kinds: dict[Any, list[int]] = {}
+    for n, one in enumerate(settings):
+        kinds.setdefault(_kind(task, one), []).append(n)
+    done: dict[int, Member] = {}
+    ways = []
+    for kind, places in kinds.items():
+        mine = [settings[n] for n in places]
+        found, how = _alike(task, mine, plan, way, kind[0])
+        done |= dict(zip(places, found, strict=True))
+        ways.append(how)
+    return Descents([done[n] for n in range(len(settings))], ways)
+
+
+def alone(task: Task, settings: Settings, plan: Plan) -> Member:
+    """One descent on a model of its own, to its end or its failure."""
+    began = time.perf_counter()
+    descent, member = Descent(task, settings, task.copy(settings.seed)), Member(settings)
+    _keep_point(descent, member, plan)
+    for step in descent:
+        if step.t != descent.t:
+            continue  # it has gone back
+        going = member.note(step.t, step.loss)
+        _keep_point(descent, member, plan)
+        if plan.is_measured(step.t, descent.steps):
+            member.measured[step.t] = descent.measure()
+            going = going and not plan.until(member)
+        if not going:
+            break
+    if descent.stopped:
+        member.failed = "the guard has given it up"
+    member.seconds = time.perf_counter() - began
+    return member
+
+
+def _keep_point(descent: Descent, member: Member, plan: Plan) -> None:
+    if plan.is_kept(descent.t, descent.steps):
+        member.points[descent.t] = descent.space.gather().float().cpu().numpy()
+
+
+# -- Which way ---------------------------------------------------------------------------------------------------------
+
+
+def _kind(task: Task, settings: Settings) -> tuple[str, Any]:
+    """(why it goes alone, or ""; what those that go together have in common)."""
+    (rule, _, _), *later = settings.stages.parts
+    why = ""
+    if later:
+        why = "its rule changes on the way"
+    elif not isinstance(rule, Rule):
+        why = "its optimizer is torch's"
+    elif any(is_schedule(value) for value in rule.hypers.values()):
+        why = "a hyperparameter follows a schedule"
+    elif settings.schedule is not None and "plateau" in str(settings.schedule):
+        why = "its schedule looks at the loss"
+    common: list[Any] = [repr(getattr(settings, f.name)) for f in fields(settings) if f.name not in OWN]
+    if not (task.data is None or sources.is_tensors(task.data)):
+        common.append(settings.seed)  # its batches cannot be laid beside others
+    return why, (id(settings) if why else (rule.program.text, rule.name, *common))  # type: ignore[union-attr]
+
+
+def _alike(
+    task: Task, settings: list[Settings], plan: Plan, way: str | None, why: str
+) -> tuple[list[Member], Way]:  # fmt: skip
+    """The descents of one kind, and how they went."""
+    if way == ALONE or why or len(settings) == 1:
+        said = why or ("there is one of its kind" if len(settings) == 1 else "as asked")
+        return [alone(task, s, plan) for s in settings], Way(ALONE, said, 1)
+    first = Descent(task, settings[0], task.copy(settings[0].seed))
+    why = doubt(first.model, first.objective, first.space, first.batches(1), settings[0].seed)
+    if why:
+        task.say(f"its members go one after another, for torch.func cannot carry the model: {why}")
+        return [alone(task, s, plan) for s in settings], Way(ALONE, why, 1)
+    room = _room(first)
+    parts = [settings[lo : lo + room] for lo in range(0, len(settings), room)]
+    population = Population(task, parts[0], plan)
+    how = Way(TOGETHER, "as asked", len(parts[0])) if way == TOGETHER else _timed(population, first)
+    if how.name == ALONE:
+        return [alone(task, s, plan) for s in settings], how
+    found = population.run()
+    for part in parts[1:]:
+        found += Population(task, part, plan).run()
+    return found, how
+
+
+def _timed(population: Population, one: Descent) -> Way:
+    """Takes a few steps of both; those of the population count."""
+    one.model.train()
+    alone_s = min(_seconds(one.step) for _ in range(min(1 + TIMED, one.steps)))
+    members = len(population.members)
+    together_s = _seconds(population.step) / members
+    if together_s > alone_s and population.t < population.steps and together_s < HOPELESS * alone_s:
+        together_s = _seconds(population.step) / members
+    name = TOGETHER if together_s <= alone_s else ALONE
+    why = f"a step takes {1e6 * together_s:.0f} µs a member together and {1e6 * alone_s:.0f} µs alone"
+    return Way(name, why, members if name == TOGETHER else 1, together_s, alone_s)
+
+
+def _seconds(step: Any) -> float:
+    began = time.perf_counter()
+    step()
+    return time.perf_counter() - began
+
+
+# -- Memory ------------------------------------------------------------------------------------------------------------
+
+
+def _room(one: Descent) -> int:
+    """How many members fit: each has weights, gradient, slots, and what the backward pass needs of its batch."""
+    weights = sum(p.nbytes for p in one.space.tensors())
+    slots = sum(x.nbytes for by in getattr(one.update, "slots", {}).values() for x in by.values())
+    kept: dict[int, int] = {}
+
+    def keep(x: torch.Tensor) -> torch.Tensor:
+        kept[x.data_ptr()] = x.nbytes
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        one.objective.gradient(one.batches(1)[:1], one.space.tensors())
+    member = 3 * weights + slots + 2 * sum(kept.values())
+    return max(1, int(MEMORY_SHARE * free_memory(one.device) / max(1, member)))
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a device; of the processor's, those that the kernel says can be had."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        with open("/proc/meminfo") as file:
+            found: Mapping[str, str] = dict(line.split(":", 1) for line in file)
+        return int(found["MemAvailable"].split()[0]) << 10
+    except (OSError, KeyError):
+        return 4 << 30

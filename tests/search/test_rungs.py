@@ -1,0 +1,159 @@
+"""The learning rate by measurement: what is tried, what is chosen, what is said."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy, mse_loss
+
+import steepest as sd
+from steepest.errors import InputError, TaskError
+from steepest.record import FAILS, TOO_SMALL, WORKS
+from steepest.search import rungs
+from steepest.settings import resolve
+
+
+def quadratic():
+    """Regression on one number: gradient descent at 0.5 is there in one step, and diverges above 1."""
+    x = torch.ones(64, 1)
+    return sd.Task(lambda seed: nn.Linear(1, 1, bias=False), (x, 2 * x), mse_loss, validation=(x, 2 * x))
+
+
+def classes(n=400, seed=0):
+    random = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, 6, generator=random)
+    return x, (x[:, :3] + 0.3 * torch.randn(n, 3, generator=random)).argmax(1)
+
+
+def task():
+    def net(seed):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
+
+    return sd.Task(net, classes(), cross_entropy, validation=classes(seed=1))
+
+
+def searched(of, rule="adam", steps=400, batch_size=32, between=None, budget=None, **given):
+    return rungs.search(of, resolve(of, rule=rule, batch_size=batch_size, steps=steps, **given), budget, between)
+
+
+def test_two_rungs_and_the_choice():
+    found = searched(task())
+    short = [row for row in found.table if row.steps == 20]
+    long = [row for row in found.table if row.steps == 80]
+    assert len(short) >= 7
+    assert len(long) >= 5
+    assert len(short) + len(long) == len(found.table)
+    winner = min(long, key=lambda row: row.loss)
+    assert found.best == pytest.approx(winner.lr / 1.8)
+    assert winner.lr != min(row.lr for row in long)
+    assert found.low <= found.best <= found.high
+    assert found.steps == sum(row.steps for row in found.table)
+    assert found.run_steps == 400
+
+
+def test_the_regions_of_a_parabola():
+    found = searched(quadratic(), "gradient_descent", 200, "full", schedule="constant")
+    assert 0.02 < found.best < 1
+    assert 1 <= found.fails <= 4
+    assert found.high < found.fails
+    for row in found.table:
+        if row.lr > 1:
+            assert row.region == FAILS
+            assert "not finite" in row.how or "of the best's gain" in row.how
+        if row.lr < 1e-3:
+            assert row.region == TOO_SMALL
+    assert f"{found.fails:.3g} fails" in found.sentence
+    assert any(row.region == WORKS for row in found.table)
+
+
+def test_it_is_widened_to_where_the_best_is():
+    """The rule's usual rate is far too large here, and then far too small."""
+    x = 100 * torch.ones(64, 1)
+    steep = sd.Task(lambda seed: nn.Linear(1, 1, bias=False), (x, x), mse_loss, validation=(x, x))
+    assert searched(steep, "gradient_descent", 200, "full").best < 1e-4
+    flat = sd.Task(
+        lambda seed: nn.Linear(1, 1, bias=False), (x / 1e5, x / 1e5), mse_loss, validation=(x / 1e5, x / 1e5)
+    )
+    assert searched(flat, "gradient_descent", 200, "full").best > 1e4
+
+
+def test_the_same_search_finds_the_same():
+    one, two = searched(task()), searched(task())
+    assert one.best == two.best
+    assert [row[:3] for row in one.table] == [row[:3] for row in two.table]
+
+
+def test_a_range_is_kept_to():
+    found = searched(task(), between=(1e-3, 1e-1))
+    assert min(row.lr for row in found.table) >= 1e-3 * 0.999
+    assert max(row.lr for row in found.table) <= 1e-1 * 1.001
+
+
+@pytest.mark.parametrize("budget", [200, 300])
+def test_a_budget_is_kept_and_what_it_costs_is_said(budget):
+    found = searched(task(), budget=budget)
+    assert found.steps <= budget
+    assert "budget allowed runs of" in found.sentence
+
+
+def test_a_budget_in_seconds():
+    found = searched(task(), budget="1 s", steps=100_000)
+    assert found.steps < 0.5 * 100_000
+    assert "budget allowed runs of" in found.sentence
+
+
+def test_lengths_in_steps_that_do_not_fit_a_short_run():
+    found = searched(task(), schedule="warmup(100) >> cosine")
+    assert math.isfinite(found.best)
+
+
+def test_members_paths_are_kept():
+    found = searched(task())
+    assert len(found.paths) == len(found.table)
+    assert all(path.points.shape[1] == 7 * 16 + 17 * 3 for path in found.paths)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"between": (1e-1, 1e-3)}, "0 < least < greatest"),
+        ({"between": (0.0, 1.0)}, "0 < least < greatest"),
+        ({"between": (-1.0, 1.0)}, "0 < least < greatest"),
+        ({"between": (0.1, 0.2)}, "leaves one rate to try"),
+        ({"budget": 10}, "a search takes at least"),
+        ({"budget": 0}, "expected is a number of steps"),
+        ({"budget": "soon"}, "expected is a number of steps, or seconds"),
+        ({"rule": sd.stage("adam", "50%") >> sd.stage("momentum")}, "one rule at a time"),
+        ({"rule": torch.optim.SGD}, "rules of Steepest"),
+    ],
+)
+def test_what_cannot_be_meant(given, words):
+    with pytest.raises(InputError, match=words):
+        searched(task(), **given)
+
+
+def test_where_every_rate_fails_the_smallest_is_named():
+    x, y = classes()
+    hopeless = sd.Task(
+        lambda seed: nn.Linear(6, 3), (x, y), lambda o, t: 0 * cross_entropy(o, t) + 1, validation=(x, y)
+    )
+    with pytest.raises(TaskError, match=r"every learning rate failed, down to 1e-"):
+        searched(hopeless)
+
+
+def test_a_loss_that_is_not_finite_at_the_start():
+    x, y = classes()
+    broken = sd.Task(
+        lambda seed: nn.Linear(6, 3), (x, y), lambda o, t: cross_entropy(o, t) * math.inf, validation=(x, y)
+    )
+    with pytest.raises(TaskError, match="validation loss at the start is inf"):
+        searched(broken)
+
+
+def test_a_rate_that_is_given_does_not_matter():
+    of = task()
+    settings = resolve(of, rule="adam", batch_size=32, steps=400)
+    assert rungs.search(of, dataclasses.replace(settings, lr=7.0)).best == rungs.search(of, settings).best

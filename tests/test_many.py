@@ -1,0 +1,182 @@
+"""Many descents: together as one after another, and what each of them does when others fail."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+import steepest as sd
+from steepest import many
+from steepest.errors import TaskError
+from steepest.many import ALONE, TOGETHER, descents
+from steepest.population import Plan
+from steepest.settings import resolve
+
+
+def data(n=200, seed=0):
+    random = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, 6, generator=random)
+    return x, (x[:, :3] + 0.3 * torch.randn(n, 3, generator=random)).argmax(1)
+
+
+def net(seed, *middle):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(6, 16), *middle, nn.ReLU(), nn.Linear(16, 3))
+
+
+def task(*middle, **given):
+    return sd.Task(
+        lambda seed: net(seed, *(type(m)(16) for m in middle)), data(), cross_entropy, validation=data(seed=1), **given
+    )
+
+
+def settings(of, rates=(0.01, 0.03, 0.1), steps=30, rule="adam", **given):
+    return [resolve(of, rule=rule, lr=lr, batch_size=32, steps=steps, **given) for lr in rates]
+
+
+def both(of, chosen, plan=None):
+    return [descents(of, chosen, plan, way=way).members for way in (TOGETHER, ALONE)]
+
+
+@pytest.mark.parametrize("rule", ["gradient_descent", "momentum", "adam", "lion", "schedule_free_adamw"])
+def test_together_is_as_one_after_another(rule):
+    of = task()
+    for one, other in zip(*both(of, settings(of, rule=rule)), strict=True):
+        np.testing.assert_allclose(one.losses, other.losses, rtol=2e-4)
+        assert one.value == pytest.approx(other.value, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"clip": 0.05}, {"accumulate": 3}, {"average": 0.9}, {"groups": {"0.*": {"lr_scale": 0.1}}},
+        {"schedule": "warmup(5) >> linear"}, {"precision": "bfloat16"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_every_setting_together(given):
+    of = task()
+    tolerance = 0.05 if "precision" in given else 1e-3
+    for one, other in zip(*both(of, settings(of, **given)), strict=True):
+        np.testing.assert_allclose(one.losses, other.losses, rtol=tolerance)
+
+
+def test_other_hyperparameters_and_seeds():
+    of = task()
+    chosen = [
+        resolve(of, rule=sd.momentum(beta=b), lr=0.1, batch_size=32, steps=20, seed=k) for k, b in enumerate((0.5, 0.9))
+    ]
+    found = descents(of, chosen, way=TOGETHER)
+    assert [w.name for w in found.ways] == [TOGETHER]
+    for one, other in zip(found.members, descents(of, chosen, way=ALONE).members, strict=True):
+        np.testing.assert_allclose(one.losses, other.losses, rtol=1e-3)
+    assert found.members[0].losses[0] != found.members[1].losses[0]
+
+
+def test_batch_norm_of_each_member():
+    of = task(nn.BatchNorm1d(16))
+    for one, other in zip(*both(of, settings(of, rule="momentum")), strict=True):
+        assert one.value == pytest.approx(other.value, rel=1e-3)
+
+
+def test_kinds_go_apart_and_come_back_in_order():
+    of = task()
+    chosen = [resolve(of, rule=r, lr=0.01, batch_size=32, steps=5) for r in ("adam", "lion", "adam", "lion")]
+    chosen.append(resolve(of, rule=torch.optim.SGD, lr=0.01, batch_size=32, steps=5))
+    found = descents(of, chosen, way=TOGETHER)
+    assert [m.settings for m in found.members] == chosen
+    assert [w.name for w in found.ways] == [TOGETHER, TOGETHER, ALONE]
+    assert "torch's" in found.ways[2].why
+
+
+def test_one_that_diverges_touches_no_other_and_costs_nothing_more():
+    of = sd.Task(
+        lambda seed: net(seed), data(), lambda out, y: (out**4).mean() + cross_entropy(out, y), validation=data(seed=1)
+    )
+    alone = descents(of, settings(of, (0.01, 0.02), rule="momentum"), way=TOGETHER).members
+    found = descents(of, settings(of, (0.01, 1e6, 0.02), rule="momentum"), way=TOGETHER).members
+    assert "not finite" in found[1].failed
+    assert found[1].value == math.inf
+    assert len(found[1].losses) < 10
+    np.testing.assert_allclose(found[0].losses, alone[0].losses, rtol=1e-5)
+    np.testing.assert_allclose(found[2].losses, alone[1].losses, rtol=1e-5)
+
+
+def test_a_guard_judges_each_member_apart():
+    of = task()
+    calm, wild = settings(of, (0.01, 3e3), steps=200, rule="momentum", guard=True)
+    found = descents(of, [calm, wild], way=TOGETHER).members
+    assert not found[0].failed
+    assert found[1].failed
+    assert found[0].losses == pytest.approx(descents(of, [calm], way=ALONE).members[0].losses, rel=1e-3)
+
+
+def test_points_and_measurements_on_the_way():
+    of = task()
+    plan = Plan(measure=10, points=4)
+    for one, other in zip(*both(of, settings(of), plan), strict=True):
+        assert list(one.measured) == list(other.measured) == [10, 20, 30]
+        assert list(one.points) == list(other.points) == [0, 10, 20, 30]
+        path = one.path("x")
+        assert path.points.shape == (4, 16 * 7 + 3 * 17)
+        np.testing.assert_allclose(path.points, other.path("x").points, rtol=1e-2, atol=1e-4)
+
+
+def test_a_plan_ends_members_early():
+    of = task()
+    plan = Plan(measure=5, until=lambda member: member.settings.lr > 0.05)
+    for way in (TOGETHER, ALONE):
+        found = descents(of, settings(of), plan, way=way).members
+        assert [len(m.losses) for m in found] == [30, 30, 5]
+
+
+def test_the_way_is_measured_and_kept():
+    of = task()
+    (way,) = descents(of, settings(of)).ways
+    assert way.alone_s > 0
+    assert way.together_s > 0
+    assert (way.name == TOGETHER) == (way.together_s <= way.alone_s)
+
+
+def test_a_model_that_cannot_be_mapped_goes_alone_and_that_is_said():
+    class Branches(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) * (2 if self.weight.sum() > 0 else 1)
+
+    of = sd.Task(lambda seed: Branches(6, 3), data(), cross_entropy, validation=data(seed=1))
+    found = descents(of, settings(of), way=TOGETHER)
+    assert found.ways[0].name == ALONE
+    assert any("torch.func cannot carry" in words for words in of.said)
+
+
+def test_too_many_for_the_memory_go_in_parts(monkeypatch):
+    of = task()
+    whole = descents(of, settings(of), way=TOGETHER)
+    first = many._room
+    monkeypatch.setattr(many, "free_memory", lambda device: 50_000)
+    assert 1 <= first(sd.descent.Descent(of, settings(of)[0], of.copy(0))) < 3
+    parts = descents(of, settings(of), way=TOGETHER)
+    assert parts.ways[0].members < 3
+    for one, other in zip(whole.members, parts.members, strict=True):
+        np.testing.assert_allclose(one.losses, other.losses, rtol=1e-4)
+
+
+def test_the_task_s_own_model_stays_as_it_is():
+    own = net(0)
+    of = sd.Task(own, data(), cross_entropy, validation=data(seed=1))
+    before = {n: x.clone() for n, x in own.state_dict().items()}
+    both(of, settings(of))
+    assert all(torch.equal(x, before[n]) for n, x in own.state_dict().items())
+
+
+def test_a_module_that_cannot_be_copied_is_named():
+    class Single(nn.Linear):
+        def __deepcopy__(self, memo):
+            raise RuntimeError("I am one of a kind")
+
+    of = sd.Task(Single(6, 3), data(), cross_entropy, validation=data(seed=1))
+    with pytest.raises(TaskError, match=r"one of a kind.*a function seed -> module"):
+        descents(of, settings(of))

@@ -1,0 +1,177 @@
+"""K points at once against each of them alone."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from steepest.members import Members, doubt
+from steepest.objective import Objective
+from steepest.space import Space
+
+
+def data(n=24, seed=0):
+    random = torch.Generator().manual_seed(seed)
+    return torch.randn(n, 6, generator=random), torch.randint(0, 3, (n,), generator=random)
+
+
+def model(seed=0, *middle):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(6, 8), *middle, nn.ReLU(), nn.Linear(8, 3))
+
+
+def counted(net):
+    return Objective(net, cross_entropy, None, lambda batch: len(batch[0]))
+
+
+def members(nets, **given):
+    return Members(nets, counted(nets[0]), Space(nets[0]), **given)
+
+
+class Assigns(nn.Module):
+    """A buffer that forward assigns anew, which a population must not lose."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(6, 3)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x):
+        self.seen = self.seen + x.mean()
+        return self.inner(x)
+
+
+@pytest.mark.parametrize("chunk", [None, 2])
+@pytest.mark.parametrize("middle", [(), (nn.BatchNorm1d(8),)], ids=["plain", "batch norm"])
+def test_losses_gradients_and_buffers_are_those_of_each_alone(middle, chunk):
+    nets = [model(k, *[type(m)(8) for m in middle]) for k in range(3)]
+    together = members(nets, chunk=chunk)
+    losses = together.gradient([data()])
+    for k, net in enumerate(nets):
+        loss = counted(net).gradient([data()], net.parameters())
+        assert losses[k] == pytest.approx(loss, rel=1e-5)
+        for (name, p), g in zip(net.named_parameters(), together.tensors(), strict=True):
+            torch.testing.assert_close(g.grad[k], p.grad, rtol=1e-4, atol=1e-6, msg=name)
+        for name, b in net.named_buffers():
+            torch.testing.assert_close(together.buffers[name][k], b)
+
+
+def test_a_buffer_that_is_assigned_anew_is_kept():
+    nets = [Assigns(), Assigns()]
+    together = members(nets)
+    for _ in range(2):
+        together.gradient([data()])
+    torch.testing.assert_close(together.buffers["seen"], (2 * data()[0].mean()).expand(2))
+
+
+def test_each_sees_its_own_batch():
+    nets = [model(0), model(0)]
+    x, y = (torch.stack(pair) for pair in zip(data(seed=1), data(seed=2), strict=True))
+    losses = members(nets).gradient([(x, y)], apart=True)
+    for k, seed in enumerate((1, 2)):
+        assert losses[k] == pytest.approx(counted(nets[k]).value([data(seed=seed)]), rel=1e-5)
+
+
+def test_micro_batches_are_weighted():
+    net = model()
+    x, y = data(10)
+    parts = [(x[:7], y[:7]), (x[7:], y[7:])]
+    together = members([net, net])
+    losses = together.gradient(parts)
+    assert losses[0] == pytest.approx(counted(net).gradient([(x, y)], net.parameters()), rel=1e-5)
+    for p, g in zip(net.parameters(), together.tensors(), strict=True):
+        torch.testing.assert_close(g.grad[1], p.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_who_does_not_take_the_step_keeps_its_buffers():
+
+    nets = [model(k, nn.BatchNorm1d(8)) for k in range(2)]
+    together = members(nets)
+    before = {n: b.clone() for n, b in together.buffers.items()}
+    together.gradient([data()])
+    together.restore(np.array([True, False]))
+    for n, b in together.buffers.items():
+        assert torch.equal(b[1], before[n][1])
+        assert not torch.equal(b[0], before[n][0])
+
+
+def test_dropout_masks_differ():
+    net = model(0, nn.Dropout(0.5))
+    losses = members([net, net, net]).gradient([data()])
+    assert len(set(losses)) == 3
+
+
+def test_frozen_and_tied_weights():
+    net = model()
+    net[0].weight.requires_grad_(False)
+    net.append(nn.Linear(3, 3))
+    net.append(nn.Linear(3, 3))
+    net[4].weight = net[3].weight
+    together = members([net, net])
+    together.gradient([data()])
+    counted(net).gradient([data()], net.parameters())
+    assert together.names == Space(net).names
+    for name, g in zip(together.names, together.tensors(), strict=True):
+        torch.testing.assert_close(g.grad[0], dict(net.named_parameters())[name].grad, rtol=1e-4, atol=1e-6)
+
+
+def test_members_can_leave_and_be_put_into_a_model():
+
+    nets = [model(k, nn.BatchNorm1d(8)) for k in range(3)]
+    together = members(nets)
+    together.keep(np.array([2]))
+    into = model(7, nn.BatchNorm1d(8))
+    together.put(0, into)
+    for (name, a), (_, b) in zip(into.state_dict().items(), nets[2].state_dict().items(), strict=True):
+        assert torch.equal(a, b), name
+    assert torch.equal(together.point(0), Space(nets[2]).gather())
+
+
+# -- Trust -------------------------------------------------------------------------------------------------------------
+
+
+class Branches(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) * (2 if x.sum() > 0 and self.weight.sum() > -1e9 else 1)
+
+
+class Doubles(torch.autograd.Function):
+    @staticmethod
+    def forward(context, x):
+        return 2 * x
+
+    @staticmethod
+    def backward(context, g):
+        return 2 * g
+
+
+class Custom(nn.Linear):
+    def forward(self, x):
+        return Doubles.apply(super().forward(x))
+
+
+class Wrong(nn.Linear):
+    """Knows when it is mapped, and computes something else."""
+
+    def forward(self, x):
+        mapped = torch._C._functorch.is_functorch_wrapped_tensor(self.weight)
+        return super().forward(x) * (1.5 if mapped else 1.0)
+
+
+@pytest.mark.parametrize(
+    "net", [model(), model(0, nn.BatchNorm1d(8)), model(0, nn.Dropout(0.3))], ids=["plain", "batch norm", "dropout"]
+)
+def test_nothing_to_doubt(net):
+    before = {n: x.clone() for n, x in net.state_dict().items()}
+    assert doubt(net, counted(net), Space(net), [data()], seed=0) == ""
+    assert net.training
+    assert all(torch.equal(x, before[n]) for n, x in net.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("net", "words"),
+    [(Branches(6, 3), "RuntimeError"), (Custom(6, 3), "RuntimeError"), (Wrong(6, 3), "gradients differ by")],
+)
+def test_what_cannot_be_mapped_is_doubted(net, words):
+    assert words in doubt(net, counted(net), Space(net), [data()], seed=0)
