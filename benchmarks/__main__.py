@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from benchmarks import report
 
 QUICK = ("update", "rules", "average", "step", "memory", "start", "demo")
-LONG = ("kills", "faults", "false_rewinds")
+LONG = ("kills", "faults", "false_rewinds", "rates")
 SECTIONS = QUICK + LONG
 
 

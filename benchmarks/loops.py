@@ -1,6 +1,6 @@
 """Training loops of others, as endless generators that yield after every step."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ def least(net: nn.Module, x: Tensor, y: Tensor, batch: int) -> Iterator[None]:
             yield
 
 
-def plain(net: nn.Module, x: Tensor, y: Tensor, batch: int) -> Iterator[None]:
+def plain(net: nn.Module, x: Tensor, y: Tensor, batch: int, criterion: Callable = cross_entropy) -> Iterator[None]:
     """As one writes it: DataLoader, Adam, schedule, clipping, the loss kept."""
     optimizer = torch.optim.Adam(net.parameters(), 1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10_000)
@@ -45,7 +45,7 @@ def plain(net: nn.Module, x: Tensor, y: Tensor, batch: int) -> Iterator[None]:
     while True:
         for a, b in loader:
             optimizer.zero_grad()
-            loss = cross_entropy(net(a), b)
+            loss = criterion(net(a), b)
             loss.backward()
             nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimizer.step()

@@ -6,6 +6,7 @@ end in a loss that does not fall to nearly nothing, so that its last value is mo
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from pydoc_data.topics import topics
@@ -77,13 +78,13 @@ def _phrases(places: int, samples: int) -> tuple[Tensor, Tensor]:
     return one_hot(symbols[:-1], SYMBOLS).float().reshape(-1, places, SYMBOLS), symbols[places::places]
 
 
-def _ratings(people: int, things: int, noise: float) -> tuple[Tensor, Tensor]:
-    """Entries of a matrix of rank 3 that somebody has seen: x [6000, 2] of row and column, y [6000] of their values."""
-    random = torch.Generator().manual_seed(5)
-    rows, columns = torch.randn(people, 3, generator=random), torch.randn(things, 3, generator=random)
+def _ratings(people: int, things: int, noise: float, rank: int = 3, seed: int = 5) -> tuple[Tensor, Tensor]:
+    """Entries of a matrix that somebody has seen: x [6000, 2] of row and column, y [6000] of their values."""
+    random = torch.Generator().manual_seed(seed)
+    rows, columns = torch.randn(people, rank, generator=random), torch.randn(things, rank, generator=random)
     seen = torch.randperm(people * things, generator=random)[:6000]
     x = torch.stack([seen // things, seen % things], 1)
-    y = (rows @ columns.T / math.sqrt(3)).flatten()[seen]
+    y = (rows @ columns.T / math.sqrt(rank)).flatten()[seen]
     return x, y + noise * torch.randn(len(y), generator=random)
 
 
@@ -186,6 +187,23 @@ def factors() -> sd.Task:
     return sd.Task(_from_seed(lambda: Factors(120, 100, rank=4)), loss=mse_loss, **_held_out(*data))
 
 
+def matrix() -> sd.Task:
+    """A matrix of rank 2, 90 × 110, of which 6,000 entries are seen, with less noise; as factors of rank 2."""
+    data = _ratings(90, 110, noise=0.2, rank=2, seed=7)
+    return sd.Task(_from_seed(lambda: Factors(90, 110, rank=2)), loss=mse_loss, **_held_out(*data))
+
+
+def linear_layers() -> sd.Task:
+    """Digits as squared distance to one-hot vectors, five linear layers: a saddle at the start, as factors have."""
+    x, y = images()
+    widths = (64, 32, 32, 32, 32, 10)
+
+    def make() -> nn.Module:
+        return nn.Sequential(*(nn.Linear(a, b, bias=False) for a, b in itertools.pairwise(widths)))
+
+    return sd.Task(_from_seed(make), loss=mse_loss, **_held_out(x, one_hot(y, 10).float()))
+
+
 def residual() -> sd.Task:
     """Digits, two residual blocks 48 wide with LayerNorm, smoothed labels."""
 
@@ -223,12 +241,13 @@ RATE_PROBLEMS = (
     _problem(ravine, "gradient_descent", 64, 1000),
     _problem(problems.conv, "gradient_descent", 32, 500),
     _problem(problems.autoencoder, "gradient_descent", 48, 1000),
-    _problem(factors, "gradient_descent", 64, 1000),
+    _problem(matrix, "gradient_descent", 64, 1000),
     _problem(problems.dense, "momentum", 64, 900),
     _problem(problems.conv, "momentum", 32, 500),
     _problem(pictures, "momentum", 32, 700),
     _problem(residual, "momentum", 32, 600),
     _problem(spirals, "momentum", 48, 1000),
+    _problem(matrix, "momentum", 48, 1000),
     _problem(scaled, "momentum", 32, 1000),
     _problem(problems.dense, "adam", 32, 900),
     _problem(problems.conv, "adam", 48, 500),
@@ -236,12 +255,16 @@ RATE_PROBLEMS = (
     _problem(phrases, "adam", 32, 500),
     _problem(neighbours, "adam", 64, 1000),
     _problem(scaled, "adam", 32, 1000),
-    _problem(factors, "adam", 64, 1000),
+    _problem(matrix, "adam", 64, 1000),
     _problem(problems.density, "adam", 32, 1000),
+    _problem(linear_layers, "adam", 32, 800),
     _problem(softmax, "lion", 32, 800),
     _problem(pictures, "lion", 32, 700),
     _problem(neighbours, "lion", 64, 1000),
     _problem(phrases, "lion", 32, 500),
     _problem(outliers, "lion", 32, 1000),
-    _problem(factors, "lion", 64, 1000),
+    _problem(matrix, "lion", 64, 1000),
 )
+
+MENDED_ON = tuple(_problem(factors, rule, 64, 1000) for rule in ("gradient_descent", "adam", "lion"))
+"""Showed that a first rung in which nobody has begun to learn tells nothing; so they are not reported."""
