@@ -21,6 +21,7 @@ from steepest.formula.rule import Rule, W, rule, scalar
 from steepest.formula.trace import abs, exp, log, maximum, minimum, sign, sqrt, where
 from steepest.guard import Guard
 from steepest.playground import play
+from steepest.racing import Race, race
 from steepest.record import Call, Event, Measurement, Record, Step
 from steepest.rules import (
     adagrad,
@@ -65,6 +66,7 @@ __all__ = [
     "InputError",
     "Measurement",
     "Metric",
+    "Race",
     "Rates",
     "Record",
     "Rule",
@@ -111,6 +113,7 @@ __all__ = [
     "plateau",
     "play",
     "polynomial",
+    "race",
     "rmsprop",
     "rule",
     "scalar",

@@ -219,3 +219,67 @@ class Search:
         """Everything but the paths, as JSON."""
         found = {f: getattr(self, f) for f in self.__dataclass_fields__ if f != "paths"}
         return {**found, "table": [list(row) for row in self.table]}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How one of a race's descents went.
+
+    Attributes:
+        side: what it was run with: a rule, or a batch size.
+        seed: of its start and order.
+        lr: its rate.
+        t: steps after which it was measured [M].
+        loss: on the validation split then [M].
+        metric: the task's first metric then [M]; empty without one.
+        step_s: seconds of a step.
+        failed: why it left early; empty where it did not.
+    """
+
+    side: str
+    seed: int
+    lr: float
+    t: np.ndarray
+    loss: np.ndarray
+    metric: np.ndarray
+    step_s: float
+    failed: str = ""
+
+    @property
+    def final(self) -> float:
+        """The last loss; infinite where it failed."""
+        return float(self.loss[-1]) if len(self.loss) and not self.failed and math.isfinite(self.loss[-1]) else math.inf
+
+    def reached(self, target: float) -> float:
+        """The step at which it was first measured at the target or below; infinite where never."""
+        there = np.flatnonzero(self.loss <= target)
+        return float(self.t[there[0]]) if len(there) else math.inf
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A race and what may be concluded.
+
+    Attributes:
+        sides: in order.
+        curves: of every side and seed.
+        target: the loss that is raced to.
+        derived: whether the race set the target itself.
+        words: a sentence for each pair of sides and quantity.
+        verdict: the whole in words.
+        metric: name of the task's first metric; empty without one.
+        search_steps: taken to find the rates.
+    """
+
+    sides: tuple[str, ...]
+    curves: tuple[Curve, ...]
+    target: float
+    derived: bool
+    words: tuple[str, ...]
+    verdict: str
+    metric: str
+    search_steps: int
+
+    def of(self, side: str) -> list[Curve]:
+        """The curves of a side."""
+        return [c for c in self.curves if c.side == side]

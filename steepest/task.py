@@ -146,6 +146,22 @@ class Task:
         _restore(model, self._start or {})
         return model
 
+    def apart(self, share: float, seed: int) -> "Task":
+        """The same task with a share of its data as validation: nothing that this one is judged by is in it.
+
+        Raises:
+            TaskError: data that brings its own batches, or too little of it.
+        """
+        if self.data is None:
+            return self
+        if sources.is_iterable(self.data):
+            raise TaskError("data that brings its own batches cannot be split; give a Dataset or tensors")
+        data, validation = sources.set_aside(self.data, share, seed)
+        return Task(
+            self.model, data, self.loss, self.objective, validation, None, self.metrics, self.augment, self.count,
+            self.recipe, self.name,
+        )  # fmt: skip
+
     def leave(self, model: nn.Module) -> None:
         """Called when we have trained the model, so that only others' changes are noticed."""
         if model is self.model:

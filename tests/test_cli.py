@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from steepest.cli import app
 
-COMMANDS = ["compare", "find-lr", "play", "resume", "rm", "rules", "runs", "show", "tasks", "train"]
+COMMANDS = ["compare", "find-lr", "play", "race", "resume", "rm", "rules", "runs", "show", "tasks", "train"]
 TRAIN_FLAGS = [
     "--accumulate", "--average", "--batch-size", "--checkpoint-every", "--clip", "--device", "--epochs", "--guard",
     "--help", "--keep", "--lr", "--name", "--notes", "--precision", "--rule", "--runs", "--schedule", "--seed",

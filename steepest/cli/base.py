@@ -56,3 +56,11 @@ def jsonable(x: Any) -> Any:
     if isinstance(x, list | tuple):
         return [jsonable(v) for v in x]
     return x if not isinstance(x, float) or x - x == 0 else str(x)
+
+
+def rate(text: str | None) -> Any:
+    """A rate; what is no number is left for `fit` to refuse."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text

@@ -53,8 +53,8 @@ def show(
 
 @command
 def compare(
-    one: Annotated[str, typer.Argument(help="A run.")],
-    other: Annotated[str, typer.Argument(help="Another run.")],
+    one: Annotated[str, typer.Argument(help="A run; several with commas.")],
+    other: Annotated[str, typer.Argument(help="Another run; several with commas.")],
     runs: Runs = Path("runs"),
     figure: Annotated[Path | None, typer.Option(help="Write both curves to a .png, .svg or .pdf.")] = None,
 ) -> None:
@@ -65,7 +65,7 @@ def compare(
     from steepest.comparison import compare as compared
     from steepest.view.tables import print_comparison
 
-    found = compared(one, other, runs)
+    found = compared(one.split(","), other.split(","), runs)
     if figure is not None:
         found.figure(figure)
     print_comparison(found.records, found.differing, found.sentence)

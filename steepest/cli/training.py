@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from steepest.cli.base import Runs, command, number
+from steepest.cli.base import Runs, command, number, rate
 from steepest.errors import StoreError
 
 
@@ -44,23 +44,15 @@ def train(
     from steepest.tasks import load
 
     made = load(task)
-    rate = AUTO if lr is None and not brings_rate(made, rule) else _rate(lr)
+    given = AUTO if lr is None and not brings_rate(made, rule) else rate(lr)
     run = fit(
-        made, rule, rate, schedule, number(batch_size), epochs, steps, clip=clip, accumulate=accumulate,
+        made, rule, given, schedule, number(batch_size), epochs, steps, clip=clip, accumulate=accumulate,
         average=average, precision=precision, keep=keep, stop_after=stop_after, guard=guard, start=start, seed=seed,
         checkpoint_every=number(checkpoint_every), device=device, runs=runs, name=name, notes=notes,
     )  # fmt: skip
     _report(run, runs)
     if run.status == "interrupted":
         raise typer.Exit(130)
-
-
-def _rate(text: str | None) -> float | str | None:
-    """A rate; what is no number is left for `fit` to refuse."""
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return text
 
 
 @command

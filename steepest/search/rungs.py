@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 
 from steepest.descent import Descent
 from steepest.errors import InputError, ScheduleError, TaskError
-from steepest.formula.rule import Rule
 from steepest.many import descents
 from steepest.population import Member, Plan
 from steepest.record import FAILS, TOO_LARGE, TOO_SMALL, WORKS, Search, Tried
@@ -84,8 +83,10 @@ class _Searching:
     ) -> None:
         self.began = time.perf_counter()
         self.task, self.settings, self.between, self.way = task, settings, between, way
-        self.rule = _one_rule(settings)
-        self.run_steps, self.start, step_s = _looked_at(task, settings, self.rule)
+        if len(settings.stages.parts) > 1:
+            raise InputError("a rate is searched for one rule at a time, and stages are given; search for each of them")
+        self.rule = settings.describe()["rule"]
+        self.run_steps, self.start, self.usual, step_s = _looked_at(task, settings)
         self.allowed = _allowed(budget, self.run_steps, step_s)
         self.steps, self.members = 0, dict[tuple[int, float], Member]()
         self.why = ""
@@ -111,8 +112,7 @@ class _Searching:
 
     def _grid(self) -> list[float]:
         if self.between is None:
-            usual = self.rule.hypers["lr"]
-            return [usual * HALF**k for k in range(-BELOW, ABOVE + 1)]
+            return [self.usual * HALF**k for k in range(-BELOW, ABOVE + 1)]
         low, high = _checked(self.between)
         count = math.floor(math.log(high / low) / math.log(HALF) + 1e-9)
         if count < 1:
@@ -127,7 +127,7 @@ class _Searching:
         usual = count * SHORT + (LOWER + 1) * LONG
         share = min(1.0, self.allowed / (usual * self.run_steps))
         least = min(LEAST, self.run_steps) if share == 1.0 else 2
-        short, long = (max(least, round(part * share * self.run_steps)) for part in (SHORT, LONG))
+        short, long = (max(least, int(part * share * self.run_steps + 1e-9)) for part in (SHORT, LONG))
         if count * short + (LOWER + 1) * long > self.allowed:
             raise InputError(
                 f"a budget of {self.allowed:.0f} steps is given; a search takes at least {count + LOWER + 1} short "
@@ -207,7 +207,7 @@ class _Searching:
         works = [row.lr for row in told if row.region == WORKS and (fails is None or row.lr < fails.lr)]
         low = min([best, *(row.lr for row in told if row.region == WORKS and row.steps == long)])
         high = max([winner, *works])
-        words = [f"Train {self.rule.name} at {best:.3g}: rates from {low:.3g} to {high:.3g} work"]
+        words = [f"Train {self.rule} at {best:.3g}: rates from {low:.3g} to {high:.3g} work"]
         words.append(f", {fails.lr:.3g} fails ({fails.how})." if fails else ", and none of those tried failed.")
         usual = LONG * self.run_steps
         if long < 0.9 * min(usual, self.run_steps):
@@ -218,7 +218,7 @@ class _Searching:
         paths = tuple(m.path(f"{rate:.3g}") for (_, rate), m in self.members.items() if m.points)
         return Search(
             best, low, high, fails.lr if fails else None, tuple(table), self.start, self.steps, self.run_steps,
-            time.perf_counter() - self.began, self.way or "", self.why, self.rule.name, "".join(words), paths,
+            time.perf_counter() - self.began, self.way or "", self.why, self.rule, "".join(words), paths,
         )  # fmt: skip
 
     def _rows(self, done: dict[float, Member], steps: int) -> list[Tried]:
@@ -234,19 +234,11 @@ class _Searching:
         return rows
 
 
-def _one_rule(settings: Settings) -> Rule:
-    rule, *later = (part[0] for part in settings.stages.parts)
-    if later:
-        raise InputError("a rate is searched for one rule at a time, and stages are given; search for each of them")
-    if not isinstance(rule, Rule):
-        raise InputError("a rate is searched for rules of Steepest, and an optimizer of torch is given; name a rule")
-    return rule
-
-
-def _looked_at(task: Task, settings: Settings, rule: Rule) -> tuple[int, float, float]:
-    """(steps of the run, validation loss at the start, seconds of a step)."""
-    usual = dataclasses.replace(settings, lr=rule.hypers["lr"], guard=None)
+def _looked_at(task: Task, settings: Settings) -> tuple[int, float, float, float]:
+    """(steps of the run, validation loss at the start, the rule's usual rate, seconds of a step)."""
+    usual = dataclasses.replace(settings, lr=None, guard=None)
     descent = Descent(task, usual, task.copy(settings.seed))
+    rate = descent.base_rate
     start = descent.measure()["loss"]
     if not math.isfinite(start):
         raise TaskError(f"the validation loss at the start is {start}; a rate can be found where it is finite")
@@ -256,7 +248,7 @@ def _looked_at(task: Task, settings: Settings, rule: Rule) -> tuple[int, float, 
         began = time.perf_counter()
         descent.step()
         step_s = min(step_s, time.perf_counter() - began)
-    return descent.steps, start, step_s
+    return descent.steps, start, rate, step_s
 
 
 def _allowed(budget: int | str | None, run_steps: int, step_s: float) -> float:

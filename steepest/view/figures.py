@@ -132,7 +132,7 @@ def plain(axes: "Axes") -> None:
     """A light grid behind, no frame, no ticks."""
     axes.grid(True, color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
-    axes.tick_params(colors=MUTED, labelsize=8, length=0)
+    axes.tick_params(which="both", colors=MUTED, labelsize=8, length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
 

@@ -1,12 +1,14 @@
 """Stored runs as text: the list of them, one in full, two side by side."""
 
+import math
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from steepest.record import Record, Search
+from steepest.record import Contest, Record, Search
 from steepest.view.words import duration, number, sparkline
 
 HIDDEN = {"stages", "search"}
@@ -84,6 +86,26 @@ def print_rates(found: Search) -> None:
         f"{found.steps} steps, {cost:.2f} runs, in {duration(found.seconds)}; members went {found.way}: {found.why}.",
         markup=False,
     )
+
+
+def print_race(contest: Contest) -> None:
+    """Each side's rates, steps to the target and ends; then what may be concluded."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("side", "lr", "steps to target", "reached", "loss at the end", contest.metric):
+        table.add_column(heading, justify="left" if heading == "side" else "right")
+    for side in contest.sides:
+        mine = contest.of(side)
+        reached = [c.reached(contest.target) for c in mine]
+        metric = number(median(float(c.metric[-1]) for c in mine)) if contest.metric else ""
+        there = f"{sum(map(math.isfinite, reached))} of {len(mine)}"
+        cells = (median(c.lr for c in mine), median(reached), median(c.final for c in mine))
+        lr, steps, loss = (number(x) if math.isfinite(x) else "-" for x in cells)
+        table.add_row(side, lr, steps, there, loss, metric)
+    console = Console(highlight=False)
+    console.print(table)
+    kind = "half of each side's runs reach it" if contest.derived else "as given"
+    console.print(f"medians; target: validation loss {number(contest.target)} ({kind})", markup=False)
+    console.print(contest.verdict, markup=False)
 
 
 def headline(record: Record) -> tuple[str, float | None]:

@@ -127,7 +127,6 @@ def test_members_paths_are_kept():
         ({"budget": 0}, "expected is a number of steps"),
         ({"budget": "soon"}, "expected is a number of steps, or seconds"),
         ({"rule": sd.stage("adam", "50%") >> sd.stage("momentum")}, "one rule at a time"),
-        ({"rule": torch.optim.SGD}, "rules of Steepest"),
     ],
 )
 def test_what_cannot_be_meant(given, words):
@@ -157,3 +156,9 @@ def test_a_rate_that_is_given_does_not_matter():
     of = task()
     settings = resolve(of, rule="adam", batch_size=32, steps=400)
     assert rungs.search(of, dataclasses.replace(settings, lr=7.0)).best == rungs.search(of, settings).best
+
+
+def test_an_optimizer_of_torch():
+    found = searched(task(), lambda parameters: torch.optim.Adam(parameters, lr=1e-3))
+    assert found.best == pytest.approx(searched(task(), "adam").best, rel=0.5)
+    assert found.way == "one after another"

@@ -1,0 +1,172 @@
+"""Races, and comparisons of several runs a side."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+import steepest as sd
+from steepest.errors import InputError, TaskError
+from steepest.record import Curve
+from steepest.search import races
+
+
+def data(n=300, seed=0):
+    random = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, 6, generator=random)
+    return x, (x[:, :3] + 0.5 * torch.randn(n, 3, generator=random)).argmax(1)
+
+
+def net(seed):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
+
+
+def task(**given):
+    chosen = {"validation": data(seed=1), "metrics": {"accuracy": sd.accuracy}, **given}
+    return sd.Task(net, data(), cross_entropy, **chosen)
+
+
+def curve(side, seed, losses, step_s=1e-3, failed=""):
+    t = np.arange(1, len(losses) + 1) * 10
+    return Curve(side, seed, 0.1, t, np.array(losses), np.empty(0), step_s, failed)
+
+
+def curves(side, final, spread, count=8, draw=0, **given):
+    random = np.random.default_rng(draw)
+    ends = final * np.exp(spread * random.standard_normal(count))
+    return [curve(side, k, np.linspace(2.0, end, 10), **given) for k, end in enumerate(ends)]
+
+
+def without_metric():
+    return task(metrics={})
+
+
+def test_rules_race_each_at_a_rate_of_its_own():
+    race = sd.race(task(), ["adam", "momentum"], seeds=3, batch_size=32, steps=60)
+    assert race.record.sides == ("adam", "momentum")
+    for side in race.record.sides:
+        mine = race.record.of(side)
+        assert [c.seed for c in mine] == [0, 1, 2]
+        assert len({c.lr for c in mine}) >= 1
+        assert all(c.t[-1] == 60 and np.isfinite(c.loss).all() for c in mine)
+        assert all(len(c.metric) == len(c.t) for c in mine)
+    assert race.record.search_steps > 6 * 60
+    assert race.target == max(np.median([c.final for c in race.record.of(s)]) for s in race.record.sides)
+    assert len(race.words) == 3
+    assert race.verdict
+
+
+def test_it_is_seen_that_a_fifth_of_the_rate_is_worse():
+    sides = {"right": 0.03, "fifth": 0.006}
+    rules = {name: sd.adam() for name in sides}
+    from steepest.settings import resolve
+
+    of = task(metrics={})
+    settings = {n: resolve(of, rule=r, batch_size=32, steps=60) for n, r in rules.items()}
+    found = races.race(of, settings, 8, sides)
+    assert "fifth ranks worse than right in steps to target" in found.verdict
+    assert "times the loss at the end of right, which is worse" in found.verdict
+
+
+def test_a_side_against_itself_is_no_difference():
+    race = sd.race(task(metrics={}), ["adam", sd.adam()], seeds=4, lrs=0.01, batch_size=32, steps=30)
+    assert race.record.sides == ("adam", "adam 2")
+    assert race.verdict == "No difference seen in steps to target or loss at the end."
+
+
+def test_an_optimizer_of_torch_takes_part():
+    race = sd.race(task(), ["adam", torch.optim.SGD], seeds=2, lrs={"adam": 0.01, "SGD": 0.1}, batch_size=32, steps=20)
+    assert race.record.sides == ("adam", "SGD")
+
+
+def test_batch_sizes_race_over_equally_many_samples_and_in_equal_time():
+    race = sd.race(task(metrics={}), "momentum", seeds=2, lrs=0.05, batch_sizes=["full", 30], epochs=3)
+    assert race.record.sides == ("batch full", "batch 30")
+    assert [c.t[-1] for c in race.record.curves] == [3, 3, 30, 30]
+    assert any("loss after equal time" in words for words in race.words)
+
+
+def test_the_target_is_reached_by_half_of_the_slowest_side():
+    found = races.concluded(without_metric(), [*curves("a", 0.2, 0.1), *curves("b", 0.5, 0.1, draw=1)])
+    assert found.derived
+    assert sum(math.isfinite(c.reached(found.target)) for c in found.of("b")) >= 4
+    assert "b has" in found.verdict
+    given = races.concluded(without_metric(), found.curves, target=1.0)
+    assert given.target == 1.0
+    assert not given.derived
+
+
+def test_equal_time_is_that_of_the_quickest_side():
+    slow = curves("slow", 0.2, 0.0, step_s=2e-3)
+    quick = curves("quick", 0.2, 0.0, step_s=1e-3)
+    found = races._after_equal_time({"slow": slow, "quick": quick})
+    assert found["quick"] == [c.loss[-1] for c in quick]
+    assert found["slow"] == [c.loss[4] for c in slow]
+
+
+def test_runs_that_fail_count_as_the_worst():
+    broken = [dataclasses.replace(c, failed="its loss was not finite") for c in curves("b", 0.2, 0.1)]
+    found = races.concluded(without_metric(), [*curves("a", 0.2, 0.1), *broken])
+    assert "ranks" in found.verdict
+    with pytest.raises(TaskError, match="of no side half of the runs end"):
+        races.concluded(without_metric(), [*broken, *(dataclasses.replace(c, side="c") for c in broken)])
+
+
+def test_the_rate_is_searched_on_data_and_seeds_that_nobody_is_scored_by():
+    of = task()
+    apart = of.apart(0.2, seed=5)
+    kept = {tuple(row) for row in apart.data[0].tolist()}
+    chosen = {tuple(row) for row in apart.validation[0].tolist()}
+    assert not kept & chosen
+    assert kept | chosen == {tuple(row) for row in of.data[0].tolist()}
+    assert not chosen & {tuple(row) for row in of.validation[0].tolist()}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"rules": ["adam"]}, "two sides at least"),
+        ({"rules": ["adam", "lion"], "seeds": 1}, "2 seeds"),
+        ({"rules": ["adam", "lion"], "lrs": {"adam": 0.1}}, "one for 'lion' too"),
+        ({"rules": ["adam", "lion"], "batch_sizes": [1, 2]}, "expected is one rule"),
+        ({"rules": "adam", "batch_sizes": [1, 2], "batch_size": 3}, "give one of them"),
+        ({"rules": "adam", "batch_sizes": [1, 2]}, "give epochs"),
+        ({"rules": ["adam", "adamant"]}, "adamant"),
+    ],
+)
+def test_what_cannot_be_meant(given, words):
+    with pytest.raises(sd.SteepestError, match=words):
+        sd.race(task(), steps=10, **{"lrs": 0.01, **given})
+
+
+def test_too_little_validation_data():
+    few = task(validation=data(20, seed=1))
+    with pytest.raises(TaskError, match="20 validation samples are given"):
+        sd.race(few, ["adam", "lion"], steps=10, lrs=0.01)
+
+
+def test_figures(tmp_path):
+    race = sd.race(task(), ["adam", "momentum"], seeds=2, lrs=0.01, batch_size=32, steps=20)
+    for suffix in (".png", ".svg"):
+        assert race.figure(tmp_path / f"race{suffix}").stat().st_size > 5000
+
+
+def test_groups_of_runs_are_compared_as_a_race_compares(tmp_path):
+    def group(lr, name):
+        return [
+            sd.fit(task(metrics={}), lr=lr, steps=40, batch_size=32, seed=k, runs=tmp_path, name=name) for k in range(5)
+        ]
+
+    good, bad = group(0.03, "good"), group(0.001, "bad")
+    found = sd.compare(good, [r.id for r in bad], tmp_path)
+    assert "which is worse" in found.sentence
+    assert "seed" not in found.differing
+    assert found.figure(tmp_path / "both.png").stat().st_size > 5000
+    assert "no difference seen" in sd.compare(good[:2], good[2:4], tmp_path).sentence
+    with pytest.raises(InputError, match="a side without runs"):
+        sd.compare([], good)
