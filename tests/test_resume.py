@@ -63,10 +63,10 @@ MOMENTS = {
     "before the first checkpoint": ("step", 10),
     "in a step": ("step", 52),
     "in a checkpoint's write": ("sync", 7),
-    "after a rewind": ("step", 96),
+    "after a rewind": ("step", 84),
     "late": ("step", 160),
 }
-"""The guard goes back from step 95 to step 60, so the 96th step that is done is step 61, for the second time."""
+"""The guard goes back from step 83 to step 60, so the 84th step that is done is step 61, for the second time."""
 
 
 def python(code, *args):
@@ -99,7 +99,7 @@ def unkilled(file, tmp_path_factory):
     ended = python(CHILD, file, runs, "nothing", 0, 0)
     assert ended.stdout == "done\n", ended.stderr
     run = sd.open("killed", runs)
-    assert [(e.t, e.done[:15]) for e in run.events if e.kind == "rewind"] == [(95, "back to step 60")]
+    assert [(e.t, e.done[:15]) for e in run.events if e.kind == "rewind"] == [(83, "back to step 60")]
     return run
 
 
