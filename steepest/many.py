@@ -24,6 +24,8 @@ from steepest.task import Task
 TOGETHER, ALONE = "together", "one after another"
 TIMED = 4
 """Steps of one descent that are timed, after one that is not."""
+AGAIN = 2
+"""Steps of all members that are timed, after the first."""
 HOPELESS = 4.0
 """All members' first step takes so many times as long as one after another: it is not timed again."""
 OWN = ("stages", "lr", "clip", "guard", "seed")
@@ -166,8 +168,10 @@ def _timed(population: Population, one: Descent) -> Way:
     alone_s = min(_seconds(one.step) for _ in range(min(1 + TIMED, one.steps)))
     members = len(population.members)
     together_s = _seconds(population.step) / members
-    if together_s > alone_s and population.t < population.steps and together_s < HOPELESS * alone_s:
-        together_s = _seconds(population.step) / members
+    for _ in range(min(AGAIN, population.steps - 1)):
+        if together_s > HOPELESS * alone_s or not len(population.places):
+            break
+        together_s = min(together_s, _seconds(population.step) / members)
     name = TOGETHER if together_s <= alone_s else ALONE
     why = f"a step takes {1e6 * together_s:.0f} µs a member together and {1e6 * alone_s:.0f} µs alone"
     return Way(name, why, members if name == TOGETHER else 1, together_s, alone_s)

@@ -2,7 +2,8 @@
 
     Lₖ = L(wₖ),  gₖ = ∇L(wₖ)        k = 1 … K
 
-by `torch.func`: the gradient of the model as a function of its weights, mapped over the first dimension. BatchNorm
+by `torch.func`: the loss as a function of the weights, mapped over their first dimension; the gradient of the sum of
+all losses has each member's own. BatchNorm
 statistics and dropout masks belong to each member. What this cannot carry (control flow that depends on data, a custom
 autograd function without vmap) is told by `doubt`, which compares one member with the model alone.
 """
@@ -10,13 +11,14 @@ autograd function without vmap) is told by `doubt`, which compares one member wi
 import copy
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
+from torch.func import functional_call, vmap
+from torch.utils._pytree import tree_flatten
 
 from steepest import seeds
 from steepest.objective import Objective
@@ -59,11 +61,12 @@ class Members:
         self.names, self.rows, self.overrides = space.names, space.rows, space.overrides
         own = [dict(m.named_parameters()) for m in models]
         trained = [name for name, p in own[0].items() if p.requires_grad]
-        self.weights = {n: torch.stack([p[n].detach() for p in own]) for n in trained}
+        self.weights = {n: torch.stack([p[n].detach() for p in own]).requires_grad_() for n in trained}
         held = [dict(m.named_buffers()) for m in models]
         self.buffers = {n: torch.stack([b[n] for b in held]) for n in held[0]}
         self._whole = _Loss(objective)
         self._before = self.buffers
+        self._traced: dict[Any, Callable] = {}
 
     def tensors(self) -> list[Tensor]:
         """The weights [K, ...], in the order of `names`."""
@@ -94,15 +97,20 @@ class Members:
         return losses, {n: sum(share * g[n] for (_, g), share in found) for n in self.weights}  # type: ignore[return-value]
 
     def _passed(self, batch: Any, apart: bool) -> tuple[Tensor, dict[str, Tensor]]:
-        mapped = vmap(
-            grad_and_value(self._one, has_aux=True),
-            in_dims=(0, 0, 0 if apart else None), randomness="different", chunk_size=self.chunk,
-        )  # fmt: skip
         fresh = {n: b.clone() for n, b in self.buffers.items()}
-        with warnings.catch_warnings():
+        run = self._traced.get(self._form(batch, apart)) or self._mapped(apart)
+        with torch.enable_grad(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "There is a performance drop")  # it is measured, so nobody need know
-            gradients, (losses, self.buffers) = mapped(self.weights, fresh, batch)
-        return losses, gradients
+            losses, buffers = run(self.weights, fresh, batch)
+            found = torch.autograd.grad(losses.sum(), list(self.weights.values()), allow_unused=True)
+        self.buffers = {n: b.detach() for n, b in buffers.items()}
+        gradients = {n: torch.zeros_like(p) if g is None else g for (n, p), g in zip(self.weights.items(), found)}
+        return losses.detach(), gradients
+
+    def _mapped(self, apart: bool) -> Callable:
+        return vmap(
+            self._one, in_dims=(0, 0, 0 if apart else None), randomness="different", chunk_size=self.chunk
+        )  # fmt: skip
 
     def _one(self, weights: Mapping[str, Tensor], buffers: Mapping[str, Tensor], batch: Any) -> tuple[Tensor, dict]:
         """A member's loss, and its buffers afterwards, also one that was assigned anew."""
@@ -122,7 +130,7 @@ class Members:
         """Goes on with some of the members only: their places [K']."""
         places = torch.from_numpy(chosen)
         self.count = len(chosen)
-        self.weights = {n: p.detach()[places.to(p.device)] for n, p in self.weights.items()}
+        self.weights = {n: p.detach()[places.to(p.device)].requires_grad_() for n, p in self.weights.items()}
         self.buffers = {n: b[places.to(b.device)] for n, b in self.buffers.items()}
 
     @torch.no_grad()
@@ -135,7 +143,43 @@ class Members:
 
     def point(self, k: int) -> Tensor:
         """A member's weights as one vector [N]."""
-        return torch.cat([p[k].reshape(-1) for p in self.weights.values()])
+        return torch.cat([p.detach()[k].reshape(-1) for p in self.weights.values()])
+
+    # -- without the mapping -------------------------------------------------------------------------------------------
+
+    def trace(self, batches: Sequence[Any], apart: bool = False) -> bool:
+        """Records what the mapping does with such a batch as plain operations, which then take half the time.
+
+        What a model decides in Python is frozen in the record: it is made twice, with other random numbers, and used
+        only where both are the same. Other shapes of batches go the usual way.
+
+        Returns:
+            whether there is such a record.
+        """
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        mapped, fresh = self._mapped(apart), {n: b.clone() for n, b in self.buffers.items()}
+        made = []
+        try:
+            for draw in (1, 2):
+                with seeds.ours(draw, "trace"), torch.no_grad(), warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    made.append(make_fx(lambda *given: mapped(*given))(self.weights, dict(fresh), batches[0]))
+        except Exception:  # whatever torch, or the model, makes of being recorded
+            return False
+        one, two = made
+        if one.code != two.code or any(True for _ in one.buffers()):  # a constant that came from somewhere
+            return False
+        self._traced[self._form(batches[0], apart)] = one
+        return True
+
+    def untrace(self) -> None:
+        """Forgets the records."""
+        self._traced.clear()
+
+    def _form(self, batch: Any, apart: bool) -> Any:
+        leaves, shape = tree_flatten(batch)
+        return self.count, apart, str(shape), tuple((x.shape, x.dtype) for x in leaves if isinstance(x, Tensor))
 
 
 def doubt(model: nn.Module, objective: Objective, space: Space, batches: Sequence[Any], seed: int) -> str:

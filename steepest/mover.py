@@ -25,14 +25,20 @@ def begun(
         InputError: a choice that does not go with the rule.
     """
     if isinstance(rule, Rule):
-        rule = rule if settings.average is None else averaged(rule, settings.average)
-        return Update(space, rule), _rate(lr, rule.hypers["lr"], rule.name), dict(rule.hypers)
+        rule, rate, hypers = chosen(rule, lr, settings)
+        return Update(space, rule), rate, hypers
     foreign = Foreign(space, rule)
     for name, given in (("average", settings.average), ("groups", settings.groups)):
         if given is not None:
             kind = type(foreign.optimizer).__name__
             raise InputError(f"{name}={given!r} goes with rules of Steepest, and {kind} is torch's; leave it out")
     return foreign, _rate(lr, foreign.lr, "of torch"), {}
+
+
+def chosen(rule: Rule, lr: float | None, settings: Settings) -> tuple[Rule, float, dict[str, Any]]:
+    """The rule as the settings have it, its base rate, and its hyperparameters."""
+    rule = rule if settings.average is None else averaged(rule, settings.average)
+    return rule, _rate(lr, rule.hypers["lr"], rule.name), dict(rule.hypers)
 
 
 def _rate(given: float | None, default: Any, rule: str) -> float:

@@ -8,7 +8,9 @@ A member whose loss is not finite three times in a row has failed: it leaves, to
 """
 
 import copy
+import functools
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,13 +23,17 @@ from steepest import sources
 from steepest.batches import Batches
 from steepest.descent import EVALUATION_BATCH, Descent
 from steepest.members import Members
-from steepest.mover import begun
+from steepest.mover import chosen
 from steepest.record import Path
 from steepest.seeds import StepRandomness
 from steepest.settings import Settings
 from steepest.task import Task
 from steepest.update import Update
 
+WARM = 3
+"""Steps after which it is known what a step takes."""
+SPARED, TRACE_S, FIRST_TRACE_S = 0.4, 0.2, 1.2
+"""Share of a step's time that a record of it spares; seconds that it takes to make one, and the first in a process."""
 PATIENCE = 3
 """Losses in a row that are not finite, after which a member has failed."""
 
@@ -72,6 +78,12 @@ class Member:
         return not self.failed
 
 
+@functools.lru_cache(maxsize=8)
+def _spread(steps: int, count: int) -> frozenset[int]:
+    """So many steps, evenly from 0 to the last."""
+    return frozenset(np.linspace(0, steps, count).round().astype(int).tolist())
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is looked at on the way.
@@ -90,7 +102,7 @@ class Plan:
         return t == steps or (self.measure is not None and t % self.measure == 0)
 
     def is_kept(self, t: int, steps: int) -> bool:
-        return self.points > 1 and t in np.linspace(0, steps, self.points).round()
+        return self.points > 1 and t in _spread(steps, self.points)
 
 
 class Population:
@@ -122,8 +134,8 @@ class Population:
                     task.data, first.batch_size, seed, accumulate=first.accumulate, augment=task.augment, device=device
                 )
         self.points = Members([models[seed].to(device) for seed in seeds], self.objective, self.space)
-        begins = [begun(self.space, s.stages.parts[0][0], s.stages.parts[0][2] or s.lr, s) for s in settings]
-        self._update = Update(self.points, begins[0][0].rule, members=len(settings))  # type: ignore[union-attr]
+        begins = [chosen(s.stages.parts[0][0], s.stages.parts[0][2] or s.lr, s) for s in settings]
+        self._update = Update(self.points, begins[0][0], members=len(settings))
         self.places = np.arange(len(settings))
         self._rates = np.array([rate for _, rate, _ in begins])
         self._hypers = {
@@ -132,7 +144,7 @@ class Population:
         self._clips = np.array([math.inf if s.clip is None else s.clip for s in settings])
         self._guards = [copy.deepcopy(s.guard) for s in settings]
         self._random = StepRandomness(first.seed, device)
-        self._seconds = 0.0
+        self._step_s, self._consider = math.inf, WARM
         self.model.train()
         self._keep_points()
 
@@ -140,7 +152,23 @@ class Population:
         """All members, at their ends."""
         while self.t < self.steps and len(self.places):
             self.step()
+            if self.t == self._consider:
+                self._quicken()
         return self.members
+
+    def _quicken(self) -> None:
+        """Records the step as plain operations where that spares more time than it takes, and where it is faster."""
+        known = "torch.fx.experimental.proxy_tensor" in sys.modules
+        usual = self._step_s
+        if SPARED * usual * (self.steps - self.t) < (TRACE_S if known else FIRST_TRACE_S):
+            return
+        batches, apart = self._given(self.t + 1)
+        if len(batches) > 1 or not self.points.trace(batches, apart):
+            return
+        for _ in range(min(2, self.steps - self.t)):
+            self.step()
+        if self._step_s > usual:
+            self.points.untrace()
 
     def step(self) -> None:
         """One step of all that are there."""
@@ -159,6 +187,7 @@ class Population:
         self._update.advance({**self._hypers, "lr": rates}, scale)
         going = [m.note(self.t, loss) for m, loss in zip(self._there(), losses.tolist(), strict=True)]
         self._keep_points()
+        self._step_s = time.perf_counter() - began
         self._spend(began)
         if self.plan.is_measured(self.t, self.steps):
             going = [g and not over for g, over in zip(going, self._measured(), strict=True)]
@@ -218,6 +247,7 @@ class Population:
         if going.all():
             return
         chosen = np.flatnonzero(going)
+        self._consider = self.t + WARM
         self.places = self.places[chosen]
         if not len(chosen):
             return

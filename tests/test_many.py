@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import steepest as sd
-from steepest import many
+from steepest import many, population
 from steepest.errors import TaskError
 from steepest.many import ALONE, TOGETHER, descents
 from steepest.population import Plan
@@ -112,6 +112,19 @@ def test_a_guard_judges_each_member_apart():
     assert not found[0].failed
     assert found[1].failed
     assert found[0].losses == pytest.approx(descents(of, [calm], way=ALONE).members[0].losses, rel=1e-3)
+
+
+def test_a_long_population_is_recorded_and_goes_the_same_way(monkeypatch):
+    of = task()
+    usual = descents(of, settings(of, steps=60), way=TOGETHER).members
+    monkeypatch.setattr(population, "TRACE_S", 0.0)
+    monkeypatch.setattr(population, "FIRST_TRACE_S", 0.0)
+    traced = []
+    own = population.Members.trace
+    monkeypatch.setattr(population.Members, "trace", lambda *given: traced.append(own(*given)) or traced[-1])
+    for one, other in zip(usual, descents(of, settings(of, steps=60), way=TOGETHER).members, strict=True):
+        np.testing.assert_allclose(one.losses, other.losses, rtol=1e-6)
+    assert traced == [True]
 
 
 def test_points_and_measurements_on_the_way():

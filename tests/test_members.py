@@ -128,6 +128,50 @@ def test_members_can_leave_and_be_put_into_a_model():
     assert torch.equal(together.point(0), Space(nets[2]).gather())
 
 
+# -- Records of the mapping --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("middle", [(), (nn.BatchNorm1d(8),)], ids=["plain", "batch norm"])
+def test_a_record_does_what_the_mapping_does(middle):
+    def made():
+        return members([model(k, *[type(m)(8) for m in middle]) for k in range(3)])
+
+    one, other = made(), made()
+    assert one.trace([data()])
+    for seed in range(3):
+        batch = data(seed=seed)
+        np.testing.assert_array_equal(one.gradient([batch]), other.gradient([batch]))
+        for a, b in zip(one.tensors(), other.tensors(), strict=True):
+            torch.testing.assert_close(a.grad, b.grad)
+        for name, b in other.buffers.items():
+            torch.testing.assert_close(one.buffers[name], b)
+    short = data(7)
+    np.testing.assert_array_equal(one.gradient([short]), other.gradient([short]))
+    one.keep(np.array([0, 2]))
+    other.keep(np.array([0, 2]))
+    np.testing.assert_array_equal(one.gradient([data()]), other.gradient([data()]))
+
+
+def test_a_record_draws_new_dropout_masks():
+    net = model(0, nn.Dropout(0.5))
+    together = members([net, net])
+    assert together.trace([data()])
+    assert set(together.gradient([data()])).isdisjoint(together.gradient([data()]))
+
+
+class Chance(nn.Linear):
+    """Depth by chance, drawn in Python: a record would freeze it."""
+
+    def forward(self, x):
+        import random
+
+        return super().forward(x) * (1 + random.randint(0, 10**6))
+
+
+def test_what_is_decided_in_python_is_not_recorded():
+    assert not members([Chance(6, 3), Chance(6, 3)]).trace([data()])
+
+
 # -- Trust -------------------------------------------------------------------------------------------------------------
 
 

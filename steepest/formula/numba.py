@@ -14,6 +14,7 @@ there, how long it is, where its slots begin, and which row of hyperparameters i
 not cases.
 """
 
+import functools
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -155,6 +156,7 @@ def _operand(program: Program, place: int) -> str:
     return f"x{place}"
 
 
+@functools.lru_cache(maxsize=256)
 def _kernel(
     source: str, call: str, dtype: torch.dtype, order: str = "bounds[part], bounds[part + 1]"
 ) -> Kernel:  # fmt: skip
