@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from benchmarks import report
 
-QUICK = ("update", "rules", "average", "step", "memory", "start", "demo")
+QUICK = ("update", "rules", "average", "step", "memory", "start", "demo", "population")
 LONG = ("kills", "faults", "false_rewinds", "rates")
 SECTIONS = QUICK + LONG
 

@@ -98,16 +98,19 @@ class Guard:
                 taken back for as long as it lasts.
         """
         self._seen += 1
-        self._follow(lr)
+        change = self._pace.step(lr)
+        if change:
+            self._jumped(change)
         self._backoff.step()
         if not math.isfinite(loss) or not math.isfinite(grad_norm):
             return self._not_finite(loss, grad_norm)
         log_norm = math.log(max(grad_norm, 1e-300))
-        limit = self._limit()
+        armed = self._is_armed
+        limit = self._limit() if armed else math.inf
         outlying = log_norm > limit
         self._norms.values.append(min(log_norm, limit))
         self._outliers = self._outliers + 1 if outlying else 0
-        call = self._diverging(loss)
+        call = self._diverging(loss, armed)
         if self._seen % REFRESH == 0:
             self._losses.look()
             self._norms.look()
@@ -121,9 +124,8 @@ class Guard:
             return Call(CLIP, bound, seen, "clipped to it")
         return GOING
 
-    def _follow(self, lr: float) -> None:
+    def _jumped(self, change: str) -> None:
         """A jump of the schedule above all before puts the rate on trial, until it jumps back or for a while."""
-        change = self._pace.step(lr)
         if change == ABOVE_ALL and self._is_armed and self._backoff.divisor == 1:
             self._verdict, self._began = self._seen + self.thresholds.lowered, self.mean
         elif change == BACK:
@@ -134,8 +136,6 @@ class Guard:
         return self._seen > self.thresholds.armed and self._seen > self._expected
 
     def _limit(self) -> float:
-        if not self._is_armed:
-            return math.inf
         return self._norms.median + max(self.thresholds.outlier * self._norms.deviation, BORNE)
 
     def _not_finite(self, loss: float, grad_norm: float) -> Call:
@@ -148,20 +148,21 @@ class Guard:
             return self._rewind(f"{seen}, three times in twenty steps")
         return Call(SKIP, seen=seen, done="the step was not taken")
 
-    def _diverging(self, loss: float) -> Call | None:
-        level = self.level(loss)
+    def _diverging(self, loss: float, armed: bool) -> Call | None:
+        level = math.log(loss) if self._scale is None and loss > 0 else self.level(loss)
         window = self._losses
         z = min((level - window.median) / (window.deviation + FLOOR), CAP)
         self._sum = max(0.0, self._sum + z - DRIFT) if window.deviation < math.inf else 0.0
         window.values.append(level)
         self.mean = level if math.isnan(self.mean) else MEAN * self.mean + (1 - MEAN) * level
-        if not self._is_armed:
+        if not armed:
             return None
         if self._alarm is not None:
             return self._lowered()
         self._best = min(self._best, self.mean)
         share, rise = (1.0, RISE) if self._verdict < self._seen else ON_TRIAL
-        if not self._has_failed() and (self._sum <= share * self.thresholds.alarm or self.mean <= self._best + rise):
+        failed = self._is_on_trial and self._has_failed()
+        if not failed and (self._sum <= share * self.thresholds.alarm or self.mean <= self._best + rise):
             return None
         return self._alarmed(loss)
 
@@ -172,8 +173,6 @@ class Guard:
 
     def _has_failed(self) -> bool:
         """On trial less is enough for an alarm: twice the loss that it began at, or at the end more than chance."""
-        if not self._is_on_trial:
-            return False
         deviation = self._losses.deviation
         borne = CHANCE * deviation if self._verdict == self._seen else max(DOUBLED, deviation)
         return self.mean > self._began + borne

@@ -125,6 +125,10 @@ class Best:
 # -- Nested states -----------------------------------------------------------------------------------------------------
 
 
+PLAIN = frozenset((int, float, bool, str, type(None)))
+"""What nobody can change."""
+
+
 def copied(nested: Any) -> Any:
     """The state with tensors of its own, each laid out in memory as it was."""
     if isinstance(nested, Tensor):
@@ -132,8 +136,9 @@ def copied(nested: Any) -> Any:
     if isinstance(nested, Mapping):
         return {k: copied(v) for k, v in nested.items()}
     if isinstance(nested, list | tuple):
-        return type(nested)([copied(v) for v in nested])
-    return copy.deepcopy(nested)
+        plain = PLAIN.issuperset(map(type, nested))  # a guard's windows: hundreds of numbers
+        return type(nested)(nested if plain else [copied(v) for v in nested])
+    return nested if type(nested) in PLAIN else copy.deepcopy(nested)
 
 
 def pack(nested: Any, tensors: dict[str, Tensor], path: str = "") -> Any:

@@ -1,0 +1,147 @@
+"""Many descents at once on the demo's network: a member's step beside a step alone, and what members cost.
+
+64 learning rates of Adam descend on digits together. Beside them, a step of one descent of ours, and of a plain loop of
+torch (DataLoader, Adam). They take turns. A convolution shows where a population may lose: there the choice falls on
+one after another, and costs as many single runs.
+"""
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch.nn.functional import cross_entropy
+
+import steepest as sd
+from benchmarks import networks, problems
+from benchmarks.loops import plain
+from benchmarks.report import met, span, table
+from steepest.descent import Descent
+from steepest.many import descents
+from steepest.population import Plan, Population
+from steepest.settings import Settings, resolve
+from steepest.tasks import load
+
+TITLE = "Many descents at once"
+
+MEMBERS = 64
+ROUNDS, STEPS = 12, 12
+COUNTS = (4, 8, 16, 32, 64)
+
+
+def measure() -> list[str]:
+    """Lines of the report."""
+    return [*_steps(), "", *_growth(), "", *_convolution()]
+
+
+def _settings(task: sd.Task, count: int, steps: int = 10_000) -> list[Settings]:
+    rates = [1e-4 * 10 ** (3 * k / max(1, count - 1)) for k in range(count)]
+    return [resolve(task, rule="adam", lr=lr, batch_size=64, steps=steps) for lr in rates]
+
+
+def _population(task: sd.Task, count: int) -> Callable[[], None]:
+    """A step of a population that is warm, and recorded."""
+    made = Population(task, _settings(task, count), Plan())
+    for _ in range(4):
+        made.step()
+    made._quicken()
+    return made.step
+
+
+def _alone(task: sd.Task) -> Callable[[], None]:
+    settings = _settings(task, 1)[0]
+    descent = Descent(task, settings, task.copy(0))
+    descent.model.train()
+    for _ in range(4):
+        descent.step()
+    return lambda: [None for _ in (descent.step(),)] and None
+
+
+def _plain(task: sd.Task) -> Callable[[], None]:
+    x, y = task.data
+    loop = plain(task.copy(0), x, y, 64, cross_entropy)
+    for _ in range(4):
+        next(loop)
+    return lambda: next(loop)
+
+
+def _in_turns(steps: dict[str, Callable[[], None]]) -> dict[str, float]:
+    """Median seconds of a step, each in rounds."""
+    found: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(ROUNDS):
+        for name, step in steps.items():
+            began = time.perf_counter()
+            for _ in range(STEPS):
+                step()
+            found[name].append((time.perf_counter() - began) / STEPS)
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def _steps() -> list[str]:
+    task = load("digits")
+    seen = _in_turns({"together": _population(task, MEMBERS), "alone": _alone(task), "plain": _plain(task)})
+    member = seen["together"] / MEMBERS
+    rows = [
+        [f"a member's step, {MEMBERS} together", span(member), f"{member / seen['plain']:.3f}"],
+        ["a step of one descent", span(seen["alone"]), f"{seen['alone'] / seen['plain']:.3f}"],
+        ["a step of a plain loop of torch", span(seen["plain"]), "1"],
+    ]
+    ratio = member / seen["plain"]
+    return [
+        f"The demo's network, batches of 64, {MEMBERS} learning rates of Adam; medians of {ROUNDS} rounds in turns.",
+        "",
+        *table(["what", "time", "÷ plain loop"], rows),
+        "",
+        f"Targets: ≤ 0.1 of the plain loop's step: met {met(ratio, 0.1)}; ≤ 140 µs: met {met(member, 140e-6)}.",
+    ]
+
+
+def _growth() -> list[str]:
+    task = load("digits")
+    seen = _in_turns({str(count): _population(task, count) for count in COUNTS})
+    rows = [[count, span(s), span(s / int(count))] for count, s in seen.items()]
+    first, last = seen[str(COUNTS[0])], seen[str(COUNTS[-1])]
+    linear = last / first / (COUNTS[-1] / COUNTS[0])
+    return [
+        "What members cost.",
+        "",
+        *table(["members", "a step of all", "of each"], rows),
+        "",
+        f"From {COUNTS[0]} to {COUNTS[-1]} members the time grew {last / first:.1f} times, {linear:.2f} of linear; "
+        f"target ≤ 1: met {met(linear, 1.0)}.",
+    ]
+
+
+def _convolution() -> list[str]:
+    """All that is spent on a convolution's members, the measuring of both ways included, beside single runs."""
+    x, y = problems.images()
+    task = sd.Task(
+        networks.convolution, problems._held_out(x.reshape(-1, 1, 8, 8), y)["data"], cross_entropy, validation=None
+    )  # fmt: skip
+    settings = _settings(task, 8, steps=120)
+    spent, single, ways = [], [], []
+    for _ in range(3):
+        began = time.perf_counter()
+        found = descents(task, settings)
+        spent.append(time.perf_counter() - began)
+        ways.append(found.ways[0])
+        single.append(0.0)
+        for s in settings:
+            began = time.perf_counter()
+            descent = Descent(task, s, task.copy(0))
+            for _ in descent:
+                pass
+            descent.measure()
+            single[-1] += time.perf_counter() - began
+    ratio = statistics.median(a / b for a, b in zip(spent, single, strict=True))
+    assert math.isfinite(ratio)
+    return [
+        f"A convolution with BatchNorm, 8 rates, 120 steps: the choice fell on *{ways[-1].name}* ({ways[-1].why}); "
+        f"all of it took {ratio:.2f} of the time of 8 single runs; target ≤ 1.05: met {met(ratio, 1.05)}.",
+    ]
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print("\n".join(measure()))
