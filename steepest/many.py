@@ -27,7 +27,7 @@ TIMED = 4
 AGAIN = 2
 """Steps of all members that are timed, after the first."""
 HOPELESS = 4.0
-"""All members' first step takes so many times as long as one after another: it is not timed again."""
+"""Where all members' second step takes so many times as long as one after another, it is not timed again."""
 OWN = ("stages", "lr", "clip", "guard", "seed")
 """In what members of one kind may differ."""
 MEMORY_SHARE = 0.5
@@ -168,8 +168,8 @@ def _timed(population: Population, one: Descent) -> Way:
     alone_s = min(_seconds(one.step) for _ in range(min(1 + TIMED, one.steps)))
     members = len(population.members)
     together_s = _seconds(population.step) / members
-    for _ in range(min(AGAIN, population.steps - 1)):
-        if together_s > HOPELESS * alone_s or not len(population.places):
+    for again in range(min(AGAIN, population.steps - 1)):
+        if (again and together_s > HOPELESS * alone_s) or not len(population.places):
             break
         together_s = min(together_s, _seconds(population.step) / members)
     name = TOGETHER if together_s <= alone_s else ALONE

@@ -26,7 +26,7 @@ def rates_figure(found: Search, path: str | Path) -> Path:
     figure = Figure(figsize=(7.2, 4.4), dpi=150, layout="constrained")
     axes = figure.subplots()
     rates = [row.lr for row in found.table]
-    left, right = min(rates) / 2.5, max(rates) * 1.6
+    left, right = min(rates) / 2.5, max(rates) * 3
     axes.set_xscale("log")
     axes.set_xlim(left, right)
     _shade(axes, found, left, right)
