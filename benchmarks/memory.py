@@ -67,12 +67,12 @@ def model(seed: int) -> nn.Module:
 def growth(trained: Callable[[Tensor, Tensor], None]) -> float:
     """Bytes that a training adds to this process at most."""
     x, y = torch.randn(8, WIDTH), torch.randint(CLASSES, (8,))
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     trained(x, y)
-    return _resident("VmHWM") - before
+    return resident("VmHWM") - before
 
 
-def _resident(what: str) -> float:
+def resident(what: str) -> float:
     """Bytes: VmRSS are resident now, VmHWM were at most so far."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * float(next(line for line in lines if line.startswith(what)).split()[1])

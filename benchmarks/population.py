@@ -5,6 +5,7 @@ torch (DataLoader, Adam). They take turns. A convolution shows where a populatio
 one after another, and costs as many single runs.
 """
 
+import functools
 import math
 import statistics
 import time
@@ -15,7 +16,9 @@ from torch.nn.functional import cross_entropy
 
 import steepest as sd
 from benchmarks import networks, problems
+from benchmarks.fresh import printed
 from benchmarks.loops import plain
+from benchmarks.memory import resident
 from benchmarks.report import met, span, table
 from steepest.descent import Descent
 from steepest.many import descents
@@ -32,7 +35,7 @@ COUNTS = (4, 8, 16, 32, 64)
 
 def measure() -> list[str]:
     """Lines of the report."""
-    return [*_steps(), "", *_growth(), "", *_convolution()]
+    return [*_steps(), "", *_growth(), "", *_memory(), "", *_convolution()]
 
 
 def _settings(task: sd.Task, count: int, steps: int = 10_000) -> list[Settings]:
@@ -110,6 +113,41 @@ def _growth() -> list[str]:
         "",
         f"From {COUNTS[0]} to {COUNTS[-1]} members the time grew {last / first:.1f} times, {linear:.2f} of linear; "
         f"target ≤ 1: met {met(linear, 1.0)}.",
+    ]
+
+
+WIDTH = 600
+"""Of a dense network of 1.1 million weights."""
+FEW, MANY = 4, 16
+
+
+def wide() -> sd.Task:
+    """Random data, 600-600-600-600-10."""
+    random = torch.Generator().manual_seed(0)
+    x, y = torch.randn(64, WIDTH, generator=random), torch.randint(0, 10, (64,), generator=random)
+    build = functools.partial(networks.dense, widths=(WIDTH, WIDTH, WIDTH, WIDTH, 10))
+    return sd.Task(build, (x, y), cross_entropy, validation=(x, y))
+
+
+def peak(count: int) -> int:
+    """Bytes that a population of so many takes at most, above what was resident before; in a fresh process."""
+    task = wide()
+    before = resident("VmRSS")
+    made = Population(task, [resolve(task, rule="adam", lr=1e-3, batch_size=8, steps=5) for _ in range(count)], Plan())
+    for _ in range(3):
+        made.step()
+    return resident("VmHWM") - before
+
+
+def _memory() -> list[str]:
+    few, many = (printed(f"from benchmarks import population; print(population.peak({n}))") for n in (FEW, MANY))
+    size = sum(p.numel() for p in wide().copy(0).parameters())
+    own = 4 * 4 * size  # weights, gradient, two slots of Adam, float32
+    each = (many - few) / (MANY - FEW)
+    return [
+        f"Memory of a network of {size / 1e6:.1f} million weights with Adam, from {FEW} to {MANY} members: "
+        f"{each / 2**20:.1f} MiB a member, {each / own:.2f} × weights, gradient and slots ({own / 2**20:.1f} MiB); "
+        "what is above 1 are activations and what the backward pass needs at once.",
     ]
 
 

@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_flatten
 
 from steepest import seeds
 from steepest.objective import Objective
-from steepest.space import Space
+from steepest.space import Space, is_dense
 
 AGREES = 1e-3
 """Relative difference of a member's gradient from the model's own that rounding may make."""
@@ -67,6 +67,7 @@ class Members:
         self._whole = _Loss(objective)
         self._before = self.buffers
         self._traced: dict[Any, Callable] = {}
+        self._laid = False
 
     def tensors(self) -> list[Tensor]:
         """The weights [K, ...], in the order of `names`."""
@@ -80,13 +81,27 @@ class Members:
             apart: whether a batch has a first dimension of members; else all see the same.
         """
         self._before = self.buffers
+        for p in self.weights.values():
+            p.grad = None  # before the new ones are there
         if len(batches) == 1:
             losses, gradients = self._passed(batches[0], apart)
         else:
             losses, gradients = self._accumulated(batches, apart)
+        if not self._laid:
+            self._lay(gradients)
         for name, p in self.weights.items():
             p.grad = gradients[name]
         return losses.double().cpu().numpy()
+
+    @torch.no_grad()
+    def _lay(self, gradients: Mapping[str, Tensor]) -> None:
+        """Lays the weights in memory as their gradients come, so that no step has to turn these round."""
+        self._laid = True
+        for name, g in gradients.items():
+            p = self.weights[name]
+            if g.stride() != p.stride() and g.stride(0) == p.stride(0) and is_dense(g):
+                own = torch.empty_strided(p.shape, g.stride(), dtype=p.dtype, device=p.device)
+                self.weights[name] = own.copy_(p).requires_grad_()
 
     def _accumulated(self, batches: Sequence[Any], apart: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """Micro-batches, weighted by what each loss is a mean over."""
@@ -130,7 +145,7 @@ class Members:
         """Goes on with some of the members only: their places [K']."""
         places = torch.from_numpy(chosen)
         self.count = len(chosen)
-        self.weights = {n: p.detach()[places.to(p.device)].requires_grad_() for n, p in self.weights.items()}
+        self.weights = {n: _picked(p.detach(), places).requires_grad_() for n, p in self.weights.items()}
         self.buffers = {n: b[places.to(b.device)] for n, b in self.buffers.items()}
 
     @torch.no_grad()
@@ -224,3 +239,10 @@ def _is_random(objective: Objective, batches: Sequence[Any], seed: int) -> bool:
 
 def _first(batch: Any) -> Any:
     return tuple(x[0] for x in batch)
+
+
+def _picked(p: Tensor, places: Tensor) -> Tensor:
+    """Some of the members [K', …], laid in memory as all were."""
+    return torch.empty_strided((len(places), *p.shape[1:]), p.stride(), dtype=p.dtype, device=p.device).copy_(
+        p[places.to(p.device)]
+    )
