@@ -166,7 +166,8 @@ class Population:
         if len(batches) > 1 or not self.points.trace(batches, apart):
             return
         for _ in range(min(2, self.steps - self.t)):
-            self.step()
+            if len(self.places):
+                self.step()
         if self._step_s > usual:
             self.points.untrace()
 
@@ -246,18 +247,18 @@ class Population:
         """Goes on without those that have failed or are done."""
         if going.all():
             return
-        chosen = np.flatnonzero(going)
+        stay = np.flatnonzero(going)
         self._consider = self.t + WARM
-        self.places = self.places[chosen]
-        if not len(chosen):
+        self.places = self.places[stay]
+        if not len(stay):
             return
-        self._guards = [self._guards[k] for k in chosen]
-        self._rates, self._clips = self._rates[chosen], self._clips[chosen]
-        self._hypers = {n: h[chosen] if isinstance(h, np.ndarray) else h for n, h in self._hypers.items()}
+        self._guards = [self._guards[k] for k in stay]
+        self._rates, self._clips = self._rates[stay], self._clips[stay]
+        self._hypers = {n: h[stay] if isinstance(h, np.ndarray) else h for n, h in self._hypers.items()}
         state = self._update.state()
-        self.points.keep(chosen)
-        self._update = Update(self.points, self._update.rule, members=len(chosen))
-        self._update.load(_chosen(state, chosen))
+        self.points.keep(stay)
+        self._update = Update(self.points, self._update.rule, members=len(stay))
+        self._update.load(_chosen(state, stay))
 
 
 def _array(values: Sequence[Any]) -> Any:
