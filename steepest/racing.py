@@ -7,6 +7,7 @@ from typing import Any
 from steepest.errors import InputError
 from steepest.formula.rule import Rule
 from steepest.record import Contest, Curve
+from steepest.record import Path as Descended
 from steepest.search import races
 from steepest.settings import Settings, resolve
 from steepest.task import Task
@@ -42,6 +43,11 @@ class Race:
     def curves(self) -> tuple[Curve, ...]:
         """Every run, as it was measured on the way."""
         return self.record.curves
+
+    @property
+    def paths(self) -> tuple[Descended, ...]:
+        """Where the runs went; empty for a large model."""
+        return self.record.paths
 
     def figure(self, path: str | Path) -> Path:
         """Writes all curves and each side's median: .png, .svg or .pdf."""

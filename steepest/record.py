@@ -269,6 +269,7 @@ class Contest:
         verdict: the whole in words.
         metric: name of the task's first metric; empty without one.
         search_steps: taken to find the rates.
+        paths: where the runs went; empty for a large model.
     """
 
     sides: tuple[str, ...]
@@ -279,6 +280,7 @@ class Contest:
     verdict: str
     metric: str
     search_steps: int
+    paths: tuple[Path, ...] = ()
 
     def of(self, side: str) -> list[Curve]:
         """The curves of a side."""

@@ -58,6 +58,7 @@ def test_rules_race_each_at_a_rate_of_its_own():
     assert race.record.search_steps > 6 * 60
     assert race.target == max(np.median([c.final for c in race.record.of(s)]) for s in race.record.sides)
     assert len(race.words) == 3
+    assert len(race.paths) == 6
     assert race.verdict
 
 

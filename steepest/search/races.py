@@ -22,7 +22,7 @@ from steepest.errors import InputError, TaskError
 from steepest.many import descents
 from steepest.population import Member, Plan
 from steepest.record import Contest, Curve
-from steepest.search.rungs import search
+from steepest.search.rungs import points_of, search
 from steepest.search.statistics import Difference, differences
 from steepest.settings import Settings
 from steepest.task import Task
@@ -72,7 +72,8 @@ def race(
         chosen[name, k], steps = dataclasses.replace(settings, lr=lr), steps + taken
     members = _run(task, chosen)
     curves = [_curve(task, name, k, m) for (name, k), m in members.items()]
-    return concluded(task, curves, target, level, by_time, steps)
+    paths = tuple(m.path(f"{name}, seed {k}") for (name, k), m in members.items() if m.points)
+    return dataclasses.replace(concluded(task, curves, target, level, by_time, steps), paths=paths)
 
 
 def _check(task: Task) -> None:
@@ -102,7 +103,7 @@ def _run(task: Task, chosen: Mapping[tuple[str, int], Settings]) -> dict[tuple[s
     for side in dict.fromkeys(name for name, _ in chosen):
         mine = {key: s for key, s in chosen.items() if key[0] == side}
         steps = _steps(task, next(iter(mine.values())))
-        plan = Plan(measure=max(1, steps // MEASURED), points=12)
+        plan = Plan(measure=max(1, steps // MEASURED), points=points_of(task))
         done |= dict(zip(mine, descents(task, list(mine.values()), plan).members, strict=True))
     return done
 
@@ -201,4 +202,5 @@ def describe(contest: Contest) -> dict[str, Any]:
         {**dataclasses.asdict(c), "t": c.t.tolist(), "loss": c.loss.tolist(), "metric": c.metric.tolist()}
         for c in contest.curves
     ]
-    return {**{f.name: getattr(contest, f.name) for f in dataclasses.fields(contest)}, "curves": curves}
+    kept = (f.name for f in dataclasses.fields(contest) if f.name != "paths")
+    return {**{name: getattr(contest, name) for name in kept}, "curves": curves}

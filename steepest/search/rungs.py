@@ -164,8 +164,7 @@ class _Searching:
 
     def _tried(self, rates: Sequence[float], steps: int, done: dict[float, Member]) -> None:
         each = [self._short(rate, steps) for rate in rates]
-        size = sum(p.numel() for p in self.task.copy(self.settings.seed).parameters())
-        found = descents(self.task, each, Plan(points=POINTS if size <= SMALL else 0), way=self.way)
+        found = descents(self.task, each, Plan(points=points_of(self.task)), way=self.way)
         self.way, self.why = self.way or found.ways[0].name, self.why or found.ways[0].why
         for rate, member in zip(rates, found.members, strict=True):
             done[rate] = self.members[steps, rate] = member
@@ -232,6 +231,11 @@ class _Searching:
             region = WORKS if share >= GOOD else TOO_SMALL if rate < best else FAILS if how else TOO_LARGE
             rows.append(Tried(rate, steps, member.value, share, region, how if region == FAILS else ""))
         return rows
+
+
+def points_of(task: Task) -> int:
+    """Points of each member's path that are kept: none of a large model's."""
+    return POINTS if sum(p.numel() for p in task.copy(0).parameters()) <= SMALL else 0
 
 
 def _looked_at(task: Task, settings: Settings) -> tuple[int, float, float, float]:

@@ -73,6 +73,18 @@ def _panels(_: Path) -> "tuple[Figure, Axes, Axes]":
     return figure, loss, rate
 
 
+def panel(path: str | Path) -> "tuple[Path, Figure, Axes]":
+    """A figure of one panel, and where it will go.
+
+    Raises:
+        InputError: a suffix that is not .png, .svg or .pdf.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 4.4), dpi=150, layout="constrained")
+    return checked(path), figure, figure.subplots()
+
+
 def _draw_loss(axes: "Axes", record: Record, colour: str, label: str) -> None:
     """Every spike of the loss in a light line, its running median in a strong one."""
     t, loss = record.steps.t, record.steps.loss

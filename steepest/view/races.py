@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from steepest.record import Contest
-from steepest.view.figures import COLOURS, INK, MUTED, checked, plain, save
+from steepest.view.figures import COLOURS, INK, MUTED, panel, plain, save
 from steepest.view.words import number
 
 
@@ -19,11 +19,7 @@ def race_figure(contest: Contest, path: str | Path) -> Path:
     Raises:
         InputError: another suffix.
     """
-    from matplotlib.figure import Figure
-
-    path = checked(path)
-    figure = Figure(figsize=(7.2, 4.4), dpi=150, layout="constrained")
-    axes = figure.subplots()
+    path, figure, axes = panel(path)
     for side, colour in zip(contest.sides, COLOURS * len(contest.sides)):
         mine = contest.of(side)
         for curve in mine:

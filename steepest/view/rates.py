@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 from steepest.record import FAILS, Search
-from steepest.view.figures import COLOURS, INK, MUTED, checked, plain, save
+from steepest.view.figures import COLOURS, INK, MUTED, panel, plain, save
 from steepest.view.words import number
 
 SHADES = ("#eef2f7", "#dff3e4", "#fdf3dc", "#fbe3e0")
@@ -20,11 +20,7 @@ def rates_figure(found: Search, path: str | Path) -> Path:
     Raises:
         InputError: another suffix.
     """
-    from matplotlib.figure import Figure
-
-    path = checked(path)
-    figure = Figure(figsize=(7.2, 4.4), dpi=150, layout="constrained")
-    axes = figure.subplots()
+    path, figure, axes = panel(path)
     rates = [row.lr for row in found.table]
     left, right = min(rates) / 2.5, max(rates) * 3
     axes.set_xscale("log")
