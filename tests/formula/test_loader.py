@@ -9,11 +9,20 @@ import pytest
 import torch
 
 from steepest.formula import machine
+from steepest.formula import numba as kernels
 from steepest.formula.loader import Image
 from steepest.formula.numba import norm_kernel
 from steepest.rules import RULES
 from steepest.update import Update
 from tests.oracles import Tensors
+
+
+@pytest.fixture(autouse=True)
+def anew():
+    """Kernels are loaded once in a process; here each is loaded for the test alone."""
+    kernels._kernel.cache_clear()
+    yield
+    kernels._kernel.cache_clear()
 
 
 @pytest.fixture
@@ -47,6 +56,7 @@ def weights():
 def test_our_loader_gives_what_llvms_gives(name, monkeypatch):
     ends = []
     for loader in ("ours", "llvm"):
+        kernels._kernel.cache_clear()
         with monkeypatch.context() as patch:
             if loader == "llvm":
                 patch.setattr(machine, "Image", refusing)
