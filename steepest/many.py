@@ -26,8 +26,9 @@ TIMED = 4
 """Steps of one descent that are timed, after one that is not."""
 AGAIN = 2
 """Steps of all members that are timed, after the first."""
-HOPELESS = 4.0
-"""Where all members' second step takes so many times as long as one after another, it is not timed again."""
+ENOUGH_S, COLD_S = 0.2, 0.3
+"""Seconds of timing that tell enough; and those that a first step may take more than the next ones: where all members
+lose by more than that at the first, they are not timed again."""
 OWN = ("stages", "lr", "clip", "guard", "seed")
 """In what members of one kind may differ."""
 MEMORY_SHARE = 0.5
@@ -165,11 +166,13 @@ def _alike(
 def _timed(population: Population, one: Descent) -> Way:
     """Takes a few steps of both; those of the population count."""
     one.model.train()
-    alone_s = min(_seconds(one.step) for _ in range(min(1 + TIMED, one.steps)))
-    members = len(population.members)
-    together_s = _seconds(population.step) / members
-    for again in range(min(AGAIN, population.steps - 1)):
-        if (again and together_s > HOPELESS * alone_s) or not len(population.places):
+    taken: list[float] = []
+    while len(taken) < min(1 + TIMED, one.steps) and (len(taken) < 3 or sum(taken) < ENOUGH_S):
+        taken.append(_seconds(one.step))
+    alone_s, members = min(taken), len(population.members)
+    together_s = first = _seconds(population.step) / members
+    for _ in range(min(AGAIN, population.steps - 1)):
+        if first - COLD_S / members > alone_s or not len(population.places):
             break
         together_s = min(together_s, _seconds(population.step) / members)
     name = TOGETHER if together_s <= alone_s else ALONE
