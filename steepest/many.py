@@ -131,8 +131,6 @@ def _kind(task: Task, settings: Settings) -> tuple[str, Any]:
         why = "its optimizer is torch's"
     elif any(is_schedule(value) for value in rule.hypers.values()):
         why = "a hyperparameter follows a schedule"
-    elif settings.schedule is not None and "plateau" in str(settings.schedule):
-        why = "its schedule looks at the loss"
     common: list[Any] = [repr(getattr(settings, f.name)) for f in fields(settings) if f.name not in OWN]
     if not (task.data is None or sources.is_tensors(task.data)):
         common.append(settings.seed)  # its batches cannot be laid beside others
@@ -147,6 +145,8 @@ def _alike(
         said = why or ("there is one of its kind" if len(settings) == 1 else "as asked")
         return [alone(task, s, plan) for s in settings], Way(ALONE, said, 1)
     first = Descent(task, settings[0], task.copy(settings[0].seed))
+    if first.schedule.watches:
+        return [alone(task, s, plan) for s in settings], Way(ALONE, "its schedule looks at the loss", 1)
     why = doubt(first.model, first.objective, first.space, first.batches(1), settings[0].seed)
     if why:
         task.say(f"its members go one after another, for torch.func cannot carry the model: {why}")

@@ -3,9 +3,9 @@
     Lₖ = L(wₖ),  gₖ = ∇L(wₖ)        k = 1 … K
 
 by `torch.func`: the loss as a function of the weights, mapped over their first dimension; the gradient of the sum of
-all losses has each member's own. BatchNorm
-statistics and dropout masks belong to each member. What this cannot carry (control flow that depends on data, a custom
-autograd function without vmap) is told by `doubt`, which compares one member with the model alone.
+all losses has each member's own. BatchNorm statistics and dropout masks belong to each member. What this cannot carry
+(control flow that depends on data, a custom autograd function without vmap) is told by `doubt`, which compares one
+member with the model alone.
 """
 
 import copy

@@ -127,9 +127,9 @@ def _regimes(
 
 
 def _name(rule: Any) -> str:
-    return (
-        rule if isinstance(rule, str) else rule.name if isinstance(rule, Rule) else getattr(rule, "__name__", "torch")
-    )
+    if isinstance(rule, str):
+        return rule
+    return rule.name if isinstance(rule, Rule) else getattr(rule, "__name__", "torch")
 
 
 def _free(name: str, taken: Mapping[str, Any]) -> str:

@@ -92,6 +92,13 @@ def test_kinds_go_apart_and_come_back_in_order():
     assert "torch's" in found.ways[2].why
 
 
+def test_a_schedule_that_looks_at_the_loss_goes_alone():
+    of = task()
+    found = descents(of, settings(of, steps=14, schedule="plateau(0.5, patience=1)"), way=TOGETHER)
+    assert found.ways[0].name == ALONE
+    assert "looks at the loss" in found.ways[0].why
+
+
 def test_one_that_diverges_touches_no_other_and_costs_nothing_more():
     of = sd.Task(
         lambda seed: net(seed), data(), lambda out, y: (out**4).mean() + cross_entropy(out, y), validation=data(seed=1)

@@ -134,6 +134,7 @@ def test_the_rate_is_searched_on_data_and_seeds_that_nobody_is_scored_by():
         ({"rules": ["adam"]}, "two sides at least"),
         ({"rules": ["adam", "lion"], "seeds": 1}, "2 seeds"),
         ({"rules": ["adam", "lion"], "lrs": {"adam": 0.1}}, "one for 'lion' too"),
+        ({"rules": ["adam", "lion"], "lrs": "fast"}, "expected is 'auto', one rate for all"),
         ({"rules": ["adam", "lion"], "batch_sizes": [1, 2]}, "expected is one rule"),
         ({"rules": "adam", "batch_sizes": [1, 2], "batch_size": 3}, "give one of them"),
         ({"rules": "adam", "batch_sizes": [1, 2]}, "give epochs"),

@@ -17,14 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from steepest import seeds
+from steepest import seeds, sources
+from steepest.batches import Batches
 from steepest.errors import InputError, TaskError
 from steepest.many import descents
 from steepest.population import Member, Plan
 from steepest.record import Contest, Curve
 from steepest.search.rungs import points_of, search
 from steepest.search.statistics import Difference, differences
-from steepest.settings import Settings
+from steepest.settings import Settings, horizon
 from steepest.task import Task
 
 HELD_OUT = 0.2
@@ -77,8 +78,6 @@ def race(
 
 
 def _check(task: Task) -> None:
-    from steepest import sources
-
     samples = None if task.validation is None else sources.length(task.validation)
     if samples is not None and samples < FEWEST:
         raise TaskError(f"{samples} validation samples are given; a race is told from chance by {FEWEST} at least")
@@ -90,7 +89,9 @@ def _rate(task: Task, name: str, settings: Settings, lrs: str | float | Mapping[
         if name not in lrs:
             raise InputError(f"lrs has rates for {', '.join(lrs)}; expected is one for '{name}' too, or lrs='auto'")
         return float(lrs[name]), 0
-    if lrs != "auto":
+    if isinstance(lrs, str) and lrs != "auto":
+        raise InputError(f"lrs={lrs!r} is given; expected is 'auto', one rate for all, or rates by side")
+    if not isinstance(lrs, str):
         return float(lrs), 0
     other = seeds.mix(settings.seed, "search") % (1 << 31)
     found = search(task.apart(HELD_OUT, other), dataclasses.replace(settings, seed=other))
@@ -109,9 +110,6 @@ def _run(task: Task, chosen: Mapping[tuple[str, int], Settings]) -> dict[tuple[s
 
 
 def _steps(task: Task, settings: Settings) -> int:
-    from steepest.batches import Batches
-    from steepest.settings import horizon
-
     batches = Batches(task.data, settings.batch_size, settings.seed, accumulate=settings.accumulate)
     return horizon(batches.steps_per_epoch, settings)[1]
 
