@@ -12,7 +12,7 @@ SLOWLY = 2
 """Quiet times before a doubling."""
 JUMP = 3.0
 """A schedule that rises by more than this from one step to the next has jumped."""
-ABOVE_ALL, UP, BACK = "above all", "up", "back"
+ABOVE_ALL, BACK = "above all", "back"
 
 
 class Pace:
@@ -26,13 +26,13 @@ class Pace:
         self.jump, self._last, self._highest = 1.0, 0.0, 0.0
 
     def step(self, lr: float) -> str:
-        """How the rate has jumped to this one: up, above all before, back, or not at all."""
+        """Whether the rate has jumped "above all" before, or "back"; "" where neither."""
         ratio = lr / self._last if self._last > 0 else 1.0
         is_above_all = lr > JUMP * self._highest
         self._last, self._highest = lr, max(self._highest, lr)
         if ratio > JUMP:
             self.jump = ratio
-            return ABOVE_ALL if is_above_all else UP
+            return ABOVE_ALL if is_above_all else ""
         if ratio < 1 / JUMP:
             self.jump = 1.0
             return BACK

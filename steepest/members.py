@@ -51,13 +51,10 @@ class Members:
         models: one for each member, at its start; all alike but for their numbers.
         objective: of the first of them, which serves as the form of all.
         space: likewise.
-        chunk: members that are computed at once; None for all. Dropout masks depend on it.
     """
 
-    def __init__(
-        self, models: Sequence[nn.Module], objective: Objective, space: Space, chunk: int | None = None
-    ) -> None:
-        self.count, self.objective, self.chunk = len(models), objective, chunk
+    def __init__(self, models: Sequence[nn.Module], objective: Objective, space: Space) -> None:
+        self.count, self.objective = len(models), objective
         self.names, self.rows, self.overrides = space.names, space.rows, space.overrides
         own = [dict(m.named_parameters()) for m in models]
         trained = [name for name, p in own[0].items() if p.requires_grad]
@@ -123,9 +120,7 @@ class Members:
         return losses.detach(), gradients
 
     def _mapped(self, apart: bool) -> Callable:
-        return vmap(
-            self._one, in_dims=(0, 0, 0 if apart else None), randomness="different", chunk_size=self.chunk
-        )  # fmt: skip
+        return vmap(self._one, in_dims=(0, 0, 0 if apart else None), randomness="different")
 
     def _one(self, weights: Mapping[str, Tensor], buffers: Mapping[str, Tensor], batch: Any) -> tuple[Tensor, dict]:
         """A member's loss, and its buffers afterwards, also one that was assigned anew."""

@@ -25,8 +25,8 @@ def counted(net):
     return Objective(net, cross_entropy, None, lambda batch: len(batch[0]))
 
 
-def members(nets, **given):
-    return Members(nets, counted(nets[0]), Space(nets[0]), **given)
+def members(nets):
+    return Members(nets, counted(nets[0]), Space(nets[0]))
 
 
 class Assigns(nn.Module):
@@ -42,11 +42,10 @@ class Assigns(nn.Module):
         return self.inner(x)
 
 
-@pytest.mark.parametrize("chunk", [None, 2])
 @pytest.mark.parametrize("middle", [(), (nn.BatchNorm1d(8),)], ids=["plain", "batch norm"])
-def test_losses_gradients_and_buffers_are_those_of_each_alone(middle, chunk):
+def test_losses_gradients_and_buffers_are_those_of_each_alone(middle):
     nets = [model(k, *[type(m)(8) for m in middle]) for k in range(3)]
-    together = members(nets, chunk=chunk)
+    together = members(nets)
     losses = together.gradient([data()])
     for k, net in enumerate(nets):
         loss = counted(net).gradient([data()], net.parameters())
