@@ -21,22 +21,11 @@ from torch.func import functional_call, vmap
 from torch.utils._pytree import tree_flatten
 
 from steepest import seeds
-from steepest.objective import Objective
+from steepest.objective import Loss, Objective
 from steepest.space import Space, is_dense
 
 AGREES = 1e-3
 """Relative difference of a member's gradient from the model's own that rounding may make."""
-
-
-class _Loss(nn.Module):
-    """A batch's loss as the output of a module that holds the model, so that any objective is a function of weights."""
-
-    def __init__(self, objective: Objective) -> None:
-        super().__init__()
-        self.model, self._objective = objective.model, objective
-
-    def forward(self, batch: Any) -> Tensor:
-        return self._objective.loss(batch)
 
 
 class Members:
@@ -61,7 +50,7 @@ class Members:
         self.weights = {n: torch.stack([p[n].detach() for p in own]).requires_grad_() for n in trained}
         held = [dict(m.named_buffers()) for m in models]
         self.buffers = {n: torch.stack([b[n] for b in held]) for n in held[0]}
-        self._whole = _Loss(objective)
+        self._whole = Loss(objective)
         self._before = self.buffers
         self._traced: dict[Any, Callable] = {}
         self._laid = False

@@ -170,6 +170,17 @@ class Objective:
         return output, self._loss(output, batch[-1])
 
 
+class Loss(nn.Module):
+    """A batch's loss as the output of a module that holds the model, so that any objective is a function of weights."""
+
+    def __init__(self, objective: Objective) -> None:
+        super().__init__()
+        self.model, self._objective = objective.model, objective
+
+    def forward(self, batch: Any) -> Tensor:
+        return self._objective.loss(batch)
+
+
 def _backward(value: Tensor) -> None:
     if not value.requires_grad:
         raise TaskError(

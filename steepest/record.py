@@ -79,6 +79,19 @@ class Measurement(NamedTuple):
     value: float
 
 
+class Estimate(NamedTuple):
+    """A number that was estimated, and the interval that covers it with the stated probability.
+
+    Attributes:
+        value: the estimate.
+        low, high: ends of the interval; both are the value where it is exact.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
 COLUMNS = ("t", "epoch", "lr", "loss", "grad_norm", "update_norm")
 
 
