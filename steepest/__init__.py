@@ -5,7 +5,6 @@ w ← w − α ∇L(w)
 
 from steepest import optim
 from steepest.comparison import Comparison, compare
-from steepest.descent import descend
 from steepest.errors import (
     DivergedError,
     FormulaError,
@@ -19,6 +18,7 @@ from steepest.errors import (
 from steepest.finding import Rates, find_lr
 from steepest.formula.rule import Rule, W, rule, scalar
 from steepest.formula.trace import abs, exp, log, maximum, minimum, sign, sqrt, where
+from steepest.generator import descend
 from steepest.guard import Guard
 from steepest.playground import play
 from steepest.racing import Race, race

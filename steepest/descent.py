@@ -18,16 +18,15 @@ from torch import Tensor, nn
 
 from steepest import sources
 from steepest.batches import Batches
-from steepest.guard import Guard
 from steepest.mover import begun, is_schedule
 from steepest.objective import Buffers, Objective
 from steepest.record import GO, REWIND, SKIP, STOP, Call, Event, Step
 from steepest.recovery import Recovery
 from steepest.schedule import as_schedule
 from steepest.seeds import StepRandomness
-from steepest.settings import Settings, device, horizon, resolve
+from steepest.settings import Settings, device, horizon
 from steepest.snapshots import put_back
-from steepest.space import NORMS_AND_BIASES, Space
+from steepest.space import Space
 from steepest.task import Task
 
 EVALUATION_BATCH = 1024
@@ -251,60 +250,6 @@ class Descent:
     def _watched(self, step: Step) -> float:
         """What a plateau looks at: the validation loss, or the step's where there is no validation data."""
         return self.measure().get("loss", step.loss)
-
-
-def descend(
-    task: Task,
-    rule: Any = None,
-    lr: float | None = None,
-    schedule: Any = None,
-    batch_size: int | str | None = None,
-    epochs: int | None = None,
-    steps: int | None = None,
-    *,
-    clip: float | None = None,
-    accumulate: int = 1,
-    average: float | None = None,
-    precision: str | None = None,
-    groups: Mapping[str, Mapping[str, float]] | None = None,
-    no_decay: str | Sequence[str] | None = NORMS_AND_BIASES,
-    guard: bool | str | Guard = False,
-    seed: int = 0,
-    device: str = "auto",
-) -> Iterator[Step]:
-    """Trains the task's model in place, one Step after another; your `for` body is the callback.
-
-    The arguments are those of `fit`; the guard is off unless asked for. Settings are checked when it is called, before
-    the first step.
-
-    Yields:
-        a frozen Step of plain floats for t = 1 … T.
-
-    Raises:
-        SteepestError: settings, model or data that cannot be used.
-
-    >>> import torch, steepest as sd
-    >>> from steepest.terrain import TERRAINS
-    >>> bowl = sd.Task(model=TERRAINS["bowl"].model(), objective=lambda model, batch: model())
-    >>> *_, last = sd.descend(bowl, rule=sd.gradient_descent, lr=0.1, schedule="constant", steps=100)
-    >>> last.loss < 1e-6
-    True
-    """
-    settings = resolve(
-        task, rule=rule, lr=lr, schedule=schedule, batch_size=batch_size, epochs=epochs, steps=steps, clip=clip,
-        accumulate=accumulate, average=average, precision=precision, groups=groups, no_decay=no_decay,
-        guard=guard, seed=seed, device=device,
-    )  # fmt: skip
-    return _run(Descent(task, settings, task.build(seed)))
-
-
-def _run(descent: Descent) -> Iterator[Step]:
-    training = descent.model.training
-    try:
-        yield from descent
-    finally:
-        descent.finish()
-        descent.model.train(training)
 
 
 def _finite(loss: float, norm: float) -> Call:

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from steepest.batches import Batches
-from steepest.descent import Descent, descend
+from steepest.descent import Descent
 from steepest.errors import InputError, TaskError, UnknownNameError
+from steepest.generator import descend
 from steepest.record import Step
 from steepest.rules import adam, adamw, gradient_descent, lion, momentum, schedule_free_adamw
 from steepest.schedule import constant, cosine, parse, plateau, warmup
