@@ -22,6 +22,7 @@ from steepest.mover import begun, is_schedule
 from steepest.objective import Buffers, Objective
 from steepest.record import GO, REWIND, SKIP, STOP, Call, Event, Step
 from steepest.recovery import Recovery
+from steepest.robust import Bounds
 from steepest.schedule import as_schedule
 from steepest.seeds import StepRandomness
 from steepest.settings import Settings, device, horizon
@@ -40,6 +41,7 @@ class Descent:
         steps: of the whole run, T.
         steps_per_epoch: steps of one epoch.
         t: the last step done.
+        end: the last step of its stage.
         base_rate: learning rate of the stage, before the schedule.
         recovery: the guard and its snapshots; None where nobody watches.
         stopped: whether the guard has given up; the model is then at the best snapshot there is.
@@ -67,10 +69,10 @@ class Descent:
         assert s.schedule is not None
         self.schedule = s.schedule.bind(self.steps, self.steps_per_epoch)
         self._stages = s.stages.bounds(self.steps, self.steps_per_epoch)
-        self._random = StepRandomness(s.seed, self.device)
-        self._buffers = Buffers(model)
+        self.random = StepRandomness(s.seed, self.device)
+        self.buffers = Buffers(model)
         self._measured: tuple[int, dict[str, float]] = (-1, {})
-        self.t, self._end, self.stopped = 0, 0, False
+        self.t, self.end, self.stopped = 0, 0, False
         self.recovery = None if s.guard is None else Recovery(s.guard)
         self.can_look = not self.batches.is_iterable
         for rule, lr, _ in self._stages[1:]:
@@ -84,41 +86,51 @@ class Descent:
 
     def step(self) -> Step:
         """The next step. After a rewind it is one that was done before."""
-        t, recovery = self.t + 1, self.recovery
-        if t > self._end:
+        t = self.t + 1
+        self.prepare(t)
+        self.random.begin(t)
+        try:
+            step, call = self._step(t)
+        finally:
+            self.random.end()
+        if call.kind in (REWIND, STOP):
+            return self.gone_back(step, call)
+        self.t = t
+        self.settle(step)
+        return step
+
+    def prepare(self, t: int) -> None:
+        """What comes before step t: its stage, and the guard's first snapshot."""
+        recovery = self.recovery
+        if t > self.end:
             self._enter_stage()
             if recovery is not None:
                 recovery.guard.expect_change()
         if recovery is not None and not recovery.snapshots.good:
             recovery.begin(self)
-        self._random.begin(t)
-        try:
-            step, call = self._step(t)
-        finally:
-            self._random.end()
-        if call.kind in (REWIND, STOP):
-            assert recovery is not None
-            self.stopped = call.kind == STOP
-            return step._replace(event=recovery.noted(recovery.rewind(self, call, t)))
-        self.t = t
-        if t % self.steps_per_epoch == 0:
+
+    def settle(self, step: Step) -> None:
+        """What comes after a step that stands: plateaus see an epoch's loss, and a snapshot may be due."""
+        if step.t % self.steps_per_epoch == 0:
             self._observe(step)
-        if recovery is not None:
-            recovery.after(self)
-        return step
+        if self.recovery is not None:
+            self.recovery.after(self)
+
+    def gone_back(self, step: Step, call: Call) -> Step:
+        """Goes back as the guard has called for at this step; the step as it is told."""
+        recovery = self.recovery
+        assert recovery is not None
+        self.stopped = call.kind == STOP
+        return step._replace(event=recovery.noted(recovery.rewind(self, call, step.t)))
 
     def _step(self, t: int) -> tuple[Step, Call]:
-        buffers, recovery = self._buffers, self.recovery
+        buffers = self.buffers
         if buffers:
             buffers.save()
         loss = self.objective.gradient(self.batches(t), self.space.tensors())
         norm = self.update.norm()
-        call = (
-            _finite(loss, norm)
-            if recovery is None
-            else recovery.judge(t, loss, norm, self.base_rate * self.schedule(t))
-        )
-        hypers = self._hypers_at(t)
+        call = self.judge(t, loss, norm)
+        hypers = self.hypers_at(t)
         if call.kind in (SKIP, REWIND, STOP):
             buffers.restore()
             moved = 0.0
@@ -126,10 +138,20 @@ class Descent:
             moved = self.update.advance(hypers, self._scale(norm, call.limit))
             if buffers:
                 buffers.notice()
+        return self.told(t, hypers["lr"], loss, norm, moved, call), call
+
+    def judge(self, t: int, loss: float, norm: float, bounds: Bounds | None = None, ahead: int = 0) -> Call:
+        """What is to be done with a step; the last two as `Guard.judge` has them."""
+        if self.recovery is None:
+            return _finite(loss, norm)
+        return self.recovery.judge(t, loss, norm, self.base_rate * self.schedule(t), bounds, ahead)
+
+    def told(self, t: int, lr: float, loss: float, norm: float, moved: float, call: Call) -> Step:
+        """The step as a record, with its event."""
         event = Event(t, call.kind, call.seen, call.done) if call.seen else None
-        if event is not None and recovery is not None and call.kind not in (REWIND, STOP):
-            recovery.noted(event)
-        return Step(t, t / self.steps_per_epoch, hypers["lr"], loss, norm, moved, event), call
+        if event is not None and self.recovery is not None and call.kind not in (REWIND, STOP):
+            self.recovery.noted(event)
+        return Step(t, t / self.steps_per_epoch, lr, loss, norm, moved, event)
 
     def _scale(self, norm: float, limit: float) -> float:
         """Factor of the gradient: min(1, clip / ‖g‖), as `clip_grad_norm_` has it."""
@@ -143,7 +165,8 @@ class Descent:
             if bound.watches:
                 bound.observe(step.t, self._watched(step))
 
-    def _hypers_at(self, t: int) -> dict[str, Any]:
+    def hypers_at(self, t: int) -> dict[str, Any]:
+        """The hyperparameters of step t, the guard's factor of the rate included."""
         hypers = self._hypers
         for name, bound in self._scheduled:
             hypers[name] = bound(t)
@@ -155,7 +178,7 @@ class Descent:
         """The rule of step t + 1, with a fresh memory."""
         ends = [0, *(end for _, _, end in self._stages)]
         at = next(k for k, end in enumerate(ends[1:]) if end > self.t)
-        (rule, lr, self._end), self._begin = self._stages[at], ends[at]
+        (rule, lr, self.end), self._begin = self._stages[at], ends[at]
         if lr is None and at == 0:
             lr = self.settings.lr
         self.update, self.base_rate, self._hypers = begun(self.space, rule, lr, self.settings)
@@ -182,7 +205,7 @@ class Descent:
     def load(self, state: Mapping[str, Any]) -> None:
         """Restores what `state` gave; the batches of an iterable go on from where they are."""
         self.t = max(0, state["t"] - 1)
-        if not self._begin < self.t + 1 <= self._end:
+        if not self._begin < self.t + 1 <= self.end:
             self._enter_stage()
         self.t, self._measured = state["t"], (-1, {})
         put_back(state["weights"], dict(self.space.named()))
@@ -200,11 +223,11 @@ class Descent:
         """The loss of step t's batch at the point as it is; everything is as before afterwards."""
         buffers = Buffers(self.model)
         buffers.save()
-        self._random.begin(t)
+        self.random.begin(t)
         try:
             return self.objective.value(self.batches(t))
         finally:
-            self._random.end()
+            self.random.end()
             buffers.restore()
 
     def is_finite(self) -> bool:
@@ -229,7 +252,7 @@ class Descent:
     @contextmanager
     def reported(self) -> Iterator[None]:
         """The model at the point that the rule reports (a running average), for as long as the block lasts."""
-        weights = self.update.reported(self._hypers_at(max(1, self.t)))
+        weights = self.update.reported(self.hypers_at(max(1, self.t)))
         if weights is None:
             yield
             return
@@ -242,7 +265,7 @@ class Descent:
 
     def finish(self) -> None:
         """Leaves the model at the point that the rule reports."""
-        weights = self.update.reported(self._hypers_at(max(1, self.t)))
+        weights = self.update.reported(self.hypers_at(max(1, self.t)))
         if weights is not None:
             _copy(weights, self.space.tensors())
         self.task.leave(self.model)

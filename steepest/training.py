@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from steepest import deferred
 from steepest.descent import Descent
 from steepest.errors import StoreError
 from steepest.record import Event, Measurement, Step
@@ -54,18 +55,24 @@ class Training:
 
     def _train(self) -> None:
         descent, record, show = self.descent, self.writer.step, self.progress.step
-        for step in descent:
+        for step in self._steps():
             record(step)
             show(step)
             if step.event is not None:
                 self._happened(step.event)
             if step.t == descent.t:
                 self._after(step)
-            if self._asked:
+            if self._asked and step.t == descent.t:
                 self._interrupted()
                 return
         self.status = "stopped" if descent.stopped else "done"
         self.checkpoint()  # a longer run may go on from here
+
+    def _steps(self) -> Iterator[Step]:
+        """One after another; on a device that need not be waited for, in blocks."""
+        if self.descent.device.type == "cpu":
+            return iter(self.descent)
+        return deferred.steps(self.descent, (self._every, self._interval or 0))
 
     def _after(self, step: Step) -> None:
         """What belongs after a step that was not rewound."""
