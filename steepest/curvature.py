@@ -15,7 +15,7 @@ from steepest.krylov import Krylov, Symmetric, rounding, unit, written_out
 EXACT = 200
 """Up to this size a matrix is written out, where that takes no more products than are allowed."""
 CHECK = 5
-"""Products between two looks at the eigenvalues."""
+"""Products between two looks at the eigenvalues, or a tenth of those so far: a look costs the cube of these."""
 RESOLVED = {torch.float64: 1e-10, torch.float32: 1e-4}
 """Curvature below this share of the greatest is not to be told from rounding, by the precision of the products."""
 
@@ -67,7 +67,7 @@ def extremes(matrix: Symmetric, products: int = 100, tolerance: float = 1e-6, se
     krylov = Krylov(matrix, unit(matrix, seed, "lanczos"))
     converged = False
     while not converged and krylov.products < products:
-        krylov.extend(min(CHECK, products - krylov.products))
+        krylov.extend(_until_look(krylov.products, products))
         converged = krylov.exhausted or _error(krylov) <= tolerance * float(krylov.values.abs().max())
     return _ends(krylov.values, krylov.residuals, krylov.vector, krylov.products, converged)
 
@@ -139,7 +139,7 @@ def negative_curvature(
     krylov = Krylov(matrix, unit(matrix, seed, "lanczos"))
     bound = -math.inf
     while math.isinf(bound) and krylov.products < products:
-        krylov.extend(min(CHECK, products - krylov.products))
+        krylov.extend(_until_look(krylov.products, products))
         low, high = float(krylov.values[0]), float(krylov.values[-1])
         _check_resolved(matrix, epsilon, max(abs(low), abs(high)))
         if low <= -epsilon / 2:
@@ -172,6 +172,10 @@ def certificate_products(size: int, delta: float, error: float, spread: float) -
     share = min(SPREAD, error * (1 - 2 * SPREAD) / spread) if spread > 0 else SPREAD
     unlikely = math.log(1.648 * math.sqrt(size) * 3 / delta)
     return min(size, math.ceil((1 + unlikely / math.sqrt(share)) / 2))
+
+
+def _until_look(done: int, products: int) -> int:
+    return min(max(CHECK, done // 10), products - done)
 
 
 def _check_resolved(matrix: Symmetric, epsilon: float, greatest: float) -> None:

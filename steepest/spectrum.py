@@ -7,6 +7,7 @@ Each probe's Krylov basis gives a measure of few values that has the first momen
 Source: Ubaru, Chen and Saad 2017, doi:10.1137/16M1104974; Ghorbani, Krishnan and Xiao 2019, arXiv:1901.10159.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +18,11 @@ from torch.nn.functional import pad
 
 from steepest import seeds
 from steepest.errors import InputError
-from steepest.krylov import Krylov, Symmetric, unit, written_out
+from steepest.krylov import NOT_FINITE, Krylov, Symmetric, unit, written_out
 from steepest.record import Estimate
+
+DRAWN = 20_000
+"""Means of squares that tell how far a mean of probes may be off: a level of 0.95 is met within 0.003."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,10 @@ def trace(matrix: Symmetric, products: int = 60, level: float = 0.95, seed: int 
 
 
 def _times(matrix: Symmetric, block: Tensor) -> Tensor:
-    return (matrix @ block.to(matrix.dtype)).double()
+    found = (matrix @ block.to(matrix.dtype)).double()
+    if not found.isfinite().all():
+        raise InputError(NOT_FINITE)
+    return found
 
 
 def _signs(matrix: Symmetric, count: int, seed: int, purpose: str) -> Tensor:
@@ -142,10 +149,23 @@ def _signs(matrix: Symmetric, count: int, seed: int, purpose: str) -> Tensor:
     return torch.randint(0, 2, shape, generator=stream, device=matrix.device).double() * 2 - 1
 
 
-def _mean(values: Tensor, level: float) -> Estimate:
-    """The mean, and its t interval."""
+def _mean(of_probes: Tensor, level: float) -> Estimate:
+    """The mean over probes, and the interval of it."""
+    n, center = len(of_probes), float(of_probes.mean())
+    half = _deviations(n, level) * float(of_probes.std()) / math.sqrt(n)
+    return Estimate(center, center - half, center + half)
+
+
+@functools.cache
+def _deviations(n: int, level: float) -> float:
+    """Standard errors to each side that an interval over n probes takes.
+
+    A probe's vᵀf(A)v is a weighted sum of squares of normal numbers, so it is skewed, and most so where it is one
+    square. What such a one takes covers the others too. Student's t covers 86 to 91 % where 90 were asked for (small
+    random matrices, 10 probes, tests/test_curvature.py).
+    """
     from scipy.special import stdtrit
 
-    n, center = len(values), float(values.mean())
-    half = float(stdtrit(n - 1, (1 + level) / 2) * values.std() / math.sqrt(n))
-    return Estimate(center, center - half, center + half)
+    squares = torch.randn(DRAWN, n, generator=seeds.generator(0, "probes", n), dtype=torch.float64).square()
+    away = (squares.mean(1) - 1).abs() * math.sqrt(n) / squares.std(1)
+    return max(float(away.quantile(level)), float(stdtrit(n - 1, (1 + level) / 2)))
