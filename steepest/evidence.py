@@ -22,7 +22,7 @@ DISTANCES = tuple(2.0**k for k in range(-2, 6))
 """Steps that are tried, in units of the one that a quadratic model would take."""
 SURE = 3.0
 """Standard errors on each side of an interval: 99.7 % for a mean over many samples."""
-RANDOM, PERTURBED = 8, 50
+RANDOM, PERTURBED = 8, 60
 """Directions of no curvature that are tried, and gradient steps after each."""
 
 
@@ -190,13 +190,21 @@ def _floor(surface: Surface, w: Tensor, ends: Extremes, epsilon: float) -> float
     for k in range(RANDOM):
         v = torch.randn(len(w), generator=generator, dtype=torch.float64).to(w)
         v = _without_curvature(surface, w, v / v.norm(), top)
-        moved = w + 0.02 * 2.0 ** (k % 4) * (1 + float(w.norm())) * v
-        for _ in range(PERTURBED):
-            _, g = surface.gradient(moved)
-            moved = moved - g / _bent(surface, moved, g, top)
-        after = surface.value(moved)
-        best = max(best, value - after) if math.isfinite(after) else best
+        best = max(best, value - _descended(surface, w + 0.02 * 2.0 ** (k % 4) * (1 + float(w.norm())) * v, top))
     return best
+
+
+def _descended(surface: Surface, w: Tensor, curvature: float) -> float:
+    """The loss after some gradient steps g / curvature, which grow until one would rise."""
+    value, g = surface.gradient(w)
+    for _ in range(PERTURBED):
+        step = g / curvature
+        after, ahead = surface.gradient(w - step)
+        if after <= value:
+            w, value, g, curvature = w - step, after, ahead, curvature / 2
+        else:
+            curvature *= 4
+    return value if math.isfinite(value) else math.inf
 
 
 def _without_curvature(surface: Surface, w: Tensor, v: Tensor, top: float) -> Tensor:
@@ -206,11 +214,3 @@ def _without_curvature(surface: Surface, w: Tensor, v: Tensor, top: float) -> Te
         v = v - (hessian @ v) / top
         v = v / v.norm().clamp(min=1e-300)
     return v
-
-
-def _bent(surface: Surface, w: Tensor, g: Tensor, top: float) -> float:
-    """A curvature at which a step g / curvature does not rise: doubled until it does not."""
-    value, curvature = surface.value(w), top
-    while curvature < 1e12 * top and not surface.value(w - g / curvature) <= value:
-        curvature *= 2
-    return curvature

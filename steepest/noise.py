@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from steepest import seeds, sources
 from steepest.errors import InputError
@@ -87,7 +87,11 @@ def disjoint(task: Task, blocks: int = BLOCKS, samples: int | None = None, seed:
 
 
 def block_gradients(
-    task: Task, w: Tensor, batches: Iterable[Any], dtype: torch.dtype = torch.float64
+    task: Task,
+    w: Tensor,
+    batches: Iterable[Any],
+    dtype: torch.dtype = torch.float64,
+    model: nn.Module | None = None,
 ) -> tuple[Tensor, list[float]]:
     """The gradient of each of several batches.
 
@@ -96,12 +100,13 @@ def block_gradients(
         w: the point [N].
         batches: disjoint, each a block.
         dtype: of the arithmetic.
+        model: whose buffers hold; None: the task's at its start.
 
     Returns:
         (gradients [K, N], samples of each block).
     """
     kept = list(batches)
-    found = [Surface(task, [batch], dtype).gradient(w)[1] for batch in kept]
+    found = [Surface(task, [batch], dtype, model).gradient(w)[1] for batch in kept]
     return torch.stack(found), [float(task.count(batch)) for batch in kept]
 
 

@@ -175,6 +175,10 @@ class Steps:
         """Columns of a list of steps."""
         return cls(*(np.array([step[i] for step in steps], np.float64) for i in range(len(COLUMNS))))
 
+    def last(self, count: int) -> "Steps":
+        """The last ones."""
+        return Steps(*(getattr(self, name)[-count:] for name in COLUMNS))
+
 
 @dataclass(frozen=True)
 class Record:

@@ -25,8 +25,8 @@ from steepest.surface import Surface
 from steepest.task import Task
 from steepest.update import Update
 
-WINDOW, FEWEST = 0.05, 20
-"""Share of the run over which the loss falls or not, and the fewest steps that tell."""
+FEWEST = 20
+"""Steps that tell whether the loss falls."""
 STEPS, CALMER, REPEATS = 10, 0.1, 4
 """So many steps at such a share of the rate, from the point, so often."""
 BATCHES = 8
@@ -62,16 +62,19 @@ class Use:
 
 
 def fell(steps: Steps) -> bool | None:
-    """Whether the loss fell over the last twentieth of the steps, at the rate in use.
+    """Whether the loss fell over the last half of a run's last tenth, at the rate in use.
 
     A line through the losses there falls where the upper end of its slope's interval (three standard errors) is below
     0.
 
+    Args:
+        steps: the run's last tenth.
+
     Returns:
         None where there are fewer than 20 such steps, or their rates lie below half of the rate in use.
     """
-    count = round(WINDOW * len(steps))
-    if count < FEWEST or steps.lr[-count:].max() < 0.5 * stability.effective_rate(steps.lr.tolist()):
+    count = len(steps) // 2
+    if count < FEWEST or steps.lr[-count:].max() < 0.5 * steps.lr.max():
         return None
     y, t = steps.loss[-count:], np.arange(count) - (count - 1) / 2
     if not np.isfinite(y).all():

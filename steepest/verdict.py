@@ -212,15 +212,13 @@ def _sentence(kind: str, findings: Findings) -> str:
             f"At a saddle: moving {here.escape.distance:.3g} to either side along a direction of curvature "
             f"{least.value:.3g} lowers the loss {_change(loss, here.escape.by)}."
         )
-    if kind == EDGE_OF_STABILITY:
-        assert use is not None and use.limit is not None and findings.sharpness is not None
+    if kind == EDGE_OF_STABILITY and use and use.limit and findings.sharpness:
         return (
             f"At the edge of stability: the greatest curvature {findings.sharpness.value:.4g} is "
             f"{findings.nearness:.2f} × what {use.rule.name} bears at a rate of {use.lr:.3g} "
             f"({use.limit.formula} = {use.limit.value:.4g})."
         )
-    if kind == NOISE_FLOOR:
-        assert use is not None and findings.calmer is not None
+    if kind == NOISE_FLOOR and use and findings.calmer:
         return (
             f"On the noise floor: at a rate of {use.lr:.3g} the loss falls no more, and ten steps at a tenth of it "
             f"lower it {_change(loss, findings.calmer)}."
@@ -284,11 +282,11 @@ def _noisy(
     size = None if use is None else use.batch_size
     found = [
         Number("squared norm of the gradient", *seen.squared_norm, words="unbiased"),
-        Number("noise scale", *seen.scale, size, "samples; a heuristic for the critical batch size"),
+        Number("noise scale", *seen.scale, reference=size, words="a heuristic for the critical batch size"),
     ]
     if thorough and size is not None and use is not None:
         limit = use.limit.value if use.limit is not None and not use.limit.preconditioned else None
-        found.append(Number("batch sharpness", *batch_sharpness(task, model, w, size, seed), limit, "of mini-batches"))
+        found.append(Number("batch sharpness", *batch_sharpness(task, model, w, size, seed), reference=limit, words="of mini-batches"))
     return found
 
 

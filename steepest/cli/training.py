@@ -25,6 +25,7 @@ def train(
     keep: Annotated[str, typer.Option(help="last or best: which point is left.")] = "last",
     stop_after: Annotated[int | None, typer.Option(help="Measurements without a gain before it stops.")] = None,
     guard: Annotated[bool, typer.Option(help="Get up again when the loss explodes.")] = True,
+    locate: Annotated[bool, typer.Option(help="End with a short look at where it is.")] = True,
     checkpoint_every: Annotated[str, typer.Option(help='Steps, or seconds as "30 s".')] = "30 s",
     start: Annotated[str | None, typer.Option(help="A run at whose end to begin.")] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
@@ -48,7 +49,7 @@ def train(
     run = fit(
         made, rule, given, schedule, number(batch_size), epochs, steps, clip=clip, accumulate=accumulate,
         average=average, precision=precision, keep=keep, stop_after=stop_after, guard=guard, start=start, seed=seed,
-        checkpoint_every=number(checkpoint_every), device=device, runs=runs, name=name, notes=notes,
+        checkpoint_every=number(checkpoint_every), device=device, runs=runs, name=name, notes=notes, locate=locate,
     )  # fmt: skip
     _report(run, runs)
     if run.status == "interrupted":
@@ -92,6 +93,8 @@ def _report(run: Any, runs: Path) -> None:
         typer.echo(f"validation {metric}  {run.metric:.4f}")
     if metric in run.test:
         typer.echo(f"test {metric}        {run.test[metric]:.4f}")
+    if run.verdict is not None:
+        typer.echo(f"{run.verdict.sentence} {run.verdict.advice}")
     folder = runs / run.id
     folder.mkdir(parents=True, exist_ok=True)
     figure = run.figure(folder / "curves.png")
