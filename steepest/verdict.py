@@ -263,7 +263,7 @@ def _numbers(
         Number("gain of an escape", *here.escape.by, words=f"{here.escape.distance:.3g} to both sides"),
     ]
     if here.bound > -math.inf:
-        found.append(Number("bound of the least curvature", here.bound, here.bound, math.inf, words="probability 0.99"))
+        found.append(Number("least curvature is above", here.bound, here.bound, here.bound, words="probability 0.99"))
     if use is not None and use.limit is not None and findings.sharpness is not None:
         found.append(Number("sharpness", *findings.sharpness, reference=use.limit.value, words=use.limit.formula))
     if findings.calmer is not None:
@@ -286,7 +286,8 @@ def _noisy(
     ]
     if thorough and size is not None and use is not None:
         limit = use.limit.value if use.limit is not None and not use.limit.preconditioned else None
-        found.append(Number("batch sharpness", *batch_sharpness(task, model, w, size, seed), reference=limit, words="of mini-batches"))
+        sharp = batch_sharpness(task, model, w, size, seed)
+        found.append(Number("batch sharpness", *sharp, reference=limit, words="of mini-batches"))
     return found
 
 
