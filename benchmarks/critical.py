@@ -50,6 +50,9 @@ def factorisations(singular: Sequence[float], width: int) -> Iterator[Critical]:
 # -- Gaussian random fields --------------------------------------------------------------------------------------------
 
 
+WIDER = 2.0
+
+
 def field(dimension: int, draws: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Critical points of a Gaussian random field of covariance exp(−‖x − y‖² / 2): (losses, indices, weights) [draws].
 
@@ -57,13 +60,16 @@ def field(dimension: int, draws: int, seed: int = 0) -> tuple[np.ndarray, np.nda
     and neither depends on the gradient; critical points are as dense there as |det| of it is large (Kac and Rice). So
     nothing needs to be searched for, and nothing can be missed.
 
+    Losses are drawn with twice the field's deviation and weighted back: minima lie far below the mean.
+
     Source: Bray and Dean 2007, doi:10.1103/PhysRevLett.98.150201.
     """
     rng = np.random.default_rng(seed)
     a = rng.standard_normal((draws, dimension, dimension))
-    losses = rng.standard_normal(draws)
+    losses = WIDER * rng.standard_normal(draws)
+    likelihood = np.exp((1 / WIDER**2 - 1) * losses**2 / 2)
     curvatures = np.linalg.eigvalsh((a + a.transpose(0, 2, 1)) / math.sqrt(2)) - losses[:, None]
-    return losses, (curvatures < 0).sum(1), abs(curvatures.prod(1))
+    return losses, (curvatures < 0).sum(1), likelihood * abs(curvatures.prod(1))
 
 
 # -- Random polynomials ------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from steepest.surface import Surface
 
 RATE, OUT = 0.1, 0.5
 GROWTH = math.log(1 + RATE)
-SEEDS = 24
+SEEDS = 16
 
 
 class Pass(nn.Module):
@@ -64,7 +64,7 @@ def expected_time(sigma: float) -> float:
 # -- A way out with noise along it -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("sigma", "batch_size"), [(1e-2, 1), (1e-6, 1), (1e-2, 16)])
+@pytest.mark.parametrize(("sigma", "batch_size"), [(1e-2, 1), (1e-5, 1), (1e-2, 16)])
 def test_time_to_leave_is_logarithmic_in_the_noise(sigma, batch_size):
     times = np.array([time_to_leave(crossing(normal(sigma)), batch_size, seed) for seed in range(SEEDS)])
     error = math.pi / math.sqrt(8) / GROWTH / math.sqrt(SEEDS)  # of a mean: log|N(0, 1)| has the deviation π / √8
@@ -116,7 +116,7 @@ def trained(net: nn.Module, data: tuple[Tensor, Tensor], batch_size: int | str, 
     return nn.functional.mse_loss(net(data[0]), data[1]).item()
 
 
-@pytest.mark.parametrize("batch_size", [1, 16, "full"])
+@pytest.mark.parametrize("batch_size", [1, "full"])
 def test_equal_neurons_stay_equal_at_any_batch_size(batch_size):
     net, free = neurons(equal=True), neurons(equal=False)
     held = trained(net, wave(), batch_size, 0.02, 1500)
@@ -152,7 +152,7 @@ def whitened() -> tuple[Tensor, Tensor]:
 def test_units_at_zero_stay_there_at_any_batch_size(live, batch_size):
     net, data = linear(live), whitened()
     saddle = factorised(SINGULAR, range(live), width=3)
-    loss = trained(net, data, batch_size, 0.004, 1500)
+    loss = trained(net, data, batch_size, 0.01, 500)
     assert (net[0].weight[live:] == 0).all()
     assert (net[1].weight[:, live:] == 0).all()
     assert loss >= 2 / 3 * saddle.loss * (1 - 1e-9)
@@ -162,7 +162,7 @@ def test_units_at_zero_stay_there_at_any_batch_size(live, batch_size):
         surface = Surface(task, [data])
         curvatures = torch.linalg.eigvalsh(dense(surface))
         assert int((curvatures < -1e-3).sum()) == saddle.index > 0
-    assert trained(linear(None), data, batch_size, 0.004, 1500) < 1e-3 * loss
+    assert trained(linear(None), data, batch_size, 0.01, 500) < 1e-3 * loss
 
 
 def dense(surface: Surface) -> Tensor:
