@@ -19,12 +19,12 @@ TITLE = "Saddles among critical points"
 
 DOCS = Path(__file__).parent.parent / "docs"
 DIMENSIONS = range(1, 9)
-DRAWS = 200_000
+DRAWS = 100_000
 """Of a random field, by dimension: shares are then known to 0.01."""
 QUARTICS = 24
 """Polynomials by dimension."""
-STARTS = 500
-"""Of Newton's method, in one dimension; in d dimensions d times as many, and again until Morse's sum is 1."""
+STARTS = 200
+"""Of Newton's method, in one dimension; in d dimensions d times as many, and twice as many until Morse's sum is 1."""
 TRIES = 5
 RATE, OUT = 0.1, 0.5
 """Of the gradient descents that leave a saddle; and how far out they are when they have."""
@@ -60,8 +60,8 @@ def shares(indices: np.ndarray, weights: np.ndarray, dimension: int) -> tuple[fl
 def _points(dimension: int, seed: int) -> list[Critical]:
     rng = np.random.default_rng([seed, dimension])
     quartic, found = Quartic.random(dimension, rng), []
-    for _ in range(TRIES):
-        new = quartic.critical_points(STARTS * dimension, rng)
+    for n in range(TRIES):
+        new = quartic.critical_points(STARTS * dimension * 2**n, rng)
         found = max(found, new, key=len)
         if morse(found) == 1:
             break
