@@ -256,14 +256,14 @@ def _numbers(
     on = "exact" if here.exact else "on samples that were held back"
     found = [
         Number("loss", *here.loss, words=on),
-        Number("gradient norm", *[math.sqrt(here.squared_norm)] * 3),
+        _exact("gradient norm", math.sqrt(here.squared_norm)),
         Number("greatest curvature", *here.sharpest, words=on),
         Number("least curvature", *here.lowest, words=on),
         Number("gain of a step down", *here.down.by, words=f"{here.down.distance:.3g} long"),
         Number("gain of an escape", *here.escape.by, words=f"{here.escape.distance:.3g} to both sides"),
     ]
     if here.bound > -math.inf:
-        found.append(Number("least curvature is above", here.bound, here.bound, here.bound, words="probability 0.99"))
+        found.append(_exact("least curvature is above", here.bound, "probability 0.99"))
     if use is not None and use.limit is not None and findings.sharpness is not None:
         found.append(Number("sharpness", *findings.sharpness, reference=use.limit.value, words=use.limit.formula))
     if findings.calmer is not None:
@@ -294,3 +294,7 @@ def _noisy(
 def is_finite(point: Tensor) -> bool:
     """Whether all of a point is."""
     return bool(torch.isfinite(point).all())
+
+
+def _exact(name: str, value: float, words: str = "") -> Number:
+    return Number(name, value, value, value, words=words)
