@@ -1,6 +1,6 @@
 """Curvature of the demo's network: what a product with the Hessian costs, and what is learned from how many.
 
-Peers: curvlinops, eager and compiled; scipy's eigsh on our products and on theirs; power iteration, which is PyHessian's
+Peers: curvlinops, eager and compiled; scipy's eigsh on our products and on theirs; power iteration, PyHessian's
 method; products from a graph that is made anew each time. All take turns.
 """
 
