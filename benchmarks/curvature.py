@@ -190,8 +190,9 @@ def _sharpest() -> list[str]:
     ]
     head = ["method", "its tolerance", "products", "error", "time", "÷ ours"]
     return [
-        f"The greatest eigenvalue of the demo's network after 5 epochs, {SOME} samples, float64, to "
-        f"{ACCURACY:.0e}: each method at the loosest tolerance that gives it; ours gives the least eigenvalue too. Medians of {FEW} rounds.",
+        f"The greatest eigenvalue of the demo's network after 5 epochs, {SOME} samples, float64, to {ACCURACY:.0e}: each "
+        "method at the loosest tolerance that gives it; ours gives the least eigenvalue too. Medians of "
+        f"{FEW} rounds.",
         "",
         *table(head, rows),
     ]
@@ -246,9 +247,9 @@ def _densities() -> list[str]:
         return [[str(steps), name, f"{errors[name]:.3f}", span(took[name])] for name in sides]
 
     return [
-        f"The density of {surface.size:,} eigenvalues, of 64-24-10 after 5 epochs, {SOME} samples, float64, {PROBES} probes, "
-        f"each eigenvalue spread by {WIDTH:.0%} of the greatest; the error is the mean distance from the dense spectrum's "
-        "÷ its mean.",
+        f"The density of {surface.size:,} eigenvalues, of 64-24-10 after 5 epochs, {SOME} samples, float64, {PROBES} "
+        f"probes, each eigenvalue spread by {WIDTH:.0%} of the greatest; the error is the mean distance from the dense "
+        "spectrum's ÷ its mean.",
         "",
         *table(["steps", "what", "error", "time"], [*compared(20), *compared(80)]),
     ]
