@@ -25,8 +25,9 @@ from steepest.objective import Loss, Objective
 from steepest.space import Space
 from steepest.task import Task
 
-CHUNK = 256
-"""Samples in a batch of a frozen sample: a product over 1,293 digits takes as long in batches of 256 as in one."""
+CHUNK = 512
+"""Samples in a batch of a frozen sample: a product over 1,293 digits takes 1.5 to 1.8 × a loss and gradient in batches
+of 512, 2.1 to 2.2 in batches of 256 and 1.8 to 2.1 in one (float64 and float32, one core of a shared AMD EPYC)."""
 ROUNDED = 1e3
 """A mean of samples' losses and the batch's loss differ by rounding where they differ by less than so many ulps."""
 
