@@ -467,8 +467,8 @@ def test_settings_given_again(given, broken):
 
 
 def test_a_checkpoint_of_another_format(broken, monkeypatch):
-    monkeypatch.setattr(checkpoints, "FORMAT", 2)
-    assert "is of format 1, this Steepest reads format 2; use the version that wrote it" in refusal(broken)
+    monkeypatch.setattr(checkpoints, "FORMAT", 3)
+    assert "is of format 2, this Steepest reads format 3; use the version that wrote it" in refusal(broken)
 
 
 def test_a_damaged_checkpoint_is_said_and_the_one_before_it_used(broken, tmp_path_factory, capsys):
