@@ -33,7 +33,7 @@ import steepest as sd
 from benchmarks.problems import Problem
 from steepest import deferred
 from steepest.descent import Descent
-from steepest.record import Step
+from steepest.record import STAGE, Step
 
 OFF: dict[str, Any] = {"guard": False}
 GUARDED: dict[str, Any] = {"guard": sd.Guard(snapshot_every=50)}
@@ -115,7 +115,7 @@ def run(problem: Problem, method: str, seed: int, fault: Fault | None = None) ->
             executed += 1
             losses[step.t] = step.loss
             reached.setdefault(step.t, executed)
-            if step.event is not None:
+            if step.event is not None and step.event.kind != STAGE:  # which is the rule's, not the guard's
                 events.append(Seen(executed, step.event.t, step.event.kind))
             look(step)
             fault.after(step)

@@ -101,6 +101,6 @@ def _step(descent: Descent, t: int, hypers: dict[str, Any], bounds: Bounds) -> T
         live = torch.zeros_like(live)
     clip = min(clip, descent.settings.clip or math.inf)
     scale = torch.where(norm <= clip, 1.0, clip / (norm + 1e-6))
-    moved = update.advance(hypers, torch.where(live, scale, math.nan))
+    moved = descent.advance(t, hypers, torch.where(live, scale, math.nan))
     descent.buffers.restore_unless(live)
     return torch.stack([loss, norm, moved])

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steepest import sources
+from steepest import handoff, sources
 from steepest.batches import Batches
 from steepest.mover import begun, is_schedule
 from steepest.objective import Buffers, Objective
@@ -42,6 +42,7 @@ class Descent:
         steps_per_epoch: steps of one epoch.
         t: the last step done.
         end: the last step of its stage.
+        rule: of the stage.
         base_rate: learning rate of the stage, before the schedule.
         recovery: the guard and its snapshots; None where nobody watches.
         stopped: whether the guard has given up; the model is then at the best snapshot there is.
@@ -73,6 +74,7 @@ class Descent:
         self.buffers = Buffers(model)
         self._measured: tuple[int, dict[str, float]] = (-1, {})
         self.t, self.end, self.stopped = 0, 0, False
+        self._handed: Event | None = None
         self.recovery = None if s.guard is None else Recovery(s.guard)
         self.can_look = not self.batches.is_iterable
         for rule, lr, _ in self._stages[1:]:
@@ -103,9 +105,7 @@ class Descent:
         """What comes before step t: its stage, and the guard's first snapshot."""
         recovery = self.recovery
         if t > self.end:
-            self._enter_stage()
-            if recovery is not None:
-                recovery.guard.expect_change()
+            self._hand_over(t)
         if recovery is not None and not recovery.snapshots.good:
             recovery.begin(self)
 
@@ -135,7 +135,7 @@ class Descent:
             buffers.restore()
             moved = 0.0
         else:
-            moved = self.update.advance(hypers, self._scale(norm, call.limit))
+            moved = self.advance(t, hypers, self._scale(norm, call.limit))
             if buffers:
                 buffers.notice()
         return self.told(t, hypers["lr"], loss, norm, moved, call), call
@@ -149,9 +149,20 @@ class Descent:
     def told(self, t: int, lr: float, loss: float, norm: float, moved: float, call: Call) -> Step:
         """The step as a record, with its event."""
         event = Event(t, call.kind, call.seen, call.done) if call.seen else None
+        if self._handed is not None:
+            event, self._handed = handoff.told(self._handed, event), None
         if event is not None and self.recovery is not None and call.kind not in (REWIND, STOP):
             self.recovery.noted(event)
         return Step(t, t / self.steps_per_epoch, lr, loss, norm, moved, event)
+
+    def advance(self, t: int, hypers: dict[str, Any], scale: Any) -> Any:
+        """Moves the point as `Update.advance` does; before a stage whose rate follows, the last steps are looked at."""
+        since = self.end - handoff.WINDOW
+        if self._stride is None or t <= since:
+            return self.update.advance(hypers, scale)
+        if t == since + 1:  # a run that was stretched has looked at others
+            self._stride = handoff.Stride(self.space)
+        return self._stride.advance(self.update, hypers, scale, hypers["lr"] / self.base_rate)
 
     def _scale(self, norm: float, limit: float) -> float:
         """Factor of the gradient: min(1, clip / ‖g‖), as `clip_grad_norm_` has it."""
@@ -174,19 +185,33 @@ class Descent:
         hypers["lr"] = rate if self.recovery is None else rate * self.recovery.guard.rate
         return hypers
 
-    def _enter_stage(self) -> None:
-        """The rule of step t + 1, with a fresh memory."""
+    def _enter_stage(self) -> float | None:
+        """The rule of step t + 1, with a fresh memory; returns the rate that its stage was given."""
         ends = [0, *(end for _, _, end in self._stages)]
         at = next(k for k, end in enumerate(ends[1:]) if end > self.t)
-        (rule, lr, self.end), self._begin = self._stages[at], ends[at]
+        (self.rule, lr, self.end), self._begin = self._stages[at], ends[at]
         if lr is None and at == 0:
             lr = self.settings.lr
-        self.update, self.base_rate, self._hypers = begun(self.space, rule, lr, self.settings)
+        self.update, self.base_rate, self._hypers = begun(self.space, self.rule, lr, self.settings)
         self._scheduled = [
             (name, as_schedule(value).bind(self.steps, self.steps_per_epoch))
             for name, value in self._hypers.items()
             if is_schedule(value)
         ]
+        self._stride = handoff.stride_before(self.space, self._stages[at + 1 : at + 2])
+        return lr
+
+    def _hand_over(self, t: int) -> None:
+        """The next stage's rule goes on from step t, at the rate that it is given or that follows."""
+        stride, ended = self._stride, self.update.name
+        given = self._enter_stage()
+        if stride is None:
+            why = handoff.unfollowed(self.rule, given)
+        else:
+            self.base_rate, why = handoff.followed(stride, self, self.hypers_at(t), range(t, self.end + 1))
+        self._handed = handoff.event(t, ended, self.update.name, self.base_rate, why)
+        if self.recovery is not None:
+            self.recovery.guard.expect_change()
 
     # -- going back ----------------------------------------------------------------------------------------------------
 
@@ -197,6 +222,8 @@ class Descent:
             "weights": {name: p.detach() for name, p in self.space.named()},
             "buffers": dict(self.model.named_buffers()),
             "update": self.update.state(),
+            "base_rate": self.base_rate,
+            "stride": None if self._stride is None else self._stride.state(),
             "schedules": [bound.state_dict() for bound in (self.schedule, *(b for _, b in self._scheduled))],
             "guard": None if self.recovery is None else self.recovery.guard.state_dict(),
             "taken": self.batches.taken,
@@ -208,6 +235,9 @@ class Descent:
         if not self._begin < self.t + 1 <= self.end:
             self._enter_stage()
         self.t, self._measured = state["t"], (-1, {})
+        self.base_rate = state["base_rate"]
+        if self._stride is not None:
+            self._stride.load(state["stride"])
         put_back(state["weights"], dict(self.space.named()))
         put_back(state["buffers"], dict(self.model.named_buffers()))
         self.update.load(state["update"])

@@ -29,6 +29,9 @@ class Event(NamedTuple):
     after: str = ""
 
 
+STAGE = "stage"
+"""The kind of the event that another rule takes over."""
+
 GO, CLIP, SKIP, LOWER, REWIND, STOP = "go", "clip", "skip", "lower", "rewind", "stop"
 
 

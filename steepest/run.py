@@ -149,8 +149,8 @@ def fit(
     Args:
         task: what is to be trained.
         rule: a name, a rule, stages, or a function `params -> torch.optim.Optimizer`.
-        lr: base learning rate, above 0; "auto" finds it by measurement first, as `find_lr` does, and keeps with the run
-            what was measured.
+        lr: base learning rate, above 0, of the first stage where there are several; "auto" finds it by measurement
+            first, as `find_lr` does for that stage's rule alone, and keeps with the run what was measured.
         schedule: factor of the rate over the run, as text or schedule.
         batch_size: samples per step: "full", 1, or n.
         epochs, steps: how long.
@@ -201,7 +201,7 @@ def fit(
     store = Store(runs)
     found = None
     if lr == AUTO:
-        found = search(task, settings)
+        found = search(task, dataclasses.replace(settings, stages=settings.stages.first))
         settings = dataclasses.replace(settings, lr=found.best)
         task.say(found.sentence)
     descent = Descent(task, settings, task.build(seed))

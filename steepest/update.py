@@ -73,6 +73,10 @@ class Update:
         self._banks = self._banked(self._tensors)
         self._read = False
 
+    @property
+    def name(self) -> str:
+        return self.rule.name
+
     # -- the two passes over memory ------------------------------------------------------------------------------------
 
     def norm(self) -> Any:

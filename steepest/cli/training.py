@@ -6,13 +6,32 @@ from typing import Annotated, Any
 import typer
 
 from steepest.cli.base import Runs, command, number, rate
-from steepest.errors import StoreError
+from steepest.errors import InputError, StoreError
+
+FINISH = (
+    'Rule of the last 30 % of the run, such as "momentum"; or of another part: "momentum, 20%", "momentum, 2 epochs".'
+)
+
+
+def finished(rule: Any, finish: str) -> Any:
+    """The stages of `--finish`: a rule, then the one that finishes, for the length after its comma or 30 % of the run.
+
+    >>> print(finished("adam", "momentum, 2 epochs"))
+    stage(adam) >> stage(momentum, 2 epochs)
+    """
+    from steepest.stages import Stages, stage
+
+    if isinstance(rule, Stages):
+        raise InputError(f"--finish {finish} is given, and the task's recipe has stages already: {rule}")
+    name, _, length = (part.strip() for part in finish.partition(","))
+    return stage(rule) >> stage(name, number(length or "30%"))
 
 
 @command
 def train(
     task: Annotated[str, typer.Argument(help="A built-in task, or a Python file with a function task().")],
     rule: Annotated[str | None, typer.Option(help="Update rule; see `steepest rules`.")] = None,
+    finish: Annotated[str | None, typer.Option(help=FINISH)] = None,
     lr: Annotated[str | None, typer.Option(help='A number, or "auto": found by measuring.')] = None,
     schedule: Annotated[str | None, typer.Option(help='Such as "warmup(5%) >> cosine".')] = None,
     batch_size: Annotated[str | None, typer.Option(help="full, 1, or a number of samples.")] = None,
@@ -36,7 +55,8 @@ def train(
 ) -> None:
     """Train a task and record the run.
 
-    A task file is code, and it is run. Without --lr the rate is the task's own, else it is found by measuring.
+    A task file is code, and it is run. Without --lr the rate is the task's own, else it is found by measuring; with
+    --finish it is that of --rule, and the other rule's follows from the steps before it.
 
     Example: steepest train digits --epochs 1
     """
@@ -45,9 +65,10 @@ def train(
     from steepest.tasks import load
 
     made = load(task)
-    given = AUTO if lr is None and not brings_rate(made, rule) else rate(lr)
+    chosen = rule if finish is None else finished(rule or made.recipe.get("rule", "adam"), finish)
+    given = AUTO if lr is None and not brings_rate(made, chosen) else rate(lr)
     run = fit(
-        made, rule, given, schedule, number(batch_size), epochs, steps, clip=clip, accumulate=accumulate,
+        made, chosen, given, schedule, number(batch_size), epochs, steps, clip=clip, accumulate=accumulate,
         average=average, precision=precision, keep=keep, stop_after=stop_after, guard=guard, start=start, seed=seed,
         checkpoint_every=number(checkpoint_every), device=device, runs=runs, name=name, notes=notes, locate=locate,
     )  # fmt: skip
