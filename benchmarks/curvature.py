@@ -190,8 +190,8 @@ def _sharpest() -> list[str]:
     ]
     head = ["method", "its tolerance", "products", "error", "time", "÷ ours"]
     return [
-        f"The greatest eigenvalue of the demo's network after 5 epochs, {SOME} samples, float64, to {ACCURACY:.0e}: each "
-        "method at the loosest tolerance that gives it; ours gives the least eigenvalue too. Medians of "
+        f"The greatest eigenvalue of the demo's network after 5 epochs, {SOME} samples, float64, to {ACCURACY:.0e}: "
+        "each method at the loosest tolerance that gives it; ours gives the least eigenvalue too. Medians of "
         f"{FEW} rounds.",
         "",
         *table(head, rows),
@@ -248,8 +248,8 @@ def _densities() -> list[str]:
 
     return [
         f"The density of {surface.size:,} eigenvalues, of 64-24-10 after 5 epochs, {SOME} samples, float64, {PROBES} "
-        f"probes, each eigenvalue spread by {WIDTH:.0%} of the greatest; the error is the mean distance from the dense "
-        "spectrum's ÷ its mean.",
+        f"probes, each eigenvalue spread by {WIDTH:.0%} of the greatest; the error is the mean distance from the "
+        "dense spectrum's ÷ its mean.",
         "",
         *table(["steps", "what", "error", "time"], [*compared(20), *compared(80)]),
     ]
