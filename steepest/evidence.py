@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from steepest.curvature import Extremes, extremes, negative_curvature
-from steepest.errors import DivergedError
+from steepest.errors import DivergedError, TaskError
 from steepest.record import Estimate
 from steepest.surface import Surface
 
@@ -73,7 +73,40 @@ class Evidence:
     products: int = 0
 
 
-def gather(found: Surface, held: Surface, w: Tensor, products: int) -> Evidence:
+class Held:
+    """The held-back sample, taken apart: sample by sample, or batch by batch where the loss is no mean over samples.
+
+    Attributes:
+        surface: of the whole of it.
+        is_by_batch: which of the two.
+    """
+
+    def __init__(self, surface: Surface) -> None:
+        self.surface = surface
+        try:
+            surface.losses(surface.start)
+            self.is_by_batch = False
+        except TaskError:
+            self.is_by_batch = True
+
+    def losses(self, w: Tensor) -> Tensor:
+        """The losses [n] whose mean is that of the sample."""
+        at = w.to(self.surface.start)
+        if not self.is_by_batch:
+            return self.surface.losses(at)
+        return torch.tensor([one.value(at) for one in self.surface.apart()], dtype=torch.float64)
+
+    def curvatures(self, w: Tensor, v: Tensor) -> Tensor:
+        """vᵀHv [n] of each."""
+        at, along = w.to(self.surface.start), v.to(self.surface.start)
+        if not self.is_by_batch:
+            return self.surface.curvatures(at, along)
+        return torch.tensor(
+            [float(along @ (one.hessian(at) @ along)) for one in self.surface.apart()], dtype=torch.float64
+        )
+
+
+def gather(found: Surface, held: Held, w: Tensor, products: int) -> Evidence:
     """Looks around.
 
     Args:
@@ -85,7 +118,7 @@ def gather(found: Surface, held: Surface, w: Tensor, products: int) -> Evidence:
     Raises:
         DivergedError: the point or its loss is not finite.
     """
-    at, before = w.to(found.device, found.dtype), _losses(held, w)
+    at, before = w.to(found.device, found.dtype), held.losses(w)
     loss = mean(before)
     if not (math.isfinite(loss.value) and bool(torch.isfinite(at).all())):
         raise DivergedError(f"the loss at the point is {loss.value}")
@@ -97,7 +130,7 @@ def gather(found: Surface, held: Surface, w: Tensor, products: int) -> Evidence:
     here = Here(found, held, at, before)
     v = ends.least.vector.to(at)
     return Evidence(
-        loss, found is held, norm**2, turned, ends,
+        loss, found is held.surface, norm**2, turned, ends,
         here.curvature(ends.greatest.vector.to(at)), here.curvature(v),
         here.down(g, top), here.escape(v, ends.least.value),
         norm / top / (1 + float(at.norm())) if top > 0 else math.inf, products=ends.products + 3,
@@ -126,15 +159,13 @@ def certify(evidence: Evidence, whole: Surface, w: Tensor, epsilon: float, produ
 class Here:
     """A point, its two samples and the held-back losses there."""
 
-    def __init__(self, found: Surface, held: Surface, w: Tensor, before: Tensor) -> None:
+    def __init__(self, found: Surface, held: Held, w: Tensor, before: Tensor) -> None:
         self.found, self.held, self.w, self.before = found, held, w, before
         self.size = float(w.norm())
 
     def curvature(self, v: Tensor) -> Estimate:
         """vᵀHv on the held-back sample."""
-        if self.found is self.held:
-            return Estimate(*[float(v @ (self.found.hessian(self.w) @ v))] * 3)
-        return mean(self.held.curvatures(self.w, v.to(self.held.start)))
+        return mean(self.held.curvatures(self.w, v))
 
     def down(self, g: Tensor, top: float) -> Gain:
         """The best step against the gradient; 1/λmax is what a quadratic model takes along its sharpest direction."""
@@ -162,7 +193,7 @@ class Here:
         return value if math.isfinite(value) else math.inf
 
     def _gain(self, steps: Sequence[Tensor]) -> Estimate:
-        after = torch.stack([_losses(self.held, self.w + step) for step in steps]).mean(0)
+        after = torch.stack([self.held.losses(self.w + step) for step in steps]).mean(0)
         return mean(self.before - after)
 
 
@@ -173,10 +204,6 @@ def mean(values: Tensor) -> Estimate:
         return Estimate(middle, middle, middle)
     half = SURE * float(values.std()) / math.sqrt(len(values))
     return Estimate(middle, middle - half, middle + half)
-
-
-def _losses(surface: Surface, w: Tensor) -> Tensor:
-    return surface.losses(w.to(surface.device, surface.dtype))
 
 
 def _floor(surface: Surface, w: Tensor, ends: Extremes, epsilon: float) -> float:

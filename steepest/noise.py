@@ -106,7 +106,7 @@ def block_gradients(
         (gradients [K, N], samples of each block).
     """
     kept = list(batches)
-    found = [Surface(task, [batch], dtype, model).gradient(w)[1] for batch in kept]
+    found = [one.gradient(w)[1] for one in Surface(task, kept, dtype, model).apart()]
     return torch.stack(found), [float(task.count(batch)) for batch in kept]
 
 

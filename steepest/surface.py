@@ -124,6 +124,15 @@ class Surface:
             self._held = [one * sources.count(b) / sources.count(weighted[0][0]) for b, _ in weighted]
         return Hessian(parts, [(lambda b=b: self._loss(parts, b), n) for b, n in weighted], self._held)
 
+    def apart(self) -> "list[Surface]":
+        """One for each batch of the sample, of the same model."""
+        found = []
+        for batch, n in zip(self.batches, self._counts, strict=True):
+            one = copy.copy(self)
+            one.batches, one._counts, one._held = [batch], [n], []
+            found.append(one)
+        return found
+
     @property
     def by_parameter(self) -> dict[str, slice]:
         """Where each parameter's numbers stand in the point."""
@@ -254,6 +263,7 @@ def sampled(
     data: Any = None,
     dtype: torch.dtype = torch.float64,
     model: nn.Module | None = None,
+    chunk: int = CHUNK,
 ) -> tuple[Surface, ...]:
     """Surfaces on disjoint random samples: one to look for directions, one held back, …
 
@@ -263,11 +273,12 @@ def sampled(
         seed: of the samples.
         data: the split that they are from; the task's training data by default.
         dtype, model: as in Surface.
+        chunk: samples of a batch, where these do not come in batches.
 
     Raises:
         InputError: there are fewer samples.
     """
-    parts = sources.disjoint(task.data if data is None else data, sizes, CHUNK, seed)
+    parts = sources.disjoint(task.data if data is None else data, sizes, chunk, seed)
     return tuple(Surface(task, batches, dtype, model) for batches in parts)
 
 

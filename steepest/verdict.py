@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from steepest import noise, sources
 from steepest.errors import DivergedError, InputError
-from steepest.evidence import SURE, Evidence, certify, gather
+from steepest.evidence import SURE, Evidence, Held, certify, gather
 from steepest.record import Estimate, Number, Verdict
 from steepest.surface import Surface, sampled
 from steepest.task import Task
@@ -151,10 +151,11 @@ def locate(
     return _told(findings, _numbers(findings, task, model, point, thorough, samples, seed))
 
 
-def _surfaces(task: Task, model: nn.Module, samples: int, seed: int) -> tuple[Surface, Surface]:
+def _surfaces(task: Task, model: nn.Module, samples: int, seed: int) -> tuple[Surface, Held]:
+    """The sample that directions are looked for in, and the one that is held back."""
     if task.data is None:
         only = Surface(task, [None], model=model)
-        return only, only
+        return only, Held(only)
     known = sources.length(task.data)
     half = (samples if known is None else min(samples, known)) // 2
     if half < noise.FEWEST:
@@ -162,8 +163,11 @@ def _surfaces(task: Task, model: nn.Module, samples: int, seed: int) -> tuple[Su
             f"{2 * half} samples are there to look at; expected are at least {2 * noise.FEWEST}, since a half is held "
             "back"
         )
-    one, other = sampled(task, (half, half), seed, model=model)
-    return one, other
+    found, whole = sampled(task, (half, half), seed, model=model)
+    held = Held(whole)
+    if held.is_by_batch:  # of which there have to be enough for an interval
+        held = Held(sampled(task, (half, half), seed, model=model, chunk=max(1, half // noise.BLOCKS))[1])
+    return found, held
 
 
 def _all(task: Task) -> list:
