@@ -100,9 +100,10 @@ class Grid:
             found[NOISE_FLOOR] = high
         if high >= GAIN and batch <= EITHER[1] * high:
             found[OSCILLATING] = high
-        if at > self.best and end > start - GAIN * gap and not stuck:
+        unmoved = end > start - GAIN * gap
+        if at > self.best and regret >= GAIN and unmoved:
             found[EXPLODING] = regret
-        if over >= GAIN:
+        if over >= GAIN and not unmoved:
             found[OVERFITTING] = over
         if stuck:
             return {PLATEAU: stuck}

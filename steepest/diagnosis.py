@@ -32,6 +32,8 @@ SURE, LEFT = 5.0, 0.17
 """So could one that promised less than 5 times its loss and would gain 17 % of its fall on ten times the way."""
 UNMOVED = 0.05
 """A fall that is none."""
+BETRAYED = 0.01
+"""Who keeps less of what was promised, three standard errors included, does not go down a slope."""
 CALMED = 8.0
 """A gradient that was eight times as large before: the point was thrown to where the loss does not move."""
 CALM = 0.3
@@ -198,13 +200,14 @@ def _judged(record: Record, sound: int) -> Iterator[Finding]:
 
 def _rate(record: Record, s: Symptoms) -> Finding | None:
     """What ails the training loss: one fault at most, for each excludes the others."""
+    unmoved = abs(s.kept) < UNMOVED and s.fall < 2 * UNMOVED
+    betrayed = s.kept + 3 * s.error < BETRAYED * s.promised or s.coherence < DWARFED
+    if unmoved and s.burst < CALMED and betrayed:
+        return _plateau(s)
     if s.promised < TIMID and (s.kept < DONE or (s.promised < SURE and s.left > LEFT)):
         return _too_slow(record, s)
-    if abs(s.kept) < UNMOVED and s.fall < 2 * UNMOVED:
-        if s.burst < CALMED and s.coherence >= DWARFED:
-            return _plateau(s)
-        if s.hovering < CALM or s.full:
-            return _thrown(record, s)
+    if unmoved and (s.hovering < CALM or s.full):
+        return _thrown(record, s)
     if s.kept < -ABOVE or (s.kept < UNMOVED and (s.rise > ABOVE or s.coherence < DWARFED or s.full)):
         return _thrown(record, s)
     if s.promised < TIMID or s.kept > GOOD:

@@ -48,13 +48,14 @@ class Symptoms:
     Attributes:
         scale: size of the loss at the start, or of its greatest fall where it starts near 0.
         kept: fall of the loss from the start to the mean of the last tenth.
+        error: standard error of that, from the differences of neighbours at the end.
         fall: the greatest fall, to the least mean of a tenth.
         rise: the greatest rise above the start, of a mean of a tenth.
         promised: Σ ‖Δw‖ ‖∇L‖.
         hovering: what the last steps at half of the greatest rate or more keep the loss above, if gradients are chance.
         swing: deviation of a loss from its neighbours in the last fifth; where the batch is full, it is no noise.
         left: share of its fall that the loss would gain on ten times the way, Σ lr, as its last part foretells.
-        burst: the greatest gradient norm, relative to the median of the second half.
+        burst: the greatest gradient norm, relative to the mean of the second half.
         coherence: of the steps in the second half; 1 where the rule has no second moment.
         full: whether a batch has all the samples.
         lost: share of the validation loss's fall that is lost again at the end; NaN where that cannot be told.
@@ -63,6 +64,7 @@ class Symptoms:
 
     scale: float
     kept: float
+    error: float
     fall: float
     rise: float
     promised: float
@@ -93,16 +95,18 @@ def symptoms(record: Record) -> Symptoms:
     scale = max(abs(start), start - least, TINY)
     high = np.flatnonzero(np.abs(s.lr) >= HIGH * np.abs(s.lr).max())[-1] + 1
     lost, fell_on = _overfitting(record.series("validation", "loss"), start, s.t[window - 1 :], means)
+    swing = _swing(s.loss[-2 * window :]) / scale
     return Symptoms(
         scale=scale,
         kept=(start - end) / scale,
+        error=swing * math.sqrt(2 / window),
         fall=(start - least) / scale,
         rise=(float(means.max()) - start) / scale,
         promised=float(slopes.sum()) / scale,
         hovering=_hovering(record.config) * float(slopes[max(0, high - window) : high].mean()) / scale,
-        swing=_swing(s.loss[-2 * window :]) / scale,
+        swing=swing,
         left=_left(s, start - end),
-        burst=float(s.grad_norm.max()) / max(float(np.median(s.grad_norm[len(s) // 2 :])), TINY),
+        burst=float(s.grad_norm.max()) / max(float(s.grad_norm[len(s) // 2 :].mean()), TINY),
         coherence=_coherence(record.config, s),
         full=_is_full(record.config),
         lost=lost,

@@ -158,7 +158,7 @@ def test_hovering_is_what_noise_keeps_a_parabola_at(beta):
     random, lr = np.random.default_rng(0), 0.02 * (1 - beta)
     w, v = np.zeros(4000), np.zeros(4000)
     rows = []
-    for step in range(1, 401):
+    for _ in range(400):
         g = w + random.standard_normal(len(w))
         v = beta * v + g
         w = w - lr * v
@@ -185,7 +185,7 @@ def line():
     [
         (1e-4, 32, TOO_SLOW),
         (3e-2, 32, HEALTHY),
-        (0.06, 1, NOISE_FLOOR),
+        (0.04, 1, NOISE_FLOOR),
         (2.0, 32, EXPLODING),
         (1e-4, "full", TOO_SLOW),
         (1e-1, "full", HEALTHY),
