@@ -27,8 +27,9 @@ Values = NDArray[np.float64]
 
 SAMPLES = 64
 """The loss at the start is a mean over so many samples at most, of steps before which the point has hardly moved."""
-MOVED = 0.5
-"""The point has moved once so much of the loss has been promised."""
+MOVED = 4.0
+"""The point has moved once that many times the loss has been promised: a step across a parabola, to where its loss is
+higher than before, promises α ‖∇L‖² > 4 L."""
 TENTH = 0.1
 """Share of the steps that a running mean covers."""
 LEAST = 10

@@ -185,7 +185,7 @@ def line():
     [
         (1e-4, 32, TOO_SLOW),
         (3e-2, 32, HEALTHY),
-        (0.04, 1, NOISE_FLOOR),
+        (0.08, 1, NOISE_FLOOR),
         (2.0, 32, EXPLODING),
         (1e-4, "full", TOO_SLOW),
         (1e-1, "full", HEALTHY),
