@@ -77,7 +77,7 @@ def few_parities() -> sd.Task:
 
 
 def few_ratings() -> sd.Task:
-    """1,200 entries of a noisy matrix of rank 3, 60 × 50, as factors of rank 12."""
+    """900 entries of a noisy matrix of rank 3, 60 × 50, as factors of rank 12."""
     x, y = rate_problems._ratings(120, 100, noise=0.7, seed=8)
     near = (x[:, 0] < 60) & (x[:, 1] < 50)
     make = rate_problems._from_seed(lambda: rate_problems.Factors(60, 50, rank=12))
