@@ -1,0 +1,233 @@
+"""Which fault a run has, as measured by what mending it gains; and how often the diagnosis says so.
+
+A gain is a share of the gap: from the loss at the start, on all the training data, to the least one at the end that is
+known for the same batch size. With L the loss at the end and L* that of the best rate of the grid:
+
+- too slow: a greater rate gains GAIN;
+- exploding: the loss is not finite, or it has not fallen by GAIN although it would at a smaller rate, or the guard had
+  to bring it back;
+- noise: a batch eight times as large, as many steps, gains GAIN, or a rate that falls over the last 30 % does;
+- oscillating: a smaller rate gains GAIN, and the larger batch less than half of that, so that it is not the noise;
+- overfitting: the least validation loss on the way lies GAIN of its own gap below the last, the training loss has
+  fallen since, and no training fault gains as much;
+- plateau: another start gains STUCK at the same rate, and no rate on the grid gains half of that;
+- healthy: none of these gains even SOUND. What lies between is not counted: its fault is not known.
+"""
+
+import base64
+import math
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from benchmarks.report import met, table
+from steepest.diagnosis import (
+    EXPLODING,
+    HEALTHY,
+    NOISE_FLOOR,
+    OSCILLATING,
+    OVERFITTING,
+    PLATEAU,
+    TOO_SLOW,
+    UNDECIDED,
+    Diagnosis,
+    diagnose,
+)
+from steepest.record import Event, Measurement, Record, Steps
+
+GAIN, SOUND, STUCK = 0.1, 0.03, 0.3
+HALF = 0.5
+EITHER = 0.35, 0.65
+"""Between these both names are right."""
+BROUGHT_BACK = "rewind", "stop"
+AS_IT_IS, FALLING, STARTED, GUARDED = "as it is", "rate falls at the end", "another start", "guard"
+
+KINDS = (TOO_SLOW, OSCILLATING, PLATEAU, NOISE_FLOOR, OVERFITTING, EXPLODING, HEALTHY)
+SAID = (*KINDS, UNDECIDED)
+
+
+def recorded(outcome: dict[str, Any]) -> Record:
+    """The record of a run, as `fit` would have it."""
+    columns = np.frombuffer(zlib.decompress(base64.b64decode(outcome["steps"])), np.float32)
+    t, epoch, lr, loss, grad_norm, update_norm = columns.reshape(6, -1).astype(np.float64)
+    measured = tuple(Measurement(*m) for m in outcome["measurements"])
+    return Record(
+        id=outcome["series"], name=outcome["series"], status="done", started="", seconds=0.0,
+        config=outcome["config"], versions={}, steps=Steps(t, epoch, lr, loss, grad_norm, update_norm),
+        measurements=measured, events=tuple(Event(*e) for e in outcome["events"]),
+    )  # fmt: skip
+
+
+class Grid:
+    """The runs of a series with one batch size.
+
+    Args:
+        ways: outcomes by way and place on the grid.
+        larger: those of the batch eight times as large; None of a full batch.
+    """
+
+    def __init__(self, ways: dict[str, dict[int, Any]], larger: dict[int, Any] | None) -> None:
+        self.ways, self.runs, self.larger = ways, ways[AS_IT_IS], larger
+
+    @cached_property
+    def best(self) -> int:
+        """Place of the best rate."""
+        return min(self.runs, key=lambda at: _end(self.runs[at]))
+
+    @cached_property
+    def least(self) -> float:
+        """The least loss at the end, from another start too."""
+        return min(_end(run) for way in (AS_IT_IS, STARTED) for run in self.ways.get(way, {}).values())
+
+    def faults(self, at: int, way: str = AS_IT_IS) -> dict[str, float] | None:
+        """Gain of mending each fault that a run has; empty for a healthy one, None where it is not known."""
+        run = self.ways[way][at]
+        start, end = run["start"]["train"], _end(run)
+        gap = start - self.least
+        regret = (end - _end(self.runs[self.best])) / gap
+        stuck = self._stuck(at, gap)
+        if not math.isfinite(end) or any(kind in BROUGHT_BACK for _, kind, *_ in run["events"]):
+            return {EXPLODING: math.inf}
+        batch, falling = self._gain(run, self.larger, at, gap), self._gain(run, self.ways.get(FALLING), at, gap)
+        over = _overfitted(run)
+        found = {TOO_SLOW: regret} if at < self.best and regret >= GAIN else {}
+        high = max(batch, falling, regret if at > self.best else 0.0)
+        if high >= GAIN and batch >= EITHER[0] * high:
+            found[NOISE_FLOOR] = high
+        if high >= GAIN and batch <= EITHER[1] * high:
+            found[OSCILLATING] = high
+        unmoved = end > start - GAIN * gap
+        if at > self.best and regret >= GAIN and unmoved:
+            found[EXPLODING] = regret
+        if over >= GAIN and not unmoved:
+            found[OVERFITTING] = over
+        if stuck:
+            return {PLATEAU: stuck}
+        if STARTED in self.ways and not found:
+            return None
+        if found:
+            return found
+        return {} if max(regret, batch, falling, over) <= SOUND and end < start - HALF * gap else None
+
+    def _gain(self, run: dict[str, Any], others: dict[int, Any] | None, at: int, gap: float) -> float:
+        """What the same rate gains in other runs."""
+        return (_end(run) - _end(others[at])) / gap if others and at in others else 0.0
+
+    def _stuck(self, at: int, gap: float) -> float:
+        """What another start gains, where no rate gains half of that; else 0."""
+        if STARTED not in self.ways:
+            return 0.0
+        gain = (_end(self.runs[at]) - _end(self.ways[STARTED][at])) / gap
+        mendable = (_end(self.runs[at]) - _end(self.runs[self.best])) / gap
+        return gain if gain >= STUCK and mendable < HALF * gain else 0.0
+
+
+def _end(run: dict[str, Any]) -> float:
+    value = run["train"][-1]
+    return value if math.isfinite(value) else math.inf
+
+
+def _overfitted(run: dict[str, Any]) -> float:
+    """Share of the validation loss's fall that is lost again while the training loss falls further."""
+    values = [m[-1] for m in run["measurements"]]
+    if not all(map(math.isfinite, values)):
+        return 0.0
+    least = int(np.argmin(values))
+    fall = run["start"]["validation"] - values[least]
+    if fall <= 0 or run["train"][least] < run["train"][-1]:
+        return 0.0
+    return (values[-1] - values[least]) / fall
+
+
+def known(outcomes: Iterable[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, float]]]:
+    """Runs and their faults, of all whose faults are known."""
+    grids: dict[Any, dict[str, dict[int, Any]]] = defaultdict(lambda: defaultdict(dict))
+    for o in outcomes:
+        grids[o["series"], o["seed"], o["batch"]][o["way"]][o["at"]] = o
+    found = []
+    for (series, seed, batch), ways in grids.items():
+        sizes = [b for s, k, b in grids if (s, k) == (series, seed)]
+        after = sizes[sizes.index(batch) + 1 :]
+        if not after and batch != "full":
+            continue
+        larger = grids[series, seed, after[0]][AS_IT_IS] if after else None
+        grid = Grid(ways, larger)
+        found += [(run, f) for at, run in grid.runs.items() if (f := grid.faults(at)) is not None]
+        found += [(o, f) for at, o in ways.get(GUARDED, {}).items() if (f := grid.faults(at, GUARDED)) is not None]
+    return found
+
+
+# -- Report ------------------------------------------------------------------------------------------------------------
+
+
+def lines(outcomes: Iterable[dict[str, Any]], details: bool = False) -> list[str]:
+    """Lines of the report."""
+    outcomes = list(outcomes)
+    told = [(run, faults, diagnose(recorded(run))) for run, faults in known(outcomes)]
+    right = sum(_is_right(d, faults) for _, faults, d in told)
+    first = sum(d.kind == _greatest(faults) for _, faults, d in told)
+    tried = sum(o["way"] == AS_IT_IS for o in outcomes)
+    problems = len({o["series"] for o in outcomes})
+    how = (
+        f"{len(told)} runs whose fault is known, of {tried} of {problems} problems, by what mending gains: at least "
+        f"{GAIN:.0%} of the gap between start and best; where healthy {SOUND:.0%} at most. None was used to choose "
+        "thresholds. *Right*: what is said first is one of the run's faults."
+    )
+    rows = [
+        ["right", f"{right} / {len(told)} ({right / len(told):.1%})", "≥ 95 %", met(-right / len(told), -0.95)],
+        ["says the fault first whose mending gains most", f"{first} / {len(told)} ({first / len(told):.1%})", "", ""],
+    ]
+    found = [how, "", *table(["diagnoses", "runs", "target", "met"], rows), "", *_confusion(told), "", *_findings(told)]
+    return found + (["", *_errors(told)] if details else [])
+
+
+Told = Sequence[tuple[dict[str, Any], dict[str, float], Diagnosis]]
+
+
+def _is_right(diagnosis: Diagnosis, faults: dict[str, float]) -> bool:
+    return diagnosis.kind in faults or (not faults and diagnosis.kind == HEALTHY)
+
+
+def _greatest(faults: dict[str, float]) -> str:
+    return max(faults, key=lambda kind: (faults[kind], kind == EXPLODING)) if faults else HEALTHY
+
+
+def _confusion(told: Told) -> list[str]:
+    counts = Counter((_greatest(faults), d.kind) for _, faults, d in told)
+    rows = []
+    for kind in KINDS:
+        own = [_is_right(d, faults) for _, faults, d in told if _greatest(faults) == kind]
+        if own:
+            rows.append([kind, *(str(counts[kind, said] or "") for said in SAID), f"{sum(own)} / {len(own)}"])
+    how = "Rows: the fault whose mending gains most; columns: what is said first. Of two faults either is right."
+    return [how, "", *table(["", *SAID, "right"], rows)]
+
+
+def _findings(told: Told) -> list[str]:
+    rows = []
+    for kind in KINDS[:-1]:
+        having = [d for _, faults, d in told if kind in faults]
+        others = [d for _, faults, d in told if kind not in faults]
+        said, falsely = (sum(kind in d.kinds for d in side) for side in (having, others))
+        rows.append([kind, f"{said} / {len(having)}", f"{falsely} / {len(others)}"])
+    how = "What is said first or beside: of the runs that have the fault, and of those that have not."
+    return [how, "", *table(["fault", "said", "said falsely"], rows)]
+
+
+def _errors(told: Told) -> list[str]:
+    wrong = [(r, f, d) for r, f, d in told if not _is_right(d, f)]
+    rows = [
+        [
+            r["series"],
+            str(r["batch"]),
+            str(r["at"]),
+            ", ".join(f"{k} {g:.2f}" for k, g in f.items()),
+            ", ".join(d.kinds),
+        ]
+        for r, f, d in wrong
+    ]
+    return table(["problem", "batch", "half decades", "faults: gain", "said"], rows)

@@ -1,0 +1,191 @@
+"""What the numbers of a run's record show, before anybody judges them.
+
+Three of them carry most of what can be told without the model:
+
+- *promised*, Σ ‖Δw‖ ‖∇L‖: by how much the loss would have fallen had every step gone straight down a slope that stays
+  as it is. A timid run promised little and kept it; one that jumps across its valley, or after the noise of its
+  batches, promised a hundred times what it kept.
+- *hovering*, ¼ √((1 + β)/(1 − β)) ‖Δw‖ ‖∇L‖ of a step: by how much the loss lies above what it would be with a rate
+  of 0, if all of a gradient is chance. For L = ½ h w² and gradient noise of variance σ², w ← w − α g comes to rest
+  around ½ h E w² = ¼ α σ² for α h ≪ 1; momentum makes the step's length 1/√(1 − β²) and the rate 1/(1 − β) of it
+  (Mandt, Hoffman and Blei 2017, arXiv:1704.04289, section 4.1).
+- *coherence* of Adam's steps, ‖Δw‖ / (α √N): how large a gradient is beside those that its second moment remembers.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steepest.record import COLUMNS, Measurement, Record, Steps
+from steepest.robust import MAD
+
+Values = NDArray[np.float64]
+
+SAMPLES = 64
+"""The loss at the start is a mean over so many samples at most, of steps before which the point has hardly moved."""
+MOVED = 4.0
+"""The point has moved once that many times the loss has been promised: a step across a parabola, to where its loss is
+higher than before, promises α ‖∇L‖² > 4 L."""
+TENTH = 0.1
+"""Share of the steps that a running mean covers."""
+LEAST = 10
+"""Steps that it covers at least."""
+HIGH = 0.5
+"""Share of the greatest rate from which a rate is high."""
+LAST = 3.0
+"""The last part of the way is that in which it grew by this factor."""
+TINY = 1e-300
+BY_SECOND_MOMENT = frozenset({"adam", "adamw", "amsgrad", "nadam"})
+
+
+@dataclass(frozen=True)
+class Symptoms:
+    """Numbers of a run. Losses are those of its batches, in units of `scale`.
+
+    Attributes:
+        scale: size of the loss at the start, or of its greatest fall where it starts near 0.
+        kept: fall of the loss from the start to the mean of the last tenth.
+        error: standard error of that, from the differences of neighbours at the end.
+        fall: the greatest fall, to the least mean of a tenth.
+        rise: the greatest rise above the start, of a mean of a tenth.
+        promised: Σ ‖Δw‖ ‖∇L‖.
+        hovering: what the last steps at half of the greatest rate or more keep the loss above, if gradients are chance.
+        swing: deviation of a loss from its neighbours in the last fifth; where the batch is full, it is no noise.
+        left: share of its fall that the loss would gain on ten times the way, Σ lr, as its last part foretells.
+        burst: the greatest gradient norm, relative to the mean of the second half.
+        coherence: of the steps in the second half; 1 where the rule has no second moment.
+        full: whether a batch has all the samples.
+        lost: share of the validation loss's fall that is lost again at the end; NaN where that cannot be told.
+        fell_on: whether the training loss has fallen since the validation loss was least.
+    """
+
+    scale: float
+    kept: float
+    error: float
+    fall: float
+    rise: float
+    promised: float
+    hovering: float
+    swing: float
+    left: float
+    burst: float
+    coherence: float
+    full: bool
+    lost: float
+    fell_on: bool
+
+
+def finite(steps: Steps) -> NDArray[np.bool_]:
+    """Which steps have nothing but finite numbers [steps]."""
+    return np.logical_and.reduce([np.isfinite(getattr(steps, name)) for name in COLUMNS])
+
+
+@np.errstate(all="ignore")
+def symptoms(record: Record) -> Symptoms:
+    """The symptoms of a run that has a finite step or more."""
+    sound = finite(record.steps)
+    s = Steps(*(getattr(record.steps, name)[sound] for name in COLUMNS))
+    slopes = s.update_norm * s.grad_norm
+    window = min(len(s), max(LEAST, int(TENTH * len(s))))
+    means = np.convolve(s.loss, np.full(window, 1 / window), "valid")
+    start, end, least = _start(s.loss, slopes, _batch(record.config)), float(means[-1]), float(means.min())
+    scale = max(abs(start), start - least, TINY)
+    high = np.flatnonzero(np.abs(s.lr) >= HIGH * np.abs(s.lr).max())[-1] + 1
+    lost, fell_on = _overfitting(record.series("validation", "loss"), start, s.t[window - 1 :], means)
+    swing = _swing(s.loss[-2 * window :]) / scale
+    return Symptoms(
+        scale=scale,
+        kept=(start - end) / scale,
+        error=swing * math.sqrt(2 / window),
+        fall=(start - least) / scale,
+        rise=(float(means.max()) - start) / scale,
+        promised=float(slopes.sum()) / scale,
+        hovering=_hovering(record.config) * float(slopes[max(0, high - window) : high].mean()) / scale,
+        swing=swing,
+        left=_left(s, start - end),
+        burst=float(s.grad_norm.max()) / max(float(s.grad_norm[len(s) // 2 :].mean()), TINY),
+        coherence=_coherence(record.config, s),
+        full=_is_full(record.config),
+        lost=lost,
+        fell_on=fell_on,
+    )
+
+
+def _start(losses: Values, slopes: Values, batch: float) -> float:
+    """Mean loss of the first samples, as long as the point has hardly moved."""
+    n = max(1, min(math.ceil(SAMPLES / batch), len(losses) // 10))
+    means = np.cumsum(losses[:n]) / np.arange(1, n + 1)
+    moved = np.cumsum(slopes[: n - 1]) > MOVED * np.abs(means[:-1])
+    return float(means[int(np.argmax(moved))] if moved.any() else means[-1])
+
+
+def _swing(losses: Values) -> float:
+    """Standard deviation of a loss around its trend, from the differences of neighbours."""
+    return MAD * float(np.median(np.abs(np.diff(losses)))) / math.sqrt(2) if len(losses) > 1 else 0.0
+
+
+def _left(s: Steps, fall: float) -> float:
+    """b log 10 / (fall + b log 10), where in the last part of the way, τ = Σ lr, the loss falls by b log τ."""
+    way = np.cumsum(np.abs(s.lr))
+    part = (way > 0) & (way * LAST >= way[-1])
+    x = np.log(way[part])
+    x -= x.mean() if len(x) else 0.0
+    spread = float(x @ x)
+    gain = -math.log(10) * float(x @ s.loss[part]) / spread if spread > 0 else 0.0
+    return gain / (fall + gain) if gain > 0 and fall + gain > 0 else 0.0
+
+
+def _hovering(config: Mapping[str, Any]) -> float:
+    """¼ √((1 + β)/(1 − β))."""
+    beta = _beta(config)
+    return 0.25 * math.sqrt((1 + beta) / (1 - beta))
+
+
+def _coherence(config: Mapping[str, Any], s: Steps) -> float:
+    """‖Δw‖ / (α √N) of the steps in the second half, as a median."""
+    weights = config.get("weights")
+    moved = (s.lr > 0) & (np.arange(len(s)) >= len(s) // 2)
+    if config.get("rule") not in BY_SECOND_MOMENT or not weights or not moved.any():
+        return 1.0
+    return float(np.median(s.update_norm[moved] / s.lr[moved])) / math.sqrt(weights)
+
+
+def _overfitting(series: Sequence[Measurement], start: float, t: Values, means: Values) -> tuple[float, bool]:
+    """Share of the validation loss's fall that is lost again, and whether the training loss fell meanwhile."""
+    values = np.array([m.value for m in series])
+    if len(values) < 3 or not np.isfinite(values).all():
+        return math.nan, False
+    least = int(values.argmin())
+    fall = start - float(values[least])
+    if fall <= 0:
+        return math.nan, False
+    then = means[min(int(np.searchsorted(t, series[least].t)), len(means) - 1)]
+    return float(values[-1] - values[least]) / fall, bool(means[-1] <= then)
+
+
+# -- Configuration -----------------------------------------------------------------------------------------------------
+
+
+def _batch(config: Mapping[str, Any]) -> float:
+    """Samples of a step; as many as there are where it is not known."""
+    batch, samples = config.get("batch_size"), config.get("samples")
+    known = batch if isinstance(batch, int) else samples
+    return float(known) if isinstance(known, int) and known > 0 else float(SAMPLES)
+
+
+def _is_full(config: Mapping[str, Any]) -> bool:
+    batch, samples = config.get("batch_size"), config.get("samples")
+    return batch == "full" or (isinstance(batch, int) and isinstance(samples, int) and batch >= samples)
+
+
+def _beta(config: Mapping[str, Any]) -> float:
+    """Share of the last stage's momentum that stays at a step; 0 where it is not a number."""
+    stages = config.get("stages") or [{}]
+    hypers = stages[-1].get("hypers") or {}
+    beta = hypers.get("beta1", hypers.get("beta", 0.0))
+    by_moment = stages[-1].get("rule") == "rmsprop"  # whose beta is the second moment's
+    return beta if isinstance(beta, float) and 0 <= beta < 1 and not by_moment else 0.0

@@ -1,0 +1,231 @@
+"""Diagnoses: of records written by hand, of short real descents, and of whatever a record can be."""
+
+import math
+
+import hypothesis.extra.numpy as arrays
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import mse_loss
+
+import steepest as sd
+from steepest.diagnosis import (
+    EXPLODING,
+    HEALTHY,
+    NOISE_FLOOR,
+    OSCILLATING,
+    OVERFITTING,
+    PLATEAU,
+    TOO_SLOW,
+    UNDECIDED,
+    diagnose,
+)
+from steepest.record import Event, Measurement, Record, Steps
+from steepest.symptoms import symptoms
+
+T = 400
+t = np.arange(1.0, T + 1)
+
+
+def recorded(loss, grad_norm=1.0, lr=0.1, update_norm=None, validation=(), events=(), **config):
+    """A record of gradient descent, w ← w − α ∇L."""
+    loss = np.asarray(loss, np.float64)
+    n = len(loss)
+    g, a = np.broadcast_to(grad_norm, n).astype(float), np.broadcast_to(lr, n).astype(float)
+    u = a * g if update_norm is None else np.broadcast_to(update_norm, n).astype(float)
+    times = np.arange(1.0, n + 1)
+    every = n // max(1, len(validation))
+    measured = tuple(Measurement((i + 1) * every, i + 1.0, "validation", "loss", v) for i, v in enumerate(validation))
+    known = {"rule": "gradient_descent", "lr": 0.1, "batch_size": 32, "samples": 1000, "steps": n, **config}
+    return Record("id", "name", "done", "", 0.0, known, {}, Steps(times, times, a, loss, g, u), measured, tuple(events))
+
+
+def noise(scale, seed=0):
+    return scale * np.random.default_rng(seed).standard_normal(T)
+
+
+def converged(scale=0.02):
+    """2 → 0.05, as steps of a sound rate have it; what they promise is what they keep and the noise's part."""
+    return 0.05 + 1.95 * np.exp(-t / 40) + noise(scale) * 0.05, np.sqrt(1.95 / 40 / 0.1 * np.exp(-t / 40)) + 0.3
+
+
+def test_a_sound_run_is_healthy():
+    loss, g = converged()
+    assert diagnose(recorded(loss, g)).kinds == (HEALTHY,)
+
+
+def test_a_rate_that_promises_little_is_too_slow():
+    found = diagnose(recorded(2 - 1e-3 * t / T + noise(0.01), lr=1e-5))
+    assert found.kind == TOO_SLOW
+    assert "lr=0.3 to 1 instead of 0.1" in found.advice
+
+
+def test_a_loss_that_does_not_move_lies_on_a_plateau():
+    assert diagnose(recorded(2 + noise(0.01), grad_norm=1.0, lr=0.2)).kind == PLATEAU
+
+
+def test_noise_is_told_from_a_rate_that_is_too_large_by_the_batch():
+    start = 2 * np.exp(-t / 10)
+    loss = 0.8 + start + noise(0.1)
+    assert diagnose(recorded(loss, grad_norm=2.0, lr=0.2)).kind == NOISE_FLOOR
+    swinging = 0.8 + start + 0.5 * (t % 2) * (1 - np.exp(-t / 50))
+    assert diagnose(recorded(swinging, grad_norm=2.0, lr=0.2, batch_size="full")).kind == OSCILLATING
+
+
+def test_a_loss_that_stays_above_its_start_has_exploded():
+    loss = np.concatenate([[2.0, 2.0], np.full(T - 2, 30.0)]) + noise(0.1)
+    assert diagnose(recorded(loss, np.where(t < 5, 500.0, 2.0))).kind == EXPLODING
+
+
+def test_losses_that_are_not_finite_have_exploded():
+    loss, g = converged()
+    loss[300:] = np.nan
+    assert diagnose(recorded(loss, g)).kind == EXPLODING
+    assert diagnose(recorded(np.full(30, np.inf))).kind == EXPLODING
+
+
+def test_a_bad_batch_is_no_explosion():
+    loss, g = converged()
+    loss[200] = np.nan
+    assert diagnose(recorded(loss, g)).kind == HEALTHY
+
+
+def test_a_guard_that_went_back_is_heard():
+    loss, g = converged()
+    found = diagnose(recorded(loss, g, events=[Event(50, "rewind", "the loss doubled", "back to step 40")]))
+    assert found.kind == EXPLODING
+    assert "the loss doubled" in found.sentence
+    assert diagnose(recorded(loss, g, events=[Event(50, "clip", "an outlier", "clipped")])).kind == HEALTHY
+
+
+def test_overfitting_is_said_first_or_beside():
+    loss, g = converged()
+    rising = (1.5, 1.0, 0.8, 0.9, 1.2, 1.4)
+    assert diagnose(recorded(loss, g, validation=rising)).kinds == (OVERFITTING,)
+    slow = 2 - 1.2 * t / T + noise(0.01)
+    assert diagnose(recorded(slow, lr=0.01, validation=rising)).kinds == (TOO_SLOW, OVERFITTING)
+
+
+def test_a_validation_loss_that_rises_with_the_training_loss_is_no_overfitting():
+    loss = np.where(t < 200, 2 * np.exp(-t / 30), 0.5 + 0.5 * t / T) + 0.1
+    assert OVERFITTING not in diagnose(recorded(loss, validation=(1.0, 0.5, 0.3, 0.8, 1.0, 1.2))).kinds
+
+
+def test_without_validation_nothing_is_said_of_it():
+    loss, g = converged()
+    assert math.isnan(symptoms(recorded(loss, g)).lost)
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 19])
+def test_a_short_run_is_undecided(n):
+    found = diagnose(recorded(np.linspace(2, 1, n)))
+    assert found.kind == UNDECIDED
+    assert "20 steps" in found.advice
+
+
+def test_a_run_that_goes_on_is_told_so_far():
+    loss, g = converged()
+    words = str(diagnose(recorded(loss, g, steps=4000)))
+    assert words.startswith("So far, after 400 of 4,000 steps. Healthy.")
+
+
+def test_what_decided_stands_behind_the_words():
+    found = diagnose(recorded(2 - 1e-3 * t / T + noise(0.01), lr=1e-5))
+    assert str(found).startswith("Too slow. ")
+    for evidence in found.evidence:
+        assert evidence.words in str(found)
+    assert found.evidence[0].value < found.evidence[0].limit
+
+
+def test_losses_below_zero_are_told_like_others():
+    loss, g = converged()
+    assert diagnose(recorded(loss - 1.5, g)).kind == HEALTHY
+    assert diagnose(recorded(loss - 100, g, lr=0.1)).kind == diagnose(recorded(loss - 100, g)).kind
+
+
+def test_the_start_is_the_loss_before_the_point_moves():
+    wild = np.concatenate([[2.0], np.full(T - 1, 300.0)])
+    s = symptoms(recorded(wild, grad_norm=50.0, batch_size=1))
+    assert s.scale * (1 + s.rise) == pytest.approx(300)
+    assert s.scale == pytest.approx(2)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 0.9])
+def test_hovering_is_what_noise_keeps_a_parabola_at(beta):
+    """L = ½ w², gradient w + noise: the momentum's mean loss at rest, against ¼ κ ‖Δw‖ ‖∇L‖."""
+    random, lr = np.random.default_rng(0), 0.02 * (1 - beta)
+    w, v = np.zeros(4000), np.zeros(4000)
+    rows = []
+    for _ in range(400):
+        g = w + random.standard_normal(len(w))
+        v = beta * v + g
+        w = w - lr * v
+        rows.append((0.5 * (w**2).mean(), np.sqrt((g**2).mean()), lr * np.sqrt((v**2).mean())))
+    loss, g, u = np.array(rows).T
+    stages = [{"rule": "momentum", "hypers": {"beta": beta}}]
+    s = symptoms(recorded(loss, g, lr, u, rule="momentum", stages=stages))
+    assert s.hovering * s.scale == pytest.approx(loss[-40:].mean(), rel=0.15)
+
+
+# -- Real descents -----------------------------------------------------------------------------------------------------
+
+
+def line():
+    """A linear function with noise, of ten columns."""
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(512, 10, generator=random)
+    y = x @ torch.ones(10, 1) + 0.3 * torch.randn(512, 1, generator=random)
+    return sd.Task(lambda seed: torch.nn.Linear(10, 1), loss=mse_loss, data=(x, y), validation=(x[:64], y[:64]))
+
+
+@pytest.mark.parametrize(
+    ("lr", "batch_size", "kind"),
+    [
+        (1e-4, 32, TOO_SLOW),
+        (3e-2, 32, HEALTHY),
+        (0.08, 1, NOISE_FLOOR),
+        (2.0, 32, EXPLODING),
+        (1e-4, "full", TOO_SLOW),
+        (1e-1, "full", HEALTHY),
+    ],
+)
+def test_real_descents(lr, batch_size, kind, tmp_path):
+    choices = {"rule": "gradient_descent", "schedule": "constant", "guard": False, "steps": 200, "runs": tmp_path}
+    run = sd.fit(line(), lr=lr, batch_size=batch_size, **choices)
+    assert diagnose(run).kind == kind
+
+
+# -- Whatever a record can be ------------------------------------------------------------------------------------------
+
+anything = st.floats(width=64, allow_nan=True, allow_infinity=True)
+configs = st.fixed_dictionaries(
+    {},
+    optional={
+        "rule": st.sampled_from(["adam", "momentum", "stage(adam) >> stage(momentum)"]),
+        "lr": st.one_of(st.none(), st.floats(1e-6, 10.0)),
+        "batch_size": st.one_of(st.none(), st.just("full"), st.integers(1, 100)),
+        "samples": st.one_of(st.none(), st.integers(1, 100)),
+        "weights": st.integers(0, 10),
+        "steps": st.integers(1, 100),
+        "stages": st.lists(st.fixed_dictionaries({"hypers": st.fixed_dictionaries({"beta": st.floats(0, 1)})})),
+    },
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 60).flatmap(lambda n: arrays.arrays(float, (6, n), elements=anything)), configs, st.data())
+def test_no_record_is_too_much(columns, config, data):
+    values = data.draw(st.lists(anything, max_size=5))
+    measured = tuple(Measurement(i + 1, i + 1.0, "validation", "loss", v) for i, v in enumerate(values))
+    record = Record("id", "name", "running", "", 0.0, config, {}, Steps(*columns), measured)
+    assert str(diagnose(record))
+
+
+@settings(max_examples=40, deadline=None)
+@given(arrays.arrays(float, 40, elements=st.floats(0.1, 10.0)), st.floats(0.01, 100.0))
+def test_the_unit_of_the_loss_does_not_matter(loss, unit):
+    """L → c L at rate α / c is the same descent: gradients are c times as long, steps as long as before."""
+    one, other = recorded(loss, lr=0.1), recorded(unit * loss, grad_norm=unit, lr=0.1 / unit)
+    assert diagnose(other).kinds == diagnose(one).kinds
