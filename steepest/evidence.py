@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from steepest.answers import Estimate
 from steepest.curvature import Extremes, extremes, negative_curvature
 from steepest.errors import DivergedError, TaskError
-from steepest.record import Estimate
 from steepest.surface import Surface
 
 DISTANCES = tuple(2.0**k for k in range(-2, 6))

@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from steepest.answers import Verdict
 from steepest.errors import InputError
 from steepest.formula.rule import Rule
 from steepest.looking import used
-from steepest.record import Verdict
 from steepest.resuming import at_end
 from steepest.rules import RULES
 from steepest.snapshots import put_back

@@ -7,8 +7,9 @@ from typing import Any
 from torch import Tensor
 
 from steepest import sources, stability
+from steepest.answers import Verdict
 from steepest.descent import Descent
-from steepest.record import Steps, Verdict
+from steepest.record import Steps
 from steepest.surface import Surface
 from steepest.update import Update
 from steepest.usage import Use, fell

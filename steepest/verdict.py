@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from steepest import noise, sources
+from steepest.answers import Estimate, Number, Verdict
 from steepest.errors import DivergedError, InputError
 from steepest.evidence import SURE, Evidence, Held, certify, gather
-from steepest.record import Estimate, Number, Verdict
 from steepest.surface import Surface, sampled
 from steepest.task import Task
 from steepest.usage import Use, batch_sharpness, calmer, sharpness

@@ -5,19 +5,15 @@ import collections
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 import steepest as sd
 from steepest import verdict
 from steepest.terrain import TERRAINS
 from steepest.verdict import (
     DESCENDING,
-    DIVERGED,
-    EDGE_OF_STABILITY,
     GRADIENT_FLAT,
     MAXIMUM,
     MINIMUM,
-    NOISE_FLOOR,
     SADDLE,
     UNDECIDED,
     locate,
@@ -100,7 +96,7 @@ def test_a_slope_without_curvature_is_no_critical_point():
     assert locate(task, w, model).kind in (GRADIENT_FLAT, UNDECIDED)
 
 
-# -- Linear networks: every critical point, and whether its Hessian shows that it is a saddle, is known -----------------
+# -- Linear networks: every critical point is known, and whether its Hessian shows a saddle -----------------------------
 
 
 class Product(nn.Module):
