@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from steepest import noise, sources
 from steepest.answers import Estimate, Number, Verdict
 from steepest.errors import DivergedError, InputError
-from steepest.evidence import SURE, Evidence, Held, certify, gather
+from steepest.evidence import ROUNDING, SURE, Evidence, Held, certify, gather
 from steepest.surface import Surface, sampled
 from steepest.task import Task
 from steepest.usage import Use, batch_sharpness, calmer, sharpness
@@ -35,8 +35,6 @@ EDGE = 0.9
 """Of its stability limit: at the edge."""
 RELATIVE = 1e-4
 """Of the greatest curvature: what counts as none."""
-ROUNDING = 1e-12
-"""Of the loss: a gain that may be rounding."""
 SHORT = 60
 """Products of a short look."""
 SAMPLES = 4096
