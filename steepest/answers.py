@@ -45,10 +45,10 @@ class Number(NamedTuple):
     words: str = ""
 
     def __str__(self) -> str:
-        exact = self.low == self.high
-        interval = "" if exact else f" ({self.low:.3g} to {self.high:.3g})"
+        found = f"{self.value:.4g}" if math.isfinite(self.value) else "no upper end"
+        interval = "" if self.low == self.high else f" ({self.low:.3g} to {self.high:.3g})"
         reference = "" if self.reference is None else f", against {self.reference:.4g}"
-        return f"{self.name}: {self.value:.4g}{interval}{reference}{self.words and f'; {self.words}'}"
+        return f"{self.name}: {found}{interval}{reference}{self.words and f'; {self.words}'}"
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from steepest.surface import Surface
 
 DISTANCES = tuple(2.0**k for k in range(-2, 6))
 """Steps that are tried, in units of the one that a quadratic model would take."""
-SURE = 3.0
-"""Standard errors on each side of an interval: 99.7 % for a mean over many samples."""
+SURE = 2.0
+"""Standard errors on each side of an interval: 95 % for a mean over many samples."""
 RANDOM, PERTURBED = 8, 60
 """Directions of no curvature that are tried, and gradient steps after each at most."""
 HOPELESS = 1e-4
@@ -202,7 +202,7 @@ class Here:
 
 
 def mean(values: Tensor) -> Estimate:
-    """The mean of a number over samples [n], with three standard errors on each side; of one it is exact."""
+    """The mean of a number over samples [n], with two standard errors on each side; of one it is exact."""
     middle = float(values.mean())
     if len(values) < 2:
         return Estimate(middle, middle, middle)

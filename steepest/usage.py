@@ -86,12 +86,10 @@ def fell(steps: Steps) -> bool | None:
     return slope + 3 * math.sqrt(float(left @ left) / (count - 2) / spread) < 0
 
 
-def sharpness(found: Surface, w: Tensor, use: Use, greatest: float, products: int) -> Estimate:
-    """λmax of the Hessian as the rule sees it: P^(−1/2) H P^(−1/2); without P the greatest eigenvalue that is known."""
-    if use.preconditioner is None:
-        return Estimate(greatest, greatest, greatest)
-    at = w.to(found.device, found.dtype)
-    seen = stability.Preconditioned(found.hessian(at), use.preconditioner)
+def sharpness(surface: Surface, w: Tensor, use: Use, products: int) -> Estimate:
+    """λmax of the Hessian as the rule sees it: P^(−1/2) H P^(−1/2)."""
+    hessian: Any = surface.hessian(w.to(surface.device, surface.dtype))
+    seen = hessian if use.preconditioner is None else stability.Preconditioned(hessian, use.preconditioner)
     end = extremes(seen, products, tolerance=1e-2).greatest
     return Estimate(end.value, end.value - end.residual, end.value + end.residual)
 

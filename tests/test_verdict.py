@@ -5,18 +5,21 @@ import collections
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import mse_loss
 
 import steepest as sd
-from steepest import verdict
+from steepest.looking import SHORT, locate
 from steepest.terrain import TERRAINS
 from steepest.verdict import (
     DESCENDING,
+    DIVERGED,
+    EDGE_OF_STABILITY,
     GRADIENT_FLAT,
     MAXIMUM,
     MINIMUM,
+    NOISE_FLOOR,
     SADDLE,
     UNDECIDED,
-    locate,
 )
 
 
@@ -51,7 +54,7 @@ def test_a_monkey_saddle_cannot_be_told_from_its_hessian():
 
 @pytest.mark.parametrize("point", [(3.0, 2.0), (0.0, 0.0)])
 def test_a_short_look_never_says_minimum(point):
-    assert on("himmelblau" if point[0] else "bowl", point, products=verdict.SHORT).kind == UNDECIDED
+    assert on("himmelblau" if point[0] else "bowl", point, products=SHORT).kind == UNDECIDED
 
 
 class Quadratic(nn.Module):
@@ -96,7 +99,7 @@ def test_a_slope_without_curvature_is_no_critical_point():
     assert locate(task, w, model).kind in (GRADIENT_FLAT, UNDECIDED)
 
 
-# -- Linear networks: every critical point is known, and whether its Hessian shows a saddle -----------------------------
+# -- Linear networks: every critical point is known, and whether its Hessian shows a saddle ----------------------------
 
 
 class Product(nn.Module):
@@ -146,15 +149,146 @@ def critical_point(seed):
     return factors, (u[:, :rank] * values) @ v[:rank], kind
 
 
-def test_three_hundred_critical_points_of_linear_networks():
+def test_critical_points_of_linear_networks():
+    """Sixty of them; `benchmarks/known_points.py` has a thousand."""
     told = collections.Counter()
-    for seed in range(300):
+    for seed in range(60):
         factors, target, kind = critical_point(seed)
         model = Product(factors)
         task = sd.Task(model=model, objective=lambda model, batch, target=target: model(target))
         w = torch.cat([f.reshape(-1) for f in factors])
         told[kind, locate(task, w, model).kind] += 1
-    right = sum(n for (known, said), n in told.items() if known == said)
     assert {said for known, said in told if known != said} <= {UNDECIDED}, told
-    assert right >= 0.95 * 300, told
-    assert all(sum(n for (known, _), n in told.items() if known == kind) >= 40 for kind in (MINIMUM, SADDLE, UNDECIDED))
+    assert sum(n for (known, said), n in told.items() if known == said) >= 0.95 * 60, told
+    assert all(told[kind, kind] >= 8 for kind in (MINIMUM, SADDLE, UNDECIDED))
+
+
+# -- Networks and their data -------------------------------------------------------------------------------------------
+
+
+def regression(noise=0.3, samples=400, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    x = torch.randn(samples, 5, generator=g)
+    y = torch.sin(x @ torch.randn(5, 1, generator=g)) + noise * torch.randn(samples, 1, generator=g)
+    return x, y
+
+
+def network(width=16):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, width), nn.Tanh(), nn.Linear(width, 1))
+
+
+def regressed(tmp_path, **given):
+    data = regression()
+    task = sd.Task(network(), data, mse_loss, validation=regression(seed=1))
+    return task, sd.fit(task, runs=tmp_path, seed=0, **{"schedule": "constant", "batch_size": 40, **given})
+
+
+def test_a_young_run_is_still_descending(tmp_path):
+    task, run = regressed(tmp_path, rule="adam", lr=1e-3, epochs=2)
+    assert run.verdict.kind == DESCENDING
+    assert sd.locate(task, run).kind == DESCENDING
+    assert sd.open(run.id, tmp_path).verdict == run.verdict
+
+
+def test_small_batches_at_a_constant_rate_end_on_the_noise_floor(tmp_path):
+    task, run = regressed(tmp_path, rule="gradient_descent", lr=0.3, batch_size=4, epochs=60)
+    assert run.verdict.kind == NOISE_FLOOR, str(run.verdict)
+    assert "at a rate of 0.3" in run.verdict.sentence
+    found = sd.locate(task, run)
+    assert found.kind == NOISE_FLOOR
+    assert found.number("gain of ten calm steps").low > 0
+    assert found.number("batch sharpness").reference == pytest.approx(2 / 0.3)
+
+
+def test_full_batches_end_at_the_edge_of_stability(tmp_path):
+    task, run = regressed(tmp_path, rule="gradient_descent", lr=0.5, batch_size="full", steps=1500, guard=False)
+    assert run.verdict.kind == EDGE_OF_STABILITY, str(run.verdict)
+    assert run.verdict.number("sharpness").reference == pytest.approx(2 / 0.5)
+    assert sd.locate(task, run).kind == EDGE_OF_STABILITY
+
+
+def test_a_network_that_generalises_is_not_called_a_saddle(tmp_path):
+    task, run = regressed(tmp_path, rule="adam", lr=1e-2, epochs=60, schedule="cosine")
+    assert run.verdict.kind in (UNDECIDED, DESCENDING)
+    assert sd.locate(task, run).kind in (UNDECIDED, DESCENDING)
+
+
+def test_equal_neurons_sit_on_a_saddle():
+    x, y = regression(noise=0.0)
+    x, y = torch.cat([x, -x]), torch.cat([y, -y])  # so that the biases have no gradient
+    model = network()
+    task = sd.Task(model, (x, y), mse_loss, validation=(x, y))
+    zero = torch.zeros(sum(p.numel() for p in model.parameters()))
+    assert sd.locate(task, zero).kind == SADDLE
+
+
+def test_a_model_is_left_as_it_was(tmp_path):
+    task, run = regressed(tmp_path, rule="adam", lr=1e-3, epochs=1)
+    before, state = {n: p.clone() for n, p in task.model.state_dict().items()}, torch.get_rng_state()
+    sd.locate(task, run)
+    sd.locate(task, run.point)
+    assert all(torch.equal(p, before[n]) for n, p in task.model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_loss_that_is_no_mean_over_samples_is_taken_apart_by_batches():
+    x, y = regression()
+    model = network()
+    task = sd.Task(model, (x, y), lambda output, target: (output - target).square().mean().sqrt(), validation=(x, y))
+    found = sd.locate(task)
+    assert found.kind == DESCENDING
+    assert found.number("loss").low < found.number("loss").value < found.number("loss").high
+
+
+# -- What cannot be looked at ------------------------------------------------------------------------------------------
+
+
+def test_a_point_that_is_not_finite_has_diverged():
+    assert on("bowl", (float("nan"), 0.0)).kind == DIVERGED
+    assert on("rosenbrock", (1e200, 0.0)).kind == DIVERGED
+
+
+def test_a_point_of_another_shape_is_refused():
+    with pytest.raises(sd.InputError, match=r"shape \(3,\).*2 weights"):
+        on("bowl", (0.0, 0.0, 0.0))
+
+
+def test_too_few_samples_are_refused():
+    x, y = regression(samples=12)
+    task = sd.Task(network(), (x, y), mse_loss, validation=(x, y))
+    with pytest.raises(sd.InputError, match=r"12 samples.*at least 16"):
+        sd.locate(task)
+
+
+def test_a_rule_without_its_rate_is_refused():
+    x, y = regression()
+    with pytest.raises(sd.InputError, match="give the other one too"):
+        sd.locate(sd.Task(network(), (x, y), mse_loss), rule=sd.adam())
+
+
+class Twice(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, g):
+        return 2 * g
+
+
+class Doubling(nn.Module):
+    def forward(self, x):
+        return Twice.apply(x)
+
+
+def test_a_run_without_a_second_derivative_ends_all_the_same(tmp_path):
+    x, y = regression()
+    model = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), Doubling(), nn.Linear(4, 1))
+    task = sd.Task(model, (x, y), mse_loss, validation=(x, y))
+    run = sd.fit(task, rule="adam", epochs=1, runs=tmp_path)
+    assert run.status == "done"
+    assert run.verdict is None
+    with pytest.raises(sd.TaskError, match="second derivative"):
+        sd.locate(task, run)
