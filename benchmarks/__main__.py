@@ -13,7 +13,19 @@ from collections.abc import Sequence
 from benchmarks import report
 
 QUICK = ("update", "rules", "average", "step", "memory", "start", "demo", "population")
-LONG = ("kills", "faults", "false_rewinds", "rates", "races", "curvature", "edges", "saddles", "handoff", "diagnoses")
+LONG = (
+    "kills",
+    "faults",
+    "false_rewinds",
+    "rates",
+    "races",
+    "curvature",
+    "edges",
+    "saddles",
+    "handoff",
+    "diagnoses",
+    "locate",
+)
 SECTIONS = QUICK + LONG
 
 

@@ -6,6 +6,7 @@ w ← w − α ∇L(w)
 from steepest import optim
 from steepest.answers import Verdict
 from steepest.comparison import Comparison, compare
+from steepest.diagnosis import Diagnosis, diagnose
 from steepest.errors import (
     DivergedError,
     FormulaError,
@@ -61,6 +62,7 @@ from steepest.task import Metric, Task, accuracy, metric
 __all__ = [
     "Call",
     "Comparison",
+    "Diagnosis",
     "DivergedError",
     "Event",
     "FormulaError",
@@ -95,6 +97,7 @@ __all__ = [
     "cosine",
     "cosine_restarts",
     "descend",
+    "diagnose",
     "exp",
     "exponential",
     "find_lr",

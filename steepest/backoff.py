@@ -38,6 +38,11 @@ class Pace:
             return BACK
         return ""
 
+    def after(self, lr: float) -> float:
+        """What `jump` will be at a next step of this rate."""
+        ratio = lr / self._last if self._last > 0 else 1.0
+        return ratio if ratio > JUMP else 1.0 if ratio < 1 / JUMP else self.jump
+
     def state_dict(self) -> dict[str, Any]:
         """What it remembers, as JSON."""
         return dict(vars(self))

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from steepest.backoff import JUMP
 from steepest.descent import Descent
 from steepest.record import REWIND, STOP, Step
 from steepest.recovery import TIMED
@@ -57,7 +58,14 @@ def _last(descent: Descent, marks: Sequence[int], lag: int) -> int:
     ends = [_multiple(first, n) for n in (lag, descent.steps_per_epoch, *marks) if n]
     if recovery is not None:
         ends += [_multiple(first, recovery.snapshots.every)] if recovery.snapshots.every else TIMED
-    return min(end for end in (*ends, descent.end, descent.steps) if end >= first)
+    last = min(end for end in (*ends, descent.end, descent.steps) if end >= first)
+    jumps = (t for t in range(first, last + 1) if t > 1 and _is_jump(descent.schedule(t - 1), descent.schedule(t)))
+    return max(first, next(jumps, last + 1) - 1) if recovery is not None else last
+
+
+def _is_jump(before: float, after: float) -> bool:
+    """Whether the guard puts a rate on trial after it: such a step begins a block, and is one of its own."""
+    return after > JUMP * before or before > JUMP * after
 
 
 def _multiple(t: int, n: int) -> int:

@@ -182,7 +182,7 @@ class Descent:
         for name, bound in self._scheduled:
             hypers[name] = bound(t)
         rate = self.base_rate * self.schedule(t)
-        hypers["lr"] = rate if self.recovery is None else rate * self.recovery.guard.rate
+        hypers["lr"] = rate if self.recovery is None else rate * self.recovery.guard.rate_for(rate)
         return hypers
 
     def _enter_stage(self) -> float | None:

@@ -114,7 +114,16 @@ def _product(loss: Of, at: Parts, v: Parts) -> Parts:
     known = [i for i, g in enumerate(gradient) if g.requires_grad]
     if not known:
         return [torch.zeros_like(p) for p in at]
-    return torch.autograd.grad([gradient[i] for i in known], leaves, [v[i] for i in known], materialize_grads=True)
+    return along([gradient[i] for i in known], [v[i] for i in known], leaves)
+
+
+def along(gradients: Parts, v: Parts, leaves: Parts, retain_graph: bool = False) -> Parts:
+    """∇(gᵀv), which is ∇²L v.
+
+    Given v as `grad_outputs`, torch would import sympy for a check of shapes: a second and more, once in a process.
+    """
+    product = torch.stack([(g * x).sum() for g, x in zip(gradients, v, strict=True)]).sum()
+    return torch.autograd.grad(product, leaves, retain_graph=retain_graph, materialize_grads=True)
 
 
 def _gradient(loss: Of, at: Parts) -> Parts:

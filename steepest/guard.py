@@ -9,7 +9,7 @@ What it looks for, from the mildest to the gravest (robust: median and MAD, the 
    the loss rises; with calm losses in between they are bad batches.
 2. log ‖g‖ beyond 6 robust deviations of the last 128 accepted steps, and beyond 30 × their median: the gradient is
    clipped to that level; one twice as far out (at least 900 ×) is noise, and its step is skipped.
-3. Divergence, by a cumulative sum of the loss's excess over its own noise (Page 1954):
+3. Divergence, by a cumulative sum of the loss's excess over its own noise (Page 1954, doi:10.1093/biomet/41.1-2.100):
 
        z = min((log L − median₂₀₀) / (MAD₂₀₀ + 0.02), 4),   S ← max(0, S + z − 1)
 
@@ -20,13 +20,11 @@ What it looks for, from the mildest to the gravest (robust: median and MAD, the 
    that is tried after a rewind.
 
 Who rewinds tells the guard why it happened (`rewound`), and a rate that was too high backs off (`steepest.backoff`).
-Losses at or below zero are measured by asinh instead of log. Reaching the edge of stability is no alarm.
-
-Source: Page 1954, doi:10.1093/biomet/41.1-2.100. The thresholds and what chose them: `steepest.thresholds`.
+Losses at or below zero are measured by asinh instead of log. Reaching the edge of stability is no alarm. The thresholds
+and what chose them: `steepest.thresholds`.
 """
 
 import math
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -72,9 +70,9 @@ class Guard:
         self.watch, self.snapshot_every = watch, snapshot_every
         self._norms, self._losses = Norms(128), Window(200)
         self._scale: float | None = None  # of the asinh, once a loss was not positive
-        self._seen, self._sum, self._bad = 0, 0.0, deque[int](maxlen=3)
+        self._seen, self._sum, self._bad = 0, 0.0, list[int]()  # the last three steps that were not finite
         self.mean, self._best = math.nan, math.inf
-        self._alarm: tuple[int, float, float] | None = None  # when, running mean, best: then
+        self._alarm: list[Any] | None = None  # when, running mean, best: then
         self._last_alarm = -(1 << 40)
         self._expected, self._began = 0, math.inf  # the running mean at the last rewind
         self._backoff = Backoff(self.thresholds.quiet, self.thresholds.warm)
@@ -140,11 +138,11 @@ class Guard:
 
     def _not_finite(self, loss: float, grad_norm: float) -> Call:
         seen = f"the gradient is not finite (norm {grad_norm:.4g}, loss {loss:.4g})"
-        self._bad.append(self._seen)
+        self._bad = [*self._bad[-2:], self._seen]
         many = len(self._bad) == 3 and self._bad[-1] - self._bad[0] < TOGETHER
         in_a_row = many and self._bad[-1] - self._bad[0] == 2  # finite losses in between, and calm: some bad batches
         if (in_a_row or (many and not self.is_quiet)) and not self.watch:
-            self._bad.clear()
+            self._bad = []
             return self._rewind(f"{seen}, three times in twenty steps")
         return Call(SKIP, seen=seen, done="the step was not taken")
 
@@ -186,7 +184,7 @@ class Guard:
             return self._rewind(f"{seen}, and lowering the rate has not helped")
         if self._is_on_trial and not self.watch:
             return self._rewind(f"{seen}, at a rate on trial")
-        self._alarm, self._last_alarm = (self._seen + ahead, self.mean, self._best), self._seen
+        self._alarm, self._last_alarm = [self._seen + ahead, self.mean, self._best], self._seen
         self._backoff.alarm(t.lowered)
         if self.watch:
             return Call(LOWER, seen=seen, done="nothing: the guard only watches")
@@ -198,7 +196,7 @@ class Guard:
         since, mean, best = self._alarm
         age = self._seen - since
         if age <= 0:  # the rate was not lowered yet
-            self._alarm = since, self.mean, best
+            self._alarm = [since, self.mean, best]
             return None
         if self.mean <= best + RISE / 2:
             self._alarm, self._sum = None, 0.0
@@ -242,16 +240,14 @@ class Guard:
         """Told by who has gone back to a snapshot, and has put `state` of then back.
 
         Args:
-            cause: "rate" where the batches look as usual from the snapshot; "data" where they are outliers from there
-                too.
+            cause: "rate" where the batches look as usual from the snapshot; "data" where they are outliers there too.
             lost: steps that are to be done again.
 
         Returns:
             what is done about it, in words.
         """
         self._alarm, self._sum, self._last_alarm = None, 0.0, -(1 << 40)
-        self._began = self.mean
-        self._bad.clear()
+        self._began, self._bad = self.mean, []
         self._backoff.alarm(lost)
         if cause == DATA:
             return "the rate stays: it was the data"
@@ -259,15 +255,23 @@ class Guard:
 
     @property
     def rate(self) -> float:
+        return self._factor(self._pace.jump)
+
+    def rate_for(self, lr: float) -> float:
+        """`rate` of a next step at this learning rate, before it is judged."""
+        return self._factor(self._pace.after(lr))
+
+    def _factor(self, jump: float) -> float:
         if self.watch:
             return 1.0
-        return self._backoff.factor(self._pace.jump) * (1.0 if self._alarm is None else self.thresholds.lower)
+        return self._backoff.factor(jump) * (1.0 if self._alarm is None else self.thresholds.lower)
 
     @property
     def is_calm(self) -> bool:
         """Whether there is nothing that the next steps should be watched for one by one."""
-        on_its_way = self._alarm is not None or self._is_on_trial or self._norms.outliers > 0 or self.rate < 1
-        return not on_its_way and self._sum < CAP and self._seen - max(self._bad, default=-TOGETHER) >= TOGETHER
+        if self._alarm is not None or self._is_on_trial or self._norms.outliers or self.rate < 1 or self._sum >= CAP:
+            return False
+        return not self._bad or self._seen - self._bad[-1] >= TOGETHER
 
     @property
     def is_quiet(self) -> bool:
@@ -290,8 +294,7 @@ class Guard:
     def state_dict(self) -> dict[str, Any]:
         """Everything it remembers, as JSON."""
         found = {k: v for k, v in vars(self).items() if k not in ("thresholds", "watch", "snapshot_every")}
-        parts = {k: found[k].state_dict() for k in PARTS}
-        return {**found, **parts, "_bad": list(self._bad), "_alarm": self._alarm and list(self._alarm)}
+        return {**found, **{k: found[k].state_dict() for k in PARTS}}
 
     def load_state_dict(self, state: Mapping[str, Any], *, rewinding: bool = False) -> None:
         """Restores what `state_dict` gave.
@@ -311,8 +314,6 @@ class Guard:
                 getattr(self, name).load_state_dict(value)
             elif name not in kept:
                 setattr(self, name, value)
-        self._bad = deque(state["_bad"], maxlen=3)
-        self._alarm = tuple(state["_alarm"]) if state["_alarm"] else None
 
     def describe(self) -> dict[str, Any]:
         """Its arguments, as JSON."""

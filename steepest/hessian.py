@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
+from steepest.differentiable import along
 from steepest.errors import InputError
 
 KEPT_BYTES = 1 << 30
@@ -100,10 +101,12 @@ class Hessian:
         return torch.cat([self._against(gradients, [x[i] for x in against], False) for i in range(len(rows))])
 
     def _against(self, gradients: Sequence[Tensor], against: Sequence[Tensor], batched: bool) -> Tensor:
+        if not batched:
+            return flat(along(gradients, against, self._parts, retain_graph=True))[None]
         found = torch.autograd.grad(
-            gradients, self._parts, against, retain_graph=True, materialize_grads=True, is_grads_batched=batched
+            gradients, self._parts, against, retain_graph=True, materialize_grads=True, is_grads_batched=True
         )
-        return torch.cat([x.reshape(len(x) if batched else 1, -1) for x in found], 1)
+        return torch.cat([x.reshape(len(x), -1) for x in found], 1)
 
     def _check_finite(self) -> None:
         if not math.isfinite(self.loss):

@@ -10,7 +10,21 @@ from typer.testing import CliRunner
 
 from steepest.cli import app
 
-COMMANDS = ["compare", "find-lr", "locate", "play", "race", "resume", "rm", "rules", "runs", "show", "tasks", "train"]
+COMMANDS = [
+    "compare",
+    "diagnose",
+    "find-lr",
+    "locate",
+    "play",
+    "race",
+    "resume",
+    "rm",
+    "rules",
+    "runs",
+    "show",
+    "tasks",
+    "train",
+]
 TRAIN_FLAGS = [
     "--accumulate", "--average", "--batch-size", "--checkpoint-every", "--clip", "--device", "--epochs", "--finish",
     "--guard", "--help", "--keep", "--locate", "--lr", "--name", "--notes", "--precision", "--rule", "--runs",

@@ -138,16 +138,16 @@ def test_a_rate_too_high_is_noticed_at_most_a_block_late(task, at):
 
 
 class Jumping:
-    """A schedule that is a thousandfold from a step on, for 60 steps."""
+    """A schedule that is a thousandfold from a step on, for a while."""
 
-    def __init__(self, own, at):
-        self.own, self.at = own, at
+    def __init__(self, own, at, lasts=60):
+        self.own, self.at, self.lasts = own, at, lasts
 
     def __getattr__(self, name):
         return getattr(self.own, name)
 
     def __call__(self, t):
-        return self.own(t) * (1e3 if self.at <= t < self.at + 60 else 1.0)
+        return self.own(t) * (1e3 if self.at <= t < self.at + self.lasts else 1.0)
 
 
 def test_what_was_done_after_a_divergence_is_dropped_and_done_again(task):
@@ -183,3 +183,12 @@ def test_blocks_end_where_somebody_looks(task):
     ends = [step.t for step in steps(d, (30,)) if step.t == d.t]
     assert {30, 60, 90, 50, 100} <= set(ends)  # the marks, and the snapshots at 50 and 100
     assert max(b - a for a, b in zip([0, *ends], ends)) <= LAG
+
+
+def test_a_lasting_jump_of_the_schedule_is_taken_back_before_its_steps_are_taken(task):
+    d = descent(task, rule="momentum", lr=0.02)
+    d.schedule = Jumping(d.schedule, 307, lasts=1000)
+    found = list(steps(d))
+    assert d.t == 600
+    assert found[-1].lr == pytest.approx(0.02 * d.schedule.own(600))  # the jump is divided out
+    assert d.measure()["loss"] < 0.6

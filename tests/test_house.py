@@ -17,6 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 PUBLIC = {
     "Call",
     "Comparison",
+    "Diagnosis",
     "DivergedError",
     "Event",
     "FormulaError",
@@ -51,6 +52,7 @@ PUBLIC = {
     "cosine",
     "cosine_restarts",
     "descend",
+    "diagnose",
     "exp",
     "exponential",
     "find_lr",

@@ -73,6 +73,20 @@ def compare(
 
 
 @command
+def diagnose(
+    run: Annotated[str, typer.Argument(help="Id, its beginning, or a name.")], runs: Runs = Path("runs")
+) -> None:
+    """Say what ails a run, from its record alone: too slow, oscillating, a noise floor, overfitting.
+
+    Example: steepest diagnose digits
+    """
+    from steepest.diagnosis import diagnose as diagnosed
+    from steepest.run import open
+
+    typer.echo(diagnosed(open(run, runs)).words())
+
+
+@command
 def locate(
     run: Annotated[str, typer.Argument(help="Id, its beginning, or a name.")],
     task: Annotated[str | None, typer.Option(help="Its task, where the run does not say: a name or a file.")] = None,
