@@ -304,7 +304,7 @@ def test_a_loader_that_knows_where_it_is_goes_there(tmp_path, monkeypatch, capsy
     def task():
         return a_task(StatefulDataLoader(Watched(*tensors()), batch_size=16, shuffle=True))
 
-    interrupted(monkeypatch, 25, lambda: fit(task(), tmp_path, batch_size=None))
+    interrupted(monkeypatch, 25, lambda: fit(task(), tmp_path, batch_size=None, locate=False))
     capsys.readouterr()
     fetched.clear()
     sd.fit(task(), resume="small", runs=tmp_path)
