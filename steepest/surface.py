@@ -46,6 +46,11 @@ class Surface:
         self.start = self.space.gather()
         self.device = self.start.device
 
+    @property
+    def objective(self) -> Objective:
+        """The copied model with its loss."""
+        return self._objective
+
     def value(self, w: Tensor) -> float:
         """L(w)."""
         with torch.no_grad():
