@@ -102,5 +102,5 @@ def _lines(found: dict, took: dict[str, float]) -> list[str]:
         "",
         f"Exact and the peer differ by at most {apart:.1e} of the surface's range. The estimate says standard errors "
         f"of at most {estimated.error.max() / exact.range:.2%} of the range (asked for: {landscape.TOLERANCE:.0%}); it "
-        f"is off by {np.abs(off).max():.2%} at most, and by {calibrated:.2f} of its standard errors (root mean square).",
+        f"is off by {np.abs(off).max():.2%} at most, by {calibrated:.2f} of its standard errors (root mean square).",
     ]

@@ -1,10 +1,10 @@
 """The loss on a plane, cell by cell, and along a line.
 
-`exact` evaluates every cell on the whole sample. `estimated` is coarse to fine: every sample's loss on a coarse grid
-says, by interpolation, what it is about to be on the fine one, and only a few samples are looked at to see how far that
-is off:
+`exact` evaluates every cell on the whole sample. `estimated` is coarse to fine: the loss on a coarse grid says, by
+interpolation (L̂), what it is about to be on the fine one, and only a few samples are looked at to see how far that is
+off:
 
-    L(a, b) ≈ mean over all of ℓ̂ᵢ(a, b) + mean over some of (ℓᵢ(a, b) − ℓ̂ᵢ(a, b))
+    L(a, b) ≈ L̂(a, b) + mean over some samples i of (ℓᵢ(a, b) − ℓ̂ᵢ(a, b))
 
 which has no bias, and a standard error that is small where losses are smooth. More samples are taken where it is not
 small enough. In both, the same samples count in every cell, so that one cell may be compared with another.
@@ -52,7 +52,7 @@ def exact(surface: Surface, plane: Plane, n: int = CELLS, population: int | None
     if population is None:
         return _grid(plane, sheet.losses(a, b), None)
     each = sheet.each(a, b)
-    _check_mean(sheet, each)
+    _check_mean(sheet)
     with np.errstate(invalid="ignore"):
         off = each - sheet.each(np.zeros(1), np.zeros(1))
         error = _standard_error(off.mean(1), np.square(off).sum(1), sheet.samples, population)
@@ -78,12 +78,13 @@ def estimated(surface: Surface, plane: Plane, n: int = CELLS, tolerance: float =
     sheet = Sheet(surface, plane)
     nodes = np.unique(np.round(np.linspace(0, n - 1, max(4, (n - 1) // COARSE + 1))).astype(int))
     coarse = (nodes[:, None] * n + nodes).ravel()
-    known = sheet.each(a[coarse], b[coarse])
-    _check_mean(sheet, known)
+    known = sheet.losses(a[coarse], b[coarse])
+    _check_mean(sheet)
     if not np.isfinite(known).all():  # nothing can be interpolated from a node that diverged
         return exact(surface, plane, n)
-    guess = _Guess(known, nodes, n)
-    loss, error = guess.mean.copy(), np.full(n * n, np.inf)
+    spline = _Spline(nodes, n)
+    guess = spline.along(known)
+    loss, error = guess.copy(), np.full(n * n, np.inf)
     error[coarse] = 0.0
     limit = tolerance * float(np.ptp(loss))
     order = np.random.default_rng(seed).permutation(sheet.samples)
@@ -92,11 +93,12 @@ def estimated(surface: Surface, plane: Plane, n: int = CELLS, tolerance: float =
     while taken < sheet.samples and (pending := np.flatnonzero(~(error <= limit))).size:
         chosen = order[taken : max(FIRST, 2 * taken)]
         taken += len(chosen)
-        off = sheet.of(torch.from_numpy(chosen)).each(a[pending], b[pending]) - guess.of(chosen, pending)
+        some = sheet.of(torch.from_numpy(chosen))
+        off = some.each(a[pending], b[pending]) - spline.along(some.each(a[coarse], b[coarse]))[pending]
         total[pending] += off.sum(1)
         squares[pending] += np.square(off).sum(1)
         mean = total[pending] / taken
-        loss[pending] = guess.mean[pending] + mean
+        loss[pending] = guess[pending] + mean
         error[pending] = _standard_error(mean, squares[pending], taken, sheet.samples)
     return _grid(plane, loss, error)
 
@@ -115,28 +117,25 @@ def cut(surface: Surface, origin: Tensor, direction: Tensor, axis: Axis) -> Cut:
     return Cut(axis, _diverged(Sheet(surface, plane).losses(axis.at, np.zeros(axis.n))))
 
 
-class _Guess:
-    """What samples' losses on a coarse grid say of those on the fine one, by cubic splines along both axes.
+class _Spline:
+    """What losses on a coarse grid say of those on the fine one, by cubic splines along both axes.
 
     Args:
-        known: losses at the nodes, a slowest, [nodes², samples].
         nodes: places of the coarse grid's cells on the fine one's axes.
         n: cells of the fine grid along each axis.
     """
 
-    def __init__(self, known: np.ndarray, nodes: np.ndarray, n: int) -> None:
+    def __init__(self, nodes: np.ndarray, n: int) -> None:
         from scipy.interpolate import CubicSpline
 
-        self._known = known.reshape(len(nodes), len(nodes), -1)
-        self._spline = CubicSpline(nodes, np.eye(len(nodes)))(np.arange(n))
-        self.mean = self._along(self._known.mean(2)).ravel()
+        self._weights = CubicSpline(nodes, np.eye(len(nodes)))(np.arange(n))
 
-    def of(self, chosen: np.ndarray, cells: np.ndarray) -> np.ndarray:
-        """Of some samples in some cells [cells, samples]."""
-        return self._along(self._known[:, :, chosen]).reshape(-1, len(chosen))[cells]
-
-    def _along(self, known: np.ndarray) -> np.ndarray:
-        return np.einsum("ip,jq,pq...->ij...", self._spline, self._spline, known, optimize=True)
+    def along(self, known: np.ndarray) -> np.ndarray:
+        """From [nodes², ...] to [n², ...], the first axis changing slowest."""
+        n, m = self._weights.shape
+        square = known.reshape(m, m, *known.shape[1:])
+        fine = np.einsum("ip,jq,pq...->ij...", self._weights, self._weights, square, optimize=True)
+        return fine.reshape(n * n, *known.shape[1:])
 
 
 def _laid(plane: Plane, n: int) -> tuple[Plane, np.ndarray, np.ndarray]:
@@ -166,12 +165,12 @@ def _standard_error(mean: np.ndarray, squares: np.ndarray, n: int, population: i
     return np.sqrt(variance / n * (1 - n / population))
 
 
-def _check_mean(sheet: Sheet, each: np.ndarray) -> None:
+def _check_mean(sheet: Sheet) -> None:
     """Refuses a loss that is not the plain mean of its samples'."""
     zero = np.zeros(1)
-    whole, apart = float(sheet.losses(zero, zero)[0]), float(sheet.each(zero, zero).mean())
-    if math.isfinite(whole) and abs(apart - whole) > AGREES * max(abs(whole), float(np.nanmax(np.abs(each)))):
+    whole, each = float(sheet.losses(zero, zero)[0]), sheet.each(zero, zero)[0]
+    if math.isfinite(whole) and abs(each.mean() - whole) > AGREES * max(abs(whole), np.abs(each).max()):
         raise TaskError(
-            f"the loss at the centre is {whole:.6g}, the mean of its samples' losses {apart:.6g}; an estimate needs a "
-            "loss that is a mean over samples: use landscape.exact"
+            f"the loss at the centre is {whole:.6g}, the mean of its samples' losses {each.mean():.6g}; an error needs "
+            "a loss that is a mean over samples: use landscape.exact, without population"
         )

@@ -34,7 +34,7 @@ STACKED = 1 << 22
 a quarter of it takes half as long again."""
 NEAR = 0.1
 """Of the weights' norm: how far from the origin it is checked that affine layers were found."""
-TIMED = 8
+TIMED = 4
 """Points of which it is measured which way is faster."""
 
 Pieces = dict[nn.Module, tuple[Tensor, Tensor, Tensor]]
