@@ -25,6 +25,7 @@ LONG = (
     "handoff",
     "diagnoses",
     "locate",
+    "landscapes",
 )
 SECTIONS = QUICK + LONG
 
