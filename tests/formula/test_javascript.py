@@ -1,5 +1,6 @@
 """The program that the page runs: by an interpreter in JavaScript and by one in Python, beside the eager reference."""
 
+import functools
 import json
 import math
 import operator
@@ -77,12 +78,12 @@ class Eager:
         return eager.evaluate(self.own.evaluation, {"w": self.w, **self.slots}, hoisted)[0]
 
 
-@pytest.fixture(scope="module")
-def descents():
-    """(gradients, points) of every rule on every terrain, [rules, steps, terrains, 2] each."""
+@functools.cache
+def descents(count):
+    """So many steps: (gradients, points) of every rule on every terrain, [rules, steps, terrains, 2] each."""
     sides = [Eager(own, start()) for own in ALL]
     gradients, points = [], []
-    for _ in range(STEPS):
+    for _ in range(count):
         g = gradient(torch.stack([side.w for side in sides]))
         gradients.append(g)
         points.append(torch.stack([side.step(x) for side, x in zip(sides, g, strict=True)]))
@@ -104,8 +105,8 @@ def agree(found, expected):
     assert ((found - expected).abs() / scale)[both].max() <= TOLERANCE
 
 
-def test_javascript_equals_eager_on_every_terrain(descents):
-    gradients, points = descents
+def test_javascript_equals_eager_on_every_terrain():
+    gradients, points = descents(STEPS)
     assert torch.isfinite(points).double().mean() > 0.9
     given = [
         {
@@ -144,8 +145,8 @@ def computed(steps, values):
 
 @pytest.mark.parametrize("own", ALL, ids=lambda own: own.name)
 @np.errstate(all="ignore")
-def test_python_reads_the_same_format(own, descents):
-    gradients, points = (x[ALL.index(own)].numpy() for x in descents)
+def test_python_reads_the_same_format(own):
+    gradients, points = (x[ALL.index(own)].numpy() for x in descents(100))
     program = json.loads(json.dumps(lowered(own), allow_nan=False))
     w = start().numpy()
     slots = {s["name"]: w if s["start"] == "w" else value(ALWAYS, s["start"]) for s in program["slots"]}
