@@ -2,7 +2,7 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { Aside } from './aside';
 import { MEDIUM, NARROW, useMedia, useTheme } from './document';
-import { fieldOf } from './field';
+import { fieldOf, refined } from './field';
 import type { Film } from './film';
 import { Header } from './header';
 import { Help } from './help';
@@ -55,7 +55,7 @@ function Page({ film, play, selected, onSelect }: PageProps) {
   const recorded = useMemo(() => tracksOf(film), [film]);
   const tracks = play?.shown.tracks ?? recorded;
   const shape = surface === null ? undefined : film.surfaces[surface];
-  const field = useMemo(() => play?.ground.field ?? (shape && fieldOf(shape)) ?? null, [shape, play?.ground]);
+  const field = useMemo(() => play?.ground.field ?? (shape && refined(fieldOf(shape))) ?? null, [shape, play?.ground]);
   const steps = Math.max(film.steps, 1);
   const player = usePlayer(steps, steps);
   const page = useRef<HTMLDivElement>(null);

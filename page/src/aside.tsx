@@ -58,7 +58,7 @@ function Controls({ play, track, t }: { play: Play; track: Track; t: number }) {
   const momentum = ['beta', 'beta1'].find(name => typeof hyper[name] === 'number');
   return (
     <>
-      <Rate value={Number(hyper.lr)} zones={play.zones} limit={play.limit} onChange={lr => play.setHyper('lr', lr)} />
+      <Rate value={Number(hyper.lr)} zones={play.zones} reach={play.reach} limit={play.limit} onChange={lr => play.setHyper('lr', lr)} />
       {momentum && (
         <Slider symbol="β" label="momentum" value={Number(hyper[momentum])} from={p => Number((p * 0.99).toFixed(3))} to={v => v / 0.99}
           onChange={value => play.setHyper(momentum, value)} />
@@ -73,6 +73,9 @@ function Controls({ play, track, t }: { play: Play; track: Track; t: number }) {
 
 type Quantity = 'loss' | 'grad_norm';
 const TITLES: Record<Quantity, string> = { loss: 'Loss', grad_norm: 'Gradient norm' };
+
+const LOSS_DECADES = 12;
+const RATE_DECADES = 3;
 
 function Charts({ tracks, t, steps, selected, theme, onSeek }: AsideProps) {
   const [quantity, show] = useState<Quantity>('loss');
@@ -94,11 +97,11 @@ function Charts({ tracks, t, steps, selected, theme, onSeek }: AsideProps) {
           {banded && <span><i class="smooth" />middle</span>}
           {upper.some(line => line.dots) && <span><i class="dot" />held out</span>}
         </h2>
-        <Curves lines={upper} steps={steps} t={t} theme={theme} label={`${TITLES[quantity]} against the step; a table follows at the end of the page`} onSeek={onSeek} />
+        <Curves lines={upper} steps={steps} t={t} theme={theme} label={`${TITLES[quantity]} against the step; a table follows at the end of the page`} decades={LOSS_DECADES} onSeek={onSeek} />
       </section>
       <section class="chart small" aria-label="Rate">
         <h2>Rate</h2>
-        <Curves lines={lower} steps={steps} t={t} theme={theme} label="Learning rate against the step" onSeek={onSeek} />
+        <Curves lines={lower} steps={steps} t={t} theme={theme} label="Learning rate against the step" decades={RATE_DECADES} onSeek={onSeek} />
       </section>
     </>
   );

@@ -1,6 +1,6 @@
 /// The map: a field from above, coloured by height, with its contour lines.
 import { DIVERGED, MISSING, onAxis, sample, type Field } from './field';
-import { fromHex, pixel, ramp, type Rgb } from './shade';
+import { divergedColour, pixel, ramp, type Rgb } from './shade';
 import type { Theme } from './theme';
 
 const DIM_IN_THE_DARK = 0.86;
@@ -17,12 +17,13 @@ export function drawMap(field: Field, width: number, height: number, theme: Them
   const at = (i: number, j: number): [number, number] => [((i + 0.5) / width) * 2 - 1, 1 - ((j + 0.5) / height) * 2];
   for (let j = 0; j < height; j++) for (let i = 0; i < width; i++) level[j * width + i] = sample(field, field.level, ...at(i, j));
   const colours = Array.from({ length: 256 }, (_, v) => ramp(theme.look, v / 255));
+  const diverged = divergedColour(theme.look, theme.bad);
   const bright = theme.name === 'dark' ? DIM_IN_THE_DARK : 1;
   for (let j = 0; j < height; j++) {
     for (let i = 0; i < width; i++) {
       const state = stateAt(field, ...at(i, j));
       if (state === MISSING) continue;
-      const ground = state === DIVERGED ? fromHex(theme.bad) : colours[Math.round(sample(field, field.height, ...at(i, j)) * 255)];
+      const ground = state === DIVERGED ? diverged : colours[Math.round(sample(field, field.height, ...at(i, j)) * 255)];
       const line = state === DIVERGED ? 0 : lineAt(level, i, j, width, height, field.scale.major) * sample(field, field.support, ...at(i, j));
       pixels[j * width + i] = pixel(ground.map(c => c * bright * (1 - 0.9 * line)) as Rgb);
     }

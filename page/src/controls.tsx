@@ -1,8 +1,8 @@
 /// What can be changed in a play film: rate, momentum, batch noise, schedule, and the function itself.
 import { useEffect, useState } from 'preact/hooks';
-import { TextError } from './expression';
 import { short } from './numbers';
 import type { Zones } from './stability';
+import { TextError } from './text';
 
 interface SliderProps {
   symbol: string;
@@ -36,19 +36,20 @@ export function Slider({ symbol, label, value, from, to, zone, onChange }: Slide
 
 interface RateProps {
   value: number;
-  zones: Zones;
+  zones: Zones | null;
+  /** The least and the greatest rate. */
+  reach: [number, number];
   /** The greatest stable rate where the member ends; null where none is known. */
   limit: number | null;
   onChange(value: number): void;
 }
 
 /** The rate's slider: too small, right, and beyond what is stable. */
-export function Rate({ value, zones, limit, onChange }: RateProps) {
-  const { lo, hi } = zones;
+export function Rate({ value, zones, reach: [lo, hi], limit, onChange }: RateProps) {
   const place = (rate: number) => Math.min(1, Math.max(0, Math.log(rate / lo) / Math.log(hi / lo)));
-  const beyond = limit !== null && limit < hi ? limit : zones.tooLarge;
-  const right = Math.min(zones.right, beyond);
-  const [a, b] = [place(right), place(beyond)];
+  const stable = limit !== null && limit < hi;
+  const beyond = stable ? limit : (zones?.tooLarge ?? hi);
+  const [a, b] = [place(Math.min(zones?.right ?? lo, beyond)), place(beyond)];
   return (
     <>
       <Slider symbol="α" label="rate" value={value} zone={[a, b]} onChange={onChange}
@@ -56,7 +57,7 @@ export function Rate({ value, zones, limit, onChange }: RateProps) {
       <div class="zones" aria-hidden="true">
         <span style={{ width: `${a * 100}%` }}>{a > 0.24 && 'too small'}</span>
         <span class="right" style={{ width: `${(b - a) * 100}%` }}>{b - a > 0.1 && 'right'}</span>
-        <span class="beyond">{1 - b > 0.2 && (beyond === limit ? 'diverges' : zones.beyond)}</span>
+        <span class="beyond">{1 - b > 0.2 && (stable ? 'diverges' : zones?.beyond)}</span>
       </div>
     </>
   );
@@ -92,7 +93,7 @@ export function Text({ symbol, label, value, id, onChange }: TextProps) {
   return (
     <div class="text">
       <label class="symbol" for={id}>{symbol}<span class="hidden"> {label}</span></label>
-      <input id={id} type="text" value={text} spellcheck={false} autocomplete="off" aria-invalid={error !== null}
+      <input id={id} type="text" value={text} spellcheck={false} autocomplete="off" style={{ width: `${text.length + 3}ch` }} aria-invalid={error !== null}
         aria-describedby={error ? `${id}-error` : undefined} onInput={e => change(e.currentTarget.value)} />
       {error && (
         <p class="error" id={`${id}-error`} role="alert">

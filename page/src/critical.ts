@@ -8,7 +8,7 @@ const STARTS = 17;
 const ITERATIONS = 40;
 /** Points closer than this share of the plot are one. */
 const SAME = 1e-4;
-/** A curvature below this share of the other one is flat, and the point is not called anything. */
+/** A curvature below this share of the greatest on the plot is flat, and the point is not called anything. */
 const FLAT = 1e-7;
 /** More than these would hide the surface: then only the least minimum is marked. */
 const MOST = 9;
@@ -16,11 +16,12 @@ const MOST = 9;
 /** The critical points inside the plot. */
 export function criticalPoints(terrain: Terrain, x: Axis, y: Axis): Mark[] {
   const found: Mark[] = [];
+  const flat = FLAT * greatestCurvature(terrain, x, y);
   for (let j = 0; j < STARTS; j++) {
     for (let i = 0; i < STARTS; i++) {
       const at = newton(terrain, between(x, (i + 0.5) / STARTS), between(y, (j + 0.5) / STARTS));
       if (!at || !inside(x, at[0]) || !inside(y, at[1]) || found.some(mark => near(mark, at, x, y))) continue;
-      const mark = named(terrain, at);
+      const mark = named(terrain, at, flat);
       if (mark) found.push(mark);
     }
   }
@@ -45,10 +46,19 @@ function newton(terrain: Terrain, x: number, y: number): [number, number] | null
   return null;
 }
 
-function named(terrain: Terrain, [x, y]: [number, number]): Mark | null {
+function greatestCurvature(terrain: Terrain, x: Axis, y: Axis): number {
+  let greatest = 0;
+  for (let k = 0; k < STARTS * STARTS; k++) {
+    const { xx, xy, yy } = terrain.jet(between(x, ((k % STARTS) + 0.5) / STARTS), between(y, (Math.floor(k / STARTS) + 0.5) / STARTS));
+    const size = Math.max(...eigenvalues(xx, xy, yy).map(Math.abs));
+    if (size > greatest && Number.isFinite(size)) greatest = size;
+  }
+  return greatest;
+}
+
+function named(terrain: Terrain, [x, y]: [number, number], flat: number): Mark | null {
   const { v, xx, xy, yy } = terrain.jet(x, y);
   const [least, greatest] = eigenvalues(xx, xy, yy);
-  const flat = FLAT * Math.max(Math.abs(least), Math.abs(greatest));
   if (Math.abs(least) <= flat || Math.abs(greatest) <= flat || !Number.isFinite(v)) return null;
   const kind = least > 0 ? 'minimum' : greatest < 0 ? 'maximum' : 'saddle';
   return { kind, x, y, loss: v, text: `${kind}, ${decimal(v)}` };

@@ -3,7 +3,7 @@ import { useEffect, useMemo, useRef } from 'preact/hooks';
 import { cleared, useFonts, useSize } from './canvas';
 import { outline } from './glyph';
 import { write } from './labels';
-import { linearTicks, logTicks, short } from './numbers';
+import { linearTicks, logTicks, tickText } from './numbers';
 import type { Theme } from './theme';
 import { valueAt, type Series } from './track';
 
@@ -23,18 +23,17 @@ export interface CurvesProps {
   t: number;
   theme: Theme;
   label: string;
+  /** Decades that a logarithmic axis shows below the greatest value. */
+  decades: number;
   onSeek(t: number): void;
 }
 
-export const LEFT = 42;
-export const RIGHT = 14;
+const LEFT = 46;
+const RIGHT = 14;
 const TOP = 8;
 const BOTTOM = 6;
 const FUTURE = 0.22;
 const BAND = 0.38;
-/** Decades that a logarithmic axis shows below its greatest value. */
-const DECADES = 12;
-
 interface Range {
   log: boolean;
   lo: number;
@@ -42,7 +41,7 @@ interface Range {
 }
 
 /** The axis for some curves: logarithmic where they ask for it and nothing is below zero. */
-export function rangeOf(lines: Line[]): Range {
+export function rangeOf(lines: Line[], decades: number): Range {
   let [lo, hi, positive] = [Infinity, -Infinity, Infinity];
   for (const { series } of lines) {
     for (const values of [series.lo, series.hi, series.mid]) {
@@ -56,17 +55,17 @@ export function rangeOf(lines: Line[]): Range {
   }
   if (!(hi >= lo)) return { log: false, lo: 0, hi: 1 };
   const log = lo >= 0 && hi > 0 && lines.some(line => line.series.log);
-  if (log) return { log, lo: Math.max(positive, hi / 10 ** DECADES) / 1.15, hi: hi * 1.15 };
+  if (log) return { log, lo: Math.max(positive, hi / 10 ** decades) / 1.15, hi: hi * 1.15 };
   const room = (hi - lo || Math.abs(hi) || 1) * 0.04;
   return { log, lo: lo >= 0 && lo < hi * 0.5 ? 0 : lo - room, hi: hi + room };
 }
 
-export function Curves({ lines, steps, t, theme, label, onSeek }: CurvesProps) {
+export function Curves({ lines, steps, t, theme, label, decades, onSeek }: CurvesProps) {
   const [box, width, height] = useSize();
   const fonts = useFonts();
   const past = useRef<HTMLCanvasElement>(null);
   const future = useRef<HTMLCanvasElement>(null);
-  const range = useMemo(() => rangeOf(lines), [lines]);
+  const range = useMemo(() => rangeOf(lines, decades), [lines, decades]);
   const inner = width - LEFT - RIGHT;
   const x = (step: number) => LEFT + (step / Math.max(1, steps)) * inner;
   const y = (v: number) => {
@@ -128,7 +127,7 @@ function drawTicks(c: Context, { log, lo, hi }: Range, width: number, height: nu
     c.lineTo(width - RIGHT, at);
     c.stroke();
     c.fillStyle = theme.ink3;
-    write(c, short(v), LEFT - 8, at, 11);
+    write(c, tickText(v, log), LEFT - 8, at, 11);
   }
 }
 

@@ -7,25 +7,18 @@
 // atom     = number | "x" | "y" | "pi" | "e" | function "(" sum ")" | "(" sum ")"
 import * as jets from './jet';
 import type { Jet } from './jet';
+import { Reader, scan, type Token } from './text';
 
-export type Node =
-  | { kind: 'number'; value: number; name?: string }
+type Node =
+  | { kind: 'number'; value: number }
   | { kind: 'variable'; name: 'x' | 'y' }
   | { kind: 'call'; name: string; of: Node }
   | { kind: 'negative'; of: Node }
   | { kind: 'binary'; op: '+' | '-' | '*' | '/' | '^'; a: Node; b: Node };
 
-/** What is wrong with a text, and at which of its characters, from 0. */
-export class TextError extends Error {
-  constructor(readonly position: number, readonly problem: string) {
-    super(`character ${position + 1}: ${problem}`);
-  }
-}
-
 /** A function of two numbers with its exact gradient and Hessian. */
 export interface Terrain {
   text: string;
-  tree: Node;
   value(x: number, y: number): number;
   jet(x: number, y: number): Jet;
 }
@@ -35,127 +28,109 @@ export function terrain(text: string): Terrain {
   const tree = parse(text);
   const jet = compile(tree);
   const value = plain(tree);
-  return { text, tree, value, jet: (x, y) => jet(jets.variableX(x), jets.variableY(y)) };
+  return { text, value, jet: (x, y) => jet(jets.variableX(x), jets.variableY(y)) };
 }
 
 // -- Reading ----------------------------------------------------------------------------------------------------------
 
-interface Token {
-  kind: 'number' | 'name' | 'sign' | 'end';
-  text: string;
-  at: number;
-}
-
-const TOKEN = /(?<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?<name>[A-Za-z]+|[πσ])|(?<sign>\*\*|[-+*/^()−·²³⁴])|\s+/y;
-const SAME: Record<string, string> = { '**': '^', '−': '-', '·': '*' };
-const SUPERSCRIPTS: Record<string, number> = { '²': 2, '³': 3, '⁴': 4 };
-const CONSTANTS: Record<string, number> = { pi: Math.PI, π: Math.PI, e: Math.E };
-const ALIASES: Record<string, string> = { ln: 'log', σ: 'sigmoid', arctan: 'atan' };
+const NAMES = '[A-Za-z]+|[πσ]';
+const SIGNS = '\\*\\*|[-+*/^()−·²³⁴]';
+const SAME = new Map([['**', '^'], ['−', '-'], ['·', '*'], ['ln', 'log'], ['σ', 'sigmoid'], ['arctan', 'atan']]);
+const SUPERSCRIPTS = new Map([['²', 2], ['³', 3], ['⁴', 4]]);
+const CONSTANTS = new Map([['pi', Math.PI], ['π', Math.PI], ['e', Math.E]]);
 const DEEPEST = 60;
 
 function tokens(text: string): Token[] {
-  const found: Token[] = [];
-  TOKEN.lastIndex = 0;
-  for (let at = 0; at < text.length; at = TOKEN.lastIndex) {
-    TOKEN.lastIndex = at;
-    const groups = TOKEN.exec(text)?.groups;
-    if (!groups) throw new TextError(at, `‘${text[at]}’ does not belong in a formula of x and y`);
-    const kind = (['number', 'name', 'sign'] as const).find(k => groups[k] !== undefined);
-    if (kind === 'name') found.push(...names(groups.name, at));
-    else if (kind) found.push({ kind, text: SAME[groups[kind]] ?? groups[kind], at });
-  }
-  return [...found, { kind: 'end', text: '', at: text.length }];
-}
-
-/** A name that nobody has, but whose letters are all x and y, is a product: xy. */
-function names(text: string, at: number): Token[] {
-  if (/^[xy]{2,}$/.test(text)) return [...text].map((letter, i) => ({ kind: 'name', text: letter, at: at + i }));
-  return [{ kind: 'name', text: ALIASES[text] ?? text, at }];
+  return scan(text, NAMES, SIGNS, 'a formula of x and y').flatMap(token => {
+    // Letters that are all x and y are a product: xy.
+    if (/^[xy]{2,}$/.test(token.text)) return [...token.text].map((letter, i): Token => ({ kind: 'name', text: letter, at: token.at + i }));
+    return [{ ...token, text: SAME.get(token.text) ?? token.text }];
+  });
 }
 
 /** The tree of a text; throws a TextError. */
 export function parse(text: string): Node {
-  const list = tokens(text);
-  let index = 0;
-  let depth = 0;
-  const next = () => list[index];
-  const takes = (sign: string) => next().kind === 'sign' && next().text === sign && Boolean(++index);
-  const shown = () => (next().kind === 'end' ? 'the end' : `‘${next().text}’`);
+  return new Parser(tokens(text)).whole();
+}
 
-  function sum(): Node {
-    let node = product();
+/** Recursive descent: one method for each line of the grammar. */
+class Parser extends Reader {
+  private depth = 0;
+
+  whole(): Node {
+    if (this.ended) this.fail(0, 'the formula is empty; expected one such as x^2 − y^2');
+    const node = this.sum();
+    if (!this.ended) this.fail(this.next.at, `expected an operator or the end, found ${this.shown}`);
+    return node;
+  }
+
+  private sum(): Node {
+    let node = this.product();
     for (;;) {
-      if (takes('+')) node = { kind: 'binary', op: '+', a: node, b: product() };
-      else if (takes('-')) node = { kind: 'binary', op: '-', a: node, b: product() };
+      if (this.takes('+')) node = { kind: 'binary', op: '+', a: node, b: this.product() };
+      else if (this.takes('-')) node = { kind: 'binary', op: '-', a: node, b: this.product() };
       else return node;
     }
   }
 
-  function product(): Node {
-    let node = signed();
+  private product(): Node {
+    let node = this.signed();
     for (;;) {
-      const beside = next().kind === 'number' || next().kind === 'name' || next().text === '(';
-      if (takes('*') || beside) node = { kind: 'binary', op: '*', a: node, b: beside ? raised() : signed() };
-      else if (takes('/')) node = { kind: 'binary', op: '/', a: node, b: signed() };
-      else return node;
+      if (this.takes('*')) node = { kind: 'binary', op: '*', a: node, b: this.signed() };
+      else if (this.takes('/')) node = { kind: 'binary', op: '/', a: node, b: this.signed() };
+      else if (this.next.kind === 'number' || this.next.kind === 'name' || this.next.text === '(') {
+        node = { kind: 'binary', op: '*', a: node, b: this.power() };
+      } else return node;
     }
   }
 
-  function signed(): Node {
-    if (takes('-')) return { kind: 'negative', of: nested(signed) };
-    return takes('+') ? nested(signed) : raised();
+  private signed(): Node {
+    if (this.takes('-')) return { kind: 'negative', of: this.nested(() => this.signed()) };
+    return this.takes('+') ? this.nested(() => this.signed()) : this.power();
   }
 
-  function raised(): Node {
-    const base = atom();
-    if (takes('^')) return { kind: 'binary', op: '^', a: base, b: nested(signed) };
-    const exponent = next().kind === 'sign' ? SUPERSCRIPTS[next().text] : undefined;
+  private power(): Node {
+    const base = this.atom();
+    if (this.takes('^')) return { kind: 'binary', op: '^', a: base, b: this.nested(() => this.signed()) };
+    const exponent = SUPERSCRIPTS.get(this.next.text);
     if (exponent === undefined) return base;
-    index++;
+    this.advance();
     return { kind: 'binary', op: '^', a: base, b: { kind: 'number', value: exponent } };
   }
 
-  function atom(): Node {
-    const token = next();
-    index++;
+  private atom(): Node {
+    const found = this.shown;
+    const token = this.advance();
     if (token.kind === 'number') return { kind: 'number', value: Number(token.text) };
-    if (token.text === '(') return closed(token);
-    if (token.kind === 'name') return named(token);
-    index--;
-    throw new TextError(token.at, `expected a number, x, y or ‘(’, found ${shown()}`);
+    if (token.kind === 'name') return this.named(token);
+    if (token.text === '(') return this.closed(token);
+    return this.fail(token.at, `expected a number, x, y or ‘(’, found ${found}`);
   }
 
-  function named(token: Token): Node {
-    const name = token.text;
+  private named({ text: name, at }: Token): Node {
     if (name === 'x' || name === 'y') return { kind: 'variable', name };
-    if (Object.hasOwn(CONSTANTS, name)) return { kind: 'number', value: CONSTANTS[name], name };
+    const value = CONSTANTS.get(name);
+    if (value !== undefined) return { kind: 'number', value };
     if (!Object.hasOwn(jets.FUNCTIONS, name)) {
-      throw new TextError(token.at, `there is no ‘${name}’; there are x, y, pi, e and ${Object.keys(jets.FUNCTIONS).join(', ')}`);
+      this.fail(at, `there is no ‘${name}’; there are x, y, pi, e and ${Object.keys(jets.FUNCTIONS).join(', ')}`);
     }
-    const opening = next();
-    if (!takes('(')) throw new TextError(opening.at, `expected ‘(’ after ${name}, found ${shown()}`);
-    return { kind: 'call', name, of: closed(opening) };
+    const opening = this.next;
+    if (!this.takes('(')) this.fail(opening.at, `expected ‘(’ after ${name}, found ${this.shown}`);
+    return { kind: 'call', name, of: this.closed(opening) };
   }
 
-  function closed(opening: Token): Node {
-    const node = nested(sum);
-    if (!takes(')')) {
-      throw new TextError(next().at, `expected ‘)’ for the ‘(’ at character ${opening.at + 1}, found ${shown()}`);
-    }
+  private closed(opening: Token): Node {
+    const node = this.nested(() => this.sum());
+    if (!this.takes(')')) this.fail(this.next.at, `expected ‘)’ for the ‘(’ at character ${opening.at + 1}, found ${this.shown}`);
     return node;
   }
 
-  function nested(part: () => Node): Node {
-    if (++depth > DEEPEST) throw new TextError(next().at, `nested more than ${DEEPEST} deep`);
+  private nested(part: () => Node): Node {
+    if (++this.depth > DEEPEST) this.fail(this.next.at, `nested more than ${DEEPEST} deep`);
     const node = part();
-    depth--;
+    this.depth--;
     return node;
   }
-
-  if (next().kind === 'end') throw new TextError(0, 'the formula is empty; expected one such as x^2 − y^2');
-  const whole = sum();
-  if (next().kind !== 'end') throw new TextError(next().at, `expected an operator or the end, found ${shown()}`);
-  return whole;
 }
 
 // -- Computing --------------------------------------------------------------------------------------------------------

@@ -73,6 +73,63 @@ export function sample(field: Field, values: Float32Array, u: number, v: number)
   return row(k) * (1 - b) + row(k + nx) * b;
 }
 
+/** Vertices along an axis from which on a grid is fine enough to look smooth. */
+const SMOOTH = 100;
+
+/**
+ * The field on a finer grid: cubic (Catmull and Rom) between the vertices, which stay as they are; linear beside what is
+ * missing or diverged. It smooths how the surface looks, and knows no more than the coarse grid.
+ */
+export function refined(field: Field): Field {
+  const factor = Math.ceil(SMOOTH / (Math.max(field.x.n, field.y.n) - 1));
+  if (factor < 2) return field;
+  const [nx, ny] = [(field.x.n - 1) * factor + 1, (field.y.n - 1) * factor + 1];
+  const rows = Float32Array.from({ length: field.y.n * nx }, (_, k) =>
+    cubic(field.height, Math.floor(k / nx) * field.x.n, 1, field.x.n, (k % nx) / factor));
+  const height = Float32Array.from({ length: nx * ny }, (_, k) => cubic(rows, k % nx, nx, field.y.n, Math.floor(k / nx) / factor));
+  const broken = field.state.some(state => state !== THERE);
+  const out: Field = {
+    x: { ...field.x, n: nx }, y: { ...field.y, n: ny }, scale: field.scale, loss: new Float64Array(nx * ny),
+    height, level: new Float32Array(nx * ny), support: new Float32Array(nx * ny), state: new Uint8Array(nx * ny),
+  };
+  for (let k = 0; k < nx * ny; k++) {
+    const [u, v] = [((k % nx) / (nx - 1)) * 2 - 1, (Math.floor(k / nx) / (ny - 1)) * 2 - 1];
+    if (broken) {
+      out.state[k] = worst(field, u, v);
+      if (out.state[k] !== THERE || worst(field, u, v, 1) !== THERE) height[k] = sample(field, field.height, u, v);
+    }
+    height[k] = Math.min(1, Math.max(0, height[k]));
+    out.loss[k] = [field.scale.loss(height[k]), NaN, Infinity][out.state[k]];
+    out.level[k] = field.scale.level(field.scale.loss(height[k]));
+    out.support[k] = sample(field, field.support, u, v);
+  }
+  return out;
+}
+
+/** Cubic value at a place between n numbers that lie `stride` apart. */
+function cubic(values: Float32Array, start: number, stride: number, n: number, at: number): number {
+  const i = Math.min(n - 2, Math.floor(at));
+  const s = at - i;
+  const [b, c] = [values[start + i * stride], values[start + (i + 1) * stride]];
+  const a = i > 0 ? values[start + (i - 1) * stride] : 2 * b - c;
+  const d = i < n - 2 ? values[start + (i + 2) * stride] : 2 * c - b;
+  return b + 0.5 * s * (c - a + s * (2 * a - 5 * b + 4 * c - d + s * (3 * (b - c) + d - a)));
+}
+
+/** The worst state of the vertices around a point of the world, or so many farther out. */
+function worst(field: Field, u: number, v: number, farther = 0): number {
+  const [fx, fy] = [((u + 1) / 2) * (field.x.n - 1), ((v + 1) / 2) * (field.y.n - 1)];
+  let state = THERE;
+  for (let j = Math.floor(fy + 1e-9) - farther; j <= Math.ceil(fy - 1e-9) + farther; j++) {
+    for (let i = Math.floor(fx + 1e-9) - farther; i <= Math.ceil(fx - 1e-9) + farther; i++) {
+      if (i < 0 || j < 0 || i >= field.x.n || j >= field.y.n) continue;
+      const here = field.state[j * field.x.n + i];
+      if (here === MISSING || (here === DIVERGED && state === THERE)) state = here;
+    }
+  }
+  return state;
+}
+
 /** Every second vertex or so: for looking for a view. */
 export function coarse(field: Field, stride: number): Field {
   const pick = (n: number) => Array.from({ length: Math.floor((n - 1) / stride) + 1 }, (_, i) => i * stride);

@@ -29,9 +29,17 @@ const CLEAR = 11;
 const NEAR = [[14, 0], [-14, 0], [12, 17], [12, -17], [-12, 17], [-12, -17]];
 const FAR = [1, 1.6, 2.3].flatMap(r => [[40, 32], [-40, 32], [44, -30], [-44, -30], [56, 4], [-56, 4], [8, 44], [8, -44]].map(([x, y]) => [x * r, y * r]));
 
-/** Draws labels inside a canvas of this size, the first ones taking their places first. */
-export function drawLabels(c: CanvasRenderingContext2D, labels: Label[], width: number, height: number, theme: Theme): void {
-  const taken: Box[] = labels.map(({ x, y }) => ({ left: x - CLEAR, right: x + CLEAR, top: y - CLEAR, bottom: y + CLEAR }));
+/**
+ * Draws labels inside a canvas of this size, the first ones taking their places first.
+ *
+ * @param obstacles points x, y, … that labels with a leader keep away from.
+ */
+export function drawLabels(
+  c: CanvasRenderingContext2D, labels: Label[], obstacles: number[], width: number, height: number, theme: Theme,
+): void {
+  const taken: Box[] = labels.map(({ x, y }) => around(x, y, CLEAR));
+  const avoided: Box[] = [];
+  for (let i = 0; i < obstacles.length; i += 2) avoided.push(around(obstacles[i], obstacles[i + 1], 3));
   c.textBaseline = 'middle';
   c.textAlign = 'left';
   c.lineJoin = 'round';
@@ -40,12 +48,16 @@ export function drawLabels(c: CanvasRenderingContext2D, labels: Label[], width: 
     const size = c.measureText(label.text).width;
     const places = (label.leader ? FAR : [...NEAR, ...FAR]).map(([dx, dy]) => place(label, dx, dy, size));
     const inside = (b: Box) => b.left >= 4 && b.right <= width - 4 && b.top >= 4 && b.bottom <= height - 4;
-    const chosen = places.find(p => inside(p.box) && !taken.some(other => overlap(p.box, other))) ?? places.find(p => inside(p.box));
+    const free = (b: Box) => inside(b) && !taken.some(other => overlap(b, other));
+    const chosen = places.find(p => free(p.box) && !(label.leader && avoided.some(other => overlap(p.box, other))))
+      ?? places.find(p => free(p.box)) ?? places.find(p => inside(p.box));
     if (!chosen) continue;
     taken.push(chosen.box);
     draw(c, label, chosen, theme);
   }
 }
+
+const around = (x: number, y: number, r: number): Box => ({ left: x - r, right: x + r, top: y - r, bottom: y + r });
 
 interface Place {
   box: Box;

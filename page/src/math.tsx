@@ -25,6 +25,14 @@ function kept(node: Node): ComponentChild {
   return h(name, attributes, [...element.childNodes].map(kept));
 }
 
+const RAISED = /([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)/;
+const lowered = (text: string) => [...text].map(s => (s === '⁻' ? '−' : String('⁰¹²³⁴⁵⁶⁷⁸⁹'.indexOf(s)))).join('');
+
+/** Text with its superscripts raised by the document: few fonts have all of them. */
+export function Digits({ text }: { text: string }) {
+  return <span class="digits">{text.split(RAISED).map((part, i) => (i % 2 ? <sup>{lowered(part)}</sup> : part))}</span>;
+}
+
 /** A quantity's name: what follows `_` is lowered, what follows `^` is raised. */
 export function Symbol({ name }: { name: string }) {
   const parts = name.match(/[_^]?[^_^]+/g) ?? [];

@@ -1,5 +1,6 @@
 /// The members: one is chosen, all show their loss at the film's step.
 import { Glyph } from './icons';
+import { Digits } from './math';
 import { count, decimal } from './numbers';
 import type { Theme } from './theme';
 import { lossAt, type Track } from './track';
@@ -20,7 +21,7 @@ export function Members({ tracks, t, selected, theme, onSelect }: MembersProps) 
           <input type="radio" name="member" checked={i === selected} onChange={() => onSelect(i)} />
           <Glyph member={i} colour={theme.members[i % 6]} />
           <span class="name">{track.name}</span>
-          <span class="loss">{decimal(lossAt(track, Math.min(t, track.last)))}</span>
+          <span class="loss"><Digits text={decimal(lossAt(track, Math.min(t, track.last)))} /></span>
           <Status track={track} t={t} />
         </label>
       ))}
@@ -32,12 +33,12 @@ export function Members({ tracks, t, selected, theme, onSelect }: MembersProps) 
 function Status({ track, t }: { track: Track; t: number }) {
   const { ending, verdict } = track;
   if (ending && t >= ending.step) {
-    if (ending.kind === 'reached') return <span class="status">there at {count(ending.step)}</span>;
+    if (ending.kind === 'reached') return <span class="status">reached at {count(ending.step)}</span>;
     if (ending.kind === 'moving') return <span class="status">on the way</span>;
     return <span class="status bad">{ending.kind === 'diverged' ? 'diverged' : 'no value'}</span>;
   }
   const target = track.events.find(event => event.kind === 'target' && event.t <= t);
-  if (target) return <span class="status">there at {count(target.t)}</span>;
+  if (target) return <span class="status">reached at {count(target.t)}</span>;
   const diverged = track.events.find(event => event.kind === 'diverged' && event.t <= t);
   if (diverged || (verdict?.kind === 'DIVERGED' && t >= track.last)) return <span class="status bad">diverged</span>;
   return <span class="status">{verdict && t >= track.last ? verdict.kind.toLowerCase().replaceAll('_', ' ') : ''}</span>;

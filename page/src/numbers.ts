@@ -38,6 +38,13 @@ export function short(v: number, digits = 3): string {
   return minus(size >= 1000 ? whole.format(rounded) : String(rounded));
 }
 
+/** A tick's number: on a logarithmic axis small and large powers of ten are written as such. */
+export function tickText(v: number, log: boolean): string {
+  const exponent = Math.round(Math.log10(Math.abs(v)));
+  const isPower = Math.abs(v / 10 ** exponent - 1) < 1e-9;
+  return log && isPower && (exponent < -2 || exponent > 3) ? powerOfTen(exponent) : short(v);
+}
+
 /** About so many round numbers from lo to hi. */
 export function linearTicks(lo: number, hi: number, about: number): number[] {
   if (!(hi > lo)) return [lo];
@@ -56,8 +63,9 @@ export function logTicks(lo: number, hi: number, about: number): number[] {
   const stride = Math.max(1, Math.ceil((last - first + 1) / about));
   const powers: number[] = [];
   for (let e = first; e <= last; e++) if (((e % stride) + stride) % stride === 0) powers.push(10 ** e);
-  if (powers.length > 2 || hi / lo < 1.01) return powers;
+  if (powers.length > 2 || (powers.length === 2 && hi / lo > 300) || hi / lo < 1.01) return powers;
   const fine: number[] = [];
-  for (let e = first - 1; e <= last; e++) for (const m of [1, 3]) if (m * 10 ** e >= lo && m * 10 ** e <= hi) fine.push(m * 10 ** e);
-  return fine.length > 2 ? fine : linearTicks(lo, hi, about);
+  for (let e = first - 1; e <= last; e++) for (const m of [1, 3]) fine.push(Number(`${m}e${e}`));
+  const inside = fine.filter(v => v >= lo && v <= hi);
+  return inside.length > 2 ? inside : linearTicks(lo, hi, about);
 }

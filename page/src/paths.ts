@@ -127,6 +127,23 @@ export function drawPaths(view: View, traces: (Trace | null)[], t: number, selec
   });
 }
 
+/** Points of a path that labels keep away from. */
+const OBSTACLES = 60;
+
+/** Some canvas points of all whole paths, x, y, …: they stay while the film plays, and so do the labels. */
+export function outlines({ matrix, width, height }: View, traces: (Trace | null)[]): number[] {
+  const p = new Float64Array(3);
+  return traces.flatMap(trace => {
+    const n = trace ? trace.t.length : 0;
+    const points: number[] = [];
+    for (let k = 0; k < n; k += Math.max(1, Math.floor(n / OBSTACLES))) {
+      project(matrix, width, height, trace!.at[3 * k], trace!.at[3 * k + 1], trace!.at[3 * k + 2], p);
+      if (!Number.isNaN(p[0])) points.push(p[0], p[1]);
+    }
+    return points;
+  });
+}
+
 function drawPath(view: View, parts: Stretch[], colour: string, width: number): void {
   const { context: c, theme } = view;
   const stroke = (part: Stretch, style: string, line: number, alpha: number) => {

@@ -1,17 +1,20 @@
 /// A play film in the hands of a user: what is set, and what follows from it.
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import type { Film, Mark } from './film';
-import { count, short } from './numbers';
+import { count, decimal, short } from './numbers';
 import { schedule } from './schedule';
-import { eigenvalues, limit, secondAt, zones, type Zones } from './stability';
-import { courseOf, groundOf, setupOf, take, type Ground, type Setup, type Take } from './take';
+import { eigenvalues, limit, reach, secondAt, zones, type Zones } from './stability';
+import { groundOf, setupOf, take, type Ground, type Setup, type Take } from './take';
 import { terrain } from './expression';
 
 export interface Play {
   setup: Setup;
   ground: Ground;
   shown: Take;
-  zones: Zones;
+  /** Where the rate is right; null until that is known. */
+  zones: Zones | null;
+  /** The least and greatest rate on the slider. */
+  reach: [number, number];
   /** The greatest stable rate of the selected member at the least minimum; null where none is known. */
   limit: number | null;
   /** Curvature and stability where the selected member is at a step, in words. */
@@ -24,40 +27,31 @@ export interface Play {
   setSchedule(text: string): void;
 }
 
+/** After so long without a change, rates are tried. */
 const SETTLE_MS = 120;
 /** Rules whose stability at a minimum does not depend on how they came there. */
 const PLAIN = ['gradient_descent', 'momentum', 'nesterov'];
-
-/** A value that has not changed for a moment. */
-function useSettled<T>(value: T): T {
-  const [settled, set] = useState(value);
-  useEffect(() => {
-    const timer = setTimeout(() => set(value), SETTLE_MS);
-    return () => clearTimeout(timer);
-  }, [value]);
-  return settled;
-}
 
 /** The play of a film on one of its surfaces. */
 export function usePlay(film: Film, surface: string, selected: number): Play {
   const [setup, set] = useState(() => setupOf(film, surface));
   const ground = useMemo(() => groundOf(film.surfaces[surface], setup.source), [film, surface, setup.source]);
   const shown = useMemo(() => take(film, surface, setup, ground), [film, surface, setup, ground]);
-  const settled = useSettled(setup);
   const id = Object.keys(film.members)[selected];
   const { rule } = film.members[id];
   const racer = shown.racers[selected];
-  const others = JSON.stringify({ ...settled.members[id], hyper: { ...settled.members[id].hyper, lr: 0 } });
+  const others = JSON.stringify({ ...setup.members[id], hyper: { ...setup.members[id].hyper, lr: 0 } });
   const middle = Number(film.members[id].hyper.lr ?? racer.program.hypers.lr);
-  const tried = useMemo(() => {
-    const land = settled.source === setup.source ? ground : groundOf(film.surfaces[surface], settled.source);
-    return zones({ program: racer.program, ...settled.members[id] }, courseOf(film, settled, land), middle, land.least);
-  }, [film, id, others, settled.source, settled.start, settled.noise]);
+  const [tried, setTried] = useState<Zones | null>(null);
+  useEffect(() => {
+    const timer = setTimeout(() => setTried(zones(racer, shown.course, middle, ground.least)), SETTLE_MS);
+    return () => clearTimeout(timer);
+  }, [film, id, others, setup.source, setup.start, setup.noise]);
   const bottom = leastMinimum(ground.marks);
   const change = (member: Partial<Setup['members'][string]>) =>
     set(old => ({ ...old, members: { ...old.members, [id]: { ...old.members[id], ...member } } }));
   return {
-    setup, ground, shown, zones: tried,
+    setup, ground, shown, zones: tried, reach: reach(middle),
     limit: bottom && PLAIN.includes(rule) ? limit(rule, racer.hyper, ground.terrain.jet(bottom.x, bottom.y), null) : null,
     here: t => here(shown, ground, selected, rule, t),
     advice: bottom ? atMinimum(ground, bottom) : '',
@@ -85,8 +79,8 @@ function atMinimum(ground: Ground, bottom: Mark): string {
   if (!(least > 0)) return '';
   const condition = greatest / least;
   const shape = condition > 20 ? 'a ravine' : condition > 3 ? 'a long bowl' : 'a round bowl';
-  return `Curvature at the minimum is ${short(greatest, 4)} one way and ${short(least, 2)} the other, ${shape} of condition number ` +
-    `${count(condition)}. Rates above ${short(2 / greatest, 2)} throw plain gradient descent out of it.`;
+  return `Curvature at the minimum is ${short(greatest, 4)} one way and ${decimal(least, 2)} the other, ${shape} of condition number ` +
+    `${count(condition)}. Rates above ${decimal(2 / greatest, 2)} throw plain gradient descent out of it.`;
 }
 
 function here({ descents, racers }: Take, ground: Ground, member: number, rule: string, t: number): string {
@@ -96,9 +90,9 @@ function here({ descents, racers }: Take, ground: Ground, member: number, rule: 
   const at = ground.terrain.jet(descent.x[k], descent.y[k]);
   const [least, greatest] = eigenvalues(at.xx, at.xy, at.yy);
   if (!Number.isFinite(greatest)) return 'No curvature here.';
-  const curvature = `Here the curvature is ${short(greatest, 3)} and ${short(least, 3)}`;
+  const curvature = `Curvature here ${short(greatest, 3)} and ${short(least, 2)}`;
   const most = limit(rule, hyper, at, secondAt(descent, k, Number(hyper.beta2)));
   if (most === null) return `${curvature}.`;
-  if (most === Infinity) return `${curvature}: it bends upwards nowhere, and no rate is stable.`;
-  return `${curvature}: ${descent.rate[k] < most ? 'stable, as the rate is below' : 'not stable, as the rate is above'} ${short(most, 2)}.`;
+  if (most === Infinity) return `${curvature}: nothing holds it here at any rate.`;
+  return `${curvature}: ${descent.rate[k] < most ? 'stable below' : 'not stable, above'} ${decimal(most, 2)}.`;
 }

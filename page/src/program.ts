@@ -88,32 +88,39 @@ export function mover(program: Program, w: Float64Array): Mover {
   const outputs = program.outputs.map(place);
   const state = program.slots.map(slot => Float64Array.from(w, v => (slot.start === 'w' ? v : slot.start)));
   const at = program.slots.map(slot => place(slot.name));
-  const load = (i: number) => state.forEach((values, s) => (x[at[s]] = values[i]));
+  const load = (i: number) => {
+    for (let s = 0; s < state.length; s++) x[at[s]] = state[s][i];
+  };
+  const [atW, atG, atT] = ['w', 'g', 't'].map(place);
+  const atHypers = Object.keys(program.hypers).map((name): [string, number] => [name, place(name)]);
+  const run = (ops: (() => void)[]) => {
+    for (let i = 0; i < ops.length; i++) ops[i]();
+  };
   let t = 0;
   return {
     step(w, g, hypers) {
-      x[place('t')] = ++t;
-      for (const name in hypers) x[place(name)] = hypers[name];
+      x[atT] = ++t;
+      for (const [name, to] of atHypers) x[to] = hypers[name];
       load(0);
-      once.forEach(run => run());
+      run(once);
       for (let i = 0; i < w.length; i++) {
         load(i);
-        x[place('w')] = w[i];
-        x[place('g')] = g[i];
-        each.forEach(run => run());
+        x[atW] = w[i];
+        x[atG] = g[i];
+        run(each);
         w[i] = x[outputs[0]];
-        state.forEach((values, s) => (values[i] = x[outputs[s + 1]]));
+        for (let s = 0; s < state.length; s++) state[s][i] = x[outputs[s + 1]];
       }
     },
     reported(w) {
       const { report } = program;
       if (!report) return w;
       load(0);
-      reportOnce.forEach(run => run());
+      run(reportOnce);
       return w.map((v, i) => {
         load(i);
-        x[place('w')] = v;
-        reportEach.forEach(run => run());
+        x[atW] = v;
+        run(reportEach);
         return x[place(report.output)];
       });
     },
@@ -128,7 +135,7 @@ export function mover(program: Program, w: Float64Array): Mover {
 function instruction([name, op, ...operands]: Op, x: Float64Array, places: Map<string, number>): () => void {
   const operation = Object.hasOwn(OPERATIONS, op) ? OPERATIONS[op] : undefined;
   if (!operation) throw new TypeError(`there is no operation '${op}'; there are ${Object.keys(OPERATIONS).join(', ')}`);
-  const [a, b, c] = operands.map(operand => {
+  const [a, b = 0, c = 0] = operands.map(operand => {
     const at = places.get(typeof operand === 'number' ? `#${operand}` : operand);
     if (at === undefined) throw new TypeError(`'${name}' is made of '${operand}', which is no input and no earlier result`);
     return at;

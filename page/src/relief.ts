@@ -1,7 +1,7 @@
 /// The one renderer: a field as a block of relief, rasterised with a depth buffer into ImageData.
 import { project, unproject, type Matrix } from './camera';
-import { DIVERGED, MISSING, sample, type Field } from './field';
-import { bakeLight, fromHex, SHADES, shadeTable, TONES, wallTable } from './shade';
+import { DIVERGED, MISSING, type Field } from './field';
+import { bakeLight, divergedColour, SHADES, shadeTable, TONES, wallTable } from './shade';
 import type { Theme } from './theme';
 
 /** Where the block's floor lies. */
@@ -13,6 +13,12 @@ const LINE = 0.5 / 1100;
 const THICK_LINE = 1.55;
 /** Pixels at a triangle's edge belong to both sides, so that rounding leaves no gaps. */
 const EDGE = -1e-6;
+
+/** In the middle of the table's last row, whatever rounding does. */
+const BROKEN = SHADES + 0.5;
+
+/** Diagonals alternate, so that no direction is favoured: here from right to left. */
+const isOther = (i: number, j: number) => ((i + j) & 1) === 1;
 
 export class Relief {
   width = 0;
@@ -36,7 +42,7 @@ export class Relief {
   }
 
   setTheme({ look, bad }: Theme): void {
-    this.table = shadeTable(look, fromHex(bad));
+    this.table = shadeTable(look, divergedColour(look, bad));
     this.walls = WALL_TONES.map(tone => wallTable(look, BASE, this.field.scale.block, tone));
     this.contour = { thin: look.contour, thick: look.thick };
   }
@@ -64,7 +70,7 @@ export class Relief {
         const k = j * x.n + i;
         const [a, b, c, d] = [k, k + 1, k + x.n, k + x.n + 1];
         if (state[a] === MISSING || state[b] === MISSING || state[c] === MISSING || state[d] === MISSING) continue;
-        const other = ((i + j) & 1) === 1; // diagonals alternate, so that no direction is favoured
+        const other = isOther(i, j);
         this.triangle(a, b, other ? c : d);
         this.triangle(other ? b : a, d, c);
       }
@@ -88,9 +94,16 @@ export class Relief {
     return Math.abs(x) < 1 && Math.abs(y) < 1 ? [x, y] : null;
   }
 
-  /** World height of the surface. */
+  /** World height of the surface as it is drawn: on the same triangles. */
   heightAt(x: number, y: number): number {
-    return sample(this.field, this.field.height, x, y) * this.field.scale.block;
+    const { height, scale } = this.field;
+    const nx = this.field.x.n, ny = this.field.y.n;
+    const fx = Math.min(1, Math.max(0, (x + 1) / 2)) * (nx - 1), fy = Math.min(1, Math.max(0, (y + 1) / 2)) * (ny - 1);
+    const i = Math.min(nx - 2, Math.floor(fx)), j = Math.min(ny - 2, Math.floor(fy));
+    const u = fx - i, v = fy - j, k = j * nx + i;
+    const a = height[k], b = height[k + 1], c = height[k + nx], d = height[k + nx + 1];
+    if (isOther(i, j)) return scale.block * (u + v < 1 ? a + (b - a) * u + (c - a) * v : d + (c - d) * (1 - u) + (b - d) * (1 - v));
+    return scale.block * (u > v ? a + (b - a) * u + (d - b) * v : a + (d - c) * u + (c - a) * v);
   }
 
   /** The four upper edges of the block as polylines x, y, z. */
@@ -123,7 +136,7 @@ export class Relief {
     const wa = 1 / corners[3 * a + 2], wb = 1 / corners[3 * b + 2], wc = 1 / corners[3 * c + 2];
     const la = light[a], lb = light[b], lc = light[c], ua = level[a], ub = level[b], uc = level[c];
     const broken = state[a] === DIVERGED || state[b] === DIVERGED || state[c] === DIVERGED;
-    const va = broken ? SHADES : shade[a], vb = broken ? SHADES : shade[b], vc = broken ? SHADES : shade[c];
+    const va = broken ? BROKEN : shade[a], vb = broken ? BROKEN : shade[b], vc = broken ? BROKEN : shade[c];
     // Contour levels a pixel: lines fade where they are dense, and where the standard error does not support them.
     const steep = Math.hypot((ua - uc) * da + (ub - uc) * db, (ua - uc) * ea + (ub - uc) * eb);
     const worth = broken ? 0 : (support[a] + support[b] + support[c]) / 3;

@@ -47,7 +47,7 @@ export function logScale(lo: number, hi: number): Scale {
   const height = (v: number) => (log(v) - bottom) / (top - bottom);
   const first = Math.ceil(Math.log10(soft * 2.5));
   const powers = Array.from({ length: Math.floor(Math.log10(hi - lo) + 1e-9) - first + 1 }, (_, i) => 10 ** (first + i));
-  const ticks = [lo, ...powers.map(p => p + lo)].map(v => ({ at: height(v), text: short(v) }));
+  const ticks = [lo, ...powers.map(p => p + lo)].map(v => ({ at: height(v), text: short(v, 2) }));
   return {
     height,
     loss: h => lo + 10 ** (bottom + h * (top - bottom)) - soft,

@@ -70,9 +70,11 @@ function name(view: View, axis: Axis, at: [number, number], edge: [number, numbe
   const [from] = onCanvas(view, ...edge, BASE);
   const long = axis.name.length > 2;
   c.textAlign = !long || Math.abs(x - from) < 12 ? 'center' : x < from ? 'right' : 'left';
-  const inside = Math.min(view.width - 6, Math.max(6, x));
   c.fillStyle = theme.ink2;
   c.font = `italic 15px ${SERIF}`;
+  const length = c.measureText(axis.name).width;
+  const before = { left: 0, center: length / 2, right: length }[c.textAlign as 'left'];
+  const inside = Math.min(view.width - 6 - length + before, Math.max(6 + before, x));
   c.fillText(axis.name, inside, y);
   if (axis.scale === 1) return;
   c.fillStyle = theme.ink3;

@@ -4,7 +4,7 @@
 // product   = factor {"*" factor}
 // factor    = number | "(" schedule ")" | name ["(" [argument {"," argument}] ")"]
 // argument  = [name "="] ["-"] number ["%" | "epoch" | "epochs" | "step" | "steps"]
-import { TextError } from './expression';
+import { Reader, scan, TextError, type Token } from './text';
 
 /** A factor at each local step s = 1 … n of a stretch. */
 type Factor = (s: number) => number;
@@ -109,123 +109,112 @@ function sequence(pieces: Piece[], T: number, text: string): Factor {
   };
 }
 
-interface Token {
-  kind: 'number' | 'name' | 'sign' | 'end';
-  text: string;
-  at: number;
-}
-
-const TOKEN = /(?<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?<name>[A-Za-z_]\w*)|(?<sign>>>|[*(),=%-])|\s+/y;
-
-function tokens(text: string): Token[] {
-  const found: Token[] = [];
-  for (let at = 0; at < text.length; at = TOKEN.lastIndex) {
-    TOKEN.lastIndex = at;
-    const groups = TOKEN.exec(text)?.groups;
-    if (!groups) throw new TextError(at, `‘${text[at]}’ does not belong in a schedule; use >> to join, * to multiply`);
-    const kind = (['number', 'name', 'sign'] as const).find(k => groups[k] !== undefined);
-    if (kind) found.push({ kind, text: groups[kind], at });
-  }
-  return [...found, { kind: 'end', text: '', at: text.length }];
-}
-
+const NAMES = '[A-Za-z_]\\w*';
+const SIGNS = '>>|[*(),=%-]';
 const UNITS: Record<string, (value: number, T: number) => number> = {
   '%': (v, T) => (v * T) / 100, epoch: v => v, epochs: v => v, step: v => v, steps: v => v,
 };
 
 function read(text: string, T: number): Piece[] {
-  const list = tokens(text);
-  let index = 0;
-  const next = () => list[index];
-  const takes = (sign: string) => next().kind === 'sign' && next().text === sign && Boolean(++index);
-  const shown = () => (next().kind === 'end' ? 'the end' : `‘${next().text}’`);
-  const fail = (at: number, problem: string): never => {
-    throw new TextError(at, problem);
-  };
+  return new Parser(text, T).whole();
+}
 
-  function joined(): Piece[] {
-    const pieces = product();
-    while (takes('>>')) {
-      const at = next().at;
-      pieces.push(...product());
-      if (pieces.filter(piece => piece.length === null).length > 1) fail(at, 'two parts would take the rest of the run; give one a length, such as 50%');
+/** Recursive descent: one method for each line of the grammar. */
+class Parser extends Reader {
+  constructor(private readonly text: string, private readonly T: number) {
+    super(scan(text, NAMES, SIGNS, 'a schedule; use >> to join, * to multiply'));
+  }
+
+  whole(): Piece[] {
+    if (this.ended) this.fail(0, 'the text is empty; expected a schedule such as warmup(5%) >> cosine');
+    const pieces = this.joined();
+    if (!this.ended) this.fail(this.next.at, `expected ‘>>’, ‘*’ or the end, found ${this.shown}`);
+    return pieces;
+  }
+
+  private joined(): Piece[] {
+    const pieces = this.product();
+    while (this.takes('>>')) {
+      const { at } = this.next;
+      pieces.push(...this.product());
+      if (pieces.filter(piece => piece.length === null).length > 1) {
+        this.fail(at, 'two parts would take the rest of the run; give one a length, such as 50%');
+      }
     }
     return pieces;
   }
 
-  function product(): Piece[] {
-    const at = next().at;
-    const factors = [factor()];
-    while (takes('*')) factors.push(factor());
-    const scale = factors.reduce<number>((product, f) => (typeof f === 'number' ? product * f : product), 1);
+  private product(): Piece[] {
+    const { at } = this.next;
+    const factors = [this.factor()];
+    while (this.takes('*')) factors.push(this.factor());
+    const scale = factors.reduce<number>((all, f) => (typeof f === 'number' ? all * f : all), 1);
     const sequences = factors.filter(f => typeof f !== 'number');
-    if (!sequences.length) fail(at, `a number alone is no schedule; write ${scale} * constant`);
-    if (sequences.length === 1 && scale === 1) return sequences[0];
-    const lengths = sequences.map(pieces => pieces.reduce<number | null>((sum, p) => (sum === null || p.length === null ? null : sum + p.length), 0));
-    return [{
-      length: lengths.includes(null) ? null : Math.max(...(lengths as number[])),
-      over: (_, exact) => {
-        const curves = sequences.map(pieces => sequence(pieces, exact, text));
-        return s => curves.reduce((product, curve) => product * curve(s), scale);
-      },
-    }];
+    if (!sequences.length) this.fail(at, `a number alone is no schedule; write ${scale} * constant`);
+    return sequences.length === 1 && scale === 1 ? [...sequences[0]] : [multiplied(scale, sequences, this.text)];
   }
 
-  function factor(): number | Piece[] {
-    const token = next();
-    index++;
+  private factor(): number | Piece[] {
+    const found = this.shown;
+    const token = this.advance();
     if (token.kind === 'number') return Number(token.text);
-    if (token.kind === 'name') return [part(token)];
-    if (token.text === '(') {
-      const pieces = joined();
-      if (!takes(')')) fail(next().at, `expected ‘)’, found ${shown()}`);
-      return pieces;
-    }
-    index--;
-    return fail(token.at, `expected a part such as cosine, a number or ‘(’, found ${shown()}`);
+    if (token.kind === 'name') return [this.part(token)];
+    if (token.text !== '(') this.fail(token.at, `expected a part such as cosine, a number or ‘(’, found ${found}`);
+    const pieces = this.joined();
+    if (!this.takes(')')) this.fail(this.next.at, `expected ‘)’, found ${this.shown}`);
+    return pieces;
   }
 
-  function part(name: Token): Piece {
-    if (name.text === 'plateau') fail(name.at, 'a plateau needs the losses of epochs, which the page does not have');
-    if (!Object.hasOwn(PARTS, name.text)) fail(name.at, `there is no schedule ‘${name.text}’; there are ${Object.keys(PARTS).join(', ')}`);
-    const kind = PARTS[name.text];
-    const given: Arguments = {};
-    if (takes('(')) {
-      while (!takes(')')) {
-        argument(kind, name.text, given);
-        if (!takes(',') && next().text !== ')') fail(next().at, `expected ‘,’ or ‘)’, found ${shown()}`);
-      }
-    }
+  private part({ text: name, at }: Token): Piece {
+    if (name === 'plateau') this.fail(at, 'a plateau needs the losses of epochs, which the page does not have');
+    if (!Object.hasOwn(PARTS, name)) this.fail(at, `there is no schedule ‘${name}’; there are ${Object.keys(PARTS).join(', ')}`);
+    const kind = PARTS[name];
+    const given = this.takes('(') ? this.given(kind, name) : {};
     for (const [key, value] of Object.entries(kind.parameters)) {
       if (key in given) continue;
-      if (value === 'needed') fail(name.at, `${name.text} needs ${key}`);
+      if (value === 'needed') this.fail(at, `${name} needs ${key}`);
       if (typeof value === 'number') given[key] = value;
     }
     return { length: given[kind.lasts] ?? null, over: n => kind.factor(n, given) };
   }
 
-  function argument(kind: Part, owner: string, given: Arguments): void {
-    const keys = Object.keys(kind.parameters);
-    const start = next();
-    let key = keys[Object.keys(given).length];
-    if (start.kind === 'name') {
-      index++;
-      key = start.text;
-      if (!takes('=')) fail(next().at, `expected ‘=’ after ‘${key}’, found ${shown()}`);
+  private given(kind: Part, owner: string): Arguments {
+    const given: Arguments = {};
+    while (!this.takes(')')) {
+      this.argument(kind, owner, given);
+      if (!this.takes(',') && this.next.text !== ')') this.fail(this.next.at, `expected ‘,’ or ‘)’, found ${this.shown}`);
     }
-    if (!keys.includes(key) || key in given) fail(start.at, `${owner} takes ${keys.join(', ')}, each once`);
-    const sign = takes('-') ? -1 : 1;
-    const number = next();
-    if (number.kind !== 'number') fail(number.at, `expected a number or a length such as 5%, found ${shown()}`);
-    index++;
-    const unit = Object.hasOwn(UNITS, next().text) ? UNITS[list[index++].text] : UNITS.steps;
-    const value = sign * Number(number.text);
-    given[key] = kind.lengths.includes(key) ? unit(value, T) : value;
-    if (kind.lengths.includes(key) && !(given[key] > 0)) fail(number.at, 'a length is above 0');
+    return given;
   }
 
-  if (next().kind === 'end') fail(0, 'the text is empty; expected a schedule such as warmup(5%) >> cosine');
-  const pieces = joined();
-  if (next().kind !== 'end') fail(next().at, `expected ‘>>’, ‘*’ or the end, found ${shown()}`);
-  return pieces;
+  private argument(kind: Part, owner: string, given: Arguments): void {
+    const keys = Object.keys(kind.parameters);
+    const start = this.next;
+    let key = keys[Object.keys(given).length];
+    if (start.kind === 'name') {
+      key = this.advance().text;
+      if (!this.takes('=')) this.fail(this.next.at, `expected ‘=’ after ‘${key}’, found ${this.shown}`);
+    }
+    if (!keys.includes(key) || key in given) this.fail(start.at, `${owner} takes ${keys.join(', ')}, each once`);
+    const sign = this.takes('-') ? -1 : 1;
+    if (this.next.kind !== 'number') this.fail(this.next.at, `expected a number or a length such as 5%, found ${this.shown}`);
+    const number = this.advance();
+    const unit = Object.hasOwn(UNITS, this.next.text) ? UNITS[this.advance().text] : UNITS.steps;
+    const isLength = kind.lengths.includes(key);
+    given[key] = isLength ? unit(sign * Number(number.text), this.T) : sign * Number(number.text);
+    if (isLength && !(given[key] > 0)) this.fail(number.at, 'a length is above 0');
+  }
+}
+
+/** The product of sequences, step by step; a shorter one holds its last value. */
+function multiplied(scale: number, sequences: Piece[][], text: string): Piece {
+  const lengths = sequences.map(pieces =>
+    pieces.some(piece => piece.length === null) ? null : pieces.reduce((sum, piece) => sum + piece.length!, 0));
+  return {
+    length: lengths.includes(null) ? null : Math.max(...(lengths as number[])),
+    over: (_, exact) => {
+      const curves = sequences.map(pieces => sequence(pieces, exact, text));
+      return s => curves.reduce((all, curve) => all * curve(s), scale);
+    },
+  };
 }

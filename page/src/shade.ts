@@ -22,6 +22,12 @@ export function ramp(look: Look, height: number): Rgb {
   return a.map((v, k) => fromLinear(toLinear(v) * (1 - at + i) + toLinear(b[k]) * (at - i))) as Rgb;
 }
 
+/** What diverged: the highest ground, tinged with the colour of what is bad. */
+export function divergedColour(look: Look, bad: string): Rgb {
+  const [top, tinge] = [ramp(look, 1), fromHex(bad)];
+  return top.map((c, i) => c * 0.6 + tinge[i] * 0.4) as Rgb;
+}
+
 /** Brightnesses in a row of the table. */
 export const TONES = 64;
 /** Heights in the table; one row more is for what diverged. */

@@ -48,9 +48,6 @@ export function secondAt(descent: Descent, k: number, beta2: number): [number, n
 
 /** Where on a rate's slider a member is too slow, right, or too fast. */
 export interface Zones {
-  /** Rates tried, from the least to the greatest that the slider reaches. */
-  lo: number;
-  hi: number;
   /** From here it comes as far as any rate does. */
   right: number;
   /** From here it does not. */
@@ -59,28 +56,33 @@ export interface Zones {
   beyond: 'diverges' | 'too large';
 }
 
-const TRIED = 33;
+const TRIED = 25;
 const EACH_SIDE = 1.8;
-/** A rate is right where what is left of the loss is at most so many times what the best rate leaves. */
-const AS_GOOD = 10;
+/** A rate is right where the loss has fallen by at least this share of the best rate's orders of magnitude. */
+const AS_GOOD = 1 / 3;
+const SMALLEST = 1e-300;
+
+/** The rates that a slider around a rate reaches. */
+export const reach = (middle: number): [number, number] => [middle / 10 ** EACH_SIDE, middle * 10 ** EACH_SIDE];
 
 /** Descends at many rates around a rule's own and says which of them get as far as the best. */
 export function zones(racer: Racer, course: Course, middle: number, least: number): Zones {
-  const rates = Array.from({ length: TRIED }, (_, i) => middle * 10 ** (EACH_SIDE * ((2 * i) / (TRIED - 1) - 1)));
+  const [lo, hi] = reach(middle);
+  const rates = Array.from({ length: TRIED }, (_, i) => lo * (hi / lo) ** (i / (TRIED - 1)));
   const ends = rates.map(lr => {
     const { ending, loss, n } = descend({ ...racer, hyper: { ...racer.hyper, lr } }, course);
     const failed = ending.kind === 'diverged' || ending.kind === 'undefined';
     return { failed, left: failed ? Infinity : Math.max(loss[n] - least, 0), reached: ending.kind === 'reached' };
   });
-  const best = Math.min(...ends.map(end => end.left));
-  const good = ends.map(end => end.reached || (!end.failed && end.left <= best * AS_GOOD));
+  const before = Math.max(course.terrain.value(...course.start) - least, SMALLEST);
+  const fall = ends.map(end => Math.log(before / Math.max(end.left, SMALLEST)));
+  const best = Math.max(...fall);
+  const good = ends.map((end, i) => end.reached || (!end.failed && fall[i] > 0 && fall[i] >= best * AS_GOOD));
   const [first, last] = [good.indexOf(true), good.lastIndexOf(true)];
   const between = (i: number) => Math.sqrt(rates[Math.max(0, i - 1)] * rates[Math.min(TRIED - 1, i)]);
-  const [lo, hi] = [rates[0], rates[TRIED - 1]];
-  if (first < 0) return { lo, hi, right: hi, tooLarge: hi, beyond: 'too large' };
+  if (first < 0) return { right: hi, tooLarge: hi, beyond: 'too large' };
   const next = ends[last + 1];
   return {
-    lo, hi,
     right: first === 0 ? lo : between(first),
     tooLarge: last === TRIED - 1 ? hi : between(last + 1),
     beyond: next?.failed ? 'diverges' : 'too large',

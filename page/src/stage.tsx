@@ -5,7 +5,8 @@ import { cleared, density, useFonts, useSize } from './canvas';
 import { onAxis } from './field';
 import type { Mark } from './film';
 import { drawLabels, SANS } from './labels';
-import { drawPaths, positionAt, type Trace, type View } from './paths';
+import { count } from './numbers';
+import { drawPaths, outlines, positionAt, type Trace, type View } from './paths';
 import type { Relief } from './relief';
 import { drawAxes, drawEdges, drawEscape, drawMarks, drawStart } from './scenery';
 import type { Theme } from './theme';
@@ -78,9 +79,9 @@ export function Stage(props: StageProps) {
     if (first) labels.push(...drawStart(view, first, verbose));
     const heads = drawPaths(view, traces, t, selected);
     const named = heads.filter(head => verbose || head.member === selected).map(({ x, y, member }) => ({
-      x, y, text: traces[member]!.name, font: `600 13px ${SANS}`, colour: theme.names[member % 6], leader: false,
+      x, y, text: traces.length > 1 ? traces[member]!.name : `step ${count(Math.floor(t))}`, font: `600 13px ${SANS}`, colour: theme.names[member % 6], leader: false,
     }));
-    drawLabels(context, [...named.reverse(), ...labels], width, height, theme);
+    drawLabels(context, [...labels, ...named.reverse()], outlines(view, traces), width, height, theme);
   }, [relief, edges, traces, marks, t, last, selected, theme, width, height, overlaid]);
 
   const rest = () => {

@@ -1,5 +1,6 @@
 /// The footer: play, a lane for each member with its events, a scrubber over them, and the events in words.
 import { Glyph } from './icons';
+import { Digits } from './math';
 import { count, decimal, linearTicks } from './numbers';
 import type { Player } from './player';
 import type { Theme } from './theme';
@@ -26,7 +27,7 @@ export function Timeline({ tracks, steps, player, selected, theme, live }: Timel
   return (
     <footer>
       <div class="transport">
-        <button class="play" onClick={player.toggle} aria-label={playing ? 'Pause' : 'Play'}>
+        <button class="go" onClick={player.toggle} aria-label={playing ? 'Pause' : 'Play'}>
           <svg width="18" height="18" viewBox="0 0 18 18" aria-hidden="true">
             <path d={playing ? 'M4.5 3h3v12h-3zM10.5 3h3v12h-3z' : 'M5 2.7v12.6L15.5 9Z'} fill="currentColor" />
           </svg>
@@ -123,7 +124,7 @@ function Events({ tracks, t, theme, onSeek }: EventsProps) {
         <li key={`${track.id} ${event.t} ${event.kind}`} style={{ '--name': theme.names[member % 6] }}>
           <button class="link" onClick={() => onSeek(event.t)} title={event.text}>
             <b>{count(event.t)}</b>
-            {tracks.length > 1 && <span>{track.name}</span>} {event.text}
+            {tracks.length > 1 && <span class="who">{track.name}</span>} <Digits text={event.text} />
           </button>
         </li>
       ))}

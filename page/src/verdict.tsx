@@ -1,7 +1,6 @@
 /// The sentence above the relief, and the verdict's numbers with their intervals.
-import type { ComponentChildren } from 'preact';
 import type { Quantity } from './film';
-import { Symbol } from './math';
+import { Digits, Symbol } from './math';
 import { short } from './numbers';
 
 /** A piece of the headline, and the colour of what it names. */
@@ -10,13 +9,13 @@ export interface Piece {
   colour?: string;
 }
 
-export function Verdict({ pieces, advice }: { pieces: Piece[]; advice: ComponentChildren }) {
+export function Verdict({ pieces, advice }: { pieces: Piece[]; advice: string }) {
   return (
     <div class="verdict">
       <h1 aria-live="polite">
-        {pieces.map(({ text, colour }, i) => (colour ? <span key={i} style={{ color: colour }}>{text}</span> : text))}
+        {pieces.map(({ text, colour }, i) => (colour ? <span key={i} style={{ color: colour }}>{text}</span> : <Digits key={i} text={text} />))}
       </h1>
-      {advice && <p class="advice">{advice}</p>}
+      {advice && <p class="advice"><Digits text={advice} /></p>}
     </div>
   );
 }

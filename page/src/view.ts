@@ -7,7 +7,7 @@ import { Relief } from './relief';
 const AZIMUTHS = 16;
 const ELEVATIONS = [0.5, 0.75, 1.02];
 /** Size of the small picture in which hidden points are counted. */
-const SMALL = { width: 220, height: 160 };
+const SMALL = { width: 150, height: 110 };
 const POINTS = 120;
 /** What is hidden weighs most; then that paths spread on the screen, and that axes run as on a map. */
 const SPREAD = 0.25;
@@ -19,12 +19,12 @@ const MAP_AZIMUTH = -1.2;
 export function framed(azimuth: number, elevation: number, zoom: number, width: number, height: number, overlaid: boolean): Camera {
   const aspect = width / height;
   const distance = (aspect > 1.3 ? 13 : (13 * 1.3) / aspect) / zoom;
-  return { azimuth, elevation, distance, shift: overlaid ? [0.15, -0.13] : [0, -0.02] };
+  return { azimuth, elevation, distance, shift: overlaid ? [0.15, -0.1] : [0, -0.02] };
 }
 
 /** Of 16 azimuths and 3 elevations, the one that hides least of the paths. */
 export function openingView(relief: Relief, traces: (Trace | null)[], aspect: number, overlaid: boolean): [number, number] {
-  const field = coarse(relief.field, Math.max(1, Math.floor(relief.field.x.n / 40)));
+  const field = coarse(relief.field, Math.max(1, Math.floor(relief.field.x.n / 30)));
   const small = new Relief(field);
   small.resize(SMALL.width, SMALL.height);
   const points = traces.flatMap(trace => (trace ? thinned(trace) : []));
