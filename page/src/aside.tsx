@@ -72,7 +72,7 @@ function Controls({ play, track, t }: { play: Play; track: Track; t: number }) {
 }
 
 type Quantity = 'loss' | 'grad_norm';
-const TITLES: Record<Quantity, string> = { loss: 'Loss', grad_norm: 'Gradient norm' };
+const TITLES: Record<Quantity, string> = { loss: 'Loss', grad_norm: 'Gradient' };
 
 const LOSS_DECADES = 12;
 const RATE_DECADES = 3;

@@ -8,7 +8,7 @@ interface SliderProps {
   symbol: string;
   label: string;
   value: number;
-  /** From the slider's place, 0 … 1000, to the value, and back. */
+  /** From the slider's place, 0 … 1, to the value, and back. */
   from(place: number): number;
   to(value: number): number;
   /** Where, of 1, it is right, and from where on it is not. */
@@ -17,7 +17,7 @@ interface SliderProps {
   onChange(value: number): void;
 }
 
-const PLACES = 1000;
+const PLACES = 200;
 
 export function Slider({ symbol, label, value, from, to, zone, onChange }: SliderProps) {
   const style = zone && { '--right': `${zone[0] * 100}%`, '--beyond': `${zone[1] * 100}%` };
@@ -56,7 +56,7 @@ export function Rate({ value, zones, reach: [lo, hi], limit, onChange }: RatePro
         from={p => Number((lo * (hi / lo) ** p).toPrecision(3))} to={place} />
       <div class="zones" aria-hidden="true">
         <span style={{ width: `${a * 100}%` }}>{a > 0.24 && 'too small'}</span>
-        <span class="right" style={{ width: `${(b - a) * 100}%` }}>{b - a > 0.1 && 'right'}</span>
+        <span class="right" style={{ width: `${(b - a) * 100}%` }}>{b - a > 0.08 && 'right'}</span>
         <span class="beyond">{1 - b > 0.2 && (stable ? 'diverges' : zones?.beyond)}</span>
       </div>
     </>

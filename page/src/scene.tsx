@@ -6,6 +6,7 @@ import { useMemo } from 'preact/hooks';
 import { decimal, short } from './numbers';
 import { traceOf } from './paths';
 import { Relief } from './relief';
+import type { Scale } from './scale';
 import { Stage } from './stage';
 import type { Theme } from './theme';
 import { indexAt, lossAt, type Track } from './track';
@@ -27,8 +28,7 @@ export interface SceneProps {
 }
 
 const KINDS = {
-  terrain: 'terrain', curvature: 'least and greatest curvature', principal: 'principal plane of the path',
-  random: 'random plane', points: 'plane through three points',
+  terrain: 'terrain', curvature: 'plane of curvature', principal: 'principal plane', random: 'random plane', points: 'three points',
 };
 
 export function Scene(props: SceneProps) {
@@ -77,6 +77,16 @@ function describe({ x, y, scale }: Field, surface: string, tracks: Track[], t: n
   return `Loss from ${short(scale.loss(0))} to ${short(scale.loss(1))} over ${x.name} and ${y.name}. Step ${Math.floor(t)}: ${where.join('; ')}.`;
 }
 
+/** Ticks that have room beside the ones before them. */
+function spaced(ticks: Scale['ticks']): Scale['ticks'] {
+  const kept: Scale['ticks'] = [];
+  for (const tick of ticks) {
+    const before = kept.at(-1);
+    if (!before || tick.at - before.at > 0.05 + 0.02 * (before.text.length + tick.text.length)) kept.push(tick);
+  }
+  return kept;
+}
+
 /** The colours' scale, the surface's caption, and a choice where there are several surfaces. */
 function Legend({ film, surface, field, theme, onSurface }: SceneProps & { field: Field; surface: string }) {
   const names = Object.keys(film.surfaces);
@@ -94,8 +104,8 @@ function Legend({ film, surface, field, theme, onSurface }: SceneProps & { field
       <span>{caption || (names.length > 1 ? 'loss' : kind === 'terrain' ? 'loss' : KINDS[kind])}</span>
       <div class="bar" style={{ background: `linear-gradient(90deg, ${theme.look.ramp.join(', ')})` }} />
       <div class="ticks" aria-hidden="true">
-        {field.scale.ticks.filter(({ at }, i, all) => i === 0 || at - all[i - 1].at > 0.1).map(({ at, text }) => (
-          <span key={text} style={{ left: `${at * 100}%` }}>{text}</span>
+        {spaced(field.scale.ticks).map(({ at, text }) => (
+          <span key={text} style={{ left: `${at * 100}%`, transform: `translateX(${-at * 100}%)` }}>{text}</span>
         ))}
       </div>
     </div>

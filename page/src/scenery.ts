@@ -72,14 +72,14 @@ function name(view: View, axis: Axis, at: [number, number], edge: [number, numbe
   c.textAlign = !long || Math.abs(x - from) < 12 ? 'center' : x < from ? 'right' : 'left';
   c.fillStyle = theme.ink2;
   c.font = `italic 15px ${SERIF}`;
-  const length = c.measureText(axis.name).width;
+  const unit = axis.scale === 1 ? '' : `1 is ${short(axis.scale, 2)} in weights`;
+  const length = Math.max(c.measureText(axis.name).width, unit.length * 5.6);
   const before = { left: 0, center: length / 2, right: length }[c.textAlign as 'left'];
   const inside = Math.min(view.width - 6 - length + before, Math.max(6 + before, x));
   c.fillText(axis.name, inside, y);
-  if (axis.scale === 1) return;
   c.fillStyle = theme.ink3;
   c.font = `11px ${SANS}`;
-  c.fillText(`1 is ${short(axis.scale, 2)} in weights`, inside, y + 16);
+  c.fillText(unit, inside, y + 16);
 }
 
 /** Minima as crosses, saddles and maxima as ×, and words for those that have room. */

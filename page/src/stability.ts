@@ -57,7 +57,7 @@ export interface Zones {
 }
 
 const TRIED = 25;
-const EACH_SIDE = 1.8;
+const EACH_SIDE = 1.5;
 /** A rate is right where the loss has fallen by at least this share of the best rate's orders of magnitude. */
 const AS_GOOD = 1 / 3;
 const SMALLEST = 1e-300;

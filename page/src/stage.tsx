@@ -86,9 +86,11 @@ export function Stage(props: StageProps) {
 
   const rest = () => {
     clearTimeout(look.current.rest);
+    delete box.current!.dataset.fine;
     look.current.rest = window.setTimeout(() => {
       paint(Math.max(density(), Math.min(2 * density(), Math.sqrt(FINEST_PIXELS / (width * height)))));
       draw();
+      box.current!.dataset.fine = '';
     }, REST_MS);
   };
   const moved = () => {

@@ -81,12 +81,15 @@ function Lane({ track, member, on, big, height, t, steps, theme }: LaneProps) {
           <EventMark kind={event.kind} />
         </i>
       ))}
-      {track.events.filter(event => event.to !== undefined).map((event, k) => (
+      {track.events.filter(event => event.to !== undefined).map((event, k) => [
+        <i key={`landing ${k}`} class="event landing" style={{ left: share(event.to!), opacity: event.t <= t ? 1 : 0.35 }}>
+          <EventMark kind="landing" />
+        </i>,
         <svg key={k} class="arc" viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true"
           style={{ left: share(event.to!), width: share(event.t - event.to!), opacity: event.t <= t ? 1 : 0.35 }}>
           <path d="M100 100C100 -30 0 -30 0 100" />
-        </svg>
-      ))}
+        </svg>,
+      ])}
       <i class="at"><Glyph member={member} colour={colour} /></i>
     </div>
   );
@@ -99,6 +102,7 @@ function EventMark({ kind }: { kind: string }) {
     clip: <path d="M-3.6-3.6 3.6 3.6M3.6-3.6-3.6 3.6" class="line" />,
     diverged: <path d="M-3.6-3.6 3.6 3.6M3.6-3.6-3.6 3.6" class="line bad" />,
     undefined: <path d="M-3.6-3.6 3.6 3.6M3.6-3.6-3.6 3.6" class="line bad" />,
+    landing: <path d="M-4-2H4L0 5Z" class="solid" />,
     stop: <path d="M-3.5-3.5H3.5V3.5H-3.5Z" class="solid" />,
   }[kind] ?? <circle r="2.6" class="solid" />;
   return <svg width="14" height="14" viewBox="-7 -7 14 14" aria-hidden="true">{shape}</svg>;

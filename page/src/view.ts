@@ -4,6 +4,7 @@ import { coarse } from './field';
 import type { Trace } from './paths';
 import { Relief } from './relief';
 
+const NARROW = 500;
 const AZIMUTHS = 16;
 const ELEVATIONS = [0.5, 0.75, 1.02];
 /** Size of the small picture in which hidden points are counted. */
@@ -14,12 +15,14 @@ const SPREAD = 0.25;
 const COVERED = 0.5;
 const AS_ON_A_MAP = 0.06;
 const MAP_AZIMUTH = -1.2;
+/** A block that is seen along an axis looks flat. */
+const ALONG_AN_AXIS = 0.12;
 
 /** The camera that frames the block on a canvas; where the verdict overlays it, a little lower and to the right. */
 export function framed(azimuth: number, elevation: number, zoom: number, width: number, height: number, overlaid: boolean): Camera {
   const aspect = width / height;
   const distance = (aspect > 1.3 ? 13 : (13 * 1.3) / aspect) / zoom;
-  return { azimuth, elevation, distance, shift: overlaid ? [0.15, -0.1] : [0, -0.02] };
+  return { azimuth, elevation, distance, shift: overlaid ? [0.15, -0.1] : width < NARROW ? [0, -0.02] : [0.12, 0.05] };
 }
 
 /** Of 16 azimuths and 3 elevations, the one that hides least of the paths. */
@@ -32,11 +35,11 @@ export function openingView(relief: Relief, traces: (Trace | null)[], aspect: nu
   let least = Infinity;
   for (const elevation of ELEVATIONS) {
     for (let a = 0; a < AZIMUTHS; a++) {
-      const azimuth = MAP_AZIMUTH + (a / AZIMUTHS) * 2 * Math.PI;
+      const azimuth = ((a + 0.5) / AZIMUTHS) * 2 * Math.PI;
       const m = matrix(framed(azimuth, elevation, 1, SMALL.height * aspect, SMALL.height, overlaid), aspect);
       small.render(m, azimuth);
       const turned = Math.abs(Math.atan2(Math.sin(azimuth - MAP_AZIMUTH), Math.cos(azimuth - MAP_AZIMUTH))) / Math.PI;
-      const cost = hiding(small, m, points, overlaid) + AS_ON_A_MAP * turned;
+      const cost = hiding(small, m, points, overlaid) + AS_ON_A_MAP * turned + ALONG_AN_AXIS * Math.cos(2 * azimuth) ** 2;
       if (cost < least - 1e-9) [least, best] = [cost, [azimuth, elevation]];
     }
   }
