@@ -30,7 +30,7 @@ const lowered = (text: string) => [...text].map(s => (s === '⁻' ? '−' : Stri
 
 /** Text with its superscripts raised by the document: few fonts have all of them. */
 export function Digits({ text }: { text: string }) {
-  return <span class="digits">{text.split(RAISED).map((part, i) => (i % 2 ? <sup>{lowered(part)}</sup> : part))}</span>;
+  return <span class="digits">{text.replaceAll('± ', '±\u00a0').split(RAISED).map((part, i) => (i % 2 ? <sup>{lowered(part)}</sup> : part))}</span>;
 }
 
 /** A quantity's name: what follows `_` is lowered, what follows `^` is raised. */

@@ -1,8 +1,9 @@
 /// The surface in its two forms, relief and map, with its scale and what is said of it.
+import { useMemo } from 'preact/hooks';
 import type { Field } from './field';
 import type { Film, Mark } from './film';
 import { MapView } from './map';
-import { useMemo } from 'preact/hooks';
+import { Digits } from './math';
 import { decimal, short } from './numbers';
 import { traceOf } from './paths';
 import { Relief } from './relief';
@@ -101,7 +102,7 @@ function Legend({ film, surface, field, theme, onSurface }: SceneProps & { field
           </select>
         </label>
       )}
-      <span>{caption || (names.length > 1 ? 'loss' : kind === 'terrain' ? 'loss' : KINDS[kind])}</span>
+      <Digits text={caption || (kind === 'terrain' || names.length > 1 ? 'loss' : `loss, ${KINDS[kind]}`)} />
       <div class="bar" style={{ background: `linear-gradient(90deg, ${theme.look.ramp.join(', ')})` }} />
       <div class="ticks" aria-hidden="true">
         {spaced(field.scale.ticks).map(({ at, text }) => (

@@ -5,6 +5,10 @@ import type { Trace } from './paths';
 import { Relief } from './relief';
 
 const NARROW = 500;
+const LOW = 660;
+const WIDE = 1.3;
+/** At which the block fills a canvas that is wide enough. */
+const DISTANCE = 13;
 const AZIMUTHS = 16;
 const ELEVATIONS = [0.5, 0.75, 1.02];
 /** Size of the small picture in which hidden points are counted. */
@@ -21,7 +25,8 @@ const ALONG_AN_AXIS = 0.12;
 /** The camera that frames the block on a canvas; where the verdict overlays it, a little lower and to the right. */
 export function framed(azimuth: number, elevation: number, zoom: number, width: number, height: number, overlaid: boolean): Camera {
   const aspect = width / height;
-  const distance = (aspect > 1.3 ? 13 : (13 * 1.3) / aspect) / zoom;
+  const low = overlaid ? 1 + Math.max(0, LOW - height) / LOW : 1; // there the verdict takes a larger share
+  const distance = (DISTANCE * low * Math.max(1, WIDE / aspect)) / zoom;
   return { azimuth, elevation, distance, shift: overlaid ? [0.15, -0.1] : width < NARROW ? [0, -0.02] : [0.12, 0.05] };
 }
 

@@ -77,14 +77,17 @@ def _operand(program: Program, prefix: str, place: int) -> str | float:
 # -- Films -------------------------------------------------------------------------------------------------------------
 
 MATHML = {
-    "gradient_descent": "<math><mi>w</mi><mo>←</mo><mi>w</mi><mo>−</mo><mi class='hl'>α</mi><mo>∇</mo><mi>L</mi></math>",
+    "gradient_descent": "<math><mi>w</mi><mo>←</mo><mi>w</mi><mo>−</mo><mi class='hl'>α</mi>"
+    "<mo>∇</mo><mi>L</mi></math>",
     "momentum": "<math><mi>v</mi><mo>←</mo><mi class='hl'>β</mi><mi>v</mi><mo>+</mo><mo>∇</mo><mi>L</mi></math>"
     "<math><mi>w</mi><mo>←</mo><mi>w</mi><mo>−</mo><mi class='hl'>α</mi><mi>v</mi></math>",
-    "adam": "<math><mi>m</mi><mo>←</mo><msub><mi class='hl'>β</mi><mn>1</mn></msub><mi>m</mi><mo>+</mo><mo>(</mo><mn>1</mn>"
+    "adam": "<math><mi>m</mi><mo>←</mo><msub><mi class='hl'>β</mi><mn>1</mn></msub><mi>m</mi><mo>+</mo>"
+    "<mo>(</mo><mn>1</mn>"
     "<mo>−</mo><msub><mi class='hl'>β</mi><mn>1</mn></msub><mo>)</mo><mi>g</mi></math>"
     "<math><mi>v</mi><mo>←</mo><msub><mi>β</mi><mn>2</mn></msub><mi>v</mi><mo>+</mo><mo>(</mo><mn>1</mn><mo>−</mo>"
     "<msub><mi>β</mi><mn>2</mn></msub><mo>)</mo><msup><mi>g</mi><mn>2</mn></msup></math>"
-    "<math><mi>w</mi><mo>←</mo><mi>w</mi><mo>−</mo><mi class='hl'>α</mi><mover accent='true'><mi>m</mi><mo>^</mo></mover><mo>/</mo>"
+    "<math><mi>w</mi><mo>←</mo><mi>w</mi><mo>−</mo><mi class='hl'>α</mi><mover accent='true'><mi>m</mi><mo>^</mo>"
+    "</mover><mo>/</mo>"
     "<mo>(</mo><msqrt><mover accent='true'><mi>v</mi><mo>^</mo></mover></msqrt><mo>+</mo><mi>ε</mi><mo>)</mo></math>",
 }
 NAMES = {"gradient_descent": "Gradient descent", "momentum": "Momentum", "adam": "Adam"}
@@ -172,8 +175,9 @@ def run(steps: int = 2400, points: int = 800) -> Film:
     n = 51
     grid = np.linspace(-1, 1, n)
     surface = {
-        "kind": "curvature", "x": axis("greatest curvature", -1, 1, n, 0.021), "y": axis("least curvature", -1, 1, n, 0.46),
-        "height": "linear", "loss": col(height(grid[None, :], grid[:, None])), "error": col(np.full((n, n), 0.004)), "source": None,
+        "kind": "curvature", "height": "linear", "source": None,
+        "x": axis("greatest curvature", -1, 1, n, 0.021), "y": axis("least curvature", -1, 1, n, 0.46),
+        "loss": col(height(grid[None, :], grid[:, None])), "error": col(np.full((n, n), 0.004)),
         "caption": "loss on 1,500 training digits, ± 0.004",
         "marks": [
             {"kind": "saddle", "x": 0.0, "y": 0.0, "loss": 0.412, "text": "saddle"},
@@ -235,9 +239,12 @@ def run(steps: int = 2400, points: int = 800) -> Film:
         "adam", "adam", {"lr": 0.008}, "warmup(5%) >> cosine", path=path, curves=curves, events=events, verdict=verdict
     )
     return film(
-        "run", title="digits, MLP 64-128-128-10", subtitle="26,122 weights · adam · warmup(5%) » cosine · batch 64", steps=steps,
-        headline="Stopped at a saddle: 0.12 along the direction of least curvature the loss falls from 0.412 to 0.398 ± 0.002.",
-        advice="Train on for some 300 steps with momentum and it will leave by itself. The rate of 0.0040 is below the edge of stability.",
+        "run", title="digits, MLP 64-128-128-10", steps=steps,
+        subtitle="26,122 weights · adam · warmup(5%) » cosine · batch 64",
+        headline="Stopped at a saddle: 0.12 along the direction of least curvature the loss falls from 0.412 to "
+        "0.398 ± 0.002.",
+        advice="Train on for some 300 steps with momentum and it will leave by itself. The rate of 0.0040 is below the "
+        "edge of stability.",
         surfaces={"curvature": surface, "random": random_plane}, members={"adam": whole},
     )  # fmt: skip
 
@@ -253,8 +260,9 @@ def race(members: int = 5, points: int = 1000, n: int = 51) -> Film:
     values[: n // 6, : n // 5] = np.inf
     values[-(n // 8) :, -(n // 8) :] = np.nan
     surface = {
-        "kind": "principal", "x": axis("first component", -2, 2, n, 1.0), "y": axis("second component", -1, 3, n, 1.0), "height": "log",
-        "loss": col(values), "error": None, "source": None, "caption": "83 % of the path's spread; a random walk shows 76 %",
+        "kind": "principal", "height": "log", "loss": col(values), "error": None, "source": None,
+        "x": axis("first component", -2, 2, n, 1.0), "y": axis("second component", -1, 3, n, 1.0),
+        "caption": "83 % of the path's spread; a random walk shows 76 %",
         "marks": [{"kind": "minimum", "x": 1.0, "y": 1.0, "loss": 0.0, "text": "minimum"}],
     }  # fmt: skip
     rates = np.geomspace(3e-4, 4e-3, members)
@@ -278,18 +286,22 @@ def race(members: int = 5, points: int = 1000, n: int = 51) -> Film:
             f"lr {lr:.2g}", "momentum", {"lr": float(lr), "beta": 0.9}, path=path, curves=curves, events=reached
         )
     return film(
-        "race", title="valley, five rates", subtitle="momentum · 3 seeds each", steps=points - 1, surfaces={"principal": surface},
+        "race", title="valley, five rates", subtitle="momentum · 3 seeds each", steps=points - 1,
+        surfaces={"principal": surface},
         headline=f"lr {rates[-1]:.2g} reaches loss 0.01 first, and lr {rates[0]:.2g} last.",
         advice="Each rule at its own best rate, over 8 seeds.", members=folk,
     )  # fmt: skip
 
 
-def million(buckets: int = 4096, steps: int = 1_000_000) -> Film:
+LONG = 1_000_000
+SPIKES = [int(s) for s in np.linspace(50_000, 950_000, 19)]
+
+
+def million(buckets: int = 4096, steps: int = LONG) -> Film:
     """A run of a million steps in buckets, with spikes of one step each."""
     random = np.random.default_rng(3)
     loss = (2 * np.exp(-np.arange(steps) / 2e5) + 0.3) * np.exp(0.1 * random.normal(size=steps))
-    spikes = np.linspace(50_000, 950_000, 19).astype(int)
-    loss[spikes] = 9.0
+    loss[SPIKES] = 9.0
     split = np.array_split(loss, buckets)
     starts = np.cumsum([0, *(len(part) for part in split[:-1])])
     loss_curve = curve(starts, [p.min() for p in split], [p.max() for p in split], [np.median(p) for p in split])
