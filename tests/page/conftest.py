@@ -1,4 +1,4 @@
-"""A browser for the page's tests: Debian's chromium, driven by playwright. Without it they are skipped, in CI they fail."""
+"""A browser for the page's tests: Debian's chromium, driven by playwright. Without it they skip; in CI they fail."""
 
 import importlib.util
 import os
