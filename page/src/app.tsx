@@ -107,6 +107,9 @@ function Page({ film, play, selected, onSelect }: PageProps) {
   );
 }
 
+/** Rules whose names are common nouns. */
+const COMMON = ['gradient_descent', 'momentum'];
+
 /** The headline with its colours. */
 function sentence(film: Film, play: Play | null, theme: Theme): Piece[] {
   const members = Object.values(film.members);
@@ -118,8 +121,8 @@ function sentence(film: Film, play: Play | null, theme: Theme): Piece[] {
   return headline(play.shown.tracks, play.ground.least).map(part => {
     if (typeof part === 'string') return { text: part };
     const { name } = members[part.member];
-    const common = !part.initial && / /.test(name) || (!part.initial && name === 'Momentum');
-    return { text: common ? name.toLowerCase() : name, colour: theme.names[part.member % 6] };
+    const inside = !part.initial && COMMON.includes(members[part.member].rule);
+    return { text: inside ? name.toLowerCase() : name, colour: theme.names[part.member % 6] };
   });
 }
 

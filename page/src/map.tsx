@@ -40,7 +40,8 @@ export function MapView({ field, surface, tracks, marks, t, selected, theme, des
     marks.forEach(m => drawMark(c, m, ...place(m.x, m.y)));
     const order = tracks.map((_, i) => i).sort((a, b) => Number(a === selected) - Number(b === selected));
     const size = Math.min(1.6, Math.max(1, width / 184));
-    for (const i of order) drawTrack(c, tracks[i], surface, t, theme, i, size, place);
+    const heads = order.map(i => drawTrack(c, tracks[i], surface, t, theme.members[i % 6], theme.casing, size, place));
+    heads.forEach((at, k) => at && mark(c, order[k], ...at, 3.3 * size, theme.members[order[k] % 6], theme.casing));
   }, [width, height, field, surface, tracks, marks, t, selected, theme]);
   return (
     <div
@@ -71,12 +72,13 @@ function drawMark(c: CanvasRenderingContext2D, { kind }: Mark, x: number, y: num
   }
 }
 
+/** Draws a path up to a step; returns where it is then. */
 function drawTrack(
-  c: CanvasRenderingContext2D, track: Track, surface: string, t: number, theme: Theme, member: number, size: number,
+  c: CanvasRenderingContext2D, track: Track, surface: string, t: number, colour: string, casing: string, size: number,
   place: (x: number, y: number) => [number, number],
-): void {
+): [number, number] | null {
   const on = track.path.on[surface];
-  if (!on?.x.length) return;
+  if (!on?.x.length) return null;
   const last = Math.max(0, indexAt(track.path.t, t));
   c.beginPath();
   let [px, py] = [NaN, NaN];
@@ -86,12 +88,12 @@ function drawTrack(
     c.lineTo(x, y);
     [px, py] = [x, y];
   }
-  for (const [style, line, alpha] of [[theme.casing, 3.4, 0.8], [theme.members[member % 6], 1.5, 1]] as const) {
+  for (const [style, line, alpha] of [[casing, 3.4, 0.8], [colour, 1.5, 1]] as const) {
     c.strokeStyle = style;
     c.lineWidth = line * size;
     c.globalAlpha = alpha;
     c.stroke();
   }
   c.globalAlpha = 1;
-  mark(c, member, px, py, 3.3 * size, theme.members[member % 6], theme.casing);
+  return [px, py];
 }

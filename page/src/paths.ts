@@ -24,11 +24,12 @@ export interface Head {
 }
 
 /** Above the surface, so that the line is not buried between vertices. */
-const LIFT = 0.008;
+export const LIFT = 0.008;
 /** Off-plane distance, as a share of the plot's half width, at which a path is at its faintest. */
 const FAR_OFF = 1;
 const FAINTEST = 0.25;
-const SLACK = 0.008;
+/** Share of a distance by which what is drawn on the surface may lie behind it. */
+export const SLACK = 0.008;
 const FADES = 5;
 
 /** A track's path over a surface; null where it has none. */

@@ -79,7 +79,7 @@ function atMinimum(ground: Ground, bottom: Mark): string {
   if (!(least > 0)) return '';
   const condition = greatest / least;
   const shape = condition > 20 ? 'a ravine' : condition > 3 ? 'a long bowl' : 'a round bowl';
-  return `Curvature at the minimum is ${short(greatest, 4)} one way and ${decimal(least, 2)} the other, ${shape} of condition number ` +
+  return `Curvature at the minimum is ${short(greatest, 3)} one way and ${decimal(least, 2)} the other, ${shape} of condition number ` +
     `${count(condition)}. Rates above ${decimal(2 / greatest, 2)} throw plain gradient descent out of it.`;
 }
 

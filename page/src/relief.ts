@@ -106,15 +106,15 @@ export class Relief {
     return scale.block * (u > v ? a + (b - a) * u + (d - b) * v : a + (d - c) * u + (c - a) * v);
   }
 
-  /** The four upper edges of the block as polylines x, y, z. */
+  /** The four upper edges of the block as polylines x, y, z; z is NaN where nothing is. */
   edges(): Float64Array[] {
-    const { x, y } = this.field;
+    const { x, y, height, state, scale } = this.field;
     const along = (n: number, at: (q: number) => [number, number]) =>
-      Float64Array.from(Array.from({ length: n }, (_, q) => at(q)).flatMap(([u, v]) => [u, v, this.heightAt(u, v)]));
-    return [-1, 1].flatMap(side => [
-      along(x.n, i => [this.worldX(i), side]),
-      along(y.n, j => [side, this.worldY(j)]),
-    ]);
+      Float64Array.from(Array.from({ length: n }, (_, q) => at(q)).flatMap(([i, j]) => {
+        const k = j * x.n + i;
+        return [this.worldX(i), this.worldY(j), state[k] === MISSING ? NaN : height[k] * scale.block];
+      }));
+    return [0, 1].flatMap(side => [along(x.n, i => [i, side * (y.n - 1)]), along(y.n, j => [side * (x.n - 1), j])]);
   }
 
   private worldX = (i: number) => (2 * i) / (this.field.x.n - 1) - 1;

@@ -1,6 +1,6 @@
 /// The surface in its two forms, relief and map, with its scale and what is said of it.
 import { useMemo } from 'preact/hooks';
-import type { Field } from './field';
+import { DIVERGED, type Field } from './field';
 import type { Film, Mark } from './film';
 import { MapView } from './map';
 import { Digits } from './math';
@@ -103,6 +103,7 @@ function Legend({ film, surface, field, theme, onSurface }: SceneProps & { field
         </label>
       )}
       <Digits text={caption || (kind === 'terrain' || names.length > 1 ? 'loss' : `loss, ${KINDS[kind]}`)} />
+      {field.state.includes(DIVERGED) && <span class="diverged"><i />diverged</span>}
       <div class="bar" style={{ background: `linear-gradient(90deg, ${theme.look.ramp.join(', ')})` }} />
       <div class="ticks" aria-hidden="true">
         {spaced(field.scale.ticks).map(({ at, text }) => (

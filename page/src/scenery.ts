@@ -29,7 +29,7 @@ export function drawEdges(view: View, edges: Float64Array[]): void {
     let down = false;
     for (let i = 0; i < edge.length; i += 3) {
       const [x, y, distance] = onCanvas(view, edge[i], edge[i + 1], edge[i + 2]);
-      const visible = relief.isVisible(x * zoom, y * zoom, distance, 0.012);
+      const visible = !Number.isNaN(x) && relief.isVisible(x * zoom, y * zoom, distance, 0.012);
       if (visible && down) c.lineTo(x, y);
       else c.moveTo(x, y);
       down = visible;

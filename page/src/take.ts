@@ -98,7 +98,7 @@ function trackOf(id: string, film: Film, surface: string, setup: Setup, descent:
   const line = (y: Float64Array, log: boolean): Series => ({ t, lo: y, hi: y, mid: y, log });
   const { kind, step } = descent.ending;
   const words = {
-    reached: `reached the minimum within ${powerOfTen(-4)}`, diverged: 'diverged', moving: '',
+    reached: `within ${powerOfTen(-4)} of the minimum`, diverged: 'diverged', moving: '',
     undefined: 'came to where the function has no value',
   }[kind];
   return {

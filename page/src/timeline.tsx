@@ -44,7 +44,7 @@ export function Timeline({ tracks, steps, player, selected, theme, live }: Timel
             height={Math.min(18, LANES_PX / tracks.length)} t={t} steps={steps} theme={theme} />
         ))}
         <div class="axis" aria-hidden="true">
-          {linearTicks(0, steps, 6).map(v => <span key={v} style={{ left: share(v) }}>{count(v)}</span>)}
+          {linearTicks(0, steps, 6).map(v => <span key={v} style={{ left: share(v), transform: `translateX(-${share(v)})` }}>{count(v)}</span>)}
         </div>
         <i class="head" style={{ left: share(t) }} />
         <input class="scrub" type="range" min={0} max={steps} step={1} value={now}
