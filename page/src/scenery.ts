@@ -63,6 +63,9 @@ export function drawAxes(view: View, x: Axis, y: Axis, azimuth: number): void {
   name(view, y, [sx * 1.34, 0], [sx, 0]);
 }
 
+/** The map over the lower left corner, in CSS pixels. */
+const INSET = 240;
+
 /** An axis's name in italics and, where it is not 1, what its unit is in weight space; away from the block. */
 function name(view: View, axis: Axis, at: [number, number], edge: [number, number]): void {
   const { context: c, theme } = view;
@@ -75,7 +78,8 @@ function name(view: View, axis: Axis, at: [number, number], edge: [number, numbe
   const unit = axis.scale === 1 ? '' : `1 is ${short(axis.scale, 2)} in weights`;
   const length = Math.max(c.measureText(axis.name).width, unit.length * 5.6);
   const before = { left: 0, center: length / 2, right: length }[c.textAlign as 'left'];
-  const inside = Math.min(view.width - 6 - length + before, Math.max(6 + before, x));
+  const map = view.width < 500 || y < view.height - INSET ? 0 : Math.min(INSET - 40, 0.23 * view.width);
+  const inside = Math.min(view.width - 6 - length + before, Math.max(6 + before + map, x));
   c.fillText(axis.name, inside, y);
   c.fillStyle = theme.ink3;
   c.font = `11px ${SANS}`;

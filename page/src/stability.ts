@@ -81,10 +81,10 @@ export function zones(racer: Racer, course: Course, middle: number, least: numbe
   const [first, last] = [good.indexOf(true), good.lastIndexOf(true)];
   const between = (i: number) => Math.sqrt(rates[Math.max(0, i - 1)] * rates[Math.min(TRIED - 1, i)]);
   if (first < 0) return { right: hi, tooLarge: hi, beyond: 'too large' };
-  const next = ends[last + 1];
+  const faster = ends.slice(last + 1);
   return {
     right: first === 0 ? lo : between(first),
     tooLarge: last === TRIED - 1 ? hi : between(last + 1),
-    beyond: next?.failed ? 'diverges' : 'too large',
+    beyond: 2 * faster.filter(end => end.failed).length > faster.length ? 'diverges' : 'too large',
   };
 }

@@ -111,7 +111,8 @@ export function Stage(props: StageProps) {
   useEffect(() => {
     if (!width || !height) return;
     if (look.current.surface !== relief) {
-      [look.current.azimuth, look.current.elevation] = openingView(relief, traces, width / height, overlaid);
+      relief.setTheme(theme);
+      [look.current.azimuth, look.current.elevation] = openingView(relief, traces, width, height, overlaid);
       look.current.surface = relief;
     }
     relief.setTheme(theme);

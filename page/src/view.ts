@@ -11,8 +11,9 @@ const WIDE = 1.3;
 const DISTANCE = 13.8;
 const AZIMUTHS = 16;
 const ELEVATIONS = [0.5, 0.75, 1.02];
-/** Size of the small picture in which hidden points are counted. */
-const SMALL = { width: 150, height: 110 };
+/** Widths of the small pictures in which hidden points are counted. */
+const SMALL = 200;
+const LARGER = 480;
 const POINTS = 120;
 /** Vertices of the coarse grid, and how many views are looked at again on the whole one. */
 const COARSE = 40;
@@ -40,7 +41,7 @@ interface Candidate {
 }
 
 /** Of 16 azimuths and 3 elevations, the one that hides least of the paths: all on a coarse grid, the best ones on the whole. */
-export function openingView(relief: Relief, traces: (Trace | null)[], aspect: number, overlaid: boolean): [number, number] {
+export function openingView(relief: Relief, traces: (Trace | null)[], width: number, height: number, overlaid: boolean): [number, number] {
   const points = traces.flatMap(trace => (trace ? thinned(trace) : []));
   const all = ELEVATIONS.flatMap(elevation => Array.from({ length: AZIMUTHS }, (_, a): Candidate => {
     const azimuth = ((a + 0.5) / AZIMUTHS) * 2 * Math.PI;
@@ -48,19 +49,25 @@ export function openingView(relief: Relief, traces: (Trace | null)[], aspect: nu
     return { azimuth, elevation, cost: AS_ON_A_MAP * turned + ALONG_AN_AXIS * Math.cos(2 * azimuth) ** 2 };
   }));
   const stride = Math.max(1, Math.floor(relief.field.x.n / COARSE));
-  const first = ranked(new Relief(coarse(relief.field, stride)), all, points, aspect, overlaid);
+  const look = (azimuth: number, elevation: number) =>
+    matrix(framed(azimuth, elevation, 1, width, height, overlaid), width / height);
+  const picture = (of: Relief, across: number) => {
+    of.resize(across, Math.round((across * height) / width));
+    return of;
+  };
+  const first = ranked(picture(new Relief(coarse(relief.field, stride)), SMALL), all, points, look, overlaid);
   const few = first.slice(0, FINALISTS).map(one => all.find(c => c.azimuth === one.azimuth && c.elevation === one.elevation)!);
-  const [best] = stride === 1 ? first : ranked(new Relief(relief.field), few, points, aspect, overlaid);
+  const [best] = ranked(picture(relief, LARGER), few, points, look, overlaid);
   return [best.azimuth, best.elevation];
 }
 
 /** Candidates with what they hide on a relief added to their cost, the cheapest first. */
 function ranked(
-  relief: Relief, candidates: Candidate[], points: [number, number][], aspect: number, overlaid: boolean,
+  relief: Relief, candidates: Candidate[], points: [number, number][],
+  look: (azimuth: number, elevation: number) => Matrix, overlaid: boolean,
 ): Candidate[] {
-  relief.resize(SMALL.width, SMALL.height);
   const scored = candidates.map(({ azimuth, elevation, cost }) => {
-    const m = matrix(framed(azimuth, elevation, 1, SMALL.height * aspect, SMALL.height, overlaid), aspect);
+    const m = look(azimuth, elevation);
     relief.render(m, azimuth);
     return { azimuth, elevation, cost: cost + hiding(relief, m, points, overlaid) };
   });
@@ -78,15 +85,16 @@ function thinned({ at }: Trace): [number, number][] {
 /** Share of points that are hidden or lie under the verdict, less how far they spread over the picture. */
 function hiding(relief: Relief, m: Matrix, points: [number, number][], overlaid: boolean): number {
   if (!points.length) return 0;
+  const { width, height } = relief;
   const p = new Float64Array(3);
   let hidden = 0;
   let [left, right, top, bottom] = [Infinity, -Infinity, Infinity, -Infinity];
   for (const [x, y] of points) {
-    project(m, SMALL.width, SMALL.height, x, y, relief.heightAt(x, y) + LIFT, p);
+    project(m, width, height, x, y, relief.heightAt(x, y) + LIFT, p);
     if (!relief.isVisible(p[0], p[1], p[2], SLACK)) hidden++;
-    else if (overlaid && p[0] < 0.5 * SMALL.width && p[1] < 0.27 * SMALL.height) hidden += COVERED;
+    else if (overlaid && p[0] < 0.5 * width && p[1] < 0.27 * height) hidden += COVERED;
     [left, right, top, bottom] = [Math.min(left, p[0]), Math.max(right, p[0]), Math.min(top, p[1]), Math.max(bottom, p[1])];
   }
-  const spread = Math.hypot((right - left) / SMALL.width, (bottom - top) / SMALL.height);
+  const spread = Math.hypot((right - left) / width, (bottom - top) / height);
   return hidden / points.length - SPREAD * Math.min(1, spread);
 }
