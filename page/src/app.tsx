@@ -82,6 +82,9 @@ function Page({ film, play, selected, onSelect }: PageProps) {
   });
   useReady();
 
+  // What does not change while the film plays is not looked at again at every frame.
+  const advice = play ? play.advice : film.advice;
+  const verdict = useMemo(() => <Verdict pieces={sentence(film, play, theme)} advice={advice} />, [film, play?.shown, advice, theme]);
   const onStart = play && ((x: number, y: number) => {
     play.setStart(x, y);
     player.play();
@@ -92,7 +95,7 @@ function Page({ film, play, selected, onSelect }: PageProps) {
         onHelp={() => setHelping(true)} onSave={() => savePicture(page.current!.querySelector('.stage, .map')!, theme.paper, film.title)} />
       <main>
         <section class="left" aria-label="Surface and paths">
-          <Verdict pieces={sentence(film, play, theme)} advice={play ? play.advice : film.advice} />
+          {verdict}
           <Scene film={film} surface={surface} field={field} tracks={tracks} marks={play?.ground.marks ?? shape?.marks ?? []}
             t={player.t} last={steps} selected={selected} theme={theme} overlaid={!narrow && !medium} mapped={mapped}
             onStart={onStart} onSurface={choose} />
@@ -101,7 +104,7 @@ function Page({ film, play, selected, onSelect }: PageProps) {
           onSelect={onSelect} onSeek={player.seek} />
       </main>
       <Timeline tracks={tracks} steps={steps} player={player} selected={selected} theme={theme} live={film.live} />
-      <HiddenTable tracks={tracks} steps={steps} />
+      {useMemo(() => <HiddenTable tracks={tracks} steps={steps} />, [tracks, steps])}
       <Help open={helping} version={film.version} onClose={() => setHelping(false)} />
     </div>
   );

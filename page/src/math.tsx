@@ -1,6 +1,7 @@
 /// Formulas: MathML that came with the film, of which only what draws formulas is kept.
 import type { ComponentChild } from 'preact';
 import { h } from 'preact';
+import { useMemo } from 'preact/hooks';
 
 const ELEMENTS = new Set([
   'math', 'mrow', 'mi', 'mo', 'mn', 'mtext', 'mspace', 'msub', 'msup', 'msubsup', 'mfrac', 'msqrt', 'mroot', 'mover',
@@ -10,9 +11,11 @@ const ATTRIBUTES = ['class', 'width', 'stretchy', 'accent', 'mathvariant', 'disp
 
 /** One or several <math> elements as text. */
 export function Formula({ mathml }: { mathml: string }) {
-  const parsed = new DOMParser().parseFromString(`<formulas>${mathml}</formulas>`, 'text/xml');
-  if (parsed.querySelector('parsererror')) return null;
-  return <div class="math">{[...parsed.documentElement.childNodes].map(kept)}</div>;
+  return useMemo(() => {
+    const parsed = new DOMParser().parseFromString(`<formulas>${mathml}</formulas>`, 'text/xml');
+    if (parsed.querySelector('parsererror')) return null;
+    return <div class="math">{[...parsed.documentElement.childNodes].map(kept)}</div>;
+  }, [mathml]);
 }
 
 function kept(node: Node): ComponentChild {

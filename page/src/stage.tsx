@@ -43,6 +43,21 @@ const TURNS: Record<string, [number, number]> = {
 };
 const ZOOMS: Record<string, number> = { '+': 1.1, '=': 1.1, '-': 1 / 1.1 };
 
+/** Puts an image on a canvas of at most this size; a finer one is scaled down once, and not at every frame that is shown. */
+function show(image: ImageData, canvas: HTMLCanvasElement, width: number, height: number): CanvasRenderingContext2D {
+  [canvas.width, canvas.height] = [Math.round(width), Math.round(height)];
+  const context = canvas.getContext('2d')!;
+  if (image.width <= canvas.width) {
+    context.putImageData(image, 0, 0);
+    return context;
+  }
+  const fine = new OffscreenCanvas(image.width, image.height);
+  fine.getContext('2d')!.putImageData(image, 0, 0);
+  context.imageSmoothingQuality = 'high';
+  context.drawImage(fine, 0, 0, canvas.width, canvas.height);
+  return context;
+}
+
 export function Stage(props: StageProps) {
   const { relief, traces, marks, t, last, selected, theme, overlaid, description, onStart } = props;
   const [box, width, height] = useSize();
@@ -59,19 +74,20 @@ export function Stage(props: StageProps) {
     const began = performance.now();
     relief.resize(Math.round(width * scale), Math.round(height * scale));
     relief.render(seen(), look.current.azimuth);
-    const canvas = ground.current!;
-    if (canvas.width !== relief.width || canvas.height !== relief.height) [canvas.width, canvas.height] = [relief.width, relief.height];
-    canvas.getContext('2d')!.putImageData(relief.image, 0, 0);
+    const shown = Math.min(scale, density());
+    const context = show(relief.image, ground.current!, shown * width, shown * height);
+    context.setTransform(shown, 0, 0, shown, 0, 0);
+    const view: View = { context, relief, matrix: seen(), width, height, theme };
+    drawEdges(view, edges);
+    drawAxes(view, relief.field.x, relief.field.y, look.current.azimuth);
     look.current.ms = performance.now() - began;
-  }, [relief, width, height, overlaid]);
+  }, [relief, edges, theme, width, height, overlaid]);
 
   const draw = useCallback(() => {
     const context = cleared(over.current!, width, height);
     const view: View = { context, relief, matrix: seen(), width, height, theme };
     const verbose = width >= NARROW;
     const { x, y } = relief.field;
-    drawEdges(view, edges);
-    drawAxes(view, x, y, look.current.azimuth);
     const labels = drawMarks(view, marks, x, y, verbose);
     const end = traces[selected] && positionAt(traces[selected], last);
     if (end && t >= last) labels.push(...drawEscape(view, marks, x, y, end));
@@ -82,7 +98,7 @@ export function Stage(props: StageProps) {
       x, y, text: traces.length > 1 ? traces[member]!.name : `step ${count(Math.floor(t))}`, font: `600 13px ${SANS}`, colour: theme.names[member % 6], leader: false,
     }));
     drawLabels(context, [...labels, ...named.reverse()], outlines(view, traces), width, height, theme);
-  }, [relief, edges, traces, marks, t, last, selected, theme, width, height, overlaid]);
+  }, [relief, traces, marks, t, last, selected, theme, width, height, overlaid]);
 
   const rest = () => {
     clearTimeout(look.current.rest);
@@ -119,7 +135,7 @@ export function Stage(props: StageProps) {
     paint(density());
     rest();
     return () => clearTimeout(look.current.rest);
-  }, [width, height, relief, theme, overlaid]);
+  }, [paint, fonts]);
   useEffect(() => {
     if (width && height) draw();
   }, [draw, fonts]);

@@ -46,7 +46,7 @@ export function Timeline({ tracks, steps, player, selected, theme, live }: Timel
         <div class="axis" aria-hidden="true">
           {linearTicks(0, steps, 6).map(v => <span key={v} style={{ left: share(v), transform: `translateX(-${share(v)})` }}>{count(v)}</span>)}
         </div>
-        <i class="head" style={{ left: share(t) }} />
+        <i class="head" style={{ transform: `translateX(${share(t)})` }}><b /></i>
         <input class="scrub" type="range" min={0} max={steps} step={1} value={now}
           onInput={e => player.seek(Number(e.currentTarget.value))}
           aria-label="Step" aria-valuetext={`step ${count(now)} of ${count(steps)}; ${losses}`} />
