@@ -48,12 +48,15 @@ PLAY = """async seconds => {
   return 1000 * frames / (performance.now() - began);
 }"""
 SPIKES = """steps => {
-  const canvas = document.querySelectorAll('.chart.grow canvas')[1];
+  const canvas = document.querySelector('.chart.grow canvas');
   const { width, height } = canvas;
   const pixels = canvas.getContext('2d').getImageData(0, 0, width, height).data;
   const left = 46, right = 14;
   const top = column => {
-    for (let y = 0; y < height; y++) if (pixels[4 * (y * width + column) + 3] > 0) return y;
+    for (let y = 0; y < height; y++) {
+      const [red, , blue, alpha] = pixels.subarray(4 * (y * width + column), 4 * (y * width + column) + 4);
+      if (alpha > 0 && red > blue + 60) return y; // the line is red, the ticks are grey
+    }
     return height;
   };
   return steps.filter(share => {

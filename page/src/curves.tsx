@@ -32,7 +32,6 @@ const LEFT = 46;
 const RIGHT = 14;
 const TOP = 8;
 const BOTTOM = 6;
-const FUTURE = 0.22;
 const BAND = 0.38;
 interface Range {
   log: boolean;
@@ -63,8 +62,7 @@ export function rangeOf(lines: Line[], decades: number): Range {
 export function Curves({ lines, steps, t, theme, label, decades, onSeek }: CurvesProps) {
   const [box, width, height] = useSize();
   const fonts = useFonts();
-  const past = useRef<HTMLCanvasElement>(null);
-  const future = useRef<HTMLCanvasElement>(null);
+  const canvas = useRef<HTMLCanvasElement>(null);
   const range = useMemo(() => rangeOf(lines, decades), [lines, decades]);
   const inner = width - LEFT - RIGHT;
   const x = (step: number) => LEFT + (step / Math.max(1, steps)) * inner;
@@ -76,11 +74,9 @@ export function Curves({ lines, steps, t, theme, label, decades, onSeek }: Curve
   };
   useEffect(() => {
     if (!width || !height) return;
-    const c = cleared(future.current!, width, height);
+    const c = cleared(canvas.current!, width, height);
     drawTicks(c, range, width, height, y, theme);
-    for (const line of lines) drawLine(c, line, x, y, theme, FUTURE);
-    const bright = cleared(past.current!, width, height);
-    for (const line of lines) drawLine(bright, line, x, y, theme, 1);
+    for (const line of lines) drawLine(c, line, x, y, theme);
   }, [width, height, lines, steps, range, theme, fonts]);
   const seek = (e: PointerEvent & { currentTarget: HTMLElement }) => {
     const { left } = e.currentTarget.getBoundingClientRect();
@@ -95,18 +91,19 @@ export function Curves({ lines, steps, t, theme, label, decades, onSeek }: Curve
       }}
       onPointerMove={e => e.buttons && seek(e)}
     >
-      <canvas ref={future} class="fill" />
-      <canvas ref={past} class="fill" style={{ clipPath: `inset(0 ${Math.max(0, width - x(t))}px 0 0)` }} />
+      <canvas ref={canvas} class="fill" />
+      <i class="future" style={{ transform: `translateX(${x(t)}px)` }} />
       <i class="cursor" style={{ transform: `translateX(${x(t)}px)` }} />
-      <svg class="fill heads" width={width} height={height} aria-hidden="true">
-        {width > 0 && lines.filter(line => !line.dots).map(({ series, last, member, colour }) => {
-          const at = Math.min(t, last);
-          const v = valueAt(series, at);
-          return Number.isNaN(v) ? null : (
-            <path key={member} d={outline(member, 3.8)} transform={`translate(${x(at)} ${y(v)})`} fill={colour} stroke={theme.paper} stroke-width="1.4" />
-          );
-        })}
-      </svg>
+      {width > 0 && lines.filter(line => !line.dots).map(({ series, last, member, colour }) => {
+        const at = Math.min(t, last);
+        const v = valueAt(series, at);
+        return Number.isNaN(v) ? null : (
+          <svg key={member} class="point" width="14" height="14" viewBox="-7 -7 14 14" aria-hidden="true"
+            style={{ transform: `translate(${x(at)}px, ${y(v)}px)` }}>
+            <path d={outline(member, 3.8)} fill={colour} stroke={theme.paper} stroke-width="1.4" />
+          </svg>
+        );
+      })}
     </div>
   );
 }
@@ -131,21 +128,15 @@ function drawTicks(c: Context, { log, lo, hi }: Range, width: number, height: nu
   }
 }
 
-function drawLine(c: Context, line: Line, x: Place, y: Place, theme: Theme, alpha: number): void {
+function drawLine(c: Context, line: Line, x: Place, y: Place, theme: Theme): void {
   const { series, dots } = line;
   c.strokeStyle = c.fillStyle = line.colour;
-  if (dots) {
-    c.globalAlpha = alpha;
-    drawDots(c, series, x, y, theme);
-  } else {
-    const bands = series.lo !== series.hi;
-    c.globalAlpha = alpha * BAND;
-    if (bands) drawColumns(c, series.t, series.lo, series.hi, x, y, false);
-    c.globalAlpha = alpha;
-    c.lineWidth = 1.6;
-    drawColumns(c, series.t, series.mid, series.mid, x, y, true);
-  }
+  if (dots) return drawDots(c, series, x, y, theme);
+  c.globalAlpha = BAND;
+  if (series.lo !== series.hi) drawColumns(c, series.t, series.lo, series.hi, x, y, false);
   c.globalAlpha = 1;
+  c.lineWidth = 1.6;
+  drawColumns(c, series.t, series.mid, series.mid, x, y, true);
 }
 
 function drawDots(c: Context, { t, mid }: Series, x: Place, y: Place, theme: Theme): void {

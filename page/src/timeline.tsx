@@ -70,11 +70,12 @@ interface LaneProps {
 function Lane({ track, member, on, big, height, t, steps, theme }: LaneProps) {
   const colour = theme.members[member % 6];
   const share = (step: number) => `${(step / Math.max(1, steps)) * 100}%`;
-  const style = { '--c': colour, '--now': share(Math.min(t, track.last)), '--end': share(track.last), height: big ? undefined : `${height}px` };
+  const now = Math.min(t, track.last) / Math.max(1, steps);
+  const style = { '--c': colour, '--end': share(track.last), height: big ? undefined : `${height}px` };
   return (
     <div class={`lane${on ? ' on' : ''}${big ? ' big' : ''}`} style={style}>
       <i class="rail" />
-      <i class="run" />
+      <i class="run" style={{ transform: `scaleX(${now})` }} />
       {track.events.map((event, k) => (
         <i key={k} class={`event ${event.kind}`} title={`${track.name}, step ${count(event.t)}: ${event.text}`}
           style={{ left: share(event.t), opacity: event.t <= t ? 1 : 0.35 }}>
@@ -90,7 +91,7 @@ function Lane({ track, member, on, big, height, t, steps, theme }: LaneProps) {
           <path d="M100 100C100 -30 0 -30 0 100" />
         </svg>,
       ])}
-      <i class="at"><Glyph member={member} colour={colour} /></i>
+      <i class="at" style={{ transform: `translateX(${now * 100}%)` }}><Glyph member={member} colour={colour} /></i>
     </div>
   );
 }

@@ -62,7 +62,7 @@ def test_a_film_without_a_surface_shows_its_curves(opened):
     film["surfaces"] = {}
     page = opened(film)
     assert "no surface" in page.locator(".nothing").inner_text()
-    assert page.locator(".chart canvas").count() == 4
+    assert page.locator(".chart canvas").count() == 2
 
 
 def test_numbers_are_there_for_those_who_cannot_see(opened):
