@@ -1,7 +1,7 @@
 """Cuts the page's fonts out of their npm packages: `python fonts/subset.py`, in page/ after `npm ci`.
 
-Needs fontTools and brotli. Only the weights and characters that the page uses are kept. The serif's licence (SIL OFL 1.1)
-reserves the name "Source" for the unmodified font, so what comes out is named "Steepest Serif", and Inter's cut
+Needs fontTools and brotli. Only the weights and characters that the page uses are kept. The serif's licence (SIL OFL
+1.1) reserves the name "Source" for the unmodified font, so what comes out is named "Steepest Serif", and Inter's cut
 "Steepest Sans".
 """
 
@@ -16,6 +16,7 @@ PACKAGES = HERE.parent / "node_modules" / "@fontsource-variable"
 
 LATIN = {*range(0x20, 0x7F), *range(0xA0, 0x100), *map(ord, "ı–—‘’“”•…‹›‖′″←↑→↓↔−∂∇√∞≈≠≤≥⁰⁴⁵⁶⁷⁸⁹⁻₀₁₂₃×·")}
 GREEK = {*range(0x391, 0x3AA), *range(0x3B1, 0x3CA), 0x3D5, 0x3F5}
+FEATURES = ["kern", "mark", "mkmk", "tnum", "calt", "ccmp", "locl"]
 FONTS = (
     # file, package, source, characters, weights, family
     ("sans", "inter", "inter-latin-wght-normal", LATIN, (400, 600), "Steepest Sans"),
@@ -30,7 +31,7 @@ FONTS = (
 def cut(name: str, package: str, source: str, characters: set[int], weights: object, family: str) -> None:
     """Writes one subset as woff2."""
     font = TTFont(PACKAGES / package / "files" / f"{source}.woff2", recalcTimestamp=False)
-    options = Options(layout_features=["kern", "mark", "mkmk", "tnum", "calt", "ccmp", "locl"], name_IDs=[], hinting=False)
+    options = Options(layout_features=FEATURES, name_IDs=[], hinting=False)
     subsetter = Subsetter(options)
     subsetter.populate(unicodes=characters)
     subsetter.subset(font)

@@ -177,7 +177,7 @@ def test_a_click_starts_elsewhere(opened):
     page.wait_for_function("text => document.querySelector('h1').innerText !== text", arg=before)
     page.get_by_role("button", name="Pause").wait_for()
     again = headline(page)
-    page.locator(".inset .map").click(position={"x": 150, "y": 60})
+    page.locator(".inset .map").click(position={"x": 110, "y": 40})
     page.wait_for_function("text => document.querySelector('h1').innerText !== text", arg=again)
 
 
