@@ -6,7 +6,7 @@ import { fieldOf, refined } from './field';
 import type { Film } from './film';
 import { Header } from './header';
 import { Help } from './help';
-import { actionOf, focusOf } from './keys';
+import { actionOf, focusOf, type Action } from './keys';
 import { usePlay, type Play } from './play';
 import { savePicture } from './picture';
 import { usePlayer } from './player';
@@ -61,24 +61,17 @@ function Page({ film, play, selected, onSelect }: PageProps) {
   const page = useRef<HTMLDivElement>(null);
 
   useAutoplay(film, player.play);
-  useEffect(() => {
-    const press = (e: KeyboardEvent) => {
-      const action = actionOf(e, focusOf(document.activeElement));
-      if (!action) return;
-      e.preventDefault();
-      switch (action.do) {
-        case 'play': return player.toggle();
-        case 'first': return player.seek(0);
-        case 'last': return player.seek(steps);
-        case 'step': return player.step(action.by);
-        case 'member': return action.index < tracks.length ? onSelect(action.index) : undefined;
-        case 'theme': return toggleTheme();
-        case 'map': return setMapped(on => !on);
-        case 'help': return setHelping(on => !on);
-      }
-    };
-    addEventListener('keydown', press);
-    return () => removeEventListener('keydown', press);
+  useKeys(action => {
+    switch (action.do) {
+      case 'play': return player.toggle();
+      case 'first': return player.seek(0);
+      case 'last': return player.seek(steps);
+      case 'step': return player.step(action.by);
+      case 'member': return action.index < tracks.length ? onSelect(action.index) : undefined;
+      case 'theme': return toggleTheme();
+      case 'map': return setMapped(on => !on);
+      case 'help': return setHelping(on => !on);
+    }
   });
   useReady();
 
@@ -134,6 +127,20 @@ function useAutoplay(film: Film, play: () => void): void {
   useEffect(() => {
     if (!film.live && !matchMedia('(prefers-reduced-motion: reduce)').matches) play();
   }, []);
+}
+
+/** Does what keys mean, unless a focused control wants them. */
+function useKeys(act: (action: Action) => void): void {
+  useEffect(() => {
+    const press = (e: KeyboardEvent) => {
+      const action = actionOf(e, focusOf(document.activeElement));
+      if (!action) return;
+      e.preventDefault();
+      act(action);
+    };
+    addEventListener('keydown', press);
+    return () => removeEventListener('keydown', press);
+  });
 }
 
 /** Says on the document when the page is there, fonts and all. */

@@ -37,8 +37,10 @@ def says(page, words: str) -> None:
 # -- Looking -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["run", "race", "play"])
-@pytest.mark.parametrize(("width", "scheme"), [(1180, "light"), (420, "dark")])
+@pytest.mark.parametrize(
+    ("kind", "width", "scheme"),
+    [("run", 1180, "light"), ("race", 420, "dark"), ("play", 1180, "dark"), ("play", 420, "light")],
+)
 def test_nobody_is_hindered(opened, axe, kind, width, scheme):
     page = opened(getattr(films, kind)(), width, 720, scheme)
     page.evaluate(axe)
@@ -232,7 +234,7 @@ def test_a_function_without_values_somewhere(opened):
     page.locator("#function").fill("log(x) + y²")
     says(page, "domain")
     rested(page)
-    for text in ("1/x", "0", "1/0", "sqrt(−1 − x²)"):
+    for text in ("0", "sqrt(−1 − x²)"):
         page.locator("#function").fill(text)
         rested(page)
 
