@@ -26,6 +26,7 @@ LONG = (
     "diagnoses",
     "locate",
     "landscapes",
+    "page",
 )
 SECTIONS = QUICK + LONG
 
