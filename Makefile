@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench page clean
 
 demo: .venv/installed
 	$(BIN)/steepest train digits
@@ -20,6 +20,10 @@ check: .venv/check
 
 bench: .venv/bench
 	$(BIN)/python -m benchmarks
+
+# The film page; needs Node ≥ 20.19. What it builds is committed, so that nobody else needs Node.
+page:
+	cd page && npm ci --no-audit --no-fund && npm test && npm run build
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -25,6 +25,8 @@ LONG = (
     "handoff",
     "diagnoses",
     "locate",
+    "landscapes",
+    "page",
 )
 SECTIONS = QUICK + LONG
 

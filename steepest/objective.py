@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import vmap
 from torch.nn.modules.batchnorm import _NormBase
 
-from steepest import seeds
+from steepest import seeds, sources
 from steepest.errors import InputError, TaskError
 
 PRECISIONS = {None: None, "float32": None, "bfloat16": torch.bfloat16}
@@ -105,6 +106,22 @@ class Objective:
                 _backward(value * (n / total))
                 parts.append(value.detach().double() * n / total)
         return sum(parts[1:], parts[0])
+
+    @property
+    def is_of_outputs(self) -> bool:
+        """Whether the loss is of the model's outputs, so that the model need not be called for each sample."""
+        return self._loss is not None
+
+    def each(self, batch: Any) -> Tensor:
+        """The loss of every sample of a batch by itself [n]; the model sees them together where the loss is of outputs.
+
+        Where samples do not look at one another (a batch norm in eval mode does not let them), their mean is `loss`.
+        """
+        if self._loss is None:
+            return vmap(lambda one: self.loss(sources.each(one, lambda x: x[None])))(batch)
+        output = self.model(*batch[:-1])
+        loss = self._loss
+        return vmap(lambda *one: loss(*sources.each(one, lambda x: x[None])))(output, batch[-1])
 
     @torch.no_grad()
     def value(self, batches: Sequence[Any]) -> float:

@@ -40,6 +40,7 @@ class Surface:
         dtype, device: of the points it takes and of what follows from them.
         why: it is not the dtype that was asked for, in words; empty where it is.
         start: the point [N] where the copied model is.
+        objective: that model with its loss.
         space: where the point's numbers belong.
         batches: the frozen sample.
 
@@ -62,15 +63,15 @@ class Surface:
         copied = getattr(copied, "_orig_mod", copied).eval()  # what torch.compile makes has one derivative only
         self.space, self.batches = Space(copied), list(batches)
         self.size = self.space.size
-        self._objective = Objective(copied, task.loss, task.objective, task.count)
-        self._whole = Loss(self._objective)
+        self.objective = Objective(copied, task.loss, task.objective, task.count)
+        self._whole = Loss(self.objective)
         self._names = [f"model.{name}" for name, p in copied.named_parameters() if p.requires_grad]
         own = self.space.gather().dtype
         self._cast(dtype)
         self.why = self._refusal() if dtype != own else ""
         if self.why:
             self._cast(own)
-        self._counts = [self._objective.counted(b) for b in self.batches]
+        self._counts = [self.objective.counted(b) for b in self.batches]
         self._held: list[float] = []
 
     def value(self, w: Tensor) -> float:
@@ -210,7 +211,7 @@ class Surface:
         if not why:
             return
         with self._still():
-            where = faulty(self._objective.model, lambda: self._objective.loss(batch)) or "the loss"
+            where = faulty(self.objective.model, lambda: self.objective.loss(batch)) or "the loss"
         raise TaskError(
             f"{where} has no second derivative ({why}); curvature needs one: write its backward pass in torch "
             "operations that can be differentiated again"
@@ -224,7 +225,7 @@ class Surface:
             return self._loss(parts, None)[None]
         try:
             singles = [sources.each(batch, lambda x, i=i: x[i : i + 1]) for i in range(sources.count(batch))]
-            counts = torch.tensor([self._objective.counted(one) for one in singles]).to(self.start)
+            counts = torch.tensor([self.objective.counted(one) for one in singles]).to(self.start)
         except IndexError as error:
             raise TaskError(f"a batch of this task cannot be taken apart into samples: {error}") from error
         counted = counts.nonzero().flatten()

@@ -101,6 +101,8 @@ def test_rules_prints_the_formula_as_written(run):
     assert "m = beta1 * m + (1 - beta1) * g" in shown
     assert "arXiv:1412.6980" in shown
     assert re.search(r"default rate\s+0.001", shown)
+    assert "m̂ ← m / (1 − β₁ᵗ)\n" in shown
+    assert r"\hat{m} &\leftarrow \frac{m}{1 - \beta_{1}^{t}}" in run("rules adam --latex").output
 
 
 def test_a_task_file(run, tmp_path):

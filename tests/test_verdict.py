@@ -104,14 +104,14 @@ def test_a_slope_without_curvature_is_no_critical_point():
 
 
 def test_critical_points_of_linear_networks():
-    """Sixty of them; `python -m benchmarks locate` has a thousand."""
+    """Thirty of them; `python -m benchmarks locate` has a thousand."""
     told = collections.Counter()
-    for seed in range(60):
+    for seed in range(30):
         task, w, kind = critical_point(seed)
         told[kind, locate(task, w, task.model).kind] += 1
     assert {said for known, said in told if known != said} <= {UNDECIDED}, told
-    assert sum(n for (known, said), n in told.items() if known == said) >= 0.95 * 60, told
-    assert all(told[kind, kind] >= 8 for kind in (MINIMUM, SADDLE, UNDECIDED))
+    assert sum(n for (known, said), n in told.items() if known == said) == 30, told
+    assert all(told[kind, kind] >= 4 for kind in (MINIMUM, SADDLE, UNDECIDED))
 
 
 # -- Networks and their data -------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NOT_SOURCE = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "runs")
+NOT_SOURCE = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "runs", "node_modules")
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +65,12 @@ def test_nothing_else_is_there(wheel):
     assert {n.partition("/")[0] for n in wheel.namelist()} == {"steepest", information(wheel)}
 
 
-def test_both_licences_are_there(wheel):
-    for name in ("LICENSE", "steepest/tasks/DIGITS-LICENSE.md"):
+def test_all_licences_are_there(wheel):
+    fonts = ("page/fonts/Inter-OFL.txt", "page/fonts/SourceSerif4-OFL.txt")
+    for name in ("LICENSE", "steepest/tasks/DIGITS-LICENSE.md", *fonts):
         assert wheel.read(f"{information(wheel)}/licenses/{name}") == (ROOT / name).read_bytes()
     said = wheel.read(f"{information(wheel)}/METADATA").decode().splitlines()
-    assert "License-Expression: Apache-2.0 AND CC-BY-4.0" in said
+    assert "License-Expression: Apache-2.0 AND CC-BY-4.0 AND OFL-1.1" in said
 
 
 def test_the_command_is_there(wheel, unzipped):

@@ -9,20 +9,29 @@ from steepest.cli.base import command
 
 
 @command
-def rules(name: Annotated[str | None, typer.Argument(help="One rule, in full.")] = None) -> None:
+def rules(
+    name: Annotated[str | None, typer.Argument(help="One rule, in full.")] = None,
+    latex: Annotated[bool, typer.Option("--latex", help="Its formula in LaTeX, and nothing else.")] = False,
+) -> None:
     """List the update rules, or print one: formula, citation, hyperparameters, default rate.
 
     Example: steepest rules adam
     """
+    from steepest.formula import latex as in_latex
+    from steepest.formula import plain
     from steepest.rules import RULES, named
 
+    if latex:
+        for rule in RULES.values() if name is None else (named(name),):
+            typer.echo(in_latex.written(rule))
+        return
     if name is None:
         for rule in RULES.values():
             typer.echo(f"{rule.name:20} lr {rule.hypers['lr']:<8g} {rule.summary}")
         return
     rule = named(name)
     others = ", ".join(f"{k} {v:g}" for k, v in rule.hypers.items() if k != "lr")
-    typer.echo(f"{rule.summary}\n{rule.citation}\n\n{rule.source}\n")
+    typer.echo(f"{rule.summary}\n{rule.citation}\n\n{plain.written(rule)}\n\n{rule.source}\n")
     typer.echo(f"default rate     {rule.hypers['lr']:g}\nhyperparameters  {others}")
 
 

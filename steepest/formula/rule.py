@@ -6,8 +6,8 @@
         return w - lr * v, v
 
 Positional parameters are the weight, its gradient and the state slots with their starting values; keyword-only
-parameters are hyperparameters. From this one source come the CPU kernel (`formula.numba`) and the obvious reference
-(`formula.eager`).
+parameters are hyperparameters. From this one source come the CPU kernel (`formula.numba`), the obvious reference
+(`formula.eager`), the page's program (`formula.javascript`) and the formula in print (`formula.maths`).
 """
 
 import functools

@@ -9,10 +9,12 @@ import inspect
 import math
 import numbers
 import os
+import sys
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -51,6 +53,7 @@ class Tracer:
     def __init__(self) -> None:
         self.instructions: list[Instruction] = []
         self._places: dict[tuple, int] = {}
+        self._frames: dict[int, FrameType] = {}
 
     def emit(self, op: str, args: tuple[int, ...] = (), value: Any = None, kind: int | None = None) -> "Symbol":
         key = (op, args, repr(value))
@@ -59,6 +62,7 @@ class Tracer:
                 kind = max(self.instructions[a].kind for a in args)
             self._places[key] = len(self.instructions)
             self.instructions.append(Instruction(op, args, value, kind))
+            self._watch()
         return Symbol(self, self._places[key])
 
     def lift(self, x: "Symbol | float") -> "Symbol":
@@ -67,6 +71,27 @@ class Tracer:
         if isinstance(x, bool) or not isinstance(x, numbers.Real):
             raise FormulaError(f"a formula cannot use {type(x).__name__} {x!r}; {MADE_OF}")
         return self.emit("constant", value=float(x), kind=CONSTANT)
+
+    def _watch(self) -> None:
+        """Keeps the frames of the formulas that are being called, innermost first: they hold what it named."""
+        frame: FrameType | None = sys._getframe(2)
+        while frame is not None:
+            if frame.f_code.co_varnames[:2] == ("w", "g"):
+                self._frames.setdefault(id(frame), frame)
+            frame = frame.f_back
+
+    def named(self) -> dict[int, str]:
+        """What a formula called its results when it returned; of a formula inside another the outer one's names count.
+
+        The frames are let go: a frame holds on to everything in it.
+        """
+        found: dict[str, int] = {}
+        for frame in self._frames.values():
+            for name, x in frame.f_locals.items():
+                if isinstance(x, Symbol) and x.tracer is self and self.instructions[x.place].args:
+                    found[name] = x.place
+        self._frames.clear()
+        return {place: name for name, place in found.items()}
 
     def apply(self, op: str, *operands: "Symbol | float") -> "Symbol":
         symbols = [self.lift(x) for x in operands]
@@ -200,11 +225,13 @@ class Program:
         outputs: places of the results.
         hoisted: places of the member values (and of what is made of constants alone) that the loop needs, in the order
             in which it gets them.
+        names: by place what the formula called its intermediate values; only for reading.
     """
 
     instructions: tuple[Instruction, ...]
     outputs: tuple[int, ...]
     hoisted: tuple[int, ...]
+    names: Mapping[int, str] = field(default_factory=dict, compare=False)
 
     @property
     def inputs(self) -> dict[str, int]:
@@ -245,7 +272,7 @@ def trace(formula: Callable, weights: Sequence[str], members: Sequence[str], hyp
     except Exception as error:
         hint = "" if isinstance(error, FormulaError) else f"; a formula cannot do this: {MADE_OF}"
         raise FormulaError(f"{_where(error, formula)}{error}{hint}") from error
-    return _pruned(tracer.instructions, outputs)
+    return _pruned(tracer.instructions, outputs, tracer.named())
 
 
 def _where(error: BaseException, formula: Callable) -> str:
@@ -258,7 +285,7 @@ def _where(error: BaseException, formula: Callable) -> str:
     return f"{frame.filename}:{frame.lineno}, in {frame.name}: `{frame.line}`: "
 
 
-def _pruned(instructions: list[Instruction], outputs: tuple[int, ...]) -> Program:
+def _pruned(instructions: list[Instruction], outputs: tuple[int, ...], names: Mapping[int, str]) -> Program:
     """Only what the outputs need, renumbered, with the member values that the loop reads."""
     needed = set(outputs)
     for place in range(len(instructions) - 1, -1, -1):
@@ -272,4 +299,4 @@ def _pruned(instructions: list[Instruction], outputs: tuple[int, ...]) -> Progra
     ends = tuple(new[o] for o in outputs)
     read = [a for i in program if i.kind == WEIGHT for a in i.args] + list(ends)
     known = {p for p in read if program[p].kind < WEIGHT and program[p].op != "constant"}
-    return Program(program, ends, tuple(sorted(known)))
+    return Program(program, ends, tuple(sorted(known)), {new[p]: name for p, name in names.items() if p in new})

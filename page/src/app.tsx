@@ -1,0 +1,151 @@
+/// The page: a sentence above a relief, what is chosen and measured beside it, the film's clock below.
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { Aside } from './aside';
+import { MEDIUM, NARROW, useMedia, useTheme } from './document';
+import { fieldOf, refined } from './field';
+import type { Film } from './film';
+import { Header } from './header';
+import { Help } from './help';
+import { actionOf, focusOf, type Action } from './keys';
+import { usePlay, type Play } from './play';
+import { savePicture } from './picture';
+import { usePlayer } from './player';
+import { Scene } from './scene';
+import { HiddenTable } from './table';
+import { headline, playable } from './take';
+import { Timeline } from './timeline';
+import { tracksOf } from './track';
+import { coloured, PLACES, Verdict, type Piece } from './verdict';
+import type { Theme } from './theme';
+
+export function App({ film }: { film: Film }) {
+  const surface = useMemo(() => playable(film), [film]);
+  return surface === null ? <Recorded film={film} /> : <Played film={film} surface={surface} />;
+}
+
+/** A run or a race: everything is in the film. */
+function Recorded({ film }: { film: Film }) {
+  const [selected, select] = useState(0);
+  return <Page film={film} play={null} selected={selected} onSelect={select} />;
+}
+
+/** A play: the page descends by itself. */
+function Played({ film, surface }: { film: Film; surface: string }) {
+  const [selected, select] = useState(0);
+  const play = usePlay(film, surface, selected);
+  return <Page film={film} play={play} selected={selected} onSelect={select} />;
+}
+
+interface PageProps {
+  film: Film;
+  play: Play | null;
+  selected: number;
+  onSelect(member: number): void;
+}
+
+function Page({ film, play, selected, onSelect }: PageProps) {
+  const [theme, toggleTheme] = useTheme();
+  const narrow = useMedia(NARROW);
+  const medium = useMedia(MEDIUM);
+  const [mapped, setMapped] = useState(false);
+  const [helping, setHelping] = useState(false);
+  const [chosen, choose] = useState<string | null>(null);
+  const names = Object.keys(film.surfaces);
+  const surface = chosen !== null && names.includes(chosen) ? chosen : names[0] ?? null;
+  const recorded = useMemo(() => tracksOf(film), [film]);
+  const tracks = play?.shown.tracks ?? recorded;
+  const shape = surface === null ? undefined : film.surfaces[surface];
+  const field = useMemo(() => play?.ground.field ?? (shape && refined(fieldOf(shape))) ?? null, [shape, play?.ground]);
+  const steps = Math.max(film.steps, 1);
+  const player = usePlayer(steps, steps);
+  const page = useRef<HTMLDivElement>(null);
+
+  useAutoplay(film, player.play);
+  useKeys(action => {
+    switch (action.do) {
+      case 'play': return player.toggle();
+      case 'first': return player.seek(0);
+      case 'last': return player.seek(steps);
+      case 'step': return player.step(action.by);
+      case 'member': return action.index < tracks.length ? onSelect(action.index) : undefined;
+      case 'theme': return toggleTheme();
+      case 'map': return setMapped(on => !on);
+      case 'help': return setHelping(on => !on);
+    }
+  });
+  useReady();
+
+  // What does not change while the film plays is not looked at again at every frame.
+  const advice = play ? play.advice : film.advice;
+  const verdict = useMemo(() => <Verdict pieces={sentence(film, play, theme)} advice={advice} />, [film, play?.shown, advice, theme]);
+  const onStart = play && ((x: number, y: number) => {
+    play.setStart(x, y);
+    player.play();
+  });
+  return (
+    <div class={`page ${film.kind}`} ref={page} style={{ '--c': theme.members[selected % 6], '--name': theme.names[selected % 6] }}>
+      <Header film={film} play={play} theme={theme} mapped={mapped} onTheme={toggleTheme} onMap={() => setMapped(on => !on)}
+        onHelp={() => setHelping(true)} onSave={() => savePicture(page.current!.querySelector('.stage, .map')!, theme.paper, film.title)} />
+      <main>
+        <section class="left" aria-label="Surface and paths">
+          {verdict}
+          <Scene film={film} surface={surface} field={field} tracks={tracks} marks={play?.ground.marks ?? shape?.marks ?? []}
+            t={player.t} last={steps} selected={selected} theme={theme} overlaid={!narrow && !medium} mapped={mapped}
+            onStart={onStart} onSurface={choose} />
+        </section>
+        <Aside film={film} play={play} tracks={tracks} t={player.t} steps={steps} selected={selected} theme={theme}
+          onSelect={onSelect} onSeek={player.seek} />
+      </main>
+      <Timeline tracks={tracks} steps={steps} player={player} selected={selected} theme={theme} live={film.live} />
+      {useMemo(() => <HiddenTable tracks={tracks} steps={steps} />, [tracks, steps])}
+      <Help open={helping} version={film.version} onClose={() => setHelping(false)} />
+    </div>
+  );
+}
+
+/** Rules whose names are common nouns. */
+const COMMON = ['gradient_descent', 'momentum'];
+
+/** The headline with its colours. */
+function sentence(film: Film, play: Play | null, theme: Theme): Piece[] {
+  const members = Object.values(film.members);
+  if (!play) {
+    const names = members.map(({ name }, i): [string, string] => [name, theme.names[i % 6]]);
+    const places = PLACES.map((place): [string, string] => [place, theme.names[0]]);
+    return coloured(film.headline, film.kind === 'run' ? places : names);
+  }
+  return headline(play.shown.tracks, play.ground.least).map(part => {
+    if (typeof part === 'string') return { text: part };
+    const { name } = members[part.member];
+    const inside = !part.initial && COMMON.includes(members[part.member].rule);
+    return { text: inside ? name.toLowerCase() : name, colour: theme.names[part.member % 6] };
+  });
+}
+
+/** Films begin by themselves, unless somebody prefers that nothing moves, or they are still being made. */
+function useAutoplay(film: Film, play: () => void): void {
+  useEffect(() => {
+    if (!film.live && !matchMedia('(prefers-reduced-motion: reduce)').matches) play();
+  }, []);
+}
+
+/** Does what keys mean, unless a focused control wants them. */
+function useKeys(act: (action: Action) => void): void {
+  useEffect(() => {
+    const press = (e: KeyboardEvent) => {
+      const action = actionOf(e, focusOf(document.activeElement));
+      if (!action) return;
+      e.preventDefault();
+      act(action);
+    };
+    addEventListener('keydown', press);
+    return () => removeEventListener('keydown', press);
+  });
+}
+
+/** Says on the document when the page is there, fonts and all. */
+function useReady(): void {
+  useEffect(() => {
+    void document.fonts.ready.then(() => requestAnimationFrame(() => (document.documentElement.dataset.ready = '')));
+  }, []);
+}

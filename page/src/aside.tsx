@@ -1,0 +1,117 @@
+/// Beside the relief: members or the verdict's numbers, the rule's formula with its sliders, the curves.
+import { useMemo, useState } from 'preact/hooks';
+import { Rate, Slider, Text } from './controls';
+import { Curves, type Line } from './curves';
+import type { Film } from './film';
+import { Formula } from './math';
+import { Members } from './members';
+import { short } from './numbers';
+import type { Play } from './play';
+import type { Theme } from './theme';
+import type { Track } from './track';
+import { Numbers } from './verdict';
+
+export interface AsideProps {
+  film: Film;
+  play: Play | null;
+  tracks: Track[];
+  t: number;
+  steps: number;
+  selected: number;
+  theme: Theme;
+  onSelect(member: number): void;
+  onSeek(t: number): void;
+}
+
+export function Aside(props: AsideProps) {
+  const { film, play, tracks, t, selected, theme, onSelect } = props;
+  const track = tracks[selected];
+  const alone = tracks.length === 1;
+  const numbers = track.verdict?.numbers ?? [];
+  return (
+    <aside aria-label="Members and curves">
+      <div class="facts">
+        {!alone && <Members tracks={tracks} t={t} selected={selected} theme={theme} onSelect={onSelect} />}
+        {(film.kind === 'run' || !play) && numbers.length > 0 && <Numbers numbers={numbers} />}
+        {(play || !alone || !numbers.length) && (
+          <div class="rule">
+            <Formula mathml={track.mathml} />
+            {play ? <Controls play={play} track={track} t={t} /> : <p class="settings">{settings(track)}</p>}
+          </div>
+        )}
+      </div>
+      <Charts {...props} />
+    </aside>
+  );
+}
+
+function settings({ hyper, schedule }: Track): string {
+  const values = Object.entries(hyper).map(([name, value]) => `${name} ${typeof value === 'number' ? short(value) : value}`);
+  return [...values, schedule].filter(Boolean).join(' · ');
+}
+
+/** The batch noise that the slider's middle stands for, and its greatest, as multiples. */
+const MOST_NOISE = 100;
+
+function Controls({ play, track, t }: { play: Play; track: Track; t: number }) {
+  const { hyper, schedule } = track;
+  const momentum = ['beta', 'beta1'].find(name => typeof hyper[name] === 'number');
+  return (
+    <>
+      <Rate value={Number(hyper.lr)} zones={play.zones} reach={play.reach} limit={play.limit} onChange={lr => play.setHyper('lr', lr)} />
+      {momentum && (
+        <Slider symbol="β" label="momentum" value={Number(hyper[momentum])} from={p => Number((p * 0.99).toFixed(3))} to={v => v / 0.99}
+          onChange={value => play.setHyper(momentum, value)} />
+      )}
+      <Slider symbol="σ" label="batch noise" value={play.setup.noise} from={p => Number((p * p * MOST_NOISE).toPrecision(2))}
+        to={v => Math.sqrt(v / MOST_NOISE)} onChange={play.setNoise} />
+      <Text id="schedule" symbol="schedule" label="of the rate" value={schedule} onChange={play.setSchedule} />
+      <p class="here">{play.here(t)}</p>
+    </>
+  );
+}
+
+type Quantity = 'loss' | 'grad_norm';
+const TITLES: Record<Quantity, string> = { loss: 'Loss', grad_norm: 'Gradient' };
+
+const LOSS_DECADES = 12;
+const RATE_DECADES = 3;
+
+function Charts({ tracks, t, steps, selected, theme, onSeek }: AsideProps) {
+  const [quantity, show] = useState<Quantity>('loss');
+  const offered = (['loss', 'grad_norm'] as const).filter(name => name === 'loss' || tracks.some(track => track.curves[name]));
+  const upper = useMemo(() => [
+    ...lines(tracks, quantity, theme, false, selected),
+    ...(quantity === 'loss' ? lines(tracks, 'held_out', theme, true, selected) : []),
+  ], [tracks, quantity, theme, selected]);
+  const lower = useMemo(() => lines(tracks, 'lr', theme, false, selected), [tracks, theme, selected]);
+  const banded = upper.some(line => line.series.lo !== line.series.hi && !line.dots) && tracks.length === 1;
+  return (
+    <>
+      <section class="chart grow" aria-label={TITLES[quantity]}>
+        <h2>
+          {offered.map(name => offered.length === 1 ? TITLES[name] : (
+            <button key={name} aria-pressed={name === quantity} onClick={() => show(name)}>{TITLES[name]}</button>
+          ))}
+          {banded && <span><i class="band" />batch</span>}
+          {banded && <span><i class="smooth" />middle</span>}
+          {upper.some(line => line.dots) && <span><i class="dot" />held out</span>}
+        </h2>
+        <Curves lines={upper} steps={steps} t={t} theme={theme} label={`${TITLES[quantity]} against the step; a table follows at the end of the page`} decades={LOSS_DECADES} onSeek={onSeek} />
+      </section>
+      <section class="chart small" aria-label="Rate">
+        <h2>Rate</h2>
+        <Curves lines={lower} steps={steps} t={t} theme={theme} label="Learning rate against the step" decades={RATE_DECADES} onSeek={onSeek} />
+      </section>
+    </>
+  );
+}
+
+/** One line for each member that has the curve, the selected one last and so on top. */
+function lines(tracks: Track[], name: string, theme: Theme, dots: boolean, selected: number): Line[] {
+  return tracks
+    .map((track, member) => ({ track, member }))
+    .filter(({ track, member }) => track.curves[name]?.t.length && (!dots || member === selected))
+    .sort((a, b) => Number(a.member === selected) - Number(b.member === selected))
+    .map(({ track, member }) => ({ series: track.curves[name], last: track.last, member, colour: theme.members[member % 6], dots }));
+}

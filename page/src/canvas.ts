@@ -1,0 +1,37 @@
+/// Canvases that follow their boxes.
+import { useEffect, useRef, useState } from 'preact/hooks';
+
+/** A box's size in whole CSS pixels, [0, 0] before it is known. */
+export function useSize(): [preact.RefObject<HTMLDivElement | null>, number, number] {
+  const box = useRef<HTMLDivElement>(null);
+  const [[width, height], set] = useState<[number, number]>([0, 0]);
+  useEffect(() => {
+    const observer = new ResizeObserver(([entry]) => {
+      set([Math.round(entry.contentRect.width), Math.round(entry.contentRect.height)]);
+    });
+    observer.observe(box.current!);
+    return () => observer.disconnect();
+  }, []);
+  return [box, width, height];
+}
+
+/** Device pixels a CSS pixel, at most 2. */
+export const density = (): number => Math.min(2, window.devicePixelRatio || 1);
+
+/** A canvas's context, scaled to CSS pixels and empty. */
+export function cleared(canvas: HTMLCanvasElement, width: number, height: number): CanvasRenderingContext2D {
+  const scale = density();
+  const [w, h] = [Math.round(width * scale), Math.round(height * scale)];
+  if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
+  const context = canvas.getContext('2d')!;
+  context.setTransform(scale, 0, 0, scale, 0, 0);
+  context.clearRect(0, 0, width, height);
+  return context;
+}
+
+/** How often fonts have arrived: what is drawn with them is drawn again. */
+export function useFonts(): number {
+  const [arrived, set] = useState(0);
+  useEffect(() => void document.fonts.ready.then(() => set(n => n + 1)), []);
+  return arrived;
+}

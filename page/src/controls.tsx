@@ -1,0 +1,106 @@
+/// What can be changed in a play film: rate, momentum, batch noise, schedule, and the function itself.
+import { useEffect, useState } from 'preact/hooks';
+import { short } from './numbers';
+import type { Zones } from './stability';
+import { TextError } from './text';
+
+interface SliderProps {
+  symbol: string;
+  label: string;
+  value: number;
+  /** From the slider's place, 0 … 1, to the value, and back. */
+  from(place: number): number;
+  to(value: number): number;
+  /** Where, of 1, it is right, and from where on it is not. */
+  zone?: [number, number];
+  /** Whether what lies beyond the zone is certain to fail. */
+  onChange(value: number): void;
+}
+
+const PLACES = 200;
+
+export function Slider({ symbol, label, value, from, to, zone, onChange }: SliderProps) {
+  const style = zone && { '--right': `${zone[0] * 100}%`, '--beyond': `${zone[1] * 100}%` };
+  return (
+    <label class="control">
+      <span class="symbol">{symbol}</span>
+      <span class="label">{label}</span>
+      <span class={zone ? 'track zoned' : 'track'} style={style}>
+        <input type="range" min={0} max={PLACES} value={Math.round(to(value) * PLACES)} aria-valuetext={short(value)}
+          onInput={e => onChange(from(Number(e.currentTarget.value) / PLACES))} />
+      </span>
+      <output>{short(value, 2)}</output>
+    </label>
+  );
+}
+
+interface RateProps {
+  value: number;
+  zones: Zones | null;
+  /** The least and the greatest rate. */
+  reach: [number, number];
+  /** The greatest stable rate where the member ends; null where none is known. */
+  limit: number | null;
+  onChange(value: number): void;
+}
+
+/** The rate's slider: too small, right, and beyond what is stable. */
+export function Rate({ value, zones, reach: [lo, hi], limit, onChange }: RateProps) {
+  const place = (rate: number) => Math.min(1, Math.max(0, Math.log(rate / lo) / Math.log(hi / lo)));
+  const stable = limit !== null && limit < hi;
+  const beyond = stable ? limit : (zones?.tooLarge ?? hi);
+  const [a, b] = [place(Math.min(zones?.right ?? lo, beyond)), place(beyond)];
+  return (
+    <>
+      <Slider symbol="α" label="rate" value={value} zone={[a, b]} onChange={onChange}
+        from={p => Number((lo * (hi / lo) ** p).toPrecision(3))} to={place} />
+      <div class="zones" aria-hidden="true">
+        <span style={{ width: `${a * 100}%` }}>{a > 0.24 && 'too small'}</span>
+        <span class="right" style={{ width: `${(b - a) * 100}%` }}>{b - a > 0.08 && 'right'}</span>
+        <span class="beyond">{1 - b > 0.2 && (stable ? 'diverges' : zones?.beyond)}</span>
+      </div>
+    </>
+  );
+}
+
+interface TextProps {
+  symbol: string;
+  label: string;
+  value: string;
+  id: string;
+  /** Takes the text or throws a TextError. */
+  onChange(text: string): void;
+}
+
+/** A line of text that is taken as soon as it can be read; what is wrong with it is said, and where. */
+export function Text({ symbol, label, value, id, onChange }: TextProps) {
+  const [text, setText] = useState(value);
+  const [error, setError] = useState<TextError | null>(null);
+  useEffect(() => {
+    setText(value);
+    setError(null);
+  }, [value]);
+  const change = (typed: string) => {
+    setText(typed);
+    try {
+      onChange(typed);
+      setError(null);
+    } catch (problem) {
+      if (!(problem instanceof TextError)) throw problem;
+      setError(problem);
+    }
+  };
+  return (
+    <div class="text">
+      <label class="symbol" for={id}>{symbol}<span class="hidden"> {label}</span></label>
+      <input id={id} type="text" value={text} spellcheck={false} autocomplete="off" style={{ width: `${text.length + 3}ch` }} aria-invalid={error !== null}
+        aria-describedby={error ? `${id}-error` : undefined} onInput={e => change(e.currentTarget.value)} />
+      {error && (
+        <p class="error" id={`${id}-error`} role="alert">
+          <code aria-hidden="true">{text.slice(0, error.position)}<mark>{text.slice(error.position, error.position + 1) || ' '}</mark>{text.slice(error.position + 1)}</code>
+          Character {error.position + 1}: {error.problem}.
+        </p>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,121 @@
+/// The film: what the page is fed. Member.js is described in program.ts; README.md says what Python must give.
+
+/** Numbers as base64 of little-endian bytes. NaN: not evaluated; Inf: diverged. */
+export interface Col {
+  dtype: 'f4' | 'i4';
+  shape: number[];
+  data: string;
+}
+
+export interface Axis {
+  name: string;
+  lo: number;
+  hi: number;
+  n: number;
+  /** Distance in weight space of one unit of the axis. */
+  scale: number;
+}
+
+export type MarkKind = 'minimum' | 'saddle' | 'maximum' | 'escape';
+
+export interface Mark {
+  kind: MarkKind;
+  x: number;
+  y: number;
+  loss: number;
+  text: string;
+}
+
+export interface Surface {
+  kind: 'terrain' | 'curvature' | 'principal' | 'random' | 'points';
+  x: Axis;
+  y: Axis;
+  height: 'linear' | 'log';
+  /** [y.n, x.n]. */
+  loss: Col;
+  /** Standard error of the loss, [y.n, x.n]. */
+  error: Col | null;
+  /** A terrain's function of x and y as text, from which the page descends by itself. */
+  source: string | null;
+  caption: string;
+  marks: Mark[];
+}
+
+/** A quantity over steps, in buckets of least, greatest and middle. */
+export interface Curve {
+  t: Col;
+  lo: Col;
+  hi: Col;
+  mid: Col;
+  log: boolean;
+}
+
+export interface FilmEvent {
+  t: number;
+  kind: string;
+  to?: number;
+  text: string;
+}
+
+export interface Quantity {
+  name: string;
+  value: number;
+  lo: number;
+  hi: number;
+  reference?: number;
+  text: string;
+}
+
+export interface Verdict {
+  kind: string;
+  text: string;
+  advice: string;
+  numbers: Quantity[];
+}
+
+export interface Member {
+  name: string;
+  rule: string;
+  hyper: Record<string, number | string>;
+  schedule: string;
+  mathml: string;
+  js: string;
+  /** Points along the way, and where they lie on each surface; `off` is the distance from its plane. */
+  path: { t: Col; loss: Col; on: Record<string, { x: Col; y: Col; off: Col }> };
+  curves: Record<string, Curve>;
+  events: FilmEvent[];
+  verdict: Verdict | null;
+}
+
+export interface Film {
+  format: 1;
+  kind: 'run' | 'race' | 'play';
+  title: string;
+  subtitle: string;
+  version: string;
+  steps: number;
+  live: boolean;
+  headline: string;
+  advice: string;
+  surfaces: Record<string, Surface>;
+  members: Record<string, Member>;
+}
+
+/** The bytes of a column. */
+export function bytes(col: Col): Uint8Array<ArrayBuffer> {
+  const text = atob(col.data);
+  const out = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) out[i] = text.charCodeAt(i);
+  return out;
+}
+
+/** The numbers of a column, as float64: steps beyond 2²⁴ stay exact. */
+export function numbers(col: Col): Float64Array {
+  const raw = bytes(col).buffer;
+  return Float64Array.from(col.dtype === 'i4' ? new Int32Array(raw) : new Float32Array(raw));
+}
+
+/** The film that is embedded in the document, or null where it only comes by frames. */
+export function embedded(document: Document): Film | null {
+  return JSON.parse(document.getElementById('film')!.textContent || 'null') as Film | null;
+}

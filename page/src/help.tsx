@@ -1,0 +1,26 @@
+/// The keys, in a dialog.
+import { useEffect, useRef } from 'preact/hooks';
+import { KEYS } from './keys';
+
+export function Help({ open, version, onClose }: { open: boolean; version: string; onClose(): void }) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  useEffect(() => {
+    if (open) dialog.current!.showModal();
+    else dialog.current!.close();
+  }, [open]);
+  return (
+    <dialog ref={dialog} onClose={onClose} aria-labelledby="help-title"
+      onClick={e => e.target === e.currentTarget && onClose()}>
+      <h2 id="help-title">Keys</h2>
+      <dl>
+        {KEYS.map(([keys, meaning]) => (
+          <div key={keys}>
+            <dt>{keys.split(' ').map(key => (key === '–' ? ' – ' : <kbd key={key}>{key}</kbd>))}</dt>
+            <dd>{meaning}</dd>
+          </div>
+        ))}
+      </dl>
+      <form method="dialog"><button class="close">Close</button><span class="version">steepest {version}</span></form>
+    </dialog>
+  );
+}

@@ -1,0 +1,59 @@
+/// The keyboard: which key does what. Shortcuts yield to a focused control that wants the key itself.
+
+export type Action =
+  | { do: 'play' | 'first' | 'last' | 'theme' | 'map' | 'help' }
+  | { do: 'step'; by: number }
+  | { do: 'member'; index: number };
+
+const FAR = 50;
+
+/** What is said of the keys in the help. */
+export const KEYS: [keys: string, meaning: string][] = [
+  ['Space', 'play or pause'],
+  ['← →', 'a step back, a step on'],
+  ['Shift ← →', `${FAR} steps`],
+  ['Home End', 'first step, last step'],
+  ['1 – 9', 'choose a member'],
+  ['C', 'map in place of the relief'],
+  ['T', 'light or dark'],
+  ['?', 'this help'],
+  ['Tab', 'on the surface: arrows turn it, + and − zoom'],
+];
+
+export interface Press {
+  key: string;
+  shiftKey: boolean;
+  ctrlKey: boolean;
+  metaKey: boolean;
+  altKey: boolean;
+}
+
+/** The control that has the focus: one for text, another one, or none. */
+export type Focus = 'text' | 'control' | 'none';
+
+/** The action of a key; null where it has none or where the focused control has it. */
+export function actionOf(press: Press, focus: Focus): Action | null {
+  const { key, shiftKey } = press;
+  if (press.ctrlKey || press.metaKey || press.altKey || focus === 'text') return null;
+  const wanted = /^(Arrow|Home|End|Page| $|Enter)/.test(key);
+  if (focus === 'control' && wanted) return null;
+  if (/^[1-9]$/.test(key)) return { do: 'member', index: Number(key) - 1 };
+  switch (key) {
+    case ' ': return { do: 'play' };
+    case 'ArrowLeft': return { do: 'step', by: shiftKey ? -FAR : -1 };
+    case 'ArrowRight': return { do: 'step', by: shiftKey ? FAR : 1 };
+    case 'Home': return { do: 'first' };
+    case 'End': return { do: 'last' };
+    case 't': case 'T': return { do: 'theme' };
+    case 'c': case 'C': return { do: 'map' };
+    case '?': return { do: 'help' };
+    default: return null;
+  }
+}
+
+/** What kind of control an element is. */
+export function focusOf(element: Element | null): Focus {
+  if (!element) return 'none';
+  if (element.matches('input[type=text], textarea')) return 'text';
+  return element.matches('button, input, select, a, summary') ? 'control' : 'none';
+}

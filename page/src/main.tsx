@@ -1,0 +1,18 @@
+/// Shows the film that is embedded in the document, or the one that comes by frames.
+import { render } from 'preact';
+import { App } from './app';
+import { embedded, type Film } from './film';
+import { follow } from './live';
+import './style.css';
+
+const root = document.getElementById('app')!;
+const show = (film: Film): void => {
+  document.title = `${film.title} · steepest`;
+  render(<App film={film} />, root);
+};
+
+const film = embedded(document);
+const events = document.getElementById('film')!.dataset.events;
+if (film) show(film);
+else root.textContent = events ? 'Waiting for the run…' : 'There is no film in this page.';
+if (events) follow(events, film, show);

@@ -1,0 +1,45 @@
+/// The members: one is chosen, all show their loss at the film's step.
+import { Glyph } from './icons';
+import { Digits } from './math';
+import { count, decimal } from './numbers';
+import type { Theme } from './theme';
+import { lossAt, type Track } from './track';
+
+export interface MembersProps {
+  tracks: Track[];
+  t: number;
+  selected: number;
+  theme: Theme;
+  onSelect(member: number): void;
+}
+
+export function Members({ tracks, t, selected, theme, onSelect }: MembersProps) {
+  return (
+    <div class="members" role="radiogroup" aria-label="Members">
+      {tracks.map((track, i) => (
+        <label key={track.id} class={i === selected ? 'member on' : 'member'}>
+          <input type="radio" name="member" checked={i === selected} onChange={() => onSelect(i)} />
+          <Glyph member={i} colour={theme.members[i % 6]} />
+          <span class="name">{track.name}</span>
+          <span class="loss"><Digits text={decimal(lossAt(track, Math.min(t, track.last)))} /></span>
+          <Status track={track} t={t} />
+        </label>
+      ))}
+    </div>
+  );
+}
+
+/** How it ended, from the step at which that is known. */
+function Status({ track, t }: { track: Track; t: number }) {
+  const { ending, verdict } = track;
+  if (ending && t >= ending.step) {
+    if (ending.kind === 'reached') return <span class="status">reached at {count(ending.step)}</span>;
+    if (ending.kind === 'moving') return <span class="status">on the way</span>;
+    return <span class="status bad">{ending.kind === 'diverged' ? 'diverged' : 'no value'}</span>;
+  }
+  const target = track.events.find(event => event.kind === 'target' && event.t <= t);
+  if (target) return <span class="status">reached at {count(target.t)}</span>;
+  const diverged = track.events.find(event => event.kind === 'diverged' && event.t <= t);
+  if (diverged || (verdict?.kind === 'DIVERGED' && t >= track.last)) return <span class="status bad">diverged</span>;
+  return <span class="status">{verdict && t >= track.last ? verdict.kind.toLowerCase().replaceAll('_', ' ') : ''}</span>;
+}

@@ -1,0 +1,98 @@
+/// A play film in the hands of a user: what is set, and what follows from it.
+import { useEffect, useMemo, useState } from 'preact/hooks';
+import type { Film, Mark } from './film';
+import { count, decimal, short } from './numbers';
+import { schedule } from './schedule';
+import { eigenvalues, limit, reach, secondAt, zones, type Zones } from './stability';
+import { groundOf, setupOf, take, type Ground, type Setup, type Take } from './take';
+import { terrain } from './expression';
+
+export interface Play {
+  setup: Setup;
+  ground: Ground;
+  shown: Take;
+  /** Where the rate is right; null until that is known. */
+  zones: Zones | null;
+  /** The least and greatest rate on the slider. */
+  reach: [number, number];
+  /** The greatest stable rate of the selected member at the least minimum; null where none is known. */
+  limit: number | null;
+  /** Curvature and stability where the selected member is at a step, in words. */
+  here(t: number): string;
+  advice: string;
+  setSource(text: string): void;
+  setStart(x: number, y: number): void;
+  setNoise(noise: number): void;
+  setHyper(name: string, value: number): void;
+  setSchedule(text: string): void;
+}
+
+/** After so long without a change, rates are tried. */
+const SETTLE_MS = 120;
+/** Rules whose stability at a minimum does not depend on how they came there. */
+const PLAIN = ['gradient_descent', 'momentum', 'nesterov'];
+
+/** The play of a film on one of its surfaces. */
+export function usePlay(film: Film, surface: string, selected: number): Play {
+  const [setup, set] = useState(() => setupOf(film, surface));
+  const ground = useMemo(() => groundOf(film.surfaces[surface], setup.source), [film, surface, setup.source]);
+  const shown = useMemo(() => take(film, surface, setup, ground), [film, surface, setup, ground]);
+  const id = Object.keys(film.members)[selected];
+  const { rule } = film.members[id];
+  const racer = shown.racers[selected];
+  const others = JSON.stringify({ ...setup.members[id], hyper: { ...setup.members[id].hyper, lr: 0 } });
+  const middle = Number(film.members[id].hyper.lr ?? racer.program.hypers.lr);
+  const [tried, setTried] = useState<Zones | null>(null);
+  useEffect(() => {
+    const timer = setTimeout(() => setTried(zones(racer, shown.course, middle, ground.least)), SETTLE_MS);
+    return () => clearTimeout(timer);
+  }, [film, id, others, setup.source, setup.start, setup.noise]);
+  const bottom = leastMinimum(ground.marks);
+  const change = (member: Partial<Setup['members'][string]>) =>
+    set(old => ({ ...old, members: { ...old.members, [id]: { ...old.members[id], ...member } } }));
+  return {
+    setup, ground, shown, zones: tried, reach: reach(middle),
+    limit: bottom && PLAIN.includes(rule) ? limit(rule, racer.hyper, ground.terrain.jet(bottom.x, bottom.y), null) : null,
+    here: t => here(shown, ground, selected, rule, t),
+    advice: bottom ? atMinimum(ground, bottom) : '',
+    setSource: text => {
+      terrain(text); // says what is wrong before anything changes
+      set(old => ({ ...old, source: text }));
+    },
+    setStart: (x, y) => set(old => ({ ...old, start: [x, y] })),
+    setNoise: noise => set(old => ({ ...old, noise })),
+    setHyper: (name, value) => change({ hyper: { ...setup.members[id].hyper, [name]: value } }),
+    setSchedule: text => {
+      schedule(text, film.steps);
+      change({ schedule: text });
+    },
+  };
+}
+
+function leastMinimum(marks: Mark[]): Mark | null {
+  return marks.filter(mark => mark.kind === 'minimum').reduce<Mark | null>((a, b) => (a && a.loss <= b.loss ? a : b), null);
+}
+
+function atMinimum(ground: Ground, bottom: Mark): string {
+  const { xx, xy, yy } = ground.terrain.jet(bottom.x, bottom.y);
+  const [least, greatest] = eigenvalues(xx, xy, yy);
+  if (!(least > 0)) return '';
+  const condition = greatest / least;
+  const shape = condition > 20 ? 'a ravine' : condition > 3 ? 'a long bowl' : 'a round bowl';
+  return `Curvature at the minimum is ${short(greatest, 3)} one way and ${decimal(least, 2)} the other, ${shape} of condition number ` +
+    `${count(condition)}. Rates above ${decimal(2 / greatest, 2)} throw plain gradient descent out of it.`;
+}
+
+function here({ descents, racers }: Take, ground: Ground, member: number, rule: string, t: number): string {
+  const descent = descents[member];
+  const hyper = { ...racers[member].program.hypers, ...racers[member].hyper };
+  const k = Math.min(Math.floor(t), descent.n);
+  const at = ground.terrain.jet(descent.x[k], descent.y[k]);
+  const [least, greatest] = eigenvalues(at.xx, at.xy, at.yy);
+  if (!Number.isFinite(greatest)) return 'No curvature here.';
+  const curvature = `Curvature here ${short(greatest, 3)} and ${short(least, 2)}`;
+  const most = limit(rule, hyper, at, secondAt(descent, k, Number(hyper.beta2)));
+  if (most === null) return `${curvature}.`;
+  if (most === Infinity) return `${curvature}: nothing holds it here at any rate.`;
+  return `${curvature}: ${descent.rate[k] < most ? 'stable below' : 'not stable, above'} ${decimal(most, 2)}.`;
+}

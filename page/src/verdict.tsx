@@ -1,0 +1,86 @@
+/// The sentence above the relief, and the verdict's numbers with their intervals.
+import type { Quantity } from './film';
+import { Digits, Symbol } from './math';
+import { short } from './numbers';
+
+/** A piece of the headline, and the colour of what it names. */
+export interface Piece {
+  text: string;
+  colour?: string;
+}
+
+export function Verdict({ pieces, advice }: { pieces: Piece[]; advice: string }) {
+  return (
+    <div class="verdict">
+      <h1 aria-live="polite">
+        {pieces.map(({ text, colour }, i) => (colour ? <span key={i} style={{ color: colour }}>{text}</span> : <Digits key={i} text={text} />))}
+      </h1>
+      {advice && <p class="advice"><Digits text={advice} /></p>}
+    </div>
+  );
+}
+
+/** A headline whose phrases wear colours: the first of each that is found. */
+export function coloured(headline: string, phrases: [phrase: string, colour: string][]): Piece[] {
+  const found = phrases
+    .map(([phrase, colour]) => ({ at: headline.toLowerCase().indexOf(phrase.toLowerCase()), length: phrase.length, colour }))
+    .filter(({ at, length }) => at >= 0 && length > 0)
+    .sort((a, b) => a.at - b.at);
+  const pieces: Piece[] = [];
+  let from = 0;
+  for (const { at, length, colour } of found) {
+    if (at < from) continue;
+    pieces.push({ text: headline.slice(from, at) }, { text: headline.slice(at, at + length), colour });
+    from = at + length;
+  }
+  return [...pieces, { text: headline.slice(from) }].filter(piece => piece.text);
+}
+
+/** Phrases of a run's headline that name where it ended. */
+export const PLACES = [
+  'a saddle', 'a minimum', 'a maximum', 'the noise floor', 'the edge of stability', 'diverged', 'undecided', 'still descending',
+];
+
+export function Numbers({ numbers }: { numbers: Quantity[] }) {
+  return (
+    <dl class="numbers">
+      {numbers.map(quantity => (
+        <div class="number" key={quantity.name}>
+          <dt><Symbol name={quantity.name} /></dt>
+          <dd>
+            <b>{withInterval(quantity)}</b>
+            <Whisker quantity={quantity} />
+            <span class="why">{quantity.text}</span>
+          </dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+/** "412 ± 6" where the interval is even, "1,900 – 2,700" where it is not. */
+export function withInterval({ value, lo, hi }: Quantity): string {
+  if (!(hi > lo)) return short(value);
+  const half = (hi - lo) / 2;
+  const even = Math.abs(value - lo - half) < 0.05 * half;
+  if (!even) return `${short(lo)} – ${short(hi)}`;
+  const digits = Math.max(1, Math.ceil(Math.log10(Math.abs(value) / half)) + 1);
+  return `${short(value, Math.min(6, digits))} ± ${short(half, 2)}`;
+}
+
+const ROOM = 0.2;
+
+/** The interval on a line with a tick where the reference is. */
+function Whisker({ quantity: { lo, hi, value, reference } }: { quantity: Quantity }) {
+  const marks = [lo, hi, value, ...(reference === undefined ? [] : [reference])].filter(Number.isFinite);
+  const [least, greatest] = [Math.min(...marks), Math.max(...marks)];
+  const room = (greatest - least || 1) * ROOM;
+  const x = (v: number) => ((v - least + room) / (greatest - least + 2 * room)) * 100;
+  return (
+    <svg class="whisker" viewBox="0 0 100 14" preserveAspectRatio="none" aria-hidden="true">
+      <path d="M0 7H100" class="line" />
+      {reference !== undefined && <path d={`M${x(reference)} 1V13`} class="reference" />}
+      <path d={`M${x(lo)} 7H${Math.max(x(hi), x(lo) + 1.5)}`} class="interval" />
+    </svg>
+  );
+}

@@ -1,0 +1,100 @@
+/// How a relief is looked at: framing, and the opening view that hides least of the paths.
+import { matrix, project, type Camera, type Matrix } from './camera';
+import { coarse } from './field';
+import { LIFT, SLACK, type Trace } from './paths';
+import { Relief } from './relief';
+
+const NARROW = 500;
+const LOW = 700;
+const WIDE = 1.3;
+/** At which the block fills a canvas that is wide enough. */
+const DISTANCE = 13.8;
+const AZIMUTHS = 16;
+const ELEVATIONS = [0.5, 0.75, 1.02];
+/** Widths of the small pictures in which hidden points are counted. */
+const SMALL = 200;
+const LARGER = 480;
+const POINTS = 120;
+/** Vertices of the coarse grid, and how many views are looked at again on the whole one. */
+const COARSE = 40;
+const FINALISTS = 6;
+/** What is hidden weighs most; then that paths spread on the screen, and that axes run as on a map. */
+const SPREAD = 0.15;
+const COVERED = 0.5;
+const AS_ON_A_MAP = 0.06;
+const MAP_AZIMUTH = -1.2;
+/** A block that is seen along an axis looks flat. */
+const ALONG_AN_AXIS = 0.12;
+
+/** The camera that frames the block on a canvas; where the verdict overlays it, a little lower and to the right. */
+export function framed(azimuth: number, elevation: number, zoom: number, width: number, height: number, overlaid: boolean): Camera {
+  const aspect = width / height;
+  const low = overlaid ? 1 + Math.max(0, LOW - height) / LOW : 1; // there the verdict takes a larger share
+  const distance = (DISTANCE * low * Math.max(1, WIDE / aspect)) / zoom;
+  return { azimuth, elevation, distance, shift: overlaid ? [0.15, -0.1] : width < NARROW ? [0, -0.02] : [0.12, 0.05] };
+}
+
+interface Candidate {
+  azimuth: number;
+  elevation: number;
+  cost: number;
+}
+
+/** Of 16 azimuths and 3 elevations, the one that hides least of the paths: all on a coarse grid, the best ones on the whole. */
+export function openingView(relief: Relief, traces: (Trace | null)[], width: number, height: number, overlaid: boolean): [number, number] {
+  const points = traces.flatMap(trace => (trace ? thinned(trace) : []));
+  const all = ELEVATIONS.flatMap(elevation => Array.from({ length: AZIMUTHS }, (_, a): Candidate => {
+    const azimuth = ((a + 0.5) / AZIMUTHS) * 2 * Math.PI;
+    const turned = Math.abs(Math.atan2(Math.sin(azimuth - MAP_AZIMUTH), Math.cos(azimuth - MAP_AZIMUTH))) / Math.PI;
+    return { azimuth, elevation, cost: AS_ON_A_MAP * turned + ALONG_AN_AXIS * Math.cos(2 * azimuth) ** 2 };
+  }));
+  const stride = Math.max(1, Math.floor(relief.field.x.n / COARSE));
+  const look = (azimuth: number, elevation: number) =>
+    matrix(framed(azimuth, elevation, 1, width, height, overlaid), width / height);
+  const picture = (of: Relief, across: number) => {
+    of.resize(across, Math.round((across * height) / width));
+    return of;
+  };
+  const first = ranked(picture(new Relief(coarse(relief.field, stride)), SMALL), all, points, look, overlaid);
+  const few = first.slice(0, FINALISTS).map(one => all.find(c => c.azimuth === one.azimuth && c.elevation === one.elevation)!);
+  const [best] = ranked(picture(relief, LARGER), few, points, look, overlaid);
+  return [best.azimuth, best.elevation];
+}
+
+/** Candidates with what they hide on a relief added to their cost, the cheapest first. */
+function ranked(
+  relief: Relief, candidates: Candidate[], points: [number, number][],
+  look: (azimuth: number, elevation: number) => Matrix, overlaid: boolean,
+): Candidate[] {
+  const scored = candidates.map(({ azimuth, elevation, cost }) => {
+    const m = look(azimuth, elevation);
+    relief.render(m, azimuth);
+    return { azimuth, elevation, cost: cost + hiding(relief, m, points, overlaid) };
+  });
+  return scored.sort((a, b) => a.cost - b.cost);
+}
+
+function thinned({ at }: Trace): [number, number][] {
+  const n = at.length / 3;
+  const stride = Math.max(1, Math.floor(n / POINTS));
+  const points: [number, number][] = [];
+  for (let k = 0; k < n; k += stride) if (!Number.isNaN(at[3 * k])) points.push([at[3 * k], at[3 * k + 1]]);
+  return points;
+}
+
+/** Share of points that are hidden or lie under the verdict, less how far they spread over the picture. */
+function hiding(relief: Relief, m: Matrix, points: [number, number][], overlaid: boolean): number {
+  if (!points.length) return 0;
+  const { width, height } = relief;
+  const p = new Float64Array(3);
+  let hidden = 0;
+  let [left, right, top, bottom] = [Infinity, -Infinity, Infinity, -Infinity];
+  for (const [x, y] of points) {
+    project(m, width, height, x, y, relief.heightAt(x, y) + LIFT, p);
+    if (!relief.isVisible(p[0], p[1], p[2], SLACK)) hidden++;
+    else if (overlaid && p[0] < 0.5 * width && p[1] < 0.27 * height) hidden += COVERED;
+    [left, right, top, bottom] = [Math.min(left, p[0]), Math.max(right, p[0]), Math.min(top, p[1]), Math.max(bottom, p[1])];
+  }
+  const spread = Math.hypot((right - left) / width, (bottom - top) / height);
+  return hidden / points.length - SPREAD * Math.min(1, spread);
+}

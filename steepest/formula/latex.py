@@ -1,0 +1,77 @@
+"""A rule in LaTeX, for the manual."""
+
+from collections.abc import Iterable
+
+from steepest.formula.maths import Term
+from steepest.formula.notation import Notation, read, spelled
+from steepest.formula.rule import Rule
+from steepest.formula.symbols import Symbol
+
+LATEX = {
+    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "varepsilon", "ζ": "zeta", "η": "eta", "θ": "theta",
+    "κ": "kappa", "λ": "lambda", "μ": "mu", "ν": "nu", "ξ": "xi", "ρ": "rho", "σ": "sigma", "τ": "tau", "φ": "varphi",
+    "ψ": "psi", "ω": "omega",
+}  # fmt: skip
+SIGNS = {"≤": r"\le", "≥": r"\ge", "≠": r"\ne", "∧": r"\land", "∨": r"\lor", "¬": r"\neg", "−": "-"}
+
+
+class _Latex(Notation):
+    def symbol(self, symbol: Symbol) -> str:
+        letter = f"\\{LATEX[symbol.letter]}" if symbol.letter in LATEX else symbol.letter
+        if symbol.is_word:
+            return rf"\operatorname{{{symbol.letter.replace(' ', chr(92) + ' ')}}}"
+        letter = rf"\{symbol.accent}{{{letter}}}" if symbol.accent else letter
+        index = symbol.below if len(symbol.below) < 2 or symbol.below.isdigit() else rf"\mathrm{{{symbol.below}}}"
+        return f"{letter}_{{{index}}}" if index else letter
+
+    def number(self, value: float) -> str:
+        digits, power = spelled(value)
+        return {"": f"10^{{{power}}}"}.get(digits, rf"{digits} \cdot 10^{{{power}}}") if power else digits
+
+    def sign(self, sign: str) -> str:
+        return SIGNS.get(sign, sign)
+
+    def operator(self, sign: str) -> str:
+        return f" {self.sign(sign)} "
+
+    def row(self, parts: Iterable[str]) -> str:
+        return "".join(parts)
+
+    def product(self, factors: list[tuple[str, bool]]) -> str:
+        first, *others = factors
+        return first[0] + "".join(rf" \cdot {text}" if digits else f" {text}" for text, digits in others)
+
+    def fraction(self, above: str, below: str) -> str:
+        return rf"\frac{{{above}}}{{{below}}}"
+
+    def power(self, base: str, exponent: Term) -> str:
+        return f"{base}^{{{self.write(exponent)}}}"
+
+    def root(self, of: Term) -> str:
+        return rf"\sqrt{{{self.write(of)}}}"
+
+    def fenced(self, left: str, inside: str, right: str) -> str:
+        return rf"\left{left}{inside}\right{right}"
+
+    def cases(self, condition: str, then: str, otherwise: str) -> str:
+        lines = rf"{then} & \text{{if }} {condition} \\ {otherwise} & \text{{otherwise}}"
+        return rf"\begin{{cases}} {lines} \end{{cases}}"
+
+    def function(self, name: str, arguments: list[str]) -> str:
+        known = rf"\operatorname{{{name}}}" if name == "sign" else rf"\{name}"
+        return known + self.fenced("(", ", ".join(arguments), ")")
+
+
+def written(rule: Rule) -> str:
+    """A rule's assignments in LaTeX, aligned at their arrows.
+
+    >>> from steepest.rules import gradient_descent
+    >>> print(written(gradient_descent))
+    \\begin{aligned}
+    g &\\leftarrow g + \\lambda w \\\\
+    w &\\leftarrow w - \\alpha g
+    \\end{aligned}
+    """
+    notation, found = read(_Latex, rule)
+    rows = [rf"{notation.named(line.name)} &\leftarrow {notation.write(line.term)}" for line in found]
+    return "\n".join([r"\begin{aligned}", " \\\\\n".join(rows), r"\end{aligned}"])

@@ -1,0 +1,78 @@
+"""A rule in MathML, for the page: only elements of MathML Core."""
+
+from collections.abc import Iterable
+from xml.sax.saxutils import escape
+
+from steepest.formula.maths import Term
+from steepest.formula.notation import Notation, read, spelled
+from steepest.formula.rule import Rule
+from steepest.formula.symbols import Symbol
+
+MARKS = {"hat": "^", "bar": "¯", "tilde": "~"}
+
+
+class _MathML(Notation):
+    def symbol(self, symbol: Symbol) -> str:
+        letter = f"<mi>{escape(symbol.letter)}</mi>"
+        if symbol.accent:
+            letter = f'<mover accent="true">{letter}<mo stretchy="false">{MARKS[symbol.accent]}</mo></mover>'
+        index = f"<mn>{symbol.below}</mn>" if symbol.below.isdigit() else f"<mi>{escape(symbol.below)}</mi>"
+        return f"<msub>{letter}{index}</msub>" if symbol.below else letter
+
+    def number(self, value: float) -> str:
+        digits, power = spelled(value)
+        ten = f"<msup><mn>10</mn>{_signed(power)}</msup>" if power else ""
+        return self.row(
+            filter(None, [f"<mn>{digits}</mn>" if digits else "", "<mo>⋅</mo>" * bool(digits and ten), ten])
+        )
+
+    def sign(self, sign: str) -> str:
+        return f'<mo form="prefix">{sign}</mo>'
+
+    def operator(self, sign: str) -> str:
+        return f'<mo form="infix">{escape(sign)}</mo>'  # first in a row it would be taken for a prefix
+
+    def row(self, parts: Iterable[str]) -> str:
+        return f"<mrow>{''.join(parts)}</mrow>"
+
+    def product(self, factors: list[tuple[str, bool]]) -> str:
+        first, *others = factors
+        return self.row([first[0], *(f"<mo>{'⋅' if digits else '&#x2062;'}</mo>{text}" for text, digits in others)])
+
+    def fraction(self, above: str, below: str) -> str:
+        return f"<mfrac>{above}{below}</mfrac>"
+
+    def power(self, base: str, exponent: Term) -> str:
+        return f"<msup>{base}{self.write(exponent)}</msup>"
+
+    def root(self, of: Term) -> str:
+        return f"<msqrt>{self.write(of)}</msqrt>"
+
+    def fenced(self, left: str, inside: str, right: str) -> str:
+        return self.row([f'<mo form="prefix">{left}</mo>', inside, f'<mo form="postfix">{right}</mo>'])
+
+    def cases(self, condition: str, then: str, otherwise: str) -> str:
+        rows = f"<mtr><mtd>{then}</mtd><mtd><mtext>if </mtext>{condition}</mtd></mtr>"
+        rows += f"<mtr><mtd>{otherwise}</mtd><mtd><mtext>otherwise</mtext></mtd></mtr>"
+        return self.row(['<mo form="prefix">{</mo>', f"<mtable>{rows}</mtable>"])
+
+    def function(self, name: str, arguments: list[str]) -> str:
+        return self.row([f"<mi>{name}</mi><mo>&#x2061;</mo>", self.fenced("(", "<mo>,</mo>".join(arguments), ")")])
+
+
+def written(rule: Rule) -> str:
+    """A rule's assignments as one MathML element, a table with a row for each."""
+    notation, found = read(_MathML, rule)
+    rows = "".join(
+        f'<mtr><mtd style="text-align:right">{notation.named(line.name)}</mtd><mtd><mo>←</mo></mtd>'
+        f'<mtd style="text-align:left">{notation.write(line.term)}</mtd></mtr>'
+        for line in found
+    )
+    return (
+        '<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">'
+        f'<mtable displaystyle="true">{rows}</mtable></math>'
+    )
+
+
+def _signed(value: int) -> str:
+    return f"<mn>{value}</mn>" if value >= 0 else f"<mrow><mo>−</mo><mn>{-value}</mn></mrow>"
