@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from benchmarks import report
 
 QUICK = ("update", "rules", "average", "step", "memory", "start", "demo", "population")
-LONG = ("kills", "faults", "false_rewinds", "rates", "races", "diagnoses")
+LONG = ("kills", "faults", "false_rewinds", "rates", "races", "curvature", "edges", "saddles", "handoff", "diagnoses")
 SECTIONS = QUICK + LONG
 
 

@@ -5,7 +5,6 @@ w ← w − α ∇L(w)
 
 from steepest import optim
 from steepest.comparison import Comparison, compare
-from steepest.descent import descend
 from steepest.errors import (
     DivergedError,
     FormulaError,
@@ -19,10 +18,12 @@ from steepest.errors import (
 from steepest.finding import Rates, find_lr
 from steepest.formula.rule import Rule, W, rule, scalar
 from steepest.formula.trace import abs, exp, log, maximum, minimum, sign, sqrt, where
+from steepest.generator import descend
 from steepest.guard import Guard
+from steepest.locating import locate
 from steepest.playground import play
 from steepest.racing import Race, race
-from steepest.record import Call, Event, Measurement, Record, Step
+from steepest.record import Call, Event, Measurement, Record, Step, Verdict
 from steepest.rules import (
     adagrad,
     adam,
@@ -79,6 +80,7 @@ __all__ = [
     "Task",
     "TaskError",
     "UnknownNameError",
+    "Verdict",
     "W",
     "abs",
     "accuracy",
@@ -100,6 +102,7 @@ __all__ = [
     "inverse_sqrt",
     "linear",
     "lion",
+    "locate",
     "log",
     "maximum",
     "metric",

@@ -38,6 +38,7 @@ class Terms:
         row_count: rows of hyperparameters, of each member.
         names: of all the point's tensors.
         rows: for each of them its row.
+        stays: numbers stay on the device as tensors; nothing waits for it.
     """
 
     rule: Rule
@@ -45,6 +46,7 @@ class Terms:
     row_count: int
     names: Sequence[str]
     rows: Sequence[int]
+    stays: bool = False
 
 
 def broadcast(value: Any, p: Tensor) -> Any:
@@ -53,6 +55,14 @@ def broadcast(value: Any, p: Tensor) -> Any:
         return value
     dtype = torch.bool if value.dtype == bool else p.dtype
     return torch.from_numpy(value).to(p.device, dtype).view(-1, *[1] * (p.dim() - 1))
+
+
+def _live(scale: Any, p: Tensor) -> Tensor:
+    """Where a step is taken, as truths that broadcast against [K, ...], or one."""
+    live = scale == scale
+    if isinstance(live, Tensor):
+        return live
+    return torch.as_tensor(live, device=p.device).view(-1, *[1] * (p.dim() - 1))
 
 
 class Bank:
@@ -114,14 +124,13 @@ class EagerBank(Bank):
         return True
 
     def squares(self) -> Any:
-        found = [g.double().square() for _, g in self.pairs if g is not None]
-        if self.terms.members is None:
-            return sum((g.sum().item() for g in found), 0.0)
-        return sum((g.flatten(1).sum(1).cpu().numpy() for g in found), np.zeros(self.terms.members))
+        none = 0.0 if self.terms.members is None else np.zeros(self.terms.members)
+        return sum((self._sum(g.double().square()) for _, g in self.pairs if g is not None), none)
 
     @torch.no_grad()
     def advance(self, values: Sequence[Any]) -> Any:
         moved, scale = 0.0, values[0]
+        masked = not isinstance(scale, float)
         width = 1 + len(self.terms.rule.program.hoisted)
         self.last: list[tuple[str, Any, Any]] = []
         names = [s.name for s in self.terms.rule.slots]
@@ -133,19 +142,21 @@ class EagerBank(Bank):
             hypers = [broadcast(h, w) for h in values[row * width + 1 : (row + 1) * width]]
             scaled = g * broadcast(scale, w)
             new, *slots = eager.evaluate(self.terms.rule.program, {"w": w.detach(), "g": scaled, **member}, hypers)
-            live = torch.as_tensor(scale == scale, device=w.device).view(-1, *[1] * (w.dim() - 1))
-            new = torch.where(live, new, w) if self.terms.members is not None else new
+            live = _live(scale, w)
+            new = torch.where(live, new, w) if masked else new
             sums = [self._sum((new - w).double().square()), self._sum(torch.where(live, new, 0.0).double().square())]
             for n, view in zip(kept, views, strict=True):
                 fresh = slots[n] if isinstance(slots[n], Tensor) else torch.full_like(view, float(slots[n]))
-                view.copy_(torch.where(live, fresh, view) if self.terms.members is not None else fresh)
+                view.copy_(torch.where(live, fresh, view) if masked else fresh)
             w.copy_(new)
             moved = moved + sums[0]
-            self.last.append((name, np.sqrt(sums[0]), np.sqrt(sums[1])))
+            self.last.append((name, sums[0] ** 0.5, sums[1] ** 0.5))
         return moved
 
     def _sum(self, x: Tensor) -> Any:
-        return x.sum().item() if self.terms.members is None else x.flatten(1).sum(1).cpu().numpy()
+        if self.terms.members is not None:
+            return x.flatten(1).sum(1).cpu().numpy()
+        return x.sum() if self.terms.stays else x.sum().item()
 
     def norms(self) -> dict[str, tuple[Any, Any]]:
         return {name: (moved, length) for name, moved, length in self.last}

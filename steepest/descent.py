@@ -16,18 +16,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steepest import sources
+from steepest import handoff, sources
 from steepest.batches import Batches
-from steepest.guard import Guard
 from steepest.mover import begun, is_schedule
 from steepest.objective import Buffers, Objective
 from steepest.record import GO, REWIND, SKIP, STOP, Call, Event, Step
 from steepest.recovery import Recovery
+from steepest.robust import Bounds
 from steepest.schedule import as_schedule
 from steepest.seeds import StepRandomness
-from steepest.settings import Settings, device, horizon, resolve
+from steepest.settings import Settings, device, horizon
 from steepest.snapshots import put_back
-from steepest.space import NORMS_AND_BIASES, Space
+from steepest.space import Space
 from steepest.task import Task
 
 EVALUATION_BATCH = 1024
@@ -41,6 +41,8 @@ class Descent:
         steps: of the whole run, T.
         steps_per_epoch: steps of one epoch.
         t: the last step done.
+        end: the last step of its stage.
+        rule: of the stage.
         base_rate: learning rate of the stage, before the schedule.
         recovery: the guard and its snapshots; None where nobody watches.
         stopped: whether the guard has given up; the model is then at the best snapshot there is.
@@ -68,10 +70,11 @@ class Descent:
         assert s.schedule is not None
         self.schedule = s.schedule.bind(self.steps, self.steps_per_epoch)
         self._stages = s.stages.bounds(self.steps, self.steps_per_epoch)
-        self._random = StepRandomness(s.seed, self.device)
-        self._buffers = Buffers(model)
+        self.random = StepRandomness(s.seed, self.device)
+        self.buffers = Buffers(model)
         self._measured: tuple[int, dict[str, float]] = (-1, {})
-        self.t, self._end, self.stopped = 0, 0, False
+        self.t, self.end, self.stopped = 0, 0, False
+        self._handed: Event | None = None
         self.recovery = None if s.guard is None else Recovery(s.guard)
         self.can_look = not self.batches.is_iterable
         for rule, lr, _ in self._stages[1:]:
@@ -85,52 +88,81 @@ class Descent:
 
     def step(self) -> Step:
         """The next step. After a rewind it is one that was done before."""
-        t, recovery = self.t + 1, self.recovery
-        if t > self._end:
-            self._enter_stage()
-            if recovery is not None:
-                recovery.guard.expect_change()
-        if recovery is not None and not recovery.snapshots.good:
-            recovery.begin(self)
-        self._random.begin(t)
+        t = self.t + 1
+        self.prepare(t)
+        self.random.begin(t)
         try:
             step, call = self._step(t)
         finally:
-            self._random.end()
+            self.random.end()
         if call.kind in (REWIND, STOP):
-            assert recovery is not None
-            self.stopped = call.kind == STOP
-            return step._replace(event=recovery.noted(recovery.rewind(self, call, t)))
+            return self.gone_back(step, call)
         self.t = t
-        if t % self.steps_per_epoch == 0:
-            self._observe(step)
-        if recovery is not None:
-            recovery.after(self)
+        self.settle(step)
         return step
 
+    def prepare(self, t: int) -> None:
+        """What comes before step t: its stage, and the guard's first snapshot."""
+        recovery = self.recovery
+        if t > self.end:
+            self._hand_over(t)
+        if recovery is not None and not recovery.snapshots.good:
+            recovery.begin(self)
+
+    def settle(self, step: Step) -> None:
+        """What comes after a step that stands: plateaus see an epoch's loss, and a snapshot may be due."""
+        if step.t % self.steps_per_epoch == 0:
+            self._observe(step)
+        if self.recovery is not None:
+            self.recovery.after(self)
+
+    def gone_back(self, step: Step, call: Call) -> Step:
+        """Goes back as the guard has called for at this step; the step as it is told."""
+        recovery = self.recovery
+        assert recovery is not None
+        self.stopped = call.kind == STOP
+        return step._replace(event=recovery.noted(recovery.rewind(self, call, step.t)))
+
     def _step(self, t: int) -> tuple[Step, Call]:
-        buffers, recovery = self._buffers, self.recovery
+        buffers = self.buffers
         if buffers:
             buffers.save()
         loss = self.objective.gradient(self.batches(t), self.space.tensors())
         norm = self.update.norm()
-        call = (
-            _finite(loss, norm)
-            if recovery is None
-            else recovery.judge(t, loss, norm, self.base_rate * self.schedule(t))
-        )
-        hypers = self._hypers_at(t)
+        call = self.judge(t, loss, norm)
+        hypers = self.hypers_at(t)
         if call.kind in (SKIP, REWIND, STOP):
             buffers.restore()
             moved = 0.0
         else:
-            moved = self.update.advance(hypers, self._scale(norm, call.limit))
+            moved = self.advance(t, hypers, self._scale(norm, call.limit))
             if buffers:
                 buffers.notice()
+        return self.told(t, hypers["lr"], loss, norm, moved, call), call
+
+    def judge(self, t: int, loss: float, norm: float, bounds: Bounds | None = None, ahead: int = 0) -> Call:
+        """What is to be done with a step; the last two as `Guard.judge` has them."""
+        if self.recovery is None:
+            return _finite(loss, norm)
+        return self.recovery.judge(t, loss, norm, self.base_rate * self.schedule(t), bounds, ahead)
+
+    def told(self, t: int, lr: float, loss: float, norm: float, moved: float, call: Call) -> Step:
+        """The step as a record, with its event."""
         event = Event(t, call.kind, call.seen, call.done) if call.seen else None
-        if event is not None and recovery is not None and call.kind not in (REWIND, STOP):
-            recovery.noted(event)
-        return Step(t, t / self.steps_per_epoch, hypers["lr"], loss, norm, moved, event), call
+        if self._handed is not None:
+            event, self._handed = handoff.told(self._handed, event), None
+        if event is not None and self.recovery is not None and call.kind not in (REWIND, STOP):
+            self.recovery.noted(event)
+        return Step(t, t / self.steps_per_epoch, lr, loss, norm, moved, event)
+
+    def advance(self, t: int, hypers: dict[str, Any], scale: Any) -> Any:
+        """Moves the point as `Update.advance` does; before a stage whose rate follows, the last steps are looked at."""
+        since = self.end - handoff.WINDOW
+        if self._stride is None or t <= since:
+            return self.update.advance(hypers, scale)
+        if t == since + 1:  # a run that was stretched has looked at others
+            self._stride = handoff.Stride(self.space)
+        return self._stride.advance(self.update, hypers, scale, hypers["lr"] / self.base_rate)
 
     def _scale(self, norm: float, limit: float) -> float:
         """Factor of the gradient: min(1, clip / ‖g‖), as `clip_grad_norm_` has it."""
@@ -144,7 +176,8 @@ class Descent:
             if bound.watches:
                 bound.observe(step.t, self._watched(step))
 
-    def _hypers_at(self, t: int) -> dict[str, Any]:
+    def hypers_at(self, t: int) -> dict[str, Any]:
+        """The hyperparameters of step t, the guard's factor of the rate included."""
         hypers = self._hypers
         for name, bound in self._scheduled:
             hypers[name] = bound(t)
@@ -152,19 +185,33 @@ class Descent:
         hypers["lr"] = rate if self.recovery is None else rate * self.recovery.guard.rate
         return hypers
 
-    def _enter_stage(self) -> None:
-        """The rule of step t + 1, with a fresh memory."""
+    def _enter_stage(self) -> float | None:
+        """The rule of step t + 1, with a fresh memory; returns the rate that its stage was given."""
         ends = [0, *(end for _, _, end in self._stages)]
         at = next(k for k, end in enumerate(ends[1:]) if end > self.t)
-        (rule, lr, self._end), self._begin = self._stages[at], ends[at]
+        (self.rule, lr, self.end), self._begin = self._stages[at], ends[at]
         if lr is None and at == 0:
             lr = self.settings.lr
-        self.update, self.base_rate, self._hypers = begun(self.space, rule, lr, self.settings)
+        self.update, self.base_rate, self._hypers = begun(self.space, self.rule, lr, self.settings)
         self._scheduled = [
             (name, as_schedule(value).bind(self.steps, self.steps_per_epoch))
             for name, value in self._hypers.items()
             if is_schedule(value)
         ]
+        self._stride = handoff.stride_before(self.space, self._stages[at + 1 : at + 2])
+        return lr
+
+    def _hand_over(self, t: int) -> None:
+        """The next stage's rule goes on from step t, at the rate that it is given or that follows."""
+        stride, ended = self._stride, self.update.name
+        given = self._enter_stage()
+        if stride is None:
+            why = handoff.unfollowed(self.rule, given)
+        else:
+            self.base_rate, why = handoff.followed(stride, self, self.hypers_at(t), range(t, self.end + 1))
+        self._handed = handoff.event(t, ended, self.update.name, self.base_rate, why)
+        if self.recovery is not None:
+            self.recovery.guard.expect_change()
 
     # -- going back ----------------------------------------------------------------------------------------------------
 
@@ -175,6 +222,8 @@ class Descent:
             "weights": {name: p.detach() for name, p in self.space.named()},
             "buffers": dict(self.model.named_buffers()),
             "update": self.update.state(),
+            "base_rate": self.base_rate,
+            "stride": None if self._stride is None else self._stride.state(),
             "schedules": [bound.state_dict() for bound in (self.schedule, *(b for _, b in self._scheduled))],
             "guard": None if self.recovery is None else self.recovery.guard.state_dict(),
             "taken": self.batches.taken,
@@ -183,9 +232,12 @@ class Descent:
     def load(self, state: Mapping[str, Any]) -> None:
         """Restores what `state` gave; the batches of an iterable go on from where they are."""
         self.t = max(0, state["t"] - 1)
-        if not self._begin < self.t + 1 <= self._end:
+        if not self._begin < self.t + 1 <= self.end:
             self._enter_stage()
         self.t, self._measured = state["t"], (-1, {})
+        self.base_rate = state["base_rate"]
+        if self._stride is not None:
+            self._stride.load(state["stride"])
         put_back(state["weights"], dict(self.space.named()))
         put_back(state["buffers"], dict(self.model.named_buffers()))
         self.update.load(state["update"])
@@ -201,11 +253,11 @@ class Descent:
         """The loss of step t's batch at the point as it is; everything is as before afterwards."""
         buffers = Buffers(self.model)
         buffers.save()
-        self._random.begin(t)
+        self.random.begin(t)
         try:
             return self.objective.value(self.batches(t))
         finally:
-            self._random.end()
+            self.random.end()
             buffers.restore()
 
     def is_finite(self) -> bool:
@@ -230,7 +282,7 @@ class Descent:
     @contextmanager
     def reported(self) -> Iterator[None]:
         """The model at the point that the rule reports (a running average), for as long as the block lasts."""
-        weights = self.update.reported(self._hypers_at(max(1, self.t)))
+        weights = self.update.reported(self.hypers_at(max(1, self.t)))
         if weights is None:
             yield
             return
@@ -243,7 +295,7 @@ class Descent:
 
     def finish(self) -> None:
         """Leaves the model at the point that the rule reports."""
-        weights = self.update.reported(self._hypers_at(max(1, self.t)))
+        weights = self.update.reported(self.hypers_at(max(1, self.t)))
         if weights is not None:
             _copy(weights, self.space.tensors())
         self.task.leave(self.model)
@@ -251,60 +303,6 @@ class Descent:
     def _watched(self, step: Step) -> float:
         """What a plateau looks at: the validation loss, or the step's where there is no validation data."""
         return self.measure().get("loss", step.loss)
-
-
-def descend(
-    task: Task,
-    rule: Any = None,
-    lr: float | None = None,
-    schedule: Any = None,
-    batch_size: int | str | None = None,
-    epochs: int | None = None,
-    steps: int | None = None,
-    *,
-    clip: float | None = None,
-    accumulate: int = 1,
-    average: float | None = None,
-    precision: str | None = None,
-    groups: Mapping[str, Mapping[str, float]] | None = None,
-    no_decay: str | Sequence[str] | None = NORMS_AND_BIASES,
-    guard: bool | str | Guard = False,
-    seed: int = 0,
-    device: str = "auto",
-) -> Iterator[Step]:
-    """Trains the task's model in place, one Step after another; your `for` body is the callback.
-
-    The arguments are those of `fit`; the guard is off unless asked for. Settings are checked when it is called, before
-    the first step.
-
-    Yields:
-        a frozen Step of plain floats for t = 1 … T.
-
-    Raises:
-        SteepestError: settings, model or data that cannot be used.
-
-    >>> import torch, steepest as sd
-    >>> from steepest.terrain import TERRAINS
-    >>> bowl = sd.Task(model=TERRAINS["bowl"].model(), objective=lambda model, batch: model())
-    >>> *_, last = sd.descend(bowl, rule=sd.gradient_descent, lr=0.1, schedule="constant", steps=100)
-    >>> last.loss < 1e-6
-    True
-    """
-    settings = resolve(
-        task, rule=rule, lr=lr, schedule=schedule, batch_size=batch_size, epochs=epochs, steps=steps, clip=clip,
-        accumulate=accumulate, average=average, precision=precision, groups=groups, no_decay=no_decay,
-        guard=guard, seed=seed, device=device,
-    )  # fmt: skip
-    return _run(Descent(task, settings, task.build(seed)))
-
-
-def _run(descent: Descent) -> Iterator[Step]:
-    training = descent.model.training
-    try:
-        yield from descent
-    finally:
-        descent.finish()
-        descent.model.train(training)
 
 
 def _finite(loss: float, norm: float) -> Call:

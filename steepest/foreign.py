@@ -42,6 +42,10 @@ class Foreign:
         self._scales = [float(g["lr"]) for g in self.optimizer.param_groups]
         self.lr = self._scales[0]
 
+    @property
+    def name(self) -> str:
+        return type(self.optimizer).__name__
+
     def norm(self) -> float:
         """‖g‖ over all parameters with a gradient."""
         found = [p.grad for p in self.space.tensors() if p.grad is not None]

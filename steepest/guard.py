@@ -34,11 +34,13 @@ from typing import Any
 from steepest.backoff import ABOVE_ALL, BACK, Backoff, Pace
 from steepest.errors import InputError
 from steepest.record import CLIP, GO, LOWER, REWIND, SKIP, STOP, Call
-from steepest.robust import REFRESH, Window
+from steepest.robust import FREE, REFRESH, Bounds, Norms, Window
 from steepest.thresholds import BORNE, CAP, CHANCE, DOUBLED, DRIFT, FLOOR, IN_A_ROW, MEAN, ON_TRIAL, RISE, Thresholds
 
 RATE, DATA = "rate", "data"
 GOING = Call(GO)
+TOGETHER = 20
+"""Steps within which three gradients that are not finite are one divergence, where the loss rises too."""
 PARTS = ("_norms", "_losses", "_backoff", "_pace")
 
 
@@ -64,19 +66,12 @@ class Guard:
     """
 
     def __init__(self, *, watch: bool = False, snapshot_every: int | None = None, **thresholds: float) -> None:
-        known = Thresholds.__dataclass_fields__
-        for name, value in thresholds.items():
-            if name not in known:
-                raise InputError(f"Guard: there is no threshold '{name}'; known: {', '.join(known)}")
-            if not (isinstance(value, int | float) and value > 0):
-                raise InputError(f"Guard: {name}={value!r} is given; expected is a number above 0")
         if snapshot_every is not None and snapshot_every < 1:
             raise InputError(f"Guard: snapshot_every={snapshot_every} is given; expected is a number of steps")
-        self.thresholds = Thresholds(**thresholds)  # type: ignore[arg-type]
+        self.thresholds = Thresholds.given(thresholds)
         self.watch, self.snapshot_every = watch, snapshot_every
-        self._norms, self._losses = Window(128), Window(200)
+        self._norms, self._losses = Norms(128), Window(200)
         self._scale: float | None = None  # of the asinh, once a loss was not positive
-        self._outliers = 0
         self._seen, self._sum, self._bad = 0, 0.0, deque[int](maxlen=3)
         self.mean, self._best = math.nan, math.inf
         self._alarm: tuple[int, float, float] | None = None  # when, running mean, best: then
@@ -88,7 +83,9 @@ class Guard:
 
     # -- judging -------------------------------------------------------------------------------------------------------
 
-    def judge(self, loss: float, grad_norm: float, lr: float = 1.0) -> Call:
+    def judge(
+        self, loss: float, grad_norm: float, lr: float = 1.0, bounds: Bounds | None = None, ahead: int = 0
+    ) -> Call:
         """What to do with a step that has this loss and this gradient norm.
 
         Args:
@@ -96,6 +93,8 @@ class Guard:
             grad_norm: ‖g‖ before clipping.
             lr: the step's learning rate, `rate` not in it. Where it is given, a jump of the schedule that fails is
                 taken back for as long as it lasts.
+            bounds: that the step was held to already, where its numbers are read only now.
+            ahead: steps that were taken after it until now; a lowered rate cannot have helped these.
         """
         self._seen += 1
         change = self._pace.step(lr)
@@ -105,21 +104,18 @@ class Guard:
         if not math.isfinite(loss) or not math.isfinite(grad_norm):
             return self._not_finite(loss, grad_norm)
         log_norm = math.log(max(grad_norm, 1e-300))
-        armed = self._is_armed
-        limit = self._limit() if armed else math.inf
-        outlying = log_norm > limit
-        self._norms.values.append(min(log_norm, limit))
-        self._outliers = self._outliers + 1 if outlying else 0
-        call = self._diverging(loss, armed)
+        limit, far = bounds or self.bounds
+        outlying = self._norms.note(log_norm, limit)
+        call = self._diverging(loss, ahead)
         if self._seen % REFRESH == 0:
             self._losses.look()
             self._norms.look()
         if call is not None:
             return call
-        if outlying and not self.watch:
-            bound, far = math.exp(limit), log_norm > 2 * limit - self._norms.median
+        if outlying:
+            bound = math.exp(limit)
             seen = f"gradient norm {grad_norm:.3g}, its usual bound is {bound:.3g}"
-            if far and self._outliers <= IN_A_ROW:
+            if log_norm > far:
                 return Call(SKIP, seen=seen, done="the step was not taken")
             return Call(CLIP, bound, seen, "clipped to it")
         return GOING
@@ -135,27 +131,31 @@ class Guard:
     def _is_armed(self) -> bool:
         return self._seen > self.thresholds.armed and self._seen > self._expected
 
-    def _limit(self) -> float:
-        return self._norms.median + max(self.thresholds.outlier * self._norms.deviation, BORNE)
+    @property
+    def bounds(self) -> Bounds:
+        """What the next step's gradient is held to."""
+        if self.watch or not self._is_armed:
+            return FREE
+        return self._norms.bounds(self.thresholds.outlier, BORNE, IN_A_ROW)
 
     def _not_finite(self, loss: float, grad_norm: float) -> Call:
         seen = f"the gradient is not finite (norm {grad_norm:.4g}, loss {loss:.4g})"
         self._bad.append(self._seen)
-        many = len(self._bad) == 3 and self._bad[-1] - self._bad[0] < 20
+        many = len(self._bad) == 3 and self._bad[-1] - self._bad[0] < TOGETHER
         in_a_row = many and self._bad[-1] - self._bad[0] == 2  # finite losses in between, and calm: some bad batches
         if (in_a_row or (many and not self.is_quiet)) and not self.watch:
             self._bad.clear()
             return self._rewind(f"{seen}, three times in twenty steps")
         return Call(SKIP, seen=seen, done="the step was not taken")
 
-    def _diverging(self, loss: float, armed: bool) -> Call | None:
+    def _diverging(self, loss: float, ahead: int) -> Call | None:
         level = math.log(loss) if self._scale is None and loss > 0 else self.level(loss)
         window = self._losses
         z = min((level - window.median) / (window.deviation + FLOOR), CAP)
         self._sum = max(0.0, self._sum + z - DRIFT) if window.deviation < math.inf else 0.0
         window.values.append(level)
         self.mean = level if math.isnan(self.mean) else MEAN * self.mean + (1 - MEAN) * level
-        if not armed:
+        if not self._is_armed:
             return None
         if self._alarm is not None:
             return self._lowered()
@@ -164,7 +164,7 @@ class Guard:
         failed = self._is_on_trial and self._has_failed()
         if not failed and (self._sum <= share * self.thresholds.alarm or self.mean <= self._best + rise):
             return None
-        return self._alarmed(loss)
+        return self._alarmed(loss, ahead)
 
     @property
     def _is_on_trial(self) -> bool:
@@ -177,7 +177,7 @@ class Guard:
         borne = CHANCE * deviation if self._verdict == self._seen else max(DOUBLED, deviation)
         return self.mean > self._began + borne
 
-    def _alarmed(self, loss: float) -> Call:
+    def _alarmed(self, loss: float, ahead: int) -> Call:
         """The first alarm lowers the rate; one soon after that did not help."""
         t = self.thresholds
         self._sum = 0.0
@@ -186,7 +186,7 @@ class Guard:
             return self._rewind(f"{seen}, and lowering the rate has not helped")
         if self._is_on_trial and not self.watch:
             return self._rewind(f"{seen}, at a rate on trial")
-        self._alarm, self._last_alarm = (self._seen, self.mean, self._best), self._seen
+        self._alarm, self._last_alarm = (self._seen + ahead, self.mean, self._best), self._seen
         self._backoff.alarm(t.lowered)
         if self.watch:
             return Call(LOWER, seen=seen, done="nothing: the guard only watches")
@@ -197,6 +197,9 @@ class Guard:
         assert self._alarm is not None
         since, mean, best = self._alarm
         age = self._seen - since
+        if age <= 0:  # the rate was not lowered yet
+            self._alarm = since, self.mean, best
+            return None
         if self.mean <= best + RISE / 2:
             self._alarm, self._sum = None, 0.0
             return None
@@ -261,6 +264,12 @@ class Guard:
         return self._backoff.factor(self._pace.jump) * (1.0 if self._alarm is None else self.thresholds.lower)
 
     @property
+    def is_calm(self) -> bool:
+        """Whether there is nothing that the next steps should be watched for one by one."""
+        on_its_way = self._alarm is not None or self._is_on_trial or self._norms.outliers > 0 or self.rate < 1
+        return not on_its_way and self._sum < CAP and self._seen - max(self._bad, default=-TOGETHER) >= TOGETHER
+
+    @property
     def is_quiet(self) -> bool:
         """Whether nothing alarms at the moment: a snapshot taken now may turn out to be a good one."""
         return self._alarm is None and self._sum < self.thresholds.alarm / 2
@@ -272,7 +281,7 @@ class Guard:
             steps: for which it only learns, and judges nothing but what is not finite.
         """
         self._expected = self._seen + min(steps, self._losses.values.maxlen or steps)
-        self._norms, self._losses = Window(128), Window(200)
+        self._norms, self._losses = Norms(128), Window(200)
         self._sum, self._alarm, self.mean, self._best, self._scale = 0.0, None, math.nan, math.inf, None
         self._began, self._verdict, self._pace = math.inf, 0, Pace()
 

@@ -84,23 +84,27 @@ class Objective:
         Raises:
             TaskError: a loss that `loss` refuses, or micro-batches that cannot be weighted.
         """
+        return self.backward(batches, tensors).item()
+
+    def backward(self, batches: Sequence[Any], tensors: Iterable[Tensor]) -> Tensor:
+        """What `gradient` does, with L(w) left where it is: a device goes on without being waited for."""
         for p in tensors:
             p.grad = None
         if len(batches) == 1:
             value = self.loss(batches[0])
             _backward(value)
-            return value.item()
+            return value.detach()
         counts = [self.counted(batch) for batch in batches]
-        total, mean = sum(counts), 0.0
+        total = sum(counts)
         if not total:
             raise TaskError(_nothing_counts(f"each of the {len(counts)} micro-batches of a step"))
+        parts = []
         for batch, n in zip(batches, counts, strict=True):
-            if not n:
-                continue
-            value = self.loss(batch)
-            _backward(value * (n / total))
-            mean += value.item() * n / total
-        return mean
+            if n:
+                value = self.loss(batch)
+                _backward(value * (n / total))
+                parts.append(value.detach().double() * n / total)
+        return sum(parts[1:], parts[0])
 
     @torch.no_grad()
     def value(self, batches: Sequence[Any]) -> float:
@@ -240,10 +244,10 @@ class Buffers:
         return bool(self._places)
 
     @torch.no_grad()
-    def save(self) -> None:
-        """Copies those that may change."""
+    def save(self, all: bool = False) -> None:
+        """Copies those that may change, or all."""
         now: list[Any] = [holder[key] for holder, key in self._places]
-        self._saved = [(b, b._version, b.clone() if i in self._live else None) for i, b in enumerate(now)]
+        self._saved = [(b, b._version, b.clone() if all or i in self._live else None) for i, b in enumerate(now)]
 
     def notice(self) -> None:
         """Called after a step that was taken: learns which buffers change.
@@ -257,6 +261,15 @@ class Buffers:
                 self._live.add(i)
             else:
                 self._live.discard(i)
+
+    @torch.no_grad()
+    def restore_unless(self, live: Tensor) -> None:
+        """Puts back what was saved where `live`, one truth on their device, does not hold; nobody waits for it."""
+        for (holder, key), (before, _, kept) in zip(self._places, self._saved, strict=True):
+            if kept is not None:
+                now: Any = holder[key]
+                before.copy_(torch.where(live, now, kept))
+                holder[key] = before
 
     @torch.no_grad()
     def restore(self) -> None:

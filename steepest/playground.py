@@ -5,8 +5,8 @@ from pathlib import Path as File
 
 import numpy as np
 
-from steepest.descent import descend
 from steepest.errors import InputError
+from steepest.generator import descend
 from steepest.record import Path
 from steepest.rules import named
 from steepest.task import Task

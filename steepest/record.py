@@ -4,6 +4,7 @@ Nothing here computes and nothing holds a tensor, so a view can be tested with r
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -27,6 +28,9 @@ class Event(NamedTuple):
     done: str
     after: str = ""
 
+
+STAGE = "stage"
+"""The kind of the event that another rule takes over."""
 
 GO, CLIP, SKIP, LOWER, REWIND, STOP = "go", "clip", "skip", "lower", "rewind", "stop"
 
@@ -92,6 +96,66 @@ class Estimate(NamedTuple):
     high: float
 
 
+class Number(NamedTuple):
+    """A measured number of a verdict.
+
+    Attributes:
+        name: what it is.
+        value: of it.
+        low, high: an interval that covers it; both are the value where it is exact.
+        reference: what to compare it with; None where there is nothing.
+        words: on what it was measured, and how surely.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    reference: float | None = None
+    words: str = ""
+
+    def __str__(self) -> str:
+        exact = self.low == self.high
+        interval = "" if exact else f" ({self.low:.3g} to {self.high:.3g})"
+        reference = "" if self.reference is None else f", against {self.reference:.4g}"
+        return f"{self.name}: {self.value:.4g}{interval}{reference}{self.words and f'; {self.words}'}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Where a point is: words first, numbers with intervals after.
+
+    Attributes:
+        kind: one of the names in `steepest.verdict`.
+        sentence: the finding, in words.
+        advice: what follows from it.
+        numbers: that it rests on.
+        products: Hessian-vector products that were taken.
+    """
+
+    kind: str
+    sentence: str
+    advice: str
+    numbers: tuple[Number, ...] = ()
+    products: int = 0
+
+    def __str__(self) -> str:
+        return "\n".join([self.sentence, self.advice, *(f"  {number}" for number in self.numbers)])
+
+    def number(self, name: str) -> Number | None:
+        """The number of this name, or None."""
+        return next((n for n in self.numbers if n.name == name), None)
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON."""
+        return {**vars(self), "numbers": [list(n) for n in self.numbers]}
+
+    @classmethod
+    def of(cls, described: Mapping[str, Any]) -> "Verdict":
+        """From what `describe` gave."""
+        return cls(**{**described, "numbers": tuple(Number(*n) for n in described["numbers"])})
+
+
 COLUMNS = ("t", "epoch", "lr", "loss", "grad_norm", "update_norm")
 
 
@@ -113,6 +177,10 @@ class Steps:
     def of(cls, steps: list[Step]) -> "Steps":
         """Columns of a list of steps."""
         return cls(*(np.array([step[i] for step in steps], np.float64) for i in range(len(COLUMNS))))
+
+    def last(self, count: int) -> "Steps":
+        """The last ones."""
+        return Steps(*(getattr(self, name)[-count:] for name in COLUMNS))
 
 
 @dataclass(frozen=True)

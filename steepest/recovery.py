@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from steepest.guard import DATA, RATE, Guard
 from steepest.record import REWIND, SKIP, STOP, Call, Event
-from steepest.robust import Window
+from steepest.robust import Bounds, Window
 from steepest.snapshots import Snapshots, copied
 from steepest.thresholds import CAP, DRIFT, FLOOR
 
@@ -83,11 +83,11 @@ class Recovery:
             self.said.append(f"snapshots of {size / 2**30:.1f} GiB each: one is kept instead of three")
         self.snapshots.good = [(descent.t, state)]
 
-    def judge(self, t: int, loss: float, norm: float, lr: float) -> Call:
-        """The guard's call on a step; a batch that is passed over is not shown to it."""
+    def judge(self, t: int, loss: float, norm: float, lr: float, bounds: Bounds | None = None, ahead: int = 0) -> Call:
+        """The guard's call on a step (`Guard.judge`); a batch that is passed over is not shown to it."""
         if t in self.passed_over:
             return Call(SKIP, seen="its batch was an outlier", done="passed over")
-        call = self.guard.judge(loss, norm, lr)
+        call = self.guard.judge(loss, norm, lr, bounds, ahead)
         if self._followed:
             self._follow()
         return call

@@ -17,7 +17,7 @@ from steepest.record import Record
 from steepest.rules import RULES
 from steepest.schedule import as_schedule
 from steepest.settings import Settings, resolve
-from steepest.snapshots import unpack
+from steepest.snapshots import put_back, unpack
 from steepest.stages import Stages, stage
 from steepest.store import Store, checkpoints, versions
 from steepest.store.reader import refuse_running
@@ -30,7 +30,13 @@ RECORDED = ("batch_size", "clip", "accumulate", "average", "precision", "groups"
 
 
 def configured(
-    task: Task, descent: Descent, start: Any, keep: str, stop_after: int | None, checkpoint_every: int | str
+    task: Task,
+    descent: Descent,
+    start: Any,
+    keep: str,
+    stop_after: int | None,
+    checkpoint_every: int | str,
+    locate: bool = True,
 ) -> dict[str, Any]:
     """Everything that was chosen, as JSON.
 
@@ -53,6 +59,7 @@ def configured(
         "keep": keep,
         "stop_after": stop_after,
         "checkpoint_every": checkpoint_every,
+        "locate": locate,
         "device": str(descent.device),
         "steps": descent.steps,
         "steps_per_epoch": descent.steps_per_epoch,
@@ -168,6 +175,23 @@ def resumed(
         progress.say(words)
     train(training)
     return store.read(record.id), descent.model
+
+
+def at_end(task: Task, store: Store, record: Record) -> Descent:
+    """A descent of its own, on a copy of the model, where a run has ended, with what its rule remembered there.
+
+    Raises:
+        StoreError: the task's data or model are not those of the run; says what differs.
+        InputError: the run's rule is not a built-in one.
+    """
+    settings = _settings(task, record.config, None, None, None, "auto")
+    descent = Descent(task, settings, task.copy(settings.seed))
+    _check_same(record, {k: record.config[k] for k in ("model", "data")}, identity(task, descent))
+    found = checkpoints.load(store.folder / record.id / "checkpoints")
+    if found:
+        descent.load(unpack(found[1], found[2])["descent"])
+    put_back(store.load_point(record.id), dict(descent.space.named()))
+    return descent
 
 
 def _check_longer(record: Record, t: int, epochs: int | None, steps: int | None, now: int) -> None:

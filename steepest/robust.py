@@ -4,7 +4,7 @@ import math
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 MAD = 1.4826
 """Standard deviations of a normal distribution in one median absolute deviation."""
@@ -33,6 +33,48 @@ class Window:
         """Restores what `state_dict` gave."""
         values = deque(state["values"], maxlen=self.values.maxlen)
         vars(self).update({**state, "values": values})
+
+
+class Bounds(NamedTuple):
+    """What a gradient is held to, as logs of its norm.
+
+    Attributes:
+        clip: beyond it the gradient is clipped to it.
+        skip: beyond it the step is not taken.
+    """
+
+    clip: float
+    skip: float
+
+
+FREE = Bounds(math.inf, math.inf)
+
+
+class Norms(Window):
+    """The logs of the last gradient norms, and what the next one is held to.
+
+    Attributes:
+        outliers: in a row, up to the last one.
+    """
+
+    def __init__(self, n: int) -> None:
+        super().__init__(n)
+        self.outliers = 0
+
+    def note(self, log_norm: float, limit: float) -> bool:
+        """Takes one, no more of it than the limit; whether it is an outlier."""
+        self.values.append(min(log_norm, limit))
+        self.outliers = self.outliers + 1 if log_norm > limit else 0
+        return log_norm > limit
+
+    def bounds(self, deviations: float, borne: float, in_a_row: int) -> Bounds:
+        """So many robust deviations above the median, and never less than what is borne; twice that is skipped.
+
+        After so many outliers in a row nothing is skipped: this is what the loss has become.
+        """
+        beyond = max(deviations * self.deviation, borne)
+        limit = self.median + beyond
+        return Bounds(limit, limit + beyond if self.outliers < in_a_row else math.inf)
 
 
 def _distance(ordered: Sequence[float], center: float, k: int) -> float:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from steepest.descent import Descent
 from steepest.errors import StoreError
 from steepest.guard import Guard
-from steepest.record import Event, Measurement, Record
+from steepest.record import Event, Measurement, Record, Verdict
 from steepest.resuming import begin_at, configured, resumed, train
 from steepest.search.rungs import search
 from steepest.settings import resolve
@@ -32,12 +32,13 @@ class Run:
     """A run and what is known of it.
 
     Attributes:
+        store: where it is kept.
         record: its numbers and words.
         model: the trained module; None where the run was opened and its task is not one that can be built.
     """
 
     def __init__(self, store: Store, record: Record, model: nn.Module | None = None) -> None:
-        self._store, self.record, self._model = store, record, model
+        self.store, self.record, self._model = store, record, model
 
     @property
     def id(self) -> str:
@@ -73,9 +74,15 @@ class Run:
         return self.record.events
 
     @property
+    def verdict(self) -> Verdict | None:
+        """Where it ended, by a short look; None where none was taken. `locate` looks longer."""
+        found = self.record.config.get("verdict")
+        return None if found is None else Verdict.of(found)
+
+    @property
     def tensors(self) -> dict[str, Tensor]:
         """The weights at the end, by name."""
-        return self._store.load_point(self.id)
+        return self.store.load_point(self.id)
 
     @property
     def point(self) -> Tensor:
@@ -121,6 +128,7 @@ def fit(
     keep: str = "last",
     stop_after: int | None = None,
     guard: bool | str | Guard = True,
+    locate: bool = True,
     start: "Run | str | None" = None,
     resume: "Run | str | None" = None,
     checkpoint_every: int | str = "30 s",
@@ -141,8 +149,8 @@ def fit(
     Args:
         task: what is to be trained.
         rule: a name, a rule, stages, or a function `params -> torch.optim.Optimizer`.
-        lr: base learning rate, above 0; "auto" finds it by measurement first, as `find_lr` does, and keeps with the run
-            what was measured.
+        lr: base learning rate, above 0, of the first stage where there are several; "auto" finds it by measurement
+            first, as `find_lr` does for that stage's rule alone, and keeps with the run what was measured.
         schedule: factor of the rate over the run, as text or schedule.
         batch_size: samples per step: "full", 1, or n.
         epochs, steps: how long.
@@ -155,6 +163,8 @@ def fit(
         keep: "last", or "best": the point with the best validation metric is left and kept.
         stop_after: measurements without a better validation metric after which the run stops.
         guard: whether it gets up again when the loss explodes; "watch" only reports; a Guard has its own thresholds.
+        locate: end with a short look at where the point is (`run.verdict`), which takes a tenth of the run's time or
+            two seconds, whichever is more.
         start: a run (or its id) at whose end to begin, instead of the task's start.
         resume: a run (or its id) to go on with, under the same id. Everything is as it was recorded; only `rule`, where
             it is not a built-in one, is given again, and epochs or steps may be, which stretches the schedule.
@@ -176,7 +186,7 @@ def fit(
             "lr": lr, "schedule": schedule, "batch_size": batch_size, "clip": clip, "average": average, "notes": notes,
             "precision": precision, "groups": groups, "stop_after": stop_after, "start": start, "name": name,
             "accumulate": accumulate, "no_decay": no_decay, "keep": keep, "guard": guard, "seed": seed,
-            "checkpoint_every": checkpoint_every,
+            "checkpoint_every": checkpoint_every, "locate": locate,
         }  # fmt: skip
         said = {
             name: value for name, value in given.items() if value != inspect.signature(fit).parameters[name].default
@@ -191,13 +201,13 @@ def fit(
     store = Store(runs)
     found = None
     if lr == AUTO:
-        found = search(task, settings)
+        found = search(task, dataclasses.replace(settings, stages=settings.stages.first))
         settings = dataclasses.replace(settings, lr=found.best)
         task.say(found.sentence)
     descent = Descent(task, settings, task.build(seed))
     if start is not None:
         begin_at(start, descent, store)
-    config = configured(task, descent, start, keep, stop_after, checkpoint_every)
+    config = configured(task, descent, start, keep, stop_after, checkpoint_every, locate)
     if found is not None:
         config["search"] = found.describe()
     writer = store.begin(name or task.name, config, versions(), seed, notes)

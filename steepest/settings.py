@@ -124,9 +124,9 @@ def resolve(task: Task, **given: Any) -> Settings:
 
 
 def brings_rate(task: Task, rule: Any) -> bool:
-    """Whether the task's recipe has a learning rate for this rule; None is the recipe's own."""
+    """Whether the task's recipe has a learning rate for this rule, or the first of these stages; None is its own."""
     own = task.recipe.get("rule", adam)
-    return "lr" in task.recipe and (rule is None or _stages(rule) == _stages(own))
+    return "lr" in task.recipe and (rule is None or _first(rule) == _first(own))
 
 
 def device(name: str) -> str:
@@ -179,6 +179,10 @@ def _stages(rule: Any) -> Stages:
         parts = tuple((_rule(r), n, lr) for r, n, lr in rule.parts)
         return Stages(parts)
     return stage(_rule(rule))
+
+
+def _first(rule: Any) -> Any:
+    return _stages(rule).parts[0][0]
 
 
 def _guard(given: Any) -> Guard | None:

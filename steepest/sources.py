@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, default_collate
 
 from steepest import seeds
-from steepest.errors import TaskError
+from steepest.errors import InputError, TaskError
 
 HASHED_BYTES = 16 << 20
 
@@ -112,9 +112,55 @@ def set_aside(data: Any, share: float, seed: int = 0) -> tuple[Any, Any]:
         raise TaskError(f"{n} samples are given; too few to set aside a {share:.0%} for validation: give validation=")
     order = torch.randperm(n, generator=seeds.generator(seed, "set aside"))
     rest, aside = order[kept:].sort().values, order[:kept].sort().values
-    if is_tensors(data):
-        return tuple(x[rest] for x in as_tuple(data)), tuple(x[aside] for x in as_tuple(data))
-    return Subset(data, rest.tolist()), Subset(data, aside.tolist())
+    return _subset(data, rest), _subset(data, aside)
+
+
+def disjoint(data: Any, sizes: Sequence[int], batch_size: int, seed: int = 0) -> list[list[Any]]:
+    """Random samples without a common element, each in batches; of an iterable its first batches, whole.
+
+    Args:
+        data: what the samples are from; None gives [None] for each.
+        sizes: of the samples.
+        batch_size: at most; an iterable brings its own.
+        seed: of the choice.
+
+    Raises:
+        InputError: there are fewer samples.
+    """
+    if data is None:
+        return [[None] for _ in sizes]
+    if is_iterable(data):
+        with seeds.ours(seed, "sample"):
+            return _first(data, sizes)
+    n = length(data) or 0
+    if sum(sizes) > n or min(sizes) < 1:
+        raise InputError(
+            f"samples of {_listed(sizes)} are asked for; expected is 1 or more each, and {n} in all at most"
+        )
+    order = torch.randperm(n, generator=seeds.generator(seed, "sample"))
+    chosen = [some.sort().values for some in order[: sum(sizes)].split(list(sizes))]
+    return [list(whole(_subset(data, some), batch_size)) for some in chosen]
+
+
+def _first(data: Iterable[Any], sizes: Sequence[int]) -> list[list[Any]]:
+    batches, found = whole(data, 0), []
+    for size in sizes:
+        found.append([])
+        while sum(map(count, found[-1])) < size:
+            batch = next(batches, None)
+            if batch is None:
+                given = sum(count(b) for part in found for b in part)
+                raise InputError(f"samples of {_listed(sizes)} are asked for; the data's batches have {given} in all")
+            found[-1].append(batch)
+    return found
+
+
+def _listed(sizes: Sequence[int]) -> str:
+    return " and ".join(map(str, sizes))
+
+
+def _subset(data: Any, chosen: Tensor) -> Any:
+    return tuple(x[chosen] for x in as_tuple(data)) if is_tensors(data) else Subset(data, chosen.tolist())
 
 
 def check(data: Any, what: str = "data") -> None:

@@ -25,6 +25,12 @@ class Stages:
     def __str__(self) -> str:
         return " >> ".join(f"stage({', '.join(str(x) for x in part if x is not None)})" for part in self.parts)
 
+    @property
+    def first(self) -> "Stages":
+        """The first stage's rule for the whole run."""
+        rule, _, lr = self.parts[0]
+        return Stages(((rule, None, lr),))
+
     def bounds(self, steps: int, steps_per_epoch: int) -> list[tuple[Any, float | None, int]]:
         """Rule, rate and last step of each stage; one without a length takes what the others leave.
 
@@ -54,7 +60,9 @@ def stage(rule: Any, length: int | str | Length | None = None, lr: float | None 
     Args:
         rule: a rule, its name, or a function that makes a torch optimizer.
         length: steps (500), epochs ("30 epochs") or a share of the run ("70%"); None takes the rest.
-        lr: the rule's base rate in this stage; None for the first stage's or the rule's default.
+        lr: the rule's base rate in this stage. None: of the first stage the run's `lr`; of gradient_descent, momentum
+            and nesterov in a later one what follows from the last 100 steps before it (`steepest.handoff`); of all
+            others, whose step is not a sum of gradients, and where nothing follows, the rule's own default.
 
     >>> from steepest.rules import adam, momentum
     >>> stages = stage(adam(), "70%") >> stage(momentum(), "30%", lr=0.05)

@@ -28,7 +28,10 @@ in the schedule, of 47, and beneath it, of 46):
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from steepest.errors import InputError
 
 CAP, DRIFT, FLOOR = 4.0, 1.0, 0.02
 RISE, MEAN = math.log(1.25), 0.9
@@ -71,3 +74,18 @@ class Thresholds:
     warm: int = 20
     rewinds: int = 12
     fruitless: int = 4
+
+    @classmethod
+    def given(cls, values: Mapping[str, float]) -> "Thresholds":
+        """The defaults with these in their place.
+
+        Raises:
+            InputError: a threshold that does not exist or cannot be meant.
+        """
+        known = cls.__dataclass_fields__
+        for name, value in values.items():
+            if name not in known:
+                raise InputError(f"Guard: there is no threshold '{name}'; known: {', '.join(known)}")
+            if not (isinstance(value, int | float) and value > 0):
+                raise InputError(f"Guard: {name}={value!r} is given; expected is a number above 0")
+        return cls(**values)  # type: ignore[arg-type]

@@ -1,16 +1,21 @@
 """Training with a record: every step to the store and to the screen, measurements, points, checkpoints."""
 
+import math
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from steepest import deferred
 from steepest.descent import Descent
 from steepest.errors import StoreError
-from steepest.record import Event, Measurement, Step
+from steepest.looking import LEAST_S, SHARE, short
+from steepest.record import Event, Measurement, Step, Steps
 from steepest.snapshots import Best, pack, put_back
+from steepest.stability import END
 from steepest.store import Writer, checkpoints
 from steepest.view.terminal import Progress
 
@@ -44,6 +49,7 @@ class Training:
         self.best = Best(config["better"] == "higher")
         self._every = _point_interval(descent)
         self._asked, self._troubled, self._measured = False, False, -1
+        self._recent = deque[Step](maxlen=max(1, math.ceil(END * descent.steps)))
         self._began = self._written = time.perf_counter()
         self._interval_s, self._interval = _interval(config["checkpoint_every"])
 
@@ -53,19 +59,26 @@ class Training:
             self._train()
 
     def _train(self) -> None:
-        descent, record, show = self.descent, self.writer.step, self.progress.step
-        for step in descent:
+        descent, record, show, recent = self.descent, self.writer.step, self.progress.step, self._recent.append
+        for step in self._steps():
             record(step)
             show(step)
+            recent(step)
             if step.event is not None:
                 self._happened(step.event)
             if step.t == descent.t:
                 self._after(step)
-            if self._asked:
+            if self._asked and step.t == descent.t:
                 self._interrupted()
                 return
         self.status = "stopped" if descent.stopped else "done"
         self.checkpoint()  # a longer run may go on from here
+
+    def _steps(self) -> Iterator[Step]:
+        """One after another; on a device that need not be waited for, in blocks."""
+        if self.descent.device.type == "cpu":
+            return iter(self.descent)
+        return deferred.steps(self.descent, (self._every, self._interval or 0))
 
     def _after(self, step: Step) -> None:
         """What belongs after a step that was not rewound."""
@@ -262,6 +275,21 @@ class Training:
         elif self.status == "stopped" and descent.t != self._measured:
             self._note("validation")
         self._note("test")
+        if self.config["locate"]:
+            self._locate()
+
+    def _locate(self) -> None:
+        """A short look at where it ended."""
+        seconds = max(SHARE * (time.perf_counter() - self._began), LEAST_S)
+        try:
+            found = short(self.descent, Steps.of(list(self._recent)), seconds)
+        except Exception as error:  # whatever a model makes of being differentiated twice; the run itself is done
+            found = f"no verdict: {error}"
+        if isinstance(found, str):
+            self.progress.say(found)
+            return
+        self.config["verdict"] = found.describe()
+        self.writer.configure(self.config)
 
 
 def _interval(given: int | str) -> tuple[float, int | None]:

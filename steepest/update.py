@@ -64,12 +64,18 @@ class Update:
         ]
         which = tuple(n for n, s in enumerate(rule.slots, 1) if s.is_scalar)
         self._scalar_names = [s.name for s in rule.slots if s.is_scalar]
-        self._table = hoist.table(self.program, which, self._scalar_names, self._rows, members=members is not None)
+        self._which, self._stays = which, False
+        functions = hoist.NUMBERS if members is None else hoist.ARRAYS
+        self._table = hoist.table(self.program, which, self._scalar_names, self._rows, functions)
         self._tensors = point.tensors()
         self._layout = [_layout(p) for p in self._tensors]
         self._addresses: list[int] = []
         self._banks = self._banked(self._tensors)
         self._read = False
+
+    @property
+    def name(self) -> str:
+        return self.rule.name
 
     # -- the two passes over memory ------------------------------------------------------------------------------------
 
@@ -78,7 +84,7 @@ class Update:
         self._look()
         squares = [bank.squares() for bank in self._banks]
         total = squares[0] if len(squares) == 1 else sum(squares)
-        return math.sqrt(total) if self.members is None else np.sqrt(total)
+        return self._root(total)
 
     def advance(self, hypers: Mapping[str, Any], scale: Any = 1.0) -> Any:
         """One step.
@@ -94,17 +100,47 @@ class Update:
             self._look()
         self._read = False
         live = scale == scale
-        if self.members is None and not live:
+        if isinstance(scale, float) and not live:
             return 0.0
         t = self.t + live
-        values, scalars = self._table(hypers, t if self.members is None else np.maximum(t, 1), scale, self.scalars)
+        values, scalars = self._table(hypers, self._clock(t), scale, self.scalars)
         if self._scalar_names:
             self.scalars = [self._where_live(t, new, old) for new, old in zip(scalars, self.scalars, strict=True)]
         self.t = t
         squares = [bank.advance(values) for bank in self._banks]
         moved = squares[0] if len(squares) == 1 else sum(squares)
         torch.autograd.graph.increment_version(self._tensors)
-        return math.sqrt(moved) if self.members is None else np.sqrt(moved)
+        return self._root(moved)
+
+    def _root(self, squares: Any) -> Any:
+        """‖·‖ of a sum of squares, of whatever kind; of no tensors at all it is the float 0."""
+        if self.members is not None:
+            return np.sqrt(squares)
+        return squares.sqrt() if isinstance(squares, Tensor) else math.sqrt(squares)
+
+    def _clock(self, t: Any) -> Any:
+        """What a formula gets as `t`; one that has not taken a step, and takes none now, is shown 1."""
+        if self._stays:
+            return t.clamp(min=1).double()
+        return t if self.members is None else np.maximum(t, 1)
+
+    def stay(self) -> None:
+        """From now on numbers stay where the weights are, and nothing waits for these.
+
+        `norm` and `advance` then return float64 tensors, `scale` may be one, and a step where it is NaN is not taken.
+        Every tensor is advanced by the eager reference.
+        """
+        if self._stays:
+            return
+        self._stays = True
+        self._table = hoist.table(self.program, self._which, self._scalar_names, self._rows, hoist.TENSORS)
+        self._move(self.point.tensors())
+
+    def _lift(self) -> None:
+        """The counts and scalar slots to where the weights are."""
+        device = self.point.tensors()[0].device
+        self.t = torch.tensor(self.t, device=device)
+        self.scalars = [[torch.tensor(s, dtype=torch.float64, device=device) for s in row] for row in self.scalars]
 
     def parameter_norms(self) -> dict[str, tuple[Any, Any]]:
         """Of the last step, by parameter with a gradient: (‖w_new − w‖, ‖w_new‖); measured in the same pass.
@@ -118,6 +154,8 @@ class Update:
 
     def _where_live(self, t: Any, new: tuple, old: list[Any]) -> list[Any]:
         """The new scalar slots of the members that take this step, the old ones of the others."""
+        if self._stays:
+            return [torch.where(t != self.t, n, o) for n, o in zip(new, old, strict=True)]
         return [n if self.members is None else np.where(t != self.t, n, o) for n, o in zip(new, old, strict=True)]
 
     # -- where things are ----------------------------------------------------------------------------------------------
@@ -148,9 +186,10 @@ class Update:
     def _banked(self, tensors: list[Tensor]) -> list[Bank]:
         banks: dict[tuple, list[int]] = {}
         for i, p in enumerate(tensors):
-            kernel = p.device.type == "cpu" and p.dtype in (torch.float32, torch.float64) and is_dense(p)
+            compiled = p.device.type == "cpu" and p.dtype in (torch.float32, torch.float64) and is_dense(p)
+            kernel = compiled and not self._stays
             banks.setdefault((str(p.device), p.dtype, kernel), []).append(i)
-        terms = Terms(self.rule, self.members, len(self._rows), self.point.names, self.point.rows)
+        terms = Terms(self.rule, self.members, len(self._rows), self.point.names, self.point.rows, self._stays)
         return [
             (KernelBank if kernel else EagerBank)(terms, tensors, places) for (_, _, kernel), places in banks.items()
         ]
@@ -169,12 +208,15 @@ class Update:
 
     def state(self) -> dict[str, Any]:
         """Everything the rule remembers: `t`, `scalars`, and `slots` by slot and parameter name; not copied."""
-        return {"t": self.t, "scalars": self.scalars, "slots": self.slots}
+        scalars = [[_read(x) for x in row] for row in self.scalars]
+        return {"t": _read(self.t), "scalars": scalars, "slots": self.slots}
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Any]) -> None:
         """Restores what `state` gave, by name."""
         self.t, self.scalars = state["t"], [list(row) for row in state["scalars"]]
+        if self._stays:
+            self._lift()
         for slot, by in self.slots.items():
             for name, view in by.items():
                 view.copy_(state["slots"][slot][name])
@@ -185,11 +227,11 @@ class Update:
         program = self.rule.evaluation
         if program is None or (self.members is None and self.t == 0):
             return None
-        compiled = hoist.compiled(program, (), members=self.members is not None)
+        compiled = hoist.compiled(program, (), hoist.NUMBERS if self.members is None else hoist.ARRAYS)
         slots, found = self.slots, []
         for p, name, row in zip(self.point.tensors(), self.point.names, self.point.rows, strict=True):
-            values = dict(hypers) | {k: v for k, v in self._rows[row].items() if k != "lr_scale"} | {"t": self.t}
-            values |= dict(zip(self._scalar_names, self.scalars[row], strict=True))
+            values = dict(hypers) | {k: v for k, v in self._rows[row].items() if k != "lr_scale"} | {"t": _read(self.t)}
+            values |= dict(zip(self._scalar_names, map(_read, self.scalars[row]), strict=True))
             hoisted, _ = compiled(*[values[n] for n in hoist.names(program)])
             members = {slot: by[name] for slot, by in slots.items()}
             wide = [broadcast(h, p) for h in hoisted]
@@ -208,6 +250,11 @@ def _row(rule: Rule, given: Mapping[str, Any]) -> dict[str, Any]:
         elif name != "weight_decay":
             raise unknown(f"hyperparameter of {rule.name}", name, [*rule.hypers, *NOT_HYPER])
     return row
+
+
+def _read(x: Any) -> Any:
+    """A number that stayed on a device."""
+    return x.item() if isinstance(x, Tensor) else x
 
 
 def _layout(p: Tensor) -> tuple:

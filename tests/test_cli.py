@@ -12,9 +12,9 @@ from steepest.cli import app
 
 COMMANDS = ["compare", "find-lr", "play", "race", "resume", "rm", "rules", "runs", "show", "tasks", "train"]
 TRAIN_FLAGS = [
-    "--accumulate", "--average", "--batch-size", "--checkpoint-every", "--clip", "--device", "--epochs", "--guard",
-    "--help", "--keep", "--lr", "--name", "--notes", "--precision", "--rule", "--runs", "--schedule", "--seed",
-    "--start", "--steps", "--stop-after",
+    "--accumulate", "--average", "--batch-size", "--checkpoint-every", "--clip", "--device", "--epochs", "--finish",
+    "--guard", "--help", "--keep", "--lr", "--name", "--notes", "--precision", "--rule", "--runs", "--schedule",
+    "--seed", "--start", "--steps", "--stop-after",
 ]  # fmt: skip
 TASK = """
 import torch
@@ -107,6 +107,10 @@ BAD = {
     "train digits --lr -1": "above 0",
     "train digits --epochs 0": "epochs=0",
     "train digits --steps 5 --epochs 5": "both are given",
+    "train digits --finish momentun": "did you mean 'momentum'",
+    "train digits --finish 'momentum, 120%'": "at most 100%",
+    "train digits --finish 'momentum, soon'": "soon",
+    "train digits --steps 5 --finish 'momentum, 5'": "give lengths that make up the run",
     "train digits --device gpu": "'cuda'",
     "train digits --precision half": "bfloat16",
     "train digits --runs file/below": "cannot be made",
@@ -136,6 +140,30 @@ def test_bad_input_is_answered_in_words(line, run, tmp_path):
     assert BAD[line] in result.stderr
     assert result.stderr.startswith("steepest: ")
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "rules", "last"),
+    [
+        ("--finish momentum", ["adam", "momentum"], 42),
+        ("--finish 'nesterov, 1 epochs' --rule adam", ["adam", "nesterov"], 39),
+        ("--finish lion,20 --rule rmsprop --lr 0.01", ["rmsprop", "lion"], 40),
+    ],
+)
+def test_the_last_part_by_another_rule(given, rules, last, run):
+    assert run(f"train digits --steps 60 {given}").exit_code == 0
+    config = json.loads(run("show digits --json").stdout)["config"]
+    assert [part["rule"] for part in config["stages"]] == rules
+    assert config["lr"] == (0.01 if "--lr" in given else 3e-3)  # the recipe's, whose rule is the first stage's
+    assert f"step {last + 1}: stage: {rules[0]}'s stage is over; {rules[1]} takes over" in run("show digits").output
+
+
+def test_the_rate_of_the_first_part_is_found(run, tmp_path):
+    (tmp_path / "line.py").write_text(TASK)
+    assert run("train line.py --steps 60 --batch-size 16 --finish momentum").exit_code == 0
+    config = json.loads(run("show line --json").output)["config"]
+    assert config["search"]["rule"] == "adam"
+    assert config["search"]["best"] == config["lr"]
 
 
 def test_a_task_without_a_rate_of_its_own_has_it_found(run, tmp_path):

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from steepest.batches import Batches
-from steepest.descent import Descent, descend
+from steepest.descent import Descent
 from steepest.errors import InputError, TaskError, UnknownNameError
+from steepest.generator import descend
 from steepest.record import Step
 from steepest.rules import adam, adamw, gradient_descent, lion, momentum, schedule_free_adamw
 from steepest.schedule import constant, cosine, parse, plateau, warmup
@@ -718,7 +719,8 @@ def test_a_recipe_is_used_where_nothing_is_said():
         ({"rule": "lion"}, {"lr": None}),
         ({"rule": lion, "lr": 1e-5}, {"lr": 1e-5}),
         ({"rule": adamw(lr=0.5)}, {"lr": None}),
-        ({"rule": stage("adamw", 3) >> stage("momentum")}, {"lr": None}),
+        ({"rule": stage("adamw", 3) >> stage("momentum")}, {"lr": 3e-3}),  # of the first stage
+        ({"rule": stage("momentum", 3) >> stage("adamw")}, {"lr": None}),
         ({"steps": 7}, {"steps": 7, "epochs": None}),
         ({"epochs": 2}, {"steps": None, "epochs": 2}),
         ({"clip": None, "batch_size": None}, {"clip": 1.0, "batch_size": 16}),

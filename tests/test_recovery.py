@@ -195,11 +195,13 @@ def test_a_state_is_everything(task):
     assert torch.equal(d.space.gather(), end)
 
 
-def test_a_state_from_an_earlier_stage(task):
-    stages = sd.stage(sd.adam(), "50%") >> sd.stage(sd.momentum(), "50%", lr=0.01)
+@pytest.mark.parametrize("t", [30, 40, 50, 51, 80])
+@pytest.mark.parametrize("lr", [0.01, None], ids=["given", "followed"])
+def test_a_state_from_another_stage(lr, t, task):
+    stages = sd.stage(sd.adam(), "50%") >> sd.stage(sd.momentum(), "25%", lr=lr) >> sd.stage("nesterov", lr=lr)
     d = descent(task, rule=stages, lr=None, steps=100)
     for step in d:
-        if step.t == 40:
+        if step.t == t:
             state = copied(d.state())
     end = d.space.gather()
     d.load(state)

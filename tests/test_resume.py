@@ -207,11 +207,19 @@ def mine(w, g, v=0.0, *, lr=0.02, beta=0.8):
 
 
 STAGES = sd.stage("adam", "50%") >> sd.stage(sd.momentum(), lr=0.02)
+HAND_OFF = sd.stage("adam", "50%") >> sd.stage("momentum")
 KINDS = {
     "built-in": (lambda: load("digits"), {"steps": 60, "epochs": None, "batch_size": 32}),
     "adam": (a_task, {"clip": 0.5, "groups": {"4.*": {"lr_scale": 0.1}}, "seed": 3}),
     "hyperparameters": (a_task, {"rule": sd.momentum(lr=0.03, beta=sd.linear(end=0.5)), "lr": None}),
     "stages": (a_task, {"rule": STAGES}),
+    "a hand-off": (a_task, {"rule": HAND_OFF}),
+    "an early hand-off": (a_task, {"rule": sd.stage("rmsprop", "20%") >> sd.stage("nesterov"), "average": 0.9}),
+    "hand-offs in groups": (
+        a_task,
+        {"rule": HAND_OFF >> sd.stage("momentum", 9), "groups": {"4.*": {"lr_scale": 0.1}}},
+    ),
+    "a DataLoader, a hand-off": (lambda: a_task(loader()), {"batch_size": None, "rule": HAND_OFF}),
     "average": (a_task, {"average": 0.9}),
     "schedule-free": (a_task, {"rule": "schedule_free_adamw"}),
     "plateau": (a_task, {"schedule": "warmup(5) >> plateau(0.5, patience=0)", "lr": 0.1}),
@@ -459,8 +467,8 @@ def test_settings_given_again(given, broken):
 
 
 def test_a_checkpoint_of_another_format(broken, monkeypatch):
-    monkeypatch.setattr(checkpoints, "FORMAT", 2)
-    assert "is of format 1, this Steepest reads format 2; use the version that wrote it" in refusal(broken)
+    monkeypatch.setattr(checkpoints, "FORMAT", 3)
+    assert "is of format 2, this Steepest reads format 3; use the version that wrote it" in refusal(broken)
 
 
 def test_a_damaged_checkpoint_is_said_and_the_one_before_it_used(broken, tmp_path_factory, capsys):

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from steepest import task as tasks
-from steepest.descent import descend
 from steepest.errors import InputError, TaskError
+from steepest.generator import descend
 from steepest.task import Task, accuracy, metric
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from steepest.descent import descend
 from steepest.errors import UnknownNameError
+from steepest.generator import descend
 from steepest.rules import RULES
 from steepest.task import Task
 from steepest.terrain import TERRAINS, named

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from steepest.cli.base import AsJson, Runs, command, jsonable
+from steepest.errors import StoreError
 
 
 @command
@@ -69,6 +70,36 @@ def compare(
     if figure is not None:
         found.figure(figure)
     print_comparison(found.records, found.differing, found.sentence)
+
+
+@command
+def locate(
+    run: Annotated[str, typer.Argument(help="Id, its beginning, or a name.")],
+    task: Annotated[str | None, typer.Option(help="Its task, where the run does not say: a name or a file.")] = None,
+    products: Annotated[int, typer.Option(help="Hessian-vector products at most; up to 60 are a short look.")] = 400,
+    samples: Annotated[int, typer.Option(help="Of the training data that are looked at.")] = 4096,
+    runs: Runs = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """Say where a run has ended: minimum or saddle, how sharp, how noisy.
+
+    A task file is code, and it is run.
+
+    Example: steepest locate digits --products 60
+    """
+    from steepest.locating import locate as located
+    from steepest.run import open
+    from steepest.tasks import load
+
+    found = open(run, runs)
+    source = task or found.record.config.get("source")
+    if source is None:
+        raise StoreError(
+            f"run {found.id} was begun from Python, so its task is not known here; give --task, or use "
+            "sd.locate(task, sd.open(...))"
+        )
+    verdict = located(load(source), found, products=products, samples=samples)
+    typer.echo(json.dumps(jsonable(verdict.describe())) if as_json else str(verdict))
 
 
 @command

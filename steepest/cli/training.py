@@ -6,13 +6,32 @@ from typing import Annotated, Any
 import typer
 
 from steepest.cli.base import Runs, command, number, rate
-from steepest.errors import StoreError
+from steepest.errors import InputError, StoreError
+
+FINISH = (
+    'Rule of the last 30 % of the run, such as "momentum"; or of another part: "momentum, 20%", "momentum, 2 epochs".'
+)
+
+
+def finished(rule: Any, finish: str) -> Any:
+    """The stages of `--finish`: a rule, then the one that finishes, for the length after its comma or 30 % of the run.
+
+    >>> print(finished("adam", "momentum, 2 epochs"))
+    stage(adam) >> stage(momentum, 2 epochs)
+    """
+    from steepest.stages import Stages, stage
+
+    if isinstance(rule, Stages):
+        raise InputError(f"--finish {finish} is given, and the task's recipe has stages already: {rule}")
+    name, _, length = (part.strip() for part in finish.partition(","))
+    return stage(rule) >> stage(name, number(length or "30%"))
 
 
 @command
 def train(
     task: Annotated[str, typer.Argument(help="A built-in task, or a Python file with a function task().")],
     rule: Annotated[str | None, typer.Option(help="Update rule; see `steepest rules`.")] = None,
+    finish: Annotated[str | None, typer.Option(help=FINISH)] = None,
     lr: Annotated[str | None, typer.Option(help='A number, or "auto": found by measuring.')] = None,
     schedule: Annotated[str | None, typer.Option(help='Such as "warmup(5%) >> cosine".')] = None,
     batch_size: Annotated[str | None, typer.Option(help="full, 1, or a number of samples.")] = None,
@@ -25,6 +44,7 @@ def train(
     keep: Annotated[str, typer.Option(help="last or best: which point is left.")] = "last",
     stop_after: Annotated[int | None, typer.Option(help="Measurements without a gain before it stops.")] = None,
     guard: Annotated[bool, typer.Option(help="Get up again when the loss explodes.")] = True,
+    locate: Annotated[bool, typer.Option(help="End with a short look at where it is.")] = True,
     checkpoint_every: Annotated[str, typer.Option(help='Steps, or seconds as "30 s".')] = "30 s",
     start: Annotated[str | None, typer.Option(help="A run at whose end to begin.")] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
@@ -35,7 +55,8 @@ def train(
 ) -> None:
     """Train a task and record the run.
 
-    A task file is code, and it is run. Without --lr the rate is the task's own, else it is found by measuring.
+    A task file is code, and it is run. Without --lr the rate is the task's own, else it is found by measuring; with
+    --finish it is that of --rule, and the other rule's follows from the steps before it.
 
     Example: steepest train digits --epochs 1
     """
@@ -44,11 +65,12 @@ def train(
     from steepest.tasks import load
 
     made = load(task)
-    given = AUTO if lr is None and not brings_rate(made, rule) else rate(lr)
+    chosen = rule if finish is None else finished(rule or made.recipe.get("rule", "adam"), finish)
+    given = AUTO if lr is None and not brings_rate(made, chosen) else rate(lr)
     run = fit(
-        made, rule, given, schedule, number(batch_size), epochs, steps, clip=clip, accumulate=accumulate,
+        made, chosen, given, schedule, number(batch_size), epochs, steps, clip=clip, accumulate=accumulate,
         average=average, precision=precision, keep=keep, stop_after=stop_after, guard=guard, start=start, seed=seed,
-        checkpoint_every=number(checkpoint_every), device=device, runs=runs, name=name, notes=notes,
+        checkpoint_every=number(checkpoint_every), device=device, runs=runs, name=name, notes=notes, locate=locate,
     )  # fmt: skip
     _report(run, runs)
     if run.status == "interrupted":
@@ -92,6 +114,8 @@ def _report(run: Any, runs: Path) -> None:
         typer.echo(f"validation {metric}  {run.metric:.4f}")
     if metric in run.test:
         typer.echo(f"test {metric}        {run.test[metric]:.4f}")
+    if run.verdict is not None:
+        typer.echo(f"{run.verdict.sentence} {run.verdict.advice}")
     folder = runs / run.id
     folder.mkdir(parents=True, exist_ok=True)
     figure = run.figure(folder / "curves.png")

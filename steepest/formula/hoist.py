@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from steepest.formula.trace import MEMBER, Instruction, Program
 
@@ -29,18 +31,41 @@ ARRAYS: dict[str, Callable] = {
 }  # fmt: skip
 
 
+def _on_device(number: Callable, tensor: Callable) -> Callable:
+    """A function of numbers, of which any may be a float64 tensor that stays where it is."""
+
+    def apply(*given: Any) -> Any:
+        first = next((x for x in given if isinstance(x, Tensor)), None)
+        if first is None:
+            return number(*given)
+        return tensor(*(torch.as_tensor(x, device=first.device) for x in given))
+
+    return apply
+
+
+TENSORS: dict[str, Callable] = {
+    name: _on_device(NUMBERS[name], function) for name, function in {
+        "sqrt": torch.sqrt, "exp": torch.exp, "log": torch.log, "abs": torch.abs, "maximum": torch.maximum,
+        "minimum": torch.minimum, "sign": torch.sign, "where": torch.where, "not_": torch.logical_not,
+        "and_": torch.logical_and, "or_": torch.logical_or,
+    }.items()
+}  # fmt: skip
+
+
 def names(program: Program) -> tuple[str, ...]:
     """The hyperparameters and scalar slots that the program reads, in the order in which `compiled` takes them."""
     return tuple(i.value for i in program.instructions if i.op == "input" and i.kind == MEMBER)
 
 
-def compiled(program: Program, scalars: tuple[int, ...] = (), *, members: bool = False) -> Callable[..., Any]:
+def compiled(
+    program: Program, scalars: tuple[int, ...] = (), functions: Mapping[str, Callable] = NUMBERS
+) -> Callable[..., Any]:
     """A Python function of `names(program)` that returns the hoisted values and the new scalar slots.
 
     Args:
         program: the traced formula.
         scalars: which of its outputs are scalar slots.
-        members: take and return float64 arrays [K] instead of floats.
+        functions: NUMBERS for floats, ARRAYS for float64 [K] of K members, TENSORS for float64 tensors.
     """
     lines = [f"def hoist({', '.join(names(program))}):"]
     for n, i in enumerate(program.instructions):
@@ -49,14 +74,14 @@ def compiled(program: Program, scalars: tuple[int, ...] = (), *, members: bool =
     hoisted = "".join(f"x{n}, " for n in program.hoisted)
     slots = "".join(f"x{program.outputs[n]}, " for n in scalars)
     lines.append(f"    return ({hoisted}), ({slots})")
-    scope: dict[str, Any] = dict(ARRAYS if members else NUMBERS)
+    scope: dict[str, Any] = dict(functions)
     exec("\n".join(lines), scope)
     return scope["hoist"]
 
 
 def table(
-    program: Program, scalars: tuple[int, ...], slots: Sequence[str], rows: Sequence[Mapping[str, Any]], *,
-    members: bool = False,
+    program: Program, scalars: tuple[int, ...], slots: Sequence[str], rows: Sequence[Mapping[str, Any]],
+    functions: Mapping[str, Callable] = NUMBERS,
 ) -> Callable[..., tuple[tuple, tuple]]:  # fmt: skip
     """A Python function `(hypers, t, scale, slots)` that computes a whole table of hyperparameters in one call.
 
@@ -68,14 +93,14 @@ def table(
         scalars: which of its outputs are scalar slots.
         slots: the names of the scalar slots, in the order in which they are given for each row.
         rows: overrides of hyperparameters; `lr_scale` multiplies the rate.
-        members: take and return float64 arrays [K] instead of floats.
+        functions: NUMBERS for floats, ARRAYS for float64 [K] of K members, TENSORS for float64 tensors.
 
     Returns:
         the function; it returns the table, row after row, and each row's new scalar slots.
     """
     lines = ["def table(hypers, t, scale, slots):"]
     own: list[dict[int, str]] = [{} for _ in rows]  # where a row's value is not the common one: its name
-    scope: dict[str, Any] = dict(ARRAYS if members else NUMBERS) | {"rows": [dict(row) for row in rows]}
+    scope: dict[str, Any] = dict(functions) | {"rows": [dict(row) for row in rows]}
     for n, i in enumerate(program.instructions):
         if i.kind > MEMBER:
             continue

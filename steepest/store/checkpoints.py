@@ -24,7 +24,7 @@ from torch import Tensor
 from steepest.errors import StoreError
 from steepest.store import points
 
-FORMAT = 1
+FORMAT = 2
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 KEPT, HOUR_S = 2, 3600.0
 """The newest that are kept, beside the newest of each hour before them."""

@@ -182,7 +182,7 @@ def test_of_hyperparameters_alone(name):
     change, ks = OF_HYPERPARAMETERS[name], [0.25, 0.5, 0.75, 2.0]
     program = sd.trace(lambda *, k: change(k), [], [], ["k"])
     place = program.hoisted.index(*program.outputs)
-    one, many = hoist.compiled(program), hoist.compiled(program, members=True)
+    one, many = hoist.compiled(program), hoist.compiled(program, (), hoist.ARRAYS)
     expected = pytest.approx([change(k) for k in ks], rel=1e-14)
     assert [one(k=k)[0][place] for k in ks] == expected
     assert many(k=np.array(ks))[0][place].tolist() == expected

@@ -146,9 +146,9 @@ def test_none_is_sound(two):
 
 
 def test_another_format(two, monkeypatch):
-    monkeypatch.setattr(checkpoints, "FORMAT", 2)
+    monkeypatch.setattr(checkpoints, "FORMAT", 3)
     with pytest.raises(
-        StoreError, match=r"is of format 1, this Steepest reads format 2; use the version that wrote it$"
+        StoreError, match=r"is of format 2, this Steepest reads format 3; use the version that wrote it$"
     ):
         checkpoints.load(two)
 

@@ -1,0 +1,65 @@
+"""The descent as a generator: your `for` body is what others need callbacks for."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from steepest.descent import Descent
+from steepest.guard import Guard
+from steepest.record import Step
+from steepest.settings import resolve
+from steepest.space import NORMS_AND_BIASES
+from steepest.task import Task
+
+
+def descend(
+    task: Task,
+    rule: Any = None,
+    lr: float | None = None,
+    schedule: Any = None,
+    batch_size: int | str | None = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+    *,
+    clip: float | None = None,
+    accumulate: int = 1,
+    average: float | None = None,
+    precision: str | None = None,
+    groups: Mapping[str, Mapping[str, float]] | None = None,
+    no_decay: str | Sequence[str] | None = NORMS_AND_BIASES,
+    guard: bool | str | Guard = False,
+    seed: int = 0,
+    device: str = "auto",
+) -> Iterator[Step]:
+    """Trains the task's model in place, one Step after another; your `for` body is the callback.
+
+    The arguments are those of `fit`; the guard is off unless asked for. Settings are checked when it is called, before
+    the first step.
+
+    Yields:
+        a frozen Step of plain floats for t = 1 … T.
+
+    Raises:
+        SteepestError: settings, model or data that cannot be used.
+
+    >>> import torch, steepest as sd
+    >>> from steepest.terrain import TERRAINS
+    >>> bowl = sd.Task(model=TERRAINS["bowl"].model(), objective=lambda model, batch: model())
+    >>> *_, last = sd.descend(bowl, rule=sd.gradient_descent, lr=0.1, schedule="constant", steps=100)
+    >>> last.loss < 1e-6
+    True
+    """
+    settings = resolve(
+        task, rule=rule, lr=lr, schedule=schedule, batch_size=batch_size, epochs=epochs, steps=steps, clip=clip,
+        accumulate=accumulate, average=average, precision=precision, groups=groups, no_decay=no_decay,
+        guard=guard, seed=seed, device=device,
+    )  # fmt: skip
+    return _run(Descent(task, settings, task.build(seed)))
+
+
+def _run(descent: Descent) -> Iterator[Step]:
+    training = descent.model.training
+    try:
+        yield from descent
+    finally:
+        descent.finish()
+        descent.model.train(training)
