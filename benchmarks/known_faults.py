@@ -1,7 +1,8 @@
 """Which fault a run has, as measured by what mending it gains; and how often the diagnosis says so.
 
 A gain is a share of the gap: from the loss at the start, on all the training data, to the least one at the end that is
-known for the same batch size. With L the loss at the end and L* that of the best rate of the grid:
+known for the problem, at any rate, batch size or start. With L the loss at the end and L* that of the best rate of the
+grid:
 
 - too slow: a greater rate gains GAIN;
 - exploding: the loss is not finite, or it has not fallen by GAIN although it would at a smaller rate, or the guard had
@@ -39,7 +40,7 @@ from steepest.diagnosis import (
 )
 from steepest.record import Event, Measurement, Record, Steps
 
-GAIN, SOUND, STUCK = 0.1, 0.03, 0.3
+GAIN, SOUND, STUCK = 0.2, 0.05, 0.3
 HALF = 0.5
 EITHER = 0.35, 0.65
 """Between these both names are right."""
@@ -68,20 +69,16 @@ class Grid:
     Args:
         ways: outcomes by way and place on the grid.
         larger: those of the batch eight times as large; None of a full batch.
+        least: the least loss at the end that is known for the problem.
     """
 
-    def __init__(self, ways: dict[str, dict[int, Any]], larger: dict[int, Any] | None) -> None:
-        self.ways, self.runs, self.larger = ways, ways[AS_IT_IS], larger
+    def __init__(self, ways: dict[str, dict[int, Any]], larger: dict[int, Any] | None, least: float) -> None:
+        self.ways, self.runs, self.larger, self.least = ways, ways[AS_IT_IS], larger, least
 
     @cached_property
     def best(self) -> int:
         """Place of the best rate."""
         return min(self.runs, key=lambda at: _end(self.runs[at]))
-
-    @cached_property
-    def least(self) -> float:
-        """The least loss at the end, from another start too."""
-        return min(_end(run) for way in (AS_IT_IS, STARTED) for run in self.ways.get(way, {}).values())
 
     def faults(self, at: int, way: str = AS_IT_IS) -> dict[str, float] | None:
         """Gain of mending each fault that a run has; empty for a healthy one, None where it is not known."""
@@ -146,8 +143,10 @@ def _overfitted(run: dict[str, Any]) -> float:
 def known(outcomes: Iterable[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, float]]]:
     """Runs and their faults, of all whose faults are known."""
     grids: dict[Any, dict[str, dict[int, Any]]] = defaultdict(lambda: defaultdict(dict))
+    least: dict[Any, float] = defaultdict(lambda: math.inf)
     for o in outcomes:
         grids[o["series"], o["seed"], o["batch"]][o["way"]][o["at"]] = o
+        least[o["series"], o["seed"]] = min(least[o["series"], o["seed"]], _end(o))
     found = []
     for (series, seed, batch), ways in grids.items():
         sizes = [b for s, k, b in grids if (s, k) == (series, seed)]
@@ -155,7 +154,7 @@ def known(outcomes: Iterable[dict[str, Any]]) -> list[tuple[dict[str, Any], dict
         if not after and batch != "full":
             continue
         larger = grids[series, seed, after[0]][AS_IT_IS] if after else None
-        grid = Grid(ways, larger)
+        grid = Grid(ways, larger, least[series, seed])
         found += [(run, f) for at, run in grid.runs.items() if (f := grid.faults(at)) is not None]
         found += [(o, f) for at, o in ways.get(GUARDED, {}).items() if (f := grid.faults(at, GUARDED)) is not None]
     return found
