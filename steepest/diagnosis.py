@@ -26,25 +26,26 @@ ENOUGH = 20
 """Finite steps below which nothing is told."""
 BROKEN = 3
 """Steps that are not finite; fewer may be bad data."""
-TIMID, DONE = 14.0, 0.8
-"""A run that promised less than 14 times its loss and kept less than 0.8 could have gone faster."""
-SURE, LEFT = 5.0, 0.17
-"""So could one that promised less than 5 times its loss and would gain 17 % of its fall on ten times the way."""
-UNMOVED = 0.05
-"""A fall that is none."""
-BETRAYED = 0.01
-"""Who keeps less of what was promised, three standard errors included, does not go down a slope."""
+TIMID, DONE = 14.0, 0.65
+"""A run that promised less than 14 times its loss and kept less than 0.65 could have gone faster."""
+SURE, LEFT = 5.0, 0.3
+"""So could one that promised less than 5 times its loss and would gain 30 % of its fall on ten times the way."""
+FAR, BESIDE = 0.45, 0.1
+"""And one whose promises are mostly chance, but which would gain 45 %, ten times what the noise keeps it up by."""
+GAINED = 0.1
+"""A fall below which nothing has been gained."""
+YIELDED = 0.025
+"""A share of what was promised below which there is no slope to go down."""
 CALMED = 8.0
 """A gradient that was eight times as large before: the point was thrown to where the loss does not move."""
-CALM = 0.3
-"""Hovering below which what the loss does is not the noise's doing."""
-ABOVE = 2.0
-"""Above its start: a loss that ends there has exploded, and one that was there and does not come below its start."""
+CLIMBED = 3.0
+"""A rise above the start by more standard errors than that is no chance."""
 RISE = 0.5
 """A loss that was so far above its start has had too large a rate, where there is no noise."""
-DWARFED = 0.055
-"""Coherence of Adam's steps below which the second moment remembers an explosion."""
-HOVERS = 0.055
+DWARFED, VARIED = 0.055, 0.3
+"""Coherence of Adam's steps below which the second moment remembers an explosion; and the share of the mean loss by
+which batches differ where it is their noise that made it explode."""
+HOVERS = 0.1
 """Share of the fall by which noise keeps the loss up."""
 GOOD = 0.9
 """Who kept so much has no trouble with its rate."""
@@ -200,24 +201,41 @@ def _judged(record: Record, sound: int) -> Iterator[Finding]:
 
 def _rate(record: Record, s: Symptoms) -> Finding | None:
     """What ails the training loss: one fault at most, for each excludes the others."""
-    unmoved = abs(s.kept) < UNMOVED and s.fall < 2 * UNMOVED
-    betrayed = s.kept + 3 * s.error < BETRAYED * s.promised or s.coherence < DWARFED
-    if unmoved and s.burst < CALMED and betrayed:
+    if s.kept < GAINED and s.burst < CALMED and _flat(s):
         return _plateau(s)
-    if s.promised < TIMID and (s.kept < DONE or (s.promised < SURE and s.left > LEFT)):
+    if _more_to_gain(s):
         return _too_slow(record, s)
-    if unmoved and (s.hovering < CALM or s.full):
-        return _thrown(record, s)
-    if s.kept < -ABOVE or (s.kept < UNMOVED and (s.rise > ABOVE or s.coherence < DWARFED or s.full)):
-        return _thrown(record, s)
-    if s.promised < TIMID or s.kept > GOOD:
+    if s.promised < TIMID:
         return None
-    swings = s.rise > RISE or max(s.fall - s.kept, s.swing) > RISEN * s.fall
-    if s.coherence < DWARFED or (s.full and swings):
+    if s.kept < GAINED:
+        return _thrown(record, s)
+    if s.kept > GOOD:
+        return None
+    if s.full:
+        return _oscillating(record, s) if s.kept < DONE or _swings(s) else None
+    if s.coherence < DWARFED and s.swing < VARIED * (1 - s.kept):
         return _oscillating(record, s)
-    if not s.full and s.hovering > HOVERS * s.fall:
+    if s.coherence < DWARFED or s.hovering > HOVERS * s.fall:
         return _noise_floor(record, s)
     return None
+
+
+def _flat(s: Symptoms) -> bool:
+    """Whether there is no slope, nor has the point been thrown off one."""
+    climbed = s.promised >= TIMID and s.rise > CLIMBED * s.error
+    return not climbed and (s.yielded < YIELDED or s.coherence < DWARFED)
+
+
+def _more_to_gain(s: Symptoms) -> bool:
+    """Whether a greater rate would have brought the loss lower."""
+    if s.promised < TIMID and (s.kept < DONE or (s.promised < SURE and s.left > LEFT)):
+        return True
+    gain = s.left / max(1 - s.left, TINY) * s.kept
+    return not s.full and GAINED < s.kept < DONE and s.left > FAR and s.hovering < BESIDE * gain
+
+
+def _swings(s: Symptoms) -> bool:
+    return s.rise > RISE or max(s.fall - s.kept, s.swing) > RISEN * s.fall
 
 
 # -- Findings ----------------------------------------------------------------------------------------------------------
@@ -234,7 +252,7 @@ def _too_slow(record: Record, s: Symptoms) -> Finding:
 
 
 def _plateau(s: Symptoms) -> Finding:
-    evidence = (_kept(s, UNMOVED), _promised(s, TIMID), _burst(s))
+    evidence = (_kept(s, GAINED), _promised(s, TIMID), _burst(s))
     sentence = "The loss has not moved, though the steps were long enough: the start lies on a plateau."
     advice = (
         "Look at the start before the rate: the scale of the initial weights, units that are never on or always "
@@ -244,9 +262,9 @@ def _plateau(s: Symptoms) -> Finding:
 
 
 def _thrown(record: Record, s: Symptoms) -> Finding:
-    rise = Evidence("greatest rise of the loss above its start, in losses of the start", s.rise, ABOVE)
+    rise = Evidence("greatest rise of the loss above its start, in losses of the start", s.rise, RISE)
     sentence = "The loss ends no lower than it began: large steps threw the point to where it does not recover."
-    return Finding(EXPLODING, sentence, (_kept(s, UNMOVED), rise, _burst(s)), _slower(record))
+    return Finding(EXPLODING, sentence, (_kept(s, GAINED), rise, _burst(s)), _slower(record))
 
 
 def _oscillating(record: Record, s: Symptoms) -> Finding:

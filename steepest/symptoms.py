@@ -25,11 +25,11 @@ from steepest.robust import MAD
 
 Values = NDArray[np.float64]
 
-SAMPLES = 64
+SAMPLES = 256
 """The loss at the start is a mean over so many samples at most, of steps before which the point has hardly moved."""
-MOVED = 4.0
-"""The point has moved once that many times the loss has been promised: a step across a parabola, to where its loss is
-higher than before, promises α ‖∇L‖² > 4 L."""
+MOVED = 1.0
+"""The point has moved once that many times the loss has been promised. On a parabola, L = ½ h w², a step to its floor
+promises α ‖∇L‖² = 2 L, and one across it, to where the loss is as high again, 4 L."""
 TENTH = 0.1
 """Share of the steps that a running mean covers."""
 LEAST = 10
@@ -55,7 +55,10 @@ class Symptoms:
         promised: Σ ‖Δw‖ ‖∇L‖.
         hovering: what the last steps at half of the greatest rate or more keep the loss above, if gradients are chance.
         swing: deviation of a loss from its neighbours in the last fifth; where the batch is full, it is no noise.
-        left: share of its fall that the loss would gain on ten times the way, Σ lr, as its last part foretells.
+        left: share of its fall that the loss would gain on ten times the way, Σ lr, as its last part at half of the
+            greatest rate or more foretells: what falls as the rate falls is the noise's end, not the way's doing.
+        yielded: share of what was promised that the loss fell by, by the line through all steps, two standard errors
+            above it, so that it is small only where a fall would have been seen.
         burst: the greatest gradient norm, relative to the mean of the second half.
         coherence: of the steps in the second half; 1 where the rule has no second moment.
         full: whether a batch has all the samples.
@@ -72,6 +75,7 @@ class Symptoms:
     hovering: float
     swing: float
     left: float
+    yielded: float
     burst: float
     coherence: float
     full: bool
@@ -107,6 +111,7 @@ def symptoms(record: Record) -> Symptoms:
         hovering=_hovering(record.config) * float(slopes[max(0, high - window) : high].mean()) / scale,
         swing=swing,
         left=_left(s, start - end),
+        yielded=_yielded(s, slopes),
         burst=float(s.grad_norm.max()) / max(float(s.grad_norm[len(s) // 2 :].mean()), TINY),
         coherence=_coherence(record.config, s),
         full=_is_full(record.config),
@@ -130,13 +135,26 @@ def _swing(losses: Values) -> float:
 
 def _left(s: Steps, fall: float) -> float:
     """b log 10 / (fall + b log 10), where in the last part of the way, τ = Σ lr, the loss falls by b log τ."""
-    way = np.cumsum(np.abs(s.lr))
-    part = (way > 0) & (way * LAST >= way[-1])
-    x = np.log(way[part])
-    x -= x.mean() if len(x) else 0.0
-    spread = float(x @ x)
-    gain = -math.log(10) * float(x @ s.loss[part]) / spread if spread > 0 else 0.0
+    rates = np.abs(s.lr)
+    way, high = np.cumsum(rates), (rates > 0) & (rates >= HIGH * rates.max())
+    part = high & (way * LAST >= way[high].max(initial=0.0))
+    gain = -math.log(10) * _line(np.log(way[part]), s.loss[part])[0]
     return gain / (fall + gain) if gain > 0 and fall + gain > 0 else 0.0
+
+
+def _yielded(s: Steps, slopes: Values) -> float:
+    """−dL/dP and two standard errors, P = Σ ‖Δw‖ ‖∇L‖."""
+    slope, error = _line(np.cumsum(slopes), s.loss)
+    return max(-slope, 0.0) + 2 * error
+
+
+def _line(x: Values, y: Values) -> tuple[float, float]:
+    """Slope of the line of least squares and its standard error; 0 and ∞ where there is none."""
+    if len(x) < 3 or (spread := float(np.square(x - x.mean()).sum())) == 0:
+        return 0.0, math.inf
+    slope = float((x - x.mean()) @ y) / spread
+    rest = y - y.mean() - slope * (x - x.mean())
+    return slope, math.sqrt(float(rest @ rest) / (len(x) - 2) / spread)
 
 
 def _hovering(config: Mapping[str, Any]) -> float:
