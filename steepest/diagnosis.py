@@ -40,11 +40,13 @@ CALMED = 8.0
 """A gradient that was eight times as large before: the point was thrown to where the loss does not move."""
 CLIMBED = 3.0
 """A rise above the start by more standard errors than that is no chance."""
-RISE = 0.5
-"""A loss that was so far above its start has had too large a rate, where there is no noise."""
-DWARFED, VARIED = 0.055, 0.3
-"""Coherence of Adam's steps below which the second moment remembers an explosion; and the share of the mean loss by
-which batches differ where it is their noise that made it explode."""
+RISE, SOARED = 0.5, 1.0
+"""A loss that was so far above its start has had too large a rate where there is no noise; and even where there is."""
+DWARFED = 0.055
+"""Coherence of Adam's steps below which the second moment remembers an explosion."""
+VARIED = 0.25
+"""Share of their mean by which losses of batches differ where noise is at work. Where the point was thrown to a region
+in which units are dead or saturated, the outputs hardly depend on the batch any more, and so does the loss."""
 HOVERS = 0.1
 """Share of the fall by which noise keeps the loss up."""
 GOOD = 0.9
@@ -207,22 +209,24 @@ def _rate(record: Record, s: Symptoms) -> Finding | None:
         return _too_slow(record, s)
     if s.promised < TIMID:
         return None
+    noisy = not s.full and s.varied > VARIED
     if s.kept < GAINED:
-        return _thrown(record, s)
+        return _noise_floor(record, s) if noisy and s.rise < SOARED else _thrown(record, s)
     if s.kept > GOOD:
         return None
     if s.full:
         return _oscillating(record, s) if s.kept < DONE or _swings(s) else None
-    if s.coherence < DWARFED and s.swing < VARIED * (1 - s.kept):
+    thrown = s.coherence < DWARFED or (s.rise > RISE and s.burst > CALMED)
+    if thrown and not noisy:
         return _oscillating(record, s)
-    if s.coherence < DWARFED or s.hovering > HOVERS * s.fall:
+    if thrown or s.hovering > HOVERS * s.fall:
         return _noise_floor(record, s)
     return None
 
 
 def _flat(s: Symptoms) -> bool:
     """Whether there is no slope, nor has the point been thrown off one."""
-    climbed = s.promised >= TIMID and s.rise > CLIMBED * s.error
+    climbed = s.promised >= TIMID and (s.rise > CLIMBED * s.error or s.hovering > HOVERS)
     return not climbed and (s.yielded < YIELDED or s.coherence < DWARFED)
 
 

@@ -82,6 +82,11 @@ class Symptoms:
     lost: float
     fell_on: bool
 
+    @property
+    def varied(self) -> float:
+        """Deviation of a batch's loss, relative to their mean at the end."""
+        return self.swing / max(1 - self.kept, TINY)
+
 
 def finite(steps: Steps) -> NDArray[np.bool_]:
     """Which steps have nothing but finite numbers [steps]."""
