@@ -72,15 +72,15 @@ class Grid:
         least: the least loss at the end that is known for the problem.
     """
 
-    def __init__(self, ways: dict[str, dict[int, Any]], larger: dict[int, Any] | None, least: float) -> None:
+    def __init__(self, ways: dict[str, dict[float, Any]], larger: dict[float, Any] | None, least: float) -> None:
         self.ways, self.runs, self.larger, self.least = ways, ways[AS_IT_IS], larger, least
 
     @cached_property
-    def best(self) -> int:
+    def best(self) -> float:
         """Place of the best rate."""
         return min(self.runs, key=lambda at: _end(self.runs[at]))
 
-    def faults(self, at: int, way: str = AS_IT_IS) -> dict[str, float] | None:
+    def faults(self, at: float, way: str = AS_IT_IS) -> dict[str, float] | None:
         """Gain of mending each fault that a run has; empty for a healthy one, None where it is not known."""
         run = self.ways[way][at]
         start, end = run["start"]["train"], _end(run)
@@ -110,11 +110,11 @@ class Grid:
             return found
         return {} if max(regret, batch, falling, over) <= SOUND and end < start - HALF * gap else None
 
-    def _gain(self, run: dict[str, Any], others: dict[int, Any] | None, at: int, gap: float) -> float:
+    def _gain(self, run: dict[str, Any], others: dict[float, Any] | None, at: float, gap: float) -> float:
         """What the same rate gains in other runs."""
         return (_end(run) - _end(others[at])) / gap if others and at in others else 0.0
 
-    def _stuck(self, at: int, gap: float) -> float:
+    def _stuck(self, at: float, gap: float) -> float:
         """What another start gains, where no rate gains half of that; else 0."""
         if STARTED not in self.ways:
             return 0.0
@@ -142,7 +142,7 @@ def _overfitted(run: dict[str, Any]) -> float:
 
 def known(outcomes: Iterable[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, float]]]:
     """Runs and their faults, of all whose faults are known."""
-    grids: dict[Any, dict[str, dict[int, Any]]] = defaultdict(lambda: defaultdict(dict))
+    grids: dict[Any, dict[str, dict[float, Any]]] = defaultdict(lambda: defaultdict(dict))
     least: dict[Any, float] = defaultdict(lambda: math.inf)
     for o in outcomes:
         grids[o["series"], o["seed"], o["batch"]][o["way"]][o["at"]] = o

@@ -26,12 +26,15 @@ ENOUGH = 20
 """Finite steps below which nothing is told."""
 BROKEN = 3
 """Steps that are not finite; fewer may be bad data."""
-TIMID, DONE = 14.0, 0.65
-"""A run that promised less than 14 times its loss and kept less than 0.65 could have gone faster."""
-SURE, LEFT = 5.0, 0.3
-"""So could one that promised less than 5 times its loss and would gain 30 % of its fall on ten times the way."""
-FAR, BESIDE = 0.45, 0.1
-"""And one whose promises are mostly chance, but which would gain 45 %, ten times what the noise keeps it up by."""
+TIMID, SURE = 14.0, 5.0
+"""Who promised less than 14 times the loss may have been too slow; from 5 times on only where little was kept."""
+BEGUN, DONE = 0.4, 0.65
+"""What has been kept, of the loss: below 0.4 there is more to gain, above 0.65 perhaps not."""
+MORE, LEFT, FAR = 0.2, 0.3, 0.45
+"""Share of its fall that ten times the way would gain where a run is too slow: of what is between these; of what has
+kept more; of what promised more, for chance makes up most of it."""
+BESIDE = 0.1
+"""What noise keeps the loss up by is little beside that gain."""
 GAINED = 0.1
 """A fall below which nothing has been gained."""
 YIELDED = 0.025
@@ -210,12 +213,12 @@ def _rate(record: Record, s: Symptoms) -> Finding | None:
     if s.promised < TIMID:
         return None
     noisy = not s.full and s.varied > VARIED
-    if s.kept < GAINED:
+    if s.kept < GAINED and not (s.full and s.fall > 2 * GAINED and s.rise < RISE):
         return _noise_floor(record, s) if noisy and s.rise < SOARED else _thrown(record, s)
     if s.kept > GOOD:
         return None
     if s.full:
-        return _oscillating(record, s) if s.kept < DONE or _swings(s) else None
+        return _oscillating(record, s) if _swings(s) or (s.kept < DONE and s.left < MORE) else None
     thrown = s.coherence < DWARFED or (s.rise > RISE and s.burst > CALMED)
     if thrown and not noisy:
         return _oscillating(record, s)
@@ -232,8 +235,12 @@ def _flat(s: Symptoms) -> bool:
 
 def _more_to_gain(s: Symptoms) -> bool:
     """Whether a greater rate would have brought the loss lower."""
-    if s.promised < TIMID and (s.kept < DONE or (s.promised < SURE and s.left > LEFT)):
-        return True
+    if s.kept > GOOD:
+        return False
+    if s.promised < TIMID and s.kept < DONE:
+        return s.left > MORE or (s.kept < BEGUN and not s.full)  # where noise hides how much is left
+    if s.promised < SURE:
+        return s.left > LEFT
     gain = s.left / max(1 - s.left, TINY) * s.kept
     return not s.full and GAINED < s.kept < DONE and s.left > FAR and s.hovering < BESIDE * gain
 
