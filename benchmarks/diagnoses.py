@@ -21,7 +21,8 @@ import numpy as np
 import torch
 
 from benchmarks import trials
-from benchmarks.diagnosis_problems import CONSTANT, REPORTED, TUNING, Series
+from benchmarks.diagnosis_problems import CONSTANT, TUNING, Series
+from benchmarks.diagnosis_reported import REPORTED
 from benchmarks.known_faults import AS_IT_IS, FALLING, GUARDED, STARTED, lines
 from benchmarks.problems import Problem
 from benchmarks.trials import Kept
