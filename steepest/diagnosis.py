@@ -43,7 +43,7 @@ CALMED = 8.0
 """A gradient that was eight times as large before: the point was thrown to where the loss does not move."""
 CLIMBED = 3.0
 """A rise above the start by more standard errors than that is no chance."""
-RISE, SOARED = 0.5, 1.0
+RISE, SOARED = 0.5, 2.0
 """A loss that was so far above its start has had too large a rate where there is no noise; and even where there is."""
 DWARFED = 0.055
 """Coherence of Adam's steps below which the second moment remembers an explosion."""
@@ -214,7 +214,7 @@ def _rate(record: Record, s: Symptoms) -> Finding | None:
         return None
     noisy = not s.full and s.varied > VARIED
     if s.kept < GAINED and not (s.full and s.fall > 2 * GAINED and s.rise < RISE):
-        return _noise_floor(record, s) if noisy and s.rise < SOARED else _thrown(record, s)
+        return _noise_floor(record, s) if noisy and s.soared < SOARED else _thrown(record, s)
     if s.kept > GOOD:
         return None
     if s.full:

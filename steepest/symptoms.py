@@ -27,9 +27,9 @@ Values = NDArray[np.float64]
 
 SAMPLES = 256
 """The loss at the start is a mean over so many samples at most, of steps before which the point has hardly moved."""
-MOVED = 1.0
-"""The point has moved once that many times the loss has been promised. On a parabola, L = ½ h w², a step to its floor
-promises α ‖∇L‖² = 2 L, and one across it, to where the loss is as high again, 4 L."""
+MOVED, LEAPT = 4.0, 2.0
+"""The point has moved once 4 times the loss has been promised, or 2 times by a single step. On a parabola, L = ½ h w², a
+step to its floor promises α ‖∇L‖² = 2 L, and one across it, to where the loss is as high again, 4 L."""
 TENTH = 0.1
 """Share of the steps that a running mean covers."""
 LEAST = 10
@@ -55,6 +55,7 @@ class Symptoms:
         promised: Σ ‖Δw‖ ‖∇L‖.
         hovering: what the last steps at half of the greatest rate or more keep the loss above, if gradients are chance.
         swing: deviation of a loss from its neighbours in the last fifth; where the batch is full, it is no noise.
+        first: steps that the loss at the start is a mean over.
         left: share of its fall that the loss would gain on ten times the way, Σ lr, as its last part at half of the
             greatest rate or more foretells: what falls as the rate falls is the noise's end, not the way's doing.
         yielded: share of what was promised that the loss fell by, by the line through all steps, two standard errors
@@ -74,6 +75,7 @@ class Symptoms:
     promised: float
     hovering: float
     swing: float
+    first: int
     left: float
     yielded: float
     burst: float
@@ -86,6 +88,12 @@ class Symptoms:
     def varied(self) -> float:
         """Deviation of a batch's loss, relative to their mean at the end."""
         return self.swing / max(1 - self.kept, TINY)
+
+    @property
+    def soared(self) -> float:
+        """The greatest rise above a start that was three standard errors higher than was seen."""
+        doubt = 0.0 if self.full else 3 * self.varied / math.sqrt(self.first)
+        return (self.rise - doubt) / (1 + doubt)
 
 
 def finite(steps: Steps) -> NDArray[np.bool_]:
@@ -101,7 +109,8 @@ def symptoms(record: Record) -> Symptoms:
     slopes = s.update_norm * s.grad_norm
     window = min(len(s), max(LEAST, int(TENTH * len(s))))
     means = np.convolve(s.loss, np.full(window, 1 / window), "valid")
-    start, end, least = _start(s.loss, slopes, _batch(record.config)), float(means[-1]), float(means.min())
+    start, steps = _start(s.loss, slopes, _batch(record.config))
+    end, least = float(means[-1]), float(means.min())
     scale = max(abs(start), start - least, TINY)
     high = np.flatnonzero(np.abs(s.lr) >= HIGH * np.abs(s.lr).max())[-1] + 1
     lost, fell_on = _overfitting(record.series("validation", "loss"), start, s.t[window - 1 :], means)
@@ -115,6 +124,7 @@ def symptoms(record: Record) -> Symptoms:
         promised=float(slopes.sum()) / scale,
         hovering=_hovering(record.config) * float(slopes[max(0, high - window) : high].mean()) / scale,
         swing=swing,
+        first=steps,
         left=_left(s, start - end),
         yielded=_yielded(s, slopes),
         burst=float(s.grad_norm.max()) / max(float(s.grad_norm[len(s) // 2 :].mean()), TINY),
@@ -125,12 +135,14 @@ def symptoms(record: Record) -> Symptoms:
     )
 
 
-def _start(losses: Values, slopes: Values, batch: float) -> float:
-    """Mean loss of the first samples, as long as the point has hardly moved."""
+def _start(losses: Values, slopes: Values, batch: float) -> tuple[float, int]:
+    """Mean loss of the first samples, as long as the point has hardly moved; and of how many steps."""
     n = max(1, min(math.ceil(SAMPLES / batch), len(losses) // 10))
     means = np.cumsum(losses[:n]) / np.arange(1, n + 1)
-    moved = np.cumsum(slopes[: n - 1]) > MOVED * np.abs(means[:-1])
-    return float(means[int(np.argmax(moved))] if moved.any() else means[-1])
+    so_far, now = np.cumsum(slopes[: n - 1]), slopes[: n - 1]
+    moved = (so_far > MOVED * np.abs(means[:-1])) | (now > LEAPT * np.abs(means[:-1]))
+    n = int(np.argmax(moved)) + 1 if moved.any() else n
+    return float(means[n - 1]), n
 
 
 def _swing(losses: Values) -> float:
