@@ -43,7 +43,7 @@ CALMED = 8.0
 """A gradient that was eight times as large before: the point was thrown to where the loss does not move."""
 CLIMBED = 3.0
 """A rise above the start by more standard errors than that is no chance."""
-RISE, SOARED = 0.5, 2.0
+RISE, SOARED = 0.5, 3.0
 """A loss that was so far above its start has had too large a rate where there is no noise; and even where there is."""
 DWARFED = 0.055
 """Coherence of Adam's steps below which the second moment remembers an explosion."""

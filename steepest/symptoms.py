@@ -28,7 +28,7 @@ Values = NDArray[np.float64]
 SAMPLES = 256
 """The loss at the start is a mean over so many samples at most, of steps before which the point has hardly moved."""
 MOVED, LEAPT = 4.0, 2.0
-"""The point has moved once 4 times the loss has been promised, or 2 times by a single step. On a parabola, L = ½ h w², a
+"""The point has moved once 4 times their loss has been promised by steps, or 2 times by one of them. On a parabola, L = ½ h w², a
 step to its floor promises α ‖∇L‖² = 2 L, and one across it, to where the loss is as high again, 4 L."""
 TENTH = 0.1
 """Share of the steps that a running mean covers."""
@@ -138,11 +138,10 @@ def symptoms(record: Record) -> Symptoms:
 def _start(losses: Values, slopes: Values, batch: float) -> tuple[float, int]:
     """Mean loss of the first samples, as long as the point has hardly moved; and of how many steps."""
     n = max(1, min(math.ceil(SAMPLES / batch), len(losses) // 10))
-    means = np.cumsum(losses[:n]) / np.arange(1, n + 1)
-    so_far, now = np.cumsum(slopes[: n - 1]), slopes[: n - 1]
-    moved = (so_far > MOVED * np.abs(means[:-1])) | (now > LEAPT * np.abs(means[:-1]))
+    promised = slopes[: n - 1] / np.maximum(np.abs(losses[: n - 1]), TINY)
+    moved = (np.cumsum(promised) > MOVED) | (promised > LEAPT)
     n = int(np.argmax(moved)) + 1 if moved.any() else n
-    return float(means[n - 1]), n
+    return float(losses[:n].mean()), n
 
 
 def _swing(losses: Values) -> float:
