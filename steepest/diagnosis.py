@@ -30,9 +30,9 @@ TIMID, SURE = 14.0, 5.0
 """Who promised less than 14 times the loss may have been too slow; from 5 times on only where little was kept."""
 BEGUN, DONE = 0.4, 0.65
 """What has been kept, of the loss: below 0.4 there is more to gain, above 0.65 perhaps not."""
-MORE, LEFT, FAR = 0.2, 0.3, 0.45
-"""Share of its fall that ten times the way would gain where a run is too slow: of what is between these; of what has
-kept more; of what promised more, for chance makes up most of it."""
+MORE, LEFT = 0.2, 0.3
+"""Share of its fall that ten times the way would gain where a run is too slow: of what is between these, and of what has
+kept more, or has promised more, for chance makes up most of that."""
 BESIDE = 0.1
 """What noise keeps the loss up by is little beside that gain."""
 GAINED = 0.1
@@ -52,12 +52,10 @@ VARIED = 0.25
 in which units are dead or saturated, the outputs hardly depend on the batch any more, and so does the loss."""
 HOVERS = 0.1
 """Share of the fall by which noise keeps the loss up."""
-GOOD = 0.9
-"""Who kept so much has no trouble with its rate."""
+GOOD = 0.8
+"""Who kept so much has no trouble with its rate: a loss that is not negative cannot gain a fifth more."""
 RISEN = 0.1
 """Of its fall the validation loss regains so much where a run overfits."""
-LEARNED = 0.8
-"""Who kept so much has overfitting for its first fault; else what keeps the training loss up comes first."""
 
 
 class Evidence(NamedTuple):
@@ -193,12 +191,12 @@ def _judged(record: Record, sound: int) -> Iterator[Finding]:
         return
     s = symptoms(record)
     overfitted = s.lost > RISEN and s.fell_on
-    if overfitted and s.kept > LEARNED:
+    if overfitted and s.kept > GOOD:
         yield _overfitting(s)
     trained = _rate(record, s)
     if trained is not None:
         yield trained
-    if overfitted and s.kept <= LEARNED:
+    if overfitted and s.kept <= GOOD:
         yield _overfitting(s)
     if trained is None and not overfitted:
         yield _healthy(s)
@@ -241,8 +239,8 @@ def _more_to_gain(s: Symptoms) -> bool:
         return s.left > MORE or (s.kept < BEGUN and not s.full)  # where noise hides how much is left
     if s.promised < SURE:
         return s.left > LEFT
-    gain = s.left / max(1 - s.left, TINY) * s.kept
-    return not s.full and GAINED < s.kept < DONE and s.left > FAR and s.hovering < BESIDE * gain
+    gain = min(s.left / max(1 - s.left, TINY) * s.kept, 1 - s.kept)
+    return not s.full and GAINED < s.kept < DONE and s.left > LEFT and s.hovering < BESIDE * gain
 
 
 def _swings(s: Symptoms) -> bool:
@@ -305,7 +303,7 @@ def _overfitting(s: Symptoms) -> Finding:
     advice = (
         'Keep the best point (keep="best") or stop there (stop_after=); weight decay, augmentation or more data help.'
     )
-    return Finding(OVERFITTING, sentence, (lost, _kept(s, LEARNED)), advice)
+    return Finding(OVERFITTING, sentence, (lost, _kept(s, GOOD)), advice)
 
 
 def _healthy(s: Symptoms) -> Finding:
