@@ -34,7 +34,7 @@ FULL = ("full",)
 
 
 def _waves(dimensions: int, noise: float, seed: int) -> tuple[Tensor, Tensor]:
-    """A product of two cosines of mixed inputs, and a slope, with noise, around 0: x [2500, dimensions], y [2500, 1]."""
+    """Two cosines of mixed inputs, multiplied, and a slope, with noise, around 0: x [2500, dimensions], y [2500, 1]."""
     random = torch.Generator().manual_seed(seed)
     x = 2 * torch.rand(2500, dimensions, generator=random) - 1
     mixed = x @ torch.randn(dimensions, 3, generator=random)
@@ -193,7 +193,7 @@ def log_counts() -> sd.Task:
 
 
 def squashed(scale: float = 1.0) -> sd.Task:
-    """Digits by three, six layers of sigmoids: the gradient vanishes on the way down, at 6 × the weights it does not."""
+    """Digits by three, six layers of sigmoids: the gradient vanishes on the way down; at 6 × the weights not."""
     build = _dense(widths=(64, 24, 24, 24, 24, 24, 3), activation=nn.Sigmoid)
     return sd.Task(_changed(build, lambda p: scale * p), loss=cross_entropy, **_split(*_thirds(), 1000, 58))
 

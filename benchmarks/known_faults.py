@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import met, table
-from steepest.diagnosis import (
+from steepest.diagnosis import Diagnosis, diagnose
+from steepest.findings import (
     EXPLODING,
     HEALTHY,
     NOISE_FLOOR,
@@ -35,8 +36,6 @@ from steepest.diagnosis import (
     PLATEAU,
     TOO_SLOW,
     UNDECIDED,
-    Diagnosis,
-    diagnose,
 )
 from steepest.record import Event, Measurement, Record, Steps
 

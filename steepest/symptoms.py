@@ -1,6 +1,6 @@
 """What the numbers of a run's record show, before anybody judges them.
 
-Three of them carry most of what can be told without the model:
+Five of them carry most of what can be told without the model:
 
 - *promised*, Σ ‖Δw‖ ‖∇L‖: by how much the loss would have fallen had every step gone straight down a slope that stays
   as it is. A timid run promised little and kept it; one that jumps across its valley, or after the noise of its
@@ -9,6 +9,9 @@ Three of them carry most of what can be told without the model:
   of 0, if all of a gradient is chance. For L = ½ h w² and gradient noise of variance σ², w ← w − α g comes to rest
   around ½ h E w² = ¼ α σ² for α h ≪ 1; momentum makes the step's length 1/√(1 − β²) and the rate 1/(1 − β) of it
   (Mandt, Hoffman and Blei 2017, arXiv:1704.04289, section 4.1).
+- *yielded*, the slope of the loss over Σ ‖Δw‖ ‖∇L‖, with its error: 1 down a slope without noise, 0 on a plateau.
+- *varied*, by which share of their mean the losses of batches differ. Where a point was thrown to a region in which
+  units are dead or saturated, they differ little: noise is not what keeps the loss up.
 - *coherence* of Adam's steps, ‖Δw‖ / (α √N): how large a gradient is beside those that its second moment remembers.
 """
 
@@ -28,7 +31,7 @@ Values = NDArray[np.float64]
 SAMPLES = 256
 """The loss at the start is a mean over so many samples at most, of steps before which the point has hardly moved."""
 MOVED, LEAPT = 4.0, 2.0
-"""The point has moved once 4 times their loss has been promised by steps, or 2 times by one of them. On a parabola, L = ½ h w², a
+"""The point has moved once steps have promised 4 times their loss, or one of them 2 times. On a parabola, L = ½ h w², a
 step to its floor promises α ‖∇L‖² = 2 L, and one across it, to where the loss is as high again, 4 L."""
 TENTH = 0.1
 """Share of the steps that a running mean covers."""
