@@ -4,6 +4,7 @@ w ← w − α ∇L(w)
 """
 
 from steepest import optim
+from steepest.answers import Verdict
 from steepest.comparison import Comparison, compare
 from steepest.errors import (
     DivergedError,
@@ -23,7 +24,7 @@ from steepest.guard import Guard
 from steepest.locating import locate
 from steepest.playground import play
 from steepest.racing import Race, race
-from steepest.record import Call, Event, Measurement, Record, Step, Verdict
+from steepest.record import Call, Event, Measurement, Record, Step
 from steepest.rules import (
     adagrad,
     adam,

@@ -13,17 +13,21 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from steepest.answers import Estimate
 from steepest.curvature import Extremes, extremes, negative_curvature
 from steepest.errors import DivergedError, TaskError
-from steepest.record import Estimate
 from steepest.surface import Surface
 
 DISTANCES = tuple(2.0**k for k in range(-2, 6))
 """Steps that are tried, in units of the one that a quadratic model would take."""
-SURE = 3.0
-"""Standard errors on each side of an interval: 99.7 % for a mean over many samples."""
+SURE = 2.0
+"""Standard errors on each side of an interval: 95 % for a mean over many samples."""
 RANDOM, PERTURBED = 8, 60
-"""Directions of no curvature that are tried, and gradient steps after each."""
+"""Directions of no curvature that are tried, and gradient steps after each at most."""
+HOPELESS = 1e-4
+"""Of what is left to the level: a step that promises less will not get there."""
+ROUNDING = 1e-12
+"""Of the loss: a gain that may be rounding."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +202,7 @@ class Here:
 
 
 def mean(values: Tensor) -> Estimate:
-    """The mean of a number over samples [n], with three standard errors on each side; of one it is exact."""
+    """The mean of a number over samples [n], with two standard errors on each side; of one it is exact."""
     middle = float(values.mean())
     if len(values) < 2:
         return Estimate(middle, middle, middle)
@@ -207,7 +211,7 @@ def mean(values: Tensor) -> Estimate:
 
 
 def _floor(surface: Surface, w: Tensor, ends: Extremes, epsilon: float) -> float:
-    """The greatest gain that gradient steps find from near the point, moved along directions of no curvature.
+    """What gradient steps gain from near the point, moved along directions of no curvature; the first clear gain.
 
     At a minimum they lead back; at a saddle whose Hessian does not show it (x³ − 3xy²) they lead below.
     """
@@ -217,14 +221,22 @@ def _floor(surface: Surface, w: Tensor, ends: Extremes, epsilon: float) -> float
     for k in range(RANDOM):
         v = torch.randn(len(w), generator=generator, dtype=torch.float64).to(w)
         v = _without_curvature(surface, w, v / v.norm(), top)
-        best = max(best, value - _descended(surface, w + 0.02 * 2.0 ** (k % 4) * (1 + float(w.norm())) * v, top))
+        best = max(best, value - _descended(surface, w + 0.02 * 2.0 ** (k % 4) * (1 + float(w.norm())) * v, top, value))
+        if best > ROUNDING * max(1.0, abs(value)):
+            break
     return best
 
 
-def _descended(surface: Surface, w: Tensor, curvature: float) -> float:
-    """The loss after some gradient steps g / curvature, which grow until one would rise."""
+def _descended(surface: Surface, w: Tensor, curvature: float, level: float) -> float:
+    """The loss after gradient steps g / curvature, which grow until one would rise.
+
+    They end below the level, where they are back at it, and where they hardly come nearer to it.
+    """
     value, g = surface.gradient(w)
     for _ in range(PERTURBED):
+        above = value - level
+        if above < ROUNDING * max(1.0, abs(level)) or float(g @ g) / curvature < HOPELESS * above:
+            break
         step = g / curvature
         after, ahead = surface.gradient(w - step)
         if after <= value:

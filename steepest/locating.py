@@ -5,10 +5,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from steepest.answers import Verdict
 from steepest.errors import InputError
 from steepest.formula.rule import Rule
-from steepest.looking import used
-from steepest.record import Verdict
+from steepest.looking import SAMPLES, used
+from steepest.looking import locate as judged
 from steepest.resuming import at_end
 from steepest.rules import RULES
 from steepest.snapshots import put_back
@@ -16,8 +17,6 @@ from steepest.space import Space
 from steepest.stability import END
 from steepest.task import Task
 from steepest.usage import Use
-from steepest.verdict import SAMPLES
-from steepest.verdict import locate as judged
 
 
 def locate(

@@ -1,19 +1,29 @@
-"""A short look at where a descent has ended, as long as its time allows."""
+"""Looking where a point is: what `evidence` and `usage` measure there, brought to a verdict; briefly, or at length."""
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from steepest import sources, stability
+from steepest import noise, sources, stability
+from steepest.answers import Verdict
 from steepest.descent import Descent
-from steepest.record import Steps, Verdict
-from steepest.surface import Surface
+from steepest.errors import DivergedError, InputError
+from steepest.evidence import Held, certify, gather
+from steepest.record import Steps
+from steepest.surface import Surface, sampled
+from steepest.task import Task
 from steepest.update import Update
-from steepest.usage import Use, fell
-from steepest.verdict import SHORT, is_finite, locate
+from steepest.usage import Use, batch_sharpness, calmer, fell, sharpness
+from steepest.verdict import DIVERGED, RELATIVE, UNDECIDED, Findings, told
 
+SHORT = 60
+"""Products of a short look."""
+SAMPLES = 4096
+"""Of the data that a long look uses at most; the half of them is held back."""
 SHARE, LEAST_S = 0.1, 2.0
 """Of a run's time that the short look at its end may take, and what it may take in any case."""
 FEWEST, MOST = 64, 1024
@@ -31,7 +41,7 @@ def short(descent: Descent, steps: Steps, seconds: float) -> Verdict | str:
         seconds: that it may take.
     """
     task, w = descent.task, descent.space.gather()
-    samples = MOST if task.data is None or not is_finite(w) else _affordable(descent, w, seconds)
+    samples = MOST if task.data is None or not bool(torch.isfinite(w).all()) else _affordable(descent, w, seconds)
     if samples < FEWEST:
         return f"a look at where it ended would take longer than {seconds:.0f} s"
     return locate(task, w, descent.model, used(descent, steps), SHORT, samples)
@@ -57,9 +67,12 @@ def used(descent: Descent, steps: Steps) -> Use | None:
     update = descent.update
     if not isinstance(update, Update) or not len(steps) or not int(update.t):
         return None
-    hypers = {**descent.hypers_at(descent.t), "lr": float(steps.lr.max())}
+    lr = float(steps.lr.max())
+    if not lr > 0:
+        return None  # a run of so few steps that its schedule has ended within the last tenth
+    hypers = {**descent.hypers_at(descent.t), "lr": lr}
     rule = update.rule(**{name: hypers[name] for name in update.rule.hypers})
-    limit = stability.limit(rule, hypers["lr"])
+    limit = stability.limit(rule, lr)
     scaled = limit is not None and limit.preconditioned
     return Use(
         rule, hypers["lr"], _size(descent), _scale(update, hypers) if scaled else None, int(update.t), fell(steps)
@@ -76,3 +89,93 @@ def _scale(update: Update, hypers: Mapping[str, Any]) -> Tensor | None:
     """What the rule divides each weight's step by; None where a weight has never had a gradient."""
     found = stability.preconditioner(update, hypers)
     return found if bool((found > 0).all()) else None
+
+
+def locate(
+    task: Task,
+    point: Tensor,
+    model: nn.Module,
+    use: Use | None = None,
+    products: int = 400,
+    samples: int = SAMPLES,
+    seed: int = 0,
+) -> Verdict:
+    """Where a point is.
+
+    Args:
+        task: whose loss it is.
+        point: w [N].
+        model: with the buffers that hold at the point; its weights are not looked at, and it is left as it is.
+        use: what was descending; None: what depends on rule, rate and batch is left out.
+        products: Hessian-vector products at most; up to 60 are a short look, which never claims a minimum.
+        samples: of the training data; a half is held back from choosing directions.
+        seed: of the samples.
+
+    Raises:
+        InputError: a point of another shape, or too few samples.
+        TaskError: a model without second derivatives; says which module.
+    """
+    if products < 10:
+        raise InputError(f"products={products} are given; a look takes at least 10 Hessian-vector products")
+    found, held = _surfaces(task, model, samples, seed)
+    if point.shape != (found.size,):
+        raise InputError(f"a point of shape {tuple(point.shape)} is given; this task has {found.size} weights")
+    thorough = products > SHORT
+    try:
+        here = gather(found, held, point, products // 4 if thorough else products - 15)
+    except DivergedError as error:
+        return Verdict(DIVERGED, f"Diverged: {error}.", "Lower the rate; the guard does so by itself (guard=True).")
+    seen = calm = None
+    heard = _heard(task, model, point, samples, seed)
+    if use is not None and use.limit is not None:
+        seen = sharpness(_seen_by(task, model, found, use, samples, seed), point, use, 15)
+    if use is not None and use.fell is False and task.data is not None:
+        calm = calmer(task, model, held, point, use).by
+    findings = Findings(here, heard, use, seen, calm, thorough)
+    if thorough and findings.kind == UNDECIDED:
+        whole = found if here.exact else Surface(task, _all(task), model=model)
+        epsilon = RELATIVE * findings.top if findings.top > 0 else RELATIVE
+        findings = replace(findings, here=certify(here, whole, point, epsilon, products // 2))
+    small = None
+    if thorough and use is not None and use.batch_size is not None:
+        small = batch_sharpness(task, model, point, use.batch_size, seed)
+    return told(findings, small)
+
+
+def _surfaces(task: Task, model: nn.Module, samples: int, seed: int) -> tuple[Surface, Held]:
+    """The sample that directions are looked for in, and the one that is held back."""
+    if task.data is None:
+        only = Surface(task, [None], model=model)
+        return only, Held(only)
+    known = sources.length(task.data)
+    half = (samples if known is None else min(samples, known)) // 2
+    if half < noise.FEWEST:
+        raise InputError(
+            f"{2 * half} samples are there to look at; expected are at least {2 * noise.FEWEST}, since a half is held "
+            "back"
+        )
+    found, whole = sampled(task, (half, half), seed, model=model)
+    held = Held(whole)
+    if held.is_by_batch:  # of which there have to be enough for an interval
+        held = Held(sampled(task, (half, half), seed, model=model, chunk=max(1, half // noise.BLOCKS))[1])
+    return found, held
+
+
+def _heard(task: Task, model: nn.Module, point: Tensor, samples: int, seed: int) -> noise.Noise | None:
+    """The noise of the gradient, where the data can be drawn from."""
+    if task.data is None or sources.is_iterable(task.data):
+        return None
+    batches = noise.disjoint(task, samples=samples, seed=seed)
+    return noise.gradient_noise(*noise.block_gradients(task, point, batches, model=model))
+
+
+def _seen_by(task: Task, model: nn.Module, found: Surface, use: Use, samples: int, seed: int) -> Surface:
+    """What the rule's steps see: full batches see all of the data, and a part of it would look sharper."""
+    known = None if task.data is None else sources.length(task.data)
+    if use.batch_size is not None or known is None:
+        return found
+    return sampled(task, (min(samples, known),), seed, model=model)[0]
+
+
+def _all(task: Task) -> list:
+    return list(sources.whole(task.data, 1024))

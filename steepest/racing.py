@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from steepest.answers import Contest, Curve
 from steepest.errors import InputError
 from steepest.formula.rule import Rule
-from steepest.record import Contest, Curve
 from steepest.record import Path as Descended
 from steepest.search import races
 from steepest.settings import Settings, resolve

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from steepest.answers import Verdict
 from steepest.descent import Descent
 from steepest.errors import StoreError
 from steepest.guard import Guard
-from steepest.record import Event, Measurement, Record, Verdict
+from steepest.record import Event, Measurement, Record
 from steepest.resuming import begin_at, configured, resumed, train
 from steepest.search.rungs import search
 from steepest.settings import resolve

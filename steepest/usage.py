@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from steepest import seeds, sources, stability
+from steepest.answers import Estimate
 from steepest.batches import Batches
 from steepest.curvature import extremes
 from steepest.evidence import Gain, Held, mean
 from steepest.formula.rule import Rule
 from steepest.objective import Objective
-from steepest.record import Estimate, Steps
+from steepest.record import Steps
 from steepest.space import Space
 from steepest.surface import Surface
 from steepest.task import Task
@@ -85,12 +86,10 @@ def fell(steps: Steps) -> bool | None:
     return slope + 3 * math.sqrt(float(left @ left) / (count - 2) / spread) < 0
 
 
-def sharpness(found: Surface, w: Tensor, use: Use, greatest: float, products: int) -> Estimate:
-    """λmax of the Hessian as the rule sees it: P^(−1/2) H P^(−1/2); without P the greatest eigenvalue that is known."""
-    if use.preconditioner is None:
-        return Estimate(greatest, greatest, greatest)
-    at = w.to(found.device, found.dtype)
-    seen = stability.Preconditioned(found.hessian(at), use.preconditioner)
+def sharpness(surface: Surface, w: Tensor, use: Use, products: int) -> Estimate:
+    """λmax of the Hessian as the rule sees it: P^(−1/2) H P^(−1/2)."""
+    hessian: Any = surface.hessian(w.to(surface.device, surface.dtype))
+    seen = hessian if use.preconditioner is None else stability.Preconditioned(hessian, use.preconditioner)
     end = extremes(seen, products, tolerance=1e-2).greatest
     return Estimate(end.value, end.value - end.residual, end.value + end.residual)
 

@@ -10,16 +10,10 @@ certificate), Frye et al. 2021 (gradient-flat points), Cohen et al. 2021 (edge o
 import math
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-
-from steepest import noise, sources
-from steepest.errors import DivergedError, InputError
-from steepest.evidence import SURE, Evidence, Held, certify, gather
-from steepest.record import Estimate, Number, Verdict
-from steepest.surface import Surface, sampled
-from steepest.task import Task
-from steepest.usage import Use, batch_sharpness, calmer, sharpness
+from steepest.answers import Estimate, Number, Verdict
+from steepest.evidence import ROUNDING, SURE, Evidence
+from steepest.noise import Noise
+from steepest.usage import Use
 
 DESCENDING, NOISE_FLOOR, EDGE_OF_STABILITY = "DESCENDING", "NOISE_FLOOR", "EDGE_OF_STABILITY"
 GRADIENT_FLAT, SADDLE, MINIMUM, MAXIMUM = "GRADIENT_FLAT", "SADDLE", "MINIMUM", "MAXIMUM"
@@ -35,12 +29,6 @@ EDGE = 0.9
 """Of its stability limit: at the edge."""
 RELATIVE = 1e-4
 """Of the greatest curvature: what counts as none."""
-ROUNDING = 1e-12
-"""Of the loss: a gain that may be rounding."""
-SHORT = 60
-"""Products of a short look."""
-SAMPLES = 4096
-"""Of the data that a long look uses at most; the half of them is held back."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +39,13 @@ class Findings:
         here: what was measured at the point.
         use: what was descending; None where that is not known.
         sharpness: the greatest curvature as the rule sees it, and its limit.
+        noise: of the gradient; None without data, or where these bring their own batches.
         calmer: what ten steps at a tenth of the rate gain; None where it was not tried.
         thorough: whether a minimum may be claimed.
     """
 
     here: Evidence
+    noise: Noise | None = None
     use: Use | None = None
     sharpness: Estimate | None = None
     calmer: Estimate | None = None
@@ -69,18 +59,33 @@ class Findings:
             return EDGE_OF_STABILITY
         if use is not None and use.fell is False and self.calmer is not None and self.calmer.low > self.worth:
             return NOISE_FLOOR
-        if here.down.by.low > self.worth and not (here.exact and here.displacement <= NEAR):
+        if self.descends:
             return DESCENDING
-        top = max(abs(here.ends.greatest.value), abs(here.ends.least.value))
+        top = self.top
         if here.exact and here.ends.converged and here.ends.greatest.value + here.ends.greatest.residual < -FLAT * top:
             return MAXIMUM
-        if here.lowest.high < -RELATIVE * top and here.escape.by.low > self.escapes:
+        leads = here.escape.by.low > self.escapes and here.escape.by.value > here.down.by.value
+        if here.lowest.high < -RELATIVE * top and leads:
             return SADDLE
         if here.flatness < FLAT and here.displacement > NEAR and here.squared_norm > 0:
             return GRADIENT_FLAT
         if self.thorough and here.bound > -math.inf and (here.floor or 0.0) <= self.rounding:
             return MINIMUM
         return UNDECIDED
+
+    @property
+    def descends(self) -> bool:
+        """Whether a step against the gradient gains enough: by itself, or as its unbiased square promises."""
+        here, gain = self.here, self.here.down.by
+        if here.exact:
+            return gain.low > self.worth and here.displacement > NEAR
+        promised = 0.0 if self.noise is None or not self.top else self.noise.squared_norm.low / (2 * self.top)
+        return gain.low > self.worth or (promised > self.worth and gain.value > self.worth)
+
+    @property
+    def top(self) -> float:
+        """The greatest curvature, whatever its sign."""
+        return max(abs(self.here.ends.greatest.value), abs(self.here.ends.least.value))
 
     @property
     def nearness(self) -> float:
@@ -103,77 +108,6 @@ class Findings:
         return self.rounding if self.here.exact else max(ESCAPES * abs(self.here.loss.value), self.rounding)
 
 
-def locate(
-    task: Task,
-    point: Tensor,
-    model: nn.Module,
-    use: Use | None = None,
-    products: int = 400,
-    samples: int = SAMPLES,
-    seed: int = 0,
-) -> Verdict:
-    """Where a point is.
-
-    Args:
-        task: whose loss it is.
-        point: w [N].
-        model: with the buffers that hold at the point; its weights are not looked at, and it is left as it is.
-        use: what was descending; None: what depends on rule, rate and batch is left out.
-        products: Hessian-vector products at most; up to 60 are a short look, which never claims a minimum.
-        samples: of the training data; a half is held back from choosing directions.
-        seed: of the samples.
-
-    Raises:
-        InputError: a point of another shape, or too few samples.
-        TaskError: a model without second derivatives; says which module.
-    """
-    if products < 10:
-        raise InputError(f"products={products} are given; a look takes at least 10 Hessian-vector products")
-    found, held = _surfaces(task, model, samples, seed)
-    if point.shape != (found.size,):
-        raise InputError(f"a point of shape {tuple(point.shape)} is given; this task has {found.size} weights")
-    thorough = products > SHORT
-    try:
-        here = gather(found, held, point, products // 4 if thorough else products - 15)
-    except DivergedError as error:
-        return Verdict(DIVERGED, f"Diverged: {error}.", "Lower the rate; the guard does so by itself (guard=True).")
-    seen = calm = None
-    if use is not None and use.limit is not None:
-        seen = sharpness(found, point, use, here.ends.greatest.value, 15)
-    if use is not None and use.fell is False and task.data is not None:
-        calm = calmer(task, model, held, point, use).by
-    findings = Findings(here, use, seen, calm, thorough)
-    if thorough and findings.kind == UNDECIDED:
-        top = max(abs(here.ends.greatest.value), abs(here.ends.least.value))
-        whole = found if here.exact else Surface(task, _all(task), model=model)
-        epsilon = RELATIVE * top if top > 0 else RELATIVE
-        findings = Findings(certify(here, whole, point, epsilon, products // 2), use, seen, calm, thorough)
-    return _told(findings, _numbers(findings, task, model, point, thorough, samples, seed))
-
-
-def _surfaces(task: Task, model: nn.Module, samples: int, seed: int) -> tuple[Surface, Held]:
-    """The sample that directions are looked for in, and the one that is held back."""
-    if task.data is None:
-        only = Surface(task, [None], model=model)
-        return only, Held(only)
-    known = sources.length(task.data)
-    half = (samples if known is None else min(samples, known)) // 2
-    if half < noise.FEWEST:
-        raise InputError(
-            f"{2 * half} samples are there to look at; expected are at least {2 * noise.FEWEST}, since a half is held "
-            "back"
-        )
-    found, whole = sampled(task, (half, half), seed, model=model)
-    held = Held(whole)
-    if held.is_by_batch:  # of which there have to be enough for an interval
-        held = Held(sampled(task, (half, half), seed, model=model, chunk=max(1, half // noise.BLOCKS))[1])
-    return found, held
-
-
-def _all(task: Task) -> list:
-    return list(sources.whole(task.data, 1024))
-
-
 # -- Words -------------------------------------------------------------------------------------------------------------
 
 ADVICE = {
@@ -191,7 +125,8 @@ ADVICE = {
 }
 
 
-def _told(findings: Findings, numbers: tuple[Number, ...]) -> Verdict:
+def told(findings: Findings, batch: Estimate | None = None) -> Verdict:
+    """The verdict in words, then numbers; `batch` is the sharpness of mini-batches, where it was measured."""
     kind = findings.kind
     advice = ADVICE[kind]
     if kind == UNDECIDED:
@@ -200,7 +135,7 @@ def _told(findings: Findings, numbers: tuple[Number, ...]) -> Verdict:
             if findings.thorough
             else "A short look cannot tell a minimum: `steepest locate RUN` looks longer."
         )
-    return Verdict(kind, _sentence(kind, findings), advice, numbers, findings.here.products)
+    return Verdict(kind, _sentence(kind, findings), advice, _numbers(findings, batch), findings.here.products)
 
 
 def _sentence(kind: str, findings: Findings) -> str:
@@ -236,16 +171,15 @@ def _sentence(kind: str, findings: Findings) -> str:
             f"At a minimum, as far as can be told: no curvature below {here.bound:.3g} with probability 0.99, and no "
             "way down along directions of none."
         )
-    return f"{_floor_words(here)} No step that was tried lowers the loss of {loss:.4g} clearly."
+    return f"No step that was tried lowers the loss of {loss:.4g} clearly{_bent(here)}: undecided."
 
 
-def _floor_words(here: Evidence) -> str:
-    """An undecided place: how much negative curvature there is."""
-    least, greatest = here.lowest, here.ends.greatest.value
-    if greatest <= 0 or least.value >= 0:
-        return "Undecided: no curvature is clearly negative."
-    share = f"{100 * least.value / greatest:.2g} % of the greatest ({greatest:.3g})"
-    return f"On a flat floor: the least curvature is {least.value:.3g}, {share}."
+def _bent(here: Evidence) -> str:
+    """How much negative curvature an undecided place has."""
+    least, greatest = here.lowest.value, here.sharpest.value
+    if least >= 0 or greatest <= 0:
+        return ", and no curvature is clearly negative"
+    return f", on a floor whose least curvature is {least:.2g}, {100 * least / greatest:.2g} % of the greatest"
 
 
 def _change(loss: float, by: Estimate) -> str:
@@ -253,10 +187,8 @@ def _change(loss: float, by: Estimate) -> str:
     return f"from {loss:.4g} to {loss - by.value:.4g}{half}"
 
 
-def _numbers(
-    findings: Findings, task: Task, model: nn.Module, w: Tensor, thorough: bool, samples: int, seed: int
-) -> tuple[Number, ...]:
-    here, use = findings.here, findings.use
+def _numbers(findings: Findings, batch: Estimate | None) -> tuple[Number, ...]:
+    here, use, limit = findings.here, findings.use, None if findings.use is None else findings.use.limit
     on = "exact" if here.exact else "on samples that were held back"
     found = [
         Number("loss", *here.loss, words=on),
@@ -268,36 +200,20 @@ def _numbers(
     ]
     if here.bound > -math.inf:
         found.append(_exact("least curvature is above", here.bound, "probability 0.99"))
-    if use is not None and use.limit is not None and findings.sharpness is not None:
-        found.append(Number("sharpness", *findings.sharpness, reference=use.limit.value, words=use.limit.formula))
+    if limit is not None and findings.sharpness is not None:
+        found.append(Number("sharpness", *findings.sharpness, reference=limit.value, words=limit.formula))
     if findings.calmer is not None:
         found.append(Number("gain of ten calm steps", *findings.calmer, words="at a tenth of the rate"))
-    if task.data is None or sources.is_iterable(task.data):
-        return tuple(found)
-    return (*found, *_noisy(task, model, w, use, thorough, samples, seed))
-
-
-def _noisy(
-    task: Task, model: nn.Module, w: Tensor, use: Use | None, thorough: bool, samples: int, seed: int
-) -> list[Number]:
-    """What mini-batches add: the noise of the gradient, and the sharpness that they see."""
-    batches = noise.disjoint(task, samples=samples, seed=seed)
-    seen = noise.gradient_noise(*noise.block_gradients(task, w, batches, model=model))
-    size = None if use is None else use.batch_size
-    found = [
-        Number("squared norm of the gradient", *seen.squared_norm, words="unbiased"),
-        Number("noise scale", *seen.scale, reference=size, words="a heuristic for the critical batch size"),
-    ]
-    if thorough and size is not None and use is not None:
-        limit = use.limit.value if use.limit is not None and not use.limit.preconditioned else None
-        sharp = batch_sharpness(task, model, w, size, seed)
-        found.append(Number("batch sharpness", *sharp, reference=limit, words="of mini-batches"))
-    return found
-
-
-def is_finite(point: Tensor) -> bool:
-    """Whether all of a point is."""
-    return bool(torch.isfinite(point).all())
+    if findings.noise is not None:
+        size = None if use is None else use.batch_size
+        found += [
+            Number("squared norm of the gradient", *findings.noise.squared_norm, words="unbiased"),
+            Number("noise scale", *findings.noise.scale, reference=size, words="a heuristic for the critical batch"),
+        ]
+    if batch is not None:
+        bears = None if limit is None or limit.preconditioned else limit.value
+        found.append(Number("batch sharpness", *batch, reference=bears, words="of mini-batches"))
+    return tuple(found)
 
 
 def _exact(name: str, value: float, words: str = "") -> Number:

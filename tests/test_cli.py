@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 
 from steepest.cli import app
 
-COMMANDS = ["compare", "find-lr", "play", "race", "resume", "rm", "rules", "runs", "show", "tasks", "train"]
+COMMANDS = ["compare", "find-lr", "locate", "play", "race", "resume", "rm", "rules", "runs", "show", "tasks", "train"]
 TRAIN_FLAGS = [
     "--accumulate", "--average", "--batch-size", "--checkpoint-every", "--clip", "--device", "--epochs", "--finish",
-    "--guard", "--help", "--keep", "--lr", "--name", "--notes", "--precision", "--rule", "--runs", "--schedule",
-    "--seed", "--start", "--steps", "--stop-after",
+    "--guard", "--help", "--keep", "--locate", "--lr", "--name", "--notes", "--precision", "--rule", "--runs",
+    "--schedule", "--seed", "--start", "--steps", "--stop-after",
 ]  # fmt: skip
 TASK = """
 import torch

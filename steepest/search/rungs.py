@@ -14,11 +14,11 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
+from steepest.answers import FAILS, TOO_LARGE, TOO_SMALL, WORKS, Search, Tried
 from steepest.descent import Descent
 from steepest.errors import InputError, ScheduleError, TaskError
 from steepest.many import descents
 from steepest.population import Member, Plan
-from steepest.record import FAILS, TOO_LARGE, TOO_SMALL, WORKS, Search, Tried
 from steepest.schedule import Schedule, as_schedule
 from steepest.settings import DEFAULT_SCHEDULE, Settings
 from steepest.task import Task

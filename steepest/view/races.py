@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from steepest.record import Contest
+from steepest.answers import Contest
 from steepest.view.figures import COLOURS, INK, MUTED, panel, plain, save
 from steepest.view.words import number
 

@@ -8,7 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from steepest.record import Contest, Record, Search
+from steepest.answers import Contest, Search
+from steepest.record import Record
 from steepest.view.words import duration, number, sparkline
 
 HIDDEN = {"stages", "search"}

@@ -1,0 +1,216 @@
+"""What questions to a descent are answered with: where a point is, which rate works, which rule is faster.
+
+Like the record of a run, these are numbers and words, and nothing here computes.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from steepest.record import Path
+
+
+class Estimate(NamedTuple):
+    """A number that was estimated, and the interval that covers it with the stated probability.
+
+    Attributes:
+        value: the estimate.
+        low, high: ends of the interval; both are the value where it is exact.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+class Number(NamedTuple):
+    """A measured number of a verdict.
+
+    Attributes:
+        name: what it is.
+        value: of it.
+        low, high: an interval that covers it; both are the value where it is exact.
+        reference: what to compare it with; None where there is nothing.
+        words: on what it was measured, and how surely.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    reference: float | None = None
+    words: str = ""
+
+    def __str__(self) -> str:
+        found = f"{self.value:.4g}" if math.isfinite(self.value) else "no upper end"
+        interval = "" if self.low == self.high else f" ({self.low:.3g} to {self.high:.3g})"
+        reference = "" if self.reference is None else f", against {self.reference:.4g}"
+        return f"{self.name}: {found}{interval}{reference}{self.words and f'; {self.words}'}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Where a point is: words first, numbers with intervals after.
+
+    Attributes:
+        kind: one of the names in `steepest.verdict`.
+        sentence: the finding, in words.
+        advice: what follows from it.
+        numbers: that it rests on.
+        products: Hessian-vector products that were taken.
+    """
+
+    kind: str
+    sentence: str
+    advice: str
+    numbers: tuple[Number, ...] = ()
+    products: int = 0
+
+    def __str__(self) -> str:
+        return "\n".join([self.sentence, self.advice, *(f"  {number}" for number in self.numbers)])
+
+    def number(self, name: str) -> Number | None:
+        """The number of this name, or None."""
+        return next((n for n in self.numbers if n.name == name), None)
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON."""
+        return {**vars(self), "numbers": [list(n) for n in self.numbers]}
+
+    @classmethod
+    def of(cls, described: Mapping[str, Any]) -> "Verdict":
+        """From what `describe` gave."""
+        return cls(**{**described, "numbers": tuple(Number(*n) for n in described["numbers"])})
+
+
+TOO_SMALL, WORKS, TOO_LARGE, FAILS = "too small", "works", "too large", "fails"
+
+
+class Tried(NamedTuple):
+    """A learning rate that was tried.
+
+    Attributes:
+        lr: the rate.
+        steps: of its short run.
+        loss: on the validation split at its end; infinite where it failed before.
+        gain: share of the best one's gain of the same length: (start − loss) / (start − best); −∞ where it failed.
+        region: "too small"; "works" with 90 % of that gain; "too large"; or "fails" with less than half.
+        how: it failed, in words.
+    """
+
+    lr: float
+    steps: int
+    loss: float
+    gain: float
+    region: str
+    how: str = ""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search for a learning rate found.
+
+    Attributes:
+        best: the rate to train with.
+        low, high: the range that works.
+        fails: the smallest rate that failed; None where none did.
+        table: all that was tried, in order of length and rate.
+        start: validation loss where all began.
+        steps: taken in all, of single members.
+        run_steps: of the run that it is for.
+        seconds: it took.
+        way: "together" or "one after another".
+        why: that way, in words.
+        rule: that was searched for.
+        sentence: the outcome in words.
+        paths: where the members went.
+    """
+
+    best: float
+    low: float
+    high: float
+    fails: float | None
+    table: tuple[Tried, ...]
+    start: float
+    steps: int
+    run_steps: int
+    seconds: float
+    way: str
+    why: str
+    rule: str
+    sentence: str
+    paths: tuple[Path, ...] = ()
+
+    def describe(self) -> dict[str, Any]:
+        """Everything but the paths, as JSON."""
+        found = {f: getattr(self, f) for f in self.__dataclass_fields__ if f != "paths"}
+        return {**found, "table": [list(row) for row in self.table]}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How one of a race's descents went.
+
+    Attributes:
+        side: what it was run with: a rule, or a batch size.
+        seed: of its start and order.
+        lr: its rate.
+        t: steps after which it was measured [M].
+        loss: on the validation split then [M].
+        metric: the task's first metric then [M]; empty without one.
+        step_s: seconds of a step.
+        failed: why it left early; empty where it did not.
+    """
+
+    side: str
+    seed: int
+    lr: float
+    t: np.ndarray
+    loss: np.ndarray
+    metric: np.ndarray
+    step_s: float
+    failed: str = ""
+
+    @property
+    def final(self) -> float:
+        """The last loss; infinite where it failed."""
+        return float(self.loss[-1]) if len(self.loss) and not self.failed and math.isfinite(self.loss[-1]) else math.inf
+
+    def reached(self, target: float) -> float:
+        """The step at which it was first measured at the target or below; infinite where never."""
+        there = np.flatnonzero(self.loss <= target)
+        return float(self.t[there[0]]) if len(there) else math.inf
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A race and what may be concluded.
+
+    Attributes:
+        sides: in order.
+        curves: of every side and seed.
+        target: the loss that is raced to.
+        derived: whether the race set the target itself.
+        words: a sentence for each pair of sides and quantity.
+        verdict: the whole in words.
+        metric: name of the task's first metric; empty without one.
+        search_steps: taken to find the rates.
+        paths: where the runs went; empty for a large model.
+    """
+
+    sides: tuple[str, ...]
+    curves: tuple[Curve, ...]
+    target: float
+    derived: bool
+    words: tuple[str, ...]
+    verdict: str
+    metric: str
+    search_steps: int
+    paths: tuple[Path, ...] = ()
+
+    def of(self, side: str) -> list[Curve]:
+        """The curves of a side."""
+        return [c for c in self.curves if c.side == side]
