@@ -9,10 +9,13 @@ grid:
   to bring it back;
 - noise: a batch eight times as large, as many steps, gains GAIN, or a rate that falls over the last 30 % does;
 - oscillating: a smaller rate gains GAIN, and the larger batch less than half of that, so that it is not the noise;
-- overfitting: the least validation loss on the way lies GAIN of its own gap below the last, the training loss has
-  fallen since, and no training fault gains as much;
+- overfitting: the least validation loss on the way lies GAIN of its own gap below the last, and the training loss has
+  fallen by GAIN, and further since;
 - plateau: another start gains STUCK at the same rate, and no rate on the grid gains half of that;
 - healthy: none of these gains even SOUND. What lies between is not counted: its fault is not known.
+
+A fifth is more than two runs differ by that differ in chance alone, and a rate is far off only where it costs as much;
+a twentieth is what a rate may cost that `find_lr` finds. Both were set before any run was told by them.
 """
 
 import base64
@@ -155,7 +158,8 @@ def known(outcomes: Iterable[dict[str, Any]]) -> list[tuple[dict[str, Any], dict
         larger = grids[series, seed, after[0]][AS_IT_IS] if after else None
         grid = Grid(ways, larger, least[series, seed])
         found += [(run, f) for at, run in grid.runs.items() if (f := grid.faults(at)) is not None]
-        found += [(o, f) for at, o in ways.get(GUARDED, {}).items() if (f := grid.faults(at, GUARDED)) is not None]
+        acted = {at: o for at, o in ways.get(GUARDED, {}).items() if o["events"]}  # else it is the same run once more
+        found += [(o, f) for at, o in acted.items() if (f := grid.faults(at, GUARDED)) is not None]
     return found
 
 
@@ -171,9 +175,10 @@ def lines(outcomes: Iterable[dict[str, Any]], details: bool = False) -> list[str
     tried = sum(o["way"] == AS_IT_IS for o in outcomes)
     problems = len({o["series"] for o in outcomes})
     how = (
-        f"{len(told)} runs whose fault is known, of {tried} of {problems} problems, by what mending gains: at least "
-        f"{GAIN:.0%} of the gap between start and best; where healthy {SOUND:.0%} at most. None was used to choose "
-        "thresholds. *Right*: what is said first is one of the run's faults."
+        f"{len(told)} runs whose fault is known, of {tried} and those that the guard acted on, of {problems} problems. "
+        f"It is known by what mending gains: {GAIN:.0%} or more of the gap between start and best; where healthy "
+        f"{SOUND:.0%} at most; what lies between is not counted. No run was used to choose thresholds. *Right*: what is "
+        "said first is one of the run's faults."
     )
     rows = [
         ["right", f"{right} / {len(told)} ({right / len(told):.1%})", "≥ 95 %", met(-right / len(told), -0.95)],
