@@ -33,6 +33,7 @@ from steepest.record import Measurement, Step
 TITLE = "Diagnoses"
 
 KEY = ("series", "way", "batch", "at", "seed")
+SEEDS = 0, 1
 CUT = "constant(70%) >> linear"
 CUT_FROM = -2
 """The rate is made to fall at the end from here upwards: smaller ones are no noisier."""
@@ -109,7 +110,7 @@ def measure() -> list[str]:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         kept = Kept(Path(folder), *KEY)
-        work(kept, REPORTED, (0,))
+        work(kept, REPORTED, SEEDS)
         return lines(list(kept))
 
 
@@ -120,7 +121,7 @@ def main() -> None:
     series = [known[name] for name in given.problems] if given.problems else REPORTED
     kept = trials.kept(given, KEY)
     if given.report is None:
-        work(kept, series, given.seeds or (0,))
+        work(kept, series, given.seeds or SEEDS)
     trials.told(given, "diagnoses", lines(list(kept), given.details), kept)
 
 
