@@ -15,8 +15,8 @@ grid:
 - healthy: none of these gains even SOUND. What lies between is not counted: its fault is not known.
 
 A fifth, for the rates that are meant are *far* too small or large; a twentieth is what one may cost that `find_lr`
-finds. But of two runs that differ in their seed alone, at rates around the best in batches of 2 and 16, a fifth ends more
-than a fifth of the gap apart. So a fault is known only where both seeds show it, and health too.
+finds. But of two runs that differ in their seed alone, at rates around the best in batches of 2 and 16, a fifth ends
+more than a fifth of the gap apart. So a fault is known only where both seeds show it, and health too.
 """
 
 import base64
@@ -153,15 +153,14 @@ def known(outcomes: Iterable[dict[str, Any]]) -> list[tuple[dict[str, Any], Faul
         settings[run["series"], run["batch"], run["way"], run["at"]].append((run, faults))
     found = []
     for seeds in settings.values():
-        faulty = [faults for _, faults in seeds if faults is not None]
-        shared = set.intersection(*map(set, faulty)) if faulty else set()
-        if len(faulty) == len(seeds) and (shared or not any(faulty)):
-            found += [
-                (run, {kind: gain for kind, gain in (faults or {}).items() if kind in shared}) for run, faults in seeds
-            ]
-    return [
-        (run, faults) for run, faults in found if run["way"] == AS_IT_IS or run["events"]
-    ]  # else the same run again
+        each = [faults for _, faults in seeds if faults is not None]
+        if len(each) < len(seeds):
+            continue
+        shared = set.intersection(*map(set, each))
+        if shared or not any(each):
+            found += [(run, {kind: each[i][kind] for kind in shared}) for i, (run, _) in enumerate(seeds)]
+    # a guard that did nothing left the same run once more
+    return [(run, faults) for run, faults in found if run["way"] == AS_IT_IS or run["events"]]
 
 
 def _measured(outcomes: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Faults | None]]:
