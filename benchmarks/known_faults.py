@@ -194,8 +194,8 @@ def lines(outcomes: Iterable[dict[str, Any]], details: bool = False) -> list[str
     how = (
         f"{len(told)} runs whose fault is known, of {tried} and those that the guard acted on, of {problems} problems. "
         f"It is known by what mending gains: {GAIN:.0%} or more of the gap between start and best, with either seed; "
-        f"where healthy {SOUND:.0%} at most. What lies between, or differs between the seeds, is not counted. No run was "
-        "used to choose thresholds. *Right*: what is said first is one of the run's faults."
+        f"where healthy {SOUND:.0%} at most. What lies between, or differs between the seeds, is not counted. No run "
+        "was used to choose thresholds. *Right*: what is said first is one of the run's faults."
     )
     rows = [
         ["right", f"{right} / {len(told)} ({right / len(told):.1%})", "≥ 95 %", met(-right / len(told), -0.95)],
