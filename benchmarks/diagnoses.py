@@ -1,6 +1,6 @@
 """How often the diagnosis is right, on runs whose fault is known by what mending it gains.
 
-Every series is trained at all rates of a half-decade grid and at batch sizes that are eight times each other, with a
+Every series is trained at all rates of a grid and at batch sizes that are eight times each other, with a
 record of what `fit` would record. A run's faults are then measured (`known_faults`): by the best rate of the grid, by
 the batch eight times as large, by a rate that falls at the end, by another start, by stopping early.
 
@@ -21,7 +21,8 @@ import numpy as np
 import torch
 
 from benchmarks import trials
-from benchmarks.diagnosis_problems import CONSTANT, REPORTED, TUNING, Series
+from benchmarks.diagnosis_problems import CONSTANT, TUNING, Series
+from benchmarks.diagnosis_reported import REPORTED
 from benchmarks.known_faults import AS_IT_IS, FALLING, GUARDED, STARTED, lines
 from benchmarks.problems import Problem
 from benchmarks.trials import Kept
@@ -32,8 +33,7 @@ from steepest.record import Measurement, Step
 TITLE = "Diagnoses"
 
 KEY = ("series", "way", "batch", "at", "seed")
-RATES = (-6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6)
-"""Half decades from the middle of the grid."""
+SEEDS = 0, 1
 CUT = "constant(70%) >> linear"
 CUT_FROM = -2
 """The rate is made to fall at the end from here upwards: smaller ones are no noisier."""
@@ -44,11 +44,11 @@ def work(kept: Kept, series: Iterable[Series], seeds: Sequence[int]) -> None:
     for one in series:
         for seed in seeds:
             for batch in one.batches:
-                for at in RATES:
+                for at in one.rates:
                     _runs(kept, one, batch, at, seed)
 
 
-def _runs(kept: Kept, series: Series, batch: int | str, at: int, seed: int) -> None:
+def _runs(kept: Kept, series: Series, batch: int | str, at: float, seed: int) -> None:
     problem = series.problem
     problem = replace(problem, batch_size=batch, lr=float(f"{problem.lr * 10 ** (at / 2):.3g}"))
     ways: dict[str, tuple[Problem, bool]] = {AS_IT_IS: (problem, False)}
@@ -60,7 +60,7 @@ def _runs(kept: Kept, series: Series, batch: int | str, at: int, seed: int) -> N
         trial = dict(zip(KEY, (problem.name, way, batch, at, seed), strict=True))
         kept.add(trial, lambda p=changed, g=guard: trained(p, seed, g))
     explodes = dict(zip(KEY, (problem.name, GUARDED, batch, at, seed), strict=True))
-    if at == RATES[-1]:
+    if at == series.rates[-1]:
         kept.add(explodes, lambda: trained(problem, seed, True))
 
 
@@ -110,7 +110,7 @@ def measure() -> list[str]:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         kept = Kept(Path(folder), *KEY)
-        work(kept, REPORTED, (0,))
+        work(kept, REPORTED, SEEDS)
         return lines(list(kept))
 
 
@@ -121,7 +121,7 @@ def main() -> None:
     series = [known[name] for name in given.problems] if given.problems else REPORTED
     kept = trials.kept(given, KEY)
     if given.report is None:
-        work(kept, series, given.seeds or (0,))
+        work(kept, series, given.seeds or SEEDS)
     trials.told(given, "diagnoses", lines(list(kept), given.details), kept)
 
 

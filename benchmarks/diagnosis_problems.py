@@ -1,7 +1,7 @@
 """What the diagnosis is tried on: small real trainings, each at many rates and batch sizes, so that most are at fault.
 
-Thresholds of `steepest.diagnosis` may be chosen on TUNING, and on it only; REPORTED are those whose figures are
-published. They share no task: the data, the target or the network of each is another.
+Thresholds of `steepest.diagnosis` may be chosen on TUNING, and on it only; those whose figures are published are in
+`diagnosis_reported`.
 """
 
 import functools
@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import cross_entropy, l1_loss, mse_loss
 
 import steepest as sd
 from benchmarks import networks, problems, rate_problems
@@ -22,6 +22,9 @@ CONSTANT = "constant"
 LADDER = (2, 16, 128)
 TO_FULL = (*LADDER, "full")
 FEW = (2, 16, "full")
+RATES = (-6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6)
+EDGE = (-3, -2, -1, 0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4)
+"""Finer where a full batch begins to oscillate."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,13 @@ class Series:
         problem: its rate is the middle of the grid; its batch size is not used.
         batches: sizes, each about eight times the one before; the last is only compared with, unless it is "full".
         start: the task with a start from which it can be learned, where its own is a plateau.
+        rates: half decades from the middle of the grid.
     """
 
     problem: Problem
     batches: tuple[int | str, ...]
     start: Callable[[], sd.Task] | None = None
+    rates: tuple[float, ...] = RATES
 
 
 # -- Tasks -------------------------------------------------------------------------------------------------------------
@@ -54,6 +59,18 @@ def _mislabelled(y: Tensor, share: float, classes: int, seed: int) -> Tensor:
     random = torch.Generator().manual_seed(seed)
     wrong = torch.rand(len(y), generator=random) < share
     return torch.where(wrong, torch.randint(classes, y.shape, generator=random), y)
+
+
+def absolute() -> sd.Task:
+    """250 values of a linear function of ten columns of different scales, absolute distance: convex, with a kink."""
+    data = _split(*rate_problems._linear(torch.logspace(-1, 0.5, 10), noise=0.3), 250, seed=31)
+    return sd.Task(lambda seed: networks.dense(seed, (10, 1)), loss=l1_loss, **data)
+
+
+def bent_sines() -> sd.Task:
+    """250 values of a sum of sines with little noise, 4-32-32-1."""
+    data = _split(*problems._sines(4, 0.05), 250, seed=32)
+    return sd.Task(lambda seed: networks.dense(seed, (4, 32, 32, 1), nn.Tanh), loss=mse_loss, **data)
 
 
 def few_digits() -> sd.Task:
@@ -173,6 +190,19 @@ def asleep(shift: float = 4.0) -> sd.Task:
     return sd.Task(build, loss=cross_entropy, **_split(x.reshape(-1, 1, 8, 8), (y > 4).long(), 1000, seed=24))
 
 
+def saturated(scale: float = 30.0) -> sd.Task:
+    """Digits above four, three layers of tanh whose weights are so large that every unit is at ±1."""
+    build = functools.partial(_started, _TANHS, lambda p: scale * p)
+    return _digits(build, lambda y: (y > 4).long(), seed=26)
+
+
+def shut(shift: float = 2.0) -> sd.Task:
+    """A sum of sines by rectified units whose biases are so far below 0 that hardly any is ever on."""
+    build = functools.partial(networks.dense, widths=(8, 40, 40, 1))
+    start = functools.partial(_started, build, lambda p: _lowered(p, shift))
+    return sd.Task(start, loss=mse_loss, **_split(*problems._sines(8, 0.2), 1000, seed=27))
+
+
 def _lowered(p: Tensor, shift: float) -> Tensor:
     return p - shift if p.dim() == 1 and len(p) > 2 else p
 
@@ -190,13 +220,25 @@ def unlit(scale: float = 1e-3) -> sd.Task:
 def _series(
     task: Callable[[], sd.Task], rule: str, lr: float, schedule: str, steps: int,
     batches: tuple[int | str, ...] = LADDER, start: Callable[[], sd.Task] | None = None,
+    rates: tuple[float, ...] = RATES,
 ) -> Series:  # fmt: skip
     shape = "cosine" if schedule == COSINE else "constant"
     name = f"{task.__name__}-{rule}-{shape}".replace("_", "-")
-    return Series(Problem(name, task, rule, lr, schedule, 0, steps), batches, start)
+    return Series(Problem(name, task, rule, lr, schedule, 0, steps), batches, start, rates)
 
 
 TUNING = (
+    _series(saturated, "momentum", 3e-2, CONSTANT, 250, start=functools.partial(saturated, 1.0)),
+    _series(shut, "adam", 3e-3, CONSTANT, 250, start=functools.partial(shut, 0.0)),
+    _series(rate_problems.outliers, "rmsprop", 1e-2, CONSTANT, 300),
+    _series(rate_problems.softmax, "adagrad", 1e-1, CONSTANT, 300),
+    _series(rate_problems.matrix, "nadam", 1e-2, COSINE, 400),
+    _series(problems.regression, "gradient_descent", 3e-2, CONSTANT, 300),
+    _series(absolute, "momentum", 1e-1, CONSTANT, 200, ("full",), rates=EDGE),
+    _series(absolute, "signum", 1e-2, CONSTANT, 200, ("full",), rates=EDGE),
+    _series(bent_sines, "gradient_descent", 1e-1, CONSTANT, 200, ("full",), rates=EDGE),
+    _series(bent_sines, "lion", 3e-3, CONSTANT, 200, ("full",), rates=EDGE),
+    _series(bent_sines, "adam", 1e-2, CONSTANT, 200, ("full",), rates=EDGE),
     _series(problems.dense, "momentum", 3e-2, CONSTANT, 400, TO_FULL),
     _series(problems.dense, "adam", 3e-3, COSINE, 400),
     _series(rate_problems.softmax, "gradient_descent", 1.0, CONSTANT, 400, TO_FULL),
@@ -214,9 +256,6 @@ TUNING = (
     _series(sigmoids, "momentum", 1e-1, CONSTANT, 400, start=functools.partial(sigmoids, 5.0)),
     _series(dead, "adam", 1e-3, COSINE, 400, start=functools.partial(dead, 0.0)),
     _series(tiny, "gradient_descent", 1e-1, CONSTANT, 400, start=functools.partial(tiny, 1.0)),
-)
-
-REPORTED = (
     _series(problems.high, "adamw", 1e-2, CONSTANT, 400, TO_FULL),
     _series(problems.regression, "nesterov", 1e-2, COSINE, 400),
     _series(problems.regression, "adam", 3e-3, CONSTANT, 400),

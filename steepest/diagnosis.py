@@ -4,7 +4,7 @@
     plateau       they promised enough, and the loss has not moved
     oscillating   they promised far more than they kept, not for the batches' noise: the rate is too large
     noise floor   the same, for the batches' noise
-    exploding     the loss is not finite, ends no lower than it began, or had to be brought back
+    exploding     the loss is not finite, had to be brought back, or ends no lower than it began, and not for noise
     overfitting   the validation loss rises while the training loss falls
     healthy       none of these
 
@@ -13,75 +13,12 @@ The numbers that decide are `symptoms`. A run can have several faults: the first
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from steepest import findings as f
+from steepest.findings import Evidence, Finding
 from steepest.record import REWIND, Record
 from steepest.symptoms import TINY, Symptoms, finite, symptoms
-
-TOO_SLOW, PLATEAU, OSCILLATING, NOISE_FLOOR = "too slow", "plateau", "oscillating", "noise floor"
-EXPLODING, OVERFITTING, HEALTHY, UNDECIDED = "exploding", "overfitting", "healthy", "undecided"
-
-# Thresholds were chosen on TUNING of `benchmarks/diagnosis_problems.py`. Losses are relative to that at the start.
-ENOUGH = 20
-"""Finite steps below which nothing is told."""
-BROKEN = 3
-"""Steps that are not finite; fewer may be bad data."""
-TIMID, DONE = 14.0, 0.8
-"""A run that promised less than 14 times its loss and kept less than 0.8 could have gone faster."""
-SURE, LEFT = 5.0, 0.17
-"""So could one that promised less than 5 times its loss and would gain 17 % of its fall on ten times the way."""
-UNMOVED = 0.05
-"""A fall that is none."""
-BETRAYED = 0.01
-"""Who keeps less of what was promised, three standard errors included, does not go down a slope."""
-CALMED = 8.0
-"""A gradient that was eight times as large before: the point was thrown to where the loss does not move."""
-CALM = 0.3
-"""Hovering below which what the loss does is not the noise's doing."""
-ABOVE = 2.0
-"""Above its start: a loss that ends there has exploded, and one that was there and does not come below its start."""
-RISE = 0.5
-"""A loss that was so far above its start has had too large a rate, where there is no noise."""
-DWARFED = 0.055
-"""Coherence of Adam's steps below which the second moment remembers an explosion."""
-HOVERS = 0.055
-"""Share of the fall by which noise keeps the loss up."""
-GOOD = 0.9
-"""Who kept so much has no trouble with its rate."""
-RISEN = 0.1
-"""Of its fall the validation loss regains so much where a run overfits."""
-LEARNED = 0.8
-"""Who kept so much has overfitting for its first fault; else what keeps the training loss up comes first."""
-
-
-class Evidence(NamedTuple):
-    """A number that a finding rests on.
-
-    Attributes:
-        words: what it is.
-        value: of this run.
-        limit: where the fault begins.
-    """
-
-    words: str
-    value: float
-    limit: float
-
-
-class Finding(NamedTuple):
-    """A fault of a run, or that there is none.
-
-    Attributes:
-        kind: too slow, plateau, oscillating, noise floor, exploding, overfitting, healthy or undecided.
-        sentence: what is so.
-        evidence: the numbers behind it.
-        advice: what to change.
-    """
-
-    kind: str
-    sentence: str
-    evidence: tuple[Evidence, ...]
-    advice: str
 
 
 @dataclass(frozen=True)
@@ -106,7 +43,7 @@ class Diagnosis:
     @property
     def kinds(self) -> tuple[str, ...]:
         """Of all findings."""
-        return tuple(f.kind for f in self.findings)
+        return tuple(finding.kind for finding in self.findings)
 
     @property
     def sentence(self) -> str:
@@ -126,7 +63,7 @@ class Diagnosis:
     def words(self) -> str:
         """All findings in words; behind each its numbers, and where the fault begins."""
         seen = "" if self.steps >= self.planned else f"So far, after {self.steps:,} of {self.planned:,} steps. "
-        return seen + "\n".join(_told(f) for f in self.findings)
+        return seen + "\n".join(finding.words() for finding in self.findings)
 
     def __str__(self) -> str:
         return self.words()
@@ -145,7 +82,8 @@ def diagnose(run: Record | Recorded) -> Diagnosis:
     """Tells from a run's record which fault it has, by what evidence, and what to change.
 
     Let P = Σ ‖Δw‖ ‖∇L‖ be what the steps promised and F the fall of the loss. P near F: too slow, while there is more
-    to gain; P ≫ F: the noise of the batches, where it can keep the loss up by ¼ κ ‖Δw‖ ‖∇L‖; else the rate.
+    to gain; P ≫ F: the noise of the batches, where it can keep the loss up by ¼ κ ‖Δw‖ ‖∇L‖; else the rate. It reads
+    the loss alone: a fault that costs less than a fifth of what can be gained is not looked for.
 
     Args:
         run: a run, or its record; finished or not.
@@ -163,155 +101,75 @@ def diagnose(run: Record | Recorded) -> Diagnosis:
     """
     record = run if isinstance(run, Record) else run.record
     sound = int(finite(record.steps).sum())
-    findings = tuple(_exploded(record)) or tuple(_judged(record, sound))
+    found = tuple(_exploded(record)) or tuple(_judged(record, sound))
     planned = record.config.get("steps")
-    return Diagnosis(findings, len(record.steps), planned if isinstance(planned, int) else len(record.steps))
+    return Diagnosis(found, len(record.steps), planned if isinstance(planned, int) else len(record.steps))
 
 
 def _exploded(record: Record) -> Iterator[Finding]:
     """What needs no statistics: losses that are not finite, a guard that had to go back."""
-    sound = finite(record.steps)
-    broken, rewinds = int((~sound).sum()), [e for e in record.events if e.kind == REWIND]
-    if broken < BROKEN and not rewinds:
-        return
-    evidence = [Evidence("steps whose loss, gradient or update is not finite", broken, BROKEN)]
-    evidence += [Evidence("times that the guard went back", len(rewinds), 1)] if rewinds else []
-    seen = f" The guard says: {rewinds[-1].seen}." if rewinds else ""
-    yield Finding(EXPLODING, f"The loss exploded.{seen}", tuple(evidence), _slower(record))
+    broken, rewinds = int((~finite(record.steps)).sum()), [e for e in record.events if e.kind == REWIND]
+    if broken >= f.BROKEN or rewinds:
+        yield f.exploded(record, broken, rewinds)
 
 
 def _judged(record: Record, sound: int) -> Iterator[Finding]:
-    if sound < ENOUGH:
-        few = Evidence("finite steps", sound, ENOUGH)
-        yield Finding(UNDECIDED, "Too short to tell.", (few,), f"Look again after {ENOUGH} steps or more.")
+    if sound < f.ENOUGH:
+        yield f.undecided(sound)
         return
     s = symptoms(record)
-    overfitted = s.lost > RISEN and s.fell_on
-    if overfitted and s.kept > LEARNED:
-        yield _overfitting(s)
+    overfitted = s.lost > f.RISEN and s.fell_on
+    if overfitted and s.kept > f.GOOD:
+        yield f.overfitting(s)
     trained = _rate(record, s)
     if trained is not None:
         yield trained
-    if overfitted and s.kept <= LEARNED:
-        yield _overfitting(s)
+    if overfitted and s.kept <= f.GOOD:
+        yield f.overfitting(s)
     if trained is None and not overfitted:
-        yield _healthy(s)
+        yield f.healthy(s)
 
 
 def _rate(record: Record, s: Symptoms) -> Finding | None:
     """What ails the training loss: one fault at most, for each excludes the others."""
-    unmoved = abs(s.kept) < UNMOVED and s.fall < 2 * UNMOVED
-    betrayed = s.kept + 3 * s.error < BETRAYED * s.promised or s.coherence < DWARFED
-    if unmoved and s.burst < CALMED and betrayed:
-        return _plateau(s)
-    if s.promised < TIMID and (s.kept < DONE or (s.promised < SURE and s.left > LEFT)):
-        return _too_slow(record, s)
-    if unmoved and (s.hovering < CALM or s.full):
-        return _thrown(record, s)
-    if s.kept < -ABOVE or (s.kept < UNMOVED and (s.rise > ABOVE or s.coherence < DWARFED or s.full)):
-        return _thrown(record, s)
-    if s.promised < TIMID or s.kept > GOOD:
+    if s.kept < f.GAINED and s.burst < f.CALMED and _flat(s):
+        return f.plateau(s)
+    if _more_to_gain(s):
+        return f.too_slow(record, s)
+    if s.promised < f.TIMID:
         return None
-    swings = s.rise > RISE or max(s.fall - s.kept, s.swing) > RISEN * s.fall
-    if s.coherence < DWARFED or (s.full and swings):
-        return _oscillating(record, s)
-    if not s.full and s.hovering > HOVERS * s.fall:
-        return _noise_floor(record, s)
+    noisy = not s.full and s.varied > f.VARIED
+    if s.kept < f.GAINED and not (s.full and s.fall > 2 * f.GAINED and s.rise < f.RISE):
+        return f.noise_floor(record, s) if noisy and s.soared < f.SOARED else f.thrown(record, s)
+    if s.kept > f.GOOD:
+        return None
+    if s.full:
+        return f.oscillating(record, s) if _swings(s) or (s.kept < f.DONE and s.left < f.MORE) else None
+    thrown = s.coherence < f.DWARFED or (s.rise > f.RISE and s.burst > f.CALMED)
+    if thrown and not noisy:
+        return f.oscillating(record, s)
+    if thrown or s.hovering > f.HOVERS * s.fall:
+        return f.noise_floor(record, s)
     return None
 
 
-# -- Findings ----------------------------------------------------------------------------------------------------------
+def _flat(s: Symptoms) -> bool:
+    """Whether there is no slope, nor has the point been thrown off one."""
+    climbed = s.promised >= f.TIMID and (s.rise > f.CLIMBED * s.error or s.hovering > f.HOVERS)
+    return not climbed and (s.yielded < f.YIELDED or s.coherence < f.DWARFED)
 
 
-def _too_slow(record: Record, s: Symptoms) -> Finding:
-    evidence = (
-        _promised(s, TIMID),
-        _kept(s, DONE),
-        Evidence("share of its fall that the loss would gain on ten times the way", s.left, LEFT),
-    )
-    sentence = "The rate is too small: the steps could not have brought the loss much lower than they did."
-    return Finding(TOO_SLOW, sentence, evidence, f"Try {_rates(record, 3, 10)}; find_lr measures it.")
+def _more_to_gain(s: Symptoms) -> bool:
+    """Whether a greater rate would have brought the loss lower."""
+    if s.kept > f.GOOD:
+        return False
+    if s.promised < f.TIMID and s.kept < f.DONE:
+        return s.left > f.MORE or (s.kept < f.BEGUN and not s.full)  # where noise hides how much is left
+    if s.promised < f.SURE:
+        return s.left > f.LEFT
+    gain = min(s.left / max(1 - s.left, TINY) * s.kept, 1 - s.kept)
+    return not s.full and f.GAINED < s.kept < f.DONE and s.left > f.LEFT and s.hovering < f.BESIDE * gain
 
 
-def _plateau(s: Symptoms) -> Finding:
-    evidence = (_kept(s, UNMOVED), _promised(s, TIMID), _burst(s))
-    sentence = "The loss has not moved, though the steps were long enough: the start lies on a plateau."
-    advice = (
-        "Look at the start before the rate: the scale of the initial weights, units that are never on or always "
-        "saturated, data that is not normalised, targets that do not belong to their inputs."
-    )
-    return Finding(PLATEAU, sentence, evidence, advice)
-
-
-def _thrown(record: Record, s: Symptoms) -> Finding:
-    rise = Evidence("greatest rise of the loss above its start, in losses of the start", s.rise, ABOVE)
-    sentence = "The loss ends no lower than it began: large steps threw the point to where it does not recover."
-    return Finding(EXPLODING, sentence, (_kept(s, UNMOVED), rise, _burst(s)), _slower(record))
-
-
-def _oscillating(record: Record, s: Symptoms) -> Finding:
-    memory = Evidence("steps relative to those that equal gradients would make", s.coherence, DWARFED)
-    swings = max(s.fall - s.kept, s.swing) / max(s.fall, TINY)
-    regained = Evidence("share of its greatest fall that the loss swings by or has regained", swings, RISEN)
-    evidence = (_kept(s, GOOD), _promised(s, TIMID), memory if s.coherence < DWARFED else regained)
-    why = "the batch is the whole data" if s.full else "the gradients have shrunk since large steps threw the point"
-    sentence = f"The rate is too large: the steps promised far more than they kept, and it is not noise, for {why}."
-    return Finding(OSCILLATING, sentence, evidence, f"Try {_rates(record, 1 / 3, 1 / 10)}, or a warmup before it.")
-
-
-def _noise_floor(record: Record, s: Symptoms) -> Finding:
-    evidence = (_hovering(s), _kept(s, GOOD), _promised(s, TIMID))
-    sentence = "The noise of the batches keeps the loss up: the steps follow chance more than the slope."
-    batch = record.config.get("batch_size")
-    larger = f"batches of {8 * batch} instead of {batch}" if isinstance(batch, int) else "batches eight times as large"
-    advice = (
-        f"Try {larger}, or {_rates(record, 1 / 3, 1 / 10)}; a schedule that falls to 0, such as cosine, ends the noise."
-    )
-    return Finding(NOISE_FLOOR, sentence, evidence, advice)
-
-
-def _overfitting(s: Symptoms) -> Finding:
-    lost = Evidence("share of the validation loss's fall that was lost again", s.lost, RISEN)
-    sentence = "The validation loss has risen from its least while the training loss fell on."
-    advice = (
-        'Keep the best point (keep="best") or stop there (stop_after=); weight decay, augmentation or more data help.'
-    )
-    return Finding(OVERFITTING, sentence, (lost, _kept(s, LEARNED)), advice)
-
-
-def _healthy(s: Symptoms) -> Finding:
-    evidence = (_kept(s, GOOD), _promised(s, TIMID), _hovering(s))
-    return Finding(HEALTHY, "No fault is seen.", evidence, "Nothing needs to change.")
-
-
-def _promised(s: Symptoms, limit: float) -> Evidence:
-    return Evidence("fall that the steps promised, in losses of the start", s.promised, limit)
-
-
-def _kept(s: Symptoms, limit: float) -> Evidence:
-    return Evidence("fall of the loss, in losses of the start", s.kept, limit)
-
-
-def _hovering(s: Symptoms) -> Evidence:
-    return Evidence("share of the fall by which noise would keep the loss up", s.hovering / max(s.fall, TINY), HOVERS)
-
-
-def _burst(s: Symptoms) -> Evidence:
-    return Evidence("greatest gradient norm, relative to the later ones", s.burst, CALMED)
-
-
-def _rates(record: Record, *factors: float) -> str:
-    """The base rate times these, where it is known."""
-    lr = record.config.get("lr")
-    if not isinstance(lr, int | float):
-        return f"the rate × {factors[0]:.2g} to × {factors[-1]:.2g}"
-    return f"lr={factors[0] * lr:.2g} to {factors[-1] * lr:.2g} instead of {lr:.3g}"
-
-
-def _slower(record: Record) -> str:
-    return f"Try {_rates(record, 1 / 10, 1 / 30)}, or find_lr, which measures it; a warmup or clip= help at the start."
-
-
-def _told(finding: Finding) -> str:
-    numbers = "; ".join(f"{e.words} {e.value:.3g} (fault from {e.limit:.3g})" for e in finding.evidence)
-    return f"{finding.kind.capitalize()}. {finding.sentence} {finding.advice}\n    {numbers}."
+def _swings(s: Symptoms) -> bool:
+    return s.rise > f.RISE or max(s.fall - s.kept, s.swing) > f.RISEN * s.fall

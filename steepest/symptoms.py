@@ -1,6 +1,6 @@
 """What the numbers of a run's record show, before anybody judges them.
 
-Three of them carry most of what can be told without the model:
+Five of them carry most of what can be told without the model:
 
 - *promised*, Σ ‖Δw‖ ‖∇L‖: by how much the loss would have fallen had every step gone straight down a slope that stays
   as it is. A timid run promised little and kept it; one that jumps across its valley, or after the noise of its
@@ -9,6 +9,9 @@ Three of them carry most of what can be told without the model:
   of 0, if all of a gradient is chance. For L = ½ h w² and gradient noise of variance σ², w ← w − α g comes to rest
   around ½ h E w² = ¼ α σ² for α h ≪ 1; momentum makes the step's length 1/√(1 − β²) and the rate 1/(1 − β) of it
   (Mandt, Hoffman and Blei 2017, arXiv:1704.04289, section 4.1).
+- *yielded*, the slope of the loss over Σ ‖Δw‖ ‖∇L‖, with its error: 1 down a slope without noise, 0 on a plateau.
+- *varied*, by which share of their mean the losses of batches differ. Where a point was thrown to a region in which
+  units are dead or saturated, they differ little: noise is not what keeps the loss up.
 - *coherence* of Adam's steps, ‖Δw‖ / (α √N): how large a gradient is beside those that its second moment remembers.
 """
 
@@ -25,11 +28,11 @@ from steepest.robust import MAD
 
 Values = NDArray[np.float64]
 
-SAMPLES = 64
+SAMPLES = 256
 """The loss at the start is a mean over so many samples at most, of steps before which the point has hardly moved."""
-MOVED = 4.0
-"""The point has moved once that many times the loss has been promised: a step across a parabola, to where its loss is
-higher than before, promises α ‖∇L‖² > 4 L."""
+MOVED, LEAPT = 4.0, 2.0
+"""The point has moved once steps have promised 4 times their loss, or one of them 2 times. On a parabola, L = ½ h w², a
+step to its floor promises α ‖∇L‖² = 2 L, and one across it, to where the loss is as high again, 4 L."""
 TENTH = 0.1
 """Share of the steps that a running mean covers."""
 LEAST = 10
@@ -55,7 +58,11 @@ class Symptoms:
         promised: Σ ‖Δw‖ ‖∇L‖.
         hovering: what the last steps at half of the greatest rate or more keep the loss above, if gradients are chance.
         swing: deviation of a loss from its neighbours in the last fifth; where the batch is full, it is no noise.
-        left: share of its fall that the loss would gain on ten times the way, Σ lr, as its last part foretells.
+        first: steps that the loss at the start is a mean over.
+        left: share of its fall that the loss would gain on ten times the way, Σ lr, as its last part at half of the
+            greatest rate or more foretells: what falls as the rate falls is the noise's end, not the way's doing.
+        yielded: share of what was promised that the loss fell by, by the line through all steps, two standard errors
+            above it, so that it is small only where a fall would have been seen.
         burst: the greatest gradient norm, relative to the mean of the second half.
         coherence: of the steps in the second half; 1 where the rule has no second moment.
         full: whether a batch has all the samples.
@@ -71,12 +78,25 @@ class Symptoms:
     promised: float
     hovering: float
     swing: float
+    first: int
     left: float
+    yielded: float
     burst: float
     coherence: float
     full: bool
     lost: float
     fell_on: bool
+
+    @property
+    def varied(self) -> float:
+        """Deviation of a batch's loss, relative to their mean at the end."""
+        return self.swing / max(1 - self.kept, TINY)
+
+    @property
+    def soared(self) -> float:
+        """The greatest rise above a start that was three standard errors higher than was seen."""
+        doubt = 0.0 if self.full else 3 * self.varied / math.sqrt(self.first)
+        return (self.rise - doubt) / (1 + doubt)
 
 
 def finite(steps: Steps) -> NDArray[np.bool_]:
@@ -92,7 +112,8 @@ def symptoms(record: Record) -> Symptoms:
     slopes = s.update_norm * s.grad_norm
     window = min(len(s), max(LEAST, int(TENTH * len(s))))
     means = np.convolve(s.loss, np.full(window, 1 / window), "valid")
-    start, end, least = _start(s.loss, slopes, _batch(record.config)), float(means[-1]), float(means.min())
+    start, steps = _start(s.loss, slopes, _batch(record.config))
+    end, least = float(means[-1]), float(means.min())
     scale = max(abs(start), start - least, TINY)
     high = np.flatnonzero(np.abs(s.lr) >= HIGH * np.abs(s.lr).max())[-1] + 1
     lost, fell_on = _overfitting(record.series("validation", "loss"), start, s.t[window - 1 :], means)
@@ -106,7 +127,9 @@ def symptoms(record: Record) -> Symptoms:
         promised=float(slopes.sum()) / scale,
         hovering=_hovering(record.config) * float(slopes[max(0, high - window) : high].mean()) / scale,
         swing=swing,
+        first=steps,
         left=_left(s, start - end),
+        yielded=_yielded(s, slopes),
         burst=float(s.grad_norm.max()) / max(float(s.grad_norm[len(s) // 2 :].mean()), TINY),
         coherence=_coherence(record.config, s),
         full=_is_full(record.config),
@@ -115,12 +138,13 @@ def symptoms(record: Record) -> Symptoms:
     )
 
 
-def _start(losses: Values, slopes: Values, batch: float) -> float:
-    """Mean loss of the first samples, as long as the point has hardly moved."""
+def _start(losses: Values, slopes: Values, batch: float) -> tuple[float, int]:
+    """Mean loss of the first samples, as long as the point has hardly moved; and of how many steps."""
     n = max(1, min(math.ceil(SAMPLES / batch), len(losses) // 10))
-    means = np.cumsum(losses[:n]) / np.arange(1, n + 1)
-    moved = np.cumsum(slopes[: n - 1]) > MOVED * np.abs(means[:-1])
-    return float(means[int(np.argmax(moved))] if moved.any() else means[-1])
+    promised = slopes[: n - 1] / np.maximum(np.abs(losses[: n - 1]), TINY)
+    moved = (np.cumsum(promised) > MOVED) | (promised > LEAPT)
+    n = int(np.argmax(moved)) + 1 if moved.any() else n
+    return float(losses[:n].mean()), n
 
 
 def _swing(losses: Values) -> float:
@@ -130,13 +154,26 @@ def _swing(losses: Values) -> float:
 
 def _left(s: Steps, fall: float) -> float:
     """b log 10 / (fall + b log 10), where in the last part of the way, τ = Σ lr, the loss falls by b log τ."""
-    way = np.cumsum(np.abs(s.lr))
-    part = (way > 0) & (way * LAST >= way[-1])
-    x = np.log(way[part])
-    x -= x.mean() if len(x) else 0.0
-    spread = float(x @ x)
-    gain = -math.log(10) * float(x @ s.loss[part]) / spread if spread > 0 else 0.0
+    rates = np.abs(s.lr)
+    way, high = np.cumsum(rates), (rates > 0) & (rates >= HIGH * rates.max())
+    part = high & (way * LAST >= way[high].max(initial=0.0))
+    gain = -math.log(10) * _line(np.log(way[part]), s.loss[part])[0]
     return gain / (fall + gain) if gain > 0 and fall + gain > 0 else 0.0
+
+
+def _yielded(s: Steps, slopes: Values) -> float:
+    """−dL/dP and two standard errors, P = Σ ‖Δw‖ ‖∇L‖."""
+    slope, error = _line(np.cumsum(slopes), s.loss)
+    return max(-slope, 0.0) + 2 * error
+
+
+def _line(x: Values, y: Values) -> tuple[float, float]:
+    """Slope of the line of least squares and its standard error; 0 and ∞ where there is none."""
+    if len(x) < 3 or (spread := float(np.square(x - x.mean()).sum())) == 0:
+        return 0.0, math.inf
+    slope = float((x - x.mean()) @ y) / spread
+    rest = y - y.mean() - slope * (x - x.mean())
+    return slope, math.sqrt(float(rest @ rest) / (len(x) - 2) / spread)
 
 
 def _hovering(config: Mapping[str, Any]) -> float:

@@ -1,0 +1,194 @@
+"""What can be said of a run: each finding in words, with the numbers behind it and where its fault begins."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from steepest.record import Event, Record
+from steepest.symptoms import TINY, Symptoms
+
+TOO_SLOW, PLATEAU, OSCILLATING, NOISE_FLOOR = "too slow", "plateau", "oscillating", "noise floor"
+EXPLODING, OVERFITTING, HEALTHY, UNDECIDED = "exploding", "overfitting", "healthy", "undecided"
+
+# Thresholds were chosen on TUNING of `benchmarks/diagnosis_problems.py`. Losses are relative to that at the start.
+ENOUGH = 20
+"""Finite steps below which nothing is told."""
+BROKEN = 3
+"""Steps that are not finite; fewer may be bad data."""
+TIMID, SURE = 14.0, 5.0
+"""Who promised less than 14 times the loss may have been too slow; from 5 times on only where little was kept."""
+BEGUN, DONE = 0.4, 0.65
+"""What has been kept, of the loss: below 0.4 there is more to gain, above 0.65 perhaps not."""
+MORE, LEFT = 0.2, 0.3
+"""Share of its fall that ten times the way would gain where a run is too slow: of one that kept less than 0.65, and of
+one that kept more, or has promised more, for chance makes up most of that."""
+BESIDE = 0.1
+"""What noise keeps the loss up by is little beside that gain."""
+GAINED = 0.1
+"""A fall below which nothing has been gained."""
+YIELDED = 0.025
+"""A share of what was promised below which there is no slope to go down."""
+CALMED = 8.0
+"""A gradient that was eight times as large before: the point was thrown to where the loss does not move."""
+CLIMBED = 3.0
+"""A rise above the start by more standard errors than that is no chance."""
+RISE, SOARED = 0.5, 3.0
+"""A loss that was so far above its start has had too large a rate where there is no noise; and even where there is."""
+DWARFED = 0.055
+"""Coherence of Adam's steps below which the second moment remembers an explosion."""
+VARIED = 0.25
+"""Share of their mean by which losses of batches differ where noise is at work. Where the point was thrown to a region
+in which units are dead or saturated, the outputs hardly depend on the batch any more, and so does the loss."""
+HOVERS = 0.1
+"""Share of the fall by which noise keeps the loss up."""
+GOOD = 0.8
+"""Who kept so much has no trouble with its rate: a loss that is not negative cannot gain a fifth more."""
+RISEN = 0.1
+"""Of its fall the validation loss regains so much where a run overfits."""
+
+
+class Evidence(NamedTuple):
+    """A number that a finding rests on.
+
+    Attributes:
+        words: what it is.
+        value: of this run.
+        limit: where the fault begins.
+    """
+
+    words: str
+    value: float
+    limit: float
+
+
+class Finding(NamedTuple):
+    """A fault of a run, or that there is none.
+
+    Attributes:
+        kind: too slow, plateau, oscillating, noise floor, exploding, overfitting, healthy or undecided.
+        sentence: what is so.
+        evidence: the numbers behind it.
+        advice: what to change.
+    """
+
+    kind: str
+    sentence: str
+    evidence: tuple[Evidence, ...]
+    advice: str
+
+    def words(self) -> str:
+        """The finding in words, its numbers after."""
+        numbers = "; ".join(f"{e.words} {e.value:.3g} (fault from {e.limit:.3g})" for e in self.evidence)
+        return f"{self.kind.capitalize()}. {self.sentence} {self.advice}\n    {numbers}."
+
+
+def undecided(steps: int) -> Finding:
+    """Of a run that has so few finite steps."""
+    few = Evidence("finite steps", steps, ENOUGH)
+    return Finding(UNDECIDED, "Too short to tell.", (few,), f"Look again after {ENOUGH} steps or more.")
+
+
+def exploded(record: Record, broken: int, rewinds: Sequence[Event]) -> Finding:
+    """Of a run with so many steps that are not finite, to which the guard went back so often."""
+    evidence = [Evidence("steps whose loss, gradient or update is not finite", broken, BROKEN)]
+    evidence += [Evidence("times that the guard went back", len(rewinds), 1)] if rewinds else []
+    seen = f" The guard says: {rewinds[-1].seen}." if rewinds else ""
+    return Finding(EXPLODING, f"The loss exploded.{seen}", tuple(evidence), _slower(record))
+
+
+def too_slow(record: Record, s: Symptoms) -> Finding:
+    """A greater rate would have brought the loss lower."""
+    evidence = (
+        _promised(s, TIMID),
+        _kept(s, DONE),
+        Evidence("share of its fall that the loss would gain on ten times the way", s.left, MORE),
+        _hovering(s),
+    )
+    sentence = "The rate is too small: the loss was still to fall, and the steps did not take it far enough."
+    return Finding(TOO_SLOW, sentence, evidence, f"Try {_rates(record, 3, 10)}; find_lr measures it.")
+
+
+def plateau(s: Symptoms) -> Finding:
+    """The loss has not moved, though nothing threw the point."""
+    kept = Evidence("share of what was promised that the loss fell by, at most", s.yielded, YIELDED)
+    evidence = (_kept(s, GAINED), kept, _promised(s, TIMID), _burst(s))
+    sentence = "The loss has not moved, though the steps were long enough: the start lies on a plateau."
+    advice = (
+        "Look at the start before the rate: the scale of the initial weights, units that are never on or always "
+        "saturated, data that is not normalised, targets that do not belong to their inputs."
+    )
+    return Finding(PLATEAU, sentence, evidence, advice)
+
+
+def thrown(record: Record, s: Symptoms) -> Finding:
+    """Large steps have gained nothing."""
+    rise = Evidence("greatest rise of the loss above its start, in losses of the start", s.rise, RISE)
+    sentence = "The loss ends no lower than it began: large steps threw the point to where it does not recover."
+    return Finding(EXPLODING, sentence, (_kept(s, GAINED), _promised(s, TIMID), rise), _slower(record))
+
+
+def oscillating(record: Record, s: Symptoms) -> Finding:
+    """A smaller rate would have brought the loss lower, and it is not the noise."""
+    memory = Evidence("steps relative to those that equal gradients would make", s.coherence, DWARFED)
+    swings = max(s.fall - s.kept, s.swing) / max(s.fall, TINY)
+    regained = Evidence("share of its greatest fall that the loss swings by or has regained", swings, RISEN)
+    evidence = (_kept(s, GOOD), _promised(s, TIMID), memory if s.coherence < DWARFED else regained)
+    why = "the batch is the whole data" if s.full else "the gradients have shrunk since large steps threw the point"
+    sentence = f"The rate is too large: the steps promised far more than they kept, and it is not noise, for {why}."
+    return Finding(OSCILLATING, sentence, evidence, f"Try {_rates(record, 1 / 3, 1 / 10)}, or a warmup before it.")
+
+
+def noise_floor(record: Record, s: Symptoms) -> Finding:
+    """A larger batch or a rate that falls would have brought the loss lower."""
+    varied = Evidence("deviation of the batches' losses, relative to their mean", s.varied, VARIED)
+    evidence = (_hovering(s), varied, _kept(s, GOOD), _promised(s, TIMID))
+    sentence = "The noise of the batches keeps the loss up: the steps follow chance more than the slope."
+    batch = record.config.get("batch_size")
+    larger = f"batches of {8 * batch} instead of {batch}" if isinstance(batch, int) else "batches eight times as large"
+    advice = (
+        f"Try {larger}, or {_rates(record, 1 / 3, 1 / 10)}; a schedule that falls to 0, such as cosine, ends the noise."
+    )
+    return Finding(NOISE_FLOOR, sentence, evidence, advice)
+
+
+def overfitting(s: Symptoms) -> Finding:
+    """The validation loss rises while the training loss falls."""
+    lost = Evidence("share of the validation loss's fall that was lost again", s.lost, RISEN)
+    sentence = "The validation loss has risen from its least while the training loss fell on."
+    advice = (
+        'Keep the best point (keep="best") or stop there (stop_after=); weight decay, augmentation or more data help.'
+    )
+    return Finding(OVERFITTING, sentence, (lost, _kept(s, GOOD)), advice)
+
+
+def healthy(s: Symptoms) -> Finding:
+    """None of these."""
+    evidence = (_kept(s, GOOD), _promised(s, TIMID), _hovering(s))
+    return Finding(HEALTHY, "No fault is seen.", evidence, "Nothing needs to change.")
+
+
+def _promised(s: Symptoms, limit: float) -> Evidence:
+    return Evidence("fall that the steps promised, in losses of the start", s.promised, limit)
+
+
+def _kept(s: Symptoms, limit: float) -> Evidence:
+    return Evidence("fall of the loss, in losses of the start", s.kept, limit)
+
+
+def _hovering(s: Symptoms) -> Evidence:
+    return Evidence("share of the fall by which noise would keep the loss up", s.hovering / max(s.fall, TINY), HOVERS)
+
+
+def _burst(s: Symptoms) -> Evidence:
+    return Evidence("greatest gradient norm, relative to the later ones", s.burst, CALMED)
+
+
+def _rates(record: Record, *factors: float) -> str:
+    """The base rate times these, where it is known."""
+    lr = record.config.get("lr")
+    if not isinstance(lr, int | float):
+        return f"the rate × {factors[0]:.2g} to × {factors[-1]:.2g}"
+    return f"lr={factors[0] * lr:.2g} to {factors[-1] * lr:.2g} instead of {lr:.3g}"
+
+
+def _slower(record: Record) -> str:
+    return f"Try {_rates(record, 1 / 10, 1 / 30)}, or find_lr, which measures it; a warmup or clip= help at the start."
