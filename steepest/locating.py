@@ -42,7 +42,8 @@ def locate(
             task's model is.
         rule, lr, batch_size: what was descending, where no run says so; without them nothing is said of its stability.
         products: Hessian-vector products at most; up to 60 are a short look, which never claims a minimum.
-        samples: of the training data that are looked at; a half of them is held back.
+        samples: of the training data that are looked at; a half of them is held back. A minimum is claimed only where
+            these are all.
         seed: of the samples.
 
     Returns:

@@ -14,10 +14,10 @@ from steepest.descent import Descent
 from steepest.errors import DivergedError, InputError
 from steepest.evidence import Held, certify, gather
 from steepest.record import Steps
-from steepest.surface import Surface, sampled
+from steepest.surface import CHUNK, Surface, sampled
 from steepest.task import Task
 from steepest.update import Update
-from steepest.usage import Use, batch_sharpness, calmer, fell, sharpness
+from steepest.usage import BATCHES, Use, batch_sharpness, calmer, fell, sharpness
 from steepest.verdict import DIVERGED, RELATIVE, UNDECIDED, Findings, told
 
 SHORT = 60
@@ -81,8 +81,13 @@ def used(descent: Descent, steps: Steps) -> Use | None:
 
 def _size(descent: Descent) -> int | None:
     """Samples of a step; None where it sees all of the data."""
+    if descent.batches.steps_per_epoch == 1:
+        return None
+    if descent.batches.is_iterable:
+        data: Any = descent.task.data
+        return sources.count(next(iter(data), None))
     size = descent.settings.batch_size
-    return size if isinstance(size, int) and descent.batches.steps_per_epoch != 1 else None
+    return size if isinstance(size, int) else None
 
 
 def _scale(update: Update, hypers: Mapping[str, Any]) -> Tensor | None:
@@ -108,7 +113,8 @@ def locate(
         model: with the buffers that hold at the point; its weights are not looked at, and it is left as it is.
         use: what was descending; None: what depends on rule, rate and batch is left out.
         products: Hessian-vector products at most; up to 60 are a short look, which never claims a minimum.
-        samples: of the training data; a half is held back from choosing directions.
+        samples: of the training data; a half is held back from choosing directions. A minimum is claimed only where
+            these are all.
         seed: of the samples.
 
     Raises:
@@ -125,20 +131,21 @@ def locate(
         here = gather(found, held, point, products // 4 if thorough else products - 15)
     except DivergedError as error:
         return Verdict(DIVERGED, f"Diverged: {error}.", "Lower the rate; the guard does so by itself (guard=True).")
-    seen = calm = None
+    seen, calm, more = None, None, 0
     heard = _heard(task, model, point, samples, seed)
     if use is not None and use.limit is not None:
-        seen = sharpness(_seen_by(task, model, found, use, samples, seed), point, use, 15)
+        seen, more = sharpness(_seen_by(task, model, found, use, samples, seed), point, use, 15)
     if use is not None and use.fell is False and task.data is not None:
         calm = calmer(task, model, held, point, use).by
-    findings = Findings(here, heard, use, seen, calm, thorough)
-    if thorough and findings.kind == UNDECIDED:
-        whole = found if here.exact else Surface(task, _all(task), model=model)
+    findings = Findings(here, heard, use, seen, calm, thorough, more)
+    if thorough and findings.kind == UNDECIDED and (here.exact or _is_within(task, samples)):
+        whole = found if here.exact else Surface(task, list(sources.whole(task.data, CHUNK)), model=model)
         epsilon = RELATIVE * findings.top if findings.top > 0 else RELATIVE
         findings = replace(findings, here=certify(here, whole, point, epsilon, products // 2))
     small = None
     if thorough and use is not None and use.batch_size is not None:
         small = batch_sharpness(task, model, point, use.batch_size, seed)
+        findings = replace(findings, products=more + BATCHES)
     return told(findings, small)
 
 
@@ -177,5 +184,7 @@ def _seen_by(task: Task, model: nn.Module, found: Surface, use: Use, samples: in
     return sampled(task, (min(samples, known),), seed, model=model)[0]
 
 
-def _all(task: Task) -> list:
-    return list(sources.whole(task.data, 1024))
+def _is_within(task: Task, samples: int) -> bool:
+    """Whether all of the data may be looked at: nothing less bounds a curvature."""
+    known = sources.length(task.data)
+    return known is not None and known <= samples and not sources.is_iterable(task.data)

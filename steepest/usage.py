@@ -86,12 +86,13 @@ def fell(steps: Steps) -> bool | None:
     return slope + 3 * math.sqrt(float(left @ left) / (count - 2) / spread) < 0
 
 
-def sharpness(surface: Surface, w: Tensor, use: Use, products: int) -> Estimate:
-    """λmax of the Hessian as the rule sees it: P^(−1/2) H P^(−1/2)."""
+def sharpness(surface: Surface, w: Tensor, use: Use, products: int) -> tuple[Estimate, int]:
+    """λmax of the Hessian as the rule sees it, P^(−1/2) H P^(−1/2), and the products that it took."""
     hessian: Any = surface.hessian(w.to(surface.device, surface.dtype))
     seen = hessian if use.preconditioner is None else stability.Preconditioned(hessian, use.preconditioner)
-    end = extremes(seen, products, tolerance=1e-2).greatest
-    return Estimate(end.value, end.value - end.residual, end.value + end.residual)
+    ends = extremes(seen, products, tolerance=1e-2)
+    end = ends.greatest
+    return Estimate(end.value, end.value - end.residual, end.value + end.residual), ends.products
 
 
 def batch_sharpness(task: Task, model: nn.Module, w: Tensor, batch_size: int, seed: int = 0) -> Estimate:

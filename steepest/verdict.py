@@ -3,8 +3,8 @@
 In this order: is it finite; does the rule sit at its edge of stability; does noise keep it up; does a step against the
 gradient go lower; does a step along a direction of negative curvature; is the gradient flat; can a minimum, or a
 maximum, be certified? What none of these answers is undecided, and said with its numbers: every good network has some
-negative curvature, and a sample seldom certifies a minimum. After `reference` Royer, O'Neill and Wright 2020 (the
-certificate), Frye et al. 2021 (gradient-flat points), Cohen et al. 2021 (edge of stability).
+negative curvature, and a sample seldom certifies a minimum. After Royer, O'Neill and Wright 2020 (the certificate),
+Frye et al. 2021 (gradient-flat points) and Cohen et al. 2021 (the edge of stability).
 """
 
 import math
@@ -42,6 +42,7 @@ class Findings:
         noise: of the gradient; None without data, or where these bring their own batches.
         calmer: what ten steps at a tenth of the rate gain; None where it was not tried.
         thorough: whether a minimum may be claimed.
+        products: Hessian-vector products beside those of `here`.
     """
 
     here: Evidence
@@ -50,6 +51,7 @@ class Findings:
     sharpness: Estimate | None = None
     calmer: Estimate | None = None
     thorough: bool = False
+    products: int = 0
 
     @property
     def kind(self) -> str:
@@ -135,7 +137,9 @@ def told(findings: Findings, batch: Estimate | None = None) -> Verdict:
             if findings.thorough
             else "A short look cannot tell a minimum: `steepest locate RUN` looks longer."
         )
-    return Verdict(kind, _sentence(kind, findings), advice, _numbers(findings, batch), findings.here.products)
+    return Verdict(
+        kind, _sentence(kind, findings), advice, _numbers(findings, batch), findings.here.products + findings.products
+    )
 
 
 def _sentence(kind: str, findings: Findings) -> str:

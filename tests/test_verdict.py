@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import mse_loss
+from torch.utils.data import DataLoader, TensorDataset
 
 import steepest as sd
 from benchmarks.linear_networks import critical_point
@@ -157,6 +158,14 @@ def test_full_batches_end_at_the_edge_of_stability(tmp_path):
     assert run.verdict.kind == EDGE_OF_STABILITY, str(run.verdict)
     assert run.verdict.number("sharpness").reference == pytest.approx(2 / 0.5)
     assert sd.locate(task, run).kind == EDGE_OF_STABILITY
+
+
+def test_a_loaders_batches_are_not_taken_for_full_ones(tmp_path):
+    data = DataLoader(TensorDataset(*regression()), batch_size=20)
+    task = sd.Task(network(), data, mse_loss, validation=regression(seed=1))
+    run = sd.fit(task, rule="gradient_descent", lr=0.5, schedule="constant", epochs=20, runs=tmp_path)
+    assert run.verdict.kind != EDGE_OF_STABILITY
+    assert sd.locate(task, run).number("batch sharpness").reference == pytest.approx(2 / 0.5)
 
 
 def test_a_network_that_generalises_is_not_called_a_saddle(tmp_path):
