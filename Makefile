@@ -38,8 +38,10 @@ clean:
 	$(PIP) --editable .
 	touch $@
 
+# curvlinops, which curvature is tested against, asks by way of backpack for torchvision, which has no build for this torch.
 .venv/test: .venv/installed
 	$(PIP) --editable '.[test]'
+	$(PIP) --no-deps curvlinops-for-pytorch backpack-for-pytorch unfoldNd
 	touch $@
 
 .venv/bench: .venv/test

@@ -18,6 +18,7 @@ from steepest.formula.rule import Rule
 from steepest.members import doubt
 from steepest.mover import is_schedule
 from steepest.population import Member, Plan, Population
+from steepest.record import Step
 from steepest.settings import Settings
 from steepest.task import Task
 
@@ -92,30 +93,52 @@ def descents(task: Task, settings: Sequence[Settings], plan: Plan | None = None,
     return Descents([done[n] for n in range(len(settings))], ways)
 
 
-def alone(task: Task, settings: Settings, plan: Plan) -> Member:
-    """One descent on a model of its own, to its end or its failure."""
-    began = time.perf_counter()
-    descent, member = Descent(task, settings, task.copy(settings.seed)), Member(settings)
-    _keep_point(descent, member, plan)
-    for step in descent:
-        if step.t != descent.t:
-            continue  # it has gone back
-        going = member.note(step.t, step.loss)
-        _keep_point(descent, member, plan)
+class Alone:
+    """One descent on a model of its own.
+
+    Attributes:
+        descent, member: it, and what is known of it.
+    """
+
+    def __init__(self, task: Task, settings: Settings, plan: Plan) -> None:
+        began = time.perf_counter()
+        self.descent, self.member = Descent(task, settings, task.copy(settings.seed)), Member(settings)
+        self._plan, self._goes_on = plan, True
+        self.descent.model.train()
+        self._keep_point()
+        self.member.seconds = time.perf_counter() - began
+
+    def step(self) -> float:
+        """A step, and what is looked at after it; the seconds of the step by itself."""
+        began = time.perf_counter()
+        step = self.descent.step()
+        took = time.perf_counter() - began
+        if step.t == self.descent.t:  # else it has gone back
+            self._note(step)
+        self.member.seconds += time.perf_counter() - began
+        return took
+
+    def run(self) -> Member:
+        """To its end, or its failure."""
+        descent = self.descent
+        while self._goes_on and descent.t < descent.steps and not descent.stopped:
+            self.step()
+        if descent.stopped:
+            self.member.failed = "the guard has given it up"
+        return self.member
+
+    def _note(self, step: Step) -> None:
+        descent, member, plan = self.descent, self.member, self._plan
+        self._goes_on = member.note(step.t, step.loss)
+        self._keep_point()
         if plan.is_measured(step.t, descent.steps):
             member.measured[step.t] = descent.measure()
-            going = going and not plan.until(member)
-        if not going:
-            break
-    if descent.stopped:
-        member.failed = "the guard has given it up"
-    member.seconds = time.perf_counter() - began
-    return member
+            self._goes_on = self._goes_on and not plan.until(member)
 
-
-def _keep_point(descent: Descent, member: Member, plan: Plan) -> None:
-    if plan.is_kept(descent.t, descent.steps):
-        member.points[descent.t] = descent.space.gather().float().cpu().numpy()
+    def _keep_point(self) -> None:
+        descent = self.descent
+        if self._plan.is_kept(descent.t, descent.steps):
+            self.member.points[descent.t] = descent.space.gather().float().cpu().numpy()
 
 
 # -- Which way ---------------------------------------------------------------------------------------------------------
@@ -141,34 +164,41 @@ def _alike(
     task: Task, settings: list[Settings], plan: Plan, way: str | None, why: str
 ) -> tuple[list[Member], Way]:  # fmt: skip
     """The descents of one kind, and how they went."""
+
+    def alone(among: Sequence[Settings]) -> list[Member]:
+        return [Alone(task, s, plan).run() for s in among]
+
     if way == ALONE or why or len(settings) == 1:
         said = why or ("there is one of its kind" if len(settings) == 1 else "as asked")
-        return [alone(task, s, plan) for s in settings], Way(ALONE, said, 1)
+        return alone(settings), Way(ALONE, said, 1)
     first = Descent(task, settings[0], task.copy(settings[0].seed))
     if first.schedule.watches:
-        return [alone(task, s, plan) for s in settings], Way(ALONE, "its schedule looks at the loss", 1)
+        return alone(settings), Way(ALONE, "its schedule looks at the loss", 1)
     why = doubt(first.model, first.objective, first.space, first.batches(1), settings[0].seed)
     if why:
         task.say(f"its members go one after another, for torch.func cannot carry the model: {why}")
-        return [alone(task, s, plan) for s in settings], Way(ALONE, why, 1)
+        return alone(settings), Way(ALONE, why, 1)
     room = _room(first)
     parts = [settings[lo : lo + room] for lo in range(0, len(settings), room)]
     population = Population(task, parts[0], plan)
-    how = Way(TOGETHER, "as asked", len(parts[0])) if way == TOGETHER else _timed(population, first)
-    if how.name == ALONE:
-        return [alone(task, s, plan) for s in settings], how
+    if way == TOGETHER:
+        how = Way(TOGETHER, "as asked", len(parts[0]))
+    else:
+        one = Alone(task, settings[0], plan)
+        how = _timed(population, one)
+        if how.name == ALONE:
+            return [one.run(), *alone(settings[1:])], how
     found = population.run()
     for part in parts[1:]:
         found += Population(task, part, plan).run()
     return found, how
 
 
-def _timed(population: Population, one: Descent) -> Way:
-    """Takes a few steps of both; those of the population count."""
-    one.model.train()
+def _timed(population: Population, one: Alone) -> Way:
+    """Takes a few steps of both; those of the way that is chosen count."""
     taken: list[float] = []
-    while len(taken) < min(1 + TIMED, one.steps) and (len(taken) < 3 or sum(taken) < ENOUGH_S):
-        taken.append(_seconds(one.step))
+    while len(taken) < min(1 + TIMED, one.descent.steps) and (len(taken) < 3 or sum(taken) < ENOUGH_S):
+        taken.append(one.step())
     alone_s, members = min(taken), len(population.members)
     together_s = first = _seconds(population.step) / members
     for _ in range(min(AGAIN, population.steps - 1)):
