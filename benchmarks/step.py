@@ -76,7 +76,7 @@ def measure() -> list[str]:
     how = (
         f"Time from the end of step {WARM} to the end ÷ steps, of whole trainings ({STEPS:,} steps; of the frameworks "
         f"{FEWER_STEPS}) that take turns, {ROUNDS} of each. Of `sd.fit` store, points and progress lines are counted, "
-        "evaluation is not; of the frameworks the steps alone."
+        "evaluation and the look at the end are not; of the frameworks the steps alone."
     )
     header = ("a step of", "µs", "÷ forward and backward", "÷ least loop", "target", "met")
     return [how, "", *table(header, rows)]
@@ -130,7 +130,9 @@ def _fit(digits: Task, guard: bool) -> float:
     """What `sd.fit` does after its first steps, but evaluation."""
     with _begun(digits, guard) as (descent, writer):
         progress = Progress(descent.steps, "accuracy", io.StringIO())
-        training = Training(descent, writer, progress, configured(digits, descent, None, "last", None, "30 s"))
+        training = Training(
+            descent, writer, progress, configured(digits, descent, None, "last", None, "30 s", locate=False)
+        )
         for _ in range(WARM):
             step: Step = descent.step()
             writer.step(step)
