@@ -14,7 +14,11 @@ from steepest.view.figures import compare_curves
 def differing(one: Record, other: Record) -> dict[str, tuple[Any, Any]]:
     """The settings and versions in which two runs differ: (of the one, of the other)."""
     sides = [{**r.config, **r.versions} for r in (one, other)]
-    keys = [k for k in dict.fromkeys((*sides[0], *sides[1])) if k not in ("stages", "pid", "parameters", "search")]
+    keys = [
+        k
+        for k in dict.fromkeys((*sides[0], *sides[1]))
+        if k not in ("stages", "pid", "parameters", "search", "verdict")
+    ]
     return {k: (sides[0].get(k), sides[1].get(k)) for k in keys if sides[0].get(k) != sides[1].get(k)}
 
 

@@ -133,7 +133,7 @@ def told(findings: Findings, batch: Estimate | None = None) -> Verdict:
     advice = ADVICE[kind]
     if kind == UNDECIDED:
         advice = (
-            "Nothing that was tried leads clearly lower; what differs now is generalisation."
+            "A minimum is claimed only where all of the data bound the curvature; more samples= or products= tell more."
             if findings.thorough
             else "A short look cannot tell a minimum: `steepest locate RUN` looks longer."
         )

@@ -8,11 +8,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from steepest.answers import Contest, Search
+from steepest.answers import Contest, Search, Verdict
 from steepest.record import Record
 from steepest.view.words import duration, number, sparkline
 
-HIDDEN = {"stages", "search"}
+HIDDEN = {"stages", "search", "verdict"}
 
 
 def print_runs(records: Sequence[Record]) -> None:
@@ -46,6 +46,8 @@ def print_run(record: Record) -> None:
         console.print(f"loss {number(losses[0])} {sparkline(losses, 48)} {number(losses[-1])}", markup=False)
     if "search" in record.config:
         console.print(record.config["search"]["sentence"], markup=False)
+    if "verdict" in record.config:
+        console.print(str(Verdict.of(record.config["verdict"])), markup=False)
     for event in record.events:
         after = f"; {event.after}" if event.after else ""
         console.print(f"step {event.t}: {event.kind}: {event.seen}; {event.done}{after}", markup=False)
