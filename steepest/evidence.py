@@ -24,6 +24,8 @@ SURE = 2.0
 """Standard errors on each side of an interval: 95 % for a mean over many samples."""
 RANDOM, PERTURBED = 8, 60
 """Directions of no curvature that are tried, and gradient steps after each at most."""
+SMOOTHED = 20
+"""Products that take the curvature out of a direction."""
 HOPELESS = 1e-4
 """Of what is left to the level: a step that promises less will not get there."""
 ROUNDING = 1e-12
@@ -157,7 +159,8 @@ def certify(evidence: Evidence, whole: Surface, w: Tensor, epsilon: float, produ
     known = replace(evidence, bound=search.bound, products=evidence.products + search.products)
     if math.isinf(search.bound) or search.value > epsilon:  # no bound, or no direction without curvature
         return known
-    return replace(known, floor=_floor(whole, at, evidence.ends, epsilon))
+    gain, taken = _floor(whole, at, evidence.ends, epsilon)
+    return replace(known, floor=gain, products=known.products + taken)
 
 
 class Here:
@@ -210,21 +213,22 @@ def mean(values: Tensor) -> Estimate:
     return Estimate(middle, middle - half, middle + half)
 
 
-def _floor(surface: Surface, w: Tensor, ends: Extremes, epsilon: float) -> float:
-    """What gradient steps gain from near the point, moved along directions of no curvature; the first clear gain.
+def _floor(surface: Surface, w: Tensor, ends: Extremes, epsilon: float) -> tuple[float, int]:
+    """What gradient steps gain from near the point, moved along directions of no curvature, and the products it took.
 
-    At a minimum they lead back; at a saddle whose Hessian does not show it (x³ − 3xy²) they lead below.
+    At a minimum they lead back; at a saddle whose Hessian does not show it (x³ − 3xy²) they lead below, and the first
+    clear gain is enough.
     """
     value, top = surface.value(w), max(ends.greatest.value, epsilon)
     generator = torch.Generator().manual_seed(0)
-    best = 0.0
+    best, k = 0.0, 0
     for k in range(RANDOM):
         v = torch.randn(len(w), generator=generator, dtype=torch.float64).to(w)
         v = _without_curvature(surface, w, v / v.norm(), top)
         best = max(best, value - _descended(surface, w + 0.02 * 2.0 ** (k % 4) * (1 + float(w.norm())) * v, top, value))
         if best > ROUNDING * max(1.0, abs(value)):
             break
-    return best
+    return best, (k + 1) * SMOOTHED
 
 
 def _descended(surface: Surface, w: Tensor, curvature: float, level: float) -> float:
@@ -249,7 +253,7 @@ def _descended(surface: Surface, w: Tensor, curvature: float, level: float) -> f
 def _without_curvature(surface: Surface, w: Tensor, v: Tensor, top: float) -> Tensor:
     """Most of v that is in directions of little curvature: (1 − H/λmax)ᵏ v, of length 1."""
     hessian = surface.hessian(w)
-    for _ in range(20):
+    for _ in range(SMOOTHED):
         v = v - (hessian @ v) / top
         v = v / v.norm().clamp(min=1e-300)
     return v

@@ -194,12 +194,12 @@ class Objective:
 class Loss(nn.Module):
     """A batch's loss as the output of a module that holds the model, so that any objective is a function of weights."""
 
-    def __init__(self, objective: Objective) -> None:
+    def __init__(self, objective: Objective, of: Callable[[Any], Tensor] | None = None) -> None:
         super().__init__()
-        self.model, self._objective = objective.model, objective
+        self.model, self._of = objective.model, of or objective.loss
 
     def forward(self, batch: Any) -> Tensor:
-        return self._objective.loss(batch)
+        return self._of(batch)
 
 
 def _backward(value: Tensor) -> None:

@@ -22,7 +22,7 @@ from torch.func import functional_call, vmap
 from torch.nn.modules.conv import _ConvNd
 
 from steepest import seeds, sources
-from steepest.objective import Objective
+from steepest.objective import Loss
 from steepest.planes import Plane
 from steepest.surface import Surface
 
@@ -39,17 +39,6 @@ TIMED = 4
 
 Pieces = dict[nn.Module, tuple[Tensor, Tensor, Tensor]]
 Layer = nn.Linear | _ConvNd
-
-
-class _Losses(nn.Module):
-    """A batch's loss, or that of each of its samples, as the output of a module that holds the model."""
-
-    def __init__(self, objective: Objective, apart: bool) -> None:
-        super().__init__()
-        self.model, self._of = objective.model, objective.each if apart else objective.loss
-
-    def forward(self, batch: Any) -> Tensor:
-        return self._of(batch)
 
 
 class Sheet:
@@ -130,7 +119,8 @@ class Sheet:
         return torch.stack(found).double().cpu().numpy()
 
     def _stacked(self, a: np.ndarray, b: np.ndarray, k: int, apart: bool) -> np.ndarray:
-        whole, pieces, known = _Losses(self._objective, apart), {}, self._known(k, apart)
+        of = self._objective.each if apart else self._objective.loss
+        whole, pieces, known = Loss(self._objective, of), {}, self._known(k, apart)
         origin, u, _ = self._flat
         found = []
         with self._replaced(known, pieces), self._still():

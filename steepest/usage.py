@@ -101,11 +101,11 @@ def batch_sharpness(task: Task, model: nn.Module, w: Tensor, batch_size: int, se
     Source: Andreyev and Beneventano 2024, arXiv:2412.20553.
     """
     found = []
-    for (batch,) in _some(task, batch_size, seed, BATCHES):
-        surface = Surface(task, [batch], model=model)
-        at = w.to(surface.device, surface.dtype)
-        _, g = surface.gradient(at)
-        found.append(float(g @ (surface.hessian(at) @ g)) / max(float(g @ g), 1e-300))
+    surface = Surface(task, [batch for (batch,) in _some(task, batch_size, seed, BATCHES)], model=model)
+    at = w.to(surface.device, surface.dtype)
+    for one in surface.apart():
+        _, g = one.gradient(at)
+        found.append(float(g @ (one.hessian(at) @ g)) / max(float(g @ g), 1e-300))
     return mean(torch.tensor(found, dtype=torch.float64))
 
 
