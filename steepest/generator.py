@@ -1,14 +1,54 @@
 """The descent as a generator: your `for` body is what others need callbacks for."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 from steepest.descent import Descent
 from steepest.guard import Guard
-from steepest.record import Step
+from steepest.record import Path, Step
 from steepest.settings import resolve
 from steepest.space import NORMS_AND_BIASES
 from steepest.task import Task
+from steepest.thinning import Kept
+from steepest.update import Update
+
+
+class Descending(Iterator[Step]):
+    """A descent that is looped over.
+
+    Args:
+        descent: at its start.
+    """
+
+    def __init__(self, descent: Descent) -> None:
+        self._kept = Kept(descent.space, descent.steps)
+        self._name = descent.update.rule.name if isinstance(descent.update, Update) else descent.task.name
+        self._steps = _run(descent, self._kept)
+
+    def __next__(self) -> Step:
+        return next(self._steps)
+
+    def close(self) -> None:
+        """Ends it here: the model is left at the point that the rule reports."""
+        self._steps.close()
+
+    @property
+    def path(self) -> Path:
+        """Where it went so far: at most some 200 points [P, N] as float32, evenly thinned, and the losses there."""
+        return self._kept.path(self._name)
+
+
+def _run(descent: Descent, kept: Kept) -> Generator[Step, None, None]:
+    training = descent.model.training
+    kept.add()
+    try:
+        for step in descent:
+            kept.note(step)
+            yield step
+    finally:
+        kept.add()
+        descent.finish()
+        descent.model.train(training)
 
 
 def descend(
@@ -29,14 +69,14 @@ def descend(
     guard: bool | str | Guard = False,
     seed: int = 0,
     device: str = "auto",
-) -> Iterator[Step]:
+) -> "Descending":
     """Trains the task's model in place, one Step after another; your `for` body is the callback.
 
     The arguments are those of `fit`; the guard is off unless asked for. Settings are checked when it is called, before
     the first step.
 
-    Yields:
-        a frozen Step of plain floats for t = 1 … T.
+    Returns:
+        an iterator of frozen Steps of plain floats for t = 1 … T, whose `path` is where it went.
 
     Raises:
         SteepestError: settings, model or data that cannot be used.
@@ -53,13 +93,4 @@ def descend(
         accumulate=accumulate, average=average, precision=precision, groups=groups, no_decay=no_decay,
         guard=guard, seed=seed, device=device,
     )  # fmt: skip
-    return _run(Descent(task, settings, task.build(seed)))
-
-
-def _run(descent: Descent) -> Iterator[Step]:
-    training = descent.model.training
-    try:
-        yield from descent
-    finally:
-        descent.finish()
-        descent.model.train(training)
+    return Descending(Descent(task, settings, task.build(seed)))

@@ -4,6 +4,7 @@ Nothing here computes and nothing holds a tensor, so a view can be tested with r
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -155,10 +156,27 @@ class Path:
 
     Attributes:
         name: what to call it in a legend.
-        points: [P, D] float64.
-        losses: [P] float64.
+        points: [P, D].
+        losses: [P] float64; empty where nothing is known of them.
+        t: steps taken when it was there [P]; empty where every step has its point.
     """
 
     name: str
     points: np.ndarray
     losses: np.ndarray = field(default_factory=lambda: np.empty(0))
+    t: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+
+
+@dataclass(frozen=True)
+class History:
+    """A run as it happened, with what was rewound; time is the count of steps taken.
+
+    Attributes:
+        record: of the run, with the count as the t of its steps, measurements and events.
+        back: for the count at each rewind, the count at the step that it went back to.
+        path: the points that were kept on the way, float32, with the losses of their steps.
+    """
+
+    record: Record
+    back: Mapping[int, int]
+    path: Path

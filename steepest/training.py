@@ -17,12 +17,9 @@ from steepest.record import Event, Measurement, Step, Steps
 from steepest.snapshots import Best, pack, put_back
 from steepest.stability import END
 from steepest.store import Writer, checkpoints
+from steepest.thinning import Thinning
 from steepest.view.terminal import Progress
 
-POINTS = 10
-"""Points that are stored on the way, the end not counted."""
-POINT_BYTES = 256 << 20
-"""What they may take in all; a large model keeps fewer, or the end alone."""
 WRITING_SHARE = 0.02
 """Of the time that writing checkpoints may take, whatever interval is asked for in seconds."""
 
@@ -47,7 +44,8 @@ class Training:
         self.descent, self.writer, self.progress = descent, writer, progress
         self.config, self.status, self._before = config, "failed", before
         self.best = Best(config["better"] == "higher")
-        self._every = _point_interval(descent)
+        block = 1 if descent.device.type == "cpu" else deferred.LAG
+        self._thinning, self._kept = Thinning(descent.space.size, descent.steps, block), -1
         self._asked, self._troubled, self._measured = False, False, -1
         self._recent = deque[Step](maxlen=max(1, math.ceil(END * descent.steps)))
         self._began = self._written = time.perf_counter()
@@ -56,6 +54,7 @@ class Training:
     def run(self) -> None:
         """To the end, or to an interruption; the record is ended whatever happens."""
         with self._ended(), self._interruptible():
+            self._keep(happened=self.descent.t == 0)
             self._train()
 
     def _train(self) -> None:
@@ -68,6 +67,8 @@ class Training:
                 self._happened(step.event)
             if step.t == descent.t:
                 self._after(step)
+            if step.t == descent.t or step.event is not None:
+                self._keep(step.event is not None)
             if self._asked and step.t == descent.t:
                 self._interrupted()
                 return
@@ -78,15 +79,13 @@ class Training:
         """One after another; on a device that need not be waited for, in blocks."""
         if self.descent.device.type == "cpu":
             return iter(self.descent)
-        return deferred.steps(self.descent, (self._every, self._interval or 0))
+        return deferred.steps(self.descent, (self._thinning.every, self._interval or 0))
 
     def _after(self, step: Step) -> None:
         """What belongs after a step that was not rewound."""
         descent, recovery = self.descent, self.descent.recovery
         if step.t % descent.steps_per_epoch == 0 or step.t == descent.steps:
             self.measure()
-        if step.t % self._every == 0 and step.t < descent.steps:
-            self._point(step.t)
         if recovery is not None and recovery.news:
             self._follow(recovery)
         if self._interval is not None:
@@ -95,10 +94,14 @@ class Training:
         elif time.perf_counter() - self._written >= self._interval_s:
             self.checkpoint()
 
-    def _point(self, t: int) -> None:
-        """Weights on the way; where they cannot be written, that is said, and the run goes on."""
+    def _keep(self, happened: bool) -> None:
+        """Keeps the point as one of the path's, where it is due; where it cannot be written, the run goes on."""
+        t = self.descent.t
+        if t == self._kept or not self._thinning.takes(t, happened):
+            return
         try:
-            self.writer.point(t, dict(self.descent.space.named()))
+            self.writer.keep(t, self.descent.space.tensors())
+            self._kept = t
         except StoreError as error:
             self._complain(f"{error}; the run goes on")
 
@@ -107,6 +110,7 @@ class Training:
         self.progress.event(event)
         if event.kind in ("rewind", "stop"):
             self.writer.go_back(self.descent.t)
+            self._kept = -1
 
     def _follow(self, recovery: Any) -> None:
         """What the losses did after earlier events; the interval of the snapshots, once it is chosen."""
@@ -265,6 +269,7 @@ class Training:
     def _finish(self) -> None:
         """Leaves the model at the point that is reported, or at the best one; measures the test split there."""
         descent = self.descent
+        self._keep(happened=True)
         descent.finish()
         if self.status == "interrupted":
             return
@@ -297,9 +302,3 @@ def _interval(given: int | str) -> tuple[float, int | None]:
     if isinstance(given, int):
         return 0.0, given
     return float(given.removesuffix("s").strip()), None
-
-
-def _point_interval(descent: Descent) -> int:
-    size = sum(p.nbytes for p in descent.space.tensors())
-    count = min(POINTS, POINT_BYTES // size)
-    return max(1, descent.steps // count) if count else descent.steps

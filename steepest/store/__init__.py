@@ -3,6 +3,7 @@
     runs/
       runs.db                          every run's configuration, steps, measurements and events
       digits-3f2a/points/420.safetensors   the weights after step 420, by name
+      digits-3f2a/path.bin             the weights on the way there, evenly thinned
 
 Steps are kept as columns, many steps a row, so that recording one costs nothing and reading a million is quick. They
 are keyed by (run, attempt, t): where a run goes back and repeats steps, the newest attempt counts.

@@ -11,12 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from steepest.errors import StoreError, nearest
-from steepest.record import COLUMNS, Event, Measurement, Record, Steps
-from steepest.store import database, points
+from steepest.record import COLUMNS, Event, History, Measurement, Record, Steps
+from steepest.store import attempts, database, points, trail
 from steepest.store.database import trim
 from steepest.store.versions import BEAT, is_gone, process
 from steepest.store.writer import Writer
@@ -67,13 +66,14 @@ class Store:
         """
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            row = connection.execute(f"SELECT {FIELDS} FROM runs WHERE id=?", (run,)).fetchone()
+            row = self._row(connection, run)
             refuse_running(self._record(row))  # another process may have been quicker
             trim(connection, run, attempt, t, events)
             values = ("running", json.dumps(config), *process(), run)
             connection.execute("UPDATE runs SET status=?, config=?, host=?, pid=?, born=? WHERE id=?", values)
             connection.execute("COMMIT")
         points.drop_beyond(self.folder / run / "points", t)
+        trail.trim(self.folder / run, config.get("weights", 0), attempt, t)
         return Writer(self._path, run, attempt, events)
 
     def runs(self) -> list[Record]:
@@ -95,16 +95,25 @@ class Store:
         """
         run = self.resolve(run)
         with self._connected() as connection:
-            row = connection.execute(f"SELECT {FIELDS} FROM runs WHERE id=?", (run,)).fetchone()
-            columns = ", ".join(COLUMNS)
-            chunks = connection.execute(
-                f"SELECT attempt, {columns} FROM chunks WHERE run=? ORDER BY attempt, t0", (run,)
+            row = self._row(connection, run)
+            found = tuple(Event(*e[1:]) for e in self._events(connection, run))
+            steps = attempts.standing(self._attempts(connection, run))
+            return self._record(row, steps, self._measurements(connection, run), found)
+
+    def history(self, run: str) -> History:
+        """A run as it happened, with what was rewound, and its points.
+
+        Raises:
+            StoreError: as for `read`.
+        """
+        run = self.resolve(run)
+        with self._connected() as connection:
+            done = self._attempts(connection, run)
+            measured = connection.execute(
+                "SELECT attempt, t, epoch, split, name, value FROM measurements WHERE run=?", (run,)
             ).fetchall()
-            events = connection.execute(
-                "SELECT t, kind, seen, done, after FROM events WHERE run=? ORDER BY attempt, n", (run,)
-            ).fetchall()
-            found = tuple(Event(*e) for e in events)
-            return self._record(row, _steps(chunks), self._measurements(connection, run), found)
+            record = self._record(self._row(connection, run))
+            return attempts.told(record, done, measured, self._events(connection, run), self.folder / run)
 
     def resolve(self, run: str) -> str:
         """The id that is meant."""
@@ -159,6 +168,22 @@ class Store:
             if not taken and not (self.folder / run).exists():
                 return run
 
+    def _row(self, connection: sqlite3.Connection, run: str) -> tuple:
+        return connection.execute(f"SELECT {FIELDS} FROM runs WHERE id=?", (run,)).fetchone()
+
+    def _attempts(self, connection: sqlite3.Connection, run: str) -> list[attempts.Part]:
+        columns = ", ".join(COLUMNS)
+        return attempts.parts(
+            connection.execute(
+                f"SELECT attempt, {columns} FROM chunks WHERE run=? ORDER BY attempt, t0", (run,)
+            ).fetchall()
+        )
+
+    def _events(self, connection: sqlite3.Connection, run: str) -> list[tuple]:
+        return connection.execute(
+            "SELECT attempt, t, kind, seen, done, after FROM events WHERE run=? ORDER BY attempt, n", (run,)
+        ).fetchall()
+
     def _measurements(self, connection: sqlite3.Connection, run: str) -> tuple[Measurement, ...]:
         rows = connection.execute(
             "SELECT attempt, t, epoch, split, name, value FROM measurements WHERE run=? ORDER BY attempt, t", (run,)
@@ -176,7 +201,7 @@ class Store:
         if status == "running" and is_gone(host, pid, born, self.folder / run / BEAT):
             status = "interrupted"
         known, chosen = {**json.loads(versions), "host": host, "pid": str(pid)}, json.loads(config)
-        steps = _steps([]) if steps is None else steps
+        steps = attempts.standing([]) if steps is None else steps
         return Record(run, name, status, started, seconds, chosen, known, steps, measurements, events, notes)
 
     def _connected(self) -> "_Connection":
@@ -210,15 +235,3 @@ def refuse_running(record: Record) -> None:
     if record.status == "running":
         host, pid = record.versions["host"], record.versions["pid"]
         raise StoreError(f"run {record.id} is still running (process {pid} on {host}); end it, or wait for it")
-
-
-def _steps(chunks: list[tuple]) -> Steps:
-    """The columns of all chunks; a later attempt replaces what an earlier one did from its first step on."""
-    if not chunks:
-        return Steps(*(np.empty(0) for _ in COLUMNS))
-    parts: list[np.ndarray] = []  # [columns, n], one an attempt
-    for attempt in sorted({c[0] for c in chunks}):
-        own = [np.stack([np.frombuffer(b, "<f8") for b in c[1:]]) for c in chunks if c[0] == attempt]
-        begun = own[0][0, 0]
-        parts = [p[:, p[0] < begun] for p in parts] + own
-    return Steps(*np.concatenate(parts, axis=1))

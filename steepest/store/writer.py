@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from torch import Tensor
 from steepest.errors import StoreError
 from steepest.record import COLUMNS, Event, Measurement, Step
 from steepest.store import database, points
+from steepest.store.trail import Trail
 from steepest.store.versions import BEAT, BEAT_S
 
 EVERY_S = 0.5
@@ -45,7 +46,7 @@ class Writer:
         self._count, self._attempt = events, attempt
         self._set_aside: list[tuple[int, list[Step]]] = []  # with their attempts, not yet written
         self._lock, self._wake, self._ended = threading.Lock(), threading.Event(), False
-        self._database = database.connect(path)
+        self._database, self._trail = database.connect(path), Trail(self.folder)
         self._thread = threading.Thread(target=self._write_on, name=f"steepest-{run}", daemon=True)
         self._thread.start()
         self.step = self._steps.append  # the hot path: nothing but the append
@@ -85,6 +86,17 @@ class Writer:
         """Writes the weights after step t."""
         return points.save(self.folder / "points", t, tensors, metadata or {})
 
+    def keep(self, t: int, tensors: Iterable[Tensor]) -> None:
+        """Keeps the weights after step t as a point of the run's path.
+
+        Raises:
+            StoreError: they cannot be written.
+        """
+        try:
+            self._trail.append(self._attempt, t, tensors)
+        except OSError as error:
+            raise StoreError(f"a point of the path cannot be written to {self.folder}: {error}") from error
+
     def flush(self) -> None:
         """Returns when all so far is on disk, or `trouble` says why not."""
         if os.getpid() == self._process:
@@ -104,6 +116,7 @@ class Writer:
         self._thread.join()
         self._write()
         self._database.close()
+        self._trail.close()
         with contextlib.suppress(OSError):
             (self.folder / BEAT).unlink(missing_ok=True)
         if self.trouble:
