@@ -4,6 +4,7 @@ A point is two whole numbers, attempt and step, and the weights as float32 in th
 killed process has left of one is no point. Nothing waits for the disk: a picture may lack its last points.
 """
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
@@ -47,16 +48,17 @@ class Trail:
                 self._file.write(x.detach().to("cpu", torch.float32).contiguous().numpy().data)
             self._file.flush()
         except OSError:
-            self._file = None
+            with contextlib.suppress(OSError):
+                self.close()
             with self._path.open("r+b") as file:
                 file.truncate(began)
             raise
 
     def close(self) -> None:
         """No more points."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
 
 def read(folder: Path, size: int) -> np.ndarray:

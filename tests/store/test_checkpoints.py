@@ -12,7 +12,7 @@ import torch
 import steepest as sd
 from steepest.errors import StoreError
 from steepest.snapshots import pack, unpack
-from steepest.store import Store, checkpoints, points
+from steepest.store import Store, checkpoints, points, trail
 
 NAMES = (checkpoints.TENSORS, checkpoints.STATE, checkpoints.MANIFEST)
 STATE = {
@@ -206,18 +206,26 @@ def test_a_full_disk_keeps_the_old_one(two, monkeypatch):
 
 
 def test_a_run_on_a_full_disk_goes_on_and_says_so_once(tmp_path, monkeypatch, capsys):
-    write, calls = points.write, []
+    write, append, calls, kept = points.write, trail.Trail.append, [], []
 
     def full(path, *args):
         calls.append(path)
-        if 8 <= len(calls) <= 20:
+        if 4 <= len(calls) <= 8:
             raise OSError(28, "No space left on device")
         write(path, *args)
 
+    def no_point(self, attempt, t, tensors):
+        if 20 <= t <= 40:
+            raise OSError(28, "No space left on device")
+        kept.append(t)
+        append(self, attempt, t, tensors)
+
     monkeypatch.setattr(points, "write", full)
+    monkeypatch.setattr(trail.Trail, "append", no_point)
     run = small(tmp_path)
     said = capsys.readouterr().err
-    assert len(calls) > 20
+    assert len(calls) > 8
+    assert Store(tmp_path).history(run.id).path.t.tolist() == kept == [*range(20), *range(41, 61)]
     assert (run.status, len(run.losses)) == ("done", 60)
     assert said.count("No space left on device") == 1
     assert "the run goes on" in said
