@@ -4,7 +4,8 @@ Numpy only, as in `record`, so that a view can be tested with a grid written by 
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -137,3 +138,24 @@ def _place(axis: Axis, at: float) -> tuple[int, float]:
         return -1, 0.0
     below = min(max(math.floor(position), 0), axis.n - 2)
     return below, position - below
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a film shows of the loss: surfaces, and where descents went on them.
+
+    Attributes:
+        grids: surfaces by name.
+        shadows: for each surface, where each descent's points fall on it, by the descent's name.
+        losses: at each descent's points, on the samples that the surfaces are of, by its name.
+        kept: which of a descent's points these are, by its name.
+        eigenvalues: of the Hessian at the end, as far as they were found [n].
+        said: why a surface is missing, in words.
+    """
+
+    grids: Mapping[str, Grid] = field(default_factory=dict)
+    shadows: Mapping[str, Mapping[str, Shadow]] = field(default_factory=dict)
+    losses: Mapping[str, np.ndarray] = field(default_factory=dict)
+    kept: Mapping[str, np.ndarray] = field(default_factory=dict)
+    eigenvalues: np.ndarray = field(default_factory=lambda: np.empty(0))
+    said: tuple[str, ...] = ()

@@ -69,7 +69,13 @@ class Plane:
         return replace(self, x=self.x._replace(n=n), y=self.y._replace(n=n))
 
 
-def curvature_plane(origin: Tensor, directions: Tensor, curvatures: tuple[float, float], change: float) -> Plane:
+def curvature_plane(
+    origin: Tensor,
+    directions: Tensor,
+    curvatures: tuple[float, float],
+    change: float,
+    most: tuple[float, float] = (math.inf, math.inf),
+) -> Plane:
     """The plane of greatest and least curvature.
 
     Each axis is as long as it takes the curvature to change the loss by `change`: half its length is √(2 change / |λ|).
@@ -80,22 +86,23 @@ def curvature_plane(origin: Tensor, directions: Tensor, curvatures: tuple[float,
         directions: along the greatest and the least curvature, [2, N]; brought to unit length.
         curvatures: λ along each.
         change: of the loss at the ends of the axes; above 0.
+        most: half of each axis at most, where the loss is known to bend more than its curvature says.
     """
     if not 0 < change < math.inf:
         raise InputError(f"change={change} is given; expected is a change of the loss above 0, such as a tenth of it")
     steepest = max(map(abs, curvatures))
     if steepest == 0:
         raise InputError("both curvatures are 0; there is no length to choose for the axes: look at a random plane")
-    halves = [math.sqrt(2 * change / max(abs(c), FLAT * steepest)) for c in curvatures]
+    bent = [math.sqrt(2 * change / max(abs(c), FLAT * steepest)) for c in curvatures]
+    halves = [min(half, limit) for half, limit in zip(bent, most, strict=True)]
     x, y = (
-        Axis(f"{which} curvature, λ = {c:.3g}", -half, half, CELLS)
+        Axis(f"{which} curvature", -half, half, CELLS)
         for which, c, half in zip(("greatest", "least"), curvatures, halves, strict=True)
     )
     ratio = max(halves) / min(halves)
     caption = f"Greatest and least curvature, λ = {curvatures[0]:.3g} and {curvatures[1]:.3g}. "
     if ratio > 1.5:
-        caption += f"Each axis has its own scale: the longer spans {ratio:.3g} times the distance of the other. "
-    caption += "A direction that goes down is seen here, if there is one." if curvatures[1] < 0 else ""
+        caption += f"Each axis has its own scale: the longer spans {ratio:.3g} times the distance of the other."
     return Plane("curvature", origin, _unit(directions), x, y, caption.strip())
 
 
@@ -126,14 +133,10 @@ def principal_plane(points: Tensor) -> Plane:
     origin = points[-1]
     flat = Plane("principal", origin, directions.to(points.dtype), Axis("", -1, 1, 2), Axis("", -1, 1, 2), "")
     shadow = flat.shadow(points)
-    x, y = (
-        Axis(f"component {k}, {share:.1%} of the path's variance", *_around(at), CELLS)
-        for k, share, at in zip((1, 2), shares, shadow[:2], strict=True)
-    )
+    x, y = (Axis(f"component {k}", *_around(at), CELLS) for k, at in zip((1, 2), shadow[:2], strict=True))
     caption = (
-        f"The path's principal plane: its two components hold {shares[0]:.1%} and {shares[1]:.1%} of the path's "
-        f"variance. A random walk of {len(points)} points in many dimensions has {walk[0]:.1%} and {walk[1]:.1%}, so a "
-        "share as large says nothing of the loss."
+        f"The path's principal plane: {shares[0]:.1%} and {shares[1]:.1%} of its variance. A random walk of "
+        f"{len(points)} points has {walk[0]:.1%} and {walk[1]:.1%}: a share as large says nothing of the loss."
     )
     return replace(flat, x=x, y=y, caption=caption)
 
@@ -184,9 +187,8 @@ def random_plane(origin: Tensor, shapes: Sequence[tuple[int, ...]], seed: int = 
         for k, d in zip((1, 2), directions, strict=True)
     )
     caption = (
-        "Two random directions, normalised filter by filter. The curvature along a random direction is the mean of all "
-        "curvatures: a saddle with few ways down looks like a bowl here. Look at the plane of least curvature before "
-        "you believe it."
+        "Random directions, normalised filter by filter. The curvature along one is an average over all directions: a "
+        "saddle with few ways down looks like a bowl here."
     )
     return Plane("random", origin, directions, x, y, caption)
 
@@ -223,7 +225,7 @@ def misled(trace: float, squares: float, n: int, least: float) -> str:
         return f"A random direction curves {mean:.2f} ± {deviation:.2g}: this plane shows a way down, as there is one."
     away = (mean - least) / deviation if deviation else math.inf
     return (
-        f"A random direction curves up by {mean:.2f} ± {deviation:.2g} here, whatever the seed, while the least "
+        f"A random direction curves up by {mean:#.2g} ± {deviation:.2g} here, whatever the seed, the least "
         f"curvature is {least:.3g}, {away:.0f} deviations away: this plane shows a bowl where there is a saddle."
     )
 

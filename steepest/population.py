@@ -68,7 +68,7 @@ class Member:
         """Where it went, for a view."""
         ts = sorted(self.points)
         losses = [self.losses[min(t, len(self.losses) - 1)] for t in ts]
-        return Path(name, np.array([self.points[t] for t in ts]), np.array(losses))
+        return Path(name, np.array([self.points[t] for t in ts]), np.array(losses), np.array(ts, np.int64))
 
     def note(self, t: int, loss: float) -> bool:
         """One more step; False where it has failed with it."""

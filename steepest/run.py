@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from steepest import filming
 from steepest.answers import Verdict
 from steepest.descent import Descent
-from steepest.errors import StoreError
+from steepest.errors import SteepestError, StoreError
 from steepest.guard import Guard
 from steepest.record import Event, Measurement, Record
-from steepest.resuming import begin_at, configured, resumed, train
+from steepest.resuming import at_end, begin_at, configured, resumed, train
+from steepest.rules import RULES
 from steepest.search.rungs import search
 from steepest.settings import resolve
 from steepest.snapshots import put_back
@@ -36,10 +39,11 @@ class Run:
         store: where it is kept.
         record: its numbers and words.
         model: the trained module; None where the run was opened and its task is not one that can be built.
+        task: that it was trained on; None where the run was opened.
     """
 
-    def __init__(self, store: Store, record: Record, model: nn.Module | None = None) -> None:
-        self.store, self.record, self._model = store, record, model
+    def __init__(self, store: Store, record: Record, model: nn.Module | None = None, task: Task | None = None) -> None:
+        self.store, self.record, self._model, self._task = store, record, model, task
 
     @property
     def id(self) -> str:
@@ -105,6 +109,43 @@ class Run:
     def figure(self, path: str | Path) -> Path:
         """Writes a figure of loss and rate over the steps: .png, .svg or .pdf."""
         return curves(self.record, path)
+
+    def film(
+        self, out: str | Path = "film.html", task: Task | None = None, planes: Sequence[str] | None = None
+    ) -> Path:
+        """Writes the run's film: its path on the loss surface, curves, events, verdict, to play and scrub.
+
+        Where the model or its data are not here, the film has the curves alone, and says why.
+
+        Args:
+            out: where to; .html is one page that needs nothing else, .npz has the surfaces and the path on them.
+            task: of the run, where it was opened and its task is not a built-in one.
+            planes: through its end, the first one shown first: "curvature" (greatest and least), "principal" (the
+                path's own), "random" (normalised filter by filter). None: all, with the curvature first where it
+                ended at a critical point.
+
+        Raises:
+            InputError: another suffix, or a plane that there is none of.
+        """
+        known, model, why = self._known(task)
+        made, ground = filming.of_run(self.store, self.id, known, model, planes, why)
+        for words in ground.said:
+            print(words, file=sys.stderr)
+        return filming.write(made, ground, out)
+
+    def _known(self, task: Task | None) -> tuple[Task | None, nn.Module | None, str]:
+        """Task, and model at the end, or why there are none."""
+        try:
+            known = task or self._task or _built_in(self.record)
+            if known is self._task and self._model is not None:
+                return known, self._model, ""
+            if all(part["rule"] in RULES for part in self.record.config["stages"]):
+                return known, at_end(known, self.store, self.record).model, ""
+            model = known.copy(self.record.config["seed"])
+            put_back(self.tensors, dict(model.named_parameters()))
+            return known, model, ""
+        except SteepestError as error:
+            return None, None, str(error)
 
     def __repr__(self) -> str:
         metric = "" if self.metric is None else f", {self.record.config.get('metric', 'loss')} {self.metric:.4g}"
@@ -193,7 +234,7 @@ def fit(
             name: value for name, value in given.items() if value != inspect.signature(fit).parameters[name].default
         }
         record, model = resumed(task, resume, runs, rule, epochs, steps, said, device)
-        return Run(Store(runs), record, model)
+        return Run(Store(runs), record, model, task)
     settings = resolve(
         task, rule=rule, lr=None if lr == AUTO else lr, schedule=schedule, batch_size=batch_size, epochs=epochs,
         steps=steps, clip=clip, accumulate=accumulate, average=average, precision=precision, groups=groups,
@@ -213,7 +254,7 @@ def fit(
         config["search"] = found.describe()
     writer = store.begin(name or task.name, config, versions(), seed, notes)
     train(Training(descent, writer, Progress(descent.steps, config["metric"]), config))
-    return Run(store, store.read(writer.id), descent.model)
+    return Run(store, store.read(writer.id), descent.model, task)
 
 
 def open(run: str, runs: str | Path = "runs") -> Run:
@@ -231,15 +272,20 @@ def open(run: str, runs: str | Path = "runs") -> Run:
 
 
 def _rebuilt(run: Run) -> nn.Module:
-    """The model of an opened run whose task is a built-in one, with its weights and buffers at the end."""
-    from steepest.tasks import BUILT_IN, load
-
-    source = run.record.config.get("source")
-    if source not in BUILT_IN:
-        raise StoreError(
-            f"run {run.id} was opened and its model is not here, for its task is not a built-in one; make it yourself "
-            "and load `run.tensors` into it with load_state_dict(..., strict=False)"
-        )
-    model = load(source).build(run.record.config["seed"])
+    """The model of an opened run whose task is a built-in one, with its weights at the end."""
+    model = _built_in(run.record).build(run.record.config["seed"])
     put_back(run.tensors, dict(model.named_parameters()))
     return model
+
+
+def _built_in(record: Record) -> Task:
+    """The task of an opened run, where it is a built-in one."""
+    from steepest.tasks import BUILT_IN, load
+
+    source = record.config.get("source")
+    if source not in BUILT_IN:
+        raise StoreError(
+            f"run {record.id} was opened and its model is not here, for its task is not a built-in one; give the task, "
+            "or make the model yourself and load `run.tensors` into it with load_state_dict(..., strict=False)"
+        )
+    return load(source)

@@ -1,0 +1,146 @@
+"""Films of runs and races: the ground below their paths is looked at once, and kept with the run."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from steepest.answers import Contest, Verdict
+from steepest.errors import InputError, StoreError
+from steepest.grid import Survey
+from steepest.record import History
+from steepest.store import Store, surveys
+from steepest.survey import CURVATURE, KINDS, PRINCIPAL, RANDOM, survey
+from steepest.task import Task
+from steepest.view import document, film
+from steepest.view.film import Film
+
+SURVEY = "survey.npz"
+CRITICAL = ("SADDLE", "MINIMUM", "MAXIMUM", "GRADIENT_FLAT")
+"""Verdicts whose film opens with the plane of greatest and least curvature; others open with the path's own."""
+SUFFIXES = (".html", ".npz")
+
+
+def of_run(
+    store: Store,
+    run: str,
+    task: Task | None,
+    model: nn.Module | None,
+    kinds: Sequence[str] | None = None,
+    why: str = "",
+) -> tuple[Film, Survey]:
+    """A run's film, and its ground.
+
+    Args:
+        store: where it is kept.
+        run: its id.
+        task: whose loss the surfaces are of; None: only the curves are shown.
+        model: with the run's buffers at its end.
+        kinds: of planes: curvature, principal, random; None for all, in the order that suits the verdict.
+        why: there is no task or model, in words.
+    """
+    history = store.history(run)
+    found = history.record.config.get("verdict")
+    verdict = None if found is None else Verdict.of(found)
+    if task is None or model is None:
+        ground = Survey(said=(f"there are no surfaces: {why}",))
+    else:
+        ground = _ground(store, history, verdict, task, model, kinds)
+    return film.of_run(history, ground, verdict), ground
+
+
+def kept(store: Store, run: str) -> Survey | None:
+    """The ground of a run's film, where one was made."""
+    path = store.folder / store.resolve(run) / SURVEY
+    try:
+        return surveys.load(path) if path.exists() else None
+    except StoreError:
+        return None
+
+
+def _ground(
+    store: Store,
+    history: History,
+    verdict: Verdict | None,
+    task: Task,
+    model: nn.Module,
+    kinds: Sequence[str] | None,
+) -> Survey:
+    record, points = history.record, history.path.points
+    end = _flat(store, record.id, record.config["parameters"])
+    if not bool(torch.isfinite(end).all()):
+        return Survey(said=("it ended at weights that are not finite, so there are no surfaces",))
+    chosen = kinds or _ordered(verdict, len(points))
+    said = () if len(points) else ("no points were kept on the way, so there is no path",)
+    kind = "" if verdict is None else verdict.kind
+    paths = {record.id: points} if len(points) else {}
+    ground = survey(task, model, end, paths, chosen, verdict=kind, gain=_gain(verdict))
+    ground = Survey(**{**vars(ground), "said": (*said, *ground.said)})
+    surveys.save(store.folder / record.id / SURVEY, ground)
+    return ground
+
+
+def _ordered(verdict: Verdict | None, points: int) -> tuple[str, ...]:
+    if points < 3:
+        return CURVATURE, RANDOM
+    if verdict is None or verdict.kind in CRITICAL:
+        return KINDS
+    return PRINCIPAL, CURVATURE, RANDOM
+
+
+def _flat(store: Store, run: str, names: Sequence[str]) -> torch.Tensor:
+    stored = store.load_point(run)
+    return torch.cat([stored[name].reshape(-1) for name in names])
+
+
+def _gain(verdict: Verdict | None) -> float:
+    """What an escape from a saddle gains."""
+    found = None if verdict is None or verdict.kind != "SADDLE" else verdict.number("gain of an escape")
+    return 0.0 if found is None or not math.isfinite(found.value) else max(0.0, found.value)
+
+
+# -- Races -------------------------------------------------------------------------------------------------------------
+
+
+def of_race(task: Task, contest: Contest) -> tuple[Film, Survey]:
+    """A race's film, and its ground: the principal plane of all paths that are shown, through the end of the best.
+
+    Args:
+        task: that was raced on.
+        contest: the race.
+    """
+    ground = _common(task, contest)
+    return film.of_race(contest, ground, task.name), ground
+
+
+def _common(task: Task, contest: Contest) -> Survey:
+    names = {film.path_name(curve): curve.final for curve in film.runs_shown(contest).values()}
+    walked = {p.name: p.points for p in contest.paths if p.name in names and len(p.points)}
+    if not walked:
+        return Survey(said=("no points were kept on the way, so there are no surfaces",))
+    model = task.copy(0)
+    if any(b.is_floating_point() for b in model.buffers()):
+        return Survey(said=("the model has statistics of its own (batch norm), which differ from run to run",))
+    ordered = sorted(walked, key=lambda name: -names[name])  # the plane goes through the last point of all
+    paths: dict[str, np.ndarray] = {name: walked[name] for name in ordered}
+    end = torch.from_numpy(np.array(paths[ordered[-1]][-1]))
+    return survey(task, model, end, paths, (PRINCIPAL,))
+
+
+# -- Writing -----------------------------------------------------------------------------------------------------------
+
+
+def write(made: Film, ground: Survey, out: str | Path) -> Path:
+    """Writes a film as what its name ends in."""
+    out = Path(out)
+    suffix = out.suffix.lower()
+    if suffix == ".html":
+        return document.write(made, out)
+    if suffix == ".npz":
+        if not ground.grids:
+            raise InputError(f"'{out}' is to hold surfaces, and there are none: {'; '.join(ground.said)}")
+        return surveys.save(out, ground)
+    raise InputError(f"a film '{out}' is asked for; its name must end in {', '.join(SUFFIXES)}")
