@@ -2,7 +2,8 @@
 
 SteepestError
 ├── InputError (also a ValueError)   an argument that cannot be meant
-│   ├── ScheduleError                a schedule's text, with the position of the mistake
+│   ├── TextError                    a text that does not parse, with the position of the mistake
+│   │   └── ScheduleError            a schedule's
 │   ├── UnknownNameError             a name nobody has, with the nearest one
 │   └── FormulaError                 a formula that cannot be lowered, at the user's line
 ├── TaskError                        a model, loss, data or task file that cannot be trained
@@ -21,8 +22,8 @@ class InputError(SteepestError, ValueError):
     """An argument that cannot be meant."""
 
 
-class ScheduleError(InputError):
-    """A schedule's text that does not parse; the message points at the position, in the line where it is.
+class TextError(InputError):
+    """A text that does not parse; the message points at the position, in the line where it is.
 
     Args:
         text: the whole text as given.
@@ -30,11 +31,20 @@ class ScheduleError(InputError):
         problem: what is wrong there and what would be right.
     """
 
+    kind = "text"
+    """What the text is to be."""
+
     def __init__(self, text: str, position: int, problem: str) -> None:
         line, column = _line(text, position)
-        super().__init__(f"schedule, character {position + 1}: {problem}\n    {line}\n    {' ' * column}^")
+        super().__init__(f"{self.kind}, character {position + 1}: {problem}\n    {line}\n    {' ' * column}^")
         self.text = text
         self.position = position
+
+
+class ScheduleError(TextError):
+    """A schedule's text that does not parse."""
+
+    kind = "schedule"
 
 
 def _line(text: str, position: int) -> tuple[str, int]:

@@ -4,15 +4,20 @@ A terrain needs no data: `Task(model=terrain.model(), objective=lambda model, ba
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from steepest.errors import unknown
+from steepest.errors import InputError, unknown
+from steepest.expression import Expression
 
 Points = tuple[tuple[float, ...], ...]
+Domain = tuple[tuple[float, float], tuple[float, float]]
+
+MARGIN, HIGH = 0.05, 0.8
+"""A place to start from is not so near the domain's edge, and higher than so much of it; shares."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,7 @@ class Terrain:
 
     Attributes:
         name: of it.
-        formula: in words of x and y.
+        formula: as a text of x and y that `expression` reads.
         f: [..., D] -> [...], twice differentiable but where the formula says otherwise.
         start: a point from which to descend.
         domain: what to look at: ((x from, x to), (y from, y to)).
@@ -35,7 +40,7 @@ class Terrain:
     formula: str
     f: Callable[[Tensor], Tensor]
     start: tuple[float, ...]
-    domain: tuple[tuple[float, float], tuple[float, float]]
+    domain: Domain
     floor: float
     minima: Points = ()
     saddles: Points = ()
@@ -46,6 +51,26 @@ class Terrain:
     def model(self, start: tuple[float, ...] | None = None) -> "OnTerrain":
         """A module with one parameter `w` [D], whose forward pass gives f(w)."""
         return OnTerrain(self.f, self.start if start is None else start)
+
+    def over(self, domain: Domain) -> "Terrain":
+        """The same surface seen over another domain, with the critical points inside it.
+
+        Raises:
+            InputError: no such domain.
+        """
+        try:
+            (x0, x1), (y0, y1) = ((float(lo), float(hi)) for lo, hi in domain)
+        except (TypeError, ValueError):
+            x0 = x1 = y0 = y1 = np.nan
+        if not (np.isfinite([x0, x1, y0, y1]).all() and x0 < x1 and y0 < y1):
+            raise InputError(
+                f"domain={domain} is given; expected is ((x from, x to), (y from, y to)), such as ((-2, 2), (-1, 3))"
+            )
+        inside = {
+            kind: tuple(p for p in getattr(self, kind) if x0 <= p[0] <= x1 and y0 <= p[1] <= y1)
+            for kind in ("minima", "saddles", "maxima")
+        }
+        return replace(self, domain=((x0, x1), (y0, y1)), **inside)
 
     def grid(self, n: int = 201) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(x [n], y [n], values [n, n] with y along the rows), over the domain.
@@ -146,8 +171,8 @@ TERRAINS = {
             ((-4.5, 4.5), (-4.5, 4.5)), 0.0, ((3.0, 0.5),), ((0.0, 1.0),), source="Beale 1958",
         ),
         Terrain(
-            "rastrigin", "20 + x² − 10 cos 2πx + y² − 10 cos 2πy", _rastrigin, (2.2, -1.7), ((-3.2, 3.2), (-3.2, 3.2)),
-            0.0, ((0.0, 0.0),), source="Rastrigin 1974",
+            "rastrigin", "20 + x² − 10 cos(2πx) + y² − 10 cos(2πy)", _rastrigin, (2.2, -1.7),
+            ((-3.2, 3.2), (-3.2, 3.2)), 0.0, ((0.0, 0.0),), source="Rastrigin 1974",
         ),
         Terrain(
             "monkey_saddle", "x³ − 3xy²", _monkey_saddle, (0.6, 0.3), ((-1.5, 1.5), (-1.5, 1.5)), -float("inf"),
@@ -173,3 +198,57 @@ def named(terrain: str) -> Terrain:
     if terrain not in TERRAINS:
         raise unknown("terrain", terrain, TERRAINS)
     return TERRAINS[terrain]
+
+
+def typed(source: str, domain: Domain = ((-2, 2), (-2, 2))) -> Terrain:
+    """A surface from the text of its function, to descend from a place that is high in its domain.
+
+    Its critical points are not known, and its floor is the least value on its grid.
+
+    Args:
+        source: such as "x**2 - y**2"; what can be written is in `steepest.expression`.
+        domain: what to look at: ((x from, x to), (y from, y to)).
+
+    Raises:
+        InputError: the text is no function (says where), no such domain, or no value anywhere in it.
+
+    >>> land = typed("x² − y²")
+    >>> land.f(torch.tensor([3.0, 1.0])), land.floor
+    (tensor(8.), -4.0)
+    """
+    bare = Terrain("function", source, Expression(source), (0.0, 0.0), domain, 0.0).over(domain)
+    start = high_place(bare)
+    _, _, values = bare.grid()
+    return replace(bare, start=start, floor=float(values[np.isfinite(values)].min()))
+
+
+def high_place(terrain: Terrain) -> tuple[float, float]:
+    """A point of the domain to descend from: higher than four fifths of it, and not at its edge.
+
+    Raises:
+        InputError: the surface has no value anywhere in its domain.
+    """
+    x, y, values = terrain.grid()
+    known = np.isfinite(values)
+    if not known.any():
+        raise InputError(
+            f"{terrain.formula} has no value anywhere for x from {x[0]:g} to {x[-1]:g} and y from {y[0]:g} to "
+            f"{y[-1]:g}; give a domain where it has"
+        )
+    edge = round(MARGIN * len(x))
+    inner = np.zeros_like(known)
+    inner[edge:-edge, edge:-edge] = known[edge:-edge, edge:-edge]
+    offered = inner if inner.any() else known
+    high = np.quantile(values[offered], HIGH, method="higher")
+    i, j = np.argwhere(offered & (values == high))[0]
+    return float(x[j]), float(y[i])
+
+
+def gaps(values: np.ndarray) -> str:
+    """What share of a grid is no number, in a sentence; empty where none is.
+
+    >>> gaps(np.array([[1.0, np.nan], [2.0, 3.0]]))
+    'On 25 % of this domain the function is no number.'
+    """
+    share = 100 * float(np.isnan(values).mean())
+    return f"On {max(share, 0.1):.2g} % of this domain the function is no number." if share else ""

@@ -1,11 +1,13 @@
 """Commands that show rules, tasks and terrains."""
 
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from steepest.cli.base import command
+from steepest.errors import InputError
 
 
 @command
@@ -51,15 +53,42 @@ def tasks() -> None:
 
 @command
 def play(
-    terrain: Annotated[str, typer.Argument(help="bowl, ravine, rosenbrock, himmelblau, beale, rastrigin, ...")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="A .gif, or a .png of the end.")] = Path("play.gif"),
+    terrain: Annotated[str, typer.Argument(help='bowl, ravine, rosenbrock, ..., or a function such as "x^2 - y^2".')],
+    out: Annotated[Path, typer.Option("-o", "--out", help="A page (.html), a .gif, or a .png of its end.")] = Path(
+        "play.html"
+    ),
     rules: Annotated[str, typer.Option(help="Rules with rates: name or name:rate, with commas.")] = "",
-    steps: Annotated[int, typer.Option(help="Steps of each.")] = 200,
+    steps: Annotated[int | None, typer.Option(help="Steps of each.")] = None,
+    start: Annotated[str | None, typer.Option(help="Where to begin: x,y.")] = None,
+    domain: Annotated[
+        str | None, typer.Option(help="What to look at: x from, x to, y from, y to, with commas.")
+    ] = None,
+    open: Annotated[bool, typer.Option("--open/--no-open", help="Show it in a browser.")] = False,
 ) -> None:
-    """Animate rules that descend on a terrain.
+    """Let rules descend on a terrain or a function of your own, on a page to play with.
 
-    Example: steepest play rosenbrock -o play.gif
+    Example: steepest play rosenbrock -o play.html
     """
     from steepest.playground import play as played
 
-    typer.echo(f"written to {played(terrain, out, [r for r in rules.split(',') if r] or None, steps)}")
+    at, seen = _numbers("start", start, 2), _numbers("domain", domain, 4)
+    begin = None if at is None else (at[0], at[1])
+    around = None if seen is None else ((seen[0], seen[1]), (seen[2], seen[3]))
+    file = played(terrain, out, [r for r in rules.split(",") if r] or None, steps, around, begin)
+    typer.echo(f"written to {file}")
+    if open and not webbrowser.open(file.resolve().as_uri()):
+        raise InputError(f"no browser could be started; open {file} in one")
+
+
+def _numbers(name: str, text: str | None, count: int) -> list[float] | None:
+    """So many numbers with commas between them."""
+    if text is None:
+        return None
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if len(found) != count:
+        example = ",".join(str(n) for n in range(count))
+        raise InputError(f"--{name} {text} is given; expected are {count} numbers, such as --{name} {example}")
+    return found

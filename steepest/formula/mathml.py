@@ -1,6 +1,6 @@
 """A rule in MathML, for the page: only elements of MathML Core."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from xml.sax.saxutils import escape
 
 from steepest.formula.maths import Term
@@ -12,6 +12,12 @@ MARKS = {"hat": "^", "bar": "¯", "tilde": "~"}
 
 
 class _MathML(Notation):
+    moved: Collection[str] = ()
+
+    def named(self, name: str) -> str:
+        text = super().named(name)
+        return f'<mrow class="hl">{text}</mrow>' if name in self.moved else text
+
     def symbol(self, symbol: Symbol) -> str:
         letter = f"<mi>{escape(symbol.letter)}</mi>"
         if symbol.accent:
@@ -60,9 +66,15 @@ class _MathML(Notation):
         return self.row([f"<mi>{name}</mi><mo>&#x2061;</mo>", self.fenced("(", "<mo>,</mo>".join(arguments), ")")])
 
 
-def written(rule: Rule) -> str:
-    """A rule's assignments as one MathML element, a table with a row for each."""
+def written(rule: Rule, moved: Collection[str] = ()) -> str:
+    """A rule's assignments as one MathML element, a table with a row for each.
+
+    Args:
+        rule: the rule.
+        moved: hyperparameters to mark with `class="hl"`: those that a reader can move.
+    """
     notation, found = read(_MathML, rule)
+    notation.moved = moved
     rows = "".join(
         f'<mtr><mtd style="text-align:right">{notation.named(line.name)}</mtd><mtd><mo>←</mo></mtd>'
         f'<mtd style="text-align:left">{notation.write(line.term)}</mtd></mtr>'

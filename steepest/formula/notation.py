@@ -6,6 +6,7 @@ The notations: `formula.latex` for the manual, `formula.mathml` for the page, `f
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from typing import TypeVar
 
 from steepest.formula.maths import Line, Term, lines
 from steepest.formula.rule import Rule
@@ -139,7 +140,10 @@ class Notation(ABC):
     def function(self, name: str, arguments: list[str]) -> str: ...
 
 
-def read(kind: type[Notation], rule: Rule) -> tuple[Notation, tuple[Line, ...]]:
+Written = TypeVar("Written", bound=Notation)
+
+
+def read(kind: type[Written], rule: Rule) -> tuple[Written, tuple[Line, ...]]:
     """A notation that knows a rule's names, and the rule's assignments."""
     found = lines(rule)
     inside = [name for line in found for name in (line.name, *line.term.names())]

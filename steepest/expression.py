@@ -1,0 +1,227 @@
+"""A function of x and y that somebody typed, read by hand and by a whitelist; nothing is evaluated as code.
+
+The film page reads the same grammar (`page/src/expression.ts`) and points at the same mistakes.
+
+sum      = product {("+" | "-") product}
+product  = signed {["*" | "/"] signed}                 two things side by side are multiplied: 2x, 3(x + 1)y
+signed   = {"+" | "-"} power
+power    = atom [("^" | "**") signed | superscript]    x^2, x**2 and x² are the same, and bind before a sign
+atom     = number | "x" | "y" | "pi" | "e" | function "(" sum ")" | "(" sum ")"
+"""
+
+import math
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple, NoReturn
+
+import torch
+from torch import Tensor
+
+from steepest.errors import TextError
+
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    f.__name__: f
+    for f in (
+        *(torch.sin, torch.cos, torch.tan, torch.exp, torch.log, torch.sqrt),
+        *(torch.abs, torch.tanh, torch.sigmoid, torch.atan),
+    )
+}
+OPERATIONS: dict[str, Callable[..., Tensor]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "^": torch.pow,
+    "negative": operator.neg,
+    **FUNCTIONS,
+}
+CONSTANTS = {"pi": math.pi, "π": math.pi, "e": math.e}
+SAME = {"**": "^", "−": "-", "·": "*", "ln": "log", "σ": "sigmoid", "arctan": "atan"}
+SUPERSCRIPTS = {"²": 2.0, "³": 3.0, "⁴": 4.0}
+DEEPEST = 60  # nested brackets and signs; as in the page
+TOKEN = re.compile(
+    r"(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)|(?P<name>[A-Za-z]+|[πσ])"
+    r"|(?P<sign>\*\*|[-+*/^()−·²³⁴])|(?P<space>[\s\ufeff])"
+)
+
+
+class ExpressionError(TextError):
+    """A typed function that does not parse."""
+
+    kind = "function"
+
+
+class Node(NamedTuple):
+    """A part of the function.
+
+    Attributes:
+        op: "number", "x" or "y", or one of `OPERATIONS`.
+        parts: what it is applied to.
+        value: of a number.
+    """
+
+    op: str
+    parts: tuple["Node", ...] = ()
+    value: float = math.nan
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A function of x and y, from its text.
+
+    Args:
+        text: such as "(1 − x)² + 100 (y − x²)²"; the grammar is at the top of this module.
+
+    Raises:
+        ExpressionError: the text is no such function; says where, what is there and what is expected.
+
+    >>> Expression("2x² − y")(torch.tensor([[3.0, 1.0], [0.0, 2.0]]))
+    tensor([17., -2.])
+    """
+
+    text: str
+    tree: Node = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tree", _Parser(self.text).whole())
+
+    def __call__(self, w: Tensor) -> Tensor:
+        """Its values at points [..., 2] -> [...]; NaN where it has none."""
+        x, y = w[..., 0], w[..., 1]
+        return _value(self.tree, x, y) + 0 * (x + y)  # so that a constant has a gradient too
+
+
+def _value(node: Node, x: Tensor, y: Tensor) -> Tensor:
+    if node.op in ("x", "y"):
+        return x if node.op == "x" else y
+    if node.op == "number":
+        return x.new_tensor(node.value)
+    if node.op == "^" and node.parts[1].op == "number":
+        return _value(node.parts[0], x, y) ** node.parts[1].value  # its derivatives need no logarithm
+    return OPERATIONS[node.op](*(_value(part, x, y) for part in node.parts))
+
+
+# -- Reading -----------------------------------------------------------------------------------------------------------
+
+
+class _Token(NamedTuple):
+    kind: str
+    text: str
+    at: int
+
+
+def _tokens(text: str) -> list[_Token]:
+    found, at = [], 0
+    while at < len(text):
+        match = TOKEN.match(text, at)
+        if match is None:
+            raise ExpressionError(text, at, f"‘{text[at]}’ does not belong in a formula of x and y")
+        kind, word = str(match.lastgroup), match.group()
+        if re.fullmatch("[xy]{2,}", word):  # letters that are all x and y are a product
+            found += [_Token(kind, letter, at + i) for i, letter in enumerate(word)]
+        elif kind != "space":
+            found.append(_Token(kind, SAME.get(word, word), at))
+        at = match.end()
+    return [*found, _Token("end", "", at)]
+
+
+class _Parser:
+    """Recursive descent: one method for each line of the grammar."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.tokens, self.index, self.depth = text, _tokens(text), 0, 0
+
+    def whole(self) -> Node:
+        if self.next.kind == "end":
+            self.fail(0, "the formula is empty; expected one such as x^2 − y^2")
+        node = self.sum()
+        if self.next.kind != "end":
+            self.fail(self.next.at, f"expected an operator or the end, found {self.shown}")
+        return node
+
+    def sum(self) -> Node:
+        node = self.product()
+        while sign := self.takes("+", "-"):
+            node = Node(sign, (node, self.product()))
+        return node
+
+    def product(self) -> Node:
+        node = self.signed()
+        while True:
+            if sign := self.takes("*", "/"):
+                node = Node(sign, (node, self.signed()))
+            elif self.next.kind in ("number", "name") or self.next.text == "(":
+                node = Node("*", (node, self.power()))
+            else:
+                return node
+
+    def signed(self) -> Node:
+        if self.takes("-"):
+            return Node("negative", (self.nested(self.signed),))
+        return self.nested(self.signed) if self.takes("+") else self.power()
+
+    def power(self) -> Node:
+        base = self.atom()
+        if self.takes("^"):
+            return Node("^", (base, self.nested(self.signed)))
+        if sign := self.takes(*SUPERSCRIPTS):
+            return Node("^", (base, Node("number", value=SUPERSCRIPTS[sign])))
+        return base
+
+    def atom(self) -> Node:
+        shown, token = self.shown, self.next
+        self.index += 1
+        if token.kind == "number":
+            return Node("number", value=float(token.text))
+        if token.kind == "name":
+            return self.named(token.text, token.at)
+        if token.text != "(":
+            self.fail(token.at, f"expected a number, x, y or ‘(’, found {shown}")
+        return self.closed(token.at)
+
+    def named(self, name: str, at: int) -> Node:
+        if name in ("x", "y"):
+            return Node(name)
+        if name in CONSTANTS:
+            return Node("number", value=CONSTANTS[name])
+        if name not in FUNCTIONS:
+            self.fail(at, f"there is no ‘{name}’; there are x, y, pi, e and {', '.join(FUNCTIONS)}")
+        opening = self.next.at
+        if not self.takes("("):
+            self.fail(opening, f"expected ‘(’ after {name}, found {self.shown}")
+        return Node(name, (self.closed(opening),))
+
+    def closed(self, opening: int) -> Node:
+        node = self.nested(self.sum)
+        if not self.takes(")"):
+            self.fail(self.next.at, f"expected ‘)’ for the ‘(’ at character {opening + 1}, found {self.shown}")
+        return node
+
+    def nested(self, part: Callable[[], Node]) -> Node:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            self.fail(self.next.at, f"nested more than {DEEPEST} deep")
+        node = part()
+        self.depth -= 1
+        return node
+
+    @property
+    def next(self) -> _Token:
+        return self.tokens[self.index]
+
+    @property
+    def shown(self) -> str:
+        return "the end" if self.next.kind == "end" else f"‘{self.next.text}’"
+
+    def takes(self, *signs: str) -> str:
+        """The next token, which is then passed, if it is one of these signs; else nothing."""
+        kind, text, _ = self.next
+        if kind != "sign" or text not in signs:
+            return ""
+        self.index += 1
+        return text
+
+    def fail(self, at: int, problem: str) -> NoReturn:
+        raise ExpressionError(self.text, at, problem)
