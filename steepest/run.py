@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -129,8 +128,6 @@ class Run:
         """
         known, model, why = self._known(task)
         made, ground = filming.of_run(self.store, self.id, known, model, planes, why)
-        for words in ground.said:
-            print(words, file=sys.stderr)
         return filming.write(made, ground, out)
 
     def _known(self, task: Task | None) -> tuple[Task | None, nn.Module | None, str]:

@@ -175,8 +175,9 @@ def _plane(
     if kind == CURVATURE:
         return _curvature(ground, losses, gain)
     if kind == PRINCIPAL:
-        every = np.concatenate([p for p in points if len(p)] or [np.empty((0, len(ground.end)))])
-        return principal_plane(_tensor(every))
+        walked = [p for p in points if len(p)]
+        every = np.concatenate(walked or [np.empty((0, len(ground.end)))])
+        return principal_plane(_tensor(every), [len(p) for p in walked])
     plane = random_plane(ground.end, ground.surface.space.shapes, seed)
     words = _misled(ground, seed) if verdict in ("", "SADDLE") else ""
     return replace(plane, caption=f"{plane.caption} {words}".strip())
