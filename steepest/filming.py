@@ -16,13 +16,13 @@ from steepest.record import History
 from steepest.store import Store, surveys
 from steepest.survey import CURVATURE, KINDS, PRINCIPAL, RANDOM, survey
 from steepest.task import Task
-from steepest.view import document, film
+from steepest.view import contours, document, film
 from steepest.view.film import Film
 
 SURVEY = "survey.npz"
 CRITICAL = ("SADDLE", "MINIMUM", "MAXIMUM", "GRADIENT_FLAT")
 """Verdicts whose film opens with the plane of greatest and least curvature; others open with the path's own."""
-SUFFIXES = (".html", ".npz")
+SUFFIXES = (".html", ".npz", *contours.SUFFIXES)
 
 
 def of_run(
@@ -142,8 +142,10 @@ def write(made: Film, ground: Survey, out: str | Path) -> Path:
     suffix = out.suffix.lower()
     if suffix == ".html":
         return document.write(made, out)
+    if suffix in SUFFIXES and not ground.grids:
+        raise InputError(f"'{out}' is to show surfaces, and there are none: {'; '.join(ground.said)}")
     if suffix == ".npz":
-        if not ground.grids:
-            raise InputError(f"'{out}' is to hold surfaces, and there are none: {'; '.join(ground.said)}")
         return surveys.save(out, ground)
+    if suffix in contours.SUFFIXES:
+        return contours.contours(ground, made["title"], out)
     raise InputError(f"a film '{out}' is asked for; its name must end in {', '.join(SUFFIXES)}")
