@@ -1,0 +1,124 @@
+"""Letters: the page's own fonts, taken out of the page, where Pillow can read them; else those of matplotlib."""
+
+import base64
+import functools
+import io
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+FACE = re.compile(r"@font-face\{([^}]*?)src:url\(data:font/woff2;base64,([^)]*)\)")
+SUBSTITUTES = {
+    "sans": "DejaVuSans.ttf", "bold": "DejaVuSans-Bold.ttf", "serif": "DejaVuSerif.ttf",
+    "italic": "DejaVuSerif-Italic.ttf",
+}  # fmt: skip
+BOLD = 600
+NOWHERE = "\U0010fffe"
+"""A character that no font has."""
+
+
+@dataclass(frozen=True)
+class Font:
+    """A font of a size.
+
+    Attributes:
+        style: sans, bold, serif or italic.
+        size: in pixels.
+    """
+
+    style: str
+    size: float
+
+
+def advance(text: str, font: Font) -> float:
+    """The width of a line of text in pixels.
+
+    >>> advance("saddle", Font("italic", 28)) == 2 * advance("saddle", Font("italic", 14)) > 0
+    True
+    """
+    return sum(piece.getlength(part) for piece, part in _runs(text, font))
+
+
+@functools.lru_cache(4096)
+def mask(text: str, font: Font, halo: float, phase: float) -> tuple[np.ndarray, int, int]:
+    """A line of text as coverage [h, w] of 0 … 255, and where its upper left lies as seen from its baseline's beginning.
+
+    Args:
+        text: one line.
+        font: its font.
+        halo: how much wider than the letters, on each side, in pixels.
+        phase: share of a pixel by which it begins farther right.
+    """
+    pieces = []
+    at = phase
+    for piece, part in _runs(text, font):
+        start = (at % 1, 0)
+        core, (left, top) = piece.getmask2(part, "L", stroke_width=halo, anchor="ls", start=start)
+        pieces.append((np.array(core, np.uint8).reshape(core.size[::-1]), int(at) + left, top))
+        at += piece.getlength(part)
+    pieces = [piece for piece in pieces if piece[0].size]
+    if not pieces:
+        return np.zeros((0, 0), np.uint8), 0, 0
+    left, top = min(p[1] for p in pieces), min(p[2] for p in pieces)
+    right, bottom = (max(p[k] + p[0].shape[2 - k] for p in pieces) for k in (1, 2))
+    whole = np.zeros((bottom - top, right - left), np.uint8)
+    for cover, x, y in pieces:
+        part = whole[y - top : y - top + cover.shape[0], x - left : x - left + cover.shape[1]]
+        np.maximum(part, cover, out=part)
+    return whole, left, top
+
+
+def _runs(text: str, font: Font) -> list[tuple[Any, str]]:
+    """The text cut where the font changes: the first font that has a character draws it."""
+    faces = _faces(font)
+    runs: list[tuple[Any, str]] = []
+    for character in text:
+        face = next((f for f in faces if _has(f, character)), faces[0])
+        if runs and runs[-1][0] is face:
+            runs[-1] = (face, runs[-1][1] + character)
+        else:
+            runs.append((face, character))
+    return runs
+
+
+@functools.lru_cache(4096)
+def _has(face: Any, character: str) -> bool:
+    """Whether a font has a character: what it draws is not what it draws for one that is nowhere."""
+    return character.isspace() or bytes(face.getmask(character)) != bytes(face.getmask(NOWHERE))
+
+
+@functools.cache
+def _faces(font: Font) -> tuple[Any, ...]:
+    """The fonts of a style at a size, the ones to prefer first."""
+    from PIL import ImageFont
+
+    made = []
+    for file in _embedded().get("sans" if font.style == "bold" else font.style, ()):
+        try:
+            face = ImageFont.truetype(io.BytesIO(file), font.size)
+        except OSError:  # this Pillow's FreeType was built without WOFF2
+            continue
+        if font.style == "bold":
+            face.set_variation_by_axes([BOLD])
+        made.append(face)
+    return (*made, ImageFont.truetype(_substitute(font.style), font.size))
+
+
+def _substitute(style: str) -> str:
+    from matplotlib import get_data_path
+
+    return f"{get_data_path()}/fonts/ttf/{SUBSTITUTES[style]}"
+
+
+@functools.cache
+def _embedded() -> dict[str, tuple[bytes, ...]]:
+    """The page's fonts by style, in the order in which it has them."""
+    page = files("steepest.view").joinpath("page.html").read_text(encoding="utf-8")
+    found: dict[str, tuple[bytes, ...]] = {}
+    for declared, data in FACE.findall(page):
+        style = "italic" if "italic" in declared else "serif" if "Serif" in declared else "sans"
+        found[style] = (*found.get(style, ()), base64.b64decode(data))
+    return found
