@@ -16,6 +16,8 @@ SUBSTITUTES = {
     "italic": "DejaVuSerif-Italic.ttf",
 }  # fmt: skip
 BOLD = 600
+FINER = 4
+"""Letters are set so many times as large and made smaller: Pillow puts each on a whole pixel."""
 NOWHERE = "\U0010fffe"
 """A character that no font has."""
 
@@ -39,7 +41,7 @@ def advance(text: str, font: Font) -> float:
     >>> advance("saddle", Font("italic", 28)) == 2 * advance("saddle", Font("italic", 14)) > 0
     True
     """
-    return sum(piece.getlength(part) for piece, part in _runs(text, font))
+    return sum(piece.getlength(part, features=_features()) for piece, part in _runs(text, font)) / FINER
 
 
 @functools.lru_cache(4096)
@@ -53,22 +55,23 @@ def mask(text: str, font: Font, halo: float, phase: float) -> tuple[np.ndarray, 
         phase: share of a pixel by which it begins farther right.
     """
     pieces = []
-    at = phase
+    at = phase * FINER
     for piece, part in _runs(text, font):
-        start = (at % 1, 0)
-        core, (left, top) = piece.getmask2(part, "L", stroke_width=halo, anchor="ls", start=start)
-        pieces.append((np.array(core, np.uint8).reshape(core.size[::-1]), int(at) + left, top))
-        at += piece.getlength(part)
+        core, (left, top) = piece.getmask2(part, "L", None, _features(), None, halo * FINER, "ls")
+        pieces.append((np.array(core, np.uint8).reshape(core.size[::-1]), round(at) + left, top))
+        at += piece.getlength(part, features=_features())
     pieces = [piece for piece in pieces if piece[0].size]
     if not pieces:
         return np.zeros((0, 0), np.uint8), 0, 0
-    left, top = min(p[1] for p in pieces), min(p[2] for p in pieces)
-    right, bottom = (max(p[k] + p[0].shape[2 - k] for p in pieces) for k in (1, 2))
-    whole = np.zeros((bottom - top, right - left), np.uint8)
+    left, top = (min(piece[k] for piece in pieces) // FINER for k in (1, 2))
+    right, bottom = (-(-max(piece[k] + piece[0].shape[2 - k] for piece in pieces) // FINER) for k in (1, 2))
+    whole = np.zeros(((bottom - top) * FINER, (right - left) * FINER), np.uint8)
     for cover, x, y in pieces:
-        part = whole[y - top : y - top + cover.shape[0], x - left : x - left + cover.shape[1]]
+        i, j = x - left * FINER, y - top * FINER
+        part = whole[j : j + cover.shape[0], i : i + cover.shape[1]]
         np.maximum(part, cover, out=part)
-    return whole, left, top
+    blocks = whole.reshape(bottom - top, FINER, right - left, FINER).astype(np.float32)
+    return np.round(blocks.mean((1, 3))).astype(np.uint8), left, top
 
 
 def _runs(text: str, font: Font) -> list[tuple[Any, str]]:
@@ -91,6 +94,14 @@ def _has(face: Any, character: str) -> bool:
 
 
 @functools.cache
+def _features() -> list[str] | None:
+    """Figures of one width, where Pillow has the library that knows of such things."""
+    from PIL import features
+
+    return ["tnum"] if features.check("raqm") else None
+
+
+@functools.cache
 def _faces(font: Font) -> tuple[Any, ...]:
     """The fonts of a style at a size, the ones to prefer first."""
     from PIL import ImageFont
@@ -98,13 +109,13 @@ def _faces(font: Font) -> tuple[Any, ...]:
     made = []
     for file in _embedded().get("sans" if font.style == "bold" else font.style, ()):
         try:
-            face = ImageFont.truetype(io.BytesIO(file), font.size)
+            face = ImageFont.truetype(io.BytesIO(file), font.size * FINER)
         except OSError:  # this Pillow's FreeType was built without WOFF2
             continue
         if font.style == "bold":
             face.set_variation_by_axes([BOLD])
         made.append(face)
-    return (*made, ImageFont.truetype(_substitute(font.style), font.size))
+    return (*made, ImageFont.truetype(_substitute(font.style), font.size * FINER))
 
 
 def _substitute(style: str) -> str:

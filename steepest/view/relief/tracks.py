@@ -8,6 +8,7 @@ import numpy as np
 
 from steepest.errors import InputError
 from steepest.grid import Axis, Grid, Mark, Shadow
+from steepest.view.relief.numerals import short
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Track:
         curves: loss, held_out, lr, grad_norm.
         events: as the film has them: t, kind, text.
         verdict: as the film has it: kind, numbers.
+        settings: of its rule, in words.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Track:
     curves: dict[str, Series]
     events: list[dict[str, Any]]
     verdict: dict[str, Any] | None
+    settings: str
 
     @property
     def last(self) -> float:
@@ -110,6 +113,9 @@ def _track(member: dict[str, Any]) -> Track:
         name: Series(*(numbers(curve[key]) for key in ("t", "lo", "hi", "mid")), curve["log"])
         for name, curve in member["curves"].items()
     }
+    values = [f"{name} {short(v) if isinstance(v, int | float) else v}" for name, v in member["hyper"].items()]
+    settings = " · ".join([*values, *filter(None, [member["schedule"]])])
     return Track(
-        member["name"], numbers(path["t"]), numbers(path["loss"]), on, curves, member["events"], member["verdict"]
-    )
+        member["name"], numbers(path["t"]), numbers(path["loss"]), on, curves, member["events"], member["verdict"],
+        settings,
+    )  # fmt: skip
