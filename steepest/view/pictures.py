@@ -17,6 +17,8 @@ LEAST = 320
 HOLD_S = 1.5
 """So long the last frame of a GIF stays."""
 COLOURS = 255
+QUALITY = 7
+"""Of an MP4, as imageio-ffmpeg counts from 0 to 10: x264's constant rate factor 15, at which thin lines stay clean."""
 
 
 def still(
@@ -56,7 +58,7 @@ def moving(
     """Plays a whole film as the page plays it.
 
     Args:
-        film: as the page takes it; its members have paths, or curves. What the page would descend itself stands still.
+        film: as the page takes it; its members have paths or curves.
         out: where to; .gif or .mp4.
         seconds: how long it plays.
         fps: frames a second. A GIF counts hundredths of seconds: 20, 25 and 50 are exact.
@@ -70,7 +72,7 @@ def moving(
         The file.
 
     Raises:
-        InputError: another suffix, a surface that is not in the film, a film with nothing to draw, or an .mp4 without
+        InputError: another suffix, a surface that is not in the film, a film in which nothing moves, or an .mp4 without
             imageio-ffmpeg.
     """
     out = checked(out, (".gif", ".mp4"))
@@ -78,6 +80,11 @@ def moving(
         raise InputError(f"{seconds} seconds at {fps} frames a second were asked for; expected are more than 0 of both")
     write = _write_gif if out.suffix.lower() == ".gif" else _write_mp4
     plate = _plate(film, surface, size, theme)
+    if not plate.is_moving:
+        raise InputError(
+            "nothing moves in this film: no member has a curve or a path of two points; on a play's terrain the page "
+            "descends by itself. Expected are recorded members; ask for a .png of the surface"
+        )
     count = max(2, round(seconds * fps))
     shares = np.arange(count) / (count - 1)
     turned = math.radians(turn) * (shares - 0.5)
@@ -99,10 +106,19 @@ def _write_gif(out: Path, frames: Iterator[np.ndarray], last: np.ndarray, size: 
     from PIL import Image
 
     palette = Image.fromarray(last).quantize(COLOURS, dither=Image.Dither.NONE)
-    images = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    shown, images = np.empty(0), []
+    for frame in frames:
+        image = Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE)
+        before, shown = shown, np.asarray(image)
+        if images:  # what stays is not told again: a third of the size
+            image.putdata(np.where(shown == before, COLOURS, shown).ravel())
+        images.append(image)
     tick = max(20, 10 * round(100 / fps))
     times = [tick] * (len(images) - 1) + [round(1000 * HOLD_S)]
-    images[0].save(out, save_all=True, append_images=images[1:], duration=times, loop=0, optimize=False)
+    images[0].save(
+        out, save_all=True, append_images=images[1:], duration=times, loop=0, optimize=False, transparency=COLOURS,
+        disposal=1,
+    )  # fmt: skip
 
 
 def _write_mp4(out: Path, frames: Iterator[np.ndarray], last: np.ndarray, size: tuple[int, int], fps: int) -> None:
@@ -114,8 +130,8 @@ def _write_mp4(out: Path, frames: Iterator[np.ndarray], last: np.ndarray, size: 
     except ImportError:
         raise InputError("an .mp4 needs imageio-ffmpeg; pip install 'steepest[video]', or ask for a .gif") from None
     writer = imageio_ffmpeg.write_frames(
-        str(out), size, fps=fps, codec="libx264", quality=None, macro_block_size=2, pix_fmt_out="yuv420p",
-        output_params=["-crf", "18", "-preset", "medium", "-movflags", "+faststart"],
+        str(out), size, fps=fps, codec="libx264", quality=QUALITY, macro_block_size=2, pix_fmt_out="yuv420p",
+        output_params=["-movflags", "+faststart"],
     )  # fmt: skip
     writer.send(None)
     try:

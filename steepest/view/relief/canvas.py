@@ -31,7 +31,7 @@ class Canvas:
     def of(cls, width: int, height: int, paper: str) -> "Canvas":
         """An empty one."""
         pixels = np.empty((height, width, 3), np.uint8)
-        pixels[:] = np.round(from_hex(paper) * 255)
+        pixels[:] = np.round(from_hex(paper) * 255).astype(np.uint8)
         return cls(pixels)
 
     def part(self, left: int, top: int, width: int, height: int) -> "Canvas":
@@ -53,11 +53,19 @@ class Canvas:
 
     def rectangle(self, left: float, top: float, width: float, height: float, colour: str, alpha: float = 1.0) -> None:
         """A rectangle."""
-        right, bottom = left + width, top + height
-        self.fill(np.array([(left, top), (right, top), (right, bottom), (left, bottom)]), colour, alpha)
+        from steepest.view.relief import ink
+
+        ink.fill_box(self.pixels, left, top, left + width, top + height, from_hex(colour) * 255, alpha)
 
     def write(
-        self, text: str, x: float, y: float, font: Font, colour: str, align: str = "left", halo: tuple[str, float] | None = None
+        self,
+        text: str,
+        x: float,
+        y: float,
+        font: Font,
+        colour: str,
+        align: str = "left",
+        halo: tuple[str, float] | None = None,
     ) -> None:
         """A line of text; superscripts are raised small digits, since few fonts have all of them.
 
@@ -101,7 +109,7 @@ def _parts(text: str, font: Font) -> list[tuple[str, Font, float]]:
 
 
 def dashes(points: np.ndarray, on: float, off: float) -> np.ndarray:
-    """A line [P, 2] cut into dashes of a length with gaps between them: points for `Canvas.stroke`, NaN between dashes."""
+    """A line [P, 2] cut into dashes of a length with gaps between them, for `Canvas.stroke`: NaN between dashes."""
     lengths = np.concatenate(([0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))))
     begin = np.arange(0.0, lengths[-1], on + off)
     ends = np.stack((begin, np.minimum(begin + on, lengths[-1]), np.full_like(begin, np.nan)), axis=1).ravel()

@@ -16,11 +16,11 @@ def compiled(*signatures: str) -> Callable[[Callable], Any]:
     """
 
     def decorate(function: Callable) -> Any:
-        folder, before = cache_folder(), config.CACHE_DIR
-        config.CACHE_DIR = str(folder or "")
+        folder, before = cache_folder(), config.CACHE_DIR  # pyright: ignore[reportAttributeAccessIssue]
+        config.CACHE_DIR = str(folder or "")  # pyright: ignore[reportAttributeAccessIssue]
         try:
             return njit(list(signatures), cache=folder is not None, error_model="numpy", nogil=True)(function)
         finally:
-            config.CACHE_DIR = before
+            config.CACHE_DIR = before  # pyright: ignore[reportAttributeAccessIssue]
 
     return decorate

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steepest.view.relief.canvas import MIDDLE, Canvas
+from steepest.view.relief.canvas import MIDDLE, Canvas, measured
 from steepest.view.relief.glyph import SHAPES, mark
 from steepest.view.relief.lettering import Font
 from steepest.view.relief.numerals import linear_ticks, log_ticks, tick_text
@@ -16,7 +16,7 @@ from steepest.view.relief.tracks import Series, Track
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 8, 6
 BAND, FUTURE = 0.38, 0.78
 """Opacity of least to greatest, and of the paper over what is to come."""
-TICK_FONT = Font("sans", 11)
+TICK_FONT, KEY_FONT = Font("sans", 11), Font("sans", 12)
 DOT, HEAD = 2.1, 3.8
 PIXELS_A_TICK = 46
 
@@ -98,6 +98,24 @@ class Chart:
             self._draw_line(canvas, line)
         self._whole = canvas.pixels
 
+    def draw_key(self, canvas: Canvas, x: float, base: float) -> None:
+        """What band, line and dots are, from x on along a baseline, where there is more than lines."""
+        theme, middle = self._theme, base - 4
+        alone = {line.member for line in self._lines if not line.dots}
+        if len(alone) == 1 and any(line.series.is_banded for line in self._lines):
+            colour = next(line.colour for line in self._lines if not line.dots)
+            canvas.rectangle(x, middle - 3.5, 12, 7, colour, BAND)
+            x = self._write_key(canvas, "batch", x + 17, base)
+            canvas.rectangle(x, middle - 1, 14, 2, colour)
+            x = self._write_key(canvas, "middle", x + 19, base)
+        if any(line.dots for line in self._lines):
+            canvas.fill(SHAPES[0] * 2.5 + (x + 2.5, middle), theme.ink2)
+            self._write_key(canvas, "held out", x + 10, base)
+
+    def _write_key(self, canvas: Canvas, text: str, x: float, base: float) -> float:
+        canvas.write(text, x, base, KEY_FONT, self._theme.ink2)
+        return x + measured(text, KEY_FONT) + 12
+
     def draw(self, canvas: Canvas, t: float) -> None:
         """Draws it at a step on a canvas of its size."""
         canvas.pixels[:] = self._whole
@@ -109,7 +127,7 @@ class Chart:
             step = min(t, line.last)
             v = line.series.at(step)
             if not line.dots and not math.isnan(v):
-                x, y = float(self._x(step)), float(self._y(np.float64(v)))
+                x, y = float(self._x(step)), float(self._y(np.asarray(v)))
                 mark(canvas, line.member, x, y, HEAD, line.colour, theme.paper)
 
     def _x(self, step: float | np.ndarray) -> np.ndarray:
@@ -122,7 +140,7 @@ class Chart:
         log, theme = self._range.log, self._theme
         about = max(2, round(self._height / PIXELS_A_TICK))
         for v in (log_ticks if log else linear_ticks)(self._range.lo, self._range.hi, about):
-            y = round(float(self._y(np.float64(v)))) + 0.5
+            y = round(float(self._y(np.asarray(v)))) + 0.5
             canvas.stroke(np.array(((LEFT, y), (self._width - RIGHT, y))), 1, theme.hair)
             canvas.write(tick_text(v, log), LEFT - 8, y + MIDDLE * 11, TICK_FONT, theme.ink3, "right")
 

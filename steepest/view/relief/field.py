@@ -134,7 +134,8 @@ def _cubic(at: np.ndarray, n: int) -> np.ndarray:
 def _worst(state: np.ndarray, places: list[np.ndarray], farther: int) -> np.ndarray:
     """The worst state of the vertices around each place, or so many farther out: missing, then diverged."""
     window = [
-        (np.arange(n) >= np.floor(at + 1e-9)[:, None] - farther) & (np.arange(n) <= np.ceil(at - 1e-9)[:, None] + farther)
+        (np.arange(n) >= np.floor(at + 1e-9)[:, None] - farther)
+        & (np.arange(n) <= np.ceil(at - 1e-9)[:, None] + farther)
         for at, n in zip(places, state.shape)
     ]
     rows, columns = (w.astype(np.float32) for w in window)

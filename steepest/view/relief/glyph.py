@@ -30,8 +30,10 @@ SHAPES = (
 """Circle, diamond, square, triangle, hexagon, cross: corners around 0 for a radius of 1."""
 
 
-def mark(canvas: Canvas, member: int, x: float, y: float, radius: float, colour: str, casing: str, alpha: float = 1.0) -> None:
+def mark(
+    canvas: Canvas, member: int, x: float, y: float, radius: float, colour: str, casing: str, alpha: float = 1.0
+) -> None:
     """A member's mark with a casing, so that it is seen on any ground."""
     shape = SHAPES[member % len(SHAPES)] * radius
-    canvas.fill(shape * CASING + (x, y), casing, alpha)
-    canvas.fill(shape + (x, y), colour, alpha)
+    canvas.fill(shape * CASING + np.array((x, y)), casing, alpha)
+    canvas.fill(shape + np.array((x, y)), colour, alpha)

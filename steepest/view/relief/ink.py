@@ -86,6 +86,19 @@ def fill(pixels: np.ndarray, corners: np.ndarray, colour: np.ndarray, alpha: flo
                 _blend(pixels, y, x, hits / (SUB * SUB) * alpha, colour)
 
 
+@compiled(f"void({RGB}, float64, float64, float64, float64, float64[::1], float64)")
+def fill_box(
+    pixels: np.ndarray, left: float, top: float, right: float, bottom: float, colour: np.ndarray, alpha: float
+) -> None:
+    """A rectangle."""
+    height, width = pixels.shape[:2]
+    for y in range(max(0, math.floor(top)), min(height, math.ceil(bottom))):
+        down = min(y + 1.0, bottom) - max(float(y), top)
+        for x in range(max(0, math.floor(left)), min(width, math.ceil(right))):
+            across = min(x + 1.0, right) - max(float(x), left)
+            _blend(pixels, y, x, across * down * alpha, colour)
+
+
 @compiled(f"void({RGB}, uint8[:,::1], int64, int64, float64[::1], float64)")
 def lay(pixels: np.ndarray, mask: np.ndarray, left: int, top: int, colour: np.ndarray, alpha: float) -> None:
     """A mask [h, w] of 0 … 255 whose upper left pixel lies at (left, top)."""

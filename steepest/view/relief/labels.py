@@ -50,7 +50,9 @@ class _Place:
     def is_inside(self, canvas: Canvas) -> bool:
         """Whether it is on the canvas."""
         left, top, right, bottom = self.box
-        return bool(left >= MARGIN and right <= canvas.width - MARGIN and top >= MARGIN and bottom <= canvas.height - MARGIN)
+        return bool(
+            left >= MARGIN and right <= canvas.width - MARGIN and top >= MARGIN and bottom <= canvas.height - MARGIN
+        )
 
     def overlaps(self, others: np.ndarray) -> bool:
         """Whether it covers one of these boxes [B, 4]."""

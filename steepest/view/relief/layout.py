@@ -9,10 +9,9 @@ HEADER, FOOT = 56, 16
 WIDE, MEDIUM = 1180, 820
 LARGE_MAP, SMALL_MAP, TALL = 184, 128, 760
 RATE, EVENTS = 112, 84
-LEAST_STAGE = 300
-"""A map is put over stages that are at least so high."""
-BENEATH = 0.36
-"""Share of a narrow plate that the curves take."""
+LEAST_STAGE = 120
+BENEATH, STRIP = 0.34, 58
+"""Share of a narrow plate that the curves take, and the height of the scale below its stage."""
 
 
 class Box(NamedTuple):
@@ -37,6 +36,7 @@ class Layout:
         measure: greatest width of a headline's line.
         map: side of the map.
         scale: width of the colours' scale.
+        strip: height that it takes below the stage; 0 where it lies over its lower right.
     """
 
     left: Box
@@ -48,6 +48,7 @@ class Layout:
     measure: int
     map: int
     scale: int
+    strip: int = 0
 
 
 def layout_of(width: int, height: int) -> Layout:
@@ -67,4 +68,6 @@ def layout_of(width: int, height: int) -> Layout:
     curves = int(BENEATH * below)
     left = Box(pad, HEADER, width - 2 * pad, below - curves)
     beneath = Box(pad, HEADER + left.height, left.width, curves)
-    return Layout(left, Box(width, HEADER, 0, 0), beneath, False, Font("serif", 23), 29, left.width, side, 150)
+    return Layout(
+        left, Box(width, HEADER, 0, 0), beneath, False, Font("serif", 23), 29, left.width, side, left.width, STRIP
+    )

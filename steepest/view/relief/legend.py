@@ -7,7 +7,7 @@ from steepest.view.relief.canvas import Canvas, measured
 from steepest.view.relief.field import DIVERGED, Field
 from steepest.view.relief.glyph import SHAPES
 from steepest.view.relief.lettering import Font
-from steepest.view.relief.prose import draw_text, shortened
+from steepest.view.relief.prose import broken, draw_text, shortened, words_of
 from steepest.view.relief.shade import diverged_colour, from_hex
 from steepest.view.relief.theme import Theme
 
@@ -24,8 +24,7 @@ def draw_scale(canvas: Canvas, grid: Grid, field: Field, theme: Theme) -> None:
     """The caption, a bar of the ramp and its ticks, at the foot of a canvas of the scale's width."""
     width, foot = canvas.width, canvas.height
     caption = grid.caption or ("loss" if grid.kind == "terrain" else f"loss, {KINDS[grid.kind]}")
-    scratch = Canvas.of(width, foot, theme.paper)
-    tall = draw_text(scratch, caption, 0, 0, width, TINY, LEADING, theme.ink2)
+    tall = LEADING * len(broken(words_of(caption, [], TINY, theme.ink2), width, measured(" ", TINY)))
     extra = LEADING if (field.state == DIVERGED).any() else 0
     y = foot - 28 - tall - extra
     draw_text(canvas, caption, 0, y + 3, width, TINY, LEADING, theme.ink2, theme.paper)
@@ -57,9 +56,12 @@ def _hex(rgb: np.ndarray) -> str:
 def draw_header(canvas: Canvas, pad: int, title: str, subtitle: str, clock: str, theme: Theme) -> None:
     """The top line: the mark, what this is, and the step."""
     s = np.linspace(0, 1, 16)[:, None]
-    first, second = (_bezier(s, *points) for points in (((2, 3), (6, 3), (7.5, 15.5), (13, 15.5)), ((13, 15.5), (18.5, 15.5), (19, 8), (24, 8))))
+    first, second = (
+        _bezier(s, *points)
+        for points in (((2, 3), (6, 3), (7.5, 15.5), (13, 15.5)), ((13, 15.5), (18.5, 15.5), (19, 8), (24, 8)))
+    )
     base, top = 33, 18
-    canvas.stroke(np.vstack((first, second)) + (pad, top), 1.7, theme.ink)
+    canvas.stroke(np.vstack((first, second)) + np.array((pad, top)), 1.7, theme.ink)
     canvas.fill(SHAPES[0] * 2.6 + (pad + 13, top + 15.5), ACCENT[theme.name])
     name = Font("bold", 15)
     canvas.write("steepest", pad + 35, base, name, theme.ink)

@@ -35,6 +35,7 @@ class Font:
     size: float
 
 
+@functools.lru_cache(4096)
 def advance(text: str, font: Font) -> float:
     """The width of a line of text in pixels.
 
@@ -46,7 +47,7 @@ def advance(text: str, font: Font) -> float:
 
 @functools.lru_cache(4096)
 def mask(text: str, font: Font, halo: float, phase: float) -> tuple[np.ndarray, int, int]:
-    """A line of text as coverage [h, w] of 0 … 255, and where its upper left lies as seen from its baseline's beginning.
+    """A line of text as coverage [h, w] of 0 … 255, and where its upper left lies, seen from where its baseline begins.
 
     Args:
         text: one line.

@@ -1,4 +1,4 @@
-"""The members' paths over a relief: cased where they are seen, dotted where they are hidden, faint far off the plane."""
+"""The members' paths over a relief: cased where they are seen, dotted where hidden, faint far off the plane."""
 
 import math
 from dataclasses import dataclass

@@ -72,7 +72,7 @@ def draw_plan(
     canvas.pixels[:] = ground
     for at in marks:
         if at.kind != "escape":
-            arms = cross(at.kind, 4, 3) + place(np.float64(at.x), np.float64(at.y))
+            arms = cross(at.kind, 4, 3) + place(np.asarray(at.x), np.asarray(at.y))
             canvas.stroke(arms, 3.4, DARK, 0.8)
             canvas.stroke(arms, 1.4, WHITE)
     heads = []
@@ -85,10 +85,10 @@ def draw_plan(
         colour = theme.members[member % len(theme.members)]
         canvas.stroke(line, 3.4, theme.casing, 0.8)
         canvas.stroke(line, 1.5, colour)
-        heads.append((member, *line[-1].tolist(), HEAD, colour))
-    for head in heads:
-        if np.isfinite(head[1:3]).all():
-            mark(canvas, *head, theme.casing)
+        heads.append((member, line[-1].tolist(), colour))
+    for member, (x, y), colour in heads:
+        if np.isfinite(x + y):
+            mark(canvas, member, x, y, HEAD, colour, theme.casing)
 
 
 def _thinned(line: np.ndarray) -> np.ndarray:

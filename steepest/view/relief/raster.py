@@ -23,7 +23,7 @@ PICTURE = "uint32[:,::1], float32[:,::1]"  # pixels and 1 / distance, [height, w
 
 CORNER = "float64[::1], float64[::1], float64[::1]"
 X, Y, NEAR, LIGHT, LEVEL, SHADE, SUPPORT = range(7)
-"""Columns of the vertices: canvas x and y, 1 / distance, and what is between 0 and 1 or, the level and the shade, not."""
+"""Columns of the vertices: canvas x and y, 1 / distance, and what is drawn there."""
 
 
 @compiled(f"UniTuple(float64, 4)({CORNER})")

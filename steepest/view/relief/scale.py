@@ -58,16 +58,16 @@ class Linear(Scale):
         self._step = steps[1] if len(steps) > 1 else self._range
         self.ticks = [((v - lo) / self._range, short(v)) for v in linear_ticks(lo, hi, 4)]
 
-    def height(self, loss: np.ndarray) -> np.ndarray:  # noqa: D102
+    def height(self, loss: np.ndarray) -> np.ndarray:
         return (loss - self._lo) / self._range
 
-    def loss(self, height: np.ndarray) -> np.ndarray:  # noqa: D102
+    def loss(self, height: np.ndarray) -> np.ndarray:
         return self._lo + height * self._range
 
-    def level(self, loss: np.ndarray) -> np.ndarray:  # noqa: D102
+    def level(self, loss: np.ndarray) -> np.ndarray:
         return loss / self._step
 
-    def spacing(self, loss: np.ndarray) -> np.ndarray:  # noqa: D102
+    def spacing(self, loss: np.ndarray) -> np.ndarray:
         return np.full_like(loss, self._step)
 
 
@@ -82,26 +82,26 @@ class Logarithmic(Scale):
 
     def __init__(self, lo: float, hi: float) -> None:
         self._lo, self._soft = lo, ((hi - lo) or 1.0) * SOFT
-        self._bottom, top = (float(self._log(np.float64(v))) for v in (lo, hi))
+        self._bottom, top = (float(self._log(np.asarray(v))) for v in (lo, hi))
         self._span = (top - self._bottom) or 1.0
         first = math.ceil(math.log10(self._soft * 2.5))
         last = math.floor(math.log10(hi - lo) + 1e-9) if hi > lo else first - 1
         values = [lo, *(10.0**e + lo for e in range(first, last + 1))]
-        self.ticks = [(float(self.height(np.float64(v))), short(v, 2)) for v in values]
+        self.ticks = [(float(self.height(np.asarray(v))), short(v, 2)) for v in values]
 
     def _log(self, loss: np.ndarray) -> np.ndarray:
         return np.log10(np.maximum(0, loss - self._lo) + self._soft)
 
-    def height(self, loss: np.ndarray) -> np.ndarray:  # noqa: D102
+    def height(self, loss: np.ndarray) -> np.ndarray:
         return (self._log(loss) - self._bottom) / self._span
 
-    def loss(self, height: np.ndarray) -> np.ndarray:  # noqa: D102
+    def loss(self, height: np.ndarray) -> np.ndarray:
         return self._lo + 10.0 ** (self._bottom + height * self._span) - self._soft
 
-    def level(self, loss: np.ndarray) -> np.ndarray:  # noqa: D102
+    def level(self, loss: np.ndarray) -> np.ndarray:
         return self._log(loss) * LINES_A_DECADE
 
-    def spacing(self, loss: np.ndarray) -> np.ndarray:  # noqa: D102
+    def spacing(self, loss: np.ndarray) -> np.ndarray:
         return (loss - self._lo + self._soft) * math.log(10) / LINES_A_DECADE
 
 

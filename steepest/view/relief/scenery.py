@@ -44,9 +44,9 @@ def draw_axes(view: View, x: Axis, y: Axis, azimuth: float) -> None:
         view.canvas.write(text, end[0], end[1] + MIDDLE * TICK_FONT.size, TICK_FONT, view.theme.ink3, "center")
 
     for v in linear_ticks(x.lo, x.hi, few):
-        tick(float(world(x, np.float64(v))), sy, 0, sy * 0.15, short(v))
+        tick(float(world(x, np.asarray(v))), sy, 0, sy * 0.15, short(v))
     for v in linear_ticks(y.lo, y.hi, few):
-        tick(sx, float(world(y, np.float64(v))), sx * 0.15, 0, short(v))
+        tick(sx, float(world(y, np.asarray(v))), sx * 0.15, 0, short(v))
     _name(view, x, (0, sy * 1.34), (0, sy))
     _name(view, y, (sx * 1.34, 0), (sx, 0))
 
@@ -70,14 +70,14 @@ def draw_marks(view: View, marks: tuple[Mark, ...], x: Axis, y: Axis, verbose: b
     """Minima as crosses, saddles and maxima as ×, and words for those that have room."""
     labels = []
     for at in marks:
-        u, v = world(x, np.float64(at.x)), world(y, np.float64(at.y))
+        u, v = world(x, np.asarray(at.x)), world(y, np.asarray(at.y))
         if at.kind == "escape" or abs(u) > 1 or abs(v) > 1:
             continue
         seen = view.seen(np.array([(u, v, view.block.height_at(u, v) + LIFT)]))
         if not view.is_visible(seen, 0.02)[0]:
             continue
         px, py = seen[0, :2].tolist()
-        arms = cross(at.kind, 6, 4.6) + (px, py)
+        arms = cross(at.kind, 6, 4.6) + seen[0, :2]
         view.canvas.stroke(arms, 5, DARK, DARK_ALPHA)
         view.canvas.stroke(arms, 2, WHITE)
         if verbose:
@@ -112,7 +112,7 @@ def draw_escape(view: View, marks: tuple[Mark, ...], x: Axis, y: Axis, begin: np
             continue
         share = np.linspace(0, 1, DOTS + 1)
         u, v = (
-            begin[k] + (world(axis, np.float64(end)) - begin[k]) * share
+            begin[k] + (world(axis, np.asarray(end)) - begin[k]) * share
             for k, axis, end in ((0, x, at.x), (1, y, at.y))
         )
         line = view.seen(np.column_stack((u, v, view.block.height_at(u, v) + ESCAPE_LIFT)))[:, :2]

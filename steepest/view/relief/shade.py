@@ -45,7 +45,7 @@ def ramp(look: Look, height: np.ndarray) -> np.ndarray:
 
 def diverged_colour(look: Look, bad: str) -> np.ndarray:
     """What diverged: the highest ground, tinged with the colour of what is bad."""
-    return ramp(look, np.float64(1)) * 0.6 + from_hex(bad) * 0.4
+    return ramp(look, np.asarray(1.0)) * 0.6 + from_hex(bad) * 0.4
 
 
 def shade_table(look: Look, diverged: np.ndarray) -> np.ndarray:

@@ -86,7 +86,9 @@ def grid_of(surface: dict[str, Any]) -> Grid:
     x, y = (Axis(*(surface[name][key] for key in Axis._fields)) for name in ("x", "y"))
     for axis in (x, y):
         if not (axis.n >= 2 and axis.hi > axis.lo):
-            raise InputError(f"axis {axis.name} has {axis.n} cells from {axis.lo} to {axis.hi}; expected are two or more")
+            raise InputError(
+                f"axis {axis.name} has {axis.n} cells from {axis.lo} to {axis.hi}; expected are two or more"
+            )
     cells = {"loss": numbers(surface["loss"])}
     if surface["error"]:
         cells["error"] = numbers(surface["error"])
@@ -110,7 +112,7 @@ def _track(member: dict[str, Any]) -> Track:
     path = member["path"]
     on = {name: Shadow(*(numbers(at[key]) for key in Shadow._fields)) for name, at in path["on"].items()}
     curves = {
-        name: Series(*(numbers(curve[key]) for key in ("t", "lo", "hi", "mid")), curve["log"])
+        name: Series(**{key: numbers(curve[key]) for key in ("t", "lo", "hi", "mid")}, log=curve["log"])
         for name, curve in member["curves"].items()
     }
     values = [f"{name} {short(v) if isinstance(v, int | float) else v}" for name, v in member["hyper"].items()]
