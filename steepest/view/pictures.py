@@ -106,12 +106,11 @@ def _write_gif(out: Path, frames: Iterator[np.ndarray], last: np.ndarray, size: 
     from PIL import Image
 
     palette = Image.fromarray(last).quantize(COLOURS, dither=Image.Dither.NONE)
-    shown, images = np.empty(0), []
+    shown, images = np.full(last.shape[:2], COLOURS, np.uint8), []
     for frame in frames:
-        image = Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE)
-        before, shown = shown, np.asarray(image)
-        if images:  # what stays is not told again: a third of the size
-            image.putdata(np.where(shown == before, COLOURS, shown).ravel())
+        before, shown = shown, np.asarray(Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE))
+        image = Image.fromarray(np.where(shown == before, np.uint8(COLOURS), shown))  # what stays is not told again
+        image.putpalette(palette.getpalette() or [])
         images.append(image)
     tick = max(20, 10 * round(100 / fps))
     times = [tick] * (len(images) - 1) + [round(1000 * HOLD_S)]

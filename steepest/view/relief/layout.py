@@ -10,7 +10,7 @@ WIDE, MEDIUM = 1180, 820
 LARGE_MAP, SMALL_MAP, TALL = 184, 128, 760
 RATE, EVENTS = 112, 84
 LEAST_STAGE = 120
-BENEATH, STRIP = 0.34, 58
+BENEATH, STRIP = 0.3, 72
 """Share of a narrow plate that the curves take, and the height of the scale below its stage."""
 
 
