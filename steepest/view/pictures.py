@@ -12,8 +12,8 @@ from steepest.view.figures import checked
 from steepest.view.relief.plate import Plate
 from steepest.view.relief.theme import theme_of
 
-LEAST = 320
-"""Least width and height in pixels: below it words do not fit."""
+LEAST = ((360, 600), (820, 480))
+"""Least widths and heights in pixels, of narrow pictures and of others: below them words do not fit."""
 HOLD_S = 1.5
 """So long the last frame of a GIF stays."""
 COLOURS = 255
@@ -96,8 +96,9 @@ def moving(
 def _plate(film: dict[str, Any], surface: str | None, size: tuple[int, int], theme: str) -> Plate:
     if film.get("format") != 1:
         raise InputError(f"the film's format is {film.get('format')}; expected is a film of format 1")
-    if min(size) < LEAST:
-        raise InputError(f"the size is {size[0]} × {size[1]}; expected are at least {LEAST} × {LEAST} pixels")
+    if not any(size[0] >= width and size[1] >= height for width, height in LEAST):
+        fitting = " or ".join(f"{width} × {height}" for width, height in LEAST)
+        raise InputError(f"the size is {size[0]} × {size[1]}; expected are at least {fitting} pixels")
     return Plate(film, surface, size, theme_of(theme))
 
 

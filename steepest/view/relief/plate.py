@@ -26,6 +26,10 @@ BODY, SMALL, TITLE = Font("sans", 14), Font("sans", 12), Font("bold", 12)
 TOP = 10
 ADVICE = 362
 """Greatest width of a line of advice over the stage: 42 figures."""
+ADVISED = 700
+"""Narrow plates that are lower have no room for advice."""
+MAPPED = 330
+"""A map covers too much of a stage that is lower."""
 CAPTION, SCALE, MARGIN = 40, 110, 14
 """Room for two lines below the map, for the scale with its caption, and below both."""
 CHART_TITLE, LEAST_CHART, EVENTS_GAP = 28, 150, 12
@@ -60,6 +64,7 @@ class Plate:
         finite = self._grid is not None and bool(np.isfinite(self._grid.loss).any())
         self._note = "" if finite else NOTHING if self._grid is None else NOWHERE
         self._heading = self._headline()
+        self._advice = film["advice"] if self._at.right.width or size[1] >= ADVISED else ""
         scratch = Canvas.of(*size, theme.paper)
         self._paper = scratch.pixels.copy()
         self._below = int(self._draw_verdict(scratch))
@@ -170,7 +175,7 @@ class Plate:
         x, y = at.left.left, HEADER + TOP + 0.8 * at.leading
         y = draw_lines(canvas, self._heading, x, y, at.heading, at.leading, halo) - 0.35 * at.leading
         wide = ADVICE if at.overlaid else at.left.width
-        for text, width in ((self._film["advice"], wide), (self._note, at.measure)):
+        for text, width in ((self._advice, wide), (self._note, at.measure)):
             if text:
                 y = draw_text(canvas, text, x, y + 14, width, BODY, 20, theme.ink2, halo)
         return y
@@ -194,7 +199,7 @@ class Plate:
         assert self._grid is not None
         at, theme, box = self._at, self._theme, self._stage_box
         foot = box.top + box.height
-        if at.right.width and self._map is not None:
+        if at.right.width and box.height >= MAPPED and self._map is not None:
             caption = CAPTION if at.overlaid else 0
             top = foot - MARGIN - caption - at.map
             plan = canvas.part(box.left, top, at.map, at.map)
