@@ -32,8 +32,7 @@ def with_loss(film, values):
     return film
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("kind", ["run", "race", "play"])
+@pytest.mark.parametrize(("kind", "theme"), [("run", "light"), ("race", "dark"), ("play", "light")])
 def test_a_film_gives_the_same_picture_every_time(kind, theme, tmp_path):
     film = getattr(films, kind)()
     one, two = (still(film, tmp_path / f"{n}.png", size=SMALL, theme=theme).read_bytes() for n in "ab")
@@ -62,7 +61,7 @@ def test_surfaces_are_chosen_by_name(tmp_path):
     assert (first != other).any(axis=-1).mean() > 0.05
 
 
-@pytest.mark.parametrize("size", [(1400, 900), (960, 620), (420, 720), (360, 600), (2000, 700)])
+@pytest.mark.parametrize("size", [(1400, 900), (960, 620), (360, 600)])
 def test_every_size_has_room_for_relief_and_curves(size, tmp_path):
     picture = pixels(still(films.run(), tmp_path / "a.png", size=size))
     assert picture.shape == (size[1], size[0], 3)
@@ -70,7 +69,20 @@ def test_every_size_has_room_for_relief_and_curves(size, tmp_path):
     assert teal > 0.01
 
 
+def far_away(film):
+    """Members that leave for infinity, by way of NaN and numbers that no picture holds."""
+    for member in film["members"].values():
+        path, curve = member["path"], member["curves"]["loss"]
+        n = path["t"]["shape"][0]
+        gone = np.geomspace(1e-3, 1e37, n) * (-1) ** np.arange(n)
+        gone[n // 2], gone[-3:] = math.nan, math.inf
+        path["on"]["principal"]["x"] = path["on"]["principal"]["off"] = films.col(gone)
+        curve["lo"] = curve["hi"] = curve["mid"] = films.col(np.abs(gone))
+    return film
+
+
 ODD = {
+    "far away": lambda: far_away(films.race()),
     "no surface": lambda: {**films.run(), "surfaces": {}},
     "no cell": lambda: with_loss(films.run(), math.nan),
     "all diverged": lambda: with_loss(films.run(), math.inf),
