@@ -39,7 +39,9 @@ def contours(survey: Survey, title: str, path: str | Path) -> Path:
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")
     axes = figure.subplots()
     filled = _draw_surface(axes, grid)
-    bar = figure.colorbar(filled, ax=axes, shrink=0.8, pad=0.02)
+    bar = figure.colorbar(filled, ax=axes, shrink=0.8, pad=0.02, ticks=filled.levels[:: LINES // 5])
+    bar.ax.set_yticklabels([number(level) for level in filled.levels[:: LINES // 5]])
+    bar.ax.minorticks_off()
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.ax.tick_params(colors=MUTED, labelsize=8, length=0)
     bar.set_label("loss", color=MUTED, fontsize=9)

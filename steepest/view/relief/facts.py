@@ -93,9 +93,13 @@ def with_interval(quantity: dict[str, Any]) -> str:
 
     >>> with_interval({"value": 412, "lo": 406, "hi": 418}), with_interval({"value": 2250, "lo": 1900, "hi": 2700})
     ('412 ± 6', '1,900 – 2,700')
+    >>> with_interval({"value": 2250, "lo": 1900, "hi": None})  # no upper end is known
+    '2,250, above 1,900'
     """
-    value, lo, hi = (float(quantity[key]) for key in ("value", "lo", "hi"))
-    if not hi > lo:
+    value, lo, hi = quantity["value"], quantity["lo"], quantity["hi"]
+    if hi is None and lo is not None:
+        return f"{short(value)}, above {short(lo)}"
+    if lo is None or not hi > lo:
         return short(value)
     half = (hi - lo) / 2
     if not abs(value - lo - half) < 0.05 * half:
@@ -118,8 +122,9 @@ def _whisker(canvas: Canvas, quantity: dict[str, Any], y: float, colour: str, th
     canvas.rectangle(left, y - 1, WHISKER, 2, theme.hair)
     if reference is not None:
         canvas.rectangle(x(reference) - 0.75, y - 6, 1.5, 12, theme.ink)
-    if math.isfinite(quantity["lo"]) and math.isfinite(quantity["hi"]):
-        lo, hi = x(quantity["lo"]), x(quantity["hi"])
+    if quantity["lo"] is not None:
+        lo = x(quantity["lo"])
+        hi = left + WHISKER if quantity["hi"] is None else x(quantity["hi"])
         canvas.rectangle(lo, y - 2.5, max(hi - lo, 1.5), 5, colour)
 
 

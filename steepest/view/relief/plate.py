@@ -30,7 +30,7 @@ ADVISED = 700
 """Narrow plates that are lower have no room for advice."""
 MAPPED = 330
 """A map covers too much of a stage that is lower."""
-CAPTION, SCALE, MARGIN = 40, 110, 14
+CAPTION, SCALE, MARGIN = 40, 140, 14
 """Room for two lines below the map, for the scale with its caption, and below both."""
 CHART_TITLE, LEAST_CHART, EVENTS_GAP = 28, 150, 12
 NUMBER, MEMBERS_SHARE = 62, 0.45

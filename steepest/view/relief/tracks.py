@@ -23,8 +23,8 @@ class Series:
 
     @property
     def is_banded(self) -> bool:
-        """Whether buckets have a width."""
-        return not np.array_equal(self.lo, self.hi, equal_nan=True)
+        """Whether there is more than its middle."""
+        return not all(np.array_equal(self.mid, values, equal_nan=True) for values in (self.lo, self.hi))
 
     def at(self, t: float) -> float:
         """The middle value at a step; NaN where there is none."""
