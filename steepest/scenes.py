@@ -54,8 +54,8 @@ SCENES = {
     "himmelblau": _scene("log", 100, 0.01, 3e-3, 0.1),
     "beale": _scene("log", 500, 4e-4, 3e-4, 0.05),
     "rastrigin": _scene("linear", 150, 2e-3, 1e-3, 0.1),
-    "monkey_saddle": _scene("linear", 100, 0.02, 5e-3, 0.02),
-    "saddle": _scene("linear", 100, 0.03, 0.01, 0.02),
+    "monkey_saddle": _scene("linear", 30, 0.02, 5e-3, 0.02),
+    "saddle": _scene("linear", 80, 0.03, 0.01, 0.02),
     "plateau": _scene("linear", 200, 0.2, 0.1, 0.05),
 }
 """Looked at on each terrain, not measured."""

@@ -196,8 +196,10 @@ def run(steps: int = 2400, points: int = 800) -> Film:
     ]
     verdict = {"kind": "SADDLE", "text": "Stopped at a saddle.", "advice": "Train on.", "numbers": numbers}
     path = {"t": col(kept, "i4"), "loss": col(smooth[kept]), "on": where}
+    eigenvalues = [412.0, 260.0, 131.0, *np.geomspace(80, 0.05, 24).round(4).tolist(), -0.06, -0.21, -0.83]
     whole = member(
-        "adam", "adam", {"lr": 0.008}, "warmup(5%) >> cosine", path=path, curves=curves, events=events, verdict=verdict
+        "adam", "adam", {"lr": 0.008}, "warmup(5%) >> cosine", path=path, curves=curves, events=events, verdict=verdict,
+        eigenvalues=eigenvalues,
     )
     return film(
         "run", title="digits, MLP 64-128-128-10", steps=steps,
