@@ -52,7 +52,7 @@ SCENES = {
     "ravine": _scene("linear", 150, 0.037, 0.02, 0.2),
     "rosenbrock": _scene("log", 1500, 1e-3, 4e-4, 0.05),
     "himmelblau": _scene("log", 100, 0.01, 3e-3, 0.1),
-    "beale": _scene("log", 500, 4e-4, 3e-4, 0.05),
+    "beale": _scene("log", 800, 8e-3, 3e-3, 0.1),
     "rastrigin": _scene("linear", 150, 2e-3, 1e-3, 0.1),
     "monkey_saddle": _scene("linear", 30, 0.02, 5e-3, 0.02),
     "saddle": _scene("linear", 80, 0.03, 0.01, 0.02),

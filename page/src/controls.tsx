@@ -56,7 +56,7 @@ export function Rate({ value, zones, reach: [lo, hi], limit, onChange }: RatePro
         from={p => Number((lo * (hi / lo) ** p).toPrecision(3))} to={place} />
       <div class="zones" aria-hidden="true">
         <span style={{ width: `${a * 100}%` }}>{a > 0.24 && 'too small'}</span>
-        <span class="right" style={{ width: `${(b - a) * 100}%` }}>{b - a > 0.08 && 'right'}</span>
+        <span class="right" style={{ width: `${(b - a) * 100}%` }}>{b - a > 0.2 && 'right'}</span>
         <span class="beyond">{1 - b > 0.2 && (stable ? 'diverges' : zones?.beyond)}</span>
       </div>
     </>
