@@ -56,7 +56,7 @@ export function edges({ alpha, beta }: Settings, steps: number): Edges {
 /** The rate and momentum with which the slowest direction of positive curvature is fastest; null where there is none. */
 export function best(eigenvalues: number[]): Settings | null {
   const [least, greatest] = upward(eigenvalues);
-  if (!(least > 0)) return null;
+  if (!Number.isFinite(least)) return null;
   const [a, b] = [Math.sqrt(least), Math.sqrt(greatest)];
   return { alpha: (2 / (a + b)) ** 2, beta: ((b - a) / (b + a)) ** 2 };
 }
