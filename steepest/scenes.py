@@ -49,7 +49,7 @@ def _scene(height: str, steps: int, gradient_descent: float, momentum: float, ad
 
 SCENES = {
     "bowl": _scene("linear", 60, 0.1, 0.03, 0.1),
-    "ravine": _scene("linear", 150, 0.037, 0.02, 0.2),
+    "ravine": _scene("linear", 200, 0.037, 0.02, 0.2),
     "rosenbrock": _scene("log", 1500, 1e-3, 4e-4, 0.05),
     "himmelblau": _scene("log", 100, 0.01, 3e-3, 0.1),
     "beale": _scene("log", 800, 8e-3, 3e-3, 0.1),
