@@ -21,6 +21,8 @@ CURVED = {"gradient_descent": 1.0, "momentum": 0.4, "nesterov": 0.4}
 """Rates of rules that curvature limits, times λ: half of the stability limit, a tenth and a third of it."""
 STRIDE = 0.02
 """Rates of other rules, as a share of the domain's longer side; Adam was tried from 0.005 to 0.04 on all terrains."""
+UNFREED = {"rmsprop": 10.0}
+"""Steps that are longer than the rate at first: RMSProp's moment begins at 0, and √v there is √(1 − 0.99) of |g|."""
 FIRST = 0.05
 """The longest first step of a rule that curvature limits, likewise: where there is none it could be of any length."""
 CROWDED = 0.12
@@ -84,7 +86,7 @@ def rate(terrain: Terrain, rule: str) -> float:
         return SCENES[terrain.name].rates[rule]
     side = max(hi - lo for lo, hi in terrain.domain)
     if rule not in CURVED:
-        return _round(STRIDE * side)
+        return _round(STRIDE * side / UNFREED.get(rule, 1.0))
     curvature, slope = _curvature(terrain), _slope(terrain)
     stable = CURVED[rule] / curvature if curvature else math.inf
     near = FIRST * side / slope if slope else math.inf
