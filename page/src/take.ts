@@ -4,7 +4,7 @@ import { descend, type Course, type Descent, type Racer } from './descend';
 import { terrain, type Terrain } from './expression';
 import { fieldFrom, type Field } from './field';
 import { numbers, type Film, type Mark, type Surface } from './film';
-import { count, powerOfTen } from './numbers';
+import { count, powerOfTen, short } from './numbers';
 import type { Program } from './program';
 import type { Series, Track } from './track';
 
@@ -124,7 +124,7 @@ export function headline(tracks: Track[], least: number): (string | { member: nu
   });
   const above = (i: number) => tracks[i].path.loss[tracks[i].last] - least;
   by('moving').filter(i => above(i) >= 0).forEach((i, k) => {
-    const gap = above(i) < 1e-4 ? powerOfTen(Math.floor(Math.log10(above(i) || 1e-16))) : String(Number(above(i).toPrecision(2)));
+    const gap = above(i) > 0 && above(i) < 1e-4 ? powerOfTen(Math.floor(Math.log10(above(i)))) : short(above(i), 2);
     say(i, k ? `, ${gap} above` : ` is still ${gap} above ${reached.length ? 'it' : 'the lowest point'}`, k ? ', ' : '; ');
   });
   by('moving').filter(i => above(i) < 0).forEach((i, k) => say(i, k ? '' : ' is lower than all that is shown', k ? ', so is ' : '; '));
