@@ -21,13 +21,15 @@ from steepest.scenes import rate, scene
 from steepest.task import Task
 from steepest.terrain import TERRAINS, Domain, Terrain, gaps, high_place, typed
 from steepest.terrain import named as named_terrain
-from steepest.view import document
-from steepest.view.animation import Surface, animate
+from steepest.view import document, pictures
 from steepest.view.figures import checked
 from steepest.view.words import number
 
-CELLS = 51
-"""Along each axis of the surface in a page, which computes a finer one itself."""
+SUFFIXES = (".html", ".png", ".gif", ".mp4")
+SIZE = (960, 620)
+"""Of an animation, in pixels."""
+CELLS, FINE = 51, 201
+"""Along each axis of the surface in a page, which computes a finer one itself; and of one in a picture."""
 MARKS = {"minimum": "minima", "saddle": "saddles", "maximum": "maxima"}
 SPELLED = {
     "adamw": "AdamW", "rmsprop": "RMSProp", "nadam": "NAdam", "amsgrad": "AMSGrad",
@@ -51,7 +53,7 @@ def play(
 
     Args:
         terrain: its name, or a function of x and y such as "x**2 - y**2".
-        out: where to; .html for the page, .gif for an animation, .png for its end alone.
+        out: where to; .html for the page, .gif or .mp4 (extra `video`) for an animation, .png for its end alone.
         rules: names, "name:rate", or rules of your own; None for gradient descent, momentum and adam.
         steps: of each; None for as many as show something.
         domain: what to look at, ((x from, x to), (y from, y to)); None for the terrain's own, −2 to 2 for a function.
@@ -64,7 +66,7 @@ def play(
         InputError: a function that does not parse or has no value at the start; no such terrain, rule, domain or
             suffix; a rate that is no number.
     """
-    out = checked(out, (".gif", ".png", ".html"))
+    out = checked(out, SUFFIXES)
     land = _land(terrain, domain, start)
     if steps is not None and steps < 1:
         raise InputError(f"steps={steps} is given; expected is at least 1")
@@ -72,13 +74,10 @@ def play(
     chosen = {_key(rule): _with_rate(rule, land) for rule in rules or list(scene(land).rates)}
     if out.suffix.lower() == ".html":
         return document.write(_film(land, chosen, steps), out)
-    paths = [
-        replace(path(land, rule, rule.hypers["lr"], steps), name=name)
-        for name, rule in zip(_names(chosen), chosen.values())
-    ]
-    return animate(
-        Surface(land.name, land.formula, *land.grid(), {k: getattr(land, k) for k in MARKS.values()}), paths, out
-    )
+    descended = _descended(land, chosen, steps)
+    if out.suffix.lower() == ".png":
+        return pictures.still(descended, out, size=SIZE)
+    return pictures.moving(descended, out, size=SIZE)
 
 
 def path(terrain: Terrain, rule: str | Rule, lr: float, steps: int) -> Path:
@@ -168,6 +167,38 @@ def _names(rules: dict[str, Rule]) -> list[str]:
 # -- The page ----------------------------------------------------------------------------------------------------------
 
 
+def _descended(land: Terrain, rules: dict[str, Rule], steps: int) -> dict:
+    """The film of descents that were done here: of a race, for pictures that cannot descend by themselves."""
+    members, ends = {}, {}
+    for name, (key, rule) in zip(_names(rules), rules.items()):
+        walked = path(land, rule, rule.hypers["lr"], steps)
+        t = np.arange(len(walked.points))
+        losses = np.where(np.isnan(walked.losses), np.inf, walked.losses)
+        x, y = walked.points.T
+        on = {land.name: Shadow(x, y, np.zeros(len(t)))}
+        curves = {"loss": document.curve(t, losses, losses, losses, log=bool((losses > 0).all()))}
+        hyper = {"lr": rule.hypers["lr"]}
+        members[key] = document.member(
+            name, rule.name, hyper, path=document.path(t, losses, on), curves=curves, mathml=_formula(rule)
+        )
+        ends[name] = losses[-1]
+    best = min(ends, key=lambda name: ends[name])
+    return document.film(
+        "race", title=_title(land), subtitle=land.formula, steps=steps, members=members,
+        headline=f"{best} is lowest after {steps:,} steps: {number(float(ends[best]))}.",
+        surfaces={land.name: document.surface(_grid(land, FINE))},
+    )  # fmt: skip
+
+
+def _formula(rule: Rule) -> str:
+    """In MathML, with what a slider moves marked."""
+    return written(rule, SLIDERS, [k for k, v in rule.hypers.items() if v == 0 and k not in SLIDERS])
+
+
+def _title(land: Terrain) -> str:
+    return land.name.replace("_", " ").capitalize()
+
+
 def _film(land: Terrain, rules: dict[str, Rule], steps: int) -> dict:
     """The film of which the page makes the descents."""
     x, y = land.start
@@ -179,25 +210,26 @@ def _film(land: Terrain, rules: dict[str, Rule], steps: int) -> dict:
             rule.name,
             {k: v if isinstance(v, int | float) else str(v) for k, v in rule.hypers.items()},
             "constant",
-            mathml=written(rule, SLIDERS, [k for k, v in rule.hypers.items() if v == 0 and k not in SLIDERS]),
+            mathml=_formula(rule),
             js=json.dumps(lowered(rule)),
             path=begin,
         )
         for name, (key, rule) in zip(_names(rules), rules.items())
     }
-    title = land.name.replace("_", " ").capitalize()
     surfaces = {land.name: document.surface(_grid(land))}
-    return document.film("play", title=title, subtitle=land.source, steps=steps, surfaces=surfaces, members=members)
+    return document.film(
+        "play", title=_title(land), subtitle=land.source, steps=steps, surfaces=surfaces, members=members
+    )
 
 
-def _grid(land: Terrain) -> Grid:
-    x, y, values = land.grid(CELLS)
+def _grid(land: Terrain, cells: int = CELLS) -> Grid:
+    x, y, values = land.grid(cells)
     marks = [
         Mark(kind, point[0], point[1], _height(land, point), kind)
         for kind, many in MARKS.items()
         for point in getattr(land, many)
     ]
-    axes = Axis("x", x[0], x[-1], CELLS), Axis("y", y[0], y[-1], CELLS)
+    axes = Axis("x", x[0], x[-1], cells), Axis("y", y[0], y[-1], cells)
     return Grid("terrain", *axes, values, None, gaps(values), scene(land).height, land.formula, tuple(marks))
 
 

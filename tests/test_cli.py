@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer.main
@@ -16,6 +17,7 @@ from steepest.cli import app
 COMMANDS = [
     "compare",
     "diagnose",
+    "film",
     "find-lr",
     "locate",
     "play",
@@ -169,7 +171,8 @@ BAD = {
     "rm nobody": "no run",
     "rules adma": "did you mean 'adam'",
     "play rosenbrok": "did you mean 'rosenbrock'",
-    "play bowl -o play.mp4": "must end in .gif",
+    "play bowl -o play.bmp": "must end in .html",
+    "film nobody": "no run",
     "play bowl --rules adam:fast": "name:rate",
     "play 'x^2 + * y'": "x^2 + * y\n          ^",
     "play 'log(x)' --start -1,0": "no value at the start",
@@ -237,3 +240,26 @@ def test_find_lr_as_json_and_with_a_figure(run, tmp_path):
     words = run("find-lr line.py --steps 60").output
     assert "too small" in words
     assert "Train adam at" in words
+
+
+def test_a_film_on_the_command_line(run, trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    said = run("film digits --planes principal")
+    assert said.exit_code == 0
+    page = re.search(r"the film is (\S+)", said.stdout)[1]
+    assert Path(page).parts[-1] == "film.html"
+    film = json.loads(re.search(r'id="film">(.*?)</script>', Path(page).read_text())[1])
+    assert list(film["surfaces"]) == ["principal"]
+    assert run("film digits --planes side").exit_code == 1
+    assert "expected are some of curvature" in run("film digits --planes side").stderr
+    assert "no file nowhere.py" in run("film digits --task nowhere.py").stderr
+
+
+def test_a_film_whose_task_has_gone_shows_the_curves(run, tmp_path):
+    (tmp_path / "line.py").write_text(TASK)
+    assert run("train line.py --steps 20 --lr 0.1 --batch-size 16").exit_code == 0
+    (tmp_path / "line.py").unlink()
+    said = run("film line -o line.html")
+    assert said.exit_code == 0
+    assert "the curves are shown without it" in said.stderr
+    assert '"surfaces": {}' in (tmp_path / "line.html").read_text()

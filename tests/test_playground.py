@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import steepest as sd
 from steepest import scenes
 from steepest.formula.javascript import lowered
-from steepest.playground import path, play
+from steepest.playground import SIZE, path, play
 from steepest.rules import RULES
 from steepest.terrain import TERRAINS, Terrain, typed
 
@@ -126,7 +127,7 @@ BAD = {
     "plateau": ({"rules": ["adam:fast"]}, "name:rate"),
     "himmelblau": ({"rules": ["adam:-1"]}, "rate above 0"),
     "rastrigin": ({"rules": ["adma:1"]}, "did you mean 'adam'"),
-    "x": ({"out": "a.mp4"}, r"must end in .gif or .png or .html"),
+    "x": ({"out": "a.bmp"}, r"must end in .html or .png or .gif or .mp4"),
 }
 
 
@@ -139,9 +140,14 @@ def test_bad_input_is_answered_in_words(terrain, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_animations_go_on_working(tmp_path):
+def test_pictures_of_descents(tmp_path):
     out = play("x² + 3y²", tmp_path / "end.png", ["momentum", "adam:0.1"], steps=30)
-    assert out.stat().st_size > 5000
+    with Image.open(out) as image:
+        assert image.size == SIZE
+    one, two = (play("himmelblau", tmp_path / f"{n}.gif", ["adam", "momentum:1e9"], steps=20) for n in "ab")
+    assert one.read_bytes() == two.read_bytes()
+    with Image.open(one) as image:
+        assert image.n_frames > 20
 
 
 def test_a_path_ends_where_the_rule_leads():

@@ -19,14 +19,14 @@ from steepest.view import document
 BUCKETS = 4096
 SMOOTHED, NARROWEST = 0.01, 17
 """Of a curve: the window of its middle line, as a share of the buckets, and how many of them it spans at least."""
-SYMBOLS = {
-    "sharpness": "λ_P",
-    "greatest curvature": "λ_max",
-    "least curvature": "λ_min",
-    "squared norm of the gradient": "‖∇L‖^2",
-    "noise scale": "B",
-}
-"""Numbers of a verdict that the page has room for, and what they are called there."""
+SHOWN = (
+    "greatest curvature",
+    "least curvature",
+    "sharpness",
+    "squared norm of the gradient",
+    "noise scale",
+)
+"""Numbers of a verdict that the page has room for."""
 AGAINST_ZERO = ("least curvature", "squared norm of the gradient")
 
 Film = dict[str, Any]
@@ -108,7 +108,7 @@ def _member(history: History, ground: Survey, verdict: Verdict | None) -> dict[s
         " → ".join(rules),
         hyper,
         str(record.config.get("schedule") or ""),
-        mathml="".join(mathml.written(RULES[rule]) for rule in dict.fromkeys(rules) if rule in RULES),
+        mathml="".join(_formula(stage["rule"], stage["hypers"]) for stage in stages),
         path=_path(record.id, history, ground),
         curves=_curves(record),
         events=[_event(event, history.back) for event in record.events],
@@ -117,16 +117,17 @@ def _member(history: History, ground: Survey, verdict: Verdict | None) -> dict[s
     )
 
 
+def _formula(rule: str, hypers: Mapping[str, Any]) -> str:
+    """A built-in rule's formula, without what is multiplied by 0."""
+    return mathml.written(RULES[rule], zero=[k for k, v in hypers.items() if v == 0]) if rule in RULES else ""
+
+
 def shown(verdict: Verdict) -> Verdict:
-    """A verdict with the numbers that the page has room for, by their symbols; what they are is in their words."""
+    """A verdict with the numbers that the page has room for."""
     numbers = [
-        number._replace(
-            name=SYMBOLS[number.name],
-            words=", ".join(filter(None, [number.name, number.words])),
-            reference=0.0 if number.name in AGAINST_ZERO else number.reference,
-        )
+        number._replace(reference=0.0) if number.name in AGAINST_ZERO else number
         for number in verdict.numbers
-        if number.name in SYMBOLS and np.isfinite(number.value)
+        if number.name in SHOWN and np.isfinite(number.value)
     ]
     return replace(verdict, numbers=tuple(numbers))
 
@@ -258,7 +259,7 @@ def _racer(side: str, curve: Curve, contest: Contest, ground: Survey) -> dict[st
         side,
         "" if rule is None else rule.name,
         {"lr": curve.lr},
-        mathml="" if rule is None else mathml.written(rule),
+        mathml="" if rule is None else _formula(rule.name, rule.hypers),
         path=path,
         curves={"loss": document.curve(curve.t, loss, loss, loss, log=bool((loss > 0).all()))},
         events=events,

@@ -4,12 +4,9 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from steepest.errors import InputError
-from steepest.record import Measurement, Path, Record, Step, Steps
-from steepest.terrain import TERRAINS
-from steepest.view.animation import Surface, animate
+from steepest.record import Measurement, Record, Step, Steps
 from steepest.view.figures import compare_curves, curves
 from steepest.view.terminal import Progress
 from steepest.view.words import sparkline
@@ -104,21 +101,3 @@ def test_any_losses_can_be_drawn(losses, tmp_path):
 def test_other_suffixes_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"must end in .png or .svg or .pdf"):
         curves(a_record([1.0]), tmp_path / "a.bmp")
-
-
-def test_an_animation_shows_all_paths_to_their_ends(tmp_path):
-    land = TERRAINS["himmelblau"]
-    surface = Surface(land.name, land.formula, *land.grid(41), {"minima": land.minima})
-    there = np.linspace((-4.0, -4.0), (3.0, 2.0), 50)
-    gone = there.copy()
-    gone[30:] = np.nan
-    paths = [Path("good", there, np.arange(50.0)), Path("gone", gone, np.arange(50.0))]
-    one, two = (animate(surface, paths, tmp_path / f"{n}.gif").read_bytes() for n in "ab")
-    assert one == two
-    assert len(one) < 3_000_000
-    with Image.open(tmp_path / "a.gif") as image:
-        assert image.n_frames > 20
-        assert image.size == (640, 480)
-    assert animate(surface, paths, tmp_path / "end.png").stat().st_size > 5000
-    with pytest.raises(InputError, match=r"must end in .gif"):
-        animate(surface, paths, tmp_path / "a.mp4")

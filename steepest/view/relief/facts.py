@@ -99,7 +99,7 @@ def with_interval(quantity: dict[str, Any]) -> str:
     value, lo, hi = quantity["value"], quantity["lo"], quantity["hi"]
     if hi is None and lo is not None:
         return f"{short(value)}, above {short(lo)}"
-    if lo is None or not hi > lo:
+    if lo is None or hi is None or not hi > lo:
         return short(value)
     half = (hi - lo) / 2
     if not abs(value - lo - half) < 0.05 * half:
