@@ -37,15 +37,25 @@ export function Aside(props: AsideProps) {
       <div class="facts" tabIndex={numbers.length > FEW ? 0 : undefined} role="group" aria-label="Facts">
         {!alone && <Members tracks={tracks} t={t} selected={selected} theme={theme} onSelect={onSelect} />}
         {(film.kind === 'run' || !play) && numbers.length > 0 && <Numbers numbers={numbers} />}
-        {(play || !alone || !numbers.length) && (
+        {play ? (
           <div class="rule">
             <Formula mathml={track.mathml} />
-            {play ? <Controls play={play} track={track} t={t} /> : <p class="settings">{settings(track)}</p>}
+            <Controls play={play} track={track} t={t} />
           </div>
-        )}
+        ) : (!alone || !numbers.length) && <Rule track={track} />}
       </div>
       <Charts {...props} />
     </aside>
+  );
+}
+
+/** A rule's formula and what it was used with. */
+function Rule({ track }: { track: Track }) {
+  return (
+    <div class="rule">
+      <Formula mathml={track.mathml} />
+      <p class="settings">{settings(track)}</p>
+    </div>
   );
 }
 
@@ -75,16 +85,15 @@ function Controls({ play, track, t }: { play: Play; track: Track; t: number }) {
   );
 }
 
-type Quantity = 'loss' | 'grad_norm' | 'momentum';
-const TITLES: Record<Quantity, string> = { loss: 'Loss', grad_norm: 'Gradient', momentum: 'Momentum' };
+type Quantity = 'loss' | 'grad_norm' | 'momentum' | 'rule';
+const TITLES: Record<Quantity, string> = { loss: 'Loss', grad_norm: 'Gradient', momentum: 'Momentum', rule: 'Rule' };
 
 const LOSS_DECADES = 12;
 const RATE_DECADES = 3;
 
 function Charts({ tracks, t, steps, selected, theme, onSeek }: AsideProps) {
   const [chosen, show] = useState<Quantity>('loss');
-  const offered = (['loss', 'grad_norm', 'momentum'] as const).filter(name =>
-    name === 'loss' || (name === 'momentum' ? hasDirections(tracks[selected]) : tracks.some(track => track.curves[name])));
+  const offered = (Object.keys(TITLES) as Quantity[]).filter(name => isOffered(name, tracks, selected));
   const quantity = offered.includes(chosen) ? chosen : 'loss';
   const upper = useMemo(() => [
     ...lines(tracks, quantity, theme, false, selected),
@@ -104,11 +113,13 @@ function Charts({ tracks, t, steps, selected, theme, onSeek }: AsideProps) {
           {upper.some(line => line.dots) && <span><i class="dot" />held out</span>}
           {quantity === 'momentum' && tracks[selected].eigenvalues.some(lambda => lambda < 0) && <span><i class="ring" />negative curvature</span>}
         </h2>
-        {quantity === 'momentum' ? <Momentum key={tracks[selected].id} track={tracks[selected]} /> : (
+        {quantity === 'momentum' && <Momentum key={tracks[selected].id} track={tracks[selected]} />}
+        {quantity === 'rule' && <Rule track={tracks[selected]} />}
+        {(quantity === 'loss' || quantity === 'grad_norm') && (
           <Curves lines={upper} steps={steps} t={t} theme={theme} label={`${TITLES[quantity]} against the step; a table follows at the end of the page`} decades={LOSS_DECADES} onSeek={onSeek} />
         )}
       </section>
-      {quantity !== 'momentum' && (
+      {quantity !== 'momentum' && lower.length > 0 && (
         <section class="chart small" aria-label="Rate">
           <h2>Rate</h2>
           <Curves lines={lower} steps={steps} t={t} theme={theme} label="Learning rate against the step" decades={RATE_DECADES} onSeek={onSeek} />
@@ -116,6 +127,14 @@ function Charts({ tracks, t, steps, selected, theme, onSeek }: AsideProps) {
       )}
     </>
   );
+}
+
+/** Whether there is something to show; a rule has a tab where the verdict's numbers have taken its place. */
+function isOffered(name: Quantity, tracks: Track[], selected: number): boolean {
+  const track = tracks[selected];
+  if (name === 'rule') return tracks.length === 1 && track.mathml !== '' && !!track.verdict?.numbers.length;
+  if (name === 'momentum') return hasDirections(track);
+  return name === 'loss' || tracks.some(other => other.curves[name]);
 }
 
 /** One line for each member that has the curve, the selected one last and so on top. */

@@ -32,9 +32,9 @@ export function fieldFrom(
   x: Axis, y: Axis, loss: Float64Array, error: Float64Array | null, kind: Surface['height'],
 ): Field {
   const finite = loss.filter(Number.isFinite);
-  const lo = finite.reduce((a, b) => Math.min(a, b), Infinity);
-  const hi = finite.reduce((a, b) => Math.max(a, b), -Infinity);
-  const scale = (kind === 'log' ? logScale : linearScale)(finite.length ? lo : 0, finite.length ? hi : 1);
+  const lo = finite.length ? finite.reduce((a, b) => Math.min(a, b)) : 0;
+  const hi = finite.length ? finite.reduce((a, b) => Math.max(a, b)) : 1;
+  const scale = (kind === 'log' ? logScale : linearScale)(lo, hi);
   const n = loss.length;
   const field: Field = {
     x, y, scale, loss,

@@ -25,7 +25,13 @@ function kept(node: Node): ComponentChild {
   if (node.nodeType !== Node.ELEMENT_NODE || !ELEMENTS.has(name)) return null;
   const attributes = Object.fromEntries(
     ATTRIBUTES.filter(key => element.hasAttribute(key)).map(key => [key, element.getAttribute(key)]));
-  return h(name, attributes, [...element.childNodes].map(kept));
+  const children = [...element.childNodes].map(kept);
+  return name === 'msqrt' ? root(children) : h(name, attributes, children);
+}
+
+/** A root drawn by the document: browsers leave its sign out where no font has a table for mathematics. */
+function root(children: ComponentChild[]): ComponentChild {
+  return h('mrow', { class: 'root' }, [h('mo', { class: 'radical', form: 'prefix' }, '√'), h('mrow', { class: 'under' }, children)]);
 }
 
 const RAISED = /([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)/;

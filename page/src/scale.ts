@@ -44,7 +44,7 @@ export function logScale(lo: number, hi: number): Scale {
   const soft = (hi - lo || 1) * SOFT;
   const log = (v: number) => Math.log10(Math.max(0, v - lo) + soft);
   const [bottom, top] = [log(lo), log(hi)];
-  const height = (v: number) => (log(v) - bottom) / (top - bottom);
+  const height = (v: number) => (log(v) - bottom) / (top - bottom || 1);
   const first = Math.ceil(Math.log10(soft * 2.5));
   const powers = Array.from({ length: Math.floor(Math.log10(hi - lo) + 1e-9) - first + 1 }, (_, i) => 10 ** (first + i));
   const ticks = [lo, ...powers.map(p => p + lo)].map(v => ({ at: height(v), text: short(v, 2) }));

@@ -65,7 +65,10 @@ function distance(track: Track, surface: string, t: number): string {
   const on = track.path.on[surface];
   const k = Math.max(0, indexAt(track.path.t, t));
   if (!on?.off.length) return 'From above. No points of this member were kept.';
-  return on.off[k] > 0 ? `From above. The path is ${short(on.off[k], 2)} off this plane here.` : 'From above. The path lies in this plane.';
+  const farthest = on.off.reduce((a, b) => Math.max(a, b));
+  if (!(farthest > 0)) return 'From above. The path lies in this plane.';
+  const where = on.off[k] > 0 ? `is ${short(on.off[k], 2)} off this plane here` : 'is in this plane here';
+  return `From above. The path ${where}, and ${short(farthest, 2)} where it is farthest.`;
 }
 
 function describe({ x, y, scale }: Field, surface: string, tracks: Track[], t: number): string {
@@ -103,7 +106,7 @@ function Legend({ film, surface, field, theme, onStart, onSurface }: SceneProps 
           </select>
         </label>
       )}
-      <Digits text={caption || (kind === 'terrain' || names.length > 1 ? 'loss' : `loss, ${KINDS[kind]}`)} />
+      <p class="caption" title={caption}><Digits text={caption || (kind === 'terrain' || names.length > 1 ? 'loss' : `loss, ${KINDS[kind]}`)} /></p>
       {field.state.includes(DIVERGED) && <span class="diverged"><i />diverged</span>}
       <div class="bar" style={{ background: `linear-gradient(90deg, ${theme.look.ramp.join(', ')})` }} />
       <div class="ticks" aria-hidden="true">

@@ -94,12 +94,10 @@ def with_interval(quantity: dict[str, Any]) -> str:
     >>> with_interval({"value": 412, "lo": 406, "hi": 418}), with_interval({"value": 2250, "lo": 1900, "hi": 2700})
     ('412 ± 6', '1,900 – 2,700')
     >>> with_interval({"value": 2250, "lo": 1900, "hi": None})  # no upper end is known
-    '2,250, above 1,900'
+    '1,900 – ∞'
     """
-    value, lo, hi = quantity["value"], quantity["lo"], quantity["hi"]
-    if hi is None and lo is not None:
-        return f"{short(value)}, above {short(lo)}"
-    if lo is None or hi is None or not hi > lo:
+    value, lo, hi = _ends(quantity)
+    if not hi > lo:
         return short(value)
     half = (hi - lo) / 2
     if not abs(value - lo - half) < 0.05 * half:
@@ -108,24 +106,30 @@ def with_interval(quantity: dict[str, Any]) -> str:
     return f"{short(value, min(6, digits))} ± {short(half, 2)}"
 
 
+def _ends(quantity: dict[str, Any]) -> tuple[float, float, float]:
+    """A quantity's value and the ends of its interval, infinite where there is none."""
+    known = (
+        (quantity[key], otherwise) for key, otherwise in (("value", math.inf), ("lo", -math.inf), ("hi", math.inf))
+    )
+    value, lo, hi = (otherwise if x is None else float(x) for x, otherwise in known)
+    return value, lo, hi
+
+
 def _whisker(canvas: Canvas, quantity: dict[str, Any], y: float, colour: str, theme: Theme) -> None:
     """The interval on a line, with a tick where the reference is."""
     reference = quantity.get("reference")
-    marks = [float(v) for v in (quantity["lo"], quantity["hi"], quantity["value"], reference) if v is not None]
-    marks = [v for v in marks if math.isfinite(v)]
+    value, lo, hi = _ends(quantity)
+    marks = [v for v in (lo, hi, value, reference) if v is not None and math.isfinite(v)]
     left, least, greatest = canvas.width - WHISKER, min(marks, default=0.0), max(marks, default=0.0)
     room = (greatest - least or 1) * ROOM
 
     def x(v: float) -> float:
-        return left + (v - least + room) / (greatest - least + 2 * room) * WHISKER
+        return left + min(1.0, max(0.0, (v - least + room) / (greatest - least + 2 * room))) * WHISKER
 
     canvas.rectangle(left, y - 1, WHISKER, 2, theme.hair)
     if reference is not None:
         canvas.rectangle(x(reference) - 0.75, y - 6, 1.5, 12, theme.ink)
-    if quantity["lo"] is not None:
-        lo = x(quantity["lo"])
-        hi = left + WHISKER if quantity["hi"] is None else x(quantity["hi"])
-        canvas.rectangle(lo, y - 2.5, max(hi - lo, 1.5), 5, colour)
+    canvas.rectangle(x(lo), y - 2.5, max(x(hi) - x(lo), 1.5), 5, colour)
 
 
 def draw_events(canvas: Canvas, tracks: list[Track], t: float, theme: Theme) -> None:

@@ -216,7 +216,8 @@ class Plate:
         on = self._tracks[0].on.get(self._name) if self._tracks else None
         if on is None or not len(on.off):
             return "From above."
-        off = float(on.off[max(0, index_at(self._tracks[0].t, t))])
-        if off > 0:
-            return f"From above. The path is {short(off, 2)} off this plane here."
-        return "From above. The path lies in this plane."
+        off, farthest = float(on.off[max(0, index_at(self._tracks[0].t, t))]), float(on.off.max())
+        if not farthest > 0:
+            return "From above. The path lies in this plane."
+        where = f"is {short(off, 2)} off this plane here" if off > 0 else "is in this plane here"
+        return f"From above. The path {where}, and {short(farthest, 2)} where it is farthest."
