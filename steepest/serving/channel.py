@@ -58,7 +58,7 @@ class Channel:
         """The film of a later reading than the one of that number, and its number."""
         async with self._lock:
             if self._film is None or self._count <= count:
-                await anyio.sleep(self._due - time.monotonic())
+                await anyio.sleep(max(0.0, self._due - time.monotonic()))
                 began = time.monotonic()
                 self._film = self._held(await anyio.to_thread.run_sync(self._read))
                 self._count, now = self._count + 1, time.monotonic()
