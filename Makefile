@@ -7,6 +7,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 
 demo: .venv/installed
 	$(BIN)/steepest train digits
+	$(BIN)/steepest film digits
 
 # A process per core, of one thread each: tests that need two threads ask for them.
 test: .venv/test

@@ -1,6 +1,7 @@
 """Films of runs and races: the ground below their paths is looked at once, and kept with the run."""
 
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -136,8 +137,10 @@ def _common(task: Task, contest: Contest) -> Survey:
 
 
 def write(made: Film, ground: Survey, out: str | Path) -> Path:
-    """Writes a film as what its name ends in."""
+    """Writes a film as what its name ends in, and says on the terminal what it lacks."""
     out = Path(out)
+    for words in ground.said:
+        print(words, file=sys.stderr)
     suffix = out.suffix.lower()
     if suffix == ".html":
         return document.write(made, out)

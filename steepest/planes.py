@@ -106,14 +106,15 @@ def curvature_plane(
     return Plane("curvature", origin, _unit(directions), x, y, caption.strip())
 
 
-def principal_plane(points: Tensor) -> Plane:
+def principal_plane(points: Tensor, lengths: Sequence[int] = ()) -> Plane:
     """The plane in which a path varies most, through its last point.
 
     The directions are the first two principal components of the points, from their Gram matrix [P, P]. Beside the
     share of the variance that they hold stands a random walk's: with many dimensions and steps 60.8 % and 15.2 %.
 
     Args:
-        points: the path [P, N], P ≥ 3.
+        points: the path [P, N], P ≥ 3; or several paths from one start, one after another.
+        lengths: points of each, where there are several.
 
     Raises:
         InputError: fewer points, or points on a line.
@@ -129,33 +130,43 @@ def principal_plane(points: Tensor) -> Plane:
         raise InputError("the path's points are not finite or lie on a line: no plane is their own")
     directions = _unit(vectors[:, :2].T @ centred)
     shares = (values[:2] / values.sum()).tolist()
-    walk = random_walk_shares(len(points))
+    walk = random_walk_shares(*(lengths or [len(points)]))
     origin = points[-1]
     flat = Plane("principal", origin, directions.to(points.dtype), Axis("", -1, 1, 2), Axis("", -1, 1, 2), "")
     shadow = flat.shadow(points)
     x, y = (Axis(f"component {k}", *_around(at), CELLS) for k, at in zip((1, 2), shadow[:2], strict=True))
+    several = len(lengths) > 1
+    walks = f"Random walks of {len(points)} points have" if several else f"A random walk of {len(points)} points has"
     caption = (
-        f"The path's principal plane: {shares[0]:.1%} and {shares[1]:.1%} of its variance. A random walk of "
-        f"{len(points)} points has {walk[0]:.1%} and {walk[1]:.1%}: a share as large says nothing of the loss."
+        f"The principal plane of the path{'s' * several}: {shares[0]:.1%} and {shares[1]:.1%} of the variance. "
+        f"{walks} {walk[0]:.1%} and {walk[1]:.1%}: a share as large says nothing of the loss."
     )
     return replace(flat, x=x, y=y, caption=caption)
 
 
-def random_walk_shares(points: int) -> tuple[float, float]:
-    """The shares of variance in the first two principal components of a random walk in very many dimensions.
+def random_walk_shares(*lengths: int) -> tuple[float, float]:
+    """The shares of variance in the first two principal components of random walks in very many dimensions.
 
-    Eigenvalues of the centred walk are in proportion to 1 / (4 sin²(πk / 2P)), k = 1 … P − 1; for many points the
-    shares are 6 / (πk)².
+    Two points of a walk that have i and j steps behind them have the inner product min(i, j), those of two walks from
+    one start 0; the shares are of the eigenvalues of that matrix, centred. Those of one walk are in proportion to
+    1 / (4 sin²(πk / 2P)), k = 1 … P − 1; for many points the shares are 6 / (πk)².
 
     Args:
-        points: P of the walk.
+        lengths: points P of each walk.
 
     >>> [round(share, 3) for share in random_walk_shares(1000)]
     [0.608, 0.152]
 
     Source: Antognini and Sohl-Dickstein 2018, arXiv:1806.08805, section 2.
     """
-    values = 1 / np.sin(np.pi * np.arange(1, points) / (2 * points)) ** 2
+    if len(lengths) == 1:
+        values = 1 / np.sin(np.pi * np.arange(1, lengths[0]) / (2 * lengths[0])) ** 2
+        return tuple((values[:2] / values.sum()).tolist())
+    steps = [np.arange(n) for n in lengths]
+    walk = np.repeat(np.arange(len(lengths)), lengths)
+    products = np.minimum.outer(np.concatenate(steps), np.concatenate(steps)) * (walk[:, None] == walk)
+    centred = products - products.mean(0) - products.mean(1)[:, None] + products.mean()
+    values = np.linalg.eigvalsh(centred)[::-1]
     return tuple((values[:2] / values.sum()).tolist())
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from steepest import filming
 from steepest.answers import Contest, Curve
 from steepest.errors import InputError
 from steepest.formula.rule import Rule
@@ -19,10 +20,11 @@ class Race:
 
     Attributes:
         record: everything that was found.
+        task: that was raced on.
     """
 
-    def __init__(self, record: Contest) -> None:
-        self.record = record
+    def __init__(self, record: Contest, task: Task) -> None:
+        self.record, self.task = record, task
 
     @property
     def verdict(self) -> str:
@@ -52,6 +54,22 @@ class Race:
     def figure(self, path: str | Path) -> Path:
         """Writes all curves and each side's median: .png, .svg or .pdf."""
         return race_figure(self.record, path)
+
+    def film(self, out: str | Path = "race.html") -> Path:
+        """Writes the race's film: of each side one run, all from one start and on one surface.
+
+        Shown is the seed whose ends are most in the middle. The surface is the principal plane of all their paths,
+        through the end of the best; each point says how far off it is. Where no points were kept (a large model), the
+        film has the curves alone, and says why.
+
+        Args:
+            out: where to; .html is one page that needs nothing else, .npz has the surface and the paths on it.
+
+        Raises:
+            InputError: another suffix.
+        """
+        made, ground = filming.of_race(self.task, self.record)
+        return filming.write(made, ground, out)
 
     def __repr__(self) -> str:
         return f"<Race of {', '.join(self.record.sides)}: {self.verdict}>"
@@ -111,7 +129,7 @@ def race(
         for rule in given:
             settings = resolve(task, rule=rule, batch_size=batch_size, **common)
             sides[_free(_name(rule), sides)] = settings
-    return Race(races.race(task, sides, seeds, lrs, target, level, by_time=batch_sizes is not None))
+    return Race(races.race(task, sides, seeds, lrs, target, level, by_time=batch_sizes is not None), task)
 
 
 def _regimes(

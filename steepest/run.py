@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,7 @@ class Run:
     """
 
     def __init__(self, store: Store, record: Record, model: nn.Module | None = None, task: Task | None = None) -> None:
-        self.store, self.record, self._model, self._task = store, record, model, task
+        self.store, self.record, self._model, self.task = store, record, model, task
 
     @property
     def id(self) -> str:
@@ -130,15 +129,13 @@ class Run:
         """
         known, model, why = self._known(task)
         made, ground = filming.of_run(self.store, self.id, known, model, planes, why)
-        for words in ground.said:
-            print(words, file=sys.stderr)
         return filming.write(made, ground, out)
 
     def _known(self, task: Task | None) -> tuple[Task | None, nn.Module | None, str]:
         """Task, and model at the end, or why there are none."""
         try:
-            known = task or self._task or _built_in(self.record)
-            if known is self._task and self._model is not None:
+            known = task or self.task or _built_in(self.record)
+            if known is self.task and self._model is not None:
                 return known, self._model, ""
             if all(part["rule"] in RULES for part in self.record.config["stages"]):
                 return known, at_end(known, self.store, self.record).model, ""

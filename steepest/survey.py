@@ -40,6 +40,8 @@ HALVINGS = 40
 """Of a square of an axis at most, until its ends are no higher than was meant."""
 BEYOND = 4.0
 """Times the gain of an escape that a saddle's plane shows."""
+ABOVE = 4.0
+"""Times as high as the highest point of the paths: from there on the height is logarithmic."""
 RESOLVED = 0.01
 """Of the greatest |eigenvalue|: a Ritz value whose residual is below that is shown as an eigenvalue."""
 
@@ -94,7 +96,7 @@ def survey(
     for kind in kinds:
         try:
             plane = _plane(kind, ground, [paths[n][rows] for n, rows in kept.items()], losses, verdict, gain, seed)
-            grids[kind] = _marked(_measured(ground, plane), verdict, plane)
+            grids[kind] = _marked(_measured(ground, plane, losses), verdict)
             shadows[kind] = {name: plane.shadow(_tensor(paths[name][rows])) for name, rows in kept.items()}
         except SteepestError as error:
             ground.said.append(f"no {kind} plane: {error}")
@@ -175,8 +177,9 @@ def _plane(
     if kind == CURVATURE:
         return _curvature(ground, losses, gain)
     if kind == PRINCIPAL:
-        every = np.concatenate([p for p in points if len(p)] or [np.empty((0, len(ground.end)))])
-        return principal_plane(_tensor(every))
+        walked = [p for p in points if len(p)]
+        every = np.concatenate(walked or [np.empty((0, len(ground.end)))])
+        return principal_plane(_tensor(every), [len(p) for p in walked])
     plane = random_plane(ground.end, ground.surface.space.shapes, seed)
     words = _misled(ground, seed) if verdict in ("", "SADDLE") else ""
     return replace(plane, caption=f"{plane.caption} {words}".strip())
@@ -229,24 +232,35 @@ def _misled(ground: _Ground, seed: int) -> str:
     return misled(trace, squares, n, least)
 
 
-def _measured(ground: _Ground, plane: Plane) -> Grid:
-    """The loss on a plane; within an error where that can be had."""
-    grid = None
-    if all(_is_tensors(batch) for batch in ground.surface.batches):
-        try:
-            grid = landscape.estimated(ground.surface, plane, ground.cells)
-        except TaskError:  # the loss is no mean over samples
-            grid = None
-    if grid is None:
+def _measured(ground: _Ground, plane: Plane, losses: Mapping[str, np.ndarray]) -> Grid:
+    """The loss on a plane; within an error where that can be had.
+
+    Where the surface rises far above where the paths ever were, its height is logarithmic, so as not to hide what they
+    saw; an error that is a share of its range would be too large then.
+    """
+    highest = max((float(mine.max()) for mine in losses.values() if len(mine)), default=math.inf)
+    grid = _estimated(ground, plane)
+    if grid is None or grid.range > ABOVE * highest:
         grid = landscape.exact(ground.surface, plane, ground.cells)
-    return replace(grid, caption=f"{grid.caption} {ground.words}".strip())
+    height = "log" if grid.range > ABOVE * highest else "linear"
+    return replace(grid, height=height, caption=f"{grid.caption} {ground.words}".strip())
+
+
+def _estimated(ground: _Ground, plane: Plane) -> Grid | None:
+    """The loss within an error; None where the sample cannot be taken apart."""
+    if not all(_is_tensors(batch) for batch in ground.surface.batches):
+        return None
+    try:
+        return landscape.estimated(ground.surface, plane, ground.cells)
+    except TaskError:  # the loss is no mean over samples
+        return None
 
 
 def _is_tensors(batch: Any) -> bool:
     return isinstance(batch, tuple | list) and all(isinstance(x, Tensor) for x in batch)
 
 
-def _marked(grid: Grid, verdict: str, plane: Plane) -> Grid:
+def _marked(grid: Grid, verdict: str) -> Grid:
     """With what is at the centre, and with the way down from a saddle."""
     kind = verdict.lower()
     if kind not in ("saddle", "minimum", "maximum") or grid.kind == PRINCIPAL:

@@ -306,6 +306,15 @@ def test_a_random_walk_has_the_share_that_is_said():
     assert shares == pytest.approx([60.8, 15.2, 60.8, 15.2], abs=1.5)
 
 
+def test_so_have_several_from_one_start():
+    walks = [torch.cat([torch.zeros(1, 6000), drawn(n - 1, 6000, seed=n).cumsum(0)]) for n in (150, 100, 80)]
+    caption = principal_plane(torch.cat(walks), [150, 100, 80]).caption
+    shares = [float(x) for x in re.findall(r"([0-9.]+)%", caption)]
+    assert shares[:2] == pytest.approx(shares[2:], abs=1.5)
+    assert shares[2] < 55
+    assert "the paths: " in caption
+
+
 def test_through_three_points():
     one, two, three = drawn(3, 20)
     plane = plane_through(one, two, three, names=("start", "end", "average"))

@@ -1,6 +1,7 @@
 """What all commands share: the application, how failures are told, options."""
 
 import sys
+import webbrowser
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from steepest.errors import SteepestError
+from steepest.errors import InputError, SteepestError
 
 app = typer.Typer(
     help="Gradient descent for PyTorch users: train, look, compare.",
@@ -64,3 +65,9 @@ def rate(text: str | None) -> Any:
         return None if text is None else float(text)
     except ValueError:
         return text
+
+
+def browse(file: Path) -> None:
+    """Shows a file in a browser."""
+    if not webbrowser.open(file.resolve().as_uri()):
+        raise InputError(f"no browser could be started; open {file} in one")

@@ -1,12 +1,11 @@
 """Commands that show rules, tasks and terrains."""
 
-import webbrowser
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from steepest.cli.base import command
+from steepest.cli.base import browse, command
 from steepest.errors import InputError
 
 
@@ -76,8 +75,8 @@ def play(
     around = None if seen is None else ((seen[0], seen[1]), (seen[2], seen[3]))
     file = played(terrain, out, [r for r in rules.split(",") if r] or None, steps, around, begin)
     typer.echo(f"written to {file}")
-    if open and not webbrowser.open(file.resolve().as_uri()):
-        raise InputError(f"no browser could be started; open {file} in one")
+    if open:
+        browse(file)
 
 
 def _numbers(name: str, text: str | None, count: int) -> list[float] | None:

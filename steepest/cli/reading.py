@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from steepest.cli.base import AsJson, Runs, command, jsonable
-from steepest.errors import StoreError
+from steepest.cli.base import AsJson, Runs, browse, command, jsonable
+from steepest.errors import SteepestError, StoreError
 
 
 @command
@@ -114,6 +114,41 @@ def locate(
         )
     verdict = located(load(source), found, products=products, samples=samples)
     typer.echo(json.dumps(jsonable(verdict.describe())) if as_json else str(verdict))
+
+
+@command
+def film(
+    run: Annotated[str, typer.Argument(help="Id, its beginning, or a name.")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="An .html or .npz; else film.html beside the run.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="Its task, where the run does not say: a name or a file.")] = None,
+    planes: Annotated[str, typer.Option(help="With commas: curvature, principal, random; the first is shown.")] = "",
+    runs: Runs = Path("runs"),
+    show: Annotated[bool, typer.Option("--open/--no-open", help="Show it in a browser.")] = False,
+) -> None:
+    """Make a film of a run: its path on the loss surface, curves, events, to play and scrub.
+
+    A task file is code, and it is run; without it the film has the curves alone.
+
+    Example: steepest film digits -o digits.html
+    """
+    from steepest.run import open
+    from steepest.tasks import load
+
+    found = open(run, runs)
+    source, known = task or found.record.config.get("source"), None
+    chosen = [plane.strip() for plane in planes.split(",") if plane.strip()] or None
+    try:
+        known = None if source is None else load(source)
+    except SteepestError as error:
+        if task is not None:
+            raise
+        typer.echo(f"{error}; the curves are shown without it", err=True)
+    written = found.film(runs / found.id / "film.html" if out is None else out, known, chosen)
+    typer.echo(f"the film is {written}")
+    if show:
+        browse(written)
 
 
 @command

@@ -65,6 +65,7 @@ def race(
     target: Annotated[float | None, typer.Option(help="Validation loss to race to.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     figure: Annotated[Path | None, typer.Option(help="Write a figure to a .png, .svg or .pdf.")] = None,
+    film: Annotated[Path | None, typer.Option(help="Write a film of the race on one surface to an .html.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Race rules, or batch sizes, each at its own best rate, and say whether they differ.
@@ -88,6 +89,8 @@ def race(
     )  # fmt: skip
     if figure is not None:
         found.figure(figure)
+    if film is not None:
+        found.film(film)
     if as_json:
         typer.echo(json.dumps(jsonable(describe(found.record))))
     else:

@@ -23,15 +23,19 @@ from steepest.batches import Batches
 from steepest.errors import InputError, TaskError
 from steepest.many import descents
 from steepest.population import Member, Plan
-from steepest.search.rungs import points_of, search
+from steepest.search.rungs import search
 from steepest.search.statistics import Difference, differences
 from steepest.settings import Settings, horizon
 from steepest.task import Task
+from steepest.thinning import BYTES
+from steepest.thinning import FEWEST as FEWEST_POINTS
 
 HELD_OUT = 0.2
 """Share of the training data by which rates are chosen."""
 MEASURED = 40
 """Times that a run is measured on the way."""
+POINTS = 48
+"""Of each path that are kept, where there is room."""
 FEWEST = 30
 """Samples of validation for a loss to be told from chance."""
 
@@ -104,9 +108,15 @@ def _run(task: Task, chosen: Mapping[tuple[str, int], Settings]) -> dict[tuple[s
     for side in dict.fromkeys(name for name, _ in chosen):
         mine = {key: s for key, s in chosen.items() if key[0] == side}
         steps = _steps(task, next(iter(mine.values())))
-        plan = Plan(measure=max(1, steps // MEASURED), points=points_of(task))
+        plan = Plan(measure=max(1, steps // MEASURED), points=_points(task, len(chosen)))
         done |= dict(zip(mine, descents(task, list(mine.values()), plan).members, strict=True))
     return done
+
+
+def _points(task: Task, members: int) -> int:
+    """Points of each member's path: as many as fit, and none of a large model's."""
+    fitting = BYTES // (4 * members * sum(p.numel() for p in task.copy(0).parameters()))
+    return min(POINTS, fitting) if fitting >= FEWEST_POINTS else 0
 
 
 def _steps(task: Task, settings: Settings) -> int:

@@ -58,7 +58,7 @@ def of_run(history: History, survey: Survey | None = None, verdict: Verdict | No
 
 
 def of_race(contest: Contest, survey: Survey | None = None, title: str = "race") -> Film:
-    """The film of a race: of each side the run that ended in its middle, all on one surface.
+    """The film of a race: of each side one run, all from one start and on one surface.
 
     Args:
         contest: the race.
@@ -75,21 +75,22 @@ def of_race(contest: Contest, survey: Survey | None = None, title: str = "race")
         title=title,
         subtitle=f"{len(contest.sides)} sides · {len(seeds)} seeds each · to a validation loss of {contest.target:.4g}",
         steps=longest,
-        headline=contest.verdict,
-        advice="Each at its own best rate; of each the seed is shown that ended in the middle.",
+        headline=_claim(contest),
+        advice=f"Each at its own best rate. Shown is seed {next(iter(shown.values())).seed} of {len(seeds)}.",
         surfaces={name: document.surface(grid) for name, grid in ground.grids.items()},
         members=members,
     )
 
 
 def runs_shown(contest: Contest) -> dict[str, Curve]:
-    """Of each side the run that ended in the middle."""
-    found = {}
-    for side in contest.sides:
-        ranked = sorted(contest.of(side), key=lambda curve: curve.final)
-        if ranked:
-            found[side] = ranked[(len(ranked) - 1) // 2]
-    return found
+    """Of each side the run of one seed, so that all begin at one point: the seed whose ends are most in the middle."""
+    ranks = {side: sorted(contest.of(side), key=lambda curve: curve.final) for side in contest.sides}
+    far: dict[int, float] = {}
+    for ordered in ranks.values():
+        for rank, curve in enumerate(ordered):
+            far[curve.seed] = far.get(curve.seed, 0.0) + abs(rank - (len(ordered) - 1) / 2)
+    seed = min(far, key=lambda k: far[k])
+    return {side: curve for side, ordered in ranks.items() for curve in ordered if curve.seed == seed}
 
 
 # -- A run -------------------------------------------------------------------------------------------------------------
@@ -231,6 +232,12 @@ def _headline(record: Record, verdict: Verdict | None, live: bool) -> str:
 
 
 # -- A race ------------------------------------------------------------------------------------------------------------
+
+
+def _claim(contest: Contest) -> str:
+    """What the race claims first, without its p value; the whole stands in its words."""
+    first = contest.verdict.split("; ")[0].split(". ")[0].split(" (p ")[0].rstrip(".")
+    return f"{first}."
 
 
 def _racer(side: str, curve: Curve, contest: Contest, ground: Survey) -> dict[str, Any]:
