@@ -11,16 +11,21 @@ import type { Theme } from './theme';
 import type { Track } from './track';
 import { Numbers } from './verdict';
 
-export interface AsideProps {
-  film: Film;
-  play: Play | null;
+export interface ChartsProps {
   tracks: Track[];
   t: number;
   steps: number;
   selected: number;
   theme: Theme;
-  onSelect(member: number): void;
   onSeek(t: number): void;
+}
+
+export interface AsideProps extends ChartsProps {
+  film: Film;
+  play: Play | null;
+  /** Whether the curves are here; where there is no surface they have its place. */
+  charts: boolean;
+  onSelect(member: number): void;
 }
 
 export function Aside(props: AsideProps) {
@@ -40,7 +45,7 @@ export function Aside(props: AsideProps) {
           </div>
         )}
       </div>
-      <Charts {...props} />
+      {props.charts && <Charts {...props} />}
     </aside>
   );
 }
@@ -77,7 +82,7 @@ const TITLES: Record<Quantity, string> = { loss: 'Loss', grad_norm: 'Gradient' }
 const LOSS_DECADES = 12;
 const RATE_DECADES = 3;
 
-function Charts({ tracks, t, steps, selected, theme, onSeek }: AsideProps) {
+export function Charts({ tracks, t, steps, selected, theme, onSeek }: ChartsProps) {
   const [quantity, show] = useState<Quantity>('loss');
   const offered = (['loss', 'grad_norm'] as const).filter(name => name === 'loss' || tracks.some(track => track.curves[name]));
   const upper = useMemo(() => [

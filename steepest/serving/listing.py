@@ -67,7 +67,7 @@ class Listing:
         planned = record.config.get("steps")
         of = f" of {planned:,}" if planned is not None and planned != taken else ""
         began = datetime.fromisoformat(record.started).astimezone()
-        took = "" if running else f"<small>{duration(record.seconds)}</small>"
+        took = "" if running else f"<small>took {duration(record.seconds)}</small>"
         measured = "" if value is None else f"{number(value)}<small>{escape(metric)}</small>"
         return (
             f'<tr class="is-{escape(record.status)}">'

@@ -57,6 +57,7 @@ code { font: 13px/20px ui-monospace, monospace; background: var(--wash); padding
   .metric small { display: none; }
   .steps, .when { grid-row: 3; font-size: 12px; color: var(--ink2); }
   .steps { grid-column: 3; }
+  .steps::after { content: " steps"; }
   .when { grid-column: 2; }
   .when small { display: inline; }
 }
