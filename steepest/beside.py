@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
@@ -72,6 +73,7 @@ class Beside:
         """Lets it end, once whoever is looking has been shown the end."""
         assert self._process.stdin is not None
         self._process.stdin.close()
+        threading.Thread(target=self._process.wait, daemon=True).start()
 
 
 _begun: dict[Path, Beside] = {}

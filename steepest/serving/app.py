@@ -49,7 +49,7 @@ class Showing:
     def runs(self, request: Request) -> Response:
         """The list."""
         number = request.query_params.get("page", "1")
-        if not (number.isascii() and number.isdigit() and 0 < len(number) < 9):
+        if not (number.isascii() and number.isdigit() and len(number) < 9):
             raise HTTPException(404, f"there is no page '{number}' of the list")
         return HTMLResponse(self._listing.page(int(number)), headers={"Content-Security-Policy": policy()})
 
@@ -107,7 +107,9 @@ def app(store: Store, closing: Callable[[], bool]) -> Starlette:
         Route("/compare", shows.compare),
         Route("/compare/events", shows.events),
     ]
-    return Starlette(routes=routes, exception_handlers={SteepestError: _failed, HTTPException: _refused})
+    found = Starlette(routes=routes, exception_handlers={SteepestError: _failed, HTTPException: _refused})
+    found.router.redirect_slashes = False
+    return found
 
 
 def filmed(store: Store, ids: Sequence[str]) -> dict[str, Any]:

@@ -46,7 +46,8 @@ class Door:
 
     def __init__(self, app: App, host: str, port: int, token: str | None) -> None:
         self._app, self._port, self._token = app, port, token
-        self._names = {host.lower(), "localhost", "127.0.0.1", "::1"}
+        own = f"[{host.lower()}]" if ":" in host else host.lower()
+        self._names = {own, "localhost", "127.0.0.1", "[::1]"}
         self._everywhere = _is_everywhere(host)
         self._seal = "" if token is None else hashlib.sha256(token.encode()).hexdigest()
 
@@ -81,7 +82,7 @@ class Door:
         given = request.query_params.get("token")
         if given is not None and secrets.compare_digest(given.encode(), self._token.encode()):
             rest = [(k, v) for k, v in request.query_params.multi_items() if k != "token"]
-            path = "/" + quote(request.url.path.lstrip("/"))  # "//host" would lead away
+            path = "/" + quote(request.scope["path"].lstrip("/"))  # "//host" would lead away
             answer = RedirectResponse(f"{path}?{urlencode(rest)}" if rest else path, 303)
             answer.set_cookie(cookie, self._seal, DAY_S, httponly=True, samesite="strict")
             return answer
@@ -91,12 +92,9 @@ class Door:
 
     def _is_own(self, host: str) -> bool:
         name, _, port = host.rpartition(":")
-        if not name or "]" in port:  # without a port
+        if not name or "]" in port:  # a browser leaves out the usual one
             name, port = host, "80"
-        name = name.removeprefix("[").removesuffix("]") if name.startswith("[") else name
-        if port != str(self._port):
-            return False
-        return name in self._names or (self._everywhere and _is_here(name))
+        return port == str(self._port) and (name in self._names or (self._everywhere and _is_here(name)))
 
 
 def _is_everywhere(host: str) -> bool:
@@ -110,7 +108,7 @@ def _is_everywhere(host: str) -> bool:
 def _is_here(name: str) -> bool:
     """An address in figures, which no foreign name server can give, or this machine's name."""
     try:
-        ipaddress.ip_address(name)
+        ipaddress.ip_address(name[1:-1] if name[0] == "[" and name[-1] == "]" else name)
     except ValueError:
         return name == socket.gethostname().lower()
     return True

@@ -33,11 +33,12 @@ class Listing:
         """A page of it, the newest runs first.
 
         Args:
-            which: from 1.
+            which: from 1; beyond the last one that.
         """
         records = self._store.runs()[::-1]
         if not records:
             return _empty(self._store)
+        which = min(max(1, which), -(-len(records) // PAGE))
         shown = records[(which - 1) * PAGE : which * PAGE]
         rows = "".join(self._row(record) for record in shown)
         compare = '<button type="submit">Compare</button><span>those that are ticked, up to six</span>'

@@ -14,7 +14,7 @@ from steepest.errors import InputError
 from steepest.store import Store
 
 HOST, PORT = "127.0.0.1", 7878
-BACKLOG = 128
+BACKLOG, LAST_PORT = 128, 65535
 LINGER_S = 3.0
 """How long a server that belongs to a training process goes on after it, for a page that is still being opened."""
 
@@ -71,21 +71,16 @@ def listening(host: str, port: int) -> socket.socket:
         InputError: it cannot.
     """
     try:
+        if not 0 <= port <= LAST_PORT:
+            raise OSError(f"ports are 0 to {LAST_PORT}")
         family, *_, at = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        found = socket.socket(family)
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(at)
-        found.listen(BACKLOG)
-    except (OSError, OverflowError, UnicodeError) as error:
-        advice = (
-            "give another one with --port, or --port 0 for any that is free; give an address of this machine as --host"
-        )
-        raise InputError(f"port {port} of {host} cannot be listened at: {_why(error)}; {advice}") from None
-    return found
-
-
-def _why(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+        return socket.create_server(at[:2], family=family, backlog=BACKLOG)
+    except (OSError, UnicodeError) as error:
+        why = str(getattr(error, "strerror", None) or error).partition(" (")[0]
+        raise InputError(
+            f"port {port} of {host} cannot be listened at: {why}; give another one with --port, or --port 0 for any "
+            "that is free; --host is an address of this machine"
+        ) from None
 
 
 def address(listener: socket.socket, host: str, token: str | None = None, path: str = "/") -> str:
