@@ -232,9 +232,7 @@ def fit(
             "accumulate": accumulate, "no_decay": no_decay, "keep": keep, "guard": guard, "seed": seed,
             "checkpoint_every": checkpoint_every, "locate": locate,
         }  # fmt: skip
-        said = {
-            name: value for name, value in given.items() if value != inspect.signature(fit).parameters[name].default
-        }
+        said = {k: v for k, v in given.items() if v != inspect.signature(fit).parameters[k].default}
         record, model = resumed(task, resume, runs, rule, epochs, steps, said, device, watched)
         return Run(Store(runs), record, model, task)
     settings = resolve(

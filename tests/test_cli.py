@@ -13,6 +13,7 @@ from steepest.cli import app
 COMMANDS = [
     "compare",
     "diagnose",
+    "film",
     "find-lr",
     "locate",
     "play",

@@ -1,6 +1,7 @@
 """A film as it grows: in frames, read once for all, and given up when nobody looks."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import anyio
 import httpx
@@ -50,6 +51,12 @@ class Reader:
         return found
 
 
+def ran(function, *arguments):
+    """What a coroutine gives, in a thread of its own: a browser's test may have a loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(anyio.run, function, *arguments).result()
+
+
 async def everything(channel):
     return "".join([text async for text in channel.text()])
 
@@ -67,7 +74,7 @@ def test_those_who_watch_share_the_reading():
             for _ in range(20):
                 group.start_soon(watch)
 
-    anyio.run(all_of_them)
+    ran(all_of_them)
     assert reader.count == 4
     for text in texts:
         assert folded(parsed(text)) == short(3, False, {"plane": {}})
@@ -87,21 +94,21 @@ def test_nothing_is_read_when_everybody_has_gone():
             await everything(channel)
         assert reader.count > before
 
-    anyio.run(one_goes_and_another_comes)
+    ran(one_goes_and_another_comes)
 
 
 def test_a_run_that_has_just_ended_waits_for_its_surfaces():
     over = short(2, False)
-    waiting = anyio.run(everything, Channel(Reader(short(1, True), over, over, over | {"surfaces": {"a": 1}}), bool))
+    waiting = ran(everything, Channel(Reader(short(1, True), over, over, over | {"surfaces": {"a": 1}}), bool))
     assert folded(parsed(waiting)) == over | {"surfaces": {"a": 1}}
     assert parsed(waiting)[-1] == Frame("set", ("live",), False)
-    assert folded(parsed(anyio.run(everything, Channel(Reader(over), bool)))) == over
+    assert folded(parsed(ran(everything, Channel(Reader(over), bool)))) == over
 
 
 @pytest.mark.parametrize("then", [StoreError("deleted"), short(1, True)])
 def test_a_stream_ends_with_what_it_shows_or_with_the_server(then):
     reader = Reader(short(1, True), short(2, True), then)
-    text = anyio.run(everything, Channel(reader, lambda: reader.count > 1))
+    text = ran(everything, Channel(reader, lambda: reader.count > 1))
     assert folded(parsed(text))["steps"] in (1, 2)
 
 
