@@ -51,7 +51,11 @@ class Beside:
         """Says where a run is to be seen, and opens a browser where that is wanted."""
         self._url = f"http://{HOST}:{self._port}/runs/{quote(run, safe='')}"
         print(f"live at {self._url}", file=sys.stderr, flush=True)
-        if self._open and not webbrowser.open(self._url):
+        if self._open:
+            threading.Thread(target=self._browse, daemon=True).start()  # one of the terminal would hold the training
+
+    def _browse(self) -> None:
+        if not webbrowser.open(self._url):
             print("no browser could be started; open that address in one", file=sys.stderr, flush=True)
 
     def stay(self) -> None:

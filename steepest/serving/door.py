@@ -17,6 +17,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
+from steepest.serving.server import is_everywhere
+
 Message = MutableMapping[str, Any]
 App = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
@@ -48,7 +50,7 @@ class Door:
         self._app, self._port, self._token = app, port, token
         own = f"[{host.lower()}]" if ":" in host else host.lower()
         self._names = {own, "localhost", "127.0.0.1", "[::1]"}
-        self._everywhere = _is_everywhere(host)
+        self._everywhere = is_everywhere(host)
         self._seal = "" if token is None else hashlib.sha256(token.encode()).hexdigest()
 
     async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
@@ -95,14 +97,6 @@ class Door:
         if not name or "]" in port:  # a browser leaves out the usual one
             name, port = host, "80"
         return port == str(self._port) and (name in self._names or (self._everywhere and _is_here(name)))
-
-
-def _is_everywhere(host: str) -> bool:
-    """Whether it stands for all addresses of this machine."""
-    try:
-        return ipaddress.ip_address(host).is_unspecified
-    except ValueError:
-        return False
 
 
 def _is_here(name: str) -> bool:

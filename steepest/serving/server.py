@@ -45,7 +45,7 @@ def serve(
     url = address(listener, host, token)
     print(f"{words(store, len(known))} at {url} (Ctrl-C ends it)", file=sys.stderr, flush=True)
     if open:
-        shown(url)
+        threading.Thread(target=shown, args=(url,), daemon=True).start()  # a browser of the terminal would hold us
     attend(store, listener, host, token)
 
 
@@ -60,6 +60,14 @@ def is_loopback(host: str) -> bool:
     """Whether only this machine can reach an address."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_everywhere(host: str) -> bool:
+    """Whether it stands for all addresses of this machine."""
+    try:
+        return ipaddress.ip_address(host).is_unspecified
     except ValueError:
         return False
 
@@ -84,8 +92,8 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 def address(listener: socket.socket, host: str, token: str | None = None, path: str = "/") -> str:
-    """What to open in a browser."""
-    named = f"[{host}]" if ":" in host else host
+    """What to open in a browser; of a server at all addresses, under the machine's name."""
+    named = socket.gethostname() if is_everywhere(host) else f"[{host}]" if ":" in host else host
     query = "" if token is None else f"?token={quote(token, safe='')}"
     return f"http://{named}:{listener.getsockname()[1]}{path}{query}"
 

@@ -10,11 +10,14 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+import steepest as sd
+from steepest.beside import Beside
 from steepest.cli import app
 from steepest.errors import InputError, StoreError
 from steepest.serving import serve
 from steepest.serving.server import address, is_loopback, listening
 from steepest.store import Store
+from steepest.tasks import load
 from steepest.view import film
 from tests.serving.conftest import ended
 from tests.serving.test_channel import folded, parsed
@@ -50,6 +53,14 @@ def test_training_is_served_beside_it(tmp_path):
     assert url.endswith(f"/runs/{run}")
     with httpx.stream("GET", f"{url}/events", timeout=60) as answer:  # it goes on for those who come late
         assert folded(parsed(answer.read().decode())) == film.of_run(store.history(run))
+
+
+def test_a_run_that_goes_on_is_shown(tmp_path, capsys):
+    run = sd.fit(load("digits"), steps=2, runs=tmp_path, locate=False)
+    beside = Beside(tmp_path)
+    sd.fit(load("digits"), resume=run, steps=4, runs=tmp_path, live=beside)
+    beside.close()
+    assert re.search(rf"live at http://127.0.0.1:\d+/runs/{run.id}\n", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
@@ -93,4 +104,5 @@ def test_the_address_that_is_printed():
     with listening("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         assert address(listener, "::1") == f"http://[::1]:{port}/"
-        assert address(listener, "0.0.0.0", "a&b") == f"http://0.0.0.0:{port}/?token=a%26b"
+        assert address(listener, "192.0.2.1", "a&b") == f"http://192.0.2.1:{port}/?token=a%26b"
+        assert address(listener, "0.0.0.0") == f"http://{socket.gethostname()}:{port}/"
