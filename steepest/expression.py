@@ -43,7 +43,7 @@ SUPERSCRIPTS = {"²": 2.0, "³": 3.0, "⁴": 4.0}
 DEEPEST = 60  # nested brackets and signs; as in the page
 TOKEN = re.compile(
     r"(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)|(?P<name>[A-Za-z]+|[πσ])"
-    r"|(?P<sign>\*\*|[-+*/^()−·²³⁴])|(?P<space>[\s\ufeff])"
+    r"|(?P<sign>\*\*|[-+*/^()−·²³⁴])|(?P<space>(?![\x1c-\x1f\x85])\s|\ufeff)"  # white space as JavaScript has it
 )
 
 
@@ -64,7 +64,7 @@ class Node(NamedTuple):
 
     op: str
     parts: tuple["Node", ...] = ()
-    value: float = math.nan
+    value: float = 0.0
 
 
 @dataclass(frozen=True)

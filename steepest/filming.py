@@ -16,13 +16,15 @@ from steepest.record import History
 from steepest.store import Store, surveys
 from steepest.survey import CURVATURE, KINDS, PRINCIPAL, RANDOM, survey
 from steepest.task import Task
-from steepest.view import document, film
+from steepest.view import contours, document, film, pictures
 from steepest.view.film import Film
 
 SURVEY = "survey.npz"
 CRITICAL = ("SADDLE", "MINIMUM", "MAXIMUM", "GRADIENT_FLAT")
 """Verdicts whose film opens with the plane of greatest and least curvature; others open with the path's own."""
-SUFFIXES = (".html", ".npz")
+MOVING = (".gif", ".mp4")
+VECTORS = (".npz", *contours.SUFFIXES)
+SUFFIXES = (".html", ".png", *MOVING, *VECTORS)
 
 
 def of_run(
@@ -137,15 +139,23 @@ def _common(task: Task, contest: Contest) -> Survey:
 
 
 def write(made: Film, ground: Survey, out: str | Path) -> Path:
-    """Writes a film as what its name ends in, and says on the terminal what it lacks."""
+    """Writes a film as what its name ends in, and says on the terminal what it lacks.
+
+    Raises:
+        InputError: another suffix, or one that shows surfaces where there are none.
+    """
     out = Path(out)
+    suffix = out.suffix.lower()
     for words in ground.said:
         print(words, file=sys.stderr)
-    suffix = out.suffix.lower()
     if suffix == ".html":
         return document.write(made, out)
-    if suffix == ".npz":
-        if not ground.grids:
-            raise InputError(f"'{out}' is to hold surfaces, and there are none: {'; '.join(ground.said)}")
-        return surveys.save(out, ground)
-    raise InputError(f"a film '{out}' is asked for; its name must end in {', '.join(SUFFIXES)}")
+    if suffix == ".png":
+        return pictures.still(made, out)
+    if suffix in MOVING:
+        return pictures.moving(made, out)
+    if suffix not in VECTORS:
+        raise InputError(f"a film '{out}' is asked for; its name must end in {', '.join(SUFFIXES)}")
+    if not ground.grids:
+        raise InputError(f"'{out}' is to show surfaces, and there are none: {'; '.join(ground.said)}")
+    return surveys.save(out, ground) if suffix == ".npz" else contours.contours(ground, made["title"], out)

@@ -179,7 +179,7 @@ def _film(land: Terrain, rules: dict[str, Rule], steps: int) -> dict:
             rule.name,
             {k: v if isinstance(v, int | float) else str(v) for k, v in rule.hypers.items()},
             "constant",
-            mathml=written(rule, SLIDERS),
+            mathml=written(rule, SLIDERS, [k for k, v in rule.hypers.items() if v == 0 and k not in SLIDERS]),
             js=json.dumps(lowered(rule)),
             path=begin,
         )

@@ -63,7 +63,7 @@ class Race:
         film has the curves alone, and says why.
 
         Args:
-            out: where to; .html is one page that needs nothing else, .npz has the surface and the paths on it.
+            out: where to; .html, .png, .gif, .mp4, .svg, .pdf or .npz, as `Run.film` has them.
 
         Raises:
             InputError: another suffix.

@@ -118,7 +118,8 @@ class Run:
         Where the model or its data are not here, the film has the curves alone, and says why.
 
         Args:
-            out: where to; .html is one page that needs nothing else, .npz has the surfaces and the path on them.
+            out: where to; .html is one page that needs nothing else, .png a picture of its end, .gif and .mp4 (extra
+                `video`) play it, .svg and .pdf show the first surface from above, .npz has the surfaces and the path.
             task: of the run, where it was opened and its task is not a built-in one.
             planes: through its end, the first one shown first: "curvature" (greatest and least), "principal" (the
                 path's own), "random" (normalised filter by filter). None: all, with the curvature first where it

@@ -5,13 +5,15 @@ are computed once:
 
     X W(a, b) = X W₀ + a X U + b X V
 
-Points go one after another, in place, along rows in which only b changes; or many together, mapped over stacked
-weights, where that is measured to be faster: it is for few samples, and is not for a whole data set.
+Points go one after another, in place, along rows in which only b changes; or on several threads, each with a share of
+the points, a copy of the model and operations of one thread; or many together, mapped over stacked weights. What is
+fastest is measured: for few samples it is the last, for a whole data set the second.
 """
 
 import copy
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,11 +36,13 @@ STACKED = 1 << 22
 a quarter of it takes half as long again."""
 NEAR = 0.1
 """Of the weights' norm: how far from the origin it is checked that affine layers were found."""
-TIMED = 4
+TIMED = 8
 """Points of which it is measured which way is faster."""
 
 Pieces = dict[nn.Module, tuple[Tensor, Tensor, Tensor]]
 Layer = nn.Linear | _ConvNd
+Way = Callable[[np.ndarray, np.ndarray, int, bool], np.ndarray]
+"""The losses of a batch at some points, [K] or, of each sample, [K, samples]."""
 
 
 class Sheet:
@@ -46,7 +50,6 @@ class Sheet:
 
     Attributes:
         samples: in the sample, n.
-        together: whether points go together; measured when first asked.
 
     Args:
         surface: the loss.
@@ -69,7 +72,8 @@ class Sheet:
         counts = [self._objective.counted(b) for b in self._batches]
         self._shares = [n / sum(counts) for n in counts]
         self.samples = sum(sources.count(b) for b in self._batches)
-        self.together: bool | None = None
+        self._way: Way | None = None
+        self._others: list[Sheet] = []
         self._random = self._is_random()
         self._pieces: list[Pieces] = [{} for _ in self._batches]
         self._find_affine()
@@ -97,11 +101,11 @@ class Sheet:
     @torch.no_grad()
     def _run(self, a: np.ndarray, b: np.ndarray, apart: bool) -> list[np.ndarray]:
         """By batch the losses at all points, [K] or, apart, [K, samples]."""
-        if self.together is None:
-            self.together = len(a) > 1 and self._is_faster_together(a, b, apart)
-        way = self._stacked if self.together else self._in_turn
-        return [way(a, b, k, apart) for k in range(len(self._batches))]
+        if self._way is None:
+            self._way = self._in_turn if len(a) == 1 else self._fastest(a, b, apart)
+        return [self._way(a, b, k, apart) for k in range(len(self._batches))]
 
+    @torch.no_grad()
     def _in_turn(self, a: np.ndarray, b: np.ndarray, k: int, apart: bool) -> np.ndarray:
         of = self._objective.each if apart else self._objective.loss
         origin, u, v = self._flat
@@ -146,16 +150,43 @@ class Sheet:
         """Points that go together."""
         return max(1, min(64, STACKED // self._surface.size))
 
-    def _is_faster_together(self, a: np.ndarray, b: np.ndarray, apart: bool) -> bool:
-        """Measured on the first points; no where they cannot be mapped, or come out otherwise."""
+    @torch.no_grad()
+    def _shared(self, a: np.ndarray, b: np.ndarray, k: int, apart: bool) -> np.ndarray:
+        """On as many threads as torch has, which then are of one operation each."""
+        threads = torch.get_num_threads()
+        while len(self._others) < threads - 1:
+            self._others.append(Sheet(self._surface, self._plane, self._batches))
+        parts = [part for part in np.array_split(np.arange(len(a)), threads) if len(part)]
+        torch.set_num_threads(1)
+        try:
+            with ThreadPoolExecutor(len(parts)) as pool:  # its threads are new, and take over the number
+                found = [
+                    pool.submit(one._in_turn, a[part], b[part], k, apart)
+                    for one, part in zip([self, *self._others], parts, strict=False)
+                ]
+                return np.concatenate([f.result() for f in found])
+        finally:
+            torch.set_num_threads(threads)
+
+    def _fastest(self, a: np.ndarray, b: np.ndarray, apart: bool) -> "Way":
+        """Measured on the first points."""
+        few = slice(0, TIMED)
+        ways: list[Way] = [self._in_turn]
+        if self._maps(a, b, apart):
+            ways.append(self._stacked)
+        if torch.get_num_threads() > 1 and self._surface.device.type == "cpu" and not self._random:
+            self._shared(a[:1], b[:1], 0, apart)  # makes the copies
+            ways.append(self._shared)
+        return min(ways, key=lambda way: _seconds(way, a[few], b[few], 0, apart))
+
+    def _maps(self, a: np.ndarray, b: np.ndarray, apart: bool) -> bool:
+        """Whether points can be mapped, and come out as they do by themselves."""
         few = slice(0, TIMED)
         try:
             one, other = self._in_turn(a[:2], b[:2], 0, apart), self._stacked(a[few], b[few], 0, apart)[:2]
         except Exception:  # whatever torch, or the model, makes of being mapped
             return False
-        if not self._agree(one, other):
-            return False
-        return _seconds(self._stacked, a[few], b[few], 0, apart) < _seconds(self._in_turn, a[few], b[few], 0, apart)
+        return self._agree(one, other)
 
     def _agree(self, one: np.ndarray, other: np.ndarray) -> bool:
         limit = ROUNDING * torch.finfo(self._surface.dtype).eps

@@ -167,7 +167,7 @@ TERRAINS = {
             source="Himmelblau 1972, Applied Nonlinear Programming",
         ),
         Terrain(
-            "beale", "(1.5 − x + xy)² + (2.25 − x + xy²)² + (2.625 − x + xy³)²", _beale, (-1.5, 2.0),
+            "beale", "(1.5 − x + xy)² + (2.25 − x + xy²)² + (2.625 − x + xy³)²", _beale, (-1.0, -1.5),
             ((-4.5, 4.5), (-4.5, 4.5)), 0.0, ((3.0, 0.5),), ((0.0, 1.0),), source="Beale 1958",
         ),
         Terrain(

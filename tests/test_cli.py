@@ -1,8 +1,11 @@
 """The command line, as a person uses it."""
 
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
 import typer.main
@@ -114,6 +117,33 @@ def test_a_task_file(run, tmp_path):
     assert "a" in run("show my_task").output
 
 
+def test_play_writes_a_page_or_an_animation(run, tmp_path):
+    assert run("play").exit_code == 2
+    assert run("play 'x² − y²' --rules adam,lion:0.1 --start 1,0.1 --domain -1,2,-1,1 --steps 9").stdout == (
+        "written to play.html\n"
+    )
+    film = re.search(r'id="film">(.*?)</script>', (tmp_path / "play.html").read_text())[1]
+    assert json.loads(film)["steps"] == 9
+    assert run("play rosenbrock -o play.gif --steps 20").exit_code == 0
+    assert (tmp_path / "play.gif").read_bytes().startswith(b"GIF8")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_play_opens_a_browser_when_asked(there, tmp_path):
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/shown\n')
+    browser.chmod(0o755)
+    environment = {**os.environ, "PATH": str(tmp_path), "BROWSER": str(browser) if there else ""}
+    command = [sys.executable, "-c", "from steepest.cli import app; app()", "play", "bowl", "--open"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout == "written to play.html\n"
+    if there:
+        assert (tmp_path / "shown").read_text().strip() == (tmp_path / "play.html").as_uri()
+    else:
+        assert done.returncode == 1
+        assert "no browser could be started; open play.html in one" in done.stderr
+
+
 BAD = {
     "train digits --rule adma": "did you mean 'adam'",
     "train digit": "did you mean 'digits'",
@@ -145,6 +175,11 @@ BAD = {
     "play bowl --rules adam:fast": "name:rate",
     "serve --port 99999": "ports are 0 to 65535",
     "serve --host nowhere.invalid": "--host is an address of this machine",
+    "play 'x^2 + * y'": "x^2 + * y\n          ^",
+    "play 'log(x)' --start -1,0": "no value at the start",
+    "play bowl --start 1": "expected are 2 numbers",
+    "play bowl --domain 0,1,wide,3": "expected are 4 numbers",
+    "play bowl -o nowhere/play.html": "cannot be written",
 }
 
 

@@ -92,14 +92,24 @@ def slowly(s, plane, n):
     return np.array([[s.value(plane.point(a, b)) for a in plane.x.at] for b in plane.y.at])
 
 
-@pytest.mark.parametrize("together", [False, True])
+@pytest.fixture
+def two_threads():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    assert torch.get_num_threads() == 2  # a surface leaves it as it was
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("way", ["_in_turn", "_stacked", "_shared"])
 @pytest.mark.parametrize("name", MODELS)
-def test_every_cell_is_the_loss_there(name, together):
+@pytest.mark.usefixtures("two_threads")
+def test_every_cell_is_the_loss_there(name, way):
     s = surface(name)
     plane = across(s)
     sheet = Sheet(s, plane)
     assert [len(p) for p in sheet._pieces] == [AFFINE[name]] * 2
-    sheet.together = together
+    sheet._way = getattr(sheet, way)
     a, b = (x.ravel() for x in np.meshgrid(np.linspace(-1, 1, 5), np.linspace(-2, 1, 4), indexing="ij"))
     expected = [s.value(plane.point(x, y)) for x, y in zip(a, b)]
     assert sheet.losses(a, b) == pytest.approx(expected, rel=1e-12)

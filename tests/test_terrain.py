@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from steepest.errors import UnknownNameError
+from steepest.errors import InputError, UnknownNameError
+from steepest.expression import Expression
 from steepest.generator import descend
 from steepest.rules import RULES
 from steepest.task import Task
-from steepest.terrain import TERRAINS, named
+from steepest.terrain import TERRAINS, gaps, named, typed
 
 SIGNS = {"minima": {1}, "maxima": {-1}, "saddles": {-1, 1}}
 KNOWN = [(n, kind, p) for n, t in TERRAINS.items() for kind in SIGNS for p in getattr(t, kind)]
@@ -42,6 +43,43 @@ def test_gradient_by_finite_differences(name):
     terrain = TERRAINS[name]
     w = torch.tensor(terrain.start, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(terrain.f, w)
+
+
+@pytest.mark.parametrize("name", TERRAINS)
+def test_the_formula_is_the_function(name):
+    """What is shown, and what the page descends on, is what is computed here."""
+    terrain = TERRAINS[name]
+    x, y, values = terrain.grid(41)
+    found = Expression(terrain.formula)(torch.from_numpy(np.stack(np.meshgrid(x, y), -1))).numpy()
+    np.testing.assert_allclose(found, values, rtol=1e-12, atol=1e-12 * np.abs(values).max())
+
+
+def test_a_typed_function_is_a_terrain():
+    land = typed("x**2 - y**2", ((-1, 3), (-2, 1)))
+    _, _, z = land.grid()
+    assert (land.formula, land.floor, land.domain) == ("x**2 - y**2", z.min(), ((-1, 3), (-2, 1)))
+    height = float(land.f(torch.tensor(land.start)))
+    assert np.mean(z < height) == pytest.approx(0.8, abs=0.1)
+    assert -1 < land.start[0] < 3
+    assert -2 < land.start[1] < 1
+
+
+def test_a_typed_function_may_have_gaps():
+    land = typed("log(x) + y²")
+    assert land.start[0] > 0
+    assert gaps(land.grid(51)[2]) == "On 49 % of this domain the function is no number."
+    assert gaps(typed("x").grid(51)[2]) == ""
+    with pytest.raises(InputError, match="has no value anywhere for x from -2 to -1 and y from 0 to 1"):
+        typed("log(x)", ((-2, -1), (0, 1)))
+
+
+def test_another_domain_keeps_the_points_inside_it():
+    seen = TERRAINS["himmelblau"].over(((0, 5), (-5, 5)))
+    assert seen.minima == ((3.0, 2.0), (3.5844283403304917, -1.8481265269644036))
+    assert seen.grid(3)[0].tolist() == [0, 2.5, 5]
+    for domain in [((1, 0), (0, 1)), ((0, 1), (0, np.inf)), ((0, 1),), (0, 1, 2, 3), "wide"]:
+        with pytest.raises(InputError, match=r"expected is \(\(x from, x to\)"):
+            seen.over(domain)
 
 
 def test_unknown_name():

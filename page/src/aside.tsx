@@ -5,6 +5,7 @@ import { Curves, type Line } from './curves';
 import type { Film } from './film';
 import { Formula } from './math';
 import { Members } from './members';
+import { hasDirections, Momentum } from './momentum';
 import { short } from './numbers';
 import type { Play } from './play';
 import type { Theme } from './theme';
@@ -28,6 +29,9 @@ export interface AsideProps extends ChartsProps {
   onSelect(member: number): void;
 }
 
+/** More numbers than these may need scrolling, by the keyboard too. */
+const FEW = 5;
+
 export function Aside(props: AsideProps) {
   const { film, play, tracks, t, selected, theme, onSelect } = props;
   const track = tracks[selected];
@@ -35,7 +39,7 @@ export function Aside(props: AsideProps) {
   const numbers = track.verdict?.numbers ?? [];
   return (
     <aside aria-label="Members and curves">
-      <div class="facts">
+      <div class="facts" tabIndex={numbers.length > FEW ? 0 : undefined} role="group" aria-label="Facts">
         {!alone && <Members tracks={tracks} t={t} selected={selected} theme={theme} onSelect={onSelect} />}
         {(film.kind === 'run' || !play) && numbers.length > 0 && <Numbers numbers={numbers} />}
         {(play || !alone || !numbers.length) && (
@@ -76,15 +80,17 @@ function Controls({ play, track, t }: { play: Play; track: Track; t: number }) {
   );
 }
 
-type Quantity = 'loss' | 'grad_norm';
-const TITLES: Record<Quantity, string> = { loss: 'Loss', grad_norm: 'Gradient' };
+type Quantity = 'loss' | 'grad_norm' | 'momentum';
+const TITLES: Record<Quantity, string> = { loss: 'Loss', grad_norm: 'Gradient', momentum: 'Momentum' };
 
 const LOSS_DECADES = 12;
 const RATE_DECADES = 3;
 
 export function Charts({ tracks, t, steps, selected, theme, onSeek }: ChartsProps) {
-  const [quantity, show] = useState<Quantity>('loss');
-  const offered = (['loss', 'grad_norm'] as const).filter(name => name === 'loss' || tracks.some(track => track.curves[name]));
+  const [chosen, show] = useState<Quantity>('loss');
+  const offered = (['loss', 'grad_norm', 'momentum'] as const).filter(name =>
+    name === 'loss' || (name === 'momentum' ? hasDirections(tracks[selected]) : tracks.some(track => track.curves[name])));
+  const quantity = offered.includes(chosen) ? chosen : 'loss';
   const upper = useMemo(() => [
     ...lines(tracks, quantity, theme, false, selected),
     ...(quantity === 'loss' ? lines(tracks, 'held_out', theme, true, selected) : []),
@@ -101,13 +107,18 @@ export function Charts({ tracks, t, steps, selected, theme, onSeek }: ChartsProp
           {banded && <span><i class="band" />batch</span>}
           {banded && <span><i class="smooth" />middle</span>}
           {upper.some(line => line.dots) && <span><i class="dot" />held out</span>}
+          {quantity === 'momentum' && tracks[selected].eigenvalues.some(lambda => lambda < 0) && <span><i class="ring" />negative curvature</span>}
         </h2>
-        <Curves lines={upper} steps={steps} t={t} theme={theme} label={`${TITLES[quantity]} against the step; a table follows at the end of the page`} decades={LOSS_DECADES} onSeek={onSeek} />
+        {quantity === 'momentum' ? <Momentum key={tracks[selected].id} track={tracks[selected]} /> : (
+          <Curves lines={upper} steps={steps} t={t} theme={theme} label={`${TITLES[quantity]} against the step; a table follows at the end of the page`} decades={LOSS_DECADES} onSeek={onSeek} />
+        )}
       </section>
-      <section class="chart small" aria-label="Rate">
-        <h2>Rate</h2>
-        <Curves lines={lower} steps={steps} t={t} theme={theme} label="Learning rate against the step" decades={RATE_DECADES} onSeek={onSeek} />
-      </section>
+      {quantity !== 'momentum' && (
+        <section class="chart small" aria-label="Rate">
+          <h2>Rate</h2>
+          <Curves lines={lower} steps={steps} t={t} theme={theme} label="Learning rate against the step" decades={RATE_DECADES} onSeek={onSeek} />
+        </section>
+      )}
     </>
   );
 }

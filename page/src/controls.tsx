@@ -1,5 +1,6 @@
 /// What can be changed in a play film: rate, momentum, batch noise, schedule, and the function itself.
 import { useEffect, useState } from 'preact/hooks';
+import { useSize } from './canvas';
 import { short } from './numbers';
 import type { Zones } from './stability';
 import { TextError } from './text';
@@ -18,6 +19,8 @@ interface SliderProps {
 }
 
 const PLACES = 200;
+/** Width of the longest word below a rate's slider; "right" has half of it. */
+const WORD = 50;
 
 export function Slider({ symbol, label, value, from, to, zone, onChange }: SliderProps) {
   const style = zone && { '--right': `${zone[0] * 100}%`, '--beyond': `${zone[1] * 100}%` };
@@ -50,14 +53,18 @@ export function Rate({ value, zones, reach: [lo, hi], limit, onChange }: RatePro
   const stable = limit !== null && limit < hi;
   const beyond = stable ? limit : (zones?.tooLarge ?? hi);
   const [a, b] = [place(Math.min(zones?.right ?? lo, beyond)), place(beyond)];
+  const [box, width] = useSize();
+  const [before, after] = [a * width > WORD, (1 - b) * width > WORD]; // where there is room for words
+  const middle = ((a + b) / 2) * width;
+  const between = b > a && middle - WORD / 4 > (before ? WORD : 0) && middle + WORD / 4 < width - (after ? WORD : 0);
   return (
     <>
       <Slider symbol="α" label="rate" value={value} zone={[a, b]} onChange={onChange}
         from={p => Number((lo * (hi / lo) ** p).toPrecision(3))} to={place} />
-      <div class="zones" aria-hidden="true">
-        <span style={{ width: `${a * 100}%` }}>{a > 0.24 && 'too small'}</span>
-        <span class="right" style={{ width: `${(b - a) * 100}%` }}>{b - a > 0.08 && 'right'}</span>
-        <span class="beyond">{1 - b > 0.2 && (stable ? 'diverges' : zones?.beyond)}</span>
+      <div class="zones" aria-hidden="true" ref={box}>
+        <span style={{ width: `${a * 100}%` }}>{before && 'too small'}</span>
+        <span class="right" style={{ width: `${(b - a) * 100}%` }}>{between && 'right'}</span>
+        <span class="beyond">{after && (stable ? 'diverges' : zones?.beyond)}</span>
       </div>
     </>
   );

@@ -33,6 +33,9 @@ const RIGHT = 14;
 const TOP = 8;
 const BOTTOM = 6;
 const BAND = 0.38;
+/** Ticks nearer than this would write over one another. */
+const LETTERS = 13;
+
 interface Range {
   log: boolean;
   lo: number;
@@ -116,8 +119,11 @@ function drawTicks(c: Context, { log, lo, hi }: Range, width: number, height: nu
   c.textAlign = 'right';
   c.textBaseline = 'middle';
   c.lineWidth = 1;
+  let before = Infinity;
   for (const v of (log ? logTicks : linearTicks)(lo, hi, about)) {
     const at = Math.round(y(v)) + 0.5;
+    if (before - at < LETTERS) continue;
+    before = at;
     c.strokeStyle = theme.hair;
     c.beginPath();
     c.moveTo(LEFT, at);

@@ -1,5 +1,6 @@
 /// A surface as the renderer wants it: heights, contour levels and what they are worth, at the vertices of a grid.
 import { numbers, type Axis, type Surface } from './film';
+import { short } from './numbers';
 import { linearScale, logScale, type Scale } from './scale';
 
 /** What is known at a vertex. */
@@ -53,6 +54,12 @@ export function fieldFrom(
 /** Lines one standard error apart are not drawn; from three on they are drawn in full. */
 function supported(spacing: number, error: number): number {
   return Math.min(1, Math.max(0, (spacing / error - 1) / 2));
+}
+
+/** What share of a terrain is no number, in a sentence; empty where none is. */
+export function gaps({ state }: Field): string {
+  const share = (100 * state.reduce((n, s) => n + Number(s === MISSING), 0)) / state.length;
+  return share ? `On ${short(Math.max(share, 0.1), 2)} % of this domain the function is no number.` : '';
 }
 
 /** World coordinate, −1 … 1, of a value on an axis. */

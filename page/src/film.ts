@@ -57,11 +57,12 @@ export interface FilmEvent {
   text: string;
 }
 
+/** A number with its interval; null where it has no end, since JSON has no infinity. */
 export interface Quantity {
   name: string;
-  value: number;
-  lo: number;
-  hi: number;
+  value: number | null;
+  lo: number | null;
+  hi: number | null;
   reference?: number;
   text: string;
 }
@@ -85,6 +86,8 @@ export interface Member {
   curves: Record<string, Curve>;
   events: FilmEvent[];
   verdict: Verdict | null;
+  /** Of the Hessian where it ended, in any order; absent where they were not measured. */
+  eigenvalues?: number[];
 }
 
 export interface Film {

@@ -94,5 +94,6 @@ function here({ descents, racers }: Take, ground: Ground, member: number, rule: 
   const most = limit(rule, hyper, at, secondAt(descent, k, Number(hyper.beta2)));
   if (most === null) return `${curvature}.`;
   if (most === Infinity) return `${curvature}: nothing holds it here at any rate.`;
-  return `${curvature}: ${descent.rate[k] < most ? 'stable below' : 'not stable, above'} ${decimal(most, 2)}.`;
+  const other = least < 0 ? '; along the other nothing holds it' : '';
+  return `${curvature}: ${descent.rate[k] < most ? 'stable below' : 'not stable, above'} ${decimal(most, 2)}${other}.`;
 }

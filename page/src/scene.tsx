@@ -1,6 +1,6 @@
 /// The surface in its two forms, relief and map, with its scale and what is said of it.
 import { useMemo } from 'preact/hooks';
-import { DIVERGED, type Field } from './field';
+import { DIVERGED, gaps, type Field } from './field';
 import type { Film, Mark } from './film';
 import { MapView } from './map';
 import { Digits } from './math';
@@ -90,9 +90,10 @@ function spaced(ticks: Scale['ticks']): Scale['ticks'] {
 }
 
 /** The colours' scale, the surface's caption, and a choice where there are several surfaces. */
-function Legend({ film, surface, field, theme, onSurface }: SceneProps & { field: Field; surface: string }) {
+function Legend({ film, surface, field, theme, onStart, onSurface }: SceneProps & { field: Field; surface: string }) {
   const names = Object.keys(film.surfaces);
-  const { caption, kind } = film.surfaces[surface];
+  const { kind } = film.surfaces[surface];
+  const caption = onStart ? gaps(field) : film.surfaces[surface].caption; // another function may have been typed in
   return (
     <div class="scale">
       {names.length > 1 && (

@@ -4,7 +4,7 @@ import { descend, type Course, type Descent, type Racer } from './descend';
 import { terrain, type Terrain } from './expression';
 import { fieldFrom, type Field } from './field';
 import { numbers, type Film, type Mark, type Surface } from './film';
-import { count, powerOfTen } from './numbers';
+import { count, powerOfTen, short } from './numbers';
 import type { Program } from './program';
 import type { Series, Track } from './track';
 
@@ -62,7 +62,7 @@ export function groundOf(surface: Surface, source: string): Ground {
   const at = (axis: typeof x, i: number) => axis.lo + ((axis.hi - axis.lo) * i) / (FINE - 1);
   const loss = Float64Array.from({ length: FINE * FINE }, (_, k) => land.value(at(x, k % FINE), at(y, Math.floor(k / FINE))));
   const field = fieldFrom(x, y, loss, null, source === surface.source ? surface.height : heightFor(loss));
-  const marks = source === surface.source ? surface.marks : criticalPoints(land, x, y);
+  const marks = source === surface.source && surface.marks.length ? surface.marks : criticalPoints(land, x, y);
   const minima = marks.filter(mark => mark.kind === 'minimum').map(mark => mark.loss);
   return { terrain: land, field, marks, least: Math.min(...minima, ...loss.filter(Number.isFinite)) };
 }
@@ -102,7 +102,7 @@ function trackOf(id: string, film: Film, surface: string, setup: Setup, descent:
     undefined: 'came to where the function has no value',
   }[kind];
   return {
-    id, name, rule, mathml, ...setup.members[id], last: descent.n, verdict: null, ending: descent.ending,
+    id, name, rule, mathml, ...setup.members[id], last: descent.n, verdict: null, ending: descent.ending, eigenvalues: [],
     path: { t, loss: descent.loss, on: { [surface]: { x: descent.x, y: descent.y, off: new Float64Array(t.length) } } },
     curves: { loss: line(descent.loss, true), lr: line(descent.rate, true), grad_norm: line(descent.gradNorm, true) },
     events: words ? [{ t: step, kind: kind === 'reached' ? 'target' : kind, text: words }] : [],
@@ -122,11 +122,12 @@ export function headline(tracks: Track[], least: number): (string | { member: nu
     const steps = count(tracks[i].ending!.step);
     say(i, k ? ` in ${steps}` : ` reaches the minimum in ${steps} steps`, ', ');
   });
-  by('moving').forEach((i, k) => {
-    const above = Math.max(0, tracks[i].path.loss[tracks[i].last] - least);
-    const gap = above < 1e-4 ? powerOfTen(Math.floor(Math.log10(above || 1e-16))) : String(Number(above.toPrecision(2)));
+  const above = (i: number) => tracks[i].path.loss[tracks[i].last] - least;
+  by('moving').filter(i => above(i) >= 0).forEach((i, k) => {
+    const gap = above(i) > 0 && above(i) < 1e-4 ? powerOfTen(Math.floor(Math.log10(above(i)))) : short(above(i), 2);
     say(i, k ? `, ${gap} above` : ` is still ${gap} above ${reached.length ? 'it' : 'the lowest point'}`, k ? ', ' : '; ');
   });
+  by('moving').filter(i => above(i) < 0).forEach((i, k) => say(i, k ? '' : ' is lower than all that is shown', k ? ', so is ' : '; '));
   by('undefined').forEach(i => say(i, ` leaves the function’s domain at step ${count(tracks[i].ending!.step)}`, '; '));
   by('diverged').forEach((i, k) => say(i, ` diverges at step ${count(tracks[i].ending!.step)}`, k ? ', ' : '; '));
   return [...out, '.'];

@@ -36,6 +36,8 @@ export interface Track {
   events: FilmEvent[];
   verdict: Verdict | null;
   ending: Ending | null;
+  /** Of the Hessian where it ended; none where they are not known. */
+  eigenvalues: number[];
 }
 
 /** Members of a live film that have not changed stay decoded. */
@@ -51,11 +53,11 @@ export function tracksOf(film: Film): Track[] {
 }
 
 function trackOf(id: string, member: Member): Track {
-  const { name, rule, hyper, schedule, mathml, events, verdict } = member;
+  const { name, rule, hyper, schedule, mathml, events, verdict, eigenvalues = [] } = member;
   const path = { t: numbers(member.path.t), loss: numbers(member.path.loss), on: mapped(member.path.on, onSurface) };
   const curves = mapped(member.curves, series);
   const ends = [path.t, ...Object.values(curves).map(c => c.t)].map(t => t.at(-1) ?? 0);
-  return { id, name, rule, hyper, schedule, mathml, events, verdict, path, curves, last: Math.max(...ends), ending: null };
+  return { id, name, rule, hyper, schedule, mathml, events, verdict, eigenvalues, path, curves, last: Math.max(...ends), ending: null };
 }
 
 const onSurface = (on: Member['path']['on'][string]): OnSurface => ({ x: numbers(on.x), y: numbers(on.y), off: numbers(on.off) });

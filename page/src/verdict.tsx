@@ -44,8 +44,8 @@ export const PLACES = [
 export function Numbers({ numbers }: { numbers: Quantity[] }) {
   return (
     <dl class="numbers">
-      {numbers.map(quantity => (
-        <div class="number" key={quantity.name}>
+      {numbers.map((quantity, i) => (
+        <div class="number" key={i}>
           <dt><Symbol name={quantity.name} /></dt>
           <dd>
             <b>{withInterval(quantity)}</b>
@@ -58,8 +58,12 @@ export function Numbers({ numbers }: { numbers: Quantity[] }) {
   );
 }
 
+/** A quantity's value and the ends of its interval, infinite where there is none. */
+const ends = ({ value, lo, hi }: Quantity) => ({ value: value ?? Infinity, lo: lo ?? -Infinity, hi: hi ?? Infinity });
+
 /** "412 ± 6" where the interval is even, "1,900 – 2,700" where it is not. */
-export function withInterval({ value, lo, hi }: Quantity): string {
+export function withInterval(quantity: Quantity): string {
+  const { value, lo, hi } = ends(quantity);
   if (!(hi > lo)) return short(value);
   const half = (hi - lo) / 2;
   const even = Math.abs(value - lo - half) < 0.05 * half;
@@ -71,11 +75,13 @@ export function withInterval({ value, lo, hi }: Quantity): string {
 const ROOM = 0.2;
 
 /** The interval on a line with a tick where the reference is. */
-function Whisker({ quantity: { lo, hi, value, reference } }: { quantity: Quantity }) {
+function Whisker({ quantity }: { quantity: Quantity }) {
+  const { reference } = quantity;
+  const { value, lo, hi } = ends(quantity);
   const marks = [lo, hi, value, ...(reference === undefined ? [] : [reference])].filter(Number.isFinite);
   const [least, greatest] = [Math.min(...marks), Math.max(...marks)];
   const room = (greatest - least || 1) * ROOM;
-  const x = (v: number) => ((v - least + room) / (greatest - least + 2 * room)) * 100;
+  const x = (v: number) => Math.min(100, Math.max(0, ((v - least + room) / (greatest - least + 2 * room)) * 100));
   return (
     <svg class="whisker" viewBox="0 0 100 14" preserveAspectRatio="none" aria-hidden="true">
       <path d="M0 7H100" class="line" />

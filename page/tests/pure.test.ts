@@ -3,12 +3,13 @@ import { matrix, project, unproject } from '../src/camera';
 import { criticalPoints } from '../src/critical';
 import { descend, normal } from '../src/descend';
 import { terrain } from '../src/expression';
-import { DIVERGED, fieldFrom, MISSING, refined, sample } from '../src/field';
+import { DIVERGED, fieldFrom, gaps, MISSING, refined, sample } from '../src/field';
 import { actionOf, focusOf } from '../src/keys';
 import { count, decimal, linearTicks, logTicks, short, tickText } from '../src/numbers';
 import { linearScale, logScale } from '../src/scale';
 import { eigenvalues, limit, zones } from '../src/stability';
-import { indexAt } from '../src/track';
+import { headline } from '../src/take';
+import { indexAt, type Ending, type Track } from '../src/track';
 import { coloured, withInterval } from '../src/verdict';
 
 const axis = (lo: number, hi: number, n: number) => ({ name: 'x', lo, hi, n, scale: 1 });
@@ -31,6 +32,35 @@ describe('numbers', () => {
     expect(withInterval({ name: '', text: '', value: 412, lo: 406, hi: 418 })).toBe('412 ± 6');
     expect(withInterval({ name: '', text: '', value: 2250, lo: 1900, hi: 2700 })).toBe('1,900 – 2,700');
   });
+});
+
+describe('the headline of a play', () => {
+  const track = (name: string, loss: number, ending: Ending): Track => ({
+    id: name, name, rule: name, hyper: {}, schedule: 'constant', mathml: '', last: 0, events: [], curves: {}, verdict: null, eigenvalues: [],
+    path: { t: Float64Array.of(0), loss: Float64Array.of(loss), on: {} }, ending,
+  });
+  const moving: Ending = { kind: 'moving', step: 9 };
+  const said = (tracks: Track[], least: number) =>
+    headline(tracks, least).map(part => (typeof part === 'string' ? part : tracks[part.member].name)).join('');
+  it.each([
+    [[track('A', 1e-9, { kind: 'reached', step: 1317 }), track('B', 0.161, moving)], 0, 'A reaches the minimum in 1,317 steps; B is still 0.16 above it.'],
+    [[track('A', 4.3e9, moving), track('B', 3e-7, moving), track('C', 0, moving)], 0,
+      'A is still 4.3 × 10⁹ above the lowest point, B, 10⁻⁷ above, C, 0 above.'],
+    [[track('A', 2, moving), track('B', -9, moving), track('C', -8, moving)], -4,
+      'A is still 6 above the lowest point; B is lower than all that is shown, so is C.'],
+    [[track('A', NaN, { kind: 'undefined', step: 3 }), track('B', 1e30, { kind: 'diverged', step: 5 })], 0,
+      'A leaves the function’s domain at step 3; B diverges at step 5.'],
+  ])('%#', (tracks, least, text) => expect(said(tracks, least)).toBe(text));
+});
+
+it('gaps of a terrain are said', () => {
+  const field = (loss: number[]) => fieldFrom(axis(0, 1, 2), axis(0, 1, 2), Float64Array.from(loss), null, 'linear');
+  expect(gaps(field([1, 2, NaN, Infinity]))).toBe('On 25 % of this domain the function is no number.');
+  expect(gaps(field([1, 2, 3, Infinity]))).toBe('');
+});
+
+it('numbers without an end are said', () => {
+  expect(withInterval({ name: 'B', text: '', value: null, lo: 300, hi: null })).toBe('300 – ∞');
 });
 
 it('a headline wears colours', () => {

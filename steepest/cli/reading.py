@@ -120,7 +120,8 @@ def locate(
 def film(
     run: Annotated[str, typer.Argument(help="Id, its beginning, or a name.")],
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="An .html or .npz; else film.html beside the run.")
+        Path | None,
+        typer.Option("-o", "--out", help="A page (.html, by default beside the run), .png, .gif, .mp4, .svg or .npz."),
     ] = None,
     task: Annotated[str | None, typer.Option(help="Its task, where the run does not say: a name or a file.")] = None,
     planes: Annotated[str, typer.Option(help="With commas: curvature, principal, random; the first is shown.")] = "",

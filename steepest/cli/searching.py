@@ -65,7 +65,7 @@ def race(
     target: Annotated[float | None, typer.Option(help="Validation loss to race to.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     figure: Annotated[Path | None, typer.Option(help="Write a figure to a .png, .svg or .pdf.")] = None,
-    film: Annotated[Path | None, typer.Option(help="Write a film of the race on one surface to an .html.")] = None,
+    film: Annotated[Path | None, typer.Option(help="Write a film of the race: .html, .png, .gif, .mp4, .svg")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Race rules, or batch sizes, each at its own best rate, and say whether they differ.

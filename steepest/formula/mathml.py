@@ -66,14 +66,15 @@ class _MathML(Notation):
         return self.row([f"<mi>{name}</mi><mo>&#x2061;</mo>", self.fenced("(", "<mo>,</mo>".join(arguments), ")")])
 
 
-def written(rule: Rule, moved: Collection[str] = ()) -> str:
+def written(rule: Rule, moved: Collection[str] = (), zero: Collection[str] = ()) -> str:
     """A rule's assignments as one MathML element, a table with a row for each.
 
     Args:
         rule: the rule.
         moved: hyperparameters to mark with `class="hl"`: those that a reader can move.
+        zero: hyperparameters that are 0: what is multiplied by them is left out.
     """
-    notation, found = read(_MathML, rule)
+    notation, found = read(_MathML, rule, zero)
     notation.moved = moved
     rows = "".join(
         f'<mtr><mtd style="text-align:right">{notation.named(line.name)}</mtd><mtd><mo>←</mo></mtd>'

@@ -8,7 +8,7 @@ A line is what the formula gave a name, or returns; what lies between is one ter
 speed: a product with a reciprocal is a fraction again, repeated squaring a power. `formula.notation` writes them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -42,6 +42,9 @@ class Term:
             yield from part.names()
 
 
+NOTHING = Term("number", value=0.0)
+
+
 @dataclass(frozen=True)
 class Line:
     """One assignment, `name ← term`; lines are read in order, and a name means what it was last given."""
@@ -50,20 +53,21 @@ class Line:
     term: Term
 
 
-def lines(rule: Rule) -> tuple[Line, ...]:
+def lines(rule: Rule, zero: Collection[str] = ()) -> tuple[Line, ...]:
     """A rule's assignments in an order in which they hold; the last of a rule that reports other weights says which.
 
     Args:
         rule: the rule; its hyperparameters stay names.
+        zero: names of hyperparameters that are 0: what is multiplied by them is left out.
 
     >>> from steepest.rules import momentum
-    >>> [line.name for line in lines(momentum)]
-    ['g', 'v', 'w']
+    >>> [line.name for line in lines(momentum)], [line.name for line in lines(momentum, ["weight_decay"])]
+    (['g', 'v', 'w'], ['v', 'w'])
     """
-    found = _read(rule.program, ["w", *(slot.name for slot in rule.slots)])
+    found = _read(rule.program, ["w", *(slot.name for slot in rule.slots)], zero)
     if rule.evaluation is not None:
-        found += _read(rule.evaluation, [REPORTED])
-    return tuple(found)
+        found += _read(rule.evaluation, [REPORTED], zero)
+    return tuple(line for line in found if line.term != Term("name", value=line.name))
 
 
 class _Given(NamedTuple):
@@ -74,7 +78,7 @@ class _Given(NamedTuple):
     copy: bool
 
 
-def _read(program: Program, outputs: list[str]) -> list[Line]:
+def _read(program: Program, outputs: list[str], zero: Collection[str]) -> list[Line]:
     ends = dict(zip(outputs, program.outputs, strict=True))
     inputs = {p: n for n, p in program.inputs.items()}
     named = {p: n for p, n in program.names.items() if n not in ends}
@@ -85,18 +89,20 @@ def _read(program: Program, outputs: list[str]) -> list[Line]:
     while True:
         shown = {d: f"{d.name}_new" if d in renamed else d.name for d in given}
         known = inputs | {d.place: shown[d] for d in given if not d.copy}
-        found, hiding = _written(program, known, shown)
+        found, hiding = _written(program, known, shown, zero)
         if not hiding - renamed:
             return found + [Line(d.name, Term("name", value=shown[d])) for d in given if d in renamed]
         renamed |= hiding
 
 
-def _written(program: Program, known: Mapping[int, str], shown: Mapping[_Given, str]) -> tuple[list[Line], set[_Given]]:
+def _written(
+    program: Program, known: Mapping[int, str], shown: Mapping[_Given, str], zero: Collection[str]
+) -> tuple[list[Line], set[_Given]]:
     """The lines, and those among them whose name hides an older value that a later line still reads."""
     lines, hiding = [], set()
     meaning: dict[str, tuple[int, _Given | None]] = {n: (p, None) for n, p in program.inputs.items()}
     for d, name in shown.items():
-        reader = _Reader(program, known if d.copy else {p: n for p, n in known.items() if p != d.place})
+        reader = _Reader(program, known if d.copy else {p: n for p, n in known.items() if p != d.place}, zero)
         lines.append(Line(name, reader.term(d.place)))
         hiding |= {meaning[n][1] for n, p in reader.reads if meaning[n][0] != p}
         meaning[name] = d.place, d
@@ -106,13 +112,15 @@ def _written(program: Program, known: Mapping[int, str], shown: Mapping[_Given, 
 class _Reader:
     """Terms of a program's places; a place with a name is not looked into."""
 
-    def __init__(self, program: Program, names: Mapping[int, str]) -> None:
-        self._instructions, self._names = program.instructions, names
+    def __init__(self, program: Program, names: Mapping[int, str], zero: Collection[str]) -> None:
+        self._instructions, self._names, self._zero = program.instructions, names, zero
         self.reads: set[tuple[str, int]] = set()
 
     def term(self, place: int) -> Term:
         i = self._instructions[place]
         if place in self._names:
+            if self._names[place] in self._zero:
+                return NOTHING
             self.reads.add((self._names[place], place))
             return Term("name", value=self._names[place])
         if i.op == "constant":
@@ -121,10 +129,10 @@ class _Reader:
             return _quotient(*self._factors(place))
         if i.op == "add":
             a, b = (self.term(x) for x in i.args)
-            return Term("sum", (*(a.parts if a.op == "sum" else (a,)), b))
+            return _sum(a, b)
         if i.op == "sub":
             a, b = (self.term(x) for x in i.args)
-            return Term("sum", (*(a.parts if a.op == "sum" else (a,)), Term("neg", (b,))))
+            return _sum(a, NOTHING if b == NOTHING else Term("neg", (b,)))
         return Term({"pow": "power"}.get(i.op, i.op), tuple(self.term(a) for a in i.args))
 
     def _factors(self, place: int) -> tuple[list[Term], list[Term]]:
@@ -139,11 +147,19 @@ class _Reader:
         return above + more, below + under
 
 
+def _sum(a: Term, b: Term) -> Term:
+    if NOTHING in (a, b):
+        return b if a == NOTHING else a
+    return Term("sum", (*(a.parts if a.op == "sum" else (a,)), b))
+
+
 def _number(value: float) -> Term:
     return Term("neg", (_number(-value),)) if value < 0 else Term("number", value=value)
 
 
 def _quotient(above: list[Term], below: list[Term]) -> Term:
+    if NOTHING in above:
+        return NOTHING
     top = _product(above)
     return Term("fraction", (top, _product(below))) if below else top
 

@@ -5,7 +5,7 @@ The notations: `formula.latex` for the manual, `formula.mathml` for the page, `f
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TypeVar
 
 from steepest.formula.maths import Line, Term, lines
@@ -143,9 +143,9 @@ class Notation(ABC):
 Written = TypeVar("Written", bound=Notation)
 
 
-def read(kind: type[Written], rule: Rule) -> tuple[Written, tuple[Line, ...]]:
-    """A notation that knows a rule's names, and the rule's assignments."""
-    found = lines(rule)
+def read(kind: type[Written], rule: Rule, zero: Collection[str] = ()) -> tuple[Written, tuple[Line, ...]]:
+    """A notation that knows a rule's names, and the rule's assignments; `zero` as in `maths.lines`."""
+    found = lines(rule, zero)
     inside = [name for line in found for name in (line.name, *line.term.names())]
     return kind(dict.fromkeys([*rule.hypers, *inside])), found
 

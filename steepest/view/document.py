@@ -22,6 +22,21 @@ from steepest.grid import Axis, Grid, Shadow
 
 FORMAT = 1
 PAGE = Path(__file__).with_name("page.html")
+SYMBOLS = {
+    "loss": "L",
+    "gradient norm": "‖∇L‖",
+    "squared norm of the gradient": "‖∇L‖^2",
+    "greatest curvature": "λ_max",
+    "least curvature": "λ_min",
+    "least curvature is above": "λ_min",
+    "sharpness": "λ_P",
+    "batch sharpness": "λ_B",
+    "gain of a step down": "ΔL",
+    "gain of an escape": "ΔL",
+    "gain of ten calm steps": "ΔL",
+    "noise scale": "B",
+}
+"""What a verdict's numbers are called where a symbol has room; the page lowers what follows `_` and raises `^`."""
 SLOT = 'id="film">null<'
 """Where in the page the film belongs."""
 
@@ -220,10 +235,12 @@ def _nowhere() -> dict[str, Any]:
 
 
 def _quantity(number: Number) -> dict[str, Any]:
-    """An end that is not finite is null: JSON has no infinity, and the page reads null as no end."""
+    """A number of a verdict; an end that is not finite is null, for JSON has no infinity."""
+    name = SYMBOLS.get(number.name, number.name)
+    text = number.words if name == number.name else "; ".join(filter(None, (number.name, number.words)))
     value, lo, hi = (float(x) if math.isfinite(x) else None for x in (number.value, number.low, number.high))
     reference = {} if number.reference is None else {"reference": float(number.reference)}
-    return {"name": number.name, "value": value, "lo": lo, "hi": hi, "text": number.words, **reference}
+    return {"name": name, "value": value, "lo": lo, "hi": hi, "text": text, **reference}
 
 
 def _version() -> str:

@@ -149,7 +149,7 @@ def _curves(record: Record) -> dict[str, Any]:
     found = {}
     if len(steps):
         found["loss"] = bucketed(steps.t, steps.loss, log=bool((steps.loss > 0).all()))
-        found["lr"] = bucketed(steps.t, steps.lr, log=False)
+        found["lr"] = bucketed(steps.t, steps.lr, log=False, narrowest=1)
         found["grad_norm"] = bucketed(steps.t, steps.grad_norm, log=True)
     held_out = record.series("validation", "loss")
     if held_out:
@@ -162,7 +162,7 @@ def _measured(series: Sequence[Measurement]) -> dict[str, Any]:
     return document.curve([m.t for m in series], values, values, values, log=bool((values > 0).all()))
 
 
-def bucketed(t: np.ndarray, values: np.ndarray, log: bool) -> dict[str, Any]:
+def bucketed(t: np.ndarray, values: np.ndarray, log: bool, narrowest: int = NARROWEST) -> dict[str, Any]:
     """A curve in at most 4,096 buckets of least, greatest and middle, so that no spike is lost.
 
     The middle is a running median, which a spike does not move.
@@ -171,6 +171,7 @@ def bucketed(t: np.ndarray, values: np.ndarray, log: bool) -> dict[str, Any]:
         t: steps [n].
         values: at them [n]; what is not finite is left to the greatest.
         log: whether to draw it on a logarithmic axis.
+        narrowest: buckets that the middle's window spans at least.
     """
     size = -(-len(t) // BUCKETS)
     starts = np.arange(0, len(t), size)
@@ -182,13 +183,13 @@ def bucketed(t: np.ndarray, values: np.ndarray, log: bool) -> dict[str, Any]:
         padded = np.full(len(starts) * size, np.nan)
         padded[: len(shown)] = shown
         middle = np.nanmedian(padded.reshape(-1, size), axis=1)
-    return document.curve(t[starts], lo, hi, _smoothed(middle), log)
+    return document.curve(t[starts], lo, hi, _smoothed(middle, narrowest), log)
 
 
-def _smoothed(values: np.ndarray) -> np.ndarray:
+def _smoothed(values: np.ndarray, narrowest: int) -> np.ndarray:
     """A running median, its window shrinking towards the ends."""
-    half = max(NARROWEST, int(len(values) * SMOOTHED)) // 2
-    if len(values) <= 2 * half + 1:
+    half = max(narrowest, int(len(values) * SMOOTHED)) // 2 if narrowest > 1 else 0
+    if not half or len(values) <= 2 * half + 1:
         return values
     windows = np.lib.stride_tricks.sliding_window_view(values, 2 * half + 1)
     middle = np.median(windows, axis=1)

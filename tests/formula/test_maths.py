@@ -216,6 +216,32 @@ def test_mathml_is_well_formed(own):
         assert tag in {*children, "math", "mtable", "mtr", "mtd", "mrow", "mi", "mn", "mo", "mtext", "msqrt"}
 
 
+@rule
+def without_decay(w, g, m=0.0, v=0.0, *, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g * g
+    m_hat = m / (1 - beta1**t)
+    v_hat = v / (1 - beta2**t)
+    return w - lr * m_hat / (sd.sqrt(v_hat) + eps), m, v
+
+
+@rule
+def shrinking(w, g, *, lr=0.1, decay=0.0, rest=0.0):
+    return (1 - decay) * w - lr * (g - rest * (w - decay)) - decay / lr
+
+
+def test_what_is_multiplied_by_zero_is_left_out():
+    assert lines(RULES["adam"], ["weight_decay"]) == lines(without_decay)
+    assert lines(RULES["adam"], []) == lines(RULES["adam"])
+    assert lines(shrinking, ["decay", "rest"]) == lines(RULES["gradient_descent"], ["weight_decay"])
+
+
+def test_what_a_reader_can_move_is_marked():
+    root = ET.fromstring(mathml.written(RULES["adam"], ["lr", "beta1"]))
+    marked = ["".join(e.itertext()) for e in root.iter() if e.get("class") == "hl"]
+    assert marked == ["β1", "β1", "β1", "α"]
+
+
 def test_adam_as_the_paper_has_it():
     assert latex.written(RULES["adam"]) == "\n".join(
         [

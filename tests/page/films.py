@@ -1,56 +1,25 @@
 """Films written by hand: what the page is fed, without a network, a store or a film room."""
 
-import base64
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from steepest.formula.javascript import lowered
+from steepest.formula.mathml import written
 from steepest.rules import named
 from steepest.terrain import TERRAINS
+from steepest.view import document
+from steepest.view.document import PAGE, SLOT, page
+from steepest.view.document import column as col
 
-PAGE = Path(__file__).parents[2] / "steepest" / "view" / "page.html"
-SLOT = 'id="film">null<'
+__all__ = ["PAGE", "SLOT", "page"]
 
 Film = dict[str, Any]
 
+# -- Parts -------------------------------------------------------------------------------------------------------------
 
-def page(film: Film | None) -> str:
-    """The page with a film in it."""
-    text = json.dumps(film).replace("<", "\\u003c")
-    html = PAGE.read_text()
-    assert html.count(SLOT) == 1
-    return html.replace(SLOT, f'id="film">{text}<')
-
-
-def col(values: Any, dtype: str = "f4") -> dict[str, Any]:
-    """A column: base64 of little-endian float32 or int32."""
-    array = np.asarray(values, "<f4" if dtype == "f4" else "<i4")
-    return {"dtype": dtype, "shape": list(array.shape), "data": base64.b64encode(array.tobytes()).decode()}
-
-
-# -- Rules as the page runs them ---------------------------------------------------------------------------------------
-
-
-# -- Films -------------------------------------------------------------------------------------------------------------
-
-MATHML = {
-    "gradient_descent": "<math><mi>w</mi><mo>←</mo><mi>w</mi><mo>−</mo><mi class='hl'>α</mi>"
-    "<mo>∇</mo><mi>L</mi></math>",
-    "momentum": "<math><mi>v</mi><mo>←</mo><mi class='hl'>β</mi><mi>v</mi><mo>+</mo><mo>∇</mo><mi>L</mi></math>"
-    "<math><mi>w</mi><mo>←</mo><mi>w</mi><mo>−</mo><mi class='hl'>α</mi><mi>v</mi></math>",
-    "adam": "<math><mi>m</mi><mo>←</mo><msub><mi class='hl'>β</mi><mn>1</mn></msub><mi>m</mi><mo>+</mo>"
-    "<mo>(</mo><mn>1</mn>"
-    "<mo>−</mo><msub><mi class='hl'>β</mi><mn>1</mn></msub><mo>)</mo><mi>g</mi></math>"
-    "<math><mi>v</mi><mo>←</mo><msub><mi>β</mi><mn>2</mn></msub><mi>v</mi><mo>+</mo><mo>(</mo><mn>1</mn><mo>−</mo>"
-    "<msub><mi>β</mi><mn>2</mn></msub><mo>)</mo><msup><mi>g</mi><mn>2</mn></msup></math>"
-    "<math><mi>w</mi><mo>←</mo><mi>w</mi><mo>−</mo><mi class='hl'>α</mi><mover accent='true'><mi>m</mi><mo>^</mo>"
-    "</mover><mo>/</mo>"
-    "<mo>(</mo><msqrt><mover accent='true'><mi>v</mi><mo>^</mo></mover></msqrt><mo>+</mo><mi>ε</mi><mo>)</mo></math>",
-}
 NAMES = {"gradient_descent": "Gradient descent", "momentum": "Momentum", "adam": "Adam"}
 PLAYERS = (
     ("gradient_descent", {"lr": 0.0016}, "constant"),
@@ -61,20 +30,19 @@ PLAYERS = (
 
 def curve(t: Any, lo: Any, hi: Any, mid: Any, log: bool = True) -> dict[str, Any]:
     """A curve of buckets."""
-    return {"t": col(t, "i4"), "lo": col(lo), "hi": col(hi), "mid": col(mid), "log": log}
+    return document.curve(t, lo, hi, mid, log)
 
 
 def member(name: str, rule: str, hyper: dict[str, Any], schedule: str = "constant", **given: Any) -> dict[str, Any]:
     """A member of which only what is given is known."""
-    nothing = {"path": {"t": col([], "i4"), "loss": col([]), "on": {}}, "curves": {}, "events": [], "verdict": None}
-    what = {"name": name, "rule": rule, "hyper": hyper, "schedule": schedule, "mathml": MATHML.get(rule, ""), "js": ""}
-    return what | nothing | given
+    formula = written(named(rule), ("lr", "beta", "beta1"), ("weight_decay",))
+    return document.member(name, rule, hyper, schedule, mathml=formula, **given)
 
 
 def film(kind: str, **given: Any) -> Film:
     """A film of which only what is given is known."""
-    nothing = {"title": "", "subtitle": "", "version": "0.1.0", "steps": 1, "live": False, "headline": "", "advice": ""}
-    return {"format": 1, "kind": kind, "surfaces": {}, "members": {}} | nothing | given
+    nothing = {"title": "", "subtitle": "", "steps": 1, "surfaces": {}, "members": {}}
+    return document.film(kind, **nothing | given)
 
 
 def axis(name: str, lo: float, hi: float, n: int, scale: float = 1.0) -> dict[str, Any]:
@@ -196,8 +164,17 @@ def run(steps: int = 2400, points: int = 800) -> Film:
     ]
     verdict = {"kind": "SADDLE", "text": "Stopped at a saddle.", "advice": "Train on.", "numbers": numbers}
     path = {"t": col(kept, "i4"), "loss": col(smooth[kept]), "on": where}
+    eigenvalues = [412.0, 260.0, 131.0, *np.geomspace(80, 0.05, 24).round(4).tolist(), -0.06, -0.21, -0.83]
     whole = member(
-        "adam", "adam", {"lr": 0.008}, "warmup(5%) >> cosine", path=path, curves=curves, events=events, verdict=verdict
+        "adam",
+        "adam",
+        {"lr": 0.008},
+        "warmup(5%) >> cosine",
+        path=path,
+        curves=curves,
+        events=events,
+        verdict=verdict,
+        eigenvalues=eigenvalues,
     )
     return film(
         "run", title="digits, MLP 64-128-128-10", steps=steps,

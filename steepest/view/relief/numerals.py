@@ -1,0 +1,113 @@
+"""Numbers as the page writes them, and where ticks go."""
+
+import math
+
+RAISED = dict(zip("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+LOWERED = {raised: "−" if plain == "-" else plain for plain, raised in RAISED.items()}
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−", 1)
+
+
+def count(n: float) -> str:
+    """A count with commas.
+
+    >>> count(12345.6)
+    '12,346'
+    """
+    return _minus(f"{round(n):,}")
+
+
+def power_of_ten(n: int) -> str:
+    """10ⁿ.
+
+    >>> power_of_ten(-12)
+    '10⁻¹²'
+    """
+    return "10" + "".join(RAISED[c] for c in str(n))
+
+
+def decimal(v: float, digits: int = 3) -> str:
+    """A number with so many digits, in powers of ten where it is very large or small.
+
+    >>> decimal(0.0640), decimal(3.5e-18), decimal(1234.5), decimal(math.nan), decimal(-math.inf)
+    ('0.0640', '3.5 × 10⁻¹⁸', '1,234', '—', '−∞')
+    """
+    if math.isnan(v):
+        return "—"
+    if math.isinf(v):
+        return "∞" if v > 0 else "−∞"
+    if v == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(v)))
+    if exponent >= digits + 1 or exponent < -4:
+        return _minus(f"{_precise(v / 10.0**exponent, max(1, digits - 1))} × {power_of_ten(exponent)}")
+    return _minus(f"{round(v):,}" if exponent >= digits else _precise(v, digits))
+
+
+def _precise(v: float, digits: int) -> str:
+    """So many significant digits, zeros at the end included."""
+    return f"{v:#.{digits}g}".rstrip(".")
+
+
+def short(v: float, digits: int = 3) -> str:
+    """A number without trailing zeros, for settings and ticks.
+
+    >>> short(0.5), short(-1200.0), short(1e-5), short(2.5e7), short(0.0)
+    ('0.5', '−1,200', '10⁻⁵', '2.5 × 10⁷', '0')
+    """
+    size = abs(v)
+    if not math.isfinite(v):
+        return decimal(v)
+    if v != 0 and (size >= 1e6 or size < 1e-4):
+        exponent = math.floor(math.log10(size) + 1e-9)
+        mantissa = float(f"{v / 10.0**exponent:.{digits}g}")
+        front = {1.0: "", -1.0: "-"}.get(mantissa, f"{mantissa:g} × ")
+        return _minus(front + power_of_ten(exponent))
+    rounded = float(f"{v:.{max(4, digits) if size >= 1000 else digits}g}")
+    return _minus(f"{rounded:,.10g}" if size >= 1000 else f"{rounded:.10g}")
+
+
+def tick_text(v: float, log: bool) -> str:
+    """A tick's number: on a logarithmic axis small and large powers of ten are written as such.
+
+    >>> tick_text(1e-3, True), tick_text(1e-3, False), tick_text(0.0, False)
+    ('10⁻³', '0.001', '0')
+    """
+    if not log or v == 0:
+        return short(v)
+    exponent = round(math.log10(abs(v)))
+    is_power = abs(v / 10.0**exponent - 1) < 1e-9
+    return power_of_ten(exponent) if is_power and (exponent < -2 or exponent > 3) else short(v)
+
+
+def linear_ticks(lo: float, hi: float, about: int) -> list[float]:
+    """About so many round numbers from lo to hi.
+
+    >>> linear_ticks(-1.0, 1.0, 5)
+    [-1.0, -0.5, 0.0, 0.5, 1.0]
+    """
+    if not hi > lo:
+        return [lo]
+    raw = (hi - lo) / about
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = power * next(m for m in (1, 2, 5, 10) if m * power >= raw * 0.999 or m == 10)
+    first, last = math.ceil(lo / step - 1e-9), math.floor(hi / step + 1e-9)
+    return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
+
+
+def log_ticks(lo: float, hi: float, about: int) -> list[float]:
+    """Powers of ten from lo to hi, thinned to about so many; 1, 3, 10 where there are few.
+
+    >>> log_ticks(0.2, 9.0, 5)
+    [0.3, 1.0, 3.0]
+    """
+    first, last = math.ceil(math.log10(lo) - 1e-9), math.floor(math.log10(hi) + 1e-9)
+    stride = max(1, math.ceil((last - first + 1) / about))
+    powers = [10.0**e for e in range(first, last + 1) if e % stride == 0]
+    if len(powers) > 2 or (len(powers) == 2 and hi / lo > 300) or hi / lo < 1.01:
+        return powers
+    fine = [float(f"{m}e{e}") for e in range(first - 1, last + 1) for m in (1, 3)]
+    inside = [v for v in fine if lo <= v <= hi]
+    return inside if len(inside) > 2 else linear_ticks(lo, hi, about)

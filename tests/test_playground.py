@@ -1,0 +1,150 @@
+"""Play: what is descended on, which rules at which rates, and what the page is given. The page itself: tests/page."""
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import steepest as sd
+from steepest import scenes
+from steepest.formula.javascript import lowered
+from steepest.playground import path, play
+from steepest.rules import RULES
+from steepest.terrain import TERRAINS, Terrain, typed
+
+THREE = ["gradient_descent", "momentum", "adam"]
+
+
+@pytest.fixture
+def film(tmp_path):
+    """The film in the page that `play` writes."""
+
+    def made(terrain, **given):
+        html = play(terrain, tmp_path / "play.html", **given).read_text()
+        return json.loads(re.search(r'id="film">(.*?)</script>', html, re.S)[1])
+
+    return made
+
+
+@pytest.mark.parametrize("name", TERRAINS)
+def test_the_page_is_given_all_of_a_terrain(name, film):
+    land, found = TERRAINS[name], film(name)
+    surface = found["surfaces"][name]
+    assert (found["kind"], found["steps"]) == ("play", scenes.SCENES[name].steps)
+    assert (surface["source"], surface["height"]) == (land.formula, scenes.SCENES[name].height)
+    kinds = [m["kind"] for m in surface["marks"]]
+    assert [kinds.count(k) for k in ("minimum", "saddle", "maximum")] == [
+        len(land.minima), len(land.saddles), len(land.maxima),
+    ]  # fmt: skip
+    assert list(found["members"]) == THREE
+    for rule, member in found["members"].items():
+        assert member["hyper"] == {**RULES[rule].hypers, "lr": scenes.SCENES[name].rates[rule]}
+        assert json.loads(member["js"]) == lowered(RULES[rule](lr=member["hyper"]["lr"]))
+        assert 'class="hl"' in member["mathml"]
+        assert member["schedule"] == "constant"
+
+
+def test_rules_are_chosen(film):
+    @sd.rule
+    def mine(w, g, v=0.0, *, lr=0.1, friction=0.3):
+        v = v * (1 - friction) + g
+        return w - lr * v, v
+
+    found = film("bowl", rules=["adam:0.1", "adam:1", "nadam", mine(friction=0.5)], steps=7)["members"]
+    assert [m["name"] for m in found.values()] == ["Adam 0.1", "Adam 1", "NAdam", "Mine"]
+    assert [m["hyper"]["lr"] for m in found.values()] == [0.1, 1.0, 0.08, 0.1]
+    assert json.loads(found["mine(lr=0.1, friction=0.5)"]["js"])["hypers"]["friction"] == 0.5
+
+
+def test_functions_domains_and_starts(film):
+    found = film("log(x) + y²", domain=((-1, 3), (-1, 1)), start=(2, 0.5))
+    surface = found["surfaces"]["function"]
+    assert "25 % of this domain the function is no number" in surface["caption"]
+    assert (surface["x"]["lo"], surface["y"]["hi"]) == (-1, 1)
+    assert found["title"] == "Function"
+    assert [m["kind"] for m in film("himmelblau", domain=((0, 5), (0, 5)))["surfaces"]["himmelblau"]["marks"]] == [
+        "minimum", "saddle", "saddle",
+    ]  # fmt: skip
+    assert film("y")["surfaces"]["function"]["source"] == "y"
+
+
+def test_a_terrain_of_ones_own(film):
+    land = Terrain("mine", "x⁴ + y²", lambda w: w[..., 0] ** 4 + w[..., 1] ** 2, (1.0, 1.0), ((-2, 2), (-2, 2)), 0.0)
+    found = film(land)
+    assert found["surfaces"]["mine"]["source"] == "x⁴ + y²"
+    assert list(found["members"]) == THREE
+
+
+FUNCTIONS = [
+    "x**2 - y**2",
+    "x⁴ + y⁴",
+    "(1 - x)² + 100(y - x²)²",
+    "sin(3x) cos(2y) + 0.1(x² + y²)",
+    "x + y",
+    "100(x + 2y)²",
+]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("text", FUNCTIONS)
+def test_suggested_rates_get_down_and_do_not_leap(text, rule):
+    """In 100 steps the loss falls by a tenth of the domain's range at least, and no step is a quarter of the domain."""
+    land = typed(text)
+    found = path(land, rule, scenes.rate(land, rule), 100)
+    inside = np.abs(found.points).max(1) <= 2
+    end = len(inside) if inside.all() else int(np.argmin(inside))
+    assert np.ptp(land.grid()[2]) * 0.1 < found.losses[0] - found.losses[:end].min()
+    assert np.linalg.norm(np.diff(found.points[:end], axis=0), axis=1).max() < 1
+
+
+def test_gradient_descent_at_the_suggested_rate_never_climbs():
+    for text in FUNCTIONS:
+        found = path(typed(text), "gradient_descent", scenes.rate(typed(text), "gradient_descent"), 50)
+        assert np.all(np.diff(found.losses) <= 1e-9 * np.abs(found.losses[:-1])), text
+
+
+def test_rates_without_curvature():
+    flat = typed("3")
+    assert scenes.rate(flat, "momentum") == RULES["momentum"].hypers["lr"]
+    assert scenes.rate(replace(flat, domain=((0, 100), (0, 1))), "adam") == 2.0
+    assert scenes.rate(typed("x + y"), "momentum") == pytest.approx(0.05 * 4 / np.sqrt(2), rel=0.05)
+
+
+BAD = {
+    "rosenbrok": ({}, "did you mean 'rosenbrock'"),
+    "x + * y": ({}, "character 5: expected a number"),
+    "foo(x)": ({}, "there is no ‘foo’"),
+    "sqrt(0-1-x²)": ({}, "has no value anywhere"),
+    "log(x)": ({"start": (-1, 0)}, r"log\(x\) has no value at the start \(-1, 0\)"),
+    "bowl": ({"start": (5, 0)}, "lies outside x from -2 to 2"),
+    "ravine": ({"start": 3}, "expected are two numbers"),
+    "saddle": ({"domain": ((0, 0), (1, 2))}, "expected is"),
+    "beale": ({"steps": 0}, "at least 1"),
+    "plateau": ({"rules": ["adam:fast"]}, "name:rate"),
+    "himmelblau": ({"rules": ["adam:-1"]}, "rate above 0"),
+    "rastrigin": ({"rules": ["adma:1"]}, "did you mean 'adam'"),
+    "x": ({"out": "a.mp4"}, r"must end in .gif or .png or .html"),
+}
+
+
+@pytest.mark.parametrize("terrain", BAD)
+def test_bad_input_is_answered_in_words(terrain, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given, words = BAD[terrain]
+    with pytest.raises(sd.InputError, match=words):
+        play(terrain, **given)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_animations_go_on_working(tmp_path):
+    out = play("x² + 3y²", tmp_path / "end.png", ["momentum", "adam:0.1"], steps=30)
+    assert out.stat().st_size > 5000
+
+
+def test_a_path_ends_where_the_rule_leads():
+    found = path(TERRAINS["bowl"], "gradient_descent", 0.1, 3)
+    expected = torch.tensor(TERRAINS["bowl"].start) * 0.8**3
+    np.testing.assert_allclose(found.points[-1], expected)

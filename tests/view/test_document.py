@@ -1,0 +1,115 @@
+"""The film's schema, and the page with a film in it."""
+
+import base64
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from steepest.answers import Number, Verdict
+from steepest.errors import InputError
+from steepest.grid import Axis, Grid, Mark, Shadow
+from steepest.view import document
+
+SCHEMA = (Path(__file__).parents[2] / "page" / "src" / "film.ts").read_text()
+GRID = Grid(
+    "terrain", Axis("x", -1, 1, 3), Axis("y", 0, 1, 2, 0.5), np.arange(6.0).reshape(2, 3), None, "a caption",
+    marks=(Mark("minimum", 0.0, 0.5, 1.0, "here"),),
+)  # fmt: skip
+
+
+def keys(interface):
+    """The fields of an interface of the page, and those that may be missing."""
+    body = re.search(rf"export interface {interface} {{(.*?)\n}}", SCHEMA, re.S)[1]
+    found = re.findall(r"^  (\w+)(\??):", body, re.M)
+    return {name for name, _ in found}, {name for name, mark in found if mark}
+
+
+def read(column):
+    array = np.frombuffer(base64.b64decode(column["data"]), f"<{column['dtype']}")
+    return array.reshape(column["shape"])
+
+
+def a_film(**given):
+    member = document.member("adam", "adam", {"lr": 0.1}, path=document.path([0], [1.0], {}), **given)
+    return document.film("run", title="</script>", subtitle="", steps=3, surfaces={}, members={"adam": member})
+
+
+def made():
+    verdict = Verdict("MINIMUM", "a sentence", "advice", (Number("sharpness", 1.0, 0.5, math.inf, 2.0, "2/lr"),))
+    return {
+        "Col": document.column([1.0]),
+        "Surface": document.surface(GRID),
+        "Axis": document.surface(GRID)["x"],
+        "Mark": document.surface(GRID)["marks"][0],
+        "Curve": document.curve([0], [1], [1], [1], True),
+        "Member": document.member("adam", eigenvalues=[2, -1.0]),
+        "Film": a_film(),
+        "Verdict": document.verdict(verdict),
+        "Quantity": document.verdict(verdict)["numbers"][0],
+    }
+
+
+@pytest.mark.parametrize("interface", made())
+def test_has_the_fields_that_the_page_reads(interface):
+    fields, optional = keys(interface)
+    found = set(made()[interface])
+    assert found <= fields
+    assert fields - found <= optional
+
+
+@pytest.mark.parametrize("dtype", ["f4", "i4"])
+def test_columns_come_back(dtype):
+    values = np.array([[0, 1, -7], [2**24, 5, 3]])
+    assert read(document.column(values, dtype)).tolist() == values.tolist()
+
+
+def test_columns_keep_what_is_not_finite():
+    found = read(document.column([math.nan, math.inf, 1e300, -0.0]))
+    np.testing.assert_array_equal(found, [math.nan, math.inf, math.inf, 0])
+
+
+def test_a_path_lies_on_its_surfaces():
+    on = {"plane": Shadow(np.array([1.0, 2.0]), np.array([3.0, 4.0]), np.array([0.0, 0.5]))}
+    path = document.path([0, 5], [9.0, 8.0], on)
+    assert read(path["t"]).tolist() == [0, 5]
+    assert {key: read(column).tolist() for key, column in path["on"]["plane"].items()} == {
+        "x": [1, 2], "y": [3, 4], "off": [0, 0.5],
+    }  # fmt: skip
+
+
+def test_a_member_of_which_little_is_known():
+    found = document.member("a")
+    assert "eigenvalues" not in found
+    assert found["verdict"] is None
+    assert read(found["path"]["t"]).tolist() == []
+    assert document.verdict(None) is None
+
+
+def test_numbers_of_a_verdict_have_symbols_and_ends():
+    numbers = (Number("least curvature", -0.8, -0.9, -0.7, words="exact"), Number("mine", math.inf, 3.0, math.inf))
+    first, second = document.verdict(Verdict("SADDLE", "s", "a", numbers))["numbers"]
+    assert first == {"name": "λ_min", "value": -0.8, "lo": -0.9, "hi": -0.7, "text": "least curvature; exact"}
+    assert second == {"name": "mine", "value": None, "lo": 3.0, "hi": None, "text": ""}
+
+
+def test_the_page_holds_the_film_and_nothing_of_it_is_html():
+    html = document.page(a_film(), events='/events?run="a"')
+    tag, text = re.search(r'<script type="application/json" (id="film"[^>]*)>(.*?)</script>', html, re.S).groups()
+    assert tag == 'id="film" data-events="/events?run=&quot;a&quot;"'
+    assert json.loads(text) == a_film()
+    assert 'id="film">null<' in document.page(None)
+    with pytest.raises(ValueError, match="JSON compliant"):
+        document.page(a_film(eigenvalues=[math.nan]))
+
+
+def test_a_film_is_written(tmp_path):
+    out = document.write(a_film(), tmp_path / "a.HTML")
+    assert out.read_text(encoding="utf-8") == document.page(a_film())
+    with pytest.raises(InputError, match=r"must end in .html"):
+        document.write(a_film(), tmp_path / "a.mp4")
+    with pytest.raises(InputError, match=r"cannot be written to .*No such file"):
+        document.write(a_film(), tmp_path / "nowhere" / "a.html")
