@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from steepest import filming
 from steepest.answers import Verdict
-from steepest.errors import SteepestError, nearest
+from steepest.errors import SteepestError
 from steepest.serving.channel import Channel
 from steepest.serving.listing import Listing
 from steepest.serving.look import policy, told
@@ -86,7 +86,7 @@ class Showing:
         ids = tuple(dict.fromkeys(asked))
         for run in ids:
             if run not in known:
-                raise HTTPException(404, f"there is no run '{run}'; {nearest(run, known)}")
+                raise HTTPException(404, f"there is no run '{run}'")
         if not 0 < len(ids) <= MOST:
             raise HTTPException(400, f"{len(ids)} runs are given; choose two to {MOST}")
         return ids
