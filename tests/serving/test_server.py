@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 import steepest as sd
-from steepest.beside import Beside
 from steepest.cli import app
 from steepest.errors import InputError, StoreError
+from steepest.resuming import resumed
 from steepest.serving import serve
 from steepest.serving.server import address, is_loopback, listening
 from steepest.store import Store
@@ -55,12 +55,11 @@ def test_training_is_served_beside_it(tmp_path):
         assert folded(parsed(answer.read().decode())) == film.of_run(store.history(run))
 
 
-def test_a_run_that_goes_on_is_shown(tmp_path, capsys):
+def test_a_run_that_goes_on_is_shown(tmp_path):
     run = sd.fit(load("digits"), steps=2, runs=tmp_path, locate=False)
-    beside = Beside(tmp_path)
-    sd.fit(load("digits"), resume=run, steps=4, runs=tmp_path, live=beside)
-    beside.close()
-    assert re.search(rf"live at http://127.0.0.1:\d+/runs/{run.id}\n", capsys.readouterr().err)
+    shown = []
+    resumed(load("digits"), run, tmp_path, None, None, 4, {}, "auto", lambda i: shown.append((i, sd.open(i, tmp_path))))
+    assert [(i, found.status) for i, found in shown] == [(run.id, "running")]
 
 
 @pytest.mark.parametrize(
