@@ -56,11 +56,13 @@ def of_run(
 
 
 def kept(store: Store, run: str) -> Survey | None:
-    """The ground of a run's film, where one was made."""
-    path = store.folder / store.resolve(run) / SURVEY
+    """The ground of a run's film, where one was made since the run ended."""
+    path, points = store.folder / store.resolve(run) / SURVEY, store.points(run)
     try:
-        return surveys.load(path) if path.exists() else None
-    except StoreError:
+        if not points or path.stat().st_mtime_ns < points[-1][1].stat().st_mtime_ns:  # it went on afterwards
+            return None
+        return surveys.load(path)
+    except (OSError, StoreError):
         return None
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +80,10 @@ def identity(task: Task, descent: Descent) -> dict[str, str]:
     return {"model": f"{descent.space.size} weights, {digest}", "data": sources.fingerprint(task.data)}
 
 
-def train(training: Training) -> None:
-    """Says what there is to say, and trains to the end."""
+def train(training: Training, watched: Callable[[str], None] | None = None) -> None:
+    """Says what there is to say, and trains to the end; whoever wants to watch is told the run's id first."""
+    if watched is not None:
+        watched(training.writer.id)
     descent, task = training.descent, training.descent.task
     for words in task.said:
         training.progress.say(words)
@@ -115,7 +117,7 @@ def begin_at(start: Any, descent: Descent, store: Store) -> None:
 
 def resumed(
     task: Task, run: Any, runs: str | Path, rule: Any, epochs: int | None, steps: int | None,
-    given: Mapping[str, Any], device: str,
+    given: Mapping[str, Any], device: str, watched: Callable[[str], None] | None = None,
 ) -> tuple[Record, nn.Module]:  # fmt: skip
     """Goes on with a run, from its last sound checkpoint, to its end.
 
@@ -127,6 +129,7 @@ def resumed(
         epochs, steps: another length; the schedule is stretched.
         given: what else the caller said; a resumed run takes none of it.
         device: "auto" for the recorded one.
+        watched: is told the run's id when it goes on.
 
     Returns:
         the record at the end, and the model.
@@ -173,7 +176,7 @@ def resumed(
         training.restore(held)
     for words in (*said, *damaged, f"{record.id} goes on after step {manifest['t']}"):
         progress.say(words)
-    train(training)
+    train(training, watched)
     return store.read(record.id), descent.model
 
 

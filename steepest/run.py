@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from steepest import filming
 from steepest.answers import Verdict
+from steepest.beside import Beside, watcher
 from steepest.descent import Descent
 from steepest.errors import SteepestError, StoreError
 from steepest.guard import Guard
@@ -177,6 +178,7 @@ def fit(
     runs: str | Path = "runs",
     name: str | None = None,
     notes: str | None = None,
+    live: bool | Beside = False,
 ) -> Run:
     """Trains the task's model in place, from the task's start, and records everything.
 
@@ -214,6 +216,8 @@ def fit(
         runs: folder of the runs.
         name: of this run; else the task's.
         notes: kept with it.
+        live: show it in a browser while it trains, at an address that is printed; the server is a process of its own,
+            which ends with this one.
 
     Returns:
         the Run.
@@ -221,6 +225,7 @@ def fit(
     Raises:
         SteepestError: what cannot be trained or stored, before the first step; data found to be bad.
     """
+    watched = watcher(live, runs)
     if resume is not None:
         given = {
             "lr": lr, "schedule": schedule, "batch_size": batch_size, "clip": clip, "average": average, "notes": notes,
@@ -228,10 +233,8 @@ def fit(
             "accumulate": accumulate, "no_decay": no_decay, "keep": keep, "guard": guard, "seed": seed,
             "checkpoint_every": checkpoint_every, "locate": locate,
         }  # fmt: skip
-        said = {
-            name: value for name, value in given.items() if value != inspect.signature(fit).parameters[name].default
-        }
-        record, model = resumed(task, resume, runs, rule, epochs, steps, said, device)
+        said = {k: v for k, v in given.items() if v != inspect.signature(fit).parameters[k].default}
+        record, model = resumed(task, resume, runs, rule, epochs, steps, said, device, watched)
         return Run(Store(runs), record, model, task)
     settings = resolve(
         task, rule=rule, lr=None if lr == AUTO else lr, schedule=schedule, batch_size=batch_size, epochs=epochs,
@@ -251,7 +254,7 @@ def fit(
     if found is not None:
         config["search"] = found.describe()
     writer = store.begin(name or task.name, config, versions(), seed, notes)
-    train(Training(descent, writer, Progress(descent.steps, config["metric"]), config))
+    train(Training(descent, writer, Progress(descent.steps, config["metric"]), config), watched)
     return Run(store, store.read(writer.id), descent.model, task)
 
 

@@ -138,5 +138,5 @@ def test_digits_are_the_digits():
 def test_importing_loads_torch_and_little_else():
     code = "import sys, torch; before = set(sys.modules); import steepest; print(*sorted(set(sys.modules) - before))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    heavy = {"numba", "llvmlite", "matplotlib", "rich", "typer", "safetensors", "scipy", "PIL"}
+    heavy = {"numba", "llvmlite", "matplotlib", "rich", "typer", "safetensors", "scipy", "PIL", "starlette", "uvicorn"}
     assert not heavy & {name.partition(".")[0] for name in loaded}

@@ -1,6 +1,6 @@
 /// The page: a sentence above a relief, what is chosen and measured beside it, the film's clock below.
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
-import { Aside } from './aside';
+import { Aside, Charts } from './aside';
 import { MEDIUM, NARROW, useMedia, useTheme } from './document';
 import { fieldOf, refined } from './field';
 import type { Film } from './film';
@@ -57,7 +57,9 @@ function Page({ film, play, selected, onSelect }: PageProps) {
   const shape = surface === null ? undefined : film.surfaces[surface];
   const field = useMemo(() => play?.ground.field ?? (shape && refined(fieldOf(shape))) ?? null, [shape, play?.ground]);
   const steps = Math.max(film.steps, 1);
-  const player = usePlayer(steps, steps);
+  const reached = film.live ? Math.max(1, ...tracks.map(track => track.last)) : steps;
+  const player = usePlayer(reached, reached);
+  const bare = field === null;
   const page = useRef<HTMLDivElement>(null);
 
   useAutoplay(film, player.play);
@@ -83,7 +85,7 @@ function Page({ film, play, selected, onSelect }: PageProps) {
     player.play();
   });
   return (
-    <div class={`page ${film.kind}`} ref={page} style={{ '--c': theme.members[selected % 6], '--name': theme.names[selected % 6] }}>
+    <div class={`page ${film.kind}${bare ? ' bare' : ''}`} ref={page} style={{ '--c': theme.members[selected % 6], '--name': theme.names[selected % 6] }}>
       <Header film={film} play={play} theme={theme} mapped={mapped} onTheme={toggleTheme} onMap={() => setMapped(on => !on)}
         onHelp={() => setHelping(true)} onSave={() => savePicture(page.current!.querySelector('.stage, .map')!, theme.paper, film.title)} />
       <main>
@@ -92,9 +94,10 @@ function Page({ film, play, selected, onSelect }: PageProps) {
           <Scene film={film} surface={surface} field={field} tracks={tracks} marks={play?.ground.marks ?? shape?.marks ?? []}
             t={player.t} last={steps} selected={selected} theme={theme} overlaid={!narrow && !medium} mapped={mapped}
             onStart={onStart} onSurface={choose} />
+          {bare && <Charts tracks={tracks} t={player.t} steps={steps} selected={selected} theme={theme} onSeek={player.seek} />}
         </section>
         <Aside film={film} play={play} tracks={tracks} t={player.t} steps={steps} selected={selected} theme={theme}
-          onSelect={onSelect} onSeek={player.seek} />
+          onSelect={onSelect} onSeek={player.seek} charts={!bare} />
       </main>
       <Timeline tracks={tracks} steps={steps} player={player} selected={selected} theme={theme} live={film.live} />
       {useMemo(() => <HiddenTable tracks={tracks} steps={steps} />, [tracks, steps])}

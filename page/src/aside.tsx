@@ -12,16 +12,21 @@ import type { Theme } from './theme';
 import type { Track } from './track';
 import { Numbers } from './verdict';
 
-export interface AsideProps {
-  film: Film;
-  play: Play | null;
+export interface ChartsProps {
   tracks: Track[];
   t: number;
   steps: number;
   selected: number;
   theme: Theme;
-  onSelect(member: number): void;
   onSeek(t: number): void;
+}
+
+export interface AsideProps extends ChartsProps {
+  film: Film;
+  play: Play | null;
+  /** Whether the curves are here; where there is no surface they have its place. */
+  charts: boolean;
+  onSelect(member: number): void;
 }
 
 /** More numbers than these may need scrolling, by the keyboard too. */
@@ -44,7 +49,7 @@ export function Aside(props: AsideProps) {
           </div>
         ) : (!alone || !numbers.length) && <Rule track={track} />}
       </div>
-      <Charts {...props} />
+      {props.charts && <Charts {...props} />}
     </aside>
   );
 }
@@ -91,7 +96,7 @@ const TITLES: Record<Quantity, string> = { loss: 'Loss', grad_norm: 'Gradient', 
 const LOSS_DECADES = 12;
 const RATE_DECADES = 3;
 
-function Charts({ tracks, t, steps, selected, theme, onSeek }: AsideProps) {
+export function Charts({ tracks, t, steps, selected, theme, onSeek }: ChartsProps) {
   const [chosen, show] = useState<Quantity>('loss');
   const offered = (Object.keys(TITLES) as Quantity[]).filter(name => isOffered(name, tracks, selected));
   const quantity = offered.includes(chosen) ? chosen : 'loss';

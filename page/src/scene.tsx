@@ -38,7 +38,8 @@ export function Scene(props: SceneProps) {
   const traces = useMemo(
     () => (relief && surface ? tracks.map(track => traceOf(track, surface, relief)) : []), [relief, surface, tracks]);
   if (!field || !relief || !surface) {
-    return <p class="nothing">This film has no surface: no points were kept along the way, or the model could not be loaded. Its curves are complete.</p>;
+    if (film.live || film.kind === 'race') return null;
+    return <p class="nothing">This film has no surface: none was made (steepest film RUN makes one), no points were kept along the way, or the model could not be loaded.</p>;
   }
   const description = describe(field, surface, tracks, t);
   const map = <MapView field={field} surface={surface} tracks={tracks} marks={marks} t={t} selected={selected} theme={theme}

@@ -34,7 +34,7 @@ export function Timeline({ tracks, steps, player, selected, theme, live }: Timel
         </button>
         <div class="clock">
           <b>{count(now)}</b>
-          <span>{live ? 'steps, live' : `of ${count(steps)} steps`}</span>
+          <span>{`of ${count(steps)} steps${live ? ', live' : ''}`}</span>
         </div>
         <button class="quiet speed" onClick={player.nextSpeed} aria-label={`Speed ${speed}×`}>{speed === 0.25 ? '¼' : speed}×</button>
       </div>

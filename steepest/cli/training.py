@@ -52,6 +52,8 @@ def train(
     runs: Runs = Path("runs"),
     name: Annotated[str | None, typer.Option(help="Of the run.")] = None,
     notes: Annotated[str | None, typer.Option(help="Kept with the run.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Show it in a browser while it trains.")] = False,
+    open: Annotated[bool, typer.Option("--open/--no-open", help="With --live: open the browser.")] = True,
 ) -> None:
     """Train a task and record the run.
 
@@ -60,6 +62,7 @@ def train(
 
     Example: steepest train digits --epochs 1
     """
+    from steepest.beside import Beside
     from steepest.run import AUTO, fit
     from steepest.settings import brings_rate
     from steepest.tasks import load
@@ -67,12 +70,16 @@ def train(
     made = load(task)
     chosen = rule if finish is None else finished(rule or made.recipe.get("rule", "adam"), finish)
     given = AUTO if lr is None and not brings_rate(made, chosen) else rate(lr)
+    server = Beside(runs, open) if live else None
     run = fit(
         made, chosen, given, schedule, number(batch_size), epochs, steps, clip=clip, accumulate=accumulate,
         average=average, precision=precision, keep=keep, stop_after=stop_after, guard=guard, start=start, seed=seed,
         checkpoint_every=number(checkpoint_every), device=device, runs=runs, name=name, notes=notes, locate=locate,
+        live=server or False,
     )  # fmt: skip
     _report(run, runs)
+    if server is not None:
+        server.stay() if run.status != "interrupted" else server.close()
     if run.status == "interrupted":
         raise typer.Exit(130)
 

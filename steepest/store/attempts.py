@@ -49,10 +49,15 @@ def parts(chunks: Sequence[tuple]) -> list[Part]:
 
 def standing(attempts: Sequence[Part]) -> Steps:
     """The steps that stand: a later attempt replaces what an earlier one did from its first step on."""
-    kept = [np.empty((len(COLUMNS), 0))]
+    return Steps(*joined(attempts, len(COLUMNS)))
+
+
+def joined(attempts: Sequence[Part], columns: int) -> np.ndarray:
+    """The columns of the steps that stand [columns, n]."""
+    kept = [np.empty((columns, 0))]
     for part in attempts:
         kept = [p[:, p[0] < part.first] for p in kept] + [part.columns]
-    return Steps(*np.concatenate(kept, axis=1))
+    return np.concatenate(kept, axis=1)
 
 
 class Clock:

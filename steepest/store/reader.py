@@ -6,11 +6,12 @@ import re
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from steepest.errors import StoreError, nearest
@@ -84,6 +85,18 @@ class Store:
             rows = connection.execute(f"SELECT {FIELDS} FROM runs ORDER BY started, rowid").fetchall()
             return [self._record(row, measurements=self._measurements(connection, row[0])) for row in rows]
 
+    def names(self) -> dict[str, str]:
+        """The name of each run by its id, oldest first."""
+        if not self._path.exists():
+            return {}
+        with self._connected() as connection:
+            return dict(connection.execute("SELECT id, name FROM runs ORDER BY started, rowid"))
+
+    def losses(self, run: str) -> np.ndarray:
+        """Training loss of every step that stands, without the rest of the run, float64 [steps]."""
+        with self._connected() as connection:
+            return attempts.joined(self._attempts(connection, self.resolve(run), ("t", "loss")), 2)[1]
+
     def read(self, run: str) -> Record:
         """A run whole.
 
@@ -108,6 +121,7 @@ class Store:
         """
         run = self.resolve(run)
         with self._connected() as connection:
+            connection.execute("BEGIN")  # one look: a run that ends meanwhile has either not ended, or all its steps
             done = self._attempts(connection, run)
             measured = connection.execute(
                 "SELECT attempt, t, epoch, split, name, value FROM measurements WHERE run=?", (run,)
@@ -117,7 +131,7 @@ class Store:
 
     def resolve(self, run: str) -> str:
         """The id that is meant."""
-        known = {r.id: r.name for r in self.runs()}
+        known = self.names()
         if run in known:
             return run
         named = [i for i, name in known.items() if name == run]
@@ -171,13 +185,11 @@ class Store:
     def _row(self, connection: sqlite3.Connection, run: str) -> tuple:
         return connection.execute(f"SELECT {FIELDS} FROM runs WHERE id=?", (run,)).fetchone()
 
-    def _attempts(self, connection: sqlite3.Connection, run: str) -> list[attempts.Part]:
-        columns = ", ".join(COLUMNS)
-        return attempts.parts(
-            connection.execute(
-                f"SELECT attempt, {columns} FROM chunks WHERE run=? ORDER BY attempt, t0", (run,)
-            ).fetchall()
-        )
+    def _attempts(
+        self, connection: sqlite3.Connection, run: str, columns: Sequence[str] = COLUMNS
+    ) -> list[attempts.Part]:
+        chosen = f"SELECT attempt, {', '.join(columns)} FROM chunks WHERE run=? ORDER BY attempt, t0"
+        return attempts.parts(connection.execute(chosen, (run,)).fetchall())
 
     def _events(self, connection: sqlite3.Connection, run: str) -> list[tuple]:
         return connection.execute(

@@ -53,7 +53,7 @@ def of_run(history: History, survey: Survey | None = None, verdict: Verdict | No
         advice="" if verdict is None else verdict.advice.replace("`", ""),
         live=live,
         surfaces={name: document.surface(grid) for name, grid in ground.grids.items()},
-        members={"run": _member(history, ground, verdict)},
+        members={"run": member(history, ground, verdict)},
     )
 
 
@@ -96,7 +96,8 @@ def runs_shown(contest: Contest) -> dict[str, Curve]:
 # -- A run -------------------------------------------------------------------------------------------------------------
 
 
-def _member(history: History, ground: Survey, verdict: Verdict | None) -> dict[str, Any]:
+def member(history: History, ground: Survey, verdict: Verdict | None) -> dict[str, Any]:
+    """A run as a member of a film."""
     record = history.record
     stages = record.config.get("stages", [])
     rules = [stage["rule"] for stage in stages]

@@ -32,24 +32,35 @@ def duration(seconds: float) -> str:
 
 
 def sparkline(values: Sequence[float], width: int = 24) -> str:
-    """A curve in one line: the greatest value of each of `width` buckets, logarithmic where it spans decades.
+    """A curve in one line.
 
     Values that are not finite show as "!", so that an explosion cannot hide.
 
     >>> sparkline([1, 2, 3, 4, 5, 6, 7, 8], 8)
     '▁▂▃▄▅▆▇█'
     """
+    return "".join(BARS[min(7, int(8 * h))] if math.isfinite(h) else "!" for h in heights(values, width))
+
+
+def heights(values: Sequence[float], width: int) -> list[float]:
+    """A curve's outline: the greatest value of each of `width` buckets, logarithmic where it spans decades.
+
+    Returns:
+        heights from 0 to 1; NaN where a bucket has a value that is not finite.
+
+    >>> heights([3, 4, 5, math.inf], 4)
+    [0.0, 0.5, 1.0, nan]
+    """
     if not len(values):
-        return ""
+        return []
     width = min(width, len(values))
     bounds = [len(values) * i // width for i in range(width + 1)]
     peaks = [max(values[a:b], key=lambda x: math.inf if math.isnan(x) else x) for a, b in zip(bounds, bounds[1:])]
     finite = [p for p in peaks if math.isfinite(p)]
     if not finite:
-        return "!" * width
+        return [math.nan] * width
     low, high = min(finite), max(finite)
     logarithmic = low > 0 and high > 30 * low
     scale = math.log if logarithmic else float
     span = (scale(high) - scale(low)) or 1.0
-    height = {p: BARS[min(7, int(8 * (scale(p) - scale(low)) / span))] for p in finite}
-    return "".join(height[p] if math.isfinite(p) else "!" for p in peaks)
+    return [(scale(p) - scale(low)) / span if math.isfinite(p) else math.nan for p in peaks]

@@ -217,6 +217,8 @@ def test_names(tmp_path):
     assert store.resolve("digits") == ids[4].id  # the newest of that name
     assert store.resolve(ids[3].id) == ids[3].id
     assert store.resolve("a b/c") == ids[0].id
+    assert store.names() == {w.id: name for w, name in zip(ids, ("a b/c", "../up", "ü", "digits", "digits"))}
+    assert Store(tmp_path / "nowhere").names() == {}
     with pytest.raises(StoreError, match="did you mean"):
         store.resolve(ids[3].id[:-1] + "zz")
     with pytest.raises(StoreError, match="several runs"):
@@ -246,7 +248,7 @@ def test_repeated_steps_count_once_and_the_newest_attempt_wins(tmp_path):
     writer.close("done", 1.0)
     steps = Store(tmp_path).read(writer.id).steps
     assert steps.t.tolist() == [1, 2, 3, 4]
-    assert steps.loss.tolist() == [1, 2, 2, 2]
+    assert steps.loss.tolist() == Store(tmp_path).losses(writer.id).tolist() == [1, 2, 2, 2]
 
 
 def test_a_damaged_point_is_said(tmp_path):

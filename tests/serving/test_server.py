@@ -1,0 +1,107 @@
+"""Servers as people begin them: from the command line, from Python, beside a training process."""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+import steepest as sd
+from steepest.cli import app
+from steepest.errors import InputError, StoreError
+from steepest.resuming import resumed
+from steepest.serving import serve
+from steepest.serving.server import address, is_loopback, listening
+from steepest.store import Store
+from steepest.tasks import load
+from steepest.view import film
+from tests.serving.conftest import ended
+from tests.serving.test_channel import folded, parsed
+
+COMMAND = [sys.executable, "-c", "from steepest.cli import app; app()"]
+
+
+def test_ctrl_c_ends_it_cleanly(tmp_path):
+    runs = Store(tmp_path / "runs")
+    run = ended(runs)
+    arguments = ["serve", "--port", "0", "--no-open", "--runs", str(runs.folder)]
+    process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    url = re.search(r"http://\S+", line)[0]
+    assert line.startswith(f"1 run of {runs.folder} at http://127.0.0.1:")
+    assert run in httpx.get(url).text
+    with httpx.stream("GET", f"{url}runs/{run}/events") as answer:
+        assert folded(parsed(answer.read().decode())) == film.of_run(runs.history(run))
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_training_is_served_beside_it(tmp_path):
+    result = CliRunner().invoke(
+        app, ["train", "digits", "--epochs", "2", "--live", "--no-open", "--no-locate", "--runs", str(tmp_path)]
+    )
+    assert result.exit_code == 0, result.output
+    store = Store(tmp_path)
+    (run,) = store.names()
+    url = re.search(r"live at (http://127.0.0.1:\d+/runs/\S+)", result.stderr)[1]
+    assert url.endswith(f"/runs/{run}")
+    with httpx.stream("GET", f"{url}/events", timeout=60) as answer:  # it goes on for those who come late
+        assert folded(parsed(answer.read().decode())) == film.of_run(store.history(run))
+
+
+def test_a_run_that_goes_on_is_shown(tmp_path):
+    run = sd.fit(load("digits"), steps=2, runs=tmp_path, locate=False)
+    shown = []
+    resumed(load("digits"), run, tmp_path, None, None, 4, {}, "auto", lambda i: shown.append((i, sd.open(i, tmp_path))))
+    assert [(i, found.status) for i, found in shown] == [(run.id, "running")]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"host": "192.0.2.1"}, "of 192.0.2.1 cannot be listened at"),
+        ({"host": "no such name"}, "--host is an address of this machine"),
+        ({"port": 99999}, "port 99999 of 127.0.0.1 cannot be listened at"),
+        ({"port": -1}, "--port 0 for any that is free"),
+        ({"token": ""}, "token='' is given"),
+    ],
+)
+def test_bad_input_is_answered_in_words(tmp_path, given, words):
+    with pytest.raises(InputError, match=re.escape(words)):
+        serve(tmp_path, **given)
+
+
+def test_a_port_in_use(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"port {port} of 127.0.0.1 .* in use; give another one with --port"):
+            serve(tmp_path, port=port)
+
+
+def test_a_damaged_database(tmp_path):
+    (tmp_path / "runs.db").write_bytes(b"nonsense" * 600)
+    with pytest.raises(StoreError, match="another kind of file"):
+        serve(tmp_path, port=0)
+
+
+@pytest.mark.parametrize(
+    ("host", "own"),
+    [("127.0.0.1", True), ("127.9.9.9", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), ("::", False),
+     ("192.168.0.4", False), ("example.org", False), ("", False)],
+)  # fmt: skip
+def test_who_can_reach_an_address(host, own):
+    assert is_loopback(host) is own
+
+
+def test_the_address_that_is_printed():
+    with listening("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        assert address(listener, "::1") == f"http://[::1]:{port}/"
+        assert address(listener, "192.0.2.1", "a&b") == f"http://192.0.2.1:{port}/?token=a%26b"
+        assert address(listener, "0.0.0.0") == f"http://{socket.gethostname()}:{port}/"
