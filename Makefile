@@ -1,7 +1,8 @@
 # make demo needs Python ≥ 3.11, make and a package index; everything else is installed into .venv, at pinned versions.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Not compiled: byte code of what is never imported would take half a minute.
+PIP := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test check bench page clean
 

@@ -92,7 +92,8 @@ def losses(terrain, rule, lr, steps, schedule):
     return [s.loss for s in descend(task, rule, lr, schedule, steps=steps, no_decay=None)] + [task.model().item()]
 
 
-RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
+RATES = (1e-1, 3e-2, 1e-2, 3e-1, 3e-3, 1e-3)
+"""A grid, in the order of what most often does."""
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -78,8 +78,11 @@ def train(
         live=server or False,
     )  # fmt: skip
     _report(run, runs)
-    if server is not None:
-        server.stay() if run.status != "interrupted" else server.close()
+    if server is not None and run.status != "interrupted":
+        typer.echo(f"its film is {run.film(runs / run.id / 'film.html')}")  # the page takes the surfaces up
+        server.stay()
+    elif server is not None:
+        server.close()
     if run.status == "interrupted":
         raise typer.Exit(130)
 
