@@ -64,7 +64,7 @@ HANGS_S = 300
 def cache(tmp_path_factory) -> Path:
     """One kernel cache for these tests: the first process builds, the others load."""
     folder = tmp_path_factory.mktemp("kernels")
-    python(SMALL, folder)
+    assert python(SMALL, folder) == "True\n"
     return folder
 
 
@@ -199,47 +199,28 @@ def test_two_python_threads(cache):
     )
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_torch_is_left_as_it_was(cache):
-    python(
-        """
-        before = torch.get_num_threads(), torch.get_num_interop_threads(), torch.__config__.parallel_info()
-        trained(LARGE)
-        assert before == (torch.get_num_threads(), torch.get_num_interop_threads(), torch.__config__.parallel_info())
-        """,
-        cache,
-    )
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_no_more_threads_than_torch_has(cache):
-    """They come from torch's own pool: four beside the one that is there."""
-    python(
-        """
-        torch.set_num_threads(5)
-        before = len(os.listdir("/proc/self/task"))
-        trained(LARGE)
-        assert len(os.listdir("/proc/self/task")) == before + 4
-        torch.ones(LARGE).exp().sum()
-        assert len(os.listdir("/proc/self/task")) == before + 4
-        """,
-        cache,
-    )
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_openmp_is_torch_s_own(cache):
-    """No second OpenMP library comes into the process."""
+    """No second OpenMP library comes into the process; threads are torch's own pool's: four beside the one there is."""
     python(
         """
         def libraries():
             lines = open("/proc/self/maps").read().splitlines()
             return {os.path.realpath(l.split()[-1]) for l in lines if "omp" in os.path.basename(l.split()[-1])}
 
-        before = libraries()
+        def told():
+            return torch.get_num_threads(), torch.get_num_interop_threads(), torch.__config__.parallel_info()
+
+        torch.set_num_threads(5)
+        count = len(os.listdir("/proc/self/task"))
+        before = libraries(), told()
         trained(LARGE)
+        assert before[0] and (libraries(), told()) == before
         path = machine._openmp_path()
-        assert before and libraries() == before
-        assert os.path.realpath(path) in before and path.startswith(os.path.dirname(torch.__file__))
+        assert os.path.realpath(path) in before[0] and path.startswith(os.path.dirname(torch.__file__))
+        assert len(os.listdir("/proc/self/task")) == count + 4
+        torch.ones(LARGE).exp().sum()
+        assert len(os.listdir("/proc/self/task")) == count + 4
         """,
         cache,
     )
@@ -272,12 +253,11 @@ def files(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in folder.iterdir()}
 
 
-def test_second_process_does_not_compile(tmp_path):
-    assert python(SMALL, tmp_path) == "True\n"
-    stored = files(tmp_path)
+def test_second_process_does_not_compile(cache):
+    stored = files(cache)
     assert len(stored) == 2  # the rule's and the norm's
-    assert python(SMALL, tmp_path) == "False\n"
-    assert files(tmp_path) == stored
+    assert python(SMALL, cache) == "False\n"
+    assert files(cache) == stored
 
 
 DAMAGES = {

@@ -189,7 +189,7 @@ def small(tmp_path, **given):
     x = torch.randn(60, 4, generator=g)
     task = sd.Task(lambda seed: torch.nn.Linear(4, 1), (x, x[:, :1]), torch.nn.functional.mse_loss, name="small",
                    validation=(x, x[:, :1]))  # fmt: skip
-    return sd.fit(task, "adam", 1e-2, batch_size=10, steps=60, checkpoint_every=5, runs=tmp_path, **given)
+    return sd.fit(task, "adam", 1e-2, batch_size=10, steps=60, checkpoint_every=5, runs=tmp_path, locate=False, **given)
 
 
 def test_a_full_disk_keeps_the_old_one(two, monkeypatch):
