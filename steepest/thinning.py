@@ -14,7 +14,7 @@ from steepest.space import Space
 
 POINTS, EVENTS = 160, 40
 """Points at most, the two ends not counted; and those at events beside them."""
-BYTES = 256 << 20
+BYTES = 128 << 20
 """Of weights as float32, of which a fifth is for events; of a model so large that fewer than FEWEST points fit, none
 are kept."""
 FEWEST = 3

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import steepest as sd
+from steepest import filming
 from steepest.cli import app
 from steepest.errors import InputError, StoreError
 from steepest.resuming import resumed
@@ -52,7 +53,9 @@ def test_training_is_served_beside_it(tmp_path):
     url = re.search(r"live at (http://127.0.0.1:\d+/runs/\S+)", result.stderr)[1]
     assert url.endswith(f"/runs/{run}")
     with httpx.stream("GET", f"{url}/events", timeout=60) as answer:  # it goes on for those who come late
-        assert folded(parsed(answer.read().decode())) == film.of_run(store.history(run))
+        shown = folded(parsed(answer.read().decode()))
+    assert shown == film.of_run(store.history(run), filming.kept(store, run))
+    assert set(shown["surfaces"]) == {"curvature", "principal", "random"}
 
 
 def test_a_run_that_goes_on_is_shown(tmp_path):
