@@ -54,7 +54,7 @@ class Training:
     def run(self) -> None:
         """To the end, or to an interruption; the record is ended whatever happens."""
         with self._ended(), self._interruptible():
-            self._keep(happened=self.descent.t == 0)
+            self._keep(self._thinning.takes(self.descent.t))
             self._train()
 
     def _train(self) -> None:
@@ -68,7 +68,7 @@ class Training:
             if step.t == descent.t:
                 self._after(step)
             if step.t == descent.t or step.event is not None:
-                self._keep(step.event is not None)
+                self._keep(self._thinning.takes(descent.t, step.event is not None))
             if self._asked and step.t == descent.t:
                 self._interrupted()
                 return
@@ -94,10 +94,10 @@ class Training:
         elif time.perf_counter() - self._written >= self._interval_s:
             self.checkpoint()
 
-    def _keep(self, happened: bool) -> None:
-        """Keeps the point as one of the path's, where it is due; where it cannot be written, the run goes on."""
+    def _keep(self, is_wanted: bool) -> None:
+        """Keeps the point as one of the path's; where it cannot be written, the run goes on."""
         t = self.descent.t
-        if t == self._kept or not self._thinning.takes(t, happened):
+        if t == self._kept or not is_wanted:
             return
         try:
             self.writer.keep(t, self.descent.space.tensors())
@@ -269,7 +269,7 @@ class Training:
     def _finish(self) -> None:
         """Leaves the model at the point that is reported, or at the best one; measures the test split there."""
         descent = self.descent
-        self._keep(happened=True)
+        self._keep(self._thinning.every > 0)
         descent.finish()
         if self.status == "interrupted":
             return

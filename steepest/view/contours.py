@@ -8,15 +8,14 @@ import numpy as np
 
 from steepest.grid import Grid, Shadow, Survey
 from steepest.view.figures import INK, MUTED, checked, save
+from steepest.view.relief.theme import LIGHT
 from steepest.view.words import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SUFFIXES = (".svg", ".pdf")
-RAMP = ("#164150", "#2F6B74", "#6FA29A", "#B4C7AC", "#E4DBBF", "#F6EEDC")
-"""Low to high, as on the film's page; so are the paths' colours."""
-MEMBERS = ("#B5340C", "#25109D", "#D07B00", "#A066F0", "#259A95", "#740F2A")
+RAMP, MEMBERS = LIGHT.look.ramp, LIGHT.members
 GLYPHS = ("o", "D", "s", "^", "h", "X")
 LINES = 24
 
@@ -86,7 +85,7 @@ def _draw_paths(axes: "Axes", shadows: Mapping[str, Shadow], losses: Mapping[str
         colour, glyph = MEMBERS[k % len(MEMBERS)], GLYPHS[k % len(GLYPHS)]
         if not len(shadow.x):
             continue
-        axes.plot(shadow.x, shadow.y, color="#FAF8F3", linewidth=3.6, zorder=3, solid_capstyle="round")
+        axes.plot(shadow.x, shadow.y, color=LIGHT.paper, linewidth=3.6, zorder=3, solid_capstyle="round")
         axes.plot(shadow.x, shadow.y, color=colour, linewidth=1.8, zorder=4, solid_capstyle="round")
         axes.plot(shadow.x[0], shadow.y[0], "o", color="white", markeredgecolor=INK, markersize=5, zorder=5)
         label = f"{name}: {number(float(losses[name][-1]))}"
