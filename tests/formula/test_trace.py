@@ -126,7 +126,7 @@ SEVERAL = [list(OPERATIONS)[i : i + 6] for i in range(0, len(OPERATIONS), 6)]
 
 
 def in_slots(names: list[str], w: Tensor, g: Tensor) -> list[tuple[str, Tensor, Tensor]]:
-    """Of each operation its values by a kernel and by hand: one kernel has several in slots, for building takes long."""
+    """Of each operation its values by a kernel and by hand: one kernel has several, for building takes long."""
     scope = {f"f{i}": OPERATIONS[name] for i, name in enumerate(names)}
     slots = ", ".join(f"s{i}=0.0" for i in range(len(names)))
     values = ", ".join(f"f{i}(w, g, k)" for i in range(len(names)))
