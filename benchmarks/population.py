@@ -178,7 +178,7 @@ def _convolutions() -> list[str]:
         task = make()
         settings = [dataclasses.replace(s, batch_size=32) for s in _settings(task, count, steps)]
         ratios = []
-        for _ in range(3 if make is small else 1):
+        for _ in range(3):
             began = time.perf_counter()
             (way,) = descents(task, settings).ways
             spent = time.perf_counter() - began

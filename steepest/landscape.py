@@ -1,16 +1,17 @@
 """The loss on a plane, cell by cell, and along a line.
 
-`exact` evaluates every cell on the whole sample. `estimated` is coarse to fine: the loss on a coarse grid says, by
-interpolation (L̂), what it is about to be on the fine one, and only a few samples are looked at to see how far that is
-off:
+`exact` evaluates every cell on the whole sample. `estimated` is coarse to fine (multilevel Monte Carlo, Giles 2008):
+the whole sample is looked at on a coarse grid only, and interpolated (S₀); what a finer grid (S₁), and the finest, add
+to that is seen on some of the samples, the fewer the finer the grid:
 
-    L(a, b) ≈ L̂(a, b) + mean over some samples i of (ℓᵢ(a, b) − ℓ̂ᵢ(a, b))
+    L(a, b) ≈ S₀L + mean over some i of (S₁ℓᵢ − S₀ℓᵢ) + mean over fewer i of (ℓᵢ − S₁ℓᵢ)
 
 which has no bias, and a standard error that is small where losses are smooth. More samples are taken where it is not
 small enough. In both, the same samples count in every cell, so that one cell may be compared with another.
 """
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -22,11 +23,13 @@ from steepest.planes import CELLS, Plane
 from steepest.sheet import Sheet
 from steepest.surface import Surface
 
-COARSE = 5
-"""Cells of the fine grid from one node of the coarse one to the next. On the demo's network 5, 8 and 10 take about the
-same time at an error of 1 %, 12 a third more: with fewer nodes more samples are needed."""
+SPACING = 10, 5
+"""Cells of the finest grid from one node to the next of the grids before it, which have no fewer than FEWEST a side."""
+FEWEST = 4
 FIRST = 32
 """Samples looked at first; then twice as many, where the error is too large."""
+SHARE = 0.6
+"""Of the standard error that is allowed, what all grids but the finest may add up to."""
 AGREES = 1e-4
 """Of a mean of samples' losses and the loss, relative: float32 on a thousand samples rounds to 1e-6."""
 TOLERANCE = 0.01
@@ -55,7 +58,7 @@ def exact(surface: Surface, plane: Plane, n: int = CELLS, population: int | None
     _check_mean(sheet)
     with np.errstate(invalid="ignore"):
         off = each - sheet.each(np.zeros(1), np.zeros(1))
-        error = _standard_error(off.mean(1), np.square(off).sum(1), sheet.samples, population)
+        error = np.sqrt(_variance(off.mean(1), np.square(off).sum(1), sheet.samples, population))
     return _grid(plane, each.mean(1), error)
 
 
@@ -76,31 +79,20 @@ def estimated(surface: Surface, plane: Plane, n: int = CELLS, tolerance: float =
         raise InputError(f"n={n}, tolerance={tolerance} are given; expected are at least 4 cells and a share above 0")
     plane, a, b = _laid(plane, n)
     sheet = Sheet(surface, plane)
-    nodes = np.unique(np.round(np.linspace(0, n - 1, max(4, (n - 1) // COARSE + 1))).astype(int))
-    coarse = (nodes[:, None] * n + nodes).ravel()
-    known = sheet.losses(a[coarse], b[coarse])
+    grids = _grids(n)
+    known = sheet.losses(a[grids[0].cells], b[grids[0].cells])
     _check_mean(sheet)
     if not np.isfinite(known).all():  # nothing can be interpolated from a node that diverged
         return exact(surface, plane, n)
-    spline = _Spline(nodes, n)
-    guess = spline.along(known)
-    loss, error = guess.copy(), np.full(n * n, np.inf)
-    error[coarse] = 0.0
-    limit = tolerance * float(np.ptp(loss))
-    order = np.random.default_rng(seed).permutation(sheet.samples)
-    total, squares = np.zeros(n * n), np.zeros(n * n)
-    taken = 0
-    while taken < sheet.samples and (pending := np.flatnonzero(~(error <= limit))).size:
-        chosen = order[taken : max(FIRST, 2 * taken)]
-        taken += len(chosen)
-        some = sheet.of(torch.from_numpy(chosen))
-        off = some.each(a[pending], b[pending]) - spline.along(some.each(a[coarse], b[coarse]))[pending]
-        total[pending] += off.sum(1)
-        squares[pending] += np.square(off).sum(1)
-        mean = total[pending] / taken
-        loss[pending] = guess[pending] + mean
-        error[pending] = _standard_error(mean, squares[pending], taken, sheet.samples)
-    return _grid(plane, loss, error)
+    loss = grids[0].along(known)
+    variance, limit = np.zeros(n * n), tolerance * float(np.ptp(loss))
+    random = np.random.default_rng(seed)
+    for coarse, fine in pairwise(grids):
+        allowed = (SHARE * limit if fine is not grids[-1] else limit) ** 2 - variance
+        added, of_added = _added(sheet, (a, b), coarse, fine, allowed, random.permutation(sheet.samples))
+        loss += added
+        variance += of_added
+    return _grid(plane, loss, np.sqrt(variance))
 
 
 def cut(surface: Surface, origin: Tensor, direction: Tensor, axis: Axis) -> Cut:
@@ -117,25 +109,79 @@ def cut(surface: Surface, origin: Tensor, direction: Tensor, axis: Axis) -> Cut:
     return Cut(axis, _diverged(Sheet(surface, plane).losses(axis.at, np.zeros(axis.n))))
 
 
-class _Spline:
-    """What losses on a coarse grid say of those on the fine one, by cubic splines along both axes.
+class _Nodes:
+    """A grid's nodes among the cells of the finest one, and what losses on them say of all cells, by cubic splines.
 
     Args:
-        nodes: places of the coarse grid's cells on the fine one's axes.
-        n: cells of the fine grid along each axis.
+        at: places of the nodes on the finest grid's axes [m].
+        n: cells of the finest grid along each axis.
+
+    Attributes:
+        cells: the nodes' places among all cells [m²], the first axis changing slowest.
     """
 
-    def __init__(self, nodes: np.ndarray, n: int) -> None:
+    def __init__(self, at: np.ndarray, n: int) -> None:
         from scipy.interpolate import CubicSpline
 
-        self._weights = CubicSpline(nodes, np.eye(len(nodes)))(np.arange(n))
+        self.cells = (at[:, None] * n + at).ravel()
+        self._weights = None if len(at) == n else CubicSpline(at, np.eye(len(at)))(np.arange(n))
+
+    def looks_at(self, cells: np.ndarray) -> np.ndarray:
+        """The cells that must be looked at, to know of these."""
+        return cells if self._weights is None else self.cells
+
+    def of(self, looked: np.ndarray, losses: np.ndarray, cells: np.ndarray) -> np.ndarray:
+        """What losses in cells that were looked at, in rising order, say of some cells."""
+        if self._weights is None:
+            return losses[np.searchsorted(looked, cells)]
+        return self.along(losses[np.searchsorted(looked, self.cells)])[cells]
 
     def along(self, known: np.ndarray) -> np.ndarray:
-        """From [nodes², ...] to [n², ...], the first axis changing slowest."""
+        """From the nodes [m², ...] to all cells [n², ...]."""
+        if self._weights is None:
+            return known
         n, m = self._weights.shape
         square = known.reshape(m, m, *known.shape[1:])
         fine = np.einsum("ip,jq,pq...->ij...", self._weights, self._weights, square, optimize=True)
         return fine.reshape(n * n, *known.shape[1:])
+
+
+def _grids(n: int) -> list[_Nodes]:
+    """From the coarsest to the finest, which has all cells; each has the nodes of the one before."""
+    nodes = [np.arange(n)]
+    for spacing in reversed(SPACING):
+        finer = nodes[0]
+        m = min(len(finer), max(FEWEST, (n - 1) // spacing + 1))
+        nodes.insert(0, finer[np.round(np.linspace(0, len(finer) - 1, m)).astype(int)])
+    return [_Nodes(at, n) for at in nodes]
+
+
+def _added(
+    sheet: Sheet,
+    at: tuple[np.ndarray, np.ndarray],
+    coarse: _Nodes,
+    fine: _Nodes,
+    allowed: np.ndarray,
+    order: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a finer grid adds in each cell, and that number's variance, no more than is allowed [n²]."""
+    (a, b), cells = at, len(at[0])
+    mean, variance = np.zeros(cells), np.full(cells, np.inf)
+    variance[coarse.cells] = 0.0
+    total, squares = np.zeros(cells), np.zeros(cells)
+    taken = 0
+    while taken < sheet.samples and (pending := np.flatnonzero(~(variance <= allowed))).size:
+        chosen = order[taken : max(FIRST, 2 * taken)]
+        taken += len(chosen)
+        some = sheet.of(torch.from_numpy(chosen))
+        looked = np.union1d(fine.looks_at(pending), coarse.cells)
+        each = some.each(a[looked], b[looked])
+        off = fine.of(looked, each, pending) - coarse.of(looked, each, pending)
+        total[pending] += off.sum(1)
+        squares[pending] += np.square(off).sum(1)
+        mean[pending] = total[pending] / taken
+        variance[pending] = _variance(mean[pending], squares[pending], taken, sheet.samples)
+    return mean, variance
 
 
 def _laid(plane: Plane, n: int) -> tuple[Plane, np.ndarray, np.ndarray]:
@@ -158,11 +204,11 @@ def _diverged(loss: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(loss), loss, math.inf)
 
 
-def _standard_error(mean: np.ndarray, squares: np.ndarray, n: int, population: int) -> np.ndarray:
+def _variance(mean: np.ndarray, squares: np.ndarray, n: int, population: int) -> np.ndarray:
     """Of a mean of n out of a population, from the sum of squares."""
     with np.errstate(invalid="ignore"):
         variance = np.maximum(squares / n - mean**2, 0.0) * n / max(1, n - 1)
-    return np.sqrt(variance / n * (1 - n / population))
+    return variance / n * (1 - n / population)
 
 
 def _check_mean(sheet: Sheet) -> None:

@@ -26,10 +26,9 @@ TOGETHER, ALONE = "together", "one after another"
 TIMED = 4
 """Steps of one descent that are timed, after one that is not."""
 AGAIN = 2
-"""Steps of all members that are timed, after the first."""
+"""Steps of all members that are timed, after the first; none after one that has lost."""
 ENOUGH_S, COLD_S = 0.2, 0.3
-"""Seconds of timing that tell enough; and those that a first step may take more than the next ones: where all members
-lose by more than that at the first, they are not timed again."""
+"""Seconds of timing that tell enough; and those that a first step of all members may take more than the next ones."""
 OWN = ("stages", "lr", "clip", "guard", "seed")
 """In what members of one kind may differ."""
 MEMORY_SHARE = 0.5
@@ -200,11 +199,13 @@ def _timed(population: Population, one: Alone) -> Way:
     while len(taken) < min(1 + TIMED, one.descent.steps) and (len(taken) < 3 or sum(taken) < ENOUGH_S):
         taken.append(one.step())
     alone_s, members = min(taken), len(population.members)
-    together_s = first = _seconds(population.step) / members
+    together_s = _seconds(population.step) / members
+    least = together_s - COLD_S / members
     for _ in range(min(AGAIN, population.steps - 1)):
-        if first - COLD_S / members > alone_s or not len(population.places):
+        if least > alone_s or not len(population.places):
             break
-        together_s = min(together_s, _seconds(population.step) / members)
+        least = _seconds(population.step) / members
+        together_s = min(together_s, least)
     name = TOGETHER if together_s <= alone_s else ALONE
     why = f"a step takes {1e6 * together_s:.0f} µs a member together and {1e6 * alone_s:.0f} µs alone"
     return Way(name, why, members if name == TOGETHER else 1, together_s, alone_s)

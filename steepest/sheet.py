@@ -39,6 +39,9 @@ NEAR = 0.1
 TIMED = 4
 """Points of which it is measured which way is faster."""
 
+FEW = 64
+"""Points that go in turn: to measure which way is faster would take as long as half of them."""
+
 Pieces = dict[nn.Module, tuple[Tensor, Tensor, Tensor]]
 Layer = nn.Linear | _ConvNd
 Way = Callable[[np.ndarray, np.ndarray, int, bool], np.ndarray]
@@ -101,9 +104,10 @@ class Sheet:
     @torch.no_grad()
     def _run(self, a: np.ndarray, b: np.ndarray, apart: bool) -> list[np.ndarray]:
         """By batch the losses at all points, [K] or, apart, [K, samples]."""
-        if self._way is None:
-            self._way = self._in_turn if len(a) == 1 else self._fastest(a, b, apart)
-        return [self._way(a, b, k, apart) for k in range(len(self._batches))]
+        if self._way is None and len(a) > FEW:
+            self._way = self._fastest(a, b, apart)
+        way = self._way or self._in_turn
+        return [way(a, b, k, apart) for k in range(len(self._batches))]
 
     @torch.no_grad()
     def _in_turn(self, a: np.ndarray, b: np.ndarray, k: int, apart: bool) -> np.ndarray:
