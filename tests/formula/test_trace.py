@@ -384,7 +384,7 @@ def test_a_rule_may_report_another_point():
 
 @pytest.mark.parametrize("name", ["gradient_descent", "momentum", "adam", "nadam"])
 def test_average_of_weights(name):
-    """a ← β a + (1 − β) w beside a rule, which moves as it did: without a slot, with one, with two, with a scalar one."""
+    """a ← β a + (1 − β) w beside a rule that moves as it did: without slots, with one, with two, with a scalar one."""
     w = torch.linspace(-1, 1, 9, dtype=torch.float64)
     alone, average = SlowUpdate(RULES[name], w), w.clone()
     update = Update(Tensors({"w": w}), averaged(RULES[name], 0.8))
