@@ -36,6 +36,9 @@ def locate(
     worth is told by actual steps along it. A minimum is claimed only where the least eigenvalue is bounded, with
     probability 0.99, and nothing leads down along directions of no curvature.
 
+    Beside that a long look tells the noise scale, the critical batch size (both heuristics), and, where there are
+    products left for all layers, which of these is the sharpest.
+
     Args:
         task: whose loss it is.
         point: w [N], or a run, whose end it is and whose rule, rate and batches are then known; None is where the
