@@ -13,15 +13,14 @@ from torch import Tensor, nn
 from steepest import filming
 from steepest.answers import Verdict
 from steepest.beside import Beside, watcher
+from steepest.configuration import configured
 from steepest.descent import Descent
 from steepest.errors import SteepestError, StoreError
 from steepest.guard import Guard
 from steepest.record import Event, Measurement, Record
-from steepest.resuming import at_end, begin_at, configured, resumed, train
-from steepest.rules import RULES
+from steepest.resuming import begin_at, ended, resumed, train
 from steepest.search.rungs import search
 from steepest.settings import resolve
-from steepest.snapshots import put_back
 from steepest.space import NORMS_AND_BIASES
 from steepest.store import Store, versions
 from steepest.task import Task
@@ -103,7 +102,7 @@ class Run:
             StoreError: the run was opened, and its task is not a built-in one; says what to do.
         """
         if self._model is None:
-            self._model = _rebuilt(self)
+            self._model, _ = ended(_built_in(self.record), self.store, self.record)
         return self._model
 
     def figure(self, path: str | Path) -> Path:
@@ -138,11 +137,7 @@ class Run:
             known = task or self.task or _built_in(self.record)
             if known is self.task and self._model is not None:
                 return known, self._model, ""
-            if all(part["rule"] in RULES for part in self.record.config["stages"]):
-                return known, at_end(known, self.store, self.record).model, ""
-            model = known.copy(self.record.config["seed"])
-            put_back(self.tensors, dict(model.named_parameters()))
-            return known, model, ""
+            return known, ended(known, self.store, self.record)[0], ""
         except SteepestError as error:
             return None, None, str(error)
 
@@ -270,13 +265,6 @@ def open(run: str, runs: str | Path = "runs") -> Run:
     """
     store = Store(runs)
     return Run(store, store.read(run))
-
-
-def _rebuilt(run: Run) -> nn.Module:
-    """The model of an opened run whose task is a built-in one, with its weights at the end."""
-    model = _built_in(run.record).build(run.record.config["seed"])
-    put_back(run.tensors, dict(model.named_parameters()))
-    return model
 
 
 def _built_in(record: Record) -> Task:
