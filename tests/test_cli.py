@@ -12,7 +12,9 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
+import steepest as sd
 from steepest.cli import app
+from steepest.terrain import TERRAINS
 
 COMMANDS = [
     "compare",
@@ -266,3 +268,18 @@ def test_a_film_whose_task_has_gone_shows_the_curves(run, tmp_path):
     assert said.exit_code == 0
     assert "the curves are shown without it" in said.stderr
     assert '"surfaces": {}' in (tmp_path / "line.html").read_text()
+
+
+def test_a_run_begun_from_python_has_no_task_here(run, tmp_path):
+    terrain = TERRAINS["bowl"]
+    task = sd.Task(model=terrain.model(), objective=lambda model, batch: model(), name="bowl")
+    sd.fit(task, "adam", steps=3, runs=tmp_path / "runs")
+    for command, instead in (("locate", "give --task"), ("resume", "sd.fit(task, resume='bowl")):
+        said = run(f"{command} bowl")
+        assert said.exit_code == 1
+        assert "was begun from Python" in said.stderr
+        assert instead in said.stderr
+    said = run("film bowl -o bowl.html")
+    assert said.exit_code == 0
+    assert "give --task" in said.stderr
+    assert "the curves are shown without it" in said.stderr

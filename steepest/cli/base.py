@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from steepest.errors import InputError, SteepestError
+from steepest.errors import InputError, SteepestError, StoreError
 
 app = typer.Typer(
     help="Gradient descent for PyTorch users: train, look, compare.",
@@ -57,6 +57,21 @@ def jsonable(x: Any) -> Any:
     if isinstance(x, list | tuple):
         return [jsonable(v) for v in x]
     return x if not isinstance(x, float) or x - x == 0 else str(x)
+
+
+def task_of(record: Any, given: str | None = None, instead: str = "") -> Any:
+    """The task of a stored run: the one that is named, else the one that the run says.
+
+    Raises:
+        StoreError: the run was begun from Python; says what can be done instead.
+        TaskError: the task cannot be loaded.
+    """
+    from steepest.tasks import load
+
+    source = given or record.config.get("source")
+    if source is None:
+        raise StoreError(f"run {record.id} was begun from Python, so its task is not known here; {instead}")
+    return load(source)
 
 
 def rate(text: str | None) -> Any:
