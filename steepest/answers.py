@@ -109,6 +109,25 @@ class Tried(NamedTuple):
     how: str = ""
 
 
+class Searched(NamedTuple):
+    """How far a search is.
+
+    Attributes:
+        steps, expected: taken so far; of the whole search, as far as is known.
+        rates: tried to their ends.
+        best: the one of the least loss, after the longest of these runs; None before one has ended.
+        loss: of the best; infinite before one has ended.
+        is_rung: whether the short runs that were begun together have just ended.
+    """
+
+    steps: int
+    expected: int
+    rates: int
+    best: float | None
+    loss: float
+    is_rung: bool
+
+
 @dataclass(frozen=True)
 class Search:
     """What a search for a learning rate found.

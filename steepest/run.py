@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from steepest import filming
-from steepest.answers import Verdict
+from steepest.answers import Search, Verdict
 from steepest.beside import Beside, watcher
 from steepest.configuration import configured
 from steepest.descent import Descent
@@ -20,13 +20,13 @@ from steepest.guard import Guard
 from steepest.record import Event, Measurement, Record
 from steepest.resuming import begin_at, ended, resumed, train
 from steepest.search.rungs import search
-from steepest.settings import resolve
+from steepest.settings import Settings, resolve
 from steepest.space import NORMS_AND_BIASES
 from steepest.store import Store, versions
 from steepest.task import Task
 from steepest.training import Training
 from steepest.view.figures import curves
-from steepest.view.terminal import Progress
+from steepest.view.terminal import Progress, SearchProgress
 
 AUTO = "auto"
 
@@ -239,7 +239,7 @@ def fit(
     store = Store(runs)
     found = None
     if lr == AUTO:
-        found = search(task, dataclasses.replace(settings, stages=settings.stages.first))
+        found = _searched(task, settings)
         settings = dataclasses.replace(settings, lr=found.best)
         task.say(found.sentence)
     descent = Descent(task, settings, task.build(seed))
@@ -251,6 +251,12 @@ def fit(
     writer = store.begin(name or task.name, config, versions(), seed, notes)
     train(Training(descent, writer, Progress(descent.steps, config["metric"]), config), watched)
     return Run(store, store.read(writer.id), descent.model, task)
+
+
+def _searched(task: Task, settings: Settings) -> Search:
+    """The rate of the first stage."""
+    with SearchProgress() as shown:
+        return search(task, dataclasses.replace(settings, stages=settings.stages.first), watch=shown)
 
 
 def open(run: str, runs: str | Path = "runs") -> Run:
