@@ -37,15 +37,15 @@ def train(training: Training, watched: Callable[[str], None] | None = None) -> N
 
 
 @torch.no_grad()
-def begin_at(start: Any, descent: Descent, store: Store) -> None:
-    """Puts a descent at another run's end, parameter by parameter.
+def begin_at(start: Any, space: Space, store: Store) -> None:
+    """Puts a model at another run's end, parameter by parameter.
 
     Raises:
         StoreError: no such run.
         InputError: its weights are not this model's; says which differ.
     """
     stored = store.load_point(start) if isinstance(start, str) else start.tensors
-    own = dict(descent.space.named())
+    own = dict(space.named())
     if {k: v.shape for k, v in stored.items()} != {k: v.shape for k, v in own.items()}:
         odd = sorted(set(stored) ^ set(own)) or [k for k in own if stored[k].shape != own[k].shape]
         raise InputError(
@@ -102,7 +102,7 @@ def resumed(
     if found:
         _check_same(record, {k: manifest[k] for k in ("model", "data")}, identity(task, descent.model))
     elif config["start"] != "the task's":
-        begin_at(config["start"], descent, store)
+        begin_at(config["start"], descent.space, store)
     _check_longer(record, manifest["t"], epochs, steps, descent.steps)
     _check_stage(record, manifest["t"], settings.stages, (then, descent.steps), descent.steps_per_epoch)
     if damaged:

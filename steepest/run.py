@@ -21,7 +21,7 @@ from steepest.record import Event, Measurement, Record
 from steepest.resuming import begin_at, ended, resumed, train
 from steepest.search.rungs import search
 from steepest.settings import Settings, resolve
-from steepest.space import NORMS_AND_BIASES
+from steepest.space import NORMS_AND_BIASES, Space
 from steepest.store import Store, versions
 from steepest.task import Task
 from steepest.training import Training
@@ -187,7 +187,8 @@ def fit(
         task: what is to be trained.
         rule: a name, a rule, stages, or a function `params -> torch.optim.Optimizer`.
         lr: base learning rate, above 0, of the first stage where there are several; "auto" finds it by measurement
-            first, as `find_lr` does for that stage's rule alone, and keeps with the run what was measured.
+            first, as `find_lr` does for that stage's rule alone but from where the run begins, and keeps with the run
+            what was measured.
         schedule: factor of the rate over the run, as text or schedule.
         batch_size: samples per step: "full", 1, or n.
         epochs, steps: how long.
@@ -239,12 +240,12 @@ def fit(
     store = Store(runs)
     found = None
     if lr == AUTO:
-        found = _searched(task, settings)
+        found = _searched(task, settings, start, store)
         settings = dataclasses.replace(settings, lr=found.best)
         task.say(found.sentence)
     descent = Descent(task, settings, task.build(seed))
     if start is not None:
-        begin_at(start, descent, store)
+        begin_at(start, descent.space, store)
     config = configured(task, descent, start, keep, stop_after, checkpoint_every, locate)
     if found is not None:
         config["search"] = found.describe()
@@ -253,8 +254,12 @@ def fit(
     return Run(store, store.read(writer.id), descent.model, task)
 
 
-def _searched(task: Task, settings: Settings) -> Search:
-    """The rate of the first stage."""
+def _searched(task: Task, settings: Settings, start: Run | str | None, store: Store) -> Search:
+    """The rate of the first stage, from where the training will begin."""
+    if start is not None:
+        space = Space(task.copy(settings.seed))
+        begin_at(start, space, store)
+        task = task.at(space.gather())
     with SearchProgress() as shown:
         return search(task, dataclasses.replace(settings, stages=settings.stages.first), watch=shown)
 
