@@ -182,6 +182,7 @@ class Curve:
         metric: the task's first metric then [M]; empty without one.
         step_s: seconds of a step.
         failed: why it left early; empty where it did not.
+        batch: samples of a step, in the mean over an epoch; NaN where that is not known.
     """
 
     side: str
@@ -192,6 +193,7 @@ class Curve:
     metric: np.ndarray
     step_s: float
     failed: str = ""
+    batch: float = math.nan
 
     @property
     def final(self) -> float:
