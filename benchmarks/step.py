@@ -23,9 +23,9 @@ from benchmarks.frameworks import BATCH, RATE, WARM
 from benchmarks.loops import bare, least, plain
 from benchmarks.report import MISSING, met, table
 from benchmarks.timing import medians
+from steepest.configuration import configured
 from steepest.descent import Descent
 from steepest.record import Step
-from steepest.resuming import configured
 from steepest.settings import resolve
 from steepest.store import Store, Writer, versions
 from steepest.task import Task

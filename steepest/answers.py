@@ -109,6 +109,25 @@ class Tried(NamedTuple):
     how: str = ""
 
 
+class Searched(NamedTuple):
+    """How far a search is.
+
+    Attributes:
+        steps, expected: taken so far; of the whole search, as far as is known.
+        rates: tried to their ends.
+        best: the one of the least loss, after the longest of these runs; None before one has ended.
+        loss: of the best; infinite before one has ended.
+        is_rung: whether the short runs that were begun together have just ended.
+    """
+
+    steps: int
+    expected: int
+    rates: int
+    best: float | None
+    loss: float
+    is_rung: bool
+
+
 @dataclass(frozen=True)
 class Search:
     """What a search for a learning rate found.
@@ -163,6 +182,7 @@ class Curve:
         metric: the task's first metric then [M]; empty without one.
         step_s: seconds of a step.
         failed: why it left early; empty where it did not.
+        batch: samples of a step, in the mean over an epoch; NaN where that is not known.
     """
 
     side: str
@@ -173,6 +193,7 @@ class Curve:
     metric: np.ndarray
     step_s: float
     failed: str = ""
+    batch: float = math.nan
 
     @property
     def final(self) -> float:

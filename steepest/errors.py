@@ -9,9 +9,12 @@ SteepestError
 ├── TaskError                        a model, loss, data or task file that cannot be trained
 ├── StoreError                       a runs folder, database or stored run that cannot be used
 └── DivergedError                    weights that are no longer finite
+
+Interrupted (a KeyboardInterrupt)    Ctrl-C in a search, with what was measured until then
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 class SteepestError(Exception):
@@ -77,6 +80,19 @@ class StoreError(SteepestError):
 
 class DivergedError(SteepestError):
     """The weights are no longer finite."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in a search: it ends whatever called the search, as Ctrl-C does, and nothing that was measured is lost.
+
+    Args:
+        words: how far the search was.
+        table: what was tried to its end.
+    """
+
+    def __init__(self, words: str, table: Sequence[Any]) -> None:
+        super().__init__(words)
+        self.table = tuple(table)
 
 
 def nearest(given: str, known: Iterable[str]) -> str:

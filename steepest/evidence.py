@@ -16,6 +16,7 @@ from torch import Tensor
 from steepest.answers import Estimate
 from steepest.curvature import Extremes, extremes, negative_curvature
 from steepest.errors import DivergedError, TaskError
+from steepest.krylov import Block
 from steepest.surface import Surface
 
 DISTANCES = tuple(2.0**k for k in range(-2, 6))
@@ -30,6 +31,9 @@ HOPELESS = 1e-4
 """Of what is left to the level: a step that promises less will not get there."""
 ROUNDING = 1e-12
 """Of the loss: a gain that may be rounding."""
+PER_LAYER = 8
+"""Products that tell how sharp a layer is: after 8 the sharpest of a perceptron's and of two convolutional networks'
+layers was told, to 1 %; after 5 to 7 %, and after 4 it was another one (digits, after 1 and 8 epochs of Adam)."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,23 @@ class Evidence:
     bound: float = -math.inf
     floor: float | None = None
     products: int = 0
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The layer whose own weights the loss is most curved in, all others held still.
+
+    Attributes:
+        name: of its module; empty for the model's own parameters.
+        curvature: the greatest along its weights, with its interval.
+        count: of the layers.
+        rival: the next one, where its interval reaches this one's; else None.
+    """
+
+    name: str
+    curvature: Estimate
+    count: int
+    rival: str | None
 
 
 class Held:
@@ -161,6 +182,31 @@ def certify(evidence: Evidence, whole: Surface, w: Tensor, epsilon: float, produ
         return known
     gain, taken = _floor(whole, at, evidence.ends, epsilon)
     return replace(known, floor=gain, products=known.products + taken)
+
+
+def sharpest_layer(found: Surface, held: Held, w: Tensor, products: int) -> Layer | None:
+    """The layer of the greatest curvature λmax(Hₗₗ), by the blocks of the Hessian on its diagonal.
+
+    Args:
+        found, held, w: as `gather` has them.
+        products: at most, of all layers.
+
+    Returns:
+        None where there is one layer, or the products do not suffice for all.
+    """
+    layers, at = found.by_layer, w.to(found.device, found.dtype)
+    each = products // len(layers)
+    if len(layers) < 2 or each < PER_LAYER:
+        return None
+    hessian, sharp = found.hessian(at), dict[str, tuple[float, Tensor]]()
+    for name, place in layers.items():
+        end = extremes(Block(hessian, place), each, tolerance=1e-2).greatest
+        v = torch.zeros_like(at)
+        v[place] = end.vector.to(at)
+        sharp[name] = end.value, v
+    first, second = sorted(sharp, key=lambda name: -sharp[name][0])[:2]
+    most, next_one = (mean(held.curvatures(w, sharp[name][1])) for name in (first, second))
+    return Layer(first, most, len(layers), second if next_one.high >= most.low else None)
 
 
 class Here:

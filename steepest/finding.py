@@ -11,6 +11,7 @@ from steepest.settings import resolve
 from steepest.space import NORMS_AND_BIASES
 from steepest.task import Task
 from steepest.view.rates import rates_figure
+from steepest.view.terminal import SearchProgress
 
 
 class Rates:
@@ -99,6 +100,7 @@ def find_lr(
     seed: int = 0,
     device: str = "auto",
     way: str | None = None,
+    progress: bool = False,
 ) -> Rates:
     """Finds the learning rate for a run by measuring: many rates descend, in short runs with warmups and decays of
     their own, and the choice is made by their validation losses.
@@ -114,12 +116,14 @@ def find_lr(
         between: the least and the greatest rate to try.
         budget: steps in all, or seconds as text ("60 s"); by default 15 % of a run of more than ten minutes.
         way: "together" or "one after another"; by default what is faster.
+        progress: show in the terminal how far it is.
 
     Returns:
         Rates: `best`, `low`, `high`, `fails`, `table`, `sentence`, `figure(path)`.
 
     Raises:
         SteepestError: settings, model or data that cannot be used; every rate failed.
+        KeyboardInterrupt: Ctrl-C, with what was tried to its end as its `table`.
 
     >>> import torch, steepest as sd
     >>> x = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
@@ -135,4 +139,7 @@ def find_lr(
         accumulate=accumulate, average=average, precision=precision, groups=groups, no_decay=no_decay, seed=seed,
         device=device,
     )  # fmt: skip
-    return Rates(search(task, settings, budget, between, way))
+    if not progress:
+        return Rates(search(task, settings, budget, between, way))
+    with SearchProgress() as shown:
+        return Rates(search(task, settings, budget, between, way, shown))

@@ -10,9 +10,7 @@ from steepest.errors import InputError
 from steepest.formula.rule import Rule
 from steepest.looking import SAMPLES, used
 from steepest.looking import locate as judged
-from steepest.resuming import at_end
-from steepest.rules import RULES
-from steepest.snapshots import put_back
+from steepest.resuming import ended
 from steepest.space import Space
 from steepest.stability import END
 from steepest.task import Task
@@ -35,6 +33,9 @@ def locate(
     Negative curvature is looked for by Lanczos on one half of a sample and measured on the other; what a direction is
     worth is told by actual steps along it. A minimum is claimed only where the least eigenvalue is bounded, with
     probability 0.99, and nothing leads down along directions of no curvature.
+
+    Beside that a long look tells the noise scale, the critical batch size (both heuristics), and, where there are
+    products left for all layers, which of these is the sharpest.
 
     Args:
         task: whose loss it is.
@@ -74,12 +75,7 @@ def locate(
 
 def _of_run(task: Task, run: Any, products: int, samples: int, seed: int) -> Verdict:
     """At a run's end; of what a rule not of ours remembers nothing is known."""
-    if all(part["rule"] in RULES for part in run.record.config["stages"]):
-        descent = at_end(task, run.store, run.record)
-        count = max(1, round(END * len(run.record.steps)))
-        use = used(descent, run.record.steps.last(count))
-        return judged(task, descent.space.gather(), descent.model, use, products, samples, seed)
-    model = task.copy(seed)
-    space = Space(model)
-    put_back(run.tensors, dict(space.named()))
-    return judged(task, space.gather(), model, None, products, samples, seed)
+    model, descent = ended(task, run.store, run.record)
+    count = max(1, round(END * len(run.record.steps)))
+    use = None if descent is None else used(descent, run.record.steps.last(count))
+    return judged(task, Space(model).gather(), model, use, products, samples, seed)

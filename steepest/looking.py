@@ -1,5 +1,6 @@
 """Looking where a point is: what `evidence` and `usage` measure there, brought to a verdict; briefly, or at length."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,16 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from steepest import noise, sources, stability
-from steepest.answers import Verdict
+from steepest.answers import Estimate, Verdict
 from steepest.descent import Descent
 from steepest.errors import DivergedError, InputError
-from steepest.evidence import Held, certify, gather
+from steepest.evidence import Held, certify, gather, sharpest_layer
 from steepest.record import Steps
 from steepest.surface import CHUNK, Surface, sampled
 from steepest.task import Task
 from steepest.update import Update
 from steepest.usage import BATCHES, Use, batch_sharpness, calmer, fell, sharpness
-from steepest.verdict import DIVERGED, RELATIVE, UNDECIDED, Findings, told
+from steepest.verdict import DIVERGED, RELATIVE, UNDECIDED, Beside, Findings, told
 
 SHORT = 60
 """Products of a short look."""
@@ -132,7 +133,8 @@ def locate(
     except DivergedError as error:
         return Verdict(DIVERGED, f"Diverged: {error}.", "Lower the rate; the guard does so by itself (guard=True).")
     seen, calm, more = None, None, 0
-    heard = _heard(task, model, point, samples, seed)
+    blocks = _blocks(task, model, point, samples, seed)
+    heard = None if blocks is None else noise.gradient_noise(*blocks)
     if use is not None and use.limit is not None:
         seen, more = sharpness(_seen_by(task, model, found, use, samples, seed), point, use, 15)
     if use is not None and use.fell is False and task.data is not None:
@@ -142,11 +144,15 @@ def locate(
         whole = found if here.exact else Surface(task, list(sources.whole(task.data, CHUNK)), model=model)
         epsilon = RELATIVE * findings.top if findings.top > 0 else RELATIVE
         findings = replace(findings, here=certify(here, whole, point, epsilon, products // 2))
-    small = None
-    if thorough and use is not None and use.batch_size is not None:
-        small = batch_sharpness(task, model, point, use.batch_size, seed)
-        findings = replace(findings, products=more + BATCHES)
-    return told(findings, small)
+    if not thorough:
+        return told(findings)
+    small, critical = None, None
+    if use is not None and use.batch_size is not None:
+        small, more = batch_sharpness(task, model, point, use.batch_size, seed), more + BATCHES
+    if blocks is not None:
+        critical, more = _critical(blocks, found, point, use), more + noise.BLOCKS
+    layer = sharpest_layer(found, held, point, products - findings.here.products - more)
+    return told(replace(findings, products=more), Beside(small, critical, layer))
 
 
 def _surfaces(task: Task, model: nn.Module, samples: int, seed: int) -> tuple[Surface, Held]:
@@ -168,12 +174,22 @@ def _surfaces(task: Task, model: nn.Module, samples: int, seed: int) -> tuple[Su
     return found, held
 
 
-def _heard(task: Task, model: nn.Module, point: Tensor, samples: int, seed: int) -> noise.Noise | None:
-    """The noise of the gradient, where the data can be drawn from."""
+def _blocks(task: Task, model: nn.Module, point: Tensor, samples: int, seed: int) -> tuple[Tensor, list[float]] | None:
+    """Gradients of disjoint blocks, whose noise can be told, where the data can be drawn from."""
     if task.data is None or sources.is_iterable(task.data):
         return None
     batches = noise.disjoint(task, samples=samples, seed=seed)
-    return noise.gradient_noise(*noise.block_gradients(task, point, batches, model=model))
+    return noise.block_gradients(task, point, batches, model=model)
+
+
+def _critical(blocks: tuple[Tensor, list[float]], found: Surface, point: Tensor, use: Use | None) -> Estimate | None:
+    """The critical batch size of the rule's steps, or of gradient descent's; None where nothing is told of it."""
+    if use is not None and use.limit is None:
+        return None  # what its steps are scaled by is not known
+    scale = None if use is None else use.preconditioner
+    hessian = found.hessian(point.to(found.device, found.dtype))
+    told = noise.critical_batch_size(*blocks, hessian, scale)
+    return told if told.low > 0 or told.high < math.inf else None
 
 
 def _seen_by(task: Task, model: nn.Module, found: Surface, use: Use, samples: int, seed: int) -> Surface:

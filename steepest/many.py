@@ -133,6 +133,7 @@ class Alone:
         if plan.is_measured(step.t, descent.steps):
             member.measured[step.t] = descent.measure()
             self._goes_on = self._goes_on and not plan.until(member)
+        plan.stepped((member,))
 
     def _keep_point(self) -> None:
         descent = self.descent

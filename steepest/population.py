@@ -92,11 +92,13 @@ class Plan:
         measure: steps between measurements on the validation split; None for the end alone.
         points: that are kept of each member, evenly spaced, start and end among them; 0 for none.
         until: called with a member after each measurement; True ends it there.
+        stepped: called with those that took a step, after each; they may have ended or failed with it.
     """
 
     measure: int | None = None
     points: int = 0
     until: Callable[[Member], bool] = lambda member: False
+    stepped: Callable[[Sequence[Member]], None] = lambda members: None
 
     def is_measured(self, t: int, steps: int) -> bool:
         return t == steps or (self.measure is not None and t % self.measure == 0)
@@ -192,6 +194,7 @@ class Population:
         self._spend(began)
         if self.plan.is_measured(self.t, self.steps):
             going = [g and not over for g, over in zip(going, self._measured(), strict=True)]
+        self.plan.stepped(self._there())
         self._leave(np.array(going) & ~leave)
 
     def _there(self) -> list[Member]:

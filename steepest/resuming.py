@@ -1,7 +1,5 @@
-"""A run's configuration as it is recorded, and a run that goes on from it as if it had never stopped."""
+"""A run that goes on as if it had never stopped, and what is left where it has ended."""
 
-import copy
-import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,74 +8,19 @@ import torch
 from torch import nn
 
 from steepest import sources
+from steepest.configuration import identity, recorded
 from steepest.descent import Descent
 from steepest.errors import InputError, StoreError
-from steepest.guard import Guard
 from steepest.record import Record
 from steepest.rules import RULES
-from steepest.schedule import as_schedule
-from steepest.settings import Settings, resolve
 from steepest.snapshots import put_back, unpack
-from steepest.stages import Stages, stage
+from steepest.space import Space
+from steepest.stages import Stages
 from steepest.store import Store, checkpoints, versions
 from steepest.store.reader import refuse_running
 from steepest.task import Task
 from steepest.training import Training
 from steepest.view.terminal import Progress
-
-KEEPS = ("last", "best")
-RECORDED = ("batch_size", "clip", "accumulate", "average", "precision", "groups", "no_decay", "seed")
-
-
-def configured(
-    task: Task,
-    descent: Descent,
-    start: Any,
-    keep: str,
-    stop_after: int | None,
-    checkpoint_every: int | str,
-    locate: bool = True,
-) -> dict[str, Any]:
-    """Everything that was chosen, as JSON.
-
-    Raises:
-        InputError: a choice that cannot be meant.
-    """
-    if keep not in KEEPS:
-        raise InputError(f"keep={keep!r} is given; expected is 'last' or 'best'")
-    if stop_after is not None and (not isinstance(stop_after, int) or stop_after < 1):
-        raise InputError(f"stop_after={stop_after!r} is given; expected is a number of measurements, or None")
-    _check_interval(checkpoint_every)
-    settings = descent.settings.describe()
-    if settings["lr"] is None:
-        settings["lr"] = descent.base_rate
-    metric, better = next(((n, m.better) for n, m in task.metrics.items()), ("loss", "lower"))
-    return {
-        "task": task.name,
-        "source": task.source,
-        **settings,
-        "keep": keep,
-        "stop_after": stop_after,
-        "checkpoint_every": checkpoint_every,
-        "locate": locate,
-        "device": str(descent.device),
-        "steps": descent.steps,
-        "steps_per_epoch": descent.steps_per_epoch,
-        "samples": descent.batches.samples,
-        "weights": descent.space.size,
-        "metric": metric,
-        "better": better,
-        "start": (start if isinstance(start, str) else getattr(start, "id", None)) or "the task's",
-        **identity(task, descent),
-        "parameters": list(descent.space.names),
-    }
-
-
-def identity(task: Task, descent: Descent) -> dict[str, str]:
-    """What a checkpoint is of: the model's shapes, and the data."""
-    shapes = "\n".join(f"{name} {tuple(x.shape)} {x.dtype}" for name, x in descent.everything().items())
-    digest = hashlib.sha256(shapes.encode()).hexdigest()[:16]
-    return {"model": f"{descent.space.size} weights, {digest}", "data": sources.fingerprint(task.data)}
 
 
 def train(training: Training, watched: Callable[[str], None] | None = None) -> None:
@@ -94,15 +37,15 @@ def train(training: Training, watched: Callable[[str], None] | None = None) -> N
 
 
 @torch.no_grad()
-def begin_at(start: Any, descent: Descent, store: Store) -> None:
-    """Puts a descent at another run's end, parameter by parameter.
+def begin_at(start: Any, space: Space, store: Store) -> None:
+    """Puts a model at another run's end, parameter by parameter.
 
     Raises:
         StoreError: no such run.
         InputError: its weights are not this model's; says which differ.
     """
     stored = store.load_point(start) if isinstance(start, str) else start.tensors
-    own = dict(descent.space.named())
+    own = dict(space.named())
     if {k: v.shape for k, v in stored.items()} != {k: v.shape for k, v in own.items()}:
         odd = sorted(set(stored) ^ set(own)) or [k for k in own if stored[k].shape != own[k].shape]
         raise InputError(
@@ -148,18 +91,18 @@ def resumed(
     _check_free(record, epochs or steps)
     config = dict(record.config)
     _check_same(record, {"data": config["data"]}, {"data": sources.fingerprint(task.data)})
-    settings = _settings(task, config, rule, epochs, steps, device)
+    settings = recorded(task, config, rule, epochs, steps, device)
     said = _same_machine(record)
     descent = Descent(task, settings, task.build(settings.seed))
-    _check_same(record, {k: config[k] for k in ("model", "data")}, identity(task, descent))
+    _check_same(record, {k: config[k] for k in ("model", "data")}, identity(task, descent.model))
     then = config["steps"]
     said += _stretched(config, descent)
     found = checkpoints.load(store.folder / record.id / "checkpoints")
     manifest, state, tensors, damaged = found or ({"t": 0, "attempt": 0, "events": 0}, None, {}, [])
     if found:
-        _check_same(record, {k: manifest[k] for k in ("model", "data")}, identity(task, descent))
+        _check_same(record, {k: manifest[k] for k in ("model", "data")}, identity(task, descent.model))
     elif config["start"] != "the task's":
-        begin_at(config["start"], descent, store)
+        begin_at(config["start"], descent.space, store)
     _check_longer(record, manifest["t"], epochs, steps, descent.steps)
     _check_stage(record, manifest["t"], settings.stages, (then, descent.steps), descent.steps_per_epoch)
     if damaged:
@@ -180,21 +123,38 @@ def resumed(
     return store.read(record.id), descent.model
 
 
-def at_end(task: Task, store: Store, record: Record) -> Descent:
-    """A descent of its own, on a copy of the model, where a run has ended, with what its rule remembered there.
+def ended(task: Task, store: Store, record: Record) -> tuple[nn.Module, Descent | None]:
+    """A copy of a task's model where a run of it has ended, with the buffers it had there.
+
+    Args:
+        task: the run's.
+        store: where it is kept.
+        record: of the run.
+
+    Returns:
+        (the model, the descent that it belongs to, with what its rule remembered; None where that is not one of ours).
 
     Raises:
         StoreError: the task's data or model are not those of the run; says what differs.
-        InputError: the run's rule is not a built-in one.
     """
-    settings = _settings(task, record.config, None, None, None, "auto")
-    descent = Descent(task, settings, task.copy(settings.seed))
-    _check_same(record, {k: record.config[k] for k in ("model", "data")}, identity(task, descent))
+    config = dict(record.config)
+    if config["device"] != "cpu" and not torch.cuda.is_available():
+        config["device"] = "cpu"  # looking needs no more
+    descent = None
+    if all(part["rule"] in RULES for part in config["stages"]):
+        settings = recorded(task, config, None, None, None, "auto")
+        descent = Descent(task, settings, task.copy(settings.seed))
+    model = task.copy(config["seed"]) if descent is None else descent.model
+    _check_same(record, {k: config[k] for k in ("model", "data")}, identity(task, model))
     found = checkpoints.load(store.folder / record.id / "checkpoints")
     if found:
-        descent.load(unpack(found[1], found[2])["descent"])
-    put_back(store.load_point(record.id), dict(descent.space.named()))
-    return descent
+        held = unpack(found[1], found[2])
+        if descent is not None:
+            descent.load(held["descent"])
+        best = {} if record.status == "interrupted" else held["best"]["tensors"] or {}
+        put_back({**held["descent"]["buffers"], **best}, dict(model.named_buffers()))
+    put_back(store.load_point(record.id), dict(Space(model).named()))
+    return model, descent
 
 
 def _check_longer(record: Record, t: int, epochs: int | None, steps: int | None, now: int) -> None:
@@ -271,50 +231,3 @@ def _stretched(config: dict[str, Any], descent: Descent) -> list[str]:
     if descent.settings.epochs is not None:
         config["epochs"] = descent.settings.epochs
     return [f"stretched {words}"]
-
-
-def _settings(
-    task: Task, config: Mapping[str, Any], rule: Any, epochs: int | None, steps: int | None, device: str
-) -> Settings:
-    """The recorded choices."""
-    if epochs is None and steps is None:
-        epochs = config.get("epochs")
-        steps = None if epochs is not None else config["steps"]
-    kept = {name: config.get(name) for name in RECORDED}
-    guard = config["guard"]
-    if guard is not None:
-        guard = Guard(**guard)
-    stages = _stages(config, rule)
-    bare = copy.copy(task)
-    bare.recipe = {}  # what it says is recorded, where it was followed
-    settings = resolve(
-        bare, rule=stages, lr=config["lr"], schedule=config["schedule"],
-        epochs=epochs, steps=steps, guard=guard if guard is not None else False,
-        device=config["device"] if device == "auto" else device, **kept,
-    )  # fmt: skip
-    described = settings.describe()["stages"]
-    if described != config["stages"]:
-        raise InputError(f"rule={rule!r} is not the run's: it was {config['stages']}, given is {described}")
-    return settings
-
-
-def _stages(config: Mapping[str, Any], rule: Any) -> Stages:
-    """The recorded stages; of built-in rules from their names and hyperparameters."""
-    if rule is not None:
-        return rule if isinstance(rule, Stages) else stage(rule)
-    parts = []
-    for part in config["stages"]:
-        if part["rule"] not in RULES:
-            raise InputError(f"the run's rule {part['rule']} is not a built-in one; give it again: fit(..., rule=...)")
-        hypers = {k: as_schedule(v) if isinstance(v, str) else v for k, v in part["hypers"].items()}
-        parts += stage(RULES[part["rule"]](**hypers), part.get("length"), part.get("lr")).parts
-    return Stages(tuple(parts))
-
-
-def _check_interval(given: int | str) -> None:
-    try:
-        value = given if isinstance(given, int) else float(given.removesuffix("s"))
-    except (ValueError, AttributeError):
-        value = 0
-    if not value > 0:
-        raise InputError(f"checkpoint_every={given!r} is given; expected is a number of steps, or seconds as '30 s'")

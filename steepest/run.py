@@ -11,23 +11,22 @@ import torch
 from torch import Tensor, nn
 
 from steepest import filming
-from steepest.answers import Verdict
+from steepest.answers import Search, Verdict
 from steepest.beside import Beside, watcher
+from steepest.configuration import configured
 from steepest.descent import Descent
 from steepest.errors import SteepestError, StoreError
 from steepest.guard import Guard
 from steepest.record import Event, Measurement, Record
-from steepest.resuming import at_end, begin_at, configured, resumed, train
-from steepest.rules import RULES
+from steepest.resuming import begin_at, ended, resumed, train
 from steepest.search.rungs import search
-from steepest.settings import resolve
-from steepest.snapshots import put_back
-from steepest.space import NORMS_AND_BIASES
+from steepest.settings import Settings, resolve
+from steepest.space import NORMS_AND_BIASES, Space
 from steepest.store import Store, versions
 from steepest.task import Task
 from steepest.training import Training
 from steepest.view.figures import curves
-from steepest.view.terminal import Progress
+from steepest.view.terminal import Progress, SearchProgress
 
 AUTO = "auto"
 
@@ -103,7 +102,7 @@ class Run:
             StoreError: the run was opened, and its task is not a built-in one; says what to do.
         """
         if self._model is None:
-            self._model = _rebuilt(self)
+            self._model, _ = ended(_built_in(self.record), self.store, self.record)
         return self._model
 
     def figure(self, path: str | Path) -> Path:
@@ -138,11 +137,7 @@ class Run:
             known = task or self.task or _built_in(self.record)
             if known is self.task and self._model is not None:
                 return known, self._model, ""
-            if all(part["rule"] in RULES for part in self.record.config["stages"]):
-                return known, at_end(known, self.store, self.record).model, ""
-            model = known.copy(self.record.config["seed"])
-            put_back(self.tensors, dict(model.named_parameters()))
-            return known, model, ""
+            return known, ended(known, self.store, self.record)[0], ""
         except SteepestError as error:
             return None, None, str(error)
 
@@ -192,7 +187,8 @@ def fit(
         task: what is to be trained.
         rule: a name, a rule, stages, or a function `params -> torch.optim.Optimizer`.
         lr: base learning rate, above 0, of the first stage where there are several; "auto" finds it by measurement
-            first, as `find_lr` does for that stage's rule alone, and keeps with the run what was measured.
+            first, as `find_lr` does for that stage's rule alone but from where the run begins, and keeps with the run
+            what was measured.
         schedule: factor of the rate over the run, as text or schedule.
         batch_size: samples per step: "full", 1, or n.
         epochs, steps: how long.
@@ -244,18 +240,28 @@ def fit(
     store = Store(runs)
     found = None
     if lr == AUTO:
-        found = search(task, dataclasses.replace(settings, stages=settings.stages.first))
+        found = _searched(task, settings, start, store)
         settings = dataclasses.replace(settings, lr=found.best)
         task.say(found.sentence)
     descent = Descent(task, settings, task.build(seed))
     if start is not None:
-        begin_at(start, descent, store)
+        begin_at(start, descent.space, store)
     config = configured(task, descent, start, keep, stop_after, checkpoint_every, locate)
     if found is not None:
         config["search"] = found.describe()
     writer = store.begin(name or task.name, config, versions(), seed, notes)
     train(Training(descent, writer, Progress(descent.steps, config["metric"]), config), watched)
     return Run(store, store.read(writer.id), descent.model, task)
+
+
+def _searched(task: Task, settings: Settings, start: Run | str | None, store: Store) -> Search:
+    """The rate of the first stage, from where the training will begin."""
+    if start is not None:
+        space = Space(task.copy(settings.seed))
+        begin_at(start, space, store)
+        task = task.at(space.gather())
+    with SearchProgress() as shown:
+        return search(task, dataclasses.replace(settings, stages=settings.stages.first), watch=shown)
 
 
 def open(run: str, runs: str | Path = "runs") -> Run:
@@ -270,13 +276,6 @@ def open(run: str, runs: str | Path = "runs") -> Run:
     """
     store = Store(runs)
     return Run(store, store.read(run))
-
-
-def _rebuilt(run: Run) -> nn.Module:
-    """The model of an opened run whose task is a built-in one, with its weights at the end."""
-    model = _built_in(run.record).build(run.record.config["seed"])
-    put_back(run.tensors, dict(model.named_parameters()))
-    return model
 
 
 def _built_in(record: Record) -> Task:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from steepest import seeds, sources
 from steepest.errors import InputError, TaskError
+from steepest.space import Space
 
 VALIDATION_SHARE = 0.1
 
@@ -161,6 +162,22 @@ class Task:
             self.model, data, self.loss, self.objective, validation, None, self.metrics, self.augment, self.count,
             self.recipe, self.name,
         )  # fmt: skip
+
+    def at(self, point: Tensor) -> "Task":
+        """The same task with another start; this one, and its model, stay as they are.
+
+        Args:
+            point: w [N], where every descent then starts, whatever its seed.
+        """
+
+        def begun(seed: int) -> nn.Module:
+            model = self.copy(seed)
+            Space(model).scatter(point)
+            return model
+
+        moved = copy.copy(self)
+        moved.model, moved._start, moved._left = begun, None, None
+        return moved
 
     def leave(self, model: nn.Module) -> None:
         """Called when we have trained the model, so that only others' changes are noticed."""

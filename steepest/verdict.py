@@ -11,8 +11,9 @@ import math
 from dataclasses import dataclass
 
 from steepest.answers import Estimate, Number, Verdict
-from steepest.evidence import ROUNDING, SURE, Evidence
+from steepest.evidence import ROUNDING, SURE, Evidence, Layer
 from steepest.noise import Noise
+from steepest.stability import Limit
 from steepest.usage import Use
 
 DESCENDING, NOISE_FLOOR, EDGE_OF_STABILITY = "DESCENDING", "NOISE_FLOOR", "EDGE_OF_STABILITY"
@@ -92,8 +93,22 @@ class Findings:
     @property
     def nearness(self) -> float:
         """Sharpness ÷ limit; 0 where there is none."""
-        limit = None if self.use is None else self.use.limit
-        return 0.0 if limit is None or self.sharpness is None else self.sharpness.value / limit.value
+        return 0.0 if self.limit is None or self.sharpness is None else self.sharpness.value / self.limit.value
+
+    @property
+    def limit(self) -> Limit | None:
+        """The sharpness that the rule bears; None where that is not known, or there is none."""
+        return None if self.use is None else self.use.limit
+
+    @property
+    def batch_size(self) -> int | None:
+        """In use; None where that is not known, and for full batches."""
+        return None if self.use is None else self.use.batch_size
+
+    @property
+    def on(self) -> str:
+        """What curvature was measured on."""
+        return "exact" if self.here.exact else "on samples that were held back"
 
     @property
     def rounding(self) -> float:
@@ -108,6 +123,21 @@ class Findings:
     def escapes(self) -> float:
         """What a step off a saddle has to gain; without data every gain is one."""
         return self.rounding if self.here.exact else max(ESCAPES * abs(self.here.loss.value), self.rounding)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a long look tells beside its verdict; None where it cannot be told.
+
+    Attributes:
+        batch: the sharpness of mini-batches.
+        critical: batch size at which a step gains half of what a noiseless one would; a heuristic.
+        layer: the sharpest one.
+    """
+
+    batch: Estimate | None = None
+    critical: Estimate | None = None
+    layer: Layer | None = None
 
 
 # -- Words -------------------------------------------------------------------------------------------------------------
@@ -127,8 +157,8 @@ ADVICE = {
 }
 
 
-def told(findings: Findings, batch: Estimate | None = None) -> Verdict:
-    """The verdict in words, then numbers; `batch` is the sharpness of mini-batches, where it was measured."""
+def told(findings: Findings, beside: Beside | None = None) -> Verdict:
+    """The verdict in words, then numbers."""
     kind = findings.kind
     advice = ADVICE[kind]
     if kind == UNDECIDED:
@@ -137,9 +167,8 @@ def told(findings: Findings, batch: Estimate | None = None) -> Verdict:
             if findings.thorough
             else "A short look cannot tell a minimum: `steepest locate RUN` looks longer."
         )
-    return Verdict(
-        kind, _sentence(kind, findings), advice, _numbers(findings, batch), findings.here.products + findings.products
-    )
+    numbers = _numbers(findings) + _numbers_beside(findings, beside or Beside())
+    return Verdict(kind, _sentence(kind, findings), advice, numbers, findings.here.products + findings.products)
 
 
 def _sentence(kind: str, findings: Findings) -> str:
@@ -191,9 +220,8 @@ def _change(loss: float, by: Estimate) -> str:
     return f"from {loss:.4g} to {loss - by.value:.4g}{half}"
 
 
-def _numbers(findings: Findings, batch: Estimate | None) -> tuple[Number, ...]:
-    here, use, limit = findings.here, findings.use, None if findings.use is None else findings.use.limit
-    on = "exact" if here.exact else "on samples that were held back"
+def _numbers(findings: Findings) -> tuple[Number, ...]:
+    here, limit, on = findings.here, findings.limit, findings.on
     found = [
         Number("loss", *here.loss, words=on),
         _exact("gradient norm", math.sqrt(here.squared_norm)),
@@ -209,15 +237,31 @@ def _numbers(findings: Findings, batch: Estimate | None) -> tuple[Number, ...]:
     if findings.calmer is not None:
         found.append(Number("gain of ten calm steps", *findings.calmer, words="at a tenth of the rate"))
     if findings.noise is not None:
-        size = None if use is None else use.batch_size
+        words = "a heuristic for the critical batch size, as if all curvatures were equal"
         found += [
             Number("squared norm of the gradient", *findings.noise.squared_norm, words="unbiased"),
-            Number("noise scale", *findings.noise.scale, reference=size, words="a heuristic for the critical batch"),
+            Number("noise scale", *findings.noise.scale, reference=findings.batch_size, words=words),
         ]
-    if batch is not None:
-        bears = None if limit is None or limit.preconditioned else limit.value
-        found.append(Number("batch sharpness", *batch, reference=bears, words="of mini-batches"))
     return tuple(found)
+
+
+def _numbers_beside(findings: Findings, beside: Beside) -> tuple[Number, ...]:
+    found, limit, layer = [], findings.limit, beside.layer
+    if beside.critical is not None:
+        words = "a heuristic: beyond it a larger batch gains less than it costs"
+        found.append(Number("critical batch size", *beside.critical, reference=findings.batch_size, words=words))
+    if beside.batch is not None:
+        bears = None if limit is None or limit.preconditioned else limit.value
+        found.append(Number("batch sharpness", *beside.batch, reference=bears, words="of mini-batches"))
+    if layer is not None:
+        rival = "" if layer.rival is None else f", unless {_called(layer.rival)} is"
+        words = f"{_called(layer.name)} is the sharpest of {layer.count} layers{rival}; {findings.on}"
+        found.append(Number("greatest curvature of one layer", *layer.curvature, words=words))
+    return tuple(found)
+
+
+def _called(layer: str) -> str:
+    return f"layer {layer}" if layer else "the model itself"
 
 
 def _exact(name: str, value: float, words: str = "") -> Number:

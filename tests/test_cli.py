@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
+import steepest as sd
 from steepest.cli import app
+from steepest.terrain import TERRAINS
 
 COMMANDS = [
     "compare",
@@ -236,13 +239,59 @@ def test_a_task_without_a_rate_of_its_own_has_it_found(run, tmp_path):
 
 def test_find_lr_as_json_and_with_a_figure(run, tmp_path):
     (tmp_path / "line.py").write_text(TASK)
-    found = json.loads(run("find-lr line.py --steps 60 --json --figure rates.png --low 1e-4 --high 1").output)
+    said = run("find-lr line.py --steps 60 --json --figure rates.png --low 1e-4 --high 1")
+    assert "finding the rate" in said.stderr
+    found = json.loads(said.stdout)
     assert found["low"] <= found["best"] <= found["high"]
     assert (tmp_path / "rates.png").stat().st_size > 5000
     assert "give both" in run("find-lr line.py --steps 60 --low 1e-4").output
     words = run("find-lr line.py --steps 60").output
     assert "too small" in words
     assert "Train adam at" in words
+
+
+INTERRUPTED = """
+import signal, torch
+import steepest as sd
+calls = []
+def loss(output, target):
+    calls.append(1)
+    if len(calls) == 100:
+        signal.raise_signal(signal.SIGINT)
+    return torch.nn.functional.mse_loss(output, target)
+def task():
+    x = torch.linspace(-1, 1, 64)[:, None]
+    rule = lambda parameters: torch.optim.SGD(parameters, lr=0.1)  # so that rates go one after another
+    return sd.Task(torch.nn.Linear(1, 1), (x, 2 * x), loss, recipe={"rule": rule})
+"""
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as a terminal's process hears it; a worker of the tests may not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("command", ["find-lr line.py --steps 60", "train line.py --steps 60 --lr auto"])
+def test_ctrl_c_in_a_search_tells_the_rates_that_were_finished(command, run, tmp_path, interruptible):
+    (tmp_path / "line.py").write_text(INTERRUPTED)
+    said = run(command)
+    assert said.exit_code == 130
+    assert re.search(r"interrupted after \d+ of some \d+ steps", said.stderr)
+    assert "no rate is chosen" in said.stderr
+    assert 2 <= len(re.findall(r"^ +20 ", said.stdout, re.MULTILINE)) <= 5
+    assert not list(tmp_path.glob("runs/line*"))
+
+
+def test_ctrl_c_in_a_search_as_json(run, tmp_path, interruptible):
+    (tmp_path / "line.py").write_text(INTERRUPTED)
+    said = run("find-lr line.py --steps 60 --json")
+    assert said.exit_code == 130
+    found = json.loads(said.stdout)
+    assert "interrupted after" in found["interrupted"]
+    assert [row[1] for row in found["table"]] == [20] * len(found["table"])
 
 
 def test_a_film_on_the_command_line(run, trained, monkeypatch):
@@ -266,3 +315,18 @@ def test_a_film_whose_task_has_gone_shows_the_curves(run, tmp_path):
     assert said.exit_code == 0
     assert "the curves are shown without it" in said.stderr
     assert '"surfaces": {}' in (tmp_path / "line.html").read_text()
+
+
+def test_a_run_begun_from_python_has_no_task_here(run, tmp_path):
+    terrain = TERRAINS["bowl"]
+    task = sd.Task(model=terrain.model(), objective=lambda model, batch: model(), name="bowl")
+    sd.fit(task, "adam", steps=3, runs=tmp_path / "runs")
+    for command, instead in (("locate", "give --task"), ("resume", "sd.fit(task, resume='bowl")):
+        said = run(f"{command} bowl")
+        assert said.exit_code == 1
+        assert "was begun from Python" in said.stderr
+        assert instead in said.stderr
+    said = run("film bowl -o bowl.html")
+    assert said.exit_code == 0
+    assert "give --task" in said.stderr
+    assert "the curves are shown without it" in said.stderr

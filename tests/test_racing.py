@@ -158,6 +158,15 @@ def test_figures(tmp_path):
         assert race.figure(tmp_path / f"race{suffix}").stat().st_size > 5000
 
 
+def test_batch_sizes_are_drawn_over_the_samples_that_they_have_seen(tmp_path):
+    race = sd.race(task(metrics={}), "momentum", seeds=2, lrs=0.05, batch_sizes=["full", 70], epochs=3)
+    assert [c.batch for c in race.curves] == [300, 300, 60, 60]  # of 70, 70, 70, 70 and 20 samples
+    assert {c.t[-1] * c.batch for c in race.curves} == {900}
+    assert ">samples seen<" in race.figure(tmp_path / "sizes.svg").read_text()
+    rules = sd.race(task(metrics={}), ["adam", "momentum"], seeds=2, lrs=0.01, batch_size=70, steps=6)
+    assert ">step<" in rules.figure(tmp_path / "rules.svg").read_text()
+
+
 def test_groups_of_runs_are_compared_as_a_race_compares(tmp_path):
     def group(lr, name):
         return [

@@ -22,6 +22,7 @@ from torchdata.stateful_dataloader.sampler import RandomSampler
 import steepest as sd
 from benchmarks import kills
 from steepest.descent import Descent
+from steepest.resuming import ended
 from steepest.store import Store, checkpoints
 from steepest.tasks import load
 
@@ -481,3 +482,44 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_it_used(broken, tmp_pat
     assert "goes on after step 14" in said
     assert newest.with_name(f"{newest.name}.damaged").is_dir()  # beside those that are kept
     assert_same(run, twin)
+
+
+# -- Where a run has ended ---------------------------------------------------------------------------------------------
+
+
+def normed(seed):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))
+
+
+@pytest.mark.parametrize("keep", ["last", "best"])
+@pytest.mark.parametrize("rule", ["momentum", torch_adam], ids=["ours", "of torch"])
+def test_a_run_has_ended_with_its_weights_and_buffers(rule, keep, tmp_path):
+    run = fit(a_task(model=normed), tmp_path, rule=rule, lr=None, schedule="constant", keep=keep)
+    model, descent = ended(a_task(model=normed), run.store, sd.open(run.id, tmp_path).record)
+    state = run.model.state_dict()
+    state.pop("1.num_batches_tracked")
+    found = model.state_dict()
+    assert all(torch.equal(found[name], x) for name, x in state.items())
+    assert (descent is None) == (rule is torch_adam)
+    if descent is not None:
+        assert descent.model is model
+        assert int(descent.update.t) == len(run.losses)
+
+
+def test_a_frozen_weight_is_where_the_task_has_it(tmp_path):
+    def frozen(seed):
+        model = normed(seed)
+        model[0].weight.requires_grad_(False)
+        return model
+
+    run = fit(a_task(model=frozen), tmp_path)
+    model, _ = ended(a_task(model=frozen), run.store, run.record)
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), run.model.parameters(), strict=True))
+
+
+def test_another_model_is_refused_whatever_the_rule(tmp_path):
+    for rule in ("adam", torch_adam):
+        run = fit(a_task(), tmp_path, rule=rule, lr=None)
+        with pytest.raises(sd.StoreError, match="its model is another one"):
+            ended(a_task(model=normed), run.store, run.record)

@@ -106,6 +106,30 @@ def test_average_is_what_is_left_and_measured(data, tmp_path):
     assert averaged.test["accuracy"] == pytest.approx(right[180:].mean().item())
 
 
+@pytest.mark.parametrize("model", [network, None], ids=["a function", "a module"])
+def test_a_rate_is_searched_where_the_run_begins(model, data, tmp_path):
+    task = a_task(data, model=model or network(0))
+    one = fit(task, tmp_path, lr=0.1)
+    end, before = one.point, torch.cat([p.detach().flatten() for p in task.copy(0).parameters()])
+    two = fit(task, tmp_path, lr="auto", start=one.id)
+    x, y = task.validation
+    net = network(0)
+    nn.utils.vector_to_parameters(end, net.parameters())
+    with torch.no_grad():
+        there = cross_entropy(net(x), y).item()
+    assert two.record.config["search"]["start"] == pytest.approx(there, rel=1e-6)
+    from_the_start = fit(task, tmp_path, lr="auto").record.config["search"]["start"]
+    assert there < 0.5 * from_the_start
+    assert torch.equal(one.point, end)
+    assert torch.equal(torch.cat([p.detach().flatten() for p in task.copy(0).parameters()]), before)
+
+
+def test_a_search_from_another_models_end_is_refused(data, tmp_path):
+    one = fit(a_task(data), tmp_path, lr=1e-2)
+    with pytest.raises(sd.InputError, match="not those of this model"):
+        fit(a_task(data, model=lambda seed: nn.Linear(4, 3)), tmp_path, lr="auto", start=one)
+
+
 def test_open_and_compare(data, tmp_path):
     one, two = fit(a_task(data), tmp_path, lr=1e-2), fit(a_task(data), tmp_path, lr=1e-3)
     found = sd.open(one.id[:-1], tmp_path) if not two.id.startswith(one.id[:-1]) else sd.open(one.id, tmp_path)

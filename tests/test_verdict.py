@@ -4,6 +4,7 @@ import collections
 
 import pytest
 import torch
+from scipy.stats import binom
 from torch import nn
 from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, TensorDataset
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import steepest as sd
 from benchmarks.linear_networks import critical_point
 from steepest.looking import SHORT, locate
+from steepest.surface import sampled
 from steepest.terrain import TERRAINS
 from steepest.verdict import (
     DESCENDING,
@@ -23,6 +25,10 @@ from steepest.verdict import (
     SADDLE,
     UNDECIDED,
 )
+
+REPETITIONS = 40
+COVERED = int(binom.ppf(0.005, REPETITIONS, 0.95))
+"""Intervals that cover, of 95 % ones that do what they say: fewer come out once in 200 times."""
 
 
 def on(terrain, point, **given):
@@ -199,6 +205,112 @@ def test_a_loss_that_is_no_mean_over_samples_is_taken_apart_by_batches():
     found = sd.locate(task)
     assert found.kind == DESCENDING
     assert found.number("loss").low < found.number("loss").value < found.number("loss").high
+
+
+# -- Beside the verdict, in a long look --------------------------------------------------------------------------------
+
+
+class Layered(nn.Module):
+    """A loss of three small layers' weights, the sharpest of them inside."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+        self.register_buffer("x", torch.randn(40, 2, dtype=torch.float64))
+
+    def forward(self):
+        return (self.net(self.x).squeeze() - torch.sin(3 * self.x[:, 0])).square().mean()
+
+
+def dense(model, loss, names):
+    """The block of the Hessian [P, P] of these parameters, by torch's own second derivatives."""
+    parameters = {n: p.detach() for n, p in model.named_parameters()}
+
+    def at(*parts):
+        return loss(lambda *x: torch.func.functional_call(model, {**parameters, **dict(zip(names, parts))}, x))
+
+    parts = tuple(parameters[n] for n in names)
+    blocks = torch.autograd.functional.hessian(at, parts)
+    return torch.cat([torch.cat([b.reshape(p.numel(), -1) for b in row], 1) for p, row in zip(parts, blocks)])
+
+
+def test_the_sharpest_layer_is_that_of_the_dense_hessians_blocks():
+    model = Layered()
+    found = sd.locate(sd.Task(model, objective=lambda model, batch: model()), products=1000)
+    blocks = {n: dense(model, lambda f: f(), (f"net.{n}.weight", f"net.{n}.bias")) for n in (0, 2, 4)}
+    top = {n: float(torch.linalg.eigvalsh(b)[-1]) for n, b in blocks.items()}
+    sharpest = max(top, key=lambda n: top[n])
+    number = found.number("greatest curvature of one layer")
+    assert number.value == number.low == number.high == pytest.approx(top[sharpest], rel=1e-6)
+    assert f"layer net.{sharpest} is the sharpest of 3 layers; exact" in str(found)
+
+
+def test_the_sharpest_layer_is_measured_on_what_was_held_back():
+    x, y = (z.double() for z in regression(noise=1.0))
+    model = network(width=8).double()
+    task = sd.Task(model, (x, y), mse_loss, validation=(x, y))
+    number = sd.locate(task, products=1000).number("greatest curvature of one layer")
+    (chosen, _), (held, _) = (part.batches[0] for part in sampled(task, (200, 200)))
+    labels = {tuple(a.tolist()): b for a, b in zip(x, y)}
+    by_layer = {}
+    for n in (0, 2):
+        on = [
+            dense(model, lambda f, s=s: mse_loss(f(s), torch.stack([labels[tuple(a.tolist())] for a in s])),
+                  (f"{n}.weight", f"{n}.bias"))
+            for s in (chosen, held)
+        ]  # fmt: skip
+        values, vectors = torch.linalg.eigh(on[0])
+        by_layer[float(values[-1])] = float(vectors[:, -1] @ on[1] @ vectors[:, -1])
+    assert number.value == pytest.approx(by_layer[max(by_layer)], rel=1e-6)
+    assert number.low < number.value < number.high
+    assert number.words.endswith("on samples that were held back")
+
+
+def test_of_two_layers_alike_neither_is_claimed():
+    x, _ = regression()
+    model = nn.Sequential(nn.Linear(5, 5, bias=False), nn.Linear(5, 5, bias=False))
+    for layer in model:
+        nn.init.eye_(layer.weight)
+    task = sd.Task(model, (x, 2 * x), mse_loss, validation=(x, x))
+    words = sd.locate(task).number("greatest curvature of one layer").words
+    assert words.startswith(("layer 0 is the sharpest of 2 layers, unless layer 1 is", "layer 1 is the sharpest of 2"))
+    assert ", unless layer " in words
+
+
+def linear_regression(seed, samples=800):
+    """y = x·θ + ε at w = 0, the covariance of x known: (task, C, θ)."""
+    g = torch.Generator().manual_seed(seed)
+    c, theta = torch.tensor([4.0, 2.0, 1.0, 0.5, 0.25]), torch.tensor([0.4, -0.6, 0.8, -0.2, 1.0])
+    x = torch.randn(samples, 5, generator=g) * c.sqrt()
+    y = x @ theta[:, None] + torch.randn(samples, 1, generator=g)
+    model = nn.Linear(5, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    return sd.Task(model, (x, y), lambda a, b: (a - b).square().mean() / 2, validation=(x, y)), c, theta
+
+
+def test_the_critical_batch_size_covers_that_of_a_linear_regression():
+    """Σ = C (θᵀCθ + 1) + Cθ(Cθ)ᵀ by Isserlis, H = C: tr(HΣ) ÷ GᵀHG of gradient descent."""
+    _, c, theta = linear_regression(0)
+    g = (c * theta).double()
+    sigma = torch.diag(c.double()) * (float(theta @ (c * theta)) + 1) + torch.outer(g, g)
+    truth = float((c.double() * sigma.diagonal()).sum() / (g @ (c * g)))
+    numbers = [sd.locate(linear_regression(seed)[0]).number("critical batch size") for seed in range(REPETITIONS)]
+    assert sum(n.low <= truth <= n.high for n in numbers) >= COVERED
+    assert all("heuristic" in n.words for n in numbers)
+
+
+def test_a_rule_without_a_known_scale_has_no_critical_batch_size():
+    task, *_ = linear_regression(0)
+    assert sd.locate(task, rule=sd.lion(), lr=1e-4).number("critical batch size") is None
+    assert sd.locate(task, rule=sd.momentum(), lr=1e-2).number("critical batch size") is not None
+
+
+def test_a_short_look_has_neither():
+    task, *_ = linear_regression(0)
+    found = sd.locate(task, products=SHORT)
+    assert found.number("critical batch size") is found.number("greatest curvature of one layer") is None
+    assert sd.locate(task).number("greatest curvature of one layer") is None  # there is one layer
 
 
 # -- What cannot be looked at ------------------------------------------------------------------------------------------

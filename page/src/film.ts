@@ -118,6 +118,11 @@ export function numbers(col: Col): Float64Array {
   return Float64Array.from(col.dtype === 'i4' ? new Int32Array(raw) : new Float32Array(raw));
 }
 
+/** The address of the list that a served page belongs to; null in a file. */
+export function listOf(document: Document): string | null {
+  return document.getElementById('film')!.dataset.list ?? null;
+}
+
 /** The film that is embedded in the document, or null where it only comes by frames. */
 export function embedded(document: Document): Film | null {
   return JSON.parse(document.getElementById('film')!.textContent || 'null') as Film | null;

@@ -1,6 +1,6 @@
-/// The top line: what this is, the function where there is one, and three buttons.
+/// The top line: what this is, the way back to the list where there is one, the function likewise, and buttons.
 import { Text } from './controls';
-import type { Film } from './film';
+import { listOf, type Film } from './film';
 import { Icon, Logo } from './icons';
 import type { Play } from './play';
 import type { Theme } from './theme';
@@ -17,9 +17,11 @@ export interface HeaderProps {
 }
 
 export function Header({ film, play, theme, mapped, onTheme, onMap, onSave, onHelp }: HeaderProps) {
+  const list = listOf(document);
   return (
     <header>
       <span class="mark"><Logo />steepest</span>
+      {list && <a class="back" href={list}>All runs</a>}
       <span class="title">{film.title}{!play && film.subtitle && <span class="subtitle">{film.subtitle}</span>}</span>
       {play && <div class="function"><Text id="function" symbol="L(x, y) =" label="function of x and y" value={play.setup.source} onChange={play.setSource} /></div>}
       <nav aria-label="Page">

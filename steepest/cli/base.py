@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from steepest.errors import InputError, SteepestError
+from steepest.errors import InputError, Interrupted, SteepestError, StoreError
 
 app = typer.Typer(
     help="Gradient descent for PyTorch users: train, look, compare.",
@@ -24,7 +24,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 
 
 def _in_words(function: Callable) -> Callable:
-    """A function whose expected failures are words on stderr and exit code 1."""
+    """A function whose expected failures are words on stderr and exit code 1; that of Ctrl-C is 130."""
 
     @wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> None:
@@ -33,11 +33,22 @@ def _in_words(function: Callable) -> Callable:
         except SteepestError as error:
             typer.echo(f"steepest: {error}", err=True)
             raise typer.Exit(1) from None
+        except Interrupted as stopped:
+            _print_interrupted(stopped)
+            raise typer.Exit(130) from None
         except BrokenPipeError:
             sys.stderr.close()
             raise typer.Exit(1) from None
 
     return guarded
+
+
+def _print_interrupted(stopped: Interrupted) -> None:
+    from steepest.view.tables import print_tried
+
+    if stopped.table:
+        print_tried(stopped.table)
+    typer.echo(f"steepest: {stopped}", err=True)
 
 
 def command(function: Callable) -> Callable:
@@ -57,6 +68,21 @@ def jsonable(x: Any) -> Any:
     if isinstance(x, list | tuple):
         return [jsonable(v) for v in x]
     return x if not isinstance(x, float) or x - x == 0 else str(x)
+
+
+def task_of(record: Any, given: str | None = None, instead: str = "") -> Any:
+    """The task of a stored run: the one that is named, else the one that the run says.
+
+    Raises:
+        StoreError: the run was begun from Python; says what can be done instead.
+        TaskError: the task cannot be loaded.
+    """
+    from steepest.tasks import load
+
+    source = given or record.config.get("source")
+    if source is None:
+        raise StoreError(f"run {record.id} was begun from Python, so its task is not known here; {instead}")
+    return load(source)
 
 
 def rate(text: str | None) -> Any:

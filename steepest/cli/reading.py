@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from steepest.cli.base import AsJson, Runs, browse, command, jsonable
-from steepest.errors import SteepestError, StoreError
+from steepest.cli.base import AsJson, Runs, browse, command, jsonable, task_of
+from steepest.errors import SteepestError
 
 
 @command
@@ -103,16 +103,10 @@ def locate(
     """
     from steepest.locating import locate as located
     from steepest.run import open
-    from steepest.tasks import load
 
     found = open(run, runs)
-    source = task or found.record.config.get("source")
-    if source is None:
-        raise StoreError(
-            f"run {found.id} was begun from Python, so its task is not known here; give --task, or use "
-            "sd.locate(task, sd.open(...))"
-        )
-    verdict = located(load(source), found, products=products, samples=samples)
+    known = task_of(found.record, task, "give --task, or use sd.locate(task, sd.open(...))")
+    verdict = located(known, found, products=products, samples=samples)
     typer.echo(json.dumps(jsonable(verdict.describe())) if as_json else str(verdict))
 
 
@@ -135,13 +129,11 @@ def film(
     Example: steepest film digits -o digits.html
     """
     from steepest.run import open
-    from steepest.tasks import load
 
-    found = open(run, runs)
-    source, known = task or found.record.config.get("source"), None
+    found, known = open(run, runs), None
     chosen = [plane.strip() for plane in planes.split(",") if plane.strip()] or None
     try:
-        known = None if source is None else load(source)
+        known = task_of(found.record, task, "give --task, or use sd.open(...).film(task=...)")
     except SteepestError as error:
         if task is not None:
             raise

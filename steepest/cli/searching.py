@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from steepest.cli.base import AsJson, command, jsonable, number, rate
-from steepest.errors import InputError
+from steepest.errors import InputError, Interrupted
 
 
 @command
@@ -39,10 +39,16 @@ def find_lr(
     if (low is None) != (high is None):
         raise InputError("of --low and --high one is given; give both, or neither")
     between = None if low is None or high is None else (low, high)
-    rates = found(
-        load(task), rule, schedule, number(batch_size), epochs, steps, between=between, budget=number(budget),
-        seed=seed, device=device,
-    )  # fmt: skip
+    try:
+        rates = found(
+            load(task), rule, schedule, number(batch_size), epochs, steps, between=between, budget=number(budget),
+            seed=seed, device=device, progress=True,
+        )  # fmt: skip
+    except Interrupted as stopped:
+        if not as_json:
+            raise
+        typer.echo(json.dumps(jsonable({"interrupted": str(stopped), "table": [list(row) for row in stopped.table]})))
+        raise typer.Exit(130) from None
     if figure is not None:
         rates.figure(figure)
     if as_json:

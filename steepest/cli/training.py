@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from steepest.cli.base import Runs, command, number, rate
-from steepest.errors import InputError, StoreError
+from steepest.cli.base import Runs, command, number, rate, task_of
+from steepest.errors import InputError
 
 FINISH = (
     'Rule of the last 30 % of the run, such as "momentum"; or of another part: "momentum, 20%", "momentum, 2 epochs".'
@@ -102,16 +102,10 @@ def resume(
     """
     from steepest.run import fit
     from steepest.store import Store
-    from steepest.tasks import load
 
     record = Store(runs).read(run)
-    source = record.config.get("source")
-    if source is None:
-        raise StoreError(
-            f"run {record.id} was begun from Python, so its task is not known here; "
-            f"go on with sd.fit(task, resume={record.id!r})"
-        )
-    gone = fit(load(source), resume=record.id, epochs=epochs, steps=steps, runs=runs)
+    task = task_of(record, instead=f"go on with sd.fit(task, resume={record.id!r})")
+    gone = fit(task, resume=record.id, epochs=epochs, steps=steps, runs=runs)
     _report(gone, runs)
     if gone.status == "interrupted":
         raise typer.Exit(130)

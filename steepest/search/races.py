@@ -120,8 +120,11 @@ def _points(task: Task, members: int) -> int:
 
 
 def _steps(task: Task, settings: Settings) -> int:
-    batches = Batches(task.data, settings.batch_size, settings.seed, accumulate=settings.accumulate)
-    return horizon(batches.steps_per_epoch, settings)[1]
+    return horizon(_batches(task, settings).steps_per_epoch, settings)[1]
+
+
+def _batches(task: Task, settings: Settings) -> Batches:
+    return Batches(task.data, settings.batch_size, settings.seed, accumulate=settings.accumulate)
 
 
 def _curve(task: Task, side: str, seed: int, member: Member) -> Curve:
@@ -131,9 +134,9 @@ def _curve(task: Task, side: str, seed: int, member: Member) -> Curve:
     metric = np.array([member.measured[t].get(name, math.nan) for t in ts] if name else [])
     lr = member.settings.lr
     assert lr is not None
-    return Curve(
-        side, seed, lr, np.array(ts), loss, metric, member.seconds / max(1, len(member.losses)), member.failed
-    )  # fmt: skip
+    step_s, batches = member.seconds / max(1, len(member.losses)), _batches(task, member.settings)
+    batch = (batches.samples or math.nan) / (batches.steps_per_epoch or 1)
+    return Curve(side, seed, lr, np.array(ts), loss, metric, step_s, member.failed, batch)
 
 
 # -- What may be concluded ---------------------------------------------------------------------------------------------

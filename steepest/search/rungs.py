@@ -14,12 +14,12 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-from steepest.answers import FAILS, TOO_LARGE, TOO_SMALL, WORKS, Search, Tried
-from steepest.descent import Descent
-from steepest.errors import InputError, ScheduleError, TaskError
+from steepest.answers import FAILS, TOO_LARGE, TOO_SMALL, WORKS, Search, Searched, Tried
+from steepest.errors import InputError, Interrupted, ScheduleError, TaskError
 from steepest.many import descents
 from steepest.population import Member, Plan
 from steepest.schedule import Schedule, as_schedule
+from steepest.search.budget import allowed, looked_at
 from steepest.settings import DEFAULT_SCHEDULE, Settings
 from steepest.task import Task
 
@@ -41,12 +41,9 @@ POINTS = 12
 """Of each member's path that are kept, where the model is small."""
 SMALL = 1 << 20
 """Weights of a model whose members' paths are kept."""
-TIMED = 4
-"""Steps by which the time of a run is told."""
-LONG_RUN_S, LONG_RUN_SHARE = 600.0, 0.15
-"""A run that takes longer than this has a search that takes at most this share of it."""
 
 Wider = Callable[[dict[float, Member]], list[float]]
+Watch = Callable[[Searched], None]
 
 
 def search(
@@ -55,6 +52,7 @@ def search(
     budget: int | str | None = None,
     between: tuple[float, float] | None = None,
     way: str | None = None,
+    watch: Watch | None = None,
 ) -> Search:
     """The learning rate for a run with these settings.
 
@@ -64,12 +62,18 @@ def search(
         budget: steps in all (500), or seconds as text ("60 s"); None for what a run's length asks for.
         between: the least and the greatest rate to try; None for around the rule's usual one, widened where needed.
         way: "together" or "one after another"; None measures.
+        watch: is told after every step how far it is.
 
     Raises:
         InputError: a range or budget that cannot be meant, or settings that have no one rate.
         TaskError: every rate failed.
+        Interrupted: by Ctrl-C.
     """
-    return _Searching(task, settings, budget, between, way).run()
+    searching = _Searching(task, settings, budget, between, way, watch)
+    try:
+        return searching.run()
+    except KeyboardInterrupt:
+        raise searching.interrupted() from None
 
 
 class _Searching:
@@ -80,20 +84,23 @@ class _Searching:
         budget: int | str | None,
         between: tuple[float, float] | None,
         way: str | None,
+        watch: Watch | None,
     ) -> None:
-        self.began = time.perf_counter()
+        self.began, self.watch = time.perf_counter(), watch
         self.task, self.settings, self.between, self.way = task, settings, between, way
         if len(settings.stages.parts) > 1:
             raise InputError("a rate is searched for one rule at a time, and stages are given; search for each of them")
         self.rule = settings.describe()["rule"]
-        self.run_steps, self.start, self.usual, step_s = _looked_at(task, settings)
-        self.allowed = _allowed(budget, self.run_steps, step_s)
+        self.run_steps, self.start, self.usual, step_s = looked_at(task, settings)
+        self.allowed = allowed(budget, self.run_steps, step_s)
         self.steps, self.members = 0, dict[tuple[int, float], Member]()
+        self.taken, self.expected, self.later = 0, 0, 0
         self.why = ""
 
     def run(self) -> Search:
         rates = self._grid()
         short, long = self._lengths(len(rates))
+        self.later = (LOWER + 1) * long
         first = self._rung(rates, short, self._wider_both, reserve=(LOWER + 1) * short)
         if not self._winner(first):
             raise TaskError(
@@ -104,6 +111,7 @@ class _Searching:
         best, long = self._winner(first), max(short, long)
         if self.allowed < math.inf:
             long = min(long, int(self.allowed - self.steps) // (LOWER + 1))
+        self.later = 0
         lower = [best / QUARTER**k for k in range(LOWER + 1)]
         second = self._rung([rate for rate in lower if self._is_between(rate)], long, self._wider_down)
         return self._told(self._winner(second) or min(second), short, long)
@@ -163,12 +171,23 @@ class _Searching:
         return short, first
 
     def _tried(self, rates: Sequence[float], steps: int, done: dict[float, Member]) -> None:
+        self.expected = self.taken + len(rates) * steps + self.later
         each = [self._short(rate, steps) for rate in rates]
-        found = descents(self.task, each, Plan(points=points_of(self.task)), way=self.way)
+        plan = Plan(points=points_of(self.task), stepped=lambda members: self._stepped(members, steps))
+        found = descents(self.task, each, plan, way=self.way)
         self.way, self.why = self.way or found.ways[0].name, self.why or found.ways[0].why
         for rate, member in zip(rates, found.members, strict=True):
             done[rate] = self.members[steps, rate] = member
             self.steps += len(member.losses)
+        if self.watch is not None:
+            self.watch(self._so_far(is_rung=True))
+
+    def _stepped(self, members: Sequence[Member], steps: int) -> None:
+        """Those that are at their ends are kept at once: an interruption may come before the others are."""
+        self.taken += len(members)
+        self.members |= {(steps, m.settings.lr or 0.0): m for m in members if m.measured or m.failed}
+        if self.watch is not None:
+            self.watch(self._so_far())
 
     def _short(self, rate: float, steps: int) -> Settings:
         return dataclasses.replace(
@@ -197,9 +216,7 @@ class _Searching:
 
     def _told(self, winner: float, short: int, long: int) -> Search:
         """Everything that was tried; what works and what fails is told by the rungs that told something."""
-        lengths = sorted({steps for steps, _ in self.members})
-        tried = {n: {rate: m for (steps, rate), m in self.members.items() if steps == n} for n in lengths}
-        table = [row for steps in lengths for row in self._rows(tried[steps], steps)]
+        table = self._table()
         told = [row for row in table if row.steps >= short]
         best = winner / DIVISOR
         fails = min((row for row in told if row.region == FAILS), key=lambda row: row.lr, default=None)
@@ -220,6 +237,26 @@ class _Searching:
             time.perf_counter() - self.began, self.way or "", self.why, self.rule, "".join(words), paths,
         )  # fmt: skip
 
+    def interrupted(self) -> Interrupted:
+        """What is said of a search that does not come to its end."""
+        at = self._so_far()
+        words = f"interrupted after {at.steps} of some {at.expected} steps; no rate is chosen, and "
+        none = "none was tried to its end"
+        words += none if at.best is None else f"of those that were tried to their ends {at.best:.3g} is the best"
+        return Interrupted(words, self._table())
+
+    def _so_far(self, is_rung: bool = False) -> Searched:
+        longest = max((steps for steps, _ in self.members), default=0)
+        ends = [(m.value, rate) for (steps, rate), m in self.members.items() if steps == longest]
+        loss, best = min(ends, default=(math.inf, None))
+        best = best if math.isfinite(loss) else None
+        return Searched(self.taken, max(self.taken, self.expected), len(self.members), best, loss, is_rung)
+
+    def _table(self) -> list[Tried]:
+        lengths = sorted({steps for steps, _ in self.members})
+        tried = {n: {rate: m for (steps, rate), m in self.members.items() if steps == n} for n in lengths}
+        return [row for steps in lengths for row in self._rows(tried[steps], steps)]
+
     def _rows(self, done: dict[float, Member], steps: int) -> list[Tried]:
         best = self._winner(done) or min(done)
         gain = self.start - done[best].value
@@ -236,36 +273,6 @@ class _Searching:
 def points_of(task: Task) -> int:
     """Points of each member's path that are kept: none of a large model's."""
     return POINTS if sum(p.numel() for p in task.copy(0).parameters()) <= SMALL else 0
-
-
-def _looked_at(task: Task, settings: Settings) -> tuple[int, float, float, float]:
-    """(steps of the run, validation loss at the start, the rule's usual rate, seconds of a step)."""
-    usual = dataclasses.replace(settings, lr=None, guard=None)
-    descent = Descent(task, usual, task.copy(settings.seed))
-    rate = descent.base_rate
-    start = descent.measure()["loss"]
-    if not math.isfinite(start):
-        raise TaskError(f"the validation loss at the start is {start}; a rate can be found where it is finite")
-    descent.model.train()
-    step_s = math.inf
-    for _ in range(min(TIMED, descent.steps)):
-        began = time.perf_counter()
-        descent.step()
-        step_s = min(step_s, time.perf_counter() - began)
-    return descent.steps, start, rate, step_s
-
-
-def _allowed(budget: int | str | None, run_steps: int, step_s: float) -> float:
-    """Steps that a search may take in all."""
-    if budget is None:
-        return math.inf if run_steps * step_s <= LONG_RUN_S else LONG_RUN_SHARE * run_steps
-    try:
-        given = float(budget.removesuffix("s").strip()) / step_s if isinstance(budget, str) else float(budget)
-    except (ValueError, TypeError):
-        given = math.nan
-    if not given >= 1:
-        raise InputError(f"budget={budget!r} is given; expected is a number of steps, or seconds such as '60 s'")
-    return given
 
 
 def _checked(between: tuple[float, float]) -> tuple[float, float]:

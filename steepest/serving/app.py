@@ -78,7 +78,7 @@ class Showing:
 
     def _page(self, ids: tuple[str, ...], events: str) -> Response:
         shown = filmed(self._store, ids)
-        return HTMLResponse(document.page(shown, events if shown["live"] else None), headers=FRAMED)
+        return HTMLResponse(document.page(shown, events if shown["live"] else None, runs="/"), headers=FRAMED)
 
     def _known(self, asked: Sequence[str]) -> tuple[str, ...]:
         """Ids, each once, that the store has; a folder's name and nothing that leads elsewhere."""

@@ -185,12 +185,13 @@ def film(
     }
 
 
-def page(film: Mapping[str, Any] | None, events: str | None = None) -> str:
+def page(film: Mapping[str, Any] | None, events: str | None = None, runs: str | None = None) -> str:
     """The page's HTML with a film in it.
 
     Args:
         film: None where it only comes by frames.
         events: address, on the page's own origin, of the stream that a live film comes from.
+        runs: address of the list of runs that it is one of; None where there is no way back.
 
     Raises:
         StoreError: the page is not where it is installed.
@@ -200,9 +201,10 @@ def page(film: Mapping[str, Any] | None, events: str | None = None) -> str:
     except OSError as error:
         raise StoreError(f"the page {PAGE} cannot be read ({error}); install steepest again") from None
     document = json.dumps(film, allow_nan=False).replace("<", "\\u003c")
-    stream = "" if events is None else f' data-events="{html.escape(events)}"'
+    known = {"events": events, "list": runs}
+    said = "".join(f' data-{name}="{html.escape(value)}"' for name, value in known.items() if value is not None)
     before, after = text.split(SLOT)
-    return f'{before}id="film"{stream}>{document}<{after}'
+    return f'{before}id="film"{said}>{document}<{after}'
 
 
 def write(film: Mapping[str, Any], out: str | Path) -> Path:

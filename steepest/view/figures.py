@@ -8,6 +8,7 @@ import numpy as np
 
 from steepest.errors import InputError
 from steepest.record import Record
+from steepest.view.buckets import bucketed, size
 from steepest.view.words import number
 
 if TYPE_CHECKING:
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".svg", ".pdf")
-BUCKETS = 4096
+MEDIANS = 60
+"""Of a curve's strong line."""
 INK, MUTED, GRID = "#20242c", "#6b7280", "#e5e7eb"
 COLOURS = ("#2563a8", "#c2571a", "#2f855a", "#8b5aa8")  # told apart by colour-blind readers too
 
@@ -90,31 +92,22 @@ def _draw_loss(axes: "Axes", record: Record, colour: str, label: str) -> None:
     t, loss = record.steps.t, record.steps.loss
     if not len(t):
         return
-    size = -(-len(t) // BUCKETS)
-    x, low, high = _envelope(t, loss, size)
-    raw = np.stack([low, high], 1).reshape(-1) if size > 1 else loss
-    axes.plot(np.repeat(x, 2) if size > 1 else t, raw, color=colour, linewidth=0.6, alpha=0.35)
+    clean, each = np.where(np.isfinite(loss), loss, np.nan), size(len(t))
+    low, _, high = bucketed(clean, each)
+    axes.plot(np.repeat(_middles(t, each), 2), np.stack([low, high], 1).flat, color=colour, linewidth=0.6, alpha=0.35)
     broken = t[~np.isfinite(loss)]
     if len(broken):
         axes.plot(broken, np.full(len(broken), 0.98), "x", color=COLOURS[3], transform=axes.get_xaxis_transform())
-    mx, median, _ = _envelope(t, loss, max(1, len(t) // 60), np.nanmedian)
+    wide = size(len(t), MEDIANS)
+    mx, median = _middles(t, wide), _middles(clean, wide)
     axes.plot(mx, median, color=colour, linewidth=1.8)
     finite = np.isfinite(median)
     if finite.any():
         _label(axes, mx[finite][-1], median[finite][-1], label, colour)
 
 
-def _envelope(t: np.ndarray, y: np.ndarray, size: int, middle: Any = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(step, least or middle, greatest) of buckets of `size` steps; not-finite values are gaps."""
-    pad = -len(y) % size
-    clean = np.where(np.isfinite(y), y, np.nan)
-    rows = np.concatenate([clean, np.full(pad, np.nan)]).reshape(-1, size)
-    some = ~np.isnan(rows).all(1)
-    x = np.concatenate([t, np.full(pad, t[-1])]).reshape(-1, size).mean(1)
-    low, high = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-    low[some] = (middle or np.nanmin)(rows[some], axis=1)
-    high[some] = np.nanmax(rows[some], axis=1)
-    return x, low, high
+def _middles(values: np.ndarray, each: int) -> np.ndarray:
+    return bucketed(values, each)[1]
 
 
 def _label(axes: "Axes", x: float, y: float, text: str, colour: str) -> None:

@@ -15,8 +15,8 @@ from steepest.grid import Shadow, Survey
 from steepest.record import REWIND, Event, History, Measurement, Record
 from steepest.rules import RULES
 from steepest.view import document
+from steepest.view.buckets import bucketed, size
 
-BUCKETS = 4096
 SMOOTHED, NARROWEST = 0.01, 17
 """Of a curve: the window of its middle line, as a share of the buckets, and how many of them it spans at least."""
 SHOWN = (
@@ -149,9 +149,9 @@ def _curves(record: Record) -> dict[str, Any]:
     steps = record.steps
     found = {}
     if len(steps):
-        found["loss"] = bucketed(steps.t, steps.loss, log=bool((steps.loss > 0).all()))
-        found["lr"] = bucketed(steps.t, steps.lr, log=False, narrowest=1)
-        found["grad_norm"] = bucketed(steps.t, steps.grad_norm, log=True)
+        found["loss"] = run_curve(steps.t, steps.loss, log=bool((steps.loss > 0).all()))
+        found["lr"] = run_curve(steps.t, steps.lr, log=False, narrowest=1)
+        found["grad_norm"] = run_curve(steps.t, steps.grad_norm, log=True)
     held_out = record.series("validation", "loss")
     if held_out:
         found["held_out"] = _measured(held_out)
@@ -163,7 +163,7 @@ def _measured(series: Sequence[Measurement]) -> dict[str, Any]:
     return document.curve([m.t for m in series], values, values, values, log=bool((values > 0).all()))
 
 
-def bucketed(t: np.ndarray, values: np.ndarray, log: bool, narrowest: int = NARROWEST) -> dict[str, Any]:
+def run_curve(t: np.ndarray, values: np.ndarray, log: bool, narrowest: int = NARROWEST) -> dict[str, Any]:
     """A curve in at most 4,096 buckets of least, greatest and middle, so that no spike is lost.
 
     The middle is a running median, which a spike does not move.
@@ -174,17 +174,9 @@ def bucketed(t: np.ndarray, values: np.ndarray, log: bool, narrowest: int = NARR
         log: whether to draw it on a logarithmic axis.
         narrowest: buckets that the middle's window spans at least.
     """
-    size = -(-len(t) // BUCKETS)
-    starts = np.arange(0, len(t), size)
-    shown = np.where(np.isnan(values), np.inf, values)
-    lo, hi = np.minimum.reduceat(shown, starts), np.maximum.reduceat(shown, starts)
-    if size == 1:
-        middle = shown
-    else:
-        padded = np.full(len(starts) * size, np.nan)
-        padded[: len(shown)] = shown
-        middle = np.nanmedian(padded.reshape(-1, size), axis=1)
-    return document.curve(t[starts], lo, hi, _smoothed(middle, narrowest), log)
+    each = size(len(t))
+    lo, middle, hi = bucketed(np.where(np.isnan(values), np.inf, values), each)
+    return document.curve(t[::each], lo, hi, _smoothed(middle, narrowest), log)
 
 
 def _smoothed(values: np.ndarray, narrowest: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The figure of a race: every curve, and each side's median."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ from steepest.view.words import number
 
 
 def race_figure(contest: Contest, path: str | Path) -> Path:
-    """Validation loss against steps: each run in a light line, each side's median in a strong one; and the target.
+    """Validation loss: each run in a light line, each side's median in a strong one; and the target.
+
+    Steps are drawn where sides have equal batches, else the samples that were seen, which are what is then equal.
 
     Args:
         contest: the race.
@@ -20,12 +23,15 @@ def race_figure(contest: Contest, path: str | Path) -> Path:
         InputError: another suffix.
     """
     path, figure, axes = panel(path)
+    batches = {c.batch for c in contest.curves}
+    by_samples = len(batches) > 1 and all(map(math.isfinite, batches))
     for side, colour in zip(contest.sides, COLOURS * len(contest.sides)):
         mine = contest.of(side)
+        scale = mine[0].batch if by_samples else 1
         for curve in mine:
-            axes.plot(curve.t, curve.loss, color=colour, linewidth=0.7, alpha=0.35)
+            axes.plot(scale * curve.t, curve.loss, color=colour, linewidth=0.7, alpha=0.35)
         t, median = _median([c.t for c in mine], [c.loss for c in mine])
-        axes.plot(t, median, color=colour, linewidth=2.0)
+        axes.plot(scale * t, median, color=colour, linewidth=2.0)
         rates = sorted(c.lr for c in mine)
         words = f"{side}, lr {number(rates[len(rates) // 2])}"
         axes.plot([], [], color=colour, linewidth=2.0, label=words)
@@ -35,12 +41,10 @@ def race_figure(contest: Contest, path: str | Path) -> Path:
     values = np.concatenate([c.loss[np.isfinite(c.loss)] for c in contest.curves] or [np.empty(0)])
     if len(values) and values.min() > 0 and values.max() > 10 * values.min():
         axes.set_yscale("log")
-    if len({int(c.t[-1]) for c in contest.curves if len(c.t)}) > 1:
-        axes.set_xscale("log")  # batch sizes have other numbers of steps
     seeds = max(len(contest.of(side)) for side in contest.sides)
     axes.set_title(f"{' against '.join(contest.sides)}, {seeds} seeds each", loc="left", color=INK, fontsize=11,
                    fontweight="bold")  # fmt: skip
-    axes.set_xlabel("step", color=MUTED)
+    axes.set_xlabel("samples seen" if by_samples else "step", color=MUTED)
     axes.set_ylabel("validation loss", color=MUTED)
     axes.legend(loc="upper right", fontsize=9, frameon=False, labelcolor=INK)
     plain(axes)

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from steepest.answers import Contest, Search, Verdict
+from steepest.answers import Contest, Search, Tried, Verdict
 from steepest.record import Record
 from steepest.view.words import duration, number, sparkline
 
@@ -75,20 +75,25 @@ def print_comparison(sides: Sequence[Record], differing: Mapping[str, tuple[Any,
 
 def print_rates(found: Search) -> None:
     """The rates that were tried, and the choice."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("steps", "rate", "loss", "gain", "", ""):
-        table.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
-    for row in found.table:
-        gain = f"{row.gain:.0%}" if row.gain > -1 else "none"
-        table.add_row(str(row.steps), number(row.lr), number(row.loss), gain, row.region, row.how)
+    print_tried(found.table)
     console = Console(highlight=False)
-    console.print(table)
     console.print(found.sentence, markup=False)
     cost = found.steps / found.run_steps
     console.print(
         f"{found.steps} steps, {cost:.2f} runs, in {duration(found.seconds)}; members went {found.way}: {found.why}.",
         markup=False,
     )
+
+
+def print_tried(rates: Sequence[Tried]) -> None:
+    """The rates that were tried, a line each."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("steps", "rate", "loss", "gain", "", ""):
+        table.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
+    for row in rates:
+        gain = f"{row.gain:.0%}" if row.gain > -1 else "none"
+        table.add_row(str(row.steps), number(row.lr), number(row.loss), gain, row.region, row.how)
+    Console(highlight=False).print(table)
 
 
 def print_race(contest: Contest) -> None:

@@ -1,4 +1,4 @@
-"""A run in the terminal: one live line while it trains, a few plain lines where there is no terminal."""
+"""Runs and searches in the terminal: one live line while they go, a few plain lines where there is no terminal."""
 
 import os
 import shutil
@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from steepest.answers import Searched
 from steepest.record import Event, Measurement, Step
 from steepest.view.words import duration, number, sparkline
 
@@ -14,6 +15,56 @@ REDRAW_S = 0.2
 CURVE = 512
 """Points of the loss curve that are kept; when there are twice as many, neighbours are joined."""
 PLAIN_LINES = 20
+
+
+class Line:
+    """A line that is redrawn in its place, at most five times a second.
+
+    Attributes:
+        is_live: whether there is a terminal to redraw it in.
+        clock: seconds.
+
+    Args:
+        stream: where to write; standard error by default.
+        clock: seconds; for tests.
+    """
+
+    def __init__(self, stream: TextIO | None, clock: Callable[[], float]) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self.is_live = self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        self.clock, self._drawn, self._closed = clock, 0.0, False
+
+    @property
+    def width(self) -> int:
+        """Of the terminal, in characters."""
+        return shutil.get_terminal_size().columns if self.is_live else 120
+
+    def is_due(self) -> bool:
+        """Whether it is to be drawn now."""
+        if not self.is_live:
+            return False
+        now = self.clock()
+        if now - self._drawn < REDRAW_S:
+            return False
+        self._drawn = now
+        return True
+
+    def draw(self, words: str, end: str = "") -> None:
+        """In place of what stood there."""
+        self._write("\r" + words[: max(1, self.width - 1)] + "\x1b[K" + end)
+
+    def say(self, words: str) -> None:
+        """A line of its own, above the live one."""
+        self._write(("\r\x1b[K" if self.is_live else "") + words + "\n")
+
+    def _write(self, text: str) -> None:
+        if self._closed:
+            return
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (BrokenPipeError, ValueError):  # nobody reads any more
+            self.is_live, self._closed = False, True
 
 
 class Progress:
@@ -36,10 +87,8 @@ class Progress:
         done: int = 0,
     ) -> None:
         self.steps, self.metric, self._before = steps, metric, done
-        self._stream = sys.stderr if stream is None else stream
-        self._live = self._stream.isatty() and os.environ.get("TERM") != "dumb"
-        self._clock, self._began, self._closed = clock, clock(), False
-        self._drawn, self._printed, self._since = 0.0, 0, 0
+        self._line, self._began = Line(stream, clock), clock()
+        self._printed, self._since = 0, 0
         self._curve: list[float] = []
         self._stride, self._peak = 1, float("-inf")
         self._measured: Measurement | None = None
@@ -56,11 +105,8 @@ class Progress:
         self._since += 1
         if self._since >= self._stride:
             self._keep()
-        if self._live:
-            now = self._clock()
-            if now - self._drawn >= REDRAW_S:
-                self._drawn = now
-                self._write("\r" + self._line(step, now) + "\x1b[K")
+        if self._line.is_due():
+            self._line.draw(self._told(step))
 
     def measure(self, m: Measurement) -> None:
         """Takes a measurement; without a terminal, a line for some of them."""
@@ -68,9 +114,9 @@ class Progress:
             return
         self._measured = m
         due = self._printed == 0 or m.t >= self.steps or m.t >= self.steps * self._printed / PLAIN_LINES
-        if not self._live and self._last is not None and due:
+        if not self._line.is_live and self._last is not None and due:
             self._printed = 1 + PLAIN_LINES * m.t // self.steps
-            self._write(self._line(self._last, self._clock()) + "\n")
+            self._line.say(self._told(self._last))
 
     def event(self, event: Event) -> None:
         """Says what happened and what was done; of many clipped gradients only how many there were."""
@@ -85,12 +131,12 @@ class Progress:
 
     def say(self, words: str) -> None:
         """A line of its own, above the live one."""
-        self._write(("\r\x1b[K" if self._live else "") + words + "\n")
+        self._line.say(words)
 
     def stop(self) -> None:
         """The last state, and the end of the live line."""
-        if self._live and self._last is not None:
-            self._write("\r" + self._line(self._last, self._clock()) + "\x1b[K\n")
+        if self._line.is_live and self._last is not None:
+            self._line.draw(self._told(self._last), "\n")
 
     def _keep(self) -> None:
         self._curve.append(self._peak)
@@ -100,26 +146,52 @@ class Progress:
             self._curve = [b if not b <= a else a for a, b in pairs]
             self._stride *= 2
 
-    def _line(self, step: Step, now: float) -> str:
-        """Everything on one line, what matters most first; cut to the terminal's width."""
-        spent = max(now - self._began, 1e-9)
+    def _told(self, step: Step) -> str:
+        """Everything on one line, what matters most first."""
+        spent = max(self._line.clock() - self._began, 1e-9)
         speed = (step.t - self._before) / spent
         left = (self.steps - step.t) / max(speed, 1e-9)
-        width = shutil.get_terminal_size().columns if self._live else 120
         parts = [f"{step.t}/{self.steps}", f"loss {number(step.loss)}"]
-        if width >= 60:
+        if self._line.width >= 60:
             parts[1] += f" {sparkline(self._curve, 20)}"
         if self._measured is not None:
             parts.append(f"{self._measured.name} {number(self._measured.value)}")
         parts += [f"lr {number(step.lr)}", f"{speed:.0f} steps/s"]
         parts.append(f"{duration(left)} left" if step.t < self.steps else duration(spent))
-        return "  ".join(parts)[: max(1, width - 1)]
+        return "  ".join(parts)
 
-    def _write(self, text: str) -> None:
-        if self._closed:
-            return
-        try:
-            self._stream.write(text)
-            self._stream.flush()
-        except (BrokenPipeError, ValueError):  # nobody reads any more
-            self._live, self._closed = False, True
+
+class SearchProgress:
+    """Shows a search for a learning rate; without a terminal, a line whenever a set of short runs has ended.
+
+    Args:
+        stream, clock: as in `Line`.
+    """
+
+    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._line, self._began = Line(stream, clock), clock()
+        self._last: Searched | None = None
+
+    def __call__(self, at: Searched) -> None:
+        """Takes how far it is; draws when it is time."""
+        self._last = at
+        if self._line.is_due():
+            self._line.draw(self._told(at))
+        elif at.is_rung and not self._line.is_live:
+            self._line.say(self._told(at))
+
+    def __enter__(self) -> "SearchProgress":
+        return self
+
+    def __exit__(self, *how: object) -> None:
+        """The last state, and the end of the live line."""
+        if self._line.is_live and self._last is not None:
+            self._line.draw(self._told(self._last), "\n")
+
+    def _told(self, at: Searched) -> str:
+        spent = max(self._line.clock() - self._began, 1e-9)
+        parts = [f"finding the rate {at.steps}/{at.expected}", f"{at.rates} tried"]
+        if at.best is not None:
+            parts.append(f"best {number(at.best)}, loss {number(at.loss)}")
+        left = spent * (at.expected - at.steps) / max(1, at.steps)
+        return "  ".join([*parts, f"{duration(left)} left" if left else duration(spent)])

@@ -109,6 +109,11 @@ def test_a_run_is_watched_while_it_trains(opened, training, tmp_path):
     assert ends(url), "the server goes on without the process that it was begun by"
 
 
+def test_a_film_in_a_file_leads_nowhere(opened):
+    page = opened(films.run())
+    assert page.get_by_role("link", name="All runs").count() == 0
+
+
 def ends(url, within=30.0):
     """Whether a server stops answering."""
     until = time.monotonic() + within
@@ -148,9 +153,15 @@ def test_runs_are_chosen_from_a_list_and_compared(browser, axe, tmp_path, width,
         page.wait_for_selector("html[data-ready]")
         assert headline(page).startswith("one ended best")
         assert page.locator(".member").count() == 2
-        page.go_back()
+        page.get_by_role("link", name="All runs").click()
         page.get_by_role("link", name=runs[0]).click()
         page.wait_for_selector("html[data-ready]")
         assert headline(page).startswith("Done after 40 steps")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.evaluate(axe)
+        found = page.evaluate("axe.run(document)")["violations"]
+        assert [v["id"] for v in found if v["impact"] in SERIOUS] == []
+        page.get_by_role("link", name="All runs").click()
+        assert page.url == f"http://127.0.0.1:{served.port}/"
         context.close()
     assert said == []

@@ -163,3 +163,40 @@ def test_an_optimizer_of_torch():
     found = searched(task(), lambda parameters: torch.optim.Adam(parameters, lr=1e-3))
     assert found.best == pytest.approx(searched(task(), "adam").best, rel=0.9)
     assert found.way == "one after another"
+
+
+# -- On the way --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["together", "one after another"])
+def test_who_watches_is_told_after_every_step(way):
+    seen = []
+    of = task()
+    found = rungs.search(of, resolve(of, rule="adam", batch_size=32, steps=400), way=way, watch=seen.append)
+    assert seen[-1].steps == seen[-1].expected == found.steps
+    assert [at.steps for at in seen] == sorted(at.steps for at in seen)
+    assert all(at.steps <= at.expected for at in seen)
+    assert seen[-1].rates == len(found.table)
+    assert sum(at.is_rung for at in seen) >= 2
+    longest = [row for row in found.table if row.steps == 80]
+    assert (seen[-1].loss, seen[-1].best) == min((row.loss, row.lr) for row in longest)
+
+
+@pytest.mark.parametrize("way", ["together", "one after another"])
+@pytest.mark.parametrize("after", [0, 15, 200, 500])
+def test_what_was_finished_outlives_an_interruption(way, after):
+    def watch(at):
+        if at.steps > after:
+            raise KeyboardInterrupt
+
+    of = task()
+    settings = resolve(of, rule="adam", batch_size=32, steps=400)
+    whole = {(row.steps, row.lr): row.loss for row in rungs.search(of, settings, way=way).table}
+    with pytest.raises(
+        KeyboardInterrupt, match=r"interrupted after \d+ of some \d+ steps; no rate is chosen"
+    ) as stopped:
+        rungs.search(of, settings, way=way, watch=watch)
+    table = stopped.value.table
+    assert {(row.steps, row.lr): row.loss for row in table}.items() <= whole.items()
+    assert after < 140 or len(table) >= 7
+    assert ("none was tried to its end" in str(stopped.value)) == (not table)

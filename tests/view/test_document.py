@@ -97,11 +97,11 @@ def test_numbers_of_a_verdict_have_symbols_and_ends():
 
 
 def test_the_page_holds_the_film_and_nothing_of_it_is_html():
-    html = document.page(a_film(), events='/events?run="a"')
+    html = document.page(a_film(), events='/events?run="a"', runs="/")
     tag, text = re.search(r'<script type="application/json" (id="film"[^>]*)>(.*?)</script>', html, re.S).groups()
-    assert tag == 'id="film" data-events="/events?run=&quot;a&quot;"'
+    assert tag == 'id="film" data-events="/events?run=&quot;a&quot;" data-list="/"'
     assert json.loads(text) == a_film()
-    assert 'id="film">null<' in document.page(None)
+    assert 'id="film">null<' in document.page(None)  # and no list to go back to
     with pytest.raises(ValueError, match="JSON compliant"):
         document.page(a_film(eigenvalues=[math.nan]))
 

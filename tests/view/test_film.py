@@ -108,7 +108,7 @@ def test_no_spike_is_lost(n):
     values = np.exp(0.1 * random.normal(size=n))
     spikes = random.choice(n, min(n, 20), replace=False)
     values[spikes] = 50 + np.arange(len(spikes))
-    curve = film.bucketed(np.arange(1.0, n + 1), values, log=True)
+    curve = film.run_curve(np.arange(1.0, n + 1), values, log=True)
     t, lo, hi, mid = (numbers(curve[key]) for key in ("t", "lo", "hi", "mid"))
     assert len(t) == len(lo) == len(hi) == len(mid) <= 4096
     assert set(hi[hi >= 50]) <= set(values[spikes].astype("f4"))
@@ -121,7 +121,7 @@ def test_no_spike_is_lost(n):
 
 
 def test_what_is_no_number_is_above_all():
-    curve = film.bucketed(np.arange(5.0), np.array([1, np.nan, np.inf, 2, 1]), log=True)
+    curve = film.run_curve(np.arange(5.0), np.array([1, np.nan, np.inf, 2, 1]), log=True)
     assert numbers(curve["hi"]).tolist() == [1, np.inf, np.inf, 2, 1]
 
 
