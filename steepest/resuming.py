@@ -205,8 +205,8 @@ def _check_same(record: Record, recorded: Mapping[str, str], now: Mapping[str, s
     for what, value in recorded.items():
         if now[what] != value:
             raise StoreError(
-                f"run {record.id} cannot go on: its {what} is another one (then: {value}; now: {now[what]}); "
-                "give the task it was begun with, or begin a new run at its end with start="
+                f"run {record.id} is of another task: its {what} is another one (then: {value}; now: {now[what]}); "
+                "give the task it was begun with; a run of this task can begin where that one ended, with start="
             )
 
 
