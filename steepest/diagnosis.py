@@ -119,12 +119,13 @@ def _judged(record: Record, sound: int) -> Iterator[Finding]:
         return
     s = symptoms(record)
     overfitted = s.lost > f.RISEN and s.fell_on
-    if overfitted and s.kept > f.GOOD:
-        yield f.overfitting(s)
     trained = _rate(record, s)
+    first = s.kept > f.DONE or (s.lost > f.ALL and s.kept > 2 * f.GAINED)
+    if overfitted and first:
+        yield f.overfitting(s)
     if trained is not None:
         yield trained
-    if overfitted and s.kept <= f.GOOD:
+    if overfitted and not first:
         yield f.overfitting(s)
     if trained is None and not overfitted:
         yield f.healthy(s)
@@ -132,20 +133,23 @@ def _judged(record: Record, sound: int) -> Iterator[Finding]:
 
 def _rate(record: Record, s: Symptoms) -> Finding | None:
     """What ails the training loss: one fault at most, for each excludes the others."""
+    leapt = s.soared > f.LEAPT
     if s.kept < f.GAINED and s.burst < f.CALMED and _flat(s):
         return f.plateau(s)
-    if _more_to_gain(s):
+    if not leapt and _more_to_gain(s):
         return f.too_slow(record, s)
     if s.promised < f.TIMID:
         return None
-    noisy = not s.full and s.varied > f.VARIED
+    noisy = not s.full and s.varied > f.VARIED and not leapt
     if s.kept < f.GAINED and not (s.full and s.fall > 2 * f.GAINED and s.rise < f.RISE):
         return f.noise_floor(record, s) if noisy and s.soared < f.SOARED else f.thrown(record, s)
+    if leapt and s.kept < 2 * f.GAINED:
+        return f.thrown(record, s)
     if s.kept > f.GOOD:
         return None
     if s.full:
         return f.oscillating(record, s) if _swings(s) or (s.kept < f.DONE and s.left < f.MORE) else None
-    thrown = s.coherence < f.DWARFED or (s.rise > f.RISE and s.burst > f.CALMED)
+    thrown = s.coherence < f.DWARFED or (s.rise > f.RISE and s.burst > f.CALMED) or leapt
     if thrown and not noisy:
         return f.oscillating(record, s)
     if thrown or s.hovering > f.HOVERS * s.fall:
@@ -156,13 +160,15 @@ def _rate(record: Record, s: Symptoms) -> Finding | None:
 def _flat(s: Symptoms) -> bool:
     """Whether there is no slope, nor has the point been thrown off one."""
     climbed = s.promised >= f.TIMID and (s.rise > f.CLIMBED * s.error or s.hovering > f.HOVERS)
-    return not climbed and (s.yielded < f.YIELDED or s.coherence < f.DWARFED)
+    return not climbed and (s.yielded < min(f.YIELDED, f.ALIKE * s.batch) or s.coherence < f.DWARFED)
 
 
 def _more_to_gain(s: Symptoms) -> bool:
     """Whether a greater rate would have brought the loss lower."""
-    if s.kept > f.GOOD:
+    if s.kept > f.GOOD or s.travelled > f.FAR:
         return False
+    if s.travelled < f.NEAR and s.kept < f.DONE and (s.hovering < f.HOVERS * s.fall or s.travelled < 0.3 * f.NEAR):
+        return True
     if s.promised < f.TIMID and s.kept < f.DONE:
         return s.left > f.MORE or (s.kept < f.BEGUN and not s.full)  # where noise hides how much is left
     if s.promised < f.SURE:

@@ -27,6 +27,10 @@ GAINED = 0.1
 """A fall below which nothing has been gained."""
 YIELDED = 0.025
 """A share of what was promised below which there is no slope to go down."""
+ALIKE = 0.006
+NEAR, FAR = 0.1, 1.2
+LEAPT = 6.0
+ALL = 1.0
 CALMED = 8.0
 """A gradient that was eight times as large before: the point was thrown to where the loss does not move."""
 CLIMBED = 3.0

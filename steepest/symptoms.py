@@ -65,6 +65,8 @@ class Symptoms:
             above it, so that it is small only where a fall would have been seen.
         burst: the greatest gradient norm, relative to the mean of the second half.
         coherence: of the steps in the second half; 1 where the rule has no second moment.
+        travelled: Σ ‖Δw‖ / √N, the way of a weight; NaN where N is not known.
+        batch: samples of a step.
         full: whether a batch has all the samples.
         lost: share of the validation loss's fall that is lost again at the end; NaN where that cannot be told.
         fell_on: whether the training loss has fallen since the validation loss was least.
@@ -83,6 +85,8 @@ class Symptoms:
     yielded: float
     burst: float
     coherence: float
+    travelled: float
+    batch: float
     full: bool
     lost: float
     fell_on: bool
@@ -112,7 +116,8 @@ def symptoms(record: Record) -> Symptoms:
     slopes = s.update_norm * s.grad_norm
     window = min(len(s), max(LEAST, int(TENTH * len(s))))
     means = np.convolve(s.loss, np.full(window, 1 / window), "valid")
-    start, steps = _start(s.loss, slopes, _batch(record.config))
+    batch = _batch(record.config)
+    start, steps = _start(s.loss, slopes, batch)
     end, least = float(means[-1]), float(means.min())
     scale = max(abs(start), start - least, TINY)
     high = np.flatnonzero(np.abs(s.lr) >= HIGH * np.abs(s.lr).max())[-1] + 1
@@ -130,8 +135,10 @@ def symptoms(record: Record) -> Symptoms:
         first=steps,
         left=_left(s, start - end),
         yielded=_yielded(s, slopes),
+        batch=batch,
         burst=float(s.grad_norm.max()) / max(float(s.grad_norm[len(s) // 2 :].mean()), TINY),
         coherence=_coherence(record.config, s),
+        travelled=float(s.update_norm.sum()) / math.sqrt(record.config.get("weights") or math.nan),
         full=_is_full(record.config),
         lost=lost,
         fell_on=fell_on,
