@@ -134,7 +134,8 @@ def _judged(record: Record, sound: int) -> Iterator[Finding]:
 def _rate(record: Record, s: Symptoms) -> Finding | None:
     """What ails the training loss: one fault at most, for each excludes the others."""
     leapt = s.soared > f.LEAPT
-    if s.kept < f.GAINED and s.burst < f.CALMED and _flat(s):
+    few = not s.full and s.batch >= f.SOME and s.narrow < f.NARROW
+    if s.kept < (max(f.GAINED, 2 * s.error) if few else f.GAINED) and s.burst < f.CALMED and _flat(s, few):
         return f.plateau(s)
     if not leapt and _more_to_gain(s):
         return f.too_slow(record, s)
@@ -157,10 +158,10 @@ def _rate(record: Record, s: Symptoms) -> Finding | None:
     return None
 
 
-def _flat(s: Symptoms) -> bool:
+def _flat(s: Symptoms, few: bool) -> bool:
     """Whether there is no slope, nor has the point been thrown off one."""
     climbed = s.promised >= f.TIMID and (s.rise > f.CLIMBED * s.error or s.hovering > f.HOVERS)
-    return not climbed and (s.yielded < min(f.YIELDED, f.ALIKE * s.batch) or s.coherence < f.DWARFED)
+    return not climbed and (few or s.yielded < min(f.YIELDED, f.ALIKE * s.batch) or s.coherence < f.DWARFED)
 
 
 def _more_to_gain(s: Symptoms) -> bool:

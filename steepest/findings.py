@@ -29,6 +29,7 @@ YIELDED = 0.025
 """A share of what was promised below which there is no slope to go down."""
 ALIKE = 0.006
 NEAR, FAR = 0.1, 1.2
+NARROW, SOME = 0.2, 8
 LEAPT = 6.0
 ALL = 1.0
 CALMED = 8.0

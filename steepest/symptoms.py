@@ -64,6 +64,7 @@ class Symptoms:
         yielded: share of what was promised that the loss fell by, by the line through all steps, two standard errors
             above it, so that it is small only where a fall would have been seen.
         burst: the greatest gradient norm, relative to the mean of the second half.
+        narrow: the 5 % quantile of the gradient norm, relative to its median, in the second half.
         coherence: of the steps in the second half; 1 where the rule has no second moment.
         travelled: Σ ‖Δw‖ / √N, the way of a weight; NaN where N is not known.
         batch: samples of a step.
@@ -84,6 +85,7 @@ class Symptoms:
     left: float
     yielded: float
     burst: float
+    narrow: float
     coherence: float
     travelled: float
     batch: float
@@ -120,6 +122,7 @@ def symptoms(record: Record) -> Symptoms:
     start, steps = _start(s.loss, slopes, batch)
     end, least = float(means[-1]), float(means.min())
     scale = max(abs(start), start - least, TINY)
+    late = s.grad_norm[len(s) // 2 :]
     high = np.flatnonzero(np.abs(s.lr) >= HIGH * np.abs(s.lr).max())[-1] + 1
     lost, fell_on = _overfitting(record.series("validation", "loss"), start, s.t[window - 1 :], means)
     swing = _swing(s.loss[-2 * window :]) / scale
@@ -136,7 +139,8 @@ def symptoms(record: Record) -> Symptoms:
         left=_left(s, start - end),
         yielded=_yielded(s, slopes),
         batch=batch,
-        burst=float(s.grad_norm.max()) / max(float(s.grad_norm[len(s) // 2 :].mean()), TINY),
+        burst=float(s.grad_norm.max()) / max(float(late.mean()), TINY),
+        narrow=float(np.quantile(late, 0.05)) / max(float(np.median(late)), TINY),
         coherence=_coherence(record.config, s),
         travelled=float(s.update_norm.sum()) / math.sqrt(record.config.get("weights") or math.nan),
         full=_is_full(record.config),
