@@ -1,7 +1,8 @@
 """The trainings on which the published figures of the diagnosis are measured. No threshold was chosen on them.
 
-They share nothing with those of `diagnosis_problems` but the digits' pixels and the text: samples, targets, networks
-and most rules are others.
+They share nothing with those of `diagnosis_problems` and `diagnosis_spent` but the digits' pixels and the text:
+their samples, targets, networks, batch sizes and most losses are others. They are run once, after everything is fixed;
+what comes out is what is reported.
 """
 
 import functools
@@ -10,63 +11,82 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, mse_loss, multi_margin_loss, poisson_nll_loss, smooth_l1_loss
+from torch.nn.functional import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    huber_loss,
+    mse_loss,
+    soft_margin_loss,
+)
 
 import steepest as sd
 from benchmarks import networks, rate_problems
-from benchmarks.diagnosis_problems import (
-    CONSTANT,
-    EDGE,
-    FEW,
-    TO_FULL,
-    _lowered,
-    _mislabelled,
-    _series,
-    _split,
-    _started,
-)
-from benchmarks.problems import COSINE, smoothed
+from benchmarks.diagnosis_problems import CONSTANT, EDGE, _lowered, _mislabelled, _series, _split, _started
+from benchmarks.problems import COSINE
 from steepest.tasks.digits import images
 
 FULL = ("full",)
+COARSE = (-6, -4, -3, -2, -1, 0, 1, 2, 3, 5)
+SINGLE, FOURS, THREES = (1, 8, 64), (4, 32, 256), (3, 24, "full")
 
 # -- Data --------------------------------------------------------------------------------------------------------------
 
 
-def _waves(dimensions: int, noise: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Two cosines of mixed inputs, multiplied, and a slope, with noise, around 0: x [2500, dimensions], y [2500, 1]."""
+def _moons(noise: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Points of two half circles that hold each other: x [2400, 2], y [2400]."""
     random = torch.Generator().manual_seed(seed)
-    x = 2 * torch.rand(2500, dimensions, generator=random) - 1
-    mixed = x @ torch.randn(dimensions, 3, generator=random)
-    y = 2 * torch.cos(mixed[:, :1]) * torch.cos(mixed[:, 1:2]) + 0.5 * mixed[:, 2:]
-    return x, y - y.mean() + noise * torch.randn(y.shape, generator=random)
-
-
-def _shells(noise: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Points of three shells, one within the other, in four dimensions: x [2400, 4], y [2400]."""
-    random = torch.Generator().manual_seed(seed)
-    y = torch.arange(2400) % 3
-    x = torch.randn(2400, 4, generator=random)
-    x = x / x.norm(dim=1, keepdim=True) * (1.0 + y[:, None])
+    y = torch.arange(2400) % 2
+    angle = math.pi * torch.rand(2400, generator=random)
+    side = 1 - 2 * y
+    x = torch.stack([angle.cos() + y - 0.5, side * angle.sin() + 0.4 * y - 0.2], 1)
     return x + noise * torch.randn(x.shape, generator=random), y
 
 
-def _counts(columns: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Counts whose logarithm is linear: x [2500, columns], y [2500, 1]."""
+def _blobs(classes: int, columns: int, spread: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Points around so many centres: x [2500, columns], y [2500]."""
+    random = torch.Generator().manual_seed(seed)
+    centres = torch.randn(classes, columns, generator=random)
+    y = torch.randint(classes, (2500,), generator=random)
+    return centres[y] + spread * torch.randn(2500, columns, generator=random), y
+
+
+def _products(columns: int, noise: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Products of neighbours, a square and a slope, around 0: x [2500, columns], y [2500, 1]."""
     random = torch.Generator().manual_seed(seed)
     x = torch.randn(2500, columns, generator=random)
-    rates = (0.5 + x @ torch.randn(columns, 1, generator=random) / math.sqrt(2 * columns)).exp()
-    return x, torch.poisson(rates, generator=random)
+    y = (x[:, :-1] * x[:, 1:]).sum(1) / math.sqrt(columns) + 0.5 * x[:, 0] ** 2 - x[:, 1]
+    y = (y - y.mean())[:, None]
+    return x, y + noise * torch.randn(y.shape, generator=random)
 
 
-def _thirds() -> tuple[Tensor, Tensor]:
-    """Digits and their remainders by three."""
+def _sides(columns: int, seed: int) -> tuple[Tensor, Tensor]:
+    """On which side of a plane, ±1, by chance near it: x [2500, columns], y [2500, 1]."""
+    random = torch.Generator().manual_seed(seed)
+    x = torch.randn(2500, columns, generator=random) * torch.linspace(0.5, 2, columns)
+    odds = (2 * x @ torch.randn(columns, 1, generator=random) / math.sqrt(columns)).sigmoid()
+    return x, 2 * torch.bernoulli(odds, generator=random) - 1
+
+
+def _echoes(places: int, noise: float, seed: int) -> tuple[Tensor, Tensor]:
+    """The next value of a swinging series from those before it: x [2500, 1, places], y [2500, 1]."""
+    random = torch.Generator().manual_seed(seed)
+    values, pushes = [0.0, 0.5], noise * torch.randn(2500 + places, generator=random)
+    for push in pushes.tolist():
+        values.append(1.6 * math.tanh(values[-1]) - 0.9 * values[-2] + push)
+    windows = torch.tensor(values[2:-1]).unfold(0, places, 1)
+    return windows[:, None], torch.tensor(values[2 + places :])[:, None]
+
+
+def _bits() -> tuple[Tensor, Tensor]:
+    """Digits, and the four bits of each: x [1797, 64], y [1797, 4]."""
     x, y = images()
-    return x, y % 3
+    return x, torch.stack([(y >> k) & 1 for k in range(4)], 1).float()
 
 
-def _pictures() -> Tensor:
-    return images()[0].reshape(-1, 1, 8, 8)
+def _halves() -> tuple[Tensor, Tensor]:
+    """Upper and lower halves of digits, each [1797, 32]."""
+    x, _ = images()
+    return x[:, :32], x[:, 32:]
 
 
 # -- Networks ----------------------------------------------------------------------------------------------------------
@@ -74,188 +94,235 @@ def _pictures() -> Tensor:
 _dense = functools.partial(functools.partial, networks.dense)
 
 
-def _layer_normed() -> nn.Module:
+class _Beside(nn.Module):
+    """x + what a layer makes of it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layer = nn.Sequential(nn.Linear(width, width), nn.Mish(), nn.Linear(width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layer(x)
+
+
+def _residual() -> nn.Module:
+    return nn.Sequential(nn.Linear(12, 32), _Beside(32), _Beside(32), nn.Linear(32, 6))
+
+
+def _listening(unit: type[nn.Module]) -> nn.Module:
     return nn.Sequential(
-        nn.Linear(64, 40), nn.LayerNorm(40), nn.Tanh(), nn.Linear(40, 40), nn.LayerNorm(40), nn.Tanh(), nn.Linear(40, 3)
+        nn.Conv1d(1, 8, 5), unit(), nn.Conv1d(8, 8, 5, stride=2), unit(), nn.Flatten(), nn.Linear(32, 1)
     )
 
 
-def _pooled() -> nn.Module:
+def _group_normed() -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(1, 10, 3, padding=1), nn.SiLU(), nn.AvgPool2d(2), nn.Conv2d(10, 12, 3), nn.SiLU(), nn.Flatten(),
-        nn.Linear(48, 10),
+        nn.Conv2d(1, 8, 3, stride=2), nn.GroupNorm(2, 8), nn.Hardswish(), nn.Conv2d(8, 16, 3), nn.Hardswish(),
+        nn.Flatten(), nn.Linear(16, 10),
     )  # fmt: skip
-
-
-# -- Tasks -------------------------------------------------------------------------------------------------------------
-
-
-def shells() -> sd.Task:
-    """Which of three shells, 4-40-40-3, SiLU."""
-    return sd.Task(
-        _dense(widths=(4, 40, 40, 3), activation=nn.SiLU), loss=cross_entropy, **_split(*_shells(0.3, 41), 1200, 41)
-    )
-
-
-def waves() -> sd.Task:
-    """A product of cosines, 5-48-48-1, ELU."""
-    return sd.Task(
-        _dense(widths=(5, 48, 48, 1), activation=nn.ELU), loss=mse_loss, **_split(*_waves(5, 0.3, 42), 1200, 42)
-    )
-
-
-def thirds() -> sd.Task:
-    """Digits by three, a perceptron with LayerNorm, smoothed labels."""
-    return sd.Task(rate_problems._from_seed(_layer_normed), loss=smoothed, **_split(*_thirds(), 1000, 43))
-
-
-def pooled() -> sd.Task:
-    """Digits as pictures, two convolutions and a mean over places."""
-    return sd.Task(rate_problems._from_seed(_pooled), loss=cross_entropy, **_split(_pictures(), images()[1], 1000, 44))
-
-
-def after_three() -> sd.Task:
-    """The next of 3,000 characters from the three before it."""
-    data = _split(*rate_problems._before(3, 5_000), 3_000, seed=45)
-    return sd.Task(rate_problems._from_seed(lambda: rate_problems.Neighbours(3, 10)), loss=cross_entropy, **data)
-
-
-def counts() -> sd.Task:
-    """Counts of 15 columns by their likelihood: convex, and steep on one side."""
-    return sd.Task(_dense(widths=(15, 1)), loss=poisson_nll_loss, **_split(*_counts(15, 46), 1200, 46))
-
-
-def squeezed() -> sd.Task:
-    """Digits through twelve numbers, 64-12-64, ELU."""
-    x, _ = images()
-    return sd.Task(_dense(widths=(64, 12, 64), activation=nn.ELU), loss=mse_loss, **_split(x, x, 1000, 47))
-
-
-def leaky() -> sd.Task:
-    """Digits above six or not, 64-24-24-24-2, LeakyReLU."""
-    x, y = images()
-    data = _split(x, (y > 6).long(), 1000, 48)
-    return sd.Task(_dense(widths=(64, 24, 24, 24, 2), activation=nn.LeakyReLU), loss=cross_entropy, **data)
-
-
-def attended() -> sd.Task:
-    """Digits by three as eight rows of eight pixels, two blocks 12 wide."""
-    x, y = _thirds()
-    build = functools.partial(networks.transformer, inputs=8, places=8, width=12, outputs=3, causal=False)
-    return sd.Task(build, loss=cross_entropy, **_split(x.reshape(-1, 8, 8), y, 1000, 49))
-
-
-def few_thirds() -> sd.Task:
-    """120 digits by three, a fifth with wrong labels, 64-72-3, SiLU."""
-    x, y = _thirds()
-    data = _split(x, _mislabelled(y, 0.2, 3, seed=4), 120, 50)
-    return sd.Task(_dense(widths=(64, 72, 3), activation=nn.SiLU), loss=cross_entropy, **data)
-
-
-def few_waves() -> sd.Task:
-    """100 values of a product of cosines with much noise, 6-64-64-1, GELU."""
-    return sd.Task(
-        _dense(widths=(6, 64, 64, 1), activation=nn.GELU), loss=mse_loss, **_split(*_waves(6, 0.8, 51), 100, 51)
-    )
-
-
-def few_shells() -> sd.Task:
-    """150 points of shells that overlap, 4-64-64-3."""
-    return sd.Task(_dense(widths=(4, 64, 64, 3)), loss=cross_entropy, **_split(*_shells(0.6, 52), 150, 52))
-
-
-def kinked() -> sd.Task:
-    """300 values of a linear function of eight columns with noise, Huber's loss: convex, its slope bounded."""
-    x, y = _waves(8, 0.5, 53)
-    return sd.Task(_dense(widths=(8, 1)), loss=functools.partial(smooth_l1_loss, beta=0.1), **_split(x, y, 300, 53))
-
-
-def margins() -> sd.Task:
-    """300 digits, 64-10, by margins: convex, with kinks."""
-    return sd.Task(_dense(widths=(64, 10)), loss=multi_margin_loss, **_split(*images(), 300, 54))
-
-
-def one_wave() -> sd.Task:
-    """250 values of a product of cosines with little noise, 3-24-24-1, tanh."""
-    data = _split(*_waves(3, 0.05, 55), 250, 55)
-    return sd.Task(_dense(widths=(3, 24, 24, 1), activation=nn.Tanh), loss=mse_loss, **data)
-
-
-def all_shells() -> sd.Task:
-    """240 points of three shells, 4-24-24-3."""
-    return sd.Task(_dense(widths=(4, 24, 24, 3)), loss=cross_entropy, **_split(*_shells(0.2, 56), 240, 56))
-
-
-def log_counts() -> sd.Task:
-    """250 counts of six columns, 6-16-1, tanh."""
-    data = _split(*_counts(6, 57), 250, 57)
-    return sd.Task(_dense(widths=(6, 16, 1), activation=nn.Tanh), loss=poisson_nll_loss, **data)
-
-
-def squashed(scale: float = 1.0) -> sd.Task:
-    """Digits by three, six layers of sigmoids: the gradient vanishes on the way down; at 6 × the weights not."""
-    build = _dense(widths=(64, 24, 24, 24, 24, 24, 3), activation=nn.Sigmoid)
-    return sd.Task(_changed(build, lambda p: scale * p), loss=cross_entropy, **_split(*_thirds(), 1000, 58))
-
-
-def buried(shift: float = 2.5) -> sd.Task:
-    """A product of cosines by rectified units whose biases are so far below 0 that none is ever on."""
-    build = _dense(widths=(5, 40, 40, 1))
-    return sd.Task(
-        _changed(build, lambda p: _lowered(p, shift)), loss=mse_loss, **_split(*_waves(5, 0.2, 59), 1000, 59)
-    )
-
-
-def blank(scale: float = 0.0) -> sd.Task:
-    """Even or odd digits, three layers of GELU whose weights are all 0: the saddle itself."""
-    x, y = images()
-    build = _dense(widths=(64, 32, 32, 2), activation=nn.GELU)
-    return sd.Task(_changed(build, lambda p: scale * p), loss=cross_entropy, **_split(x, y % 2, 1000, 60))
-
-
-def still(scale: float = 0.01) -> sd.Task:
-    """Shells, four layers of ELU that start near the saddle at 0."""
-    build = _dense(widths=(4, 32, 32, 32, 3), activation=nn.ELU)
-    return sd.Task(_changed(build, lambda p: scale * p), loss=cross_entropy, **_split(*_shells(0.3, 61), 1000, 61))
 
 
 def _changed(build: Callable[[int], nn.Module], change: Callable[[Tensor], Tensor]) -> Callable[[int], nn.Module]:
     return functools.partial(_started, build, change)
 
 
+# -- Tasks -------------------------------------------------------------------------------------------------------------
+
+
+def moons() -> sd.Task:
+    """Which of two half circles, 2-32-32-2, softplus."""
+    build = _dense(widths=(2, 32, 32, 2), activation=nn.Softplus)
+    return sd.Task(build, loss=cross_entropy, **_split(*_moons(0.25, 71), 1200, 71))
+
+
+def blobs() -> sd.Task:
+    """Which of six centres, two residual blocks with Mish."""
+    return sd.Task(rate_problems._from_seed(_residual), loss=cross_entropy, **_split(*_blobs(6, 12, 1.3, 72), 1200, 72))
+
+
+def products() -> sd.Task:
+    """Products of neighbours, 6-64-64-1, GELU, Huber's loss."""
+    build = _dense(widths=(6, 64, 64, 1), activation=nn.GELU)
+    return sd.Task(build, loss=huber_loss, **_split(*_products(6, 0.3, 73), 1500, 73))
+
+
+def echoes() -> sd.Task:
+    """The next value of a series from the sixteen before it, two convolutions over time."""
+    return sd.Task(
+        rate_problems._from_seed(lambda: _listening(nn.Softplus)),
+        loss=mse_loss,
+        **_split(*_echoes(16, 0.3, 74), 1500, 74),
+    )
+
+
+def bits() -> sd.Task:
+    """The four bits of digits, 64-36-36-4, tanh."""
+    build = _dense(widths=(64, 36, 36, 4), activation=nn.Tanh)
+    return sd.Task(build, loss=binary_cross_entropy_with_logits, **_split(*_bits(), 1200, 75))
+
+
+def halves() -> sd.Task:
+    """The lower half of digits from the upper, 32-64-32, SELU."""
+    build = _dense(widths=(32, 64, 32), activation=nn.SELU)
+    return sd.Task(build, loss=mse_loss, **_split(*_halves(), 1200, 76))
+
+
+def sides() -> sd.Task:
+    """On which side of a plane, linear, by soft margins: convex."""
+    return sd.Task(_dense(widths=(20, 1)), loss=soft_margin_loss, **_split(*_sides(20, 77), 1500, 77))
+
+
+def normed_pictures() -> sd.Task:
+    """Digits as pictures, two convolutions with GroupNorm."""
+    x, y = images()
+    data = _split(x.reshape(-1, 1, 8, 8), y, 1200, 78)
+    return sd.Task(rate_problems._from_seed(_group_normed), loss=cross_entropy, **data)
+
+
+def after_four() -> sd.Task:
+    """The next of 2,500 characters from the four before it."""
+    data = _split(*rate_problems._before(4, 4_000), 2_500, seed=79)
+    return sd.Task(rate_problems._from_seed(lambda: rate_problems.Neighbours(4, 6)), loss=cross_entropy, **data)
+
+
+def as_numbers() -> sd.Task:
+    """Digits as numbers from 0 to 1, 64-40-1."""
+    x, y = images()
+    return sd.Task(_dense(widths=(64, 40, 1)), loss=mse_loss, **_split(x, y[:, None] / 9, 1200, 80))
+
+
+def as_columns() -> sd.Task:
+    """Digits below four as eight columns of pixels, two blocks 16 wide."""
+    x, y = images()
+    build = functools.partial(networks.transformer, inputs=8, places=8, width=16, outputs=2, causal=False)
+    return sd.Task(build, loss=cross_entropy, **_split(x.reshape(-1, 8, 8).transpose(1, 2), (y < 4).long(), 900, 81))
+
+
+def few_blobs() -> sd.Task:
+    """100 points around four centres that overlap, 10-80-4, ELU."""
+    build = _dense(widths=(10, 80, 4), activation=nn.ELU)
+    return sd.Task(build, loss=cross_entropy, **_split(*_blobs(4, 10, 2.0, 82), 100, 82))
+
+
+def few_products() -> sd.Task:
+    """90 products with much noise, 5-80-80-1, SiLU."""
+    build = _dense(widths=(5, 80, 80, 1), activation=nn.SiLU)
+    return sd.Task(build, loss=mse_loss, **_split(*_products(5, 1.0, 83), 90, 83))
+
+
+def few_bits() -> sd.Task:
+    """120 digits and their bits, 64-96-4."""
+    return sd.Task(_dense(widths=(64, 96, 4)), loss=binary_cross_entropy_with_logits, **_split(*_bits(), 120, 84))
+
+
+def few_moons() -> sd.Task:
+    """140 points of half circles, a quarter with wrong labels, 2-64-64-64-2, tanh."""
+    x, y = _moons(0.2, 85)
+    build = _dense(widths=(2, 64, 64, 64, 2), activation=nn.Tanh)
+    return sd.Task(build, loss=cross_entropy, **_split(x, _mislabelled(y, 0.25, 2, seed=6), 140, 85))
+
+
+def all_sides() -> sd.Task:
+    """240 points on either side of a plane, linear, by soft margins: convex."""
+    return sd.Task(_dense(widths=(12, 1)), loss=soft_margin_loss, **_split(*_sides(12, 86), 240, 86))
+
+
+def all_products() -> sd.Task:
+    """220 products with little noise, 4-28-28-1, tanh."""
+    build = _dense(widths=(4, 28, 28, 1), activation=nn.Tanh)
+    return sd.Task(build, loss=mse_loss, **_split(*_products(4, 0.05, 87), 220, 87))
+
+
+def all_moons() -> sd.Task:
+    """260 points of half circles, 2-24-24-2."""
+    return sd.Task(_dense(widths=(2, 24, 24, 2)), loss=cross_entropy, **_split(*_moons(0.15, 88), 260, 88))
+
+
+def all_halves() -> sd.Task:
+    """200 lower halves from upper ones, linear: convex, steep along few directions."""
+    return sd.Task(_dense(widths=(32, 32)), loss=mse_loss, **_split(*_halves(), 200, 89))
+
+
+def all_bits() -> sd.Task:
+    """250 digits and their bits, 64-24-4, sigmoids."""
+    build = _dense(widths=(64, 24, 4), activation=nn.Sigmoid)
+    return sd.Task(build, loss=binary_cross_entropy_with_logits, **_split(*_bits(), 250, 90))
+
+
+def quiet(scale: float = 0.02) -> sd.Task:
+    """The bits of digits, four layers of tanh that start near the saddle at 0."""
+    build = _dense(widths=(64, 28, 28, 28, 4), activation=nn.Tanh)
+    data = _split(*_bits(), 1000, 91)
+    return sd.Task(_changed(build, lambda p: scale * p), loss=binary_cross_entropy_with_logits, **data)
+
+
+def deaf(shift: float = 4.0) -> sd.Task:
+    """The next value of a series, convolutions of which hardly any unit is ever on."""
+    build = rate_problems._from_seed(lambda: _listening(nn.ReLU))
+    return sd.Task(
+        _changed(build, lambda p: _lowered(p, shift)), loss=mse_loss, **_split(*_echoes(16, 0.3, 92), 1000, 92)
+    )
+
+
+def clamped(scale: float = 1.0) -> sd.Task:
+    """Which of six centres, five layers of sigmoids: the gradient vanishes on the way down; at 6 × the weights not."""
+    build = _dense(widths=(12, 24, 24, 24, 24, 6), activation=nn.Sigmoid)
+    return sd.Task(
+        _changed(build, lambda p: scale * p), loss=cross_entropy, **_split(*_blobs(6, 12, 0.8, 93), 1000, 93)
+    )
+
+
+def level(scale: float = 0.0) -> sd.Task:
+    """Products, three layers of SiLU whose weights are all 0: the saddle itself."""
+    build = _dense(widths=(4, 32, 32, 1), activation=nn.SiLU)
+    return sd.Task(_changed(build, lambda p: scale * p), loss=huber_loss, **_split(*_products(4, 0.2, 94), 1000, 94))
+
+
+def unlit_digits(shift: float = 3.0) -> sd.Task:
+    """Digits as numbers, rectified units whose biases are so far below 0 that hardly any is ever on."""
+    x, y = images()
+    build = _dense(widths=(64, 40, 40, 1))
+    return sd.Task(_changed(build, lambda p: _lowered(p, shift)), loss=mse_loss, **_split(x, y[:, None] / 9, 1000, 95))
+
+
 # -- Series ------------------------------------------------------------------------------------------------------------
 
 REPORTED = (
-    _series(shells, "adam", 1e-2, COSINE, 300),
-    _series(shells, "gradient_descent", 1e-1, CONSTANT, 300),
-    _series(waves, "nesterov", 1e-2, CONSTANT, 300),
-    _series(waves, "amsgrad", 1e-2, COSINE, 300),
-    _series(thirds, "signum", 3e-3, COSINE, 250),
-    _series(thirds, "momentum", 3e-2, CONSTANT, 250),
-    _series(pooled, "momentum", 3e-2, CONSTANT, 200),
-    _series(pooled, "adam", 3e-3, COSINE, 200),
-    _series(after_three, "rmsprop", 3e-3, CONSTANT, 300),
-    _series(after_three, "adamax", 1e-2, COSINE, 300),
-    _series(counts, "gradient_descent", 3e-2, COSINE, 300, TO_FULL),
-    _series(counts, "adagrad", 1e-1, CONSTANT, 300),
-    _series(squeezed, "momentum", 1.0, COSINE, 300),
-    _series(squeezed, "adam", 3e-3, CONSTANT, 300),
-    _series(leaky, "adamw", 1e-2, CONSTANT, 300),
-    _series(attended, "nadam", 3e-3, COSINE, 120),
-    _series(few_thirds, "nadam", 1e-2, CONSTANT, 300, FEW),
-    _series(few_waves, "momentum", 3e-2, COSINE, 400, FEW),
-    _series(few_shells, "adam", 1e-2, COSINE, 400, FEW),
-    _series(kinked, "momentum", 1e-1, CONSTANT, 150, FULL, rates=EDGE),
-    _series(kinked, "adam", 3e-2, CONSTANT, 150, FULL, rates=EDGE),
-    _series(margins, "nesterov", 3.0, CONSTANT, 150, FULL, rates=EDGE),
-    _series(margins, "signum", 1e-2, CONSTANT, 150, FULL, rates=EDGE),
-    _series(one_wave, "lion", 1e-2, CONSTANT, 200, FULL, rates=EDGE),
-    _series(one_wave, "momentum", 3e-2, CONSTANT, 200, FULL, rates=EDGE),
-    _series(all_shells, "momentum", 1e-1, CONSTANT, 200, FULL, rates=EDGE),
-    _series(all_shells, "lion", 3e-3, CONSTANT, 200, FULL, rates=EDGE),
-    _series(log_counts, "signum", 3e-3, CONSTANT, 150, FULL, rates=EDGE),
-    _series(squashed, "momentum", 1e-1, COSINE, 200, start=functools.partial(squashed, 6.0)),
-    _series(buried, "nesterov", 1e-2, CONSTANT, 200, start=functools.partial(buried, 0.0)),
-    _series(blank, "gradient_descent", 1e-1, COSINE, 200, start=functools.partial(blank, 1.0)),
-    _series(still, "nesterov", 3e-2, CONSTANT, 200, start=functools.partial(still, 1.0)),
+    _series(moons, "nadam", 1e-2, CONSTANT, 200, SINGLE, rates=COARSE),
+    _series(moons, "momentum", 3e-2, COSINE, 200, FOURS, rates=COARSE),
+    _series(blobs, "adam", 3e-3, CONSTANT, 200, SINGLE, rates=COARSE),
+    _series(blobs, "gradient_descent", 1e-1, COSINE, 200, FOURS, rates=COARSE),
+    _series(products, "rmsprop", 3e-3, COSINE, 200, FOURS, rates=COARSE),
+    _series(products, "adamw", 1e-2, CONSTANT, 200, FOURS, rates=COARSE),
+    _series(echoes, "amsgrad", 1e-2, CONSTANT, 200, SINGLE, rates=COARSE),
+    _series(echoes, "momentum", 1e-2, COSINE, 200, FOURS, rates=COARSE),
+    _series(bits, "nesterov", 1e-1, CONSTANT, 200, SINGLE, rates=COARSE),
+    _series(bits, "lion", 1e-3, COSINE, 200, FOURS, rates=COARSE),
+    _series(halves, "adam", 3e-3, COSINE, 200, SINGLE, rates=COARSE),
+    _series(halves, "gradient_descent", 1.0, CONSTANT, 200, FOURS, rates=COARSE),
+    _series(sides, "adagrad", 1e-1, COSINE, 200, FOURS, rates=COARSE),
+    _series(sides, "momentum", 3e-2, CONSTANT, 200, SINGLE, rates=COARSE),
+    _series(normed_pictures, "adamax", 1e-2, CONSTANT, 200, FOURS, rates=COARSE),
+    _series(after_four, "momentum", 1e-1, CONSTANT, 200, SINGLE, rates=COARSE),
+    _series(as_numbers, "signum", 1e-3, CONSTANT, 200, FOURS, rates=COARSE),
+    _series(as_columns, "adam", 3e-3, COSINE, 120, FOURS, rates=COARSE),
+    _series(few_blobs, "momentum", 3e-2, CONSTANT, 300, THREES, rates=COARSE),
+    _series(few_products, "adam", 1e-2, CONSTANT, 300, THREES, rates=COARSE),
+    _series(few_bits, "rmsprop", 3e-3, COSINE, 300, THREES, rates=COARSE),
+    _series(few_moons, "adam", 1e-2, COSINE, 300, THREES, rates=COARSE),
+    _series(all_sides, "momentum", 1.0, CONSTANT, 150, FULL, rates=EDGE),
+    _series(all_sides, "lion", 3e-2, CONSTANT, 150, FULL, rates=EDGE),
+    _series(all_products, "nesterov", 3e-2, CONSTANT, 200, FULL, rates=EDGE),
+    _series(all_products, "signum", 1e-2, CONSTANT, 200, FULL, rates=EDGE),
+    _series(all_moons, "gradient_descent", 1.0, CONSTANT, 200, FULL, rates=EDGE),
+    _series(all_moons, "adam", 3e-2, CONSTANT, 200, FULL, rates=EDGE),
+    _series(all_halves, "momentum", 1.0, CONSTANT, 150, FULL, rates=EDGE),
+    _series(all_halves, "lion", 3e-3, CONSTANT, 150, FULL, rates=EDGE),
+    _series(all_bits, "signum", 1e-2, CONSTANT, 200, FULL, rates=EDGE),
+    _series(all_bits, "nadam", 3e-2, CONSTANT, 200, FULL, rates=EDGE),
+    _series(quiet, "momentum", 3e-2, COSINE, 200, FOURS, functools.partial(quiet, 1.0), COARSE),
+    _series(deaf, "adam", 3e-3, CONSTANT, 200, FOURS, functools.partial(deaf, 0.0), COARSE),
+    _series(clamped, "momentum", 1e-1, CONSTANT, 200, SINGLE, functools.partial(clamped, 6.0), COARSE),
+    _series(level, "gradient_descent", 1e-1, COSINE, 200, FOURS, functools.partial(level, 1.0), COARSE),
+    _series(unlit_digits, "nesterov", 3e-3, CONSTANT, 200, FOURS, functools.partial(unlit_digits, 0.0), COARSE),
 )

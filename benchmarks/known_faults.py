@@ -54,7 +54,7 @@ CAUSES = {
     TOO_SLOW: "a small rate", OSCILLATING: "a large rate", EXPLODING: "a large rate", NOISE_FLOOR: "a small batch",
     OVERFITTING: "no regularisation", PLATEAU: "the start",
 }  # fmt: skip
-"""What two seeds must agree on. How it shows is each run's own: one explodes and another oscillates at the same rate."""
+"""What two seeds must agree on. How it shows is each run's own: at one rate one may explode and another oscillate."""
 
 KINDS = (TOO_SLOW, OSCILLATING, PLATEAU, NOISE_FLOOR, OVERFITTING, EXPLODING, HEALTHY)
 SAID = (*KINDS, UNDECIDED)
@@ -157,7 +157,8 @@ def known(outcomes: Iterable[dict[str, Any]]) -> list[tuple[dict[str, Any], Faul
         shared = set.intersection(*map(_causes, each))
         if shared or not any(each):
             found += [
-                (run, {kind: gain for kind, gain in (faults or {}).items() if CAUSES[kind] in shared}) for run, faults in seeds
+                (run, {kind: gain for kind, gain in (faults or {}).items() if CAUSES[kind] in shared})
+                for run, faults in seeds
             ]
     # a guard that did nothing left the same run once more
     return [(run, faults) for run, faults in found if run["way"] == AS_IT_IS or run["events"]]
