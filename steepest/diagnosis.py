@@ -117,10 +117,12 @@ def _judged(record: Record, sound: int) -> Iterator[Finding]:
     if sound < f.ENOUGH:
         yield f.undecided(sound)
         return
-    s = symptoms(record)
-    overfitted = s.lost > f.RISEN and s.fell_on
-    trained = _rate(record, s)
-    first = s.kept > f.DONE or (s.lost > f.ALL and s.kept > 2 * f.GAINED)
+    yield from _judged_of(record, symptoms(record))
+
+
+def _judged_of(record: Record, s: Symptoms) -> Iterator[Finding]:
+    trained, overfitted = _rate(record, s), s.lost > f.RISEN and s.fell_on
+    first = not _thrown(s) and (s.kept > f.DONE or (s.lost > f.ALL and s.kept > f.FALLEN))
     if overfitted and first:
         yield f.overfitting(s)
     if trained is not None:
@@ -133,42 +135,41 @@ def _judged(record: Record, sound: int) -> Iterator[Finding]:
 
 def _rate(record: Record, s: Symptoms) -> Finding | None:
     """What ails the training loss: one fault at most, for each excludes the others."""
-    leapt = s.soared > f.LEAPT
-    few = not s.full and s.batch >= f.SOME and s.narrow < f.NARROW
-    if s.kept < (max(f.GAINED, 2 * s.error) if few else f.GAINED) and s.burst < f.CALMED and _flat(s, few):
+    if _flat(s):
         return f.plateau(s)
-    if not leapt and _more_to_gain(s):
+    if _more_to_gain(s):
         return f.too_slow(record, s)
     if s.promised < f.TIMID:
         return None
-    noisy = not s.full and s.varied > f.VARIED and not leapt
-    if s.kept < f.GAINED and not (s.full and s.fall > 2 * f.GAINED and s.rise < f.RISE):
+    leapt, noisy = s.soared > f.LEAPT, not s.full and s.varied > f.VARIED
+    if s.kept < f.GAINED and not (s.full and s.rise < f.RISE):
         return f.noise_floor(record, s) if noisy and s.soared < f.SOARED else f.thrown(record, s)
-    if leapt and s.kept < 2 * f.GAINED:
+    if leapt and s.kept < f.FALLEN:
         return f.thrown(record, s)
     if s.kept > f.GOOD:
         return None
     if s.full:
         return f.oscillating(record, s) if _swings(s) or (s.kept < f.DONE and s.left < f.MORE) else None
-    thrown = s.coherence < f.DWARFED or (s.rise > f.RISE and s.burst > f.CALMED) or leapt
-    if thrown and not noisy:
+    if _thrown(s) and (leapt or not noisy):
         return f.oscillating(record, s)
-    if thrown or s.hovering > f.HOVERS * s.fall:
-        return f.noise_floor(record, s)
-    return None
+    return f.noise_floor(record, s) if _thrown(s) or s.hovering > f.HOVERS * s.fall else None
 
 
-def _flat(s: Symptoms, few: bool) -> bool:
-    """Whether there is no slope, nor has the point been thrown off one."""
+def _flat(s: Symptoms) -> bool:
+    """Whether there is no slope to go down, nor has the point been thrown off one."""
+    few = not s.full and s.batch >= f.SOME and s.narrow < f.NARROW
     climbed = s.promised >= f.TIMID and (s.rise > f.CLIMBED * s.error or s.hovering > f.HOVERS)
-    return not climbed and (few or s.yielded < min(f.YIELDED, f.ALIKE * s.batch) or s.coherence < f.DWARFED)
+    if climbed or s.burst > f.CALMED or s.kept > (max(f.GAINED, 2 * s.error) if few else f.GAINED):
+        return False
+    return few or s.coherence < f.DWARFED or s.yielded < min(f.YIELDED, f.ALIKE * s.batch)
 
 
 def _more_to_gain(s: Symptoms) -> bool:
     """Whether a greater rate would have brought the loss lower."""
-    if s.kept > f.GOOD or s.travelled > f.FAR:
+    if s.kept > f.GOOD or s.travelled > f.FAR or s.soared > f.LEAPT:
         return False
-    if s.travelled < f.NEAR and s.kept < f.DONE and (s.hovering < f.HOVERS * s.fall or s.travelled < 0.3 * f.NEAR):
+    calm = s.hovering < f.HOVERS * s.fall
+    if s.kept < f.DONE and (s.travelled < f.STILL or (s.travelled < f.NEAR and calm)):
         return True
     if s.promised < f.TIMID and s.kept < f.DONE:
         return s.left > f.MORE or (s.kept < f.BEGUN and not s.full)  # where noise hides how much is left
@@ -176,6 +177,11 @@ def _more_to_gain(s: Symptoms) -> bool:
         return s.left > f.LEFT
     gain = min(s.left / max(1 - s.left, TINY) * s.kept, 1 - s.kept)
     return not s.full and f.GAINED < s.kept < f.DONE and s.left > f.LEFT and s.hovering < f.BESIDE * gain
+
+
+def _thrown(s: Symptoms) -> bool:
+    """Whether large steps have thrown the point to where gradients are smaller."""
+    return s.soared > f.LEAPT or s.coherence < f.DWARFED or (s.rise > f.RISE and s.burst > f.CALMED)
 
 
 def _swings(s: Symptoms) -> bool:

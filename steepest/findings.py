@@ -23,12 +23,12 @@ MORE, LEFT = 0.2, 0.3
 one that kept more, or has promised more, for chance makes up most of that."""
 BESIDE = 0.1
 """What noise keeps the loss up by is little beside that gain."""
-GAINED = 0.1
+GAINED, FALLEN = 0.1, 0.2
 """A fall below which nothing has been gained."""
 YIELDED = 0.025
 """A share of what was promised below which there is no slope to go down."""
 ALIKE = 0.006
-NEAR, FAR = 0.1, 1.2
+STILL, NEAR, FAR = 0.03, 0.1, 1.2
 NARROW, SOME = 0.2, 8
 LEAPT = 6.0
 ALL = 1.0
