@@ -5,8 +5,8 @@ known for the problem, at any rate, batch size or start. With L the loss at the 
 grid:
 
 - too slow: a greater rate gains GAIN;
-- exploding: the loss is not finite, or it has not fallen by GAIN although it would at a smaller rate, or the guard had
-  to bring it back;
+- exploding: the loss is not finite, or the guard had to bring it back, or it has not fallen by GAIN although a smaller
+  rate gains that;
 - noise: a batch eight times as large, as many steps, gains GAIN, or a rate that falls over the last 30 % does;
 - oscillating: a smaller rate gains GAIN, and the larger batch less than half of that, so that it is not the noise;
 - overfitting: the least validation loss on the way lies GAIN of its own gap below the last, and the training loss has
@@ -14,9 +14,11 @@ grid:
 - plateau: another start gains STUCK at the same rate, and no rate on the grid gains half of that;
 - healthy: none of these gains even SOUND. What lies between is not counted: its fault is not known.
 
-A fifth, for the rates that are meant are *far* too small or large; a twentieth is what one may cost that `find_lr`
-finds. But of two runs that differ in their seed alone, at rates around the best in batches of 2 and 16, a fifth ends
-more than a fifth of the gap apart. So a fault is known only where both seeds show it, and health too.
+Near a half, from EITHER, both names are right. A fifth, for the rates that are meant are *far* too small or large; a
+twentieth is what one may cost that `find_lr` finds. But of two runs that differ in their seed alone, at rates around
+the best in batches of 2 and 16, a fifth ends more than a fifth of the gap apart. So a fault is known only where both
+seeds show it, and health too. They must agree on its cause, which is what is mended; how it shows is each run's own:
+at a rate that is too large, one seed may explode where the other oscillates.
 """
 
 import base64
@@ -54,7 +56,7 @@ CAUSES = {
     TOO_SLOW: "a small rate", OSCILLATING: "a large rate", EXPLODING: "a large rate", NOISE_FLOOR: "a small batch",
     OVERFITTING: "no regularisation", PLATEAU: "the start",
 }  # fmt: skip
-"""What two seeds must agree on. How it shows is each run's own: at one rate one may explode and another oscillate."""
+"""What two seeds must agree on."""
 
 KINDS = (TOO_SLOW, OSCILLATING, PLATEAU, NOISE_FLOOR, OVERFITTING, EXPLODING, HEALTHY)
 SAID = (*KINDS, UNDECIDED)

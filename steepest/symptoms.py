@@ -1,6 +1,6 @@
 """What the numbers of a run's record show, before anybody judges them.
 
-Five of them carry most of what can be told without the model:
+Seven of them carry most of what can be told without the model:
 
 - *promised*, Σ ‖Δw‖ ‖∇L‖: by how much the loss would have fallen had every step gone straight down a slope that stays
   as it is. A timid run promised little and kept it; one that jumps across its valley, or after the noise of its
@@ -13,6 +13,11 @@ Five of them carry most of what can be told without the model:
 - *varied*, by which share of their mean the losses of batches differ. Where a point was thrown to a region in which
   units are dead or saturated, they differ little: noise is not what keeps the loss up.
 - *coherence* of Adam's steps, ‖Δw‖ / (α √N): how large a gradient is beside those that its second moment remembers.
+- *travelled*, Σ ‖Δw‖ / √N: how far a weight has gone. What a network starts with is of the order of 0.1, and who has
+  not gone so far has learned little else, whatever the unit of the loss.
+- *narrow*, the gradient norm when it is small, beside what it usually is. A norm of many components hardly varies;
+  where units are dead or saturated, or all weights near 0, only a few biases have a gradient, and chance brings it
+  near 0.
 """
 
 import math
