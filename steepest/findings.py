@@ -9,7 +9,7 @@ from steepest.symptoms import TINY, Symptoms
 TOO_SLOW, PLATEAU, OSCILLATING, NOISE_FLOOR = "too slow", "plateau", "oscillating", "noise floor"
 EXPLODING, OVERFITTING, HEALTHY, UNDECIDED = "exploding", "overfitting", "healthy", "undecided"
 
-# Thresholds were chosen on TUNING of `benchmarks/diagnosis_problems.py` and SPENT of `diagnosis_spent.py`, 3,106 runs of
+# Thresholds were chosen on TUNING and SPENT of `benchmarks.diagnosis_problems` and `diagnosis_spent`, on 3,106 runs of
 # 79 trainings; chosen without a fifth of the tasks they are right on 96.1 % of that fifth. Losses are relative to that
 # at the start.
 ENOUGH = 20
