@@ -1,22 +1,22 @@
 """The trainings on which the published figures of the diagnosis are measured. No threshold was chosen on them.
 
-They share nothing with those of `diagnosis_problems` and `diagnosis_spent` but the digits' pixels and the text:
-their samples, targets, networks, batch sizes and most losses are others. They are run once, after everything is fixed;
+They share nothing with those of `diagnosis_problems`, `diagnosis_spent` and `diagnosis_spent_later` but the digits'
+pixels: samples, targets, networks and pairs of loss and rule are others. They are run once, after everything is fixed;
 what comes out is what is reported.
 """
 
 import functools
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import (
     binary_cross_entropy_with_logits,
     cross_entropy,
-    huber_loss,
+    l1_loss,
     mse_loss,
-    soft_margin_loss,
+    multilabel_soft_margin_loss,
+    smooth_l1_loss,
 )
 
 import steepest as sd
@@ -25,68 +25,74 @@ from benchmarks.diagnosis_problems import CONSTANT, EDGE, _lowered, _mislabelled
 from benchmarks.problems import COSINE
 from steepest.tasks.digits import images
 
-FULL = ("full",)
 COARSE = (-6, -4, -3, -2, -1, 0, 1, 2, 3, 5)
-SINGLE, FOURS, THREES = (1, 8, 64), (4, 32, 256), (3, 24, "full")
+FULL = ("full",)
+TWOS, FOURS, FIVES, FEW = (2, 16, 128), (4, 32, 256), (5, 40, 320), (4, 32, "full")
 
 # -- Data --------------------------------------------------------------------------------------------------------------
 
 
-def _moons(noise: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Points of two half circles that hold each other: x [2400, 2], y [2400]."""
+def _boards(noise: float, seed: int) -> tuple[Tensor, Tensor]:
+    """The colour of a place on a board of three by three, some of them wrong: x [2400, 2], y [2400]."""
     random = torch.Generator().manual_seed(seed)
-    y = torch.arange(2400) % 2
-    angle = math.pi * torch.rand(2400, generator=random)
-    side = 1 - 2 * y
-    x = torch.stack([angle.cos() + y - 0.5, side * angle.sin() + 0.4 * y - 0.2], 1)
-    return x + noise * torch.randn(x.shape, generator=random), y
+    x = 3 * torch.rand(2400, 2, generator=random)
+    y = x.floor().sum(1).long() % 2
+    return x - 1.5, _mislabelled(y, noise, 2, seed)
 
 
-def _blobs(classes: int, columns: int, spread: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Points around so many centres: x [2500, columns], y [2500]."""
+def _ripples(columns: int, noise: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Waves around 0 and a slope, with noise: x [2400, columns], y [2400, 1]."""
     random = torch.Generator().manual_seed(seed)
-    centres = torch.randn(classes, columns, generator=random)
-    y = torch.randint(classes, (2500,), generator=random)
-    return centres[y] + spread * torch.randn(2500, columns, generator=random), y
+    x = 1.5 * torch.randn(2400, columns, generator=random)
+    y = torch.sinc(x.norm(dim=1, keepdim=True) / 2) + 0.3 * x[:, :1]
+    return x, y - y.mean() + noise * torch.randn(y.shape, generator=random)
 
 
-def _products(columns: int, noise: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Products of neighbours, a square and a slope, around 0: x [2500, columns], y [2500, 1]."""
+def _mixed(columns: int, noise: float, seed: int) -> tuple[Tensor, Tensor]:
+    """A linear function of columns that are mixed, with noise: x [2400, columns], y [2400, 1]."""
     random = torch.Generator().manual_seed(seed)
-    x = torch.randn(2500, columns, generator=random)
-    y = (x[:, :-1] * x[:, 1:]).sum(1) / math.sqrt(columns) + 0.5 * x[:, 0] ** 2 - x[:, 1]
-    y = (y - y.mean())[:, None]
+    x = torch.randn(2400, columns, generator=random)
+    x = x + 0.7 * x.roll(1, 1)
+    y = x @ torch.randn(columns, 1, generator=random) / math.sqrt(columns)
     return x, y + noise * torch.randn(y.shape, generator=random)
 
 
-def _sides(columns: int, seed: int) -> tuple[Tensor, Tensor]:
-    """On which side of a plane, ±1, by chance near it: x [2500, columns], y [2500, 1]."""
+def _chains(places: int, symbols: int, seed: int) -> tuple[Tensor, Tensor]:
+    """A chain whose next symbol depends on the last two: x [2500, places, symbols], y [2500]."""
     random = torch.Generator().manual_seed(seed)
-    x = torch.randn(2500, columns, generator=random) * torch.linspace(0.5, 2, columns)
-    odds = (2 * x @ torch.randn(columns, 1, generator=random) / math.sqrt(columns)).sigmoid()
-    return x, 2 * torch.bernoulli(odds, generator=random) - 1
+    odds = (2 * torch.randn(symbols, symbols, symbols, generator=random)).softmax(2)
+    chain = [0, 1]
+    for _ in range(2500 + places):
+        chain.append(int(torch.multinomial(odds[chain[-2], chain[-1]], 1, generator=random)))
+    windows = torch.tensor(chain[2:]).unfold(0, places + 1, 1)[:2500]
+    return nn.functional.one_hot(windows[:, :-1], symbols).float(), windows[:, -1]
 
 
-def _echoes(places: int, noise: float, seed: int) -> tuple[Tensor, Tensor]:
-    """The next value of a swinging series from those before it: x [2500, 1, places], y [2500, 1]."""
-    random = torch.Generator().manual_seed(seed)
-    values, pushes = [0.0, 0.5], noise * torch.randn(2500 + places, generator=random)
-    for push in pushes.tolist():
-        values.append(1.6 * math.tanh(values[-1]) - 0.9 * values[-2] + push)
-    windows = torch.tensor(values[2:-1]).unfold(0, places, 1)
-    return windows[:, None], torch.tensor(values[2 + places :])[:, None]
-
-
-def _bits() -> tuple[Tensor, Tensor]:
-    """Digits, and the four bits of each: x [1797, 64], y [1797, 4]."""
+def _pairs(seed: int) -> tuple[Tensor, Tensor]:
+    """Digits side by side, and which is greater: x [1797, 128], y [1797]."""
     x, y = images()
-    return x, torch.stack([(y >> k) & 1 for k in range(4)], 1).float()
+    other = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    return torch.cat([x, x[other]], 1), (y > y[other]).long()
 
 
-def _halves() -> tuple[Tensor, Tensor]:
-    """Upper and lower halves of digits, each [1797, 32]."""
+def _turned(seed: int) -> tuple[Tensor, Tensor]:
+    """Digits as pictures, and by how many right angles each is turned: x [1797, 1, 8, 8], y [1797]."""
     x, _ = images()
-    return x[:, :32], x[:, 32:]
+    y = torch.randint(4, (len(x),), generator=torch.Generator().manual_seed(seed))
+    pictures = [torch.rot90(one.reshape(8, 8), int(k)) for one, k in zip(x, y, strict=True)]
+    return torch.stack(pictures)[:, None], y
+
+
+def _noisy(seed: int) -> tuple[Tensor, Tensor]:
+    """Digits with noise, and without: each [1797, 64]."""
+    x, _ = images()
+    return x + 0.4 * torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)), x
+
+
+def _kinds() -> tuple[Tensor, Tensor]:
+    """Digits, and whether each is even, above four, a multiple of three: y [1797, 3]."""
+    x, y = images()
+    return x, torch.stack([y % 2 == 0, y > 4, y % 3 == 0], 1).float()
 
 
 # -- Networks ----------------------------------------------------------------------------------------------------------
@@ -94,235 +100,167 @@ def _halves() -> tuple[Tensor, Tensor]:
 _dense = functools.partial(functools.partial, networks.dense)
 
 
-class _Beside(nn.Module):
-    """x + what a layer makes of it."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.layer = nn.Sequential(nn.Linear(width, width), nn.Mish(), nn.Linear(width, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.layer(x)
-
-
-def _residual() -> nn.Module:
-    return nn.Sequential(nn.Linear(12, 32), _Beside(32), _Beside(32), nn.Linear(32, 6))
-
-
-def _listening(unit: type[nn.Module]) -> nn.Module:
+def _turning(unit: type[nn.Module]) -> nn.Module:
     return nn.Sequential(
-        nn.Conv1d(1, 8, 5), unit(), nn.Conv1d(8, 8, 5, stride=2), unit(), nn.Flatten(), nn.Linear(32, 1)
+        nn.Conv2d(1, 6, 3), unit(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 2), unit(), nn.Flatten(), nn.Linear(64, 4)
     )
 
 
-def _group_normed() -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(1, 8, 3, stride=2), nn.GroupNorm(2, 8), nn.Hardswish(), nn.Conv2d(8, 16, 3), nn.Hardswish(),
-        nn.Flatten(), nn.Linear(16, 10),
-    )  # fmt: skip
-
-
-def _changed(build: Callable[[int], nn.Module], change: Callable[[Tensor], Tensor]) -> Callable[[int], nn.Module]:
-    return functools.partial(_started, build, change)
+def _chained() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(36, 48), nn.LayerNorm(48), nn.Softsign(), nn.Linear(48, 6))
 
 
 # -- Tasks -------------------------------------------------------------------------------------------------------------
 
 
-def moons() -> sd.Task:
-    """Which of two half circles, 2-32-32-2, softplus."""
-    build = _dense(widths=(2, 32, 32, 2), activation=nn.Softplus)
-    return sd.Task(build, loss=cross_entropy, **_split(*_moons(0.25, 71), 1200, 71))
+def boards() -> sd.Task:
+    """Colours of a board, a tenth wrong, 2-48-48-2, ReLU."""
+    return sd.Task(_dense(widths=(2, 48, 48, 2)), loss=cross_entropy, **_split(*_boards(0.1, 101), 1400, 101))
 
 
-def blobs() -> sd.Task:
-    """Which of six centres, two residual blocks with Mish."""
-    return sd.Task(rate_problems._from_seed(_residual), loss=cross_entropy, **_split(*_blobs(6, 12, 1.3, 72), 1200, 72))
+def ripples() -> sd.Task:
+    """Waves around 0, 3-40-40-1, Mish, absolute distance."""
+    build = _dense(widths=(3, 40, 40, 1), activation=nn.Mish)
+    return sd.Task(build, loss=l1_loss, **_split(*_ripples(3, 0.1, 102), 1400, 102))
 
 
-def products() -> sd.Task:
-    """Products of neighbours, 6-64-64-1, GELU, Huber's loss."""
-    build = _dense(widths=(6, 64, 64, 1), activation=nn.GELU)
-    return sd.Task(build, loss=huber_loss, **_split(*_products(6, 0.3, 73), 1500, 73))
+def mixed() -> sd.Task:
+    """A linear function of mixed columns, squared distance: convex, ill-conditioned."""
+    return sd.Task(_dense(widths=(14, 1)), loss=mse_loss, **_split(*_mixed(14, 0.5, 103), 1400, 103))
 
 
-def echoes() -> sd.Task:
-    """The next value of a series from the sixteen before it, two convolutions over time."""
-    return sd.Task(
-        rate_problems._from_seed(lambda: _listening(nn.Softplus)),
-        loss=mse_loss,
-        **_split(*_echoes(16, 0.3, 74), 1500, 74),
-    )
+def chains() -> sd.Task:
+    """The next symbol of a chain from six before it, LayerNorm and softsign."""
+    return sd.Task(rate_problems._from_seed(_chained), loss=cross_entropy, **_split(*_chains(6, 6, 104), 1600, 104))
 
 
-def bits() -> sd.Task:
-    """The four bits of digits, 64-36-36-4, tanh."""
-    build = _dense(widths=(64, 36, 36, 4), activation=nn.Tanh)
-    return sd.Task(build, loss=binary_cross_entropy_with_logits, **_split(*_bits(), 1200, 75))
+def pairs() -> sd.Task:
+    """Which of two digits is greater, 128-48-24-2, CELU."""
+    build = _dense(widths=(128, 48, 24, 2), activation=nn.CELU)
+    return sd.Task(build, loss=cross_entropy, **_split(*_pairs(105), 1300, 105))
 
 
-def halves() -> sd.Task:
-    """The lower half of digits from the upper, 32-64-32, SELU."""
-    build = _dense(widths=(32, 64, 32), activation=nn.SELU)
-    return sd.Task(build, loss=mse_loss, **_split(*_halves(), 1200, 76))
+def turned() -> sd.Task:
+    """By how many right angles digits are turned, two convolutions with Hardswish."""
+    build = rate_problems._from_seed(lambda: _turning(nn.Hardswish))
+    return sd.Task(build, loss=cross_entropy, **_split(*_turned(106), 1300, 106))
 
 
-def sides() -> sd.Task:
-    """On which side of a plane, linear, by soft margins: convex."""
-    return sd.Task(_dense(widths=(20, 1)), loss=soft_margin_loss, **_split(*_sides(20, 77), 1500, 77))
+def cleaned() -> sd.Task:
+    """Digits from noisy ones, 64-48-64, ReLU6."""
+    build = _dense(widths=(64, 48, 64), activation=nn.ReLU6)
+    return sd.Task(build, loss=mse_loss, **_split(*_noisy(107), 1300, 107))
 
 
-def normed_pictures() -> sd.Task:
-    """Digits as pictures, two convolutions with GroupNorm."""
-    x, y = images()
-    data = _split(x.reshape(-1, 1, 8, 8), y, 1200, 78)
-    return sd.Task(rate_problems._from_seed(_group_normed), loss=cross_entropy, **data)
+def kinds() -> sd.Task:
+    """Three properties of digits, 64-40-40-3, SiLU."""
+    build = _dense(widths=(64, 40, 40, 3), activation=nn.SiLU)
+    return sd.Task(build, loss=multilabel_soft_margin_loss, **_split(*_kinds(), 1300, 108))
 
 
-def after_four() -> sd.Task:
-    """The next of 2,500 characters from the four before it."""
-    data = _split(*rate_problems._before(4, 4_000), 2_500, seed=79)
-    return sd.Task(rate_problems._from_seed(lambda: rate_problems.Neighbours(4, 6)), loss=cross_entropy, **data)
+def few_pairs() -> sd.Task:
+    """150 pairs of digits, 128-64-2, GELU."""
+    build = _dense(widths=(128, 64, 2), activation=nn.GELU)
+    return sd.Task(build, loss=cross_entropy, **_split(*_pairs(109), 150, 109))
 
 
-def as_numbers() -> sd.Task:
-    """Digits as numbers from 0 to 1, 64-40-1."""
-    x, y = images()
-    return sd.Task(_dense(widths=(64, 40, 1)), loss=mse_loss, **_split(x, y[:, None] / 9, 1200, 80))
+def few_boards() -> sd.Task:
+    """130 places of a board, a fifth wrong, 2-64-64-2, SiLU."""
+    build = _dense(widths=(2, 64, 64, 2), activation=nn.SiLU)
+    return sd.Task(build, loss=cross_entropy, **_split(*_boards(0.2, 110), 130, 110))
 
 
-def as_columns() -> sd.Task:
-    """Digits below four as eight columns of pixels, two blocks 16 wide."""
-    x, y = images()
-    build = functools.partial(networks.transformer, inputs=8, places=8, width=16, outputs=2, causal=False)
-    return sd.Task(build, loss=cross_entropy, **_split(x.reshape(-1, 8, 8).transpose(1, 2), (y < 4).long(), 900, 81))
+def few_ripples() -> sd.Task:
+    """90 values of waves with much noise, 5-72-72-1, Huber's loss."""
+    return sd.Task(_dense(widths=(5, 72, 72, 1)), loss=smooth_l1_loss, **_split(*_ripples(5, 0.5, 111), 90, 111))
 
 
-def few_blobs() -> sd.Task:
-    """100 points around four centres that overlap, 10-80-4, ELU."""
-    build = _dense(widths=(10, 80, 4), activation=nn.ELU)
-    return sd.Task(build, loss=cross_entropy, **_split(*_blobs(4, 10, 2.0, 82), 100, 82))
+def few_turned() -> sd.Task:
+    """160 turned digits, two convolutions, ReLU."""
+    build = rate_problems._from_seed(lambda: _turning(nn.ReLU))
+    return sd.Task(build, loss=cross_entropy, **_split(*_turned(112), 160, 112))
 
 
-def few_products() -> sd.Task:
-    """90 products with much noise, 5-80-80-1, SiLU."""
-    build = _dense(widths=(5, 80, 80, 1), activation=nn.SiLU)
-    return sd.Task(build, loss=mse_loss, **_split(*_products(5, 1.0, 83), 90, 83))
+def all_mixed() -> sd.Task:
+    """240 values of a linear function of mixed columns: convex, ill-conditioned."""
+    return sd.Task(_dense(widths=(10, 1)), loss=mse_loss, **_split(*_mixed(10, 0.3, 113), 240, 113))
 
 
-def few_bits() -> sd.Task:
-    """120 digits and their bits, 64-96-4."""
-    return sd.Task(_dense(widths=(64, 96, 4)), loss=binary_cross_entropy_with_logits, **_split(*_bits(), 120, 84))
+def all_boards() -> sd.Task:
+    """260 places of a board, 2-32-32-2, tanh."""
+    build = _dense(widths=(2, 32, 32, 2), activation=nn.Tanh)
+    return sd.Task(build, loss=cross_entropy, **_split(*_boards(0.0, 114), 260, 114))
 
 
-def few_moons() -> sd.Task:
-    """140 points of half circles, a quarter with wrong labels, 2-64-64-64-2, tanh."""
-    x, y = _moons(0.2, 85)
-    build = _dense(widths=(2, 64, 64, 64, 2), activation=nn.Tanh)
-    return sd.Task(build, loss=cross_entropy, **_split(x, _mislabelled(y, 0.25, 2, seed=6), 140, 85))
+def all_kinds() -> sd.Task:
+    """250 digits and three properties, linear: convex."""
+    return sd.Task(_dense(widths=(64, 3)), loss=binary_cross_entropy_with_logits, **_split(*_kinds(), 250, 115))
 
 
-def all_sides() -> sd.Task:
-    """240 points on either side of a plane, linear, by soft margins: convex."""
-    return sd.Task(_dense(widths=(12, 1)), loss=soft_margin_loss, **_split(*_sides(12, 86), 240, 86))
+def all_cleaned() -> sd.Task:
+    """220 digits from noisy ones, 64-24-64, ELU."""
+    build = _dense(widths=(64, 24, 64), activation=nn.ELU)
+    return sd.Task(build, loss=mse_loss, **_split(*_noisy(116), 220, 116))
 
 
-def all_products() -> sd.Task:
-    """220 products with little noise, 4-28-28-1, tanh."""
-    build = _dense(widths=(4, 28, 28, 1), activation=nn.Tanh)
-    return sd.Task(build, loss=mse_loss, **_split(*_products(4, 0.05, 87), 220, 87))
+def idle(scale: float = 0.01) -> sd.Task:
+    """Which of two digits is greater, three layers of SiLU that start near the saddle at 0."""
+    build = functools.partial(_started, _dense(widths=(128, 32, 32, 2), activation=nn.SiLU), lambda p: scale * p)
+    return sd.Task(build, loss=cross_entropy, **_split(*_pairs(117), 1200, 117))
 
 
-def all_moons() -> sd.Task:
-    """260 points of half circles, 2-24-24-2."""
-    return sd.Task(_dense(widths=(2, 24, 24, 2)), loss=cross_entropy, **_split(*_moons(0.15, 88), 260, 88))
+def stopped(shift: float = 4.0) -> sd.Task:
+    """Turned digits, convolutions of which hardly any unit is ever on."""
+    make = rate_problems._from_seed(lambda: _turning(nn.ReLU))
+    build = functools.partial(_started, make, lambda p: _lowered(p, shift) if len(p) > 4 else p)
+    return sd.Task(build, loss=cross_entropy, **_split(*_turned(118), 1200, 118))
 
 
-def all_halves() -> sd.Task:
-    """200 lower halves from upper ones, linear: convex, steep along few directions."""
-    return sd.Task(_dense(widths=(32, 32)), loss=mse_loss, **_split(*_halves(), 200, 89))
+def choked(scale: float = 1.0) -> sd.Task:
+    """Chains, five layers of sigmoids: the gradient vanishes on the way down; at 6 × the weights not."""
+    x, y = _chains(6, 6, 119)
+    make = _dense(widths=(36, 24, 24, 24, 24, 6), activation=nn.Sigmoid)
+    build = functools.partial(_started, make, lambda p: scale * p)
+    return sd.Task(build, loss=cross_entropy, **_split(x.flatten(1), y, 1400, 119))
 
 
-def all_bits() -> sd.Task:
-    """250 digits and their bits, 64-24-4, sigmoids."""
-    build = _dense(widths=(64, 24, 4), activation=nn.Sigmoid)
-    return sd.Task(build, loss=binary_cross_entropy_with_logits, **_split(*_bits(), 250, 90))
-
-
-def quiet(scale: float = 0.02) -> sd.Task:
-    """The bits of digits, four layers of tanh that start near the saddle at 0."""
-    build = _dense(widths=(64, 28, 28, 28, 4), activation=nn.Tanh)
-    data = _split(*_bits(), 1000, 91)
-    return sd.Task(_changed(build, lambda p: scale * p), loss=binary_cross_entropy_with_logits, **data)
-
-
-def deaf(shift: float = 4.0) -> sd.Task:
-    """The next value of a series, convolutions of which hardly any unit is ever on."""
-    build = rate_problems._from_seed(lambda: _listening(nn.ReLU))
-    return sd.Task(
-        _changed(build, lambda p: _lowered(p, shift)), loss=mse_loss, **_split(*_echoes(16, 0.3, 92), 1000, 92)
-    )
-
-
-def clamped(scale: float = 1.0) -> sd.Task:
-    """Which of six centres, five layers of sigmoids: the gradient vanishes on the way down; at 6 × the weights not."""
-    build = _dense(widths=(12, 24, 24, 24, 24, 6), activation=nn.Sigmoid)
-    return sd.Task(
-        _changed(build, lambda p: scale * p), loss=cross_entropy, **_split(*_blobs(6, 12, 0.8, 93), 1000, 93)
-    )
-
-
-def level(scale: float = 0.0) -> sd.Task:
-    """Products, three layers of SiLU whose weights are all 0: the saddle itself."""
-    build = _dense(widths=(4, 32, 32, 1), activation=nn.SiLU)
-    return sd.Task(_changed(build, lambda p: scale * p), loss=huber_loss, **_split(*_products(4, 0.2, 94), 1000, 94))
-
-
-def unlit_digits(shift: float = 3.0) -> sd.Task:
-    """Digits as numbers, rectified units whose biases are so far below 0 that hardly any is ever on."""
-    x, y = images()
-    build = _dense(widths=(64, 40, 40, 1))
-    return sd.Task(_changed(build, lambda p: _lowered(p, shift)), loss=mse_loss, **_split(x, y[:, None] / 9, 1000, 95))
+def sunk(shift: float = 3.0) -> sd.Task:
+    """Waves around 0 by rectified units whose biases are so far below 0 that hardly any is ever on."""
+    build = functools.partial(_started, _dense(widths=(3, 48, 1)), lambda p: _lowered(p, shift))
+    return sd.Task(build, loss=mse_loss, **_split(*_ripples(3, 0.1, 120), 1200, 120))
 
 
 # -- Series ------------------------------------------------------------------------------------------------------------
 
 REPORTED = (
-    _series(moons, "nadam", 1e-2, CONSTANT, 200, SINGLE, rates=COARSE),
-    _series(moons, "momentum", 3e-2, COSINE, 200, FOURS, rates=COARSE),
-    _series(blobs, "adam", 3e-3, CONSTANT, 200, SINGLE, rates=COARSE),
-    _series(blobs, "gradient_descent", 1e-1, COSINE, 200, FOURS, rates=COARSE),
-    _series(products, "rmsprop", 3e-3, COSINE, 200, FOURS, rates=COARSE),
-    _series(products, "adamw", 1e-2, CONSTANT, 200, FOURS, rates=COARSE),
-    _series(echoes, "amsgrad", 1e-2, CONSTANT, 200, SINGLE, rates=COARSE),
-    _series(echoes, "momentum", 1e-2, COSINE, 200, FOURS, rates=COARSE),
-    _series(bits, "nesterov", 1e-1, CONSTANT, 200, SINGLE, rates=COARSE),
-    _series(bits, "lion", 1e-3, COSINE, 200, FOURS, rates=COARSE),
-    _series(halves, "adam", 3e-3, COSINE, 200, SINGLE, rates=COARSE),
-    _series(halves, "gradient_descent", 1.0, CONSTANT, 200, FOURS, rates=COARSE),
-    _series(sides, "adagrad", 1e-1, COSINE, 200, FOURS, rates=COARSE),
-    _series(sides, "momentum", 3e-2, CONSTANT, 200, SINGLE, rates=COARSE),
-    _series(normed_pictures, "adamax", 1e-2, CONSTANT, 200, FOURS, rates=COARSE),
-    _series(after_four, "momentum", 1e-1, CONSTANT, 200, SINGLE, rates=COARSE),
-    _series(as_numbers, "signum", 1e-3, CONSTANT, 200, FOURS, rates=COARSE),
-    _series(as_columns, "adam", 3e-3, COSINE, 120, FOURS, rates=COARSE),
-    _series(few_blobs, "momentum", 3e-2, CONSTANT, 300, THREES, rates=COARSE),
-    _series(few_products, "adam", 1e-2, CONSTANT, 300, THREES, rates=COARSE),
-    _series(few_bits, "rmsprop", 3e-3, COSINE, 300, THREES, rates=COARSE),
-    _series(few_moons, "adam", 1e-2, COSINE, 300, THREES, rates=COARSE),
-    _series(all_sides, "momentum", 1.0, CONSTANT, 150, FULL, rates=EDGE),
-    _series(all_sides, "lion", 3e-2, CONSTANT, 150, FULL, rates=EDGE),
-    _series(all_products, "nesterov", 3e-2, CONSTANT, 200, FULL, rates=EDGE),
-    _series(all_products, "signum", 1e-2, CONSTANT, 200, FULL, rates=EDGE),
-    _series(all_moons, "gradient_descent", 1.0, CONSTANT, 200, FULL, rates=EDGE),
-    _series(all_moons, "adam", 3e-2, CONSTANT, 200, FULL, rates=EDGE),
-    _series(all_halves, "momentum", 1.0, CONSTANT, 150, FULL, rates=EDGE),
-    _series(all_halves, "lion", 3e-3, CONSTANT, 150, FULL, rates=EDGE),
-    _series(all_bits, "signum", 1e-2, CONSTANT, 200, FULL, rates=EDGE),
-    _series(all_bits, "nadam", 3e-2, CONSTANT, 200, FULL, rates=EDGE),
-    _series(quiet, "momentum", 3e-2, COSINE, 200, FOURS, functools.partial(quiet, 1.0), COARSE),
-    _series(deaf, "adam", 3e-3, CONSTANT, 200, FOURS, functools.partial(deaf, 0.0), COARSE),
-    _series(clamped, "momentum", 1e-1, CONSTANT, 200, SINGLE, functools.partial(clamped, 6.0), COARSE),
-    _series(level, "gradient_descent", 1e-1, COSINE, 200, FOURS, functools.partial(level, 1.0), COARSE),
-    _series(unlit_digits, "nesterov", 3e-3, CONSTANT, 200, FOURS, functools.partial(unlit_digits, 0.0), COARSE),
+    _series(boards, "adam", 1e-2, CONSTANT, 200, FOURS, rates=COARSE),
+    _series(boards, "nesterov", 3e-2, COSINE, 200, TWOS, rates=COARSE),
+    _series(ripples, "adamw", 1e-2, COSINE, 200, TWOS, rates=COARSE),
+    _series(ripples, "gradient_descent", 1e-1, CONSTANT, 200, FIVES, rates=COARSE),
+    _series(mixed, "adam", 1e-1, CONSTANT, 200, FOURS, rates=COARSE),
+    _series(mixed, "momentum", 1e-2, COSINE, 200, TWOS, rates=COARSE),
+    _series(chains, "adagrad", 3e-2, CONSTANT, 200, FIVES, rates=COARSE),
+    _series(chains, "nadam", 3e-3, COSINE, 200, FOURS, rates=COARSE),
+    _series(pairs, "momentum", 3e-2, CONSTANT, 200, FOURS, rates=COARSE),
+    _series(pairs, "lion", 1e-3, CONSTANT, 200, TWOS, rates=COARSE),
+    _series(turned, "rmsprop", 3e-3, CONSTANT, 200, FIVES, rates=COARSE),
+    _series(cleaned, "adamax", 1e-2, COSINE, 200, FOURS, rates=COARSE),
+    _series(kinds, "signum", 1e-3, COSINE, 200, FIVES, rates=COARSE),
+    _series(kinds, "amsgrad", 3e-3, CONSTANT, 200, TWOS, rates=COARSE),
+    _series(few_pairs, "adamw", 3e-3, CONSTANT, 250, FEW, rates=COARSE),
+    _series(few_boards, "momentum", 1e-1, CONSTANT, 300, FEW, rates=COARSE),
+    _series(few_ripples, "nadam", 1e-2, COSINE, 250, FEW, rates=COARSE),
+    _series(few_turned, "adam", 3e-3, COSINE, 250, FEW, rates=COARSE),
+    _series(all_mixed, "gradient_descent", 1e-1, CONSTANT, 150, FULL, rates=EDGE),
+    _series(all_mixed, "adam", 1e-1, CONSTANT, 150, FULL, rates=EDGE),
+    _series(all_boards, "momentum", 1e-1, CONSTANT, 200, FULL, rates=EDGE),
+    _series(all_boards, "signum", 1e-2, CONSTANT, 200, FULL, rates=EDGE),
+    _series(all_kinds, "nesterov", 1.0, CONSTANT, 150, FULL, rates=EDGE),
+    _series(all_kinds, "lion", 1e-2, CONSTANT, 150, FULL, rates=EDGE),
+    _series(all_cleaned, "momentum", 3.0, CONSTANT, 200, FULL, rates=EDGE),
+    _series(all_cleaned, "signum", 3e-3, CONSTANT, 200, FULL, rates=EDGE),
+    _series(idle, "nesterov", 3e-2, CONSTANT, 200, FOURS, functools.partial(idle, 1.0), COARSE),
+    _series(stopped, "momentum", 3e-2, COSINE, 200, FIVES, functools.partial(stopped, 0.0), COARSE),
+    _series(choked, "adam", 1e-3, CONSTANT, 200, FOURS, functools.partial(choked, 6.0), COARSE),
+    _series(sunk, "gradient_descent", 1e-1, COSINE, 200, FOURS, functools.partial(sunk, 0.0), COARSE),
 )

@@ -11,6 +11,7 @@
 The numbers that decide are `symptoms`. A run can have several faults: the first that is said is the one to mend first.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -152,23 +153,24 @@ def _rate(record: Record, s: Symptoms) -> Finding | None:
         return f.oscillating(record, s) if _swings(s) or (s.kept < f.DONE and s.left < f.MORE) else None
     if _thrown(s) and (leapt or not noisy):
         return f.oscillating(record, s)
-    return f.noise_floor(record, s) if _thrown(s) or s.hovering > f.HOVERS * s.fall else None
+    return f.noise_floor(record, s) if _thrown(s) or _hovers(s) else None
 
 
 def _flat(s: Symptoms) -> bool:
     """Whether there is no slope to go down, nor has the point been thrown off one."""
     few = not s.full and s.batch >= f.SOME and s.narrow < f.NARROW
-    climbed = s.promised >= f.TIMID and (s.rise > f.CLIMBED * s.error or s.hovering > f.HOVERS)
-    if climbed or s.burst > f.CALMED or s.kept > (max(f.GAINED, 2 * s.error) if few else f.GAINED):
+    climbed = s.promised >= f.TIMID and (s.rise > f.CLIMBED * s.error or s.hovering > f.BESIDE)
+    still = few or s.coherence < f.DWARFED
+    if climbed or s.burst > f.CALMED or s.kept > (max(f.GAINED, 2 * s.error) if still else f.GAINED):
         return False
-    return few or s.coherence < f.DWARFED or s.yielded < min(f.YIELDED, f.ALIKE * s.batch)
+    return still or s.yielded < min(f.YIELDED, f.ALIKE * s.batch)
 
 
 def _more_to_gain(s: Symptoms) -> bool:
     """Whether a greater rate would have brought the loss lower."""
     if s.kept > f.GOOD or s.travelled > f.FAR or s.soared > f.LEAPT:
         return False
-    calm = s.hovering < f.HOVERS * s.fall
+    calm = s.hovering < f.BESIDE * s.fall
     if s.kept < f.DONE and (s.travelled < f.STILL or (s.travelled < f.NEAR and calm)):
         return True
     if s.promised < f.TIMID and s.kept < f.DONE:
@@ -177,6 +179,11 @@ def _more_to_gain(s: Symptoms) -> bool:
         return s.left > f.LEFT
     gain = min(s.left / max(1 - s.left, TINY) * s.kept, 1 - s.kept)
     return not s.full and f.GAINED < s.kept < f.DONE and s.left > f.LEFT and s.hovering < f.BESIDE * gain
+
+
+def _hovers(s: Symptoms) -> bool:
+    """Whether noise keeps the loss up: by a step's share in it and by what is left of the loss, in geometric mean."""
+    return math.sqrt(s.hovering * max(1 - s.kept, 0.0)) > f.HOVERS * s.fall
 
 
 def _thrown(s: Symptoms) -> bool:

@@ -33,7 +33,7 @@ GAINED, FALLEN = 0.1, 0.2
 YIELDED, ALIKE = 0.025, 0.006
 """A share of what was promised below which there is no slope to go down; of a small batch, a share for each sample, for
 the fewer there are, the more of a gradient is chance."""
-NARROW, SOME = 0.2, 8
+NARROW, SOME = 0.2, 4
 """A gradient whose norm is now and then a fifth of what it usually is has one component or two, which chance can bring
 near 0 together (the 5 % quantile of |N(0, 1)| is 0.09 of its median, of two components 0.27, of ten 0.65): most weights
 have none. In a batch of fewer than 8 samples, gradients of two may cancel."""
@@ -49,7 +49,7 @@ DWARFED = 0.055
 VARIED = 0.25
 """Share of their mean by which losses of batches differ where noise is at work. Where the point was thrown to a region
 in which units are dead or saturated, the outputs hardly depend on the batch any more, and so does the loss."""
-HOVERS = 0.1
+HOVERS = 0.25
 """Share of the fall by which noise keeps the loss up."""
 GOOD = 0.8
 """Who kept so much has no trouble with its rate: a loss that is not negative cannot gain a fifth more."""
