@@ -1,7 +1,7 @@
 """What ails a run, told from its record alone: which fault, by what evidence, and what to change.
 
-    too slow      the steps promised little and kept it: the rate is too small
-    plateau       they promised enough, and the loss has not moved
+    too slow      the steps promised little and kept it, or weights hardly moved: the rate is too small
+    plateau       they promised enough, or most weights have no gradient, and the loss has not moved
     oscillating   they promised far more than they kept, not for the batches' noise: the rate is too large
     noise floor   the same, for the batches' noise
     exploding     the loss is not finite, had to be brought back, or ends no lower than it began, and not for noise
@@ -11,7 +11,6 @@
 The numbers that decide are `symptoms`. A run can have several faults: the first that is said is the one to mend first.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -83,8 +82,9 @@ def diagnose(run: Record | Recorded) -> Diagnosis:
     """Tells from a run's record which fault it has, by what evidence, and what to change.
 
     Let P = Σ ‖Δw‖ ‖∇L‖ be what the steps promised and F the fall of the loss. P near F: too slow, while there is more
-    to gain; P ≫ F: the noise of the batches, where it can keep the loss up by ¼ κ ‖Δw‖ ‖∇L‖; else the rate. It reads
-    the loss alone: a fault that costs less than a fifth of what can be gained is not looked for.
+    to gain; P ≫ F: the noise of the batches, where it can keep the loss up by ¼ κ ‖Δw‖ ‖∇L‖; else the rate. Whatever
+    the loss says, weights that have hardly travelled had too small a rate, and gradients of one or two components lie
+    on a plateau. It reads the loss alone: a fault that costs less than a fifth of what can be gained is not looked for.
 
     Args:
         run: a run, or its record; finished or not.
@@ -118,10 +118,7 @@ def _judged(record: Record, sound: int) -> Iterator[Finding]:
     if sound < f.ENOUGH:
         yield f.undecided(sound)
         return
-    yield from _judged_of(record, symptoms(record))
-
-
-def _judged_of(record: Record, s: Symptoms) -> Iterator[Finding]:
+    s = symptoms(record)
     trained, overfitted = _rate(record, s), s.lost > f.RISEN and s.fell_on
     first = not _thrown(s) and (s.kept > f.DONE or (s.lost > f.ALL and s.kept > f.FALLEN))
     if overfitted and first:
@@ -153,7 +150,7 @@ def _rate(record: Record, s: Symptoms) -> Finding | None:
         return f.oscillating(record, s) if _swings(s) or (s.kept < f.DONE and s.left < f.MORE) else None
     if _thrown(s) and (leapt or not noisy):
         return f.oscillating(record, s)
-    return f.noise_floor(record, s) if _thrown(s) or _hovers(s) else None
+    return f.noise_floor(record, s) if _thrown(s) or s.noise > f.HOVERS * s.fall else None
 
 
 def _flat(s: Symptoms) -> bool:
@@ -179,11 +176,6 @@ def _more_to_gain(s: Symptoms) -> bool:
         return s.left > f.LEFT
     gain = min(s.left / max(1 - s.left, TINY) * s.kept, 1 - s.kept)
     return not s.full and f.GAINED < s.kept < f.DONE and s.left > f.LEFT and s.hovering < f.BESIDE * gain
-
-
-def _hovers(s: Symptoms) -> bool:
-    """Whether noise keeps the loss up: by a step's share in it and by what is left of the loss, in geometric mean."""
-    return math.sqrt(s.hovering * max(1 - s.kept, 0.0)) > f.HOVERS * s.fall
 
 
 def _thrown(s: Symptoms) -> bool:

@@ -27,7 +27,7 @@ MORE, LEFT = 0.2, 0.3
 """Share of its fall that ten times the way would gain where a run is too slow: of one that kept less than 0.65, and of
 one that kept more, or has promised more, for chance makes up most of that."""
 BESIDE = 0.1
-"""What noise keeps the loss up by is little beside that gain."""
+"""Beside that gain, or the fall, what noise can keep the loss up by is little."""
 GAINED, FALLEN = 0.1, 0.2
 """A fall below which nothing has been gained; and below which little has, where the point leapt before."""
 YIELDED, ALIKE = 0.025, 0.006
@@ -36,7 +36,7 @@ the fewer there are, the more of a gradient is chance."""
 NARROW, SOME = 0.2, 4
 """A gradient whose norm is now and then a fifth of what it usually is has one component or two, which chance can bring
 near 0 together (the 5 % quantile of |N(0, 1)| is 0.09 of its median, of two components 0.27, of ten 0.65): most weights
-have none. In a batch of fewer than 8 samples, gradients of two may cancel."""
+have none. In a batch of fewer than 4 samples, gradients of two may cancel."""
 CALMED = 8.0
 """A gradient that was eight times as large before: the point was thrown to where the loss does not move."""
 CLIMBED = 3.0
@@ -112,7 +112,7 @@ def too_slow(record: Record, s: Symptoms) -> Finding:
         _promised(s, TIMID),
         _kept(s, DONE),
         Evidence("share of its fall that the loss would gain on ten times the way", s.left, MORE),
-        _hovering(s),
+        _noise(s),
         Evidence("way of a weight", s.travelled, NEAR),
     )
     sentence = "The rate is too small: the loss was still to fall, and the steps did not take it far enough."
@@ -153,7 +153,7 @@ def oscillating(record: Record, s: Symptoms) -> Finding:
 def noise_floor(record: Record, s: Symptoms) -> Finding:
     """A larger batch or a rate that falls would have brought the loss lower."""
     varied = Evidence("deviation of the batches' losses, relative to their mean", s.varied, VARIED)
-    evidence = (_hovering(s), varied, _kept(s, GOOD), _promised(s, TIMID))
+    evidence = (_noise(s), varied, _kept(s, GOOD), _promised(s, TIMID))
     sentence = "The noise of the batches keeps the loss up: the steps follow chance more than the slope."
     batch = record.config.get("batch_size")
     larger = f"batches of {8 * batch} instead of {batch}" if isinstance(batch, int) else "batches eight times as large"
@@ -175,7 +175,7 @@ def overfitting(s: Symptoms) -> Finding:
 
 def healthy(s: Symptoms) -> Finding:
     """None of these."""
-    evidence = (_kept(s, GOOD), _promised(s, TIMID), _hovering(s))
+    evidence = (_kept(s, GOOD), _promised(s, TIMID), _noise(s))
     return Finding(HEALTHY, "No fault is seen.", evidence, "Nothing needs to change.")
 
 
@@ -187,8 +187,8 @@ def _kept(s: Symptoms, limit: float) -> Evidence:
     return Evidence("fall of the loss, in losses of the start", s.kept, limit)
 
 
-def _hovering(s: Symptoms) -> Evidence:
-    return Evidence("share of the fall by which noise would keep the loss up", s.hovering / max(s.fall, TINY), HOVERS)
+def _noise(s: Symptoms) -> Evidence:
+    return Evidence("share of the fall by which noise keeps the loss up", s.noise / max(s.fall, TINY), HOVERS)
 
 
 def _burst(s: Symptoms) -> Evidence:

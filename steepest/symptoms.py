@@ -104,6 +104,12 @@ class Symptoms:
         return self.swing / max(1 - self.kept, TINY)
 
     @property
+    def noise(self) -> float:
+        """What noise keeps the loss up by: `hovering`, too much where not all of a gradient is chance, and what is left
+        of the loss, too much where it cannot fall to 0, in geometric mean."""
+        return math.sqrt(max(self.hovering * (1 - self.kept), 0.0))
+
+    @property
     def soared(self) -> float:
         """The greatest rise above a start that was three standard errors higher than was seen."""
         doubt = 0.0 if self.full else 3 * self.varied / math.sqrt(self.first)
