@@ -1,7 +1,9 @@
 """Still more trainings on which the thresholds of the diagnosis may be chosen: figures were published on them too.
 
-Run once, on 2026-11-26, with thresholds that were right on 96.4 % of TUNING and SPENT, the diagnosis was right on 89.8 %
-of 1,020 runs (that before it on 88.5 %): noise was said where the loss could not fall further, and saddles were missed.
+Run once, on 2026-11-26, with thresholds that were right on 96.4 % of TUNING and SPENT, the diagnosis was right on
+89.8 % of 1,020 runs (that before it on 88.5 %): noise was said where the loss could not fall further, and saddles were
+missed.
+
 They share nothing with those of `diagnosis_problems` and `diagnosis_spent` but the digits' pixels and the text:
 their samples, targets, networks, batch sizes and most losses are others.
 """
