@@ -1,7 +1,7 @@
 """What the diagnosis is tried on: small real trainings, each at many rates and batch sizes, so that most are at fault.
 
-Thresholds of `steepest.diagnosis` may be chosen on TUNING, and on it only; those whose figures are published are in
-`diagnosis_reported`.
+Thresholds of `steepest.diagnosis` may be chosen on TUNING, on SPENT and on SPENT_LATER, and on them only; those whose
+figures are published are in `diagnosis_reported`.
 """
 
 import functools

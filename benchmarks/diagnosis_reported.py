@@ -1,72 +1,98 @@
 """The trainings on which the published figures of the diagnosis are measured. No threshold was chosen on them.
 
-They share nothing with those of `diagnosis_problems` but the digits' pixels and the text: samples, targets, networks
-and most rules are others.
+They share nothing with those of `diagnosis_problems`, `diagnosis_spent` and `diagnosis_spent_later` but the digits'
+pixels: samples, targets, networks and pairs of loss and rule are others. They are run once, after everything is fixed;
+what comes out is what is reported.
 """
 
 import functools
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, mse_loss, multi_margin_loss, poisson_nll_loss, smooth_l1_loss
+from torch.nn.functional import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    l1_loss,
+    mse_loss,
+    multilabel_soft_margin_loss,
+    smooth_l1_loss,
+)
 
 import steepest as sd
 from benchmarks import networks, rate_problems
-from benchmarks.diagnosis_problems import (
-    CONSTANT,
-    EDGE,
-    FEW,
-    TO_FULL,
-    _lowered,
-    _mislabelled,
-    _series,
-    _split,
-    _started,
-)
-from benchmarks.problems import COSINE, smoothed
+from benchmarks.diagnosis_problems import CONSTANT, EDGE, _lowered, _mislabelled, _series, _split, _started
+from benchmarks.problems import COSINE
 from steepest.tasks.digits import images
 
+COARSE = (-6, -4, -3, -2, -1, 0, 1, 2, 3, 5)
 FULL = ("full",)
+TWOS, FOURS, FIVES, FEW = (2, 16, 128), (4, 32, 256), (5, 40, 320), (4, 32, "full")
 
 # -- Data --------------------------------------------------------------------------------------------------------------
 
 
-def _waves(dimensions: int, noise: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Two cosines of mixed inputs, multiplied, and a slope, with noise, around 0: x [2500, dimensions], y [2500, 1]."""
+def _boards(noise: float, seed: int) -> tuple[Tensor, Tensor]:
+    """The colour of a place on a board of three by three, some of them wrong: x [2400, 2], y [2400]."""
     random = torch.Generator().manual_seed(seed)
-    x = 2 * torch.rand(2500, dimensions, generator=random) - 1
-    mixed = x @ torch.randn(dimensions, 3, generator=random)
-    y = 2 * torch.cos(mixed[:, :1]) * torch.cos(mixed[:, 1:2]) + 0.5 * mixed[:, 2:]
+    x = 3 * torch.rand(2400, 2, generator=random)
+    y = x.floor().sum(1).long() % 2
+    return x - 1.5, _mislabelled(y, noise, 2, seed)
+
+
+def _ripples(columns: int, noise: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Waves around 0 and a slope, with noise: x [2400, columns], y [2400, 1]."""
+    random = torch.Generator().manual_seed(seed)
+    x = 1.5 * torch.randn(2400, columns, generator=random)
+    y = torch.sinc(x.norm(dim=1, keepdim=True) / 2) + 0.3 * x[:, :1]
     return x, y - y.mean() + noise * torch.randn(y.shape, generator=random)
 
 
-def _shells(noise: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Points of three shells, one within the other, in four dimensions: x [2400, 4], y [2400]."""
+def _mixed(columns: int, noise: float, seed: int) -> tuple[Tensor, Tensor]:
+    """A linear function of columns that are mixed, with noise: x [2400, columns], y [2400, 1]."""
     random = torch.Generator().manual_seed(seed)
-    y = torch.arange(2400) % 3
-    x = torch.randn(2400, 4, generator=random)
-    x = x / x.norm(dim=1, keepdim=True) * (1.0 + y[:, None])
-    return x + noise * torch.randn(x.shape, generator=random), y
+    x = torch.randn(2400, columns, generator=random)
+    x = x + 0.7 * x.roll(1, 1)
+    y = x @ torch.randn(columns, 1, generator=random) / math.sqrt(columns)
+    return x, y + noise * torch.randn(y.shape, generator=random)
 
 
-def _counts(columns: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Counts whose logarithm is linear: x [2500, columns], y [2500, 1]."""
+def _chains(places: int, symbols: int, seed: int) -> tuple[Tensor, Tensor]:
+    """A chain whose next symbol depends on the last two: x [2500, places, symbols], y [2500]."""
     random = torch.Generator().manual_seed(seed)
-    x = torch.randn(2500, columns, generator=random)
-    rates = (0.5 + x @ torch.randn(columns, 1, generator=random) / math.sqrt(2 * columns)).exp()
-    return x, torch.poisson(rates, generator=random)
+    odds = (2 * torch.randn(symbols, symbols, symbols, generator=random)).softmax(2)
+    chain = [0, 1]
+    for _ in range(2500 + places):
+        chain.append(int(torch.multinomial(odds[chain[-2], chain[-1]], 1, generator=random)))
+    windows = torch.tensor(chain[2:]).unfold(0, places + 1, 1)[:2500]
+    return nn.functional.one_hot(windows[:, :-1], symbols).float(), windows[:, -1]
 
 
-def _thirds() -> tuple[Tensor, Tensor]:
-    """Digits and their remainders by three."""
+def _pairs(seed: int) -> tuple[Tensor, Tensor]:
+    """Digits side by side, and which is greater: x [1797, 128], y [1797]."""
     x, y = images()
-    return x, y % 3
+    other = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    return torch.cat([x, x[other]], 1), (y > y[other]).long()
 
 
-def _pictures() -> Tensor:
-    return images()[0].reshape(-1, 1, 8, 8)
+def _turned(seed: int) -> tuple[Tensor, Tensor]:
+    """Digits as pictures, and by how many right angles each is turned: x [1797, 1, 8, 8], y [1797]."""
+    x, _ = images()
+    y = torch.randint(4, (len(x),), generator=torch.Generator().manual_seed(seed))
+    pictures = [torch.rot90(one.reshape(8, 8), int(k)) for one, k in zip(x, y, strict=True)]
+    return torch.stack(pictures)[:, None], y
+
+
+def _noisy(seed: int) -> tuple[Tensor, Tensor]:
+    """Digits with noise, and without: each [1797, 64]."""
+    x, _ = images()
+    return x + 0.4 * torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)), x
+
+
+def _kinds() -> tuple[Tensor, Tensor]:
+    """Digits, and whether each is even, above four, a multiple of three: y [1797, 3]."""
+    x, y = images()
+    return x, torch.stack([y % 2 == 0, y > 4, y % 3 == 0], 1).float()
 
 
 # -- Networks ----------------------------------------------------------------------------------------------------------
@@ -74,188 +100,167 @@ def _pictures() -> Tensor:
 _dense = functools.partial(functools.partial, networks.dense)
 
 
-def _layer_normed() -> nn.Module:
+def _turning(unit: type[nn.Module]) -> nn.Module:
     return nn.Sequential(
-        nn.Linear(64, 40), nn.LayerNorm(40), nn.Tanh(), nn.Linear(40, 40), nn.LayerNorm(40), nn.Tanh(), nn.Linear(40, 3)
+        nn.Conv2d(1, 6, 3), unit(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 2), unit(), nn.Flatten(), nn.Linear(64, 4)
     )
 
 
-def _pooled() -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(1, 10, 3, padding=1), nn.SiLU(), nn.AvgPool2d(2), nn.Conv2d(10, 12, 3), nn.SiLU(), nn.Flatten(),
-        nn.Linear(48, 10),
-    )  # fmt: skip
+def _chained() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(36, 48), nn.LayerNorm(48), nn.Softsign(), nn.Linear(48, 6))
 
 
 # -- Tasks -------------------------------------------------------------------------------------------------------------
 
 
-def shells() -> sd.Task:
-    """Which of three shells, 4-40-40-3, SiLU."""
-    return sd.Task(
-        _dense(widths=(4, 40, 40, 3), activation=nn.SiLU), loss=cross_entropy, **_split(*_shells(0.3, 41), 1200, 41)
-    )
+def boards() -> sd.Task:
+    """Colours of a board, a tenth wrong, 2-48-48-2, ReLU."""
+    return sd.Task(_dense(widths=(2, 48, 48, 2)), loss=cross_entropy, **_split(*_boards(0.1, 101), 1400, 101))
 
 
-def waves() -> sd.Task:
-    """A product of cosines, 5-48-48-1, ELU."""
-    return sd.Task(
-        _dense(widths=(5, 48, 48, 1), activation=nn.ELU), loss=mse_loss, **_split(*_waves(5, 0.3, 42), 1200, 42)
-    )
+def ripples() -> sd.Task:
+    """Waves around 0, 3-40-40-1, Mish, absolute distance."""
+    build = _dense(widths=(3, 40, 40, 1), activation=nn.Mish)
+    return sd.Task(build, loss=l1_loss, **_split(*_ripples(3, 0.1, 102), 1400, 102))
 
 
-def thirds() -> sd.Task:
-    """Digits by three, a perceptron with LayerNorm, smoothed labels."""
-    return sd.Task(rate_problems._from_seed(_layer_normed), loss=smoothed, **_split(*_thirds(), 1000, 43))
+def mixed() -> sd.Task:
+    """A linear function of mixed columns, squared distance: convex, ill-conditioned."""
+    return sd.Task(_dense(widths=(14, 1)), loss=mse_loss, **_split(*_mixed(14, 0.5, 103), 1400, 103))
 
 
-def pooled() -> sd.Task:
-    """Digits as pictures, two convolutions and a mean over places."""
-    return sd.Task(rate_problems._from_seed(_pooled), loss=cross_entropy, **_split(_pictures(), images()[1], 1000, 44))
+def chains() -> sd.Task:
+    """The next symbol of a chain from six before it, LayerNorm and softsign."""
+    return sd.Task(rate_problems._from_seed(_chained), loss=cross_entropy, **_split(*_chains(6, 6, 104), 1600, 104))
 
 
-def after_three() -> sd.Task:
-    """The next of 3,000 characters from the three before it."""
-    data = _split(*rate_problems._before(3, 5_000), 3_000, seed=45)
-    return sd.Task(rate_problems._from_seed(lambda: rate_problems.Neighbours(3, 10)), loss=cross_entropy, **data)
+def pairs() -> sd.Task:
+    """Which of two digits is greater, 128-48-24-2, CELU."""
+    build = _dense(widths=(128, 48, 24, 2), activation=nn.CELU)
+    return sd.Task(build, loss=cross_entropy, **_split(*_pairs(105), 1300, 105))
 
 
-def counts() -> sd.Task:
-    """Counts of 15 columns by their likelihood: convex, and steep on one side."""
-    return sd.Task(_dense(widths=(15, 1)), loss=poisson_nll_loss, **_split(*_counts(15, 46), 1200, 46))
+def turned() -> sd.Task:
+    """By how many right angles digits are turned, two convolutions with Hardswish."""
+    build = rate_problems._from_seed(lambda: _turning(nn.Hardswish))
+    return sd.Task(build, loss=cross_entropy, **_split(*_turned(106), 1300, 106))
 
 
-def squeezed() -> sd.Task:
-    """Digits through twelve numbers, 64-12-64, ELU."""
-    x, _ = images()
-    return sd.Task(_dense(widths=(64, 12, 64), activation=nn.ELU), loss=mse_loss, **_split(x, x, 1000, 47))
+def cleaned() -> sd.Task:
+    """Digits from noisy ones, 64-48-64, ReLU6."""
+    build = _dense(widths=(64, 48, 64), activation=nn.ReLU6)
+    return sd.Task(build, loss=mse_loss, **_split(*_noisy(107), 1300, 107))
 
 
-def leaky() -> sd.Task:
-    """Digits above six or not, 64-24-24-24-2, LeakyReLU."""
-    x, y = images()
-    data = _split(x, (y > 6).long(), 1000, 48)
-    return sd.Task(_dense(widths=(64, 24, 24, 24, 2), activation=nn.LeakyReLU), loss=cross_entropy, **data)
+def kinds() -> sd.Task:
+    """Three properties of digits, 64-40-40-3, SiLU."""
+    build = _dense(widths=(64, 40, 40, 3), activation=nn.SiLU)
+    return sd.Task(build, loss=multilabel_soft_margin_loss, **_split(*_kinds(), 1300, 108))
 
 
-def attended() -> sd.Task:
-    """Digits by three as eight rows of eight pixels, two blocks 12 wide."""
-    x, y = _thirds()
-    build = functools.partial(networks.transformer, inputs=8, places=8, width=12, outputs=3, causal=False)
-    return sd.Task(build, loss=cross_entropy, **_split(x.reshape(-1, 8, 8), y, 1000, 49))
+def few_pairs() -> sd.Task:
+    """150 pairs of digits, 128-64-2, GELU."""
+    build = _dense(widths=(128, 64, 2), activation=nn.GELU)
+    return sd.Task(build, loss=cross_entropy, **_split(*_pairs(109), 150, 109))
 
 
-def few_thirds() -> sd.Task:
-    """120 digits by three, a fifth with wrong labels, 64-72-3, SiLU."""
-    x, y = _thirds()
-    data = _split(x, _mislabelled(y, 0.2, 3, seed=4), 120, 50)
-    return sd.Task(_dense(widths=(64, 72, 3), activation=nn.SiLU), loss=cross_entropy, **data)
+def few_boards() -> sd.Task:
+    """130 places of a board, a fifth wrong, 2-64-64-2, SiLU."""
+    build = _dense(widths=(2, 64, 64, 2), activation=nn.SiLU)
+    return sd.Task(build, loss=cross_entropy, **_split(*_boards(0.2, 110), 130, 110))
 
 
-def few_waves() -> sd.Task:
-    """100 values of a product of cosines with much noise, 6-64-64-1, GELU."""
-    return sd.Task(
-        _dense(widths=(6, 64, 64, 1), activation=nn.GELU), loss=mse_loss, **_split(*_waves(6, 0.8, 51), 100, 51)
-    )
+def few_ripples() -> sd.Task:
+    """90 values of waves with much noise, 5-72-72-1, Huber's loss."""
+    return sd.Task(_dense(widths=(5, 72, 72, 1)), loss=smooth_l1_loss, **_split(*_ripples(5, 0.5, 111), 90, 111))
 
 
-def few_shells() -> sd.Task:
-    """150 points of shells that overlap, 4-64-64-3."""
-    return sd.Task(_dense(widths=(4, 64, 64, 3)), loss=cross_entropy, **_split(*_shells(0.6, 52), 150, 52))
+def few_turned() -> sd.Task:
+    """160 turned digits, two convolutions, ReLU."""
+    build = rate_problems._from_seed(lambda: _turning(nn.ReLU))
+    return sd.Task(build, loss=cross_entropy, **_split(*_turned(112), 160, 112))
 
 
-def kinked() -> sd.Task:
-    """300 values of a linear function of eight columns with noise, Huber's loss: convex, its slope bounded."""
-    x, y = _waves(8, 0.5, 53)
-    return sd.Task(_dense(widths=(8, 1)), loss=functools.partial(smooth_l1_loss, beta=0.1), **_split(x, y, 300, 53))
+def all_mixed() -> sd.Task:
+    """240 values of a linear function of mixed columns: convex, ill-conditioned."""
+    return sd.Task(_dense(widths=(10, 1)), loss=mse_loss, **_split(*_mixed(10, 0.3, 113), 240, 113))
 
 
-def margins() -> sd.Task:
-    """300 digits, 64-10, by margins: convex, with kinks."""
-    return sd.Task(_dense(widths=(64, 10)), loss=multi_margin_loss, **_split(*images(), 300, 54))
+def all_boards() -> sd.Task:
+    """260 places of a board, 2-32-32-2, tanh."""
+    build = _dense(widths=(2, 32, 32, 2), activation=nn.Tanh)
+    return sd.Task(build, loss=cross_entropy, **_split(*_boards(0.0, 114), 260, 114))
 
 
-def one_wave() -> sd.Task:
-    """250 values of a product of cosines with little noise, 3-24-24-1, tanh."""
-    data = _split(*_waves(3, 0.05, 55), 250, 55)
-    return sd.Task(_dense(widths=(3, 24, 24, 1), activation=nn.Tanh), loss=mse_loss, **data)
+def all_kinds() -> sd.Task:
+    """250 digits and three properties, linear: convex."""
+    return sd.Task(_dense(widths=(64, 3)), loss=binary_cross_entropy_with_logits, **_split(*_kinds(), 250, 115))
 
 
-def all_shells() -> sd.Task:
-    """240 points of three shells, 4-24-24-3."""
-    return sd.Task(_dense(widths=(4, 24, 24, 3)), loss=cross_entropy, **_split(*_shells(0.2, 56), 240, 56))
+def all_cleaned() -> sd.Task:
+    """220 digits from noisy ones, 64-24-64, ELU."""
+    build = _dense(widths=(64, 24, 64), activation=nn.ELU)
+    return sd.Task(build, loss=mse_loss, **_split(*_noisy(116), 220, 116))
 
 
-def log_counts() -> sd.Task:
-    """250 counts of six columns, 6-16-1, tanh."""
-    data = _split(*_counts(6, 57), 250, 57)
-    return sd.Task(_dense(widths=(6, 16, 1), activation=nn.Tanh), loss=poisson_nll_loss, **data)
+def idle(scale: float = 0.01) -> sd.Task:
+    """Which of two digits is greater, three layers of SiLU that start near the saddle at 0."""
+    build = functools.partial(_started, _dense(widths=(128, 32, 32, 2), activation=nn.SiLU), lambda p: scale * p)
+    return sd.Task(build, loss=cross_entropy, **_split(*_pairs(117), 1200, 117))
 
 
-def squashed(scale: float = 1.0) -> sd.Task:
-    """Digits by three, six layers of sigmoids: the gradient vanishes on the way down; at 6 × the weights not."""
-    build = _dense(widths=(64, 24, 24, 24, 24, 24, 3), activation=nn.Sigmoid)
-    return sd.Task(_changed(build, lambda p: scale * p), loss=cross_entropy, **_split(*_thirds(), 1000, 58))
+def stopped(shift: float = 4.0) -> sd.Task:
+    """Turned digits, convolutions of which hardly any unit is ever on."""
+    make = rate_problems._from_seed(lambda: _turning(nn.ReLU))
+    build = functools.partial(_started, make, lambda p: _lowered(p, shift) if len(p) > 4 else p)
+    return sd.Task(build, loss=cross_entropy, **_split(*_turned(118), 1200, 118))
 
 
-def buried(shift: float = 2.5) -> sd.Task:
-    """A product of cosines by rectified units whose biases are so far below 0 that none is ever on."""
-    build = _dense(widths=(5, 40, 40, 1))
-    return sd.Task(
-        _changed(build, lambda p: _lowered(p, shift)), loss=mse_loss, **_split(*_waves(5, 0.2, 59), 1000, 59)
-    )
+def choked(scale: float = 1.0) -> sd.Task:
+    """Chains, five layers of sigmoids: the gradient vanishes on the way down; at 6 × the weights not."""
+    x, y = _chains(6, 6, 119)
+    make = _dense(widths=(36, 24, 24, 24, 24, 6), activation=nn.Sigmoid)
+    build = functools.partial(_started, make, lambda p: scale * p)
+    return sd.Task(build, loss=cross_entropy, **_split(x.flatten(1), y, 1400, 119))
 
 
-def blank(scale: float = 0.0) -> sd.Task:
-    """Even or odd digits, three layers of GELU whose weights are all 0: the saddle itself."""
-    x, y = images()
-    build = _dense(widths=(64, 32, 32, 2), activation=nn.GELU)
-    return sd.Task(_changed(build, lambda p: scale * p), loss=cross_entropy, **_split(x, y % 2, 1000, 60))
-
-
-def still(scale: float = 0.01) -> sd.Task:
-    """Shells, four layers of ELU that start near the saddle at 0."""
-    build = _dense(widths=(4, 32, 32, 32, 3), activation=nn.ELU)
-    return sd.Task(_changed(build, lambda p: scale * p), loss=cross_entropy, **_split(*_shells(0.3, 61), 1000, 61))
-
-
-def _changed(build: Callable[[int], nn.Module], change: Callable[[Tensor], Tensor]) -> Callable[[int], nn.Module]:
-    return functools.partial(_started, build, change)
+def sunk(shift: float = 3.0) -> sd.Task:
+    """Waves around 0 by rectified units whose biases are so far below 0 that hardly any is ever on."""
+    build = functools.partial(_started, _dense(widths=(3, 48, 1)), lambda p: _lowered(p, shift))
+    return sd.Task(build, loss=mse_loss, **_split(*_ripples(3, 0.1, 120), 1200, 120))
 
 
 # -- Series ------------------------------------------------------------------------------------------------------------
 
 REPORTED = (
-    _series(shells, "adam", 1e-2, COSINE, 300),
-    _series(shells, "gradient_descent", 1e-1, CONSTANT, 300),
-    _series(waves, "nesterov", 1e-2, CONSTANT, 300),
-    _series(waves, "amsgrad", 1e-2, COSINE, 300),
-    _series(thirds, "signum", 3e-3, COSINE, 250),
-    _series(thirds, "momentum", 3e-2, CONSTANT, 250),
-    _series(pooled, "momentum", 3e-2, CONSTANT, 200),
-    _series(pooled, "adam", 3e-3, COSINE, 200),
-    _series(after_three, "rmsprop", 3e-3, CONSTANT, 300),
-    _series(after_three, "adamax", 1e-2, COSINE, 300),
-    _series(counts, "gradient_descent", 3e-2, COSINE, 300, TO_FULL),
-    _series(counts, "adagrad", 1e-1, CONSTANT, 300),
-    _series(squeezed, "momentum", 1.0, COSINE, 300),
-    _series(squeezed, "adam", 3e-3, CONSTANT, 300),
-    _series(leaky, "adamw", 1e-2, CONSTANT, 300),
-    _series(attended, "nadam", 3e-3, COSINE, 120),
-    _series(few_thirds, "nadam", 1e-2, CONSTANT, 300, FEW),
-    _series(few_waves, "momentum", 3e-2, COSINE, 400, FEW),
-    _series(few_shells, "adam", 1e-2, COSINE, 400, FEW),
-    _series(kinked, "momentum", 1e-1, CONSTANT, 150, FULL, rates=EDGE),
-    _series(kinked, "adam", 3e-2, CONSTANT, 150, FULL, rates=EDGE),
-    _series(margins, "nesterov", 3.0, CONSTANT, 150, FULL, rates=EDGE),
-    _series(margins, "signum", 1e-2, CONSTANT, 150, FULL, rates=EDGE),
-    _series(one_wave, "lion", 1e-2, CONSTANT, 200, FULL, rates=EDGE),
-    _series(one_wave, "momentum", 3e-2, CONSTANT, 200, FULL, rates=EDGE),
-    _series(all_shells, "momentum", 1e-1, CONSTANT, 200, FULL, rates=EDGE),
-    _series(all_shells, "lion", 3e-3, CONSTANT, 200, FULL, rates=EDGE),
-    _series(log_counts, "signum", 3e-3, CONSTANT, 150, FULL, rates=EDGE),
-    _series(squashed, "momentum", 1e-1, COSINE, 200, start=functools.partial(squashed, 6.0)),
-    _series(buried, "nesterov", 1e-2, CONSTANT, 200, start=functools.partial(buried, 0.0)),
-    _series(blank, "gradient_descent", 1e-1, COSINE, 200, start=functools.partial(blank, 1.0)),
-    _series(still, "nesterov", 3e-2, CONSTANT, 200, start=functools.partial(still, 1.0)),
+    _series(boards, "adam", 1e-2, CONSTANT, 200, FOURS, rates=COARSE),
+    _series(boards, "nesterov", 3e-2, COSINE, 200, TWOS, rates=COARSE),
+    _series(ripples, "adamw", 1e-2, COSINE, 200, TWOS, rates=COARSE),
+    _series(ripples, "gradient_descent", 1e-1, CONSTANT, 200, FIVES, rates=COARSE),
+    _series(mixed, "adam", 1e-1, CONSTANT, 200, FOURS, rates=COARSE),
+    _series(mixed, "momentum", 1e-2, COSINE, 200, TWOS, rates=COARSE),
+    _series(chains, "adagrad", 3e-2, CONSTANT, 200, FIVES, rates=COARSE),
+    _series(chains, "nadam", 3e-3, COSINE, 200, FOURS, rates=COARSE),
+    _series(pairs, "momentum", 3e-2, CONSTANT, 200, FOURS, rates=COARSE),
+    _series(pairs, "lion", 1e-3, CONSTANT, 200, TWOS, rates=COARSE),
+    _series(turned, "rmsprop", 3e-3, CONSTANT, 200, FIVES, rates=COARSE),
+    _series(cleaned, "adamax", 1e-2, COSINE, 200, FOURS, rates=COARSE),
+    _series(kinds, "signum", 1e-3, COSINE, 200, FIVES, rates=COARSE),
+    _series(kinds, "amsgrad", 3e-3, CONSTANT, 200, TWOS, rates=COARSE),
+    _series(few_pairs, "adamw", 3e-3, CONSTANT, 250, FEW, rates=COARSE),
+    _series(few_boards, "momentum", 1e-1, CONSTANT, 300, FEW, rates=COARSE),
+    _series(few_ripples, "nadam", 1e-2, COSINE, 250, FEW, rates=COARSE),
+    _series(few_turned, "adam", 3e-3, COSINE, 250, FEW, rates=COARSE),
+    _series(all_mixed, "gradient_descent", 1e-1, CONSTANT, 150, FULL, rates=EDGE),
+    _series(all_mixed, "adam", 1e-1, CONSTANT, 150, FULL, rates=EDGE),
+    _series(all_boards, "momentum", 1e-1, CONSTANT, 200, FULL, rates=EDGE),
+    _series(all_boards, "signum", 1e-2, CONSTANT, 200, FULL, rates=EDGE),
+    _series(all_kinds, "nesterov", 1.0, CONSTANT, 150, FULL, rates=EDGE),
+    _series(all_kinds, "lion", 1e-2, CONSTANT, 150, FULL, rates=EDGE),
+    _series(all_cleaned, "momentum", 3.0, CONSTANT, 200, FULL, rates=EDGE),
+    _series(all_cleaned, "signum", 3e-3, CONSTANT, 200, FULL, rates=EDGE),
+    _series(idle, "nesterov", 3e-2, CONSTANT, 200, FOURS, functools.partial(idle, 1.0), COARSE),
+    _series(stopped, "momentum", 3e-2, COSINE, 200, FIVES, functools.partial(stopped, 0.0), COARSE),
+    _series(choked, "adam", 1e-3, CONSTANT, 200, FOURS, functools.partial(choked, 6.0), COARSE),
+    _series(sunk, "gradient_descent", 1e-1, COSINE, 200, FOURS, functools.partial(sunk, 0.0), COARSE),
 )

@@ -5,8 +5,8 @@ known for the problem, at any rate, batch size or start. With L the loss at the 
 grid:
 
 - too slow: a greater rate gains GAIN;
-- exploding: the loss is not finite, or it has not fallen by GAIN although it would at a smaller rate, or the guard had
-  to bring it back;
+- exploding: the loss is not finite, or the guard had to bring it back, or it has not fallen by GAIN although a smaller
+  rate gains that;
 - noise: a batch eight times as large, as many steps, gains GAIN, or a rate that falls over the last 30 % does;
 - oscillating: a smaller rate gains GAIN, and the larger batch less than half of that, so that it is not the noise;
 - overfitting: the least validation loss on the way lies GAIN of its own gap below the last, and the training loss has
@@ -14,9 +14,11 @@ grid:
 - plateau: another start gains STUCK at the same rate, and no rate on the grid gains half of that;
 - healthy: none of these gains even SOUND. What lies between is not counted: its fault is not known.
 
-A fifth, for the rates that are meant are *far* too small or large; a twentieth is what one may cost that `find_lr`
-finds. But of two runs that differ in their seed alone, at rates around the best in batches of 2 and 16, a fifth ends
-more than a fifth of the gap apart. So a fault is known only where both seeds show it, and health too.
+Near a half, from EITHER, both names are right. A fifth, for the rates that are meant are *far* too small or large; a
+twentieth is what one may cost that `find_lr` finds. But of two runs that differ in their seed alone, at rates around
+the best in batches of 2 and 16, a fifth ends more than a fifth of the gap apart. So a fault is known only where both
+seeds show it, and health too. They must agree on its cause, which is what is mended; how it shows is each run's own:
+at a rate that is too large, one seed may explode where the other oscillates.
 """
 
 import base64
@@ -50,6 +52,12 @@ EITHER = 0.35, 0.65
 BROUGHT_BACK = "rewind", "stop"
 AS_IT_IS, FALLING, STARTED, GUARDED = "as it is", "rate falls at the end", "another start", "guard"
 
+CAUSES = {
+    TOO_SLOW: "a small rate", OSCILLATING: "a large rate", EXPLODING: "a large rate", NOISE_FLOOR: "a small batch",
+    OVERFITTING: "no regularisation", PLATEAU: "the start",
+}  # fmt: skip
+"""What two seeds must agree on."""
+
 KINDS = (TOO_SLOW, OSCILLATING, PLATEAU, NOISE_FLOOR, OVERFITTING, EXPLODING, HEALTHY)
 SAID = (*KINDS, UNDECIDED)
 
@@ -64,6 +72,9 @@ def recorded(outcome: dict[str, Any]) -> Record:
         config=outcome["config"], versions={}, steps=Steps(t, epoch, lr, loss, grad_norm, update_norm),
         measurements=measured, events=tuple(Event(*e) for e in outcome["events"]),
     )  # fmt: skip
+
+
+Faults = dict[str, float]
 
 
 class Grid:
@@ -83,51 +94,43 @@ class Grid:
         """Place of the best rate."""
         return min(self.runs, key=lambda at: _end(self.runs[at]))
 
-    def faults(self, at: float, way: str = AS_IT_IS) -> dict[str, float] | None:
+    def faults(self, at: float, way: str = AS_IT_IS) -> Faults | None:
         """Gain of mending each fault that a run has; empty for a healthy one, None where it is not known."""
         run = self.ways[way][at]
         start, end = run["start"]["train"], _end(run)
         gap = start - self.least
-        regret = (end - _end(self.runs[self.best])) / gap
-        stuck = self._stuck(at, gap)
         if not math.isfinite(end) or any(kind in BROUGHT_BACK for _, kind, *_ in run["events"]):
             return {EXPLODING: math.inf}
+        regret = (end - _end(self.runs[self.best])) / gap
+        slow, fast = regret if at < self.best else 0.0, regret if at > self.best else 0.0
         batch, falling = self._gain(run, self.larger, at, gap), self._gain(run, self.ways.get(FALLING), at, gap)
+        start_gains = self._gain(run, self.ways.get(STARTED), at, gap)
         over = _overfitted(run)
-        found = {TOO_SLOW: regret} if at < self.best and regret >= GAIN else {}
-        high = max(batch, falling, regret if at > self.best else 0.0)
-        if high >= GAIN and batch >= EITHER[0] * high:
-            found[NOISE_FLOOR] = high
-        if high >= GAIN and batch <= EITHER[1] * high:
-            found[OSCILLATING] = high
         unmoved = end > start - GAIN * gap
-        if at > self.best and regret >= GAIN and unmoved:
-            found[EXPLODING] = regret
-        if over >= GAIN and not unmoved:
-            found[OVERFITTING] = over
-        if stuck:
-            return {PLATEAU: stuck}
-        if STARTED in self.ways and not found:
-            return None
+        found = {TOO_SLOW: slow}
+        high = max(batch, falling, fast)
+        found[NOISE_FLOOR] = high if batch >= EITHER[0] * high else 0.0
+        found[OSCILLATING] = high if batch <= EITHER[1] * high else 0.0
+        found[EXPLODING] = fast if unmoved else 0.0
+        if start_gains >= STUCK:
+            stays = regret <= EITHER[1] * start_gains
+            found = found if regret >= EITHER[0] * start_gains else {}
+            found[PLATEAU] = start_gains if stays else 0.0
+        found[OVERFITTING] = 0.0 if unmoved else over
+        found = {kind: gain for kind, gain in found.items() if gain >= GAIN}
         if found:
             return found
-        return {} if max(regret, batch, falling, over) <= SOUND and end < start - HALF * gap else None
+        sound = max(regret, batch, falling, start_gains, over) <= SOUND and end < start - HALF * gap
+        return {} if sound else None
 
     def _gain(self, run: dict[str, Any], others: dict[float, Any] | None, at: float, gap: float) -> float:
         """What the same rate gains in other runs."""
         return (_end(run) - _end(others[at])) / gap if others and at in others else 0.0
 
-    def _stuck(self, at: float, gap: float) -> float:
-        """What another start gains, where no rate gains half of that; else 0."""
-        if STARTED not in self.ways:
-            return 0.0
-        gain = (_end(self.runs[at]) - _end(self.ways[STARTED][at])) / gap
-        mendable = (_end(self.runs[at]) - _end(self.runs[self.best])) / gap
-        return gain if gain >= STUCK and mendable < HALF * gain else 0.0
-
 
 def _end(run: dict[str, Any]) -> float:
-    value = run["train"][-1]
+    """Loss on all the training data at the end; infinite where it is not finite, or the guard stopped before any."""
+    value = run["train"][-1] if run["train"] else math.inf
     return value if math.isfinite(value) else math.inf
 
 
@@ -143,9 +146,6 @@ def _overfitted(run: dict[str, Any]) -> float:
     return (values[-1] - values[least]) / fall
 
 
-Faults = dict[str, float]
-
-
 def known(outcomes: Iterable[dict[str, Any]]) -> list[tuple[dict[str, Any], Faults]]:
     """Runs, and those of their faults that every seed shows; without those whose seeds agree on none."""
     settings: dict[Any, list[tuple[dict[str, Any], Faults | None]]] = defaultdict(list)
@@ -156,11 +156,18 @@ def known(outcomes: Iterable[dict[str, Any]]) -> list[tuple[dict[str, Any], Faul
         each = [faults for _, faults in seeds if faults is not None]
         if len(each) < len(seeds):
             continue
-        shared = set.intersection(*map(set, each))
+        shared = set.intersection(*map(_causes, each))
         if shared or not any(each):
-            found += [(run, {kind: each[i][kind] for kind in shared}) for i, (run, _) in enumerate(seeds)]
+            found += [
+                (run, {kind: gain for kind, gain in (faults or {}).items() if CAUSES[kind] in shared})
+                for run, faults in seeds
+            ]
     # a guard that did nothing left the same run once more
     return [(run, faults) for run, faults in found if run["way"] == AS_IT_IS or run["events"]]
+
+
+def _causes(faults: Faults) -> set[str]:
+    return {CAUSES[kind] for kind in faults}
 
 
 def _measured(outcomes: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Faults | None]]:

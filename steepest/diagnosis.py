@@ -1,7 +1,7 @@
 """What ails a run, told from its record alone: which fault, by what evidence, and what to change.
 
-    too slow      the steps promised little and kept it: the rate is too small
-    plateau       they promised enough, and the loss has not moved
+    too slow      the steps promised little and kept it, or weights hardly moved: the rate is too small
+    plateau       they promised enough, or most weights have no gradient, and the loss has not moved
     oscillating   they promised far more than they kept, not for the batches' noise: the rate is too large
     noise floor   the same, for the batches' noise
     exploding     the loss is not finite, had to be brought back, or ends no lower than it began, and not for noise
@@ -82,8 +82,9 @@ def diagnose(run: Record | Recorded) -> Diagnosis:
     """Tells from a run's record which fault it has, by what evidence, and what to change.
 
     Let P = Σ ‖Δw‖ ‖∇L‖ be what the steps promised and F the fall of the loss. P near F: too slow, while there is more
-    to gain; P ≫ F: the noise of the batches, where it can keep the loss up by ¼ κ ‖Δw‖ ‖∇L‖; else the rate. It reads
-    the loss alone: a fault that costs less than a fifth of what can be gained is not looked for.
+    to gain; P ≫ F: the noise of the batches, where it can keep the loss up by ¼ κ ‖Δw‖ ‖∇L‖; else the rate. Whatever
+    the loss says, weights that have hardly travelled had too small a rate, and gradients of one or two components lie
+    on a plateau. It reads the loss alone: a fault that costs less than a fifth of what can be gained is not looked for.
 
     Args:
         run: a run, or its record; finished or not.
@@ -118,13 +119,13 @@ def _judged(record: Record, sound: int) -> Iterator[Finding]:
         yield f.undecided(sound)
         return
     s = symptoms(record)
-    overfitted = s.lost > f.RISEN and s.fell_on
-    if overfitted and s.kept > f.GOOD:
+    trained, overfitted = _rate(record, s), s.lost > f.RISEN and s.fell_on
+    first = not _thrown(s) and (s.kept > f.DONE or (s.lost > f.ALL and s.kept > f.FALLEN))
+    if overfitted and first:
         yield f.overfitting(s)
-    trained = _rate(record, s)
     if trained is not None:
         yield trained
-    if overfitted and s.kept <= f.GOOD:
+    if overfitted and not first:
         yield f.overfitting(s)
     if trained is None and not overfitted:
         yield f.healthy(s)
@@ -132,43 +133,54 @@ def _judged(record: Record, sound: int) -> Iterator[Finding]:
 
 def _rate(record: Record, s: Symptoms) -> Finding | None:
     """What ails the training loss: one fault at most, for each excludes the others."""
-    if s.kept < f.GAINED and s.burst < f.CALMED and _flat(s):
+    if _flat(s):
         return f.plateau(s)
     if _more_to_gain(s):
         return f.too_slow(record, s)
     if s.promised < f.TIMID:
         return None
-    noisy = not s.full and s.varied > f.VARIED
-    if s.kept < f.GAINED and not (s.full and s.fall > 2 * f.GAINED and s.rise < f.RISE):
+    leapt, noisy = s.soared > f.LEAPT, not s.full and s.varied > f.VARIED
+    if s.kept < f.GAINED and not (s.full and s.rise < f.RISE):
         return f.noise_floor(record, s) if noisy and s.soared < f.SOARED else f.thrown(record, s)
+    if leapt and s.kept < f.FALLEN:
+        return f.thrown(record, s)
     if s.kept > f.GOOD:
         return None
     if s.full:
         return f.oscillating(record, s) if _swings(s) or (s.kept < f.DONE and s.left < f.MORE) else None
-    thrown = s.coherence < f.DWARFED or (s.rise > f.RISE and s.burst > f.CALMED)
-    if thrown and not noisy:
+    if _thrown(s) and (leapt or not noisy):
         return f.oscillating(record, s)
-    if thrown or s.hovering > f.HOVERS * s.fall:
-        return f.noise_floor(record, s)
-    return None
+    return f.noise_floor(record, s) if _thrown(s) or s.noise > f.HOVERS * s.fall else None
 
 
 def _flat(s: Symptoms) -> bool:
-    """Whether there is no slope, nor has the point been thrown off one."""
-    climbed = s.promised >= f.TIMID and (s.rise > f.CLIMBED * s.error or s.hovering > f.HOVERS)
-    return not climbed and (s.yielded < f.YIELDED or s.coherence < f.DWARFED)
+    """Whether there is no slope to go down, nor has the point been thrown off one."""
+    few = not s.full and s.batch >= f.SOME and s.narrow < f.NARROW
+    climbed = s.promised >= f.TIMID and (s.rise > f.CLIMBED * s.error or s.hovering > f.BESIDE)
+    still = few or s.coherence < f.DWARFED
+    if climbed or s.burst > f.CALMED or s.kept > (max(f.GAINED, 2 * s.error) if still else f.GAINED):
+        return False
+    return still or s.yielded < min(f.YIELDED, f.ALIKE * s.batch)
 
 
 def _more_to_gain(s: Symptoms) -> bool:
     """Whether a greater rate would have brought the loss lower."""
-    if s.kept > f.GOOD:
+    if s.kept > f.GOOD or s.travelled > f.FAR or s.soared > f.LEAPT:
         return False
+    calm = s.hovering < f.BESIDE * s.fall
+    if s.kept < f.DONE and (s.travelled < f.STILL or (s.travelled < f.NEAR and calm)):
+        return True
     if s.promised < f.TIMID and s.kept < f.DONE:
         return s.left > f.MORE or (s.kept < f.BEGUN and not s.full)  # where noise hides how much is left
     if s.promised < f.SURE:
         return s.left > f.LEFT
     gain = min(s.left / max(1 - s.left, TINY) * s.kept, 1 - s.kept)
     return not s.full and f.GAINED < s.kept < f.DONE and s.left > f.LEFT and s.hovering < f.BESIDE * gain
+
+
+def _thrown(s: Symptoms) -> bool:
+    """Whether large steps have thrown the point to where gradients are smaller."""
+    return s.soared > f.LEAPT or s.coherence < f.DWARFED or (s.rise > f.RISE and s.burst > f.CALMED)
 
 
 def _swings(s: Symptoms) -> bool:

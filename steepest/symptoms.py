@@ -1,6 +1,6 @@
 """What the numbers of a run's record show, before anybody judges them.
 
-Five of them carry most of what can be told without the model:
+Seven of them carry most of what can be told without the model:
 
 - *promised*, Σ ‖Δw‖ ‖∇L‖: by how much the loss would have fallen had every step gone straight down a slope that stays
   as it is. A timid run promised little and kept it; one that jumps across its valley, or after the noise of its
@@ -13,6 +13,11 @@ Five of them carry most of what can be told without the model:
 - *varied*, by which share of their mean the losses of batches differ. Where a point was thrown to a region in which
   units are dead or saturated, they differ little: noise is not what keeps the loss up.
 - *coherence* of Adam's steps, ‖Δw‖ / (α √N): how large a gradient is beside those that its second moment remembers.
+- *travelled*, Σ ‖Δw‖ / √N: how far a weight has gone. What a network starts with is of the order of 0.1, and who has
+  not gone so far has learned little else, whatever the unit of the loss.
+- *narrow*, the gradient norm when it is small, beside what it usually is. A norm of many components hardly varies;
+  where units are dead or saturated, or all weights near 0, only a few biases have a gradient, and chance brings it
+  near 0.
 """
 
 import math
@@ -64,7 +69,10 @@ class Symptoms:
         yielded: share of what was promised that the loss fell by, by the line through all steps, two standard errors
             above it, so that it is small only where a fall would have been seen.
         burst: the greatest gradient norm, relative to the mean of the second half.
+        narrow: the 5 % quantile of the gradient norm, relative to its median, in the second half.
         coherence: of the steps in the second half; 1 where the rule has no second moment.
+        travelled: Σ ‖Δw‖ / √N, the way of a weight; NaN where N is not known.
+        batch: samples of a step.
         full: whether a batch has all the samples.
         lost: share of the validation loss's fall that is lost again at the end; NaN where that cannot be told.
         fell_on: whether the training loss has fallen since the validation loss was least.
@@ -82,7 +90,10 @@ class Symptoms:
     left: float
     yielded: float
     burst: float
+    narrow: float
     coherence: float
+    travelled: float
+    batch: float
     full: bool
     lost: float
     fell_on: bool
@@ -91,6 +102,12 @@ class Symptoms:
     def varied(self) -> float:
         """Deviation of a batch's loss, relative to their mean at the end."""
         return self.swing / max(1 - self.kept, TINY)
+
+    @property
+    def noise(self) -> float:
+        """What noise keeps the loss up by: `hovering`, too much where not all of a gradient is chance, and what is left
+        of the loss, too much where it cannot fall to 0, in geometric mean."""
+        return math.sqrt(max(self.hovering * (1 - self.kept), 0.0))
 
     @property
     def soared(self) -> float:
@@ -112,9 +129,11 @@ def symptoms(record: Record) -> Symptoms:
     slopes = s.update_norm * s.grad_norm
     window = min(len(s), max(LEAST, int(TENTH * len(s))))
     means = np.convolve(s.loss, np.full(window, 1 / window), "valid")
-    start, steps = _start(s.loss, slopes, _batch(record.config))
+    batch = _batch(record.config)
+    start, steps = _start(s.loss, slopes, batch)
     end, least = float(means[-1]), float(means.min())
     scale = max(abs(start), start - least, TINY)
+    late = s.grad_norm[len(s) // 2 :]
     high = np.flatnonzero(np.abs(s.lr) >= HIGH * np.abs(s.lr).max())[-1] + 1
     lost, fell_on = _overfitting(record.series("validation", "loss"), start, s.t[window - 1 :], means)
     swing = _swing(s.loss[-2 * window :]) / scale
@@ -130,8 +149,11 @@ def symptoms(record: Record) -> Symptoms:
         first=steps,
         left=_left(s, start - end),
         yielded=_yielded(s, slopes),
-        burst=float(s.grad_norm.max()) / max(float(s.grad_norm[len(s) // 2 :].mean()), TINY),
+        batch=batch,
+        burst=float(s.grad_norm.max()) / max(float(late.mean()), TINY),
+        narrow=float(np.quantile(late, 0.05)) / max(float(np.median(late)), TINY),
         coherence=_coherence(record.config, s),
+        travelled=float(s.update_norm.sum()) / math.sqrt(record.config.get("weights") or math.nan),
         full=_is_full(record.config),
         lost=lost,
         fell_on=fell_on,

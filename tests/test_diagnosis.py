@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from torch.nn.functional import mse_loss
 
 import steepest as sd
@@ -64,6 +65,38 @@ def test_a_rate_that_promises_little_is_too_slow():
 
 def test_a_loss_that_does_not_move_lies_on_a_plateau():
     assert diagnose(recorded(2 + noise(0.01), grad_norm=1.0, lr=0.2)).kind == PLATEAU
+
+
+def test_weights_that_have_hardly_travelled_had_too_small_a_rate():
+    """Half of the loss has gone, and what is left no longer falls: the loss alone says nothing."""
+    loss, seen = 1 + np.exp(-t / 20) + noise(0.01), {"grad_norm": np.sqrt(np.exp(-t / 20)) + 0.1, "lr": 0.05}
+    assert diagnose(recorded(loss, weights=100_000, **seen)).kind == TOO_SLOW
+    assert diagnose(recorded(loss, weights=100, **seen)).kind == HEALTHY
+
+
+@pytest.mark.parametrize(("components", "kind"), [(1, PLATEAU), (50, TOO_SLOW)])
+def test_gradients_of_few_components_lie_on_a_plateau(components, kind):
+    g = np.linalg.norm(np.random.default_rng(1).standard_normal((T, components)), axis=1) / math.sqrt(components)
+    assert diagnose(recorded(2 + noise(0.05), grad_norm=g, lr=1e-3)).kind == kind
+
+
+@pytest.mark.parametrize("components", [1, 2, 10])
+def test_narrow_is_the_quantile_of_chi(components):
+    g = np.linalg.norm(np.random.default_rng(0).standard_normal((40_000, components)), axis=1)
+    expected = stats.chi.ppf(0.05, components) / stats.chi.ppf(0.5, components)
+    assert symptoms(recorded(np.ones(len(g)), grad_norm=g)).narrow == pytest.approx(expected, rel=0.05)
+
+
+def test_travelled_is_the_way_of_a_weight():
+    assert symptoms(recorded(2 + noise(0.1), update_norm=0.5, weights=16)).travelled == pytest.approx(0.5 * T / 4)
+    assert math.isnan(symptoms(recorded(2 + noise(0.1))).travelled)
+
+
+def test_overfitting_is_said_after_an_explosion():
+    loss = np.where(t < 20, 2.0, 0.7 - 0.2 * t / T + 60 * np.exp(-(t - 20) / 8)) + noise(0.01)
+    rising = (1.5, 1.0, 0.8, 0.9, 1.2, 3.0)
+    found = diagnose(recorded(loss, np.where(t < 60, 50.0, 0.5), batch_size="full", validation=rising))
+    assert found.kinds == (OSCILLATING, OVERFITTING)
 
 
 def test_noise_is_told_from_a_rate_that_is_too_large_by_the_batch():
