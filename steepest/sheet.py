@@ -12,7 +12,7 @@ fastest is measured: for few samples it is the last, for a whole data set the se
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -57,29 +57,37 @@ class Sheet:
     Args:
         surface: the loss.
         plane: the plane.
-        batches: others in place of the surface's.
     """
 
-    def __init__(self, surface: Surface, plane: Plane, batches: Sequence[Any] | None = None) -> None:
-        self._surface, self._plane = surface, plane
-        self._batches = list(surface.batches if batches is None else batches)
-        self._objective = surface.objective.of(copy.deepcopy(surface.objective.model))
+    def __init__(self, surface: Surface, plane: Plane) -> None:
+        self._surface = surface
+        self._flat = [d.to(surface.start) for d in (plane.origin, *plane.directions)]
+        self._copy_model()
+        self._take(list(surface.batches))
+        self._random = self._is_random()
+        self._find_affine()
+
+    def _copy_model(self) -> None:
+        """The copied model's weights are one vector, so that a point is one addition."""
+        objective = self._surface.objective
+        self._objective = objective.of(copy.deepcopy(objective.model))
         own = dict(self._objective.model.named_parameters())
         self._names = [n for n, p in own.items() if p.requires_grad]
         self._weights: list[Tensor] = [own[n] for n in self._names]
-        self._flat = [d.to(surface.start) for d in (plane.origin, *plane.directions)]
         self._origin, self._u, self._v = (self._shaped(d) for d in self._flat)
-        self._here = surface.start.clone()
+        self._here = self._surface.start.clone()
         for p, place in zip(self._weights, self._shaped(self._here), strict=True):
-            p.data = place  # the copied model's weights are one vector, so that a point is one addition
-        counts = [self._objective.counted(b) for b in self._batches]
+            p.data = place
+
+    def _take(self, batches: list[Any], affine: bool = False) -> None:
+        """Looks at these batches from now on; affine layers are known to be what they seem, or not."""
+        self._batches = batches
+        counts = [self._objective.counted(b) for b in batches]
         self._shares = [n / sum(counts) for n in counts]
-        self.samples = sum(sources.count(b) for b in self._batches)
+        self.samples = sum(sources.count(b) for b in batches)
+        self._pieces: list[Pieces] = [self._inputs(batch) if affine else {} for batch in batches]
         self._way: Way | None = None
         self._others: list[Sheet] = []
-        self._random = self._is_random()
-        self._pieces: list[Pieces] = [{} for _ in self._batches]
-        self._find_affine()
 
     def losses(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """L at points (a, b) [K], float64; those with the same a are best given one after another."""
@@ -92,14 +100,23 @@ class Sheet:
     def of(self, chosen: Tensor) -> "Sheet":
         """The same plane on some of the samples, by their places in the sample."""
         whole = tuple(torch.cat(parts) for parts in zip(*self._batches, strict=True))
-        return Sheet(self._surface, self._plane, [tuple(x[chosen] for x in whole)])
+        some = copy.copy(self)
+        some._take([tuple(x[chosen] for x in whole)], any(self._pieces))
+        return some
+
+    def _another(self) -> "Sheet":
+        """The same on another copy of the model."""
+        other = copy.copy(self)
+        other._copy_model()
+        other._take(self._batches, any(self._pieces))
+        return other
 
     def _shaped(self, x: Tensor) -> list[Tensor]:
         """A vector as views of the weights' shapes."""
         parts = x.split(list(self._surface.space.sizes))
         return [part.view(p.shape) for part, p in zip(parts, self._weights, strict=True)]
 
-    # -- the two ways --------------------------------------------------------------------------------------------------
+    # -- three ways ----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def _run(self, a: np.ndarray, b: np.ndarray, apart: bool) -> list[np.ndarray]:
@@ -159,7 +176,7 @@ class Sheet:
         """On as many threads as torch has, which then are of one operation each."""
         threads = torch.get_num_threads()
         while len(self._others) < threads - 1:
-            self._others.append(Sheet(self._surface, self._plane, self._batches))
+            self._others.append(self._another())
         parts = [part for part in np.array_split(np.arange(len(a)), threads) if len(part)]
         torch.set_num_threads(1)
         try:
