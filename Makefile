@@ -10,9 +10,10 @@ demo: .venv/installed
 	$(BIN)/steepest train digits
 	$(BIN)/steepest film digits
 
-# A process per core, of one thread each: tests that need two threads ask for them.
+# A process per core, of one thread each: tests that need two threads ask for them. They steal work from each other, so
+# that most modules stay in one process and what their tests share is made once.
 test: .venv/test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 check: .venv/check
 	$(BIN)/ruff check .

@@ -55,7 +55,7 @@ CHILD = """
         killed_in(*{"step": (Descent, "step"), "sync": (points, "sync")}[what], int(n))
     run = sd.fit(
         load(file), "momentum", 0.02, "step(80, gamma=300)", batch_size=20, steps=160,
-        guard=sd.Guard(snapshot_every=20), checkpoint_every=15, runs=runs,
+        guard=sd.Guard(snapshot_every=20), checkpoint_every=15, runs=runs, locate=False,
     )
     print(run.status)
 """
