@@ -19,7 +19,7 @@ from steepest.surface import CHUNK, Surface, sampled
 from steepest.task import Task
 from steepest.update import Update
 from steepest.usage import BATCHES, Use, batch_sharpness, calmer, fell, sharpness
-from steepest.verdict import DIVERGED, RELATIVE, UNDECIDED, Beside, Findings, told
+from steepest.verdict import DIVERGED, RELATIVE, UNDECIDED, Findings, Further, told
 
 SHORT = 60
 """Products of a short look."""
@@ -152,7 +152,7 @@ def locate(
     if blocks is not None:
         critical, more = _critical(blocks, found, point, use), more + noise.BLOCKS
     layer = sharpest_layer(found, held, point, products - findings.here.products - more)
-    return told(replace(findings, products=more), Beside(small, critical, layer))
+    return told(replace(findings, products=more), Further(small, critical, layer))
 
 
 def _surfaces(task: Task, model: nn.Module, samples: int, seed: int) -> tuple[Surface, Held]:

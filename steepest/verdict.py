@@ -126,8 +126,8 @@ class Findings:
 
 
 @dataclass(frozen=True)
-class Beside:
-    """What a long look tells beside its verdict; None where it cannot be told.
+class Further:
+    """What a long look tells beyond its verdict; None where it cannot be told.
 
     Attributes:
         batch: the sharpness of mini-batches.
@@ -157,7 +157,7 @@ ADVICE = {
 }
 
 
-def told(findings: Findings, beside: Beside | None = None) -> Verdict:
+def told(findings: Findings, further: Further | None = None) -> Verdict:
     """The verdict in words, then numbers."""
     kind = findings.kind
     advice = ADVICE[kind]
@@ -167,7 +167,7 @@ def told(findings: Findings, beside: Beside | None = None) -> Verdict:
             if findings.thorough
             else "A short look cannot tell a minimum: `steepest locate RUN` looks longer."
         )
-    numbers = _numbers(findings) + _numbers_beside(findings, beside or Beside())
+    numbers = _numbers(findings) + _numbers_further(findings, further or Further())
     return Verdict(kind, _sentence(kind, findings), advice, numbers, findings.here.products + findings.products)
 
 
@@ -245,14 +245,14 @@ def _numbers(findings: Findings) -> tuple[Number, ...]:
     return tuple(found)
 
 
-def _numbers_beside(findings: Findings, beside: Beside) -> tuple[Number, ...]:
-    found, limit, layer = [], findings.limit, beside.layer
-    if beside.critical is not None:
+def _numbers_further(findings: Findings, further: Further) -> tuple[Number, ...]:
+    found, limit, layer = [], findings.limit, further.layer
+    if further.critical is not None:
         words = "a heuristic: beyond it a larger batch gains less than it costs"
-        found.append(Number("critical batch size", *beside.critical, reference=findings.batch_size, words=words))
-    if beside.batch is not None:
+        found.append(Number("critical batch size", *further.critical, reference=findings.batch_size, words=words))
+    if further.batch is not None:
         bears = None if limit is None or limit.preconditioned else limit.value
-        found.append(Number("batch sharpness", *beside.batch, reference=bears, words="of mini-batches"))
+        found.append(Number("batch sharpness", *further.batch, reference=bears, words="of mini-batches"))
     if layer is not None:
         rival = "" if layer.rival is None else f", unless {_called(layer.rival)} is"
         words = f"{_called(layer.name)} is the sharpest of {layer.count} layers{rival}; {findings.on}"

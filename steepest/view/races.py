@@ -46,7 +46,7 @@ def race_figure(contest: Contest, path: str | Path) -> Path:
                    fontweight="bold")  # fmt: skip
     axes.set_xlabel("samples seen" if by_samples else "step", color=MUTED)
     axes.set_ylabel("validation loss", color=MUTED)
-    axes.legend(loc="upper right", fontsize=9, frameon=False, labelcolor=INK)
+    axes.legend(loc="best", fontsize=9, framealpha=0.9, edgecolor="none", labelcolor=INK)
     plain(axes)
     return save(figure, path)
 
