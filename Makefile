@@ -1,7 +1,9 @@
 # make demo needs Python ≥ 3.11, make and a package index; everything else is installed into .venv, at pinned versions.
 PYTHON ?= python3
 BIN := .venv/bin
-# Not compiled: byte code of what is never imported would take half a minute.
+# Not compiled: byte code of what is never imported would take half a minute. What is imported is compiled once and kept,
+# whatever the environment says: without byte code each process that imports torch takes twice as long.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test check bench page clean

@@ -153,6 +153,6 @@ def _described(path: Path) -> dict[str, Any]:
 
 def _write(path: Path, content: Any) -> None:
     with path.open("w") as file:
-        json.dump(content, file)
+        file.write(json.dumps(content))  # several times as fast as json.dump
         file.flush()
         os.fsync(file.fileno())
