@@ -66,7 +66,8 @@ def recorded(outcome: dict[str, Any]) -> Record:
     """The record of a run, as `fit` would have it."""
     columns = np.frombuffer(zlib.decompress(base64.b64decode(outcome["steps"])), np.float32)
     t, epoch, lr, loss, grad_norm, update_norm = columns.reshape(6, -1).astype(np.float64)
-    measured = tuple(Measurement(*m) for m in outcome["measurements"])
+    start = Measurement(0, 0.0, "validation", "loss", outcome["start"]["validation"])
+    measured = (start, *(Measurement(*m) for m in outcome["measurements"]))
     return Record(
         id=outcome["series"], name=outcome["series"], status="done", started="", seconds=0.0,
         config=outcome["config"], versions={}, steps=Steps(t, epoch, lr, loss, grad_norm, update_norm),

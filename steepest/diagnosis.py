@@ -141,7 +141,8 @@ def _rate(record: Record, s: Symptoms) -> Finding | None:
         return None
     leapt, noisy = s.soared > f.LEAPT, not s.full and s.varied > f.VARIED
     if s.kept < f.GAINED and not (s.full and s.rise < f.RISE):
-        return f.noise_floor(record, s) if noisy and s.soared < f.SOARED else f.thrown(record, s)
+        held_up = noisy and s.soared < f.SOARED and not s.net < 0
+        return f.noise_floor(record, s) if held_up else f.thrown(record, s)
     if leapt and s.kept < f.FALLEN:
         return f.thrown(record, s)
     if s.kept > f.GOOD:

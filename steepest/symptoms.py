@@ -34,7 +34,8 @@ from steepest.robust import MAD
 Values = NDArray[np.float64]
 
 SAMPLES = 256
-"""The loss at the start is a mean over so many samples at most, of steps before which the point has hardly moved."""
+"""The loss at the start is a mean over so many samples, of steps before which the point has hardly moved; where these
+have fewer, it is the validation loss before the first step."""
 MOVED, LEAPT = 4.0, 2.0
 """The point has moved once steps have promised 4 times their loss, or one of them 2 times. On a parabola, L = ½ h w², a
 step to its floor promises α ‖∇L‖² = 2 L, and one across it, to where the loss is as high again, 4 L."""
@@ -56,8 +57,10 @@ class Symptoms:
 
     Attributes:
         scale: size of the loss at the start, or of its greatest fall where it starts near 0.
-        kept: fall of the loss from the start to the mean of the last tenth.
+        kept: fall of the loss from the start to the mean of the last tenth; of the validation loss where that is more,
+            for what is not trained on falls no further.
         error: standard error of that, from the differences of neighbours at the end.
+        net: fall of the validation loss from the start, relative to what it was there; NaN where it was not measured.
         fall: the greatest fall, to the least mean of a tenth.
         rise: the greatest rise above the start, of a mean of a tenth.
         promised: Σ ‖Δw‖ ‖∇L‖.
@@ -81,6 +84,7 @@ class Symptoms:
     scale: float
     kept: float
     error: float
+    net: float
     fall: float
     rise: float
     promised: float
@@ -131,16 +135,20 @@ def symptoms(record: Record) -> Symptoms:
     means = np.convolve(s.loss, np.full(window, 1 / window), "valid")
     batch = _batch(record.config)
     start, steps = _start(s.loss, slopes, batch)
+    held, before, net = _validation(record)
+    if math.isfinite(before) and steps * batch < SAMPLES:
+        start, steps = before, math.ceil(SAMPLES / batch)
     end, least = float(means[-1]), float(means.min())
     scale = max(abs(start), start - least, TINY)
     late = s.grad_norm[len(s) // 2 :]
     high = np.flatnonzero(np.abs(s.lr) >= HIGH * np.abs(s.lr).max())[-1] + 1
-    lost, fell_on = _overfitting(record.series("validation", "loss"), start, s.t[window - 1 :], means)
+    lost, fell_on = _overfitting(held, before if math.isfinite(before) else start, s.t[window - 1 :], means)
     swing = _swing(s.loss[-2 * window :]) / scale
     return Symptoms(
         scale=scale,
-        kept=(start - end) / scale,
+        kept=float(np.fmax((start - end) / scale, net)),
         error=swing * math.sqrt(2 / window),
+        net=net,
         fall=(start - least) / scale,
         rise=(float(means.max()) - start) / scale,
         promised=float(slopes.sum()) / scale,
@@ -167,6 +175,15 @@ def _start(losses: Values, slopes: Values, batch: float) -> tuple[float, int]:
     moved = (np.cumsum(promised) > MOVED) | (promised > LEAPT)
     n = int(np.argmax(moved)) + 1 if moved.any() else n
     return float(losses[:n].mean()), n
+
+
+def _validation(record: Record) -> tuple[list[Measurement], float, float]:
+    """The validation losses, that before the first step and their fall from there; NaN where it was not measured."""
+    held = record.series("validation", "loss")
+    if len(held) < 2 or held[0].t > 0:
+        return held, math.nan, math.nan
+    before = held[0].value
+    return held, before, (before - held[-1].value) / max(abs(before), TINY)
 
 
 def _swing(losses: Values) -> float:

@@ -55,6 +55,8 @@ class Training:
         """To the end, or to an interruption; the record is ended whatever happens."""
         with self._ended(), self._interruptible():
             self._keep(self._thinning.takes(self.descent.t))
+            if self.descent.t == 0:
+                self._note("validation")  # what the first steps begin from, free of their batches' noise
             self._train()
 
     def _train(self) -> None:
