@@ -21,12 +21,10 @@ import numpy as np
 import torch
 
 from benchmarks import trials
-from benchmarks.diagnosis_problems import CONSTANT, TUNING, Series
-from benchmarks.diagnosis_reported import REPORTED
-from benchmarks.diagnosis_spent import SPENT
-from benchmarks.diagnosis_spent_later import SPENT_LATER
 from benchmarks.known_faults import AS_IT_IS, FALLING, GUARDED, STARTED, lines
 from benchmarks.problems import Problem
+from benchmarks.trainings import REPORTED, SPENT
+from benchmarks.trainings.series import CONSTANT, Series
 from benchmarks.trials import Kept
 from steepest import sources
 from steepest.descent import EVALUATION_BATCH, Descent
@@ -119,7 +117,7 @@ def measure() -> list[str]:
 def main() -> None:
     """The command line."""
     given = trials.parser(__doc__).parse_args()
-    known = {s.problem.name: s for s in REPORTED + TUNING + SPENT + SPENT_LATER}
+    known = {s.problem.name: s for s in REPORTED + SPENT}
     series = [known[name] for name in given.problems] if given.problems else REPORTED
     kept = trials.kept(given, KEY)
     if given.report is None:

@@ -1,0 +1,17 @@
+"""What the diagnosis is tried on: small real trainings, each at many rates and batch sizes, so that most are at fault.
+
+The thresholds of `steepest.diagnosis` may be chosen on SPENT, and on them only. What is published is measured on
+REPORTED, on which none was chosen: they are run once, after everything is fixed, and share nothing with those before
+them but the digits' pixels; samples, targets, networks and pairs of loss and rule are others. A set whose figures have
+been seen is spent:
+
+    set     new on        right when it was new
+    second  2026-11-25    92.7 %
+    third   2026-11-26    89.8 % of 1,020 runs
+    fourth  2026-11-26    91.5 % of 860; no validation loss was recorded before the first step until then
+"""
+
+from benchmarks.trainings import fifth, first, fourth, second, third
+
+SPENT = first.SERIES + second.SERIES + third.SERIES + fourth.SERIES
+REPORTED = fifth.SERIES
