@@ -78,7 +78,7 @@ function name(view: View, axis: Axis, at: [number, number], edge: [number, numbe
   const unit = axis.scale === 1 ? '' : `1 is ${short(axis.scale, 2)} in weights`;
   const length = Math.max(c.measureText(axis.name).width, unit.length * 5.6);
   const before = { left: 0, center: length / 2, right: length }[c.textAlign as 'left'];
-  const map = view.width < 500 || y < view.height - INSET ? 0 : Math.min(INSET - 40, 0.23 * view.width);
+  const map = view.width < 500 || y < view.height - INSET ? 0 : Math.min(INSET - 40, 0.26 * view.width);
   const inside = Math.min(view.width - 6 - length + before, Math.max(6 + before + map, x));
   c.fillText(axis.name, inside, y);
   c.fillStyle = theme.ink3;

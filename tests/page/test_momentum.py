@@ -96,6 +96,13 @@ def test_nobody_is_hindered(opened, axe):
     assert [(v["id"], [n["target"] for n in v["nodes"]][:3]) for v in found if v["impact"] in SERIOUS] == []
 
 
+@pytest.mark.parametrize("width", [1400, 1180, 1024, 420])
+def test_four_tabs_and_a_legend_have_room(opened, width):
+    page = opened(film("adam"), width=width, height=800)
+    assert page.locator(".chart h2 button").count() == 4
+    assert page.evaluate("[...document.querySelectorAll('.chart h2')].every(h => h.scrollWidth <= h.clientWidth)")
+
+
 @pytest.mark.parametrize(("width", "height"), [(1400, 900), (1024, 768), (420, 900)])
 def test_has_room_in_every_window(opened, width, height):
     page = shown(opened, film("adam"), width=width, height=height)

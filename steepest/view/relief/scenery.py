@@ -60,7 +60,7 @@ def _name(view: View, axis: Axis, at: tuple[float, float], edge: tuple[float, fl
     length = max(measured(axis.name, NAME_FONT), measured(unit, TICK_FONT))
     before = {"left": 0.0, "center": length / 2, "right": length}[align]
     beside_map = canvas.width >= NARROW and y >= canvas.height - INSET
-    left = min(INSET - 40, 0.23 * canvas.width) if beside_map else 0.0
+    left = min(INSET - 40, 0.26 * canvas.width) if beside_map else 0.0
     inside = min(canvas.width - 6 - length + before, max(6 + before + left, x))
     canvas.write(axis.name, inside, y + MIDDLE * NAME_FONT.size, NAME_FONT, theme.ink2, align)
     canvas.write(unit, inside, y + 16 + MIDDLE * TICK_FONT.size, TICK_FONT, theme.ink3, align)
