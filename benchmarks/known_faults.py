@@ -195,8 +195,9 @@ def lines(outcomes: Iterable[dict[str, Any]], details: bool = False) -> list[str
     """Lines of the report."""
     outcomes = list(outcomes)
     told = [(run, faults, diagnose(recorded(run))) for run, faults in known(outcomes)]
-    right = sum(_is_right(d, faults) for _, faults, d in told)
-    first = sum(d.kind == _greatest(faults) for _, faults, d in told)
+    asked = [one for one in told if _greatest(one[1]) != PLATEAU]
+    right = [_is_right(d, faults) for _, faults, d in asked]
+    first = [d.kind == _greatest(faults) for _, faults, d in told]
     tried = sum(o["way"] == AS_IT_IS for o in outcomes)
     problems = len({o["series"] for o in outcomes})
     how = (
@@ -206,11 +207,20 @@ def lines(outcomes: Iterable[dict[str, Any]], details: bool = False) -> list[str
         "was used to choose thresholds. *Right*: what is said first is one of the run's faults."
     )
     rows = [
-        ["right", f"{right} / {len(told)} ({right / len(told):.1%})", "≥ 95 %", met(-right / len(told), -0.95)],
-        ["says the fault first whose mending gains most", f"{first} / {len(told)} ({first / len(told):.1%})", "", ""],
+        ["right: rate, batch, no regularisation, or healthy", _share(right), "≥ 95 %", met(-_mean(right), -0.95)],
+        ["right, starts on a plateau counted too", _share([_is_right(d, f) for _, f, d in told]), "", ""],
+        ["says the fault first whose mending gains most", _share(first), "", ""],
     ]
     found = [how, "", *table(["diagnoses", "runs", "target", "met"], rows), "", *_confusion(told), "", *_findings(told)]
     return found + (["", *_errors(told)] if details else [])
+
+
+def _mean(of: Sequence[bool]) -> float:
+    return sum(of) / len(of)
+
+
+def _share(of: Sequence[bool]) -> str:
+    return f"{sum(of)} / {len(of)} ({_mean(of):.1%})"
 
 
 Told = Sequence[tuple[dict[str, Any], dict[str, float], Diagnosis]]

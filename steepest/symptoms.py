@@ -1,6 +1,6 @@
 """What the numbers of a run's record show, before anybody judges them.
 
-Seven of them carry most of what can be told without the model:
+Eight of them carry most of what can be told without the model:
 
 - *promised*, Σ ‖Δw‖ ‖∇L‖: by how much the loss would have fallen had every step gone straight down a slope that stays
   as it is. A timid run promised little and kept it; one that jumps across its valley, or after the noise of its
@@ -18,6 +18,8 @@ Seven of them carry most of what can be told without the model:
 - *narrow*, the gradient norm when it is small, beside what it usually is. A norm of many components hardly varies;
   where units are dead or saturated, or all weights near 0, only a few biases have a gradient, and chance brings it
   near 0.
+- *net*, the fall of the validation loss since before the first step. The losses of a few samples say little of where a
+  run began, and where it ended; whether noise keeps a loss up or an explosion threw it there, only this tells.
 """
 
 import math

@@ -30,8 +30,8 @@ T = 400
 t = np.arange(1.0, T + 1)
 
 
-def recorded(loss, grad_norm=1.0, lr=0.1, update_norm=None, validation=(), events=(), **config):
-    """A record of gradient descent, w ← w − α ∇L."""
+def recorded(loss, grad_norm=1.0, lr=0.1, update_norm=None, validation=(), events=(), before=None, **config):
+    """A record of gradient descent, w ← w − α ∇L; `before` is the validation loss before the first step."""
     loss = np.asarray(loss, np.float64)
     n = len(loss)
     g, a = np.broadcast_to(grad_norm, n).astype(float), np.broadcast_to(lr, n).astype(float)
@@ -39,6 +39,8 @@ def recorded(loss, grad_norm=1.0, lr=0.1, update_norm=None, validation=(), event
     times = np.arange(1.0, n + 1)
     every = n // max(1, len(validation))
     measured = tuple(Measurement((i + 1) * every, i + 1.0, "validation", "loss", v) for i, v in enumerate(validation))
+    if before is not None:
+        measured = (Measurement(0, 0.0, "validation", "loss", before), *measured)
     known = {"rule": "gradient_descent", "lr": 0.1, "batch_size": 32, "samples": 1000, "steps": n, **config}
     return Record("id", "name", "done", "", 0.0, known, {}, Steps(times, times, a, loss, g, u), measured, tuple(events))
 
@@ -110,6 +112,33 @@ def test_noise_is_told_from_a_rate_that_is_too_large_by_the_batch():
 def test_a_loss_that_stays_above_its_start_has_exploded():
     loss = np.concatenate([[2.0, 2.0], np.full(T - 2, 30.0)]) + noise(0.1)
     assert diagnose(recorded(loss, np.where(t < 5, 500.0, 2.0))).kind == EXPLODING
+
+
+def test_where_batches_differ_the_loss_begins_at_the_validation_loss():
+    """A batch of two happens to lose 4 at first; all lose 1 before the first step, and 1.5 at the end."""
+    loss = 1.5 + noise(0.6)
+    loss[0] = 4.0
+    seen = {"grad_norm": 30.0, "lr": 0.2, "batch_size": 2}
+    s = symptoms(recorded(loss, validation=(1.6, 1.5), before=1.0, **seen))
+    assert s.kept == pytest.approx(-0.5, abs=0.1)
+    assert s.net == -0.5
+    assert s.soared < 1
+    assert symptoms(recorded(loss, **seen)).kept > 0.5
+    assert symptoms(recorded(loss, validation=(1.6, 1.5), before=1.0, batch_size=500)).scale == loss[0]
+
+
+@pytest.mark.parametrize(("end", "kind"), [(0.9, NOISE_FLOOR), (1.3, EXPLODING)])
+def test_noise_is_told_from_an_explosion_by_the_validation_loss(end, kind):
+    """The batches' losses alone say the same of both."""
+    found = diagnose(recorded(1 + noise(0.5), 30.0, 0.2, validation=(1.0, end), before=1.0, batch_size=2))
+    assert found.kind == kind
+
+
+def test_the_loss_has_fallen_as_far_as_on_data_not_trained_on():
+    loss = np.abs(0.1 + noise(1.5))
+    s = symptoms(recorded(loss, validation=(0.3, 0.1), before=2.0, batch_size=2))
+    assert s.kept == s.net == pytest.approx(0.95)
+    assert math.isnan(symptoms(recorded(loss, before=2.0)).net)  # nothing was measured since
 
 
 def test_losses_that_are_not_finite_have_exploded():

@@ -56,7 +56,7 @@ def test_the_record(data, tmp_path):
     assert run.record.versions["torch"] == torch.__version__.partition("+")[0] or "torch" in run.record.versions
     assert len(run.losses) == 15
     assert np.isfinite(run.losses).all()
-    assert [m.t for m in run.record.series("validation", "accuracy")] == [5, 10, 15]
+    assert [m.t for m in run.record.series("validation", "accuracy")] == [0, 5, 10, 15]
     assert run.point.shape == (sum(p.numel() for p in run.model.parameters()),)
     assert torch.equal(run.point, torch.cat([p.detach().flatten() for p in run.model.parameters()]))
     assert run.figure(tmp_path / "curves.svg").stat().st_size > 1000
@@ -71,6 +71,14 @@ def test_metrics_are_those_of_plain_evaluation(data, tmp_path):
     assert run.metric == pytest.approx(right[150:180].mean().item())
     assert run.test["accuracy"] == pytest.approx(right[180:].mean().item())
     assert run.test["loss"] == pytest.approx(cross_entropy(output[180:], y[180:]).item(), rel=1e-6)
+
+
+def test_what_is_measured_first_is_the_start(data, tmp_path):
+    task = a_task(data)
+    first = fit(task, tmp_path, seed=3).record.series("validation", "loss")[0]
+    x, y = data
+    assert (first.t, first.epoch) == (0, 0.0)
+    assert first.value == pytest.approx(cross_entropy(task.build(3)(x[150:180]), y[150:180]).item(), rel=1e-6)
 
 
 def test_the_same_seed_is_the_same_run(data, tmp_path):
@@ -148,7 +156,7 @@ def test_a_model_that_raises_leaves_a_failed_run(data, tmp_path):
 
     def loss(output, target):
         calls.append(1)
-        if len(calls) == 6:
+        if len(calls) == 7:  # the first is on the validation data, before the first step
             raise RuntimeError("mine")
         return cross_entropy(output, target)
 
