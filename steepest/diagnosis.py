@@ -174,9 +174,9 @@ def _more_to_gain(s: Symptoms) -> bool:
     if s.promised < f.TIMID and s.kept < f.DONE:
         return s.left > f.MORE or (s.kept < f.BEGUN and not s.full)  # where noise hides how much is left
     if s.promised < f.SURE:
-        return s.left > f.LEFT
+        return s.left > f.MORE
     gain = min(s.left / max(1 - s.left, TINY) * s.kept, 1 - s.kept)
-    return not s.full and f.GAINED < s.kept < f.DONE and s.left > f.LEFT and s.hovering < f.BESIDE * gain
+    return not s.full and f.GAINED < s.kept < f.DONE and s.left > f.MORE and s.hovering < f.BESIDE * gain
 
 
 def _thrown(s: Symptoms) -> bool:

@@ -80,7 +80,7 @@ class Symptoms:
         batch: samples of a step.
         full: whether a batch has all the samples.
         lost: share of the validation loss's fall that is lost again at the end; NaN where that cannot be told.
-        fell_on: whether the training loss has fallen since the validation loss was least.
+        fell_on: whether the training loss has fallen, by two standard errors, since the validation loss was least.
     """
 
     scale: float
@@ -144,12 +144,14 @@ def symptoms(record: Record) -> Symptoms:
     scale = max(abs(start), start - least, TINY)
     late = s.grad_norm[len(s) // 2 :]
     high = np.flatnonzero(np.abs(s.lr) >= HIGH * np.abs(s.lr).max())[-1] + 1
-    lost, fell_on = _overfitting(held, before if math.isfinite(before) else start, s.t[window - 1 :], means)
     swing = _swing(s.loss[-2 * window :]) / scale
+    error = swing * math.sqrt(2 / window)
+    began = before if math.isfinite(before) else start
+    lost, since = _overfitting(held, began, s.t[window - 1 :], means)
     return Symptoms(
         scale=scale,
         kept=float(np.fmax((start - end) / scale, net)),
-        error=swing * math.sqrt(2 / window),
+        error=error,
         net=net,
         fall=(start - least) / scale,
         rise=(float(means.max()) - start) / scale,
@@ -166,7 +168,7 @@ def symptoms(record: Record) -> Symptoms:
         travelled=float(s.update_norm.sum()) / math.sqrt(record.config.get("weights") or math.nan),
         full=_is_full(record.config),
         lost=lost,
-        fell_on=fell_on,
+        fell_on=since / scale >= 2 * error,
     )
 
 
@@ -232,17 +234,17 @@ def _coherence(config: Mapping[str, Any], s: Steps) -> float:
     return float(np.median(s.update_norm[moved] / s.lr[moved])) / math.sqrt(weights)
 
 
-def _overfitting(series: Sequence[Measurement], start: float, t: Values, means: Values) -> tuple[float, bool]:
-    """Share of the validation loss's fall that is lost again, and whether the training loss fell meanwhile."""
+def _overfitting(series: Sequence[Measurement], start: float, t: Values, means: Values) -> tuple[float, float]:
+    """Share of the validation loss's fall that is lost again, and by how much the training loss fell meanwhile."""
     values = np.array([m.value for m in series])
     if len(values) < 3 or not np.isfinite(values).all():
-        return math.nan, False
+        return math.nan, math.nan
     least = int(values.argmin())
     fall = start - float(values[least])
     if fall <= 0:
-        return math.nan, False
+        return math.nan, math.nan
     then = means[min(int(np.searchsorted(t, series[least].t)), len(means) - 1)]
-    return float(values[-1] - values[least]) / fall, bool(means[-1] <= then)
+    return float(values[-1] - values[least]) / fall, float(then - means[-1])
 
 
 # -- Configuration -----------------------------------------------------------------------------------------------------

@@ -35,6 +35,8 @@ SYMBOLS = {
     "gain of an escape": "ΔL",
     "gain of ten calm steps": "ΔL",
     "noise scale": "B",
+    "critical batch size": "B_crit",
+    "greatest curvature of one layer": "λ_layer",
 }
 """What a verdict's numbers are called where a symbol has room; the page lowers what follows `_` and raises `^`."""
 SLOT = 'id="film">null<'
