@@ -10,9 +10,10 @@ been seen is spent:
     third   2026-11-26    89.8 % of 1,020 runs
     fourth  2026-11-26    91.5 % of 860; no validation loss was recorded before the first step until then
     fifth   2026-11-26    93.4 % of 881; 94.4 % without starts on a plateau
+    sixth   2026-11-26    92.5 % of 941; 92.4 % without starts on a plateau
 """
 
-from benchmarks.trainings import fifth, first, fourth, second, sixth, third
+from benchmarks.trainings import fifth, first, fourth, second, seventh, sixth, third
 
-SPENT = first.SERIES + second.SERIES + third.SERIES + fourth.SERIES + fifth.SERIES
-REPORTED = sixth.SERIES
+SPENT = first.SERIES + second.SERIES + third.SERIES + fourth.SERIES + fifth.SERIES + sixth.SERIES
+REPORTED = seventh.SERIES
