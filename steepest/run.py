@@ -180,8 +180,8 @@ def fit(
         w ← rule(w, ∇L(w); lr · schedule(t)),  t = 1 … T
 
     What is not given comes from the task's recipe, else: adam at its default rate, `warmup(5%) >> cosine`, batches of
-    64; epochs or steps must be said. Ctrl-C ends the run cleanly: it is marked interrupted, and everything so far is
-    kept.
+    64; epochs or steps must be said. The validation split is measured before the first step, after each epoch and at
+    the end. Ctrl-C ends the run cleanly: it is marked interrupted, and everything so far is kept.
 
     Args:
         task: what is to be trained.
