@@ -131,7 +131,7 @@ def _seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
     return make()
 
 
-def _from_seed(make: Callable[[], nn.Module]) -> Callable[[int], nn.Module]:
+def from_seed(make: Callable[[], nn.Module]) -> Callable[[int], nn.Module]:
     return functools.partial(_seeded, make)
 
 
@@ -172,7 +172,7 @@ def spirals() -> sd.Task:
 
 def neighbours() -> sd.Task:
     """The next character from the five before it, each a vector of eight numbers."""
-    return sd.Task(_from_seed(lambda: Neighbours(5, 8)), loss=cross_entropy, **_held_out(*_before(5, 20_000)))
+    return sd.Task(from_seed(lambda: Neighbours(5, 8)), loss=cross_entropy, **_held_out(*_before(5, 20_000)))
 
 
 def phrases() -> sd.Task:
@@ -184,13 +184,13 @@ def phrases() -> sd.Task:
 def factors() -> sd.Task:
     """A matrix of rank 3, 120 × 100, of which half is seen, with noise; as factors of rank 4."""
     data = _ratings(120, 100, noise=0.5)
-    return sd.Task(_from_seed(lambda: Factors(120, 100, rank=4)), loss=mse_loss, **_held_out(*data))
+    return sd.Task(from_seed(lambda: Factors(120, 100, rank=4)), loss=mse_loss, **_held_out(*data))
 
 
 def matrix() -> sd.Task:
     """A matrix of rank 2, 90 × 110, of which 6,000 entries are seen, with less noise; as factors of rank 2."""
     data = _ratings(90, 110, noise=0.2, rank=2, seed=7)
-    return sd.Task(_from_seed(lambda: Factors(90, 110, rank=2)), loss=mse_loss, **_held_out(*data))
+    return sd.Task(from_seed(lambda: Factors(90, 110, rank=2)), loss=mse_loss, **_held_out(*data))
 
 
 def linear_layers() -> sd.Task:
@@ -201,7 +201,7 @@ def linear_layers() -> sd.Task:
     def make() -> nn.Module:
         return nn.Sequential(*(nn.Linear(a, b, bias=False) for a, b in itertools.pairwise(widths)))
 
-    return sd.Task(_from_seed(make), loss=mse_loss, **_held_out(x, one_hot(y, 10).float()))
+    return sd.Task(from_seed(make), loss=mse_loss, **_held_out(x, one_hot(y, 10).float()))
 
 
 def residual() -> sd.Task:
@@ -210,7 +210,7 @@ def residual() -> sd.Task:
     def make() -> nn.Module:
         return nn.Sequential(nn.Linear(64, 48), Residual(48), Residual(48), nn.LayerNorm(48), nn.Linear(48, 10))
 
-    return sd.Task(_from_seed(make), loss=smoothed, **_held_out(*images()))
+    return sd.Task(from_seed(make), loss=smoothed, **_held_out(*images()))
 
 
 def pictures() -> sd.Task:
@@ -223,7 +223,7 @@ def pictures() -> sd.Task:
         )  # fmt: skip
 
     x, y = images()
-    return sd.Task(_from_seed(make), loss=smoothed, **_held_out(x.reshape(-1, 1, 8, 8), y))
+    return sd.Task(from_seed(make), loss=smoothed, **_held_out(x.reshape(-1, 1, 8, 8), y))
 
 
 # -- Problems ----------------------------------------------------------------------------------------------------------

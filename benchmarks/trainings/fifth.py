@@ -20,7 +20,13 @@ from benchmarks.trainings.series import (
     COARSE,
     CONSTANT,
     EDGE,
+    FEW,
+    FOURS,
     FULL,
+    ONES,
+    SIXES,
+    THREES,
+    TWOS,
     changed,
     dense,
     lowered,
@@ -29,9 +35,6 @@ from benchmarks.trainings.series import (
     split,
 )
 from steepest.tasks.digits import images
-
-ONES, TWOS, THREES, FOURS, SIXES = (1, 8, 64), (2, 16, 128), (3, 24, 192), (4, 32, 256), (6, 48, 384)
-FEW = (2, 16, "full")
 
 # -- Data --------------------------------------------------------------------------------------------------------------
 
@@ -144,14 +147,12 @@ def _along(unit: type[nn.Module]) -> nn.Module:
     )  # fmt: skip
 
 
-_build = rate_problems._from_seed
-
 # -- Tasks -------------------------------------------------------------------------------------------------------------
 
 
 def springs() -> sd.Task:
     """What comes next of damped oscillations, an LSTM of 16, squared distance."""
-    build = _build(lambda: Recurrent(1, 16, 1))
+    build = rate_problems.from_seed(lambda: Recurrent(1, 16, 1))
     return sd.Task(build, loss=mse_loss, **split(*_springs(12, 0.05, 201), 1400, 201))
 
 
@@ -169,7 +170,7 @@ def greatest() -> sd.Task:
 
 def brackets() -> sd.Task:
     """How deep brackets were, an LSTM of 20."""
-    build = _build(lambda: Recurrent(2, 20, 5))
+    build = rate_problems.from_seed(lambda: Recurrent(2, 20, 5))
     return sd.Task(build, loss=cross_entropy, **split(*_brackets(10, 204), 1500, 204))
 
 
@@ -181,13 +182,13 @@ def slabs() -> sd.Task:
 
 def sums() -> sd.Task:
     """The sum of two digits, two convolutions with SELU."""
-    build = _build(lambda: _stacked(nn.SELU))
+    build = rate_problems.from_seed(lambda: _stacked(nn.SELU))
     return sd.Task(build, loss=cross_entropy, **split(*_sums(206), 1300, 206))
 
 
 def shifted() -> sd.Task:
     """By how much digits are shifted, convolutions along columns, batch norm."""
-    build = _build(lambda: _along(nn.ReLU))
+    build = rate_problems.from_seed(lambda: _along(nn.ReLU))
     return sd.Task(build, loss=cross_entropy, **split(*_shifted(207), 1300, 207))
 
 

@@ -10,17 +10,7 @@ from torch.nn.functional import cross_entropy, l1_loss, mse_loss
 import steepest as sd
 from benchmarks import networks, problems, rate_problems
 from benchmarks.problems import COSINE, smoothed
-from benchmarks.trainings.series import (
-    CONSTANT,
-    EDGE,
-    FEW,
-    TO_FULL,
-    lowered,
-    mislabelled,
-    series,
-    split,
-    started,
-)
+from benchmarks.trainings.series import CONSTANT, EDGE, FEW, TO_FULL, lowered, mislabelled, series, split, started
 from steepest.tasks.digits import images
 
 # -- Tasks -------------------------------------------------------------------------------------------------------------
@@ -62,21 +52,21 @@ def few_ratings() -> sd.Task:
     """900 entries of a noisy matrix of rank 3, 60 × 50, as factors of rank 12."""
     x, y = rate_problems._ratings(120, 100, noise=0.7, seed=8)
     near = (x[:, 0] < 60) & (x[:, 1] < 50)
-    make = rate_problems._from_seed(lambda: rate_problems.Factors(60, 50, rank=12))
+    make = rate_problems.from_seed(lambda: rate_problems.Factors(60, 50, rank=12))
     return sd.Task(make, loss=mse_loss, **split(x[near], y[near], 900, seed=14))
 
 
 def few_neighbours() -> sd.Task:
     """The next of 600 characters from the five before it."""
     data = split(*rate_problems._before(5, 2_000), 600, seed=15)
-    return sd.Task(rate_problems._from_seed(lambda: rate_problems.Neighbours(5, 8)), loss=cross_entropy, **data)
+    return sd.Task(rate_problems.from_seed(lambda: rate_problems.Neighbours(5, 8)), loss=cross_entropy, **data)
 
 
 def few_pictures() -> sd.Task:
     """150 digits above four or not, a fifth with wrong labels, two convolutions."""
     x, y = images()
     data = split(x.reshape(-1, 1, 8, 8), mislabelled((y > 4).long(), 0.2, 2, seed=3), 150, seed=16)
-    return sd.Task(rate_problems._from_seed(_small_convolution), loss=cross_entropy, **data)
+    return sd.Task(rate_problems.from_seed(_small_convolution), loss=cross_entropy, **data)
 
 
 def _small_convolution() -> nn.Module:
@@ -89,7 +79,7 @@ def _small_convolution() -> nn.Module:
 def some_neighbours() -> sd.Task:
     """The next of 4,000 characters from the five before it."""
     data = split(*rate_problems._before(5, 6_000), 4_000, seed=17)
-    return sd.Task(rate_problems._from_seed(lambda: rate_problems.Neighbours(5, 8)), loss=cross_entropy, **data)
+    return sd.Task(rate_problems.from_seed(lambda: rate_problems.Neighbours(5, 8)), loss=cross_entropy, **data)
 
 
 def some_rows() -> sd.Task:
@@ -142,7 +132,7 @@ def faint(scale: float = 0.02) -> sd.Task:
 def asleep(shift: float = 4.0) -> sd.Task:
     """Digits above four as pictures, convolutions of which hardly any unit is ever on."""
     x, y = images()
-    build = functools.partial(started, rate_problems._from_seed(_small_convolution), lambda p: lowered(p, shift))
+    build = functools.partial(started, rate_problems.from_seed(_small_convolution), lambda p: lowered(p, shift))
     return sd.Task(build, loss=cross_entropy, **split(x.reshape(-1, 1, 8, 8), (y > 4).long(), 1000, seed=24))
 
 
@@ -162,7 +152,7 @@ def shut(shift: float = 2.0) -> sd.Task:
 def unlit(scale: float = 1e-3) -> sd.Task:
     """A matrix as factors that start near the saddle at 0."""
     x, y = rate_problems._ratings(70, 80, noise=0.2, rank=2, seed=9)
-    make = rate_problems._from_seed(lambda: rate_problems.Factors(70, 80, rank=2))
+    make = rate_problems.from_seed(lambda: rate_problems.Factors(70, 80, rank=2))
     return sd.Task(functools.partial(started, make, lambda p: scale * p), loss=mse_loss, **split(x, y, 3000, seed=25))
 
 

@@ -21,7 +21,10 @@ from benchmarks.trainings.series import (
     COARSE,
     CONSTANT,
     EDGE,
+    FIVES,
+    FOURS,
     FULL,
+    TWOS,
     dense,
     lowered,
     mislabelled,
@@ -31,7 +34,7 @@ from benchmarks.trainings.series import (
 )
 from steepest.tasks.digits import images
 
-TWOS, FOURS, FIVES, FEW = (2, 16, 128), (4, 32, 256), (5, 40, 320), (4, 32, "full")
+FEW = (4, 32, "full")
 
 # -- Data --------------------------------------------------------------------------------------------------------------
 
@@ -133,7 +136,7 @@ def mixed() -> sd.Task:
 
 def chains() -> sd.Task:
     """The next symbol of a chain from six before it, LayerNorm and softsign."""
-    return sd.Task(rate_problems._from_seed(_chained), loss=cross_entropy, **split(*_chains(6, 6, 104), 1600, 104))
+    return sd.Task(rate_problems.from_seed(_chained), loss=cross_entropy, **split(*_chains(6, 6, 104), 1600, 104))
 
 
 def pairs() -> sd.Task:
@@ -144,7 +147,7 @@ def pairs() -> sd.Task:
 
 def turned() -> sd.Task:
     """By how many right angles digits are turned, two convolutions with Hardswish."""
-    build = rate_problems._from_seed(lambda: _turning(nn.Hardswish))
+    build = rate_problems.from_seed(lambda: _turning(nn.Hardswish))
     return sd.Task(build, loss=cross_entropy, **split(*_turned(106), 1300, 106))
 
 
@@ -179,7 +182,7 @@ def few_ripples() -> sd.Task:
 
 def few_turned() -> sd.Task:
     """160 turned digits, two convolutions, ReLU."""
-    build = rate_problems._from_seed(lambda: _turning(nn.ReLU))
+    build = rate_problems.from_seed(lambda: _turning(nn.ReLU))
     return sd.Task(build, loss=cross_entropy, **split(*_turned(112), 160, 112))
 
 
@@ -213,7 +216,7 @@ def idle(scale: float = 0.01) -> sd.Task:
 
 def stopped(shift: float = 4.0) -> sd.Task:
     """Turned digits, convolutions of which hardly any unit is ever on."""
-    make = rate_problems._from_seed(lambda: _turning(nn.ReLU))
+    make = rate_problems.from_seed(lambda: _turning(nn.ReLU))
     build = functools.partial(started, make, lambda p: lowered(p, shift) if len(p) > 4 else p)
     return sd.Task(build, loss=cross_entropy, **split(*_turned(118), 1200, 118))
 

@@ -99,18 +99,18 @@ def waves() -> sd.Task:
 
 def thirds() -> sd.Task:
     """Digits by three, a perceptron with LayerNorm, smoothed labels."""
-    return sd.Task(rate_problems._from_seed(_layer_normed), loss=smoothed, **split(*_thirds(), 1000, 43))
+    return sd.Task(rate_problems.from_seed(_layer_normed), loss=smoothed, **split(*_thirds(), 1000, 43))
 
 
 def pooled() -> sd.Task:
     """Digits as pictures, two convolutions and a mean over places."""
-    return sd.Task(rate_problems._from_seed(_pooled), loss=cross_entropy, **split(_pictures(), images()[1], 1000, 44))
+    return sd.Task(rate_problems.from_seed(_pooled), loss=cross_entropy, **split(_pictures(), images()[1], 1000, 44))
 
 
 def after_three() -> sd.Task:
     """The next of 3,000 characters from the three before it."""
     data = split(*rate_problems._before(3, 5_000), 3_000, seed=45)
-    return sd.Task(rate_problems._from_seed(lambda: rate_problems.Neighbours(3, 10)), loss=cross_entropy, **data)
+    return sd.Task(rate_problems.from_seed(lambda: rate_problems.Neighbours(3, 10)), loss=cross_entropy, **data)
 
 
 def counts() -> sd.Task:

@@ -13,9 +13,9 @@ from benchmarks import networks
 from benchmarks.problems import COSINE, Problem
 
 CONSTANT = "constant"
-LADDER = (2, 16, 128)
+ONES, TWOS, THREES, FOURS, FIVES, SIXES, EIGHTS = ((n, 8 * n, 64 * n) for n in (1, 2, 3, 4, 5, 6, 8))
 FULL = ("full",)
-TO_FULL = (*LADDER, "full")
+TO_FULL = (*TWOS, "full")
 FEW = (2, 16, "full")
 RATES = (-6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6)
 COARSE = (-6, -4, -3, -2, -1, 0, 1, 2, 3, 5)
@@ -45,7 +45,7 @@ class Series:
 
 def series(
     task: Callable[[], sd.Task], rule: str, lr: float, schedule: str, steps: int,
-    batches: tuple[int | str, ...] = LADDER, start: Callable[[], sd.Task] | None = None,
+    batches: tuple[int | str, ...] = TWOS, start: Callable[[], sd.Task] | None = None,
     rates: tuple[float, ...] = RATES,
 ) -> Series:  # fmt: skip
     shape = "cosine" if schedule == COSINE else "constant"

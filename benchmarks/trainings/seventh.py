@@ -14,7 +14,13 @@ from benchmarks.trainings.series import (
     COARSE,
     CONSTANT,
     EDGE,
+    EIGHTS,
+    FEW,
+    FOURS,
     FULL,
+    ONES,
+    THREES,
+    TWOS,
     changed,
     dense,
     lowered,
@@ -23,9 +29,6 @@ from benchmarks.trainings.series import (
     split,
 )
 from steepest.tasks.digits import images
-
-ONES, TWOS, THREES, FOURS, EIGHTS = (1, 8, 64), (2, 16, 128), (3, 24, 192), (4, 32, 256), (8, 64, 512)
-FEW = (2, 16, "full")
 
 # -- Data --------------------------------------------------------------------------------------------------------------
 
@@ -128,8 +131,6 @@ def _walking(unit: type[nn.Module]) -> nn.Module:
     )
 
 
-_build = rate_problems._from_seed
-
 # -- Tasks -------------------------------------------------------------------------------------------------------------
 
 
@@ -141,7 +142,7 @@ def orbits() -> sd.Task:
 
 def keys() -> sd.Task:
     """Chords of notes, attention 16 wide."""
-    build = _build(lambda: Attentive(7, 16, 4))
+    build = rate_problems.from_seed(lambda: Attentive(7, 16, 4))
     return sd.Task(build, loss=cross_entropy, **split(*_keys(9, 0.55, 402), 1500, 402))
 
 
@@ -152,7 +153,7 @@ def ordered() -> sd.Task:
 
 def walks() -> sd.Task:
     """Walks that end far off, a tenth wrong, convolutions along them, tanh."""
-    build = _build(lambda: _walking(nn.Tanh))
+    build = rate_problems.from_seed(lambda: _walking(nn.Tanh))
     return sd.Task(build, loss=cross_entropy, **split(*_walks(16, 0.1, 404), 1500, 404))
 
 
@@ -164,7 +165,7 @@ def terms() -> sd.Task:
 
 def thick() -> sd.Task:
     """Thick digits and thin ones, convolutions, ELU."""
-    build = _build(lambda: _striding(nn.ELU))
+    build = rate_problems.from_seed(lambda: _striding(nn.ELU))
     return sd.Task(build, loss=cross_entropy, **split(*_thick(406), 1300, 406))
 
 

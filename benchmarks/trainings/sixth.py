@@ -20,7 +20,12 @@ from benchmarks.trainings.series import (
     COARSE,
     CONSTANT,
     EDGE,
+    FIVES,
+    FOURS,
     FULL,
+    ONES,
+    THREES,
+    TWOS,
     changed,
     dense,
     mislabelled,
@@ -29,7 +34,6 @@ from benchmarks.trainings.series import (
 )
 from steepest.tasks.digits import images
 
-ONES, TWOS, THREES, FOURS, FIVES = (1, 8, 64), (2, 16, 128), (3, 24, 192), (4, 32, 256), (5, 40, 320)
 FEW = (3, 24, "full")
 
 # -- Data --------------------------------------------------------------------------------------------------------------
@@ -137,8 +141,6 @@ def _normed(unit: type[nn.Module]) -> nn.Module:
     )
 
 
-_build = rate_problems._from_seed
-
 # -- Tasks -------------------------------------------------------------------------------------------------------------
 
 
@@ -155,7 +157,7 @@ def lenses() -> sd.Task:
 
 def queues() -> sd.Task:
     """The longest a queue has been, a GRU of 12, Huber's loss."""
-    build = _build(lambda: Gated(1, 12, 1))
+    build = rate_problems.from_seed(lambda: Gated(1, 12, 1))
     return sd.Task(build, loss=smooth_l1_loss, **split(*_queues(12, 303), 1400, 303))
 
 
@@ -172,13 +174,13 @@ def sparse() -> sd.Task:
 
 def mirrored() -> sd.Task:
     """Mirrored digits, two convolutions, GELU."""
-    build = _build(lambda: _looking(nn.GELU, 2))
+    build = rate_problems.from_seed(lambda: _looking(nn.GELU, 2))
     return sd.Task(build, loss=cross_entropy, **split(*_mirrored(306), 1300, 306))
 
 
 def blurred() -> sd.Task:
     """Blurred digits, batch norm, ReLU."""
-    build = _build(lambda: _normed(nn.ReLU))
+    build = rate_problems.from_seed(lambda: _normed(nn.ReLU))
     return sd.Task(build, loss=cross_entropy, **split(*_blurred(307), 1300, 307))
 
 
@@ -214,7 +216,7 @@ def few_blurred() -> sd.Task:
 
 def few_mirrored() -> sd.Task:
     """150 digits, mirrored or not, two convolutions, ReLU."""
-    build = _build(lambda: _looking(nn.ReLU, 2))
+    build = rate_problems.from_seed(lambda: _looking(nn.ReLU, 2))
     return sd.Task(build, loss=cross_entropy, **split(*_mirrored(313), 150, 313))
 
 

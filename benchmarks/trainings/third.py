@@ -20,7 +20,9 @@ from benchmarks.trainings.series import (
     COARSE,
     CONSTANT,
     EDGE,
+    FOURS,
     FULL,
+    ONES,
     changed,
     dense,
     lowered,
@@ -30,7 +32,7 @@ from benchmarks.trainings.series import (
 )
 from steepest.tasks.digits import images
 
-SINGLE, FOURS, THREES = (1, 8, 64), (4, 32, 256), (3, 24, "full")
+FEW = (3, 24, "full")
 
 # -- Data --------------------------------------------------------------------------------------------------------------
 
@@ -134,7 +136,7 @@ def moons() -> sd.Task:
 
 def blobs() -> sd.Task:
     """Which of six centres, two residual blocks with Mish."""
-    return sd.Task(rate_problems._from_seed(_residual), loss=cross_entropy, **split(*_blobs(6, 12, 1.3, 72), 1200, 72))
+    return sd.Task(rate_problems.from_seed(_residual), loss=cross_entropy, **split(*_blobs(6, 12, 1.3, 72), 1200, 72))
 
 
 def products() -> sd.Task:
@@ -146,7 +148,7 @@ def products() -> sd.Task:
 def echoes() -> sd.Task:
     """The next value of a series from the sixteen before it, two convolutions over time."""
     return sd.Task(
-        rate_problems._from_seed(lambda: _listening(nn.Softplus)),
+        rate_problems.from_seed(lambda: _listening(nn.Softplus)),
         loss=mse_loss,
         **split(*_echoes(16, 0.3, 74), 1500, 74),
     )
@@ -173,13 +175,13 @@ def normed_pictures() -> sd.Task:
     """Digits as pictures, two convolutions with GroupNorm."""
     x, y = images()
     data = split(x.reshape(-1, 1, 8, 8), y, 1200, 78)
-    return sd.Task(rate_problems._from_seed(_group_normed), loss=cross_entropy, **data)
+    return sd.Task(rate_problems.from_seed(_group_normed), loss=cross_entropy, **data)
 
 
 def after_four() -> sd.Task:
     """The next of 2,500 characters from the four before it."""
     data = split(*rate_problems._before(4, 4_000), 2_500, seed=79)
-    return sd.Task(rate_problems._from_seed(lambda: rate_problems.Neighbours(4, 6)), loss=cross_entropy, **data)
+    return sd.Task(rate_problems.from_seed(lambda: rate_problems.Neighbours(4, 6)), loss=cross_entropy, **data)
 
 
 def as_numbers() -> sd.Task:
@@ -255,7 +257,7 @@ def quiet(scale: float = 0.02) -> sd.Task:
 
 def deaf(shift: float = 4.0) -> sd.Task:
     """The next value of a series, convolutions of which hardly any unit is ever on."""
-    build = rate_problems._from_seed(lambda: _listening(nn.ReLU))
+    build = rate_problems.from_seed(lambda: _listening(nn.ReLU))
     return sd.Task(changed(build, lambda p: lowered(p, shift)), loss=mse_loss, **split(*_echoes(16, 0.3, 92), 1000, 92))
 
 
@@ -281,28 +283,28 @@ def unlit_digits(shift: float = 3.0) -> sd.Task:
 # -- Series ------------------------------------------------------------------------------------------------------------
 
 SERIES = (
-    series(moons, "nadam", 1e-2, CONSTANT, 200, SINGLE, rates=COARSE),
+    series(moons, "nadam", 1e-2, CONSTANT, 200, ONES, rates=COARSE),
     series(moons, "momentum", 3e-2, COSINE, 200, FOURS, rates=COARSE),
-    series(blobs, "adam", 3e-3, CONSTANT, 200, SINGLE, rates=COARSE),
+    series(blobs, "adam", 3e-3, CONSTANT, 200, ONES, rates=COARSE),
     series(blobs, "gradient_descent", 1e-1, COSINE, 200, FOURS, rates=COARSE),
     series(products, "rmsprop", 3e-3, COSINE, 200, FOURS, rates=COARSE),
     series(products, "adamw", 1e-2, CONSTANT, 200, FOURS, rates=COARSE),
-    series(echoes, "amsgrad", 1e-2, CONSTANT, 200, SINGLE, rates=COARSE),
+    series(echoes, "amsgrad", 1e-2, CONSTANT, 200, ONES, rates=COARSE),
     series(echoes, "momentum", 1e-2, COSINE, 200, FOURS, rates=COARSE),
-    series(bits, "nesterov", 1e-1, CONSTANT, 200, SINGLE, rates=COARSE),
+    series(bits, "nesterov", 1e-1, CONSTANT, 200, ONES, rates=COARSE),
     series(bits, "lion", 1e-3, COSINE, 200, FOURS, rates=COARSE),
-    series(halves, "adam", 3e-3, COSINE, 200, SINGLE, rates=COARSE),
+    series(halves, "adam", 3e-3, COSINE, 200, ONES, rates=COARSE),
     series(halves, "gradient_descent", 1.0, CONSTANT, 200, FOURS, rates=COARSE),
     series(sides, "adagrad", 1e-1, COSINE, 200, FOURS, rates=COARSE),
-    series(sides, "momentum", 3e-2, CONSTANT, 200, SINGLE, rates=COARSE),
+    series(sides, "momentum", 3e-2, CONSTANT, 200, ONES, rates=COARSE),
     series(normed_pictures, "adamax", 1e-2, CONSTANT, 200, FOURS, rates=COARSE),
-    series(after_four, "momentum", 1e-1, CONSTANT, 200, SINGLE, rates=COARSE),
+    series(after_four, "momentum", 1e-1, CONSTANT, 200, ONES, rates=COARSE),
     series(as_numbers, "signum", 1e-3, CONSTANT, 200, FOURS, rates=COARSE),
     series(as_columns, "adam", 3e-3, COSINE, 120, FOURS, rates=COARSE),
-    series(few_blobs, "momentum", 3e-2, CONSTANT, 300, THREES, rates=COARSE),
-    series(few_products, "adam", 1e-2, CONSTANT, 300, THREES, rates=COARSE),
-    series(few_bits, "rmsprop", 3e-3, COSINE, 300, THREES, rates=COARSE),
-    series(few_moons, "adam", 1e-2, COSINE, 300, THREES, rates=COARSE),
+    series(few_blobs, "momentum", 3e-2, CONSTANT, 300, FEW, rates=COARSE),
+    series(few_products, "adam", 1e-2, CONSTANT, 300, FEW, rates=COARSE),
+    series(few_bits, "rmsprop", 3e-3, COSINE, 300, FEW, rates=COARSE),
+    series(few_moons, "adam", 1e-2, COSINE, 300, FEW, rates=COARSE),
     series(all_sides, "momentum", 1.0, CONSTANT, 150, FULL, rates=EDGE),
     series(all_sides, "lion", 3e-2, CONSTANT, 150, FULL, rates=EDGE),
     series(all_products, "nesterov", 3e-2, CONSTANT, 200, FULL, rates=EDGE),
@@ -315,7 +317,7 @@ SERIES = (
     series(all_bits, "nadam", 3e-2, CONSTANT, 200, FULL, rates=EDGE),
     series(quiet, "momentum", 3e-2, COSINE, 200, FOURS, functools.partial(quiet, 1.0), COARSE),
     series(deaf, "adam", 3e-3, CONSTANT, 200, FOURS, functools.partial(deaf, 0.0), COARSE),
-    series(clamped, "momentum", 1e-1, CONSTANT, 200, SINGLE, functools.partial(clamped, 6.0), COARSE),
+    series(clamped, "momentum", 1e-1, CONSTANT, 200, ONES, functools.partial(clamped, 6.0), COARSE),
     series(level, "gradient_descent", 1e-1, COSINE, 200, FOURS, functools.partial(level, 1.0), COARSE),
     series(unlit_digits, "nesterov", 3e-3, CONSTANT, 200, FOURS, functools.partial(unlit_digits, 0.0), COARSE),
 )
