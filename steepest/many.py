@@ -27,8 +27,10 @@ TIMED = 4
 """Steps of one descent that are timed, after one that is not."""
 AGAIN = 2
 """Steps of all members that are timed, after the first; none after one that has lost."""
-ENOUGH_S, COLD_S = 0.2, 0.3
-"""Seconds of timing that tell enough; and those that a first step of all members may take more than the next ones."""
+ENOUGH_S = 0.2
+"""Seconds of timing that tell enough."""
+COLD_S, COLD_WEIGHT_S = 0.1, 30e-9
+"""Seconds that a first step of all members may take more than the next ones, and for each weight, whose memory is new."""
 OWN = ("stages", "lr", "clip", "guard", "seed")
 """In what members of one kind may differ."""
 MEMORY_SHARE = 0.5
@@ -201,7 +203,7 @@ def _timed(population: Population, one: Alone) -> Way:
         taken.append(one.step())
     alone_s, members = min(taken), len(population.members)
     together_s = _seconds(population.step) / members
-    least = together_s - COLD_S / members
+    least = together_s - COLD_S / members - COLD_WEIGHT_S * population.space.size
     for _ in range(min(AGAIN, population.steps - 1)):
         if least > alone_s or not len(population.places):
             break

@@ -191,7 +191,7 @@ def doubt(model: nn.Module, objective: Objective, space: Space, batches: Sequenc
         alone.eval()
     own = objective.of(alone)
     try:
-        members = Members([alone, alone], own, space)
+        members = Members([alone], own, space)
         losses = members.gradient(batches)
     except Exception as error:  # whatever torch, or the model, makes of being mapped
         return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
