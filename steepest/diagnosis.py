@@ -120,7 +120,7 @@ def _judged(record: Record, sound: int) -> Iterator[Finding]:
         return
     s = symptoms(record)
     trained, overfitted = _rate(record, s), s.lost > f.RISEN and s.fell_on
-    first = not _thrown(s) and (s.kept > f.DONE or (s.lost > f.ALL and s.kept > f.FALLEN))
+    first = s.kept > f.GOOD and not _thrown(s)
     if overfitted and first:
         yield f.overfitting(s)
     if trained is not None:
@@ -138,20 +138,19 @@ def _rate(record: Record, s: Symptoms) -> Finding | None:
     if _more_to_gain(s):
         return f.too_slow(record, s)
     if s.promised < f.TIMID:
-        return None
-    leapt, noisy = s.soared > f.LEAPT, not s.full and s.varied > f.VARIED
+        return _hardly_begun(record, s)
     if s.kept < f.GAINED and not (s.full and s.rise < f.RISE):
-        held_up = noisy and s.soared < f.SOARED and not s.net < 0
-        return f.noise_floor(record, s) if held_up else f.thrown(record, s)
-    if leapt and s.kept < f.FALLEN:
+        return f.noise_floor(record, s) if _held_up(s) else f.thrown(record, s)
+    if s.soared > f.LEAPT and s.kept < f.FALLEN:
         return f.thrown(record, s)
     if s.kept > f.GOOD:
         return None
     if s.full:
-        return f.oscillating(record, s) if _swings(s) or (s.kept < f.DONE and s.left < f.MORE) else None
-    if _thrown(s) and (leapt or not noisy):
+        return f.oscillating(record, s) if _swings(s) or s.left < f.MORE else None
+    if _thrown(s) and (s.coherence < f.SHRUNK or ((s.soared > f.LEAPT or not _varies(s)) and s.batch >= f.FEW)):
         return f.oscillating(record, s)
-    return f.noise_floor(record, s) if _thrown(s) or s.noise > f.HOVERS * s.fall else None
+    noisy = _thrown(s) or s.batch < f.FEW or s.noise > f.HOVERS * s.fall
+    return f.noise_floor(record, s) if noisy else None
 
 
 def _flat(s: Symptoms) -> bool:
@@ -161,22 +160,44 @@ def _flat(s: Symptoms) -> bool:
     still = few or s.coherence < f.DWARFED
     if climbed or s.burst > f.CALMED or s.kept > (max(f.GAINED, 2 * s.error) if still else f.GAINED):
         return False
-    return still or s.yielded < min(f.YIELDED, f.ALIKE * s.batch)
+    return still or (s.yielded < f.YIELDED and not s.net > f.LEARNT)
 
 
 def _more_to_gain(s: Symptoms) -> bool:
     """Whether a greater rate would have brought the loss lower."""
     if s.kept > f.GOOD or s.travelled > f.FAR or s.soared > f.LEAPT:
         return False
-    calm = s.hovering < f.BESIDE * s.fall
-    if s.kept < f.DONE and (s.travelled < f.STILL or (s.travelled < f.NEAR and calm)):
+    if s.travelled < f.STILL:
         return True
-    if s.promised < f.TIMID and s.kept < f.DONE:
-        return s.left > f.MORE or (s.kept < f.BEGUN and not s.full)  # where noise hides how much is left
-    if s.promised < f.SURE:
-        return s.left > f.MORE
+    if s.promised < f.TIMID:
+        begun = s.kept > f.BEGUN or s.full  # else noise hides how much is left
+        return not _hovers(s) and (s.left > f.MORE or s.travelled < f.NEAR or not begun)
     gain = min(s.left / max(1 - s.left, TINY) * s.kept, 1 - s.kept)
-    return not s.full and f.GAINED < s.kept < f.DONE and s.left > f.MORE and s.hovering < f.BESIDE * gain
+    return not s.full and s.kept > f.GAINED and s.left > f.MORE and s.hovering < f.BESIDE * gain
+
+
+def _hardly_begun(record: Record, s: Symptoms) -> Finding | None:
+    """What ails a run that promised little, though a greater rate would not help."""
+    if s.full or s.kept > f.GOOD or not _hovers(s):
+        return None
+    return f.noise_floor(record, s) if s.kept > f.LEARNT else f.plateau(s)
+
+
+def _hovers(s: Symptoms) -> bool:
+    """Whether noise can keep the loss up by much of what it has fallen."""
+    return s.hovering > f.HOVERS * s.fall
+
+
+def _varies(s: Symptoms) -> bool:
+    """Whether the batches' losses differ as they do where noise is at work."""
+    return not s.full and s.varied > f.VARIED
+
+
+def _held_up(s: Symptoms) -> bool:
+    """Whether it is noise that keeps a loss up that has gained nothing, and not the rate."""
+    alike = not _varies(s) and s.promised > f.CALM
+    worse = s.net < -max(s.fall, 0.0)
+    return not (s.full or alike or worse or _thrown(s))
 
 
 def _thrown(s: Symptoms) -> bool:

@@ -30,7 +30,7 @@ AGAIN = 2
 ENOUGH_S = 0.2
 """Seconds of timing that tell enough."""
 COLD_S, COLD_WEIGHT_S = 0.1, 30e-9
-"""Seconds that a first step of all members may take more than the next ones, and for each weight, whose memory is new."""
+"""Seconds that a first step of all members may take more than the next ones; and for each weight: its memory is new."""
 OWN = ("stages", "lr", "clip", "guard", "seed")
 """In what members of one kind may differ."""
 MEMORY_SHARE = 0.5
