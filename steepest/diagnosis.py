@@ -155,12 +155,12 @@ def _rate(record: Record, s: Symptoms) -> Finding | None:
 
 def _flat(s: Symptoms) -> bool:
     """Whether there is no slope to go down, nor has the point been thrown off one."""
-    few = not s.full and s.batch >= f.SOME and s.narrow < f.NARROW
-    climbed = s.promised >= f.TIMID and (s.rise > f.CLIMBED * s.error or s.hovering > f.BESIDE)
+    few = not s.full and s.batch >= f.SOME and s.narrow < f.NARROW and s.coherence == 1  # else that tells it
     still = few or s.coherence < f.DWARFED
+    climbed = s.promised >= f.TIMID and (s.rise > f.CLIMBED * s.error or s.hovering > f.BESIDE)
     if climbed or s.burst > f.CALMED or s.kept > (max(f.GAINED, 2 * s.error) if still else f.GAINED):
         return False
-    return still or (s.yielded < f.YIELDED and not s.net > f.LEARNT)
+    return still or (s.yielded < f.YIELDED and s.hovering < f.HIDDEN and not s.net > f.LEARNT)
 
 
 def _more_to_gain(s: Symptoms) -> bool:
