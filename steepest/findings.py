@@ -32,8 +32,8 @@ GAINED, FALLEN = 0.1, 0.2
 LEARNT = 0.005
 """Whose validation loss has fallen by more does not lie on a plateau."""
 YIELDED, HIDDEN = 0.02, 0.03
-"""A share of what was promised below which there is no slope to go down; and what noise can keep the loss up by where it
-might hide one."""
+"""A share of what was promised below which there is no slope to go down; and what noise can keep the loss up by where
+it might hide one."""
 NARROW, SOME = 0.14, 4
 """A gradient whose norm is now and then a seventh of its usual size has one component or two, which chance can bring
 near 0 (the 5 % quantile of |N(0, 1)| is 0.09 of its median, of two components 0.27, of ten 0.65): most weights have

@@ -109,7 +109,7 @@ def test_every_cell_is_the_loss_there(name, way):
     s = surface(name)
     plane = across(s)
     sheet = Sheet(s, plane)
-    assert [len(p) for p in sheet._pieces] == [AFFINE[name]] * 2
+    assert [len(known.affine) for known in sheet._known] == [AFFINE[name]] * 2
     sheet._way = getattr(sheet, way)
     a, b = (x.ravel() for x in np.meshgrid(np.linspace(-1, 1, 5), np.linspace(-2, 1, 4), indexing="ij"))
     expected = [s.value(plane.point(x, y)) for x, y in zip(a, b)]

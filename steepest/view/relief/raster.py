@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from steepest.view.relief.compiled import compiled
+from steepest.formula.compiled import compiled
 from steepest.view.relief.field import DIVERGED, MISSING
 from steepest.view.relief.shade import SHADES, TONES
 
