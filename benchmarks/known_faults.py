@@ -49,6 +49,8 @@ GAIN, SOUND, STUCK = 0.2, 0.05, 0.3
 HALF = 0.5
 EITHER = 0.35, 0.65
 """Between these both names are right."""
+FAR, TINY = 2, 4
+"""Half decades from the best rate, and samples of a batch: rates that are *far* off, and batches that are tiny."""
 BROUGHT_BACK = "rewind", "stop"
 AS_IT_IS, FALLING, STARTED, GUARDED = "as it is", "rate falls at the end", "another start", "guard"
 
@@ -185,7 +187,8 @@ def _measured(outcomes: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, An
             continue
         grid = Grid(ways, grids[series, seed, after[0]][AS_IT_IS] if after else None, least[series, seed])
         for way in (AS_IT_IS, GUARDED):
-            yield from ((run, grid.faults(at, way)) for at, run in ways.get(way, {}).items())
+            for at, run in ways.get(way, {}).items():
+                yield {**run, "off": abs(at - grid.best)}, grid.faults(at, way)
 
 
 # -- Report ------------------------------------------------------------------------------------------------------------
@@ -198,6 +201,7 @@ def lines(outcomes: Iterable[dict[str, Any]], details: bool = False) -> list[str
     asked = [one for one in told if _greatest(one[1]) != PLATEAU]
     right = [_is_right(d, faults) for _, faults, d in asked]
     first = [d.kind == _greatest(faults) for _, faults, d in told]
+    plain = [_is_right(d, faults) for run, faults, d in asked if _is_far(run, faults)]
     tried = sum(o["way"] == AS_IT_IS for o in outcomes)
     problems = len({o["series"] for o in outcomes})
     how = (
@@ -208,6 +212,12 @@ def lines(outcomes: Iterable[dict[str, Any]], details: bool = False) -> list[str
     )
     rows = [
         ["right: rate, batch, no regularisation, or healthy", _share(right), "≥ 95 %", met(-_mean(right), -0.95)],
+        [
+            "of these, rates ten times too small or large, batches of four at most, no regularisation, or healthy",
+            _share(plain),
+            "≥ 95 %",
+            met(-_mean(plain), -0.95),
+        ],
         ["right, starts on a plateau counted too", _share([_is_right(d, f) for _, f, d in told]), "", ""],
         ["says the fault first whose mending gains most", _share(first), "", ""],
     ]
@@ -228,6 +238,13 @@ Told = Sequence[tuple[dict[str, Any], dict[str, float], Diagnosis]]
 
 def _is_right(diagnosis: Diagnosis, faults: dict[str, float]) -> bool:
     return diagnosis.kind in faults or (not faults and diagnosis.kind == HEALTHY)
+
+
+def _is_far(run: dict[str, Any], faults: dict[str, float]) -> bool:
+    """Whether a run's fault, if it has one, is of a rate far off the best, or of a tiny batch, or no regularisation."""
+    kind = _greatest(faults)
+    tiny = isinstance(run["batch"], int) and run["batch"] <= TINY
+    return {NOISE_FLOOR: tiny, OVERFITTING: True, HEALTHY: True}.get(kind, run["off"] >= FAR)
 
 
 def _greatest(faults: dict[str, float]) -> str:

@@ -120,7 +120,7 @@ def _judged(record: Record, sound: int) -> Iterator[Finding]:
         return
     s = symptoms(record)
     trained, overfitted = _rate(record, s), s.lost > f.RISEN and s.fell_on
-    first = s.kept > f.GOOD and not _thrown(s)
+    first = not _thrown(s) and (s.kept > f.GOOD or (s.lost > f.ALL and s.kept > f.FALLEN))
     if overfitted and first:
         yield f.overfitting(s)
     if trained is not None:
@@ -195,7 +195,7 @@ def _varies(s: Symptoms) -> bool:
 
 def _held_up(s: Symptoms) -> bool:
     """Whether it is noise that keeps a loss up that has gained nothing, and not the rate."""
-    alike = not _varies(s) and s.promised > f.CALM
+    alike = not _varies(s) and s.promised > f.CALM and s.rise > f.CLIMBED * s.error
     worse = s.net < -max(s.fall, 0.0)
     return not (s.full or alike or worse or _thrown(s))
 

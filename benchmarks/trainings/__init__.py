@@ -13,6 +13,7 @@ been seen is spent:
     sixth   2026-11-26    92.5 % of 941; 92.4 % without starts on a plateau
     seventh 2026-11-26    93.7 % of 882; 94.1 % without starts on a plateau
     eighth  2026-11-26    94.2 % of 886; 94.4 % without starts on a plateau; the rules before, 93.2 %
+    ninth   2026-11-26    93.7 % of 903; 94.7 % without starts on a plateau; the rules before the eighth, 93.0 %
 
 Tried in place of the rules: a random forest of 300 trees on the same symptoms, grown on the first six, was right on
 95.7 % of the seventh, but of records without a validation split on 82 %, and it failed 17 of the 50 tests of plain
@@ -20,8 +21,8 @@ cases, which the rules pass; softmax regression on 34 symptoms, on 93.2 %. The r
 each of their branches is wrong: which symptom, beside those it looks at, would have told.
 """
 
-from benchmarks.trainings import eighth, fifth, first, fourth, ninth, second, seventh, sixth, third
+from benchmarks.trainings import eighth, fifth, first, fourth, ninth, second, seventh, sixth, tenth, third
 
-_SPENT = first, second, third, fourth, fifth, sixth, seventh, eighth
+_SPENT = first, second, third, fourth, fifth, sixth, seventh, eighth, ninth
 SPENT = tuple(series for one in _SPENT for series in one.SERIES)
-REPORTED = ninth.SERIES
+REPORTED = tenth.SERIES
