@@ -7,7 +7,7 @@ other hyperparameters, clipping and seed. What cannot go together is said, with 
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -99,12 +99,13 @@ class Alone:
 
     Attributes:
         descent, member: it, and what is known of it.
+        plan: what is looked at on the way.
     """
 
     def __init__(self, task: Task, settings: Settings, plan: Plan) -> None:
         began = time.perf_counter()
         self.descent, self.member = Descent(task, settings, task.copy(settings.seed)), Member(settings)
-        self._plan, self._goes_on = plan, True
+        self.plan, self._goes_on = plan, True
         self.descent.model.train()
         self._keep_point()
         self.member.seconds = time.perf_counter() - began
@@ -129,7 +130,7 @@ class Alone:
         return self.member
 
     def _note(self, step: Step) -> None:
-        descent, member, plan = self.descent, self.member, self._plan
+        descent, member, plan = self.descent, self.member, self.plan
         self._goes_on = member.note(step.t, step.loss)
         self._keep_point()
         if plan.is_measured(step.t, descent.steps):
@@ -139,7 +140,7 @@ class Alone:
 
     def _keep_point(self) -> None:
         descent = self.descent
-        if self._plan.is_kept(descent.t, descent.steps):
+        if self.plan.is_kept(descent.t, descent.steps):
             self.member.points[descent.t] = descent.space.gather().float().cpu().numpy()
 
 
@@ -182,14 +183,20 @@ def _alike(
         return alone(settings), Way(ALONE, why, 1)
     room = _room(first)
     parts = [settings[lo : lo + room] for lo in range(0, len(settings), room)]
-    population = Population(task, parts[0], plan)
-    if way == TOGETHER:
-        how = Way(TOGETHER, "as asked", len(parts[0]))
-    else:
-        one = Alone(task, settings[0], plan)
+    tried = replace(plan, stepped=lambda members: None)  # of two ways that are tried, the steps of one count
+    population = Population(task, parts[0], tried)
+    how = Way(TOGETHER, "as asked", len(parts[0]))
+    if way != TOGETHER:
+        one = Alone(task, settings[0], tried)
         how = _timed(population, one)
         if how.name == ALONE:
+            one.plan = plan
+            for _ in range(len(one.member.losses)):
+                plan.stepped((one.member,))
             return [one.run(), *alone(settings[1:])], how
+    population.plan = plan
+    for _ in range(population.t):
+        plan.stepped(population.members)
     found = population.run()
     for part in parts[1:]:
         found += Population(task, part, plan).run()

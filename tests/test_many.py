@@ -153,6 +153,15 @@ def test_a_plan_ends_members_early():
         assert [len(m.losses) for m in found] == [30, 30, 5]
 
 
+@pytest.mark.parametrize(("seconds", "way"), [(0.0, TOGETHER), (1e9, ALONE)])
+def test_of_two_ways_that_are_tried_the_steps_of_one_count(seconds, way, monkeypatch):
+    monkeypatch.setattr(many, "_seconds", lambda step: (step(), seconds)[1])
+    of, counted = task(), []
+    found = descents(of, settings(of), Plan(stepped=lambda members: counted.append(len(members))))
+    assert [way.name for way in found.ways] == [way]
+    assert sum(counted) == sum(len(m.losses) for m in found.members) == 90
+
+
 def test_the_way_is_measured_and_kept():
     of = task()
     (way,) = descents(of, settings(of)).ways
