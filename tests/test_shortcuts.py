@@ -102,6 +102,11 @@ MODELS = {
     "in place, no bias": (1, lambda: net(nn.Linear(6, 8), nn.ReLU(inplace=True), nn.Linear(8, 3, bias=False))),
     "flattened": (1, lambda: net(nn.Linear(6, 8), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3))),
     "not rectified": (0, lambda: net(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))),
+    "ten wide": (0, lambda: net(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 10))),
+    "ten wide, no bias": (
+        1,
+        lambda: net(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 40), nn.Tanh(), nn.Linear(40, 10, bias=False)),
+    ),
     "normed": (0, lambda: net(nn.Linear(6, 8), nn.ReLU(), nn.BatchNorm1d(8), nn.Linear(8, 3))),
     "convolution": (
         0,
