@@ -65,8 +65,8 @@ class Hinge:
         from steepest import kinks  # it compiles
 
         p, q = torch.add(self._units[0], self._units[1], alpha=a), self._units[2]
-        on = p + float(b[0]) * q > 0
-        columns = self._begin(a, p * on, q * on)
+        on = ~(p + float(b[0]) * q <= 0)  # what is no number stays one
+        columns = self._begin(a, torch.where(on, p, 0.0), torch.where(on, q, 0.0))
         y, begun = b.astype(columns.dtype), np.zeros(len(p), np.int32)
         kinks.sort(p.numpy(), q.numpy(), y, self._order, self._at)
         way = p.numpy(), q.numpy(), columns, self._found.numpy(), on.numpy(), self._order, self._at, begun

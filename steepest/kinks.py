@@ -94,7 +94,9 @@ def follow(
                     continue
                 for k in range(width):
                     z = found[i, 0, k] + y * (found[i, 1, k] + y * found[i, 2, k])
-                    h[k] = z if z > zero else zero  # in this loop: by itself it takes five times as long
+                    h[k] = (
+                        zero if z < zero else z
+                    )  # what is no number stays; in a loop of its own this takes 5 times as long
                 for o in range(narrow):
                     z = bias[x, o]
                     for k in range(width):

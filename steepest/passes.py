@@ -150,7 +150,7 @@ class Passes:
     @property
     def _stack(self) -> int:
         """Points that go together."""
-        return max(1, min(64, STACKED // self._surface.size))
+        return max(1, min(MOST, STACKED // self._surface.size))
 
     # -- what does not depend on the point -----------------------------------------------------------------------------
 

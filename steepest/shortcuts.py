@@ -28,8 +28,6 @@ NARROW = 32
 """Widest layer behind another that is behind rectified units."""
 
 Outputs = dict[nn.Module, Tensor]
-
-
 Line = tuple[float, np.ndarray]
 """Points (a, b) with one a."""
 
@@ -93,7 +91,7 @@ class Shortcuts:
 
     def tells(self, lines: Sequence[Line]) -> bool:
         """Whether nothing is known but of layers behind rectified units, and of these all."""
-        return all(bool(self.used(b)) and not self._begun(a, self.behind)[0] for a, b in lines)
+        return self.affine.keys() <= _spared(self.behind) and all(bool(self.used(b)) for _, b in lines)
 
     @property
     def told(self) -> int:
@@ -117,9 +115,13 @@ class Shortcuts:
 
     def _begun(self, a: float, behind: Mapping[nn.Module, Behind]) -> tuple[Outputs, Outputs]:
         """Affine layers' outputs at (a, 0); and what stands in for the layers of which nothing else is needed."""
-        spared = {m: None for one in behind.values() for m in one.spared}
+        spared = _spared(behind)
         begun = {m: torch.add(p0, pu, alpha=a) for m, (p0, pu, _) in self.affine.items() if m not in spared}
         return begun, {m: m.weight.new_zeros(1, m.out_features) for m in spared}
+
+
+def _spared(behind: Mapping[nn.Module, Behind]) -> set[nn.Linear]:
+    return {m for one in behind.values() for m in one.spared}
 
 
 def rows(a: np.ndarray, b: np.ndarray, most: int) -> Iterator[Line]:

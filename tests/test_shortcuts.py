@@ -1,5 +1,7 @@
 """What is known of layers along the lines of a plane: against the layers themselves."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -74,6 +76,15 @@ def test_units_that_stay_and_those_that_pass_at_a_point():
     hinge = Hinge((p, still, q), Layer((weight, 0 * weight, 0 * weight), (torch.zeros(1),) * 3))
     found = torch.cat([z.clone() for z in hinge.along(0.0, np.array([-2.0, -1.0, 0.0, 1.0, 2.0]))])
     assert found.flatten().tolist() == [2001, 1001, 1, 101, 201]
+
+
+@pytest.mark.parametrize("last", [None, Layer(three(2, 5, seed=9), three(2, seed=12))])
+def test_what_is_no_number_stays_none(last):
+    units, layer = three(4, 3, seed=0), Layer(three(5, 3, seed=3), three(5, seed=6))
+    units[0][1, 2] = math.nan
+    found = torch.cat([z.clone() for z in Hinge(units, layer, last).along(0.0, np.linspace(-1, 1, 9))])
+    assert found[:, 1].isnan().all()
+    assert found[:, [0, 2, 3]].isfinite().all()
 
 
 # -- Which layers ------------------------------------------------------------------------------------------------------
