@@ -156,7 +156,8 @@ def oscillating(record: Record, s: Symptoms) -> Finding:
 def noise_floor(record: Record, s: Symptoms) -> Finding:
     """A larger batch or a rate that falls would have brought the loss lower."""
     varied = Evidence("deviation of the batches' losses, relative to their mean", s.varied, VARIED)
-    evidence = (_noise(s), varied, _kept(s, GOOD), _promised(s, TIMID))
+    few = Evidence("samples of a batch", s.batch, FEW)
+    evidence = (_noise(s), varied, few, _kept(s, GOOD), _promised(s, TIMID))
     sentence = "The noise of the batches keeps the loss up: the steps follow chance more than the slope."
     batch = record.config.get("batch_size")
     larger = f"batches of {8 * batch} instead of {batch}" if isinstance(batch, int) else "batches eight times as large"
