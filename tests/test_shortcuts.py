@@ -149,7 +149,7 @@ def test_every_point_of_a_line_has_its_loss(name, way):
     sheet = Sheet(s, plane)
     sheet._look_behind()
     assert [len(known.behind) for known in sheet._known] == [count] * 2
-    sheet._way = getattr(sheet, way)
+    sheet._way, sheet._mapped = getattr(sheet, way), way == "_shared"  # whose threads then map what is known
     a, b = (x.ravel() for x in np.meshgrid(np.linspace(-1, 1, 3), np.linspace(-2, 1, 11), indexing="ij"))
     expected = [s.value(plane.point(x, y)) for x, y in zip(a, b)]
     assert sheet.losses(a, b) == pytest.approx(expected, rel=1e-12)
