@@ -132,6 +132,7 @@ def _seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 
 def from_seed(make: Callable[[], nn.Module]) -> Callable[[int], nn.Module]:
+    """Builds what `make` makes, from a seed."""
     return functools.partial(_seeded, make)
 
 
