@@ -28,7 +28,7 @@ from benchmarks.trainings.series import CONSTANT, Series
 from benchmarks.trials import Kept
 from steepest import sources
 from steepest.descent import EVALUATION_BATCH, Descent
-from steepest.record import Measurement, Step
+from steepest.records.run import Measurement, Step
 
 TITLE = "Diagnoses"
 

@@ -31,7 +31,7 @@ from benchmarks.survivors import BEGIN, KEY, Lab, lines
 from benchmarks.trials import METHODS, Around, Fault, Kept, Nothing
 from steepest import seeds
 from steepest.descent import Descent
-from steepest.record import Step
+from steepest.records.run import Step
 
 TITLE = "Faults, and who survives them"
 

@@ -43,7 +43,7 @@ from steepest.findings import (
     TOO_SLOW,
     UNDECIDED,
 )
-from steepest.record import Event, Measurement, Record, Steps
+from steepest.records.run import Event, Measurement, Record, Steps
 
 GAIN, SOUND, STUCK = 0.2, 0.05, 0.3
 HALF = 0.5

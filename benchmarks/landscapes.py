@@ -15,8 +15,8 @@ import steepest as sd
 from benchmarks.report import MISSING, met, span, table
 from benchmarks.timing import seconds
 from steepest import landscape
-from steepest.grid import Axis, Grid
 from steepest.planes import Plane, random_plane
+from steepest.records.surfaces import Axis, Grid
 from steepest.space import Space
 from steepest.surface import Surface
 from steepest.tasks import load

@@ -13,7 +13,7 @@ import numpy as np
 import steepest as sd
 from benchmarks import problems
 from benchmarks.report import met, table
-from steepest.answers import Curve
+from steepest.records.search import Curve
 from steepest.search import races
 from steepest.settings import Settings, resolve
 

@@ -25,7 +25,7 @@ from benchmarks.report import MISSING, met, table
 from benchmarks.timing import medians
 from steepest.configuration import configured
 from steepest.descent import Descent
-from steepest.record import Step
+from steepest.records.run import Step
 from steepest.settings import resolve
 from steepest.store import Store, Writer, versions
 from steepest.task import Task

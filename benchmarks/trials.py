@@ -33,7 +33,7 @@ import steepest as sd
 from benchmarks.problems import Problem
 from steepest import deferred
 from steepest.descent import Descent
-from steepest.record import STAGE, Step
+from steepest.records.run import STAGE, Step
 
 OFF: dict[str, Any] = {"guard": False}
 GUARDED: dict[str, Any] = {"guard": sd.Guard(snapshot_every=50)}

@@ -4,7 +4,6 @@ w ← w − α ∇L(w)
 """
 
 from steepest import optim
-from steepest.answers import Verdict
 from steepest.comparison import Comparison, compare
 from steepest.diagnosis import Diagnosis, diagnose
 from steepest.errors import (
@@ -25,7 +24,8 @@ from steepest.guard import Guard
 from steepest.locating import locate
 from steepest.playground import play
 from steepest.racing import Race, race
-from steepest.record import Call, Event, Measurement, Record, Step
+from steepest.records.run import Call, Event, Measurement, Record, Step
+from steepest.records.verdict import Verdict
 from steepest.rules import (
     adagrad,
     adam,

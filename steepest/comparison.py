@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from steepest.errors import InputError
-from steepest.record import Record
+from steepest.records.run import Record
 from steepest.run import Run, open
 from steepest.search.statistics import differences
 from steepest.view.figures import compare_curves

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from steepest.backoff import JUMP
 from steepest.descent import Descent
-from steepest.record import REWIND, STOP, Step
+from steepest.records.run import REWIND, STOP, Step
 from steepest.recovery import TIMED
 from steepest.robust import FREE, Bounds
 from steepest.update import Update

@@ -20,7 +20,7 @@ from steepest import handoff, sources
 from steepest.batches import Batches
 from steepest.mover import begun, is_schedule
 from steepest.objective import Buffers, Objective
-from steepest.record import GO, REWIND, SKIP, STOP, Call, Event, Step
+from steepest.records.run import GO, REWIND, SKIP, STOP, Call, Event, Step
 from steepest.recovery import Recovery
 from steepest.robust import Bounds
 from steepest.schedule import as_schedule

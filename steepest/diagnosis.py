@@ -17,7 +17,7 @@ from typing import Protocol
 
 from steepest import findings as f
 from steepest.findings import Evidence, Finding
-from steepest.record import REWIND, Record
+from steepest.records.run import REWIND, Record
 from steepest.symptoms import TINY, Symptoms, finite, symptoms
 
 
@@ -93,7 +93,7 @@ def diagnose(run: Record | Recorded) -> Diagnosis:
         the Diagnosis; of fewer than 20 finite steps it is "undecided".
 
     >>> import numpy as np
-    >>> from steepest.record import Record, Steps
+    >>> from steepest.records.run import Record, Steps
     >>> t = np.arange(1.0, 101.0)
     >>> loss = 2 - 1e-4 * t                       # w ← w − 10⁻⁴ ∇L, ‖∇L‖ = 1: a hundred steps promise 0.01 in all
     >>> steps = Steps(t, t, 1e-4 + 0 * t, loss, 1 + 0 * t, 1e-4 + 0 * t)

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from steepest.answers import Estimate
 from steepest.curvature import Extremes, extremes, negative_curvature
 from steepest.errors import DivergedError, TaskError
 from steepest.krylov import Block
+from steepest.records.verdict import Estimate
 from steepest.surface import Surface
 
 DISTANCES = tuple(2.0**k for k in range(-2, 6))

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from steepest.answers import Contest, Verdict
 from steepest.errors import InputError, StoreError
-from steepest.grid import Survey
-from steepest.record import History
+from steepest.records.run import History
+from steepest.records.search import Contest
+from steepest.records.surfaces import Survey
+from steepest.records.verdict import Verdict
 from steepest.store import Store, surveys
 from steepest.survey import CURVATURE, KINDS, PRINCIPAL, RANDOM, survey
 from steepest.task import Task

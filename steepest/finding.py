@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from steepest.answers import Search, Tried
-from steepest.record import Path as Descended
+from steepest.records.run import Path as Descended
+from steepest.records.search import Search, Tried
 from steepest.search.rungs import search
 from steepest.settings import resolve
 from steepest.space import NORMS_AND_BIASES

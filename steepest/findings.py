@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from steepest.record import Event, Record
+from steepest.records.run import Event, Record
 from steepest.symptoms import TINY, Symptoms
 
 TOO_SLOW, PLATEAU, OSCILLATING, NOISE_FLOOR = "too slow", "plateau", "oscillating", "noise floor"

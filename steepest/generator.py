@@ -5,7 +5,7 @@ from typing import Any
 
 from steepest.descent import Descent
 from steepest.guard import Guard
-from steepest.record import Path, Step
+from steepest.records.run import Path, Step
 from steepest.settings import resolve
 from steepest.space import NORMS_AND_BIASES
 from steepest.task import Task

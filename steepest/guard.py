@@ -31,7 +31,7 @@ from typing import Any
 
 from steepest.backoff import ABOVE_ALL, BACK, Backoff, Pace
 from steepest.errors import InputError
-from steepest.record import CLIP, GO, LOWER, REWIND, SKIP, STOP, Call
+from steepest.records.run import CLIP, GO, LOWER, REWIND, SKIP, STOP, Call
 from steepest.robust import FREE, REFRESH, Bounds, Norms, Window
 from steepest.thresholds import BORNE, CAP, CHANCE, DOUBLED, DRIFT, FLOOR, IN_A_ROW, MEAN, ON_TRIAL, RISE, Thresholds
 

@@ -23,7 +23,7 @@ from steepest import sources, stability
 from steepest.batches import Batches
 from steepest.curvature import extremes
 from steepest.formula.rule import Rule
-from steepest.record import STAGE, Event
+from steepest.records.run import STAGE, Event
 from steepest.rules import gradient_descent, momentum, nesterov
 from steepest.space import Space
 from steepest.surface import sampled

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from steepest.errors import InputError, TaskError
-from steepest.grid import Axis, Cut, Grid
 from steepest.planes import CELLS, Plane
+from steepest.records.surfaces import Axis, Cut, Grid
 from steepest.sheet import Sheet
 from steepest.surface import Surface
 

@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from steepest.answers import Verdict
 from steepest.errors import InputError
 from steepest.formula.rule import Rule
 from steepest.looking import SAMPLES, used
 from steepest.looking import locate as judged
+from steepest.records.verdict import Verdict
 from steepest.resuming import ended
 from steepest.space import Space
 from steepest.stability import END

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from steepest import noise, sources, stability
-from steepest.answers import Estimate, Verdict
 from steepest.descent import Descent
 from steepest.errors import DivergedError, InputError
 from steepest.evidence import Held, certify, gather, sharpest_layer
-from steepest.record import Steps
+from steepest.records.run import Steps
+from steepest.records.verdict import Estimate, Verdict
 from steepest.surface import CHUNK, Surface, sampled
 from steepest.task import Task
 from steepest.update import Update

@@ -18,7 +18,7 @@ from steepest.formula.rule import Rule
 from steepest.members import doubt
 from steepest.mover import is_schedule
 from steepest.population import Member, Plan, Population
-from steepest.record import Step
+from steepest.records.run import Step
 from steepest.settings import Settings
 from steepest.task import Task
 

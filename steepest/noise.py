@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from steepest import seeds, sources
-from steepest.answers import Estimate
 from steepest.errors import InputError
+from steepest.records.verdict import Estimate
 from steepest.surface import Surface
 from steepest.task import Task
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from steepest.errors import InputError
-from steepest.grid import Axis, Shadow
+from steepest.records.surfaces import Axis, Shadow
 
 CELLS = 51
 """Cells along an axis."""

@@ -14,8 +14,8 @@ from steepest.formula.javascript import lowered
 from steepest.formula.mathml import written
 from steepest.formula.rule import Rule
 from steepest.generator import descend
-from steepest.grid import Axis, Grid, Mark, Shadow
-from steepest.record import Path
+from steepest.records.run import Path
+from steepest.records.surfaces import Axis, Grid, Mark, Shadow
 from steepest.rules import named
 from steepest.scenes import rate, scene
 from steepest.task import Task

@@ -24,7 +24,7 @@ from steepest.batches import Batches
 from steepest.descent import EVALUATION_BATCH, Descent
 from steepest.members import Members
 from steepest.mover import chosen
-from steepest.record import Path
+from steepest.records.run import Path
 from steepest.seeds import StepRandomness
 from steepest.settings import Settings
 from steepest.task import Task

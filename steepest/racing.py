@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from steepest import filming
-from steepest.answers import Contest, Curve
 from steepest.errors import InputError
 from steepest.formula.rule import Rule
-from steepest.record import Path as Descended
+from steepest.records.run import Path as Descended
+from steepest.records.search import Contest, Curve
 from steepest.search import races
 from steepest.settings import Settings, resolve
 from steepest.task import Task

@@ -11,7 +11,7 @@ import time
 from typing import Any, Protocol
 
 from steepest.guard import DATA, RATE, Guard
-from steepest.record import REWIND, SKIP, STOP, Call, Event
+from steepest.records.run import REWIND, SKIP, STOP, Call, Event
 from steepest.robust import Bounds, Window
 from steepest.snapshots import Snapshots, copied
 from steepest.thresholds import CAP, DRIFT, FLOOR

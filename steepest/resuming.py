@@ -11,7 +11,7 @@ from steepest import sources
 from steepest.configuration import identity, recorded
 from steepest.descent import Descent
 from steepest.errors import InputError, StoreError
-from steepest.record import Record
+from steepest.records.run import Record
 from steepest.rules import RULES
 from steepest.snapshots import put_back, unpack
 from steepest.space import Space

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from steepest import filming
-from steepest.answers import Search, Verdict
 from steepest.beside import Beside, watcher
 from steepest.configuration import configured
 from steepest.descent import Descent
 from steepest.errors import SteepestError, StoreError
 from steepest.guard import Guard
-from steepest.record import Event, Measurement, Record
+from steepest.records.run import Event, Measurement, Record
+from steepest.records.search import Search
+from steepest.records.verdict import Verdict
 from steepest.resuming import begin_at, ended, resumed, train
 from steepest.search.rungs import search
 from steepest.settings import Settings, resolve

@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from steepest import seeds
-from steepest.answers import Estimate
 from steepest.errors import InputError
 from steepest.krylov import NOT_FINITE, Krylov, Symmetric, unit, written_out
+from steepest.records.verdict import Estimate
 
 DRAWN = 20_000
 """Means of squares that tell how far a mean of probes may be off: a level of 0.95 is met within 0.003."""

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from steepest import landscape, sources
 from steepest.curvature import Extremes, extremes
 from steepest.errors import InputError, SteepestError, TaskError
-from steepest.grid import Grid, Mark, Shadow, Survey
 from steepest.planes import CELLS, Plane, curvature_plane, misled, principal_plane, random_plane
+from steepest.records.surfaces import Grid, Mark, Shadow, Survey
 from steepest.surface import Surface, sampled
 from steepest.task import Task
 

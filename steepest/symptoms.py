@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from steepest.record import COLUMNS, Measurement, Record, Steps
+from steepest.records.run import COLUMNS, Measurement, Record, Steps
 from steepest.robust import MAD
 
 Values = NDArray[np.float64]

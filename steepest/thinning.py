@@ -9,7 +9,7 @@ import math
 import numpy as np
 import torch
 
-from steepest.record import Path, Step
+from steepest.records.run import Path, Step
 from steepest.space import Space
 
 POINTS, EVENTS = 160, 40

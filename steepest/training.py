@@ -13,7 +13,7 @@ from steepest import deferred
 from steepest.descent import Descent
 from steepest.errors import StoreError
 from steepest.looking import LEAST_S, SHARE, short
-from steepest.record import Event, Measurement, Step, Steps
+from steepest.records.run import Event, Measurement, Step, Steps
 from steepest.snapshots import Best, pack, put_back
 from steepest.stability import END
 from steepest.store import Writer, checkpoints

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from steepest import seeds, sources, stability
-from steepest.answers import Estimate
 from steepest.batches import Batches
 from steepest.curvature import extremes
 from steepest.evidence import Gain, Held, mean
 from steepest.formula.rule import Rule
 from steepest.objective import Objective
-from steepest.record import Steps
+from steepest.records.run import Steps
+from steepest.records.verdict import Estimate
 from steepest.space import Space
 from steepest.surface import Surface
 from steepest.task import Task

@@ -10,9 +10,9 @@ Frye et al. 2021 (gradient-flat points) and Cohen et al. 2021 (the edge of stabi
 import math
 from dataclasses import dataclass
 
-from steepest.answers import Estimate, Number, Verdict
 from steepest.evidence import ROUNDING, SURE, Evidence, Layer
 from steepest.noise import Noise
+from steepest.records.verdict import Estimate, Number, Verdict
 from steepest.stability import Limit
 from steepest.usage import Use
 

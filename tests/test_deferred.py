@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from steepest.deferred import LAG, steps
 from steepest.guard import Guard
-from steepest.record import CLIP, LOWER, REWIND, SKIP
+from steepest.records.run import CLIP, LOWER, REWIND, SKIP
 from steepest.snapshots import copied
 from steepest.update import Update
 from tests.test_recovery import descent, shuffled, spoiled, task

@@ -23,7 +23,7 @@ from steepest.findings import (
     TOO_SLOW,
     UNDECIDED,
 )
-from steepest.record import Event, Measurement, Record, Steps
+from steepest.records.run import Event, Measurement, Record, Steps
 from steepest.symptoms import symptoms
 
 T = 400

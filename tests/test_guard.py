@@ -9,7 +9,7 @@ import pytest
 
 from steepest.errors import InputError
 from steepest.guard import DATA, RATE, Guard
-from steepest.record import CLIP, GO, LOWER, REWIND, SKIP, STOP
+from steepest.records.run import CLIP, GO, LOWER, REWIND, SKIP, STOP
 from steepest.robust import MAD, Window
 
 NAN, INF = float("nan"), float("inf")

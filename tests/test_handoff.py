@@ -15,7 +15,7 @@ import steepest as sd
 from steepest import deferred, handoff
 from steepest.batches import Batches
 from steepest.descent import Descent
-from steepest.record import Event
+from steepest.records.run import Event
 from steepest.schedule import as_schedule
 from steepest.settings import resolve
 from steepest.tasks import load

@@ -13,7 +13,6 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from steepest import landscape
 from steepest.errors import InputError, TaskError
-from steepest.grid import Axis, Grid
 from steepest.planes import (
     curvature_plane,
     misled,
@@ -23,6 +22,7 @@ from steepest.planes import (
     random_walk_shares,
     seen_at_random,
 )
+from steepest.records.surfaces import Axis, Grid
 from steepest.rules import momentum
 from steepest.sheet import Sheet
 from steepest.space import Space

@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy.stats import binom, t
 
-from steepest.answers import Estimate
 from steepest.errors import InputError
 from steepest.noise import block_gradients, critical_batch_size, disjoint, from_gram, gradient_noise
+from steepest.records.verdict import Estimate
 from steepest.surface import Surface
 from steepest.task import Task
 

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import steepest as sd
-from steepest.answers import Curve
 from steepest.errors import InputError, TaskError
+from steepest.records.search import Curve
 from steepest.search import races
 
 

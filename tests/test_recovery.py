@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 import steepest as sd
 from steepest.descent import Descent
 from steepest.guard import Guard
-from steepest.record import REWIND, SKIP, STOP
+from steepest.records.run import REWIND, SKIP, STOP
 from steepest.settings import resolve
 from steepest.snapshots import copied
 

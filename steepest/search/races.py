@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from steepest import seeds, sources
-from steepest.answers import Contest, Curve
 from steepest.batches import Batches
 from steepest.errors import InputError, TaskError
 from steepest.many import descents
 from steepest.population import Member, Plan
+from steepest.records.search import Contest, Curve
 from steepest.search.rungs import search
 from steepest.search.statistics import Difference, differences
 from steepest.settings import Settings, horizon

@@ -14,10 +14,10 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-from steepest.answers import FAILS, TOO_LARGE, TOO_SMALL, WORKS, Search, Searched, Tried
 from steepest.errors import InputError, Interrupted, ScheduleError, TaskError
 from steepest.many import descents
 from steepest.population import Member, Plan
+from steepest.records.search import FAILS, TOO_LARGE, TOO_SMALL, WORKS, Search, Searched, Tried
 from steepest.schedule import Schedule, as_schedule
 from steepest.search.budget import allowed, looked_at
 from steepest.settings import DEFAULT_SCHEDULE, Settings

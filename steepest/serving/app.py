@@ -20,8 +20,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response, Stream
 from starlette.routing import Route
 
 from steepest import filming
-from steepest.answers import Verdict
 from steepest.errors import SteepestError
+from steepest.records.verdict import Verdict
 from steepest.serving.channel import Channel
 from steepest.serving.listing import Listing
 from steepest.serving.look import policy, told

@@ -6,7 +6,7 @@ from datetime import datetime
 from html import escape
 from urllib.parse import quote
 
-from steepest.record import Record
+from steepest.records.run import Record
 from steepest.serving.look import framed
 from steepest.store import Store
 from steepest.view.tables import headline

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from steepest.record import COLUMNS, Event, History, Measurement, Path, Record, Steps
+from steepest.records.run import COLUMNS, Event, History, Measurement, Path, Record, Steps
 from steepest.store import trail
 
 

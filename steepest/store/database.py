@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from steepest.errors import StoreError
-from steepest.record import COLUMNS
+from steepest.records.run import COLUMNS
 
 VERSION = 1
 BUSY_S = 5.0

@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from steepest.errors import StoreError, nearest
-from steepest.record import COLUMNS, Event, History, Measurement, Record, Steps
+from steepest.records.run import COLUMNS, Event, History, Measurement, Record, Steps
 from steepest.store import attempts, database, points, trail
 from steepest.store.database import trim
 from steepest.store.versions import BEAT, is_gone, process

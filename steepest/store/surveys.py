@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from steepest.errors import StoreError
-from steepest.grid import Axis, Grid, Mark, Shadow, Survey
+from steepest.records.surfaces import Axis, Grid, Mark, Shadow, Survey
 
 
 def save(path: Path, survey: Survey) -> Path:

@@ -20,7 +20,7 @@ import numpy as np
 from torch import Tensor
 
 from steepest.errors import StoreError
-from steepest.record import COLUMNS, Event, Measurement, Step
+from steepest.records.run import COLUMNS, Event, Measurement, Step
 from steepest.store import database, points
 from steepest.store.trail import Trail
 from steepest.store.versions import BEAT, BEAT_S

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steepest.grid import Grid, Shadow, Survey
+from steepest.records.surfaces import Grid, Shadow, Survey
 from steepest.view.figures import INK, MUTED, checked, save
 from steepest.view.relief.theme import LIGHT
 from steepest.view.words import number

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from steepest.answers import Number, Verdict
 from steepest.errors import InputError, StoreError
-from steepest.grid import Axis, Grid, Shadow
+from steepest.records.surfaces import Axis, Grid, Shadow
+from steepest.records.verdict import Number, Verdict
 
 FORMAT = 1
 PAGE = Path(__file__).with_name("page.html")

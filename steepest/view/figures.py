@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steepest.errors import InputError
-from steepest.record import Record
+from steepest.records.run import Record
 from steepest.view.buckets import bucketed, size
 from steepest.view.words import number
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from steepest.answers import Contest
+from steepest.records.search import Contest
 from steepest.view.figures import COLOURS, INK, MUTED, panel, plain, save
 from steepest.view.words import number
 

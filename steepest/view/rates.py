@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from steepest.answers import FAILS, Search
+from steepest.records.search import FAILS, Search
 from steepest.view.figures import COLOURS, INK, MUTED, panel, plain, save
 from steepest.view.words import number
 

@@ -8,8 +8,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from steepest.answers import Contest, Search, Tried, Verdict
-from steepest.record import Record
+from steepest.records.run import Record
+from steepest.records.search import Contest, Search, Tried
+from steepest.records.verdict import Verdict
 from steepest.view.words import duration, number, sparkline
 
 HIDDEN = {"stages", "search", "verdict"}

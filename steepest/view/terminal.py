@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from steepest.answers import Searched
-from steepest.record import Event, Measurement, Step
+from steepest.records.run import Event, Measurement, Step
+from steepest.records.search import Searched
 from steepest.view.words import duration, number, sparkline
 
 REDRAW_S = 0.2

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from steepest.grid import Survey
-from steepest.record import History, Record
+from steepest.records.run import History, Record
+from steepest.records.surfaces import Survey
 from steepest.view import document, film
 from steepest.view.words import number
 

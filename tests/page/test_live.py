@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from steepest import filming
-from steepest.answers import Verdict
+from steepest.records.verdict import Verdict
 from steepest.store import Store
 from steepest.view import film
 from steepest.view.frames import Frame, fold

@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 import steepest as sd
-from steepest.answers import FAILS, TOO_SMALL, WORKS
 from steepest.errors import InputError, TaskError
+from steepest.records.search import FAILS, TOO_SMALL, WORKS
 from steepest.search import rungs
 from steepest.settings import resolve
 

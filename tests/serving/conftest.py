@@ -7,7 +7,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from steepest.record import Measurement, Step
+from steepest.records.run import Measurement, Step
 from steepest.serving import server
 from steepest.store import Store
 

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from steepest.grid import Axis, Grid, Shadow, Survey
+from steepest.records.surfaces import Axis, Grid, Shadow, Survey
 from steepest.serving import listing
 from steepest.store import Store, surveys
 from steepest.view import film, together

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from steepest.errors import StoreError
-from steepest.record import Event, Measurement, Step
+from steepest.records.run import Event, Measurement, Step
 from steepest.store import Store, versions
 
 
@@ -73,7 +73,7 @@ def test_a_hundred_thousand_steps(tmp_path):
 WRITE = """
     import sys
     from steepest.store import Store
-    from steepest.record import Step
+    from steepest.records.run import Step
     writer = Store(sys.argv[1]).begin("both", {}, {}, 0)
     for t in range(1, 2001):
         writer.step(Step(t, t, 1.0, float(t), 1.0, 1.0))
@@ -95,7 +95,7 @@ def test_killed_at_once_is_read_as_interrupted(tmp_path):
         """
         import sys, time
         from steepest.store import Store
-        from steepest.record import Step
+        from steepest.records.run import Step
         writer = Store(sys.argv[1]).begin("killed", {}, {}, 0)
         for t in range(1, 101):
             writer.step(Step(t, t, 1.0, float(t), 1.0, 1.0))
@@ -145,7 +145,7 @@ def test_full_disk_keeps_training_and_says_so(tmp_path):
         import resource, signal, sys
         from steepest.errors import StoreError
         from steepest.store import Store
-        from steepest.record import Step
+        from steepest.records.run import Step
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         writer = Store(sys.argv[1]).begin("full", {}, {}, 0)
         writer.step(Step(1, 1, 1.0, 1.0, 1.0, 1.0))

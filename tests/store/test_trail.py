@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from steepest.record import Event, Step
+from steepest.records.run import Event, Step
 from steepest.store import Store, trail
 from steepest.store.trail import Trail
 

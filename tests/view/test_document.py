@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from steepest.answers import Number, Verdict
 from steepest.errors import InputError
-from steepest.grid import Axis, Grid, Mark, Shadow
+from steepest.records.surfaces import Axis, Grid, Mark, Shadow
+from steepest.records.verdict import Number, Verdict
 from steepest.view import document
 
 SCHEMA = (Path(__file__).parents[2] / "page" / "src" / "film.ts").read_text()

@@ -6,9 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from steepest.answers import Contest, Curve, Number, Verdict
-from steepest.grid import Axis, Grid, Mark, Shadow, Survey
-from steepest.record import Event, History, Measurement, Path, Record, Steps
+from steepest.records.run import Event, History, Measurement, Path, Record, Steps
+from steepest.records.search import Contest, Curve
+from steepest.records.surfaces import Axis, Grid, Mark, Shadow, Survey
+from steepest.records.verdict import Number, Verdict
 from steepest.view import document, film
 
 CONFIG = {

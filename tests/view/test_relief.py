@@ -8,7 +8,7 @@ import pytest
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
-from steepest.grid import Axis, Grid
+from steepest.records.surfaces import Axis, Grid
 from steepest.view.relief.block import Block
 from steepest.view.relief.camera import LENS, TARGET_HEIGHT, Camera, matrix, project
 from steepest.view.relief.canvas import Canvas, dashes

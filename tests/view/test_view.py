@@ -5,9 +5,9 @@ import io
 import numpy as np
 import pytest
 
-from steepest.answers import Searched
 from steepest.errors import InputError
-from steepest.record import Measurement, Record, Step, Steps
+from steepest.records.run import Measurement, Record, Step, Steps
+from steepest.records.search import Searched
 from steepest.view.figures import compare_curves, curves
 from steepest.view.terminal import Progress, SearchProgress
 from steepest.view.words import sparkline

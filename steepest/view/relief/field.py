@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from steepest.grid import Axis, Grid
+from steepest.records.surfaces import Axis, Grid
 from steepest.view.relief.scale import Scale, scale_of
 
 THERE, MISSING, DIVERGED = 0, 1, 2

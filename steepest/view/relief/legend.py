@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from steepest.grid import Grid
+from steepest.records.surfaces import Grid
 from steepest.view.relief.canvas import Canvas, measured
 from steepest.view.relief.field import DIVERGED, Field
 from steepest.view.relief.glyph import SHAPES

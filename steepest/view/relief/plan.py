@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from steepest.grid import Mark
+from steepest.records.surfaces import Mark
 from steepest.view.relief.canvas import Canvas
 from steepest.view.relief.field import DIVERGED, MISSING, Field, sample, world
 from steepest.view.relief.glyph import mark

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from steepest.errors import InputError, unknown
-from steepest.grid import Grid
+from steepest.records.surfaces import Grid
 from steepest.view.relief.canvas import Canvas, measured
 from steepest.view.relief.curves import Chart, lines_of
 from steepest.view.relief.facts import MEMBER, draw_events, draw_members, draw_numbers

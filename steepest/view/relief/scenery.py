@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from steepest.grid import Axis, Mark
+from steepest.records.surfaces import Axis, Mark
 from steepest.view.relief.block import BASE
 from steepest.view.relief.canvas import MIDDLE, dashes, measured
 from steepest.view.relief.field import world

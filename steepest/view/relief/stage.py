@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from steepest.grid import Grid
+from steepest.records.surfaces import Grid
 from steepest.view.relief.block import Block
 from steepest.view.relief.canvas import Canvas
 from steepest.view.relief.field import field_of, refined

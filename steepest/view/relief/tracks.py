@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from steepest.errors import InputError
-from steepest.grid import Axis, Grid, Mark, Shadow
+from steepest.records.surfaces import Axis, Grid, Mark, Shadow
 from steepest.view.relief.numerals import short
 
 
