@@ -19,9 +19,10 @@ the schedule is bound to a run: the same schedule fits a longer one.
 
 from steepest.schedule.algebra import Schedule
 from steepest.schedule.bound import Bound
-from steepest.schedule.controller import plateau
 from steepest.schedule.lengths import Length
-from steepest.schedule.parts import (
+from steepest.schedule.parser import as_schedule, parse
+from steepest.schedule.plateau import plateau
+from steepest.schedule.shapes import (
     constant,
     cosine,
     cosine_restarts,
@@ -33,7 +34,6 @@ from steepest.schedule.parts import (
     step,
     warmup,
 )
-from steepest.schedule.text import as_schedule, parse
 
 __all__ = [
     "Bound",

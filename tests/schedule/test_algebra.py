@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from steepest.errors import InputError
 from steepest.schedule import Length, Schedule, constant, cosine, linear, parse, step, warmup
 from steepest.schedule.algebra import Join, Product
-from steepest.schedule.text import PARTS
+from steepest.schedule.parser import PARTS
 
 numbers = st.floats(0.01, 0.99)
 steps = st.integers(1, 30)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from math import cos, log, pi, sqrt
 
 from steepest.errors import ScheduleError
+from steepest.schedule.base import Part
 from steepest.schedule.checks import BelowOne, Duration, Multiple, NotNegative, Positive, Rest, Share
 from steepest.schedule.lengths import Length
-from steepest.schedule.part import Part
 from steepest.schedule.timing import Curve, Span
 
 LARGEST_LOG = 700.0  # e to this power is still a float64

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from steepest.errors import InputError, ScheduleError, nearest
 from steepest.schedule.algebra import Bare, Schedule, lift, scaled
-from steepest.schedule.controller import plateau
+from steepest.schedule.base import Part
 from steepest.schedule.lengths import NUMBER, UNITS, Length, plain
-from steepest.schedule.part import Part
-from steepest.schedule.parts import (
+from steepest.schedule.plateau import plateau
+from steepest.schedule.shapes import (
     constant,
     cosine,
     cosine_restarts,

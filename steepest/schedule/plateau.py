@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from steepest.errors import InputError
+from steepest.schedule.base import Part
 from steepest.schedule.checks import BelowOne, Count, Inside, Rest
-from steepest.schedule.part import Part
 from steepest.schedule.timing import Curve, Span, Watch
 
 
