@@ -17,7 +17,7 @@ from benchmarks.update import theirs
 from benchmarks.weights import GPT2, Weights, copy
 from steepest.formula.rule import averaged
 from steepest.rules import adamw
-from steepest.space import Space
+from steepest.tasks.space import Space
 from steepest.update import Update
 
 TITLE = "An update of AdamW with clipping, running average and norms of each parameter"

@@ -26,9 +26,9 @@ from benchmarks.problems import Problem
 from benchmarks.trainings import REPORTED, SPENT
 from benchmarks.trainings.series import CONSTANT, Series
 from benchmarks.trials import Kept
-from steepest import sources
 from steepest.descent import EVALUATION_BATCH, Descent
 from steepest.records.run import Measurement, Step
+from steepest.tasks import data
 
 TITLE = "Diagnoses"
 
@@ -93,7 +93,7 @@ def trained(problem: Problem, seed: int, guard: bool) -> dict[str, Any]:
 
 def _train_loss(descent: Descent) -> float:
     with descent.reported():
-        batches = sources.whole(descent.task.data, EVALUATION_BATCH, descent.device)
+        batches = data.whole(descent.task.data, EVALUATION_BATCH, descent.device)
         loss = descent.objective.evaluate(batches, {})["loss"]
     return loss if math.isfinite(loss) else math.inf
 

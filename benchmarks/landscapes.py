@@ -17,9 +17,9 @@ from benchmarks.timing import seconds
 from steepest import landscape
 from steepest.planes import Plane, random_plane
 from steepest.records.surfaces import Axis, Grid
-from steepest.space import Space
 from steepest.surface import Surface
 from steepest.tasks import load
+from steepest.tasks.space import Space
 
 TITLE = "A surface: 51 × 51 cells of the demo's network"
 

@@ -16,7 +16,7 @@ from benchmarks.update import ours
 from benchmarks.weights import RESNET, Weights, copy
 from steepest.formula.rule import Rule
 from steepest.rules import RULES
-from steepest.space import Space
+from steepest.tasks.space import Space
 from steepest.update import Update
 
 TITLE = "Every rule against its floor and its peer"

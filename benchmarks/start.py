@@ -31,7 +31,7 @@ torch.nn.functional.cross_entropy(net(x[:64]), y[:64]).backward()
 
 FIRST_STEP = """
 from steepest.rules import adamw
-from steepest.space import Space
+from steepest.tasks.space import Space
 from steepest.update import Update
 update = Update(Space(net), adamw)
 update.norm()

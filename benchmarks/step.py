@@ -28,8 +28,8 @@ from steepest.descent import Descent
 from steepest.records.run import Step
 from steepest.settings import resolve
 from steepest.store import Store, Writer, versions
-from steepest.task import Task
 from steepest.tasks.digits import network, task
+from steepest.tasks.task import Task
 from steepest.training import Training
 from steepest.view.terminal import Progress
 

@@ -20,8 +20,8 @@ from benchmarks.timing import seconds
 from benchmarks.weights import GPT2, RESNET, Weights
 from steepest.formula.rule import Rule
 from steepest.rules import adamw
-from steepest.space import Space
 from steepest.tasks.digits import images, network
+from steepest.tasks.space import Space
 from steepest.update import Update
 
 TITLE = "An update of AdamW with clipping"

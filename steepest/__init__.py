@@ -55,9 +55,9 @@ from steepest.schedule import (
     step,
     warmup,
 )
-from steepest.space import Space
 from steepest.stages import stage
-from steepest.task import Metric, Task, accuracy, metric
+from steepest.tasks.space import Space
+from steepest.tasks.task import Metric, Task, accuracy, metric
 
 __all__ = [
     "Call",

@@ -22,7 +22,7 @@ from steepest.errors import TaskError
 from steepest.formula import eager
 from steepest.formula.machine import threads  # at the top: it notices a fork only if it is there before
 from steepest.formula.rule import Rule, W
-from steepest.space import is_dense
+from steepest.tasks.space import is_dense
 
 ALIGNMENT = 64  # bytes: a cache line
 HUGE = 2 << 20  # bytes: a huge page

@@ -7,16 +7,16 @@ from typing import Any
 
 from torch import nn
 
-from steepest import sources
 from steepest.descent import Descent
 from steepest.errors import InputError
 from steepest.guard import Guard
 from steepest.rules import RULES
 from steepest.schedule import as_schedule
 from steepest.settings import Settings, resolve
-from steepest.space import Space
 from steepest.stages import Stages, stage
-from steepest.task import Task
+from steepest.tasks import data
+from steepest.tasks.space import Space
+from steepest.tasks.task import Task
 
 KEEPS = ("last", "best")
 RECORDED = ("batch_size", "clip", "accumulate", "average", "precision", "groups", "no_decay", "seed")
@@ -71,7 +71,7 @@ def identity(task: Task, model: nn.Module) -> dict[str, str]:
     space = Space(model)
     shapes = "\n".join(f"{name} {tuple(x.shape)} {x.dtype}" for name, x in (*space.named(), *model.named_buffers()))
     digest = hashlib.sha256(shapes.encode()).hexdigest()[:16]
-    return {"model": f"{space.size} weights, {digest}", "data": sources.fingerprint(task.data)}
+    return {"model": f"{space.size} weights, {digest}", "data": data.fingerprint(task.data)}
 
 
 def recorded(

@@ -16,10 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steepest import handoff, sources
-from steepest.batches import Batches
+from steepest import handoff
 from steepest.mover import begun, is_schedule
-from steepest.objective import Buffers, Objective
 from steepest.records.run import GO, REWIND, SKIP, STOP, Call, Event, Step
 from steepest.recovery import Recovery
 from steepest.robust import Bounds
@@ -27,8 +25,12 @@ from steepest.schedule import as_schedule
 from steepest.seeds import StepRandomness
 from steepest.settings import Settings, device, horizon
 from steepest.snapshots import put_back
-from steepest.space import Space
-from steepest.task import Task
+from steepest.tasks import data
+from steepest.tasks.batches import Batches
+from steepest.tasks.buffers import Buffers
+from steepest.tasks.objective import Objective
+from steepest.tasks.space import Space
+from steepest.tasks.task import Task
 
 EVALUATION_BATCH = 1024
 
@@ -274,7 +276,7 @@ class Descent:
         if split == "validation" and self._measured[0] == self.t:
             return self._measured[1]
         with self.reported():
-            found = self.objective.evaluate(sources.whole(held, EVALUATION_BATCH, self.device), self.task.metrics)
+            found = self.objective.evaluate(data.whole(held, EVALUATION_BATCH, self.device), self.task.metrics)
         if split == "validation":
             self._measured = (self.t, found)
         return found

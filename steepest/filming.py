@@ -16,7 +16,7 @@ from steepest.records.surfaces import Survey
 from steepest.records.verdict import Verdict
 from steepest.store import Store, surveys
 from steepest.survey import CURVATURE, KINDS, PRINCIPAL, RANDOM, survey
-from steepest.task import Task
+from steepest.tasks.task import Task
 from steepest.view import contours, document, film, pictures
 from steepest.view.film import Film
 

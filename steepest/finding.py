@@ -8,8 +8,8 @@ from steepest.records.run import Path as Descended
 from steepest.records.search import Search, Tried
 from steepest.search.rungs import search
 from steepest.settings import resolve
-from steepest.space import NORMS_AND_BIASES
-from steepest.task import Task
+from steepest.tasks.space import NORMS_AND_BIASES
+from steepest.tasks.task import Task
 from steepest.view.rates import rates_figure
 from steepest.view.terminal import SearchProgress
 

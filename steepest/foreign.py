@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from steepest.errors import InputError
-from steepest.space import Space
+from steepest.tasks.space import Space
 
 
 class Foreign:

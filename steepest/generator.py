@@ -7,8 +7,8 @@ from steepest.descent import Descent
 from steepest.guard import Guard
 from steepest.records.run import Path, Step
 from steepest.settings import resolve
-from steepest.space import NORMS_AND_BIASES
-from steepest.task import Task
+from steepest.tasks.space import NORMS_AND_BIASES
+from steepest.tasks.task import Task
 from steepest.thinning import Kept
 from steepest.update import Update
 
@@ -82,7 +82,7 @@ def descend(
         SteepestError: settings, model or data that cannot be used.
 
     >>> import torch, steepest as sd
-    >>> from steepest.terrain import TERRAINS
+    >>> from steepest.tasks.terrains import TERRAINS
     >>> bowl = sd.Task(model=TERRAINS["bowl"].model(), objective=lambda model, batch: model())
     >>> *_, last = sd.descend(bowl, rule=sd.gradient_descent, lr=0.1, schedule="constant", steps=100)
     >>> last.loss < 1e-6

@@ -19,15 +19,16 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from steepest import sources, stability
-from steepest.batches import Batches
+from steepest import stability
 from steepest.curvature import extremes
 from steepest.formula.rule import Rule
 from steepest.records.run import STAGE, Event
 from steepest.rules import gradient_descent, momentum, nesterov
-from steepest.space import Space
 from steepest.surface import sampled
-from steepest.task import Task
+from steepest.tasks.batches import Batches
+from steepest.tasks.data import length
+from steepest.tasks.space import Space
+from steepest.tasks.task import Task
 
 WINDOW = 100
 """The last steps of a stage, from which the next one's rate follows."""
@@ -218,7 +219,7 @@ def greatest_curvature(descent: Descending, scales: Sequence[float], decay: floa
     """
     task, batches = descent.task, descent.batches
     data = task.validation if batches.is_iterable else task.data
-    size = min(SAMPLE, (1 if data is None else sources.length(data)) or 1)
+    size = min(SAMPLE, (1 if data is None else length(data)) or 1)
     dtype = torch.promote_types(next(descent.model.parameters()).dtype, torch.float32)
     (surface,) = sampled(task, (size,), batches.seed, data=data, dtype=dtype, model=descent.model)
     p = spread(surface.space, [1 / s if s else math.inf for s in scales], surface.start)

@@ -11,9 +11,9 @@ from steepest.looking import SAMPLES, used
 from steepest.looking import locate as judged
 from steepest.records.verdict import Verdict
 from steepest.resuming import ended
-from steepest.space import Space
 from steepest.stability import END
-from steepest.task import Task
+from steepest.tasks.space import Space
+from steepest.tasks.task import Task
 from steepest.usage import Use
 
 
@@ -55,7 +55,7 @@ def locate(
             module).
 
     >>> import steepest as sd
-    >>> from steepest.terrain import TERRAINS
+    >>> from steepest.tasks.terrains import TERRAINS
     >>> terrain = TERRAINS["saddle"]
     >>> task = sd.Task(model=terrain.model((0.0, 0.0)), objective=lambda model, batch: model())
     >>> sd.locate(task).kind

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from steepest import sources
 from steepest.descent import Descent
 from steepest.formula.rule import Rule
 from steepest.members import doubt
@@ -20,7 +19,8 @@ from steepest.mover import is_schedule
 from steepest.population import Member, Plan, Population
 from steepest.records.run import Step
 from steepest.settings import Settings
-from steepest.task import Task
+from steepest.tasks import data
+from steepest.tasks.task import Task
 
 TOGETHER, ALONE = "together", "one after another"
 TIMED = 4
@@ -158,7 +158,7 @@ def _kind(task: Task, settings: Settings) -> tuple[str, Any]:
     elif any(is_schedule(value) for value in rule.hypers.values()):
         why = "a hyperparameter follows a schedule"
     common: list[Any] = [repr(getattr(settings, f.name)) for f in fields(settings) if f.name not in OWN]
-    if not (task.data is None or sources.is_tensors(task.data)):
+    if not (task.data is None or data.is_tensors(task.data)):
         common.append(settings.seed)  # its batches cannot be laid beside others
     return why, (id(settings) if why else (rule.program.text, rule.name, *common))  # type: ignore[union-attr]
 

@@ -6,7 +6,7 @@ from steepest.errors import InputError
 from steepest.foreign import Foreign
 from steepest.formula.rule import Rule, averaged
 from steepest.settings import Settings
-from steepest.space import Space
+from steepest.tasks.space import Space
 from steepest.update import Update
 
 

@@ -23,11 +23,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from steepest import seeds, sources
+from steepest import seeds
 from steepest.errors import InputError
 from steepest.records.verdict import Estimate
 from steepest.surface import Surface
-from steepest.task import Task
+from steepest.tasks.data import as_tuple, fetch, is_iterable, is_tensors, length
+from steepest.tasks.task import Task
 
 BLOCKS = 16
 FEWEST = 8
@@ -75,11 +76,11 @@ def disjoint(task: Task, blocks: int = BLOCKS, samples: int | None = None, seed:
     Raises:
         InputError: data that brings its own batches, fewer than 8 blocks, or fewer samples than blocks.
     """
-    if task.data is None or sources.is_iterable(task.data):
+    if task.data is None or is_iterable(task.data):
         raise InputError(
             "the task's data cannot be drawn from; expected are tensors or a Dataset: give batches instead"
         )
-    known = sources.length(task.data) or 0
+    known = length(task.data) or 0
     each = min(known, samples or known) // blocks if blocks > 0 else 0
     _check_enough(blocks, each)
     order = torch.randperm(known, generator=seeds.generator(seed, "noise"))[: each * blocks]
@@ -291,6 +292,6 @@ def _check_enough(blocks: int, smallest: float) -> None:
 
 
 def _taken(data: Any, chosen: Tensor) -> Any:
-    if sources.is_tensors(data):
-        return tuple(x[chosen] for x in sources.as_tuple(data))
-    return sources.fetch(data, chosen.tolist())
+    if is_tensors(data):
+        return tuple(x[chosen] for x in as_tuple(data))
+    return fetch(data, chosen.tolist())

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-from steepest import seeds, shortcuts, sources
-from steepest.objective import Loss
+from steepest import seeds, shortcuts
 from steepest.planes import Plane
 from steepest.shortcuts import Line, Shortcuts, rows
 from steepest.surface import Surface
+from steepest.tasks import data
+from steepest.tasks.objective import Loss
 
 ROUNDING = 1e3
 """A loss that was computed otherwise may differ by so many roundings of the dtype, relative to it."""
@@ -71,7 +72,7 @@ class Passes:
         self._batches = batches
         counts = [self._objective.counted(b) for b in batches]
         self._shares = [n / sum(counts) for n in counts]
-        self.samples = sum(sources.count(b) for b in batches)
+        self.samples = sum(data.count(b) for b in batches)
         self._known = [self._affine(batch) if affine else Shortcuts() for batch in batches]
         self._asked: dict[tuple[int, bool, bool], list[int]] = {}
 

@@ -18,9 +18,9 @@ from steepest.records.run import Path
 from steepest.records.surfaces import Axis, Grid, Mark, Shadow
 from steepest.rules import named
 from steepest.scenes import rate, scene
-from steepest.task import Task
-from steepest.terrain import TERRAINS, Domain, Terrain, gaps, high_place, typed
-from steepest.terrain import named as named_terrain
+from steepest.tasks.task import Task
+from steepest.tasks.terrains import TERRAINS, Domain, Terrain, gaps, high_place, typed
+from steepest.tasks.terrains import named as named_terrain
 from steepest.view import document, pictures
 from steepest.view.figures import checked
 from steepest.view.words import number

@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from steepest import sources
-from steepest.batches import Batches
 from steepest.descent import EVALUATION_BATCH, Descent
 from steepest.members import Members
 from steepest.mover import chosen
 from steepest.records.run import Path
 from steepest.seeds import StepRandomness
 from steepest.settings import Settings
-from steepest.task import Task
+from steepest.tasks import data
+from steepest.tasks.batches import Batches
+from steepest.tasks.task import Task
 from steepest.update import Update
 
 WARM = 3
@@ -236,7 +236,7 @@ class Population:
         weights = self._update.reported({**self._hypers, "lr": self._rates * self.reference.schedule(self.t)})
         for k, member in enumerate(self._there()):
             self.points.put(k, self.model, weights)
-            held = sources.whole(self._task.validation, EVALUATION_BATCH, self.reference.device)
+            held = data.whole(self._task.validation, EVALUATION_BATCH, self.reference.device)
             member.measured[self.t] = self.objective.evaluate(held, self._task.metrics)
         self._spend(began)
         return [self.plan.until(member) for member in self._there()]

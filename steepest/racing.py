@@ -11,7 +11,7 @@ from steepest.records.run import Path as Descended
 from steepest.records.search import Contest, Curve
 from steepest.search import races
 from steepest.settings import Settings, resolve
-from steepest.task import Task
+from steepest.tasks.task import Task
 from steepest.view.races import race_figure
 
 

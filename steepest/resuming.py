@@ -7,18 +7,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from steepest import sources
 from steepest.configuration import identity, recorded
 from steepest.descent import Descent
 from steepest.errors import InputError, StoreError
 from steepest.records.run import Record
 from steepest.rules import RULES
 from steepest.snapshots import put_back, unpack
-from steepest.space import Space
 from steepest.stages import Stages
 from steepest.store import Store, checkpoints, versions
 from steepest.store.reader import refuse_running
-from steepest.task import Task
+from steepest.tasks import data
+from steepest.tasks.space import Space
+from steepest.tasks.task import Task
 from steepest.training import Training
 from steepest.view.terminal import Progress
 
@@ -90,7 +90,7 @@ def resumed(
         )
     _check_free(record, epochs or steps)
     config = dict(record.config)
-    _check_same(record, {"data": config["data"]}, {"data": sources.fingerprint(task.data)})
+    _check_same(record, {"data": config["data"]}, {"data": data.fingerprint(task.data)})
     settings = recorded(task, config, rule, epochs, steps, device)
     said = _same_machine(record)
     descent = Descent(task, settings, task.build(settings.seed))

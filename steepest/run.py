@@ -22,9 +22,9 @@ from steepest.records.verdict import Verdict
 from steepest.resuming import begin_at, ended, resumed, train
 from steepest.search.rungs import search
 from steepest.settings import Settings, resolve
-from steepest.space import NORMS_AND_BIASES, Space
 from steepest.store import Store, versions
-from steepest.task import Task
+from steepest.tasks.space import NORMS_AND_BIASES, Space
+from steepest.tasks.task import Task
 from steepest.training import Training
 from steepest.view.figures import curves
 from steepest.view.terminal import Progress, SearchProgress

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from steepest.rules import named
-from steepest.terrain import Terrain
+from steepest.tasks.terrains import Terrain
 
 CURVED = {"gradient_descent": 1.0, "momentum": 0.4, "nesterov": 0.4}
 """Rates of rules that curvature limits, times λ: half of the stability limit, a tenth and a third of it."""

@@ -14,10 +14,10 @@ from steepest.formula.rule import Rule
 from steepest.guard import Guard
 from steepest.rules import adam, named
 from steepest.schedule import Schedule, as_schedule
-from steepest.sources import is_iterable, length
-from steepest.space import NORMS_AND_BIASES
 from steepest.stages import Stages, stage
-from steepest.task import Task
+from steepest.tasks.data import is_iterable, length
+from steepest.tasks.space import NORMS_AND_BIASES
+from steepest.tasks.task import Task
 
 DEFAULT_SCHEDULE = "warmup(5%) >> cosine"
 DEFAULT_BATCH = 64

@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from steepest import seeds, sources
+from steepest import seeds
 from steepest.differentiable import fault, faulty
 from steepest.errors import InputError, TaskError
 from steepest.hessian import Hessian, flat, held
-from steepest.objective import Loss, Objective
-from steepest.space import Space
-from steepest.task import Task
+from steepest.tasks.data import count, disjoint, each
+from steepest.tasks.objective import Loss, Objective
+from steepest.tasks.space import Space
+from steepest.tasks.task import Task
 
 CHUNK = 512
 """Samples in a batch of a frozen sample: a product over 1,293 digits takes 1.5 to 1.8 × a loss and gradient in batches
@@ -122,7 +123,7 @@ class Surface:
         if not self._held:
             self._check_twice(weighted[0][0], parts)
             one = held(lambda: self._loss(parts, weighted[0][0]), parts)
-            self._held = [one * sources.count(b) / sources.count(weighted[0][0]) for b, _ in weighted]
+            self._held = [one * count(b) / count(weighted[0][0]) for b, _ in weighted]
         return Hessian(parts, [(lambda b=b: self._loss(parts, b), n) for b, n in weighted], self._held)
 
     def apart(self) -> "list[Surface]":
@@ -160,7 +161,7 @@ class Surface:
         def cast(x: Tensor) -> Tensor:
             return x.to(self.device, dtype if x.is_floating_point() else x.dtype)
 
-        self.batches = [sources.each(b, cast) for b in self.batches]
+        self.batches = [each(b, cast) for b in self.batches]
 
     def _refusal(self) -> str:
         """Why the model does not work in this dtype; empty where it does."""
@@ -224,19 +225,19 @@ class Surface:
         if batch is None:
             return self._loss(parts, None)[None]
         try:
-            singles = [sources.each(batch, lambda x, i=i: x[i : i + 1]) for i in range(sources.count(batch))]
+            singles = [each(batch, lambda x, i=i: x[i : i + 1]) for i in range(count(batch))]
             counts = torch.tensor([self.objective.counted(one) for one in singles]).to(self.start)
         except IndexError as error:
             raise TaskError(f"a batch of this task cannot be taken apart into samples: {error}") from error
         counted = counts.nonzero().flatten()
         if len(counted) < len(counts):  # a mean over nothing is no number
-            batch, singles = sources.each(batch, lambda x: x[counted]), [singles[i] for i in counted.tolist()]
+            batch, singles = each(batch, lambda x: x[counted]), [singles[i] for i in counted.tolist()]
         try:
-            found = vmap(lambda sample: self._loss(parts, sources.each(sample, lambda x: x[None])))(batch)
+            found = vmap(lambda sample: self._loss(parts, each(sample, lambda x: x[None])))(batch)
         except Exception:  # whatever torch, or the model, makes of being mapped
             found = torch.stack([self._loss(parts, one) for one in singles])
         self._check_mean(parts, batch, found, counts[counted])
-        scale = sum(sources.count(b) for b in self.batches) / sum(self._counts)
+        scale = sum(count(b) for b in self.batches) / sum(self._counts)
         return torch.zeros_like(counts).index_put((counted,), scale * counts[counted] * found)
 
     @torch.no_grad()
@@ -279,7 +280,7 @@ def sampled(
     Raises:
         InputError: there are fewer samples.
     """
-    parts = sources.disjoint(task.data if data is None else data, sizes, chunk, seed)
+    parts = disjoint(task.data if data is None else data, sizes, chunk, seed)
     return tuple(Surface(task, batches, dtype, model) for batches in parts)
 
 

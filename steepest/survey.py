@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from steepest import landscape, sources
+from steepest import landscape
 from steepest.curvature import Extremes, extremes
 from steepest.errors import InputError, SteepestError, TaskError
 from steepest.planes import CELLS, Plane, curvature_plane, misled, principal_plane, random_plane
 from steepest.records.surfaces import Grid, Mark, Shadow, Survey
 from steepest.surface import Surface, sampled
-from steepest.task import Task
+from steepest.tasks import data
+from steepest.tasks.task import Task
 
 CURVATURE, PRINCIPAL, RANDOM = "curvature", "principal", "random"
 KINDS = (CURVATURE, PRINCIPAL, RANDOM)
@@ -118,16 +119,16 @@ def _ground(task: Task, model: nn.Module, end: Tensor, planes: int, seconds: flo
         only = Surface(task, [None], model=model)
         return _Ground(only, end.to(only.device, only.dtype), CELLS, "", None)
     own = next(p.dtype for p in model.parameters() if p.requires_grad)
-    first = Surface(task, [next(iter(sources.whole(task.data, FEWEST)))], own, model)
-    each = _seconds(first, first.start) / sources.count(first.batches[0])
-    known = sources.length(task.data)
+    first = Surface(task, [next(iter(data.whole(task.data, FEWEST)))], own, model)
+    each = _seconds(first, first.start) / data.count(first.batches[0])
+    known = data.length(task.data)
     count = wanted = min(SAMPLES, SAMPLES if known is None else known)
     fitting = SLACK * seconds / (max(1, planes) * PASSES * each)
     if wanted > fitting:
         count = min(wanted, max(FEWEST, int(fitting / SLACK)))
     cells = CELLS if fitting >= FEWEST else COARSE_CELLS
     (surface,) = sampled(task, (count,), seed, dtype=own, model=model)
-    taken = sum(sources.count(b) for b in surface.batches)
+    taken = sum(data.count(b) for b in surface.batches)
     of = "" if taken == known else f" of {known:,}" if known else ", drawn once"
     words = f"Loss on {taken:,}{of} training samples."
     return _Ground(surface, end.to(surface.device, surface.dtype), cells, words, None if taken == known else known)

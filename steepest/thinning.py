@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from steepest.records.run import Path, Step
-from steepest.space import Space
+from steepest.tasks.space import Space
 
 POINTS, EVENTS = 160, 40
 """Points at most, the two ends not counted; and those at events beside them."""

@@ -19,7 +19,7 @@ from steepest.banks import Bank, EagerBank, KernelBank, Terms, broadcast
 from steepest.errors import InputError, unknown
 from steepest.formula import eager, hoist
 from steepest.formula.rule import Rule
-from steepest.space import is_dense
+from steepest.tasks.space import is_dense
 
 NOT_HYPER = {"lr_scale"}
 

@@ -13,17 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from steepest import seeds, sources, stability
-from steepest.batches import Batches
+from steepest import seeds, stability
 from steepest.curvature import extremes
 from steepest.evidence import Gain, Held, mean
 from steepest.formula.rule import Rule
-from steepest.objective import Objective
 from steepest.records.run import Steps
 from steepest.records.verdict import Estimate
-from steepest.space import Space
 from steepest.surface import Surface
-from steepest.task import Task
+from steepest.tasks import data
+from steepest.tasks.batches import Batches
+from steepest.tasks.objective import Objective
+from steepest.tasks.space import Space
+from steepest.tasks.task import Task
 from steepest.update import Update
 
 FEWEST = 20
@@ -146,6 +147,6 @@ def _walked(task: Task, model: nn.Module, w: Tensor, use: Use, seed: int) -> Ten
 
 
 def _some(task: Task, batch_size: int | str, seed: int, count: int) -> Sequence[list[Any]]:
-    size = None if sources.is_iterable(task.data) else batch_size
+    size = None if data.is_iterable(task.data) else batch_size
     batches = Batches(task.data, size, seeds.mix(seed, "locate"))
     return [batches(t) for t in range(1, count + 1)]

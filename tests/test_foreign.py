@@ -9,7 +9,7 @@ from torch import nn
 from steepest.errors import InputError
 from steepest.foreign import Foreign
 from steepest.snapshots import copied
-from steepest.space import Space
+from steepest.tasks.space import Space
 
 MAKERS = {
     "SGD": lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9),

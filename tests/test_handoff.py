@@ -13,13 +13,13 @@ from torch.nn import functional as F
 
 import steepest as sd
 from steepest import deferred, handoff
-from steepest.batches import Batches
 from steepest.descent import Descent
 from steepest.records.run import Event
 from steepest.schedule import as_schedule
 from steepest.settings import resolve
 from steepest.tasks import load
-from steepest.terrain import TERRAINS
+from steepest.tasks.batches import Batches
+from steepest.tasks.terrains import TERRAINS
 
 SAMPLES, BATCH = 60, 12
 

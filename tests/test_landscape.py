@@ -25,10 +25,10 @@ from steepest.planes import (
 from steepest.records.surfaces import Axis, Grid
 from steepest.rules import momentum
 from steepest.sheet import Sheet
-from steepest.space import Space
 from steepest.surface import Surface
-from steepest.task import Task
-from steepest.terrain import TERRAINS
+from steepest.tasks.space import Space
+from steepest.tasks.task import Task
+from steepest.tasks.terrains import TERRAINS
 from steepest.update import Update
 from tests.oracles import Tensors
 

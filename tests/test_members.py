@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from steepest.members import Members, doubt
-from steepest.objective import Objective
-from steepest.space import Space
+from steepest.tasks.objective import Objective
+from steepest.tasks.space import Space
 
 
 def data(n=24, seed=0):

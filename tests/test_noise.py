@@ -11,7 +11,7 @@ from steepest.errors import InputError
 from steepest.noise import block_gradients, critical_batch_size, disjoint, from_gram, gradient_noise
 from steepest.records.verdict import Estimate
 from steepest.surface import Surface
-from steepest.task import Task
+from steepest.tasks.task import Task
 
 REPETITIONS = 600
 LEAST = int(binom.ppf(0.005, REPETITIONS, 0.95))

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from steepest import sources as data
-from steepest.batches import Batches
 from steepest.errors import InputError, TaskError
-from steepest.objective import SMALL, Buffers, Objective
+from steepest.tasks import data
+from steepest.tasks.batches import Batches
+from steepest.tasks.buffers import SMALL, Buffers
+from steepest.tasks.objective import Objective
 
 
 def network(seed=0, dtype=torch.float32):

@@ -14,7 +14,7 @@ from steepest import scenes
 from steepest.formula.javascript import lowered
 from steepest.playground import SIZE, path, play
 from steepest.rules import RULES
-from steepest.terrain import TERRAINS, Terrain, typed
+from steepest.tasks.terrains import TERRAINS, Terrain, typed
 
 THREE = ["gradient_descent", "momentum", "adam"]
 

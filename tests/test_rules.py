@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from steepest.errors import InputError, UnknownNameError
 from steepest.formula.rule import Rule
 from steepest.rules import RULES, named
-from steepest.space import Space
+from steepest.tasks.space import Space
 from steepest.update import Update
 from tests.oracles import SlowUpdate, furthest
 

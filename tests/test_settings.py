@@ -11,7 +11,7 @@ from steepest.rules import adam, lion, momentum
 from steepest.schedule import cosine, warmup
 from steepest.settings import Settings, resolve
 from steepest.stages import stage
-from steepest.task import Task
+from steepest.tasks.task import Task
 
 
 def task(n=40, **given):

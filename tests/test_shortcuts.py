@@ -13,7 +13,7 @@ from steepest.hinge import Hinge, Layer
 from steepest.planes import random_plane
 from steepest.sheet import Sheet
 from steepest.surface import Surface
-from steepest.task import Task
+from steepest.tasks.task import Task
 
 
 def drawn(*shape, seed=0, dtype=torch.float64):

@@ -15,7 +15,7 @@ from torch.nn.utils import parametrizations
 from steepest.errors import InputError, TaskError
 from steepest.rules import RULES
 from steepest.snapshots import copied
-from steepest.space import Space, is_dense
+from steepest.tasks.space import Space, is_dense
 from steepest.update import Update
 from tests.oracles import SlowUpdate, apart, furthest
 

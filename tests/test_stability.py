@@ -10,8 +10,8 @@ from steepest.errors import InputError
 from steepest.formula.rule import averaged, rule
 from steepest.rules import RULES
 from steepest.schedule import parse
-from steepest.space import Space
 from steepest.stability import Preconditioned, effective_rate, limit, preconditioner
+from steepest.tasks.space import Space
 from steepest.update import Update
 from tests.oracles import SlowUpdate
 

@@ -15,7 +15,7 @@ from benchmarks import networks
 from steepest import hessian as room
 from steepest.errors import InputError, TaskError
 from steepest.surface import Surface, sampled
-from steepest.terrain import TERRAINS
+from steepest.tasks.terrains import TERRAINS
 
 
 def data(n=30, inputs=4, classes=3):

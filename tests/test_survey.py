@@ -10,7 +10,7 @@ import steepest as sd
 from steepest.errors import InputError
 from steepest.store import surveys
 from steepest.survey import survey
-from steepest.terrain import TERRAINS
+from steepest.tasks.terrains import TERRAINS
 
 
 class Quadratic(nn.Module):

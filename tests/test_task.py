@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
-from steepest import task as tasks
 from steepest.errors import InputError, TaskError
 from steepest.generator import descend
-from steepest.task import Task, accuracy, metric
+from steepest.tasks import task as tasks
+from steepest.tasks.task import Task, accuracy, metric
 
 
 def network(seed=0):

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from steepest.errors import InputError, UnknownNameError
-from steepest.expression import Expression
 from steepest.generator import descend
 from steepest.rules import RULES
-from steepest.task import Task
-from steepest.terrain import TERRAINS, gaps, named, typed
+from steepest.tasks.expression import Expression
+from steepest.tasks.task import Task
+from steepest.tasks.terrains import TERRAINS, gaps, named, typed
 
 SIGNS = {"minima": {1}, "maxima": {-1}, "saddles": {-1, 1}}
 KNOWN = [(n, kind, p) for n, t in TERRAINS.items() for kind in SIGNS for p in getattr(t, kind)]

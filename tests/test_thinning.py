@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import steepest as sd
-from steepest.terrain import TERRAINS
+from steepest.tasks.terrains import TERRAINS
 from steepest.thinning import EVENTS, POINTS, Thinning
 
 

@@ -17,7 +17,7 @@ from steepest.formula.rule import rule, scalar
 from steepest.formula.trace import where
 from steepest.rules import RULES
 from steepest.snapshots import copied
-from steepest.space import Space
+from steepest.tasks.space import Space
 from steepest.update import Update
 from tests.oracles import SlowUpdate, Tensors, apart, furthest
 

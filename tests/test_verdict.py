@@ -13,7 +13,7 @@ import steepest as sd
 from benchmarks.linear_networks import critical_point
 from steepest.looking import SHORT, locate
 from steepest.surface import sampled
-from steepest.terrain import TERRAINS
+from steepest.tasks.terrains import TERRAINS
 from steepest.verdict import (
     DESCENDING,
     DIVERGED,

@@ -7,7 +7,7 @@ import time
 from steepest.descent import Descent
 from steepest.errors import InputError, TaskError
 from steepest.settings import Settings
-from steepest.task import Task
+from steepest.tasks.task import Task
 
 TIMED = 4
 """Steps by which the time of a run is told."""

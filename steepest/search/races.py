@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from steepest import seeds, sources
-from steepest.batches import Batches
+from steepest import seeds
 from steepest.errors import InputError, TaskError
 from steepest.many import descents
 from steepest.population import Member, Plan
@@ -26,7 +25,9 @@ from steepest.records.search import Contest, Curve
 from steepest.search.rungs import search
 from steepest.search.statistics import Difference, differences
 from steepest.settings import Settings, horizon
-from steepest.task import Task
+from steepest.tasks import data
+from steepest.tasks.batches import Batches
+from steepest.tasks.task import Task
 from steepest.thinning import BYTES
 from steepest.thinning import FEWEST as FEWEST_POINTS
 
@@ -82,7 +83,7 @@ def race(
 
 
 def _check(task: Task) -> None:
-    samples = None if task.validation is None else sources.length(task.validation)
+    samples = None if task.validation is None else data.length(task.validation)
     if samples is not None and samples < FEWEST:
         raise TaskError(f"{samples} validation samples are given; a race is told from chance by {FEWEST} at least")
 

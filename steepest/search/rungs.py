@@ -21,7 +21,7 @@ from steepest.records.search import FAILS, TOO_LARGE, TOO_SMALL, WORKS, Search, 
 from steepest.schedule import Schedule, as_schedule
 from steepest.search.budget import allowed, looked_at
 from steepest.settings import DEFAULT_SCHEDULE, Settings
-from steepest.task import Task
+from steepest.tasks.task import Task
 
 SHORT, LONG = 0.05, 0.2
 """Lengths of the rungs, as shares of the run."""

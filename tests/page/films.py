@@ -9,7 +9,7 @@ import torch
 from steepest.formula.javascript import lowered
 from steepest.formula.mathml import written
 from steepest.rules import named
-from steepest.terrain import TERRAINS
+from steepest.tasks.terrains import TERRAINS
 from steepest.view import document
 from steepest.view.document import PAGE, SLOT, page
 from steepest.view.document import column as col

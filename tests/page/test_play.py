@@ -3,7 +3,7 @@
 import pytest
 
 from steepest.playground import play
-from steepest.terrain import TERRAINS
+from steepest.tasks.terrains import TERRAINS
 from tests.page.test_page import says
 
 

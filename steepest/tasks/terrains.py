@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from steepest.errors import InputError, unknown
-from steepest.expression import Expression
+from steepest.tasks.expression import Expression
 
 Points = tuple[tuple[float, ...], ...]
 Domain = tuple[tuple[float, float], tuple[float, float]]
@@ -206,7 +206,7 @@ def typed(source: str, domain: Domain = ((-2, 2), (-2, 2))) -> Terrain:
     Its critical points are not known, and its floor is the least value on its grid.
 
     Args:
-        source: such as "x**2 - y**2"; what can be written is in `steepest.expression`.
+        source: such as "x**2 - y**2"; what can be written is in `steepest.tasks.expression`.
         domain: what to look at: ((x from, x to), (y from, y to)).
 
     Raises:

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import ModuleType
 
 from steepest.errors import TaskError, unknown
-from steepest.task import Task
 from steepest.tasks import digits
+from steepest.tasks.task import Task
 
 BUILT_IN: dict[str, Callable[[], Task]] = {"digits": digits.task}
 

@@ -13,7 +13,18 @@ from torch import Tensor
 
 from steepest import seeds
 from steepest.errors import InputError, TaskError
-from steepest.sources import as_tuple, check, count, each, fetch, is_iterable, is_tensors, known_length, length, moved
+from steepest.tasks.data import (
+    as_tuple,
+    check,
+    count,
+    each,
+    fetch,
+    is_iterable,
+    is_tensors,
+    known_length,
+    length,
+    moved,
+)
 
 WINDOW_BYTES = 4 << 20
 """Gathered at once; fits the second-level caches of today's processors."""

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steepest import seeds, sources
+from steepest import seeds
 from steepest.errors import InputError, TaskError
-from steepest.space import Space
+from steepest.tasks import data as sources
+from steepest.tasks.space import Space
 
 VALIDATION_SHARE = 0.1
 
