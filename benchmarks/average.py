@@ -15,10 +15,10 @@ from benchmarks.report import met, span, table
 from benchmarks.timing import seconds
 from benchmarks.update import theirs
 from benchmarks.weights import GPT2, Weights, copy
-from steepest.formula.rule import averaged
-from steepest.rules import adamw
+from steepest.rules.rule import averaged
+from steepest.rules.textbook import adamw
+from steepest.rules.update import Update
 from steepest.tasks.space import Space
-from steepest.update import Update
 
 TITLE = "An update of AdamW with clipping, running average and norms of each parameter"
 

@@ -16,9 +16,9 @@ from torch.nn.functional import one_hot
 import steepest as sd
 from benchmarks.report import met, table
 from steepest.descent import Descent
-from steepest.formula.rule import Rule
+from steepest.rules.rule import Rule
+from steepest.rules.stability import Preconditioned, limit, preconditioner
 from steepest.settings import resolve
-from steepest.stability import Preconditioned, limit, preconditioner
 from steepest.surface import Surface
 from steepest.tasks.digits import images
 

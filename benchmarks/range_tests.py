@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import steepest as sd
 from benchmarks.problems import Problem
-from steepest.rules import named
+from steepest.rules.textbook import named
 
 ITERATIONS = 100
 

@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy, mse_loss, one_hot, smooth_l1_loss
 import steepest as sd
 from benchmarks import networks, problems
 from benchmarks.problems import COSINE, HELD_OUT, LETTERS, SYMBOLS, Problem, smoothed
-from steepest.rules import named
+from steepest.rules.textbook import named
 from steepest.tasks.digits import images
 
 # -- Data --------------------------------------------------------------------------------------------------------------

@@ -14,10 +14,10 @@ from benchmarks.report import MISSING, met, span, table
 from benchmarks.timing import seconds
 from benchmarks.update import ours
 from benchmarks.weights import RESNET, Weights, copy
-from steepest.formula.rule import Rule
-from steepest.rules import RULES
+from steepest.rules.rule import Rule
+from steepest.rules.textbook import RULES
+from steepest.rules.update import Update
 from steepest.tasks.space import Space
-from steepest.update import Update
 
 TITLE = "Every rule against its floor and its peer"
 

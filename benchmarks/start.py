@@ -30,9 +30,9 @@ torch.nn.functional.cross_entropy(net(x[:64]), y[:64]).backward()
 """
 
 FIRST_STEP = """
-from steepest.rules import adamw
+from steepest.rules.textbook import adamw
 from steepest.tasks.space import Space
-from steepest.update import Update
+from steepest.rules.update import Update
 update = Update(Space(net), adamw)
 update.norm()
 update.advance(dict(adamw.hypers))

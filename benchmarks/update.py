@@ -18,11 +18,11 @@ from torch.nn.functional import cross_entropy
 from benchmarks.report import met, span, table
 from benchmarks.timing import seconds
 from benchmarks.weights import GPT2, RESNET, Weights
-from steepest.formula.rule import Rule
-from steepest.rules import adamw
+from steepest.rules.rule import Rule
+from steepest.rules.textbook import adamw
+from steepest.rules.update import Update
 from steepest.tasks.digits import images, network
 from steepest.tasks.space import Space
-from steepest.update import Update
 
 TITLE = "An update of AdamW with clipping"
 

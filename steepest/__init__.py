@@ -17,8 +17,6 @@ from steepest.errors import (
     UnknownNameError,
 )
 from steepest.finding import Rates, find_lr
-from steepest.formula.rule import Rule, W, rule, scalar
-from steepest.formula.trace import abs, exp, log, maximum, minimum, sign, sqrt, where
 from steepest.generator import descend
 from steepest.guard import Guard
 from steepest.locating import locate
@@ -26,7 +24,8 @@ from steepest.playground import play
 from steepest.racing import Race, race
 from steepest.records.run import Call, Event, Measurement, Record, Step
 from steepest.records.verdict import Verdict
-from steepest.rules import (
+from steepest.rules.rule import Rule, W, rule, scalar
+from steepest.rules.textbook import (
     adagrad,
     adam,
     adamax,
@@ -41,6 +40,7 @@ from steepest.rules import (
     schedule_free_adamw,
     signum,
 )
+from steepest.rules.trace import abs, exp, log, maximum, minimum, sign, sqrt, where
 from steepest.run import Run, fit, open
 from steepest.schedule import (
     constant,

@@ -10,7 +10,7 @@ from torch import nn
 from steepest.descent import Descent
 from steepest.errors import InputError
 from steepest.guard import Guard
-from steepest.rules import RULES
+from steepest.rules.textbook import RULES
 from steepest.schedule import as_schedule
 from steepest.settings import Settings, resolve
 from steepest.stages import Stages, stage

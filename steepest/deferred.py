@@ -22,7 +22,7 @@ from steepest.descent import Descent
 from steepest.records.run import REWIND, STOP, Step
 from steepest.recovery import TIMED
 from steepest.robust import FREE, Bounds
-from steepest.update import Update
+from steepest.rules.update import Update
 
 LAG = 16
 """Steps of a block at most."""

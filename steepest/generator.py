@@ -6,11 +6,11 @@ from typing import Any
 from steepest.descent import Descent
 from steepest.guard import Guard
 from steepest.records.run import Path, Step
+from steepest.rules.update import Update
 from steepest.settings import resolve
 from steepest.tasks.space import NORMS_AND_BIASES
 from steepest.tasks.task import Task
 from steepest.thinning import Kept
-from steepest.update import Update
 
 
 class Descending(Iterator[Step]):

@@ -7,7 +7,7 @@ the old rule did. It is a ratio of sums: single ratios are large whenever a step
 gradient, and so is their mean. A rule handed to itself keeps its rate: gradient descent to the bit; a heavy ball where
 gradients last, and less, down to 1 / (1 + β) of it, where they are noise.
 
-The limit is that of `steepest.stability` at the greatest eigenvalue of the Hessian, λmax, at the hand-off.
+The limit is that of `steepest.rules.stability` at the greatest eigenvalue of the Hessian, λmax, at the hand-off.
 
 Source: after Keskar and Socher 2017, arXiv:1712.07628, who take a running mean of ratios.
 """
@@ -19,11 +19,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from steepest import stability
 from steepest.curvature import extremes
-from steepest.formula.rule import Rule
 from steepest.records.run import STAGE, Event
-from steepest.rules import gradient_descent, momentum, nesterov
+from steepest.rules import stability
+from steepest.rules.rule import Rule
+from steepest.rules.textbook import gradient_descent, momentum, nesterov
 from steepest.surface import sampled
 from steepest.tasks.batches import Batches
 from steepest.tasks.data import length

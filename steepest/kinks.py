@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from steepest.formula.compiled import compiled
+from steepest.rules.backends.jit import compiled
 
 SAMPLES = 8
 """Samples that go along together, so that a narrow layer's weights at a point are read once for all of them."""

@@ -6,12 +6,12 @@ import torch
 from torch import nn
 
 from steepest.errors import InputError
-from steepest.formula.rule import Rule
 from steepest.looking import SAMPLES, used
 from steepest.looking import locate as judged
 from steepest.records.verdict import Verdict
 from steepest.resuming import ended
-from steepest.stability import END
+from steepest.rules.rule import Rule
+from steepest.rules.stability import END
 from steepest.tasks.space import Space
 from steepest.tasks.task import Task
 from steepest.usage import Use

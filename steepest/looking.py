@@ -9,16 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steepest import noise, stability
+from steepest import noise
 from steepest.descent import Descent
 from steepest.errors import DivergedError, InputError
 from steepest.evidence import Held, certify, gather, sharpest_layer
 from steepest.records.run import Steps
 from steepest.records.verdict import Estimate, Verdict
+from steepest.rules import stability
+from steepest.rules.update import Update
 from steepest.surface import CHUNK, Surface, sampled
 from steepest.tasks import data as sources
 from steepest.tasks.task import Task
-from steepest.update import Update
 from steepest.usage import BATCHES, Use, batch_sharpness, calmer, fell, sharpness
 from steepest.verdict import DIVERGED, RELATIVE, UNDECIDED, Findings, Further, told
 

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from steepest.descent import Descent
-from steepest.formula.rule import Rule
 from steepest.members import doubt
 from steepest.mover import is_schedule
 from steepest.population import Member, Plan, Population
 from steepest.records.run import Step
+from steepest.rules.rule import Rule
 from steepest.settings import Settings
 from steepest.tasks import data
 from steepest.tasks.task import Task

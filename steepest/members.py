@@ -21,8 +21,9 @@ from torch.func import functional_call, vmap
 from torch.utils._pytree import tree_flatten
 
 from steepest import seeds
+from steepest.rules.tensor_groups import is_dense
 from steepest.tasks.objective import Loss, Objective
-from steepest.tasks.space import Space, is_dense
+from steepest.tasks.space import Space
 
 AGREES = 1e-3
 """Relative difference of a member's gradient from the model's own that rounding may make."""

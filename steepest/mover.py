@@ -3,11 +3,11 @@
 from typing import Any
 
 from steepest.errors import InputError
-from steepest.foreign import Foreign
-from steepest.formula.rule import Rule, averaged
+from steepest.rules.rule import Rule, averaged
+from steepest.rules.torch_optimizer import Foreign
+from steepest.rules.update import Update
 from steepest.settings import Settings
 from steepest.tasks.space import Space
-from steepest.update import Update
 
 
 def begun(

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
-from steepest import rules
 from steepest.errors import InputError
-from steepest.formula.rule import Rule
+from steepest.rules import textbook
+from steepest.rules.rule import Rule
+from steepest.rules.update import Update
 from steepest.schedule import as_schedule
-from steepest.update import Update
 
 
 class _Group:
@@ -112,9 +112,9 @@ class SGD(RuleOptimizer):
         if nesterov and not momentum:
             raise InputError("nesterov=True is given without momentum; give momentum, such as 0.9")
         if not momentum:
-            rule = rules.gradient_descent(lr=lr, weight_decay=weight_decay)
+            rule = textbook.gradient_descent(lr=lr, weight_decay=weight_decay)
         else:
-            form = rules.nesterov if nesterov else rules.momentum
+            form = textbook.nesterov if nesterov else textbook.momentum
             rule = form(lr=lr, beta=momentum, weight_decay=weight_decay)
         super().__init__(params, rule)
 
@@ -139,7 +139,7 @@ class Adam(RuleOptimizer):
         weight_decay: float = 0.0,
     ) -> None:
         beta1, beta2 = betas
-        super().__init__(params, rules.adam(lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay))
+        super().__init__(params, textbook.adam(lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay))
 
 
 class AdamW(RuleOptimizer):
@@ -162,7 +162,7 @@ class AdamW(RuleOptimizer):
         weight_decay: float = 0.01,
     ) -> None:
         beta1, beta2 = betas
-        super().__init__(params, rules.adamw(lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay))
+        super().__init__(params, textbook.adamw(lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay))
 
 
 class Schedule(LRScheduler):

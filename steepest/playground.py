@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from steepest.errors import InputError
-from steepest.formula.javascript import lowered
-from steepest.formula.mathml import written
-from steepest.formula.rule import Rule
 from steepest.generator import descend
 from steepest.records.run import Path
 from steepest.records.surfaces import Axis, Grid, Mark, Shadow
-from steepest.rules import named
+from steepest.rules.backends.page import lowered
+from steepest.rules.notation.mathml import written
+from steepest.rules.rule import Rule
+from steepest.rules.textbook import named
 from steepest.scenes import rate, scene
 from steepest.tasks.task import Task
 from steepest.tasks.terrains import TERRAINS, Domain, Terrain, gaps, high_place, typed

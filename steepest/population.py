@@ -23,12 +23,12 @@ from steepest.descent import EVALUATION_BATCH, Descent
 from steepest.members import Members
 from steepest.mover import chosen
 from steepest.records.run import Path
+from steepest.rules.update import Update
 from steepest.seeds import StepRandomness
 from steepest.settings import Settings
 from steepest.tasks import data
 from steepest.tasks.batches import Batches
 from steepest.tasks.task import Task
-from steepest.update import Update
 
 WARM = 3
 """Steps after which it is known what a step takes."""

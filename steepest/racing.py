@@ -6,9 +6,9 @@ from typing import Any
 
 from steepest import filming
 from steepest.errors import InputError
-from steepest.formula.rule import Rule
 from steepest.records.run import Path as Descended
 from steepest.records.search import Contest, Curve
+from steepest.rules.rule import Rule
 from steepest.search import races
 from steepest.settings import Settings, resolve
 from steepest.tasks.task import Task

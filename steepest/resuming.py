@@ -11,7 +11,7 @@ from steepest.configuration import identity, recorded
 from steepest.descent import Descent
 from steepest.errors import InputError, StoreError
 from steepest.records.run import Record
-from steepest.rules import RULES
+from steepest.rules.textbook import RULES
 from steepest.snapshots import put_back, unpack
 from steepest.stages import Stages
 from steepest.store import Store, checkpoints, versions

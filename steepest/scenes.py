@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steepest.rules import named
+from steepest.rules.textbook import named
 from steepest.tasks.terrains import Terrain
 
 CURVED = {"gradient_descent": 1.0, "momentum": 0.4, "nesterov": 0.4}

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from steepest.errors import InputError
-from steepest.formula.rule import Rule
 from steepest.guard import Guard
-from steepest.rules import adam, named
+from steepest.rules.rule import Rule
+from steepest.rules.textbook import adam, named
 from steepest.schedule import Schedule, as_schedule
 from steepest.stages import Stages, stage
 from steepest.tasks.data import is_iterable, length

@@ -64,7 +64,7 @@ def stage(rule: Any, length: int | str | Length | None = None, lr: float | None 
             and nesterov in a later one what follows from the last 100 steps before it (`steepest.handoff`); of all
             others, whose step is not a sum of gradients, and where nothing follows, the rule's own default.
 
-    >>> from steepest.rules import adam, momentum
+    >>> from steepest.rules.textbook import adam, momentum
     >>> stages = stage(adam(), "70%") >> stage(momentum(), "30%", lr=0.05)
     >>> [last for _, _, last in stages.bounds(steps=10, steps_per_epoch=1)]
     [7, 10]

@@ -14,8 +14,8 @@ from steepest.descent import Descent
 from steepest.errors import StoreError
 from steepest.looking import LEAST_S, SHARE, short
 from steepest.records.run import Event, Measurement, Step, Steps
+from steepest.rules.stability import END
 from steepest.snapshots import Best, pack, put_back
-from steepest.stability import END
 from steepest.store import Writer, checkpoints
 from steepest.thinning import Thinning
 from steepest.view.terminal import Progress

@@ -13,19 +13,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from steepest import seeds, stability
+from steepest import seeds
 from steepest.curvature import extremes
 from steepest.evidence import Gain, Held, mean
-from steepest.formula.rule import Rule
 from steepest.records.run import Steps
 from steepest.records.verdict import Estimate
+from steepest.rules import stability
+from steepest.rules.rule import Rule
+from steepest.rules.update import Update
 from steepest.surface import Surface
 from steepest.tasks import data
 from steepest.tasks.batches import Batches
 from steepest.tasks.objective import Objective
 from steepest.tasks.space import Space
 from steepest.tasks.task import Task
-from steepest.update import Update
 
 FEWEST = 20
 """Steps that tell whether the loss falls."""

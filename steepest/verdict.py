@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from steepest.evidence import ROUNDING, SURE, Evidence, Layer
 from steepest.noise import Noise
 from steepest.records.verdict import Estimate, Number, Verdict
-from steepest.stability import Limit
+from steepest.rules.stability import Limit
 from steepest.usage import Use
 
 DESCENDING, NOISE_FLOOR, EDGE_OF_STABILITY = "DESCENDING", "NOISE_FLOOR", "EDGE_OF_STABILITY"

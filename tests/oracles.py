@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steepest.formula.rule import Rule, Scalar, W
+from steepest.rules.rule import Rule, Scalar, W
 
 
 @dataclass

@@ -9,8 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from steepest.deferred import LAG, steps
 from steepest.guard import Guard
 from steepest.records.run import CLIP, LOWER, REWIND, SKIP
+from steepest.rules.update import Update
 from steepest.snapshots import copied
-from steepest.update import Update
 from tests.test_recovery import descent, shuffled, spoiled, task
 
 assert callable(task)  # the fixture

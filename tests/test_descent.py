@@ -15,7 +15,7 @@ from steepest.descent import Descent
 from steepest.errors import InputError, TaskError, UnknownNameError
 from steepest.generator import descend
 from steepest.records.run import Step
-from steepest.rules import adam, adamw, gradient_descent, lion, momentum, schedule_free_adamw
+from steepest.rules.textbook import adam, adamw, gradient_descent, lion, momentum, schedule_free_adamw
 from steepest.schedule import constant, cosine, parse, plateau, warmup
 from steepest.settings import resolve
 from steepest.stages import stage

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from steepest.errors import InputError
-from steepest.foreign import Foreign
+from steepest.rules.torch_optimizer import Foreign
 from steepest.snapshots import copied
 from steepest.tasks.space import Space
 

@@ -23,13 +23,13 @@ from steepest.planes import (
     seen_at_random,
 )
 from steepest.records.surfaces import Axis, Grid
-from steepest.rules import momentum
+from steepest.rules.textbook import momentum
+from steepest.rules.update import Update
 from steepest.sheet import Sheet
 from steepest.surface import Surface
 from steepest.tasks.space import Space
 from steepest.tasks.task import Task
 from steepest.tasks.terrains import TERRAINS
-from steepest.update import Update
 from tests.oracles import Tensors
 
 

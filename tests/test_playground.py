@@ -11,9 +11,9 @@ from PIL import Image
 
 import steepest as sd
 from steepest import scenes
-from steepest.formula.javascript import lowered
 from steepest.playground import SIZE, path, play
-from steepest.rules import RULES
+from steepest.rules.backends.page import lowered
+from steepest.rules.textbook import RULES
 from steepest.tasks.terrains import TERRAINS, Terrain, typed
 
 THREE = ["gradient_descent", "momentum", "adam"]

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from steepest.errors import InputError, UnknownNameError
-from steepest.formula.rule import Rule
-from steepest.rules import RULES, named
+from steepest.rules.rule import Rule
+from steepest.rules.textbook import RULES, named
+from steepest.rules.update import Update
 from steepest.tasks.space import Space
-from steepest.update import Update
 from tests.oracles import SlowUpdate, furthest
 
 STEPS = 1000

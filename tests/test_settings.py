@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from steepest.errors import InputError, UnknownNameError
-from steepest.rules import adam, lion, momentum
+from steepest.rules.textbook import adam, lion, momentum
 from steepest.schedule import cosine, warmup
 from steepest.settings import Settings, resolve
 from steepest.stages import stage

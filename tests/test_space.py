@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from steepest.errors import InputError, TaskError
-from steepest.rules import RULES
+from steepest.rules.tensor_groups import is_dense
+from steepest.rules.textbook import RULES
+from steepest.rules.update import Update
 from steepest.snapshots import copied
-from steepest.tasks.space import Space, is_dense
-from steepest.update import Update
+from steepest.tasks.space import Space
 from tests.oracles import SlowUpdate, apart, furthest
 
 RULE = RULES["adam"]

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from steepest.errors import InputError
-from steepest.formula.rule import averaged, rule
-from steepest.rules import RULES
+from steepest.rules.rule import averaged, rule
+from steepest.rules.stability import Preconditioned, effective_rate, limit, preconditioner
+from steepest.rules.textbook import RULES
+from steepest.rules.update import Update
 from steepest.schedule import parse
-from steepest.stability import Preconditioned, effective_rate, limit, preconditioner
 from steepest.tasks.space import Space
-from steepest.update import Update
 from tests.oracles import SlowUpdate
 
 SIGNS = ("lion", "signum")

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steepest.errors import InputError, ScheduleError
-from steepest.rules import adam, momentum
+from steepest.rules.textbook import adam, momentum
 from steepest.stages import stage
 
 

@@ -6,7 +6,7 @@ import torch
 
 from steepest.errors import InputError, UnknownNameError
 from steepest.generator import descend
-from steepest.rules import RULES
+from steepest.rules.textbook import RULES
 from steepest.tasks.expression import Expression
 from steepest.tasks.task import Task
 from steepest.tasks.terrains import TERRAINS, gaps, named, typed

@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import steepest.update as module
-from steepest import banks
+import steepest.rules.update as module
 from steepest.errors import InputError, TaskError
-from steepest.formula.rule import rule, scalar
-from steepest.formula.trace import where
-from steepest.rules import RULES
+from steepest.rules import tensor_groups
+from steepest.rules.rule import rule, scalar
+from steepest.rules.textbook import RULES
+from steepest.rules.trace import where
+from steepest.rules.update import Update
 from steepest.snapshots import copied
 from steepest.tasks.space import Space
-from steepest.update import Update
 from tests.oracles import SlowUpdate, Tensors, apart, furthest
 
 SHAPES = {"one": (1,), "seven": (7,), "odd": (3, 11), "blocks": (32768 + 5,), "three": (2, 3, 5)}
@@ -354,7 +354,7 @@ def test_slots_begin_at_cache_lines():
     for dtype in (torch.float32, torch.float64):
         update = Update(point(dtype), RULES["adam"])
         starts = [v.data_ptr() for by in update.slots.values() for v in by.values()]
-        assert all((a - min(starts)) % banks.ALIGNMENT == 0 for a in starts)
+        assert all((a - min(starts)) % tensor_groups.ALIGNMENT == 0 for a in starts)
 
 
 def test_misuse_is_seen_by_autograd(path):

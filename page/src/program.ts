@@ -1,4 +1,4 @@
-/// An update rule as the program that `steepest/formula/javascript.py` lowers it to, run here; the format is told there.
+/// An update rule as the program that `steepest/rules/backends/page.py` lowers it to, run here; the format is told there.
 
 export interface Op {
   op: string;

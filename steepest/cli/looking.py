@@ -18,9 +18,9 @@ def rules(
 
     Example: steepest rules adam
     """
-    from steepest.formula import latex as in_latex
-    from steepest.formula import plain
-    from steepest.rules import RULES, named
+    from steepest.rules.notation import latex as in_latex
+    from steepest.rules.notation import plain
+    from steepest.rules.textbook import RULES, named
 
     if latex:
         for rule in RULES.values() if name is None else (named(name),):

@@ -137,15 +137,3 @@ def _check(module: nn.Module, found: list[tuple[str, nn.Parameter]]) -> None:
         frozen = sum(1 for _ in module.parameters())
         why = f"all {frozen} parameters are frozen (requires_grad=False)" if frozen else "it has no parameters"
         raise TaskError(f"{kind} has nothing to train: {why}")
-
-
-def is_dense(p: Tensor) -> bool:
-    """Whether a tensor fills its stretch of memory: contiguous in some order of its dimensions, as channels_last is."""
-    expected = 1
-    for stride, length in sorted(zip(p.stride(), p.shape, strict=True)):
-        if length == 1:
-            continue
-        if stride != expected:
-            return False
-        expected *= length
-    return True

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from steepest.formula import mathml
 from steepest.records.run import REWIND, Event, History, Measurement, Record
 from steepest.records.search import Contest, Curve
 from steepest.records.surfaces import Shadow, Survey
 from steepest.records.verdict import Verdict
-from steepest.rules import RULES
+from steepest.rules.notation import mathml
+from steepest.rules.textbook import RULES
 from steepest.view import document
 from steepest.view.buckets import bucketed, size
 

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from steepest.formula import eager, hoist
-from steepest.formula import trace as sd
-from steepest.formula.javascript import lowered
-from steepest.formula.rule import W, averaged, rule, scalar
-from steepest.rules import RULES
+from steepest.rules import hoist
+from steepest.rules import trace as sd
+from steepest.rules.backends import eager
+from steepest.rules.backends.page import lowered
+from steepest.rules.rule import W, averaged, rule, scalar
+from steepest.rules.textbook import RULES
 from steepest.tasks.terrains import TERRAINS
 
 PAGE = Path(__file__).parents[2] / "page" / "src" / "program.ts"

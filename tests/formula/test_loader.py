@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from steepest.formula import machine
-from steepest.formula import numba as kernels
-from steepest.formula.loader import Image
-from steepest.formula.numba import norm_kernel
-from steepest.rules import RULES
-from steepest.update import Update
+from steepest.rules.backends import cpu as kernels
+from steepest.rules.backends import object_code
+from steepest.rules.backends.cpu import norm_kernel
+from steepest.rules.backends.loader import Image
+from steepest.rules.textbook import RULES
+from steepest.rules.update import Update
 from tests.oracles import Tensors
 
 
@@ -30,19 +30,19 @@ def made(monkeypatch, tmp_path):
     """(object code, symbol) of a kernel that has just been built."""
     monkeypatch.setenv("STEEPEST_CACHE", str(tmp_path))
     found = []
-    load = machine.Kernel.__init__
+    load = object_code.Kernel.__init__
 
     def keeping(self, code, symbol):
         found.append((code, symbol))
         load(self, code, symbol)
 
-    monkeypatch.setattr(machine.Kernel, "__init__", keeping)
+    monkeypatch.setattr(object_code.Kernel, "__init__", keeping)
     norm_kernel(torch.float32)
     return found[0]
 
 
 def resolve(name):
-    return machine._resolve(name)
+    return object_code._resolve(name)
 
 
 def weights():
@@ -59,7 +59,7 @@ def test_our_loader_gives_what_llvms_gives(name, monkeypatch):
         kernels._kernel.cache_clear()
         with monkeypatch.context() as patch:
             if loader == "llvm":
-                patch.setattr(machine, "Image", refusing)
+                patch.setattr(object_code, "Image", refusing)
             at = weights()
             update = Update(at, RULES[name])
             kernel = update._banks[0].kernel

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from steepest.formula import machine
+from steepest.rules.backends import object_code
 
 PREAMBLE = """
 import ctypes, os, sys, threading, warnings
 import numpy as np
 import torch
-from steepest.formula import machine
-from steepest.rules import RULES
-from steepest.update import Update
+from steepest.rules.backends import object_code
+from steepest.rules.textbook import RULES
+from steepest.rules.update import Update
 
 warnings.simplefilter("error")
 RULE = RULES["momentum"]
@@ -101,7 +101,8 @@ def test_serial_and_parallel_agree_bit_for_bit(cache):
         torch.set_num_threads(1)
         serial = trained(LARGE)
         torch.set_num_threads(2)
-        assert machine.threads(LARGE) == machine.threads(1 << 16) == 2 and machine.threads((1 << 16) - 1) == 1
+        assert object_code.threads(LARGE) == object_code.threads(1 << 16) == 2
+        assert object_code.threads((1 << 16) - 1) == 1
         parallel = trained(LARGE)
         assert torch.equal(serial, parallel) and right(parallel, LARGE)
         torch.set_num_threads(5)  # more than there are processors
@@ -126,12 +127,12 @@ def test_after_fork(before, cache):
                     update.norm()
                     update.advance({{"lr": 0.1, "beta": 0.9, "weight_decay": 0.01}})
                 good = np.allclose(at.w.detach().numpy(), expected, rtol=1e-5, atol=1e-6)
-                os._exit(0 if good and machine.threads(LARGE) == 1 else 3)
+                os._exit(0 if good and object_code.threads(LARGE) == 1 else 3)
             except BaseException:
                 os._exit(4)
         _, status = os.waitpid(child, 0)
         assert os.waitstatus_to_exitcode(status) == 0
-        assert right(trained(LARGE), LARGE) and machine.threads(LARGE) == 2
+        assert right(trained(LARGE), LARGE) and object_code.threads(LARGE) == 2
         """,
         cache,
     )
@@ -167,14 +168,14 @@ def test_in_a_forked_worker_beside_the_parent(cache):
 
 def test_one_thread_by_environment(cache):
     """The team is as large as torch was told to be, whatever OpenMP was told."""
-    python("assert machine.threads(LARGE) == 2 and right(trained(LARGE), LARGE)", cache, OMP_NUM_THREADS="1")
+    python("assert object_code.threads(LARGE) == 2 and right(trained(LARGE), LARGE)", cache, OMP_NUM_THREADS="1")
 
 
 def test_torch_s_own_number_of_threads(cache):
     code = PREAMBLE.replace("torch.set_num_threads(2)", "")
     end(
         start(
-            "assert torch.get_num_threads() == machine.threads(LARGE) == 1 and right(trained(LARGE), LARGE)",
+            "assert torch.get_num_threads() == object_code.threads(LARGE) == 1 and right(trained(LARGE), LARGE)",
             cache, code, OMP_NUM_THREADS="1",
         )
     )  # fmt: skip
@@ -216,7 +217,7 @@ def test_torch_is_left_as_it_was(cache):
         before = libraries(), told()
         trained(LARGE)
         assert before[0] and (libraries(), told()) == before
-        path = machine._openmp_path()
+        path = object_code._openmp_path()
         assert os.path.realpath(path) in before[0] and path.startswith(os.path.dirname(torch.__file__))
         assert len(os.listdir("/proc/self/task")) == count + 4
         torch.ones(LARGE).exp().sum()
@@ -231,11 +232,11 @@ def test_without_openmp(cache):
     """Said once; everything then works on one thread."""
     python(
         """
-        machine._openmp_path = lambda: "libm.so.6"  # a library, but not OpenMP's
+        object_code._openmp_path = lambda: "libm.so.6"  # a library, but not OpenMP's
         with warnings.catch_warnings(record=True) as seen:
             warnings.simplefilter("always")
             assert right(trained(LARGE), LARGE) and right(trained(LARGE, 1), LARGE, 1)
-        assert machine.threads(LARGE) == 1
+        assert object_code.threads(LARGE) == 1
         assert [str(w.message) for w in seen] == [
             "no GNU OpenMP library was found beside torch: updates of large models run on one thread"
         ]
@@ -272,9 +273,9 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_is_seen(damage, cache, tmp_path):
     for path in cache.iterdir():
-        assert machine._read(path) is not None
+        assert object_code._read(path) is not None
         (tmp_path / "damaged.o").write_bytes(DAMAGES[damage](path.read_bytes()))
-        assert machine._read(tmp_path / "damaged.o") is None
+        assert object_code._read(tmp_path / "damaged.o") is None
 
 
 def test_damaged_files_are_built_anew(cache, tmp_path):
@@ -287,37 +288,37 @@ def test_damaged_files_are_built_anew(cache, tmp_path):
 
 def test_another_processor_or_version_is_another_kernel(monkeypatch):
     """Object code made for one must never run on another."""
-    versions = machine.version
-    keys = [machine._key("a formula"), machine._key("another formula")]
+    versions = object_code.version
+    keys = [object_code._key("a formula"), object_code._key("another formula")]
     for owner, name, other in [
-        (machine.platform, "system", lambda: "Plan 9"),
-        (machine.platform, "machine", lambda: "another"),
-        (machine, "_processor", lambda: "another"),
-        (machine, "version", lambda package: "0.0" if package == "llvmlite" else versions(package)),
-        (machine, "version", lambda package: "0.0" if package == "numba" else versions(package)),
+        (object_code.platform, "system", lambda: "Plan 9"),
+        (object_code.platform, "machine", lambda: "another"),
+        (object_code, "_processor", lambda: "another"),
+        (object_code, "version", lambda package: "0.0" if package == "llvmlite" else versions(package)),
+        (object_code, "version", lambda package: "0.0" if package == "numba" else versions(package)),
     ]:
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, other)
-            keys.append(machine._key("a formula"))
+            keys.append(object_code._key("a formula"))
     assert len(set(keys)) == len(keys)
-    assert machine._key("a formula") == keys[0]
+    assert object_code._key("a formula") == keys[0]
 
 
 @pytest.mark.skipif(getattr(os, "getuid", lambda: 1)() != 0, reason="only root can give a folder away")
 def test_folder_of_another_user_is_not_used(tmp_path, monkeypatch):
     monkeypatch.setenv("STEEPEST_CACHE", str(tmp_path))
-    assert machine.cache_folder() == tmp_path
+    assert object_code.cache_folder() == tmp_path
     os.chown(tmp_path, os.getuid() + 12345, -1)
-    assert machine.cache_folder() is None
+    assert object_code.cache_folder() is None
 
 
 @pytest.mark.parametrize("bits", [stat.S_IWOTH, stat.S_IWGRP])
 def test_folder_that_others_can_write_is_not_used(bits, tmp_path, monkeypatch):
     """Code from there is run, so nobody else may put it there."""
     monkeypatch.setenv("STEEPEST_CACHE", str(tmp_path))
-    assert machine.cache_folder() == tmp_path
+    assert object_code.cache_folder() == tmp_path
     tmp_path.chmod(0o700 | bits)
-    assert machine.cache_folder() is None
+    assert object_code.cache_folder() is None
 
 
 def test_folder_that_cannot_be_made(tmp_path):
@@ -327,7 +328,7 @@ def test_folder_that_cannot_be_made(tmp_path):
 
 def test_folder_is_made_for_the_user_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("STEEPEST_CACHE", str(tmp_path / "a" / "b"))
-    assert machine.cache_folder() == tmp_path / "a" / "b"
+    assert object_code.cache_folder() == tmp_path / "a" / "b"
     assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o700
 
 
@@ -339,6 +340,6 @@ def test_two_processes_build_at_once(tmp_path):
 
 
 def test_the_processor_is_told_by_model_and_features():
-    told = machine._processor()
+    told = object_code._processor()
     assert "flags" in told or "Features" in told or "+" in told  # the kernel's words, or LLVM's
     assert "MHz" not in told  # which changes from boot to boot

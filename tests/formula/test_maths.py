@@ -6,13 +6,12 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from steepest.formula import latex, mathml, plain
-from steepest.formula import trace as sd
-from steepest.formula.maths import REPORTED, lines
-from steepest.formula.notation import read
-from steepest.formula.rule import W, averaged, rule, scalar
-from steepest.formula.symbols import symbols
-from steepest.rules import RULES
+from steepest.rules import trace as sd
+from steepest.rules.notation import latex, mathml, plain
+from steepest.rules.notation.notation import read, symbols
+from steepest.rules.notation.terms import REPORTED, lines
+from steepest.rules.rule import W, averaged, rule, scalar
+from steepest.rules.textbook import RULES
 
 
 @rule

@@ -13,12 +13,13 @@ from numba import njit, types
 from torch import Tensor, nn
 
 from steepest.errors import FormulaError
-from steepest.formula import eager, hoist
-from steepest.formula import trace as sd
-from steepest.formula.numba import FLAGS, _block_source
-from steepest.formula.rule import Rule, W, averaged, rule, scalar
-from steepest.rules import RULES
-from steepest.update import Update
+from steepest.rules import hoist
+from steepest.rules import trace as sd
+from steepest.rules.backends import eager
+from steepest.rules.backends.cpu import FLAGS, _block_source
+from steepest.rules.rule import Rule, W, averaged, rule, scalar
+from steepest.rules.textbook import RULES
+from steepest.rules.update import Update
 from tests.oracles import SlowUpdate, Tensors, apart
 
 HYPERS = {"lr": 0.1, "k": 0.75}

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from steepest.formula.javascript import lowered
-from steepest.formula.mathml import written
-from steepest.rules import named
+from steepest.rules.backends.page import lowered
+from steepest.rules.notation.mathml import written
+from steepest.rules.textbook import named
 from steepest.tasks.terrains import TERRAINS
 from steepest.view import document
 from steepest.view.document import PAGE, SLOT, page

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from steepest.formula.compiled import compiled
+from steepest.rules.backends.jit import compiled
 
 SUB = 4
 """Samples a pixel along x and along y in a filled shape."""

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from steepest.formula.compiled import compiled
+from steepest.rules.backends.jit import compiled
 
 SUN_AZIMUTH, SUN_ELEVATION = 2.45, 0.72
 SKY_DIRECTIONS, SKY_REACH, SHADOW_REACH = 10, 10, 14

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from steepest.formula.compiled import compiled
+from steepest.rules.backends.jit import compiled
 from steepest.view.relief.field import DIVERGED, MISSING
 from steepest.view.relief.shade import SHADES, TONES
 

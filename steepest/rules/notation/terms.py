@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from steepest.formula.rule import Rule
-from steepest.formula.trace import Program
+from steepest.rules.rule import Rule
+from steepest.rules.trace import Program
 
 REPORTED = "reported"
 """Name of the line with the weights that a rule reports, where these are not `w`."""
@@ -60,7 +60,7 @@ def lines(rule: Rule, zero: Collection[str] = ()) -> tuple[Line, ...]:
         rule: the rule; its hyperparameters stay names.
         zero: names of hyperparameters that are 0: what is multiplied by them is left out.
 
-    >>> from steepest.rules import momentum
+    >>> from steepest.rules.textbook import momentum
     >>> [line.name for line in lines(momentum)], [line.name for line in lines(momentum, ["weight_decay"])]
     (['g', 'v', 'w'], ['v', 'w'])
     """

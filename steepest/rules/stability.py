@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from steepest.errors import InputError
-from steepest.formula.rule import Rule
-from steepest.rules import RULES
-from steepest.update import Update
+from steepest.rules.rule import Rule
+from steepest.rules.textbook import RULES
+from steepest.rules.update import Update
 
 END = 0.1
 """Share of a run's steps, at its end, whose largest rate is the one in use."""
@@ -62,7 +62,7 @@ def limit(rule: Rule, lr: float, t: int | None = None) -> Limit | None:
     Raises:
         InputError: a rate that is not above 0, or a hyperparameter that is a schedule.
 
-    >>> from steepest.rules import adam, lion, momentum
+    >>> from steepest.rules.textbook import adam, lion, momentum
     >>> round(limit(adam, lr=1e-3).value), round(limit(momentum(beta=0.5), lr=0.1).value), limit(lion, lr=1e-4)
     (38000, 30, None)
     """

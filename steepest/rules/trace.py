@@ -23,7 +23,12 @@ import torch
 from steepest.errors import FormulaError
 
 CONSTANT, MEMBER, WEIGHT = 0, 1, 2
-NOT_THE_USERS = tuple(f"{Path(p).parent}{os.sep}" for p in (__file__, torch.__file__, np.__file__))
+ROOM = Path(__file__).parent
+NOT_THE_USERS = (
+    *(str(ROOM / name) for name in ("hoist.py", "rule.py", "trace.py")),
+    *(f"{folder}{os.sep}" for folder in (ROOM / "backends", Path(torch.__file__).parent, Path(np.__file__).parent)),
+)
+"""Files whose frames are passed over where an error in a formula is shown: the user's line comes first."""
 MADE_OF = (
     "it is made of its arguments, numbers, + - * / **, comparisons and "
     "sd.sqrt, sign, abs, where, maximum, minimum, exp, log"

@@ -22,7 +22,7 @@ from typing import Any, overload
 import numpy as np
 
 from steepest.errors import FormulaError, InputError, unknown
-from steepest.formula.trace import MEMBER, Program, trace
+from steepest.rules.trace import MEMBER, Program, trace
 
 
 @dataclass(frozen=True)

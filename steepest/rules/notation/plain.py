@@ -3,10 +3,9 @@
 import unicodedata
 from collections.abc import Iterable
 
-from steepest.formula.maths import Term
-from steepest.formula.notation import ATOM, PRODUCT, Notation, read
-from steepest.formula.rule import Rule
-from steepest.formula.symbols import Symbol
+from steepest.rules.notation.notation import ATOM, PRODUCT, Notation, Symbol, read
+from steepest.rules.notation.terms import Term
+from steepest.rules.rule import Rule
 
 HATS = {"hat": "\u0302", "bar": "\u0304", "tilde": "\u0303"}
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -60,7 +59,7 @@ class _Plain(Notation):
 def written(rule: Rule) -> str:
     """A rule's assignments for a terminal.
 
-    >>> from steepest.rules import momentum
+    >>> from steepest.rules.textbook import momentum
     >>> print(written(momentum))
     g ← g + λ w
     v ← β v + g

@@ -5,7 +5,7 @@ from typing import Any
 
 from numba import config, njit  # pyright: ignore[reportPrivateImportUsage]
 
-from steepest.formula.machine import cache_folder
+from steepest.rules.backends.object_code import cache_folder
 
 
 def compiled(*signatures: str, fused: bool = False) -> Callable[[Callable], Any]:

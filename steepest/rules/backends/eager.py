@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steepest.formula.trace import CONSTANT, WEIGHT, Program
+from steepest.rules.trace import CONSTANT, WEIGHT, Program
 
 
 def _like(x: Any, other: Any) -> Tensor:

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from steepest.formula.machine import Kernel, cached
-from steepest.formula.trace import CONSTANT, WEIGHT, Program
+from steepest.rules.backends.object_code import Kernel, cached
+from steepest.rules.trace import CONSTANT, WEIGHT, Program
 
 BLOCK = 1 << 15
 """Weights a block: one row of the table."""

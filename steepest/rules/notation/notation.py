@@ -6,11 +6,56 @@ The notations: `formula.latex` for the manual, `formula.mathml` for the page, `f
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from steepest.formula.maths import Line, Term, lines
-from steepest.formula.rule import Rule
-from steepest.formula.symbols import Symbol, symbols
+from steepest.rules.notation.terms import Line, Term, lines
+from steepest.rules.rule import Rule
+
+GREEK = {
+    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "eps": "ε", "epsilon": "ε", "zeta": "ζ", "eta": "η",
+    "theta": "θ", "kappa": "κ", "lam": "λ", "mu": "μ", "nu": "ν", "xi": "ξ", "rho": "ρ", "sigma": "σ", "tau": "τ",
+    "phi": "φ", "psi": "ψ", "omega": "ω", "lr": "α", "weight_decay": "λ",
+}  # fmt: skip
+ACCENTS = ("hat", "bar", "tilde")
+
+
+class Symbol(NamedTuple):
+    """How a name looks: a letter, an accent on it and an index below; or a word."""
+
+    letter: str
+    accent: str = ""
+    below: str = ""
+
+    @property
+    def is_word(self) -> bool:
+        return len(self.letter) > 1
+
+
+def symbols(names: Iterable[str]) -> dict[str, Symbol]:
+    """How each name looks, no two alike: the second that would be is written out as a word.
+
+    >>> symbols(["beta1", "m_hat", "lr", "alpha"])["beta1"]
+    Symbol(letter='β', accent='', below='1')
+    """
+    found: dict[str, Symbol] = {}
+    for name in names:
+        symbol = _symbol(name)
+        found[name] = Symbol(name.replace("_", " ")) if symbol in found.values() else symbol
+    return found
+
+
+def _symbol(name: str) -> Symbol:
+    if name in GREEK:
+        return Symbol(GREEK[name])
+    first, *rest = name.split("_")
+    base = first.rstrip("0123456789")
+    letter = GREEK.get(base, base)
+    if len(letter) != 1:
+        return Symbol(name.replace("_", " "))
+    accents = [part for part in rest if part in ACCENTS]
+    index = [first[len(base) :], *(part for part in rest if part not in ACCENTS)]
+    return Symbol(letter, accents[0] if accents else "", ",".join(filter(None, index)))
+
 
 SIGNS = {"lt": "<", "le": "≤", "gt": ">", "ge": "≥", "eq": "=", "ne": "≠", "and": "∧", "or": "∨"}
 FUNCTIONS = {"maximum": "max", "minimum": "min", "sign": "sign", "exp": "exp", "log": "log"}

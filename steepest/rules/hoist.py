@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steepest.formula.trace import MEMBER, Instruction, Program
+from steepest.rules.trace import MEMBER, Instruction, Program
 
 OPERATORS = {
     "add": "({} + {})", "sub": "({} - {})", "mul": "({} * {})", "div": "({} / {})", "pow": "({} ** {})",

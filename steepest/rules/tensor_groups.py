@@ -19,10 +19,9 @@ import torch
 from torch import Tensor
 
 from steepest.errors import TaskError
-from steepest.formula import eager
-from steepest.formula.machine import threads  # at the top: it notices a fork only if it is there before
-from steepest.formula.rule import Rule, W
-from steepest.tasks.space import is_dense
+from steepest.rules.backends import eager
+from steepest.rules.backends.object_code import threads  # at the top: it notices a fork only if it is there before
+from steepest.rules.rule import Rule, W
 
 ALIGNMENT = 64  # bytes: a cache line
 HUGE = 2 << 20  # bytes: a huge page
@@ -167,7 +166,7 @@ class KernelBank(Bank):
 
     def __init__(self, terms: Terms, tensors: list[Tensor], places: list[int]) -> None:
         super().__init__(terms, tensors, places)
-        from steepest.formula import numba as kernels
+        from steepest.rules.backends import cpu as kernels
 
         dtype = tensors[places[0]].dtype
         names = tuple("" if s.is_scalar else s.name for s in terms.rule.slots)
@@ -300,3 +299,15 @@ def _arranged(g: Tensor | None, p: Tensor) -> Tensor | None:
     if g is None or g.stride() == p.stride():
         return g
     return torch.empty_strided(p.shape, p.stride(), dtype=g.dtype, device=g.device).copy_(g)
+
+
+def is_dense(p: Tensor) -> bool:
+    """Whether a tensor fills its stretch of memory: contiguous in some order of its dimensions, as channels_last is."""
+    expected = 1
+    for stride, length in sorted(zip(p.stride(), p.shape, strict=True)):
+        if length == 1:
+            continue
+        if stride != expected:
+            return False
+        expected *= length
+    return True

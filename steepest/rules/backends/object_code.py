@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from steepest.formula.loader import Image
+from steepest.rules.backends.loader import Image
 
 RUNTIME = (
     "numba_gil_ensure", "numba_gil_release", "numba_unpickle", "numba_do_raise", "numba_runtime_build_excinfo_struct",

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable
 
-from steepest.formula.maths import Term
-from steepest.formula.notation import Notation, read, spelled
-from steepest.formula.rule import Rule
-from steepest.formula.symbols import Symbol
+from steepest.rules.notation.notation import Notation, Symbol, read, spelled
+from steepest.rules.notation.terms import Term
+from steepest.rules.rule import Rule
 
 LATEX = {
     "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "varepsilon", "ζ": "zeta", "η": "eta", "θ": "theta",
@@ -65,7 +64,7 @@ class _Latex(Notation):
 def written(rule: Rule) -> str:
     """A rule's assignments in LaTeX, aligned at their arrows.
 
-    >>> from steepest.rules import gradient_descent
+    >>> from steepest.rules.textbook import gradient_descent
     >>> print(written(gradient_descent))
     \\begin{aligned}
     g &\\leftarrow g + \\lambda w \\\\

@@ -7,8 +7,8 @@ those of the paper or of common practice; they are starting points, and measurin
 """
 
 from steepest.errors import InputError, unknown
-from steepest.formula.rule import Rule, W, rule, scalar
-from steepest.formula.trace import maximum, sign, sqrt
+from steepest.rules.rule import Rule, W, rule, scalar
+from steepest.rules.trace import maximum, sign, sqrt
 
 # -- Downhill ----------------------------------------------------------------------------------------------------------
 

@@ -3,10 +3,9 @@
 from collections.abc import Collection, Iterable
 from xml.sax.saxutils import escape
 
-from steepest.formula.maths import Term
-from steepest.formula.notation import Notation, read, spelled
-from steepest.formula.rule import Rule
-from steepest.formula.symbols import Symbol
+from steepest.rules.notation.notation import Notation, Symbol, read, spelled
+from steepest.rules.notation.terms import Term
+from steepest.rules.rule import Rule
 
 MARKS = {"hat": "^", "bar": "¯", "tilde": "~"}
 

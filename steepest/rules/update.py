@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steepest.banks import Bank, EagerBank, KernelBank, Terms, broadcast
 from steepest.errors import InputError, unknown
-from steepest.formula import eager, hoist
-from steepest.formula.rule import Rule
-from steepest.tasks.space import is_dense
+from steepest.rules import hoist
+from steepest.rules.backends import eager
+from steepest.rules.rule import Rule
+from steepest.rules.tensor_groups import Bank, EagerBank, KernelBank, Terms, broadcast, is_dense
 
 NOT_HYPER = {"lr_scale"}
 

@@ -29,8 +29,8 @@ or "NaN" of a value that is always there.
 import math
 from typing import Any
 
-from steepest.formula.rule import Rule, W
-from steepest.formula.trace import WEIGHT, Program
+from steepest.rules.rule import Rule, W
+from steepest.rules.trace import WEIGHT, Program
 
 
 def lowered(rule: Rule) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def lowered(rule: Rule) -> dict[str, Any]:
     Args:
         rule: the rule; its hyperparameters are given as they are, a schedule among them as its text.
 
-    >>> from steepest.rules import gradient_descent
+    >>> from steepest.rules.textbook import gradient_descent
     >>> [step["op"] for step in lowered(gradient_descent)["body"]]
     ['mul', 'add', 'mul', 'sub']
     """

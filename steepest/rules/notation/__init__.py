@@ -1,0 +1,1 @@
+"""A formula as LaTeX, MathML and plain text."""
