@@ -18,12 +18,12 @@ from torch.nn.functional import cross_entropy
 
 import steepest as sd
 from benchmarks import networks
+from benchmarks.geometry.density import density
 from benchmarks.report import met, span, table
 from benchmarks.timing import seconds
-from steepest.curvature import extremes
-from steepest.krylov import unit, written_out
-from steepest.spectrum import density
-from steepest.surface import Surface, sampled
+from steepest.curvature.extremes import extremes
+from steepest.curvature.lanczos import unit, written_out
+from steepest.curvature.loss_function import Surface, sampled
 from steepest.tasks import load
 
 TITLE = "Curvature"

@@ -15,11 +15,11 @@ from torch.nn.functional import one_hot
 
 import steepest as sd
 from benchmarks.report import met, table
+from steepest.curvature.loss_function import Surface
 from steepest.descent import Descent
 from steepest.rules.rule import Rule
 from steepest.rules.stability import Preconditioned, limit, preconditioner
 from steepest.settings import resolve
-from steepest.surface import Surface
 from steepest.tasks.digits import images
 
 TITLE = "Sharpness at the edge of stability"

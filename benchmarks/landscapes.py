@@ -15,9 +15,9 @@ import steepest as sd
 from benchmarks.report import MISSING, met, span, table
 from benchmarks.timing import seconds
 from steepest import landscape
+from steepest.curvature.loss_function import Surface
 from steepest.planes import Plane, random_plane
 from steepest.records.surfaces import Axis, Grid
-from steepest.surface import Surface
 from steepest.tasks import load
 from steepest.tasks.space import Space
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from steepest.curvature import Extremes, extremes, negative_curvature
+from steepest.curvature.extremes import Extremes, extremes, negative_curvature
+from steepest.curvature.lanczos import Block
+from steepest.curvature.loss_function import Surface
 from steepest.errors import DivergedError, TaskError
-from steepest.krylov import Block
 from steepest.records.verdict import Estimate
-from steepest.surface import Surface
 
 DISTANCES = tuple(2.0**k for k in range(-2, 6))
 """Steps that are tried, in units of the one that a quadratic model would take."""

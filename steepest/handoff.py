@@ -19,12 +19,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from steepest.curvature import extremes
+from steepest.curvature.extremes import extremes
+from steepest.curvature.loss_function import sampled
 from steepest.records.run import STAGE, Event
 from steepest.rules import stability
 from steepest.rules.rule import Rule
 from steepest.rules.textbook import gradient_descent, momentum, nesterov
-from steepest.surface import sampled
 from steepest.tasks.batches import Batches
 from steepest.tasks.data import length
 from steepest.tasks.space import Space

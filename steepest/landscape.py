@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from steepest.curvature.loss_function import Surface
 from steepest.errors import InputError, TaskError
 from steepest.planes import CELLS, Plane
 from steepest.records.surfaces import Axis, Cut, Grid
 from steepest.sheet import Sheet
-from steepest.surface import Surface
 
 SPACING = 10, 5
 """Cells of the finest grid from one node to the next of the grids before it, which have no fewer than FEWEST a side."""

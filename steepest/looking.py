@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steepest import noise
+from steepest.curvature import gradient_noise
+from steepest.curvature.loss_function import CHUNK, Surface, sampled
 from steepest.descent import Descent
 from steepest.errors import DivergedError, InputError
 from steepest.evidence import Held, certify, gather, sharpest_layer
@@ -17,7 +18,6 @@ from steepest.records.run import Steps
 from steepest.records.verdict import Estimate, Verdict
 from steepest.rules import stability
 from steepest.rules.update import Update
-from steepest.surface import CHUNK, Surface, sampled
 from steepest.tasks import data as sources
 from steepest.tasks.task import Task
 from steepest.usage import BATCHES, Use, batch_sharpness, calmer, fell, sharpness
@@ -136,7 +136,7 @@ def locate(
         return Verdict(DIVERGED, f"Diverged: {error}.", "Lower the rate; the guard does so by itself (guard=True).")
     seen, calm, more = None, None, 0
     blocks = _blocks(task, model, point, samples, seed)
-    heard = None if blocks is None else noise.gradient_noise(*blocks)
+    heard = None if blocks is None else gradient_noise.gradient_noise(*blocks)
     if use is not None and use.limit is not None:
         seen, more = sharpness(_seen_by(task, model, found, use, samples, seed), point, use, 15)
     if use is not None and use.fell is False and task.data is not None:
@@ -152,7 +152,7 @@ def locate(
     if use is not None and use.batch_size is not None:
         small, more = batch_sharpness(task, model, point, use.batch_size, seed), more + BATCHES
     if blocks is not None:
-        critical, more = _critical(blocks, found, point, use), more + noise.BLOCKS
+        critical, more = _critical(blocks, found, point, use), more + gradient_noise.BLOCKS
     layer = sharpest_layer(found, held, point, products - findings.here.products - more)
     return told(replace(findings, products=more), Further(small, critical, layer))
 
@@ -164,15 +164,15 @@ def _surfaces(task: Task, model: nn.Module, samples: int, seed: int) -> tuple[Su
         return only, Held(only)
     known = sources.length(task.data)
     half = (samples if known is None else min(samples, known)) // 2
-    if half < noise.FEWEST:
+    if half < gradient_noise.FEWEST:
         raise InputError(
-            f"{2 * half} samples are there to look at; expected are at least {2 * noise.FEWEST}, since a half is held "
-            "back"
+            f"{2 * half} samples are there to look at; expected are at least {2 * gradient_noise.FEWEST}, "
+            "since a half is held back"
         )
     found, whole = sampled(task, (half, half), seed, model=model)
     held = Held(whole)
     if held.is_by_batch:  # of which there have to be enough for an interval
-        held = Held(sampled(task, (half, half), seed, model=model, chunk=max(1, half // noise.BLOCKS))[1])
+        held = Held(sampled(task, (half, half), seed, model=model, chunk=max(1, half // gradient_noise.BLOCKS))[1])
     return found, held
 
 
@@ -180,8 +180,8 @@ def _blocks(task: Task, model: nn.Module, point: Tensor, samples: int, seed: int
     """Gradients of disjoint blocks, whose noise can be told, where the data can be drawn from."""
     if task.data is None or sources.is_iterable(task.data):
         return None
-    batches = noise.disjoint(task, samples=samples, seed=seed)
-    return noise.block_gradients(task, point, batches, model=model)
+    batches = gradient_noise.disjoint(task, samples=samples, seed=seed)
+    return gradient_noise.block_gradients(task, point, batches, model=model)
 
 
 def _critical(blocks: tuple[Tensor, list[float]], found: Surface, point: Tensor, use: Use | None) -> Estimate | None:
@@ -190,7 +190,7 @@ def _critical(blocks: tuple[Tensor, list[float]], found: Surface, point: Tensor,
         return None  # what its steps are scaled by is not known
     scale = None if use is None else use.preconditioner
     hessian = found.hessian(point.to(found.device, found.dtype))
-    told = noise.critical_batch_size(*blocks, hessian, scale)
+    told = gradient_noise.critical_batch_size(*blocks, hessian, scale)
     return told if told.low > 0 or told.high < math.inf else None
 
 

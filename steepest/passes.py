@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from steepest import seeds, shortcuts
+from steepest.curvature.loss_function import Surface
 from steepest.planes import Plane
 from steepest.shortcuts import Line, Shortcuts, rows
-from steepest.surface import Surface
 from steepest.tasks import data
 from steepest.tasks.objective import Loss
 

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from steepest import landscape
-from steepest.curvature import Extremes, extremes
+from steepest.curvature.extremes import Extremes, extremes
+from steepest.curvature.loss_function import Surface, sampled
 from steepest.errors import InputError, SteepestError, TaskError
 from steepest.planes import CELLS, Plane, curvature_plane, misled, principal_plane, random_plane
 from steepest.records.surfaces import Grid, Mark, Shadow, Survey
-from steepest.surface import Surface, sampled
 from steepest.tasks import data
 from steepest.tasks.task import Task
 

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from steepest import seeds
-from steepest.curvature import extremes
+from steepest.curvature.extremes import extremes
+from steepest.curvature.loss_function import Surface
 from steepest.evidence import Gain, Held, mean
 from steepest.records.run import Steps
 from steepest.records.verdict import Estimate
 from steepest.rules import stability
 from steepest.rules.rule import Rule
 from steepest.rules.update import Update
-from steepest.surface import Surface
 from steepest.tasks import data
 from steepest.tasks.batches import Batches
 from steepest.tasks.objective import Objective

@@ -10,8 +10,8 @@ Frye et al. 2021 (gradient-flat points) and Cohen et al. 2021 (the edge of stabi
 import math
 from dataclasses import dataclass
 
+from steepest.curvature.gradient_noise import Noise
 from steepest.evidence import ROUNDING, SURE, Evidence, Layer
-from steepest.noise import Noise
 from steepest.records.verdict import Estimate, Number, Verdict
 from steepest.rules.stability import Limit
 from steepest.usage import Use

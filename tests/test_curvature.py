@@ -12,11 +12,11 @@ from torch.nn.functional import cross_entropy
 
 import steepest as sd
 from benchmarks import networks, problems
-from steepest.curvature import EXACT, certificate_products, extremes, negative_curvature
+from benchmarks.geometry.density import density, trace
+from steepest.curvature.extremes import EXACT, certificate_products, extremes, negative_curvature
+from steepest.curvature.lanczos import Block, lanczos, unit, written_out
+from steepest.curvature.loss_function import Surface
 from steepest.errors import InputError
-from steepest.krylov import Block, lanczos, unit, written_out
-from steepest.spectrum import density, trace
-from steepest.surface import Surface
 
 REPEATED = 500
 

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from steepest import landscape
+from steepest.curvature.loss_function import Surface
 from steepest.errors import InputError, TaskError
 from steepest.planes import (
     curvature_plane,
@@ -26,7 +27,6 @@ from steepest.records.surfaces import Axis, Grid
 from steepest.rules.textbook import momentum
 from steepest.rules.update import Update
 from steepest.sheet import Sheet
-from steepest.surface import Surface
 from steepest.tasks.space import Space
 from steepest.tasks.task import Task
 from steepest.tasks.terrains import TERRAINS

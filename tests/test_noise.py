@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy.stats import binom, t
 
+from steepest.curvature.gradient_noise import block_gradients, critical_batch_size, disjoint, from_gram, gradient_noise
+from steepest.curvature.loss_function import Surface
 from steepest.errors import InputError
-from steepest.noise import block_gradients, critical_batch_size, disjoint, from_gram, gradient_noise
 from steepest.records.verdict import Estimate
-from steepest.surface import Surface
 from steepest.tasks.task import Task
 
 REPETITIONS = 600

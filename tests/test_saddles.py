@@ -11,7 +11,7 @@ from torch.autograd.functional import hessian, jacobian
 
 import steepest as sd
 from benchmarks.critical import Quartic, factorisations, factorised, field, morse
-from steepest.surface import Surface
+from steepest.curvature.loss_function import Surface
 
 RATE, OUT = 0.1, 0.5
 GROWTH = math.log(1 + RATE)

@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from steepest import landscape
+from steepest.curvature.loss_function import Surface
 from steepest.hinge import Hinge, Layer
 from steepest.planes import random_plane
 from steepest.sheet import Sheet
-from steepest.surface import Surface
 from steepest.tasks.task import Task
 
 

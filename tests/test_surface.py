@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import steepest as sd
 from benchmarks import networks
-from steepest import hessian as room
+from steepest.curvature import hessian as room
+from steepest.curvature.loss_function import Surface, sampled
 from steepest.errors import InputError, TaskError
-from steepest.surface import Surface, sampled
 from steepest.tasks.terrains import TERRAINS
 
 

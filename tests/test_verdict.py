@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import steepest as sd
 from benchmarks.linear_networks import critical_point
+from steepest.curvature.loss_function import sampled
 from steepest.looking import SHORT, locate
-from steepest.surface import sampled
 from steepest.tasks.terrains import TERRAINS
 from steepest.verdict import (
     DESCENDING,

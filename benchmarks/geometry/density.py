@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from steepest import seeds
+from steepest.curvature.lanczos import NOT_FINITE, Krylov, Symmetric, unit, written_out
 from steepest.errors import InputError
-from steepest.krylov import NOT_FINITE, Krylov, Symmetric, unit, written_out
 from steepest.records.verdict import Estimate
 
 DRAWN = 20_000

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from steepest.curvature.lanczos import Krylov, Symmetric, rounding, unit, written_out
 from steepest.errors import InputError
-from steepest.krylov import Krylov, Symmetric, rounding, unit, written_out
 
 EXACT = 200
 """Up to this size a matrix is written out, where that takes no more products than are allowed."""

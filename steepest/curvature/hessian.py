@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-from steepest.differentiable import along
+from steepest.curvature.second_derivatives import along
 from steepest.errors import InputError
 
 KEPT_BYTES = 1 << 30

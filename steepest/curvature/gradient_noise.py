@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from steepest import seeds
+from steepest.curvature.loss_function import Surface
 from steepest.errors import InputError
 from steepest.records.verdict import Estimate
-from steepest.surface import Surface
 from steepest.tasks.data import as_tuple, fetch, is_iterable, is_tensors, length
 from steepest.tasks.task import Task
 

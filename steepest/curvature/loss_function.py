@@ -18,9 +18,9 @@ from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from steepest import seeds
-from steepest.differentiable import fault, faulty
+from steepest.curvature.hessian import Hessian, flat, held
+from steepest.curvature.second_derivatives import fault, faulty
 from steepest.errors import InputError, TaskError
-from steepest.hessian import Hessian, flat, held
 from steepest.tasks.data import count, disjoint, each
 from steepest.tasks.objective import Loss, Objective
 from steepest.tasks.space import Space

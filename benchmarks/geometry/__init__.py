@@ -1,0 +1,1 @@
+"""Benchmarks of curvature, verdicts, edges of stability and stages."""
