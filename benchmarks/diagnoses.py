@@ -26,7 +26,7 @@ from benchmarks.problems import Problem
 from benchmarks.trainings import REPORTED, SPENT
 from benchmarks.trainings.series import CONSTANT, Series
 from benchmarks.trials import Kept
-from steepest.descent import EVALUATION_BATCH, Descent
+from steepest.descent.loop import EVALUATION_BATCH, Descent
 from steepest.records.run import Measurement, Step
 from steepest.tasks import data
 

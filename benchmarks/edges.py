@@ -16,10 +16,10 @@ from torch.nn.functional import one_hot
 import steepest as sd
 from benchmarks.report import met, table
 from steepest.curvature.loss_function import Surface
-from steepest.descent import Descent
+from steepest.descent.loop import Descent
+from steepest.descent.settings import resolve
 from steepest.rules.rule import Rule
 from steepest.rules.stability import Preconditioned, limit, preconditioner
-from steepest.settings import resolve
 from steepest.tasks.digits import images
 
 TITLE = "Sharpness at the edge of stability"

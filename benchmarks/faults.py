@@ -30,7 +30,7 @@ from benchmarks.problems import GROUPS, Problem, find
 from benchmarks.survivors import BEGIN, KEY, Lab, lines
 from benchmarks.trials import METHODS, Around, Fault, Kept, Nothing
 from steepest import seeds
-from steepest.descent import Descent
+from steepest.descent.loop import Descent
 from steepest.records.run import Step
 
 TITLE = "Faults, and who survives them"

@@ -1,7 +1,8 @@
 """Whether it helps to finish with momentum: Adam to the end, or Adam that hands over to momentum at 70 % of the run.
 
 Problems and Adam's rates are those of `benchmarks.problems`, the best of a grid for Adam to the end. The hand-off's
-rate follows from Adam's last steps (`steepest.handoff`); beside it stand momentum's default rate in its place, and
+rate follows from Adam's last steps (`steepest.descent.handoff`); beside it stand momentum's default rate in its
+place, and
 momentum from the start at the rate that `sd.find_lr` finds for it. The sides have the same seeds, so the same starts
 and batches; the tests take them for independent, and so claim less often than they might.
 """

@@ -24,7 +24,7 @@ from torch.nn.functional import cross_entropy
 
 import steepest as sd
 from benchmarks.report import table
-from steepest.descent import Descent
+from steepest.descent.loop import Descent
 from steepest.store import checkpoints, points
 from steepest.training import Training
 

@@ -21,10 +21,10 @@ from benchmarks.fresh import printed
 from benchmarks.loops import plain
 from benchmarks.memory import resident
 from benchmarks.report import met, span, table
-from steepest.descent import Descent
-from steepest.many import descents
-from steepest.population import Plan, Population
-from steepest.settings import Settings, resolve
+from steepest.descent.loop import Descent
+from steepest.descent.population.dispatch import descents
+from steepest.descent.population.population import Plan, Population
+from steepest.descent.settings import Settings, resolve
 from steepest.tasks import load
 
 TITLE = "Many descents at once"

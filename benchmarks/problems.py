@@ -51,8 +51,8 @@ from torch.nn.functional import cross_entropy, mse_loss, one_hot
 
 import steepest as sd
 from benchmarks import networks
-from steepest.descent import Descent
-from steepest.settings import resolve
+from steepest.descent.loop import Descent
+from steepest.descent.settings import resolve
 from steepest.tasks.digits import images
 
 HELD_OUT = 600

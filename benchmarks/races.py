@@ -13,9 +13,9 @@ import numpy as np
 import steepest as sd
 from benchmarks import problems
 from benchmarks.report import met, table
+from steepest.descent.settings import Settings, resolve
 from steepest.records.search import Curve
 from steepest.search import races
-from steepest.settings import Settings, resolve
 
 TITLE = "What a race claims"
 

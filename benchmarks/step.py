@@ -24,9 +24,9 @@ from benchmarks.loops import bare, least, plain
 from benchmarks.report import MISSING, met, table
 from benchmarks.timing import medians
 from steepest.configuration import configured
-from steepest.descent import Descent
+from steepest.descent.loop import Descent
+from steepest.descent.settings import resolve
 from steepest.records.run import Step
-from steepest.settings import resolve
 from steepest.store import Store, Writer, versions
 from steepest.tasks.digits import network, task
 from steepest.tasks.task import Task

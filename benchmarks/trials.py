@@ -31,8 +31,8 @@ import torch
 
 import steepest as sd
 from benchmarks.problems import Problem
-from steepest import deferred
-from steepest.descent import Descent
+from steepest.descent import async_loop
+from steepest.descent.loop import Descent
 from steepest.records.run import STAGE, Step
 
 OFF: dict[str, Any] = {"guard": False}
@@ -270,7 +270,7 @@ METHODS = {
     "Lightning": Method(_lightning),
     "skip-step": Method(_skip_step),
     "guard": Method(_as_it_is, GUARDED),
-    "guard, late": Method(_as_it_is, GUARDED, deferred.steps),
+    "guard, late": Method(_as_it_is, GUARDED, async_loop.steps),
 }
 
 

@@ -5,6 +5,9 @@ w ← w − α ∇L(w)
 
 from steepest import optim
 from steepest.comparison import Comparison, compare
+from steepest.descent.descend import descend
+from steepest.descent.guard.guard import Guard
+from steepest.descent.stages import stage
 from steepest.diagnosis import Diagnosis, diagnose
 from steepest.errors import (
     DivergedError,
@@ -17,8 +20,6 @@ from steepest.errors import (
     UnknownNameError,
 )
 from steepest.finding import Rates, find_lr
-from steepest.generator import descend
-from steepest.guard import Guard
 from steepest.locating import locate
 from steepest.playground import play
 from steepest.racing import Race, race
@@ -55,7 +56,6 @@ from steepest.schedule import (
     step,
     warmup,
 )
-from steepest.stages import stage
 from steepest.tasks.space import Space
 from steepest.tasks.task import Metric, Task, accuracy, metric
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from torch import nn
 
-from steepest.descent import Descent
+from steepest.descent.guard.guard import Guard
+from steepest.descent.loop import Descent
+from steepest.descent.settings import Settings, resolve
+from steepest.descent.stages import Stages, stage
 from steepest.errors import InputError
-from steepest.guard import Guard
 from steepest.rules.textbook import RULES
 from steepest.schedule import as_schedule
-from steepest.settings import Settings, resolve
-from steepest.stages import Stages, stage
 from steepest.tasks import data
 from steepest.tasks.space import Space
 from steepest.tasks.task import Task

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from steepest.descent.settings import resolve
 from steepest.records.run import Path as Descended
 from steepest.records.search import Search, Tried
 from steepest.search.rungs import search
-from steepest.settings import resolve
 from steepest.tasks.space import NORMS_AND_BIASES
 from steepest.tasks.task import Task
 from steepest.view.rates import rates_figure

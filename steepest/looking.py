@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from steepest.curvature import gradient_noise
 from steepest.curvature.loss_function import CHUNK, Surface, sampled
-from steepest.descent import Descent
+from steepest.descent.loop import Descent
 from steepest.errors import DivergedError, InputError
 from steepest.evidence import Held, certify, gather, sharpest_layer
 from steepest.records.run import Steps

@@ -9,8 +9,8 @@ from pathlib import Path as File
 import numpy as np
 import torch
 
+from steepest.descent.descend import descend
 from steepest.errors import InputError
-from steepest.generator import descend
 from steepest.records.run import Path
 from steepest.records.surfaces import Axis, Grid, Mark, Shadow
 from steepest.rules.backends.page import lowered

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from steepest import filming
+from steepest.descent.settings import Settings, resolve
 from steepest.errors import InputError
 from steepest.records.run import Path as Descended
 from steepest.records.search import Contest, Curve
 from steepest.rules.rule import Rule
 from steepest.search import races
-from steepest.settings import Settings, resolve
 from steepest.tasks.task import Task
 from steepest.view.races import race_figure
 

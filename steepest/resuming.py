@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 from steepest.configuration import identity, recorded
-from steepest.descent import Descent
+from steepest.descent.guard.snapshots import unpack
+from steepest.descent.loop import Descent
+from steepest.descent.stages import Stages
+from steepest.descent.state import put_back
 from steepest.errors import InputError, StoreError
 from steepest.records.run import Record
 from steepest.rules.textbook import RULES
-from steepest.snapshots import put_back, unpack
-from steepest.stages import Stages
 from steepest.store import Store, checkpoints, versions
 from steepest.store.reader import refuse_running
 from steepest.tasks import data

@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from steepest import filming
 from steepest.beside import Beside, watcher
 from steepest.configuration import configured
-from steepest.descent import Descent
+from steepest.descent.guard.guard import Guard
+from steepest.descent.loop import Descent
+from steepest.descent.settings import Settings, resolve
 from steepest.errors import SteepestError, StoreError
-from steepest.guard import Guard
 from steepest.records.run import Event, Measurement, Record
 from steepest.records.search import Search
 from steepest.records.verdict import Verdict
 from steepest.resuming import begin_at, ended, resumed, train
 from steepest.search.rungs import search
-from steepest.settings import Settings, resolve
 from steepest.store import Store, versions
 from steepest.tasks.space import NORMS_AND_BIASES, Space
 from steepest.tasks.task import Task

@@ -30,8 +30,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from steepest.descent.guard.running_stats import MAD
 from steepest.records.run import COLUMNS, Measurement, Record, Steps
-from steepest.robust import MAD
 
 Values = NDArray[np.float64]
 

@@ -9,15 +9,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from steepest import deferred
-from steepest.descent import Descent
+from steepest.descent import async_loop
+from steepest.descent.guard.snapshots import Best, pack
+from steepest.descent.loop import Descent
+from steepest.descent.path import Thinning
+from steepest.descent.state import put_back
 from steepest.errors import StoreError
 from steepest.looking import LEAST_S, SHARE, short
 from steepest.records.run import Event, Measurement, Step, Steps
 from steepest.rules.stability import END
-from steepest.snapshots import Best, pack, put_back
 from steepest.store import Writer, checkpoints
-from steepest.thinning import Thinning
 from steepest.view.terminal import Progress
 
 WRITING_SHARE = 0.02
@@ -44,7 +45,7 @@ class Training:
         self.descent, self.writer, self.progress = descent, writer, progress
         self.config, self.status, self._before = config, "failed", before
         self.best = Best(config["better"] == "higher")
-        block = 1 if descent.device.type == "cpu" else deferred.LAG
+        block = 1 if descent.device.type == "cpu" else async_loop.LAG
         self._thinning, self._kept = Thinning(descent.space.size, descent.steps, block), -1
         self._asked, self._troubled, self._measured = False, False, -1
         self._recent = deque[Step](maxlen=max(1, math.ceil(END * descent.steps)))
@@ -81,7 +82,7 @@ class Training:
         """One after another; on a device that need not be waited for, in blocks."""
         if self.descent.device.type == "cpu":
             return iter(self.descent)
-        return deferred.steps(self.descent, (self._thinning.every, self._interval or 0))
+        return async_loop.steps(self.descent, (self._thinning.every, self._interval or 0))
 
     def _after(self, step: Step) -> None:
         """What belongs after a step that was not rewound."""

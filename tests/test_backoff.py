@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from steepest.backoff import Backoff
+from steepest.descent.guard.backoff import Backoff
 
 
 def stepped(backoff, n, jump=1.0):

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from steepest.deferred import LAG, steps
-from steepest.guard import Guard
+from steepest.descent.async_loop import LAG, steps
+from steepest.descent.guard.guard import Guard
+from steepest.descent.state import copied
 from steepest.records.run import CLIP, LOWER, REWIND, SKIP
 from steepest.rules.update import Update
-from steepest.snapshots import copied
 from tests.test_recovery import descent, shuffled, spoiled, task
 
 assert callable(task)  # the fixture

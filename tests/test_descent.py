@@ -11,14 +11,14 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from steepest.descent import Descent
+from steepest.descent.descend import descend
+from steepest.descent.loop import Descent
+from steepest.descent.settings import resolve
+from steepest.descent.stages import stage
 from steepest.errors import InputError, TaskError, UnknownNameError
-from steepest.generator import descend
 from steepest.records.run import Step
 from steepest.rules.textbook import adam, adamw, gradient_descent, lion, momentum, schedule_free_adamw
 from steepest.schedule import constant, cosine, parse, plateau, warmup
-from steepest.settings import resolve
-from steepest.stages import stage
 from steepest.tasks.batches import Batches
 from steepest.tasks.task import Task
 

@@ -154,7 +154,7 @@ def test_a_race_of_models_with_statistics_of_their_own(race, tmp_path, capsys):
 
 
 def test_the_end_is_kept_however_much_happened(tmp_path, monkeypatch):
-    monkeypatch.setattr("steepest.thinning.EVENTS", 0)
-    monkeypatch.setattr("steepest.thinning.POINTS", 3)
+    monkeypatch.setattr("steepest.descent.path.EVENTS", 0)
+    monkeypatch.setattr("steepest.descent.path.POINTS", 3)
     run = sd.fit(task("ends"), "adam", 1e-2, batch_size=20, steps=7, epochs=None, runs=tmp_path, locate=False)
     assert Store(tmp_path).history(run.id).path.t.tolist() == [0, 3, 6, 7]

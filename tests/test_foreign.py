@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from steepest.descent.state import copied
 from steepest.errors import InputError
 from steepest.rules.torch_optimizer import Foreign
-from steepest.snapshots import copied
 from steepest.tasks.space import Space
 
 MAKERS = {

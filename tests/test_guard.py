@@ -7,10 +7,10 @@ import statistics
 
 import pytest
 
+from steepest.descent.guard.guard import DATA, RATE, Guard
+from steepest.descent.guard.running_stats import MAD, Window
 from steepest.errors import InputError
-from steepest.guard import DATA, RATE, Guard
 from steepest.records.run import CLIP, GO, LOWER, REWIND, SKIP, STOP
-from steepest.robust import MAD, Window
 
 NAN, INF = float("nan"), float("inf")
 

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import steepest as sd
-from steepest import deferred, handoff
-from steepest.descent import Descent
+from steepest.descent import async_loop, handoff
+from steepest.descent.loop import Descent
+from steepest.descent.settings import resolve
 from steepest.records.run import Event
 from steepest.schedule import as_schedule
-from steepest.settings import resolve
 from steepest.tasks import load
 from steepest.tasks.batches import Batches
 from steepest.tasks.terrains import TERRAINS
@@ -392,7 +392,7 @@ def test_data_of_other_kinds(data):
 def test_on_a_device_that_nobody_waits_for(given):
     """There steps go in blocks, their numbers stay there, and steps that are not taken have NaN for a scale."""
     found = []
-    for steps in (iter, deferred.steps):
+    for steps in (iter, async_loop.steps):
         task, stages = a_task(sometimes), sd.stage("adam", 40, lr=0.01) >> sd.stage("momentum")
         d = Descent(task, resolve(task, rule=stages, batch_size=BATCH, steps=60, **given), task.build(0))
         events = [step.event for step in steps(d) if step.event]

@@ -9,11 +9,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import steepest as sd
-from steepest import many, population
+from steepest.descent.loop import Descent
+from steepest.descent.population import dispatch, population
+from steepest.descent.population.dispatch import ALONE, TOGETHER, descents
+from steepest.descent.population.population import Plan
+from steepest.descent.settings import resolve
 from steepest.errors import TaskError
-from steepest.many import ALONE, TOGETHER, descents
-from steepest.population import Plan
-from steepest.settings import resolve
 
 
 def data(n=200, seed=0):
@@ -155,7 +156,7 @@ def test_a_plan_ends_members_early():
 
 @pytest.mark.parametrize(("seconds", "way"), [(0.0, TOGETHER), (1e9, ALONE)])
 def test_of_two_ways_that_are_tried_the_steps_of_one_count(seconds, way, monkeypatch):
-    monkeypatch.setattr(many, "_seconds", lambda step: (step(), seconds)[1])
+    monkeypatch.setattr(dispatch, "_seconds", lambda step: (step(), seconds)[1])
     of, counted = task(), []
     found = descents(of, settings(of), Plan(stepped=lambda members: counted.append(len(members))))
     assert [way.name for way in found.ways] == [way]
@@ -184,9 +185,9 @@ def test_a_model_that_cannot_be_mapped_goes_alone_and_that_is_said():
 def test_too_many_for_the_memory_go_in_parts(monkeypatch):
     of = task()
     whole = descents(of, settings(of), way=TOGETHER)
-    first = many._room
-    monkeypatch.setattr(many, "free_memory", lambda device: 50_000)
-    assert 1 <= first(sd.descent.Descent(of, settings(of)[0], of.copy(0))) < 3
+    first = dispatch._room
+    monkeypatch.setattr(dispatch, "free_memory", lambda device: 50_000)
+    assert 1 <= first(Descent(of, settings(of)[0], of.copy(0))) < 3
     parts = descents(of, settings(of), way=TOGETHER)
     assert parts.ways[0].members < 3
     for one, other in zip(whole.members, parts.members, strict=True):

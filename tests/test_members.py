@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from steepest.members import Members, doubt
+from steepest.descent.population.members import Members, doubt
 from steepest.tasks.objective import Objective
 from steepest.tasks.space import Space
 

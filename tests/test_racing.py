@@ -65,7 +65,7 @@ def test_rules_race_each_at_a_rate_of_its_own():
 def test_it_is_seen_that_a_fifth_of_the_rate_is_worse():
     sides = {"right": 0.03, "fifth": 0.006}
     rules = {name: sd.adam() for name in sides}
-    from steepest.settings import resolve
+    from steepest.descent.settings import resolve
 
     of = task(metrics={})
     settings = {n: resolve(of, rule=r, batch_size=32, steps=60) for n, r in rules.items()}

@@ -8,11 +8,11 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import steepest as sd
-from steepest.descent import Descent
-from steepest.guard import Guard
+from steepest.descent.guard.guard import Guard
+from steepest.descent.loop import Descent
+from steepest.descent.settings import resolve
+from steepest.descent.state import copied
 from steepest.records.run import REWIND, SKIP, STOP
-from steepest.settings import resolve
-from steepest.snapshots import copied
 
 
 class Net(nn.Module):

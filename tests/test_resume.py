@@ -21,7 +21,7 @@ from torchdata.stateful_dataloader.sampler import RandomSampler
 
 import steepest as sd
 from benchmarks import kills
-from steepest.descent import Descent
+from steepest.descent.loop import Descent
 from steepest.resuming import ended
 from steepest.store import Store, checkpoints
 from steepest.tasks import load
@@ -37,7 +37,7 @@ CHILD = """
     import os, signal, sys
 
     import steepest as sd
-    from steepest.descent import Descent
+    from steepest.descent.loop import Descent
     from steepest.store import points
     from steepest.tasks import load
 

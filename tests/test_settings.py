@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from steepest.descent.settings import Settings, resolve
+from steepest.descent.stages import stage
 from steepest.errors import InputError, UnknownNameError
 from steepest.rules.textbook import adam, lion, momentum
 from steepest.schedule import cosine, warmup
-from steepest.settings import Settings, resolve
-from steepest.stages import stage
 from steepest.tasks.task import Task
 
 

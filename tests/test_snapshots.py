@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from steepest.snapshots import Best, Snapshots, pack, unpack
+from steepest.descent.guard.snapshots import Best, Snapshots, pack, unpack
 
 
 def taken(*ts, **given):

@@ -12,11 +12,11 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from steepest.descent.state import copied
 from steepest.errors import InputError, TaskError
 from steepest.rules.tensor_groups import is_dense
 from steepest.rules.textbook import RULES
 from steepest.rules.update import Update
-from steepest.snapshots import copied
 from steepest.tasks.space import Space
 from tests.oracles import SlowUpdate, apart, furthest
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from steepest.descent.stages import stage
 from steepest.errors import InputError, ScheduleError
 from steepest.rules.textbook import adam, momentum
-from steepest.stages import stage
 
 
 def lasts(stages, steps, steps_per_epoch=1):

@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
+from steepest.descent.descend import descend
 from steepest.errors import InputError, TaskError
-from steepest.generator import descend
 from steepest.tasks import task as tasks
 from steepest.tasks.task import Task, accuracy, metric
 

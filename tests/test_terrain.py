@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from steepest.descent.descend import descend
 from steepest.errors import InputError, UnknownNameError
-from steepest.generator import descend
 from steepest.rules.textbook import RULES
 from steepest.tasks.expression import Expression
 from steepest.tasks.task import Task

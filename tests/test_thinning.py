@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import steepest as sd
+from steepest.descent.path import EVENTS, POINTS, Thinning
 from steepest.tasks.terrains import TERRAINS
-from steepest.thinning import EVENTS, POINTS, Thinning
 
 
 @pytest.mark.parametrize("steps", [1, 7, 160, 161, 1000, 99_999])

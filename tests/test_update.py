@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 import steepest.rules.update as module
+from steepest.descent.state import copied
 from steepest.errors import InputError, TaskError
 from steepest.rules import tensor_groups
 from steepest.rules.rule import rule, scalar
 from steepest.rules.textbook import RULES
 from steepest.rules.trace import where
 from steepest.rules.update import Update
-from steepest.snapshots import copied
 from steepest.tasks.space import Space
 from tests.oracles import SlowUpdate, Tensors, apart, furthest
 

@@ -19,7 +19,7 @@ def finished(rule: Any, finish: str) -> Any:
     >>> print(finished("adam", "momentum, 2 epochs"))
     stage(adam) >> stage(momentum, 2 epochs)
     """
-    from steepest.stages import Stages, stage
+    from steepest.descent.stages import Stages, stage
 
     if isinstance(rule, Stages):
         raise InputError(f"--finish {finish} is given, and the task's recipe has stages already: {rule}")
@@ -63,8 +63,8 @@ def train(
     Example: steepest train digits --epochs 1
     """
     from steepest.beside import Beside
+    from steepest.descent.settings import brings_rate
     from steepest.run import AUTO, fit
-    from steepest.settings import brings_rate
     from steepest.tasks import load
 
     made = load(task)

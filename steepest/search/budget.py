@@ -4,9 +4,9 @@ import dataclasses
 import math
 import time
 
-from steepest.descent import Descent
+from steepest.descent.loop import Descent
+from steepest.descent.settings import Settings
 from steepest.errors import InputError, TaskError
-from steepest.settings import Settings
 from steepest.tasks.task import Task
 
 TIMED = 4

@@ -18,18 +18,18 @@ from typing import Any
 import numpy as np
 
 from steepest import seeds
+from steepest.descent.path import BYTES
+from steepest.descent.path import FEWEST as FEWEST_POINTS
+from steepest.descent.population.dispatch import descents
+from steepest.descent.population.population import Member, Plan
+from steepest.descent.settings import Settings, horizon
 from steepest.errors import InputError, TaskError
-from steepest.many import descents
-from steepest.population import Member, Plan
 from steepest.records.search import Contest, Curve
 from steepest.search.rungs import search
 from steepest.search.statistics import Difference, differences
-from steepest.settings import Settings, horizon
 from steepest.tasks import data
 from steepest.tasks.batches import Batches
 from steepest.tasks.task import Task
-from steepest.thinning import BYTES
-from steepest.thinning import FEWEST as FEWEST_POINTS
 
 HELD_OUT = 0.2
 """Share of the training data by which rates are chosen."""

@@ -14,13 +14,13 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
+from steepest.descent.population.dispatch import descents
+from steepest.descent.population.population import Member, Plan
+from steepest.descent.settings import DEFAULT_SCHEDULE, Settings
 from steepest.errors import InputError, Interrupted, ScheduleError, TaskError
-from steepest.many import descents
-from steepest.population import Member, Plan
 from steepest.records.search import FAILS, TOO_LARGE, TOO_SMALL, WORKS, Search, Searched, Tried
 from steepest.schedule import Schedule, as_schedule
 from steepest.search.budget import allowed, looked_at
-from steepest.settings import DEFAULT_SCHEDULE, Settings
 from steepest.tasks.task import Task
 
 SHORT, LONG = 0.05, 0.2

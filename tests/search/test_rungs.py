@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 import steepest as sd
+from steepest.descent.settings import resolve
 from steepest.errors import InputError, TaskError
 from steepest.records.search import FAILS, TOO_SMALL, WORKS
 from steepest.search import rungs
-from steepest.settings import resolve
 
 
 def quadratic():

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import steepest as sd
+from steepest.descent.guard.snapshots import pack, unpack
 from steepest.errors import StoreError
-from steepest.snapshots import pack, unpack
 from steepest.store import Store, checkpoints, points, trail
 
 NAMES = (checkpoints.TENSORS, checkpoints.STATE, checkpoints.MANIFEST)

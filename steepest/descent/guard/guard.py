@@ -19,9 +19,10 @@ What it looks for, from the mildest to the gravest (robust: median and MAD, the 
    and which no step had before, for 50 steps or until it jumps back (there S > 4 and log 1.1 are an alarm), and one
    that is tried after a rewind.
 
-Who rewinds tells the guard why it happened (`rewound`), and a rate that was too high backs off (`steepest.backoff`).
+Who rewinds tells the guard why it happened (`rewound`), and a rate that was too high backs off
+(`steepest.descent.guard.backoff`).
 Losses at or below zero are measured by asinh instead of log. Reaching the edge of stability is no alarm. The thresholds
-and what chose them: `steepest.thresholds`.
+and what chose them: `steepest.descent.guard.thresholds`.
 """
 
 import math
@@ -29,11 +30,23 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from steepest.backoff import ABOVE_ALL, BACK, Backoff, Pace
+from steepest.descent.guard.backoff import ABOVE_ALL, BACK, Backoff, Pace
+from steepest.descent.guard.running_stats import FREE, REFRESH, Bounds, Norms, Window
+from steepest.descent.guard.thresholds import (
+    BORNE,
+    CAP,
+    CHANCE,
+    DOUBLED,
+    DRIFT,
+    FLOOR,
+    IN_A_ROW,
+    MEAN,
+    ON_TRIAL,
+    RISE,
+    Thresholds,
+)
 from steepest.errors import InputError
 from steepest.records.run import CLIP, GO, LOWER, REWIND, SKIP, STOP, Call
-from steepest.robust import FREE, REFRESH, Bounds, Norms, Window
-from steepest.thresholds import BORNE, CAP, CHANCE, DOUBLED, DRIFT, FLOOR, IN_A_ROW, MEAN, ON_TRIAL, RISE, Thresholds
 
 RATE, DATA = "rate", "data"
 GOING = Call(GO)

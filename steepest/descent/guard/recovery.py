@@ -10,11 +10,12 @@ import os
 import time
 from typing import Any, Protocol
 
-from steepest.guard import DATA, RATE, Guard
+from steepest.descent.guard.guard import DATA, RATE, Guard
+from steepest.descent.guard.running_stats import Bounds, Window
+from steepest.descent.guard.snapshots import Snapshots
+from steepest.descent.guard.thresholds import CAP, DRIFT, FLOOR
+from steepest.descent.state import copied
 from steepest.records.run import REWIND, SKIP, STOP, Call, Event
-from steepest.robust import Bounds, Window
-from steepest.snapshots import Snapshots, copied
-from steepest.thresholds import CAP, DRIFT, FLOOR
 
 OUTLYING = 4.0
 """Robust deviations above the usual loss at which a batch counts as an outlier."""

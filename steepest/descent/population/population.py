@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from steepest.descent import EVALUATION_BATCH, Descent
-from steepest.members import Members
-from steepest.mover import chosen
+from steepest.descent.loop import EVALUATION_BATCH, Descent
+from steepest.descent.optimizer import chosen
+from steepest.descent.population.members import Members
+from steepest.descent.settings import Settings
 from steepest.records.run import Path
 from steepest.rules.update import Update
 from steepest.seeds import StepRandomness
-from steepest.settings import Settings
 from steepest.tasks import data
 from steepest.tasks.batches import Batches
 from steepest.tasks.task import Task

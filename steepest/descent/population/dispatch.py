@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
-from steepest.descent import Descent
-from steepest.members import doubt
-from steepest.mover import is_schedule
-from steepest.population import Member, Plan, Population
+from steepest.descent.loop import Descent
+from steepest.descent.optimizer import is_schedule
+from steepest.descent.population.members import doubt
+from steepest.descent.population.population import Member, Plan, Population
+from steepest.descent.settings import Settings
 from steepest.records.run import Step
 from steepest.rules.rule import Rule
-from steepest.settings import Settings
 from steepest.tasks import data
 from steepest.tasks.task import Task
 

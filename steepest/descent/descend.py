@@ -3,14 +3,14 @@
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
-from steepest.descent import Descent
-from steepest.guard import Guard
+from steepest.descent.guard.guard import Guard
+from steepest.descent.loop import Descent
+from steepest.descent.path import Kept
+from steepest.descent.settings import resolve
 from steepest.records.run import Path, Step
 from steepest.rules.update import Update
-from steepest.settings import resolve
 from steepest.tasks.space import NORMS_AND_BIASES
 from steepest.tasks.task import Task
-from steepest.thinning import Kept
 
 
 class Descending(Iterator[Step]):

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
+from steepest.descent.guard.guard import Guard
+from steepest.descent.stages import Stages, stage
 from steepest.errors import InputError
-from steepest.guard import Guard
 from steepest.rules.rule import Rule
 from steepest.rules.textbook import adam, named
 from steepest.schedule import Schedule, as_schedule
-from steepest.stages import Stages, stage
 from steepest.tasks.data import is_iterable, length
 from steepest.tasks.space import NORMS_AND_BIASES
 from steepest.tasks.task import Task

@@ -16,15 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steepest import handoff
-from steepest.mover import begun, is_schedule
+from steepest.descent import handoff
+from steepest.descent.guard.recovery import Recovery
+from steepest.descent.guard.running_stats import Bounds
+from steepest.descent.optimizer import begun, is_schedule
+from steepest.descent.settings import Settings, device, horizon
+from steepest.descent.state import put_back
 from steepest.records.run import GO, REWIND, SKIP, STOP, Call, Event, Step
-from steepest.recovery import Recovery
-from steepest.robust import Bounds
 from steepest.schedule import as_schedule
 from steepest.seeds import StepRandomness
-from steepest.settings import Settings, device, horizon
-from steepest.snapshots import put_back
 from steepest.tasks import data
 from steepest.tasks.batches import Batches
 from steepest.tasks.buffers import Buffers

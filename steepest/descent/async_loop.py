@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steepest.backoff import JUMP
-from steepest.descent import Descent
+from steepest.descent.guard.backoff import JUMP
+from steepest.descent.guard.recovery import TIMED
+from steepest.descent.guard.running_stats import FREE, Bounds
+from steepest.descent.loop import Descent
 from steepest.records.run import REWIND, STOP, Step
-from steepest.recovery import TIMED
-from steepest.robust import FREE, Bounds
 from steepest.rules.update import Update
 
 LAG = 16

@@ -61,7 +61,8 @@ def stage(rule: Any, length: int | str | Length | None = None, lr: float | None 
         rule: a rule, its name, or a function that makes a torch optimizer.
         length: steps (500), epochs ("30 epochs") or a share of the run ("70%"); None takes the rest.
         lr: the rule's base rate in this stage. None: of the first stage the run's `lr`; of gradient_descent, momentum
-            and nesterov in a later one what follows from the last 100 steps before it (`steepest.handoff`); of all
+            and nesterov in a later one what follows from the last 100 steps before it (`steepest.descent.handoff`);
+            of all
             others, whose step is not a sum of gradients, and where nothing follows, the rule's own default.
 
     >>> from steepest.rules.textbook import adam, momentum

@@ -2,11 +2,11 @@
 
 from typing import Any
 
+from steepest.descent.settings import Settings
 from steepest.errors import InputError
 from steepest.rules.rule import Rule, averaged
 from steepest.rules.torch_optimizer import Foreign
 from steepest.rules.update import Update
-from steepest.settings import Settings
 from steepest.tasks.space import Space
 
 

@@ -4,12 +4,10 @@ A state is good only once the descent has gone on from it for a while without an
 an explosion is no help. States are nested dictionaries of numbers and copied tensors; nothing here looks into them.
 """
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 SPREAD = 4
@@ -125,22 +123,6 @@ class Best:
 # -- Nested states -----------------------------------------------------------------------------------------------------
 
 
-PLAIN = frozenset((int, float, bool, str, type(None)))
-"""What nobody can change."""
-
-
-def copied(nested: Any) -> Any:
-    """The state with tensors of its own, each laid out in memory as it was."""
-    if isinstance(nested, Tensor):
-        return nested.detach().clone()
-    if isinstance(nested, Mapping):
-        return {k: copied(v) for k, v in nested.items()}
-    if isinstance(nested, list | tuple):
-        plain = PLAIN.issuperset(map(type, nested))  # a guard's windows: hundreds of numbers
-        return type(nested)(nested if plain else [copied(v) for v in nested])
-    return nested if type(nested) in PLAIN else copy.deepcopy(nested)
-
-
 def pack(nested: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
     """The state as JSON; its tensors go into `tensors` under their paths, and are named there by these.
 
@@ -182,10 +164,3 @@ def unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
     if "$tuple" in packed:
         return tuple(unpack(v, tensors) for v in packed["$tuple"])
     return {k: unpack(v, tensors) for k, v in packed.items()}
-
-
-@torch.no_grad()
-def put_back(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
-    """Copies tensors into those of the same names."""
-    for name, x in target.items():
-        x.copy_(source[name])

@@ -1,0 +1,1 @@
+"""The training loop: settings, stages, one step after another, the guard, and populations of many points."""

@@ -1,0 +1,1 @@
+"""The guard: detects when the loss explodes, lowers the learning rate or rewinds to a snapshot."""

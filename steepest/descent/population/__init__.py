@@ -1,0 +1,1 @@
+"""Many descents at once: batched as one `[K, N]` population, or sequentially."""
