@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.critical import Critical, Quartic, factorisations, field, morse
 from benchmarks.report import table
-from steepest.view import figures
+from steepest.view.figures import curves
 
 TITLE = "Saddles among critical points"
 
@@ -91,7 +91,7 @@ def _draw_shares(fields: dict[int, tuple[np.ndarray, ...]], quartics: dict[int, 
     left, right = figure.subplots(1, 2)
     _draw_dimensions(left, fields, quartics)
     _draw_losses(right, fields[8])
-    figures.save(figure, DOCS / "saddles.png")
+    curves.save(figure, DOCS / "saddles.png")
 
 
 def _draw_dimensions(axes, fields, quartics) -> None:
@@ -101,15 +101,15 @@ def _draw_dimensions(axes, fields, quartics) -> None:
         "random quartics": [_minima(quartics[n]) for n in d],
         "factorisations": [2.0**-n for n in d],
     }
-    for (name, values), colour in zip(minima.items(), figures.COLOURS):
+    for (name, values), colour in zip(minima.items(), curves.COLOURS):
         axes.plot(d, values, "o-", color=colour, markersize=4, linewidth=1.6)
-        figures._label(axes, d[-1], values[-1], name, colour)
+        curves._label(axes, d[-1], values[-1], name, colour)
     axes.set_yscale("log")
     axes.set_yticks([1, 0.1, 0.01, 0.001], ["100 %", "10 %", "1 %", "0.1 %"])
     axes.minorticks_off()
     axes.set_xlim(0.7, 10.6)
     axes.set_xticks(d)
-    axes.set_xlabel("dimension; for factorisations size of the matrix", color=figures.MUTED)
+    axes.set_xlabel("dimension; for factorisations size of the matrix", color=curves.MUTED)
     _finish(axes, "Share of critical points that are minima")
 
 
@@ -122,9 +122,9 @@ def _draw_losses(axes, of_field: tuple[np.ndarray, ...]) -> None:
     """Share of directions that go down, against loss: the mean of a field, each point of a factorisation."""
     points = list(factorisations(range(1, 9), 8))
     worst, most = max(p.loss for p in points), max(p.index for p in points)
-    axes.plot([p.loss / worst for p in points], [p.index / most for p in points], ".", color=figures.COLOURS[2],
+    axes.plot([p.loss / worst for p in points], [p.index / most for p in points], ".", color=curves.COLOURS[2],
               markersize=4, alpha=0.6)  # fmt: skip
-    axes.text(0.72, 0.14, "factorisations 8 × 8,\nwidth 8: all 256", color=figures.COLOURS[2], fontsize=9)
+    axes.text(0.72, 0.14, "factorisations 8 × 8,\nwidth 8: all 256", color=curves.COLOURS[2], fontsize=9)
     losses, indices, weights = of_field
     edges = np.linspace(-3, 3, 21)
     place = np.digitize(losses, edges)
@@ -134,10 +134,10 @@ def _draw_losses(axes, of_field: tuple[np.ndarray, ...]) -> None:
         x.append(losses[here].mean())
         y.append(float(np.average(indices[here], weights=weights[here])) / 8)
     x = (np.array(x) + 3) / 6  # three deviations below the mean to three above
-    axes.plot(x, y, color=figures.COLOURS[0], linewidth=1.8)
-    axes.text(0.02, 0.52, "random field in\n8 dimensions: mean", color=figures.COLOURS[0], fontsize=9)
-    axes.set_xlabel("loss (0 lowest, 1 highest; field: −3 to +3 deviations)", color=figures.MUTED)
-    axes.set_ylabel("directions that go down, of the most there are", color=figures.MUTED)
+    axes.plot(x, y, color=curves.COLOURS[0], linewidth=1.8)
+    axes.text(0.02, 0.52, "random field in\n8 dimensions: mean", color=curves.COLOURS[0], fontsize=9)
+    axes.set_xlabel("loss (0 lowest, 1 highest; field: −3 to +3 deviations)", color=curves.MUTED)
+    axes.set_ylabel("directions that go down, of the most there are", color=curves.MUTED)
     _finish(axes, "The higher, the more ways down")
 
 
@@ -150,19 +150,19 @@ def _draw_escape() -> None:
     figure = Figure(figsize=(7.2, 4.2), dpi=150, layout="constrained")
     axes = figure.subplots()
     jitter = 10 ** np.random.default_rng(0).uniform(-0.18, 0.18, times.shape)
-    axes.plot(sigmas[:, None] * jitter, times, ".", color=figures.COLOURS[0], markersize=3, alpha=0.35)
+    axes.plot(sigmas[:, None] * jitter, times, ".", color=curves.COLOURS[0], markersize=3, alpha=0.35)
     law = [math.log(OUT / _amplitude(s)) / math.log(1 + RATE) + _delay() for s in sigmas]
-    axes.plot(sigmas, law, color=figures.INK, linewidth=1.6)
+    axes.plot(sigmas, law, color=curves.INK, linewidth=1.6)
     axes.set_xscale("log")
     axes.set_ylim(0, 480)
-    axes.set_xlabel("noise σ of a step's gradient along the way out", color=figures.MUTED)
-    axes.set_ylabel("steps until |y| > ½", color=figures.MUTED)
-    axes.axvspan(3e-18, 3e-16, color=figures.COLOURS[1], alpha=0.12, linewidth=0)
-    axes.text(5e-16, 30, "rounding of float64:\nall that full batch has", color=figures.COLOURS[1], fontsize=9)
+    axes.set_xlabel("noise σ of a step's gradient along the way out", color=curves.MUTED)
+    axes.set_ylabel("steps until |y| > ½", color=curves.MUTED)
+    axes.axvspan(3e-18, 3e-16, color=curves.COLOURS[1], alpha=0.12, linewidth=0)
+    axes.text(5e-16, 30, "rounding of float64:\nall that full batch has", color=curves.COLOURS[1], fontsize=9)
     axes.annotate("log(1/σ) / log(1 + α)", (sigmas[9], law[9]), xytext=(14, 12), textcoords="offset points",
-                  color=figures.INK, fontsize=9)  # fmt: skip
+                  color=curves.INK, fontsize=9)  # fmt: skip
     _finish(axes, "Ten times less noise, 24 steps longer at the saddle (α = 0.1)")
-    figures.save(figure, DOCS / "escape.png")
+    curves.save(figure, DOCS / "escape.png")
 
 
 def _left(sigma: float, rng: np.random.Generator) -> int:
@@ -188,5 +188,5 @@ def _delay() -> float:
 
 
 def _finish(axes, title: str) -> None:
-    axes.set_title(title, loc="left", color=figures.INK, fontsize=11, fontweight="bold")
-    figures.plain(axes)
+    axes.set_title(title, loc="left", color=curves.INK, fontsize=11, fontweight="bold")
+    curves.plain(axes)

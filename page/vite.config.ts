@@ -4,7 +4,7 @@ import { readdirSync, readFileSync, renameSync } from 'node:fs';
 import { defineConfig, type Plugin } from 'vite';
 import { viteSingleFile } from 'vite-plugin-singlefile';
 
-const OUT = '../steepest/view';
+const OUT = '../steepest/view/film';
 
 /** What the page is made of; tests/page/test_built.py hashes the same files in the same order. */
 function sources(): string {

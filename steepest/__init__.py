@@ -21,7 +21,6 @@ from steepest.errors import (
 )
 from steepest.finding import Rates, find_lr
 from steepest.locating import locate
-from steepest.playground import play
 from steepest.racing import Race, race
 from steepest.records.run import Call, Event, Measurement, Record, Step
 from steepest.records.verdict import Verdict
@@ -58,6 +57,7 @@ from steepest.schedule import (
 )
 from steepest.tasks.space import Space
 from steepest.tasks.task import Metric, Task, accuracy, metric
+from steepest.view.play import play
 
 __all__ = [
     "Call",

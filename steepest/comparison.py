@@ -8,7 +8,7 @@ from steepest.errors import InputError
 from steepest.records.run import Record
 from steepest.run import Run, open
 from steepest.search.statistics import differences
-from steepest.view.figures import compare_curves
+from steepest.view.figures.curves import compare_curves
 
 
 def differing(one: Record, other: Record) -> dict[str, tuple[Any, Any]]:

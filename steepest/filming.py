@@ -1,31 +1,26 @@
 """Films of runs and races: the ground below their paths is looked at once, and kept with the run."""
 
 import math
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from steepest.errors import InputError, StoreError
+from steepest.errors import StoreError
 from steepest.records.run import History
 from steepest.records.search import Contest
 from steepest.records.surfaces import Survey
 from steepest.records.verdict import Verdict
-from steepest.store import Store, surveys
+from steepest.store import Store
 from steepest.survey import CURVATURE, KINDS, PRINCIPAL, RANDOM, survey
 from steepest.tasks.task import Task
-from steepest.view import contours, document, film, pictures
-from steepest.view.film import Film
+from steepest.view.film import film, npz
+from steepest.view.film.film import Film
 
 SURVEY = "survey.npz"
 CRITICAL = ("SADDLE", "MINIMUM", "MAXIMUM", "GRADIENT_FLAT")
 """Verdicts whose film opens with the plane of greatest and least curvature; others open with the path's own."""
-MOVING = (".gif", ".mp4")
-VECTORS = (".npz", *contours.SUFFIXES)
-SUFFIXES = (".html", ".png", *MOVING, *VECTORS)
 
 
 def of_run(
@@ -62,7 +57,7 @@ def kept(store: Store, run: str) -> Survey | None:
     try:
         if not points or path.stat().st_mtime_ns < points[-1][1].stat().st_mtime_ns:  # it went on afterwards
             return None
-        return surveys.load(path)
+        return npz.load(path)
     except (OSError, StoreError):
         return None
 
@@ -85,7 +80,7 @@ def _ground(
     paths = {record.id: points} if len(points) else {}
     ground = survey(task, model, end, paths, chosen, verdict=kind, gain=_gain(verdict))
     ground = Survey(**{**vars(ground), "said": (*said, *ground.said)})
-    surveys.save(store.folder / record.id / SURVEY, ground)
+    npz.save(store.folder / record.id / SURVEY, ground)
     return ground
 
 
@@ -137,26 +132,3 @@ def _common(task: Task, contest: Contest) -> Survey:
 
 
 # -- Writing -----------------------------------------------------------------------------------------------------------
-
-
-def write(made: Film, ground: Survey, out: str | Path) -> Path:
-    """Writes a film as what its name ends in, and says on the terminal what it lacks.
-
-    Raises:
-        InputError: another suffix, or one that shows surfaces where there are none.
-    """
-    out = Path(out)
-    suffix = out.suffix.lower()
-    for words in ground.said:
-        print(words, file=sys.stderr)
-    if suffix == ".html":
-        return document.write(made, out)
-    if suffix == ".png":
-        return pictures.still(made, out)
-    if suffix in MOVING:
-        return pictures.moving(made, out)
-    if suffix not in VECTORS:
-        raise InputError(f"a film '{out}' is asked for; its name must end in {', '.join(SUFFIXES)}")
-    if not ground.grids:
-        raise InputError(f"'{out}' is to show surfaces, and there are none: {'; '.join(ground.said)}")
-    return surveys.save(out, ground) if suffix == ".npz" else contours.contours(ground, made["title"], out)

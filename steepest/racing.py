@@ -12,7 +12,7 @@ from steepest.records.search import Contest, Curve
 from steepest.rules.rule import Rule
 from steepest.search import races
 from steepest.tasks.task import Task
-from steepest.view.races import race_figure
+from steepest.view.figures.races import race_figure
 
 
 class Race:

@@ -26,7 +26,7 @@ from steepest.store import Store, versions
 from steepest.tasks.space import NORMS_AND_BIASES, Space
 from steepest.tasks.task import Task
 from steepest.training import Training
-from steepest.view.figures import curves
+from steepest.view.figures.curves import curves
 from steepest.view.terminal import Progress, SearchProgress
 
 AUTO = "auto"

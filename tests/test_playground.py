@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 import steepest as sd
-from steepest import scenes
-from steepest.playground import SIZE, path, play
 from steepest.rules.backends.page import lowered
 from steepest.rules.textbook import RULES
 from steepest.tasks.terrains import TERRAINS, Terrain, typed
+from steepest.view import presets
+from steepest.view.play import SIZE, path, play
 
 THREE = ["gradient_descent", "momentum", "adam"]
 
@@ -34,15 +34,15 @@ def film(tmp_path):
 def test_the_page_is_given_all_of_a_terrain(name, film):
     land, found = TERRAINS[name], film(name)
     surface = found["surfaces"][name]
-    assert (found["kind"], found["steps"]) == ("play", scenes.SCENES[name].steps)
-    assert (surface["source"], surface["height"]) == (land.formula, scenes.SCENES[name].height)
+    assert (found["kind"], found["steps"]) == ("play", presets.SCENES[name].steps)
+    assert (surface["source"], surface["height"]) == (land.formula, presets.SCENES[name].height)
     kinds = [m["kind"] for m in surface["marks"]]
     assert [kinds.count(k) for k in ("minimum", "saddle", "maximum")] == [
         len(land.minima), len(land.saddles), len(land.maxima),
     ]  # fmt: skip
     assert list(found["members"]) == THREE
     for rule, member in found["members"].items():
-        assert member["hyper"] == {**RULES[rule].hypers, "lr": scenes.SCENES[name].rates[rule]}
+        assert member["hyper"] == {**RULES[rule].hypers, "lr": presets.SCENES[name].rates[rule]}
         assert json.loads(member["js"]) == lowered(RULES[rule](lr=member["hyper"]["lr"]))
         assert 'class="hl"' in member["mathml"]
         assert member["schedule"] == "constant"
@@ -94,7 +94,7 @@ FUNCTIONS = [
 def test_suggested_rates_get_down_and_do_not_leap(text, rule):
     """In 100 steps the loss falls by a tenth of the domain's range at least, and no step is a quarter of the domain."""
     land = typed(text)
-    found = path(land, rule, scenes.rate(land, rule), 100)
+    found = path(land, rule, presets.rate(land, rule), 100)
     inside = np.abs(found.points).max(1) <= 2
     end = len(inside) if inside.all() else int(np.argmin(inside))
     assert np.ptp(land.grid()[2]) * 0.1 < found.losses[0] - found.losses[:end].min()
@@ -103,15 +103,15 @@ def test_suggested_rates_get_down_and_do_not_leap(text, rule):
 
 def test_gradient_descent_at_the_suggested_rate_never_climbs():
     for text in FUNCTIONS:
-        found = path(typed(text), "gradient_descent", scenes.rate(typed(text), "gradient_descent"), 50)
+        found = path(typed(text), "gradient_descent", presets.rate(typed(text), "gradient_descent"), 50)
         assert np.all(np.diff(found.losses) <= 1e-9 * np.abs(found.losses[:-1])), text
 
 
 def test_rates_without_curvature():
     flat = typed("3")
-    assert scenes.rate(flat, "momentum") == RULES["momentum"].hypers["lr"]
-    assert scenes.rate(replace(flat, domain=((0, 100), (0, 1))), "adam") == 2.0
-    assert scenes.rate(typed("x + y"), "momentum") == pytest.approx(0.05 * 4 / np.sqrt(2), rel=0.05)
+    assert presets.rate(flat, "momentum") == RULES["momentum"].hypers["lr"]
+    assert presets.rate(replace(flat, domain=((0, 100), (0, 1))), "adam") == 2.0
+    assert presets.rate(typed("x + y"), "momentum") == pytest.approx(0.05 * 4 / np.sqrt(2), rel=0.05)
 
 
 BAD = {

@@ -8,9 +8,9 @@ from torch.nn.functional import cross_entropy
 
 import steepest as sd
 from steepest.errors import InputError
-from steepest.store import surveys
 from steepest.survey import survey
 from steepest.tasks.terrains import TERRAINS
+from steepest.view.film import npz
 
 
 class Quadratic(nn.Module):
@@ -157,7 +157,7 @@ def test_a_plane_that_cannot_be_is_said():
 def test_a_survey_on_disk(trained, tmp_path):
     task, path = trained
     found = survey(task, task.model, torch.from_numpy(path.points[-1]), {"adam, seed 1": path.points})
-    again = surveys.load(surveys.save(tmp_path / "s.npz", found))
+    again = npz.load(npz.save(tmp_path / "s.npz", found))
     assert list(again.grids) == list(found.grids) == ["curvature", "principal", "random"]
     for kind, grid in found.grids.items():
         other = again.grids[kind]
@@ -172,4 +172,4 @@ def test_a_survey_on_disk(trained, tmp_path):
         assert file["principal/x"].shape == (51,)
     (tmp_path / "s.npz").write_bytes(b"PK nothing")
     with pytest.raises(sd.StoreError, match="make the film again"):
-        surveys.load(tmp_path / "s.npz")
+        npz.load(tmp_path / "s.npz")

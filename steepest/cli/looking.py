@@ -68,7 +68,7 @@ def play(
 
     Example: steepest play rosenbrock -o play.html
     """
-    from steepest.playground import play as played
+    from steepest.view.play import play as played
 
     at, seen = _numbers("start", start, 2), _numbers("domain", domain, 4)
     begin = None if at is None else (at[0], at[1])

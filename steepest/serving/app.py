@@ -26,7 +26,7 @@ from steepest.serving.channel import Channel
 from steepest.serving.listing import Listing
 from steepest.serving.look import policy, told
 from steepest.store import Store
-from steepest.view import document, film, together
+from steepest.view.film import document, film, side_by_side
 
 MOST = 6
 """Runs in one film: the page has so many colours that everybody tells apart."""
@@ -123,7 +123,7 @@ def filmed(store: Store, ids: Sequence[str]) -> dict[str, Any]:
         StoreError: they cannot be read.
     """
     if len(ids) > 1:
-        return together.of_runs([store.history(run) for run in ids])
+        return side_by_side.of_runs([store.history(run) for run in ids])
     history = store.history(ids[0])
     if history.record.status == "running":  # what was found at an earlier end no longer holds
         return film.of_run(history, live=True)

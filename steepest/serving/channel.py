@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 
 from steepest.errors import SteepestError
-from steepest.view.frames import frames
+from steepest.view.film.frames import frames
 
 Film = dict[str, Any]
 

@@ -9,8 +9,8 @@ from urllib.parse import quote
 from steepest.records.run import Record
 from steepest.serving.look import framed
 from steepest.store import Store
+from steepest.view.format import duration, heights, number
 from steepest.view.tables import headline
-from steepest.view.words import duration, heights, number
 
 PAGE = 100
 """Runs on a page of the list."""

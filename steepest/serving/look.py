@@ -6,7 +6,7 @@ import re
 from functools import cache
 from html import escape
 
-from steepest.view import document
+from steepest.view.film import document
 
 LOGO = (
     '<svg width="26" height="20" viewBox="0 0 26 20" class="logo" aria-hidden="true">'

@@ -11,7 +11,7 @@ from rich.table import Table
 from steepest.records.run import Record
 from steepest.records.search import Contest, Search, Tried
 from steepest.records.verdict import Verdict
-from steepest.view.words import duration, number, sparkline
+from steepest.view.format import duration, number, sparkline
 
 HIDDEN = {"stages", "search", "verdict"}
 

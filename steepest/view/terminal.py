@@ -9,7 +9,7 @@ from typing import TextIO
 
 from steepest.records.run import Event, Measurement, Step
 from steepest.records.search import Searched
-from steepest.view.words import duration, number, sparkline
+from steepest.view.format import duration, number, sparkline
 
 REDRAW_S = 0.2
 CURVE = 512

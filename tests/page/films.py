@@ -10,9 +10,9 @@ from steepest.rules.backends.page import lowered
 from steepest.rules.notation.mathml import written
 from steepest.rules.textbook import named
 from steepest.tasks.terrains import TERRAINS
-from steepest.view import document
-from steepest.view.document import PAGE, SLOT, page
-from steepest.view.document import column as col
+from steepest.view.film import document
+from steepest.view.film.document import PAGE, SLOT, page
+from steepest.view.film.document import column as col
 
 __all__ = ["PAGE", "SLOT", "page"]
 

@@ -11,8 +11,8 @@ import pytest
 from steepest import filming
 from steepest.records.verdict import Verdict
 from steepest.store import Store
-from steepest.view import film
-from steepest.view.frames import Frame, fold
+from steepest.view.film import film
+from steepest.view.film.frames import Frame, fold
 from tests.page.test_page import SERIOUS, at_step, films, headline, says
 from tests.serving.conftest import ended, serving
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from steepest.playground import play
 from steepest.tasks.terrains import TERRAINS
+from steepest.view.play import play
 from tests.page.test_page import says
 
 

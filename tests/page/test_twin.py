@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from steepest.view.relief.canvas import Canvas
-from steepest.view.relief.opening import Frame
-from steepest.view.relief.stage import Stage
-from steepest.view.relief.theme import theme_of
-from steepest.view.relief.tracks import grid_of, tracks_of
+from steepest.view.render.canvas import Canvas
+from steepest.view.render.decode import grid_of, tracks_of
+from steepest.view.render.framing import Frame
+from steepest.view.render.stage import Stage
+from steepest.view.render.theme import theme_of
 from tests.page import films
 
 CATCH = """() => {

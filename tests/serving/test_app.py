@@ -8,8 +8,8 @@ import pytest
 
 from steepest.records.surfaces import Axis, Grid, Shadow, Survey
 from steepest.serving import listing
-from steepest.store import Store, surveys
-from steepest.view import film, together
+from steepest.store import Store
+from steepest.view.film import film, npz, side_by_side
 from tests.serving.conftest import begun, ended, serving
 
 
@@ -99,7 +99,7 @@ def test_surfaces_are_shown_where_they_were_made_since_the_end(tmp_path):
     ground = Survey({"random": grid}, {"random": {run: Shadow(none, none, none)}}, {run: none}, {run: none.astype(int)})
     with serving(store) as served:
         (folder / "points" / "40.safetensors").touch()
-        surveys.save(folder / "survey.npz", ground)
+        npz.save(folder / "survey.npz", ground)
         assert embedded(served.ask(f"/runs/{run}").text)["surfaces"].keys() == {"random"}
         (folder / "points" / "60.safetensors").touch()  # it went on
         assert embedded(served.ask(f"/runs/{run}").text)["surfaces"] == {}
@@ -111,7 +111,7 @@ def test_several_runs_in_one_film(served):
     one, other = served.store.names()
     page = served.ask(f"/compare?run={one}&run={other}&run={one}").text
     shown = embedded(page)
-    assert shown == together.of_runs([served.store.history(run) for run in (one, other)])
+    assert shown == side_by_side.of_runs([served.store.history(run) for run in (one, other)])
     assert (shown["kind"], list(shown["members"])) == ("race", [one, other])
     assert shown["headline"] == "digits ended best: validation accuracy 0.975; ball 0.9667."
     assert "data-events" not in page
@@ -130,13 +130,13 @@ def test_several_runs_in_one_film(served):
 def test_what_is_said_of_several_runs(tmp_path, changed, words):
     store = Store(tmp_path)
     runs = [ended(store), ended(store, "other", changed.pop("steps", 40), **changed)]
-    assert together.of_runs([store.history(run) for run in runs])["headline"] == words
+    assert side_by_side.of_runs([store.history(run) for run in runs])["headline"] == words
 
 
 def test_runs_of_one_name_are_called_by_their_ids(tmp_path):
     store = Store(tmp_path)
     one, other = ended(store), begun(store)
-    shown = together.of_runs([store.history(run) for run in (one, other.id)])
+    shown = side_by_side.of_runs([store.history(run) for run in (one, other.id)])
     other.close("done", 1.0)
     assert [member["name"] for member in shown["members"].values()] == [one, other.id]
     assert shown["headline"].startswith(f"{one} is ahead")

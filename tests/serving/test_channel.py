@@ -10,8 +10,8 @@ import pytest
 from steepest.errors import StoreError
 from steepest.serving.channel import Channel
 from steepest.store import Store
-from steepest.view import film
-from steepest.view.frames import Frame, fold
+from steepest.view.film import film
+from steepest.view.film.frames import Frame, fold
 from tests.serving.conftest import begun, ended, grow, serving
 
 

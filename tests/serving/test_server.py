@@ -19,7 +19,7 @@ from steepest.serving import serve
 from steepest.serving.server import address, is_loopback, listening
 from steepest.store import Store
 from steepest.tasks import load
-from steepest.view import film
+from steepest.view.film import film
 from tests.serving.conftest import ended
 from tests.serving.test_channel import folded, parsed
 

@@ -12,7 +12,7 @@ import pytest
 from steepest.errors import InputError
 from steepest.records.surfaces import Axis, Grid, Mark, Shadow
 from steepest.records.verdict import Number, Verdict
-from steepest.view import document
+from steepest.view.film import document
 
 SCHEMA = (Path(__file__).parents[2] / "page" / "src" / "film.ts").read_text()
 GRID = Grid(

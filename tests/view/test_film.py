@@ -10,7 +10,7 @@ from steepest.records.run import Event, History, Measurement, Path, Record, Step
 from steepest.records.search import Contest, Curve
 from steepest.records.surfaces import Axis, Grid, Mark, Shadow, Survey
 from steepest.records.verdict import Number, Verdict
-from steepest.view import document, film
+from steepest.view.film import document, film
 
 CONFIG = {
     "stages": [{"rule": "adam", "hypers": {"beta1": 0.9}}], "lr": 3e-3, "schedule": "warmup(5%) >> cosine",

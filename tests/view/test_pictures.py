@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from steepest.errors import InputError
-from steepest.view.pictures import moving, still
+from steepest.view.film.images import moving, still
 from tests.page import films
 
 SMALL = (840, 480)

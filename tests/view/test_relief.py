@@ -9,18 +9,18 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from steepest.records.surfaces import Axis, Grid
-from steepest.view.relief.block import Block
-from steepest.view.relief.camera import LENS, TARGET_HEIGHT, Camera, matrix, project
-from steepest.view.relief.canvas import Canvas, dashes
-from steepest.view.relief.field import DIVERGED, MISSING, THERE, field_of, refined
-from steepest.view.relief.lettering import Font, advance
-from steepest.view.relief.opening import Frame, opening_view
-from steepest.view.relief.paths import LIFT, Trace, View, stretches, trace_of
-from steepest.view.relief.plan import map_of
-from steepest.view.relief.scale import scale_of
-from steepest.view.relief.shade import SHADES, TONES, diverged_colour, from_hex, shade_table
-from steepest.view.relief.theme import THEMES
-from steepest.view.relief.tracks import tracks_of
+from steepest.view.render.camera import LENS, TARGET_HEIGHT, Camera, matrix, project
+from steepest.view.render.canvas import Canvas, dashes
+from steepest.view.render.colours import SHADES, TONES, diverged_colour, from_hex, shade_table
+from steepest.view.render.decode import tracks_of
+from steepest.view.render.field import DIVERGED, MISSING, THERE, field_of, refined
+from steepest.view.render.fonts import Font, advance
+from steepest.view.render.framing import Frame, opening_view
+from steepest.view.render.map import map_of
+from steepest.view.render.paths import LIFT, Trace, View, stretches, trace_of
+from steepest.view.render.relief import Block
+from steepest.view.render.scale import scale_of
+from steepest.view.render.theme import THEMES
 from tests.page import films
 
 LIGHT = THEMES["light"]
@@ -161,7 +161,7 @@ def test_a_pixel_shows_the_nearest_surface_on_its_ray():
 
 
 def test_light_falls_from_the_sun_and_hollows_are_darker():
-    from steepest.view.relief.light import SKY_SHARE, SUN_ELEVATION, bake
+    from steepest.view.render.light import SKY_SHARE, SUN_ELEVATION, bake
 
     flat = bake(np.zeros((61, 61)))
     np.testing.assert_allclose(flat, SKY_SHARE + (1 - SKY_SHARE) * math.sin(SUN_ELEVATION), rtol=1e-6)

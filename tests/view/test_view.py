@@ -8,9 +8,9 @@ import pytest
 from steepest.errors import InputError
 from steepest.records.run import Measurement, Record, Step, Steps
 from steepest.records.search import Searched
-from steepest.view.figures import compare_curves, curves
+from steepest.view.figures.curves import compare_curves, curves
+from steepest.view.format import sparkline
 from steepest.view.terminal import Progress, SearchProgress
-from steepest.view.words import sparkline
 
 
 class Screen(io.StringIO):

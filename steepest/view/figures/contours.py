@@ -1,0 +1,99 @@
+"""A surface from above, with the paths on it, as a vector figure for papers."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steepest.records.surfaces import Grid, Shadow, Survey
+from steepest.view.figures.curves import INK, MUTED, checked, save
+from steepest.view.format import number
+from steepest.view.render.theme import LIGHT
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SUFFIXES = (".svg", ".pdf")
+RAMP, MEMBERS = LIGHT.look.ramp, LIGHT.members
+GLYPHS = ("o", "D", "s", "^", "h", "X")
+LINES = 24
+
+
+def contours(survey: Survey, title: str, path: str | Path) -> Path:
+    """A figure of a survey's first surface: contour lines, paths, their ends, what is marked.
+
+    Args:
+        survey: with one surface at least.
+        title: of the figure.
+        path: where to; .svg or .pdf.
+
+    Raises:
+        InputError: another suffix.
+    """
+    from matplotlib.figure import Figure
+
+    out = checked(path, SUFFIXES)
+    kind, grid = next(iter(survey.grids.items()))
+    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+    axes = figure.subplots()
+    filled = _draw_surface(axes, grid)
+    bar = figure.colorbar(filled, ax=axes, shrink=0.8, pad=0.02, ticks=filled.levels[:: LINES // 5])
+    bar.ax.set_yticklabels([number(level) for level in filled.levels[:: LINES // 5]])
+    bar.ax.minorticks_off()
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.ax.tick_params(colors=MUTED, labelsize=8, length=0)
+    bar.set_label("loss", color=MUTED, fontsize=9)
+    _draw_paths(axes, survey.shadows.get(kind, {}), survey.losses)
+    for mark in grid.marks:
+        axes.plot(
+            mark.x, mark.y, "X" if mark.kind == "saddle" else "*", color="white", markeredgecolor=INK, markersize=9
+        )
+        axes.annotate(mark.text, (mark.x, mark.y), xytext=(7, 5), textcoords="offset points", fontsize=8, color=INK)
+    axes.set_xlim(grid.x.lo, grid.x.hi)
+    axes.set_ylim(grid.y.lo, grid.y.hi)
+    axes.set_xlabel(_named(grid.x), color=MUTED, fontsize=9)
+    axes.set_ylabel(_named(grid.y), color=MUTED, fontsize=9)
+    axes.tick_params(colors=MUTED, labelsize=8, length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.set_title(title, loc="left", color=INK, fontsize=11, fontweight="bold", wrap=True)
+    figure.supxlabel(grid.caption, color=MUTED, fontsize=7, wrap=True)
+    return save(figure, out)
+
+
+def _draw_surface(axes: "Axes", grid: Grid) -> Any:
+    """Filled contours between the quantiles of the loss where its height is logarithmic, else evenly."""
+    from matplotlib.colors import LinearSegmentedColormap, LogNorm
+
+    finite = grid.loss[np.isfinite(grid.loss)]
+    lo, hi = float(finite.min()), float(finite.max())
+    colours = LinearSegmentedColormap.from_list("steepest", RAMP)
+    shown = np.ma.masked_invalid(grid.loss)
+    if grid.height == "log" and lo > 0:
+        levels, norm = np.geomspace(lo, hi, LINES), LogNorm(lo, hi)
+    else:
+        levels, norm = np.linspace(lo, hi, LINES) if hi > lo else np.array([lo - 0.5, lo + 0.5]), None
+    axes.set_facecolor(RAMP[-1])  # where it diverged
+    filled = axes.contourf(grid.x.at, grid.y.at, shown, levels=levels, cmap=colours, norm=norm)
+    axes.contour(grid.x.at, grid.y.at, shown, levels=levels, colors="white", linewidths=0.4, alpha=0.7)
+    return filled
+
+
+def _draw_paths(axes: "Axes", shadows: Mapping[str, Shadow], losses: Mapping[str, np.ndarray]) -> None:
+    for k, (name, shadow) in enumerate(shadows.items()):
+        colour, glyph = MEMBERS[k % len(MEMBERS)], GLYPHS[k % len(GLYPHS)]
+        if not len(shadow.x):
+            continue
+        axes.plot(shadow.x, shadow.y, color=LIGHT.paper, linewidth=3.6, zorder=3, solid_capstyle="round")
+        axes.plot(shadow.x, shadow.y, color=colour, linewidth=1.8, zorder=4, solid_capstyle="round")
+        axes.plot(shadow.x[0], shadow.y[0], "o", color="white", markeredgecolor=INK, markersize=5, zorder=5)
+        label = f"{name}: {number(float(losses[name][-1]))}"
+        end: dict[str, Any] = {"color": colour, "markeredgecolor": "white", "markersize": 8, "label": label}
+        axes.plot(shadow.x[-1], shadow.y[-1], glyph, zorder=6, **end)
+    if shadows:
+        axes.legend(loc="upper right", fontsize=8, framealpha=0.9, edgecolor="none")
+
+
+def _named(axis: Any) -> str:
+    return axis.name if abs(axis.scale - 1) < 1e-9 else f"{axis.name}, 1 spans {axis.scale:.3g}"

@@ -1,0 +1,143 @@
+"""A surface as the renderer wants it: heights, contour levels and what they are worth, at the vertices of a grid."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from steepest.records.surfaces import Axis, Grid
+from steepest.view.render.scale import Scale, scale_of
+
+THERE, MISSING, DIVERGED = 0, 1, 2
+"""What is known at a vertex."""
+
+SMOOTH = 100
+"""Vertices along an axis from which on a grid is fine enough to look smooth."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """Vertices, [y.n, x.n] each.
+
+    Attributes:
+        x, y: the axes.
+        scale: from losses to heights.
+        height: 0 … 1, float32.
+        level: contour lines lie where it is whole, float32.
+        support: 0 … 1, float32: how far the standard error lets contour lines be told apart.
+        state: THERE, MISSING or DIVERGED, uint8.
+    """
+
+    x: Axis
+    y: Axis
+    scale: Scale
+    height: np.ndarray
+    level: np.ndarray
+    support: np.ndarray
+    state: np.ndarray
+
+
+def field_of(grid: Grid) -> Field:
+    """The field of a surface that has a finite cell. NaN cells are holes, infinite ones a plateau at the top."""
+    loss = grid.loss
+    finite = loss[np.isfinite(loss)]
+    lo, hi = float(finite.min()), float(finite.max())
+    scale = scale_of(grid.height, lo, hi)
+    seen = np.where(np.isnan(loss), lo, np.clip(loss, lo, hi))
+    state = np.where(np.isnan(loss), MISSING, np.where(np.isinf(loss), DIVERGED, THERE)).astype(np.uint8)
+    support = np.ones(loss.shape, np.float32)
+    if grid.error is not None:
+        known = grid.error > 0
+        # Lines one standard error apart are not drawn; from three on they are drawn in full.
+        support[known] = np.clip((scale.spacing(seen[known]) / grid.error[known] - 1) / 2, 0, 1)
+    height, level = (f(seen).astype(np.float32) for f in (scale.height, scale.level))
+    return Field(grid.x, grid.y, scale, height, level, support, state)
+
+
+def world(axis: Axis, v: np.ndarray) -> np.ndarray:
+    """World coordinate, −1 … 1, of a value on an axis."""
+    return (v - axis.lo) / (axis.hi - axis.lo) * 2 - 1
+
+
+def sample(values: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Bilinear values of vertices [ny, nx] on the lattice of world coordinates u [c] and v [r]: [r, c]."""
+    rows, columns = (_linear((at + 1) / 2 * (n - 1), n) for at, n in zip((v, u), values.shape))
+    return rows @ values.astype(np.float64) @ columns.T
+
+
+def refined(field: Field) -> Field:
+    """The field on a finer grid.
+
+    Cubic (Catmull and Rom) between the vertices, which stay as they are; linear beside what is missing or diverged. It
+    smooths how the surface looks, and knows no more than the coarse grid.
+    """
+    factor = math.ceil(SMOOTH / (max(field.x.n, field.y.n) - 1))
+    if factor < 2:
+        return field
+    shape = field.height.shape
+    places = [np.arange((n - 1) * factor + 1) / factor for n in shape]
+    rows, columns = (_cubic(at, n) for at, n in zip(places, shape))
+    across = (field.height.astype(np.float64) @ columns.T).astype(np.float32)
+    height = (rows @ across.astype(np.float64)).astype(np.float32)
+    straight_rows, straight = (_linear(at, n) for at, n in zip(places, shape))
+    state = _worst(field.state, places, 0)
+    near = _worst(field.state, places, 1) != THERE
+    height[near] = (straight_rows @ field.height.astype(np.float64) @ straight.T)[near]
+    height = np.clip(height, 0, 1)
+    loss = field.scale.loss(height.astype(np.float64))
+    support = (straight_rows @ field.support.astype(np.float64) @ straight.T).astype(np.float32)
+    y, x = (axis._replace(n=len(at)) for axis, at in zip((field.y, field.x), places))
+    return Field(x, y, field.scale, height, field.scale.level(loss).astype(np.float32), support, state)
+
+
+def coarse(field: Field, stride: int) -> Field:
+    """Every so many vertices: for looking for a view."""
+
+    def thin(axis: Axis) -> Axis:
+        n = (axis.n - 1) // stride + 1
+        return axis._replace(n=n, hi=axis.lo + (axis.hi - axis.lo) * (n - 1) * stride / (axis.n - 1))
+
+    kept = {name: getattr(field, name)[::stride, ::stride] for name in ("height", "level", "support", "state")}
+    return replace(field, x=thin(field.x), y=thin(field.y), **{k: np.ascontiguousarray(v) for k, v in kept.items()})
+
+
+def _below(at: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The vertex below each place, and how far towards the next it is."""
+    i = np.clip(np.floor(at).astype(int), 0, n - 2)
+    return i, at - i
+
+
+def _linear(at: np.ndarray, n: int) -> np.ndarray:
+    """Weights [places, n] of n vertices for values between them; places beyond the ends are taken to the ends."""
+    i, s = _below(np.clip(at, 0, n - 1), n)
+    weights = np.zeros((len(at), n))
+    every = np.arange(len(at))
+    weights[every, i], weights[every, i + 1] = 1 - s, s
+    return weights
+
+
+def _cubic(at: np.ndarray, n: int) -> np.ndarray:
+    """The same for Catmull and Rom's cubic, which beyond the ends goes on straight."""
+    i, s = _below(at, n)
+    four = np.zeros((len(at), n + 2))  # one vertex more before and one behind
+    every = np.arange(len(at))
+    four[every, i] = 0.5 * s * (s * (2 - s) - 1)
+    four[every, i + 1] = 1 + 0.5 * s * s * (3 * s - 5)
+    four[every, i + 2] = 0.5 * s * (1 + s * (4 - 3 * s))
+    four[every, i + 3] = 0.5 * s * s * (s - 1)
+    weights = four[:, 1:-1].copy()
+    weights[:, [0, 1]] += four[:, :1] * (2, -1)
+    weights[:, [-1, -2]] += four[:, -1:] * (2, -1)
+    return weights
+
+
+def _worst(state: np.ndarray, places: list[np.ndarray], farther: int) -> np.ndarray:
+    """The worst state of the vertices around each place, or so many farther out: missing, then diverged."""
+    window = [
+        (np.arange(n) >= np.floor(at + 1e-9)[:, None] - farther)
+        & (np.arange(n) <= np.ceil(at - 1e-9)[:, None] + farther)
+        for at, n in zip(places, state.shape)
+    ]
+    rows, columns = (w.astype(np.float32) for w in window)
+    missing, diverged = (rows @ (state == kind).astype(np.float32) @ columns.T > 0 for kind in (MISSING, DIVERGED))
+    return np.where(missing, MISSING, np.where(diverged, DIVERGED, THERE)).astype(np.uint8)

@@ -1,0 +1,155 @@
+"""Triangles into a depth buffer, compiled by numba."""
+
+import math
+
+import numpy as np
+
+from steepest.rules.backends.jit import compiled
+from steepest.view.render.colours import SHADES, TONES
+from steepest.view.render.field import DIVERGED, MISSING
+
+LINE = 0.5 / 1100
+"""Half width of a contour line in pixels of a 1,100 pixels wide canvas."""
+THICK_LINE = 1.55
+EDGE = -1e-6
+"""Pixels at a triangle's edge belong to both sides, so that rounding leaves no gaps."""
+BROKEN = SHADES + 0.5
+"""In the middle of the table's last row, whatever rounding does."""
+BEHIND = 1.0006
+"""A wall is drawn where it is nearer than this times what is there: the surface's edge stays in front of its wall."""
+
+PICTURE = "uint32[:,::1], float32[:,::1]"  # pixels and 1 / distance, [height, width] each
+
+
+CORNER = "float64[::1], float64[::1], float64[::1]"
+X, Y, NEAR, LIGHT, LEVEL, SHADE, SUPPORT = range(7)
+"""Columns of the vertices: canvas x and y, 1 / distance, and what is drawn there."""
+
+
+@compiled(f"UniTuple(float64, 4)({CORNER})")
+def _growth(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> tuple[float, float, float, float]:
+    """How the weights of corners a and b grow along x, and along y; NaN for an empty triangle."""
+    area = (b[X] - a[X]) * (c[Y] - a[Y]) - (b[Y] - a[Y]) * (c[X] - a[X])
+    if abs(area) < 1e-9:
+        return math.nan, math.nan, math.nan, math.nan
+    return (b[Y] - c[Y]) / area, (c[Y] - a[Y]) / area, (c[X] - b[X]) / area, (a[X] - c[X]) / area
+
+
+@compiled(f"UniTuple(int64, 4)({CORNER}, int64, int64)")
+def _box(a: np.ndarray, b: np.ndarray, c: np.ndarray, width: int, height: int) -> tuple[int, int, int, int]:
+    """The pixels whose middles a triangle may cover: x0, x1, y0, y1, ends included."""
+    x0 = max(0, math.ceil(min(a[X], b[X], c[X]) - 0.5))
+    x1 = min(width - 1, math.floor(max(a[X], b[X], c[X]) - 0.5))
+    y0 = max(0, math.ceil(min(a[Y], b[Y], c[Y]) - 0.5))
+    y1 = min(height - 1, math.floor(max(a[Y], b[Y], c[Y]) - 0.5))
+    return x0, x1, y0, y1
+
+
+@compiled(f"void({CORNER}, boolean, uint32[:,::1], float64[::1], {PICTURE})")
+def _triangle(
+    a: np.ndarray, b: np.ndarray, c: np.ndarray, broken: bool,
+    table: np.ndarray, pens: np.ndarray, pixels: np.ndarray, depth: np.ndarray,
+) -> None:  # fmt: skip
+    """One triangle of the surface, with its contour lines."""
+    height, width = pixels.shape
+    da, db, ea, eb = _growth(a, b, c)
+    if math.isnan(da):
+        return
+    x0, x1, y0, y1 = _box(a, b, c, width, height)
+    va, vb, vc = (BROKEN, BROKEN, BROKEN) if broken else (a[SHADE], b[SHADE], c[SHADE])
+    wa, wb, wc, la, lb, lc = a[NEAR], b[NEAR], c[NEAR], a[LIGHT], b[LIGHT], c[LIGHT]
+    ua, ub, uc = a[LEVEL], b[LEVEL], c[LEVEL]
+    # Contour levels a pixel: lines fade where they are dense, and where the standard error does not support them.
+    steep = math.hypot((ua - uc) * da + (ub - uc) * db, (ua - uc) * ea + (ub - uc) * eb)
+    worth = 0.0 if broken else (a[SUPPORT] + b[SUPPORT] + c[SUPPORT]) / 3
+    thin = pens[0] * worth * min(1.0, max(0.0, 1.25 - steep * 5))
+    thick = pens[1] * worth * min(1.0, max(0.0, 1.25 - steep * 1.6))
+    per_pixel = 1 / max(1e-5, steep)
+    half_thin, half_thick = LINE * width + 0.5, LINE * width * THICK_LINE + 0.5
+    for y in range(y0, y1 + 1):
+        pa = (x0 + 0.5 - c[X]) * da + (y + 0.5 - c[Y]) * ea
+        pb = (x0 + 0.5 - c[X]) * db + (y + 0.5 - c[Y]) * eb
+        for x in range(x0, x1 + 1):
+            pc = 1 - pa - pb
+            near = pa * wa + pb * wb + pc * wc
+            if pa >= EDGE and pb >= EDGE and pc >= EDGE and near > depth[y, x]:
+                depth[y, x] = near
+                u = pa * ua + pb * ub + pc * uc
+                line = math.floor(u + 0.5)
+                is_thick = line % pens[2] == 0
+                cover = (half_thick if is_thick else half_thin) - abs(u - line) * per_pixel
+                lit = pa * la + pb * lb + pc * lc
+                if cover > 0:
+                    lit *= 1 - min(1.0, cover) * (thick if is_thick else thin)
+                pixels[y, x] = table[int(pa * va + pb * vb + pc * vc), int(lit * (TONES - 1))]
+            pa += da
+            pb += db
+
+
+@compiled(f"void(float64[:,:,::1], uint8[:,::1], uint32[:,::1], float64[::1], {PICTURE})")
+def surface(
+    vertices: np.ndarray, state: np.ndarray, table: np.ndarray, pens: np.ndarray, pixels: np.ndarray, depth: np.ndarray
+) -> None:
+    """The block's upper side. Diagonals alternate, so that no direction is favoured.
+
+    Args:
+        vertices: [ny, nx, 7].
+        state: of each vertex.
+        table: pixels by height and brightness.
+        pens: how dark thin and thick contour lines are, and every how many lines one is thick.
+        pixels, depth: the picture.
+    """
+    ny, nx = state.shape
+    for j in range(ny - 1):
+        for i in range(nx - 1):
+            states = state[j, i], state[j, i + 1], state[j + 1, i], state[j + 1, i + 1]
+            if MISSING in states:
+                continue
+            sa, sb, sc, sd = states
+            a, b, c, d = vertices[j, i], vertices[j, i + 1], vertices[j + 1, i], vertices[j + 1, i + 1]
+            if (i + j) % 2:
+                _triangle(a, b, c, sa == DIVERGED or sb == DIVERGED or sc == DIVERGED, table, pens, pixels, depth)
+                _triangle(b, d, c, sb == DIVERGED or sd == DIVERGED or sc == DIVERGED, table, pens, pixels, depth)
+            else:
+                _triangle(a, b, d, sa == DIVERGED or sb == DIVERGED or sd == DIVERGED, table, pens, pixels, depth)
+                _triangle(a, d, c, sa == DIVERGED or sd == DIVERGED or sc == DIVERGED, table, pens, pixels, depth)
+
+
+@compiled(f"void({CORNER}, uint32[::1], {PICTURE})")
+def _wall_triangle(
+    a: np.ndarray, b: np.ndarray, c: np.ndarray, table: np.ndarray, pixels: np.ndarray, depth: np.ndarray
+) -> None:
+    """One triangle of a wall; corners are canvas x and y, 1 / distance and row of the table."""
+    height, width = pixels.shape
+    da, db, ea, eb = _growth(a, b, c)
+    if math.isnan(da):
+        return
+    x0, x1, y0, y1 = _box(a, b, c, width, height)
+    for y in range(y0, y1 + 1):
+        pa = (x0 + 0.5 - c[X]) * da + (y + 0.5 - c[Y]) * ea
+        pb = (x0 + 0.5 - c[X]) * db + (y + 0.5 - c[Y]) * eb
+        for x in range(x0, x1 + 1):
+            pc = 1 - pa - pb
+            near = pa * a[NEAR] + pb * b[NEAR] + pc * c[NEAR]
+            if pa >= EDGE and pb >= EDGE and pc >= EDGE and near > depth[y, x] * BEHIND:
+                depth[y, x] = near
+                row = pa * a[3] + pb * b[3] + pc * c[3]
+                pixels[y, x] = table[int(min(SHADES - 1.0, max(0.0, row)))]
+            pa += da
+            pb += db
+
+
+@compiled(f"void(float64[:,:,::1], uint8[::1], uint32[::1], {PICTURE})")
+def wall(ring: np.ndarray, state: np.ndarray, table: np.ndarray, pixels: np.ndarray, depth: np.ndarray) -> None:
+    """A wall from the surface's edge down to the base.
+
+    Args:
+        ring: [n, 2, 4]: the edge's vertices, above and at the base, as `_wall_triangle` takes them.
+        state: of each vertex.
+        table: pixels by height.
+        pixels, depth: the picture.
+    """
+    for k in range(len(ring) - 1):
+        if state[k] != MISSING and state[k + 1] != MISSING:
+            _wall_triangle(ring[k, 0], ring[k + 1, 0], ring[k, 1], table, pixels, depth)
+            _wall_triangle(ring[k + 1, 0], ring[k + 1, 1], ring[k, 1], table, pixels, depth)

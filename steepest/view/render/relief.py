@@ -1,0 +1,109 @@
+"""The one renderer: a field as a block of relief, drawn into a depth buffer."""
+
+import math
+
+import numpy as np
+
+from steepest.view.render.camera import project
+from steepest.view.render.colours import SHADES, diverged_colour, shade_table, wall_table
+from steepest.view.render.field import MISSING, Field
+from steepest.view.render.theme import Theme
+
+BASE = -0.1
+"""Where the block's floor lies."""
+WALL_TONES = (0.93, 0.8)
+"""How much darker the two visible walls are."""
+
+
+class Block:
+    """A field's relief; its light is baked once.
+
+    Args:
+        field: what is drawn.
+        theme: in which colours.
+
+    Attributes:
+        pixels: [height, width] uint32, whose bytes are red, green, blue and alpha.
+        depth: [height, width] float32: 1 / distance of what is seen at each pixel; 0 where nothing is.
+    """
+
+    def __init__(self, field: Field, theme: Theme) -> None:
+        from steepest.view.render import light
+
+        self.field = field
+        look, scale = theme.look, field.scale
+        ny, nx = field.height.shape
+        z = field.height.astype(np.float64) * scale.block
+        x, y = np.meshgrid(2 * np.arange(nx) / (nx - 1) - 1, 2 * np.arange(ny) / (ny - 1) - 1)
+        self._world = np.stack((x, y, z), axis=-1)
+        shade = np.clip(field.height.astype(np.float64) * (SHADES - 1), 0, SHADES - 1).astype(np.float32)
+        self._vertices = np.empty((ny, nx, 7))
+        self._vertices[..., 3:] = np.stack((light.bake(z), field.level, shade, field.support), axis=-1)
+        self._table = shade_table(look, diverged_colour(look, theme.bad))
+        self._walls = [wall_table(look, BASE, scale.block, tone) for tone in WALL_TONES]
+        self._pens = np.array((look.contour, look.thick, scale.major), np.float64)
+        self.resize(1, 1)
+
+    def resize(self, width: int, height: int) -> None:
+        """A picture of this size, empty."""
+        self.width, self.height = width, height
+        self.pixels = np.zeros((height, width), np.uint32)
+        self.depth = np.zeros((height, width), np.float32)
+
+    def render(self, m: np.ndarray, azimuth: float) -> None:
+        """Draws the block as the camera of this matrix and azimuth sees it."""
+        from steepest.view.render import raster
+
+        self.pixels.fill(0)
+        self.depth.fill(0)
+        seen = project(m, self.width, self.height, self._world)
+        self._vertices[..., :2] = seen[..., :2]
+        self._vertices[..., raster.NEAR] = 1 / seen[..., 2]
+        raster.surface(self._vertices, self.field.state, self._table, self._pens, self.pixels, self.depth)
+        east, north = -1 if math.cos(azimuth) > 0 else 0, -1 if math.sin(azimuth) > 0 else 0
+        for edge, table in zip(((slice(None), east), (north, slice(None))), self._walls):
+            state = np.ascontiguousarray(self.field.state[edge])
+            raster.wall(self._ring(m, self._world[edge]), state, table, self.pixels, self.depth)
+
+    def _ring(self, m: np.ndarray, edge: np.ndarray) -> np.ndarray:
+        """The wall below an edge [n, 3]: [n, 2, 4] of canvas x and y, 1 / distance, and row of the wall's table."""
+        both = np.stack((edge, edge), axis=1)
+        both[:, 1, 2] = BASE
+        seen = project(m, self.width, self.height, both)
+        row = (both[..., 2] - BASE) * ((SHADES - 1) / (self.field.scale.block - BASE))
+        return np.ascontiguousarray(np.stack((seen[..., 0], seen[..., 1], 1 / seen[..., 2], row), axis=-1))
+
+    def is_visible(self, seen: np.ndarray, zoom: float, slack: float) -> np.ndarray:
+        """Whether projected points are in front of the relief.
+
+        Args:
+            seen: canvas x, y and distance [P, 3].
+            zoom: pixels of the relief a pixel of that canvas.
+            slack: share of a distance by which they may lie behind it.
+        """
+        inside, i, j = self._pixels_of(seen, zoom)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return ~inside | (1 / seen[:, 2] > self.depth[j, i].astype(np.float64) * (1 - slack))
+
+    def _pixels_of(self, seen: np.ndarray, zoom: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        x, y = np.floor(seen[:, 0] * zoom), np.floor(seen[:, 1] * zoom)
+        inside = (x >= 0) & (y >= 0) & (x < self.width) & (y < self.height)
+        return inside, np.where(inside, x, 0).astype(int), np.where(inside, y, 0).astype(int)
+
+    def height_at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """World heights of the surface as it is drawn: on the same triangles."""
+        h = self.field.height.astype(np.float64)
+        ny, nx = h.shape
+        fx, fy = np.clip((x + 1) / 2, 0, 1) * (nx - 1), np.clip((y + 1) / 2, 0, 1) * (ny - 1)
+        i, j = np.minimum(nx - 2, np.floor(fx)).astype(int), np.minimum(ny - 2, np.floor(fy)).astype(int)
+        u, v = fx - i, fy - j
+        a, b, c, d = h[j, i], h[j, i + 1], h[j + 1, i], h[j + 1, i + 1]
+        falling = np.where(u + v < 1, a + (b - a) * u + (c - a) * v, d + (c - d) * (1 - u) + (b - d) * (1 - v))
+        rising = np.where(u > v, a + (b - a) * u + (d - b) * v, a + (d - c) * u + (c - a) * v)
+        return self.field.scale.block * np.where((i + j) % 2 == 1, falling, rising)
+
+    def edges(self) -> list[np.ndarray]:
+        """The four upper edges of the block [n, 3]; z is NaN where nothing is."""
+        z = np.where(self.field.state == MISSING, math.nan, self._world[..., 2])
+        there = np.concatenate((self._world[..., :2], z[..., None]), axis=-1)
+        return [there[0], there[-1], there[:, 0], there[:, -1]]
