@@ -32,8 +32,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import met, table
-from steepest.diagnosis import Diagnosis, diagnose
-from steepest.findings import (
+from steepest.analysis.diagnosis.diagnose import Diagnosis, diagnose
+from steepest.analysis.diagnosis.findings import (
     EXPLODING,
     HEALTHY,
     NOISE_FLOOR,

@@ -14,9 +14,9 @@ from torch.nn.functional import cross_entropy
 import steepest as sd
 from benchmarks.report import MISSING, met, span, table
 from benchmarks.timing import seconds
-from steepest import landscape
+from steepest.analysis.landscape import evaluate as landscape
+from steepest.analysis.landscape.planes import Plane, random_plane
 from steepest.curvature.loss_function import Surface
-from steepest.planes import Plane, random_plane
 from steepest.records.surfaces import Axis, Grid
 from steepest.tasks import load
 from steepest.tasks.space import Space

@@ -12,9 +12,9 @@ import torch
 import steepest as sd
 from benchmarks.linear_networks import critical_point
 from benchmarks.report import table
-from steepest.looking import SHORT, locate
+from steepest.analysis.location.locate import SHORT, analyse_point
+from steepest.analysis.location.verdict import MINIMUM, SADDLE, UNDECIDED
 from steepest.tasks import load
-from steepest.verdict import MINIMUM, SADDLE, UNDECIDED
 
 TITLE = "Where a point is"
 POINTS = 1000
@@ -41,7 +41,7 @@ def _known() -> list[str]:
     for seed in range(POINTS):
         task, w, kind = critical_point(seed)
         assert isinstance(task.model, torch.nn.Module)
-        told[kind, locate(task, w, task.model).kind] += 1
+        told[kind, analyse_point(task, w, task.model).kind] += 1
     kinds = (MINIMUM, SADDLE, UNDECIDED)
     names = {MINIMUM: "minimum", SADDLE: "saddle", UNDECIDED: "saddle that its Hessian does not show"}
     others = sorted({said for _, said in told} - set(kinds))

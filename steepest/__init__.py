@@ -4,11 +4,12 @@ w ← w − α ∇L(w)
 """
 
 from steepest import optim
+from steepest.analysis.diagnosis.diagnose import Diagnosis, diagnose
+from steepest.analysis.location.locate import locate
 from steepest.comparison import Comparison, compare
 from steepest.descent.descend import descend
 from steepest.descent.guard.guard import Guard
 from steepest.descent.stages import stage
-from steepest.diagnosis import Diagnosis, diagnose
 from steepest.errors import (
     DivergedError,
     FormulaError,
@@ -20,7 +21,6 @@ from steepest.errors import (
     UnknownNameError,
 )
 from steepest.finding import Rates, find_lr
-from steepest.locating import locate
 from steepest.racing import Race, race
 from steepest.records.run import Call, Event, Measurement, Record, Step
 from steepest.records.verdict import Verdict

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from steepest.analysis.landscape.surfaces import CURVATURE, KINDS, PRINCIPAL, RANDOM, survey
 from steepest.errors import StoreError
 from steepest.records.run import History
 from steepest.records.search import Contest
 from steepest.records.surfaces import Survey
 from steepest.records.verdict import Verdict
 from steepest.store import Store
-from steepest.survey import CURVATURE, KINDS, PRINCIPAL, RANDOM, survey
 from steepest.tasks.task import Task
 from steepest.view.film import film, npz
 from steepest.view.film.film import Film

@@ -106,6 +106,10 @@ class Run:
             self._model, _ = ended(_built_in(self.record), self.store, self.record)
         return self._model
 
+    def at_end(self, task: Task) -> tuple[nn.Module, Descent | None]:
+        """A model of the task's as the run left it, and the descent at its end (None for a rule that is not ours)."""
+        return ended(task, self.store, self.record)
+
     def figure(self, path: str | Path) -> Path:
         """Writes a figure of loss and rate over the steps: .png, .svg or .pdf."""
         return curves(self.record, path)

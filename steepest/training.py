@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from steepest.analysis.location.locate import LEAST_S, SHARE, short
 from steepest.descent import async_loop
 from steepest.descent.guard.snapshots import Best, pack
 from steepest.descent.loop import Descent
 from steepest.descent.path import Thinning
 from steepest.descent.state import put_back
 from steepest.errors import StoreError
-from steepest.looking import LEAST_S, SHARE, short
 from steepest.records.run import Event, Measurement, Step, Steps
 from steepest.rules.stability import END
 from steepest.store import Writer, checkpoints

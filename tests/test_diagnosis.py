@@ -12,8 +12,8 @@ from scipy import stats
 from torch.nn.functional import mse_loss
 
 import steepest as sd
-from steepest.diagnosis import diagnose
-from steepest.findings import (
+from steepest.analysis.diagnosis.diagnose import diagnose
+from steepest.analysis.diagnosis.findings import (
     EXPLODING,
     HEALTHY,
     NOISE_FLOOR,
@@ -23,8 +23,8 @@ from steepest.findings import (
     TOO_SLOW,
     UNDECIDED,
 )
+from steepest.analysis.diagnosis.symptoms import symptoms
 from steepest.records.run import Event, Measurement, Record, Steps
-from steepest.symptoms import symptoms
 
 T = 400
 t = np.arange(1.0, T + 1)

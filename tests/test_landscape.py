@@ -11,10 +11,9 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from steepest import landscape
-from steepest.curvature.loss_function import Surface
-from steepest.errors import InputError, TaskError
-from steepest.planes import (
+from steepest.analysis.landscape import evaluate as landscape
+from steepest.analysis.landscape.plane_loss import Sheet
+from steepest.analysis.landscape.planes import (
     curvature_plane,
     misled,
     plane_through,
@@ -23,10 +22,11 @@ from steepest.planes import (
     random_walk_shares,
     seen_at_random,
 )
+from steepest.curvature.loss_function import Surface
+from steepest.errors import InputError, TaskError
 from steepest.records.surfaces import Axis, Grid
 from steepest.rules.textbook import momentum
 from steepest.rules.update import Update
-from steepest.sheet import Sheet
 from steepest.tasks.space import Space
 from steepest.tasks.task import Task
 from steepest.tasks.terrains import TERRAINS

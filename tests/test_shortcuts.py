@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from steepest import landscape
+from steepest.analysis.landscape import evaluate as landscape
+from steepest.analysis.landscape.plane_loss import Sheet
+from steepest.analysis.landscape.planes import random_plane
+from steepest.analysis.landscape.relu_lines import Hinge, Layer
 from steepest.curvature.loss_function import Surface
-from steepest.hinge import Hinge, Layer
-from steepest.planes import random_plane
-from steepest.sheet import Sheet
 from steepest.tasks.task import Task
 
 

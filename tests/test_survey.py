@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import steepest as sd
+from steepest.analysis.landscape.surfaces import survey
 from steepest.errors import InputError
-from steepest.survey import survey
 from steepest.tasks.terrains import TERRAINS
 from steepest.view.film import npz
 
@@ -103,7 +103,7 @@ def _points(trained, kind, at):
     end = torch.from_numpy(path.points[-1])
     if kind == "principal":
         return path.points
-    from steepest import survey as room
+    from steepest.analysis.landscape import surfaces as room
 
     ground = room._ground(task, task.model, end, 1, 60.0, 0)
     losses = {"adam": room._losses(ground.surface, path.points)}

@@ -11,10 +11,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import steepest as sd
 from benchmarks.linear_networks import critical_point
-from steepest.curvature.loss_function import sampled
-from steepest.looking import SHORT, locate
-from steepest.tasks.terrains import TERRAINS
-from steepest.verdict import (
+from steepest.analysis.location.locate import SHORT, analyse_point
+from steepest.analysis.location.verdict import (
     DESCENDING,
     DIVERGED,
     EDGE_OF_STABILITY,
@@ -25,6 +23,8 @@ from steepest.verdict import (
     SADDLE,
     UNDECIDED,
 )
+from steepest.curvature.loss_function import sampled
+from steepest.tasks.terrains import TERRAINS
 
 REPETITIONS = 40
 COVERED = int(binom.ppf(0.005, REPETITIONS, 0.95))
@@ -34,7 +34,7 @@ COVERED = int(binom.ppf(0.005, REPETITIONS, 0.95))
 def on(terrain, point, **given):
     model = TERRAINS[terrain].model()
     task = sd.Task(model=model, objective=lambda model, batch: model())
-    return locate(task, torch.tensor(point, dtype=torch.float64), model, **given)
+    return analyse_point(task, torch.tensor(point, dtype=torch.float64), model, **given)
 
 
 KNOWN = [(name, p, MINIMUM) for name, t in TERRAINS.items() for p in t.minima]
@@ -80,7 +80,7 @@ class Quadratic(nn.Module):
 def of_quadratic(d, w=None, **given):
     model = Quadratic(d)
     task = sd.Task(model=model, objective=lambda model, batch: model())
-    return locate(task, torch.zeros(len(d), dtype=torch.float64) if w is None else w, model, **given)
+    return analyse_point(task, torch.zeros(len(d), dtype=torch.float64) if w is None else w, model, **given)
 
 
 @pytest.mark.parametrize("negative", [100, 1])
@@ -104,7 +104,7 @@ def test_a_slope_without_curvature_is_no_critical_point():
     model = Slope()
     task = sd.Task(model=model, objective=lambda model, batch: model())
     w = torch.tensor([0.0, 0.0, 1e-3], dtype=torch.float64)
-    assert locate(task, w, model).kind in (GRADIENT_FLAT, UNDECIDED)
+    assert analyse_point(task, w, model).kind in (GRADIENT_FLAT, UNDECIDED)
 
 
 # -- Linear networks: every critical point is known, and whether its Hessian shows a saddle ----------------------------
@@ -115,7 +115,7 @@ def test_critical_points_of_linear_networks():
     told = collections.Counter()
     for seed in range(30):
         task, w, kind = critical_point(seed)
-        told[kind, locate(task, w, task.model).kind] += 1
+        told[kind, analyse_point(task, w, task.model).kind] += 1
     assert {said for known, said in told if known != said} <= {UNDECIDED}, told
     assert sum(n for (known, said), n in told.items() if known == said) == 30, told
     assert all(told[kind, kind] >= 4 for kind in (MINIMUM, SADDLE, UNDECIDED))

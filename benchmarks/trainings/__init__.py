@@ -1,6 +1,7 @@
 """What the diagnosis is tried on: small real trainings, each at many rates and batch sizes, so that most are at fault.
 
-The thresholds of `steepest.diagnosis` may be chosen on SPENT, and on them only. What is published is measured on
+The thresholds of `steepest.analysis.diagnosis.diagnose` may be chosen on SPENT, and on them only. What is published
+is measured on
 REPORTED, on which none was chosen: they are run once, after everything is fixed, and share nothing with those before
 them but the digits' pixels; samples, targets, networks and pairs of loss and rule are others. A set whose figures have
 been seen is spent:

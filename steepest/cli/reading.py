@@ -80,7 +80,7 @@ def diagnose(
 
     Example: steepest diagnose digits
     """
-    from steepest.diagnosis import diagnose as diagnosed
+    from steepest.analysis.diagnosis.diagnose import diagnose as diagnosed
     from steepest.run import open
 
     typer.echo(diagnosed(open(run, runs)).words())
@@ -101,7 +101,7 @@ def locate(
 
     Example: steepest locate digits --products 60
     """
-    from steepest.locating import locate as located
+    from steepest.analysis.location.locate import locate as located
     from steepest.run import open
 
     found = open(run, runs)

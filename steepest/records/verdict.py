@@ -52,7 +52,7 @@ class Verdict:
     """Where a point is: words first, numbers with intervals after.
 
     Attributes:
-        kind: one of the names in `steepest.verdict`.
+        kind: one of the names in `steepest.analysis.location.verdict`.
         sentence: the finding, in words.
         advice: what follows from it.
         numbers: that it rests on.

@@ -19,7 +19,7 @@ from torch.func import functional_call
 from torch.nn.functional import linear, pad
 from torch.nn.modules.conv import _ConvNd
 
-from steepest.hinge import Hinge, Layer, Three
+from steepest.analysis.landscape.relu_lines import Hinge, Layer, Three
 
 AFFINE = (nn.Linear, _ConvNd)
 MANY = 8

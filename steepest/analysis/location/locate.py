@@ -1,4 +1,4 @@
-"""Looking where a point is: what `evidence` and `usage` measure there, brought to a verdict; briefly, or at length."""
+"""`locate`: where a point is, or where a run ended: what `evidence` and `rule_in_use` measure there, as a verdict."""
 
 import math
 import time
@@ -9,19 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from steepest.analysis.location.evidence import Held, certify, gather, sharpest_layer
+from steepest.analysis.location.rule_in_use import BATCHES, Use, batch_sharpness, calmer, fell, sharpness
+from steepest.analysis.location.verdict import DIVERGED, RELATIVE, UNDECIDED, Findings, Further, told
 from steepest.curvature import gradient_noise
 from steepest.curvature.loss_function import CHUNK, Surface, sampled
 from steepest.descent.loop import Descent
 from steepest.errors import DivergedError, InputError
-from steepest.evidence import Held, certify, gather, sharpest_layer
 from steepest.records.run import Steps
 from steepest.records.verdict import Estimate, Verdict
 from steepest.rules import stability
+from steepest.rules.rule import Rule
+from steepest.rules.stability import END
 from steepest.rules.update import Update
 from steepest.tasks import data as sources
+from steepest.tasks.space import Space
 from steepest.tasks.task import Task
-from steepest.usage import BATCHES, Use, batch_sharpness, calmer, fell, sharpness
-from steepest.verdict import DIVERGED, RELATIVE, UNDECIDED, Findings, Further, told
 
 SHORT = 60
 """Products of a short look."""
@@ -47,7 +50,7 @@ def short(descent: Descent, steps: Steps, seconds: float) -> Verdict | str:
     samples = MOST if task.data is None or not bool(torch.isfinite(w).all()) else _affordable(descent, w, seconds)
     if samples < FEWEST:
         return f"a look at where it ended would take longer than {seconds:.0f} s"
-    return locate(task, w, descent.model, used(descent, steps), SHORT, samples)
+    return analyse_point(task, w, descent.model, used(descent, steps), SHORT, samples)
 
 
 def _affordable(descent: Descent, w: Tensor, seconds: float) -> int:
@@ -99,7 +102,7 @@ def _scale(update: Update, hypers: Mapping[str, Any]) -> Tensor | None:
     return found if bool((found > 0).all()) else None
 
 
-def locate(
+def analyse_point(
     task: Task,
     point: Tensor,
     model: nn.Module,
@@ -206,3 +209,67 @@ def _is_within(task: Task, samples: int) -> bool:
     """Whether all of the data may be looked at: nothing less bounds a curvature."""
     known = sources.length(task.data)
     return known is not None and known <= samples and not sources.is_iterable(task.data)
+
+
+def locate(
+    task: Task,
+    point: Any = None,
+    *,
+    rule: Rule | None = None,
+    lr: float | None = None,
+    batch_size: int | None = None,
+    products: int = 400,
+    samples: int = SAMPLES,
+    seed: int = 0,
+) -> Verdict:
+    """Says where a point is: minimum or saddle, how sharp, how noisy, or still on the way.
+
+    Negative curvature is looked for by Lanczos on one half of a sample and measured on the other; what a direction is
+    worth is told by actual steps along it. A minimum is claimed only where the least eigenvalue is bounded, with
+    probability 0.99, and nothing leads down along directions of no curvature.
+
+    Beside that a long look tells the noise scale, the critical batch size (both heuristics), and, where there are
+    products left for all layers, which of these is the sharpest.
+
+    Args:
+        task: whose loss it is.
+        point: w [N], or a run, whose end it is and whose rule, rate and batches are then known; None is where the
+            task's model is.
+        rule, lr, batch_size: what was descending, where no run says so; without them nothing is said of its stability.
+        products: Hessian-vector products at most; up to 60 are a short look, which never claims a minimum.
+        samples: of the training data that are looked at; a half of them is held back. A minimum is claimed only where
+            these are all.
+        seed: of the samples.
+
+    Returns:
+        a Verdict, which prints as words, then numbers.
+
+    Raises:
+        SteepestError: a point of another shape, too few samples, a model without second derivatives (says which
+            module).
+
+    >>> import steepest as sd
+    >>> from steepest.tasks.terrains import TERRAINS
+    >>> terrain = TERRAINS["saddle"]
+    >>> task = sd.Task(model=terrain.model((0.0, 0.0)), objective=lambda model, batch: model())
+    >>> sd.locate(task).kind
+    'SADDLE'
+    """
+    if hasattr(point, "record"):
+        return _of_run(task, point, products, samples, seed)
+    model = task.model if isinstance(task.model, nn.Module) else task.build(seed)
+    w = Space(model).gather() if point is None else torch.as_tensor(point)
+    given = None
+    if rule is not None or lr is not None:
+        if rule is None or lr is None:
+            raise InputError("one of rule and lr is given; what a rule bears depends on both: give the other one too")
+        given = Use(rule, float(lr), batch_size)
+    return analyse_point(task, w, model, given, products, samples, seed)
+
+
+def _of_run(task: Task, run: Any, products: int, samples: int, seed: int) -> Verdict:
+    """At a run's end; of what a rule not of ours remembers nothing is known."""
+    model, descent = run.at_end(task)
+    count = max(1, round(END * len(run.record.steps)))
+    use = None if descent is None else used(descent, run.record.steps.last(count))
+    return analyse_point(task, Space(model).gather(), model, use, products, samples, seed)

@@ -10,11 +10,11 @@ Frye et al. 2021 (gradient-flat points) and Cohen et al. 2021 (the edge of stabi
 import math
 from dataclasses import dataclass
 
+from steepest.analysis.location.evidence import ROUNDING, SURE, Evidence, Layer
+from steepest.analysis.location.rule_in_use import Use
 from steepest.curvature.gradient_noise import Noise
-from steepest.evidence import ROUNDING, SURE, Evidence, Layer
 from steepest.records.verdict import Estimate, Number, Verdict
 from steepest.rules.stability import Limit
-from steepest.usage import Use
 
 DESCENDING, NOISE_FLOOR, EDGE_OF_STABILITY = "DESCENDING", "NOISE_FLOOR", "EDGE_OF_STABILITY"
 GRADIENT_FLAT, SADDLE, MINIMUM, MAXIMUM = "GRADIENT_FLAT", "SADDLE", "MINIMUM", "MAXIMUM"

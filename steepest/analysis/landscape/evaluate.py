@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from steepest.analysis.landscape.plane_loss import Sheet
+from steepest.analysis.landscape.planes import CELLS, Plane
 from steepest.curvature.loss_function import Surface
 from steepest.errors import InputError, TaskError
-from steepest.planes import CELLS, Plane
 from steepest.records.surfaces import Axis, Cut, Grid
-from steepest.sheet import Sheet
 
 SPACING = 10, 5
 """Cells of the finest grid from one node to the next of the grids before it, which have no fewer than FEWEST a side."""

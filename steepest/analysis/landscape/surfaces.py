@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from steepest import landscape
+from steepest.analysis.landscape.evaluate import estimated, exact
+from steepest.analysis.landscape.planes import CELLS, Plane, curvature_plane, misled, principal_plane, random_plane
 from steepest.curvature.extremes import Extremes, extremes
 from steepest.curvature.loss_function import Surface, sampled
 from steepest.errors import InputError, SteepestError, TaskError
-from steepest.planes import CELLS, Plane, curvature_plane, misled, principal_plane, random_plane
 from steepest.records.surfaces import Grid, Mark, Shadow, Survey
 from steepest.tasks import data
 from steepest.tasks.task import Task
@@ -242,7 +242,7 @@ def _measured(ground: _Ground, plane: Plane, losses: Mapping[str, np.ndarray]) -
     highest = max((float(mine.max()) for mine in losses.values() if len(mine)), default=math.inf)
     grid = _estimated(ground, plane)
     if grid is None or grid.range > ABOVE * highest:
-        grid = landscape.exact(ground.surface, plane, ground.cells)
+        grid = exact(ground.surface, plane, ground.cells)
     height = "log" if grid.range > ABOVE * highest else "linear"
     return replace(grid, height=height, caption=f"{grid.caption} {ground.words}".strip())
 
@@ -252,7 +252,7 @@ def _estimated(ground: _Ground, plane: Plane) -> Grid | None:
     if not all(_is_tensors(batch) for batch in ground.surface.batches):
         return None
     try:
-        return landscape.estimated(ground.surface, plane, ground.cells)
+        return estimated(ground.surface, plane, ground.cells)
     except TaskError:  # the loss is no mean over samples
         return None
 

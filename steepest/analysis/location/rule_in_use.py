@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from steepest import seeds
+from steepest.analysis.location.evidence import Gain, Held, mean
 from steepest.curvature.extremes import extremes
 from steepest.curvature.loss_function import Surface
-from steepest.evidence import Gain, Held, mean
 from steepest.records.run import Steps
 from steepest.records.verdict import Estimate
 from steepest.rules import stability

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from steepest.analysis.diagnosis.symptoms import TINY, Symptoms
 from steepest.records.run import Event, Record
-from steepest.symptoms import TINY, Symptoms
 
 TOO_SLOW, PLATEAU, OSCILLATING, NOISE_FLOOR = "too slow", "plateau", "oscillating", "noise floor"
 EXPLODING, OVERFITTING, HEALTHY, UNDECIDED = "exploding", "overfitting", "healthy", "undecided"

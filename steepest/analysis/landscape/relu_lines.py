@@ -62,20 +62,20 @@ class Hinge:
 
     def along(self, a: float, b: np.ndarray, together: int = TOGETHER) -> Iterator[Tensor]:
         """Outputs at (a, b[i]), b rising: [so many of them, n, K], to be used before the next are asked for."""
-        from steepest import kinks  # it compiles
+        from steepest.analysis.landscape import relu_kernels  # it compiles
 
         p, q = torch.add(self._units[0], self._units[1], alpha=a), self._units[2]
         on = ~(p + float(b[0]) * q <= 0)  # what is no number stays one
         columns = self._begin(a, torch.where(on, p, 0.0), torch.where(on, q, 0.0))
         y, begun = b.astype(columns.dtype), np.zeros(len(p), np.int32)
-        kinks.sort(p.numpy(), q.numpy(), y, self._order, self._at)
+        relu_kernels.sort(p.numpy(), q.numpy(), y, self._order, self._at)
         way = p.numpy(), q.numpy(), columns, self._found.numpy(), on.numpy(), self._order, self._at, begun
         together = len(b) if self._last else together
         for lo in range(0, len(b), together):
             some = y[lo : lo + together]
             weight, bias = self._behind(a, torch.from_numpy(some))
             out = self._room(min(together, len(b)), bias.shape[1] or columns.shape[2])[: len(some)]
-            kinks.follow(*way, some, lo, weight.numpy(), bias.numpy(), out.numpy())
+            relu_kernels.follow(*way, some, lo, weight.numpy(), bias.numpy(), out.numpy())
             yield out
 
     def _behind(self, a: float, b: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from steepest import findings as f
-from steepest.findings import Evidence, Finding
+from steepest.analysis.diagnosis import findings as f
+from steepest.analysis.diagnosis.findings import Evidence, Finding
+from steepest.analysis.diagnosis.symptoms import TINY, Symptoms, finite, symptoms
 from steepest.records.run import REWIND, Record
-from steepest.symptoms import TINY, Symptoms, finite, symptoms
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Where a run ended: minimum, saddle, noise floor, edge of stability, or still descending."""
