@@ -20,8 +20,6 @@ from steepest.errors import (
     TaskError,
     UnknownNameError,
 )
-from steepest.finding import Rates, find_lr
-from steepest.racing import Race, race
 from steepest.records.run import Call, Event, Measurement, Record, Step
 from steepest.records.verdict import Verdict
 from steepest.rules.rule import Rule, W, rule, scalar
@@ -55,6 +53,8 @@ from steepest.schedule import (
     step,
     warmup,
 )
+from steepest.search.find_lr import Rates, find_lr
+from steepest.search.race import Race, race
 from steepest.tasks.space import Space
 from steepest.tasks.task import Metric, Task, accuracy, metric
 from steepest.view.play import play

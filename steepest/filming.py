@@ -3,14 +3,12 @@
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import nn
 
 from steepest.analysis.landscape.surfaces import CURVATURE, KINDS, PRINCIPAL, RANDOM, survey
 from steepest.errors import StoreError
 from steepest.records.run import History
-from steepest.records.search import Contest
 from steepest.records.surfaces import Survey
 from steepest.records.verdict import Verdict
 from steepest.store import Store
@@ -104,31 +102,6 @@ def _gain(verdict: Verdict | None) -> float:
 
 
 # -- Races -------------------------------------------------------------------------------------------------------------
-
-
-def of_race(task: Task, contest: Contest) -> tuple[Film, Survey]:
-    """A race's film, and its ground: the principal plane of all paths that are shown, through the end of the best.
-
-    Args:
-        task: that was raced on.
-        contest: the race.
-    """
-    ground = _common(task, contest)
-    return film.of_race(contest, ground, task.name), ground
-
-
-def _common(task: Task, contest: Contest) -> Survey:
-    names = {film.path_name(curve): curve.final for curve in film.runs_shown(contest).values()}
-    walked = {p.name: p.points for p in contest.paths if p.name in names and len(p.points)}
-    if not walked:
-        return Survey(said=("no points were kept on the way, so there are no surfaces",))
-    model = task.copy(0)
-    if any(b.is_floating_point() for b in model.buffers()):
-        return Survey(said=("the model has statistics of its own (batch norm), which differ from run to run",))
-    ordered = sorted(walked, key=lambda name: -names[name])  # the plane goes through the last point of all
-    paths: dict[str, np.ndarray] = {name: walked[name] for name in ordered}
-    end = torch.from_numpy(np.array(paths[ordered[-1]][-1]))
-    return survey(task, model, end, paths, (PRINCIPAL,))
 
 
 # -- Writing -----------------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from steepest.tasks.space import NORMS_AND_BIASES, Space
 from steepest.tasks.task import Task
 from steepest.training import Training
 from steepest.view.figures.curves import curves
+from steepest.view.film.write import write
 from steepest.view.terminal import Progress, SearchProgress
 
 AUTO = "auto"
@@ -134,7 +135,7 @@ class Run:
         """
         known, model, why = self._known(task)
         made, ground = filming.of_run(self.store, self.id, known, model, planes, why)
-        return filming.write(made, ground, out)
+        return write(made, ground, out)
 
     def _known(self, task: Task | None) -> tuple[Task | None, nn.Module | None, str]:
         """Task, and model at the end, or why there are none."""

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 import steepest as sd
 from steepest.errors import InputError, TaskError
 from steepest.records.search import Curve
-from steepest.search import races
+from steepest.search import contest
 
 
 def data(n=300, seed=0):
@@ -69,7 +69,7 @@ def test_it_is_seen_that_a_fifth_of_the_rate_is_worse():
 
     of = task(metrics={})
     settings = {n: resolve(of, rule=r, batch_size=32, steps=60) for n, r in rules.items()}
-    found = races.race(of, settings, 8, sides)
+    found = contest.race(of, settings, 8, sides)
     assert "fifth ranks worse than right in steps to target" in found.verdict
     assert "times the loss at the end of right, which is worse" in found.verdict
 
@@ -93,11 +93,11 @@ def test_batch_sizes_race_over_equally_many_samples_and_in_equal_time():
 
 
 def test_the_target_is_reached_by_half_of_the_slowest_side():
-    found = races.concluded(without_metric(), [*curves("a", 0.2, 0.1), *curves("b", 0.5, 0.1, draw=1)])
+    found = contest.concluded(without_metric(), [*curves("a", 0.2, 0.1), *curves("b", 0.5, 0.1, draw=1)])
     assert found.derived
     assert sum(math.isfinite(c.reached(found.target)) for c in found.of("b")) >= 4
     assert "b has" in found.verdict
-    given = races.concluded(without_metric(), found.curves, target=1.0)
+    given = contest.concluded(without_metric(), found.curves, target=1.0)
     assert given.target == 1.0
     assert not given.derived
 
@@ -105,17 +105,17 @@ def test_the_target_is_reached_by_half_of_the_slowest_side():
 def test_equal_time_is_that_of_the_quickest_side():
     slow = curves("slow", 0.2, 0.0, step_s=2e-3)
     quick = curves("quick", 0.2, 0.0, step_s=1e-3)
-    found = races._after_equal_time({"slow": slow, "quick": quick})
+    found = contest._after_equal_time({"slow": slow, "quick": quick})
     assert found["quick"] == [c.loss[-1] for c in quick]
     assert found["slow"] == [c.loss[4] for c in slow]
 
 
 def test_runs_that_fail_count_as_the_worst():
     broken = [dataclasses.replace(c, failed="its loss was not finite") for c in curves("b", 0.2, 0.1)]
-    found = races.concluded(without_metric(), [*curves("a", 0.2, 0.1), *broken])
+    found = contest.concluded(without_metric(), [*curves("a", 0.2, 0.1), *broken])
     assert "ranks" in found.verdict
     with pytest.raises(TaskError, match="of no side half of the runs end"):
-        races.concluded(without_metric(), [*broken, *(dataclasses.replace(c, side="c") for c in broken)])
+        contest.concluded(without_metric(), [*broken, *(dataclasses.replace(c, side="c") for c in broken)])
 
 
 def test_the_rate_is_searched_on_data_and_seeds_that_nobody_is_scored_by():

@@ -32,7 +32,7 @@ def find_lr(
 
     Example: steepest find-lr digits --epochs 2
     """
-    from steepest.finding import find_lr as found
+    from steepest.search.find_lr import find_lr as found
     from steepest.tasks import load
     from steepest.view.tables import print_rates
 
@@ -80,8 +80,8 @@ def race(
 
     Example: steepest race digits --rules adam,momentum --seeds 2 --epochs 1
     """
-    from steepest.racing import race as raced
-    from steepest.search.races import describe
+    from steepest.search.contest import describe
+    from steepest.search.race import race as raced
     from steepest.tasks import load
     from steepest.view.tables import print_race
 

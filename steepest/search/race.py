@@ -4,15 +4,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from steepest import filming
+import numpy as np
+import torch
+
+from steepest.analysis.landscape.surfaces import PRINCIPAL, survey
 from steepest.descent.settings import Settings, resolve
 from steepest.errors import InputError
 from steepest.records.run import Path as Descended
 from steepest.records.search import Contest, Curve
+from steepest.records.surfaces import Survey
 from steepest.rules.rule import Rule
-from steepest.search import races
+from steepest.search import contest
 from steepest.tasks.task import Task
 from steepest.view.figures.races import race_figure
+from steepest.view.film import film
+from steepest.view.film.film import Film
+from steepest.view.film.write import write
 
 
 class Race:
@@ -68,8 +75,8 @@ class Race:
         Raises:
             InputError: another suffix.
         """
-        made, ground = filming.of_race(self.task, self.record)
-        return filming.write(made, ground, out)
+        made, ground = of_race(self.task, self.record)
+        return write(made, ground, out)
 
     def __repr__(self) -> str:
         return f"<Race of {', '.join(self.record.sides)}: {self.verdict}>"
@@ -129,7 +136,7 @@ def race(
         for rule in given:
             settings = resolve(task, rule=rule, batch_size=batch_size, **common)
             sides[_free(_name(rule), sides)] = settings
-    return Race(races.race(task, sides, seeds, lrs, target, level, by_time=batch_sizes is not None), task)
+    return Race(contest.race(task, sides, seeds, lrs, target, level, by_time=batch_sizes is not None), task)
 
 
 def _regimes(
@@ -153,3 +160,28 @@ def _name(rule: Any) -> str:
 def _free(name: str, taken: Mapping[str, Any]) -> str:
     """A name of its own: a rule may race against itself with other hyperparameters."""
     return name if name not in taken else next(f"{name} {k}" for k in range(2, 99) if f"{name} {k}" not in taken)
+
+
+def of_race(task: Task, contest: Contest) -> tuple[Film, Survey]:
+    """A race's film, and its ground: the principal plane of all paths that are shown, through the end of the best.
+
+    Args:
+        task: that was raced on.
+        contest: the race.
+    """
+    ground = _common(task, contest)
+    return film.of_race(contest, ground, task.name), ground
+
+
+def _common(task: Task, contest: Contest) -> Survey:
+    names = {film.path_name(curve): curve.final for curve in film.runs_shown(contest).values()}
+    walked = {p.name: p.points for p in contest.paths if p.name in names and len(p.points)}
+    if not walked:
+        return Survey(said=("no points were kept on the way, so there are no surfaces",))
+    model = task.copy(0)
+    if any(b.is_floating_point() for b in model.buffers()):
+        return Survey(said=("the model has statistics of its own (batch norm), which differ from run to run",))
+    ordered = sorted(walked, key=lambda name: -names[name])  # the plane goes through the last point of all
+    paths: dict[str, np.ndarray] = {name: walked[name] for name in ordered}
+    end = torch.from_numpy(np.array(paths[ordered[-1]][-1]))
+    return survey(task, model, end, paths, (PRINCIPAL,))
