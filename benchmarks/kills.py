@@ -25,8 +25,8 @@ from torch.nn.functional import cross_entropy
 import steepest as sd
 from benchmarks.report import table
 from steepest.descent.loop import Descent
-from steepest.store import checkpoints, points
-from steepest.training import Training
+from steepest.runs.store import checkpoints, weights
+from steepest.runs.trainer import Training
 
 TITLE = "Killed and resumed"
 
@@ -75,7 +75,7 @@ def train(runs: str, aim: str, after: int) -> None:
         after: so many of these.
     """
     if aim == "sync":
-        _dies_in(points, "sync", after)
+        _dies_in(weights, "sync", after)
     elif aim == "step":
         happened = Training._happened
 

@@ -6,7 +6,6 @@ w ← w − α ∇L(w)
 from steepest import optim
 from steepest.analysis.diagnosis.diagnose import Diagnosis, diagnose
 from steepest.analysis.location.locate import locate
-from steepest.comparison import Comparison, compare
 from steepest.descent.descend import descend
 from steepest.descent.guard.guard import Guard
 from steepest.descent.stages import stage
@@ -39,7 +38,9 @@ from steepest.rules.textbook import (
     signum,
 )
 from steepest.rules.trace import abs, exp, log, maximum, minimum, sign, sqrt, where
-from steepest.run import Run, fit, open
+from steepest.runs.compare import Comparison, compare
+from steepest.runs.fit import fit
+from steepest.runs.run import Run, open
 from steepest.schedule import (
     constant,
     cosine,

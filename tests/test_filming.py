@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.functional import mse_loss
 
 import steepest as sd
-from steepest import filming
-from steepest.store import Store
+from steepest.runs import film as filming
+from steepest.runs.store import Store
 
 
 def task(name="line", **given):

@@ -22,8 +22,8 @@ from torchdata.stateful_dataloader.sampler import RandomSampler
 import steepest as sd
 from benchmarks import kills
 from steepest.descent.loop import Descent
-from steepest.resuming import ended
-from steepest.store import Store, checkpoints
+from steepest.runs.restore import ended
+from steepest.runs.store import Store, checkpoints
 from steepest.tasks import load
 
 HEADER = """
@@ -38,7 +38,7 @@ CHILD = """
 
     import steepest as sd
     from steepest.descent.loop import Descent
-    from steepest.store import points
+    from steepest.runs.store import weights
     from steepest.tasks import load
 
     def killed_in(owner, name, n):
@@ -52,7 +52,7 @@ CHILD = """
 
     file, runs, what, n = sys.argv[1:5]
     if what != "nothing":
-        killed_in(*{"step": (Descent, "step"), "sync": (points, "sync")}[what], int(n))
+        killed_in(*{"step": (Descent, "step"), "sync": (weights, "sync")}[what], int(n))
     run = sd.fit(
         load(file), "momentum", 0.02, "step(80, gamma=300)", batch_size=20, steps=160,
         guard=sd.Guard(snapshot_every=20), checkpoint_every=15, runs=runs, locate=False,

@@ -6,7 +6,9 @@ import math
 import pytest
 import torch
 
-from steepest.descent.guard.snapshots import Best, Snapshots, pack, unpack
+from steepest.descent.guard.snapshots import Snapshots
+from steepest.runs.best import Best
+from steepest.runs.store.state import pack, unpack
 
 
 def taken(*ts, **given):

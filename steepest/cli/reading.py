@@ -16,7 +16,7 @@ def runs(runs: Runs = Path("runs"), as_json: AsJson = False) -> None:
 
     Example: steepest runs
     """
-    from steepest.store import Store
+    from steepest.runs.store import Store
 
     records = Store(runs).runs()
     if as_json:
@@ -40,7 +40,7 @@ def show(
 
     Example: steepest show digits
     """
-    from steepest.run import open
+    from steepest.runs.run import open
     from steepest.view.tables import print_run
 
     found = open(run, runs)
@@ -63,7 +63,7 @@ def compare(
 
     Example: steepest compare digits digits
     """
-    from steepest.comparison import compare as compared
+    from steepest.runs.compare import compare as compared
     from steepest.view.tables import print_comparison
 
     found = compared(one.split(","), other.split(","), runs)
@@ -81,7 +81,7 @@ def diagnose(
     Example: steepest diagnose digits
     """
     from steepest.analysis.diagnosis.diagnose import diagnose as diagnosed
-    from steepest.run import open
+    from steepest.runs.run import open
 
     typer.echo(diagnosed(open(run, runs)).words())
 
@@ -102,7 +102,7 @@ def locate(
     Example: steepest locate digits --products 60
     """
     from steepest.analysis.location.locate import locate as located
-    from steepest.run import open
+    from steepest.runs.run import open
 
     found = open(run, runs)
     known = task_of(found.record, task, "give --task, or use sd.locate(task, sd.open(...))")
@@ -128,7 +128,7 @@ def film(
 
     Example: steepest film digits -o digits.html
     """
-    from steepest.run import open
+    from steepest.runs.run import open
 
     found, known = open(run, runs), None
     chosen = [plane.strip() for plane in planes.split(",") if plane.strip()] or None
@@ -150,7 +150,7 @@ def rm(run: Annotated[str, typer.Argument(help="Id, its beginning, or a name.")]
 
     Example: steepest rm digits
     """
-    from steepest.store import Store
+    from steepest.runs.store import Store
 
     store = Store(runs)
     found = store.resolve(run)

@@ -20,6 +20,6 @@ def serve(
 
     Example: steepest serve --no-open
     """
-    from steepest.serving import serve as served
+    from steepest.runs.server import serve as served
 
     served(runs, host, port, token, open)

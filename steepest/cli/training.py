@@ -62,9 +62,9 @@ def train(
 
     Example: steepest train digits --epochs 1
     """
-    from steepest.beside import Beside
     from steepest.descent.settings import brings_rate
-    from steepest.run import AUTO, fit
+    from steepest.runs.fit import AUTO, fit
+    from steepest.runs.live import Beside
     from steepest.tasks import load
 
     made = load(task)
@@ -100,8 +100,8 @@ def resume(
 
     Example: steepest resume digits --epochs 21
     """
-    from steepest.run import fit
-    from steepest.store import Store
+    from steepest.runs.fit import fit
+    from steepest.runs.store import Store
 
     record = Store(runs).read(run)
     task = task_of(record, instead=f"go on with sd.fit(task, resume={record.id!r})")

@@ -218,7 +218,7 @@ class Descent:
     # -- going back ----------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """Everything that the steps to come depend on, nested; the tensors are its own (`snapshots.copied`)."""
+        """Everything that the steps to come depend on, nested; the tensors are its own (`state.copied`)."""
         return {
             "t": self.t,
             "weights": {name: p.detach() for name, p in self.space.named()},

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from steepest.records.run import Measurement, Step
-from steepest.serving import server
-from steepest.store import Store
+from steepest.runs.server import server
+from steepest.runs.store import Store
 
 
 class Served(NamedTuple):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from steepest.records.surfaces import Axis, Grid, Shadow, Survey
-from steepest.serving import listing
-from steepest.store import Store
+from steepest.runs.server import run_list
+from steepest.runs.store import Store
 from steepest.view.film import film, npz, side_by_side
 from tests.serving.conftest import begun, ended, serving
 
@@ -55,10 +55,10 @@ def test_a_folder_without_runs_says_how_to_begin(tmp_path):
 
 
 def test_a_long_list_has_pages(tmp_path, monkeypatch):
-    monkeypatch.setattr(listing, "PAGE", 2)
+    monkeypatch.setattr(run_list, "PAGE", 2)
     store = Store(tmp_path)
     ids = [ended(store, f"run{i}", 2) for i in range(5)][::-1]
-    shown = listing.Listing(store)
+    shown = run_list.Listing(store)
     found = [[run for run in ids if f'value="{run}"' in shown.page(which)] for which in (1, 2, 3, 4)]
     assert found == [ids[:2], ids[2:4], ids[4:], ids[4:]]
     assert ("Newer" in shown.page(1), "Older" in shown.page(1)) == (False, True)
@@ -66,9 +66,9 @@ def test_a_long_list_has_pages(tmp_path, monkeypatch):
 
 
 def test_an_explosion_cannot_hide_in_the_small_curve():
-    assert "class=bad" not in listing.drawn([3.0, 2.0, 1.0])
-    assert 'class=bad d="M60.0 0v5M120.0 0v5"' in listing.drawn([3.0, float("nan"), float("inf")])
-    assert "no steps yet" in listing.drawn([])
+    assert "class=bad" not in run_list.drawn([3.0, 2.0, 1.0])
+    assert 'class=bad d="M60.0 0v5M120.0 0v5"' in run_list.drawn([3.0, float("nan"), float("inf")])
+    assert "no steps yet" in run_list.drawn([])
 
 
 def test_a_run_that_is_over(served):

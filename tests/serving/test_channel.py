@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from steepest.errors import StoreError
-from steepest.serving.channel import Channel
-from steepest.store import Store
+from steepest.runs.server.stream import Channel
+from steepest.runs.store import Store
 from steepest.view.film import film
 from steepest.view.film.frames import Frame, fold
 from tests.serving.conftest import begun, ended, grow, serving

@@ -5,7 +5,7 @@ import sqlite3
 import httpx
 import pytest
 
-from steepest.store import Store
+from steepest.runs.store import Store
 from tests.serving.conftest import ended, serving
 
 EVIL = "evil.example"

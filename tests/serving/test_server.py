@@ -11,13 +11,13 @@ import pytest
 from typer.testing import CliRunner
 
 import steepest as sd
-from steepest import filming
 from steepest.cli import app
 from steepest.errors import InputError, StoreError
-from steepest.resuming import resumed
-from steepest.serving import serve
-from steepest.serving.server import address, is_loopback, listening
-from steepest.store import Store
+from steepest.runs.film import kept
+from steepest.runs.resume import resumed
+from steepest.runs.server import serve
+from steepest.runs.server.address import address, is_loopback, listening
+from steepest.runs.store import Store
 from steepest.tasks import load
 from steepest.view.film import film
 from tests.serving.conftest import ended
@@ -54,7 +54,7 @@ def test_training_is_served_beside_it(tmp_path):
     assert url.endswith(f"/runs/{run}")
     with httpx.stream("GET", f"{url}/events", timeout=60) as answer:  # it goes on for those who come late
         shown = folded(parsed(answer.read().decode()))
-    assert shown == film.of_run(store.history(run), filming.kept(store, run))
+    assert shown == film.of_run(store.history(run), kept(store, run))
     assert set(shown["surfaces"]) == {"curvature", "principal", "random"}
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import steepest as sd
-from steepest.descent.guard.snapshots import pack, unpack
 from steepest.errors import StoreError
-from steepest.store import Store, checkpoints, points, trail
+from steepest.runs.store import Store, checkpoints, path_file, weights
+from steepest.runs.store.state import pack, unpack
 
 NAMES = (checkpoints.TENSORS, checkpoints.STATE, checkpoints.MANIFEST)
 STATE = {
@@ -197,7 +197,7 @@ def test_a_full_disk_keeps_the_old_one(two, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(points, "write", full)
+        patched.setattr(weights, "write", full)
         with pytest.raises(StoreError, match=r"No space left on device.*; the run goes on, and the earlier ones stay"):
             save(two, 21)
     assert [p.name for p in checkpoints.stored(two)] == ["00000001", "00000002"]
@@ -206,7 +206,7 @@ def test_a_full_disk_keeps_the_old_one(two, monkeypatch):
 
 
 def test_a_run_on_a_full_disk_goes_on_and_says_so_once(tmp_path, monkeypatch, capsys):
-    write, append, calls, kept = points.write, trail.Trail.append, [], []
+    write, append, calls, kept = weights.write, path_file.Trail.append, [], []
 
     def full(path, *args):
         calls.append(path)
@@ -220,8 +220,8 @@ def test_a_run_on_a_full_disk_goes_on_and_says_so_once(tmp_path, monkeypatch, ca
         kept.append(t)
         append(self, attempt, t, tensors)
 
-    monkeypatch.setattr(points, "write", full)
-    monkeypatch.setattr(trail.Trail, "append", no_point)
+    monkeypatch.setattr(weights, "write", full)
+    monkeypatch.setattr(path_file.Trail, "append", no_point)
     run = small(tmp_path)
     said = capsys.readouterr().err
     assert len(calls) > 8
@@ -261,7 +261,7 @@ def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch, capsys):
 
 def test_no_checkpoint_is_ahead_of_its_record(tmp_path, monkeypatch, capsys):
     """Steps that are only in memory would be lost to a run that went on after them."""
-    from steepest.store import Writer
+    from steepest.runs.store import Writer
 
     def locked(self, chunks, others):
         raise OSError("the database is locked")

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from steepest.errors import StoreError
 from steepest.records.run import Event, Measurement, Step
-from steepest.store import Store, versions
+from steepest.runs.store import Store, environment
 
 
 def a_step(t, loss=0.5):
@@ -24,7 +24,7 @@ def a_step(t, loss=0.5):
 
 
 def begun(folder, name="digits", config=None):
-    return Store(folder).begin(name, config or {"lr": 0.1}, versions(), 0, "a note")
+    return Store(folder).begin(name, config or {"lr": 0.1}, environment(), 0, "a note")
 
 
 def python(code, *args, wait=True):
@@ -72,7 +72,7 @@ def test_a_hundred_thousand_steps(tmp_path):
 
 WRITE = """
     import sys
-    from steepest.store import Store
+    from steepest.runs.store import Store
     from steepest.records.run import Step
     writer = Store(sys.argv[1]).begin("both", {}, {}, 0)
     for t in range(1, 2001):
@@ -94,7 +94,7 @@ def test_killed_at_once_is_read_as_interrupted(tmp_path):
     process = python(
         """
         import sys, time
-        from steepest.store import Store
+        from steepest.runs.store import Store
         from steepest.records.run import Step
         writer = Store(sys.argv[1]).begin("killed", {}, {}, 0)
         for t in range(1, 101):
@@ -144,7 +144,7 @@ def test_full_disk_keeps_training_and_says_so(tmp_path):
         """
         import resource, signal, sys
         from steepest.errors import StoreError
-        from steepest.store import Store
+        from steepest.runs.store import Store
         from steepest.records.run import Step
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         writer = Store(sys.argv[1]).begin("full", {}, {}, 0)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from steepest.records.run import Event, Step
-from steepest.store import Store, trail
-from steepest.store.trail import Trail
+from steepest.runs.store import Store, path_file
+from steepest.runs.store.path_file import Trail
 
 
 def point(x):
@@ -20,7 +20,7 @@ def test_what_is_appended_is_read_back(tmp_path):
     for attempt, t in ((0, 0), (0, 5), (1, 4)):
         kept.append(attempt, t, [torch.arange(6.0).view(2, 3).t() + t, torch.ones(2, dtype=torch.float64)])
     kept.close()
-    found = trail.read(tmp_path, 8)
+    found = path_file.read(tmp_path, 8)
     assert found["attempt"].tolist() == [0, 0, 1]
     assert found["t"].tolist() == [0, 5, 4]
     assert found["w"][1].tolist() == [5, 8, 6, 9, 7, 10, 1, 1]
@@ -31,13 +31,13 @@ def test_half_a_point_is_none(tmp_path):
     for t in range(3):
         kept.append(0, t, point(t))
     kept.close()
-    file = tmp_path / trail.NAME
+    file = tmp_path / path_file.NAME
     os.truncate(file, file.stat().st_size - 5)
-    assert trail.read(tmp_path, 8)["t"].tolist() == [0, 1]
-    trail.trim(tmp_path, 8, 0, 7)  # as a run does that goes on
+    assert path_file.read(tmp_path, 8)["t"].tolist() == [0, 1]
+    path_file.trim(tmp_path, 8, 0, 7)  # as a run does that goes on
     kept.append(0, 2, point(2))
     kept.close()
-    assert trail.read(tmp_path, 8)["w"][:, 0].tolist() == [0, 1, 2]
+    assert path_file.read(tmp_path, 8)["w"][:, 0].tolist() == [0, 1, 2]
 
 
 def test_a_full_disk_leaves_no_half_point(tmp_path):
@@ -51,7 +51,7 @@ def test_a_full_disk_leaves_no_half_point(tmp_path):
         kept.append(0, 1, broken)
     kept.append(0, 2, point(2))
     kept.close()
-    assert trail.read(tmp_path, 8)["t"].tolist() == [0, 2]
+    assert path_file.read(tmp_path, 8)["t"].tolist() == [0, 2]
 
 
 class _Unwritable:
@@ -66,13 +66,13 @@ def test_trim(tmp_path, attempt, t, left):
     for row in rows:
         kept.append(*row, point(1))
     kept.close()
-    trail.trim(tmp_path, 8, attempt, t)
-    assert [tuple(r) for r in trail.read(tmp_path, 8)[["attempt", "t"]].tolist()] == rows[:left]
+    path_file.trim(tmp_path, 8, attempt, t)
+    assert [tuple(r) for r in path_file.read(tmp_path, 8)[["attempt", "t"]].tolist()] == rows[:left]
 
 
 def test_nothing_was_kept(tmp_path):
-    trail.trim(tmp_path, 8, 0, 3)
-    assert len(trail.read(tmp_path, 8)) == 0
+    path_file.trim(tmp_path, 8, 0, 3)
+    assert len(path_file.read(tmp_path, 8)) == 0
 
 
 def test_history_counts_what_was_rewound(tmp_path):

@@ -7,8 +7,8 @@ from html import escape
 from urllib.parse import quote
 
 from steepest.records.run import Record
-from steepest.serving.look import framed
-from steepest.store import Store
+from steepest.runs.server.style import framed
+from steepest.runs.store import Store
 from steepest.view.format import duration, heights, number
 from steepest.view.tables import headline
 

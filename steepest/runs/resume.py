@@ -7,54 +7,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from steepest.configuration import identity, recorded
-from steepest.descent.guard.snapshots import unpack
 from steepest.descent.loop import Descent
 from steepest.descent.stages import Stages
-from steepest.descent.state import put_back
 from steepest.errors import InputError, StoreError
 from steepest.records.run import Record
-from steepest.rules.textbook import RULES
-from steepest.store import Store, checkpoints, versions
-from steepest.store.reader import refuse_running
+from steepest.runs.config import identity, recorded
+from steepest.runs.restore import _check_same, begin_at
+from steepest.runs.store import Store, checkpoints, environment
+from steepest.runs.store.state import unpack
+from steepest.runs.store.store import refuse_running
+from steepest.runs.trainer import Training, train
 from steepest.tasks import data
-from steepest.tasks.space import Space
 from steepest.tasks.task import Task
-from steepest.training import Training
 from steepest.view.terminal import Progress
-
-
-def train(training: Training, watched: Callable[[str], None] | None = None) -> None:
-    """Says what there is to say, and trains to the end; whoever wants to watch is told the run's id first."""
-    if watched is not None:
-        watched(training.writer.id)
-    descent, task = training.descent, training.descent.task
-    for words in task.said:
-        training.progress.say(words)
-    task.said.clear()
-    mode = descent.model.training
-    training.run()
-    descent.model.train(mode)
-
-
-@torch.no_grad()
-def begin_at(start: Any, space: Space, store: Store) -> None:
-    """Puts a model at another run's end, parameter by parameter.
-
-    Raises:
-        StoreError: no such run.
-        InputError: its weights are not this model's; says which differ.
-    """
-    stored = store.load_point(start) if isinstance(start, str) else start.tensors
-    own = dict(space.named())
-    if {k: v.shape for k, v in stored.items()} != {k: v.shape for k, v in own.items()}:
-        odd = sorted(set(stored) ^ set(own)) or [k for k in own if stored[k].shape != own[k].shape]
-        raise InputError(
-            f"start={start!r}: its weights are not those of this model; they differ in {', '.join(odd[:5])}"
-        )
-    for name, p in own.items():
-        p.copy_(stored[name])
-
 
 # -- Going on ----------------------------------------------------------------------------------------------------------
 
@@ -124,40 +89,6 @@ def resumed(
     return store.read(record.id), descent.model
 
 
-def ended(task: Task, store: Store, record: Record) -> tuple[nn.Module, Descent | None]:
-    """A copy of a task's model where a run of it has ended, with the buffers it had there.
-
-    Args:
-        task: the run's.
-        store: where it is kept.
-        record: of the run.
-
-    Returns:
-        (the model, the descent that it belongs to, with what its rule remembered; None where that is not one of ours).
-
-    Raises:
-        StoreError: the task's data or model are not those of the run; says what differs.
-    """
-    config = dict(record.config)
-    if config["device"] != "cpu" and not torch.cuda.is_available():
-        config["device"] = "cpu"  # looking needs no more
-    descent = None
-    if all(part["rule"] in RULES for part in config["stages"]):
-        settings = recorded(task, config, None, None, None, "auto")
-        descent = Descent(task, settings, task.copy(settings.seed))
-    model = task.copy(config["seed"]) if descent is None else descent.model
-    _check_same(record, {k: config[k] for k in ("model", "data")}, identity(task, model))
-    found = checkpoints.load(store.folder / record.id / "checkpoints")
-    if found:
-        held = unpack(found[1], found[2])
-        if descent is not None:
-            descent.load(held["descent"])
-        best = {} if record.status == "interrupted" else held["best"]["tensors"] or {}
-        put_back({**held["descent"]["buffers"], **best}, dict(model.named_buffers()))
-    put_back(store.load_point(record.id), dict(Space(model).named()))
-    return model, descent
-
-
 def _check_longer(record: Record, t: int, epochs: int | None, steps: int | None, now: int) -> None:
     ended = record.status in ("done", "stopped")
     if t > now or (ended and t == now):
@@ -202,21 +133,12 @@ def _check_free(record: Record, longer: int | None) -> None:
         )
 
 
-def _check_same(record: Record, recorded: Mapping[str, str], now: Mapping[str, str]) -> None:
-    for what, value in recorded.items():
-        if now[what] != value:
-            raise StoreError(
-                f"run {record.id} is of another task: its {what} is another one (then: {value}; now: {now[what]}); "
-                "give the task it was begun with; a run of this task can begin where that one ended, with start="
-            )
-
-
 def _same_machine(record: Record) -> list[str]:
     """Restores the thread count, and says what else differs: the same bits are promised only where nothing does."""
     threads = int(record.versions["threads"])
     if threads != torch.get_num_threads():
         torch.set_num_threads(threads)
-    now = versions()
+    now = environment()
     differing = [f"{k} {record.versions[k]} then, {v} now" for k, v in now.items() if record.versions.get(k) != v]
     return [f"not bit for bit as it would have been: {'; '.join(differing)}"] if differing else []
 

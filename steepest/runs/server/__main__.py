@@ -1,4 +1,5 @@
-"""The server beside a training process: `python -m steepest.serving RUNS HANDLE` answers at a socket that it is given.
+"""The server beside a training process: `python -m steepest.runs.server RUNS HANDLE` answers at a socket that it is
+given.
 
 It ends some seconds after its standard input does, which is when that process has gone, however it went.
 """
@@ -7,8 +8,9 @@ import socket
 import sys
 import time
 
-from steepest.serving.server import HOST, LINGER_S, attend
-from steepest.store import Store
+from steepest.runs.server.address import HOST
+from steepest.runs.server.server import LINGER_S, attend
+from steepest.runs.store import Store
 
 
 def _gone() -> None:

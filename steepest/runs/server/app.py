@@ -19,13 +19,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from steepest import filming
 from steepest.errors import SteepestError
 from steepest.records.verdict import Verdict
-from steepest.serving.channel import Channel
-from steepest.serving.listing import Listing
-from steepest.serving.look import policy, told
-from steepest.store import Store
+from steepest.runs.film import kept
+from steepest.runs.server.run_list import Listing
+from steepest.runs.server.stream import Channel
+from steepest.runs.server.style import policy, told
+from steepest.runs.store import Store
 from steepest.view.film import document, film, side_by_side
 
 MOST = 6
@@ -128,7 +128,7 @@ def filmed(store: Store, ids: Sequence[str]) -> dict[str, Any]:
     if history.record.status == "running":  # what was found at an earlier end no longer holds
         return film.of_run(history, live=True)
     found = history.record.config.get("verdict")
-    return film.of_run(history, filming.kept(store, ids[0]), None if found is None else Verdict.of(found))
+    return film.of_run(history, kept(store, ids[0]), None if found is None else Verdict.of(found))
 
 
 def _failed(request: Request, error: Exception) -> Response:

@@ -11,7 +11,7 @@ from steepest.errors import StoreError
 from steepest.records.run import History
 from steepest.records.surfaces import Survey
 from steepest.records.verdict import Verdict
-from steepest.store import Store
+from steepest.runs.store import Store
 from steepest.tasks.task import Task
 from steepest.view.film import film, npz
 from steepest.view.film.film import Film

@@ -22,7 +22,7 @@ from typing import Any
 from torch import Tensor
 
 from steepest.errors import StoreError
-from steepest.store import points
+from steepest.runs.store import weights
 
 FORMAT = 2
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
@@ -48,13 +48,13 @@ def save(folder: Path, state: Any, tensors: Mapping[str, Tensor], identity: Mapp
         for left in folder.glob(".*.tmp"):  # of a process that was killed while it wrote
             shutil.rmtree(left, ignore_errors=True)
         temporary.mkdir(parents=True)
-        points.write(temporary / TENSORS, tensors, {})
+        weights.write(temporary / TENSORS, tensors, {})
         _write(temporary / STATE, state)
         files = {name: _described(temporary / name) for name in (TENSORS, STATE)}
         _write(temporary / MANIFEST, _sealed({"format": FORMAT, "files": files, **identity}))
-        points.sync(temporary)
+        weights.sync(temporary)
         os.rename(temporary, path)
-        points.sync(folder)
+        weights.sync(folder)
     except Exception as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise StoreError(
@@ -80,7 +80,7 @@ def load(folder: Path) -> tuple[dict[str, Any], Any, dict[str, Tensor], list[str
     for path in reversed(found):
         try:
             manifest = verified(path)
-            return manifest, json.loads((path / STATE).read_text()), points.load(path / TENSORS), said
+            return manifest, json.loads((path / STATE).read_text()), weights.load(path / TENSORS), said
         except StoreError as error:
             said.append(f"{error}; the one before it is used")
     if found:

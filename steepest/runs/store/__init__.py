@@ -9,8 +9,8 @@ Steps are kept as columns, many steps a row, so that recording one costs nothing
 are keyed by (run, attempt, t): where a run goes back and repeats steps, the newest attempt counts.
 """
 
-from steepest.store.reader import Store
-from steepest.store.versions import versions
-from steepest.store.writer import Writer
+from steepest.runs.store.environment import versions
+from steepest.runs.store.store import Store
+from steepest.runs.store.writer import Writer
 
 __all__ = ["Store", "Writer", "versions"]

@@ -1,6 +1,5 @@
 """An address, and the server at it."""
 
-import ipaddress
 import secrets
 import socket
 import sys
@@ -8,13 +7,11 @@ import threading
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import quote
 
 from steepest.errors import InputError
-from steepest.store import Store
+from steepest.runs.server.address import HOST, PORT, address, is_loopback, listening
+from steepest.runs.store import Store
 
-HOST, PORT = "127.0.0.1", 7878
-BACKLOG, LAST_PORT = 128, 65535
 LINGER_S = 3.0
 """How long a server that belongs to a training process goes on after it, for a page that is still being opened."""
 
@@ -56,48 +53,6 @@ def words(store: Store, count: int) -> str:
     return f"no runs in {store.folder} yet (begin with: steepest train digits --runs {store.folder})"
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def is_everywhere(host: str) -> bool:
-    """Whether it stands for all addresses of this machine."""
-    try:
-        return ipaddress.ip_address(host).is_unspecified
-    except ValueError:
-        return False
-
-
-def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens at an address: whoever connects waits until somebody answers.
-
-    Raises:
-        InputError: it cannot.
-    """
-    try:
-        if not 0 <= port <= LAST_PORT:
-            raise OSError(f"ports are 0 to {LAST_PORT}")
-        family, *_, at = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(at[:2], family=family, backlog=BACKLOG)
-    except (OSError, UnicodeError) as error:
-        why = str(getattr(error, "strerror", None) or error).partition(" (")[0]
-        raise InputError(
-            f"port {port} of {host} cannot be listened at: {why}; give another one with --port, or --port 0 for any "
-            "that is free; --host is an address of this machine"
-        ) from None
-
-
-def address(listener: socket.socket, host: str, token: str | None = None, path: str = "/") -> str:
-    """What to open in a browser; of a server at all addresses, under the machine's name."""
-    named = socket.gethostname() if is_everywhere(host) else f"[{host}]" if ":" in host else host
-    query = "" if token is None else f"?token={quote(token, safe='')}"
-    return f"http://{named}:{listener.getsockname()[1]}{path}{query}"
-
-
 def shown(url: str) -> None:
     """Opens a browser; where there is none, says so."""
     if not webbrowser.open(url):
@@ -118,8 +73,8 @@ def attend(
     """
     import uvicorn
 
-    from steepest.serving.app import app
-    from steepest.serving.door import Door
+    from steepest.runs.server.access import Door
+    from steepest.runs.server.app import app
 
     door = Door(app(store, lambda: server.should_exit), host, listener.getsockname()[1], token)
     config = uvicorn.Config(

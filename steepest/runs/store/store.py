@@ -16,10 +16,11 @@ from torch import Tensor
 
 from steepest.errors import StoreError, nearest
 from steepest.records.run import COLUMNS, Event, History, Measurement, Record, Steps
-from steepest.store import attempts, database, points, trail
-from steepest.store.database import trim
-from steepest.store.versions import BEAT, is_gone, process
-from steepest.store.writer import Writer
+from steepest.runs.store import database, path_file, weights
+from steepest.runs.store.database import trim
+from steepest.runs.store.history import Part, joined, parts, standing, told
+from steepest.runs.store.liveness import BEAT, is_gone, process
+from steepest.runs.store.writer import Writer
 
 FIELDS = "id, name, status, started, seconds, config, versions, notes, host, pid, born"
 
@@ -73,8 +74,8 @@ class Store:
             values = ("running", json.dumps(config), *process(), run)
             connection.execute("UPDATE runs SET status=?, config=?, host=?, pid=?, born=? WHERE id=?", values)
             connection.execute("COMMIT")
-        points.drop_beyond(self.folder / run / "points", t)
-        trail.trim(self.folder / run, config.get("weights", 0), attempt, t)
+        weights.drop_beyond(self.folder / run / "points", t)
+        path_file.trim(self.folder / run, config.get("weights", 0), attempt, t)
         return Writer(self._path, run, attempt, events)
 
     def runs(self) -> list[Record]:
@@ -95,7 +96,7 @@ class Store:
     def losses(self, run: str) -> np.ndarray:
         """Training loss of every step that stands, without the rest of the run, float64 [steps]."""
         with self._connected() as connection:
-            return attempts.joined(self._attempts(connection, self.resolve(run), ("t", "loss")), 2)[1]
+            return joined(self._attempts(connection, self.resolve(run), ("t", "loss")), 2)[1]
 
     def read(self, run: str) -> Record:
         """A run whole.
@@ -110,7 +111,7 @@ class Store:
         with self._connected() as connection:
             row = self._row(connection, run)
             found = tuple(Event(*e[1:]) for e in self._events(connection, run))
-            steps = attempts.standing(self._attempts(connection, run))
+            steps = standing(self._attempts(connection, run))
             return self._record(row, steps, self._measurements(connection, run), found)
 
     def history(self, run: str) -> History:
@@ -127,7 +128,7 @@ class Store:
                 "SELECT attempt, t, epoch, split, name, value FROM measurements WHERE run=?", (run,)
             ).fetchall()
             record = self._record(self._row(connection, run))
-            return attempts.told(record, done, measured, self._events(connection, run), self.folder / run)
+            return told(record, done, measured, self._events(connection, run), self.folder / run)
 
     def resolve(self, run: str) -> str:
         """The id that is meant."""
@@ -146,7 +147,7 @@ class Store:
 
     def points(self, run: str) -> list[tuple[int, Path]]:
         """(t, file) of a run's stored points, in time order."""
-        return points.stored(self.folder / self.resolve(run) / "points")
+        return weights.stored(self.folder / self.resolve(run) / "points")
 
     def load_point(self, run: str, t: int | None = None) -> dict[str, Tensor]:
         """The weights of a run by name: the last stored point, or the one after step t.
@@ -158,7 +159,7 @@ class Store:
         if not found or (t is not None and t not in found):
             there = ", ".join(map(str, found)) or "none"
             raise StoreError(f"run {run} has no point{'' if t is None else f' of step {t}'}; stored: {there}")
-        return points.load(found[max(found) if t is None else t])
+        return weights.load(found[max(found) if t is None else t])
 
     def remove(self, run: str) -> None:
         """Deletes a run, its numbers and its points.
@@ -185,11 +186,9 @@ class Store:
     def _row(self, connection: sqlite3.Connection, run: str) -> tuple:
         return connection.execute(f"SELECT {FIELDS} FROM runs WHERE id=?", (run,)).fetchone()
 
-    def _attempts(
-        self, connection: sqlite3.Connection, run: str, columns: Sequence[str] = COLUMNS
-    ) -> list[attempts.Part]:
+    def _attempts(self, connection: sqlite3.Connection, run: str, columns: Sequence[str] = COLUMNS) -> list[Part]:
         chosen = f"SELECT attempt, {', '.join(columns)} FROM chunks WHERE run=? ORDER BY attempt, t0"
-        return attempts.parts(connection.execute(chosen, (run,)).fetchall())
+        return parts(connection.execute(chosen, (run,)).fetchall())
 
     def _events(self, connection: sqlite3.Connection, run: str) -> list[tuple]:
         return connection.execute(
@@ -213,7 +212,7 @@ class Store:
         if status == "running" and is_gone(host, pid, born, self.folder / run / BEAT):
             status = "interrupted"
         known, chosen = {**json.loads(versions), "host": host, "pid": str(pid)}, json.loads(config)
-        steps = attempts.standing([]) if steps is None else steps
+        steps = standing([]) if steps is None else steps
         return Record(run, name, status, started, seconds, chosen, known, steps, measurements, events, notes)
 
     def _connected(self) -> "_Connection":

@@ -34,7 +34,7 @@ class Beside:
         if os.name == "nt":
             raise InputError("live is given, which this system has not the means for; run steepest serve beside it")
         self._open, self._url = open, ""
-        package = Path(__file__).parents[1]
+        package = Path(__file__).parents[2]
         known = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")])),
@@ -42,7 +42,7 @@ class Beside:
         with socket.create_server((HOST, 0)) as listener:
             self._port = listener.getsockname()[1]
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "steepest.serving", str(runs), str(listener.fileno())],
+                [sys.executable, "-P", "-m", "steepest.runs.server", str(runs), str(listener.fileno())],
                 stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[listener.fileno()], env=known,
                 start_new_session=True,
             )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 
 from steepest.errors import InputError
 from steepest.records.run import Record
-from steepest.run import Run, open
+from steepest.runs.run import Run, open
 from steepest.search.statistics import differences
 from steepest.view.figures.curves import compare_curves
 

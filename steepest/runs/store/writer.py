@@ -21,9 +21,9 @@ from torch import Tensor
 
 from steepest.errors import StoreError
 from steepest.records.run import COLUMNS, Event, Measurement, Step
-from steepest.store import database, points
-from steepest.store.trail import Trail
-from steepest.store.versions import BEAT, BEAT_S
+from steepest.runs.store import database, weights
+from steepest.runs.store.liveness import BEAT, BEAT_S
+from steepest.runs.store.path_file import Trail
 
 EVERY_S = 0.5
 
@@ -73,7 +73,7 @@ class Writer:
 
     def go_back(self, t: int) -> None:
         """The steps to come repeat those after step t: another attempt; the points there are no longer the run's."""
-        points.drop_beyond(self.folder / "points", t)
+        weights.drop_beyond(self.folder / "points", t)
         with self._lock:
             self._put_aside()
             self._attempt += 1
@@ -84,7 +84,7 @@ class Writer:
 
     def point(self, t: int, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> Path:
         """Writes the weights after step t."""
-        return points.save(self.folder / "points", t, tensors, metadata or {})
+        return weights.save(self.folder / "points", t, tensors, metadata or {})
 
     def keep(self, t: int, tensors: Iterable[Tensor]) -> None:
         """Keeps the weights after step t as a point of the run's path.

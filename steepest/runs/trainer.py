@@ -5,20 +5,21 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from steepest.analysis.location.locate import LEAST_S, SHARE, short
 from steepest.descent import async_loop
-from steepest.descent.guard.snapshots import Best, pack
 from steepest.descent.loop import Descent
 from steepest.descent.path import Thinning
 from steepest.descent.state import put_back
 from steepest.errors import StoreError
 from steepest.records.run import Event, Measurement, Step, Steps
 from steepest.rules.stability import END
-from steepest.store import Writer, checkpoints
+from steepest.runs.best import Best
+from steepest.runs.store import Writer, checkpoints
+from steepest.runs.store.state import pack
 from steepest.view.terminal import Progress
 
 WRITING_SHARE = 0.02
@@ -305,3 +306,16 @@ def _interval(given: int | str) -> tuple[float, int | None]:
     if isinstance(given, int):
         return 0.0, given
     return float(given.removesuffix("s").strip()), None
+
+
+def train(training: Training, watched: Callable[[str], None] | None = None) -> None:
+    """Says what there is to say, and trains to the end; whoever wants to watch is told the run's id first."""
+    if watched is not None:
+        watched(training.writer.id)
+    descent, task = training.descent, training.descent.task
+    for words in task.said:
+        training.progress.say(words)
+    task.said.clear()
+    mode = descent.model.training
+    training.run()
+    descent.model.train(mode)

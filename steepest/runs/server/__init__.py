@@ -10,6 +10,6 @@
 Nothing is served but what the store of one folder knows, and nothing is ever written.
 """
 
-from steepest.serving.server import serve
+from steepest.runs.server.server import serve
 
 __all__ = ["serve"]

@@ -1,0 +1,1 @@
+"""A run: train, store, resume, compare, film and serve it."""

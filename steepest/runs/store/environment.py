@@ -1,0 +1,38 @@
+"""What a run ran on: part of its record, since another version may give other bits."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+
+def versions() -> dict[str, str]:
+    """Python, packages, platform, processor and thread count.
+
+    >>> sorted(versions())[:3]
+    ['numba', 'numpy', 'platform']
+    """
+    packages = {name: _version(name) for name in ("steepest", "torch", "numpy", "numba")}
+    return {
+        "python": platform.python_version(),
+        **packages,
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
