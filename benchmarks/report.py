@@ -4,7 +4,7 @@ import datetime
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from steepest.runs.store import environment
+from steepest.runs.store import versions
 
 PATH = Path(__file__).with_name("REPORT.md")
 
@@ -37,7 +37,7 @@ def replaced(report: str, title: str, body: str, order: Sequence[str]) -> str:
 
 def section(name: str, lines: Sequence[str], seconds: float) -> str:
     """A section's text: what made it, then its lines."""
-    v = environment()
+    v = versions()
     machine = f"{v['processor']}, threads: {v['threads']}, torch {v['torch']}, numba {v['numba']}, Python {v['python']}"
     made = f"`python -m benchmarks {name}`, {datetime.date.today()}, {machine}; it took {seconds:.0f} s."
     return "\n".join([made, "", *lines])

@@ -27,7 +27,7 @@ from steepest.descent.loop import Descent
 from steepest.descent.settings import resolve
 from steepest.records.run import Step
 from steepest.runs.config import configured
-from steepest.runs.store import Store, Writer, environment
+from steepest.runs.store import Store, Writer, versions
 from steepest.runs.trainer import Training
 from steepest.tasks.digits import network, task
 from steepest.tasks.task import Task
@@ -149,7 +149,7 @@ def _begun(digits: Task, guard: bool) -> Iterator[tuple[Descent, Writer]]:
     """A descent before its first step, and a store for it."""
     settings = resolve(digits, rule="adamw", lr=RATE, clip=1.0, steps=WARM + STEPS, batch_size=BATCH, guard=guard)
     with tempfile.TemporaryDirectory() as folder:
-        yield Descent(digits, settings, digits.build(0)), Store(folder).begin("bench", {}, environment(), 0)
+        yield Descent(digits, settings, digits.build(0)), Store(folder).begin("bench", {}, versions(), 0)
 
 
 class _Summed:

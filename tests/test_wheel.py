@@ -11,13 +11,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NOT_SOURCE = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "runs", "node_modules")
+NOT_SOURCE = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "node_modules")
+
+
+def _not_source(folder, names):
+    """The folder of a user's runs is not source; `steepest/runs` is."""
+    return NOT_SOURCE(folder, names) | ({"runs"} if Path(folder) == ROOT else set())
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     """A copy of the checkout: a build leaves things beside the source."""
-    return shutil.copytree(ROOT, tmp_path_factory.mktemp("checkout") / "steepest", ignore=NOT_SOURCE)
+    return shutil.copytree(ROOT, tmp_path_factory.mktemp("checkout") / "steepest", ignore=_not_source)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """The command line: flags in, one call of the library, words out."""
 
-from steepest.cli import looking, reading, searching, serving, training
+from steepest.cli import runs, search, serve, show, train
 from steepest.cli.base import app
 
-__all__ = ["app", "looking", "reading", "searching", "serving", "training"]
+__all__ = ["app", "runs", "search", "serve", "show", "train"]

@@ -15,7 +15,7 @@ from steepest.runs.live import Beside, watcher
 from steepest.runs.restore import begin_at
 from steepest.runs.resume import resumed
 from steepest.runs.run import Run
-from steepest.runs.store import Store, environment
+from steepest.runs.store import Store, versions
 from steepest.runs.trainer import Training, train
 from steepest.search.rungs import search
 from steepest.tasks.space import NORMS_AND_BIASES, Space
@@ -128,7 +128,7 @@ def fit(
     config = configured(task, descent, start, keep, stop_after, checkpoint_every, locate)
     if found is not None:
         config["search"] = found.describe()
-    writer = store.begin(name or task.name, config, environment(), seed, notes)
+    writer = store.begin(name or task.name, config, versions(), seed, notes)
     train(Training(descent, writer, Progress(descent.steps, config["metric"]), config), watched)
     return Run(store, store.read(writer.id), descent.model, task)
 

@@ -13,7 +13,7 @@ from steepest.errors import InputError, StoreError
 from steepest.records.run import Record
 from steepest.runs.config import identity, recorded
 from steepest.runs.restore import _check_same, begin_at
-from steepest.runs.store import Store, checkpoints, environment
+from steepest.runs.store import Store, checkpoints, versions
 from steepest.runs.store.state import unpack
 from steepest.runs.store.store import refuse_running
 from steepest.runs.trainer import Training, train
@@ -138,7 +138,7 @@ def _same_machine(record: Record) -> list[str]:
     threads = int(record.versions["threads"])
     if threads != torch.get_num_threads():
         torch.set_num_threads(threads)
-    now = environment()
+    now = versions()
     differing = [f"{k} {record.versions[k]} then, {v} now" for k, v in now.items() if record.versions.get(k) != v]
     return [f"not bit for bit as it would have been: {'; '.join(differing)}"] if differing else []
 

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from steepest.errors import StoreError
 from steepest.records.run import Event, Measurement, Step
-from steepest.runs.store import Store, environment
+from steepest.runs.store import Store, versions
 
 
 def a_step(t, loss=0.5):
@@ -24,7 +24,7 @@ def a_step(t, loss=0.5):
 
 
 def begun(folder, name="digits", config=None):
-    return Store(folder).begin(name, config or {"lr": 0.1}, environment(), 0, "a note")
+    return Store(folder).begin(name, config or {"lr": 0.1}, versions(), 0, "a note")
 
 
 def python(code, *args, wait=True):

@@ -9,6 +9,7 @@ from torch import Tensor
 def pack(nested: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
     """The state as JSON; its tensors go into `tensors` under their paths, and are named there by these.
 
+    >>> import torch
     >>> held = {}
     >>> pack({"t": 3, "w": torch.zeros(2)}, held), list(held)
     ({'t': 3, 'w': {'$tensor': 'w'}}, ['w'])
