@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from steepest.errors import InputError
-from steepest.tasks.space import Space
+from steepest.rules.update import Point
 
 
 class Foreign:
@@ -27,7 +27,7 @@ class Foreign:
         InputError: `make` gives something else, or an optimizer that needs a closure.
     """
 
-    def __init__(self, space: Space, make: Callable[[list[Tensor]], torch.optim.Optimizer]) -> None:
+    def __init__(self, space: Point, make: Callable[[list[Tensor]], torch.optim.Optimizer]) -> None:
         self.space, self.t = space, 0
         self.optimizer = make(space.tensors())
         kind = type(self.optimizer).__name__
