@@ -70,7 +70,7 @@ def test_flags_are_frozen(run):
     assert sorted([*flags, "--help"]) == TRAIN_FLAGS
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c != "serve"])  # which does not end; tests/serving
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c != "serve"])  # which does not end; tests/runs/server
 def test_the_example_in_every_help_runs(command, run, trained, monkeypatch):
     monkeypatch.chdir(trained)
     shown = run(f"{command} --help").output

@@ -162,7 +162,7 @@ def _deviations(n: int, level: float) -> float:
 
     A probe's vᵀf(A)v is a weighted sum of squares of normal numbers, so it is skewed, and most so where it is one
     square. What such a one takes covers the others too. Student's t covers 86 to 91 % where 90 were asked for (small
-    random matrices, 10 probes, tests/test_curvature.py).
+    random matrices, 10 probes, tests/curvature/test_extremes.py).
     """
     from scipy.special import stdtrit
 

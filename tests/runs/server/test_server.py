@@ -20,8 +20,8 @@ from steepest.runs.server.address import address, is_loopback, listening
 from steepest.runs.store import Store
 from steepest.tasks import load
 from steepest.view.film import film
-from tests.serving.conftest import ended
-from tests.serving.test_channel import folded, parsed
+from tests.runs.server.conftest import ended
+from tests.runs.server.test_stream import folded, parsed
 
 COMMAND = [sys.executable, "-c", "from steepest.cli import app; app()"]
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from steepest.runs.store import Store
-from tests.serving.conftest import ended, serving
+from tests.runs.server.conftest import ended, serving
 
 EVIL = "evil.example"
 

@@ -12,7 +12,7 @@ from steepest.runs.server.stream import Channel
 from steepest.runs.store import Store
 from steepest.view.film import film
 from steepest.view.film.frames import Frame, fold
-from tests.serving.conftest import begun, ended, grow, serving
+from tests.runs.server.conftest import begun, ended, grow, serving
 
 
 def parsed(text):

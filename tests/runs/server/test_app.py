@@ -10,7 +10,7 @@ from steepest.records.surfaces import Axis, Grid, Shadow, Survey
 from steepest.runs.server import run_list
 from steepest.runs.store import Store
 from steepest.view.film import film, npz, side_by_side
-from tests.serving.conftest import begun, ended, serving
+from tests.runs.server.conftest import begun, ended, serving
 
 
 def embedded(page):

@@ -11,7 +11,7 @@ from steepest.descent.guard.guard import Guard
 from steepest.descent.state import copied
 from steepest.records.run import CLIP, LOWER, REWIND, SKIP
 from steepest.rules.update import Update
-from tests.test_recovery import descent, shuffled, spoiled, task
+from tests.descent.guard.test_recovery import descent, shuffled, spoiled, task
 
 assert callable(task)  # the fixture
 
