@@ -64,7 +64,7 @@ SPIKES = """steps => {
     return Math.min(top(x - 1), top(x), top(x + 1)) < 0.12 * height;
   }).length;
 }"""
-"""How many of the steps, as shares of the run, have a spike; the plot's margins are those of page/src/curves.tsx."""
+"""How many of the steps, as shares of the run, have a spike; the plot's margins are those of page/src/ui/curves.tsx."""
 
 
 def measure() -> Sequence[str]:

@@ -5,9 +5,9 @@
 // signed   = {"+" | "-"} power
 // power    = atom [("^" | "**") signed | superscript]    x^2, x**2 and x² are the same, and bind before a sign
 // atom     = number | "x" | "y" | "pi" | "e" | function "(" sum ")" | "(" sum ")"
-import * as jets from './jet';
-import type { Jet } from './jet';
-import { Reader, scan, type Token } from './text';
+import * as jets from './play/jet';
+import type { Jet } from './play/jet';
+import { Reader, scan, type Token } from './play/text';
 
 type Node =
   | { kind: 'number'; value: number }

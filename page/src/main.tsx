@@ -1,8 +1,8 @@
 /// Shows the film that is embedded in the document, or the one that comes by frames.
 import { render } from 'preact';
-import { App } from './app';
-import { embedded, type Film } from './film';
-import { follow } from './live';
+import { App } from './ui/app';
+import { embedded, type Film } from './film/film';
+import { follow } from './film/live';
 import './style.css';
 
 const root = document.getElementById('app')!;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { parse, terrain } from '../src/expression';
-import { TextError } from '../src/text';
+import { TextError } from '../src/play/text';
 
 const AT: [number, number][] = [[0.3, -0.7], [1.2, 0.4], [-0.8, 1.5]];
 const FORMULAS: [string, (x: number, y: number) => number][] = [

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
-import { numbers, type Col, type Film } from '../src/film';
-import { fold, type Frame } from '../src/fold';
+import { numbers, type Col, type Film } from '../src/film/film';
+import { fold, type Frame } from '../src/film/fold';
 
 const col = (values: number[]): Col => ({
   dtype: 'f4', shape: [values.length], data: Buffer.from(new Float32Array(values).buffer).toString('base64'),

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { best, edges, fate, radius, told, worth, type Settings } from '../src/heavyball';
+import { best, edges, fate, radius, told, worth, type Settings } from '../src/play/heavyball';
 
 /** The share by which many steps of heavy ball change a distance, per step: the oracle of `radius`. */
 function measured({ alpha, beta }: Settings, lambda: number): number {

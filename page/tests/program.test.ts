@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { mover, type Program } from '../src/program';
+import { mover, type Program } from '../src/play/program';
 
 const momentum: Program = {
   name: 'momentum',

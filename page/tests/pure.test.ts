@@ -1,16 +1,16 @@
 import { describe, expect, it } from 'vitest';
-import { matrix, project, unproject } from '../src/camera';
-import { criticalPoints } from '../src/critical';
-import { descend, normal } from '../src/descend';
+import { matrix, project, unproject } from '../src/render/camera';
+import { criticalPoints } from '../src/play/critical';
+import { descend, normal } from '../src/play/descend';
 import { terrain } from '../src/expression';
-import { DIVERGED, fieldFrom, gaps, MISSING, refined, sample } from '../src/field';
-import { actionOf, focusOf } from '../src/keys';
-import { count, decimal, linearTicks, logTicks, short, tickText } from '../src/numbers';
-import { linearScale, logScale } from '../src/scale';
-import { eigenvalues, limit, zones } from '../src/stability';
-import { headline } from '../src/take';
-import { indexAt, type Ending, type Track } from '../src/track';
-import { coloured, withInterval } from '../src/verdict';
+import { DIVERGED, fieldFrom, gaps, MISSING, refined, sample } from '../src/render/field';
+import { actionOf, focusOf } from '../src/ui/keys';
+import { count, decimal, linearTicks, logTicks, short, tickText } from '../src/ui/numbers';
+import { linearScale, logScale } from '../src/render/scale';
+import { eigenvalues, limit, zones } from '../src/play/stability';
+import { headline } from '../src/play/take';
+import { indexAt, type Ending, type Track } from '../src/film/track';
+import { coloured, withInterval } from '../src/ui/verdict';
 
 const axis = (lo: number, hi: number, n: number) => ({ name: 'x', lo, hi, n, scale: 1 });
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { schedule } from '../src/schedule';
+import { schedule } from '../src/play/schedule';
 
 // Made by Python: [parse(text).bind(T, 1)(t) for t in (1, 2, 5, 10, 20, 39, 40, 41)].
 import truth from './schedules.json';

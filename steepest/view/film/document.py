@@ -1,4 +1,5 @@
-"""The film as a document: the schema of the page (`page/src/film.ts`) as functions, and the page with a film in it.
+"""The film as a document: the schema of the page (`page/src/film/film.ts`) as functions, and the page with a film in
+it.
 
 Nothing here computes: numbers of records, grids and verdicts become what the page decodes.
 """

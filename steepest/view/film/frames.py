@@ -1,4 +1,5 @@
-"""A film in frames: what a live page is sent. A film is its frames folded (`page/src/fold.ts` folds them in the page).
+"""A film in frames: what a live page is sent. A film is its frames folded (`page/src/film/fold.ts` folds them in the
+page).
 
 A frame puts a value at a path of keys (`set`), or adds to what is there (`append`: lists extend, columns concatenate).
 """

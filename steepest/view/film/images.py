@@ -28,7 +28,7 @@ def still(
     """Draws a film at one step as the page shows it: the sentence, relief and paths, map, members or numbers, curves.
 
     Args:
-        film: as the page takes it (`page/src/film.ts`).
+        film: as the page takes it (`page/src/film/film.ts`).
         out: where to; .png.
         surface: name of one of its surfaces; the first where it is None. A film without surfaces shows its curves.
         t: the step; the last where it is None.

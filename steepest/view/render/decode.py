@@ -1,4 +1,4 @@
-"""A film, decoded: surfaces as grids, members as tracks. The schema is `page/src/film.ts`."""
+"""A film, decoded: surfaces as grids, members as tracks. The schema is `page/src/film/film.ts`."""
 
 import base64
 from dataclasses import dataclass

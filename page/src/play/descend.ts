@@ -1,8 +1,8 @@
 /// Descents that the page makes by itself, on a terrain.
-import type { Terrain } from './expression';
+import type { Terrain } from '../expression';
 import { mover, type Program } from './program';
 import { schedule } from './schedule';
-import type { Ending } from './track';
+import type { Ending } from '../film/track';
 
 export interface Racer {
   program: Program;

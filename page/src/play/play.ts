@@ -1,11 +1,11 @@
 /// A play film in the hands of a user: what is set, and what follows from it.
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import type { Film, Mark } from './film';
-import { count, decimal, short } from './numbers';
+import type { Film, Mark } from '../film/film';
+import { count, decimal, short } from '../ui/numbers';
 import { schedule } from './schedule';
 import { eigenvalues, limit, reach, secondAt, zones, type Zones } from './stability';
 import { groundOf, setupOf, take, type Ground, type Setup, type Take } from './take';
-import { terrain } from './expression';
+import { terrain } from '../expression';
 
 export interface Play {
   setup: Setup;

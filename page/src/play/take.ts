@@ -1,12 +1,12 @@
 /// What a play film shows: descents of its members on its terrain, made anew whenever something is changed.
 import { criticalPoints } from './critical';
 import { descend, type Course, type Descent, type Racer } from './descend';
-import { terrain, type Terrain } from './expression';
-import { fieldFrom, type Field } from './field';
-import { numbers, type Film, type Mark, type Surface } from './film';
-import { count, powerOfTen, short } from './numbers';
+import { terrain, type Terrain } from '../expression';
+import { fieldFrom, type Field } from '../render/field';
+import { numbers, type Film, type Mark, type Surface } from '../film/film';
+import { count, powerOfTen, short } from '../ui/numbers';
 import type { Program } from './program';
-import type { Series, Track } from './track';
+import type { Series, Track } from '../film/track';
 
 /** What can be changed in a play film. */
 export interface Setup {

@@ -1,16 +1,16 @@
 /// The surface in its two forms, relief and map, with its scale and what is said of it.
 import { useMemo } from 'preact/hooks';
-import { DIVERGED, gaps, type Field } from './field';
-import type { Film, Mark } from './film';
+import { DIVERGED, gaps, type Field } from '../render/field';
+import type { Film, Mark } from '../film/film';
 import { MapView } from './map';
 import { Digits } from './math';
 import { decimal, short } from './numbers';
-import { traceOf } from './paths';
-import { Relief } from './relief';
-import type { Scale } from './scale';
+import { traceOf } from '../render/paths';
+import { Relief } from '../render/relief';
+import type { Scale } from '../render/scale';
 import { Stage } from './stage';
-import type { Theme } from './theme';
-import { indexAt, lossAt, type Track } from './track';
+import type { Theme } from '../render/theme';
+import { indexAt, lossAt, type Track } from '../film/track';
 
 export interface SceneProps {
   film: Film;

@@ -3,7 +3,7 @@
 // v ← β v + λ w, w ← w − α v:  (v, w) ← [[β, λ], [−αβ, 1 − αλ]] (v, w), whose eigenvalues z satisfy
 // z² − (1 + β − αλ) z + β = 0. The larger |z| is the share of the distance that a step leaves.
 // After Polyak 1964, doi:10.1016/0041-5553(64)90137-5, and Goh 2017, doi:10.23915/distill.00006.
-import { count, short } from './numbers';
+import { count, short } from '../ui/numbers';
 
 export interface Settings {
   alpha: number;

@@ -1,11 +1,11 @@
 /// Loss, rate and the like against the step: spikes kept, the future faint.
 import { useEffect, useMemo, useRef } from 'preact/hooks';
-import { cleared, useFonts, useSize } from './canvas';
-import { outline } from './glyph';
-import { write } from './labels';
+import { cleared, useFonts, useSize } from '../render/canvas';
+import { outline } from '../render/glyph';
+import { write } from '../render/labels';
 import { linearTicks, logTicks, tickText } from './numbers';
-import type { Theme } from './theme';
-import { valueAt, type Series } from './track';
+import type { Theme } from '../render/theme';
+import { valueAt, type Series } from '../film/track';
 
 export interface Line {
   series: Series;

@@ -3,8 +3,8 @@ import { Glyph } from './icons';
 import { Digits } from './math';
 import { count, decimal, linearTicks } from './numbers';
 import type { Player } from './player';
-import type { Theme } from './theme';
-import { lossAt, type Track } from './track';
+import type { Theme } from '../render/theme';
+import { lossAt, type Track } from '../film/track';
 
 export interface TimelineProps {
   tracks: Track[];

@@ -1,5 +1,5 @@
 /// The sentence above the relief, and the verdict's numbers with their intervals.
-import type { Quantity } from './film';
+import type { Quantity } from '../film/film';
 import { Digits, Symbol } from './math';
 import { short } from './numbers';
 

@@ -1,7 +1,7 @@
 /// Minima, saddles and maxima of a typed function, by Newton's method on its exact gradient from a grid of starts.
-import type { Terrain } from './expression';
-import type { Axis, Mark } from './film';
-import { decimal } from './numbers';
+import type { Terrain } from '../expression';
+import type { Axis, Mark } from '../film/film';
+import { decimal } from '../ui/numbers';
 import { eigenvalues } from './stability';
 
 const STARTS = 17;

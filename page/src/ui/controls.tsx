@@ -1,9 +1,9 @@
 /// What can be changed in a play film: rate, momentum, batch noise, schedule, and the function itself.
 import { useEffect, useState } from 'preact/hooks';
-import { useSize } from './canvas';
+import { useSize } from '../render/canvas';
 import { short } from './numbers';
-import type { Zones } from './stability';
-import { TextError } from './text';
+import type { Zones } from '../play/stability';
+import { TextError } from '../play/text';
 
 interface SliderProps {
   symbol: string;

@@ -1,6 +1,6 @@
 /// What the page knows of the window it is in: its theme and its width.
 import { useEffect, useState } from 'preact/hooks';
-import { dark, light, type Theme } from './theme';
+import { dark, light, type Theme } from '../render/theme';
 
 export const NARROW = '(max-width: 819px)';
 export const MEDIUM = '(min-width: 820px) and (max-width: 1179px)';

@@ -1,5 +1,5 @@
 /// The few pictures in the page's buttons, and the members' marks.
-import { outline } from './glyph';
+import { outline } from '../render/glyph';
 
 const SHAPES = {
   moon: 'M16 11.5A6.5 6.5 0 0 1 8.5 4a6.5 6.5 0 1 0 7.5 7.5Z',

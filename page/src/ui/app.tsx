@@ -2,21 +2,21 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { Aside, Charts } from './aside';
 import { MEDIUM, NARROW, useMedia, useTheme } from './document';
-import { fieldOf, refined } from './field';
-import type { Film } from './film';
+import { fieldOf, refined } from '../render/field';
+import type { Film } from '../film/film';
 import { Header } from './header';
 import { Help } from './help';
 import { actionOf, focusOf, type Action } from './keys';
-import { usePlay, type Play } from './play';
-import { savePicture } from './picture';
+import { usePlay, type Play } from '../play/play';
+import { savePicture } from '../render/picture';
 import { usePlayer } from './player';
 import { Scene } from './scene';
 import { HiddenTable } from './table';
-import { headline, playable } from './take';
+import { headline, playable } from '../play/take';
 import { Timeline } from './timeline';
-import { tracksOf } from './track';
+import { tracksOf } from '../film/track';
 import { coloured, PLACES, Verdict, type Piece } from './verdict';
-import type { Theme } from './theme';
+import type { Theme } from '../render/theme';
 
 export function App({ film }: { film: Film }) {
   const surface = useMemo(() => playable(film), [film]);

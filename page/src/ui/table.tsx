@@ -1,6 +1,6 @@
 /// The curves as a table, for those who cannot see them.
 import { count, decimal } from './numbers';
-import { lossAt, valueAt, type Track } from './track';
+import { lossAt, valueAt, type Track } from '../film/track';
 
 const ROWS = 20;
 

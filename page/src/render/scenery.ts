@@ -1,9 +1,9 @@
 /// What stands around a path on the stage: the block's edges, axes with their scales, critical points, the escape step.
 import { project } from './camera';
 import { world } from './field';
-import type { Axis, Mark } from './film';
+import type { Axis, Mark } from '../film/film';
 import { SERIF, SANS, type Label } from './labels';
-import { linearTicks, short } from './numbers';
+import { linearTicks, short } from '../ui/numbers';
 import { positionAt, type Trace, type View } from './paths';
 import { BASE } from './relief';
 import { mark } from './glyph';

@@ -1,12 +1,12 @@
 /// The surface from above, with the paths: small beside the relief, or in its place.
 import { useEffect, useRef } from 'preact/hooks';
-import { cleared, density, useSize } from './canvas';
-import { drawMap, underMap } from './contour';
-import { world, type Field } from './field';
-import type { Mark } from './film';
-import { mark } from './glyph';
-import { indexAt, type Track } from './track';
-import type { Theme } from './theme';
+import { cleared, density, useSize } from '../render/canvas';
+import { drawMap, underMap } from '../render/contour';
+import { world, type Field } from '../render/field';
+import type { Mark } from '../film/film';
+import { mark } from '../render/glyph';
+import { indexAt, type Track } from '../film/track';
+import type { Theme } from '../render/theme';
 
 export interface MapProps {
   field: Field;

@@ -1,11 +1,11 @@
 /// Momentum on the run's own curvature: every measured direction as a dot, moved by two sliders.
 import { useState } from 'preact/hooks';
-import { useSize } from './canvas';
+import { useSize } from '../render/canvas';
 import { Slider } from './controls';
-import { best, edges, fate, largest, radius, share, told, worth, type Settings } from './heavyball';
+import { best, edges, fate, largest, radius, share, told, worth, type Settings } from '../play/heavyball';
 import { Digits } from './math';
 import { count, decimal, logTicks, short, tickText } from './numbers';
-import type { Track } from './track';
+import type { Track } from '../film/track';
 
 const LEFT = 46;
 const RIGHT = 14;

@@ -1,6 +1,6 @@
 /// A surface as the renderer wants it: heights, contour levels and what they are worth, at the vertices of a grid.
-import { numbers, type Axis, type Surface } from './film';
-import { short } from './numbers';
+import { numbers, type Axis, type Surface } from '../film/film';
+import { short } from '../ui/numbers';
 import { linearScale, logScale, type Scale } from './scale';
 
 /** What is known at a vertex. */

@@ -2,14 +2,14 @@
 import { useMemo, useState } from 'preact/hooks';
 import { Rate, Slider, Text } from './controls';
 import { Curves, type Line } from './curves';
-import type { Film } from './film';
+import type { Film } from '../film/film';
 import { Formula } from './math';
 import { Members } from './members';
 import { hasDirections, Momentum } from './momentum';
 import { short } from './numbers';
-import type { Play } from './play';
-import type { Theme } from './theme';
-import type { Track } from './track';
+import type { Play } from '../play/play';
+import type { Theme } from '../render/theme';
+import type { Track } from '../film/track';
 import { Numbers } from './verdict';
 
 export interface ChartsProps {

@@ -1,16 +1,16 @@
 /// The relief with the paths on it: turned by dragging, zoomed by the wheel, and by the keyboard.
 import { useCallback, useEffect, useMemo, useRef } from 'preact/hooks';
-import { HIGHEST, LOWEST, matrix } from './camera';
-import { cleared, density, useFonts, useSize } from './canvas';
-import { onAxis } from './field';
-import type { Mark } from './film';
-import { drawLabels, SANS } from './labels';
+import { HIGHEST, LOWEST, matrix } from '../render/camera';
+import { cleared, density, useFonts, useSize } from '../render/canvas';
+import { onAxis } from '../render/field';
+import type { Mark } from '../film/film';
+import { drawLabels, SANS } from '../render/labels';
 import { count } from './numbers';
-import { drawPaths, outlines, positionAt, type Trace, type View } from './paths';
-import type { Relief } from './relief';
-import { drawAxes, drawEdges, drawEscape, drawMarks, drawStart } from './scenery';
-import type { Theme } from './theme';
-import { framed, openingView } from './view';
+import { drawPaths, outlines, positionAt, type Trace, type View } from '../render/paths';
+import type { Relief } from '../render/relief';
+import { drawAxes, drawEdges, drawEscape, drawMarks, drawStart } from '../render/scenery';
+import type { Theme } from '../render/theme';
+import { framed, openingView } from '../render/view';
 
 export interface StageProps {
   relief: Relief;

@@ -1,5 +1,5 @@
 /// From losses to heights of the relief, and where its contour lines and its ticks are.
-import { linearTicks, short } from './numbers';
+import { linearTicks, short } from '../ui/numbers';
 
 export interface Scale {
   /** 0 at the least loss, 1 at the greatest. */

@@ -4,7 +4,7 @@ import { world } from './field';
 import { mark } from './glyph';
 import type { Relief } from './relief';
 import type { Theme } from './theme';
-import { indexAt, type Track } from './track';
+import { indexAt, type Track } from '../film/track';
 
 /** A path in world coordinates. */
 export interface Trace {

@@ -1,9 +1,9 @@
 /// The top line: what this is, the way back to the list where there is one, the function likewise, and buttons.
 import { Text } from './controls';
-import { listOf, type Film } from './film';
+import { listOf, type Film } from '../film/film';
 import { Icon, Logo } from './icons';
-import type { Play } from './play';
-import type { Theme } from './theme';
+import type { Play } from '../play/play';
+import type { Theme } from '../render/theme';
 
 export interface HeaderProps {
   film: Film;
