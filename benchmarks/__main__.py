@@ -9,26 +9,37 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from types import ModuleType
 
 from benchmarks import report
 
-QUICK = ("update", "rules", "average", "step", "memory", "start", "demo", "population")
-LONG = (
-    "kills",
-    "faults",
-    "false_rewinds",
-    "rates",
-    "races",
-    "curvature",
-    "edges",
-    "saddles",
-    "handoff",
-    "diagnoses",
-    "locate",
-    "landscapes",
-    "page",
-)
-SECTIONS = QUICK + LONG
+QUICK = {
+    "update": "speed",
+    "rules": "speed",
+    "average": "speed",
+    "step": "speed",
+    "memory": "speed",
+    "start": "speed",
+    "demo": "speed",
+    "population": "speed",
+}
+LONG = {
+    "kills": "guard",
+    "faults": "guard",
+    "false_rewinds": "guard",
+    "rates": "rates",
+    "races": "rates",
+    "curvature": "geometry",
+    "edges": "geometry",
+    "saddles": "geometry",
+    "handoff": "geometry",
+    "diagnoses": "diagnosis",
+    "locate": "geometry",
+    "landscapes": "speed",
+    "page": "speed",
+}
+SECTIONS = QUICK | LONG
+"""Sections of the report, and the folder that each lies in."""
 
 
 def main(names: Sequence[str]) -> None:
@@ -44,17 +55,21 @@ def main(names: Sequence[str]) -> None:
 
 def _measure(name: str) -> None:
     began = time.perf_counter()
-    lines = importlib.import_module(f"benchmarks.{name}").measure()
+    lines = _module(name).measure()
     body = write(name, lines, time.perf_counter() - began)
     print(body)
 
 
 def write(name: str, lines: Sequence[str], seconds: float) -> str:
     """Puts a section's lines into the report; the section, as it stands there."""
-    titles = {s: importlib.import_module(f"benchmarks.{s}").TITLE for s in SECTIONS}
+    titles = {s: _module(s).TITLE for s in SECTIONS}
     body = report.section(name, lines, seconds)
     report.write(titles[name], body, list(titles.values()))
     return f"## {titles[name]}\n\n{body}\n"
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"benchmarks.{SECTIONS[name]}.{name}")
 
 
 if __name__ == "__main__":

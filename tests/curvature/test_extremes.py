@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import steepest as sd
-from benchmarks import networks, problems
 from benchmarks.geometry.density import density, trace
+from benchmarks.problems import networks, problems
 from steepest.curvature.extremes import EXACT, certificate_products, extremes, negative_curvature
 from steepest.curvature.lanczos import Block, lanczos, unit, written_out
 from steepest.curvature.loss_function import Surface

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
 import steepest as sd
-from benchmarks import networks
+from benchmarks.problems import networks
 from steepest.curvature import hessian as room
 from steepest.curvature.loss_function import Surface, sampled
 from steepest.errors import InputError, TaskError

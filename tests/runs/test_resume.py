@@ -20,7 +20,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from torchdata.stateful_dataloader.sampler import RandomSampler
 
 import steepest as sd
-from benchmarks import kills
+from benchmarks.guard import kills
 from steepest.descent.loop import Descent
 from steepest.runs.restore import ended
 from steepest.runs.store import Store, checkpoints

@@ -9,7 +9,8 @@ from steepest.records.run import Event, Record
 TOO_SLOW, PLATEAU, OSCILLATING, NOISE_FLOOR = "too slow", "plateau", "oscillating", "noise floor"
 EXPLODING, OVERFITTING, HEALTHY, UNDECIDED = "exploding", "overfitting", "healthy", "undecided"
 
-# Thresholds were chosen on 9,528 runs of the 290 trainings of SPENT in `benchmarks/trainings`, on which they are right
+# Thresholds were chosen on 9,528 runs of the 290 trainings of SPENT in `benchmarks/diagnosis/trainings`, on which
+# they are right
 # in 96.1 %; chosen without a fifth of the tasks, on that fifth in 96.0 %. Losses are relative to that at the start.
 ENOUGH = 20
 """Finite steps below which nothing is told."""

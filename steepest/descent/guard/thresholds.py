@@ -1,6 +1,7 @@
 """When the guard acts.
 
-The figures were chosen on the groups `tuning` and `tuning-spiky` of `benchmarks/problems.py`, seeds 0 and 1, with one
+The figures were chosen on the groups `tuning` and `tuning-spiky` of `benchmarks/problems/problems.py`, seeds 0 and 1,
+with one
 exception that is named, and are reported on others. What chose them, beside what was tried (survivors of raised rates
 in the schedule, of 47, and beneath it, of 46):
 
@@ -51,7 +52,7 @@ difference of two running means."""
 
 @dataclass(frozen=True)
 class Thresholds:
-    """When the guard acts. The defaults were chosen on the tuning problems of `benchmarks/problems.py`.
+    """When the guard acts. The defaults were chosen on the tuning problems of `benchmarks/problems/problems.py`.
 
     Attributes:
         outlier: robust deviations of log ‖g‖ beyond which a gradient is clipped.

@@ -10,7 +10,7 @@ from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
 import steepest as sd
-from benchmarks.linear_networks import critical_point
+from benchmarks.geometry.linear_networks import critical_point
 from steepest.analysis.location.locate import SHORT, analyse_point
 from steepest.analysis.location.verdict import (
     DESCENDING,

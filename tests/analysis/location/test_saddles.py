@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.functional import hessian, jacobian
 
 import steepest as sd
-from benchmarks.critical import Quartic, factorisations, factorised, field, morse
+from benchmarks.geometry.critical import Quartic, factorisations, factorised, field, morse
 from steepest.curvature.loss_function import Surface
 
 RATE, OUT = 0.1, 0.5

@@ -1,0 +1,1 @@
+"""Benchmarks of the guard and of resuming."""

@@ -1,0 +1,1 @@
+"""Problems and networks that several benchmarks share."""

@@ -1,0 +1,226 @@
+"""How others find a learning rate: range tests, which raise the rate step by step and look at the loss; and Prodigy.
+
+- Lightning: its own `Tuner(...).lr_find` at its defaults: 1e-8 to 1 in 100 steps, then the steepest fall.
+- torch-lr-finder: the package's own `LRFinder` as its manual runs it: 1e-7 to 10 in 100 steps, then the steepest fall.
+- fastai: its picks `valley` (its default), `steep` and `minimum`, after their published description: 1e-7 to 10 in
+  100 steps, the loss smoothed by 0.98, ended where it is four times its best; the first tenth and the last five points
+  are left out.
+- default rate: the rule's, unmeasured.
+- Prodigy (Mishchenko and Defazio 2024, arXiv:2306.06101): an Adam that finds its rate as it trains, in place of the
+  rule; at its rate of 1, and guarded against warmup as its authors advise where there is one.
+
+All train the problem's own model by the problem's own rule, from the start and on the data that the full run has.
+"""
+
+import contextlib
+import io
+import logging
+import math
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import steepest as sd
+from benchmarks.problems.problems import Problem
+from steepest.rules.textbook import named
+
+ITERATIONS = 100
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a method found.
+
+    Attributes:
+        tuned: the problem as it is to be trained; None where the method gives no rate.
+        steps: that the search took.
+        way: how it took them, where there are several.
+    """
+
+    tuned: Problem | None
+    steps: int
+    way: str = ""
+
+
+Finder = Callable[[Problem, int], Found]
+"""From a problem and a seed."""
+
+
+def _at(problem: Problem, rate: float | None, steps: int) -> Found:
+    return Found(None if rate is None else replace(problem, lr=rate), steps)
+
+
+# -- In their own loops ------------------------------------------------------------------------------------------------
+
+
+def lightning(problem: Problem, seed: int) -> Found:
+    """Lightning's own tuner on a module of the problem's model, loss and rule."""
+    from lightning.pytorch import LightningModule, Trainer
+    from lightning.pytorch.tuner import Tuner
+
+    task, net, loader = _parts(problem, seed)
+
+    class Module(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net, self.lr = net, problem.lr
+
+        def training_step(self, batch: Any) -> Tensor:
+            return task.loss(self.net(batch[0]), batch[1])
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return _optimizer(problem, net)
+
+    with _quiet(seed), tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(
+            max_steps=problem.steps, max_epochs=-1, accelerator="cpu", default_root_dir=folder, logger=False,
+            enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
+        )  # fmt: skip
+        finder = Tuner(trainer).lr_find(Module(), train_dataloaders=loader)
+        return _at(problem, finder.suggestion(), len(finder.results["loss"]))
+
+
+def torch_lr_finder(problem: Problem, seed: int) -> Found:
+    """The package's own test; it suggests where it plots."""
+    from matplotlib.figure import Figure
+
+    with _quiet(seed):
+        from torch_lr_finder import LRFinder
+
+        task, net, loader = _parts(problem, seed)
+        finder = LRFinder(net, _optimizer(problem, net), task.loss)
+        finder.range_test(loader, start_lr=1e-7, end_lr=10, num_iter=ITERATIONS)
+        steps = len(finder.history["loss"])
+        try:
+            _, rate = finder.plot(ax=Figure().subplots())
+        except RuntimeError:  # it stopped too early to suggest anything
+            rate = None
+    return _at(problem, rate, steps)
+
+
+def _parts(problem: Problem, seed: int) -> tuple[sd.Task, nn.Module, DataLoader]:
+    task = problem.descent(seed).task
+    shuffled = torch.Generator().manual_seed(seed)
+    loader = DataLoader(TensorDataset(*task.data), problem.batch_size, shuffle=True, drop_last=True, generator=shuffled)
+    return task, task.build(seed).train(), loader
+
+
+def _optimizer(problem: Problem, net: nn.Module) -> torch.optim.Optimizer:
+    return sd.optim.RuleOptimizer(net.parameters(), named(problem.rule))
+
+
+@contextlib.contextmanager
+def _quiet(seed: int) -> Iterator[None]:
+    """Nothing printed, logged or warned of; randomness from the seed."""
+    nowhere = io.StringIO()
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+        torch.random.fork_rng(),
+    ):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.ERROR)
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)
+
+
+# -- fastai's picks ----------------------------------------------------------------------------------------------------
+
+LOW, HIGH = 1e-7, 10.0
+SMOOTHING = 0.98
+DIVERGED = 4.0
+SKIPPED_FIRST, SKIPPED_LAST = ITERATIONS // 10, 5
+
+Pick = Callable[[Sequence[float], Sequence[float]], float]
+"""From rates and smoothed losses to a rate."""
+
+
+def fastai(pick: Pick) -> Finder:
+    """A finder that measures fastai's curve and picks a rate from it."""
+
+    def find(problem: Problem, seed: int) -> Found:
+        points = list(_curve(problem, seed))
+        shown = points[SKIPPED_FIRST:-SKIPPED_LAST]
+        finite = next((i for i, (_, loss) in enumerate(shown) if math.isnan(loss)), len(shown))
+        if finite < 2:
+            return _at(problem, None, len(points))
+        rates, losses = zip(*shown[:finite], strict=True)
+        return _at(problem, pick(rates, losses), len(points))
+
+    return find
+
+
+def _curve(problem: Problem, seed: int) -> Iterator[tuple[float, float]]:
+    """(rate, smoothed loss) until it is four times its best."""
+    growth = (HIGH / LOW) ** (1 / ITERATIONS)
+    swept = replace(problem, lr=LOW / growth, schedule=f"exponential({HIGH / LOW!r})", steps=ITERATIONS)
+    mean, best = 0.0, math.inf
+    for step in swept.descent(seed, guard=False):
+        mean = SMOOTHING * mean + (1 - SMOOTHING) * step.loss
+        smoothed = mean / (1 - SMOOTHING**step.t)
+        yield step.lr, smoothed
+        best = min(best, smoothed)
+        if smoothed > DIVERGED * best:
+            return
+
+
+def valley(rates: Sequence[float], losses: Sequence[float]) -> float:
+    """The middle of the longest valley, which is the longest subsequence of losses that falls."""
+    falls: list[int] = []  # length of the longest that ends here
+    for i, loss in enumerate(losses):
+        falls.append(1 + max((falls[j] for j in range(i) if losses[j] > loss), default=0))
+    longest = max(falls)
+    begin = falls.index(longest) - longest
+    return rates[max(0, begin + longest // 3 + longest // 6)]
+
+
+def steep(rates: Sequence[float], losses: Sequence[float]) -> float:
+    """Where the loss falls most in the logarithm of the rate; the rates are equally far apart in it."""
+    return min(zip(rates, losses, losses[1:]), key=lambda point: point[2] - point[1])[0]
+
+
+def minimum(rates: Sequence[float], losses: Sequence[float]) -> float:
+    """A tenth of the rate where the loss is least."""
+    return min(zip(rates, losses, strict=True), key=lambda point: point[1])[0] / 10
+
+
+# -- No search ---------------------------------------------------------------------------------------------------------
+
+
+def default_rate(problem: Problem, seed: int) -> Found:
+    """The rule's own."""
+    return _at(problem, named(problem.rule).hypers["lr"], 0)
+
+
+def prodigy(problem: Problem, seed: int) -> Found:
+    """Prodigy in place of the rule."""
+    return Found(replace(problem, rule=_prodigy, lr=1.0), 0)
+
+
+def _prodigy(parameters: list[Tensor]) -> torch.optim.Optimizer:
+    from pytorch_optimizer import Prodigy
+
+    return Prodigy(parameters, lr=1.0, safeguard_warmup=True)
+
+
+PEERS: dict[str, Finder] = {
+    "Lightning": lightning,
+    "torch-lr-finder": torch_lr_finder,
+    "fastai valley": fastai(valley),
+    "fastai steep": fastai(steep),
+    "fastai minimum": fastai(minimum),
+    "default rate": default_rate,
+    "Prodigy": prodigy,
+}
+PACKAGES = {"Lightning": "lightning", "torch-lr-finder": "torch_lr_finder", "Prodigy": "pytorch_optimizer"}
+"""What must be installed for them."""

@@ -1,0 +1,101 @@
+"""One update of AdamW with clipping: ours against torch's fused AdamW after `clip_grad_norm_`.
+
+Ours reads all addresses anew in every call, as it does in training. What the caches hold differs by row:
+
+- hot: the same update was done just before;
+- cold: just before, the weights' own network did a forward and backward pass on 64 digits, as in training, and its
+  gradients are new tensors;
+- evicted: 64 MB of something else was written just before;
+- beyond: the weights, gradients and slots are more than caches hold.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from benchmarks.report import met, span, table
+from benchmarks.speed.timing import seconds
+from benchmarks.speed.weights import GPT2, RESNET, Weights
+from steepest.rules.rule import Rule
+from steepest.rules.textbook import adamw
+from steepest.rules.update import Update
+from steepest.tasks.digits import images, network
+from steepest.tasks.space import Space
+
+TITLE = "An update of AdamW with clipping"
+
+HEADER = ("weights", "caches", "ours", "torch fused + clip", "ours ÷ theirs", "target", "met")
+MOST_SECONDS, MOST_SHARE = 25e-6, 0.125
+"""Target for the small network; those of large ones are ratios."""
+
+
+def measure() -> list[str]:
+    """Lines of the report."""
+    how = (
+        "Norm, clip and rule, addresses read anew. Caches: *hot*, right after the same update; *cold*, right after a "
+        "forward and backward pass of the same network (64-128-128-10, batch 64), gradients new; *evicted*, after "
+        "64 MB were written; *beyond*, larger than caches."
+    )
+    rows = [_small("hot", 2000), _small("cold", 2000), _small("evicted", 200)]
+    rows += [_large("8 million in 159", RESNET, 60, 0.5), _large("124 million in 146", GPT2, 15, 0.7)]
+    return [how, "", *table(HEADER, rows)]
+
+
+def _small(caches: str, rounds: int) -> list[str]:
+    """A row for the demo's network."""
+    networks = {"ours": network(0), "theirs": network(0)}
+    passes = {name: backward(net) for name, net in networks.items()}
+    for run in passes.values():
+        run()
+    sides = {"ours": ours(networks["ours"]), "theirs": theirs(networks["theirs"])}
+    trash = torch.zeros(16 << 20)
+    before = {"hot": sides, "cold": passes, "evicted": dict.fromkeys(sides, lambda: trash.add_(1.0))}
+    a, b = seconds(sides, rounds, before[caches]).values()
+    reached = min(a / MOST_SECONDS, a / b / MOST_SHARE)
+    words = f"≤ {span(MOST_SECONDS)}, or ≤ {MOST_SHARE} ×"
+    target = ["", ""] if caches == "evicted" else [words, met(reached, 1.0)]
+    return ["26 thousand in 6", caches, span(a), span(b), f"{a / b:.3f}", *target]
+
+
+def _large(name: str, shapes: list[tuple[int, ...]], rounds: int, limit: float) -> list[str]:
+    """A row for weights beyond caches."""
+    a, b = seconds({"ours": ours(Weights(shapes)), "theirs": theirs(Weights(shapes))}, rounds).values()
+    return [name, "beyond", span(a), span(b), f"{a / b:.3f}", f"≤ {limit} ×", met(a / b, limit)]
+
+
+def backward(net: nn.Module) -> Callable[[], None]:
+    """A forward and backward pass on 64 digits that leaves new gradients in the network's parameters."""
+    x, y = (part[:64] for part in images())
+    parameters = list(net.parameters())
+
+    def run() -> None:
+        for p in parameters:
+            p.grad = None
+        cross_entropy(net(x), y).backward()
+
+    return run
+
+
+def ours(module: nn.Module, rule: Rule = adamw) -> Callable[[], None]:
+    """Norm, clip and rule."""
+    update, hypers = Update(Space(module), rule), dict(rule.hypers)
+
+    def run() -> None:
+        norm = update.norm()
+        update.advance(hypers, min(1.0, 1.0 / (norm + 1e-6)))
+
+    return run
+
+
+def theirs(module: nn.Module) -> Callable[[], None]:
+    """torch's fastest: one pass for the norm, one that scales, one fused."""
+    parameters = list(module.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3, fused=True)
+
+    def run() -> None:
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+
+    return run
