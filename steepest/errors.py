@@ -82,7 +82,7 @@ class DivergedError(SteepestError):
     """The weights are no longer finite."""
 
 
-class Interrupted(KeyboardInterrupt):
+class SearchInterrupt(KeyboardInterrupt):
     """Ctrl-C in a search: it ends whatever called the search, as Ctrl-C does, and nothing that was measured is lost.
 
     Args:

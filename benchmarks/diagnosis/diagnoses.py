@@ -94,7 +94,7 @@ def trained(problem: Problem, seed: int, guard: bool) -> dict[str, Any]:
 
 def _train_loss(descent: Descent) -> float:
     with descent.reported():
-        batches = data.whole(descent.task.data, EVALUATION_BATCH, descent.device)
+        batches = data.in_batches(descent.task.data, EVALUATION_BATCH, descent.device)
         loss = descent.objective.evaluate(batches, {})["loss"]
     return loss if math.isfinite(loss) else math.inf
 

@@ -22,8 +22,8 @@ from benchmarks.problems import networks
 from benchmarks.report import met, span, table
 from benchmarks.speed.timing import seconds
 from steepest.curvature.extremes import extremes
-from steepest.curvature.lanczos import unit, written_out
-from steepest.curvature.loss_function import Surface, sampled
+from steepest.curvature.lanczos import materialize, unit
+from steepest.curvature.loss_function import LossFunction, sample_loss_functions
 from steepest.tasks import load
 
 TITLE = "Curvature"
@@ -61,9 +61,9 @@ def some(digits: sd.Task, model: Any) -> sd.Task:
     return sd.Task(model, (x[:SOME], y[:SOME]), cross_entropy, validation=digits.validation)
 
 
-def whole(task: sd.Task, model: nn.Module, dtype: torch.dtype) -> Surface:
+def whole(task: sd.Task, model: nn.Module, dtype: torch.dtype) -> LossFunction:
     """The loss over all training data."""
-    return sampled(task, (len(task.data[0]),), dtype=dtype, model=model)[0]
+    return sample_loss_functions(task, (len(task.data[0]),), dtype=dtype, model=model)[0]
 
 
 # -- A product ---------------------------------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ def _densities() -> list[str]:
     surface = whole(task, model, torch.float64)
     h, other = surface.hessian(surface.start), theirs(task.copy(0), task, torch.float64)
     sd.Space(other._model_func).scatter(surface.start)
-    true = torch.linalg.eigvalsh(written_out(h))
+    true = torch.linalg.eigvalsh(materialize(h))
     width = WIDTH * float(true[-1])
     grid = torch.linspace(float(true[0]), float(true[-1]), 200, dtype=torch.float64)
     truth = _heights(true, torch.full_like(true, 1 / len(true)), grid, width)

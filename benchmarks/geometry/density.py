@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from steepest import seeds
-from steepest.curvature.lanczos import NOT_FINITE, Krylov, Symmetric, unit, written_out
+from steepest.curvature.lanczos import NOT_FINITE, Krylov, Symmetric, materialize, unit
 from steepest.errors import InputError
 from steepest.records.verdict import Estimate
 
@@ -96,7 +96,7 @@ def density(matrix: Symmetric, probes: int = 10, steps: int = 80, seed: int = 0)
     if probes < 2 or steps < 1:
         raise InputError(f"probes={probes}, steps={steps} is given; an interval takes 2 probes, each 1 step or more")
     if size <= probes * steps:
-        values = torch.linalg.eigvalsh(written_out(matrix))[None]
+        values = torch.linalg.eigvalsh(materialize(matrix))[None]
         return Density(size, values, torch.full_like(values, 1 / size), torch.tensor([True]), size)
     found = [Krylov(matrix, unit(matrix, seed, "density", i)).extend(steps) for i in range(probes)]
     longest = max(k.products for k in found)
@@ -124,7 +124,7 @@ def trace(matrix: Symmetric, products: int = 60, level: float = 0.95, seed: int 
     if products < min(6, size):
         raise InputError(f"products={products} is given; an interval of the trace takes 6 or more")
     if size <= products:
-        return Estimate(*[float(written_out(matrix).trace())] * 3)
+        return Estimate(*[float(materialize(matrix).trace())] * 3)
     third = products // 3
     found = _times(matrix, _signs(matrix, third, seed, "great"))
     great = torch.linalg.qr(found).Q

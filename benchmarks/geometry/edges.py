@@ -15,7 +15,7 @@ from torch.nn.functional import one_hot
 
 import steepest as sd
 from benchmarks.report import met, table
-from steepest.curvature.loss_function import Surface
+from steepest.curvature.loss_function import LossFunction
 from steepest.descent.loop import Descent
 from steepest.descent.settings import resolve
 from steepest.rules.rule import Rule
@@ -86,7 +86,7 @@ def ratios(run: Run) -> tuple[np.ndarray, float]:
     task = digits()
     given = {"rule": run.rule, "lr": run.lr, "schedule": "constant", "batch_size": "full", "steps": run.steps}
     descent = Descent(task, resolve(task, **given, no_decay=None), task.build(0))
-    surface, found, loss = Surface(task, [task.data]), [], float("nan")
+    surface, found, loss = LossFunction(task, [task.data]), [], float("nan")
     vector = np.ones(surface.size)
     for step in descent:
         loss = step.loss

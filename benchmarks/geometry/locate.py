@@ -12,7 +12,7 @@ import torch
 import steepest as sd
 from benchmarks.geometry.linear_networks import critical_point
 from benchmarks.report import table
-from steepest.analysis.location.locate import SHORT, analyse_point
+from steepest.analysis.location.locate import QUICK_PRODUCTS, analyse_point
 from steepest.analysis.location.verdict import MINIMUM, SADDLE, UNDECIDED
 from steepest.tasks import load
 
@@ -72,7 +72,8 @@ def _runs() -> list[str]:
             took = run.record.seconds - bare
             rows.append([name, found.kind, str(found.products), f"{bare:.2f} s", f"{took:.2f} s", long.kind])
     return [
-        f"Digits, one thread: the short look at the end of `sd.fit` (target: {SHORT} Hessian-vector products at most, "
+        "Digits, one thread: the short look at the end of `sd.fit` "
+        f"(target: {QUICK_PRODUCTS} Hessian-vector products at most, "
         "and the longer of 2 s and a tenth of the run), and what a long look says.",
         "",
         *table(["run", "short look", "products", "run without it", "the look takes", "long look"], rows),

@@ -26,7 +26,7 @@ import steepest as sd
 from benchmarks.report import table
 from steepest.descent.loop import Descent
 from steepest.runs.store import checkpoints, weights
-from steepest.runs.trainer import Training
+from steepest.runs.trainer import Trainer
 
 TITLE = "Killed and resumed"
 
@@ -77,14 +77,14 @@ def train(runs: str, aim: str, after: int) -> None:
     if aim == "sync":
         _dies_in(weights, "sync", after)
     elif aim == "step":
-        happened = Training._happened
+        happened = Trainer._happened
 
-        def rewound(training: Training, event: Any) -> None:
+        def rewound(training: Trainer, event: Any) -> None:
             happened(training, event)
             if event.kind == "rewind":
                 _dies_in(Descent, "step", after)
 
-        Training._happened = rewound
+        Trainer._happened = rewound
     print("begins", flush=True)
     if _run(Path(runs)) is not None:
         sd.fit(task(), resume="killed", runs=runs)

@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import steepest as sd
 from benchmarks.problems.problems import Problem
-from steepest.rules.textbook import named
+from steepest.rules.textbook import find_rule
 
 ITERATIONS = 100
 
@@ -112,7 +112,7 @@ def _parts(problem: Problem, seed: int) -> tuple[sd.Task, nn.Module, DataLoader]
 
 
 def _optimizer(problem: Problem, net: nn.Module) -> torch.optim.Optimizer:
-    return sd.optim.RuleOptimizer(net.parameters(), named(problem.rule))
+    return sd.optim.RuleOptimizer(net.parameters(), find_rule(problem.rule))
 
 
 @contextlib.contextmanager
@@ -199,7 +199,7 @@ def minimum(rates: Sequence[float], losses: Sequence[float]) -> float:
 
 def default_rate(problem: Problem, seed: int) -> Found:
     """The rule's own."""
-    return _at(problem, named(problem.rule).hypers["lr"], 0)
+    return _at(problem, find_rule(problem.rule).hypers["lr"], 0)
 
 
 def prodigy(problem: Problem, seed: int) -> Found:

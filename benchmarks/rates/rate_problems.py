@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy, mse_loss, one_hot, smooth_l1_loss
 import steepest as sd
 from benchmarks.problems import networks, problems
 from benchmarks.problems.problems import COSINE, HELD_OUT, LETTERS, SYMBOLS, Problem, smoothed
-from steepest.rules.textbook import named
+from steepest.rules.textbook import find_rule
 from steepest.tasks.digits import images
 
 # -- Data --------------------------------------------------------------------------------------------------------------
@@ -233,7 +233,7 @@ def pictures() -> sd.Task:
 def _problem(task: Callable[[], sd.Task], rule: str, batch_size: int, steps: int) -> Problem:
     """A task trained by a rule, from the rule's default rate."""
     name = f"{task.__name__}-{rule}".replace("_", "-")
-    return Problem(name, task, rule, named(rule).hypers["lr"], COSINE, batch_size, steps)
+    return Problem(name, task, rule, find_rule(rule).hypers["lr"], COSINE, batch_size, steps)
 
 
 RATE_PROBLEMS = (

@@ -15,7 +15,7 @@ from benchmarks.report import met, span, table
 from benchmarks.speed.timing import seconds
 from benchmarks.speed.update import theirs
 from benchmarks.speed.weights import GPT2, Weights, copy
-from steepest.rules.rule import averaged
+from steepest.rules.rule import with_average
 from steepest.rules.textbook import adamw
 from steepest.rules.update import Update
 from steepest.tasks.space import Space
@@ -56,7 +56,7 @@ def measure() -> list[str]:
 
 
 def _ours(module: nn.Module) -> Callable[[], object]:
-    rule = averaged(adamw, BETA)
+    rule = with_average(adamw, BETA)
     update, hypers = Update(Space(module), rule), dict(rule.hypers)
 
     def run() -> object:

@@ -16,7 +16,7 @@ from benchmarks.report import MISSING, met, span, table
 from benchmarks.speed.timing import seconds
 from steepest.analysis.landscape import evaluate as landscape
 from steepest.analysis.landscape.planes import Plane, random_plane
-from steepest.curvature.loss_function import Surface
+from steepest.curvature.loss_function import LossFunction
 from steepest.records.surfaces import Axis, Grid
 from steepest.tasks import load
 from steepest.tasks.space import Space
@@ -42,7 +42,7 @@ def measure() -> list[str]:
     ):
         pass
     x, y = task.data
-    surface = Surface(task, [(x, y)], torch.float32)
+    surface = LossFunction(task, [(x, y)], torch.float32)
     plane = _plane(model, surface)
     corners = [_at(model, w) for w in (plane.point(-1, -1), plane.point(1, -1), plane.point(-1, 1))]
     cells = _as_the_peer(plane)
@@ -62,7 +62,7 @@ def measure() -> list[str]:
     return _lines(found, took)
 
 
-def _plane(model: torch.nn.Module, surface: Surface) -> Plane:
+def _plane(model: torch.nn.Module, surface: LossFunction) -> Plane:
     """Filter-normalised, through the trained network."""
     return random_plane(Space(model).gather(), surface.space.shapes)
 

@@ -22,7 +22,7 @@ from benchmarks.speed.fresh import printed
 from benchmarks.speed.loops import plain
 from benchmarks.speed.memory import resident
 from steepest.descent.loop import Descent
-from steepest.descent.population.dispatch import descents
+from steepest.descent.population.dispatch import run_descents
 from steepest.descent.population.population import Plan, Population
 from steepest.descent.settings import Settings, resolve
 from steepest.tasks import load
@@ -185,7 +185,7 @@ def _convolutions() -> list[str]:
         ratios = []
         for _ in range(5):
             began = time.perf_counter()
-            (way,) = descents(task, settings).ways
+            (way,) = run_descents(task, settings).ways
             spent = time.perf_counter() - began
             ratios.append(spent / sum(_single(task, s) for s in settings))
         ratio = statistics.median(ratios)

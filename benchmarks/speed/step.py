@@ -26,9 +26,9 @@ from benchmarks.speed.timing import medians
 from steepest.descent.loop import Descent
 from steepest.descent.settings import resolve
 from steepest.records.run import Step
-from steepest.runs.config import configured
+from steepest.runs.config import make_config
 from steepest.runs.store import Store, Writer, versions
-from steepest.runs.trainer import Training
+from steepest.runs.trainer import Trainer
 from steepest.tasks.digits import network, task
 from steepest.tasks.task import Task
 from steepest.view.terminal import Progress
@@ -130,8 +130,8 @@ def _fit(digits: Task, guard: bool) -> float:
     """What `sd.fit` does after its first steps, but evaluation."""
     with _begun(digits, guard) as (descent, writer):
         progress = Progress(descent.steps, "accuracy", io.StringIO())
-        training = Training(
-            descent, writer, progress, configured(digits, descent, None, "last", None, "30 s", locate=False)
+        training = Trainer(
+            descent, writer, progress, make_config(digits, descent, None, "last", None, "30 s", locate=False)
         )
         for _ in range(WARM):
             step: Step = descent.step()

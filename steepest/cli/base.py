@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from steepest.errors import InputError, Interrupted, SteepestError, StoreError
+from steepest.errors import InputError, SearchInterrupt, SteepestError, StoreError
 
 app = typer.Typer(
     help="Gradient descent for PyTorch users: train, look, compare.",
@@ -33,7 +33,7 @@ def _in_words(function: Callable) -> Callable:
         except SteepestError as error:
             typer.echo(f"steepest: {error}", err=True)
             raise typer.Exit(1) from None
-        except Interrupted as stopped:
+        except SearchInterrupt as stopped:
             _print_interrupted(stopped)
             raise typer.Exit(130) from None
         except BrokenPipeError:
@@ -43,7 +43,7 @@ def _in_words(function: Callable) -> Callable:
     return guarded
 
 
-def _print_interrupted(stopped: Interrupted) -> None:
+def _print_interrupted(stopped: SearchInterrupt) -> None:
     from steepest.view.tables import print_tried
 
     if stopped.table:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from steepest.cli.base import AsJson, command, jsonable, number, rate
-from steepest.errors import InputError, Interrupted
+from steepest.errors import InputError, SearchInterrupt
 
 
 @command
@@ -44,7 +44,7 @@ def find_lr(
             load(task), rule, schedule, number(batch_size), epochs, steps, between=between, budget=number(budget),
             seed=seed, device=device, progress=True,
         )  # fmt: skip
-    except Interrupted as stopped:
+    except SearchInterrupt as stopped:
         if not as_json:
             raise
         typer.echo(json.dumps(jsonable({"interrupted": str(stopped), "table": [list(row) for row in stopped.table]})))

@@ -20,19 +20,19 @@ def rules(
     """
     from steepest.rules.notation import latex as in_latex
     from steepest.rules.notation import plain
-    from steepest.rules.textbook import RULES, named
+    from steepest.rules.textbook import RULES, find_rule
 
     if latex:
-        for rule in RULES.values() if name is None else (named(name),):
-            typer.echo(in_latex.written(rule))
+        for rule in RULES.values() if name is None else (find_rule(name),):
+            typer.echo(in_latex.to_latex(rule))
         return
     if name is None:
         for rule in RULES.values():
             typer.echo(f"{rule.name:20} lr {rule.hypers['lr']:<8g} {rule.summary}")
         return
-    rule = named(name)
+    rule = find_rule(name)
     others = ", ".join(f"{k} {v:g}" for k, v in rule.hypers.items() if k != "lr")
-    typer.echo(f"{rule.summary}\n{rule.citation}\n\n{plain.written(rule)}\n\n{rule.source}\n")
+    typer.echo(f"{rule.summary}\n{rule.citation}\n\n{plain.to_text(rule)}\n\n{rule.source}\n")
     typer.echo(f"default rate     {rule.hypers['lr']:g}\nhyperparameters  {others}")
 
 

@@ -64,13 +64,13 @@ def train(
     """
     from steepest.descent.settings import brings_rate
     from steepest.runs.fit import AUTO, fit
-    from steepest.runs.live import Beside
+    from steepest.runs.live import LiveServer
     from steepest.tasks import load
 
     made = load(task)
     chosen = rule if finish is None else finished(rule or made.recipe.get("rule", "adam"), finish)
     given = AUTO if lr is None and not brings_rate(made, chosen) else rate(lr)
-    server = Beside(runs, open) if live else None
+    server = LiveServer(runs, open) if live else None
     run = fit(
         made, chosen, given, schedule, number(batch_size), epochs, steps, clip=clip, accumulate=accumulate,
         average=average, precision=precision, keep=keep, stop_after=stop_after, guard=guard, start=start, seed=seed,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from steepest.curvature.lanczos import Krylov, Symmetric, rounding, unit, written_out
+from steepest.curvature.lanczos import Krylov, Symmetric, materialize, rounding, unit
 from steepest.errors import InputError
 
 EXACT = 200
@@ -62,7 +62,7 @@ def extremes(matrix: Symmetric, products: int = 100, tolerance: float = 1e-6, se
     """
     _check(matrix, products)
     if matrix.shape[0] <= min(EXACT, products):
-        values, vectors = torch.linalg.eigh(written_out(matrix))
+        values, vectors = torch.linalg.eigh(materialize(matrix))
         residuals = torch.full_like(values, rounding(matrix, float(values.abs().max())))
         return _ends(values, residuals, lambda i: vectors[:, i], matrix.shape[0], True)
     krylov = Krylov(matrix, unit(matrix, seed, "lanczos"))

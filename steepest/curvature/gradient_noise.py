@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from steepest import seeds
-from steepest.curvature.loss_function import Surface
+from steepest.curvature.loss_function import LossFunction
 from steepest.errors import InputError
 from steepest.records.verdict import Estimate
-from steepest.tasks.data import as_tuple, fetch, is_iterable, is_tensors, length
+from steepest.tasks.data import as_tuple, is_iterable, is_tensors, length, take
 from steepest.tasks.task import Task
 
 BLOCKS = 16
@@ -98,7 +98,7 @@ def block_gradients(
     """The gradient of each of several batches.
 
     Args:
-        task: whose loss it is; it is evaluated as a `Surface` does, without dropout.
+        task: whose loss it is; it is evaluated as a `LossFunction` does, without dropout.
         w: the point [N].
         batches: disjoint, each a block.
         dtype: of the arithmetic.
@@ -108,7 +108,7 @@ def block_gradients(
         (gradients [K, N], samples of each block).
     """
     kept = list(batches)
-    found = [one.gradient(w)[1] for one in Surface(task, kept, dtype, model).apart()]
+    found = [one.gradient(w)[1] for one in LossFunction(task, kept, dtype, model).apart()]
     return torch.stack(found), [float(task.count(batch)) for batch in kept]
 
 
@@ -295,4 +295,4 @@ def _check_enough(blocks: int, smallest: float) -> None:
 def _taken(data: Any, chosen: Tensor) -> Any:
     if is_tensors(data):
         return tuple(x[chosen] for x in as_tuple(data))
-    return fetch(data, chosen.tolist())
+    return take(data, chosen.tolist())

@@ -122,7 +122,7 @@ def flat(parts: Iterable[Tensor]) -> Tensor:
     return torch.cat([p.reshape(-1) for p in parts])
 
 
-def held(made: Pass, parts: Sequence[Tensor]) -> int:
+def evaluated(made: Pass, parts: Sequence[Tensor]) -> int:
     """Bytes that the graph of a loss's gradient holds; it is made and dropped."""
     tensors: dict[int, int] = {}
 

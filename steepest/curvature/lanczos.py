@@ -143,7 +143,7 @@ def unit(matrix: Symmetric, seed: int, *purpose: int | str) -> Tensor:
     return v / v.norm()
 
 
-def written_out(matrix: Symmetric) -> Tensor:
+def materialize(matrix: Symmetric) -> Tensor:
     """The matrix itself [P, P], float64, from P products; what rounding leaves unsymmetric is evened out."""
     whole = (matrix @ torch.eye(matrix.shape[0], dtype=matrix.dtype, device=matrix.device)).double()
     if not whole.isfinite().all():

@@ -18,10 +18,10 @@ from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from steepest import seeds
-from steepest.curvature.hessian import Hessian, flat, held
-from steepest.curvature.second_derivatives import fault, faulty
+from steepest.curvature.hessian import Hessian, evaluated, flat
+from steepest.curvature.second_derivatives import faulty, why_not_twice
 from steepest.errors import InputError, TaskError
-from steepest.tasks.data import count, disjoint, each
+from steepest.tasks.data import count, disjoint, map_tensors
 from steepest.tasks.objective import Loss, Objective
 from steepest.tasks.space import Space
 from steepest.tasks.task import Task
@@ -33,7 +33,7 @@ ROUNDED = 1e3
 """A mean of samples' losses and the batch's loss differ by rounding where they differ by less than so many ulps."""
 
 
-class Surface:
+class LossFunction:
     """L(w) of a task on a frozen sample.
 
     Attributes:
@@ -122,11 +122,11 @@ class Surface:
         parts, weighted = self._parts(w), self._weighted()
         if not self._held:
             self._check_twice(weighted[0][0], parts)
-            one = held(lambda: self._loss(parts, weighted[0][0]), parts)
+            one = evaluated(lambda: self._loss(parts, weighted[0][0]), parts)
             self._held = [one * count(b) / count(weighted[0][0]) for b, _ in weighted]
         return Hessian(parts, [(lambda b=b: self._loss(parts, b), n) for b, n in weighted], self._held)
 
-    def apart(self) -> "list[Surface]":
+    def apart(self) -> "list[LossFunction]":
         """One for each batch of the sample, of the same model."""
         found = []
         for batch, n in zip(self.batches, self._counts, strict=True):
@@ -161,7 +161,7 @@ class Surface:
         def cast(x: Tensor) -> Tensor:
             return x.to(self.device, dtype if x.is_floating_point() else x.dtype)
 
-        self.batches = [each(b, cast) for b in self.batches]
+        self.batches = [map_tensors(b, cast) for b in self.batches]
 
     def _refusal(self) -> str:
         """Why the model does not work in this dtype; empty where it does."""
@@ -208,7 +208,7 @@ class Surface:
             yield
 
     def _check_twice(self, batch: Any, parts: Sequence[Tensor]) -> None:
-        why = fault(lambda moved: self._loss(moved, batch), parts)
+        why = why_not_twice(lambda moved: self._loss(moved, batch), parts)
         if not why:
             return
         with self._still():
@@ -225,15 +225,15 @@ class Surface:
         if batch is None:
             return self._loss(parts, None)[None]
         try:
-            singles = [each(batch, lambda x, i=i: x[i : i + 1]) for i in range(count(batch))]
+            singles = [map_tensors(batch, lambda x, i=i: x[i : i + 1]) for i in range(count(batch))]
             counts = torch.tensor([self.objective.counted(one) for one in singles]).to(self.start)
         except IndexError as error:
             raise TaskError(f"a batch of this task cannot be taken apart into samples: {error}") from error
         counted = counts.nonzero().flatten()
         if len(counted) < len(counts):  # a mean over nothing is no number
-            batch, singles = each(batch, lambda x: x[counted]), [singles[i] for i in counted.tolist()]
+            batch, singles = map_tensors(batch, lambda x: x[counted]), [singles[i] for i in counted.tolist()]
         try:
-            found = vmap(lambda sample: self._loss(parts, each(sample, lambda x: x[None])))(batch)
+            found = vmap(lambda sample: self._loss(parts, map_tensors(sample, lambda x: x[None])))(batch)
         except Exception:  # whatever torch, or the model, makes of being mapped
             found = torch.stack([self._loss(parts, one) for one in singles])
         self._check_mean(parts, batch, found, counts[counted])
@@ -257,7 +257,7 @@ class Surface:
         return _derivative(_derivative(_derivative((u * losses).sum(), t), t), u).detach().double()
 
 
-def sampled(
+def sample_loss_functions(
     task: Task,
     sizes: Sequence[int],
     seed: int = 0,
@@ -266,7 +266,7 @@ def sampled(
     dtype: torch.dtype = torch.float64,
     model: nn.Module | None = None,
     chunk: int = CHUNK,
-) -> tuple[Surface, ...]:
+) -> tuple[LossFunction, ...]:
     """Surfaces on disjoint random samples: one to look for directions, one held back, …
 
     Args:
@@ -274,14 +274,14 @@ def sampled(
         sizes: samples of each. An iterable gives its first ones, and no fewer than its batches have.
         seed: of the samples.
         data: the split that they are from; the task's training data by default.
-        dtype, model: as in Surface.
+        dtype, model: as in LossFunction.
         chunk: samples of a batch, where these do not come in batches.
 
     Raises:
         InputError: there are fewer samples.
     """
     parts = disjoint(task.data if data is None else data, sizes, chunk, seed)
-    return tuple(Surface(task, batches, dtype, model) for batches in parts)
+    return tuple(LossFunction(task, batches, dtype, model) for batches in parts)
 
 
 def _derivative(y: Tensor, x: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ Of = Callable[[Sequence[Tensor]], Tensor]
 Parts = Sequence[Tensor]
 
 
-def fault(loss: Of, at: Parts) -> str:
+def why_not_twice(loss: Of, at: Parts) -> str:
     """What is wrong with the second derivative of a loss, near a point and along a direction; empty where nothing is.
 
     The derivative of the gradient by autograd is held against differences of gradients, in float64; in other precisions
@@ -104,7 +104,7 @@ def _lacks(module: nn.Module, given: Any, named: Any) -> bool:
         return torch.stack([x.square().sum() for x in outputs]).sum()
 
     at = [*(leaves[i].detach() for i in moving), *(module.get_parameter(n).detach() for n in names)]
-    return bool(at) and bool(fault(loss, at))
+    return bool(at) and bool(why_not_twice(loss, at))
 
 
 def _product(loss: Of, at: Parts, v: Parts) -> Parts:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from steepest.descent.guard.backoff import JUMP
 from steepest.descent.guard.recovery import TIMED
-from steepest.descent.guard.running_stats import FREE, Bounds
+from steepest.descent.guard.running_stats import NO_LIMITS, GradientLimits
 from steepest.descent.loop import Descent
 from steepest.records.run import REWIND, STOP, Step
 from steepest.rules.update import Update
@@ -75,7 +75,7 @@ def _multiple(t: int, n: int) -> int:
 def _block(descent: Descent, last: int) -> list[Step]:
     """The steps up to the last one, which stand, or up to one that is gone back from."""
     first, recovery = descent.t + 1, descent.recovery
-    bounds = FREE if recovery is None else recovery.guard.bounds
+    bounds = NO_LIMITS if recovery is None else recovery.guard.bounds
     rates, numbers = [], []
     for t in range(first, last + 1):
         hypers = descent.hypers_at(t)
@@ -97,7 +97,7 @@ def _block(descent: Descent, last: int) -> list[Step]:
     return found
 
 
-def _step(descent: Descent, t: int, hypers: dict[str, Any], bounds: Bounds) -> Tensor:
+def _step(descent: Descent, t: int, hypers: dict[str, Any], bounds: GradientLimits) -> Tensor:
     """Takes a step; loss, gradient norm and length of the step, float64 [3], on the device."""
     update, skip, clip = descent.update, *(math.exp(min(bound, MOST)) for bound in (bounds.skip, bounds.clip))
     assert isinstance(update, Update)

@@ -5,7 +5,7 @@ from typing import Any
 
 from steepest.descent.guard.guard import Guard
 from steepest.descent.loop import Descent
-from steepest.descent.path import Kept
+from steepest.descent.path import PathRecorder
 from steepest.descent.settings import resolve
 from steepest.records.run import Path, Step
 from steepest.rules.update import Update
@@ -21,7 +21,7 @@ class Descending(Iterator[Step]):
     """
 
     def __init__(self, descent: Descent) -> None:
-        self._kept = Kept(descent.space, descent.steps)
+        self._kept = PathRecorder(descent.space, descent.steps)
         self._name = descent.update.rule.name if isinstance(descent.update, Update) else descent.task.name
         self._steps = _run(descent, self._kept)
 
@@ -38,7 +38,7 @@ class Descending(Iterator[Step]):
         return self._kept.path(self._name)
 
 
-def _run(descent: Descent, kept: Kept) -> Generator[Step, None, None]:
+def _run(descent: Descent, kept: PathRecorder) -> Generator[Step, None, None]:
     training = descent.model.training
     kept.add()
     try:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from steepest.curvature.extremes import extremes
-from steepest.curvature.loss_function import sampled
+from steepest.curvature.loss_function import sample_loss_functions
 from steepest.records.run import STAGE, Event
 from steepest.rules import stability
 from steepest.rules.rule import Rule
@@ -50,16 +50,16 @@ class Moves(Protocol):
     def advance(self, hypers: Mapping[str, Any], scale: Any = 1.0) -> Any: ...
 
 
-def is_following(rule: Any, lr: float | None) -> bool:
+def is_lr_derived(rule: Any, lr: float | None) -> bool:
     """Whether a stage's rate follows from the steps before it: its rule is one of PROPORTIONAL, and none is given.
 
-    >>> is_following(momentum(beta=0.8), None), is_following(momentum, 0.1), is_following(momentum(lr=0.1), None)
+    >>> is_lr_derived(momentum(beta=0.8), None), is_lr_derived(momentum, 0.1), is_lr_derived(momentum(lr=0.1), None)
     (True, False, False)
     """
     return lr is None and isinstance(rule, Rule) and PROPORTIONAL.get(rule.formula) == rule.hypers["lr"]
 
 
-class Stride:
+class StepStatistics:
     """How far steps went, Σ‖p‖², and how far downhill, Σ(−p·g).
 
     p is the step at the base rate: what was moved, divided by the schedule's factor and by the group's `lr_scale`,
@@ -117,10 +117,10 @@ def spread(space: Space, values: Sequence[float], like: Tensor) -> Tensor:
     return torch.cat([torch.full((n,), x, dtype=like.dtype, device=like.device) for n, x in parts])
 
 
-def stride_before(space: Space, stages: Iterable[tuple[Any, float | None, int]]) -> Stride | None:
+def stride_before(space: Space, stages: Iterable[tuple[Any, float | None, int]]) -> StepStatistics | None:
     """What looks at the steps before the next of these stages, if there is one and its rate follows from them."""
     for rule, lr, _ in stages:
-        return Stride(space) if is_following(rule, lr) else None
+        return StepStatistics(space) if is_lr_derived(rule, lr) else None
     return None
 
 
@@ -135,7 +135,9 @@ class Descending(Protocol):
     base_rate: float
 
 
-def followed(stride: Stride, descent: Descending, hypers: Mapping[str, Any], steps: Sequence[int]) -> tuple[float, str]:
+def derive_lr(
+    stride: StepStatistics, descent: Descending, hypers: Mapping[str, Any], steps: Sequence[int]
+) -> tuple[float, str]:
     """The base rate of a rule that takes over: what follows from the steps before it, or its own where nothing does.
 
     Args:
@@ -154,18 +156,18 @@ def followed(stride: Stride, descent: Descending, hypers: Mapping[str, Any], ste
         return own, f"its own, for the last {n:.0f} steps together did not go downhill"
     rate = (1 - hypers.get("beta", 0.0)) * squares / downhill
     try:
-        curvature = greatest_curvature(descent, stride.scales, hypers.get("weight_decay", 0.0))
+        curvature = max_curvature(descent, stride.scales, hypers.get("weight_decay", 0.0))
     except Exception as error:  # whatever the user's module makes of being copied or differentiated twice
         reason = str(error).partition("\n")[0]
         return own, f"its own, for the curvature, which bounds what follows, is not known: {reason}"
-    bound = bounded(descent.rule, hypers, curvature, max(map(descent.schedule, steps)))
+    bound = stable_lr(descent.rule, hypers, curvature, max(map(descent.schedule, steps)))
     if rate <= bound:
         return rate, f"as follows from the last {n:.0f} steps"
     follows = f"{rate:.3g} follows from the last {n:.0f} steps"
     return bound, f"half its stability limit at curvature {curvature:.3g} ({follows})"
 
 
-def unfollowed(rule: Any, given: float | None) -> str:
+def why_given(rule: Any, given: float | None) -> str:
     """Why a rule has the rate that it has, in words, where that does not follow from the steps before."""
     if given is not None or getattr(rule, "formula", None) in PROPORTIONAL:
         return "as given"
@@ -177,14 +179,14 @@ def event(t: int, ended: str, begun: str, rate: float, why: str) -> Event:
     return Event(t, STAGE, f"{ended}'s stage is over", f"{begun} takes over, its base rate {rate:.4g}: {why}")
 
 
-def told(handed: Event, other: Event | None) -> Event:
+def merge_events(handed: Event, other: Event | None) -> Event:
     """A hand-off, and what else happened in its step: one event."""
     if other is None:
         return handed
     return other._replace(seen=f"{handed.seen}; {other.seen}", done=f"{handed.done}; {other.done}")
 
 
-def bounded(rule: Rule, hypers: Mapping[str, Any], curvature: float, peak: float = 1.0) -> float:
+def stable_lr(rule: Rule, hypers: Mapping[str, Any], curvature: float, peak: float = 1.0) -> float:
     """The greatest base rate that a rule is given at a curvature: half of that above which it is unstable.
 
     Args:
@@ -193,7 +195,7 @@ def bounded(rule: Rule, hypers: Mapping[str, Any], curvature: float, peak: float
         curvature: λmax.
         peak: the greatest factor of the rate.
 
-    >>> bounded(momentum, {"beta": 0.5}, curvature=3.0), bounded(gradient_descent, {}, curvature=10.0)
+    >>> stable_lr(momentum, {"beta": 0.5}, curvature=3.0), stable_lr(gradient_descent, {}, curvature=10.0)
     (0.5, 0.1)
     """
     if curvature <= 0 or peak <= 0:
@@ -204,7 +206,7 @@ def bounded(rule: Rule, hypers: Mapping[str, Any], curvature: float, peak: float
     return ALLOWED * limit.value / (curvature * peak)
 
 
-def greatest_curvature(descent: Descending, scales: Sequence[float], decay: float = 0.0) -> float:
+def max_curvature(descent: Descending, scales: Sequence[float], decay: float = 0.0) -> float:
     """λmax of the Hessian where a descent is, on a frozen sample of its data.
 
     Data that brings its own batches is not disturbed; then held-back data is used. The model is a copy, in evaluation
@@ -222,7 +224,7 @@ def greatest_curvature(descent: Descending, scales: Sequence[float], decay: floa
     data = task.validation if batches.is_iterable else task.data
     size = min(SAMPLE, (1 if data is None else length(data)) or 1)
     dtype = torch.promote_types(next(descent.model.parameters()).dtype, torch.float32)
-    (surface,) = sampled(task, (size,), batches.seed, data=data, dtype=dtype, model=descent.model)
+    (surface,) = sample_loss_functions(task, (size,), batches.seed, data=data, dtype=dtype, model=descent.model)
     p = spread(surface.space, [1 / s if s else math.inf for s in scales], surface.start)
     matrix = stability.Preconditioned(surface.hessian(surface.start), p, decay)
     return extremes(matrix, PRODUCTS, TOLERANCE, batches.seed).greatest.value

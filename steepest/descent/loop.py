@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from steepest.descent import handoff
 from steepest.descent.guard.recovery import Recovery
-from steepest.descent.guard.running_stats import Bounds
-from steepest.descent.optimizer import begun, is_schedule
+from steepest.descent.guard.running_stats import GradientLimits
+from steepest.descent.optimizer import is_schedule, make_optimizer
 from steepest.descent.settings import Settings, device, horizon
-from steepest.descent.state import put_back
+from steepest.descent.state import restore_tensors
 from steepest.records.run import GO, REWIND, SKIP, STOP, Call, Event, Step
 from steepest.schedule import as_schedule
 from steepest.seeds import StepRandomness
@@ -80,7 +80,7 @@ class Descent:
         self.recovery = None if s.guard is None else Recovery(s.guard)
         self.can_look = not self.batches.is_iterable
         for rule, lr, _ in self._stages[1:]:
-            begun(self.space, rule, lr, s)  # so that a later stage that cannot be is known now
+            make_optimizer(self.space, rule, lr, s)  # so that a later stage that cannot be is known now
         self._enter_stage()
 
     def __iter__(self) -> Iterator[Step]:
@@ -142,7 +142,7 @@ class Descent:
                 buffers.notice()
         return self.told(t, hypers["lr"], loss, norm, moved, call), call
 
-    def judge(self, t: int, loss: float, norm: float, bounds: Bounds | None = None, ahead: int = 0) -> Call:
+    def judge(self, t: int, loss: float, norm: float, bounds: GradientLimits | None = None, ahead: int = 0) -> Call:
         """What is to be done with a step; the last two as `Guard.judge` has them."""
         if self.recovery is None:
             return _finite(loss, norm)
@@ -152,7 +152,7 @@ class Descent:
         """The step as a record, with its event."""
         event = Event(t, call.kind, call.seen, call.done) if call.seen else None
         if self._handed is not None:
-            event, self._handed = handoff.told(self._handed, event), None
+            event, self._handed = handoff.merge_events(self._handed, event), None
         if event is not None and self.recovery is not None and call.kind not in (REWIND, STOP):
             self.recovery.noted(event)
         return Step(t, t / self.steps_per_epoch, lr, loss, norm, moved, event)
@@ -163,7 +163,7 @@ class Descent:
         if self._stride is None or t <= since:
             return self.update.advance(hypers, scale)
         if t == since + 1:  # a run that was stretched has looked at others
-            self._stride = handoff.Stride(self.space)
+            self._stride = handoff.StepStatistics(self.space)
         return self._stride.advance(self.update, hypers, scale, hypers["lr"] / self.base_rate)
 
     def _scale(self, norm: float, limit: float) -> float:
@@ -194,7 +194,7 @@ class Descent:
         (self.rule, lr, self.end), self._begin = self._stages[at], ends[at]
         if lr is None and at == 0:
             lr = self.settings.lr
-        self.update, self.base_rate, self._hypers = begun(self.space, self.rule, lr, self.settings)
+        self.update, self.base_rate, self._hypers = make_optimizer(self.space, self.rule, lr, self.settings)
         self._scheduled = [
             (name, as_schedule(value).bind(self.steps, self.steps_per_epoch))
             for name, value in self._hypers.items()
@@ -208,9 +208,9 @@ class Descent:
         stride, ended = self._stride, self.update.name
         given = self._enter_stage()
         if stride is None:
-            why = handoff.unfollowed(self.rule, given)
+            why = handoff.why_given(self.rule, given)
         else:
-            self.base_rate, why = handoff.followed(stride, self, self.hypers_at(t), range(t, self.end + 1))
+            self.base_rate, why = handoff.derive_lr(stride, self, self.hypers_at(t), range(t, self.end + 1))
         self._handed = handoff.event(t, ended, self.update.name, self.base_rate, why)
         if self.recovery is not None:
             self.recovery.guard.expect_change()
@@ -240,8 +240,8 @@ class Descent:
         self.base_rate = state["base_rate"]
         if self._stride is not None:
             self._stride.load(state["stride"])
-        put_back(state["weights"], dict(self.space.named()))
-        put_back(state["buffers"], dict(self.model.named_buffers()))
+        restore_tensors(state["weights"], dict(self.space.named()))
+        restore_tensors(state["buffers"], dict(self.model.named_buffers()))
         self.update.load(state["update"])
         bounds = (self.schedule, *(b for _, b in self._scheduled))
         for bound, own in zip(bounds, state["schedules"], strict=True):
@@ -276,7 +276,7 @@ class Descent:
         if split == "validation" and self._measured[0] == self.t:
             return self._measured[1]
         with self.reported():
-            found = self.objective.evaluate(data.whole(held, EVALUATION_BATCH, self.device), self.task.metrics)
+            found = self.objective.evaluate(data.in_batches(held, EVALUATION_BATCH, self.device), self.task.metrics)
         if split == "validation":
             self._measured = (self.t, found)
         return found

@@ -4,15 +4,15 @@ from typing import Any
 
 from steepest.descent.settings import Settings
 from steepest.errors import InputError
-from steepest.rules.rule import Rule, averaged
-from steepest.rules.torch_optimizer import Foreign
+from steepest.rules.rule import Rule, with_average
+from steepest.rules.torch_optimizer import TorchOptimizer
 from steepest.rules.update import Update
 from steepest.tasks.space import Space
 
 
-def begun(
+def make_optimizer(
     space: Space, rule: Any, lr: float | None, settings: Settings
-) -> tuple[Update | Foreign, float, dict[str, Any]]:
+) -> tuple[Update | TorchOptimizer, float, dict[str, Any]]:
     """A rule at its beginning, its base rate, and its hyperparameters.
 
     Args:
@@ -25,9 +25,9 @@ def begun(
         InputError: a choice that does not go with the rule.
     """
     if isinstance(rule, Rule):
-        rule, rate, hypers = chosen(rule, lr, settings)
+        rule, rate, hypers = resolve_rule(rule, lr, settings)
         return Update(space, rule), rate, hypers
-    foreign = Foreign(space, rule)
+    foreign = TorchOptimizer(space, rule)
     for name, given in (("average", settings.average), ("groups", settings.groups)):
         if given is not None:
             kind = type(foreign.optimizer).__name__
@@ -35,9 +35,9 @@ def begun(
     return foreign, _rate(lr, foreign.lr, "of torch"), {}
 
 
-def chosen(rule: Rule, lr: float | None, settings: Settings) -> tuple[Rule, float, dict[str, Any]]:
+def resolve_rule(rule: Rule, lr: float | None, settings: Settings) -> tuple[Rule, float, dict[str, Any]]:
     """The rule as the settings have it, its base rate, and its hyperparameters."""
-    rule = rule if settings.average is None else averaged(rule, settings.average)
+    rule = rule if settings.average is None else with_average(rule, settings.average)
     return rule, _rate(lr, rule.hypers["lr"], rule.name), dict(rule.hypers)
 
 

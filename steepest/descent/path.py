@@ -14,10 +14,10 @@ from steepest.tasks.space import Space
 
 POINTS, EVENTS = 160, 40
 """Points at most, the two ends not counted; and those at events beside them."""
-BYTES = 128 << 20
+PATH_BYTES = 128 << 20
 """Of weights as float32, of which a fifth is for events; of a model so large that fewer than FEWEST points fit, none
 are kept."""
-FEWEST = 3
+MIN_POINTS = 3
 
 
 class Thinning:
@@ -33,10 +33,10 @@ class Thinning:
         budget: bytes for all points.
     """
 
-    def __init__(self, size: int, steps: int, block: int = 1, budget: int = BYTES) -> None:
+    def __init__(self, size: int, steps: int, block: int = 1, budget: int = PATH_BYTES) -> None:
         fitting = budget // (4 * size)
         count = min(POINTS, fitting - fitting // 5)
-        self.every = 0 if count < FEWEST else block * max(1, math.ceil(steps / (count * block)))
+        self.every = 0 if count < MIN_POINTS else block * max(1, math.ceil(steps / (count * block)))
         self._left = min(EVENTS, fitting // 5)
 
     def takes(self, t: int, happened: bool = False) -> bool:
@@ -54,7 +54,7 @@ class Thinning:
         return True
 
 
-class Kept:
+class PathRecorder:
     """The points of a descent in memory.
 
     Args:

@@ -13,7 +13,7 @@ from steepest.descent.guard.guard import Guard
 from steepest.descent.stages import Stages, stage
 from steepest.errors import InputError
 from steepest.rules.rule import Rule
-from steepest.rules.textbook import adam, named
+from steepest.rules.textbook import adam, find_rule
 from steepest.schedule import Schedule, as_schedule
 from steepest.tasks.data import is_iterable, length
 from steepest.tasks.space import NORMS_AND_BIASES
@@ -198,7 +198,7 @@ def _guard(given: Any) -> Guard | None:
 def _rule(rule: Any) -> Rule | Callable:
     if callable(rule) and not isinstance(rule, Rule):
         return rule  # params -> torch.optim.Optimizer
-    found = named(rule)
+    found = find_rule(rule)
     _ = found.program  # so that a formula that cannot be lowered is known now
     return found
 

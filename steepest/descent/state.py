@@ -11,20 +11,20 @@ PLAIN = frozenset((int, float, bool, str, type(None)))
 """What nobody can change."""
 
 
-def copied(nested: Any) -> Any:
+def copy_state(nested: Any) -> Any:
     """The state with tensors of its own, each laid out in memory as it was."""
     if isinstance(nested, Tensor):
         return nested.detach().clone()
     if isinstance(nested, Mapping):
-        return {k: copied(v) for k, v in nested.items()}
+        return {k: copy_state(v) for k, v in nested.items()}
     if isinstance(nested, list | tuple):
         plain = PLAIN.issuperset(map(type, nested))  # a guard's windows: hundreds of numbers
-        return type(nested)(nested if plain else [copied(v) for v in nested])
+        return type(nested)(nested if plain else [copy_state(v) for v in nested])
     return nested if type(nested) in PLAIN else copy.deepcopy(nested)
 
 
 @torch.no_grad()
-def put_back(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+def restore_tensors(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
     """Copies tensors into those of the same names."""
     for name, x in target.items():
         x.copy_(source[name])

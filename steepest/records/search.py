@@ -8,10 +8,10 @@ import numpy as np
 
 from steepest.records.run import Path
 
-TOO_SMALL, WORKS, TOO_LARGE, FAILS = "too small", "works", "too large", "fails"
+TOO_SMALL, WORKS, TOO_LARGE, FAILED = "too small", "works", "too large", "fails"
 
 
-class Tried(NamedTuple):
+class Trial(NamedTuple):
     """A learning rate that was tried.
 
     Attributes:
@@ -31,7 +31,7 @@ class Tried(NamedTuple):
     how: str = ""
 
 
-class Searched(NamedTuple):
+class SearchProgress(NamedTuple):
     """How far a search is.
 
     Attributes:
@@ -74,7 +74,7 @@ class Search:
     low: float
     high: float
     fails: float | None
-    table: tuple[Tried, ...]
+    table: tuple[Trial, ...]
     start: float
     steps: int
     run_steps: int
@@ -129,7 +129,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Contest:
+class RaceResult:
     """A race and what may be concluded.
 
     Attributes:

@@ -50,7 +50,7 @@ class Mark(NamedTuple):
     text: str
 
 
-class Shadow(NamedTuple):
+class Projection(NamedTuple):
     """Where points fall on a plane, [P] each.
 
     Attributes:
@@ -141,7 +141,7 @@ def _place(axis: Axis, at: float) -> tuple[int, float]:
 
 
 @dataclass(frozen=True)
-class Survey:
+class LossSurfaces:
     """What a film shows of the loss: surfaces, and where descents went on them.
 
     Attributes:
@@ -154,7 +154,7 @@ class Survey:
     """
 
     grids: Mapping[str, Grid] = field(default_factory=dict)
-    shadows: Mapping[str, Mapping[str, Shadow]] = field(default_factory=dict)
+    shadows: Mapping[str, Mapping[str, Projection]] = field(default_factory=dict)
     losses: Mapping[str, np.ndarray] = field(default_factory=dict)
     kept: Mapping[str, np.ndarray] = field(default_factory=dict)
     eigenvalues: np.ndarray = field(default_factory=lambda: np.empty(0))

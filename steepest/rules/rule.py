@@ -170,7 +170,7 @@ class Rule:
                 )
 
 
-def averaged(rule: Rule, beta: float) -> Rule:
+def with_average(rule: Rule, beta: float) -> Rule:
     """A rule that also keeps a running average of the weights, and reports it.
 
     a ← β a + (1 − β) w, starting at the weights.

@@ -1,7 +1,7 @@
 """The parts of a point that are updated alike: the tensors of one device and dtype, with the rule's slots for them.
 
 A bank keeps one flat buffer per slot, in which each tensor's part begins at a multiple of 64 bytes and lies in memory
-as the tensor does. A `KernelBank` runs the compiled kernel over addresses, an `EagerBank` torch operations on each
+as the tensor does. A `KernelGroup` runs the compiled kernel over addresses, an `EagerGroup` torch operations on each
 tensor.
 """
 
@@ -28,7 +28,7 @@ HUGE = 2 << 20  # bytes: a huge page
 
 
 @dataclass(frozen=True)
-class Terms:
+class GroupSpec:
     """What all banks of an update share.
 
     Attributes:
@@ -64,10 +64,10 @@ def _live(scale: Any, p: Tensor) -> Tensor:
     return torch.as_tensor(live, device=p.device).view(-1, *[1] * (p.dim() - 1))
 
 
-class Bank:
+class TensorGroup:
     """The tensors of one device and dtype, their slots, and how they are advanced."""
 
-    def __init__(self, terms: Terms, tensors: list[Tensor], places: list[int]) -> None:
+    def __init__(self, terms: GroupSpec, tensors: list[Tensor], places: list[int]) -> None:
         self.terms, self.places = terms, places
         self.rows = [terms.rows[i] for i in places]
         self.names = [terms.names[i] for i in places]
@@ -115,7 +115,7 @@ def _view(flat: Tensor, at: int, like: Tensor) -> Tensor:
     return flat[at : at + like.numel()].view(like.shape)
 
 
-class EagerBank(Bank):
+class EagerGroup(TensorGroup):
     """Any device, any dtype: torch operations on each tensor."""
 
     def look(self, tensors: list[Tensor], addresses: list[int]) -> bool:
@@ -161,10 +161,10 @@ class EagerBank(Bank):
         return {name: (moved, length) for name, moved, length in self.last}
 
 
-class KernelBank(Bank):
+class KernelGroup(TensorGroup):
     """Dense tensors on the CPU: one pass over addresses."""
 
-    def __init__(self, terms: Terms, tensors: list[Tensor], places: list[int]) -> None:
+    def __init__(self, terms: GroupSpec, tensors: list[Tensor], places: list[int]) -> None:
         super().__init__(terms, tensors, places)
         from steepest.rules.backends import cpu as kernels
 

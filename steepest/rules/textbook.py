@@ -205,13 +205,13 @@ RULES: dict[str, Rule] = {
 }  # fmt: skip
 
 
-def named(rule: str | Rule) -> Rule:
+def find_rule(rule: str | Rule) -> Rule:
     """The rule of that name; a rule is itself.
 
     Raises:
         UnknownNameError: nobody has that name; says the nearest one.
 
-    >>> named("lion")
+    >>> find_rule("lion")
     lion(lr=0.0001, beta1=0.9, beta2=0.99, weight_decay=0.0)
     """
     if isinstance(rule, Rule):

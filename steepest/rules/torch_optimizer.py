@@ -13,7 +13,7 @@ from steepest.errors import InputError
 from steepest.rules.update import Point
 
 
-class Foreign:
+class TorchOptimizer:
     """A torch optimizer with the methods of an Update.
 
     Args:

@@ -19,7 +19,7 @@ from steepest.errors import InputError, unknown
 from steepest.rules import hoist
 from steepest.rules.backends import eager
 from steepest.rules.rule import Rule
-from steepest.rules.tensor_groups import Bank, EagerBank, KernelBank, Terms, broadcast, is_dense
+from steepest.rules.tensor_groups import EagerGroup, GroupSpec, KernelGroup, TensorGroup, broadcast, is_dense
 
 NOT_HYPER = {"lr_scale"}
 
@@ -183,15 +183,15 @@ class Update:
         self._banks = self._banked(tensors)
         self.load(state)
 
-    def _banked(self, tensors: list[Tensor]) -> list[Bank]:
+    def _banked(self, tensors: list[Tensor]) -> list[TensorGroup]:
         banks: dict[tuple, list[int]] = {}
         for i, p in enumerate(tensors):
             compiled = p.device.type == "cpu" and p.dtype in (torch.float32, torch.float64) and is_dense(p)
             kernel = compiled and not self._stays
             banks.setdefault((str(p.device), p.dtype, kernel), []).append(i)
-        terms = Terms(self.rule, self.members, len(self._rows), self.point.names, self.point.rows, self._stays)
+        terms = GroupSpec(self.rule, self.members, len(self._rows), self.point.names, self.point.rows, self._stays)
         return [
-            (KernelBank if kernel else EagerBank)(terms, tensors, places) for (_, _, kernel), places in banks.items()
+            (KernelGroup if kernel else EagerGroup)(terms, tensors, places) for (_, _, kernel), places in banks.items()
         ]
 
     # -- state ---------------------------------------------------------------------------------------------------------

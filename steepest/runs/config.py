@@ -22,7 +22,7 @@ KEEPS = ("last", "best")
 RECORDED = ("batch_size", "clip", "accumulate", "average", "precision", "groups", "no_decay", "seed")
 
 
-def configured(
+def make_config(
     task: Task,
     descent: Descent,
     start: Any,
@@ -74,14 +74,14 @@ def identity(task: Task, model: nn.Module) -> dict[str, str]:
     return {"model": f"{space.size} weights, {digest}", "data": data.fingerprint(task.data)}
 
 
-def recorded(
+def settings_of(
     task: Task, config: Mapping[str, Any], rule: Any, epochs: int | None, steps: int | None, device: str
 ) -> Settings:
     """The recorded choices.
 
     Args:
         task: the run's.
-        config: as `configured` gave it.
+        config: as `make_config` gave it.
         rule: the run's, where it is not a built-in one.
         epochs, steps: another length.
         device: "auto" for the recorded one.

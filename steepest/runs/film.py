@@ -6,10 +6,16 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from steepest.analysis.landscape.surfaces import CURVATURE, KINDS, PRINCIPAL, RANDOM, survey
+from steepest.analysis.landscape.surfaces import (
+    CURVATURE_PLANE,
+    PLANE_KINDS,
+    PRINCIPAL_PLANE,
+    RANDOM_PLANE,
+    measure_surfaces,
+)
 from steepest.errors import StoreError
 from steepest.records.run import History
-from steepest.records.surfaces import Survey
+from steepest.records.surfaces import LossSurfaces
 from steepest.records.verdict import Verdict
 from steepest.runs.store import Store
 from steepest.tasks.task import Task
@@ -21,14 +27,14 @@ CRITICAL = ("SADDLE", "MINIMUM", "MAXIMUM", "GRADIENT_FLAT")
 """Verdicts whose film opens with the plane of greatest and least curvature; others open with the path's own."""
 
 
-def of_run(
+def run_film(
     store: Store,
     run: str,
     task: Task | None,
     model: nn.Module | None,
     kinds: Sequence[str] | None = None,
     why: str = "",
-) -> tuple[Film, Survey]:
+) -> tuple[Film, LossSurfaces]:
     """A run's film, and its ground.
 
     Args:
@@ -43,13 +49,13 @@ def of_run(
     found = history.record.config.get("verdict")
     verdict = None if found is None else Verdict.of(found)
     if task is None or model is None:
-        ground = Survey(said=(f"there are no surfaces: {why}",))
+        ground = LossSurfaces(said=(f"there are no surfaces: {why}",))
     else:
         ground = _ground(store, history, verdict, task, model, kinds)
     return film.of_run(history, ground, verdict), ground
 
 
-def kept(store: Store, run: str) -> Survey | None:
+def stored_surfaces(store: Store, run: str) -> LossSurfaces | None:
     """The ground of a run's film, where one was made since the run ended."""
     path, points = store.folder / store.resolve(run) / SURVEY, store.points(run)
     try:
@@ -67,27 +73,27 @@ def _ground(
     task: Task,
     model: nn.Module,
     kinds: Sequence[str] | None,
-) -> Survey:
+) -> LossSurfaces:
     record, points = history.record, history.path.points
     end = _flat(store, record.id, record.config["parameters"])
     if not bool(torch.isfinite(end).all()):
-        return Survey(said=("it ended at weights that are not finite, so there are no surfaces",))
+        return LossSurfaces(said=("it ended at weights that are not finite, so there are no surfaces",))
     chosen = kinds or _ordered(verdict, len(points))
     said = () if len(points) else ("no points were kept on the way, so there is no path",)
     kind = "" if verdict is None else verdict.kind
     paths = {record.id: points} if len(points) else {}
-    ground = survey(task, model, end, paths, chosen, verdict=kind, gain=_gain(verdict))
-    ground = Survey(**{**vars(ground), "said": (*said, *ground.said)})
+    ground = measure_surfaces(task, model, end, paths, chosen, verdict=kind, gain=_gain(verdict))
+    ground = LossSurfaces(**{**vars(ground), "said": (*said, *ground.said)})
     npz.save(store.folder / record.id / SURVEY, ground)
     return ground
 
 
 def _ordered(verdict: Verdict | None, points: int) -> tuple[str, ...]:
     if points < 3:
-        return CURVATURE, RANDOM
+        return CURVATURE_PLANE, RANDOM_PLANE
     if verdict is None or verdict.kind in CRITICAL:
-        return KINDS
-    return PRINCIPAL, CURVATURE, RANDOM
+        return PLANE_KINDS
+    return PRINCIPAL_PLANE, CURVATURE_PLANE, RANDOM_PLANE
 
 
 def _flat(store: Store, run: str, names: Sequence[str]) -> torch.Tensor:

@@ -10,17 +10,17 @@ from steepest.descent.guard.guard import Guard
 from steepest.descent.loop import Descent
 from steepest.descent.settings import Settings, resolve
 from steepest.records.search import Search
-from steepest.runs.config import configured
-from steepest.runs.live import Beside, watcher
-from steepest.runs.restore import begin_at
+from steepest.runs.config import make_config
+from steepest.runs.live import LiveServer, open_live
+from steepest.runs.restore import load_start
 from steepest.runs.resume import resumed
 from steepest.runs.run import Run
 from steepest.runs.store import Store, versions
-from steepest.runs.trainer import Training, train
-from steepest.search.rungs import search
+from steepest.runs.trainer import Trainer, train
+from steepest.search.rungs import run_search
 from steepest.tasks.space import NORMS_AND_BIASES, Space
 from steepest.tasks.task import Task
-from steepest.view.terminal import Progress, SearchProgress
+from steepest.view.terminal import Progress, SearchDisplay
 
 AUTO = "auto"
 
@@ -52,7 +52,7 @@ def fit(
     runs: str | Path = "runs",
     name: str | None = None,
     notes: str | None = None,
-    live: bool | Beside = False,
+    live: bool | LiveServer = False,
 ) -> Run:
     """Trains the task's model in place, from the task's start, and records everything.
 
@@ -100,7 +100,7 @@ def fit(
     Raises:
         SteepestError: what cannot be trained or stored, before the first step; data found to be bad.
     """
-    watched = watcher(live, runs)
+    watched = open_live(live, runs)
     if resume is not None:
         given = {
             "lr": lr, "schedule": schedule, "batch_size": batch_size, "clip": clip, "average": average, "notes": notes,
@@ -124,12 +124,12 @@ def fit(
         task.say(found.sentence)
     descent = Descent(task, settings, task.build(seed))
     if start is not None:
-        begin_at(start, descent.space, store)
-    config = configured(task, descent, start, keep, stop_after, checkpoint_every, locate)
+        load_start(start, descent.space, store)
+    config = make_config(task, descent, start, keep, stop_after, checkpoint_every, locate)
     if found is not None:
         config["search"] = found.describe()
     writer = store.begin(name or task.name, config, versions(), seed, notes)
-    train(Training(descent, writer, Progress(descent.steps, config["metric"]), config), watched)
+    train(Trainer(descent, writer, Progress(descent.steps, config["metric"]), config), watched)
     return Run(store, store.read(writer.id), descent.model, task)
 
 
@@ -137,7 +137,7 @@ def _searched(task: Task, settings: Settings, start: Run | str | None, store: St
     """The rate of the first stage, from where the training will begin."""
     if start is not None:
         space = Space(task.copy(settings.seed))
-        begin_at(start, space, store)
+        load_start(start, space, store)
         task = task.at(space.gather())
-    with SearchProgress() as shown:
-        return search(task, dataclasses.replace(settings, stages=settings.stages.first), watch=shown)
+    with SearchDisplay() as shown:
+        return run_search(task, dataclasses.replace(settings, stages=settings.stages.first), watch=shown)

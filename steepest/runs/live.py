@@ -19,7 +19,7 @@ from steepest.errors import InputError
 HOST = "127.0.0.1"
 
 
-class Beside:
+class LiveServer:
     """A server of some runs that ends with this process.
 
     Args:
@@ -80,21 +80,21 @@ class Beside:
         threading.Thread(target=self._process.wait, daemon=True).start()
 
 
-_begun: dict[Path, Beside] = {}
+_begun: dict[Path, LiveServer] = {}
 
 
-def watcher(live: bool | Beside, runs: str | Path) -> Callable[[str], None] | None:
+def open_live(live: bool | LiveServer, runs: str | Path) -> Callable[[str], None] | None:
     """What shows a run that begins; None where nothing is to.
 
     Args:
         live: True for the one server that this process has for its runs, or a server.
         runs: the folder.
     """
-    if isinstance(live, Beside):
+    if isinstance(live, LiveServer):
         return live.show
     if not live:
         return None
     folder = Path(runs).resolve()
     if folder not in _begun or not _begun[folder].is_there():
-        _begun[folder] = Beside(folder)
+        _begun[folder] = LiveServer(folder)
     return _begun[folder].show

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from steepest.descent.loop import Descent
-from steepest.descent.state import put_back
+from steepest.descent.state import restore_tensors
 from steepest.errors import InputError, StoreError
 from steepest.records.run import Record
 from steepest.rules.textbook import RULES
-from steepest.runs.config import identity, recorded
+from steepest.runs.config import identity, settings_of
 from steepest.runs.store import Store, checkpoints
 from steepest.runs.store.state import unpack
 from steepest.tasks.space import Space
@@ -19,7 +19,7 @@ from steepest.tasks.task import Task
 
 
 @torch.no_grad()
-def begin_at(start: Any, space: Space, store: Store) -> None:
+def load_start(start: Any, space: Space, store: Store) -> None:
     """Puts a model at another run's end, parameter by parameter.
 
     Raises:
@@ -37,7 +37,7 @@ def begin_at(start: Any, space: Space, store: Store) -> None:
         p.copy_(stored[name])
 
 
-def ended(task: Task, store: Store, record: Record) -> tuple[nn.Module, Descent | None]:
+def restore_end(task: Task, store: Store, record: Record) -> tuple[nn.Module, Descent | None]:
     """A copy of a task's model where a run of it has ended, with the buffers it had there.
 
     Args:
@@ -56,22 +56,23 @@ def ended(task: Task, store: Store, record: Record) -> tuple[nn.Module, Descent 
         config["device"] = "cpu"  # looking needs no more
     descent = None
     if all(part["rule"] in RULES for part in config["stages"]):
-        settings = recorded(task, config, None, None, None, "auto")
+        settings = settings_of(task, config, None, None, None, "auto")
         descent = Descent(task, settings, task.copy(settings.seed))
     model = task.copy(config["seed"]) if descent is None else descent.model
-    _check_same(record, {k: config[k] for k in ("model", "data")}, identity(task, model))
+    check_identity(record, {k: config[k] for k in ("model", "data")}, identity(task, model))
     found = checkpoints.load(store.folder / record.id / "checkpoints")
     if found:
         held = unpack(found[1], found[2])
         if descent is not None:
             descent.load(held["descent"])
         best = {} if record.status == "interrupted" else held["best"]["tensors"] or {}
-        put_back({**held["descent"]["buffers"], **best}, dict(model.named_buffers()))
-    put_back(store.load_point(record.id), dict(Space(model).named()))
+        restore_tensors({**held["descent"]["buffers"], **best}, dict(model.named_buffers()))
+    restore_tensors(store.load_point(record.id), dict(Space(model).named()))
     return model, descent
 
 
-def _check_same(record: Record, recorded: Mapping[str, str], now: Mapping[str, str]) -> None:
+def check_identity(record: Record, recorded: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Refuses a task that is not the run's: its model or its data differ."""
     for what, value in recorded.items():
         if now[what] != value:
             raise StoreError(

@@ -11,12 +11,12 @@ from steepest.descent.loop import Descent
 from steepest.descent.stages import Stages
 from steepest.errors import InputError, StoreError
 from steepest.records.run import Record
-from steepest.runs.config import identity, recorded
-from steepest.runs.restore import _check_same, begin_at
+from steepest.runs.config import identity, settings_of
+from steepest.runs.restore import check_identity, load_start
 from steepest.runs.store import Store, checkpoints, versions
 from steepest.runs.store.state import unpack
 from steepest.runs.store.store import refuse_running
-from steepest.runs.trainer import Training, train
+from steepest.runs.trainer import Trainer, train
 from steepest.tasks import data
 from steepest.tasks.task import Task
 from steepest.view.terminal import Progress
@@ -56,19 +56,19 @@ def resumed(
         )
     _check_free(record, epochs or steps)
     config = dict(record.config)
-    _check_same(record, {"data": config["data"]}, {"data": data.fingerprint(task.data)})
-    settings = recorded(task, config, rule, epochs, steps, device)
+    check_identity(record, {"data": config["data"]}, {"data": data.fingerprint(task.data)})
+    settings = settings_of(task, config, rule, epochs, steps, device)
     said = _same_machine(record)
     descent = Descent(task, settings, task.build(settings.seed))
-    _check_same(record, {k: config[k] for k in ("model", "data")}, identity(task, descent.model))
+    check_identity(record, {k: config[k] for k in ("model", "data")}, identity(task, descent.model))
     then = config["steps"]
     said += _stretched(config, descent)
     found = checkpoints.load(store.folder / record.id / "checkpoints")
     manifest, state, tensors, damaged = found or ({"t": 0, "attempt": 0, "events": 0}, None, {}, [])
     if found:
-        _check_same(record, {k: manifest[k] for k in ("model", "data")}, identity(task, descent.model))
+        check_identity(record, {k: manifest[k] for k in ("model", "data")}, identity(task, descent.model))
     elif config["start"] != "the task's":
-        begin_at(config["start"], descent.space, store)
+        load_start(config["start"], descent.space, store)
     _check_longer(record, manifest["t"], epochs, steps, descent.steps)
     _check_stage(record, manifest["t"], settings.stages, (then, descent.steps), descent.steps_per_epoch)
     if damaged:
@@ -76,7 +76,7 @@ def resumed(
     writer = store.reopen(record.id, manifest["attempt"], manifest["t"], manifest["events"], config)
     progress = Progress(descent.steps, config["metric"], done=manifest["t"])
     before = manifest.get("seconds", 0.0) if record.status == "interrupted" else record.seconds
-    training = Training(descent, writer, progress, config, before)
+    training = Trainer(descent, writer, progress, config, before)
     if found:
         held = unpack(state, tensors)
         said += _passed_over(descent, held)

@@ -11,8 +11,8 @@ from steepest.descent.loop import Descent
 from steepest.errors import SteepestError, StoreError
 from steepest.records.run import Event, Measurement, Record
 from steepest.records.verdict import Verdict
-from steepest.runs.film import of_run
-from steepest.runs.restore import ended
+from steepest.runs.film import run_film
+from steepest.runs.restore import restore_end
 from steepest.runs.store import Store
 from steepest.tasks.task import Task
 from steepest.view.figures.curves import curves
@@ -90,12 +90,12 @@ class Run:
             StoreError: the run was opened, and its task is not a built-in one; says what to do.
         """
         if self._model is None:
-            self._model, _ = ended(_built_in(self.record), self.store, self.record)
+            self._model, _ = restore_end(_built_in(self.record), self.store, self.record)
         return self._model
 
     def at_end(self, task: Task) -> tuple[nn.Module, Descent | None]:
         """A model of the task's as the run left it, and the descent at its end (None for a rule that is not ours)."""
-        return ended(task, self.store, self.record)
+        return restore_end(task, self.store, self.record)
 
     def figure(self, path: str | Path) -> Path:
         """Writes a figure of loss and rate over the steps: .png, .svg or .pdf."""
@@ -120,7 +120,7 @@ class Run:
             InputError: another suffix, or a plane that there is none of.
         """
         known, model, why = self._known(task)
-        made, ground = of_run(self.store, self.id, known, model, planes, why)
+        made, ground = run_film(self.store, self.id, known, model, planes, why)
         return write(made, ground, out)
 
     def _known(self, task: Task | None) -> tuple[Task | None, nn.Module | None, str]:
@@ -129,7 +129,7 @@ class Run:
             known = task or self.task or _built_in(self.record)
             if known is self.task and self._model is not None:
                 return known, self._model, ""
-            return known, ended(known, self.store, self.record)[0], ""
+            return known, restore_end(known, self.store, self.record)[0], ""
         except SteepestError as error:
             return None, None, str(error)
 

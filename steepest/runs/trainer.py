@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from steepest.analysis.location.locate import LEAST_S, SHARE, short
+from steepest.analysis.location.locate import QUICK_MIN_S, QUICK_SHARE, quick_check
 from steepest.descent import async_loop
 from steepest.descent.loop import Descent
 from steepest.descent.path import Thinning
-from steepest.descent.state import put_back
+from steepest.descent.state import restore_tensors
 from steepest.errors import StoreError
 from steepest.records.run import Event, Measurement, Step, Steps
 from steepest.rules.stability import END
@@ -26,7 +26,7 @@ WRITING_SHARE = 0.02
 """Of the time that writing checkpoints may take, whatever interval is asked for in seconds."""
 
 
-class Training:
+class Trainer:
     """A descent that is recorded.
 
     Attributes:
@@ -278,7 +278,7 @@ class Training:
         if self.status == "interrupted":
             return
         if self.best.tensors is not None:
-            put_back(self.best.tensors, descent.everything())
+            restore_tensors(self.best.tensors, descent.everything())
             descent.task.leave(descent.model)
             self.progress.say(f"kept: the best point, after step {self.best.t}")
         elif self.status == "stopped" and descent.t != self._measured:
@@ -289,9 +289,9 @@ class Training:
 
     def _locate(self) -> None:
         """A short look at where it ended."""
-        seconds = max(SHARE * (time.perf_counter() - self._began), LEAST_S)
+        seconds = max(QUICK_SHARE * (time.perf_counter() - self._began), QUICK_MIN_S)
         try:
-            found = short(self.descent, Steps.of(list(self._recent)), seconds)
+            found = quick_check(self.descent, Steps.of(list(self._recent)), seconds)
         except Exception as error:  # whatever a model makes of being differentiated twice; the run itself is done
             found = f"no verdict: {error}"
         if isinstance(found, str):
@@ -308,7 +308,7 @@ def _interval(given: int | str) -> tuple[float, int | None]:
     return float(given.removesuffix("s").strip()), None
 
 
-def train(training: Training, watched: Callable[[str], None] | None = None) -> None:
+def train(training: Trainer, watched: Callable[[str], None] | None = None) -> None:
     """Says what there is to say, and trains to the end; whoever wants to watch is told the run's id first."""
     if watched is not None:
         watched(training.writer.id)

@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 
 from steepest import seeds
-from steepest.descent.path import BYTES
-from steepest.descent.path import FEWEST as FEWEST_POINTS
-from steepest.descent.population.dispatch import descents
+from steepest.descent.path import MIN_POINTS as FEWEST_POINTS
+from steepest.descent.path import PATH_BYTES
+from steepest.descent.population.dispatch import run_descents
 from steepest.descent.population.population import Member, Plan
 from steepest.descent.settings import Settings, horizon
 from steepest.errors import InputError, TaskError
-from steepest.records.search import Contest, Curve
-from steepest.search.rungs import search
+from steepest.records.search import Curve, RaceResult
+from steepest.search.rungs import run_search
 from steepest.search.statistics import Difference, differences
 from steepest.tasks import data
 from steepest.tasks.batches import Batches
@@ -41,7 +41,7 @@ FEWEST = 30
 """Samples of validation for a loss to be told from chance."""
 
 
-def race(
+def run_race(
     task: Task,
     sides: Mapping[str, Settings],
     count: int,
@@ -49,7 +49,7 @@ def race(
     target: float | None = None,
     level: float = 0.05,
     by_time: bool = False,
-) -> Contest:
+) -> RaceResult:
     """Runs every side with so many seeds, and compares them.
 
     Args:
@@ -99,7 +99,7 @@ def _rate(task: Task, name: str, settings: Settings, lrs: str | float | Mapping[
     if not isinstance(lrs, str):
         return float(lrs), 0
     other = seeds.mix(settings.seed, "search") % (1 << 31)
-    found = search(task.apart(HELD_OUT, other), dataclasses.replace(settings, seed=other))
+    found = run_search(task.apart(HELD_OUT, other), dataclasses.replace(settings, seed=other))
     return found.best, found.steps
 
 
@@ -110,13 +110,13 @@ def _run(task: Task, chosen: Mapping[tuple[str, int], Settings]) -> dict[tuple[s
         mine = {key: s for key, s in chosen.items() if key[0] == side}
         steps = _steps(task, next(iter(mine.values())))
         plan = Plan(measure=max(1, steps // MEASURED), points=_points(task, len(chosen)))
-        done |= dict(zip(mine, descents(task, list(mine.values()), plan).members, strict=True))
+        done |= dict(zip(mine, run_descents(task, list(mine.values()), plan).members, strict=True))
     return done
 
 
 def _points(task: Task, members: int) -> int:
     """Points of each member's path: as many as fit, and none of a large model's."""
-    fitting = BYTES // (4 * members * sum(p.numel() for p in task.copy(0).parameters()))
+    fitting = PATH_BYTES // (4 * members * sum(p.numel() for p in task.copy(0).parameters()))
     return min(POINTS, fitting) if fitting >= FEWEST_POINTS else 0
 
 
@@ -146,7 +146,7 @@ def _curve(task: Task, side: str, seed: int, member: Member) -> Curve:
 def concluded(
     task: Task, curves: Sequence[Curve], target: float | None = None, level: float = 0.05, by_time: bool = False,
     search_steps: int = 0,
-) -> Contest:  # fmt: skip
+) -> RaceResult:  # fmt: skip
     """The comparison of all sides by these curves."""
     sides = {side: [c for c in curves if c.side == side] for side in dict.fromkeys(c.side for c in curves)}
     medians = {side: statistics.median(c.final for c in mine) for side, mine in sides.items()}
@@ -157,7 +157,7 @@ def concluded(
         target = max(m for m in medians.values() if math.isfinite(m))
     metric = next(iter(task.metrics), "")
     found = _compared(sides, target, metric, task, level, by_time)
-    return Contest(
+    return RaceResult(
         tuple(sides), tuple(curves), target, derived, tuple(d.sentence for d in found), _verdict(found), metric,
         search_steps,
     )  # fmt: skip
@@ -208,7 +208,7 @@ def _verdict(found: Sequence[Difference]) -> str:
     return words
 
 
-def describe(contest: Contest) -> dict[str, Any]:
+def describe(contest: RaceResult) -> dict[str, Any]:
     """A contest as JSON."""
     curves = [
         {**dataclasses.asdict(c), "t": c.t.tolist(), "loss": c.loss.tolist(), "metric": c.metric.tolist()}

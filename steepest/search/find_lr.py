@@ -6,12 +6,12 @@ from typing import Any
 
 from steepest.descent.settings import resolve
 from steepest.records.run import Path as Descended
-from steepest.records.search import Search, Tried
-from steepest.search.rungs import search
+from steepest.records.search import Search, Trial
+from steepest.search.rungs import run_search
 from steepest.tasks.space import NORMS_AND_BIASES
 from steepest.tasks.task import Task
 from steepest.view.figures.rates import rates_figure
-from steepest.view.terminal import SearchProgress
+from steepest.view.terminal import SearchDisplay
 
 
 class Rates:
@@ -45,7 +45,7 @@ class Rates:
         return self.record.fails
 
     @property
-    def table(self) -> tuple[Tried, ...]:
+    def table(self) -> tuple[Trial, ...]:
         """All rates that were tried."""
         return self.record.table
 
@@ -140,6 +140,6 @@ def find_lr(
         device=device,
     )  # fmt: skip
     if not progress:
-        return Rates(search(task, settings, budget, between, way))
-    with SearchProgress() as shown:
-        return Rates(search(task, settings, budget, between, way, shown))
+        return Rates(run_search(task, settings, budget, between, way))
+    with SearchDisplay() as shown:
+        return Rates(run_search(task, settings, budget, between, way, shown))

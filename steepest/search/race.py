@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from steepest.analysis.landscape.surfaces import PRINCIPAL, survey
+from steepest.analysis.landscape.surfaces import PRINCIPAL_PLANE, measure_surfaces
 from steepest.descent.settings import Settings, resolve
 from steepest.errors import InputError
 from steepest.records.run import Path as Descended
-from steepest.records.search import Contest, Curve
-from steepest.records.surfaces import Survey
+from steepest.records.search import Curve, RaceResult
+from steepest.records.surfaces import LossSurfaces
 from steepest.rules.rule import Rule
 from steepest.search import contest
 from steepest.tasks.task import Task
@@ -30,7 +30,7 @@ class Race:
         task: that was raced on.
     """
 
-    def __init__(self, record: Contest, task: Task) -> None:
+    def __init__(self, record: RaceResult, task: Task) -> None:
         self.record, self.task = record, task
 
     @property
@@ -136,7 +136,7 @@ def race(
         for rule in given:
             settings = resolve(task, rule=rule, batch_size=batch_size, **common)
             sides[_free(_name(rule), sides)] = settings
-    return Race(contest.race(task, sides, seeds, lrs, target, level, by_time=batch_sizes is not None), task)
+    return Race(contest.run_race(task, sides, seeds, lrs, target, level, by_time=batch_sizes is not None), task)
 
 
 def _regimes(
@@ -162,7 +162,7 @@ def _free(name: str, taken: Mapping[str, Any]) -> str:
     return name if name not in taken else next(f"{name} {k}" for k in range(2, 99) if f"{name} {k}" not in taken)
 
 
-def of_race(task: Task, contest: Contest) -> tuple[Film, Survey]:
+def of_race(task: Task, contest: RaceResult) -> tuple[Film, LossSurfaces]:
     """A race's film, and its ground: the principal plane of all paths that are shown, through the end of the best.
 
     Args:
@@ -173,15 +173,15 @@ def of_race(task: Task, contest: Contest) -> tuple[Film, Survey]:
     return film.of_race(contest, ground, task.name), ground
 
 
-def _common(task: Task, contest: Contest) -> Survey:
+def _common(task: Task, contest: RaceResult) -> LossSurfaces:
     names = {film.path_name(curve): curve.final for curve in film.runs_shown(contest).values()}
     walked = {p.name: p.points for p in contest.paths if p.name in names and len(p.points)}
     if not walked:
-        return Survey(said=("no points were kept on the way, so there are no surfaces",))
+        return LossSurfaces(said=("no points were kept on the way, so there are no surfaces",))
     model = task.copy(0)
     if any(b.is_floating_point() for b in model.buffers()):
-        return Survey(said=("the model has statistics of its own (batch norm), which differ from run to run",))
+        return LossSurfaces(said=("the model has statistics of its own (batch norm), which differ from run to run",))
     ordered = sorted(walked, key=lambda name: -names[name])  # the plane goes through the last point of all
     paths: dict[str, np.ndarray] = {name: walked[name] for name in ordered}
     end = torch.from_numpy(np.array(paths[ordered[-1]][-1]))
-    return survey(task, model, end, paths, (PRINCIPAL,))
+    return measure_surfaces(task, model, end, paths, (PRINCIPAL_PLANE,))

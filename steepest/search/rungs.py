@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from steepest.descent.loop import Descent
-from steepest.descent.population.dispatch import descents
+from steepest.descent.population.dispatch import run_descents
 from steepest.descent.population.population import Member, Plan
 from steepest.descent.settings import DEFAULT_SCHEDULE, Settings
-from steepest.errors import InputError, Interrupted, ScheduleError, TaskError
-from steepest.records.search import FAILS, TOO_LARGE, TOO_SMALL, WORKS, Search, Searched, Tried
+from steepest.errors import InputError, ScheduleError, SearchInterrupt, TaskError
+from steepest.records.search import FAILED, TOO_LARGE, TOO_SMALL, WORKS, Search, SearchProgress, Trial
 from steepest.schedule import Schedule, as_schedule
 from steepest.tasks.task import Task
 
@@ -79,10 +79,10 @@ SMALL = 1 << 20
 """Weights of a model whose members' paths are kept."""
 
 Wider = Callable[[dict[float, Member]], list[float]]
-Watch = Callable[[Searched], None]
+Watch = Callable[[SearchProgress], None]
 
 
-def search(
+def run_search(
     task: Task,
     settings: Settings,
     budget: int | str | None = None,
@@ -210,7 +210,7 @@ class _Searching:
         self.expected = self.taken + len(rates) * steps + self.later
         each = [self._short(rate, steps) for rate in rates]
         plan = Plan(points=points_of(self.task), stepped=lambda members: self._stepped(members, steps))
-        found = descents(self.task, each, plan, way=self.way)
+        found = run_descents(self.task, each, plan, way=self.way)
         self.way, self.why = self.way or found.ways[0].name, self.why or found.ways[0].why
         for rate, member in zip(rates, found.members, strict=True):
             done[rate] = self.members[steps, rate] = member
@@ -255,7 +255,7 @@ class _Searching:
         table = self._table()
         told = [row for row in table if row.steps >= short]
         best = winner / DIVISOR
-        fails = min((row for row in told if row.region == FAILS), key=lambda row: row.lr, default=None)
+        fails = min((row for row in told if row.region == FAILED), key=lambda row: row.lr, default=None)
         works = [row.lr for row in told if row.region == WORKS and (fails is None or row.lr < fails.lr)]
         low = min([best, *(row.lr for row in told if row.region == WORKS and row.steps == long)])
         high = max([winner, *works])
@@ -273,27 +273,27 @@ class _Searching:
             time.perf_counter() - self.began, self.way or "", self.why, self.rule, "".join(words), paths,
         )  # fmt: skip
 
-    def interrupted(self) -> Interrupted:
+    def interrupted(self) -> SearchInterrupt:
         """What is said of a search that does not come to its end."""
         at = self._so_far()
         words = f"interrupted after {at.steps} of some {at.expected} steps; no rate is chosen, and "
         none = "none was tried to its end"
         words += none if at.best is None else f"of those that were tried to their ends {at.best:.3g} is the best"
-        return Interrupted(words, self._table())
+        return SearchInterrupt(words, self._table())
 
-    def _so_far(self, is_rung: bool = False) -> Searched:
+    def _so_far(self, is_rung: bool = False) -> SearchProgress:
         longest = max((steps for steps, _ in self.members), default=0)
         ends = [(m.value, rate) for (steps, rate), m in self.members.items() if steps == longest]
         loss, best = min(ends, default=(math.inf, None))
         best = best if math.isfinite(loss) else None
-        return Searched(self.taken, max(self.taken, self.expected), len(self.members), best, loss, is_rung)
+        return SearchProgress(self.taken, max(self.taken, self.expected), len(self.members), best, loss, is_rung)
 
-    def _table(self) -> list[Tried]:
+    def _table(self) -> list[Trial]:
         lengths = sorted({steps for steps, _ in self.members})
         tried = {n: {rate: m for (steps, rate), m in self.members.items() if steps == n} for n in lengths}
         return [row for steps in lengths for row in self._rows(tried[steps], steps)]
 
-    def _rows(self, done: dict[float, Member], steps: int) -> list[Tried]:
+    def _rows(self, done: dict[float, Member], steps: int) -> list[Trial]:
         best = self._winner(done) or min(done)
         gain = self.start - done[best].value
         rows = []
@@ -301,8 +301,8 @@ class _Searching:
             member = done[rate]
             share = (self.start - member.value) / gain if gain > 0 else -math.inf
             how = member.failed or (f"it keeps {max(share, 0.0):.0%} of the best's gain" if share < KEPT else "")
-            region = WORKS if share >= GOOD else TOO_SMALL if rate < best else FAILS if how else TOO_LARGE
-            rows.append(Tried(rate, steps, member.value, share, region, how if region == FAILS else ""))
+            region = WORKS if share >= GOOD else TOO_SMALL if rate < best else FAILED if how else TOO_LARGE
+            rows.append(Trial(rate, steps, member.value, share, region, how if region == FAILED else ""))
         return rows
 
 

@@ -17,13 +17,13 @@ from steepest.tasks.data import (
     as_tuple,
     check,
     count,
-    each,
-    fetch,
     is_iterable,
     is_tensors,
     known_length,
     length,
-    moved,
+    map_tensors,
+    take,
+    to_device,
 )
 
 WINDOW_BYTES = 4 << 20
@@ -95,7 +95,7 @@ class Batches:
         if self.augment is None:
             return parts
         streams = (seeds.generator(self.seed, "augment", t, i, device=self.device) for i in range(len(parts)))
-        return [self.augment(each(part, Tensor.clone), stream) for part, stream in zip(parts, streams)]
+        return [self.augment(map_tensors(part, Tensor.clone), stream) for part, stream in zip(parts, streams)]
 
     def place(self) -> dict[str, Any] | None:
         """Where an iterable is, by its own `state_dict`; None where it has none."""
@@ -157,7 +157,7 @@ class Batches:
             self._permute(epoch)
             chosen = self._order[place * self.batch_size : (place + 1) * self.batch_size].tolist()
         with seeds.ours(self.seed, "fetch", t):
-            return moved(fetch(self._data, chosen), self.device)
+            return to_device(take(self._data, chosen), self.device)
 
     # -- iterables: one after another ----------------------------------------------------------------------------------
 
@@ -181,7 +181,7 @@ class Batches:
             batch = self._advance(bool(parts))
             if batch is None:
                 break
-            parts.append(moved(batch, self.device))
+            parts.append(to_device(batch, self.device))
         return parts
 
     def _advance(self, begun: bool) -> Any:

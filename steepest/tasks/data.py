@@ -52,14 +52,14 @@ def known_length(data: Any) -> int | None:
         return None
 
 
-def fetch(data: Any, chosen: list[int]) -> Any:
+def take(data: Any, chosen: list[int]) -> Any:
     """Samples of a map-style Dataset as one batch."""
     many = getattr(data, "__getitems__", None)
     batch = default_collate(many(chosen) if many else [data[i] for i in chosen])
     return tuple(batch) if isinstance(batch, list) else batch
 
 
-def whole(data: Any, batch_size: int, device: str | torch.device = "cpu") -> Iterator[Any]:
+def in_batches(data: Any, batch_size: int, device: str | torch.device = "cpu") -> Iterator[Any]:
     """Every sample once, in order, in batches: for measuring."""
     if data is None:
         yield None
@@ -68,12 +68,12 @@ def whole(data: Any, batch_size: int, device: str | torch.device = "cpu") -> Ite
             yield tuple(x[lo : lo + batch_size].to(device) for x in as_tuple(data))
     elif is_iterable(data):
         for batch in data:
-            yield moved(tuple(batch) if isinstance(batch, list) else batch, torch.device(device))
+            yield to_device(tuple(batch) if isinstance(batch, list) else batch, torch.device(device))
     else:
         for lo in range(0, len(data), batch_size):
             with seeds.ours(0, "whole", lo):
                 chosen = list(range(lo, min(lo + batch_size, len(data))))
-                batch = moved(fetch(data, chosen), torch.device(device))
+                batch = to_device(take(data, chosen), torch.device(device))
             yield batch
 
 
@@ -139,11 +139,11 @@ def disjoint(data: Any, sizes: Sequence[int], batch_size: int, seed: int = 0) ->
         )
     order = torch.randperm(n, generator=seeds.generator(seed, "sample"))
     chosen = [some.sort().values for some in order[: sum(sizes)].split(list(sizes))]
-    return [list(whole(_subset(data, some), batch_size)) for some in chosen]
+    return [list(in_batches(_subset(data, some), batch_size)) for some in chosen]
 
 
 def _first(data: Iterable[Any], sizes: Sequence[int]) -> list[list[Any]]:
-    batches, found = whole(data, 0), []
+    batches, found = in_batches(data, 0), []
     for size in sizes:
         found.append([])
         while sum(map(count, found[-1])) < size:
@@ -210,19 +210,19 @@ def _check_finite(x: Tensor, name: str) -> None:
         )
 
 
-def moved(batch: Any, device: torch.device) -> Any:
+def to_device(batch: Any, device: torch.device) -> Any:
     """The batch on a device."""
-    return each(batch, lambda x: x.to(device))
+    return map_tensors(batch, lambda x: x.to(device))
 
 
-def each(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
+def map_tensors(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """The batch with every tensor in it changed."""
     if isinstance(batch, Tensor):
         return change(batch)
     if isinstance(batch, dict):
-        return {k: each(v, change) for k, v in batch.items()}
+        return {k: map_tensors(v, change) for k, v in batch.items()}
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(each(x, change) for x in batch))
+        return type(batch)(*(map_tensors(x, change) for x in batch))
     if isinstance(batch, tuple | list):
-        return type(batch)(each(x, change) for x in batch)
+        return type(batch)(map_tensors(x, change) for x in batch)
     return batch

@@ -116,10 +116,10 @@ class Objective:
         Where samples do not look at one another (a batch norm in eval mode does not let them), their mean is `loss`.
         """
         if self._loss is None:
-            return vmap(lambda one: self.loss(data.each(one, lambda x: x[None])))(batch)
+            return vmap(lambda one: self.loss(data.map_tensors(one, lambda x: x[None])))(batch)
         output = self.model(*batch[:-1])
         loss = self._loss
-        return vmap(lambda *one: loss(*data.each(one, lambda x: x[None])))(output, batch[-1])
+        return vmap(lambda *one: loss(*data.map_tensors(one, lambda x: x[None])))(output, batch[-1])
 
     @torch.no_grad()
     def value(self, batches: Sequence[Any]) -> float:

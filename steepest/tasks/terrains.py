@@ -189,7 +189,7 @@ TERRAINS = {
 }  # fmt: skip
 
 
-def named(terrain: str) -> Terrain:
+def find_terrain(terrain: str) -> Terrain:
     """The terrain of that name.
 
     Raises:
@@ -200,7 +200,7 @@ def named(terrain: str) -> Terrain:
     return TERRAINS[terrain]
 
 
-def typed(source: str, domain: Domain = ((-2, 2), (-2, 2))) -> Terrain:
+def parse_terrain(source: str, domain: Domain = ((-2, 2), (-2, 2))) -> Terrain:
     """A surface from the text of its function, to descend from a place that is high in its domain.
 
     Its critical points are not known, and its floor is the least value on its grid.
@@ -212,7 +212,7 @@ def typed(source: str, domain: Domain = ((-2, 2), (-2, 2))) -> Terrain:
     Raises:
         InputError: the text is no function (says where), no such domain, or no value anywhere in it.
 
-    >>> land = typed("x² − y²")
+    >>> land = parse_terrain("x² − y²")
     >>> land.f(torch.tensor([3.0, 1.0])), land.floor
     (tensor(8.), -4.0)
     """
@@ -244,10 +244,10 @@ def high_place(terrain: Terrain) -> tuple[float, float]:
     return float(x[j]), float(y[i])
 
 
-def gaps(values: np.ndarray) -> str:
+def undefined_regions(values: np.ndarray) -> str:
     """What share of a grid is no number, in a sentence; empty where none is.
 
-    >>> gaps(np.array([[1.0, np.nan], [2.0, 3.0]]))
+    >>> undefined_regions(np.array([[1.0, np.nan], [2.0, 3.0]]))
     'On 25 % of this domain the function is no number.'
     """
     share = 100 * float(np.isnan(values).mean())

@@ -12,15 +12,15 @@ import torch
 from steepest.descent.descend import descend
 from steepest.errors import InputError
 from steepest.records.run import Path
-from steepest.records.surfaces import Axis, Grid, Mark, Shadow
-from steepest.rules.backends.page import lowered
-from steepest.rules.notation.mathml import written
+from steepest.records.surfaces import Axis, Grid, Mark, Projection
+from steepest.rules.backends.page import to_program
+from steepest.rules.notation.mathml import to_mathml
 from steepest.rules.rule import Rule
-from steepest.rules.textbook import named
+from steepest.rules.textbook import find_rule
 from steepest.tasks.task import Task
-from steepest.tasks.terrains import TERRAINS, Domain, Terrain, gaps, high_place, typed
-from steepest.tasks.terrains import named as named_terrain
-from steepest.view.figures.curves import checked
+from steepest.tasks.terrains import TERRAINS, Domain, Terrain, high_place, parse_terrain, undefined_regions
+from steepest.tasks.terrains import find_terrain as named_terrain
+from steepest.view.figures.curves import check_path
 from steepest.view.film import document, images
 from steepest.view.format import number
 from steepest.view.presets import rate, scene
@@ -66,7 +66,7 @@ def play(
         InputError: a function that does not parse or has no value at the start; no such terrain, rule, domain or
             suffix; a rate that is no number.
     """
-    out = checked(out, SUFFIXES)
+    out = check_path(out, SUFFIXES)
     land = _land(terrain, domain, start)
     if steps is not None and steps < 1:
         raise InputError(f"steps={steps} is given; expected is at least 1")
@@ -102,7 +102,7 @@ def _land(terrain: str | Terrain, domain: Domain | None, start: tuple[float, flo
     elif _is_name(terrain):
         land = named_terrain(terrain)
     else:
-        land = typed(terrain) if domain is None else typed(terrain, domain)
+        land = parse_terrain(terrain) if domain is None else parse_terrain(terrain, domain)
     if domain is not None:
         land = land.over(domain)
     if start is None:
@@ -142,7 +142,7 @@ def _with_rate(rule: str | Rule, terrain: Terrain) -> Rule:
     if isinstance(rule, Rule):
         return rule
     name, _, given = rule.partition(":")
-    known = named(name)
+    known = find_rule(name)
     try:
         lr = float(given) if given else rate(terrain, name)
     except ValueError:
@@ -175,7 +175,7 @@ def _descended(land: Terrain, rules: dict[str, Rule], steps: int) -> dict:
         t = np.arange(len(walked.points))
         losses = np.where(np.isnan(walked.losses), np.inf, walked.losses)
         x, y = walked.points.T
-        on = {land.name: Shadow(x, y, np.zeros(len(t)))}
+        on = {land.name: Projection(x, y, np.zeros(len(t)))}
         curves = {"loss": document.curve(t, losses, losses, losses, log=bool((losses > 0).all()))}
         hyper = {"lr": rule.hypers["lr"]}
         members[key] = document.member(
@@ -192,7 +192,7 @@ def _descended(land: Terrain, rules: dict[str, Rule], steps: int) -> dict:
 
 def _formula(rule: Rule) -> str:
     """In MathML, with what a slider moves marked."""
-    return written(rule, SLIDERS, [k for k, v in rule.hypers.items() if v == 0 and k not in SLIDERS])
+    return to_mathml(rule, SLIDERS, [k for k, v in rule.hypers.items() if v == 0 and k not in SLIDERS])
 
 
 def _title(land: Terrain) -> str:
@@ -202,7 +202,7 @@ def _title(land: Terrain) -> str:
 def _film(land: Terrain, rules: dict[str, Rule], steps: int) -> dict:
     """The film of which the page makes the descents."""
     x, y = land.start
-    shadow = Shadow(np.array([x]), np.array([y]), np.zeros(1))
+    shadow = Projection(np.array([x]), np.array([y]), np.zeros(1))
     begin = document.path([0], [_height(land, land.start)], {land.name: shadow})
     members = {
         key: document.member(
@@ -211,7 +211,7 @@ def _film(land: Terrain, rules: dict[str, Rule], steps: int) -> dict:
             {k: v if isinstance(v, int | float) else str(v) for k, v in rule.hypers.items()},
             "constant",
             mathml=_formula(rule),
-            js=json.dumps(lowered(rule)),
+            js=json.dumps(to_program(rule)),
             path=begin,
         )
         for name, (key, rule) in zip(_names(rules), rules.items())
@@ -230,7 +230,9 @@ def _grid(land: Terrain, cells: int = CELLS) -> Grid:
         for point in getattr(land, many)
     ]
     axes = Axis("x", x[0], x[-1], cells), Axis("y", y[0], y[-1], cells)
-    return Grid("terrain", *axes, values, None, gaps(values), scene(land).height, land.formula, tuple(marks))
+    return Grid(
+        "terrain", *axes, values, None, undefined_regions(values), scene(land).height, land.formula, tuple(marks)
+    )
 
 
 def _height(land: Terrain, point: tuple[float, ...]) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steepest.rules.textbook import named
+from steepest.rules.textbook import find_rule
 from steepest.tasks.terrains import Terrain
 
 CURVED = {"gradient_descent": 1.0, "momentum": 0.4, "nesterov": 0.4}
@@ -81,7 +81,7 @@ def rate(terrain: Terrain, rule: str) -> float:
     Raises:
         UnknownNameError: no such rule.
     """
-    default: float = named(rule).hypers["lr"]
+    default: float = find_rule(rule).hypers["lr"]
     if terrain.name in SCENES and rule in SCENES[terrain.name].rates:
         return SCENES[terrain.name].rates[rule]
     side = max(hi - lo for lo, hi in terrain.domain)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from steepest.records.run import Record
-from steepest.records.search import Contest, Search, Tried
+from steepest.records.search import RaceResult, Search, Trial
 from steepest.records.verdict import Verdict
 from steepest.view.format import duration, number, sparkline
 
@@ -86,7 +86,7 @@ def print_rates(found: Search) -> None:
     )
 
 
-def print_tried(rates: Sequence[Tried]) -> None:
+def print_tried(rates: Sequence[Trial]) -> None:
     """The rates that were tried, a line each."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("steps", "rate", "loss", "gain", "", ""):
@@ -97,7 +97,7 @@ def print_tried(rates: Sequence[Tried]) -> None:
     Console(highlight=False).print(table)
 
 
-def print_race(contest: Contest) -> None:
+def print_race(contest: RaceResult) -> None:
     """Each side's rates, steps to the target and ends; then what may be concluded."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("side", "lr", "steps to target", "reached", "loss at the end", contest.metric):

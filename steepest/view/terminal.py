@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from steepest.records.run import Event, Measurement, Step
-from steepest.records.search import Searched
+from steepest.records.search import SearchProgress
 from steepest.view.format import duration, number, sparkline
 
 REDRAW_S = 0.2
@@ -161,7 +161,7 @@ class Progress:
         return "  ".join(parts)
 
 
-class SearchProgress:
+class SearchDisplay:
     """Shows a search for a learning rate; without a terminal, a line whenever a set of short runs has ended.
 
     Args:
@@ -170,9 +170,9 @@ class SearchProgress:
 
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.perf_counter) -> None:
         self._line, self._began = Line(stream, clock), clock()
-        self._last: Searched | None = None
+        self._last: SearchProgress | None = None
 
-    def __call__(self, at: Searched) -> None:
+    def __call__(self, at: SearchProgress) -> None:
         """Takes how far it is; draws when it is time."""
         self._last = at
         if self._line.is_due():
@@ -180,7 +180,7 @@ class SearchProgress:
         elif at.is_rung and not self._line.is_live:
             self._line.say(self._told(at))
 
-    def __enter__(self) -> "SearchProgress":
+    def __enter__(self) -> "SearchDisplay":
         return self
 
     def __exit__(self, *how: object) -> None:
@@ -188,7 +188,7 @@ class SearchProgress:
         if self._line.is_live and self._last is not None:
             self._line.draw(self._told(self._last), "\n")
 
-    def _told(self, at: Searched) -> str:
+    def _told(self, at: SearchProgress) -> str:
         spent = max(self._line.clock() - self._began, 1e-9)
         parts = [f"finding the rate {at.steps}/{at.expected}", f"{at.rates} tried"]
         if at.best is not None:

@@ -14,8 +14,8 @@ import steepest as sd
 from benchmarks.geometry.density import density, trace
 from benchmarks.problems import networks, problems
 from steepest.curvature.extremes import EXACT, certificate_products, extremes, negative_curvature
-from steepest.curvature.lanczos import Block, lanczos, unit, written_out
-from steepest.curvature.loss_function import Surface
+from steepest.curvature.lanczos import Block, lanczos, materialize, unit
+from steepest.curvature.loss_function import LossFunction
 from steepest.errors import InputError
 
 REPEATED = 500
@@ -242,7 +242,7 @@ def test_intervals_of_the_density_cover_what_they_say():
 def test_a_block_is_the_matrix_of_some_coordinates():
     a = symmetric(300)
     block = Block(a, slice(100, 140))
-    assert torch.equal(written_out(block), a[100:140, 100:140])
+    assert torch.equal(materialize(block), a[100:140, 100:140])
     assert extremes(block).greatest.value == pytest.approx(torch.linalg.eigvalsh(a[100:140, 100:140])[-1].item())
     assert trace(block, 100).value == pytest.approx(a[100:140, 100:140].trace().item())
 
@@ -312,7 +312,7 @@ def dense():
 @pytest.mark.parametrize("make", [convolution, transformer])
 def test_the_sharpest_direction_is_scipys_and_curvlinops(make):
     net, x, y = make()
-    surface = Surface(sd.Task(net, (x, y), cross_entropy), [(x[:40], y[:40]), (x[40:], y[40:])])
+    surface = LossFunction(sd.Task(net, (x, y), cross_entropy), [(x[:40], y[:40]), (x[40:], y[40:])])
     h = surface.hessian(surface.start)
     found = extremes(h, 200, 1e-7)
     matrix = LinearOperator(h.shape, matvec=lambda v: (h @ torch.from_numpy(v).flatten()).numpy(), dtype=np.float64)
@@ -331,9 +331,9 @@ def test_the_sharpest_direction_is_scipys_and_curvlinops(make):
 
 def test_a_real_spectrum_is_the_dense_one():
     net, x, y = dense()
-    surface = Surface(sd.Task(net, (x, y), cross_entropy), [(x, y)])
+    surface = LossFunction(sd.Task(net, (x, y), cross_entropy), [(x, y)])
     h = surface.hessian(surface.start)
-    true = torch.linalg.eigvalsh(written_out(h))
+    true = torch.linalg.eigvalsh(materialize(h))
     found = extremes(h, 300, 1e-10)
     assert found.greatest.value == pytest.approx(true[-1].item(), rel=1e-5)
     assert found.least.value == pytest.approx(true[0].item(), rel=1e-5)

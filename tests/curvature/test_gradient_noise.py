@@ -8,7 +8,7 @@ import torch
 from scipy.stats import binom, t
 
 from steepest.curvature.gradient_noise import block_gradients, critical_batch_size, disjoint, from_gram, gradient_noise
-from steepest.curvature.loss_function import Surface
+from steepest.curvature.loss_function import LossFunction
 from steepest.errors import InputError
 from steepest.records.verdict import Estimate
 from steepest.tasks.task import Task
@@ -132,7 +132,7 @@ def test_blocks_are_disjoint_and_their_mean_is_the_gradient():
     w = torch.linspace(-1, 1, 6, dtype=torch.float64)
     gradients, sizes = block_gradients(task, w, batches)
     assert sizes == [25.0] * 16
-    whole = Surface(task, [task.data]).gradient(w)[1]
+    whole = LossFunction(task, [task.data]).gradient(w)[1]
     torch.testing.assert_close(gradients.mean(0), whole)
     again = from_gram(gradients @ gradients.T, sizes)
     assert again == gradient_noise(gradients, sizes)

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import steepest as sd
 from benchmarks.problems import networks
 from steepest.curvature import hessian as room
-from steepest.curvature.loss_function import Surface, sampled
+from steepest.curvature.loss_function import LossFunction, sample_loss_functions
 from steepest.errors import InputError, TaskError
 from steepest.tasks.terrains import TERRAINS
 
@@ -40,7 +40,7 @@ def batches(x, y, *sizes):
 def surface(net=None, loss=cross_entropy, dtype=torch.float64, **kept):
     x, y = data()
     task = sd.Task(net or smooth(), (x, y), loss, **kept)
-    return Surface(task, batches(x, y, 16, 8, 6), dtype)
+    return LossFunction(task, batches(x, y, 16, 8, 6), dtype)
 
 
 def direction(surface, seed=0):
@@ -91,7 +91,7 @@ MODELS = {
 def test_products_are_differences_of_gradients(make, given, loss):
     torch.manual_seed(1)
     x, y = given()
-    s = Surface(sd.Task(make, (x, y), loss), [(x[:7], y[:7]), (x[7:], y[7:])])
+    s = LossFunction(sd.Task(make, (x, y), loss), [(x[:7], y[:7]), (x[7:], y[7:])])
     assert (s.dtype, s.why) == (torch.float64, "")
     w, v, step = s.start + 1e-2 * direction(s, 1), direction(s), 1e-7
     difference = (s.gradient(w + step * v)[1] - s.gradient(w - step * v)[1]) / (2 * step)
@@ -117,7 +117,7 @@ def test_what_fits_no_memory_is_passed_anew(monkeypatch, kept, together):
 
 def test_a_linear_loss_has_no_curvature():
     x, y = data()
-    s = Surface(sd.Task(nn.Linear(4, 1, bias=False), (x, y), lambda out, _: out.mean()), [(x, y)])
+    s = LossFunction(sd.Task(nn.Linear(4, 1, bias=False), (x, y), lambda out, _: out.mean()), [(x, y)])
     assert not (s.hessian(s.start) @ direction(s)).any()
     assert not s.curvatures(s.start, direction(s)).any()
 
@@ -125,7 +125,7 @@ def test_a_linear_loss_has_no_curvature():
 def test_a_terrain_needs_no_data():
     land = TERRAINS["himmelblau"]
     task = sd.Task(land.model(), objective=lambda model, batch: model())
-    one, other = sampled(task, (1, 1))
+    one, other = sample_loss_functions(task, (1, 1))
     w = torch.tensor([3.0, 2.0], dtype=torch.float64)
     dense = torch.autograd.functional.hessian(land.f, w)
     torch.testing.assert_close(one.hessian(w) @ torch.eye(2, dtype=torch.float64), dense)
@@ -193,8 +193,8 @@ def test_tokens_are_weighted_as_they_are_counted():
     x, y = tokens()
     given = [{"x": x[:3], "y": y[:3]}, {"x": x[3:], "y": y[3:]}]
     count = lambda batch: (batch["y"] >= 0).sum()  # noqa: E731
-    s = Surface(sd.Task(smooth(), objective=masked, count=count), given)
-    whole = Surface(sd.Task(smooth(), objective=masked, count=count), [{"x": x, "y": y}])
+    s = LossFunction(sd.Task(smooth(), objective=masked, count=count), given)
+    whole = LossFunction(sd.Task(smooth(), objective=masked, count=count), [{"x": x, "y": y}])
     v = direction(s)
     assert s.value(s.start) == pytest.approx(whole.value(s.start), rel=1e-12)
     losses, curvatures = s.losses(s.start), s.curvatures(s.start, v)
@@ -304,7 +304,7 @@ def test_units_that_stand_where_they_bend_are_not_taken_for_a_fault():
     x, y = data()
     net = rectified()
     nn.init.zeros_(net[0].bias)
-    s = Surface(sd.Task(net, (torch.zeros_like(x), y), cross_entropy), [(torch.zeros_like(x), y)])
+    s = LossFunction(sd.Task(net, (torch.zeros_like(x), y), cross_entropy), [(torch.zeros_like(x), y)])
     assert (s.hessian(s.start) @ direction(s)).isfinite().all()
 
 
@@ -347,7 +347,7 @@ def test_a_trained_batch_norm_keeps_its_statistics():
     task = sd.Task(net, (x, y), cross_entropy)
     for _ in sd.descend(task, lr=1e-3, batch_size=8, epochs=2):
         pass
-    (s,) = sampled(task, (20,), data=(x[:20], y[:20]), model=net)
+    (s,) = sample_loss_functions(task, (20,), data=(x[:20], y[:20]), model=net)
     with torch.no_grad():
         expected = cross_entropy(copy.deepcopy(net).double().eval()(x[:20].double()), y[:20])
     assert s.value(s.start) == pytest.approx(expected.item(), rel=1e-9)
@@ -394,30 +394,30 @@ def held(*surfaces):
 def test_samples_are_disjoint_and_follow_from_the_seed(kind):
     x, y = torch.arange(600.0)[:, None].repeat(1, 4), torch.zeros(600, dtype=torch.long)
     task = sd.Task(smooth(), kind((x, y)), cross_entropy, validation=(x, y))
-    one, other = held(*sampled(task, (300, 200), 1))
+    one, other = held(*sample_loss_functions(task, (300, 200), 1))
     assert (len(set(one)), len(set(other))) == (300, 200)
     assert not set(one) & set(other)
-    assert [one, other] == held(*sampled(task, (300, 200), 1))
-    assert one != held(*sampled(task, (300, 200), 2))[0]
-    assert [len(b[0]) for b in sampled(task, (600,))[0].batches] == [512, 88]
+    assert [one, other] == held(*sample_loss_functions(task, (300, 200), 1))
+    assert one != held(*sample_loss_functions(task, (300, 200), 2))[0]
+    assert [len(b[0]) for b in sample_loss_functions(task, (600,))[0].batches] == [512, 88]
 
 
 def test_an_iterable_gives_its_first_batches():
     x, y = torch.arange(60.0)[:, None].repeat(1, 4), torch.zeros(60, dtype=torch.long)
     loader = DataLoader(TensorDataset(x, y), batch_size=8)
     task = sd.Task(smooth(), loader, cross_entropy, validation=(x, y))
-    one, other = held(*sampled(task, (10, 8)))
+    one, other = held(*sample_loss_functions(task, (10, 8)))
     assert one == list(range(16))
     assert other == list(range(16, 24))
     with pytest.raises(InputError, match="have 60 in all"):
-        sampled(task, (40, 40))
+        sample_loss_functions(task, (40, 40))
 
 
 @pytest.mark.parametrize("sizes", [(20, 11), (0,)])
 def test_more_samples_than_there_are_is_refused(sizes):
     x, y = data()
     with pytest.raises(InputError, match="30 in all"):
-        sampled(sd.Task(smooth(), (x, y), cross_entropy, validation=(x, y)), sizes)
+        sample_loss_functions(sd.Task(smooth(), (x, y), cross_entropy, validation=(x, y)), sizes)
 
 
 @pytest.mark.parametrize("call", ["value", "gradient", "losses", "hessian"])

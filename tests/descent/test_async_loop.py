@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from steepest.descent.async_loop import LAG, steps
 from steepest.descent.guard.guard import Guard
-from steepest.descent.state import copied
+from steepest.descent.state import copy_state
 from steepest.records.run import CLIP, LOWER, REWIND, SKIP
 from steepest.rules.update import Update
 from tests.descent.guard.test_recovery import descent, shuffled, spoiled, task
@@ -168,7 +168,7 @@ def test_a_run_goes_on_from_between_two_blocks(task):
     held = None
     for step in steps(one, (40,)):
         if step.t == one.t == 120:
-            held = copied(one.state()), copied(one.recovery.state())
+            held = copy_state(one.state()), copy_state(one.recovery.state())
             break
     other = descent(task, **given)
     other.load(held[0])

@@ -71,7 +71,7 @@ class Handed(NamedTuple):
     """A descent after the first step of its second stage."""
 
     descent: Descent
-    stride: handoff.Stride | None
+    stride: handoff.StepStatistics | None
     event: Event
 
     @property
@@ -273,7 +273,7 @@ def test_curvature_is_that_of_the_model_as_it_is(scales):
     for _ in range(40):
         d.step()
     before, state = d.everything(), copy.deepcopy(d.model.state_dict())
-    found = handoff.greatest_curvature(d, scales)
+    found = handoff.max_curvature(d, scales)
     assert found == pytest.approx(
         torch.linalg.eigvalsh(dense(task, copy.deepcopy(d.model), scales))[-1].item(), rel=0.01
     )

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from steepest.rules.backends.page import lowered
-from steepest.rules.notation.mathml import written
-from steepest.rules.textbook import named
+from steepest.rules.backends.page import to_program
+from steepest.rules.notation.mathml import to_mathml
+from steepest.rules.textbook import find_rule
 from steepest.tasks.terrains import TERRAINS
 from steepest.view.film import document
 from steepest.view.film.document import PAGE, SLOT, page
@@ -35,7 +35,7 @@ def curve(t: Any, lo: Any, hi: Any, mid: Any, log: bool = True) -> dict[str, Any
 
 def member(name: str, rule: str, hyper: dict[str, Any], schedule: str = "constant", **given: Any) -> dict[str, Any]:
     """A member of which only what is given is known."""
-    formula = written(named(rule), ("lr", "beta", "beta1"), ("weight_decay",))
+    formula = to_mathml(find_rule(rule), ("lr", "beta", "beta1"), ("weight_decay",))
     return document.member(name, rule, hyper, schedule, mathml=formula, **given)
 
 
@@ -76,7 +76,7 @@ def play(
             rule,
             hyper,
             schedule,
-            js=json.dumps(lowered(named(rule))),
+            js=json.dumps(to_program(find_rule(rule))),
             path={"t": col([0], "i4"), "loss": col([1]), "on": at},
         )
         for rule, hyper, schedule in PLAYERS

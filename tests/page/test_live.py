@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from steepest.records.verdict import Verdict
-from steepest.runs.film import kept
+from steepest.runs.film import stored_surfaces
 from steepest.runs.store import Store
 from steepest.view.film import film
 from steepest.view.film.frames import Frame, fold
@@ -96,7 +96,7 @@ def test_a_run_is_watched_while_it_trains(opened, training, tmp_path):
     (run,) = store.names()
     history = store.history(run)
     verdict = Verdict.of(history.record.config["verdict"])
-    expected = film.of_run(history, kept(store, run), verdict)
+    expected = film.of_run(history, stored_surfaces(store, run), verdict)
     assert list(expected["surfaces"]) == ["principal"]
     state = None
     for event, data in page.evaluate("frames_seen"):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from steepest.errors import InputError
-from steepest.rules.rule import averaged, rule
+from steepest.rules.rule import rule, with_average
 from steepest.rules.stability import Preconditioned, effective_rate, limit, preconditioner
 from steepest.rules.textbook import RULES
 from steepest.rules.update import Update
@@ -123,7 +123,7 @@ def test_known_values():
     assert limit(RULES["adam"], 1e-3).value == pytest.approx(38 / 1e-3)
     assert limit(RULES["momentum"], 0.1).value == pytest.approx(38)
     assert limit(RULES["nesterov"], 0.1).value == pytest.approx(3.8 / 0.28)
-    assert limit(RULES["gradient_descent"], 0.1) == (found := limit(averaged(RULES["gradient_descent"], 0.9), 0.1))
+    assert limit(RULES["gradient_descent"], 0.1) == (found := limit(with_average(RULES["gradient_descent"], 0.9), 0.1))
     assert found is not None
     assert not found.preconditioned
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from steepest.errors import InputError, UnknownNameError
 from steepest.rules.rule import Rule
-from steepest.rules.textbook import RULES, named
+from steepest.rules.textbook import RULES, find_rule
 from steepest.rules.update import Update
 from steepest.tasks.space import Space
 from tests.oracles import SlowUpdate, furthest
@@ -244,12 +244,12 @@ def test_says_what_it_is(name):
 
 
 def test_named():
-    assert named("adam") is RULES["adam"]
-    assert named(RULES["lion"]) is RULES["lion"]
+    assert find_rule("adam") is RULES["adam"]
+    assert find_rule(RULES["lion"]) is RULES["lion"]
     with pytest.raises(UnknownNameError, match="no rule 'lyon'; did you mean 'lion'"):
-        named("lyon")
+        find_rule("lyon")
     with pytest.raises(InputError, match=r"rule=3 is given; expected is a name such as 'adam'"):
-        named(3)  # type: ignore[arg-type]
+        find_rule(3)  # type: ignore[arg-type]
 
 
 def test_other_hyperparameters():

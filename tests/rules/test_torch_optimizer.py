@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from steepest.descent.state import copied
+from steepest.descent.state import copy_state
 from steepest.errors import InputError
-from steepest.rules.torch_optimizer import Foreign
+from steepest.rules.torch_optimizer import TorchOptimizer
 from steepest.tasks.space import Space
 
 MAKERS = {
@@ -33,7 +33,7 @@ def made(kind):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = nn.Linear(4, 3)
-    return model, Foreign(Space(model), MAKERS[kind])
+    return model, TorchOptimizer(Space(model), MAKERS[kind])
 
 
 @pytest.mark.parametrize("kind", list(MAKERS))
@@ -91,7 +91,7 @@ def test_what_it_remembers_can_be_restored(kind):
     moved(foreign, model, range(3))
     other, restored = made(kind)
     other.load_state_dict(model.state_dict())
-    state = copied(foreign.state())
+    state = copy_state(foreign.state())
     restored.load(state)
     assert restored.t == 3
     moved(foreign, model, range(3, 6))
@@ -121,4 +121,4 @@ def test_its_rate_is_the_optimizers():
 )
 def test_what_is_no_optimizer_for_this_loop(make, says):
     with pytest.raises(InputError, match=says):
-        Foreign(Space(nn.Linear(2, 2)), make)
+        TorchOptimizer(Space(nn.Linear(2, 2)), make)

@@ -17,7 +17,7 @@ from steepest.rules import hoist
 from steepest.rules import trace as sd
 from steepest.rules.backends import eager
 from steepest.rules.backends.cpu import FLAGS, _block_source
-from steepest.rules.rule import Rule, W, averaged, rule, scalar
+from steepest.rules.rule import Rule, W, rule, scalar, with_average
 from steepest.rules.textbook import RULES
 from steepest.rules.update import Update
 from tests.oracles import SlowUpdate, Tensors, apart
@@ -388,7 +388,7 @@ def test_average_of_weights(name):
     """a ← β a + (1 − β) w beside a rule that moves as it did: without slots, with one, with two, with a scalar one."""
     w = torch.linspace(-1, 1, 9, dtype=torch.float64)
     alone, average = SlowUpdate(RULES[name], w), w.clone()
-    update = Update(Tensors({"w": w}), averaged(RULES[name], 0.8))
+    update = Update(Tensors({"w": w}), with_average(RULES[name], 0.8))
     hypers = dict(update.rule.hypers)
     for t in range(1, 5):
         w.grad = torch.cos(torch.arange(9, dtype=torch.float64) * t)

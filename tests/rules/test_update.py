@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import steepest.rules.update as module
-from steepest.descent.state import copied
+from steepest.descent.state import copy_state
 from steepest.errors import InputError, TaskError
 from steepest.rules import tensor_groups
 from steepest.rules.rule import rule, scalar
@@ -34,14 +34,14 @@ NAMES = list(SHAPES)
 def path(request, monkeypatch):
     """Both ways an update can run."""
     if request.param == "eager":
-        monkeypatch.setattr(module, "KernelBank", module.EagerBank)
+        monkeypatch.setattr(module, "KernelGroup", module.EagerGroup)
     return request.param
 
 
 def eagerly(monkeypatch, make):
     """What `make` makes, with everything on the eager path."""
     with monkeypatch.context() as patch:
-        patch.setattr(module, "KernelBank", module.EagerBank)
+        patch.setattr(module, "KernelGroup", module.EagerGroup)
         return make()
 
 
@@ -161,7 +161,7 @@ def test_nan_in_one_member(name, path):
         give_gradients(clean_at, t)
         if t == 2:
             at.parts["odd"].grad[bad, 1] = float("nan")
-            before, weights = copied(update.state()), [p.detach().clone() for p in at.tensors()]
+            before, weights = copy_state(update.state()), [p.detach().clone() for p in at.tensors()]
         norm = update.norm()
         assert (np.isnan(norm) == [False, t == 2, False]).all()
         moved = update.advance(hypers, np.where(np.isfinite(norm), 1.0, np.nan))
@@ -205,7 +205,7 @@ def test_skip(path):
     update = Update(at, RULES["nadam"])
     give_gradients(at, 1)
     update.advance(hypers_of("nadam", 1))
-    before, weights = copied(update.state()), [p.detach().clone() for p in at.tensors()]
+    before, weights = copy_state(update.state()), [p.detach().clone() for p in at.tensors()]
     assert update.advance(hypers_of("nadam", 2), float("nan")) == 0.0
     after = update.state()
     assert after["t"] == before["t"] == 1

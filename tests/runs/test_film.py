@@ -67,13 +67,13 @@ def test_an_opened_run_is_the_same(run, tmp_path):
 
 def test_its_ground_is_kept(run, tmp_path):
     run.film(tmp_path / "film.html", planes=["principal"])
-    kept = filming.kept(run.store, run.id)
+    kept = filming.stored_surfaces(run.store, run.id)
     assert list(kept.grids) == ["principal"]
     run.film(tmp_path / "film.npz", planes=["principal"])
     with np.load(tmp_path / "film.npz") as file:
         assert file["principal/loss"] == pytest.approx(kept.grids["principal"].loss, rel=1e-5)
     (run.store.folder / run.id / filming.SURVEY).write_bytes(b"damaged")
-    assert filming.kept(run.store, run.id) is None
+    assert filming.stored_surfaces(run.store, run.id) is None
 
 
 def test_without_its_task_the_curves_are_shown(run, tmp_path, capsys):

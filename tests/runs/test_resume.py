@@ -22,7 +22,7 @@ from torchdata.stateful_dataloader.sampler import RandomSampler
 import steepest as sd
 from benchmarks.guard import kills
 from steepest.descent.loop import Descent
-from steepest.runs.restore import ended
+from steepest.runs.restore import restore_end
 from steepest.runs.store import Store, checkpoints
 from steepest.tasks import load
 
@@ -496,7 +496,7 @@ def normed(seed):
 @pytest.mark.parametrize("rule", ["momentum", torch_adam], ids=["ours", "of torch"])
 def test_a_run_has_ended_with_its_weights_and_buffers(rule, keep, tmp_path):
     run = fit(a_task(model=normed), tmp_path, rule=rule, lr=None, schedule="constant", keep=keep)
-    model, descent = ended(a_task(model=normed), run.store, sd.open(run.id, tmp_path).record)
+    model, descent = restore_end(a_task(model=normed), run.store, sd.open(run.id, tmp_path).record)
     state = run.model.state_dict()
     state.pop("1.num_batches_tracked")
     found = model.state_dict()
@@ -514,7 +514,7 @@ def test_a_frozen_weight_is_where_the_task_has_it(tmp_path):
         return model
 
     run = fit(a_task(model=frozen), tmp_path)
-    model, _ = ended(a_task(model=frozen), run.store, run.record)
+    model, _ = restore_end(a_task(model=frozen), run.store, run.record)
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), run.model.parameters(), strict=True))
 
 
@@ -522,4 +522,4 @@ def test_another_model_is_refused_whatever_the_rule(tmp_path):
     for rule in ("adam", torch_adam):
         run = fit(a_task(), tmp_path, rule=rule, lr=None)
         with pytest.raises(sd.StoreError, match="its model is another one"):
-            ended(a_task(model=normed), run.store, run.record)
+            restore_end(a_task(model=normed), run.store, run.record)

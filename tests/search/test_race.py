@@ -69,7 +69,7 @@ def test_it_is_seen_that_a_fifth_of_the_rate_is_worse():
 
     of = task(metrics={})
     settings = {n: resolve(of, rule=r, batch_size=32, steps=60) for n, r in rules.items()}
-    found = contest.race(of, settings, 8, sides)
+    found = contest.run_race(of, settings, 8, sides)
     assert "fifth ranks worse than right in steps to target" in found.verdict
     assert "times the loss at the end of right, which is worse" in found.verdict
 

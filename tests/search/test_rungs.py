@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 import steepest as sd
 from steepest.descent.settings import resolve
 from steepest.errors import InputError, TaskError
-from steepest.records.search import FAILS, TOO_SMALL, WORKS
+from steepest.records.search import FAILED, TOO_SMALL, WORKS
 from steepest.search import rungs
 
 
@@ -36,7 +36,9 @@ def task():
 
 
 def searched(of, rule="adam", steps=400, batch_size=32, between=None, budget=None, way=None, **given):
-    return rungs.search(of, resolve(of, rule=rule, batch_size=batch_size, steps=steps, **given), budget, between, way)
+    return rungs.run_search(
+        of, resolve(of, rule=rule, batch_size=batch_size, steps=steps, **given), budget, between, way
+    )
 
 
 def test_two_rungs_and_the_choice():
@@ -61,7 +63,7 @@ def test_the_regions_of_a_parabola():
     assert found.high < found.fails
     for row in found.table:
         if row.lr > 1:
-            assert row.region == FAILS
+            assert row.region == FAILED
             assert "not finite" in row.how or "of the best's gain" in row.how
         if row.lr < 1e-3:
             assert row.region == TOO_SMALL
@@ -156,7 +158,7 @@ def test_a_rate_that_is_given_does_not_matter():
     of = task()
     settings = resolve(of, rule="adam", batch_size=32, steps=400)
     given = dataclasses.replace(settings, lr=7.0)
-    assert rungs.search(of, given, way="together").best == rungs.search(of, settings, way="together").best
+    assert rungs.run_search(of, given, way="together").best == rungs.run_search(of, settings, way="together").best
 
 
 def test_an_optimizer_of_torch():
@@ -172,7 +174,7 @@ def test_an_optimizer_of_torch():
 def test_who_watches_is_told_after_every_step(way):
     seen = []
     of = task()
-    found = rungs.search(of, resolve(of, rule="adam", batch_size=32, steps=400), way=way, watch=seen.append)
+    found = rungs.run_search(of, resolve(of, rule="adam", batch_size=32, steps=400), way=way, watch=seen.append)
     assert seen[-1].steps == seen[-1].expected == found.steps
     assert [at.steps for at in seen] == sorted(at.steps for at in seen)
     assert all(at.steps <= at.expected for at in seen)
@@ -191,11 +193,11 @@ def test_what_was_finished_outlives_an_interruption(way, after):
 
     of = task()
     settings = resolve(of, rule="adam", batch_size=32, steps=400)
-    whole = {(row.steps, row.lr): row.loss for row in rungs.search(of, settings, way=way).table}
+    whole = {(row.steps, row.lr): row.loss for row in rungs.run_search(of, settings, way=way).table}
     with pytest.raises(
         KeyboardInterrupt, match=r"interrupted after \d+ of some \d+ steps; no rate is chosen"
     ) as stopped:
-        rungs.search(of, settings, way=way, watch=watch)
+        rungs.run_search(of, settings, way=way, watch=watch)
     table = stopped.value.table
     assert {(row.steps, row.lr): row.loss for row in table}.items() <= whole.items()
     assert after < 140 or len(table) >= 7

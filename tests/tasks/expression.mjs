@@ -5,7 +5,7 @@ import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
 
 // The page's modules name one another without their suffix, as its bundler has it.
-registerHooks({ resolve: (name, context, next) => next(/^\.\/\w+$/.test(name) ? `${name}.ts` : name, context) });
+registerHooks({ resolve: (name, context, next) => next(/^\.\.?\/[\w/]+$/.test(name) ? `${name}.ts` : name, context) });
 const { terrain } = await import(pathToFileURL(process.argv[2]).href);
 const spelled = x => (Number.isFinite(x) ? x : String(x));
 for await (const line of createInterface({ input: process.stdin })) {

@@ -460,7 +460,7 @@ def as_given(kind, n=10):
 @pytest.mark.parametrize("size", [1, 4, 100])
 def test_the_whole_is_every_sample_once_in_order(kind, size):
     before = states()
-    parts = list(data.whole(as_given(kind), size))
+    parts = list(data.in_batches(as_given(kind), size))
     assert seen(parts) == list(range(10))
     assert all(isinstance(part, tuple) for part in parts)
     if kind != "loader":  # which draws a seed from the caller's state; evaluate() puts it back
@@ -468,11 +468,11 @@ def test_the_whole_is_every_sample_once_in_order(kind, size):
 
 
 def test_the_whole_of_nothing_is_one_batch_of_none():
-    assert list(data.whole(None, 4)) == [None]
+    assert list(data.in_batches(None, 4)) == [None]
 
 
 def test_measuring_random_transforms_gives_the_same_each_time():
-    one, other = list(data.whole(Noisy(7), 3)), list(data.whole(Noisy(7), 3))
+    one, other = list(data.in_batches(Noisy(7), 3)), list(data.in_batches(Noisy(7), 3))
     assert same(one, other)
 
 
@@ -496,7 +496,7 @@ def test_samples_in_a_batch(batch, expected):
 @pytest.mark.parametrize("kind", ["tensors", "dataset"])
 def test_what_is_set_aside_is_a_function_of_the_seed(kind):
     def numbers(split):
-        return joined(seen([part]) for part in data.whole(split, 100))
+        return joined(seen([part]) for part in data.in_batches(split, 100))
 
     before = states()
     rest, aside = data.set_aside(as_given(kind, 30), 0.1)

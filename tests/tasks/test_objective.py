@@ -212,7 +212,7 @@ def test_tokens_weight_accumulation():
 def test_tokens_weight_measuring():
     model = language_model()
     objective = of_loss(model, over_tokens, count=count_tokens)
-    found = objective.evaluate(data.whole(tokens(), 2), {})["loss"]
+    found = objective.evaluate(data.in_batches(tokens(), 2), {})["loss"]
     assert abs(found - over_tokens(model(tokens()[0]), tokens()[1]).item()) <= 1e-12 * found
 
 
@@ -272,7 +272,7 @@ def test_nothing_counts():
 def test_the_mean_loss_is_that_of_all_samples(size):
     model = network(dtype=torch.float64)
     x, y = samples(dtype=torch.float64)
-    found = of_loss(model).evaluate(data.whole((x, y), size), {})
+    found = of_loss(model).evaluate(data.in_batches((x, y), size), {})
     expected = F.cross_entropy(model.eval()(x), y).item()
     assert found.keys() == {"loss"}
     assert abs(found["loss"] - expected) <= 1e-12 * expected
@@ -281,7 +281,7 @@ def test_the_mean_loss_is_that_of_all_samples(size):
 def test_the_mean_of_an_objective_is_that_of_all_samples():
     model = network(dtype=torch.float64)
     x, y = samples(dtype=torch.float64)
-    found = of_whole_loss(model).evaluate(data.whole((x, y), 7), {})
+    found = of_whole_loss(model).evaluate(data.in_batches((x, y), 7), {})
     assert abs(found["loss"] - F.cross_entropy(model.eval()(x), y).item()) <= 1e-12
 
 
@@ -293,7 +293,7 @@ def test_metrics_get_all_outputs_and_all_targets():
         return output.max()
 
     x, y = samples()
-    found = of_loss(model).evaluate(data.whole((x, y), 7), {"greatest": greatest, "spread": lambda o, t: o.std()})
+    found = of_loss(model).evaluate(data.in_batches((x, y), 7), {"greatest": greatest, "spread": lambda o, t: o.std()})
     output = model.eval()(x)
     assert [shape for shape, _ in asked] == [(40, 4)]
     assert torch.equal(asked[0][1], y)
@@ -306,19 +306,19 @@ def test_metrics_get_all_outputs_and_all_targets():
 @pytest.mark.parametrize("make", [of_loss, of_whole_loss])
 def test_measuring_is_under_the_autocast_of_training(make):
     model, other = network(), network().eval()
-    found = make(model, precision="bfloat16").evaluate(data.whole(samples(), 7), {})["loss"]
+    found = make(model, precision="bfloat16").evaluate(data.in_batches(samples(), 7), {})["loss"]
     expected = 0.0
     for x, y in zip(*(part.split(7) for part in samples()), strict=True):
         with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
             expected += F.cross_entropy(other(x), y).item() * len(x)
     assert found == expected / 40
-    assert found != make(model).evaluate(data.whole(samples(), 7), {})["loss"]
+    assert found != make(model).evaluate(data.in_batches(samples(), 7), {})["loss"]
 
 
 def test_metrics_get_float32_of_what_autocast_made():
     model, other, seen = network(), network().eval(), []
     objective = of_loss(model, precision="bfloat16")
-    objective.evaluate(data.whole(samples(), 40), {"first": lambda output, target: seen.append(output) or 0.0})
+    objective.evaluate(data.in_batches(samples(), 40), {"first": lambda output, target: seen.append(output) or 0.0})
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         output = other(samples()[0])
     assert output.dtype is torch.bfloat16
@@ -336,7 +336,7 @@ def test_a_model_of_its_own_dtype_keeps_it_for_metrics():
 def test_a_loss_that_is_not_a_scalar_is_refused_in_measuring_too():
     objective = of_loss(network(), lambda output, target: F.cross_entropy(output, target, reduction="none"))
     with pytest.raises(TaskError, match=r"the loss is a tensor of shape \(7,\); expected is one number"):
-        objective.evaluate(data.whole(samples(), 7), {})
+        objective.evaluate(data.in_batches(samples(), 7), {})
 
 
 def test_nothing_measured_is_not_a_number():
@@ -366,7 +366,7 @@ def test_measuring_leaves_mode_buffers_and_random_state(ends):
     model.body[3].p = 0.5
     modes = [m.training for m in model.modules()]
     buffers = {name: (id(b), b.clone()) for name, b in model.named_buffers()}
-    parts = data.whole(samples(), 7)
+    parts = data.in_batches(samples(), 7)
     loss = F.cross_entropy if ends == "well" else lambda output, target: 1 / 0
     before = states()
     objective = of_loss(model, loss)
@@ -384,7 +384,7 @@ def test_measuring_leaves_mode_buffers_and_random_state(ends):
 def test_measuring_leaves_the_random_state_of_a_shuffling_loader():
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*samples()), 7, shuffle=True)
     before = states()
-    of_loss(network()).evaluate(data.whole(loader, 1), {})
+    of_loss(network()).evaluate(data.in_batches(loader, 1), {})
     assert states() == before
 
 
@@ -395,7 +395,7 @@ def test_measuring_is_a_function_of_the_point_alone():
         torch.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed)
-        found.append(of_loss(model).evaluate(data.whole(samples(), 7), {})["loss"])
+        found.append(of_loss(model).evaluate(data.in_batches(samples(), 7), {})["loss"])
     assert found[0] == found[1]
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from steepest.descent.state import copied
+from steepest.descent.state import copy_state
 from steepest.errors import InputError, TaskError
 from steepest.rules.tensor_groups import is_dense
 from steepest.rules.textbook import RULES
@@ -195,7 +195,7 @@ def test_to_double_in_mid_run(x):
     net = mlp()
     update = Update(Space(net), RULE)
     step(net, update, x)
-    state = copied(update.state())
+    state = copy_state(update.state())
     net.double()
     twin_net = copy.deepcopy(net)
     twin = Update(Space(twin_net), RULE)
@@ -211,7 +211,7 @@ def test_half_in_mid_run(x):
     net = mlp()
     update = Update(Space(net), RULE)
     step(net, update, x)
-    expected = copied(update.state())["slots"]["m"]
+    expected = copy_state(update.state())["slots"]["m"]
     net.bfloat16()
     net.zero_grad()
     update.norm()

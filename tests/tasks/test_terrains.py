@@ -9,7 +9,7 @@ from steepest.errors import InputError, UnknownNameError
 from steepest.rules.textbook import RULES
 from steepest.tasks.expression import Expression
 from steepest.tasks.task import Task
-from steepest.tasks.terrains import TERRAINS, gaps, named, typed
+from steepest.tasks.terrains import TERRAINS, find_terrain, parse_terrain, undefined_regions
 
 SIGNS = {"minima": {1}, "maxima": {-1}, "saddles": {-1, 1}}
 KNOWN = [(n, kind, p) for n, t in TERRAINS.items() for kind in SIGNS for p in getattr(t, kind)]
@@ -55,7 +55,7 @@ def test_the_formula_is_the_function(name):
 
 
 def test_a_typed_function_is_a_terrain():
-    land = typed("x**2 - y**2", ((-1, 3), (-2, 1)))
+    land = parse_terrain("x**2 - y**2", ((-1, 3), (-2, 1)))
     _, _, z = land.grid()
     assert (land.formula, land.floor, land.domain) == ("x**2 - y**2", z.min(), ((-1, 3), (-2, 1)))
     height = float(land.f(torch.tensor(land.start)))
@@ -65,12 +65,12 @@ def test_a_typed_function_is_a_terrain():
 
 
 def test_a_typed_function_may_have_gaps():
-    land = typed("log(x) + y²")
+    land = parse_terrain("log(x) + y²")
     assert land.start[0] > 0
-    assert gaps(land.grid(51)[2]) == "On 49 % of this domain the function is no number."
-    assert gaps(typed("x").grid(51)[2]) == ""
+    assert undefined_regions(land.grid(51)[2]) == "On 49 % of this domain the function is no number."
+    assert undefined_regions(parse_terrain("x").grid(51)[2]) == ""
     with pytest.raises(InputError, match="has no value anywhere for x from -2 to -1 and y from 0 to 1"):
-        typed("log(x)", ((-2, -1), (0, 1)))
+        parse_terrain("log(x)", ((-2, -1), (0, 1)))
 
 
 def test_another_domain_keeps_the_points_inside_it():
@@ -84,7 +84,7 @@ def test_another_domain_keeps_the_points_inside_it():
 
 def test_unknown_name():
     with pytest.raises(UnknownNameError, match="did you mean 'himmelblau'"):
-        named("himelblau")
+        find_terrain("himelblau")
 
 
 def losses(terrain, rule, lr, steps, schedule):

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 import steepest as sd
-from steepest.rules.backends.page import lowered
+from steepest.rules.backends.page import to_program
 from steepest.rules.textbook import RULES
-from steepest.tasks.terrains import TERRAINS, Terrain, typed
+from steepest.tasks.terrains import TERRAINS, Terrain, parse_terrain
 from steepest.view import presets
 from steepest.view.play import SIZE, path, play
 
@@ -43,7 +43,7 @@ def test_the_page_is_given_all_of_a_terrain(name, film):
     assert list(found["members"]) == THREE
     for rule, member in found["members"].items():
         assert member["hyper"] == {**RULES[rule].hypers, "lr": presets.SCENES[name].rates[rule]}
-        assert json.loads(member["js"]) == lowered(RULES[rule](lr=member["hyper"]["lr"]))
+        assert json.loads(member["js"]) == to_program(RULES[rule](lr=member["hyper"]["lr"]))
         assert 'class="hl"' in member["mathml"]
         assert member["schedule"] == "constant"
 
@@ -93,7 +93,7 @@ FUNCTIONS = [
 @pytest.mark.parametrize("text", FUNCTIONS)
 def test_suggested_rates_get_down_and_do_not_leap(text, rule):
     """In 100 steps the loss falls by a tenth of the domain's range at least, and no step is a quarter of the domain."""
-    land = typed(text)
+    land = parse_terrain(text)
     found = path(land, rule, presets.rate(land, rule), 100)
     inside = np.abs(found.points).max(1) <= 2
     end = len(inside) if inside.all() else int(np.argmin(inside))
@@ -103,15 +103,15 @@ def test_suggested_rates_get_down_and_do_not_leap(text, rule):
 
 def test_gradient_descent_at_the_suggested_rate_never_climbs():
     for text in FUNCTIONS:
-        found = path(typed(text), "gradient_descent", presets.rate(typed(text), "gradient_descent"), 50)
+        found = path(parse_terrain(text), "gradient_descent", presets.rate(parse_terrain(text), "gradient_descent"), 50)
         assert np.all(np.diff(found.losses) <= 1e-9 * np.abs(found.losses[:-1])), text
 
 
 def test_rates_without_curvature():
-    flat = typed("3")
+    flat = parse_terrain("3")
     assert presets.rate(flat, "momentum") == RULES["momentum"].hypers["lr"]
     assert presets.rate(replace(flat, domain=((0, 100), (0, 1))), "adam") == 2.0
-    assert presets.rate(typed("x + y"), "momentum") == pytest.approx(0.05 * 4 / np.sqrt(2), rel=0.05)
+    assert presets.rate(parse_terrain("x + y"), "momentum") == pytest.approx(0.05 * 4 / np.sqrt(2), rel=0.05)
 
 
 BAD = {

@@ -7,10 +7,10 @@ import pytest
 
 from steepest.errors import InputError
 from steepest.records.run import Measurement, Record, Step, Steps
-from steepest.records.search import Searched
+from steepest.records.search import SearchProgress
 from steepest.view.figures.curves import compare_curves, curves
 from steepest.view.format import sparkline
-from steepest.view.terminal import Progress, SearchProgress
+from steepest.view.terminal import Progress, SearchDisplay
 
 
 class Screen(io.StringIO):
@@ -62,10 +62,10 @@ def test_elsewhere_lines_are_plain_and_few():
 def test_a_search_is_redrawn_at_most_ten_times_a_second(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     now, screen = [0.0], Screen(tty=True)
-    with SearchProgress(screen, lambda: now[0]) as progress:
+    with SearchDisplay(screen, lambda: now[0]) as progress:
         for t in range(1, 10_001):
             now[0] += 1e-3
-            progress(Searched(t, 10_000, t // 1000, 0.01, 0.5, t % 1000 == 0))
+            progress(SearchProgress(t, 10_000, t // 1000, 0.01, 0.5, t % 1000 == 0))
     assert 10 <= screen.writes <= 101
     assert "best 0.01, loss 0.5" in screen.getvalue()
     assert screen.getvalue().endswith("\n")
@@ -73,9 +73,9 @@ def test_a_search_is_redrawn_at_most_ten_times_a_second(monkeypatch):
 
 def test_elsewhere_a_search_has_a_line_for_each_set_of_short_runs():
     screen = Screen(tty=False)
-    with SearchProgress(screen, lambda: 1.0) as progress:
+    with SearchDisplay(screen, lambda: 1.0) as progress:
         for t in range(1, 101):
-            progress(Searched(t, 100, t // 25, None if t < 25 else 0.01, 0.5, t % 50 == 0))
+            progress(SearchProgress(t, 100, t // 25, None if t < 25 else 0.01, 0.5, t % 50 == 0))
     assert screen.getvalue() == (
         "finding the rate 50/100  2 tried  best 0.01, loss 0.5  0.0 s left\n"
         "finding the rate 100/100  4 tried  best 0.01, loss 0.5  0.0 s\n"

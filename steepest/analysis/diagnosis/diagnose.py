@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from steepest.analysis.diagnosis import findings as f
-from steepest.analysis.diagnosis.findings import Evidence, Finding
+from steepest.analysis.diagnosis.findings import Finding, Indicator
 from steepest.analysis.diagnosis.symptoms import TINY, Symptoms, finite, symptoms
 from steepest.records.run import REWIND, Record
 
@@ -51,7 +51,7 @@ class Diagnosis:
         return self.findings[0].sentence
 
     @property
-    def evidence(self) -> tuple[Evidence, ...]:
+    def evidence(self) -> tuple[Indicator, ...]:
         """Of the finding in front."""
         return self.findings[0].evidence
 

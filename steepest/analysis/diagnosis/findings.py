@@ -61,7 +61,7 @@ RISEN, ALL = 0.1, 1.0
 """Of its fall the validation loss regains so much where a run overfits; and where nothing is to be mended before."""
 
 
-class Evidence(NamedTuple):
+class Indicator(NamedTuple):
     """A number that a finding rests on.
 
     Attributes:
@@ -87,7 +87,7 @@ class Finding(NamedTuple):
 
     kind: str
     sentence: str
-    evidence: tuple[Evidence, ...]
+    evidence: tuple[Indicator, ...]
     advice: str
 
     def words(self) -> str:
@@ -98,14 +98,14 @@ class Finding(NamedTuple):
 
 def undecided(steps: int) -> Finding:
     """Of a run that has so few finite steps."""
-    few = Evidence("finite steps", steps, ENOUGH)
+    few = Indicator("finite steps", steps, ENOUGH)
     return Finding(UNDECIDED, "Too short to tell.", (few,), f"Look again after {ENOUGH} steps or more.")
 
 
 def exploded(record: Record, broken: int, rewinds: Sequence[Event]) -> Finding:
     """Of a run with so many steps that are not finite, to which the guard went back so often."""
-    evidence = [Evidence("steps whose loss, gradient or update is not finite", broken, BROKEN)]
-    evidence += [Evidence("times that the guard went back", len(rewinds), 1)] if rewinds else []
+    evidence = [Indicator("steps whose loss, gradient or update is not finite", broken, BROKEN)]
+    evidence += [Indicator("times that the guard went back", len(rewinds), 1)] if rewinds else []
     seen = f" The guard says: {rewinds[-1].seen}." if rewinds else ""
     return Finding(EXPLODING, f"The loss exploded.{seen}", tuple(evidence), _slower(record))
 
@@ -115,9 +115,9 @@ def too_slow(record: Record, s: Symptoms) -> Finding:
     evidence = (
         _promised(s, TIMID),
         _kept(s, GOOD),
-        Evidence("share of its fall that the loss would gain on ten times the way", s.left, MORE),
+        Indicator("share of its fall that the loss would gain on ten times the way", s.left, MORE),
         _noise(s),
-        Evidence("way of a weight", s.travelled, NEAR),
+        Indicator("way of a weight", s.travelled, NEAR),
     )
     sentence = "The rate is too small: the loss was still to fall, and the steps did not take it far enough."
     return Finding(TOO_SLOW, sentence, evidence, f"Try {_rates(record, 3, 10)}; find_lr measures it.")
@@ -125,8 +125,8 @@ def too_slow(record: Record, s: Symptoms) -> Finding:
 
 def plateau(s: Symptoms) -> Finding:
     """The loss has not moved, though nothing threw the point."""
-    kept = Evidence("share of what was promised that the loss fell by, at most", s.yielded, YIELDED)
-    narrow = Evidence("gradient norm when it is small, relative to what it usually is", s.narrow, NARROW)
+    kept = Indicator("share of what was promised that the loss fell by, at most", s.yielded, YIELDED)
+    narrow = Indicator("gradient norm when it is small, relative to what it usually is", s.narrow, NARROW)
     evidence = (_kept(s, GAINED), kept, narrow, _promised(s, TIMID), _burst(s))
     sentence = "The loss has not moved, though the steps were long enough: the start lies on a plateau."
     advice = (
@@ -138,16 +138,16 @@ def plateau(s: Symptoms) -> Finding:
 
 def thrown(record: Record, s: Symptoms) -> Finding:
     """Large steps have gained nothing."""
-    rise = Evidence("greatest rise of the loss above its start, in losses of the start", s.rise, RISE)
+    rise = Indicator("greatest rise of the loss above its start, in losses of the start", s.rise, RISE)
     sentence = "The loss ends no lower than it began: large steps threw the point to where it does not recover."
     return Finding(EXPLODING, sentence, (_kept(s, GAINED), _promised(s, TIMID), rise), _slower(record))
 
 
 def oscillating(record: Record, s: Symptoms) -> Finding:
     """A smaller rate would have brought the loss lower, and it is not the noise."""
-    memory = Evidence("steps relative to those that equal gradients would make", s.coherence, DWARFED)
+    memory = Indicator("steps relative to those that equal gradients would make", s.coherence, DWARFED)
     swings = max(s.fall - s.kept, s.swing) / max(s.fall, TINY)
-    regained = Evidence("share of its greatest fall that the loss swings by or has regained", swings, RISEN)
+    regained = Indicator("share of its greatest fall that the loss swings by or has regained", swings, RISEN)
     evidence = (_kept(s, GOOD), _promised(s, TIMID), memory if s.coherence < DWARFED else regained)
     why = "the batch is the whole data" if s.full else "the gradients have shrunk since large steps threw the point"
     sentence = f"The rate is too large: the steps promised far more than they kept, and it is not noise, for {why}."
@@ -156,8 +156,8 @@ def oscillating(record: Record, s: Symptoms) -> Finding:
 
 def noise_floor(record: Record, s: Symptoms) -> Finding:
     """A larger batch or a rate that falls would have brought the loss lower."""
-    varied = Evidence("deviation of the batches' losses, relative to their mean", s.varied, VARIED)
-    few = Evidence("samples of a batch", s.batch, FEW)
+    varied = Indicator("deviation of the batches' losses, relative to their mean", s.varied, VARIED)
+    few = Indicator("samples of a batch", s.batch, FEW)
     evidence = (_noise(s), varied, few, _kept(s, GOOD), _promised(s, TIMID))
     sentence = "The noise of the batches keeps the loss up: the steps follow chance more than the slope."
     batch = record.config.get("batch_size")
@@ -170,7 +170,7 @@ def noise_floor(record: Record, s: Symptoms) -> Finding:
 
 def overfitting(s: Symptoms) -> Finding:
     """The validation loss rises while the training loss falls."""
-    lost = Evidence("share of the validation loss's fall that was lost again", s.lost, RISEN)
+    lost = Indicator("share of the validation loss's fall that was lost again", s.lost, RISEN)
     sentence = "The validation loss has risen from its least while the training loss fell on."
     advice = (
         'Keep the best point (keep="best") or stop there (stop_after=); weight decay, augmentation or more data help.'
@@ -184,20 +184,20 @@ def healthy(s: Symptoms) -> Finding:
     return Finding(HEALTHY, "No fault is seen.", evidence, "Nothing needs to change.")
 
 
-def _promised(s: Symptoms, limit: float) -> Evidence:
-    return Evidence("fall that the steps promised, in losses of the start", s.promised, limit)
+def _promised(s: Symptoms, limit: float) -> Indicator:
+    return Indicator("fall that the steps promised, in losses of the start", s.promised, limit)
 
 
-def _kept(s: Symptoms, limit: float) -> Evidence:
-    return Evidence("fall of the loss, in losses of the start", s.kept, limit)
+def _kept(s: Symptoms, limit: float) -> Indicator:
+    return Indicator("fall of the loss, in losses of the start", s.kept, limit)
 
 
-def _noise(s: Symptoms) -> Evidence:
-    return Evidence("share of the fall by which noise keeps the loss up", s.noise / max(s.fall, TINY), HOVERS)
+def _noise(s: Symptoms) -> Indicator:
+    return Indicator("share of the fall by which noise keeps the loss up", s.noise / max(s.fall, TINY), HOVERS)
 
 
-def _burst(s: Symptoms) -> Evidence:
-    return Evidence("greatest gradient norm, relative to the later ones", s.burst, CALMED)
+def _burst(s: Symptoms) -> Indicator:
+    return Indicator("greatest gradient norm, relative to the later ones", s.burst, CALMED)
 
 
 def _rates(record: Record, *factors: float) -> str:

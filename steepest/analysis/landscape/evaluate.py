@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steepest.analysis.landscape.plane_loss import Sheet
+from steepest.analysis.landscape.plane_loss import PlaneLoss
 from steepest.analysis.landscape.planes import CELLS, Plane
-from steepest.curvature.loss_function import Surface
+from steepest.curvature.loss_function import LossFunction
 from steepest.errors import InputError, TaskError
 from steepest.records.surfaces import Axis, Cut, Grid
 
@@ -38,7 +38,7 @@ TOLERANCE = 0.01
 """A standard error, as a share of the surface's range."""
 
 
-def exact(surface: Surface, plane: Plane, n: int = CELLS, population: int | None = None) -> Grid:
+def exact(surface: LossFunction, plane: Plane, n: int = CELLS, population: int | None = None) -> Grid:
     """The loss on a plane, every sample in every cell.
 
     Args:
@@ -53,7 +53,7 @@ def exact(surface: Surface, plane: Plane, n: int = CELLS, population: int | None
         InputError: fewer than 2 cells.
     """
     plane, a, b = _laid(plane, n)
-    sheet = Sheet(surface, plane)
+    sheet = PlaneLoss(surface, plane)
     if population is None:
         return _grid(plane, sheet.losses(a, b), None)
     each = sheet.each(a, b)
@@ -64,7 +64,7 @@ def exact(surface: Surface, plane: Plane, n: int = CELLS, population: int | None
     return _grid(plane, each.mean(1), error)
 
 
-def estimated(surface: Surface, plane: Plane, n: int = CELLS, tolerance: float = TOLERANCE, seed: int = 0) -> Grid:
+def estimated(surface: LossFunction, plane: Plane, n: int = CELLS, tolerance: float = TOLERANCE, seed: int = 0) -> Grid:
     """The loss on a plane within a standard error, for a fraction of the work.
 
     Args:
@@ -80,7 +80,7 @@ def estimated(surface: Surface, plane: Plane, n: int = CELLS, tolerance: float =
     if n < 4 or not tolerance > 0:
         raise InputError(f"n={n}, tolerance={tolerance} are given; expected are at least 4 cells and a share above 0")
     plane, a, b = _laid(plane, n)
-    sheet = Sheet(surface, plane)
+    sheet = PlaneLoss(surface, plane)
     grids = _grids(n)
     known = sheet.losses(a[grids[0].cells], b[grids[0].cells])
     _check_mean(sheet)
@@ -98,7 +98,7 @@ def estimated(surface: Surface, plane: Plane, n: int = CELLS, tolerance: float =
     return _grid(plane, loss, np.sqrt(variance))
 
 
-def cut(surface: Surface, origin: Tensor, direction: Tensor, axis: Axis) -> Cut:
+def cut(surface: LossFunction, origin: Tensor, direction: Tensor, axis: Axis) -> Cut:
     """The loss along a line, L(w₀ + a u).
 
     Args:
@@ -109,7 +109,7 @@ def cut(surface: Surface, origin: Tensor, direction: Tensor, axis: Axis) -> Cut:
     """
     still = torch.stack([direction, torch.zeros_like(direction)])
     plane = Plane("points", origin, still, axis, Axis("", 0.0, 0.0, 1), "")
-    return Cut(axis, _diverged(Sheet(surface, plane).losses(axis.at, np.zeros(axis.n))))
+    return Cut(axis, _diverged(PlaneLoss(surface, plane).losses(axis.at, np.zeros(axis.n))))
 
 
 class _Nodes:
@@ -160,7 +160,7 @@ def _grids(n: int) -> list[_Nodes]:
 
 
 def _added(
-    sheet: Sheet,
+    sheet: PlaneLoss,
     at: tuple[np.ndarray, np.ndarray],
     coarse: _Nodes,
     fine: _Nodes,
@@ -215,7 +215,7 @@ def _variance(mean: np.ndarray, squares: np.ndarray, n: int, population: int) ->
     return variance / n * (1 - n / population)
 
 
-def _check_mean(sheet: Sheet) -> None:
+def _check_mean(sheet: PlaneLoss) -> None:
     """Refuses a loss that is not the plain mean of its samples'."""
     zero = np.zeros(1)
     whole, each = float(sheet.losses(zero, zero)[0]), sheet.each(zero, zero)[0]

@@ -22,7 +22,7 @@ from steepest import seeds
 from steepest.analysis.landscape import known_layers
 from steepest.analysis.landscape.known_layers import Line, Shortcuts, rows
 from steepest.analysis.landscape.planes import Plane
-from steepest.curvature.loss_function import Surface
+from steepest.curvature.loss_function import LossFunction
 from steepest.tasks import data
 from steepest.tasks.objective import Loss
 
@@ -50,7 +50,7 @@ class Passes:
         plane: the plane.
     """
 
-    def __init__(self, surface: Surface, plane: Plane) -> None:
+    def __init__(self, surface: LossFunction, plane: Plane) -> None:
         self._surface = surface
         self._flat = [d.to(surface.start) for d in (plane.origin, *plane.directions)]
         self._copy_model()
@@ -233,11 +233,11 @@ Way = Callable[[np.ndarray, np.ndarray, int, bool], np.ndarray]
 """The losses of a batch at some points, [K] or, of each sample, [K, samples]."""
 
 
-class Sheet(Passes):
+class PlaneLoss(Passes):
     """A plane's losses on a surface's sample."""
 
     _way: Way | None
-    _others: list["Sheet"]
+    _others: list["PlaneLoss"]
     _mapped: bool
 
     def _take(self, batches: list[Any], affine: bool = False) -> None:
@@ -252,14 +252,14 @@ class Sheet(Passes):
         """The loss of each sample by itself at points (a, b), [K, n] float64."""
         return np.concatenate(self._run(a, b, apart=True), 1)
 
-    def of(self, chosen: Tensor) -> "Sheet":
+    def of(self, chosen: Tensor) -> "PlaneLoss":
         """The same plane on some of the samples, by their places in the sample."""
         whole = tuple(torch.cat(parts) for parts in zip(*self._batches, strict=True))
         some = copy.copy(self)
         some._take([tuple(x[chosen] for x in whole)], any(known.affine for known in self._known))
         return some
 
-    def _another(self) -> "Sheet":
+    def _another(self) -> "PlaneLoss":
         """The same on another copy of the model."""
         other = copy.copy(self)
         other._copy_model()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from steepest.errors import InputError
-from steepest.records.surfaces import Axis, Shadow
+from steepest.records.surfaces import Axis, Projection
 
 CELLS = 51
 """Cells along an axis."""
@@ -52,7 +52,7 @@ class Plane:
         """w(a, b) [N]."""
         return self.origin + a * self.directions[0] + b * self.directions[1]
 
-    def shadow(self, points: Tensor) -> Shadow:
+    def shadow(self, points: Tensor) -> Projection:
         """Where points fall on the plane, by least squares, and how far off it they are.
 
         Args:
@@ -62,7 +62,7 @@ class Plane:
         base = self.directions.double()
         at = torch.linalg.solve(base @ base.T, base @ gaps.T)
         off = (gaps - at.T @ base).norm(dim=1)
-        return Shadow(at[0].numpy(), at[1].numpy(), off.numpy())
+        return Projection(at[0].numpy(), at[1].numpy(), off.numpy())
 
     def cells(self, n: int) -> "Plane":
         """The same plane with another number of cells along each axis."""
@@ -222,7 +222,7 @@ def seen_at_random(trace: float, squares: float, n: int) -> tuple[float, float]:
     return mean, math.sqrt(2 * max(0.0, squares / n - mean**2) / (n + 2))
 
 
-def misled(trace: float, squares: float, n: int, least: float) -> str:
+def share_that_misleads(trace: float, squares: float, n: int, least: float) -> str:
     """How misleading a random plane is at a point, in words; empty where no curvature is negative.
 
     Args:

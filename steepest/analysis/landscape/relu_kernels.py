@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from steepest.rules.backends.jit import compiled
+from steepest.rules.backends.jit import jit
 
 SAMPLES = 8
 """Samples that go along together, so that a narrow layer's weights at a point are read once for all of them."""
@@ -13,7 +13,7 @@ SAMPLES = 8
 Array = NDArray[Any]
 
 
-@compiled()
+@jit()
 def sort(p: Array, q: Array, b: Array, order: Array, at: Array) -> None:
     """By sample, in what order units pass through 0 on the way.
 
@@ -49,7 +49,7 @@ def sort(p: Array, q: Array, b: Array, order: Array, at: Array) -> None:
             begins[at[i, j]] += 1
 
 
-@compiled(fused=True)
+@jit(fused=True)
 def follow(
     p: Array, q: Array, columns: Array, found: Array, on: Array, order: Array, at: Array, begun: Array, b: Array,
     lo: int, weight: Array, bias: Array, out: Array,

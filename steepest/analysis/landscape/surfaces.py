@@ -14,16 +14,23 @@ import torch
 from torch import Tensor, nn
 
 from steepest.analysis.landscape.evaluate import estimated, exact
-from steepest.analysis.landscape.planes import CELLS, Plane, curvature_plane, misled, principal_plane, random_plane
+from steepest.analysis.landscape.planes import (
+    CELLS,
+    Plane,
+    curvature_plane,
+    principal_plane,
+    random_plane,
+    share_that_misleads,
+)
 from steepest.curvature.extremes import Extremes, extremes
-from steepest.curvature.loss_function import Surface, sampled
+from steepest.curvature.loss_function import LossFunction, sample_loss_functions
 from steepest.errors import InputError, SteepestError, TaskError
-from steepest.records.surfaces import Grid, Mark, Shadow, Survey
+from steepest.records.surfaces import Grid, LossSurfaces, Mark, Projection
 from steepest.tasks import data
 from steepest.tasks.task import Task
 
-CURVATURE, PRINCIPAL, RANDOM = "curvature", "principal", "random"
-KINDS = (CURVATURE, PRINCIPAL, RANDOM)
+CURVATURE_PLANE, PRINCIPAL_PLANE, RANDOM_PLANE = "curvature", "principal", "random"
+PLANE_KINDS = (CURVATURE_PLANE, PRINCIPAL_PLANE, RANDOM_PLANE)
 SAMPLES, FEWEST = 4096, 256
 """Of the training data, as many as there is time for."""
 SECONDS, SLACK = 60.0, 4.0
@@ -51,7 +58,7 @@ RESOLVED = 0.01
 class _Ground:
     """What all planes of a survey have in common."""
 
-    surface: Surface
+    surface: LossFunction
     end: Tensor
     cells: int
     words: str
@@ -60,18 +67,18 @@ class _Ground:
     ends: Extremes | None = None
 
 
-def survey(
+def measure_surfaces(
     task: Task,
     model: nn.Module,
     end: Tensor,
     paths: Mapping[str, np.ndarray],
-    kinds: Sequence[str] = KINDS,
+    kinds: Sequence[str] = PLANE_KINDS,
     *,
     verdict: str = "",
     gain: float = 0.0,
     seconds: float = SECONDS,
     seed: int = 0,
-) -> Survey:
+) -> LossSurfaces:
     """Looks at the ground around an end.
 
     Args:
@@ -93,7 +100,7 @@ def survey(
     kept = {name: _affordable(ground, points, seconds) for name, points in paths.items()}
     losses = {name: _losses(ground.surface, paths[name][rows]) for name, rows in kept.items()}
     grids: dict[str, Grid] = {}
-    shadows: dict[str, dict[str, Shadow]] = {}
+    shadows: dict[str, dict[str, Projection]] = {}
     for kind in kinds:
         try:
             plane = _plane(kind, ground, [paths[n][rows] for n, rows in kept.items()], losses, verdict, gain, seed)
@@ -101,13 +108,13 @@ def survey(
             shadows[kind] = {name: plane.shadow(_tensor(paths[name][rows])) for name, rows in kept.items()}
         except SteepestError as error:
             ground.said.append(f"no {kind} plane: {error}")
-    return Survey(grids, shadows, losses, kept, _eigenvalues(ground.ends), tuple(ground.said))
+    return LossSurfaces(grids, shadows, losses, kept, _eigenvalues(ground.ends), tuple(ground.said))
 
 
 def _check(end: Tensor, paths: Mapping[str, np.ndarray], kinds: Sequence[str]) -> None:
     for kind in kinds:
-        if kind not in KINDS:
-            raise InputError(f"a plane '{kind}' is asked for; expected are some of {', '.join(KINDS)}")
+        if kind not in PLANE_KINDS:
+            raise InputError(f"a plane '{kind}' is asked for; expected are some of {', '.join(PLANE_KINDS)}")
     for name, points in paths.items():
         if points.ndim != 2 or points.shape[1] != len(end):
             raise InputError(f"the path of {name} has points of shape {points.shape}; expected is [points, {len(end)}]")
@@ -116,10 +123,10 @@ def _check(end: Tensor, paths: Mapping[str, np.ndarray], kinds: Sequence[str]) -
 def _ground(task: Task, model: nn.Module, end: Tensor, planes: int, seconds: float, seed: int) -> _Ground:
     """The sample that there is time for, and how fine the surfaces may be."""
     if task.data is None:
-        only = Surface(task, [None], model=model)
+        only = LossFunction(task, [None], model=model)
         return _Ground(only, end.to(only.device, only.dtype), CELLS, "", None)
     own = next(p.dtype for p in model.parameters() if p.requires_grad)
-    first = Surface(task, [next(iter(data.whole(task.data, FEWEST)))], own, model)
+    first = LossFunction(task, [next(iter(data.in_batches(task.data, FEWEST)))], own, model)
     each = _seconds(first, first.start) / data.count(first.batches[0])
     known = data.length(task.data)
     count = wanted = min(SAMPLES, SAMPLES if known is None else known)
@@ -127,7 +134,7 @@ def _ground(task: Task, model: nn.Module, end: Tensor, planes: int, seconds: flo
     if wanted > fitting:
         count = min(wanted, max(FEWEST, int(fitting / SLACK)))
     cells = CELLS if fitting >= FEWEST else COARSE_CELLS
-    (surface,) = sampled(task, (count,), seed, dtype=own, model=model)
+    (surface,) = sample_loss_functions(task, (count,), seed, dtype=own, model=model)
     taken = sum(data.count(b) for b in surface.batches)
     of = "" if taken == known else f" of {known:,}" if known else ", drawn once"
     words = f"Loss on {taken:,}{of} training samples."
@@ -144,7 +151,7 @@ def _affordable(ground: _Ground, points: np.ndarray, seconds: float) -> np.ndarr
     return finite[np.unique(np.linspace(0, len(finite) - 1, min(most, len(finite))).round().astype(int))]
 
 
-def _seconds(surface: Surface, w: Tensor) -> float:
+def _seconds(surface: LossFunction, w: Tensor) -> float:
     """Of a loss; the least of three, since the first one is slow."""
     times = []
     for _ in range(3):
@@ -154,7 +161,7 @@ def _seconds(surface: Surface, w: Tensor) -> float:
     return min(times)
 
 
-def _losses(surface: Surface, points: np.ndarray) -> np.ndarray:
+def _losses(surface: LossFunction, points: np.ndarray) -> np.ndarray:
     values = np.array([surface.value(_tensor(w).to(surface.start)) for w in points])
     return np.where(np.isfinite(values), values, math.inf)
 
@@ -175,9 +182,9 @@ def _plane(
     gain: float,
     seed: int,
 ) -> Plane:
-    if kind == CURVATURE:
+    if kind == CURVATURE_PLANE:
         return _curvature(ground, losses, gain)
-    if kind == PRINCIPAL:
+    if kind == PRINCIPAL_PLANE:
         walked = [p for p in points if len(p)]
         every = np.concatenate(walked or [np.empty((0, len(ground.end)))])
         return principal_plane(_tensor(every), [len(p) for p in walked])
@@ -230,7 +237,7 @@ def _misled(ground: _Ground, seed: int) -> str:
         v = (torch.randint(0, 2, (n,), generator=generator) * 2 - 1).to(ground.end)
         product = hessian @ v
         trace, squares = trace + float(v @ product) / PROBES, squares + float(product @ product) / PROBES
-    return misled(trace, squares, n, least)
+    return share_that_misleads(trace, squares, n, least)
 
 
 def _measured(ground: _Ground, plane: Plane, losses: Mapping[str, np.ndarray]) -> Grid:
@@ -264,11 +271,11 @@ def _is_tensors(batch: Any) -> bool:
 def _marked(grid: Grid, verdict: str) -> Grid:
     """With what is at the centre, and with the way down from a saddle."""
     kind = verdict.lower()
-    if kind not in ("saddle", "minimum", "maximum") or grid.kind == PRINCIPAL:
+    if kind not in ("saddle", "minimum", "maximum") or grid.kind == PRINCIPAL_PLANE:
         return grid
     i, j = (int(np.abs(axis.at).argmin()) for axis in (grid.y, grid.x))
     marks = [Mark(kind, 0.0, 0.0, float(grid.loss[i, j]), kind)]
-    if kind == "saddle" and grid.kind == CURVATURE:
+    if kind == "saddle" and grid.kind == CURVATURE_PLANE:
         column = np.where(np.isfinite(grid.loss[:, j]), grid.loss[:, j], math.inf)
         k = int(column.argmin())
         marks.append(Mark("escape", 0.0, float(grid.y.at[k]), float(column[k]), f"{column[k]:.3g}"))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from steepest.curvature.extremes import Extremes, extremes, negative_curvature
 from steepest.curvature.lanczos import Block
-from steepest.curvature.loss_function import Surface
+from steepest.curvature.loss_function import LossFunction
 from steepest.errors import DivergedError, TaskError
 from steepest.records.verdict import Estimate
 
@@ -50,7 +50,7 @@ class Gain:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class PointEvidence:
     """What was measured at a point.
 
     Attributes:
@@ -100,7 +100,7 @@ class Layer:
     rival: str | None
 
 
-class Held:
+class EvaluationSample:
     """The held-back sample, taken apart: sample by sample, or batch by batch where the loss is no mean over samples.
 
     Attributes:
@@ -108,7 +108,7 @@ class Held:
         is_by_batch: which of the two.
     """
 
-    def __init__(self, surface: Surface) -> None:
+    def __init__(self, surface: LossFunction) -> None:
         self.surface = surface
         try:
             surface.losses(surface.start)
@@ -133,7 +133,7 @@ class Held:
         )
 
 
-def gather(found: Surface, held: Held, w: Tensor, products: int) -> Evidence:
+def measure_point(found: LossFunction, held: EvaluationSample, w: Tensor, products: int) -> PointEvidence:
     """Looks around.
 
     Args:
@@ -156,7 +156,7 @@ def gather(found: Surface, held: Held, w: Tensor, products: int) -> Evidence:
     turned = float((hessian @ g).norm()) / (top * norm) if top * norm > 0 else 0.0
     here = Here(found, held, at, before)
     v = ends.least.vector.to(at)
-    return Evidence(
+    return PointEvidence(
         loss, found is held.surface, norm**2, turned, ends,
         here.curvature(ends.greatest.vector.to(at)), here.curvature(v),
         here.down(g, top), here.escape(v, ends.least.value),
@@ -164,8 +164,10 @@ def gather(found: Surface, held: Held, w: Tensor, products: int) -> Evidence:
     )  # fmt: skip
 
 
-def certify(evidence: Evidence, whole: Surface, w: Tensor, epsilon: float, products: int) -> Evidence:
-    """Bounds the least eigenvalue, and tries directions of no curvature: what a minimum has to stand.
+def bound_min_eigenvalue(
+    evidence: PointEvidence, whole: LossFunction, w: Tensor, epsilon: float, products: int
+) -> PointEvidence:
+    """GradientLimits the least eigenvalue, and tries directions of no curvature: what a minimum has to stand.
 
     Args:
         evidence: so far.
@@ -184,11 +186,11 @@ def certify(evidence: Evidence, whole: Surface, w: Tensor, epsilon: float, produ
     return replace(known, floor=gain, products=known.products + taken)
 
 
-def sharpest_layer(found: Surface, held: Held, w: Tensor, products: int) -> Layer | None:
+def sharpest_layer(found: LossFunction, held: EvaluationSample, w: Tensor, products: int) -> Layer | None:
     """The layer of the greatest curvature λmax(Hₗₗ), by the blocks of the Hessian on its diagonal.
 
     Args:
-        found, held, w: as `gather` has them.
+        found, held, w: as `measure_point` has them.
         products: at most, of all layers.
 
     Returns:
@@ -212,7 +214,7 @@ def sharpest_layer(found: Surface, held: Held, w: Tensor, products: int) -> Laye
 class Here:
     """A point, its two samples and the held-back losses there."""
 
-    def __init__(self, found: Surface, held: Held, w: Tensor, before: Tensor) -> None:
+    def __init__(self, found: LossFunction, held: EvaluationSample, w: Tensor, before: Tensor) -> None:
         self.found, self.held, self.w, self.before = found, held, w, before
         self.size = float(w.norm())
 
@@ -259,7 +261,7 @@ def mean(values: Tensor) -> Estimate:
     return Estimate(middle, middle - half, middle + half)
 
 
-def _floor(surface: Surface, w: Tensor, ends: Extremes, epsilon: float) -> tuple[float, int]:
+def _floor(surface: LossFunction, w: Tensor, ends: Extremes, epsilon: float) -> tuple[float, int]:
     """What gradient steps gain from near the point, moved along directions of no curvature, and the products it took.
 
     At a minimum they lead back; at a saddle whose Hessian does not show it (x³ − 3xy²) they lead below, and the first
@@ -277,7 +279,7 @@ def _floor(surface: Surface, w: Tensor, ends: Extremes, epsilon: float) -> tuple
     return best, (k + 1) * SMOOTHED
 
 
-def _descended(surface: Surface, w: Tensor, curvature: float, level: float) -> float:
+def _descended(surface: LossFunction, w: Tensor, curvature: float, level: float) -> float:
     """The loss after gradient steps g / curvature, which grow until one would rise.
 
     They end below the level, where they are back at it, and where they hardly come nearer to it.
@@ -296,7 +298,7 @@ def _descended(surface: Surface, w: Tensor, curvature: float, level: float) -> f
     return value if math.isfinite(value) else math.inf
 
 
-def _without_curvature(surface: Surface, w: Tensor, v: Tensor, top: float) -> Tensor:
+def _without_curvature(surface: LossFunction, w: Tensor, v: Tensor, top: float) -> Tensor:
     """Most of v that is in directions of little curvature: (1 − H/λmax)ᵏ v, of length 1."""
     hessian = surface.hessian(w)
     for _ in range(SMOOTHED):

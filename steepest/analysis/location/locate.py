@@ -9,11 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steepest.analysis.location.evidence import Held, certify, gather, sharpest_layer
-from steepest.analysis.location.rule_in_use import BATCHES, Use, batch_sharpness, calmer, fell, sharpness
-from steepest.analysis.location.verdict import DIVERGED, RELATIVE, UNDECIDED, Findings, Further, told
+from steepest.analysis.location.evidence import EvaluationSample, bound_min_eigenvalue, measure_point, sharpest_layer
+from steepest.analysis.location.rule_in_use import (
+    BATCHES,
+    RuleInUse,
+    batch_sharpness,
+    is_still_falling,
+    sharpness,
+    small_lr_gain,
+)
+from steepest.analysis.location.verdict import DIVERGED, RELATIVE, UNDECIDED, FullAnalysis, VerdictInputs, make_verdict
 from steepest.curvature import gradient_noise
-from steepest.curvature.loss_function import CHUNK, Surface, sampled
+from steepest.curvature.loss_function import CHUNK, LossFunction, sample_loss_functions
 from steepest.descent.loop import Descent
 from steepest.errors import DivergedError, InputError
 from steepest.records.run import Steps
@@ -26,11 +33,11 @@ from steepest.tasks import data as sources
 from steepest.tasks.space import Space
 from steepest.tasks.task import Task
 
-SHORT = 60
+QUICK_PRODUCTS = 60
 """Products of a short look."""
 SAMPLES = 4096
 """Of the data that a long look uses at most; the half of them is held back."""
-SHARE, LEAST_S = 0.1, 2.0
+QUICK_SHARE, QUICK_MIN_S = 0.1, 2.0
 """Of a run's time that the short look at its end may take, and what it may take in any case."""
 FEWEST, MOST = 64, 1024
 """Samples of a short look."""
@@ -38,7 +45,7 @@ PASSES = 200
 """Gradients that take as long as a short look: 60 products, and the noise and steps beside these."""
 
 
-def short(descent: Descent, steps: Steps, seconds: float) -> Verdict | str:
+def quick_check(descent: Descent, steps: Steps, seconds: float) -> Verdict | str:
     """A short look at where a descent is, or why there is none.
 
     Args:
@@ -50,15 +57,15 @@ def short(descent: Descent, steps: Steps, seconds: float) -> Verdict | str:
     samples = MOST if task.data is None or not bool(torch.isfinite(w).all()) else _affordable(descent, w, seconds)
     if samples < FEWEST:
         return f"a look at where it ended would take longer than {seconds:.0f} s"
-    return analyse_point(task, w, descent.model, used(descent, steps), SHORT, samples)
+    return analyse_point(task, w, descent.model, rule_in_use(descent, steps), QUICK_PRODUCTS, samples)
 
 
 def _affordable(descent: Descent, w: Tensor, seconds: float) -> int:
     """Samples for which a short look takes so many seconds, by the time of a gradient."""
     task = descent.task
     known = sources.length(task.data) or MOST
-    batch = next(iter(sources.whole(task.data, FEWEST)))
-    surface = Surface(task, [batch], model=descent.model)
+    batch = next(iter(sources.in_batches(task.data, FEWEST)))
+    surface = LossFunction(task, [batch], model=descent.model)
     times = []
     for _ in range(3):  # the first one is slow
         began = time.perf_counter()
@@ -68,7 +75,7 @@ def _affordable(descent: Descent, w: Tensor, seconds: float) -> int:
     return min(known, MOST, int(FEWEST * max(1.0, seconds / each)) if each <= seconds else 0)
 
 
-def used(descent: Descent, steps: Steps) -> Use | None:
+def rule_in_use(descent: Descent, steps: Steps) -> RuleInUse | None:
     """What a descent uses at its end; None for an optimizer of torch's, or before the first step."""
     update = descent.update
     if not isinstance(update, Update) or not len(steps) or not int(update.t):
@@ -80,8 +87,13 @@ def used(descent: Descent, steps: Steps) -> Use | None:
     rule = update.rule(**{name: hypers[name] for name in update.rule.hypers})
     limit = stability.limit(rule, lr)
     scaled = limit is not None and limit.preconditioned
-    return Use(
-        rule, hypers["lr"], _size(descent), _scale(update, hypers) if scaled else None, int(update.t), fell(steps)
+    return RuleInUse(
+        rule,
+        hypers["lr"],
+        _size(descent),
+        _scale(update, hypers) if scaled else None,
+        int(update.t),
+        is_still_falling(steps),
     )
 
 
@@ -106,7 +118,7 @@ def analyse_point(
     task: Task,
     point: Tensor,
     model: nn.Module,
-    use: Use | None = None,
+    use: RuleInUse | None = None,
     products: int = 400,
     samples: int = SAMPLES,
     seed: int = 0,
@@ -132,9 +144,9 @@ def analyse_point(
     found, held = _surfaces(task, model, samples, seed)
     if point.shape != (found.size,):
         raise InputError(f"a point of shape {tuple(point.shape)} is given; this task has {found.size} weights")
-    thorough = products > SHORT
+    thorough = products > QUICK_PRODUCTS
     try:
-        here = gather(found, held, point, products // 4 if thorough else products - 15)
+        here = measure_point(found, held, point, products // 4 if thorough else products - 15)
     except DivergedError as error:
         return Verdict(DIVERGED, f"Diverged: {error}.", "Lower the rate; the guard does so by itself (guard=True).")
     seen, calm, more = None, None, 0
@@ -142,29 +154,29 @@ def analyse_point(
     heard = None if blocks is None else gradient_noise.gradient_noise(*blocks)
     if use is not None and use.limit is not None:
         seen, more = sharpness(_seen_by(task, model, found, use, samples, seed), point, use, 15)
-    if use is not None and use.fell is False and task.data is not None:
-        calm = calmer(task, model, held, point, use).by
-    findings = Findings(here, heard, use, seen, calm, thorough, more)
+    if use is not None and use.is_still_falling is False and task.data is not None:
+        calm = small_lr_gain(task, model, held, point, use).by
+    findings = VerdictInputs(here, heard, use, seen, calm, thorough, more)
     if thorough and findings.kind == UNDECIDED and (here.exact or _is_within(task, samples)):
-        whole = found if here.exact else Surface(task, list(sources.whole(task.data, CHUNK)), model=model)
+        whole = found if here.exact else LossFunction(task, list(sources.in_batches(task.data, CHUNK)), model=model)
         epsilon = RELATIVE * findings.top if findings.top > 0 else RELATIVE
-        findings = replace(findings, here=certify(here, whole, point, epsilon, products // 2))
+        findings = replace(findings, here=bound_min_eigenvalue(here, whole, point, epsilon, products // 2))
     if not thorough:
-        return told(findings)
+        return make_verdict(findings)
     small, critical = None, None
     if use is not None and use.batch_size is not None:
         small, more = batch_sharpness(task, model, point, use.batch_size, seed), more + BATCHES
     if blocks is not None:
         critical, more = _critical(blocks, found, point, use), more + gradient_noise.BLOCKS
     layer = sharpest_layer(found, held, point, products - findings.here.products - more)
-    return told(replace(findings, products=more), Further(small, critical, layer))
+    return make_verdict(replace(findings, products=more), FullAnalysis(small, critical, layer))
 
 
-def _surfaces(task: Task, model: nn.Module, samples: int, seed: int) -> tuple[Surface, Held]:
+def _surfaces(task: Task, model: nn.Module, samples: int, seed: int) -> tuple[LossFunction, EvaluationSample]:
     """The sample that directions are looked for in, and the one that is held back."""
     if task.data is None:
-        only = Surface(task, [None], model=model)
-        return only, Held(only)
+        only = LossFunction(task, [None], model=model)
+        return only, EvaluationSample(only)
     known = sources.length(task.data)
     half = (samples if known is None else min(samples, known)) // 2
     if half < gradient_noise.FEWEST:
@@ -172,10 +184,12 @@ def _surfaces(task: Task, model: nn.Module, samples: int, seed: int) -> tuple[Su
             f"{2 * half} samples are there to look at; expected are at least {2 * gradient_noise.FEWEST}, "
             "since a half is held back"
         )
-    found, whole = sampled(task, (half, half), seed, model=model)
-    held = Held(whole)
+    found, whole = sample_loss_functions(task, (half, half), seed, model=model)
+    held = EvaluationSample(whole)
     if held.is_by_batch:  # of which there have to be enough for an interval
-        held = Held(sampled(task, (half, half), seed, model=model, chunk=max(1, half // gradient_noise.BLOCKS))[1])
+        held = EvaluationSample(
+            sample_loss_functions(task, (half, half), seed, model=model, chunk=max(1, half // gradient_noise.BLOCKS))[1]
+        )
     return found, held
 
 
@@ -187,7 +201,9 @@ def _blocks(task: Task, model: nn.Module, point: Tensor, samples: int, seed: int
     return gradient_noise.block_gradients(task, point, batches, model=model)
 
 
-def _critical(blocks: tuple[Tensor, list[float]], found: Surface, point: Tensor, use: Use | None) -> Estimate | None:
+def _critical(
+    blocks: tuple[Tensor, list[float]], found: LossFunction, point: Tensor, use: RuleInUse | None
+) -> Estimate | None:
     """The critical batch size of the rule's steps, or of gradient descent's; None where nothing is told of it."""
     if use is not None and use.limit is None:
         return None  # what its steps are scaled by is not known
@@ -197,12 +213,14 @@ def _critical(blocks: tuple[Tensor, list[float]], found: Surface, point: Tensor,
     return told if told.low > 0 or told.high < math.inf else None
 
 
-def _seen_by(task: Task, model: nn.Module, found: Surface, use: Use, samples: int, seed: int) -> Surface:
+def _seen_by(
+    task: Task, model: nn.Module, found: LossFunction, use: RuleInUse, samples: int, seed: int
+) -> LossFunction:
     """What the rule's steps see: full batches see all of the data, and a part of it would look sharper."""
     known = None if task.data is None else sources.length(task.data)
     if use.batch_size is not None or known is None:
         return found
-    return sampled(task, (min(samples, known),), seed, model=model)[0]
+    return sample_loss_functions(task, (min(samples, known),), seed, model=model)[0]
 
 
 def _is_within(task: Task, samples: int) -> bool:
@@ -263,7 +281,7 @@ def locate(
     if rule is not None or lr is not None:
         if rule is None or lr is None:
             raise InputError("one of rule and lr is given; what a rule bears depends on both: give the other one too")
-        given = Use(rule, float(lr), batch_size)
+        given = RuleInUse(rule, float(lr), batch_size)
     return analyse_point(task, w, model, given, products, samples, seed)
 
 
@@ -271,5 +289,5 @@ def _of_run(task: Task, run: Any, products: int, samples: int, seed: int) -> Ver
     """At a run's end; of what a rule not of ours remembers nothing is known."""
     model, descent = run.at_end(task)
     count = max(1, round(END * len(run.record.steps)))
-    use = None if descent is None else used(descent, run.record.steps.last(count))
+    use = None if descent is None else rule_in_use(descent, run.record.steps.last(count))
     return analyse_point(task, Space(model).gather(), model, use, products, samples, seed)

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from steepest import seeds
-from steepest.analysis.location.evidence import Gain, Held, mean
+from steepest.analysis.location.evidence import EvaluationSample, Gain, mean
 from steepest.curvature.extremes import extremes
-from steepest.curvature.loss_function import Surface
+from steepest.curvature.loss_function import LossFunction
 from steepest.records.run import Steps
 from steepest.records.verdict import Estimate
 from steepest.rules import stability
@@ -37,7 +37,7 @@ BATCHES = 8
 
 
 @dataclass(frozen=True)
-class Use:
+class RuleInUse:
     """What was descending when it got here.
 
     Attributes:
@@ -55,7 +55,7 @@ class Use:
     batch_size: int | None = None
     preconditioner: Tensor | None = None
     t: int | None = None
-    fell: bool | None = None
+    is_still_falling: bool | None = None
 
     @property
     def limit(self) -> stability.Limit | None:
@@ -64,7 +64,7 @@ class Use:
         return None if found is None or (found.preconditioned and self.preconditioner is None) else found
 
 
-def fell(steps: Steps) -> bool | None:
+def is_still_falling(steps: Steps) -> bool | None:
     """Whether the loss fell over the last half of a run's last tenth, at the rate in use.
 
     A line through the losses there falls where the upper end of its slope's interval (three standard errors) is below
@@ -88,7 +88,7 @@ def fell(steps: Steps) -> bool | None:
     return slope + 3 * math.sqrt(float(left @ left) / (count - 2) / spread) < 0
 
 
-def sharpness(surface: Surface, w: Tensor, use: Use, products: int) -> tuple[Estimate, int]:
+def sharpness(surface: LossFunction, w: Tensor, use: RuleInUse, products: int) -> tuple[Estimate, int]:
     """λmax of the Hessian as the rule sees it, P^(−1/2) H P^(−1/2), and the products that it took."""
     hessian: Any = surface.hessian(w.to(surface.device, surface.dtype))
     seen = hessian if use.preconditioner is None else stability.Preconditioned(hessian, use.preconditioner)
@@ -103,7 +103,7 @@ def batch_sharpness(task: Task, model: nn.Module, w: Tensor, batch_size: int, se
     Source: Andreyev and Beneventano 2024, arXiv:2412.20553.
     """
     found = []
-    surface = Surface(task, [batch for (batch,) in _some(task, batch_size, seed, BATCHES)], model=model)
+    surface = LossFunction(task, [batch for (batch,) in _some(task, batch_size, seed, BATCHES)], model=model)
     at = w.to(surface.device, surface.dtype)
     for one in surface.apart():
         _, g = one.gradient(at)
@@ -111,7 +111,7 @@ def batch_sharpness(task: Task, model: nn.Module, w: Tensor, batch_size: int, se
     return mean(torch.tensor(found, dtype=torch.float64))
 
 
-def calmer(task: Task, model: nn.Module, held: Held, w: Tensor, use: Use) -> Gain:
+def small_lr_gain(task: Task, model: nn.Module, held: EvaluationSample, w: Tensor, use: RuleInUse) -> Gain:
     """What ten steps at a tenth of the rate gain, with a fresh memory: the mean of four times, on other batches.
 
     Args:
@@ -134,7 +134,7 @@ def calmer(task: Task, model: nn.Module, held: Held, w: Tensor, use: Use) -> Gai
     )
 
 
-def _walked(task: Task, model: nn.Module, w: Tensor, use: Use, seed: int) -> Tensor:
+def _walked(task: Task, model: nn.Module, w: Tensor, use: RuleInUse, seed: int) -> Tensor:
     own = copy.deepcopy(model).eval()
     space = Space(own)
     space.scatter(w.to(next(own.parameters())))

@@ -10,8 +10,8 @@ Frye et al. 2021 (gradient-flat points) and Cohen et al. 2021 (the edge of stabi
 import math
 from dataclasses import dataclass
 
-from steepest.analysis.location.evidence import ROUNDING, SURE, Evidence, Layer
-from steepest.analysis.location.rule_in_use import Use
+from steepest.analysis.location.evidence import ROUNDING, SURE, Layer, PointEvidence
+from steepest.analysis.location.rule_in_use import RuleInUse
 from steepest.curvature.gradient_noise import Noise
 from steepest.records.verdict import Estimate, Number, Verdict
 from steepest.rules.stability import Limit
@@ -33,7 +33,7 @@ RELATIVE = 1e-4
 
 
 @dataclass(frozen=True)
-class Findings:
+class VerdictInputs:
     """Everything that a verdict is decided by.
 
     Attributes:
@@ -46,9 +46,9 @@ class Findings:
         products: Hessian-vector products beside those of `here`.
     """
 
-    here: Evidence
+    here: PointEvidence
     noise: Noise | None = None
-    use: Use | None = None
+    use: RuleInUse | None = None
     sharpness: Estimate | None = None
     calmer: Estimate | None = None
     thorough: bool = False
@@ -60,7 +60,12 @@ class Findings:
         here, use = self.here, self.use
         if use is not None and use.batch_size is None and self.nearness >= EDGE:
             return EDGE_OF_STABILITY
-        if use is not None and use.fell is False and self.calmer is not None and self.calmer.low > self.worth:
+        if (
+            use is not None
+            and use.is_still_falling is False
+            and self.calmer is not None
+            and self.calmer.low > self.worth
+        ):
             return NOISE_FLOOR
         if self.descends:
             return DESCENDING
@@ -126,7 +131,7 @@ class Findings:
 
 
 @dataclass(frozen=True)
-class Further:
+class FullAnalysis:
     """What a long look tells beyond its verdict; None where it cannot be told.
 
     Attributes:
@@ -157,7 +162,7 @@ ADVICE = {
 }
 
 
-def told(findings: Findings, further: Further | None = None) -> Verdict:
+def make_verdict(findings: VerdictInputs, further: FullAnalysis | None = None) -> Verdict:
     """The verdict in words, then numbers."""
     kind = findings.kind
     advice = ADVICE[kind]
@@ -167,11 +172,11 @@ def told(findings: Findings, further: Further | None = None) -> Verdict:
             if findings.thorough
             else "A short look cannot tell a minimum: `steepest locate RUN` looks longer."
         )
-    numbers = _numbers(findings) + _numbers_further(findings, further or Further())
+    numbers = _numbers(findings) + _numbers_further(findings, further or FullAnalysis())
     return Verdict(kind, _sentence(kind, findings), advice, numbers, findings.here.products + findings.products)
 
 
-def _sentence(kind: str, findings: Findings) -> str:
+def _sentence(kind: str, findings: VerdictInputs) -> str:
     here, use = findings.here, findings.use
     loss, least, greatest = here.loss.value, here.lowest, here.ends.greatest.value
     if kind == DESCENDING:
@@ -207,7 +212,7 @@ def _sentence(kind: str, findings: Findings) -> str:
     return f"No step that was tried lowers the loss of {loss:.4g} clearly{_bent(here)}: undecided."
 
 
-def _bent(here: Evidence) -> str:
+def _bent(here: PointEvidence) -> str:
     """How much negative curvature an undecided place has."""
     least, greatest = here.lowest.value, here.sharpest.value
     if least >= 0 or greatest <= 0:
@@ -220,7 +225,7 @@ def _change(loss: float, by: Estimate) -> str:
     return f"from {loss:.4g} to {loss - by.value:.4g}{half}"
 
 
-def _numbers(findings: Findings) -> tuple[Number, ...]:
+def _numbers(findings: VerdictInputs) -> tuple[Number, ...]:
     here, limit, on = findings.here, findings.limit, findings.on
     found = [
         Number("loss", *here.loss, words=on),
@@ -245,7 +250,7 @@ def _numbers(findings: Findings) -> tuple[Number, ...]:
     return tuple(found)
 
 
-def _numbers_further(findings: Findings, further: Further) -> tuple[Number, ...]:
+def _numbers_further(findings: VerdictInputs, further: FullAnalysis) -> tuple[Number, ...]:
     found, limit, layer = [], findings.limit, further.layer
     if further.critical is not None:
         words = "a heuristic: beyond it a larger batch gains less than it costs"

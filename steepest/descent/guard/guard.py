@@ -31,7 +31,7 @@ from dataclasses import asdict
 from typing import Any
 
 from steepest.descent.guard.backoff import ABOVE_ALL, BACK, Backoff, Pace
-from steepest.descent.guard.running_stats import FREE, REFRESH, Bounds, Norms, Window
+from steepest.descent.guard.running_stats import NO_LIMITS, REFRESH, GradientLimits, Norms, RunningStats
 from steepest.descent.guard.thresholds import (
     BORNE,
     CAP,
@@ -81,7 +81,7 @@ class Guard:
             raise InputError(f"Guard: snapshot_every={snapshot_every} is given; expected is a number of steps")
         self.thresholds = Thresholds.given(thresholds)
         self.watch, self.snapshot_every = watch, snapshot_every
-        self._norms, self._losses = Norms(128), Window(200)
+        self._norms, self._losses = Norms(128), RunningStats(200)
         self._scale: float | None = None  # of the asinh, once a loss was not positive
         self._seen, self._sum, self._bad = 0, 0.0, list[int]()  # the last three steps that were not finite
         self.mean, self._best = math.nan, math.inf
@@ -95,7 +95,7 @@ class Guard:
     # -- judging -------------------------------------------------------------------------------------------------------
 
     def judge(
-        self, loss: float, grad_norm: float, lr: float = 1.0, bounds: Bounds | None = None, ahead: int = 0
+        self, loss: float, grad_norm: float, lr: float = 1.0, bounds: GradientLimits | None = None, ahead: int = 0
     ) -> Call:
         """What to do with a step that has this loss and this gradient norm.
 
@@ -143,10 +143,10 @@ class Guard:
         return self._seen > self.thresholds.armed and self._seen > self._expected
 
     @property
-    def bounds(self) -> Bounds:
+    def bounds(self) -> GradientLimits:
         """What the next step's gradient is held to."""
         if self.watch or not self._is_armed:
-            return FREE
+            return NO_LIMITS
         return self._norms.bounds(self.thresholds.outlier, BORNE, IN_A_ROW)
 
     def _not_finite(self, loss: float, grad_norm: float) -> Call:
@@ -298,7 +298,7 @@ class Guard:
             steps: for which it only learns, and judges nothing but what is not finite.
         """
         self._expected = self._seen + min(steps, self._losses.values.maxlen or steps)
-        self._norms, self._losses = Norms(128), Window(200)
+        self._norms, self._losses = Norms(128), RunningStats(200)
         self._sum, self._alarm, self.mean, self._best, self._scale = 0.0, None, math.nan, math.inf, None
         self._began, self._verdict, self._pace = math.inf, 0, Pace()
 

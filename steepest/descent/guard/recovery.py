@@ -11,10 +11,10 @@ import time
 from typing import Any, Protocol
 
 from steepest.descent.guard.guard import DATA, RATE, Guard
-from steepest.descent.guard.running_stats import Bounds, Window
+from steepest.descent.guard.running_stats import GradientLimits, RunningStats
 from steepest.descent.guard.snapshots import Snapshots
 from steepest.descent.guard.thresholds import CAP, DRIFT, FLOOR
-from steepest.descent.state import copied
+from steepest.descent.state import copy_state
 from steepest.records.run import REWIND, SKIP, STOP, Call, Event
 
 OUTLYING = 4.0
@@ -76,7 +76,7 @@ class Recovery:
         if self.guard.watch:
             return
         began = time.perf_counter()
-        state = copied(descent.state())
+        state = copy_state(descent.state())
         self._clock = (time.perf_counter() - began, 0.0)
         size = sum(x.nbytes for x in _tensors(state))
         if 3 * size > MEMORY_SHARE * _memory():
@@ -84,7 +84,9 @@ class Recovery:
             self.said.append(f"snapshots of {size / 2**30:.1f} GiB each: one is kept instead of three")
         self.snapshots.good = [(descent.t, state)]
 
-    def judge(self, t: int, loss: float, norm: float, lr: float, bounds: Bounds | None = None, ahead: int = 0) -> Call:
+    def judge(
+        self, t: int, loss: float, norm: float, lr: float, bounds: GradientLimits | None = None, ahead: int = 0
+    ) -> Call:
         """The guard's call on a step (`Guard.judge`); a batch that is passed over is not shown to it."""
         if t in self.passed_over:
             return Call(SKIP, seen="its batch was an outlier", done="passed over")
@@ -101,7 +103,7 @@ class Recovery:
         if snapshots.every is None:
             self._choose_interval(t)
         elif t % snapshots.every == 0 and self.guard.is_quiet and t < descent.steps:
-            snapshots.take(t, copied(descent.state()))
+            snapshots.take(t, copy_state(descent.state()))
 
     def _choose_interval(self, t: int) -> None:
         """Once, by the time that a snapshot and a step take; from then on it is part of the record."""
@@ -141,7 +143,7 @@ class Recovery:
             return set()
         known = [s for s in range(then + 1, t + 1) if s not in self.passed_over]
         levels = {s: self._level(descent.look(s)) for s in known}
-        usual = Window(len(known))
+        usual = RunningStats(len(known))
         usual.values.extend(x for s, x in levels.items() if s <= (then + t) // 2 and x < math.inf)
         if len(usual.values) < CALM:
             return set()

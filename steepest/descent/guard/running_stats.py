@@ -12,7 +12,7 @@ REFRESH = 8
 """Steps between two looks at the medians: a sort costs what five steps of judging do."""
 
 
-class Window:
+class RunningStats:
     """The last n values, and their median and robust deviation as of the last look."""
 
     def __init__(self, n: int) -> None:
@@ -35,7 +35,7 @@ class Window:
         vars(self).update({**state, "values": values})
 
 
-class Bounds(NamedTuple):
+class GradientLimits(NamedTuple):
     """What a gradient is held to, as logs of its norm.
 
     Attributes:
@@ -47,10 +47,10 @@ class Bounds(NamedTuple):
     skip: float
 
 
-FREE = Bounds(math.inf, math.inf)
+NO_LIMITS = GradientLimits(math.inf, math.inf)
 
 
-class Norms(Window):
+class Norms(RunningStats):
     """The logs of the last gradient norms, and what the next one is held to.
 
     Attributes:
@@ -67,14 +67,14 @@ class Norms(Window):
         self.outliers = self.outliers + 1 if log_norm > limit else 0
         return log_norm > limit
 
-    def bounds(self, deviations: float, borne: float, in_a_row: int) -> Bounds:
+    def bounds(self, deviations: float, borne: float, in_a_row: int) -> GradientLimits:
         """So many robust deviations above the median, and never less than what is borne; twice that is skipped.
 
         After so many outliers in a row nothing is skipped: this is what the loss has become.
         """
         beyond = max(deviations * self.deviation, borne)
         limit = self.median + beyond
-        return Bounds(limit, limit + beyond if self.outliers < in_a_row else math.inf)
+        return GradientLimits(limit, limit + beyond if self.outliers < in_a_row else math.inf)
 
 
 def _distance(ordered: Sequence[float], center: float, k: int) -> float:

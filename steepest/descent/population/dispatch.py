@@ -14,7 +14,7 @@ import torch
 
 from steepest.descent.loop import Descent
 from steepest.descent.optimizer import is_schedule
-from steepest.descent.population.members import doubt
+from steepest.descent.population.members import why_not_batched
 from steepest.descent.population.population import Member, Plan, Population
 from steepest.descent.settings import Settings
 from steepest.records.run import Step
@@ -22,7 +22,7 @@ from steepest.rules.rule import Rule
 from steepest.tasks import data
 from steepest.tasks.task import Task
 
-TOGETHER, ALONE = "together", "one after another"
+BATCHED, SEQUENTIAL = "together", "one after another"
 TIMED = 4
 """Steps of one descent that are timed, after one that is not."""
 AGAIN = 2
@@ -68,7 +68,9 @@ class Descents:
     ways: list[Way]
 
 
-def descents(task: Task, settings: Sequence[Settings], plan: Plan | None = None, *, way: str | None = None) -> Descents:
+def run_descents(
+    task: Task, settings: Sequence[Settings], plan: Plan | None = None, *, way: str | None = None
+) -> Descents:
     """All descents, each from the task's start on a model of its own.
 
     Args:
@@ -171,25 +173,25 @@ def _alike(
     def alone(among: Sequence[Settings]) -> list[Member]:
         return [Alone(task, s, plan).run() for s in among]
 
-    if way == ALONE or why or len(settings) == 1:
+    if way == SEQUENTIAL or why or len(settings) == 1:
         said = why or ("there is one of its kind" if len(settings) == 1 else "as asked")
-        return alone(settings), Way(ALONE, said, 1)
+        return alone(settings), Way(SEQUENTIAL, said, 1)
     first = Descent(task, settings[0], task.copy(settings[0].seed))
     if first.schedule.watches:
-        return alone(settings), Way(ALONE, "its schedule looks at the loss", 1)
-    why = doubt(first.model, first.objective, first.space, first.batches(1), settings[0].seed)
+        return alone(settings), Way(SEQUENTIAL, "its schedule looks at the loss", 1)
+    why = why_not_batched(first.model, first.objective, first.space, first.batches(1), settings[0].seed)
     if why:
         task.say(f"its members go one after another, for torch.func cannot carry the model: {why}")
-        return alone(settings), Way(ALONE, why, 1)
+        return alone(settings), Way(SEQUENTIAL, why, 1)
     room = _room(first)
     parts = [settings[lo : lo + room] for lo in range(0, len(settings), room)]
     tried = replace(plan, stepped=lambda members: None)  # of two ways that are tried, the steps of one count
     population = Population(task, parts[0], tried)
-    how = Way(TOGETHER, "as asked", len(parts[0]))
-    if way != TOGETHER:
+    how = Way(BATCHED, "as asked", len(parts[0]))
+    if way != BATCHED:
         one = Alone(task, settings[0], tried)
         how = _timed(population, one)
-        if how.name == ALONE:
+        if how.name == SEQUENTIAL:
             one.plan = plan
             for _ in range(len(one.member.losses)):
                 plan.stepped((one.member,))
@@ -216,9 +218,9 @@ def _timed(population: Population, one: Alone) -> Way:
             break
         least = _seconds(population.step) / members
         together_s = min(together_s, least)
-    name = TOGETHER if together_s <= alone_s else ALONE
+    name = BATCHED if together_s <= alone_s else SEQUENTIAL
     why = f"a step takes {1e6 * together_s:.0f} µs a member together and {1e6 * alone_s:.0f} µs alone"
-    return Way(name, why, members if name == TOGETHER else 1, together_s, alone_s)
+    return Way(name, why, members if name == BATCHED else 1, together_s, alone_s)
 
 
 def _seconds(step: Any) -> float:

@@ -4,7 +4,8 @@
 
 by `torch.func`: the loss as a function of the weights, mapped over their first dimension; the gradient of the sum of
 all losses has each member's own. BatchNorm statistics and dropout masks belong to each member. What this cannot carry
-(control flow that depends on data, a custom autograd function without vmap) is told by `doubt`, which compares one
+(control flow that depends on data, a custom autograd function without vmap) is told by `why_not_batched`, which
+compares one
 member with the model alone.
 """
 
@@ -182,7 +183,7 @@ class Members:
         return self.count, apart, str(shape), tuple((x.shape, x.dtype) for x in leaves if isinstance(x, Tensor))
 
 
-def doubt(model: nn.Module, objective: Objective, space: Space, batches: Sequence[Any], seed: int) -> str:
+def why_not_batched(model: nn.Module, objective: Objective, space: Space, batches: Sequence[Any], seed: int) -> str:
     """Why members of this model cannot be computed at once; empty where one of them agrees with the model alone.
 
     A model that draws random numbers is compared in eval mode. Nothing is changed.

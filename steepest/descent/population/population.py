@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from steepest.descent.loop import EVALUATION_BATCH, Descent
-from steepest.descent.optimizer import chosen
+from steepest.descent.optimizer import resolve_rule
 from steepest.descent.population.members import Members
 from steepest.descent.settings import Settings
 from steepest.records.run import Path
@@ -136,7 +136,7 @@ class Population:
                     task.data, first.batch_size, seed, accumulate=first.accumulate, augment=task.augment, device=device
                 )
         self.points = Members([models[seed].to(device) for seed in seeds], self.objective, self.space)
-        begins = [chosen(s.stages.parts[0][0], s.stages.parts[0][2] or s.lr, s) for s in settings]
+        begins = [resolve_rule(s.stages.parts[0][0], s.stages.parts[0][2] or s.lr, s) for s in settings]
         self._update = Update(self.points, begins[0][0], members=len(settings))
         self.places = np.arange(len(settings))
         self._rates = np.array([rate for _, rate, _ in begins])
@@ -236,7 +236,7 @@ class Population:
         weights = self._update.reported({**self._hypers, "lr": self._rates * self.reference.schedule(self.t)})
         for k, member in enumerate(self._there()):
             self.points.put(k, self.model, weights)
-            held = data.whole(self._task.validation, EVALUATION_BATCH, self.reference.device)
+            held = data.in_batches(self._task.validation, EVALUATION_BATCH, self.reference.device)
             member.measured[self.t] = self.objective.evaluate(held, self._task.metrics)
         self._spend(began)
         return [self.plan.until(member) for member in self._there()]

@@ -8,7 +8,7 @@ from numba import config, njit  # pyright: ignore[reportPrivateImportUsage]
 from steepest.rules.backends.object_code import cache_folder
 
 
-def compiled(*signatures: str, fused: bool = False) -> Callable[[Callable], Any]:
+def jit(*signatures: str, fused: bool = False) -> Callable[[Callable], Any]:
     """A decorator: the function compiled for these signatures, or for what it is called with where none is given; from
     disk where it was compiled before. Where it may be `fused`, a product and a sum are one operation, rounded once, and
     the terms of a sum are added in whatever order.

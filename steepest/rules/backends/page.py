@@ -33,14 +33,14 @@ from steepest.rules.rule import Rule, W
 from steepest.rules.trace import WEIGHT, Program
 
 
-def lowered(rule: Rule) -> dict[str, Any]:
+def to_program(rule: Rule) -> dict[str, Any]:
     """A rule as data that `json.dumps` takes, in the format above.
 
     Args:
         rule: the rule; its hyperparameters are given as they are, a schedule among them as its text.
 
     >>> from steepest.rules.textbook import gradient_descent
-    >>> [step["op"] for step in lowered(gradient_descent)["body"]]
+    >>> [step["op"] for step in to_program(gradient_descent)["body"]]
     ['mul', 'add', 'mul', 'sub']
     """
     report = rule.evaluation

@@ -61,11 +61,11 @@ class _Latex(Notation):
         return known + self.fenced("(", ", ".join(arguments), ")")
 
 
-def written(rule: Rule) -> str:
+def to_latex(rule: Rule) -> str:
     """A rule's assignments in LaTeX, aligned at their arrows.
 
     >>> from steepest.rules.textbook import gradient_descent
-    >>> print(written(gradient_descent))
+    >>> print(to_latex(gradient_descent))
     \\begin{aligned}
     g &\\leftarrow g + \\lambda w \\\\
     w &\\leftarrow w - \\alpha g

@@ -65,7 +65,7 @@ class _MathML(Notation):
         return self.row([f"<mi>{name}</mi><mo>&#x2061;</mo>", self.fenced("(", "<mo>,</mo>".join(arguments), ")")])
 
 
-def written(rule: Rule, moved: Collection[str] = (), zero: Collection[str] = ()) -> str:
+def to_mathml(rule: Rule, moved: Collection[str] = (), zero: Collection[str] = ()) -> str:
     """A rule's assignments as one MathML element, a table with a row for each.
 
     Args:

@@ -1,4 +1,4 @@
-"""Terms written down: one walk decides where parentheses stand, a notation how a fraction, a root or a name looks.
+"""GroupSpec written down: one walk decides where parentheses stand, a notation how a fraction, a root or a name looks.
 
 The notations: `formula.latex` for the manual, `formula.mathml` for the page, `formula.plain` for the terminal.
 """

@@ -56,11 +56,11 @@ class _Plain(Notation):
         return f"{name}({', '.join(arguments)})"
 
 
-def written(rule: Rule) -> str:
+def to_text(rule: Rule) -> str:
     """A rule's assignments for a terminal.
 
     >>> from steepest.rules.textbook import momentum
-    >>> print(written(momentum))
+    >>> print(to_text(momentum))
     g ← g + λ w
     v ← β v + g
     w ← w − α v

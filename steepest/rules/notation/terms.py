@@ -110,7 +110,7 @@ def _written(
 
 
 class _Reader:
-    """Terms of a program's places; a place with a name is not looked into."""
+    """GroupSpec of a program's places; a place with a name is not looked into."""
 
     def __init__(self, program: Program, names: Mapping[int, str], zero: Collection[str]) -> None:
         self._instructions, self._names, self._zero = program.instructions, names, zero

@@ -36,7 +36,7 @@ POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancesto
 DAY_S = 86400
 
 
-class Door:
+class AccessControl:
     """What stands before an application.
 
     Args:

@@ -28,7 +28,7 @@ def is_everywhere(host: str) -> bool:
         return False
 
 
-def listening(host: str, port: int) -> socket.socket:
+def open_socket(host: str, port: int) -> socket.socket:
     """A socket that listens at an address: whoever connects waits until somebody answers.
 
     Raises:

@@ -21,9 +21,9 @@ from starlette.routing import Route
 
 from steepest.errors import SteepestError
 from steepest.records.verdict import Verdict
-from steepest.runs.film import kept
-from steepest.runs.server.run_list import Listing
-from steepest.runs.server.stream import Channel
+from steepest.runs.film import stored_surfaces
+from steepest.runs.server.run_list import RunList
+from steepest.runs.server.stream import FilmStream
 from steepest.runs.server.style import policy, told
 from steepest.runs.store import Store
 from steepest.view.film import document, film, side_by_side
@@ -43,8 +43,8 @@ class Showing:
     """
 
     def __init__(self, store: Store, closing: Callable[[], bool]) -> None:
-        self._store, self._closing, self._listing = store, closing, Listing(store)
-        self._channels: WeakValueDictionary[tuple[str, ...], Channel] = WeakValueDictionary()
+        self._store, self._closing, self._listing = store, closing, RunList(store)
+        self._channels: WeakValueDictionary[tuple[str, ...], FilmStream] = WeakValueDictionary()
 
     def runs(self, request: Request) -> Response:
         """The list."""
@@ -70,7 +70,7 @@ class Showing:
         asked = request.path_params.get("run")
         asked = request.query_params.getlist("run") if asked is None else [asked]
         ids = await anyio.to_thread.run_sync(self._known, asked)
-        channel = self._channels.get(ids) or Channel(partial(filmed, self._store, ids), self._closing)
+        channel = self._channels.get(ids) or FilmStream(partial(filmed, self._store, ids), self._closing)
         self._channels[ids] = channel
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
@@ -128,7 +128,7 @@ def filmed(store: Store, ids: Sequence[str]) -> dict[str, Any]:
     if history.record.status == "running":  # what was found at an earlier end no longer holds
         return film.of_run(history, live=True)
     found = history.record.config.get("verdict")
-    return film.of_run(history, kept(store, ids[0]), None if found is None else Verdict.of(found))
+    return film.of_run(history, stored_surfaces(store, ids[0]), None if found is None else Verdict.of(found))
 
 
 def _failed(request: Request, error: Exception) -> Response:

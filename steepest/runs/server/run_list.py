@@ -7,7 +7,7 @@ from html import escape
 from urllib.parse import quote
 
 from steepest.records.run import Record
-from steepest.runs.server.style import framed
+from steepest.runs.server.style import frame_page
 from steepest.runs.store import Store
 from steepest.view.format import duration, heights, number
 from steepest.view.tables import headline
@@ -18,7 +18,7 @@ WIDTH, HEIGHT, BUCKETS = 120, 28, 60
 """Of the curve beside each run."""
 
 
-class Listing:
+class RunList:
     """The list of a store's runs; what an ended run looks like is drawn once.
 
     Args:
@@ -43,7 +43,7 @@ class Listing:
         rows = "".join(self._row(record) for record in shown)
         compare = '<button type="submit">Compare</button><span>those that are ticked, up to six</span>'
         foot = (compare if len(records) > 1 else "") + _turning(which, len(records))
-        return framed(
+        return frame_page(
             "Runs",
             f'<h1>{_summary(records)}</h1><form action="/compare"><table class="list"><thead><tr>'
             '<th scope="col"><span class="hidden">compare</span></th><th scope="col">run</th><th scope="col">loss</th>'
@@ -118,7 +118,7 @@ def _empty(store: Store) -> str:
     folder = escape(str(store.folder))
     there = f"{folder} has no runs yet." if store.folder.exists() else f"There is no folder {folder} yet."
     begin = f"steepest train digits --runs {folder} --live"
-    return framed(
+    return frame_page(
         "No runs", f'<h1>{there}</h1><div class="begin"><p>Begin one, and load this page again:</p>'
         f"<code>{begin}</code></div>", str(store.folder),
     )  # fmt: skip

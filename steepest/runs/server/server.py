@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from steepest.errors import InputError
-from steepest.runs.server.address import HOST, PORT, address, is_loopback, listening
+from steepest.runs.server.address import HOST, PORT, address, is_loopback, open_socket
 from steepest.runs.store import Store
 
 LINGER_S = 3.0
@@ -38,7 +38,7 @@ def serve(
     known = store.names()
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
-    listener = listening(host, port)
+    listener = open_socket(host, port)
     url = address(listener, host, token)
     print(f"{words(store, len(known))} at {url} (Ctrl-C ends it)", file=sys.stderr, flush=True)
     if open:
@@ -73,10 +73,10 @@ def attend(
     """
     import uvicorn
 
-    from steepest.runs.server.access import Door
+    from steepest.runs.server.access import AccessControl
     from steepest.runs.server.app import app
 
-    door = Door(app(store, lambda: server.should_exit), host, listener.getsockname()[1], token)
+    door = AccessControl(app(store, lambda: server.should_exit), host, listener.getsockname()[1], token)
     config = uvicorn.Config(
         door, http="h11", ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
         proxy_headers=False,

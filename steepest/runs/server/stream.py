@@ -23,7 +23,7 @@ SURFACES_S = 10.0
 """How long a page waits for the surfaces of a run that has just ended: the digits' take 6 s on two shared cores."""
 
 
-class Channel:
+class FilmStream:
     """What is shown of some runs.
 
     Args:

@@ -64,7 +64,7 @@ code { font: 13px/20px ui-monospace, monospace; background: var(--wash); padding
 """
 
 
-def framed(title: str, content: str, folder: str = "") -> str:
+def frame_page(title: str, content: str, folder: str = "") -> str:
     """A whole page.
 
     Args:
@@ -84,7 +84,7 @@ def framed(title: str, content: str, folder: str = "") -> str:
 def told(words: str) -> str:
     """A page that says why there is nothing else to see."""
     sentence = words[:1].upper() + words[1:]
-    return framed("steepest", f'<h1>{escape(sentence)}.</h1><p class="foot"><a href="/">All runs</a></p>')
+    return frame_page("steepest", f'<h1>{escape(sentence)}.</h1><p class="foot"><a href="/">All runs</a></p>')
 
 
 @cache

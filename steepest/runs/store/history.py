@@ -49,10 +49,10 @@ def parts(chunks: Sequence[tuple]) -> list[Part]:
 
 def standing(attempts: Sequence[Part]) -> Steps:
     """The steps that stand: a later attempt replaces what an earlier one did from its first step on."""
-    return Steps(*joined(attempts, len(COLUMNS)))
+    return Steps(*join_attempts(attempts, len(COLUMNS)))
 
 
-def joined(attempts: Sequence[Part], columns: int) -> np.ndarray:
+def join_attempts(attempts: Sequence[Part], columns: int) -> np.ndarray:
     """The columns of the steps that stand [columns, n]."""
     kept = [np.empty((columns, 0))]
     for part in attempts:

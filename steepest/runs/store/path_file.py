@@ -21,7 +21,7 @@ def layout(size: int) -> np.dtype:
     return np.dtype([("attempt", "<i8"), ("t", "<i8"), ("w", "<f4", (size,))])
 
 
-class Trail:
+class PathFile:
     """Appends points to a run's file.
 
     Args:

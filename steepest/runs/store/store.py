@@ -18,7 +18,7 @@ from steepest.errors import StoreError, nearest
 from steepest.records.run import COLUMNS, Event, History, Measurement, Record, Steps
 from steepest.runs.store import database, path_file, weights
 from steepest.runs.store.database import trim
-from steepest.runs.store.history import Part, joined, parts, standing, told
+from steepest.runs.store.history import Part, join_attempts, parts, standing, told
 from steepest.runs.store.liveness import BEAT, is_gone, process
 from steepest.runs.store.writer import Writer
 
@@ -96,7 +96,7 @@ class Store:
     def losses(self, run: str) -> np.ndarray:
         """Training loss of every step that stands, without the rest of the run, float64 [steps]."""
         with self._connected() as connection:
-            return joined(self._attempts(connection, self.resolve(run), ("t", "loss")), 2)[1]
+            return join_attempts(self._attempts(connection, self.resolve(run), ("t", "loss")), 2)[1]
 
     def read(self, run: str) -> Record:
         """A run whole.

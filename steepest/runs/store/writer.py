@@ -23,7 +23,7 @@ from steepest.errors import StoreError
 from steepest.records.run import COLUMNS, Event, Measurement, Step
 from steepest.runs.store import database, weights
 from steepest.runs.store.liveness import BEAT, BEAT_S
-from steepest.runs.store.path_file import Trail
+from steepest.runs.store.path_file import PathFile
 
 EVERY_S = 0.5
 
@@ -46,7 +46,7 @@ class Writer:
         self._count, self._attempt = events, attempt
         self._set_aside: list[tuple[int, list[Step]]] = []  # with their attempts, not yet written
         self._lock, self._wake, self._ended = threading.Lock(), threading.Event(), False
-        self._database, self._trail = database.connect(path), Trail(self.folder)
+        self._database, self._trail = database.connect(path), PathFile(self.folder)
         self._thread = threading.Thread(target=self._write_on, name=f"steepest-{run}", daemon=True)
         self._thread.start()
         self.step = self._steps.append  # the hot path: nothing but the append

@@ -11,7 +11,7 @@ def size(count: int, most: int = BUCKETS) -> int:
     return max(1, -(-count // most))
 
 
-def bucketed(values: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def bucket(values: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The least, the middle (median) and the greatest of each bucket of neighbours.
 
     Args:
@@ -21,7 +21,7 @@ def bucketed(values: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.
     Returns:
         three arrays, one value a bucket; NaN where a bucket has gaps alone.
 
-    >>> least, middle, greatest = bucketed(np.array([1.0, 9.0, 2.0, np.nan, 3.0]), 3)
+    >>> least, middle, greatest = bucket(np.array([1.0, 9.0, 2.0, np.nan, 3.0]), 3)
     >>> least.tolist(), middle.tolist(), greatest.tolist()
     ([1.0, 3.0], [2.0, 3.0], [9.0, 3.0])
     """

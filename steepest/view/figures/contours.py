@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steepest.records.surfaces import Grid, Shadow, Survey
-from steepest.view.figures.curves import INK, MUTED, checked, save
+from steepest.records.surfaces import Grid, LossSurfaces, Projection
+from steepest.view.figures.curves import INK, MUTED, check_path, save
 from steepest.view.format import number
 from steepest.view.render.theme import LIGHT
 
@@ -20,7 +20,7 @@ GLYPHS = ("o", "D", "s", "^", "h", "X")
 LINES = 24
 
 
-def contours(survey: Survey, title: str, path: str | Path) -> Path:
+def contours(survey: LossSurfaces, title: str, path: str | Path) -> Path:
     """A figure of a survey's first surface: contour lines, paths, their ends, what is marked.
 
     Args:
@@ -33,7 +33,7 @@ def contours(survey: Survey, title: str, path: str | Path) -> Path:
     """
     from matplotlib.figure import Figure
 
-    out = checked(path, SUFFIXES)
+    out = check_path(path, SUFFIXES)
     kind, grid = next(iter(survey.grids.items()))
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")
     axes = figure.subplots()
@@ -80,7 +80,7 @@ def _draw_surface(axes: "Axes", grid: Grid) -> Any:
     return filled
 
 
-def _draw_paths(axes: "Axes", shadows: Mapping[str, Shadow], losses: Mapping[str, np.ndarray]) -> None:
+def _draw_paths(axes: "Axes", shadows: Mapping[str, Projection], losses: Mapping[str, np.ndarray]) -> None:
     for k, (name, shadow) in enumerate(shadows.items()):
         colour, glyph = MEMBERS[k % len(MEMBERS)], GLYPHS[k % len(GLYPHS)]
         if not len(shadow.x):

@@ -8,7 +8,7 @@ import numpy as np
 
 from steepest.errors import InputError
 from steepest.records.run import Record
-from steepest.view.figures.buckets import bucketed, size
+from steepest.view.figures.buckets import bucket, size
 from steepest.view.format import number
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def curves(record: Record, path: str | Path) -> Path:
     Raises:
         InputError: another suffix.
     """
-    figure, loss, rate = _panels(checked(path))
+    figure, loss, rate = _panels(check_path(path))
     _draw_loss(loss, record, COLOURS[0], "training")
     validation = record.series("validation", "loss")
     if validation:
@@ -52,7 +52,7 @@ def compare_curves(records: Sequence[Record], path: str | Path) -> Path:
     Raises:
         InputError: a suffix that is not .png, .svg or .pdf.
     """
-    figure, loss, rate = _panels(checked(path))
+    figure, loss, rate = _panels(check_path(path))
     for record, colour in zip(records, COLOURS * len(records)):
         _draw_loss(loss, record, colour, record.id)
         rate.plot(record.steps.t, record.steps.lr, color=colour, linewidth=1.2)
@@ -60,7 +60,7 @@ def compare_curves(records: Sequence[Record], path: str | Path) -> Path:
     return save(figure, Path(path))
 
 
-def checked(path: str | Path, suffixes: Sequence[str] = SUFFIXES) -> Path:
+def check_path(path: str | Path, suffixes: Sequence[str] = SUFFIXES) -> Path:
     """The path, if its suffix is one that we draw."""
     if Path(path).suffix.lower() not in suffixes:
         raise InputError(f"a figure '{path}' is asked for; its name must end in {' or '.join(suffixes)}")
@@ -84,7 +84,7 @@ def panel(path: str | Path) -> "tuple[Path, Figure, Axes]":
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.2, 4.4), dpi=150, layout="constrained")
-    return checked(path), figure, figure.subplots()
+    return check_path(path), figure, figure.subplots()
 
 
 def _draw_loss(axes: "Axes", record: Record, colour: str, label: str) -> None:
@@ -93,7 +93,7 @@ def _draw_loss(axes: "Axes", record: Record, colour: str, label: str) -> None:
     if not len(t):
         return
     clean, each = np.where(np.isfinite(loss), loss, np.nan), size(len(t))
-    low, _, high = bucketed(clean, each)
+    low, _, high = bucket(clean, each)
     axes.plot(np.repeat(_middles(t, each), 2), np.stack([low, high], 1).flat, color=colour, linewidth=0.6, alpha=0.35)
     broken = t[~np.isfinite(loss)]
     if len(broken):
@@ -107,7 +107,7 @@ def _draw_loss(axes: "Axes", record: Record, colour: str, label: str) -> None:
 
 
 def _middles(values: np.ndarray, each: int) -> np.ndarray:
-    return bucketed(values, each)[1]
+    return bucket(values, each)[1]
 
 
 def _label(axes: "Axes", x: float, y: float, text: str, colour: str) -> None:

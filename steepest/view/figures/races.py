@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from steepest.records.search import Contest
+from steepest.records.search import RaceResult
 from steepest.view.figures.curves import COLOURS, INK, MUTED, panel, plain, save
 from steepest.view.format import number
 
 
-def race_figure(contest: Contest, path: str | Path) -> Path:
+def race_figure(contest: RaceResult, path: str | Path) -> Path:
     """Validation loss: each run in a light line, each side's median in a strong one; and the target.
 
     Steps are drawn where sides have equal batches, else the samples that were seen, which are what is then equal.

@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from steepest.records.search import FAILS, Search
+from steepest.records.search import FAILED, Search
 from steepest.view.figures.curves import COLOURS, INK, MUTED, panel, plain, save
 from steepest.view.format import number
 
@@ -43,7 +43,7 @@ def rates_figure(found: Search, path: str | Path) -> Path:
     axes.annotate(f"train at {number(found.best)}", (found.best, 0), xycoords=("data", "axes fraction"), xytext=(-5, 6),
                   textcoords="offset points", ha="right", fontsize=9, color=INK, fontweight="bold",
                   bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1.5})  # fmt: skip
-    values = [row.loss for row in found.table if row.region != FAILS and math.isfinite(row.loss)]
+    values = [row.loss for row in found.table if row.region != FAILED and math.isfinite(row.loss)]
     if min(values, default=0) > 0 and top > 20 * min(values):
         axes.set_yscale("log")
     axes.set_title(f"{found.rule}: the learning rate for {found.run_steps} steps", loc="left", color=INK, fontsize=11,

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from steepest.errors import InputError, StoreError
-from steepest.records.surfaces import Axis, Grid, Shadow
+from steepest.records.surfaces import Axis, Grid, Projection
 from steepest.records.verdict import Number, Verdict
 
 FORMAT = 1
@@ -85,7 +85,7 @@ def curve(t: ArrayLike, lo: ArrayLike, hi: ArrayLike, mid: ArrayLike, log: bool)
     return {"t": column(t, "i4"), "lo": column(lo), "hi": column(hi), "mid": column(mid), "log": log}
 
 
-def path(t: ArrayLike, loss: ArrayLike, on: Mapping[str, Shadow]) -> dict[str, Any]:
+def path(t: ArrayLike, loss: ArrayLike, on: Mapping[str, Projection]) -> dict[str, Any]:
     """Points along a descent.
 
     Args:

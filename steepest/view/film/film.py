@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from steepest.records.run import REWIND, Event, History, Measurement, Record
-from steepest.records.search import Contest, Curve
-from steepest.records.surfaces import Shadow, Survey
+from steepest.records.search import Curve, RaceResult
+from steepest.records.surfaces import LossSurfaces, Projection
 from steepest.records.verdict import Verdict
 from steepest.rules.notation import mathml
 from steepest.rules.textbook import RULES
-from steepest.view.figures.buckets import bucketed, size
+from steepest.view.figures.buckets import bucket, size
 from steepest.view.film import document
 
 SMOOTHED, NARROWEST = 0.01, 17
@@ -33,7 +33,9 @@ AGAINST_ZERO = ("least curvature", "squared norm of the gradient")
 Film = dict[str, Any]
 
 
-def of_run(history: History, survey: Survey | None = None, verdict: Verdict | None = None, live: bool = False) -> Film:
+def of_run(
+    history: History, survey: LossSurfaces | None = None, verdict: Verdict | None = None, live: bool = False
+) -> Film:
     """The film of a run.
 
     Args:
@@ -42,7 +44,7 @@ def of_run(history: History, survey: Survey | None = None, verdict: Verdict | No
         verdict: where it ended.
         live: whether it still goes on.
     """
-    record, ground = history.record, survey or Survey()
+    record, ground = history.record, survey or LossSurfaces()
     taken = len(record.steps)
     planned = record.config.get("steps", taken) + sum(at - to for at, to in history.back.items())
     return document.film(
@@ -58,7 +60,7 @@ def of_run(history: History, survey: Survey | None = None, verdict: Verdict | No
     )
 
 
-def of_race(contest: Contest, survey: Survey | None = None, title: str = "race") -> Film:
+def of_race(contest: RaceResult, survey: LossSurfaces | None = None, title: str = "race") -> Film:
     """The film of a race: of each side one run, all from one start and on one surface.
 
     Args:
@@ -66,7 +68,7 @@ def of_race(contest: Contest, survey: Survey | None = None, title: str = "race")
         survey: the ground below their paths, by the names of `runs_shown`.
         title: of it.
     """
-    ground = survey or Survey()
+    ground = survey or LossSurfaces()
     shown = runs_shown(contest)
     members = {side: _racer(side, curve, contest, ground) for side, curve in shown.items()}
     seeds = {curve.seed for curve in contest.curves}
@@ -83,7 +85,7 @@ def of_race(contest: Contest, survey: Survey | None = None, title: str = "race")
     )
 
 
-def runs_shown(contest: Contest) -> dict[str, Curve]:
+def runs_shown(contest: RaceResult) -> dict[str, Curve]:
     """Of each side the run of one seed, so that all begin at one point: the seed whose ends are most in the middle."""
     ranks = {side: sorted(contest.of(side), key=lambda curve: curve.final) for side in contest.sides}
     far: dict[int, float] = {}
@@ -97,7 +99,7 @@ def runs_shown(contest: Contest) -> dict[str, Curve]:
 # -- A run -------------------------------------------------------------------------------------------------------------
 
 
-def member(history: History, ground: Survey, verdict: Verdict | None) -> dict[str, Any]:
+def member(history: History, ground: LossSurfaces, verdict: Verdict | None) -> dict[str, Any]:
     """A run as a member of a film."""
     record = history.record
     stages = record.config.get("stages", [])
@@ -121,7 +123,7 @@ def member(history: History, ground: Survey, verdict: Verdict | None) -> dict[st
 
 def _formula(rule: str, hypers: Mapping[str, Any]) -> str:
     """A built-in rule's formula, without what is multiplied by 0."""
-    return mathml.written(RULES[rule], zero=[k for k, v in hypers.items() if v == 0]) if rule in RULES else ""
+    return mathml.to_mathml(RULES[rule], zero=[k for k, v in hypers.items() if v == 0]) if rule in RULES else ""
 
 
 def shown(verdict: Verdict) -> Verdict:
@@ -134,7 +136,7 @@ def shown(verdict: Verdict) -> Verdict:
     return replace(verdict, numbers=tuple(numbers))
 
 
-def _path(name: str, history: History, ground: Survey) -> dict[str, Any]:
+def _path(name: str, history: History, ground: LossSurfaces) -> dict[str, Any]:
     """The points that were looked at; without a survey none, for they are nowhere on the page."""
     if name not in ground.losses:
         return document.path([], [], {})
@@ -142,7 +144,7 @@ def _path(name: str, history: History, ground: Survey) -> dict[str, Any]:
     return document.path(t, ground.losses[name], _shadows(name, ground))
 
 
-def _shadows(name: str, ground: Survey) -> dict[str, Shadow]:
+def _shadows(name: str, ground: LossSurfaces) -> dict[str, Projection]:
     return {surface: by_name[name] for surface, by_name in ground.shadows.items()}
 
 
@@ -176,7 +178,7 @@ def run_curve(t: np.ndarray, values: np.ndarray, log: bool, narrowest: int = NAR
         narrowest: buckets that the middle's window spans at least.
     """
     each = size(len(t))
-    lo, middle, hi = bucketed(np.where(np.isnan(values), np.inf, values), each)
+    lo, middle, hi = bucket(np.where(np.isnan(values), np.inf, values), each)
     return document.curve(t[::each], lo, hi, _smoothed(middle, narrowest), log)
 
 
@@ -229,13 +231,13 @@ def _headline(record: Record, verdict: Verdict | None, live: bool) -> str:
 # -- A race ------------------------------------------------------------------------------------------------------------
 
 
-def _claim(contest: Contest) -> str:
+def _claim(contest: RaceResult) -> str:
     """What the race claims first, without its p value; the whole stands in its words."""
     first = contest.verdict.split("; ")[0].split(". ")[0].split(" (p ")[0].rstrip(".")
     return f"{first}."
 
 
-def _racer(side: str, curve: Curve, contest: Contest, ground: Survey) -> dict[str, Any]:
+def _racer(side: str, curve: Curve, contest: RaceResult, ground: LossSurfaces) -> dict[str, Any]:
     name = path_name(curve)
     reached = curve.reached(contest.target)
     events = []

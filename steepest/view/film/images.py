@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from steepest.errors import InputError
-from steepest.view.figures.curves import checked
-from steepest.view.render.picture import Plate
+from steepest.view.figures.curves import check_path
+from steepest.view.render.picture import Picture
 from steepest.view.render.theme import theme_of
 
 LEAST = ((360, 600), (820, 480))
@@ -43,7 +43,7 @@ def still(
     """
     from PIL import Image
 
-    out = checked(out, (".png",))
+    out = check_path(out, (".png",))
     plate = _plate(film, surface, size, theme)
     if t is not None and not 0 <= t <= plate.steps:
         raise InputError(f"step {t} is not in the film; expected is one from 0 to {plate.steps:g}")
@@ -75,7 +75,7 @@ def moving(
         InputError: another suffix, a surface that is not in the film, a film in which nothing moves, or an .mp4 without
             imageio-ffmpeg.
     """
-    out = checked(out, (".gif", ".mp4"))
+    out = check_path(out, (".gif", ".mp4"))
     if not (seconds > 0 and fps > 0):
         raise InputError(f"{seconds} seconds at {fps} frames a second were asked for; expected are more than 0 of both")
     write = _write_gif if out.suffix.lower() == ".gif" else _write_mp4
@@ -93,13 +93,13 @@ def moving(
     return out
 
 
-def _plate(film: dict[str, Any], surface: str | None, size: tuple[int, int], theme: str) -> Plate:
+def _plate(film: dict[str, Any], surface: str | None, size: tuple[int, int], theme: str) -> Picture:
     if film.get("format") != 1:
         raise InputError(f"the film's format is {film.get('format')}; expected is a film of format 1")
     if not any(size[0] >= width and size[1] >= height for width, height in LEAST):
         fitting = " or ".join(f"{width} × {height}" for width, height in LEAST)
         raise InputError(f"the size is {size[0]} × {size[1]}; expected are at least {fitting} pixels")
-    return Plate(film, surface, size, theme_of(theme))
+    return Picture(film, surface, size, theme_of(theme))
 
 
 def _write_gif(out: Path, frames: Iterator[np.ndarray], last: np.ndarray, size: tuple[int, int], fps: int) -> None:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from steepest.errors import StoreError
-from steepest.records.surfaces import Axis, Grid, Mark, Shadow, Survey
+from steepest.records.surfaces import Axis, Grid, LossSurfaces, Mark, Projection
 
 
-def save(path: Path, survey: Survey) -> Path:
+def save(path: Path, survey: LossSurfaces) -> Path:
     """Writes a survey.
 
     Raises:
@@ -46,7 +46,7 @@ def save(path: Path, survey: Survey) -> Path:
     return path
 
 
-def load(path: Path) -> Survey:
+def load(path: Path) -> LossSurfaces:
     """Reads a survey.
 
     Raises:
@@ -60,7 +60,7 @@ def load(path: Path) -> Survey:
         raise StoreError(f"{path} cannot be read as surfaces: {error}; make the film again") from error
 
 
-def _survey(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> Survey:
+def _survey(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> LossSurfaces:
     grids, shadows = {}, {}
     for kind, known in about["grids"].items():
         x, y = Axis(*known["x"]), Axis(*known["y"])
@@ -70,8 +70,9 @@ def _survey(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> Survey:
             known["source"], marks,
         )  # fmt: skip
         shadows[kind] = {
-            name: Shadow(*(arrays[f"{kind}/paths/{name}/{key}"] for key in Shadow._fields)) for name in about["paths"]
+            name: Projection(*(arrays[f"{kind}/paths/{name}/{key}"] for key in Projection._fields))
+            for name in about["paths"]
         }
     losses = {name: arrays[f"paths/{name}/loss"] for name in about["paths"]}
     kept = {name: arrays[f"paths/{name}/kept"] for name in about["paths"]}
-    return Survey(grids, shadows, losses, kept, arrays["eigenvalues"], tuple(about["said"]))
+    return LossSurfaces(grids, shadows, losses, kept, arrays["eigenvalues"], tuple(about["said"]))

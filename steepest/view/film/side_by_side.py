@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from steepest.records.run import History, Record
-from steepest.records.surfaces import Survey
+from steepest.records.surfaces import LossSurfaces
 from steepest.view.film import document, film
 from steepest.view.format import number
 
@@ -24,7 +24,7 @@ def of_runs(histories: Sequence[History]) -> dict[str, Any]:
     names = called(records)
     live = any(record.status == "running" for record in records)
     longest = max(len(record.steps) for record in records)
-    members = {h.record.id: film.member(h, Survey(), None) | {"name": names[h.record.id]} for h in histories}
+    members = {h.record.id: film.member(h, LossSurfaces(), None) | {"name": names[h.record.id]} for h in histories}
     return document.film(
         "race",
         title=" against ".join(names.values()),

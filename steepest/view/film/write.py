@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from steepest.errors import InputError
-from steepest.records.surfaces import Survey
+from steepest.records.surfaces import LossSurfaces
 from steepest.view.figures import contours
 from steepest.view.film import document, images, npz
 from steepest.view.film.film import Film
@@ -18,7 +18,7 @@ VECTORS = (".npz", *contours.SUFFIXES)
 SUFFIXES = (".html", ".png", *MOVING, *VECTORS)
 
 
-def write(made: Film, ground: Survey, out: str | Path) -> Path:
+def write(made: Film, ground: LossSurfaces, out: str | Path) -> Path:
     """Writes a film as what its name ends in, and says on the terminal what it lacks.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from steepest.errors import InputError
-from steepest.records.surfaces import Axis, Grid, Mark, Shadow
+from steepest.records.surfaces import Axis, Grid, Mark, Projection
 from steepest.view.render.ticks import short
 
 
@@ -48,7 +48,7 @@ class Track:
     name: str
     t: np.ndarray
     loss: np.ndarray
-    on: dict[str, Shadow]
+    on: dict[str, Projection]
     curves: dict[str, Series]
     events: list[dict[str, Any]]
     verdict: dict[str, Any] | None
@@ -110,7 +110,7 @@ def tracks_of(film: dict[str, Any]) -> list[Track]:
 
 def _track(member: dict[str, Any]) -> Track:
     path = member["path"]
-    on = {name: Shadow(*(numbers(at[key]) for key in Shadow._fields)) for name, at in path["on"].items()}
+    on = {name: Projection(*(numbers(at[key]) for key in Projection._fields)) for name, at in path["on"].items()}
     curves = {
         name: Series(**{key: numbers(curve[key]) for key in ("t", "lo", "hi", "mid")}, log=curve["log"])
         for name, curve in member["curves"].items()

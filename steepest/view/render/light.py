@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from steepest.rules.backends.jit import compiled
+from steepest.rules.backends.jit import jit
 
 SUN_AZIMUTH, SUN_ELEVATION = 2.45, 0.72
 SKY_DIRECTIONS, SKY_REACH, SHADOW_REACH = 10, 10, 14
@@ -13,13 +13,13 @@ SOFTNESS = 0.22
 SKY_SHARE = 0.34
 
 
-@compiled("float64(float64[:,::1], int64, int64)")
+@jit("float64(float64[:,::1], int64, int64)")
 def _at(z: np.ndarray, i: int, j: int) -> float:
     """The height of a vertex, or of the nearest one."""
     return z[max(0, min(z.shape[0] - 1, j)), max(0, min(z.shape[1] - 1, i))]
 
 
-@compiled("float64(float64[:,::1], int64, int64, float64, float64, int64, float64)")
+@jit("float64(float64[:,::1], int64, int64, float64, float64, int64, float64)")
 def _horizon(z: np.ndarray, i: int, j: int, dx: float, dy: float, steps: int, cell: float) -> float:
     """The steepest slope upwards that is seen from a vertex in a direction; strides grow with the distance."""
     slope = 0.0
@@ -36,7 +36,7 @@ def _horizon(z: np.ndarray, i: int, j: int, dx: float, dy: float, steps: int, ce
     return slope
 
 
-@compiled("float32[:,::1](float64[:,::1])")
+@jit("float32[:,::1](float64[:,::1])")
 def bake(z: np.ndarray) -> np.ndarray:
     """The light at each vertex, 0 … 1.
 

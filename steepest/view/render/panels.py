@@ -1,4 +1,4 @@
-"""Beside the relief: the members with their losses, the verdict's numbers with their intervals, what happened."""
+"""LiveServer the relief: the members with their losses, the verdict's numbers with their intervals, what happened."""
 
 import math
 import re

@@ -42,7 +42,7 @@ NOTHING = (
 NOWHERE = "No cell of this surface has a finite loss, so there is nothing to draw. The curves are complete."
 
 
-class Plate:
+class Picture:
     """A film's picture, from which it is drawn at any step.
 
     Args:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from steepest.rules.backends.jit import compiled
+from steepest.rules.backends.jit import jit
 from steepest.view.render.colours import SHADES, TONES
 from steepest.view.render.field import DIVERGED, MISSING
 
@@ -26,7 +26,7 @@ X, Y, NEAR, LIGHT, LEVEL, SHADE, SUPPORT = range(7)
 """Columns of the vertices: canvas x and y, 1 / distance, and what is drawn there."""
 
 
-@compiled(f"UniTuple(float64, 4)({CORNER})")
+@jit(f"UniTuple(float64, 4)({CORNER})")
 def _growth(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> tuple[float, float, float, float]:
     """How the weights of corners a and b grow along x, and along y; NaN for an empty triangle."""
     area = (b[X] - a[X]) * (c[Y] - a[Y]) - (b[Y] - a[Y]) * (c[X] - a[X])
@@ -35,7 +35,7 @@ def _growth(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> tuple[float, float, 
     return (b[Y] - c[Y]) / area, (c[Y] - a[Y]) / area, (c[X] - b[X]) / area, (a[X] - c[X]) / area
 
 
-@compiled(f"UniTuple(int64, 4)({CORNER}, int64, int64)")
+@jit(f"UniTuple(int64, 4)({CORNER}, int64, int64)")
 def _box(a: np.ndarray, b: np.ndarray, c: np.ndarray, width: int, height: int) -> tuple[int, int, int, int]:
     """The pixels whose middles a triangle may cover: x0, x1, y0, y1, ends included."""
     x0 = max(0, math.ceil(min(a[X], b[X], c[X]) - 0.5))
@@ -45,7 +45,7 @@ def _box(a: np.ndarray, b: np.ndarray, c: np.ndarray, width: int, height: int) -
     return x0, x1, y0, y1
 
 
-@compiled(f"void({CORNER}, boolean, uint32[:,::1], float64[::1], {PICTURE})")
+@jit(f"void({CORNER}, boolean, uint32[:,::1], float64[::1], {PICTURE})")
 def _triangle(
     a: np.ndarray, b: np.ndarray, c: np.ndarray, broken: bool,
     table: np.ndarray, pens: np.ndarray, pixels: np.ndarray, depth: np.ndarray,
@@ -86,7 +86,7 @@ def _triangle(
             pb += db
 
 
-@compiled(f"void(float64[:,:,::1], uint8[:,::1], uint32[:,::1], float64[::1], {PICTURE})")
+@jit(f"void(float64[:,:,::1], uint8[:,::1], uint32[:,::1], float64[::1], {PICTURE})")
 def surface(
     vertices: np.ndarray, state: np.ndarray, table: np.ndarray, pens: np.ndarray, pixels: np.ndarray, depth: np.ndarray
 ) -> None:
@@ -115,7 +115,7 @@ def surface(
                 _triangle(a, d, c, sa == DIVERGED or sd == DIVERGED or sc == DIVERGED, table, pens, pixels, depth)
 
 
-@compiled(f"void({CORNER}, uint32[::1], {PICTURE})")
+@jit(f"void({CORNER}, uint32[::1], {PICTURE})")
 def _wall_triangle(
     a: np.ndarray, b: np.ndarray, c: np.ndarray, table: np.ndarray, pixels: np.ndarray, depth: np.ndarray
 ) -> None:
@@ -139,7 +139,7 @@ def _wall_triangle(
             pb += db
 
 
-@compiled(f"void(float64[:,:,::1], uint8[::1], uint32[::1], {PICTURE})")
+@jit(f"void(float64[:,:,::1], uint8[::1], uint32[::1], {PICTURE})")
 def wall(ring: np.ndarray, state: np.ndarray, table: np.ndarray, pixels: np.ndarray, depth: np.ndarray) -> None:
     """A wall from the surface's edge down to the base.
 

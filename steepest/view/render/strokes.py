@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from steepest.rules.backends.jit import compiled
+from steepest.rules.backends.jit import jit
 
 SUB = 4
 """Samples a pixel along x and along y in a filled shape."""
@@ -13,7 +13,7 @@ RGB = "Array(uint8, 3, 'A')"
 COVER = "float32[:,::1]"
 
 
-@compiled(f"void({RGB}, int64, int64, float64, float64[::1])")
+@jit(f"void({RGB}, int64, int64, float64, float64[::1])")
 def _blend(pixels: np.ndarray, y: int, x: int, share: float, colour: np.ndarray) -> None:
     """Lays so much of a colour, 0 … 255 each, over one pixel."""
     for k in range(3):
@@ -21,7 +21,7 @@ def _blend(pixels: np.ndarray, y: int, x: int, share: float, colour: np.ndarray)
         pixels[y, x, k] = np.uint8(old + (colour[k] - old) * share + 0.5)
 
 
-@compiled(f"void({RGB}, {COVER}, float64[:,::1], float64, float64[::1], float64)")
+@jit(f"void({RGB}, {COVER}, float64[:,::1], float64, float64[::1], float64)")
 def stroke(
     pixels: np.ndarray, cover: np.ndarray, points: np.ndarray, width: float, colour: np.ndarray, alpha: float
 ) -> None:
@@ -65,7 +65,7 @@ def stroke(
                 cover[y, x] = 0
 
 
-@compiled(f"void({RGB}, float64[:,::1], float64[::1], float64)")
+@jit(f"void({RGB}, float64[:,::1], float64[::1], float64)")
 def fill(pixels: np.ndarray, corners: np.ndarray, colour: np.ndarray, alpha: float) -> None:
     """A polygon [C, 2], even-odd."""
     height, width = pixels.shape[:2]
@@ -86,7 +86,7 @@ def fill(pixels: np.ndarray, corners: np.ndarray, colour: np.ndarray, alpha: flo
                 _blend(pixels, y, x, hits / (SUB * SUB) * alpha, colour)
 
 
-@compiled(f"void({RGB}, float64, float64, float64, float64, float64[::1], float64)")
+@jit(f"void({RGB}, float64, float64, float64, float64, float64[::1], float64)")
 def fill_box(
     pixels: np.ndarray, left: float, top: float, right: float, bottom: float, colour: np.ndarray, alpha: float
 ) -> None:
@@ -99,7 +99,7 @@ def fill_box(
             _blend(pixels, y, x, across * down * alpha, colour)
 
 
-@compiled(f"void({RGB}, uint8[:,::1], int64, int64, float64[::1], float64)")
+@jit(f"void({RGB}, uint8[:,::1], int64, int64, float64[::1], float64)")
 def lay(pixels: np.ndarray, mask: np.ndarray, left: int, top: int, colour: np.ndarray, alpha: float) -> None:
     """A mask [h, w] of 0 … 255 whose upper left pixel lies at (left, top)."""
     for j in range(max(0, -top), min(mask.shape[0], pixels.shape[0] - top)):
@@ -108,7 +108,7 @@ def lay(pixels: np.ndarray, mask: np.ndarray, left: int, top: int, colour: np.nd
                 _blend(pixels, top + j, left + i, mask[j, i] / 255 * alpha, colour)
 
 
-@compiled(f"void(uint8[:,:,::1], int64, {RGB})")
+@jit(f"void(uint8[:,:,::1], int64, {RGB})")
 def shrink(fine: np.ndarray, factor: int, pixels: np.ndarray) -> None:
     """Lays a finer picture over pixels: each is covered by the mean of `factor`² of [height, width, 4]."""
     n = factor * factor
@@ -125,7 +125,7 @@ def shrink(fine: np.ndarray, factor: int, pixels: np.ndarray) -> None:
             pixels[y, x, 2] = (b + free * pixels[y, x, 2] + n // 2) // n
 
 
-@compiled("boolean[::1](float64[:,::1], float64)")
+@jit("boolean[::1](float64[:,::1], float64)")
 def thinned(points: np.ndarray, nearer: float) -> np.ndarray:
     """Which points [P, 2] to keep so that each lies farther than this, across plus down, from the one kept before."""
     kept = np.ones(len(points), np.bool_)

@@ -12,17 +12,17 @@ from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from steepest.analysis.landscape import evaluate as landscape
-from steepest.analysis.landscape.plane_loss import Sheet
+from steepest.analysis.landscape.plane_loss import PlaneLoss
 from steepest.analysis.landscape.planes import (
     curvature_plane,
-    misled,
     plane_through,
     principal_plane,
     random_plane,
     random_walk_shares,
     seen_at_random,
+    share_that_misleads,
 )
-from steepest.curvature.loss_function import Surface
+from steepest.curvature.loss_function import LossFunction
 from steepest.errors import InputError, TaskError
 from steepest.records.surfaces import Axis, Grid
 from steepest.rules.textbook import momentum
@@ -80,7 +80,7 @@ AFFINE = {"dense": 1, "convolution": 1, "dropout": 1, "no first layer": 0, "two 
 def surface(name="dense", dtype=torch.float64):
     model, x = MODELS[name]
     task = Task(model=model(), loss=cross_entropy, data=(x.float(), Y))
-    return Surface(task, [(x[:25].float(), Y[:25]), (x[25:].float(), Y[25:])], dtype)
+    return LossFunction(task, [(x[:25].float(), Y[:25]), (x[25:].float(), Y[25:])], dtype)
 
 
 def across(s, seed=1):
@@ -108,7 +108,7 @@ def as_many_threads(way):
 def test_every_cell_is_the_loss_there(name, way):
     s = surface(name)
     plane = across(s)
-    sheet = Sheet(s, plane)
+    sheet = PlaneLoss(s, plane)
     assert [len(known.affine) for known in sheet._known] == [AFFINE[name]] * 2
     sheet._way = getattr(sheet, way)
     a, b = (x.ravel() for x in np.meshgrid(np.linspace(-1, 1, 5), np.linspace(-2, 1, 4), indexing="ij"))
@@ -141,7 +141,7 @@ def test_a_grid_lies_as_its_axes_say():
 
 def test_an_objective_of_its_own():
     task = Task(model=MODELS["dense"][0](), objective=lambda m, b: mse_loss(m(b[0]), b[0][:, :3]), data=(X.float(), Y))
-    s = Surface(task, [(X.float(), Y)])
+    s = LossFunction(task, [(X.float(), Y)])
     plane = across(s)
     assert landscape.exact(s, plane, 4).loss == pytest.approx(slowly(s, plane, 4), rel=1e-12)
     assert landscape.estimated(s, plane, 11).loss == pytest.approx(slowly(s, plane, 11), rel=0.05)
@@ -166,7 +166,7 @@ def bigger(n, dtype=torch.float64):
     x = drawn(n, 6, seed=5)
     y = (x[:, 0] + 0.5 * drawn(n, seed=6) > 0).long() + (x[:, 1] > 1)
     task = Task(model=MODELS["dense"][0](), loss=cross_entropy, data=(x.float(), y))
-    return Surface(task, [(x.float(), y)], dtype)
+    return LossFunction(task, [(x.float(), y)], dtype)
 
 
 def test_the_estimate_is_as_far_off_as_it_says():
@@ -205,7 +205,7 @@ def test_a_sample_of_the_data_says_its_error_beside_the_centre():
     for seed in range(40):
         chosen = torch.randperm(2000, generator=torch.Generator().manual_seed(seed))[:200]
         task = Task(model=MODELS["dense"][0](), loss=cross_entropy, data=(x.float(), y))
-        found = landscape.exact(Surface(task, [(x[chosen], y[chosen])]), plane, 5, population=2000)
+        found = landscape.exact(LossFunction(task, [(x[chosen], y[chosen])]), plane, 5, population=2000)
         assert found.error[2, 2] == 0
         some = found.error > 0
         scores.append((found.loss - found.loss[2, 2] - truth)[some] / found.error[some])
@@ -216,7 +216,7 @@ def test_a_loss_that_is_no_mean_has_no_estimate():
     def loss(output, target):
         return cross_entropy(output, target) + output.mean(0).square().sum()
 
-    s = Surface(Task(model=MODELS["dense"][0](), loss=loss, data=(X.float(), Y)), [(X.float(), Y)])
+    s = LossFunction(Task(model=MODELS["dense"][0](), loss=loss, data=(X.float(), Y)), [(X.float(), Y)])
     assert landscape.exact(s, across(s), 3).loss == pytest.approx(slowly(s, across(s), 3), rel=1e-10)
     with pytest.raises(TaskError, match=r"landscape\.exact"):
         landscape.estimated(s, across(s), 11)
@@ -239,7 +239,7 @@ class Quadratic(nn.Module):
 
 def quadratic(curvatures):
     values = torch.tensor(curvatures, dtype=torch.float64)
-    return Surface(Task(model=Quadratic(values), objective=lambda m, _: m()), [None])
+    return LossFunction(Task(model=Quadratic(values), objective=lambda m, _: m()), [None])
 
 
 def test_a_saddle_looks_like_one_on_the_curvature_plane():
@@ -266,10 +266,10 @@ def test_a_random_plane_hides_a_saddle_and_says_so():
     assert np.mean(found) == pytest.approx(0.80, abs=0.005)
     assert np.std(found) == pytest.approx(0.027, abs=0.003)
     assert seen_at_random(800.0, 1000.0, 1000) == pytest.approx((0.8, 0.0268), abs=1e-4)
-    words = misled(800.0, 1000.0, 1000, -1.0)
+    words = share_that_misleads(800.0, 1000.0, 1000, -1.0)
     assert "0.80 ± 0.027" in words
     assert "shows a bowl where there is a saddle" in words
-    assert misled(1000.0, 1000.0, 1000, 1.0) == ""
+    assert share_that_misleads(1000.0, 1000.0, 1000, 1.0) == ""
     grid = landscape.exact(s, plane_through(s.start, *(s.start + drawn(2, 1000, seed=3))), 21)
     assert grid.loss.min() > 0
     down = torch.eye(1000, dtype=torch.float64)[[0, -1]]
@@ -347,7 +347,7 @@ def test_a_cut():
 def test_path_and_surface_agree_within_the_error_that_is_said(name):
     """On a terrain every point lies in the plane."""
     terrain = TERRAINS[name]
-    s = Surface(Task(model=terrain.model(), objective=lambda m, _: m()), [None])
+    s = LossFunction(Task(model=terrain.model(), objective=lambda m, _: m()), [None])
     w = torch.tensor(terrain.start, dtype=torch.float64, requires_grad=True)
     update, points, losses = Update(Tensors({"w": w}), momentum()), [], []
     for _ in range(60):

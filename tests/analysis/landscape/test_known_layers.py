@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from steepest.analysis.landscape import evaluate as landscape
-from steepest.analysis.landscape.plane_loss import Sheet
+from steepest.analysis.landscape.plane_loss import PlaneLoss
 from steepest.analysis.landscape.planes import random_plane
 from steepest.analysis.landscape.relu_lines import Hinge, Layer
-from steepest.curvature.loss_function import Surface
+from steepest.curvature.loss_function import LossFunction
 from steepest.tasks.task import Task
 
 
@@ -128,7 +128,7 @@ X, Y = drawn(40, 6).float(), torch.arange(40) % 3
 
 
 def laid(model, dtype=torch.float64):
-    s = Surface(Task(model=model, loss=cross_entropy, data=(X, Y)), [(X[:25], Y[:25]), (X[25:], Y[25:])], dtype)
+    s = LossFunction(Task(model=model, loss=cross_entropy, data=(X, Y)), [(X[:25], Y[:25]), (X[25:], Y[25:])], dtype)
     return s, random_plane(s.start, s.space.shapes, 1)
 
 
@@ -146,7 +146,7 @@ def as_many_threads(way):
 def test_every_point_of_a_line_has_its_loss(name, way):
     count, model = MODELS[name]
     s, plane = laid(model())
-    sheet = Sheet(s, plane)
+    sheet = PlaneLoss(s, plane)
     sheet._look_behind()
     assert [len(known.behind) for known in sheet._known] == [count] * 2
     sheet._way, sheet._mapped = getattr(sheet, way), way == "_shared"  # whose threads then map what is known
@@ -163,7 +163,7 @@ def test_every_point_of_a_line_has_its_loss(name, way):
 def test_what_is_not_as_it_seems_is_looked_at_the_usual_way():
     torch.manual_seed(0)
     s, plane = laid(Remembering())
-    seems, sheet = Sheet(s, plane), Sheet(s, plane)
+    seems, sheet = PlaneLoss(s, plane), PlaneLoss(s, plane)
     seems._look_behind()
     assert all(known.behind for known in seems._known)
     a, b = (x.ravel() for x in np.meshgrid(np.linspace(-1, 1, 5), np.linspace(-1, 1, 16), indexing="ij"))
@@ -173,7 +173,7 @@ def test_what_is_not_as_it_seems_is_looked_at_the_usual_way():
 
 def test_a_surface_is_the_same_with_what_is_known_on_lines():
     s, plane = laid(MODELS["and more"][1](), torch.float32)
-    sheet = Sheet(s, plane)
+    sheet = PlaneLoss(s, plane)
     a, b = (x.ravel() for x in np.meshgrid(np.linspace(-1, 1, 5), np.linspace(-1, 1, 16), indexing="ij"))
     assert sheet._hinged(a, b, False, sheet._in_turn, plain=1e9) == sheet._in_turn
     assert all(known.behind for known in sheet._known)

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import steepest as sd
-from steepest.analysis.landscape.surfaces import survey
+from steepest.analysis.landscape.surfaces import measure_surfaces
 from steepest.errors import InputError
 from steepest.tasks.terrains import TERRAINS
 from steepest.view.film import npz
@@ -58,7 +58,7 @@ def trained():
 @pytest.mark.parametrize("curvatures", [[1.0] * 900 + [-1.0] * 100, [412.0, *np.linspace(0.1, 5, 60), -0.83]])
 def test_a_saddle_looks_like_one_by_default(curvatures):
     model = Quadratic(curvatures)
-    found = survey(still(model), model, model.w.detach().reshape(-1).clone(), {}, ("curvature", "random"))
+    found = measure_surfaces(still(model), model, model.w.detach().reshape(-1).clone(), {}, ("curvature", "random"))
     grid = found.grids["curvature"]
     across, along = grid.loss[25], grid.loss[:, 25]
     assert (np.diff(across, 2) > 0).all()
@@ -78,12 +78,12 @@ def test_a_point_in_the_plane_lies_on_the_surface(trained, kind):
     """Within the stated error, at every point of a path that is put into the plane."""
     task, path = trained
     end = torch.from_numpy(path.points[-1])
-    found = survey(task, task.model, end, {"adam": path.points}, (kind,))
+    found = measure_surfaces(task, task.model, end, {"adam": path.points}, (kind,))
     grid, shadow = found.grids[kind], found.shadows[kind]["adam"]
     flat = np.stack([grid.x.lo + (grid.x.hi - grid.x.lo) * np.linspace(0.1, 0.9, 20),
                      grid.y.lo + (grid.y.hi - grid.y.lo) * np.linspace(0.15, 0.8, 20)])  # fmt: skip
     assert shadow.off[-1] == pytest.approx(0, abs=1e-4)
-    again = survey(task, task.model, end, {"flat": _points(trained, kind, flat)}, (kind,))
+    again = measure_surfaces(task, task.model, end, {"flat": _points(trained, kind, flat)}, (kind,))
     on = again.shadows[kind]["flat"] if kind != "principal" else None
     if on is None:  # the plane of that path is another one: the original's, by its own points
         inside = shadow.off < 1e-4
@@ -113,7 +113,7 @@ def _points(trained, kind, at):
 
 def test_losses_are_those_of_the_whole_sample(trained):
     task, path = trained
-    found = survey(task, task.model, torch.from_numpy(path.points[-1]), {"adam": path.points}, ("principal",))
+    found = measure_surfaces(task, task.model, torch.from_numpy(path.points[-1]), {"adam": path.points}, ("principal",))
     model = network(0)
     for k in (0, 17, len(path.points) - 1):
         torch.nn.utils.vector_to_parameters(torch.from_numpy(path.points[k].copy()), model.parameters())
@@ -127,7 +127,7 @@ def test_losses_are_those_of_the_whole_sample(trained):
 def test_a_saddle_and_the_way_out_are_marked():
     land = TERRAINS["saddle"]
     model = land.model((0.0, 0.0))
-    found = survey(still(model), model, model.w.detach().clone(), {}, ("curvature",), verdict="SADDLE")
+    found = measure_surfaces(still(model), model, model.w.detach().clone(), {}, ("curvature",), verdict="SADDLE")
     saddle, escape = found.grids["curvature"].marks
     assert (saddle.kind, saddle.x, saddle.y, saddle.loss) == ("saddle", 0, 0, 0)
     assert escape.kind == "escape"
@@ -137,7 +137,7 @@ def test_a_saddle_and_the_way_out_are_marked():
 def test_what_diverged_is_left_out():
     model = TERRAINS["bowl"].model()
     points = np.array([[1.0, 1], [0.5, np.nan], [0.2, 0.1], [0, 0], [np.inf, 0]])
-    found = survey(still(model), model, torch.zeros(2, dtype=torch.float64), {"a": points}, ("principal",))
+    found = measure_surfaces(still(model), model, torch.zeros(2, dtype=torch.float64), {"a": points}, ("principal",))
     assert found.kept["a"].tolist() == [0, 2, 3]
     assert found.losses["a"] == pytest.approx([2, 0.05, 0])
 
@@ -145,18 +145,18 @@ def test_what_diverged_is_left_out():
 def test_a_plane_that_cannot_be_is_said():
     model = TERRAINS["bowl"].model()
     end = torch.zeros(2, dtype=torch.float64)
-    found = survey(still(model), model, end, {"a": np.ones((2, 2))}, ("principal", "curvature"))
+    found = measure_surfaces(still(model), model, end, {"a": np.ones((2, 2))}, ("principal", "curvature"))
     assert list(found.grids) == ["curvature"]
     assert "no principal plane: a path of 2 points" in found.said[0]
     with pytest.raises(InputError, match="a plane 'top' is asked for"):
-        survey(still(model), model, end, {}, ("top",))
+        measure_surfaces(still(model), model, end, {}, ("top",))
     with pytest.raises(InputError, match=r"shape \(4, 3\); expected is \[points, 2\]"):
-        survey(still(model), model, end, {"a": np.ones((4, 3))})
+        measure_surfaces(still(model), model, end, {"a": np.ones((4, 3))})
 
 
 def test_a_survey_on_disk(trained, tmp_path):
     task, path = trained
-    found = survey(task, task.model, torch.from_numpy(path.points[-1]), {"adam, seed 1": path.points})
+    found = measure_surfaces(task, task.model, torch.from_numpy(path.points[-1]), {"adam, seed 1": path.points})
     again = npz.load(npz.save(tmp_path / "s.npz", found))
     assert list(again.grids) == list(found.grids) == ["curvature", "principal", "random"]
     for kind, grid in found.grids.items():

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import steepest as sd
 from benchmarks.geometry.linear_networks import critical_point
-from steepest.analysis.location.locate import SHORT, analyse_point
+from steepest.analysis.location.locate import QUICK_PRODUCTS, analyse_point
 from steepest.analysis.location.verdict import (
     DESCENDING,
     DIVERGED,
@@ -23,7 +23,7 @@ from steepest.analysis.location.verdict import (
     SADDLE,
     UNDECIDED,
 )
-from steepest.curvature.loss_function import sampled
+from steepest.curvature.loss_function import sample_loss_functions
 from steepest.tasks.terrains import TERRAINS
 
 REPETITIONS = 40
@@ -62,7 +62,7 @@ def test_a_monkey_saddle_cannot_be_told_from_its_hessian():
 
 @pytest.mark.parametrize("point", [(3.0, 2.0), (0.0, 0.0)])
 def test_a_short_look_never_says_minimum(point):
-    assert on("himmelblau" if point[0] else "bowl", point, products=SHORT).kind == UNDECIDED
+    assert on("himmelblau" if point[0] else "bowl", point, products=QUICK_PRODUCTS).kind == UNDECIDED
 
 
 class Quadratic(nn.Module):
@@ -251,7 +251,7 @@ def test_the_sharpest_layer_is_measured_on_what_was_held_back():
     model = network(width=8).double()
     task = sd.Task(model, (x, y), mse_loss, validation=(x, y))
     number = sd.locate(task, products=1000).number("greatest curvature of one layer")
-    (chosen, _), (held, _) = (part.batches[0] for part in sampled(task, (200, 200)))
+    (chosen, _), (held, _) = (part.batches[0] for part in sample_loss_functions(task, (200, 200)))
     labels = {tuple(a.tolist()): b for a, b in zip(x, y)}
     by_layer = {}
     for n in (0, 2):
@@ -308,7 +308,7 @@ def test_a_rule_without_a_known_scale_has_no_critical_batch_size():
 
 def test_a_short_look_has_neither():
     task, *_ = linear_regression(0)
-    found = sd.locate(task, products=SHORT)
+    found = sd.locate(task, products=QUICK_PRODUCTS)
     assert found.number("critical batch size") is found.number("greatest curvature of one layer") is None
     assert sd.locate(task).number("greatest curvature of one layer") is None  # there is one layer
 

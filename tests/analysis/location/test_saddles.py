@@ -11,7 +11,7 @@ from torch.autograd.functional import hessian, jacobian
 
 import steepest as sd
 from benchmarks.geometry.critical import Quartic, factorisations, factorised, field, morse
-from steepest.curvature.loss_function import Surface
+from steepest.curvature.loss_function import LossFunction
 
 RATE, OUT = 0.1, 0.5
 GROWTH = math.log(1 + RATE)
@@ -159,13 +159,13 @@ def test_units_at_zero_stay_there_at_any_batch_size(live, batch_size):
     if batch_size == "full":
         assert loss == pytest.approx(2 / 3 * saddle.loss, rel=1e-6)
         task = sd.Task(model=net, loss=nn.functional.mse_loss, data=data, validation=data)
-        surface = Surface(task, [data])
+        surface = LossFunction(task, [data])
         curvatures = torch.linalg.eigvalsh(dense(surface))
         assert int((curvatures < -1e-3).sum()) == saddle.index > 0
     assert trained(linear(None), data, batch_size, 0.01, 500) < 1e-3 * loss
 
 
-def dense(surface: Surface) -> Tensor:
+def dense(surface: LossFunction) -> Tensor:
     h = surface.hessian(surface.start)
     found = torch.stack([h @ e for e in torch.eye(surface.size, dtype=torch.float64)])
     return (found + found.T) / 2

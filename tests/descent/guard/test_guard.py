@@ -8,7 +8,7 @@ import statistics
 import pytest
 
 from steepest.descent.guard.guard import DATA, RATE, Guard
-from steepest.descent.guard.running_stats import MAD, Window
+from steepest.descent.guard.running_stats import MAD, RunningStats
 from steepest.errors import InputError
 from steepest.records.run import CLIP, GO, LOWER, REWIND, SKIP, STOP
 
@@ -332,7 +332,7 @@ def test_thresholds_are_checked(given, words):
 
 
 def test_a_window_forgets_the_oldest():
-    window = Window(5)
+    window = RunningStats(5)
     window.values.extend([100.0, 1.0, 2.0, 3.0, 4.0, 5.0])
     window.look()
     assert window.median == 3.0
@@ -341,7 +341,7 @@ def test_a_window_forgets_the_oldest():
 
 @pytest.mark.parametrize("n", range(1, 60))
 def test_the_deviation_is_that_of_all_distances(n):
-    draw, window = random.Random(n), Window(n)
+    draw, window = random.Random(n), RunningStats(n)
     for _ in range(20):
         window.values.extend(draw.choice([draw.gauss(0, 1), float(draw.randint(-2, 2)), 5.0]) for _ in range(n))
         window.look()

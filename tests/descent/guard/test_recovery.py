@@ -11,7 +11,7 @@ import steepest as sd
 from steepest.descent.guard.guard import Guard
 from steepest.descent.loop import Descent
 from steepest.descent.settings import resolve
-from steepest.descent.state import copied
+from steepest.descent.state import copy_state
 from steepest.records.run import REWIND, SKIP, STOP
 
 
@@ -172,7 +172,7 @@ def test_looking_leaves_everything_as_it_was(task):
     for step in d:
         if step.t == 60:
             break
-    state, random = copied(d.state()), torch.get_rng_state()
+    state, random = copy_state(d.state()), torch.get_rng_state()
     first = d.look(61)
     assert first == d.look(61)
     for name, x in d.everything().items():
@@ -186,7 +186,7 @@ def test_a_state_is_everything(task):
     for step in d:
         if step.t == 100:
             break
-    state = copied(d.state())
+    state = copy_state(d.state())
     tail = [d.step() for _ in range(100)]
     end = d.space.gather()
     d.load(state)
@@ -202,7 +202,7 @@ def test_a_state_from_another_stage(lr, t, task):
     d = descent(task, rule=stages, lr=None, steps=100)
     for step in d:
         if step.t == t:
-            state = copied(d.state())
+            state = copy_state(d.state())
     end = d.space.gather()
     d.load(state)
     d.recovery.guard.load_state_dict(state["guard"])

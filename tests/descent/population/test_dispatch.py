@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 import steepest as sd
 from steepest.descent.loop import Descent
 from steepest.descent.population import dispatch, population
-from steepest.descent.population.dispatch import ALONE, TOGETHER, descents
+from steepest.descent.population.dispatch import BATCHED, SEQUENTIAL, run_descents
 from steepest.descent.population.population import Plan
 from steepest.descent.settings import resolve
 from steepest.errors import TaskError
@@ -39,7 +39,7 @@ def settings(of, rates=(0.01, 0.03, 0.1), steps=30, rule="adam", **given):
 
 
 def both(of, chosen, plan=None):
-    return [descents(of, chosen, plan, way=way).members for way in (TOGETHER, ALONE)]
+    return [run_descents(of, chosen, plan, way=way).members for way in (BATCHED, SEQUENTIAL)]
 
 
 @pytest.mark.parametrize("rule", ["gradient_descent", "momentum", "adam", "lion", "schedule_free_adamw"])
@@ -70,9 +70,9 @@ def test_other_hyperparameters_and_seeds():
     chosen = [
         resolve(of, rule=sd.momentum(beta=b), lr=0.1, batch_size=32, steps=20, seed=k) for k, b in enumerate((0.5, 0.9))
     ]
-    found = descents(of, chosen, way=TOGETHER)
-    assert [w.name for w in found.ways] == [TOGETHER]
-    for one, other in zip(found.members, descents(of, chosen, way=ALONE).members, strict=True):
+    found = run_descents(of, chosen, way=BATCHED)
+    assert [w.name for w in found.ways] == [BATCHED]
+    for one, other in zip(found.members, run_descents(of, chosen, way=SEQUENTIAL).members, strict=True):
         np.testing.assert_allclose(one.losses, other.losses, rtol=1e-3)
     assert found.members[0].losses[0] != found.members[1].losses[0]
 
@@ -87,16 +87,16 @@ def test_kinds_go_apart_and_come_back_in_order():
     of = task()
     chosen = [resolve(of, rule=r, lr=0.01, batch_size=32, steps=5) for r in ("adam", "lion", "adam", "lion")]
     chosen.append(resolve(of, rule=torch.optim.SGD, lr=0.01, batch_size=32, steps=5))
-    found = descents(of, chosen, way=TOGETHER)
+    found = run_descents(of, chosen, way=BATCHED)
     assert [m.settings for m in found.members] == chosen
-    assert [w.name for w in found.ways] == [TOGETHER, TOGETHER, ALONE]
+    assert [w.name for w in found.ways] == [BATCHED, BATCHED, SEQUENTIAL]
     assert "torch's" in found.ways[2].why
 
 
 def test_a_schedule_that_looks_at_the_loss_goes_alone():
     of = task()
-    found = descents(of, settings(of, steps=14, schedule="plateau(0.5, patience=1)"), way=TOGETHER)
-    assert found.ways[0].name == ALONE
+    found = run_descents(of, settings(of, steps=14, schedule="plateau(0.5, patience=1)"), way=BATCHED)
+    assert found.ways[0].name == SEQUENTIAL
     assert "looks at the loss" in found.ways[0].why
 
 
@@ -104,8 +104,8 @@ def test_one_that_diverges_touches_no_other_and_costs_nothing_more():
     of = sd.Task(
         lambda seed: net(seed), data(), lambda out, y: (out**4).mean() + cross_entropy(out, y), validation=data(seed=1)
     )
-    alone = descents(of, settings(of, (0.01, 0.02), rule="momentum"), way=TOGETHER).members
-    found = descents(of, settings(of, (0.01, 1e6, 0.02), rule="momentum"), way=TOGETHER).members
+    alone = run_descents(of, settings(of, (0.01, 0.02), rule="momentum"), way=BATCHED).members
+    found = run_descents(of, settings(of, (0.01, 1e6, 0.02), rule="momentum"), way=BATCHED).members
     assert "not finite" in found[1].failed
     assert found[1].value == math.inf
     assert len(found[1].losses) < 10
@@ -116,21 +116,21 @@ def test_one_that_diverges_touches_no_other_and_costs_nothing_more():
 def test_a_guard_judges_each_member_apart():
     of = task()
     calm, wild = settings(of, (0.01, 3e3), steps=200, rule="momentum", guard=True)
-    found = descents(of, [calm, wild], way=TOGETHER).members
+    found = run_descents(of, [calm, wild], way=BATCHED).members
     assert not found[0].failed
     assert found[1].failed
-    assert found[0].losses == pytest.approx(descents(of, [calm], way=ALONE).members[0].losses, rel=1e-3)
+    assert found[0].losses == pytest.approx(run_descents(of, [calm], way=SEQUENTIAL).members[0].losses, rel=1e-3)
 
 
 def test_a_long_population_is_recorded_and_goes_the_same_way(monkeypatch):
     of = task()
-    usual = descents(of, settings(of, steps=60), way=TOGETHER).members
+    usual = run_descents(of, settings(of, steps=60), way=BATCHED).members
     monkeypatch.setattr(population, "TRACE_S", 0.0)
     monkeypatch.setattr(population, "FIRST_TRACE_S", 0.0)
     traced = []
     own = population.Members.trace
     monkeypatch.setattr(population.Members, "trace", lambda *given: traced.append(own(*given)) or traced[-1])
-    for one, other in zip(usual, descents(of, settings(of, steps=60), way=TOGETHER).members, strict=True):
+    for one, other in zip(usual, run_descents(of, settings(of, steps=60), way=BATCHED).members, strict=True):
         np.testing.assert_allclose(one.losses, other.losses, rtol=1e-6)
     assert traced == [True]
 
@@ -149,26 +149,26 @@ def test_points_and_measurements_on_the_way():
 def test_a_plan_ends_members_early():
     of = task()
     plan = Plan(measure=5, until=lambda member: member.settings.lr > 0.05)
-    for way in (TOGETHER, ALONE):
-        found = descents(of, settings(of), plan, way=way).members
+    for way in (BATCHED, SEQUENTIAL):
+        found = run_descents(of, settings(of), plan, way=way).members
         assert [len(m.losses) for m in found] == [30, 30, 5]
 
 
-@pytest.mark.parametrize(("seconds", "way"), [(0.0, TOGETHER), (1e9, ALONE)])
+@pytest.mark.parametrize(("seconds", "way"), [(0.0, BATCHED), (1e9, SEQUENTIAL)])
 def test_of_two_ways_that_are_tried_the_steps_of_one_count(seconds, way, monkeypatch):
     monkeypatch.setattr(dispatch, "_seconds", lambda step: (step(), seconds)[1])
     of, counted = task(), []
-    found = descents(of, settings(of), Plan(stepped=lambda members: counted.append(len(members))))
+    found = run_descents(of, settings(of), Plan(stepped=lambda members: counted.append(len(members))))
     assert [way.name for way in found.ways] == [way]
     assert sum(counted) == sum(len(m.losses) for m in found.members) == 90
 
 
 def test_the_way_is_measured_and_kept():
     of = task()
-    (way,) = descents(of, settings(of)).ways
+    (way,) = run_descents(of, settings(of)).ways
     assert way.alone_s > 0
     assert way.together_s > 0
-    assert (way.name == TOGETHER) == (way.together_s <= way.alone_s)
+    assert (way.name == BATCHED) == (way.together_s <= way.alone_s)
 
 
 def test_a_model_that_cannot_be_mapped_goes_alone_and_that_is_said():
@@ -177,18 +177,18 @@ def test_a_model_that_cannot_be_mapped_goes_alone_and_that_is_said():
             return super().forward(x) * (2 if self.weight.sum() > 0 else 1)
 
     of = sd.Task(lambda seed: Branches(6, 3), data(), cross_entropy, validation=data(seed=1))
-    found = descents(of, settings(of), way=TOGETHER)
-    assert found.ways[0].name == ALONE
+    found = run_descents(of, settings(of), way=BATCHED)
+    assert found.ways[0].name == SEQUENTIAL
     assert any("torch.func cannot carry" in words for words in of.said)
 
 
 def test_too_many_for_the_memory_go_in_parts(monkeypatch):
     of = task()
-    whole = descents(of, settings(of), way=TOGETHER)
+    whole = run_descents(of, settings(of), way=BATCHED)
     first = dispatch._room
     monkeypatch.setattr(dispatch, "free_memory", lambda device: 50_000)
     assert 1 <= first(Descent(of, settings(of)[0], of.copy(0))) < 3
-    parts = descents(of, settings(of), way=TOGETHER)
+    parts = run_descents(of, settings(of), way=BATCHED)
     assert parts.ways[0].members < 3
     for one, other in zip(whole.members, parts.members, strict=True):
         np.testing.assert_allclose(one.losses, other.losses, rtol=1e-4)
@@ -209,4 +209,4 @@ def test_a_module_that_cannot_be_copied_is_named():
 
     of = sd.Task(Single(6, 3), data(), cross_entropy, validation=data(seed=1))
     with pytest.raises(TaskError, match=r"one of a kind.*a function seed -> module"):
-        descents(of, settings(of))
+        run_descents(of, settings(of))

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from steepest.descent.population.members import Members, doubt
+from steepest.descent.population.members import Members, why_not_batched
 from steepest.tasks.objective import Objective
 from steepest.tasks.space import Space
 
@@ -207,7 +207,7 @@ class Wrong(nn.Linear):
 )
 def test_nothing_to_doubt(net):
     before = {n: x.clone() for n, x in net.state_dict().items()}
-    assert doubt(net, counted(net), Space(net), [data()], seed=0) == ""
+    assert why_not_batched(net, counted(net), Space(net), [data()], seed=0) == ""
     assert net.training
     assert all(torch.equal(x, before[n]) for n, x in net.state_dict().items())
 
@@ -217,4 +217,4 @@ def test_nothing_to_doubt(net):
     [(Branches(6, 3), "RuntimeError"), (Custom(6, 3), "RuntimeError"), (Wrong(6, 3), "gradients differ by")],
 )
 def test_what_cannot_be_mapped_is_doubted(net, words):
-    assert words in doubt(net, counted(net), Space(net), [data()], seed=0)
+    assert words in why_not_batched(net, counted(net), Space(net), [data()], seed=0)

@@ -15,8 +15,8 @@ import torch
 from steepest.rules import hoist
 from steepest.rules import trace as sd
 from steepest.rules.backends import eager
-from steepest.rules.backends.page import lowered
-from steepest.rules.rule import W, averaged, rule, scalar
+from steepest.rules.backends.page import to_program
+from steepest.rules.rule import W, rule, scalar, with_average
 from steepest.rules.textbook import RULES
 from steepest.tasks.terrains import TERRAINS
 
@@ -34,7 +34,7 @@ def every_operation(w, g, v=1.0, z=W, k=scalar(2.0), best=math.inf, *, t, lr=1e-
     return w - lr * u * k, v, z + sd.where(w != z, lr, 0.0) * u, k, sd.minimum(best, u)
 
 
-ALL = [*RULES.values(), averaged(RULES["adam"], 0.9), every_operation]
+ALL = [*RULES.values(), with_average(RULES["adam"], 0.9), every_operation]
 
 
 def start():
@@ -112,7 +112,7 @@ def test_javascript_equals_eager_on_every_terrain():
     assert torch.isfinite(points).double().mean() > 0.9
     given = [
         {
-            "program": lowered(own),
+            "program": to_program(own),
             "hypers": [hypers_at(own, t) for t in range(1, STEPS + 1)],
             "start": start().flatten().tolist(),
             "gradients": spelled(g.flatten(1).tolist()),
@@ -149,7 +149,7 @@ def computed(steps, values):
 @np.errstate(all="ignore")
 def test_python_reads_the_same_format(own):
     gradients, points = (x[ALL.index(own)].numpy() for x in descents(100))
-    program = json.loads(json.dumps(lowered(own), allow_nan=False))
+    program = json.loads(json.dumps(to_program(own), allow_nan=False))
     w = start().numpy()
     slots = {s["name"]: w if s["start"] == "w" else value(ALWAYS, s["start"]) for s in program["slots"]}
     for t in range(1, 101):
@@ -167,7 +167,7 @@ def test_python_reads_the_same_format(own):
 
 def test_what_is_computed_once_reads_no_weight():
     for own in ALL:
-        program = lowered(own)
+        program = to_program(own)
         each = {"w", "g", *(s["name"] for s in program["slots"] if s["each"] == "weight")}
         assert not each & {a for o in program["once"] for a in o["args"] if isinstance(a, str)}, own.name
 
@@ -181,7 +181,7 @@ def test_the_program_of_momentum():
         {"op": "mul", "args": ["lr", "9"], "to": "10"},
         {"op": "sub", "args": ["w", "10"], "to": "11"},
     ]
-    assert lowered(RULES["momentum"]) == {
+    assert to_program(RULES["momentum"]) == {
         "name": "momentum",
         "hypers": {"lr": 0.01, "beta": 0.9, "weight_decay": 0.0},
         "slots": [{"name": "v", "start": 0.0, "each": "weight"}],

@@ -10,7 +10,7 @@ from steepest.rules import trace as sd
 from steepest.rules.notation import latex, mathml, plain
 from steepest.rules.notation.notation import read, symbols
 from steepest.rules.notation.terms import REPORTED, lines
-from steepest.rules.rule import W, averaged, rule, scalar
+from steepest.rules.rule import W, rule, scalar, with_average
 from steepest.rules.textbook import RULES
 
 
@@ -41,7 +41,7 @@ def looks_back(w, g, m=0.0, s=0.0, *, lr=0.1):
     return w - lr * new / s, new, s
 
 
-ALL = [*RULES.values(), averaged(RULES["adam"], 0.9), every_operation, swapped, remembers, looks_back]
+ALL = [*RULES.values(), with_average(RULES["adam"], 0.9), every_operation, swapped, remembers, looks_back]
 NUMBERS = {"w": 0.7, "g": -1.3, "t": 3.0}
 SIGN = r"\operatorname{sign}"
 
@@ -192,7 +192,7 @@ def test_latex_means_the_formula(own):
     names = {*own.hypers, *(n for line in found for n in (line.name, *line.term.names()))}
     written = {n: notation.named(n).replace(" ", "") for n in names}
     known = {written[n]: values[n] for n in names if n in values}
-    text = latex.written(own).removeprefix("\\begin{aligned}\n").removesuffix("\n\\end{aligned}")
+    text = latex.to_latex(own).removeprefix("\\begin{aligned}\n").removesuffix("\n\\end{aligned}")
     for line in text.split(" \\\\\n"):
         name, _, term = line.partition(r" &\leftarrow ")
         reader = Reader(term, known)
@@ -204,7 +204,7 @@ def test_latex_means_the_formula(own):
 
 @pytest.mark.parametrize("own", ALL, ids=lambda own: own.name)
 def test_mathml_is_well_formed(own):
-    root = ET.fromstring(mathml.written(own))
+    root = ET.fromstring(mathml.to_mathml(own))
     space = "{http://www.w3.org/1998/Math/MathML}"
     assert root.tag == f"{space}math"
     assert len(root.findall(f"{space}mtable/{space}mtr")) == len(lines(own))
@@ -236,13 +236,13 @@ def test_what_is_multiplied_by_zero_is_left_out():
 
 
 def test_what_a_reader_can_move_is_marked():
-    root = ET.fromstring(mathml.written(RULES["adam"], ["lr", "beta1"]))
+    root = ET.fromstring(mathml.to_mathml(RULES["adam"], ["lr", "beta1"]))
     marked = ["".join(e.itertext()) for e in root.iter() if e.get("class") == "hl"]
     assert marked == ["β1", "β1", "β1", "α"]
 
 
 def test_adam_as_the_paper_has_it():
-    assert latex.written(RULES["adam"]) == "\n".join(
+    assert latex.to_latex(RULES["adam"]) == "\n".join(
         [
             r"\begin{aligned}",
             r"g &\leftarrow g + \lambda w \\",
@@ -254,13 +254,13 @@ def test_adam_as_the_paper_has_it():
             r"\end{aligned}",
         ]
     )
-    assert plain.written(RULES["adam"]).splitlines()[-1] == "w ← w − α m̂ / (√v̂ + ε)"
-    assert "<msqrt><mover" in mathml.written(RULES["adam"])
+    assert plain.to_text(RULES["adam"]).splitlines()[-1] == "w ← w − α m̂ / (√v̂ + ε)"
+    assert "<msqrt><mover" in mathml.to_mathml(RULES["adam"])
 
 
 def test_a_value_that_is_still_read_keeps_its_name():
     assert [line.name for line in lines(swapped)] == ["w", "a_new", "b", "a"]
-    assert plain.written(looks_back).splitlines()[0] == "m_new ← 0.5 m + g"
+    assert plain.to_text(looks_back).splitlines()[0] == "m_new ← 0.5 m + g"
 
 
 def test_no_two_names_look_alike():

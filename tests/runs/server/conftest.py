@@ -35,7 +35,7 @@ class Served(NamedTuple):
 @contextmanager
 def serving(store, host="127.0.0.1", token=None):
     """A server for as long as a block lasts; it must end when it is told to."""
-    listener, over = server.listening(host, 0), threading.Event()
+    listener, over = server.open_socket(host, 0), threading.Event()
     port = listener.getsockname()[1]
     thread = threading.Thread(target=server.attend, args=(store, listener, host, token, over.wait), daemon=True)
     thread.start()

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from steepest.records.surfaces import Axis, Grid, Shadow, Survey
+from steepest.records.surfaces import Axis, Grid, LossSurfaces, Projection
 from steepest.runs.server import run_list
 from steepest.runs.store import Store
 from steepest.view.film import film, npz, side_by_side
@@ -58,7 +58,7 @@ def test_a_long_list_has_pages(tmp_path, monkeypatch):
     monkeypatch.setattr(run_list, "PAGE", 2)
     store = Store(tmp_path)
     ids = [ended(store, f"run{i}", 2) for i in range(5)][::-1]
-    shown = run_list.Listing(store)
+    shown = run_list.RunList(store)
     found = [[run for run in ids if f'value="{run}"' in shown.page(which)] for which in (1, 2, 3, 4)]
     assert found == [ids[:2], ids[2:4], ids[4:], ids[4:]]
     assert ("Newer" in shown.page(1), "Older" in shown.page(1)) == (False, True)
@@ -96,7 +96,9 @@ def test_surfaces_are_shown_where_they_were_made_since_the_end(tmp_path):
     (folder / "points").mkdir(parents=True)
     grid = Grid("random", Axis("a", -1, 1, 2), Axis("b", -1, 1, 2), np.ones((2, 2)), None, "a plane")
     none = np.empty(0)
-    ground = Survey({"random": grid}, {"random": {run: Shadow(none, none, none)}}, {run: none}, {run: none.astype(int)})
+    ground = LossSurfaces(
+        {"random": grid}, {"random": {run: Projection(none, none, none)}}, {run: none}, {run: none.astype(int)}
+    )
     with serving(store) as served:
         (folder / "points" / "40.safetensors").touch()
         npz.save(folder / "survey.npz", ground)

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 import steepest as sd
 from steepest.cli import app
 from steepest.errors import InputError, StoreError
-from steepest.runs.film import kept
+from steepest.runs.film import stored_surfaces
 from steepest.runs.resume import resumed
 from steepest.runs.server import serve
-from steepest.runs.server.address import address, is_loopback, listening
+from steepest.runs.server.address import address, is_loopback, open_socket
 from steepest.runs.store import Store
 from steepest.tasks import load
 from steepest.view.film import film
@@ -54,7 +54,7 @@ def test_training_is_served_beside_it(tmp_path):
     assert url.endswith(f"/runs/{run}")
     with httpx.stream("GET", f"{url}/events", timeout=60) as answer:  # it goes on for those who come late
         shown = folded(parsed(answer.read().decode()))
-    assert shown == film.of_run(store.history(run), kept(store, run))
+    assert shown == film.of_run(store.history(run), stored_surfaces(store, run))
     assert set(shown["surfaces"]) == {"curvature", "principal", "random"}
 
 
@@ -103,7 +103,7 @@ def test_who_can_reach_an_address(host, own):
 
 
 def test_the_address_that_is_printed():
-    with listening("127.0.0.1", 0) as listener:
+    with open_socket("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         assert address(listener, "::1") == f"http://[::1]:{port}/"
         assert address(listener, "192.0.2.1", "a&b") == f"http://192.0.2.1:{port}/?token=a%26b"

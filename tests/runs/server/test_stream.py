@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from steepest.errors import StoreError
-from steepest.runs.server.stream import Channel
+from steepest.runs.server.stream import FilmStream
 from steepest.runs.store import Store
 from steepest.view.film import film
 from steepest.view.film.frames import Frame, fold
@@ -63,7 +63,7 @@ async def everything(channel):
 
 def test_those_who_watch_share_the_reading():
     reader = Reader(short(1, True), short(2, True), short(3, True), short(3, False, {"plane": {}}))
-    channel = Channel(reader, lambda: False)
+    channel = FilmStream(reader, lambda: False)
     texts = []
 
     async def watch():
@@ -82,7 +82,7 @@ def test_those_who_watch_share_the_reading():
 
 def test_nothing_is_read_when_everybody_has_gone():
     reader = Reader(short(1, True), short(2, True))
-    channel = Channel(reader, lambda: False)
+    channel = FilmStream(reader, lambda: False)
 
     async def one_goes_and_another_comes():
         with anyio.move_on_after(0.35):
@@ -99,16 +99,16 @@ def test_nothing_is_read_when_everybody_has_gone():
 
 def test_a_run_that_has_just_ended_waits_for_its_surfaces():
     over = short(2, False)
-    waiting = ran(everything, Channel(Reader(short(1, True), over, over, over | {"surfaces": {"a": 1}}), bool))
+    waiting = ran(everything, FilmStream(Reader(short(1, True), over, over, over | {"surfaces": {"a": 1}}), bool))
     assert folded(parsed(waiting)) == over | {"surfaces": {"a": 1}}
     assert parsed(waiting)[-1] == Frame("set", ("live",), False)
-    assert folded(parsed(ran(everything, Channel(Reader(over), bool)))) == over
+    assert folded(parsed(ran(everything, FilmStream(Reader(over), bool)))) == over
 
 
 @pytest.mark.parametrize("then", [StoreError("deleted"), short(1, True)])
 def test_a_stream_ends_with_what_it_shows_or_with_the_server(then):
     reader = Reader(short(1, True), short(2, True), then)
-    text = ran(everything, Channel(reader, lambda: reader.count > 1))
+    text = ran(everything, FilmStream(reader, lambda: reader.count > 1))
     assert folded(parsed(text))["steps"] in (1, 2)
 
 

@@ -206,7 +206,7 @@ def test_a_full_disk_keeps_the_old_one(two, monkeypatch):
 
 
 def test_a_run_on_a_full_disk_goes_on_and_says_so_once(tmp_path, monkeypatch, capsys):
-    write, append, calls, kept = weights.write, path_file.Trail.append, [], []
+    write, append, calls, kept = weights.write, path_file.PathFile.append, [], []
 
     def full(path, *args):
         calls.append(path)
@@ -221,7 +221,7 @@ def test_a_run_on_a_full_disk_goes_on_and_says_so_once(tmp_path, monkeypatch, ca
         append(self, attempt, t, tensors)
 
     monkeypatch.setattr(weights, "write", full)
-    monkeypatch.setattr(path_file.Trail, "append", no_point)
+    monkeypatch.setattr(path_file.PathFile, "append", no_point)
     run = small(tmp_path)
     said = capsys.readouterr().err
     assert len(calls) > 8

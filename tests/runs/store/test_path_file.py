@@ -8,7 +8,7 @@ import torch
 
 from steepest.records.run import Event, Step
 from steepest.runs.store import Store, path_file
-from steepest.runs.store.path_file import Trail
+from steepest.runs.store.path_file import PathFile
 
 
 def point(x):
@@ -16,7 +16,7 @@ def point(x):
 
 
 def test_what_is_appended_is_read_back(tmp_path):
-    kept = Trail(tmp_path)
+    kept = PathFile(tmp_path)
     for attempt, t in ((0, 0), (0, 5), (1, 4)):
         kept.append(attempt, t, [torch.arange(6.0).view(2, 3).t() + t, torch.ones(2, dtype=torch.float64)])
     kept.close()
@@ -27,7 +27,7 @@ def test_what_is_appended_is_read_back(tmp_path):
 
 
 def test_half_a_point_is_none(tmp_path):
-    kept = Trail(tmp_path)
+    kept = PathFile(tmp_path)
     for t in range(3):
         kept.append(0, t, point(t))
     kept.close()
@@ -41,10 +41,10 @@ def test_half_a_point_is_none(tmp_path):
 
 
 def test_a_full_disk_leaves_no_half_point(tmp_path):
-    class Full(Trail):
+    class Full(PathFile):
         """Whose second tensor does not fit."""
 
-    kept = Trail(tmp_path)
+    kept = PathFile(tmp_path)
     kept.append(0, 0, point(0))
     broken = [torch.ones(6), _Unwritable()]
     with pytest.raises(OSError, match="No space left"):
@@ -61,7 +61,7 @@ class _Unwritable:
 
 @pytest.mark.parametrize(("attempt", "t", "left"), [(1, 9, 5), (1, 6, 4), (1, 4, 3), (0, 5, 2), (0, 4, 1)])
 def test_trim(tmp_path, attempt, t, left):
-    kept = Trail(tmp_path)
+    kept = PathFile(tmp_path)
     rows = [(0, 0), (0, 5), (1, 3), (1, 6), (1, 9)]
     for row in rows:
         kept.append(*row, point(1))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from steepest.errors import InputError
-from steepest.records.surfaces import Axis, Grid, Mark, Shadow
+from steepest.records.surfaces import Axis, Grid, Mark, Projection
 from steepest.records.verdict import Number, Verdict
 from steepest.view.film import document
 
@@ -73,7 +73,7 @@ def test_columns_keep_what_is_not_finite():
 
 
 def test_a_path_lies_on_its_surfaces():
-    on = {"plane": Shadow(np.array([1.0, 2.0]), np.array([3.0, 4.0]), np.array([0.0, 0.5]))}
+    on = {"plane": Projection(np.array([1.0, 2.0]), np.array([3.0, 4.0]), np.array([0.0, 0.5]))}
     path = document.path([0, 5], [9.0, 8.0], on)
     assert read(path["t"]).tolist() == [0, 5]
     assert {key: read(column).tolist() for key, column in path["on"]["plane"].items()} == {

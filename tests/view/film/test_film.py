@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from steepest.records.run import Event, History, Measurement, Path, Record, Steps
-from steepest.records.search import Contest, Curve
-from steepest.records.surfaces import Axis, Grid, Mark, Shadow, Survey
+from steepest.records.search import Curve, RaceResult
+from steepest.records.surfaces import Axis, Grid, LossSurfaces, Mark, Projection
 from steepest.records.verdict import Number, Verdict
 from steepest.view.film import document, film
 
@@ -42,9 +42,9 @@ def ground():
     axis = Axis("component 1", -1, 1, 3)
     loss = np.array([[1, 2, np.inf], [np.nan, 0.5, 1], [1, 1, 1]])
     grid = Grid("principal", axis, axis, loss, None, "words", marks=(Mark("saddle", 0, 0, 0.5, "saddle"),))
-    shadow = Shadow(np.array([0.0, 0.1]), np.array([1.0, 0.2]), np.array([3.0, 0.0]))
+    shadow = Projection(np.array([0.0, 0.1]), np.array([1.0, 0.2]), np.array([3.0, 0.0]))
     kept = np.array([0, 2])
-    return Survey({"principal": grid}, {"principal": {"digits-1": shadow}}, {"digits-1": np.array([2.0, 0.5])},
+    return LossSurfaces({"principal": grid}, {"principal": {"digits-1": shadow}}, {"digits-1": np.array([2.0, 0.5])},
                   {"digits-1": kept}, np.array([0.1, 4.0]))  # fmt: skip
 
 
@@ -136,13 +136,13 @@ def contest(claimed=True):
     words = "adam has 0.4 (0.3 to 0.5) times the loss at the end of momentum, which is better (p = 0.001 among 1 pairs)"
     verdict = f"{words}; more. No difference seen in others." if claimed else "No difference seen in loss at the end."
     paths = tuple(Path(film.path_name(c), np.zeros((2, 4)), np.zeros(2), np.array([0, 30])) for c in curves)
-    return Contest(("adam", "momentum"), curves, 0.5, True, (), verdict, "", 0, paths)
+    return RaceResult(("adam", "momentum"), curves, 0.5, True, (), verdict, "", 0, paths)
 
 
 def test_a_race():
-    shadow = Shadow(np.zeros(2), np.zeros(2), np.zeros(2))
+    shadow = Projection(np.zeros(2), np.zeros(2), np.zeros(2))
     names = ["adam, seed 0", "momentum, seed 0"]
-    found = Survey(ground().grids, {"principal": dict.fromkeys(names, shadow)}, dict.fromkeys(names, np.ones(2)),
+    found = LossSurfaces(ground().grids, {"principal": dict.fromkeys(names, shadow)}, dict.fromkeys(names, np.ones(2)),
                    dict.fromkeys(names, np.arange(2)))  # fmt: skip
     made = film.of_race(contest(), found, "digits")
     assert made["kind"] == "race"
