@@ -25,6 +25,6 @@ from steepest.errors import ScheduleError
 )
 def test_the_caret_is_under_the_mistake(text, position, shown):
     error = ScheduleError(text, position, "what is wrong")
-    said = f"schedule, character {position + 1}: what is wrong"
+    said = f"Invalid schedule at character {position + 1}: what is wrong"
     assert str(error).split("\n") == [said, *(f"    {line}" for line in shown)]
     assert (error.text, error.position) == (text, position)

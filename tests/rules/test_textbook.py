@@ -246,7 +246,7 @@ def test_says_what_it_is(name):
 def test_named():
     assert find_rule("adam") is RULES["adam"]
     assert find_rule(RULES["lion"]) is RULES["lion"]
-    with pytest.raises(UnknownNameError, match="no rule 'lyon'; did you mean 'lion'"):
+    with pytest.raises(UnknownNameError, match="Unknown rule 'lyon'. Did you mean 'lion'"):
         find_rule("lyon")
     with pytest.raises(InputError, match=r"rule=3 is given; expected is a name such as 'adam'"):
         find_rule(3)  # type: ignore[arg-type]
@@ -263,7 +263,7 @@ def test_other_hyperparameters():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"bta": 0.5}, "no hyperparameter of momentum 'bta'; did you mean 'beta'"),
+        ({"bta": 0.5}, "Unknown hyperparameter 'bta' of momentum. Did you mean 'beta'"),
         ({"beta": 1.0}, "0 ≤ beta < 1"),
         ({"beta": float("nan")}, "finite number"),
         ({"lr": 0}, "number above 0"),

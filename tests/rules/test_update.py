@@ -451,7 +451,7 @@ def test_group_hyperparameters():
 
     with pytest.raises(InputError, match="give lr_scale, a factor, instead of lr"):
         Update(row(lr=0.1), RULES["adam"])
-    with pytest.raises(InputError, match="no hyperparameter of adam 'beta3'; did you mean 'beta"):
+    with pytest.raises(InputError, match="Unknown hyperparameter 'beta3' of adam. Did you mean 'beta"):
         Update(row(beta3=0.1), RULES["adam"])
 
     @rule
