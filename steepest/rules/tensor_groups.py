@@ -83,22 +83,6 @@ class TensorGroup:
             for slot, view in zip(slots, views, strict=True):
                 view.copy_(tensors[i].detach()) if slot.start is W else view.fill_(float(slot.start))
 
-    def refresh_addresses(self, tensors: list[Tensor], addresses: list[int]) -> bool:
-        """Reads the addresses of weights and gradients; returns False if the strides or dtype of a weight changed."""
-        raise NotImplementedError
-
-    def squares(self) -> Any:
-        """Σ‖g‖²."""
-        raise NotImplementedError
-
-    def advance(self, values: Sequence[Any]) -> Any:
-        """Takes a step with a table of hyperparameters (`hoist.table`); returns Σ‖w_new − w‖²."""
-        raise NotImplementedError
-
-    def norms(self) -> dict[str, tuple[Any, Any]]:
-        """(‖w_new − w‖, ‖w_new‖) of the last step by name."""
-        raise NotImplementedError
-
 
 def _zeros(length: int, like: Tensor) -> Tensor:
     """A buffer of zeros; a large one in huge pages if the system has them, which saves address translations."""
@@ -122,15 +106,18 @@ class EagerGroup(TensorGroup):
     """Tensors of any device and dtype: torch operations on each tensor."""
 
     def refresh_addresses(self, tensors: list[Tensor], addresses: list[int]) -> bool:
+        """Reads the gradients; always True."""
         self.pairs = [(tensors[i], _gradient(tensors[i], self.spec.names[i])) for i in self.places]
         return True
 
     def squares(self) -> Any:
+        """Σ‖g‖²."""
         none = 0.0 if self.spec.members is None else np.zeros(self.spec.members)
         return sum((self._sum(g.double().square()) for _, g in self.pairs if g is not None), none)
 
     @torch.no_grad()
     def advance(self, values: Sequence[Any]) -> Any:
+        """Takes a step with a table of hyperparameters (`hoist.table`); returns Σ‖w_new − w‖²."""
         total, scale = 0.0, values[0]
         has_skips = not isinstance(scale, float)
         program, slots = self.spec.rule.program, self.spec.rule.slots
@@ -163,6 +150,7 @@ class EagerGroup(TensorGroup):
         return x.sum() if self.spec.keep_on_device else x.sum().item()
 
     def norms(self) -> dict[str, tuple[Any, Any]]:
+        """(‖w_new − w‖, ‖w_new‖) of the last step by name."""
         return self.last
 
 
@@ -237,6 +225,7 @@ class KernelGroup(TensorGroup):
         return sum(self.sums[:, 0].tolist())
 
     def refresh_addresses(self, tensors: list[Tensor], addresses: list[int]) -> bool:
+        """Reads the addresses of weights and gradients; False if the strides or the dtype of a weight have changed."""
         if self.is_part:
             tensors, addresses = [tensors[i] for i in self.places], [addresses[i] for i in self.places]
         gradients = [p.grad for p in tensors]
@@ -261,12 +250,14 @@ class KernelGroup(TensorGroup):
         return True
 
     def squares(self) -> Any:
+        """Σ‖g‖²."""
         total = self._run(self.norm_kernel)
         if self.spec.members is None:
             return total
         return np.add.reduceat(self.sums[:, 0], self.member_starts)
 
     def advance(self, values: Sequence[Any]) -> Any:
+        """Takes a step with a table of hyperparameters (`hoist.table`); returns Σ‖w_new − w‖²."""
         if self.spec.members is None:
             self._to_H.pack_into(self._H, 0, *values)
             return self._run(self.kernel)
@@ -277,6 +268,7 @@ class KernelGroup(TensorGroup):
         return np.add.reduceat(self.sums[:, 0], self.member_starts)
 
     def norms(self) -> dict[str, tuple[Any, Any]]:
+        """(‖w_new − w‖, ‖w_new‖) of the last step by name."""
         K, P = self.spec.members, len(self.places)
         squares = np.zeros(((K or 1) * P, 2))
         squares[self.tensor_places] = np.add.reduceat(self.sums, self.tensor_starts, axis=0)

@@ -19,7 +19,7 @@ from steepest.errors import InputError, unknown
 from steepest.rules import hoist
 from steepest.rules.backends import eager
 from steepest.rules.rule import Rule
-from steepest.rules.tensor_groups import EagerGroup, GroupSpec, KernelGroup, TensorGroup, broadcast, is_dense
+from steepest.rules.tensor_groups import EagerGroup, GroupSpec, KernelGroup, broadcast, is_dense
 
 
 class Point(Protocol):
@@ -178,7 +178,7 @@ class Update:
         self._groups = self._make_groups(tensors)
         self.load(state)
 
-    def _make_groups(self, tensors: list[Tensor]) -> list[TensorGroup]:
+    def _make_groups(self, tensors: list[Tensor]) -> list[EagerGroup | KernelGroup]:
         places: dict[tuple, list[int]] = {}
         for i, p in enumerate(tensors):
             has_kernel = p.device.type == "cpu" and p.dtype in (torch.float32, torch.float64) and is_dense(p)

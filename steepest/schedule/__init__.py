@@ -32,24 +32,10 @@ from steepest.schedule.shapes import (
     polynomial,
     step,
     warmup,
-)
+)  # fmt: skip
 from steepest.schedule.timing import Bound
 
 __all__ = [
-    "Bound",
-    "Length",
-    "Schedule",
-    "as_schedule",
-    "constant",
-    "cosine",
-    "cosine_restarts",
-    "exponential",
-    "inverse_sqrt",
-    "linear",
-    "one_cycle",
-    "parse",
-    "plateau",
-    "polynomial",
-    "step",
-    "warmup",
-]
+    "Bound", "Length", "Schedule", "as_schedule", "constant", "cosine", "cosine_restarts", "exponential",
+    "inverse_sqrt", "linear", "one_cycle", "parse", "plateau", "polynomial", "step", "warmup",
+]  # fmt: skip

@@ -26,7 +26,7 @@ from steepest.schedule.arguments import (
     Rest,
     Share,
     argument_text,
-)
+)  # fmt: skip
 from steepest.schedule.timing import Curve, Span
 
 MAX_EXPONENT = 700.0  # e to this power is still a float64
