@@ -91,7 +91,7 @@ def _zeros(length: int, like: Tensor) -> Tensor:
         start = -(-flat.data_ptr() // HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES
         size = (flat.data_ptr() + flat.nbytes - start) // HUGE_PAGE_BYTES * HUGE_PAGE_BYTES
         advise = ctypes.CDLL(None).madvise
-        advise(ctypes.c_void_p(start), ctypes.c_size_t(size), mmap.MADV_HUGEPAGE)  # before the first touch; advice only
+        advise(ctypes.c_void_p(start), ctypes.c_size_t(size), mmap.MADV_HUGEPAGE)  # before the first write; only a hint
     return flat.zero_()
 
 
@@ -132,10 +132,8 @@ class EagerGroup(TensorGroup):
             new, *outputs = eager.evaluate(program, inputs, hypers)
             live = _live(scale, w)
             new = torch.where(live, new, w) if has_skips else new
-            update, length = (
-                self._sum((new - w).double().square()),
-                self._sum(torch.where(live, new, 0.0).double().square()),
-            )
+            update = self._sum((new - w).double().square())
+            length = self._sum(torch.where(live, new, 0.0).double().square())
             for n, view in zip(indices, views, strict=True):
                 output = outputs[n] if isinstance(outputs[n], Tensor) else torch.full_like(view, float(outputs[n]))
                 view.copy_(torch.where(live, output, view) if has_skips else output)
