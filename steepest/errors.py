@@ -1,16 +1,16 @@
-"""Our few exceptions: each says what was given, what was expected and what to do.
+"""Steepest's exceptions. A message has the form "X must be Y, got Z. Do W."
 
 SteepestError
-├── InputError (also a ValueError)   an argument that cannot be meant
+├── InputError (also a ValueError)   an invalid argument
 │   ├── TextError                    a text that does not parse, with the position of the mistake
-│   │   └── ScheduleError            a schedule's
-│   ├── UnknownNameError             a name nobody has, with the nearest one
-│   └── FormulaError                 a formula that cannot be lowered, at the user's line
-├── TaskError                        a model, loss, data or task file that cannot be trained
+│   │   └── ScheduleError            an invalid schedule
+│   ├── UnknownNameError             an unknown name, with the most similar known one
+│   └── FormulaError                 an update rule's formula that cannot be compiled, with the line
+├── TaskError                        a model, loss, data set or task file that cannot be trained
 ├── StoreError                       a runs folder, database or stored run that cannot be used
 └── DivergedError                    weights that are no longer finite
 
-Interrupted (a KeyboardInterrupt)    Ctrl-C in a search, with what was measured until then
+SearchInterrupt (a KeyboardInterrupt)    Ctrl-C during a search, with the results so far
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,42 +18,42 @@ from typing import Any
 
 
 class SteepestError(Exception):
-    """Base of everything Steepest raises on purpose."""
+    """Base class of the errors that Steepest raises."""
 
 
 class InputError(SteepestError, ValueError):
-    """An argument that cannot be meant."""
+    """An invalid argument."""
 
 
 class TextError(InputError):
-    """A text that does not parse; the message points at the position, in the line where it is.
+    """A text that does not parse; the message shows the line, with a caret under the mistake.
 
     Args:
-        text: the whole text as given.
-        position: index of the offending character, from 0.
+        text: the whole text.
+        position: index of the first wrong character, from 0.
         problem: what is wrong there and what would be right.
     """
 
     kind = "text"
-    """What the text is to be."""
+    """What the text should describe."""
 
     def __init__(self, text: str, position: int, problem: str) -> None:
         line, column = _line(text, position)
-        super().__init__(f"{self.kind}, character {position + 1}: {problem}\n    {line}\n    {' ' * column}^")
+        super().__init__(f"Invalid {self.kind} at character {position + 1}: {problem}\n    {line}\n    {' ' * column}^")
         self.text = text
         self.position = position
 
 
 class ScheduleError(TextError):
-    """A schedule's text that does not parse."""
+    """A schedule that does not parse, or does not fit into the run."""
 
     kind = "schedule"
 
 
 def _line(text: str, position: int) -> tuple[str, int]:
-    """The line of a text that a position is in, each character one column wide, and the column.
+    """The line that contains a position, one column per character, and the column.
 
-    The end of a text of several lines is behind its last word, not on an empty line.
+    The end of a text of several lines is after its last word, not on an empty line.
     """
     if "\n" in text[:position] and not text[position:].strip():
         position = len(text[:position].rstrip())
@@ -63,15 +63,15 @@ def _line(text: str, position: int) -> tuple[str, int]:
 
 
 class UnknownNameError(InputError):
-    """A name nobody has."""
+    """An unknown name."""
 
 
 class FormulaError(InputError):
-    """A formula that cannot be lowered."""
+    """An update rule's formula that cannot be compiled."""
 
 
 class TaskError(SteepestError):
-    """A model, loss, data or task file that cannot be trained."""
+    """A model, loss, data set or task file that cannot be trained."""
 
 
 class StoreError(SteepestError):
@@ -83,11 +83,11 @@ class DivergedError(SteepestError):
 
 
 class SearchInterrupt(KeyboardInterrupt):
-    """Ctrl-C in a search: it ends whatever called the search, as Ctrl-C does, and nothing that was measured is lost.
+    """Ctrl-C during a search. It propagates as Ctrl-C does and carries the results so far.
 
     Args:
         words: how far the search was.
-        table: what was tried to its end.
+        table: the completed trials.
     """
 
     def __init__(self, words: str, table: Sequence[Any]) -> None:
@@ -95,20 +95,20 @@ class SearchInterrupt(KeyboardInterrupt):
         self.table = tuple(table)
 
 
-def nearest(given: str, known: Iterable[str]) -> str:
-    """The hint that belongs behind an unknown name: the nearest known one, and all of them.
+def nearest(name: str, candidates: Iterable[str], label: str = "Known") -> str:
+    """The hint to append to an error about an unknown name: the most similar candidate, and all candidates.
 
     >>> nearest("adma", ["adam", "lion"])
-    "did you mean 'adam'? Known: adam, lion"
+    "Did you mean 'adam'? Known: adam, lion"
     """
-    known = sorted(known)
-    close = [name for name in known if 2 * _edits(given, name) <= max(len(given), len(name))]
-    hint = f"did you mean '{min(close, key=lambda name: _edits(given, name))}'? " if close else ""
-    return f"{hint}Known: {', '.join(known) or 'none'}"
+    candidates = sorted(candidates)
+    close = [other for other in candidates if 2 * _edits(name, other) <= max(len(name), len(other))]
+    hint = f"Did you mean '{min(close, key=lambda other: _edits(name, other))}'? " if close else ""
+    return f"{hint}{label}: {', '.join(candidates) or 'none'}"
 
 
 def _edits(a: str, b: str) -> int:
-    """How many insertions, deletions, substitutions and swaps of neighbours lead from a to b.
+    """The number of insertions, deletions, substitutions and swaps of neighbours that turn a into b.
 
     Source: Damerau 1964, doi:10.1145/363958.363994, in the restricted form.
     """
@@ -123,10 +123,16 @@ def _edits(a: str, b: str) -> int:
     return rows[-1][-1]
 
 
-def unknown(kind: str, given: str, known: Iterable[str]) -> UnknownNameError:
-    """The error for a name nobody has.
+def unknown(kind: str, name: str, candidates: Iterable[str], owner: str = "") -> UnknownNameError:
+    """The error for an unknown name.
+
+    Args:
+        kind: what the name should name, such as "rule".
+        name: the unknown name.
+        candidates: the known names.
+        owner: whose names these are, such as " of adam".
 
     >>> print(unknown("rule", "adma", ["adam", "lion"]))
-    there is no rule 'adma'; did you mean 'adam'? Known: adam, lion
+    Unknown rule 'adma'. Did you mean 'adam'? Known rules: adam, lion
     """
-    return UnknownNameError(f"there is no {kind} '{given}'; {nearest(given, known)}")
+    return UnknownNameError(f"Unknown {kind} '{name}'{owner}. {nearest(name, candidates, f'Known {kind}s')}")

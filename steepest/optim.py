@@ -1,6 +1,6 @@
-"""The door to torch: our rules as torch optimizers, and our schedules as torch schedulers."""
+"""Steepest in a PyTorch loop: update rules as `torch.optim` optimizers, schedules as `torch.optim` schedulers."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from steepest.rules.update import Update
 from steepest.schedule import as_schedule
 
 
-class _Group:
+class _ParamGroup:
     """The tensors of one param group as a point."""
 
     def __init__(self, params: list[Tensor]) -> None:
@@ -27,74 +27,76 @@ class _Group:
 
 
 class RuleOptimizer(torch.optim.Optimizer):
-    """A rule as a torch optimizer: param groups, schedulers, `state_dict` and all.
+    """An update rule as a torch optimizer, with param groups, schedulers and `state_dict`.
 
     Args:
-        params: parameters, or param groups; any hyperparameter of the rule may stand in a group.
+        params: parameters, or param groups, which may set any hyperparameter of the rule.
         rule: the rule; its hyperparameters are the defaults.
+
+    Raises:
+        InputError: the rule has no learning rate.
     """
 
     def __init__(self, params: Any, rule: Rule) -> None:
         if rule.hypers["lr"] is None:
-            raise InputError(f"rule {rule.name} has no default rate; give lr")
+            raise InputError(f"lr is missing: rule {rule.name} has no default. Pass {rule.name}(lr=...).")
         self._rule = rule
         self._updates: list[Update] = []
         super().__init__(params, dict(rule.hypers))
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step of the rule, group by group.
+        """One step of the rule.
+
+        Args:
+            closure: recomputes the loss; optional.
 
         Returns:
-            what the closure returned, if one was given.
+            The closure's loss, or None without a closure.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for update, group in zip(self._bound(), self.param_groups, strict=True):
+        for update, group in zip(self._sync_updates(), self.param_groups, strict=True):
             update.advance({name: float(group[name]) for name in self._rule.hypers})
         return loss
 
-    def _bound(self) -> list[Update]:
-        """An update per group; a group added since gets its own."""
+    def _sync_updates(self) -> list[Update]:
+        """One update per param group, also for the groups added since the last call; `state` has views of its slots."""
         for group in self.param_groups[len(self._updates) :]:
-            update = Update(_Group(group["params"]), self._rule)
+            update = Update(_ParamGroup(group["params"]), self._rule)
             self._updates.append(update)
-            self._share(update, group["params"])
+            for i, p in enumerate(group["params"]):
+                self.state[p] = {slot: views[str(i)] for slot, views in update.slots.items()}
         return self._updates
 
-    def _share(self, update: Update, params: Iterable[Tensor]) -> None:
-        """Shows the slots in `self.state`, as views."""
-        for i, p in enumerate(params):
-            self.state[p] = {slot: by[str(i)] for slot, by in update.slots.items()}
-
     def state_dict(self) -> dict[str, Any]:
-        """As torch has it, with the count of steps and scalar slots of every group."""
-        self._bound()
-        found = super().state_dict()
-        return {**found, "steepest": [{"t": u.t, "scalars": u.scalars} for u in self._updates]}
+        """As in torch; "steepest" has the step count and the scalar slots of every param group."""
+        updates = self._sync_updates()
+        return {**super().state_dict(), "steepest": [{"t": u.t, "scalars": u.scalars} for u in updates]}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restores what `state_dict` gave."""
+        """Restores what `state_dict` returned.
+
+        Raises:
+            InputError: the state belongs to another optimizer.
+        """
         own = state_dict.get("steepest")
         if own is None or len(own) != len(self.param_groups):
-            raise InputError("this state is not from an optimizer of Steepest with as many param groups")
+            count = f"{len(self.param_groups)} param group{'s' * (len(self.param_groups) > 1)}"
+            other = "another optimizer" if own is None else f"{len(own)}"
+            raise InputError(f"state_dict must come from a Steepest optimizer with {count}, got {other}")
         super().load_state_dict({k: v for k, v in state_dict.items() if k != "steepest"})
-        loaded = [
-            {slot: x.clone() for slot, x in self.state[p].items()} for g in self.param_groups for p in g["params"]
-        ]
+        states = [[dict(self.state[p]) for p in group["params"]] for group in self.param_groups]
         self._updates = []
-        updates, states = self._bound(), iter(loaded)
-        for update, group, kept in zip(updates, self.param_groups, own, strict=True):
-            slots = [next(states) for _ in group["params"]]
-            by = {slot: {str(i): s[slot] for i, s in enumerate(slots)} for slot in update.slots}
-            update.load({**kept, "slots": by})
-            self._share(update, group["params"])
+        for update, slots, rest in zip(self._sync_updates(), states, own, strict=True):
+            views = {slot: {str(i): s[slot] for i, s in enumerate(slots)} for slot in update.slots}
+            update.load({**rest, "slots": views})
 
 
 class SGD(RuleOptimizer):
-    """Gradient descent, with momentum where it is above 0.
+    """Gradient descent, optionally with momentum.
 
         v ← βv + g,  w ← w − αv        (Nesterov: w ← w − α(g + βv))
 
@@ -103,14 +105,17 @@ class SGD(RuleOptimizer):
         lr: α.
         momentum: β.
         weight_decay: λ, added to the gradient as λw.
-        nesterov: Nesterov's form.
+        nesterov: whether to use Nesterov's momentum.
+
+    Raises:
+        InputError: nesterov without momentum.
     """
 
     def __init__(
         self, params: Any, lr: float = 0.01, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False
     ) -> None:
         if nesterov and not momentum:
-            raise InputError("nesterov=True is given without momentum; give momentum, such as 0.9")
+            raise InputError(f"nesterov=True needs momentum above 0, such as 0.9, got momentum={momentum}")
         if not momentum:
             rule = textbook.gradient_descent(lr=lr, weight_decay=weight_decay)
         else:
@@ -150,7 +155,7 @@ class AdamW(RuleOptimizer):
         lr: α.
         betas: β₁ and β₂.
         eps: ε.
-        weight_decay: λ, beside the step as αλw.
+        weight_decay: λ, decoupled: the step includes αλw.
     """
 
     def __init__(
@@ -166,27 +171,33 @@ class AdamW(RuleOptimizer):
 
 
 class Schedule(LRScheduler):
-    """A schedule as a torch scheduler: the rate of step t is its base rate times factor(t), call `step()` after each.
+    """A schedule as a torch scheduler: the learning rate of step t is the base learning rate times factor(t).
+
+    Call `step()` after each step of the optimizer.
 
     Args:
         optimizer: any torch optimizer.
-        schedule: text or schedule, without plateau.
-        steps: T, of the whole run.
-        steps_per_epoch: for lengths in epochs.
+        schedule: a schedule or its text, without a plateau.
+        steps: T, the number of steps of the whole run.
+        steps_per_epoch: steps of one epoch, for lengths in epochs.
+
+    Raises:
+        InputError: the schedule has a plateau.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, schedule: Any, steps: int, steps_per_epoch: int = 1) -> None:
         self._factor = as_schedule(schedule).bind(steps, steps_per_epoch)
         if self._factor.watches:
             raise InputError(
-                f"schedule {schedule}: a plateau needs the losses; use torch's ReduceLROnPlateau, or sd.fit"
+                f"schedule cannot contain a plateau, which needs the losses, got {schedule}. "
+                "Use torch's ReduceLROnPlateau, or sd.fit."
             )
         super().__init__(optimizer)
 
     def get_lr(self) -> list[float | Tensor]:
-        """The rates of the step to come, which is step `last_epoch + 1`."""
+        """The learning rates of the next step, `last_epoch + 1`."""
         return [base * self._factor(self.last_epoch + 1) for base in self.base_lrs]
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs: where it is."""
+        """The state of the scheduler, without the schedule itself."""
         return {k: v for k, v in super().state_dict().items() if k != "_factor"}

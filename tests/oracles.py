@@ -1,5 +1,6 @@
 """What the fast paths are held against: slow, obvious, and independent of them."""
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from steepest.rules import hoist
 from steepest.rules.rule import Rule, Scalar, W
+from steepest.rules.trace import Program
 
 
 @dataclass
@@ -62,10 +65,21 @@ class SlowUpdate:
         own = {k: v for k, v in self.overrides.items() if k in self.rule.hypers}
         values = {**self.rule.hypers, **hypers, **own}
         values["lr"] *= self.overrides.get("lr_scale", 1.0)
-        return values | ({"t": self.t} if self.rule.uses_t else {})
+        return values | ({"t": self.t} if takes_t(self.rule) else {})
 
     def weight_slots(self) -> dict[str, Tensor]:
         return {s.name: v for s, v in zip(self.rule.slots, self.slots, strict=True) if not s.is_scalar}
+
+
+def takes_t(rule: Rule) -> bool:
+    """Whether a rule's formula has the parameter t."""
+    return "t" in inspect.signature(rule.formula).parameters
+
+
+def hoisted_values(program: Program, values: Mapping[str, Any], functions: Any = hoist.NUMBERS) -> Sequence[Any]:
+    """The hoisted values of a program at these hyperparameters and scalar slots."""
+    table, _ = hoist.table(program, (), (), [{}], functions)(values, values.get("t"), 1.0, [()])
+    return hoist.row_of(table, program, 0)
 
 
 def apart(a: Tensor, b: Tensor) -> float:

@@ -149,8 +149,8 @@ def test_play_opens_a_browser_when_asked(there, tmp_path):
 
 
 BAD = {
-    "train digits --rule adma": "did you mean 'adam'",
-    "train digit": "did you mean 'digits'",
+    "train digits --rule adma": "Did you mean 'adam'",
+    "train digit": "Did you mean 'digits'",
     "train digits --schedule 'warmup(5%) >> cosin'": "cosine",
     "train digits --schedule 'warmup(5%'": "^",
     "train digits --batch-size 0": "batch_size=0",
@@ -159,7 +159,7 @@ BAD = {
     "train digits --lr -1": "above 0",
     "train digits --epochs 0": "epochs=0",
     "train digits --steps 5 --epochs 5": "both are given",
-    "train digits --finish momentun": "did you mean 'momentum'",
+    "train digits --finish momentun": "Did you mean 'momentum'",
     "train digits --finish 'momentum, 120%'": "at most 100%",
     "train digits --finish 'momentum, soon'": "soon",
     "train digits --steps 5 --finish 'momentum, 5'": "give lengths that make up the run",
@@ -173,8 +173,8 @@ BAD = {
     "train syntax.py": "line 1",
     "show nobody": "no run",
     "rm nobody": "no run",
-    "rules adma": "did you mean 'adam'",
-    "play rosenbrok": "did you mean 'rosenbrock'",
+    "rules adma": "Did you mean 'adam'",
+    "play rosenbrok": "Did you mean 'rosenbrock'",
     "play bowl -o play.bmp": "must end in .html",
     "film nobody": "no run",
     "play bowl --rules adam:fast": "name:rate",

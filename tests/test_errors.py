@@ -1,8 +1,17 @@
 """What the errors show."""
 
 import pytest
+import torch
+from torch import nn
 
+import steepest as sd
 from steepest.errors import ScheduleError
+from steepest.rules.rule import with_average
+from steepest.rules.textbook import find_rule
+from steepest.rules.torch_optimizer import TorchOptimizer
+from steepest.rules.update import Update
+from steepest.schedule import as_schedule, parse
+from tests.oracles import Tensors
 
 
 @pytest.mark.parametrize(
@@ -25,6 +34,154 @@ from steepest.errors import ScheduleError
 )
 def test_the_caret_is_under_the_mistake(text, position, shown):
     error = ScheduleError(text, position, "what is wrong")
-    said = f"schedule, character {position + 1}: what is wrong"
+    said = f"Invalid schedule at character {position + 1}: what is wrong"
     assert str(error).split("\n") == [said, *(f"    {line}" for line in shown)]
     assert (error.text, error.position) == (text, position)
+
+
+@sd.rule
+def without_rate(w, g, *, lr):
+    return w - lr * g
+
+
+def formula(body):
+    """A rule whose formula is wrong in one place."""
+    return sd.rule(body).program
+
+
+def optimizer(**given):
+    return sd.optim.SGD([nn.Parameter(torch.ones(2))], **given)
+
+
+ERRORS = {
+    "adma": (
+        lambda: find_rule("adma"),
+        "Unknown rule 'adma'. Did you mean 'adam'? Known rules: adagrad, adam, adamax, adamw, amsgrad, "
+        "gradient_descent, lion, momentum, nadam, nesterov, rmsprop, schedule_free_adamw, signum",
+    ),
+    "not a rule": (
+        lambda: find_rule(3),
+        "rule must be a name such as 'adam', a rule such as sd.adam(), or a function params -> Optimizer, got 3",
+    ),
+    "unknown hyperparameter": (
+        lambda: sd.momentum(bta=0.5),
+        "Unknown hyperparameter 'bta' of momentum. Did you mean 'beta'? Known hyperparameters: beta, lr, weight_decay",
+    ),
+    "lr": (lambda: sd.adam(lr=-1), "lr of adam must be a positive number, such as 1e-3, got -1"),
+    "lr as text": (lambda: sd.adam(lr="fast"), "lr of adam must be a finite number or a schedule, got 'fast'"),
+    "beta": (lambda: sd.adam(beta1=1), "beta1 of adam must be at least 0 and below 1, got 1"),
+    "weight decay": (lambda: sd.adam(weight_decay=-1), "weight_decay of adam must be at least 0, got -1"),
+    "average": (lambda: with_average(sd.adam, 1.5), "average must be at least 0 and below 1, such as 0.999, got 1.5"),
+    "average of an average": (
+        lambda: with_average(sd.schedule_free_adamw, 0.9),
+        "average cannot be used with schedule_free_adamw, which reports an average of its own. Drop it.",
+    ),
+    "branch in a formula": (
+        lambda: formula(lambda w, g, *, lr: w if g > 0 else g),
+        "a formula must be straight-line arithmetic: it cannot branch on a value that differs between weights or "
+        "steps. Write sd.where(condition, a, b) instead of if / and / or / not / max / min.",
+    ),
+    "torch in a formula": (
+        lambda: formula(lambda w, g, *, lr: w - lr * torch.sqrt(g)),
+        "torch.sqrt needs tensors, but a formula describes one weight. Write sd.sqrt.",
+    ),
+    "text in a formula": (
+        lambda: formula(lambda w, g, *, lr: w - "x"),
+        "a formula cannot use str 'x'. A formula may use its arguments, numbers, + - * / **, comparisons and "
+        "sd.sqrt, sign, abs, where, maximum, minimum, exp, log.",
+    ),
+    "a formula without lr": (
+        lambda: formula(lambda w, g: w - g),
+        "the keyword-only parameter lr (learning rate) is missing. Write (w, g, *, lr).",
+    ),
+    "lr of a group": (
+        lambda: Update(Tensors({"w": torch.ones(2)}, (0,), ({"lr": 0.1},)), sd.adam),
+        "groups cannot set lr, which follows the schedule. Use lr_scale, a factor of lr.",
+    ),
+    "hyperparameter of a group": (
+        lambda: Update(Tensors({"w": torch.ones(2)}, (0,), ({"momentum": 0.1},)), sd.momentum),
+        "Unknown hyperparameter 'momentum' of momentum. Known hyperparameters: beta, lr, lr_scale, weight_decay",
+    ),
+    "not an optimizer": (
+        lambda: TorchOptimizer(Tensors({"w": torch.ones(2)}), lambda params: params),
+        "the function passed as rule must return a torch.optim.Optimizer, got list",
+    ),
+    "closure": (
+        lambda: TorchOptimizer(Tensors({"w": torch.ones(2, requires_grad=True)}), torch.optim.LBFGS),
+        "rule cannot be LBFGS: its step() needs a closure (it evaluates the loss several times per step). "
+        "Use an optimizer whose step() needs no argument.",
+    ),
+    "cosin": (
+        lambda: parse("cosin"),
+        "Invalid schedule at character 1: unknown 'cosin'. Did you mean 'cosine'? Known: constant, cosine, "
+        "cosine_restarts, exponential, inverse_sqrt, linear, one_cycle, plateau, polynomial, step, warmup\n"
+        "    cosin\n    ^",
+    ),
+    "argument of a schedule": (
+        lambda: parse("cosine(flor=0.1)"),
+        "Invalid schedule at character 8: unknown argument 'flor' of cosine. Did you mean 'floor'? "
+        "Known: floor, length\n    cosine(flor=0.1)\n           ^",
+    ),
+    "value in a schedule": (
+        lambda: parse("cosine(floor=2)"),
+        "Invalid schedule at character 14: floor of cosine must be between 0 and 1, got 2\n"
+        "    cosine(floor=2)\n                 ^",
+    ),
+    "length": (
+        lambda: sd.warmup(0.05),
+        "length of warmup: a length must look like 500 (steps), '30 epochs' or '5%' (of the run), got 0.05",
+    ),
+    "warmup": (
+        lambda: parse("warmup"),
+        "Invalid schedule at character 1: warmup needs length, as in warmup(5%)\n    warmup\n    ^",
+    ),
+    "two rests": (
+        lambda: sd.cosine() >> sd.linear(),
+        "both cosine and linear take the rest of the run. Give one of them a length, such as 50%.",
+    ),
+    "too long": (
+        lambda: parse("warmup(500) >> cosine").bind(100, 10),
+        "Invalid schedule at character 1: warmup(500) lasts 500 steps, but only 100 of the run's 100 are left. "
+        "Shorten it, train longer, or use a share of the run, such as 5%.\n    warmup(500) >> cosine\n    ^",
+    ),
+    "no schedule": (
+        lambda: as_schedule(0.1),
+        "schedule must be a text such as 'warmup(5%) >> cosine' or a schedule, got 0.1",
+    ),
+    "scale": (lambda: -1 * sd.cosine(), "the scale of a schedule must be finite and above 0, got -1"),
+    "plateau in a loop": (
+        lambda: sd.optim.Schedule(optimizer(), "plateau", steps=20),
+        "schedule cannot contain a plateau, which needs the losses, got plateau. "
+        "Use torch's ReduceLROnPlateau, or sd.fit.",
+    ),
+    "steps of a schedule": (
+        lambda: sd.optim.Schedule(optimizer(), "cosine", steps=0),
+        "T, the number of steps of the run, must be an integer ≥ 1, got 0",
+    ),
+    "optimizer without lr": (
+        lambda: sd.optim.RuleOptimizer([nn.Parameter(torch.ones(2))], without_rate),
+        "lr is missing: rule without_rate has no default. Pass without_rate(lr=...).",
+    ),
+    "nesterov": (
+        lambda: optimizer(nesterov=True),
+        "nesterov=True needs momentum above 0, such as 0.9, got momentum=0.0",
+    ),
+    "state of another optimizer": (
+        lambda: optimizer().load_state_dict(torch.optim.SGD([nn.Parameter(torch.ones(2))]).state_dict()),
+        "state_dict must come from a Steepest optimizer with 1 param group, got another optimizer",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_what_users_meet_first(name):
+    """The whole sentence; that of a formula stands behind the file and the line."""
+    make, sentence = ERRORS[name]
+    with pytest.raises(sd.InputError) as caught:
+        make()
+    message = str(caught.value)
+    if isinstance(caught.value, sd.FormulaError):
+        assert message.startswith(f"{__file__}:")
+        assert message.endswith(f": {sentence}")
+    else:
+        assert message == sentence

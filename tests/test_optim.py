@@ -58,7 +58,7 @@ def test_saved_and_loaded_it_goes_on_as_it_would_have(name):
 
 
 def test_state_of_another_optimizer_is_refused():
-    with pytest.raises(sd.InputError, match="not from an optimizer of Steepest"):
+    with pytest.raises(sd.InputError, match="state_dict must come from a Steepest optimizer"):
         sd.optim.Adam([nn.Parameter(torch.ones(2))]).load_state_dict(
             torch.optim.Adam([nn.Parameter(torch.ones(2))]).state_dict()
         )
@@ -76,5 +76,5 @@ def test_schedule_sets_the_rate_of_every_step():
 
 
 def test_schedule_refuses_a_plateau():
-    with pytest.raises(sd.InputError, match="needs the losses"):
+    with pytest.raises(sd.InputError, match="schedule cannot contain a plateau, which needs the losses, got plateau"):
         sd.optim.Schedule(torch.optim.SGD([nn.Parameter(torch.ones(2))], lr=0.5), "plateau", steps=20)

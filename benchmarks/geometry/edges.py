@@ -19,7 +19,7 @@ from steepest.curvature.loss_function import LossFunction
 from steepest.descent.loop import Descent
 from steepest.descent.settings import resolve
 from steepest.rules.rule import Rule
-from steepest.rules.stability import Preconditioned, limit, preconditioner
+from steepest.rules.stability import PreconditionedHessian, limit, preconditioner
 from steepest.tasks.digits import images
 
 TITLE = "Sharpness at the edge of stability"
@@ -95,13 +95,13 @@ def ratios(run: Run) -> tuple[np.ndarray, float]:
         bound = limit(run.rule, run.lr, step.t)
         assert bound is not None
         p = preconditioner(descent.update, {**run.rule.hypers, "lr": run.lr})
-        operator = Preconditioned(surface.hessian(descent.space.gather().double()), p)
+        operator = PreconditionedHessian(surface.hessian(descent.space.gather().double()), p)
         value, vector = largest(operator, vector)
         found.append(value / bound.value)
     return np.array(found), loss
 
 
-def largest(operator: Preconditioned, start: np.ndarray) -> tuple[float, np.ndarray]:
+def largest(operator: PreconditionedHessian, start: np.ndarray) -> tuple[float, np.ndarray]:
     """The largest eigenvalue and its vector; `start` is where the search begins."""
     from scipy.sparse.linalg import LinearOperator, eigsh
 

@@ -44,7 +44,7 @@ def steps(descent: Descent, marks: Sequence[int] = (), lag: int = LAG) -> Iterat
     while descent.t < descent.steps and not descent.stopped:
         descent.prepare(descent.t + 1)
         if isinstance(descent.update, Update):
-            descent.update.stay()
+            descent.update.keep_on_device()
             yield from _block(descent, _last(descent, marks, lag))
         else:
             yield descent.step()  # torch's optimizers have numbers of their own

@@ -226,5 +226,5 @@ def max_curvature(descent: Descending, scales: Sequence[float], decay: float = 0
     dtype = torch.promote_types(next(descent.model.parameters()).dtype, torch.float32)
     (surface,) = sample_loss_functions(task, (size,), batches.seed, data=data, dtype=dtype, model=descent.model)
     p = spread(surface.space, [1 / s if s else math.inf for s in scales], surface.start)
-    matrix = stability.Preconditioned(surface.hessian(surface.start), p, decay)
+    matrix = stability.PreconditionedHessian(surface.hessian(surface.start), p, decay)
     return extremes(matrix, PRODUCTS, TOLERANCE, batches.seed).greatest.value

@@ -284,7 +284,7 @@ class Descent:
     @contextmanager
     def reported(self) -> Iterator[None]:
         """The model at the point that the rule reports (a running average), for as long as the block lasts."""
-        weights = self.update.reported(self.hypers_at(max(1, self.t)))
+        weights = self.update.reported_weights(self.hypers_at(max(1, self.t)))
         if weights is None:
             yield
             return
@@ -297,7 +297,7 @@ class Descent:
 
     def finish(self) -> None:
         """Leaves the model at the point that the rule reports."""
-        weights = self.update.reported(self.hypers_at(max(1, self.t)))
+        weights = self.update.reported_weights(self.hypers_at(max(1, self.t)))
         if weights is not None:
             _copy(weights, self.space.tensors())
         self.task.leave(self.model)

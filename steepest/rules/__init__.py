@@ -1,1 +1,1 @@
-"""Update rules: one formula each, and what is made from it: kernels, notation, code for the web page."""
+"""Update rules: each is one formula, from which kernels, notation and the web page's program are generated."""

@@ -1,7 +1,6 @@
-"""What a formula needs once a step: the values made of hyperparameters alone, in float64, outside the loop over
-weights.
+"""The part of a formula that depends on hyperparameters alone: computed once per step, in float64.
 
-In float32 `1 - 0.999` is off by 1e-5, and `beta**t` would be computed once per weight; so both are computed here.
+In float32 `1 - 0.999` is off by 1e-5, and in the loop over the weights `beta**t` would be computed once per weight.
 """
 
 import math
@@ -32,13 +31,13 @@ ARRAYS: dict[str, Callable] = {
 
 
 def _on_device(number: Callable, tensor: Callable) -> Callable:
-    """A function of numbers, of which any may be a float64 tensor that stays where it is."""
+    """A function of numbers, any of which may be a float64 tensor; it does not synchronise with the device."""
 
-    def apply(*given: Any) -> Any:
-        first = next((x for x in given if isinstance(x, Tensor)), None)
+    def apply(*values: Any) -> Any:
+        first = next((x for x in values if isinstance(x, Tensor)), None)
         if first is None:
-            return number(*given)
-        return tensor(*(torch.as_tensor(x, device=first.device) for x in given))
+            return number(*values)
+        return tensor(*(torch.as_tensor(x, device=first.device) for x in values))
 
     return apply
 
@@ -52,54 +51,27 @@ TENSORS: dict[str, Callable] = {
 }  # fmt: skip
 
 
-def names(program: Program) -> tuple[str, ...]:
-    """The hyperparameters and scalar slots that the program reads, in the order in which `compiled` takes them."""
-    return tuple(i.value for i in program.instructions if i.op == "input" and i.kind == MEMBER)
-
-
-def compiled(
-    program: Program, scalars: tuple[int, ...] = (), functions: Mapping[str, Callable] = NUMBERS
-) -> Callable[..., Any]:
-    """A Python function of `names(program)` that returns the hoisted values and the new scalar slots.
-
-    Args:
-        program: the traced formula.
-        scalars: which of its outputs are scalar slots.
-        functions: NUMBERS for floats, ARRAYS for float64 [K] of K members, TENSORS for float64 tensors.
-    """
-    lines = [f"def hoist({', '.join(names(program))}):"]
-    for n, i in enumerate(program.instructions):
-        if i.kind <= MEMBER:
-            lines.append(f"    x{n} = {i.value if i.op == 'input' else _common(i)}")
-    hoisted = "".join(f"x{n}, " for n in program.hoisted)
-    slots = "".join(f"x{program.outputs[n]}, " for n in scalars)
-    lines.append(f"    return ({hoisted}), ({slots})")
-    scope: dict[str, Any] = dict(functions)
-    exec("\n".join(lines), scope)
-    return scope["hoist"]
-
-
 def table(
     program: Program, scalars: tuple[int, ...], slots: Sequence[str], rows: Sequence[Mapping[str, Any]],
     functions: Mapping[str, Callable] = NUMBERS,
 ) -> Callable[..., tuple[tuple, tuple]]:  # fmt: skip
-    """A Python function `(hypers, t, scale, slots)` that computes a whole table of hyperparameters in one call.
+    """A Python function `(hypers, t, scale, slots)` that computes the table of hyperparameters of one step.
 
-    A row of the table is the gradient's scale and the hoisted values under that row's overrides. What no override
-    touches is computed once for all rows.
+    A row of the table is the gradient's scale and the hoisted values under that row's overrides. Values that do not
+    depend on the overrides are computed once for all rows.
 
     Args:
         program: the traced formula.
-        scalars: which of its outputs are scalar slots.
-        slots: the names of the scalar slots, in the order in which they are given for each row.
-        rows: overrides of hyperparameters; `lr_scale` multiplies the rate.
+        scalars: indices of the outputs that are scalar slots.
+        slots: the names of the scalar slots, in the order in which their values are passed for each row.
+        rows: overrides of hyperparameters; `lr_scale` multiplies the learning rate.
         functions: NUMBERS for floats, ARRAYS for float64 [K] of K members, TENSORS for float64 tensors.
 
     Returns:
-        the function; it returns the table, row after row, and each row's new scalar slots.
+        The function; it returns the table as one flat tuple, row after row, and each row's new scalar slots.
     """
     lines = ["def table(hypers, t, scale, slots):"]
-    own: list[dict[int, str]] = [{} for _ in rows]  # where a row's value is not the common one: its name
+    own: list[dict[int, str]] = [{} for _ in rows]  # for each row the variables that differ from the common ones
     scope: dict[str, Any] = dict(functions) | {"rows": [dict(row) for row in rows]}
     for n, i in enumerate(program.instructions):
         if i.kind > MEMBER:
@@ -111,16 +83,22 @@ def table(
             if text is not None:
                 own[r][n] = f"x{n}_{r}"
                 lines.append(f"    x{n}_{r} = {text}")
-        if not all(n in mine for mine in own):
+        if not all(n in variables for variables in own):
             lines.append(f"    x{n} = {_common(i)}")
-    flat = "".join(f"scale, {_named(program.hoisted, mine)}" for mine in own)
-    new = "".join(f"({_named([program.outputs[n] for n in scalars], mine)}), " for mine in own)
+    flat = "".join(f"scale, {_variables(program.hoisted, variables)}" for variables in own)
+    new = "".join(f"({_variables([program.outputs[n] for n in scalars], variables)}), " for variables in own)
     exec("\n".join([*lines, f"    return ({flat}), ({new})"]), scope)
     return scope["table"]
 
 
+def row_of(table: Sequence[Any], program: Program, row: int) -> Sequence[Any]:
+    """The hoisted values in one row of a table, without the scale."""
+    width = 1 + len(program.hoisted)
+    return table[row * width + 1 : (row + 1) * width]
+
+
 def _override(i: Instruction, r: int, row: Mapping[str, Any], slots: Sequence[str]) -> str | None:
-    """An input's value in one row, or None where it is the common one."""
+    """The expression of an input in one row, or None if the row does not override it."""
     if i.value in slots:
         return f"slots[{r}][{list(slots).index(i.value)}]"
     if i.value == "lr" and "lr_scale" in row:
@@ -136,8 +114,8 @@ def _common(i: Instruction) -> str:
     return _call(i.op).format(*(f"x{a}" for a in i.args))
 
 
-def _named(places: Sequence[int], mine: Mapping[int, str]) -> str:
-    return "".join(f"{mine.get(n, f'x{n}')}, " for n in places)
+def _variables(places: Sequence[int], own: Mapping[int, str]) -> str:
+    return "".join(f"{own.get(n, f'x{n}')}, " for n in places)
 
 
 def _call(op: str) -> str:

@@ -1,4 +1,4 @@
-"""An update rule is one formula, written as in the textbook; everything else about it follows from its signature.
+"""An update rule is one formula, written as in the textbook; everything else follows from its signature.
 
     @sd.rule
     def momentum(w, g, v=0.0, *, lr=0.01, beta=0.9):
@@ -6,8 +6,8 @@
         return w - lr * v, v
 
 Positional parameters are the weight, its gradient and the state slots with their starting values; keyword-only
-parameters are hyperparameters. From this one source come the CPU kernel (`formula.numba`), the obvious reference
-(`formula.eager`), the page's program (`formula.javascript`) and the formula in print (`formula.maths`).
+parameters are hyperparameters. The CPU kernel (`backends.cpu`), the reference implementation (`backends.eager`), the
+page's program (`backends.page`) and the printed formula (`notation`) are generated from this one source.
 """
 
 import functools
@@ -27,13 +27,13 @@ from steepest.rules.trace import MEMBER, Program, trace
 
 @dataclass(frozen=True)
 class Scalar:
-    """Start of a slot that holds one number per member instead of one per weight."""
+    """Starting value of a slot that holds one number per member instead of one per weight."""
 
     start: float
 
 
 class _Weights:
-    """Start of a slot that begins at the weights."""
+    """Starting value of a slot that starts at the weights."""
 
     def __repr__(self) -> str:
         return "sd.W"
@@ -43,7 +43,7 @@ W: Any = _Weights()
 
 
 def scalar(start: float) -> Any:
-    """The start of a slot that holds one number per member, such as a running product of momentum factors.
+    """The starting value of a slot with one number per member, such as a running product of momentum factors.
 
     >>> scalar(1.0)
     Scalar(start=1.0)
@@ -53,10 +53,10 @@ def scalar(start: float) -> Any:
 
 @dataclass(frozen=True)
 class Slot:
-    """A state of a rule: one number per weight, or per member where `start` is a Scalar.
+    """A state variable of a rule: one number per weight, or one per member if `start` is a Scalar.
 
     Attributes:
-        name: as in the formula.
+        name: the parameter of the formula.
         start: a number, `sd.W` (starts at the weights) or a Scalar.
     """
 
@@ -70,14 +70,14 @@ class Slot:
 
 @dataclass(frozen=True)
 class Rule:
-    """An update rule with its hyperparameters; call it to change some: `sd.momentum(beta=0.95)`.
+    """An update rule with its hyperparameters. Call it to change some: `sd.momentum(beta=0.95)`.
 
     Attributes:
-        name: of the rule.
+        name: the name of the rule.
         formula: `(w, g, *slots, *, hyperparameters) -> (w, *slots)`, a pure function of numbers.
-        hypers: hyperparameters by name, without `t`; `lr` is the rule's default rate, or None where it has none.
-            A value may be a schedule, whose factor at step t it then is.
-        evaluate: `(w, *slots, *, hyperparameters)` -> the weights that the rule reports, where these are not `w`.
+        hypers: hyperparameters by name, without `t`; `lr` is the rule's default learning rate, or None. A value may be
+            a schedule: the hyperparameter is then its factor at step t.
+        evaluate: `(w, *slots, *, hyperparameters)` -> the weights that the rule reports, if these are not `w`.
     """
 
     name: str
@@ -89,23 +89,18 @@ class Rule:
         """This rule with other hyperparameters."""
         for name, value in hypers.items():
             if name not in self.hypers:
-                raise unknown(f"hyperparameter of {self.name}", name, self.hypers)
+                raise unknown("hyperparameter", name, self.hypers, f" of {self.name}")
             _check_hyper(self.name, name, value)
         return replace(self, hypers={**self.hypers, **hypers})
 
     def __repr__(self) -> str:
-        given = ", ".join(f"{k}={v}" for k, v in self.hypers.items())
-        return f"{self.name}({given})"
+        return f"{self.name}({', '.join(f'{k}={v}' for k, v in self.hypers.items())})"
 
     @functools.cached_property
     def slots(self) -> tuple[Slot, ...]:
-        """The state of the rule, as its signature says."""
+        """The state variables of the rule, in the order of the signature."""
         positional = [p for p in inspect.signature(self.formula).parameters.values() if p.kind is not p.KEYWORD_ONLY]
         return tuple(Slot(p.name, p.default) for p in positional[2:])
-
-    @property
-    def uses_t(self) -> bool:
-        return "t" in inspect.signature(self.formula).parameters
 
     @functools.cached_property
     def program(self) -> Program:
@@ -116,7 +111,7 @@ class Rule:
 
     @functools.cached_property
     def evaluation(self) -> Program | None:
-        """The traced `evaluate`, or None where the rule reports `w` itself."""
+        """The traced `evaluate`, or None if the rule reports `w` itself."""
         if self.evaluate is None:
             return None
         return trace(self.evaluate, ["w", *self._names(False)], self._names(True), self._keywords)
@@ -128,12 +123,12 @@ class Rule:
 
     @property
     def citation(self) -> str:
-        """The rest of the formula's docstring: where the rule comes from."""
+        """The rest of the formula's docstring: the source of the rule."""
         return (inspect.getdoc(self.formula) or "").partition("\n")[2].strip()
 
     @property
     def source(self) -> str:
-        """The formula as it was written, without decorator and docstring; the traced program where that is gone."""
+        """The source of the formula, without decorator and docstring; the traced program if there is no source."""
         try:
             lines = inspect.getsource(self.formula)
         except OSError:
@@ -154,19 +149,18 @@ class Rule:
         return [p.name for p in inspect.signature(self.formula).parameters.values() if p.kind is p.KEYWORD_ONLY]
 
     def _check_outputs(self, program: Program) -> None:
-        expected = 1 + len(self.slots)
-        where = f"{self.formula.__code__.co_filename}:{self.formula.__code__.co_firstlineno}, "
-        if len(program.outputs) != expected:
-            names = ", ".join(["w", *(s.name for s in self.slots)])
+        where = _location(inspect.unwrap(self.formula))
+        names = ["w", *(s.name for s in self.slots)]
+        if len(program.outputs) != len(names):
             raise FormulaError(
-                f"{where}rule {self.name} returns {len(program.outputs)} values and has {expected - 1} slots; "
-                f"it must return {names}, in this order"
+                f"{where}rule {self.name} must return {', '.join(names)}, in this order, "
+                f"got {len(program.outputs)} value{'s' * (len(program.outputs) != 1)}"
             )
         for slot, place in zip(self.slots, program.outputs[1:], strict=True):
             if slot.is_scalar and program.instructions[place].kind > MEMBER:
                 raise FormulaError(
-                    f"{where}slot {slot.name} of rule {self.name} is sd.scalar, one number per member, and is computed "
-                    "from weights or gradients; make it a slot per weight, or compute it from hyperparameters"
+                    f"{where}slot {slot.name} of rule {self.name} is sd.scalar (one number per member), so it must not "
+                    "depend on weights or gradients. Make it a slot per weight, or compute it from hyperparameters."
                 )
 
 
@@ -176,35 +170,39 @@ def with_average(rule: Rule, beta: float) -> Rule:
     a ← β a + (1 − β) w, starting at the weights.
 
     Args:
-        rule: the rule that moves the weights.
-        beta: share of the average that stays at each step, 0 ≤ β < 1.
+        rule: the rule that updates the weights.
+        beta: share of the average that is kept at each step, 0 ≤ β < 1.
+
+    Raises:
+        InputError: the rule already reports an average, or beta is out of range.
 
     Source: Polyak and Juditsky 1992; in this exponential form, e.g. Tarvainen and Valpola 2017.
     """
     if rule.evaluate is not None:
-        raise InputError(f"rule {rule.name} already reports an average of its own; leave average out")
+        raise InputError(f"average cannot be used with {rule.name}, which reports an average of its own. Drop it.")
     if not 0 <= beta < 1:
-        raise InputError(f"average={beta} is given; expected is 0 ≤ average < 1, such as 0.999")
+        raise InputError(f"average must be at least 0 and below 1, such as 0.999, got {beta}")
     formula = rule.formula
-    names = [s.name for s in rule.slots]
-    keywords = list(rule._keywords)
-    # An adapter with a signature of its own: the same parameters, one slot and one hyperparameter more.
-    slots = "".join(f"{n}, " for n in names)
-    defaults = "".join(f"{n}=starts[{i}], " for i, n in enumerate(names))
-    hypers = ", ".join(f"{k}={k}" for k in keywords)
-    scope: dict[str, Any] = {"formula": formula, "starts": [s.start for s in rule.slots], "W": W}
-    exec(
-        f"def step(w, g, {defaults}average=W, *, {', '.join([*keywords, 'average_beta'])}):\n"
-        f"    results = formula(w, g, {slots}{hypers})\n"
-        f"    w, *slots = results if isinstance(results, tuple) else (results,)\n"
-        f"    return w, *slots, average_beta * average + (1 - average_beta) * w\n"
-        f"def report(w, {slots}average, *, {', '.join([*keywords, 'average_beta'])}):\n"
-        f"    return average\n",
-        scope,
-    )
-    step = scope["step"]
-    step.__doc__ = formula.__doc__
-    return Rule(rule.name, step, {**rule.hypers, "average_beta": beta}, scope["report"])
+
+    @functools.wraps(formula)
+    def step(w: Any, g: Any, *slots: Any, average_beta: Any, **hypers: Any) -> tuple:
+        *others, average = slots
+        results = formula(w, g, *others, **hypers)
+        w, *others = results if isinstance(results, tuple) else (results,)
+        return w, *others, average_beta * average + (1 - average_beta) * w
+
+    def report(w: Any, *slots: Any, **hypers: Any) -> Any:
+        return slots[-1]
+
+    # The signatures say what a rule is: the same parameters, and one slot and one hyperparameter more.
+    parameters = list(inspect.signature(formula).parameters.values())
+    positional = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
+    average = inspect.Parameter("average", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=W)
+    keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+    keywords.append(inspect.Parameter("average_beta", inspect.Parameter.KEYWORD_ONLY))
+    step.__signature__ = inspect.Signature([*positional, average, *keywords])  # type: ignore[attr-defined]
+    report.__signature__ = inspect.Signature([positional[0], *positional[2:], average, *keywords])  # type: ignore[attr-defined]
+    return Rule(rule.name, step, {**rule.hypers, "average_beta": beta}, report)
 
 
 @overload
@@ -212,17 +210,16 @@ def rule(formula: Callable) -> Rule: ...
 @overload
 def rule(*, evaluate: Callable) -> Callable[[Callable], Rule]: ...
 def rule(formula: Callable | None = None, *, evaluate: Callable | None = None) -> Any:
-    """Make an update rule of a formula.
+    """Make an update rule from a formula.
 
     Args:
-        formula: `(w, g, *slots, *, hyperparameters) -> (w, *slots)`. Slots have their starting value as default: a
-        number,
-            `sd.W` or `sd.scalar(x)`. `lr`'s default is the rule's default rate. A hyperparameter named `t` is the
-            number of steps this rule has taken, from 1.
-        evaluate: `(w, *slots, *, hyperparameters)` -> the weights that the rule reports, where these are not `w`.
+        formula: `(w, g, *slots, *, hyperparameters) -> (w, *slots)`. The default of a slot is its starting value: a
+            number, `sd.W` or `sd.scalar(x)`. The default of `lr` is the rule's default learning rate. A hyperparameter
+            named `t` is the number of steps this rule has taken, from 1.
+        evaluate: `(w, *slots, *, hyperparameters)` -> the weights that the rule reports, if these are not `w`.
 
     Raises:
-        FormulaError: the signature is not one of a rule, or, when first used, the formula cannot be lowered.
+        FormulaError: the signature is not that of a rule; or, at the first use, the formula cannot be compiled.
 
     >>> @rule
     ... def my_momentum(w, g, v=0.0, *, lr, beta=0.9):
@@ -238,34 +235,42 @@ def rule(formula: Callable | None = None, *, evaluate: Callable | None = None) -
 
 def _rule(formula: Callable, evaluate: Callable | None) -> Rule:
     parameters = list(inspect.signature(formula).parameters.values())
-    where = f"{formula.__code__.co_filename}:{formula.__code__.co_firstlineno}, rule {formula.__name__}: "
+    where = f"{_location(formula)}rule {formula.__name__}: "
     positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
     if len(positional) + len(keywords) != len(parameters):
-        raise FormulaError(f"{where}*args and **kwargs are given; a rule names each of its slots and hyperparameters")
+        raise FormulaError(f"{where}*args and **kwargs are not allowed. Name each slot and each hyperparameter.")
     if [p.name for p in positional[:2]] != ["w", "g"]:
         raise FormulaError(f"{where}the first two parameters must be w (weight) and g (gradient)")
     for p in positional[2:]:
         if not (p.default is W or isinstance(p.default, Scalar | numbers.Real)) or isinstance(p.default, bool):
-            raise FormulaError(f"{where}slot {p.name} needs a starting value: a number, sd.W or sd.scalar(number)")
+            raise FormulaError(f"{where}slot {p.name} must have a starting value: a number, sd.W or sd.scalar(number)")
     if "lr" not in (p.name for p in keywords):
-        raise FormulaError(f"{where}there is no keyword-only parameter lr, the learning rate; write (w, g, *, lr)")
+        raise FormulaError(f"{where}the keyword-only parameter lr (learning rate) is missing. Write (w, g, *, lr).")
     hypers = {p.name: None if p.default is p.empty else p.default for p in keywords if p.name != "t"}
     for name, value in hypers.items():
         if value is None and name != "lr":
-            raise FormulaError(f"{where}hyperparameter {name} needs a default value")
+            raise FormulaError(f"{where}hyperparameter {name} must have a default value")
     return Rule(formula.__name__, formula, hypers, evaluate)
 
 
+def _location(formula: Callable) -> str:
+    return f"{formula.__code__.co_filename}:{formula.__code__.co_firstlineno}, "
+
+
 def _check_hyper(rule_name: str, name: str, value: Any) -> None:
-    """A hyperparameter is a finite number, or a schedule (any object with `bind`); a rate is positive."""
+    """Checks that a hyperparameter is a finite number in its range, or a schedule (any object with `bind`)."""
     if hasattr(value, "bind"):
         return
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not math.isfinite(value):
-        raise InputError(f"{rule_name}: {name}={value!r} is given; expected is a finite number or a schedule")
-    if name == "lr" and value <= 0:
-        raise InputError(f"{rule_name}: lr={value} is given; a learning rate is a number above 0, such as 1e-3")
-    if name.startswith("beta") and not 0 <= value < 1:
-        raise InputError(f"{rule_name}: {name}={value} is given; expected is 0 ≤ {name} < 1")
-    if name in ("weight_decay", "eps") and value < 0:
-        raise InputError(f"{rule_name}: {name}={value} is given; expected is a number of at least 0")
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value):
+        requirement = "a finite number or a schedule"
+    elif name == "lr" and value <= 0:
+        requirement = "a positive number, such as 1e-3"
+    elif name.startswith("beta") and not 0 <= value < 1:
+        requirement = "at least 0 and below 1"
+    elif name in ("weight_decay", "eps") and value < 0:
+        requirement = "at least 0"
+    else:
+        return
+    raise InputError(f"{name} of {rule_name} must be {requirement}, got {value!r}")

@@ -1,16 +1,16 @@
-"""How sharp a valley an update rule bears: above that curvature, steps grow instead of shrinking.
+"""The largest curvature at which an update rule is stable: above it, steps grow instead of shrinking.
 
-On a quadratic of curvature λ with P, a rule's own scale of each weight, held still, one step is a linear map of the
-weight and the rule's memory. The largest λ / P whose map has no eigenvalue outside the unit circle is the rule's limit;
-in all these rules it is an eigenvalue −1 that leaves first: the weight swings from side to side. Full-batch training
-drives the sharpness up to the limit and stays there, at the edge of stability (Cohen et al. 2021, arXiv:2103.00065;
-for adaptive rules, 2022, arXiv:2207.14484).
+On a quadratic of curvature λ, with the preconditioner P (the rule's scale of each weight) constant, one step is a
+linear map of the weight and the rule's state. The limit is the largest λ / P at which no eigenvalue of that map is
+outside the unit circle. For all these rules the eigenvalue −1 is the first to leave it: the weight oscillates.
+Full-batch training drives the sharpness up to the limit and stays there, at the edge of stability (Cohen et al. 2021,
+arXiv:2103.00065; for adaptive rules, 2022, arXiv:2207.14484).
 
     sharpness        λmax(P^(-1/2) H P^(-1/2)), with P = 1 that of H
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,23 +22,23 @@ from steepest.rules.rule import Rule
 from steepest.rules.textbook import RULES
 from steepest.rules.update import Update
 
-END = 0.1
-"""Share of a run's steps, at its end, whose largest rate is the one in use."""
-LONG = 1e9
-"""Steps after which nothing of a rule's start is left."""
+FINAL_SHARE = 0.1
+"""Share of a run's steps, at its end, whose largest learning rate is the one in use."""
+LONG_RUN_STEPS = 1e9
+"""Steps after which the start of a run has no effect on a rule."""
 
 Hypers = Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Limit:
-    """The sharpness that a rule bears at a rate.
+    """The largest sharpness at which a rule is stable.
 
     Attributes:
-        value: of λmax(P^(-1/2) H P^(-1/2)).
-        formula: that it follows from.
-        lr: the rate.
-        preconditioned: whether P differs from 1: whether the rule scales each weight by its gradients.
+        value: the limit of λmax(P^(-1/2) H P^(-1/2)).
+        formula: the formula of the limit.
+        lr: the learning rate.
+        preconditioned: whether P differs from 1, that is, the rule scales each weight by its gradients.
     """
 
     value: float
@@ -48,75 +48,55 @@ class Limit:
 
 
 def limit(rule: Rule, lr: float, t: int | None = None) -> Limit | None:
-    """The sharpness up to which a rule is stable; None where a rule has no limit, or none is known.
+    """The largest sharpness at which a rule is stable; None if the rule has no limit or it is unknown.
 
-    Sign rules have none: their steps are as long on the flattest slope, so they neither settle nor run away, and swing
-    by about the rate in any valley. Rules of one's own are not known. Weight decay that a rule puts into its gradient
-    (all but AdamW and the schedule-free one) is curvature like any other: measure H + weight_decay · 1 then.
+    Sign rules have no limit: the length of their steps does not depend on the gradient, so they oscillate with an
+    amplitude of about lr in any valley and never diverge. The limits of user-defined rules are unknown. Weight decay
+    that a rule adds to its gradient (all but AdamW and schedule-free AdamW) is curvature: measure H + weight_decay · 1.
 
     Args:
-        rule: with its hyperparameters.
-        lr: rate in use, schedule included; `effective_rate` finds that of a run.
-        t: steps that the rule has taken, which NAdam's momentum depends on; None is a long run.
+        rule: the rule with its hyperparameters.
+        lr: the learning rate in use, schedule included.
+        t: steps that the rule has taken, on which NAdam's momentum depends; None for a long run.
 
     Raises:
-        InputError: a rate that is not above 0, or a hyperparameter that is a schedule.
+        InputError: lr is not positive, or a hyperparameter is a schedule.
 
     >>> from steepest.rules.textbook import adam, lion, momentum
     >>> round(limit(adam, lr=1e-3).value), round(limit(momentum(beta=0.5), lr=0.1).value), limit(lion, lr=1e-4)
     (38000, 30, None)
     """
     if not (math.isfinite(lr) and lr > 0):
-        raise InputError(f"lr={lr} is given; expected is the rate in use, a number above 0")
-    found = _LIMITS.get(rule.name)
-    if found is None or not _is_ours(rule):
+        raise InputError(f"lr must be positive, got {lr}")
+    if rule.name not in _LIMITS or not _is_builtin(rule):
         return None
-    formula, value = found
-    hypers = {**rule.hypers, "lr": lr, "t": LONG if t is None else t}
-    for name, given in hypers.items():
-        if not isinstance(given, int | float):
-            raise InputError(
-                f"{name} of {rule.name} is {given!r}; expected is a number: its value where the limit is asked"
-            )
+    formula, value = _LIMITS[rule.name]
+    hypers = {**rule.hypers, "lr": lr, "t": LONG_RUN_STEPS if t is None else t}
+    for name, hyper in hypers.items():
+        if not isinstance(hyper, int | float):
+            raise InputError(f"{name} of {rule.name} must be a number, got {hyper!r}. Pass its value at this step.")
     return Limit(value(hypers), formula, lr, rule.name in _SCALES)
 
 
-def effective_rate(rates: Sequence[float]) -> float:
-    """The largest rate of the last tenth of a run: after a cosine the last rate is 0, and bounds nothing.
-
-    Args:
-        rates: of each step, schedule included [T].
-
-    Raises:
-        InputError: no rates.
-
-    >>> effective_rate([0.3, 0.2] + [0.1] * 17 + [0.0])
-    0.1
-    """
-    if not len(rates):
-        raise InputError("no rates are given; expected are those of a run's steps")
-    return float(max(rates[-max(1, round(END * len(rates))) :]))
-
-
 def preconditioner(update: Update, hypers: Hypers) -> Tensor:
-    """P [N]: what a rule divides each weight's step by, relative to its rate.
+    """P [N]: the divisor of each weight's step, relative to the learning rate.
 
     For Adam (1 − β₁ᵗ) (√v̂ + ε), for gradient descent 1; a group's `lr_scale` divides it.
 
     Args:
-        update: of one point, after a step at least; its slots are read.
+        update: the update of one point, after at least one step.
         hypers: hyperparameters in use.
 
     Returns:
-        float64, in the order of the point's parameters, as `Space.gather` has them.
+        float64, in the order of the point's parameters, as in `Space.gather`.
 
     Raises:
-        InputError: members, no step yet, or a rule whose scale is not known.
+        InputError: the update has members, has taken no step, or its rule is not one of Steepest's.
     """
     if update.members is not None or update.t < 1:
-        raise InputError("a preconditioner is that of one point after a step; take a step first, of one member")
-    if not _is_ours(update.rule):
-        raise InputError(f"rule {update.rule.name} is not one of Steepest's, so how it scales weights is not known")
+        raise InputError("a preconditioner needs an update of one point (no members) that has taken a step")
+    if not _is_builtin(update.rule):
+        raise InputError(f"rule must be one of Steepest's (the scaling of others is unknown), got {update.rule.name}")
     scale = _SCALES.get(update.rule.name)
     slots, parts = update.slots, []
     for name, p, row in zip(update.point.names, update.point.tensors(), update.point.rows, strict=True):
@@ -127,30 +107,28 @@ def preconditioner(update: Update, hypers: Hypers) -> Tensor:
     return torch.cat([part.to(parts[0].device) for part in parts])
 
 
-class Preconditioned:
-    """P^(-1/2) H P^(-1/2), known by its products, for whoever finds eigenvalues.
+class PreconditionedHessian:
+    """P^(-1/2) H P^(-1/2) as a linear operator, for eigenvalue solvers.
 
     Attributes:
         shape: (N, N).
-        dtype, device: as the Hessian has them.
+        dtype, device: those of the Hessian.
 
     Args:
-        hessian: H, by `hessian @ v`.
-        p: P [N], above 0.
-        decay: weight decay that the rule adds to the gradient: H + decay · 1 in place of H; a number or [N].
+        hessian: H, with `hessian @ v`.
+        p: P [N], positive.
+        decay: weight decay that the rule adds to the gradient, a number or [N]: H + decay · 1 replaces H.
 
     Raises:
-        InputError: P of another length, or not above 0.
+        InputError: P has another length or is not positive.
     """
 
     def __init__(self, hessian: Any, p: Tensor, decay: float | Tensor = 0.0) -> None:
         self.shape, self.dtype, self.device = hessian.shape, hessian.dtype, hessian.device
         if p.shape != (self.shape[0],):
-            raise InputError(f"P of shape {tuple(p.shape)} is given; the Hessian takes vectors of {self.shape[0]}")
+            raise InputError(f"P must have shape ({self.shape[0]},), got {tuple(p.shape)}")
         if not bool((p > 0).all()):
-            raise InputError(
-                f"P has {int((p <= 0).sum())} entries that are not above 0; those weights have no gradient"
-            )
+            raise InputError(f"P must be positive, got {int((p <= 0).sum())} entries ≤ 0: weights without a gradient")
         self._hessian, self._decay = hessian, decay
         self._root = p.to(self.device, self.dtype).rsqrt()
 
@@ -159,7 +137,7 @@ class Preconditioned:
         return self._root * (self._hessian @ u + self._decay * u)
 
 
-# -- Limits: where the map's eigenvalue is −1 --------------------------------------------------------------------------
+# -- Limits: the curvature at which an eigenvalue of the map is −1 -----------------------------------------------------
 
 
 def _adam(h: Hypers) -> float:
@@ -186,22 +164,22 @@ _LIMITS: dict[str, tuple[str, Callable[[Hypers], float]]] = {
     "amsgrad": ("2 (1 + β₁) / ((1 − β₁) lr)", _adam),
     "nadam": ("2 (1 + β₁) / ((μ (1 − β₁) + (1 − μ) (1 + β₁)) lr)", _nadam),
     "adamax": ("2 (1 + β₁) / ((1 − β₁) lr)", _adam),
-    # Late in a run, when its average hardly moves; H is that at w, where the gradient is taken.
+    # Late in a run, when its average hardly changes; H is the Hessian at w, where the gradient is computed.
     "schedule_free_adamw": (
         "2 / ((1 − β₁) lr) − weight_decay", lambda h: 2 / ((1 - h["beta1"]) * h["lr"]) - h["weight_decay"],
     ),
 }  # fmt: skip
 
 
-# -- Scales: what the rules divide by, as their formulas have it -------------------------------------------------------
+# -- Scales: the divisors in the rules' formulas -----------------------------------------------------------------------
 
 
 def _root(slot: str) -> Callable[[Mapping[str, Tensor], Hypers], Tensor]:
     return lambda memory, h: memory[slot].sqrt() + h["eps"]
 
 
-def _freed(slot: str, momentum: bool) -> Callable[[Mapping[str, Tensor], Hypers], Tensor]:
-    """√(slot / (1 − β₂ᵗ)) + ε; the momentum's own correction makes the rate larger, so it makes P smaller."""
+def _bias_corrected_root(slot: str, momentum: bool) -> Callable[[Mapping[str, Tensor], Hypers], Tensor]:
+    """√(slot / (1 − β₂ᵗ)) + ε; the bias correction of the momentum increases the step, so it decreases P."""
 
     def scale(memory: Mapping[str, Tensor], h: Hypers) -> Tensor:
         root = (memory[slot] / (1 - h["beta2"] ** h["t"])).sqrt() + h["eps"]
@@ -213,16 +191,16 @@ def _freed(slot: str, momentum: bool) -> Callable[[Mapping[str, Tensor], Hypers]
 _SCALES: dict[str, Callable[[Mapping[str, Tensor], Hypers], Tensor]] = {
     "adagrad": _root("s"),
     "rmsprop": _root("v"),
-    "adam": _freed("v", momentum=True),
-    "adamw": _freed("v", momentum=True),
-    "amsgrad": _freed("v_max", momentum=True),
-    "nadam": _freed("v", momentum=False),  # its correction is over within a few tens of steps
+    "adam": _bias_corrected_root("v", momentum=True),
+    "adamw": _bias_corrected_root("v", momentum=True),
+    "amsgrad": _bias_corrected_root("v_max", momentum=True),
+    "nadam": _bias_corrected_root("v", momentum=False),  # its correction vanishes within a few tens of steps
     "adamax": lambda memory, h: memory["u"] * (1 - h["beta1"] ** h["t"]),
-    "schedule_free_adamw": _freed("v", momentum=False),
+    "schedule_free_adamw": _bias_corrected_root("v", momentum=False),
 }
 
 
-def _is_ours(rule: Rule) -> bool:
-    """Whether a rule is that of this name in `rules.py`, be it with a running average of the weights."""
-    ours = RULES.get(rule.name)
-    return ours is not None and (rule.formula is ours.formula or "average_beta" in rule.hypers)
+def _is_builtin(rule: Rule) -> bool:
+    """Whether a rule is the built-in one of its name, with or without an average of the weights."""
+    builtin = RULES.get(rule.name)
+    return builtin is not None and (rule.formula is builtin.formula or "average_beta" in rule.hypers)

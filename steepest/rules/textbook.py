@@ -1,21 +1,21 @@
-"""The update rules: how to step, once the gradient g = ∇L(w) is known.
+"""The update rules.
 
-Every rule is its paper's formula for one weight, and this file is their only copy: kernels, reference, page and manual
-are made from it. `w` is the weight, `g` its gradient, further positional parameters are the rule's memory with the
-values it starts at, keyword-only parameters are hyperparameters, `t` counts the rule's steps from 1. Default rates are
-those of the paper or of common practice; they are starting points, and measuring the rate beats them all.
+Every rule is its paper's formula for one weight. Kernels, reference, page and manual are generated from this file. `w`
+is the weight, `g` its gradient, further positional parameters are the rule's state with its starting values,
+keyword-only parameters are hyperparameters, and `t` counts the rule's steps from 1. Default learning rates come from
+the paper or from common practice; `find_lr` measures better ones.
 """
 
 from steepest.errors import InputError, unknown
 from steepest.rules.rule import Rule, W, rule, scalar
 from steepest.rules.trace import maximum, sign, sqrt
 
-# -- Downhill ----------------------------------------------------------------------------------------------------------
+# -- Gradient descent and momentum -------------------------------------------------------------------------------------
 
 
 @rule
 def gradient_descent(w, g, *, lr=0.1, weight_decay=0.0):
-    """Gradient descent: a step against the gradient.
+    """Gradient descent: a step along the negative gradient.
 
     Cauchy 1847; on samples: Robbins and Monro 1951.
     """
@@ -25,7 +25,7 @@ def gradient_descent(w, g, *, lr=0.1, weight_decay=0.0):
 
 @rule
 def momentum(w, g, v=0.0, *, lr=0.01, beta=0.9, weight_decay=0.0):
-    """Heavy ball: a velocity that sums past gradients, so that it is fast along a ravine and calm across it.
+    """Heavy ball: a decaying sum of past gradients, which is large along a narrow valley and small across it.
 
     Polyak 1964, doi:10.1016/0041-5553(64)90137-5.
     """
@@ -36,7 +36,7 @@ def momentum(w, g, v=0.0, *, lr=0.01, beta=0.9, weight_decay=0.0):
 
 @rule
 def nesterov(w, g, v=0.0, *, lr=0.01, beta=0.9, weight_decay=0.0):
-    """Nesterov's momentum: the gradient counts as if taken where the velocity leads.
+    """Nesterov's momentum: the gradient acts as if computed at the point to which the velocity leads.
 
     Nesterov 1983; in this form Sutskever et al. 2013.
     """
@@ -45,12 +45,12 @@ def nesterov(w, g, v=0.0, *, lr=0.01, beta=0.9, weight_decay=0.0):
     return w - lr * (g + beta * v), v
 
 
-# -- A rate for each weight --------------------------------------------------------------------------------------------
+# -- A learning rate for each weight -----------------------------------------------------------------------------------
 
 
 @rule
 def adagrad(w, g, s=0.0, *, lr=0.01, eps=1e-10, weight_decay=0.0):
-    """Adagrad: a weight's rate falls with the sum of its squared gradients.
+    """Adagrad: the learning rate of a weight decreases with the sum of its squared gradients.
 
     Duchi, Hazan and Singer 2011, jmlr.org/papers/v12/duchi11a.html.
     """
@@ -72,7 +72,7 @@ def rmsprop(w, g, v=0.0, *, lr=1e-3, beta=0.99, eps=1e-8, weight_decay=0.0):
 
 @rule
 def adam(w, g, m=0.0, v=0.0, *, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0):
-    """Adam: momentum divided by the gradient's running root mean square, both freed of their bias towards 0.
+    """Adam: momentum divided by the gradient's running root mean square, both with bias correction.
 
     Kingma and Ba 2015, arXiv:1412.6980, algorithm 1.
     """
@@ -86,7 +86,7 @@ def adam(w, g, m=0.0, v=0.0, *, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, we
 
 @rule
 def adamw(w, g, m=0.0, v=0.0, *, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.01):
-    """AdamW: Adam, with the weight decay beside the step instead of in the gradient.
+    """AdamW: Adam with decoupled weight decay: added to the step instead of the gradient.
 
     Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2.
     """
@@ -99,7 +99,7 @@ def adamw(w, g, m=0.0, v=0.0, *, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, w
 
 @rule
 def amsgrad(w, g, m=0.0, v=0.0, v_max=0.0, *, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0):
-    """AMSGrad: Adam with a second moment that never falls.
+    """AMSGrad: Adam with a second moment that never decreases.
 
     Reddi, Kale and Kumar 2018, arXiv:1904.09237, algorithm 2, with Adam's bias corrections.
     """
@@ -117,7 +117,7 @@ def nadam(
     w, g, m=0.0, v=0.0, mu_product=scalar(1.0), *,
     t, lr=2e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, decay=0.004,
 ):  # fmt: skip
-    """NAdam: Adam with Nesterov's momentum, and a momentum that warms up.
+    """NAdam: Adam with Nesterov's momentum and a warmup of the momentum.
 
     Dozat 2016, "Incorporating Nesterov momentum into Adam", algorithm 2.
     """
@@ -136,7 +136,7 @@ def nadam(
 def adamax(w, g, m=0.0, u=0.0, *, t, lr=2e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0):
     """Adamax: Adam with the largest recent gradient in place of the root mean square.
 
-    Kingma and Ba 2015, arXiv:1412.6980, algorithm 2; eps as torch has it.
+    Kingma and Ba 2015, arXiv:1412.6980, algorithm 2; eps as in torch.
     """
     g = g + weight_decay * w
     m = beta1 * m + (1 - beta1) * g
@@ -144,7 +144,7 @@ def adamax(w, g, m=0.0, u=0.0, *, t, lr=2e-3, beta1=0.9, beta2=0.999, eps=1e-8, 
     return w - lr / (1 - beta1**t) * m / u, m, u
 
 
-# -- Only the sign -----------------------------------------------------------------------------------------------------
+# -- Sign rules --------------------------------------------------------------------------------------------------------
 
 
 @rule
@@ -168,7 +168,7 @@ def signum(w, g, m=0.0, *, lr=1e-4, beta=0.9, weight_decay=0.0):
     return w - lr * (sign(m) + weight_decay * w), m
 
 
-# -- No schedule -------------------------------------------------------------------------------------------------------
+# -- Schedule-free -----------------------------------------------------------------------------------------------------
 
 
 def _average(w, z, *, beta1):
@@ -181,7 +181,7 @@ def schedule_free_adamw(
     w, g, z=W, v=0.0, weight_sum=scalar(0.0), lr_max=scalar(0.0), *,
     t, lr=2.5e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0,
 ):  # fmt: skip
-    """Schedule-free AdamW: steps at z, averages at x, takes the gradient at w = (1 − β₁) z + β₁ x; reports x.
+    """Schedule-free AdamW: steps at z, averages to x, computes the gradient at w = (1 − β₁) z + β₁ x; reports x.
 
     Defazio et al. 2024, arXiv:2405.15682, algorithm 1, solved for w, with the authors' weights for the average.
     """
@@ -206,10 +206,11 @@ RULES: dict[str, Rule] = {
 
 
 def find_rule(rule: str | Rule) -> Rule:
-    """The rule of that name; a rule is itself.
+    """The rule with a name; a Rule is returned as it is.
 
     Raises:
-        UnknownNameError: nobody has that name; says the nearest one.
+        UnknownNameError: there is no such rule.
+        InputError: the value is neither a name nor a rule.
 
     >>> find_rule("lion")
     lion(lr=0.0001, beta1=0.9, beta2=0.99, weight_decay=0.0)
@@ -217,7 +218,10 @@ def find_rule(rule: str | Rule) -> Rule:
     if isinstance(rule, Rule):
         return rule
     if not isinstance(rule, str):
-        raise InputError(f"rule={rule!r} is given; expected is a name such as 'adam', or a rule such as sd.adam()")
+        raise InputError(
+            "rule must be a name such as 'adam', a rule such as sd.adam(), or a function params -> Optimizer, "
+            f"got {rule!r}"
+        )
     if rule not in RULES:
         raise unknown("rule", rule, RULES)
     return RULES[rule]

@@ -1,4 +1,4 @@
-"""Another's optimizer in our loop: any `torch.optim.Optimizer` moves the point as an Update does."""
+"""Adapter: drives a `torch.optim.Optimizer` with our loop."""
 
 import copy
 import inspect
@@ -14,17 +14,17 @@ from steepest.rules.update import Point
 
 
 class TorchOptimizer:
-    """A torch optimizer with the methods of an Update.
+    """A `torch.optim.Optimizer` with the methods of an Update.
 
     Args:
-        space: where the weights are.
+        space: the weights.
         make: `params -> torch.optim.Optimizer`.
 
     Attributes:
-        lr: its own base rate.
+        lr: the learning rate of its first param group.
 
     Raises:
-        InputError: `make` gives something else, or an optimizer that needs a closure.
+        InputError: `make` returns another type, or an optimizer whose step() needs a closure.
     """
 
     def __init__(self, space: Point, make: Callable[[list[Tensor]], torch.optim.Optimizer]) -> None:
@@ -32,12 +32,12 @@ class TorchOptimizer:
         self.optimizer = make(space.tensors())
         kind = type(self.optimizer).__name__
         if not isinstance(self.optimizer, torch.optim.Optimizer):
-            raise InputError(f"rule: the function gave {kind}; expected is params -> torch.optim.Optimizer")
+            raise InputError(f"the function passed as rule must return a torch.optim.Optimizer, got {kind}")
         closure = inspect.signature(type(self.optimizer).step).parameters.get("closure")
         if closure is not None and closure.default is closure.empty:
             raise InputError(
-                f"rule: {kind} evaluates the loss several times in a step (its step needs a closure), which this loop "
-                "does not do yet; use an optimizer whose step() needs no argument"
+                f"rule cannot be {kind}: its step() needs a closure (it evaluates the loss several times per step). "
+                "Use an optimizer whose step() needs no argument."
             )
         self._scales = [float(g["lr"]) for g in self.optimizer.param_groups]
         self.lr = self._scales[0]
@@ -48,12 +48,12 @@ class TorchOptimizer:
 
     def norm(self) -> float:
         """‖g‖ over all parameters with a gradient."""
-        found = [p.grad for p in self.space.tensors() if p.grad is not None]
-        return float(torch.nn.utils.get_total_norm(found)) if found else 0.0
+        gradients = [p.grad for p in self.space.tensors() if p.grad is not None]
+        return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
 
     @torch.no_grad()
     def advance(self, hypers: Mapping[str, Any], scale: float = 1.0) -> float:
-        """One step at `hypers["lr"]`; groups keep the ratios of their rates. NaN as scale leaves all as it is."""
+        """One step at `hypers["lr"]`; param groups keep the ratios of their learning rates. A NaN scale skips it."""
         if math.isnan(scale):
             return 0.0
         tensors = self.space.tensors()
@@ -69,14 +69,14 @@ class TorchOptimizer:
         return float(torch.nn.utils.get_total_norm([p.detach() - old for p, old in zip(tensors, before, strict=True)]))
 
     def state(self) -> dict[str, Any]:
-        """What the optimizer remembers, not copied."""
+        """The state of the optimizer, not copied."""
         return {"t": self.t, "optimizer": self.optimizer.state_dict()}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state` gave."""
+        """Restores what `state` returned."""
         self.t = state["t"]
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
 
-    def reported(self, hypers: Mapping[str, Any]) -> None:
-        """It reports the weights themselves."""
+    def reported_weights(self, hypers: Mapping[str, Any]) -> None:
+        """None: the optimizer reports the weights themselves."""
         return

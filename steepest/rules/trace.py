@@ -1,8 +1,8 @@
-"""A formula is lowered by calling it with symbols: what it does to them is the program.
+"""Tracing: a formula is called with symbols, and the operations on them are recorded as a program.
 
 Closures, helper functions and `if` on plain numbers work, because Python itself runs them; no source is read. A value
-is of one of three kinds: a *constant*, a *member* value (made of hyperparameters, `t` and scalar slots: one number per
-member, computed once a step in float64) or a *weight* value (one number per weight, computed in the loop).
+has one of three kinds: a *constant*, a *member* value (computed from hyperparameters, `t` and scalar slots: one number
+per member, computed once per step in float64) or a *weight* value (one number per weight, computed in the loop).
 """
 
 import inspect
@@ -23,21 +23,21 @@ import torch
 from steepest.errors import FormulaError
 
 CONSTANT, MEMBER, WEIGHT = 0, 1, 2
-ROOM = Path(__file__).parent
-NOT_THE_USERS = (
-    *(str(ROOM / name) for name in ("hoist.py", "rule.py", "trace.py")),
-    *(f"{folder}{os.sep}" for folder in (ROOM / "backends", Path(torch.__file__).parent, Path(np.__file__).parent)),
+RULES_FOLDER = Path(__file__).parent
+LIBRARY_FILES = (
+    *(str(RULES_FOLDER / name) for name in ("hoist.py", "rule.py", "trace.py")),
+    *(f"{p}{os.sep}" for p in (RULES_FOLDER / "backends", Path(torch.__file__).parent, Path(np.__file__).parent)),
 )
-"""Files whose frames are passed over where an error in a formula is shown: the user's line comes first."""
-MADE_OF = (
-    "it is made of its arguments, numbers, + - * / **, comparisons and "
-    "sd.sqrt, sign, abs, where, maximum, minimum, exp, log"
+"""Files whose frames an error in a formula skips, so that it names the user's line."""
+FORMULA_FUNCTIONS = ("sqrt", "sign", "abs", "where", "maximum", "minimum", "exp", "log")
+FORMULA_HELP = (
+    f"A formula may use its arguments, numbers, + - * / **, comparisons and sd.{', '.join(FORMULA_FUNCTIONS)}."
 )
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """One operation of a program; its place in the program is its name.
+    """One operation of a program, identified by its place in the program.
 
     Attributes:
         op: "input", "constant" or the operation.
@@ -53,7 +53,7 @@ class Instruction:
 
 
 class Tracer:
-    """Collects instructions; equal ones are kept once."""
+    """Records instructions; equal ones are recorded once."""
 
     def __init__(self) -> None:
         self.instructions: list[Instruction] = []
@@ -67,46 +67,46 @@ class Tracer:
                 kind = max(self.instructions[a].kind for a in args)
             self._places[key] = len(self.instructions)
             self.instructions.append(Instruction(op, args, value, kind))
-            self._watch()
+            self._record_frames()
         return Symbol(self, self._places[key])
 
     def lift(self, x: "Symbol | float") -> "Symbol":
         if isinstance(x, Symbol):
             return x
         if isinstance(x, bool) or not isinstance(x, numbers.Real):
-            raise FormulaError(f"a formula cannot use {type(x).__name__} {x!r}; {MADE_OF}")
+            raise FormulaError(f"a formula cannot use {type(x).__name__} {x!r}. {FORMULA_HELP}")
         return self.emit("constant", value=float(x), kind=CONSTANT)
 
-    def _watch(self) -> None:
-        """Keeps the frames of the formulas that are being called, innermost first: they hold what it named."""
+    def _record_frames(self) -> None:
+        """Stores the frames of the formulas on the call stack, innermost first, for the names of their variables."""
         frame: FrameType | None = sys._getframe(2)
         while frame is not None:
             if frame.f_code.co_varnames[:2] == ("w", "g"):
                 self._frames.setdefault(id(frame), frame)
             frame = frame.f_back
 
-    def named(self) -> dict[int, str]:
-        """What a formula called its results when it returned; of a formula inside another the outer one's names count.
+    def take_names(self) -> dict[int, str]:
+        """The names of the variables of the formula when it returned, by place; an outer formula's names win.
 
-        The frames are let go: a frame holds on to everything in it.
+        The frames are released: a frame keeps everything in it alive.
         """
-        found: dict[str, int] = {}
+        places: dict[str, int] = {}
         for frame in self._frames.values():
             for name, x in frame.f_locals.items():
                 if isinstance(x, Symbol) and x.tracer is self and self.instructions[x.place].args:
-                    found[name] = x.place
+                    places[name] = x.place
         self._frames.clear()
-        return {place: name for name, place in found.items()}
+        return {place: name for name, place in places.items()}
 
     def apply(self, op: str, *operands: "Symbol | float") -> "Symbol":
         symbols = [self.lift(x) for x in operands]
-        if op == "div" and symbols[0].kind == WEIGHT > symbols[1].kind:  # one reciprocal a step, in float64
+        if op == "div" and symbols[0].kind == WEIGHT > symbols[1].kind:  # one reciprocal per step, in float64
             return self.apply("mul", symbols[0], self.apply("div", 1.0, symbols[1]))
         return self.emit(op, tuple(s.place for s in symbols))
 
 
 class Symbol:
-    """A number that is not known yet: stands for a weight, a gradient, a slot or a hyperparameter in a formula."""
+    """A placeholder for a weight, a gradient, a slot or a hyperparameter in a formula."""
 
     __slots__ = ("place", "tracer")
     __array_ufunc__ = None  # numpy scalars then defer to our operators
@@ -145,20 +145,20 @@ class Symbol:
 
     def __bool__(self) -> bool:
         raise FormulaError(
-            "a formula is straight-line arithmetic: it cannot branch on a value that differs from weight to weight or "
-            "from step to step; write sd.where(condition, a, b) instead of if / and / or / not / max / min"
+            "a formula must be straight-line arithmetic: it cannot branch on a value that differs between weights or "
+            "steps. Write sd.where(condition, a, b) instead of if / and / or / not / max / min."
         )
 
     def _number(self) -> float:
         raise FormulaError(
-            "math.* and float() take numbers, and this value is not known before the descent; "
-            "write sd.sqrt, sd.exp, sd.log, sd.abs, sd.sign, sd.maximum or sd.minimum"
+            "math.* and float() need numbers, but this value is symbolic. "
+            "Write sd.sqrt, sd.exp, sd.log, sd.abs, sd.sign, sd.maximum or sd.minimum."
         )
 
     __float__ = __int__ = __index__ = __complex__ = _number
 
     def __iter__(self) -> Any:
-        raise FormulaError("a formula works on one weight at a time: there is nothing to iterate over or to index")
+        raise FormulaError("a formula describes one weight, which cannot be iterated or indexed")
 
     def __getitem__(self, index: Any) -> Any:
         return self.__iter__()
@@ -166,7 +166,8 @@ class Symbol:
     @classmethod
     def __torch_function__(cls, function: Callable, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
         name = getattr(function, "__name__", str(function))
-        raise FormulaError(f"torch.{name} works on tensors, a formula on one weight; write sd.{name}, if there is one")
+        hint = f"Write sd.{name}." if name in FORMULA_FUNCTIONS else FORMULA_HELP
+        raise FormulaError(f"torch.{name} needs tensors, but a formula describes one weight. {hint}")
 
 
 def _power(x: Symbol, n: int) -> Symbol:
@@ -192,7 +193,7 @@ for _op in ("lt", "le", "gt", "ge", "eq", "ne"):
 
 
 def _function(op: str, of_tensor: Callable, of_number: Callable) -> Callable:
-    """A function that means the same on symbols, tensors and plain numbers."""
+    """A function for symbols, tensors and plain numbers."""
 
     def function(*x: Any) -> Any:
         for value in x:
@@ -207,7 +208,7 @@ def _function(op: str, of_tensor: Callable, of_number: Callable) -> Callable:
         )
 
     function.__name__ = function.__qualname__ = op
-    function.__doc__ = f"`{op}` of symbols, tensors or numbers, for use in a formula."
+    function.__doc__ = f"`{op}` of symbols, tensors or numbers, for formulas."
     return function
 
 
@@ -228,9 +229,8 @@ class Program:
     Attributes:
         instructions: in an order in which they can be computed.
         outputs: places of the results.
-        hoisted: places of the member values (and of what is made of constants alone) that the loop needs, in the order
-            in which it gets them.
-        names: by place what the formula called its intermediate values; only for reading.
+        hoisted: places of the values that are computed once per step and that the loop needs, in the loop's order.
+        names: the formula's names for its intermediate values, by place; only for the notation.
     """
 
     instructions: tuple[Instruction, ...]
@@ -240,49 +240,49 @@ class Program:
 
     @property
     def inputs(self) -> dict[str, int]:
-        """The inputs that are used: name and place."""
+        """The place of each input that is used, by name."""
         return {i.value: n for n, i in enumerate(self.instructions) if i.op == "input"}
 
     @property
     def text(self) -> str:
-        """The whole program as text: equal texts, equal programs."""
+        """The program as text; equal programs have equal texts."""
         lines = [f"{n} {i.op} {i.args} {i.value!r} {i.kind}" for n, i in enumerate(self.instructions)]
         return "\n".join([*lines, f"return {self.outputs}, hoisted {self.hoisted}"])
 
 
 def trace(formula: Callable, weights: Sequence[str], members: Sequence[str], hypers: Sequence[str]) -> Program:
-    """The program of a formula, by calling it with symbols.
+    """The program of a formula, obtained by calling it with symbols.
 
     Args:
-        formula: a function; it gets those of the named values that its signature names.
-        weights: names of the positional parameters that differ from weight to weight.
-        members: names of the positional parameters that are one number per member (scalar slots).
+        formula: a function; it receives those of the named values that are in its signature.
+        weights: names of the positional parameters with one value per weight.
+        members: names of the positional parameters with one value per member (scalar slots).
         hypers: names of the keyword-only parameters.
 
     Raises:
-        FormulaError: the formula does what cannot be lowered; the message names the line and what to write instead.
+        FormulaError: the formula cannot be traced; the message names the line and what to write instead.
     """
     tracer = Tracer()
-    given = {name: tracer.emit("input", value=name, kind=WEIGHT) for name in weights}
-    given |= {name: tracer.emit("input", value=name, kind=MEMBER) for name in (*members, *hypers)}
+    symbols = {name: tracer.emit("input", value=name, kind=WEIGHT) for name in weights}
+    symbols |= {name: tracer.emit("input", value=name, kind=MEMBER) for name in (*members, *hypers)}
     parameters = inspect.signature(formula).parameters.values()
     takes = {p.name for p in parameters}
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         takes |= set(hypers)
-    positional = [given[p.name] for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name in given]
+    positional = [symbols[p.name] for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name in symbols]
     try:
-        results = formula(*positional, **{name: given[name] for name in hypers if name in takes})
+        results = formula(*positional, **{name: symbols[name] for name in hypers if name in takes})
         results = results if isinstance(results, tuple) else (results,)
         outputs = tuple(tracer.lift(r).place for r in results)
     except Exception as error:
-        hint = "" if isinstance(error, FormulaError) else f"; a formula cannot do this: {MADE_OF}"
+        hint = "" if isinstance(error, FormulaError) else f". {FORMULA_HELP}"
         raise FormulaError(f"{_where(error, formula)}{error}{hint}") from error
-    return _pruned(tracer.instructions, outputs, tracer.named())
+    return _prune(tracer.instructions, outputs, tracer.take_names())
 
 
 def _where(error: BaseException, formula: Callable) -> str:
-    """The user's line that an error comes from: the innermost frame outside this package, torch and numpy."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(NOT_THE_USERS)]
+    """The user's line that caused an error: the innermost frame outside this package, torch and numpy."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(LIBRARY_FILES)]
     if not frames:
         code = formula.__code__
         return f"{code.co_filename}:{code.co_firstlineno}, in {formula.__name__}: "
@@ -290,18 +290,18 @@ def _where(error: BaseException, formula: Callable) -> str:
     return f"{frame.filename}:{frame.lineno}, in {frame.name}: `{frame.line}`: "
 
 
-def _pruned(instructions: list[Instruction], outputs: tuple[int, ...], names: Mapping[int, str]) -> Program:
-    """Only what the outputs need, renumbered, with the member values that the loop reads."""
-    needed = set(outputs)
+def _prune(instructions: list[Instruction], outputs: tuple[int, ...], names: Mapping[int, str]) -> Program:
+    """The program of the instructions that the outputs need, renumbered."""
+    live = set(outputs)
     for place in range(len(instructions) - 1, -1, -1):
-        if place in needed:
-            needed.update(instructions[place].args)
-    kept = sorted(needed)
-    new = {old: n for n, old in enumerate(kept)}
+        if place in live:
+            live.update(instructions[place].args)
+    places = sorted(live)
+    new = {old: n for n, old in enumerate(places)}
     program = tuple(
-        Instruction(i.op, tuple(new[a] for a in i.args), i.value, i.kind) for i in (instructions[p] for p in kept)
+        Instruction(i.op, tuple(new[a] for a in i.args), i.value, i.kind) for i in (instructions[p] for p in places)
     )
     ends = tuple(new[o] for o in outputs)
     read = [a for i in program if i.kind == WEIGHT for a in i.args] + list(ends)
-    known = {p for p in read if program[p].kind < WEIGHT and program[p].op != "constant"}
-    return Program(program, ends, tuple(sorted(known)), {new[p]: name for p, name in names.items() if p in new})
+    hoists = {p for p in read if program[p].kind < WEIGHT and program[p].op != "constant"}
+    return Program(program, ends, tuple(sorted(hoists)), {new[p]: name for p, name in names.items() if p in new})

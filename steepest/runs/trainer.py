@@ -16,7 +16,7 @@ from steepest.descent.path import Thinning
 from steepest.descent.state import restore_tensors
 from steepest.errors import StoreError
 from steepest.records.run import Event, Measurement, Step, Steps
-from steepest.rules.stability import END
+from steepest.rules.stability import FINAL_SHARE
 from steepest.runs.best import Best
 from steepest.runs.store import Writer, checkpoints
 from steepest.runs.store.state import pack
@@ -49,7 +49,7 @@ class Trainer:
         block = 1 if descent.device.type == "cpu" else async_loop.LAG
         self._thinning, self._kept = Thinning(descent.space.size, descent.steps, block), -1
         self._asked, self._troubled, self._measured = False, False, -1
-        self._recent = deque[Step](maxlen=max(1, math.ceil(END * descent.steps)))
+        self._recent = deque[Step](maxlen=max(1, math.ceil(FINAL_SHARE * descent.steps)))
         self._began = self._written = time.perf_counter()
         self._interval_s, self._interval = _interval(config["checkpoint_every"])
 

@@ -1,12 +1,12 @@
-"""Schedules: pure functions (t, T) → factor of the base learning rate, t = 1 … T, and their algebra.
+"""Learning-rate schedules: functions (t, T) → factor of the base learning rate, t = 1 … T, and their algebra.
 
     warmup("5%") >> cosine(floor=0.1)       one after the other; a part without length takes the rest
-    cosine * step("30 epochs")              multiplied, step by step; binds before >>
-    0.9 * cosine                            scaled, as for any other hyperparameter
+    cosine * step("30 epochs")              the product at each step; binds before >>
+    0.9 * cosine                            scaled, as for other hyperparameters
 
-A schedule is a value. It prints as the text that makes it, and `parse` reads that text, which is what the command
-line, a run's record and the page use. Lengths are steps, epochs or shares of the whole run, and become steps only when
-the schedule is bound to a run: the same schedule fits a longer one.
+A schedule is a value. It prints as the text that makes it, and `parse` reads that text, which the command line, the
+stored run and the page use. Lengths are steps, epochs or shares of the whole run; they become steps when the schedule
+is bound to a run, so the same schedule fits a longer run.
 
 >>> from steepest.schedule import cosine, parse, warmup
 >>> schedule = warmup("5%") >> cosine(floor=0.1)
@@ -18,8 +18,7 @@ the schedule is bound to a run: the same schedule fits a longer one.
 """
 
 from steepest.schedule.algebra import Schedule
-from steepest.schedule.bound import Bound
-from steepest.schedule.lengths import Length
+from steepest.schedule.arguments import Length
 from steepest.schedule.parser import as_schedule, parse
 from steepest.schedule.plateau import plateau
 from steepest.schedule.shapes import (
@@ -33,23 +32,10 @@ from steepest.schedule.shapes import (
     polynomial,
     step,
     warmup,
-)
+)  # fmt: skip
+from steepest.schedule.timing import Bound
 
 __all__ = [
-    "Bound",
-    "Length",
-    "Schedule",
-    "as_schedule",
-    "constant",
-    "cosine",
-    "cosine_restarts",
-    "exponential",
-    "inverse_sqrt",
-    "linear",
-    "one_cycle",
-    "parse",
-    "plateau",
-    "polynomial",
-    "step",
-    "warmup",
-]
+    "Bound", "Length", "Schedule", "as_schedule", "constant", "cosine", "cosine_restarts", "exponential",
+    "inverse_sqrt", "linear", "one_cycle", "parse", "plateau", "polynomial", "step", "warmup",
+]  # fmt: skip

@@ -8,18 +8,17 @@ from fractions import Fraction
 from functools import reduce
 from numbers import Real
 from operator import mul
-from typing import Any, TypeVar
+from typing import Any
 
 from steepest.errors import InputError
-from steepest.schedule.bound import Bound
-from steepest.schedule.lengths import plain
-from steepest.schedule.timing import Curve, Span, sequence
+from steepest.schedule.arguments import number_text
+from steepest.schedule.timing import Bound, Curve, Span, sequence
 
 
 class Schedule(ABC):
     """A function (t, T) → factor of the base learning rate, or of another hyperparameter, for t = 1 … T.
 
-    A schedule is a value: two are equal where their parts are. `str` gives the text that makes it; `parse` reads that.
+    A schedule is a value: two are equal if their parts are. `str` returns the text that makes it; `parse` reads it.
 
     >>> from steepest.schedule import cosine, warmup
     >>> schedule = warmup("5%") >> cosine(floor=0.1)
@@ -33,20 +32,20 @@ class Schedule(ABC):
     @property
     @abstractmethod
     def takes_rest(self) -> bool:
-        """Whether it has no length of its own and takes what is left of the run."""
+        """Whether it has no length of its own and takes the rest of the run."""
 
     @property
     def pieces(self) -> "tuple[Schedule, ...]":
-        """What lies one after another in it: the parts of a sequence, else itself."""
+        """The parts of a sequence; for any other schedule, itself."""
         return self.parts if isinstance(self, Join) else (self,)
 
     @abstractmethod
     def extent(self, T: int, steps_per_epoch: int) -> Fraction | None:
-        """Its length in exact steps in a run of T steps, or None where it takes the rest."""
+        """Its exact length in steps in a run of T steps, or None if it takes the rest."""
 
     @abstractmethod
     def over(self, span: Span) -> Curve:
-        """Its factors on a stretch of a run."""
+        """Its factors on an interval of a run."""
 
     @abstractmethod
     def __str__(self) -> str: ...
@@ -55,17 +54,17 @@ class Schedule(ABC):
         return f"parse({str(self)!r})"
 
     def bind(self, T: int, steps_per_epoch: int) -> Bound:
-        """The schedule of one run, in which every length is a number of steps.
+        """The schedule of one run, with every length in steps.
 
         Args:
             T: steps of the whole run, at least 1.
             steps_per_epoch: steps of one epoch, at least 1.
 
         Returns:
-            A function of the step t that starts from no memory.
+            A function of the step t, with plateaus in their initial state.
 
         Raises:
-            ScheduleError: if a part does not fit into the run.
+            ScheduleError: a part does not fit into the run.
         """
         return Bound(self, T, steps_per_epoch)
 
@@ -75,7 +74,7 @@ class Schedule(ABC):
 
     def __mul__(self, other: "float | Bare") -> "Schedule":
         if isinstance(other, Real):
-            return scaled(float(other), self)
+            return scale(float(other), self)
         factor = lift(other)
         return product(self, factor) if factor is not None else NotImplemented
 
@@ -84,36 +83,36 @@ class Schedule(ABC):
 
 
 Bare = Schedule | type[Schedule]
-"""A schedule, or a part named without brackets, as in `0.9 * cosine`."""
+"""A schedule, or a part without parentheses, as in `0.9 * cosine`."""
 
 
-def lift(given: object) -> Schedule | None:
-    """The schedule that is meant by one, or by a part without brackets; None for anything else.
+def lift(value: object) -> Schedule | None:
+    """A schedule, or a part without parentheses, as a schedule; None for any other value.
 
     >>> from steepest.schedule import cosine
     >>> lift(cosine) == cosine()
     True
     """
-    if isinstance(given, type) and issubclass(given, Schedule):
-        return bare(given)
-    return given if isinstance(given, Schedule) else None
+    if isinstance(value, type) and issubclass(value, Schedule):
+        return bare(value)
+    return value if isinstance(value, Schedule) else None
 
 
 def bare(part: Callable[[], Any]) -> Schedule:
-    """The schedule that is meant by a part without brackets.
+    """The schedule of a part without parentheses.
 
     Raises:
-        InputError: if the part needs arguments.
+        InputError: the part needs arguments.
     """
     try:
         return part()
     except TypeError as error:
-        raise InputError(f"{part.__name__} cannot do without brackets: {error}") from None
+        raise InputError(f"{part.__name__} needs arguments, as in {part.__name__}(...) ({error})") from None
 
 
 @dataclass(frozen=True, repr=False)
 class Join(Schedule):
-    """Schedules one after another, flat; each counts its own steps from 1 and its factor is its own."""
+    """Schedules one after another, flat; each counts its own steps from 1."""
 
     parts: tuple[Schedule, ...]
 
@@ -122,8 +121,8 @@ class Join(Schedule):
         return any(part.takes_rest for part in self.parts)
 
     def extent(self, T: int, steps_per_epoch: int) -> Fraction | None:
-        extents = _known([part.extent(T, steps_per_epoch) for part in self.parts])
-        return None if extents is None else sum(extents, Fraction(0))
+        extents = (part.extent(T, steps_per_epoch) or Fraction(0) for part in self.parts)
+        return None if self.takes_rest else sum(extents, Fraction(0))
 
     def over(self, span: Span) -> Curve:
         return sequence(self.parts, span)
@@ -134,7 +133,7 @@ class Join(Schedule):
 
 @dataclass(frozen=True, repr=False)
 class Product(Schedule):
-    """scale · a(s) · b(s) · …, flat; a factor that is shorter than the others holds its last value."""
+    """scale · a(s) · b(s) · …, flat; a shorter factor holds its last value."""
 
     scale: float
     factors: tuple[Schedule, ...]
@@ -144,8 +143,8 @@ class Product(Schedule):
         return any(factor.takes_rest for factor in self.factors)
 
     def extent(self, T: int, steps_per_epoch: int) -> Fraction | None:
-        extents = _known([factor.extent(T, steps_per_epoch) for factor in self.factors])
-        return None if extents is None else max(extents)
+        extents = (factor.extent(T, steps_per_epoch) or Fraction(0) for factor in self.factors)
+        return None if self.takes_rest else max(extents)
 
     def over(self, span: Span) -> Curve:
         curves = [sequence(factor.pieces, span) for factor in self.factors]
@@ -155,27 +154,17 @@ class Product(Schedule):
 
     def __str__(self) -> str:
         factors = [f"({factor})" if isinstance(factor, Join) else str(factor) for factor in self.factors]
-        return " * ".join(factors if self.scale == 1.0 else [plain(self.scale), *factors])
-
-
-_T = TypeVar("_T")
-
-
-def _known(values: list[_T | None]) -> list[_T] | None:
-    known = [value for value in values if value is not None]
-    return known if len(known) == len(values) else None
+        return " * ".join(factors if self.scale == 1.0 else [number_text(self.scale), *factors])
 
 
 def join(first: Schedule, second: Schedule) -> Schedule:
     """first >> second.
 
     Raises:
-        InputError: if both would take the rest of the run.
+        InputError: both take the rest of the run.
     """
     if first.takes_rest and second.takes_rest:
-        raise InputError(
-            f"both {first} and {second} would take the rest of the run; give one of them a length, such as 50%"
-        )
+        raise InputError(f"both {first} and {second} take the rest of the run. Give one of them a length, such as 50%.")
     return Join(first.pieces + second.pieces)
 
 
@@ -185,14 +174,14 @@ def product(first: Schedule, second: Schedule) -> Schedule:
     return _product(scale * other_scale, factors + other_factors)
 
 
-def scaled(scale: float, schedule: Schedule) -> Schedule:
-    """scale · schedule, step by step.
+def scale(factor: float, schedule: Schedule) -> Schedule:
+    """factor · schedule, step by step.
 
     Raises:
-        InputError: if the scale is not a finite number above 0.
+        InputError: the factor is not a finite number above 0.
     """
     own_scale, factors = _factors(schedule)
-    return _product(scale * own_scale, factors)
+    return _product(factor * own_scale, factors)
 
 
 def _factors(schedule: Schedule) -> tuple[float, tuple[Schedule, ...]]:
@@ -201,5 +190,5 @@ def _factors(schedule: Schedule) -> tuple[float, tuple[Schedule, ...]]:
 
 def _product(scale: float, factors: tuple[Schedule, ...]) -> Schedule:
     if not (math.isfinite(scale) and scale > 0):
-        raise InputError(f"{plain(scale)} cannot scale a schedule: expected a finite number above 0")
+        raise InputError(f"the scale of a schedule must be finite and above 0, got {number_text(scale)}")
     return factors[0] if scale == 1.0 and len(factors) == 1 else Product(scale, factors)

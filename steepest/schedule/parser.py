@@ -1,9 +1,9 @@
-"""Reads a schedule's text, by hand and by a whitelist; nothing is evaluated.
+"""Reads a schedule's text by recursive descent and a whitelist; nothing is evaluated.
 
 schedule  = product {">>" product}
 product   = factor {"*" factor}                        at least one factor is not a number
 factor    = number | "(" schedule ")" | name ["(" [argument {"," argument}] ")"]
-argument  = [name "="] value                           positions come before names
+argument  = [name "="] value                           positional arguments come first
 value     = ["-"] number ["%" | "epoch" | "epochs" | "step" | "steps"]
 number    = (digits ["." [digits]] | "." digits) [("e" | "E") ["+" | "-"] digits]
 """
@@ -15,30 +15,19 @@ from dataclasses import MISSING
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from steepest.errors import InputError, ScheduleError, nearest
-from steepest.schedule.algebra import Bare, Schedule, lift, scaled
-from steepest.schedule.base import Part
-from steepest.schedule.lengths import NUMBER, UNITS, Length, plain
+from steepest.schedule import shapes
+from steepest.schedule.algebra import Bare, Schedule, lift, scale
+from steepest.schedule.arguments import NUMBER, UNITS, Length, number_text
 from steepest.schedule.plateau import plateau
-from steepest.schedule.shapes import (
-    constant,
-    cosine,
-    cosine_restarts,
-    exponential,
-    inverse_sqrt,
-    linear,
-    one_cycle,
-    polynomial,
-    step,
-    warmup,
-)
+from steepest.schedule.shapes import Part
 
 PARTS: dict[str, type[Part]] = {
     part.__name__: part
     for part in (
-        *(constant, warmup, cosine, linear, polynomial, exponential),
-        *(step, one_cycle, cosine_restarts, inverse_sqrt, plateau),
+        shapes.constant, shapes.warmup, shapes.cosine, shapes.linear, shapes.polynomial, shapes.exponential,
+        shapes.step, shapes.one_cycle, shapes.cosine_restarts, shapes.inverse_sqrt, plateau,
     )
-}
+}  # fmt: skip
 EXAMPLES = {
     "warmup": "warmup(5%)",
     "polynomial": "polynomial(2)",
@@ -47,51 +36,52 @@ EXAMPLES = {
     "cosine_restarts": "cosine_restarts(10 epochs, mult=2)",
     "inverse_sqrt": "inverse_sqrt(4000)",
 }
-DEEPEST = 50  # nested brackets; far beyond sense, and far from Python's own limit
+MAX_DEPTH = 50  # nested parentheses; far below Python's own limit
+MAX_DIGITS = 15  # of an integer, which is then exact in float64
 TOKEN = re.compile(rf"(?P<number>{NUMBER})|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<sign>>>|[*(),=%-])|(?P<space>\s+)")
 
 
 def parse(text: str) -> Schedule:
-    """The schedule that a text means.
+    """The schedule that a text describes.
 
     Args:
         text: such as "warmup(5%) >> cosine(floor=0.1)"; the grammar is at the top of this module.
 
     Returns:
-        A schedule whose `str` is the text in its plainest form.
+        A schedule whose `str` is the text in canonical form.
 
     Raises:
-        ScheduleError: if it does not parse, with the position of the mistake.
+        ScheduleError: the text does not parse; the error has the position of the mistake.
 
     >>> print(parse("warmup( 5 % )>>0.5*cosine()"))
     warmup(5%) >> 0.5 * cosine
-    >>> parse("warmup(5%) >>>> cosine")
+    >>> parse("warmup(5%) >> cosine(floor)")
     Traceback (most recent call last):
         ...
-    steepest.errors.ScheduleError: schedule, character 14: expected a part such as cosine, a number or '(', found '>>'
-        warmup(5%) >>>> cosine
-                     ^
+    steepest.errors.ScheduleError: Invalid schedule at character 27: expected '=' after 'floor', got ')'
+        warmup(5%) >> cosine(floor)
+                                  ^
     """
     if not isinstance(text, str):
-        raise InputError(f"{text!r} is no text of a schedule; expected one such as 'warmup(5%) >> cosine'")
+        raise InputError(f"schedule must be a text such as 'warmup(5%) >> cosine', got {text!r}")
     return _Parser(text).whole()
 
 
-def as_schedule(given: str | Bare) -> Schedule:
-    """The schedule that is meant by a text, by a schedule, or by a part without brackets such as `sd.cosine`.
+def as_schedule(value: str | Bare) -> Schedule:
+    """A text, a schedule, or a part without parentheses such as `sd.cosine`, as a schedule.
 
     Raises:
-        InputError: if it cannot be meant as a schedule.
+        InputError: the value is none of these.
 
-    >>> as_schedule("cosine") == as_schedule(cosine) == as_schedule(cosine())
+    >>> as_schedule("cosine") == as_schedule(shapes.cosine) == as_schedule(shapes.cosine())
     True
     """
-    schedule = lift(given)
+    schedule = lift(value)
     if schedule is not None:
         return schedule
-    if isinstance(given, str):
-        return parse(given)
-    raise InputError(f"{given!r} is no schedule; expected one such as 'warmup(5%) >> cosine'")
+    if isinstance(value, str):
+        return parse(value)
+    raise InputError(f"schedule must be a text such as 'warmup(5%) >> cosine' or a schedule, got {value!r}")
 
 
 class _Token(NamedTuple):
@@ -106,20 +96,15 @@ class _Token(NamedTuple):
 def _tokens(text: str) -> list[_Token]:
     tokens, position = [], 0
     while position < len(text):
-        found = TOKEN.match(text, position)
-        if found is None:
-            raise ScheduleError(text, position, _stranger(text[position]))
-        if found.lastgroup and found.lastgroup != "space":
-            tokens.append(_Token(found.lastgroup, found[0], position))
-        position = found.end()
+        match = TOKEN.match(text, position)
+        if match is None:
+            is_quote = text[position] in "'\""
+            hint = "Write lengths without quotes: 5%, 30 epochs." if is_quote else "Use >> to join and * to multiply."
+            raise ScheduleError(text, position, f"unexpected '{text[position]}'. {hint}")
+        if match.lastgroup and match.lastgroup != "space":
+            tokens.append(_Token(match.lastgroup, match[0], position))
+        position = match.end()
     return [*tokens, _Token("end", "", len(text))]
-
-
-def _stranger(character: str) -> str:
-    hint = (
-        "lengths are written without quotes: 5%, 30 epochs" if character in "'\"" else "use >> to join, * to multiply"
-    )
-    return f"'{character}' does not belong in a schedule; {hint}"
 
 
 _R = TypeVar("_R")
@@ -146,13 +131,13 @@ class _Parser:
         return self.tokens[self.index - 1]
 
     def take(self, sign: str) -> bool:
-        """Whether the next token is this sign, which is then passed."""
-        found = self.token.kind == "sign" and self.token.text == sign
-        self.index += found
-        return found
+        """Skips the next token if it is this sign; returns whether it was."""
+        is_next = self.token.kind == "sign" and self.token.text == sign
+        self.index += is_next
+        return is_next
 
     def at(self, position: int, make: Callable[..., _R], *arguments: Any) -> _R:
-        """What is made of the arguments; what is wrong with them is said at the position."""
+        """`make(*arguments)`; its errors are reported at the position."""
         try:
             return make(*arguments)
         except InputError as error:
@@ -160,10 +145,10 @@ class _Parser:
 
     def whole(self) -> Schedule:
         if self.token.kind == "end":
-            self.fail(self.token.position, "the text is empty; expected a schedule such as warmup(5%) >> cosine")
+            self.fail(self.token.position, "the text is empty. Write a schedule such as warmup(5%) >> cosine.")
         schedule = self.schedule()
         if self.token.kind != "end":
-            self.fail(self.token.position, f"expected '>>', '*' or the end, found {self.token}")
+            self.fail(self.token.position, f"expected '>>', '*' or the end, got {self.token}")
         return schedule
 
     def schedule(self) -> Schedule:
@@ -180,50 +165,50 @@ class _Parser:
             position = self.token.position
             value = self.at(position, operator.mul, value, self.factor())
         if not isinstance(value, Schedule):
-            self.fail(start, f"a number alone is no schedule; write {plain(value)} * constant")
+            self.fail(start, f"a number alone is not a schedule. Write {number_text(value)} * constant.")
         return value
 
     def factor(self) -> float | Schedule:
         token = self.advance()
         if token.kind == "number":
-            return self.scale(token)
+            return self.number(token)
         if token.kind == "name":
             return self.part(token)
         if token.text == "(":
-            return self.brackets(token)
-        return self.fail(token.position, f"expected a part such as cosine, a number or '(', found {token}")
+            return self.group(token)
+        return self.fail(token.position, f"expected a part such as cosine, a number or '(', got {token}")
 
-    def scale(self, token: _Token) -> float:
-        scale = float(token.text)
+    def number(self, token: _Token) -> float:
+        number = float(token.text)
         if self.token.text in UNITS:
-            self.fail(token.position, "a length cannot scale; expected a number, as in 0.9 * cosine")
-        self.at(token.position, scaled, scale, constant())
-        return scale
+            self.fail(token.position, "a length cannot scale a schedule. Write a number, as in 0.9 * cosine.")
+        self.at(token.position, scale, number, shapes.constant())
+        return number
 
-    def brackets(self, opening: _Token) -> Schedule:
+    def group(self, bracket: _Token) -> Schedule:
         self.depth += 1
-        if self.depth > DEEPEST:
-            self.fail(opening.position, f"brackets are nested more than {DEEPEST} deep")
+        if self.depth > MAX_DEPTH:
+            self.fail(bracket.position, f"parentheses are nested more than {MAX_DEPTH} deep")
         schedule = self.schedule()
-        self.close(opening)
+        self.close(bracket)
         self.depth -= 1
         return schedule
 
-    def close(self, opening: _Token) -> None:
+    def close(self, bracket: _Token) -> None:
         if not self.take(")"):
-            expected = f"expected ')' for the '(' at character {opening.position + 1}"
-            self.fail(self.token.position, f"{expected}, found {self.token}")
+            problem = f"expected ')' for the '(' at character {bracket.position + 1}, got {self.token}"
+            self.fail(self.token.position, problem)
 
     def part(self, name: _Token) -> Schedule:
         if name.text not in PARTS:
-            self.fail(name.position, f"there is no schedule '{name.text}'; {nearest(name.text, PARTS)}")
-        part, opening, arguments = PARTS[name.text], self.token, {}
+            self.fail(name.position, f"unknown '{name.text}'. {nearest(name.text, PARTS)}")
+        part, bracket, arguments = PARTS[name.text], self.token, {}
         if self.take("("):
             arguments = self.arguments(part)
-            self.close(opening)
-        for missing, field in part.parameters().items():
-            if field.default is MISSING and missing not in arguments:
-                self.fail(name.position, f"{name.text} needs {missing}, as in {EXAMPLES[name.text]}")
+            self.close(bracket)
+        for key, field in part.parameters().items():
+            if field.default is MISSING and key not in arguments:
+                self.fail(name.position, f"{name.text} needs {key}, as in {EXAMPLES[name.text]}")
         return part(**arguments)
 
     def arguments(self, part: type[Part]) -> dict[str, Any]:
@@ -232,7 +217,7 @@ class _Parser:
         while self.token.text != ")":
             start, name = self.token, self.argument_name()
             if name is None and by_name:
-                self.fail(start.position, "arguments without a name come before those with one")
+                self.fail(start.position, "positional arguments must come before named ones")
             by_name = name is not None
             key = self.key(part, start, name, arguments)
             position = self.token.position
@@ -240,7 +225,7 @@ class _Parser:
             if not self.take(","):
                 break
             if self.token.text == ")":
-                self.fail(self.token.position, "expected another argument after ',', found ')'")
+                self.fail(self.token.position, "expected another argument after ',', got ')'")
         return arguments
 
     def argument_name(self) -> str | None:
@@ -248,37 +233,36 @@ class _Parser:
             return None
         name = self.advance()
         if not self.take("="):
-            self.fail(self.token.position, f"expected '=' after '{name.text}', found {self.token}")
+            self.fail(self.token.position, f"expected '=' after '{name.text}', got {self.token}")
         return name.text
 
-    def key(self, part: type[Part], start: _Token, name: str | None, given: dict[str, Any]) -> str:
-        """The parameter that an argument is for."""
-        known = list(part.parameters())
-        if name is None and len(given) == len(known):
-            self.fail(start.position, f"{part.__name__} takes at most {len(known)} arguments: {', '.join(known)}")
-        key = known[len(given)] if name is None else name
-        if key not in known:
-            self.fail(start.position, f"{part.__name__} has no argument '{key}'; {nearest(key, known)}")
-        if key in given:
-            self.fail(start.position, f"{part.__name__} is given {key} twice")
+    def key(self, part: type[Part], start: _Token, name: str | None, arguments: dict[str, Any]) -> str:
+        """The parameter that an argument sets."""
+        names = list(part.parameters())
+        if name is None and len(arguments) == len(names):
+            count = f"{len(names)} argument{'s' * (len(names) > 1)}"
+            self.fail(start.position, f"{part.__name__} takes at most {count}: {', '.join(names)}")
+        key = names[len(arguments)] if name is None else name
+        if key not in names:
+            self.fail(start.position, f"unknown argument '{key}' of {part.__name__}. {nearest(key, names)}")
+        if key in arguments:
+            self.fail(start.position, f"{key} of {part.__name__} is set twice")
         return key
 
     def value(self) -> float | Length:
         start, negative = self.token.position, self.take("-")
         token = self.advance()
         if token.kind != "number":
-            self.fail(token.position, f"expected a number or a length such as 5%, found {token}")
-        number = float(token.text) if re.search("[.eE]", token.text) else self.at(token.position, _whole, token.text)
+            self.fail(token.position, f"expected a number or a length such as 5%, got {token}")
+        is_integer = not re.search("[.eE]", token.text)
+        if is_integer and len(token.text) > MAX_DIGITS:  # int() has a limit of its own
+            self.fail(token.position, f"an integer must have at most {MAX_DIGITS} digits, got {len(token.text)}")
+        number = int(token.text) if is_integer else float(token.text)
+        number = -number if negative else number
         unit = self.token
         if unit.kind == "name" and unit.text not in UNITS:
-            self.fail(unit.position, f"'{unit.text}' is no unit; expected epochs, steps or %")
+            self.fail(unit.position, f"unknown unit '{unit.text}'. Use steps, epochs or %.")
         if unit.text in UNITS:
             self.advance()
-            return self.at(start, Length, -number if negative else number, UNITS[unit.text])
-        return -number if negative else number
-
-
-def _whole(digits: str) -> int:
-    if len(digits) > 15:  # also keeps int() from its own limit
-        raise InputError(f"{digits[:15]}… has {len(digits)} digits; expected at most 15")
-    return int(digits)
+            return self.at(start, Length, number, UNITS[unit.text])
+        return number

@@ -1,28 +1,28 @@
-"""A schedule with memory: the rate is lowered when the loss no longer falls."""
+"""A schedule with memory: it lowers the learning rate when the loss stops falling."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from steepest.errors import InputError
-from steepest.schedule.base import Part
-from steepest.schedule.checks import BelowOne, Count, Inside, Rest
+from steepest.schedule.arguments import BelowOne, Count, Inside, Rest
+from steepest.schedule.shapes import Part
 from steepest.schedule.timing import Curve, Span, Watch
 
 
 @dataclass(frozen=True, repr=False)
 class plateau(Part):
-    """By a factor whenever the loss has not fallen for more than so many epochs.
+    """Multiplication by `factor` whenever the loss has not fallen for more than `patience` epochs.
 
-    torch's `ReduceLROnPlateau` (mode "min", threshold_mode "rel", eps=0). In a sequence it begins at 1 and sees only
-    the epochs that end while it is the active part: `warmup(5%) >> plateau(0.5, patience=3)`.
+    torch's `ReduceLROnPlateau` (mode "min", threshold_mode "rel", eps=0). In a sequence it begins at 1 and counts
+    only the epochs that end while it is the active part: `warmup(5%) >> plateau(0.5, patience=3)`.
 
     Args:
-        factor: what the rate is multiplied by, between 0 and 1.
-        patience: epochs without a fall that are borne.
-        threshold: a loss counts as fallen below (1 − threshold) · best.
-        cooldown: epochs after a reduction in which nothing is counted.
-        floor: the least factor.
-        length: how long the part lasts.
+        factor: multiplies the learning rate, between 0 and 1.
+        patience: number of epochs without a decrease that are allowed.
+        threshold: the loss has fallen if it is below (1 − threshold) · best.
+        cooldown: epochs after a reduction that are not counted.
+        floor: the smallest factor.
+        length: length of the part.
 
     >>> bound = plateau(0.5, patience=1).bind(T=4, steps_per_epoch=1)
     >>> for t, loss in enumerate([1.0, 1.0, 1.0, 0.5], start=1):
@@ -47,7 +47,7 @@ class plateau(Part):
 
 
 class Memory:
-    """What one plateau has seen: its factor by now, the best loss, and the epochs counted."""
+    """State of one plateau: its current factor, the best loss, and counters of epochs."""
 
     def __init__(self, settings: plateau) -> None:
         self.settings = settings
@@ -57,7 +57,7 @@ class Memory:
         self.cooldown = 0
 
     def observe(self, loss: float) -> None:
-        """One more epoch. A loss that is not a number has not fallen."""
+        """Counts one epoch. A NaN loss has not fallen."""
         settings = self.settings
         self._compare(loss)
         if self.cooldown > 0:
@@ -76,16 +76,17 @@ class Memory:
             self.bad_epochs += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """What it has seen, as JSON."""
-        return {name: value for name, value in vars(self).items() if name != "settings"}
+        """Its state, as JSON."""
+        return {"scale": self.scale, "best": self.best, "bad_epochs": self.bad_epochs, "cooldown": self.cooldown}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what `state_dict` gave.
+        """Restores what `state_dict` returned.
 
         Raises:
-            InputError: if the state is not a plateau's.
+            InputError: the state is not that of a plateau.
         """
-        expected = self.state_dict().keys()
-        if not isinstance(state, dict) or state.keys() != expected:
-            raise InputError(f"{state} is not a plateau's state: expected {', '.join(expected)}")
-        vars(self).update(state)
+        keys = self.state_dict().keys()
+        if not isinstance(state, dict) or state.keys() != keys:
+            raise InputError(f"the state of a plateau must have the keys {', '.join(keys)}, got {state}")
+        self.scale, self.best = state["scale"], state["best"]
+        self.bad_epochs, self.cooldown = state["bad_epochs"], state["cooldown"]

@@ -114,7 +114,7 @@ class Space:
     def _matching(self, glob: str, argument: str) -> list[str]:
         found = fnmatch.filter(self.names, glob)
         if not found:
-            raise InputError(f"{argument}: no parameter matches '{glob}'; {nearest(glob, self.names)}")
+            raise InputError(f"{argument}: no parameter matches '{glob}'. {nearest(glob, self.names)}")
         return found
 
 

@@ -86,7 +86,7 @@ def test_a_step_that_is_not_finite_never_was(task, rule):
     twin = descent(task, **given)
     for t in range(1, 91):  # the same steps without that one
         twin.prepare(t)
-        twin.update.stay()
+        twin.update.keep_on_device()
         if t == 50:
             twin.t = t
             continue

@@ -91,7 +91,7 @@ def test_what_a_recipe_cannot_say(name):
 
 
 def test_an_unknown_rule():
-    with pytest.raises(UnknownNameError, match="there is no rule 'momentun'; did you mean 'momentum'"):
+    with pytest.raises(UnknownNameError, match=r"Unknown rule 'momentun'. Did you mean 'momentum'"):
         resolve(task(), rule="momentun", steps=1)
 
 

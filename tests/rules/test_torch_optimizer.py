@@ -114,9 +114,12 @@ def test_its_rate_is_the_optimizers():
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda params: None, "the function gave NoneType; expected is params -> torch.optim.Optimizer"),
-        (lambda params: torch.optim.SGD, "the function gave type; expected is params -> torch.optim.Optimizer"),
-        (torch.optim.LBFGS, r"LBFGS evaluates the loss several times in a step \(its step needs a closure\)"),
+        (lambda params: None, "the function passed as rule must return a torch.optim.Optimizer, got NoneType"),
+        (lambda params: torch.optim.SGD, "the function passed as rule must return a torch.optim.Optimizer, got type"),
+        (
+            torch.optim.LBFGS,
+            r"rule cannot be LBFGS: its step\(\) needs a closure \(it evaluates the loss several times per step\)",
+        ),
     ],
 )
 def test_what_is_no_optimizer_for_this_loop(make, says):

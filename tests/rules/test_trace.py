@@ -20,7 +20,7 @@ from steepest.rules.backends.cpu import FLAGS, _block_source
 from steepest.rules.rule import Rule, W, rule, scalar, with_average
 from steepest.rules.textbook import RULES
 from steepest.rules.update import Update
-from tests.oracles import SlowUpdate, Tensors, apart
+from tests.oracles import SlowUpdate, Tensors, apart, hoisted_values, takes_t
 
 HYPERS = {"lr": 0.1, "k": 0.75}
 
@@ -43,8 +43,8 @@ def two_ways(own: Rule, w: Tensor, g: Tensor, steps: int = 3) -> tuple[Tensor, T
         known = {k: v for k, v in HYPERS.items() if k in own.hypers}
         slow.step(g * t, known)
         values = {**own.hypers, **known, "t": t, **dict(zip(names, state[1:]))}
-        values = {n: float(values[n]) for n in hoist.names(own.program)}
-        hoisted, _ = hoist.compiled(own.program)(**values)
+        members = [n for n, place in own.program.inputs.items() if own.program.instructions[place].kind == sd.MEMBER]
+        hoisted = hoisted_values(own.program, {n: float(values[n]) for n in members})
         weights = {"w": state[0], "g": g * t, **dict(zip(names, state[1:]))}
         state = eager.evaluate(own.program, weights, hoisted)
     return torch.as_tensor(state[0]), slow.w
@@ -232,10 +232,9 @@ def test_of_hyperparameters_alone(name):
     change, ks = OF_HYPERPARAMETERS[name], [0.25, 0.5, 0.75, 2.0]
     program = sd.trace(lambda *, k: change(k), [], [], ["k"])
     place = program.hoisted.index(*program.outputs)
-    one, many = hoist.compiled(program), hoist.compiled(program, (), hoist.ARRAYS)
     expected = pytest.approx([change(k) for k in ks], rel=1e-14)
-    assert [one(k=k)[0][place] for k in ks] == expected
-    assert many(k=np.array(ks))[0][place].tolist() == expected
+    assert [hoisted_values(program, {"k": k})[place] for k in ks] == expected
+    assert hoisted_values(program, {"k": np.array(ks)}, hoist.ARRAYS)[place].tolist() == expected
 
 
 POWERS = [-16, -5, -2, -1, 0, 1, 2, 3, 4, 7, 11, 16, 17, -17]
@@ -272,7 +271,7 @@ def test_any_formula_means_what_it_says(text):
     own = of(lambda w, g, k: eval(text, {**functions, "w": w, "g": g, "k": k}))
     generator = torch.Generator().manual_seed(2)
     w, g = torch.randn(2, 16, generator=generator, dtype=torch.float64)
-    hoisted, _ = hoist.compiled(own.program)(**{n: HYPERS[n] for n in hoist.names(own.program)})
+    hoisted = hoisted_values(own.program, HYPERS)
     found = torch.as_tensor(eager.evaluate(own.program, {"w": w, "g": g}, hoisted)[0])
     expected = own.formula(w, g, **HYPERS)
     assert torch.allclose(found, expected, rtol=1e-12, atol=1e-12)
@@ -315,7 +314,7 @@ def test_all_kinds_of_slots():
         slow.step(g, {"lr": 0.1})
     assert apart(w, slow.w) <= 1e-14
     assert update.scalars == [[pytest.approx(slow.slots[2])]]
-    assert own.uses_t
+    assert takes_t(own)
 
 
 def test_in_place_operators():
@@ -338,7 +337,7 @@ def test_what_depends_on_hyperparameters_alone_is_computed_once():
     assert "pow" not in in_loop
     assert in_loop.count("div") == 1  # the one by the root: those by corrections are products
     values = {**RULES["adam"].hypers, "t": 3}
-    hoisted, _ = hoist.compiled(program)(**{n: values[n] for n in hoist.names(program)})
+    hoisted = hoisted_values(program, values)
     assert 1 - 0.999 in hoisted
     own = of(lambda w, g, k: sd.sqrt(w * g) + (w * g) ** 0.5)
     assert [i.op for i in own.program.instructions].count("sqrt") == 1  # a half power too, and powers do not vectorise
@@ -352,7 +351,7 @@ def test_what_is_not_used_is_left_out():
         return w - 2 * g * lr
 
     assert [i.op for i in own.program.instructions if i.op not in ("input", "constant")] == ["mul", "mul", "sub"]
-    assert hoist.names(own.program) == ("lr",)
+    assert [name for name in own.program.inputs if name not in ("w", "g")] == ["lr"]
     assert len(own.program.hoisted) == 1  # literals stand in the loop
 
 
@@ -380,7 +379,7 @@ def test_a_rule_may_report_another_point():
         update.advance({"lr": 0.1, "k": 0.25})
         slow.step(w.grad, {"lr": 0.1, "k": 0.25})
         expected = ahead(slow.w, *slow.slots, t=t, lr=0.1, k=0.25)
-        assert apart(update.reported({"lr": 0.1, "k": 0.25})[0], expected) <= 1e-14
+        assert apart(update.reported_weights({"lr": 0.1, "k": 0.25})[0], expected) <= 1e-14
 
 
 @pytest.mark.parametrize("name", ["gradient_descent", "momentum", "adam", "nadam"])
@@ -396,7 +395,7 @@ def test_average_of_weights(name):
         alone.step(w.grad, {})
         average = 0.8 * average + 0.2 * alone.w
     assert apart(w, alone.w) <= 1e-13
-    assert apart(update.reported(hypers)[0], average) <= 1e-13
+    assert apart(update.reported_weights(hypers)[0], average) <= 1e-13
 
 
 # -- What cannot, and what is said -------------------------------------------------------------------------------------
@@ -489,25 +488,25 @@ def forgot_return(w, g, *, lr):  # ERROR HERE
 
 
 TRACING = {
-    branching: "write sd.where(condition, a, b) instead of if",
-    branching_on_t: "write sd.where(condition, a, b) instead of if",
-    branching_in_helper: "write sd.where",
+    branching: "Write sd.where(condition, a, b) instead of if",
+    branching_on_t: "Write sd.where(condition, a, b) instead of if",
+    branching_in_helper: "Write sd.where",
     chained: "sd.where",
     and_: "instead of if / and / or",
     builtin_max: "max / min",
-    math_sqrt: "write sd.sqrt",
+    math_sqrt: "math.* and float() need numbers, but this value is symbolic. Write sd.sqrt",
     math_of_hyper: "sd.exp",
-    torch_sqrt: "torch.sqrt works on tensors, a formula on one weight; write sd.sqrt",
-    torch_functional: "torch.relu works on tensors",
+    torch_sqrt: "torch.sqrt needs tensors, but a formula describes one weight. Write sd.sqrt.",
+    torch_functional: "torch.relu needs tensors, but a formula describes one weight. A formula may use",
     np_sqrt: "sd.sqrt",
     np_sum: "sd.sqrt, sign, abs",
-    iterating: "nothing to iterate over or to index",
-    indexing: "nothing to iterate over or to index",
+    iterating: "a formula describes one weight, which cannot be iterated or indexed",
+    indexing: "a formula describes one weight, which cannot be iterated or indexed",
     method: "sd.sqrt, sign, abs",
-    with_tensor: "made of its arguments, numbers",
-    with_text: "cannot use str '2'",
+    with_tensor: "A formula may use its arguments, numbers",
+    with_text: "a formula cannot use str '2'. A formula may use",
     with_bool: "cannot use bool True",
-    modulo: "made of its arguments, numbers, + - * / **",
+    modulo: "A formula may use its arguments, numbers, + - * / **",
     forgot_return: "cannot use NoneType None",
 }
 
@@ -546,9 +545,9 @@ def scalar_of_weights(w, g, s=scalar(0.0), *, lr):
 
 
 OUTPUTS = {
-    too_few: "rule too_few returns 1 values and has 1 slots; it must return w, m, in this order",
-    too_many: "rule too_many returns 2 values and has 0 slots; it must return w, in this order",
-    scalar_of_weights: "slot s of rule scalar_of_weights is sd.scalar, one number per member, and is computed from",
+    too_few: "rule too_few must return w, m, in this order, got 1 value",
+    too_many: "rule too_many must return w, in this order, got 2 values",
+    scalar_of_weights: "slot s of rule scalar_of_weights is sd.scalar (one number per member), so it must not",
 }
 
 
@@ -591,16 +590,16 @@ def _signatures() -> dict:
         return w
 
     return {
-        stars: "names each of its slots",
-        keywords: "names each of its slots",
+        stars: "*args and **kwargs are not allowed. Name each slot and each hyperparameter.",
+        keywords: "*args and **kwargs are not allowed. Name each slot and each hyperparameter.",
         other_names: "the first two parameters must be w (weight) and g (gradient)",
         no_gradient: "must be w (weight) and g (gradient)",
-        no_start: "slot m needs a starting value: a number, sd.W or sd.scalar(number)",
-        odd_start: "slot m needs a starting value",
-        bool_start: "slot m needs a starting value",
-        no_rate: "no keyword-only parameter lr, the learning rate; write (w, g, *, lr)",
-        positional_rate: "no keyword-only parameter lr",
-        no_default: "hyperparameter beta needs a default value",
+        no_start: "slot m must have a starting value: a number, sd.W or sd.scalar(number)",
+        odd_start: "slot m must have a starting value",
+        bool_start: "slot m must have a starting value",
+        no_rate: "the keyword-only parameter lr (learning rate) is missing. Write (w, g, *, lr).",
+        positional_rate: "the keyword-only parameter lr (learning rate) is missing",
+        no_default: "hyperparameter beta must have a default value",
     }
 
 

@@ -137,7 +137,7 @@ def test_two_runs_of_one_schedule_share_no_memory():
 
 
 def test_a_list_of_factors_is_refused():
-    with pytest.raises(InputError, match="follow from losses"):
+    with pytest.raises(InputError, match="depend on the losses"):
         parse("warmup(5) >> plateau").bind(9, 1).values([1, 2])
 
 

@@ -140,30 +140,39 @@ def test_ends_exactly_at_its_end(part, T):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: cosine(floor=1.5), "cosine, floor: 1.5 is not a number from 0 to 1"),
-        (lambda: cosine(floor=True), "True is not a number from 0 to 1"),
-        (lambda: cosine(floor="0.1"), "'0.1' is not a number from 0 to 1"),  # type: ignore[arg-type]
-        (lambda: cosine(0), "cosine, length: 0 is no length"),
-        (lambda: cosine("0%"), "0% is no length"),
-        (lambda: constant("101%"), "101% is no share of a run: it must be at most 100%"),
-        (lambda: warmup(0.05), "0.05 is no length: write steps (500), epochs (30 epochs) or a share of the run (5%)"),
-        (lambda: warmup(None), "warmup, length: None is no length"),
-        (lambda: linear(end=-1), "-1 is not a finite number of at least 0"),
-        (lambda: linear(end=float("nan")), "nan is not a finite number"),
-        (lambda: polynomial(0), "polynomial, power: 0 is not a finite number above 0"),
-        (lambda: exponential(0), "exponential, end: 0 is not"),
-        (lambda: exponential(float("inf")), "inf is not a finite number above 0"),
-        (lambda: step(5, gamma=0), "step, gamma: 0 is not a finite number above 0"),
-        (lambda: one_cycle(rise=1), "1 is not a number from 0 to below 1"),
-        (lambda: one_cycle(div=0), "one_cycle, div: 0 is not"),
-        (lambda: cosine_restarts(5, mult=0), "mult: 0 is not a whole number of at least 1"),
-        (lambda: cosine_restarts(5, mult=1.5), "1.5 is not a whole number"),  # type: ignore[arg-type]
-        (lambda: inverse_sqrt("-5%"), "'-5%' is no length"),
-        (lambda: plateau(1.0), "plateau, factor: 1 is not a number above 0 and below 1"),
-        (lambda: plateau(patience=-1), "plateau, patience: -1 is not a whole number of at least 0"),
-        (lambda: -1 * cosine(), "-1 cannot scale a schedule: expected a finite number above 0"),
-        (lambda: cosine * float("inf"), "inf cannot scale a schedule"),
-        (lambda: warmup >> cosine, "warmup cannot do without brackets"),
+        (lambda: cosine(floor=1.5), "floor of cosine must be between 0 and 1, got 1.5"),
+        (lambda: cosine(floor=True), "must be between 0 and 1, got True"),
+        (lambda: cosine(floor="0.1"), "must be between 0 and 1, got '0.1'"),  # type: ignore[arg-type]
+        (lambda: cosine(0), "length of cosine: a length must be above 0 and below 1e+15, got 0"),
+        (lambda: cosine("0%"), "a length must be above 0 and below 1e+15, got 0%"),
+        (lambda: constant("101%"), "a share of the run must be at most 100%, got 101%"),
+        (
+            lambda: warmup(0.05),
+            "length of warmup: a length must look like 500 (steps), '30 epochs' or '5%' (of the run), got 0.05",
+        ),
+        (
+            lambda: warmup(None),
+            "length of warmup: a length must look like 500 (steps), '30 epochs' or '5%' (of the run), got None",
+        ),
+        (lambda: linear(end=-1), "end of linear must be finite and at least 0, got -1"),
+        (lambda: linear(end=float("nan")), "must be finite and at least 0, got nan"),
+        (lambda: polynomial(0), "power of polynomial must be finite and above 0, got 0"),
+        (lambda: exponential(0), "end of exponential must be finite and above 0, got 0"),
+        (lambda: exponential(float("inf")), "must be finite and above 0, got inf"),
+        (lambda: step(5, gamma=0), "gamma of step must be finite and above 0, got 0"),
+        (lambda: one_cycle(rise=1), "rise of one_cycle must be at least 0 and below 1, got 1"),
+        (lambda: one_cycle(div=0), "div of one_cycle must be finite and above 0, got 0"),
+        (lambda: cosine_restarts(5, mult=0), "mult of cosine_restarts must be an integer ≥ 1, got 0"),
+        (lambda: cosine_restarts(5, mult=1.5), "must be an integer ≥ 1, got 1.5"),  # type: ignore[arg-type]
+        (
+            lambda: inverse_sqrt("-5%"),
+            "warmup of inverse_sqrt: a length must look like 500 (steps), '30 epochs' or '5%' (of the run), got '-5%'",
+        ),
+        (lambda: plateau(1.0), "factor of plateau must be above 0 and below 1, got 1"),
+        (lambda: plateau(patience=-1), "patience of plateau must be an integer ≥ 0, got -1"),
+        (lambda: -1 * cosine(), "the scale of a schedule must be finite and above 0, got -1"),
+        (lambda: cosine * float("inf"), "the scale of a schedule must be finite and above 0, got inf"),
+        (lambda: warmup >> cosine, "warmup needs arguments, as in warmup(...)"),
     ],
 )
 def test_what_cannot_be_meant_is_said(make, words):
@@ -187,7 +196,7 @@ def test_only_schedules_and_numbers_combine(make):
         ("constant(90%) >> cosine >> linear(11%)", 100, 27, "linear(11%) lasts 11 steps, but only 10"),
         ("inverse_sqrt(200)", 100, 13, "the warmup lasts 200 steps"),
         ("inverse_sqrt(20%, length=10%)", 100, 13, "has only 10 of the run's 100"),
-        ("step(1, gamma=1.5)", 10_000, 0, "would grow beyond all numbers in 10000 steps"),
+        ("step(1, gamma=1.5)", 10_000, 0, "exceeds the float range in 10000 steps. Lower gamma."),
     ],
 )
 def test_what_does_not_fit_the_run_is_said(text, T, position, words):

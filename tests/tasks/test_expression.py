@@ -94,7 +94,7 @@ def test_a_mistake_is_shown_where_it_is(text, position, words):
     with pytest.raises(InputError) as caught:
         Expression(text)
     first, line, caret = str(caught.value).split("\n")
-    assert first.startswith(f"function, character {position + 1}: ")
+    assert first.startswith(f"Invalid function at character {position + 1}: ")
     assert words in first
     assert (line, caret.index("^")) == (f"    {text}", 4 + position)
 

@@ -91,10 +91,10 @@ def test_the_files_folder_does_not_hide_other_modules(write, tmp_path):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("digit", r"there is no task 'digit'; did you mean 'digits'\? Known: a path that ends in \.py, digits"),
-        ("mine", r"there is no task 'mine'; Known: a path that ends in \.py, digits"),
-        ("", "there is no task ''"),
-        ("notes.txt", "there is no task 'notes.txt'"),
+        ("digit", r"Unknown task 'digit'. Did you mean 'digits'\? Known tasks: a path that ends in \.py, digits"),
+        ("mine", r"Unknown task 'mine'. Known tasks: a path that ends in \.py, digits"),
+        ("", "Unknown task ''"),
+        ("notes.txt", "Unknown task 'notes.txt'"),
     ],
 )
 def test_unknown_names(name, says):

@@ -461,5 +461,5 @@ def test_nothing_to_train(make, message):
 @pytest.mark.parametrize("given", [{"groups": {"4.weihgt": {"lr_scale": 1.0}}}, {"no_decay": ["4.weihgt"]}])
 def test_glob_that_matches_nothing(given):
     argument = next(iter(given))
-    with pytest.raises(InputError, match=rf"{argument}: no parameter matches '4.weihgt'; did you mean '.\.weight'"):
+    with pytest.raises(InputError, match=rf"{argument}: no parameter matches '4.weihgt'. Did you mean '.\.weight'"):
         Space(mlp(), **given)

@@ -83,7 +83,7 @@ def test_another_domain_keeps_the_points_inside_it():
 
 
 def test_unknown_name():
-    with pytest.raises(UnknownNameError, match="did you mean 'himmelblau'"):
+    with pytest.raises(UnknownNameError, match="Did you mean 'himmelblau'"):
         find_terrain("himelblau")
 
 

@@ -115,7 +115,7 @@ def test_rates_without_curvature():
 
 
 BAD = {
-    "rosenbrok": ({}, "did you mean 'rosenbrock'"),
+    "rosenbrok": ({}, "Did you mean 'rosenbrock'"),
     "x + * y": ({}, "character 5: expected a number"),
     "foo(x)": ({}, "there is no ‘foo’"),
     "sqrt(0-1-x²)": ({}, "has no value anywhere"),
@@ -126,7 +126,7 @@ BAD = {
     "beale": ({"steps": 0}, "at least 1"),
     "plateau": ({"rules": ["adam:fast"]}, "name:rate"),
     "himmelblau": ({"rules": ["adam:-1"]}, "rate above 0"),
-    "rastrigin": ({"rules": ["adma:1"]}, "did you mean 'adam'"),
+    "rastrigin": ({"rules": ["adma:1"]}, "Did you mean 'adam'"),
     "x": ({"out": "a.bmp"}, r"must end in .html or .png or .gif or .mp4"),
 }
 

@@ -49,7 +49,7 @@ def sort(p: Array, q: Array, b: Array, order: Array, at: Array) -> None:
             begins[at[i, j]] += 1
 
 
-@jit(fused=True)
+@jit(fuse=True)
 def follow(
     p: Array, q: Array, columns: Array, found: Array, on: Array, order: Array, at: Array, begun: Array, b: Array,
     lo: int, weight: Array, bias: Array, out: Array,

@@ -27,7 +27,7 @@ from steepest.records.run import Steps
 from steepest.records.verdict import Estimate, Verdict
 from steepest.rules import stability
 from steepest.rules.rule import Rule
-from steepest.rules.stability import END
+from steepest.rules.stability import FINAL_SHARE
 from steepest.rules.update import Update
 from steepest.tasks import data as sources
 from steepest.tasks.space import Space
@@ -288,6 +288,6 @@ def locate(
 def _of_run(task: Task, run: Any, products: int, samples: int, seed: int) -> Verdict:
     """At a run's end; of what a rule not of ours remembers nothing is known."""
     model, descent = run.at_end(task)
-    count = max(1, round(END * len(run.record.steps)))
+    count = max(1, round(FINAL_SHARE * len(run.record.steps)))
     use = None if descent is None else rule_in_use(descent, run.record.steps.last(count))
     return analyse_point(task, Space(model).gather(), model, use, products, samples, seed)

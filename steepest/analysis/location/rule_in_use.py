@@ -91,7 +91,7 @@ def is_still_falling(steps: Steps) -> bool | None:
 def sharpness(surface: LossFunction, w: Tensor, use: RuleInUse, products: int) -> tuple[Estimate, int]:
     """λmax of the Hessian as the rule sees it, P^(−1/2) H P^(−1/2), and the products that it took."""
     hessian: Any = surface.hessian(w.to(surface.device, surface.dtype))
-    seen = hessian if use.preconditioner is None else stability.Preconditioned(hessian, use.preconditioner)
+    seen = hessian if use.preconditioner is None else stability.PreconditionedHessian(hessian, use.preconditioner)
     ends = extremes(seen, products, tolerance=1e-2)
     end = ends.greatest
     return Estimate(end.value, end.value - end.residual, end.value + end.residual), ends.products

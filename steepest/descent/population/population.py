@@ -233,7 +233,7 @@ class Population:
     def _measured(self) -> list[bool]:
         """Measures all that are there, at the points that the rule reports; whether the plan ends each of them."""
         began = time.perf_counter()
-        weights = self._update.reported({**self._hypers, "lr": self._rates * self.reference.schedule(self.t)})
+        weights = self._update.reported_weights({**self._hypers, "lr": self._rates * self.reference.schedule(self.t)})
         for k, member in enumerate(self._there()):
             self.points.put(k, self.model, weights)
             held = data.in_batches(self._task.validation, EVALUATION_BATCH, self.reference.device)

@@ -1,1 +1,1 @@
-"""Backends: run a traced formula with torch, as CPU machine code, through torch.compile, or in the web page."""
+"""What runs a traced formula: torch operations (eager), CPU machine code (cpu), or the web page (page)."""

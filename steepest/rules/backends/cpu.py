@@ -1,17 +1,16 @@
-"""A formula as a CPU kernel: one pass over the weights where they lie, written by numba, vectorised by LLVM.
+"""A formula as a CPU kernel: one pass over the weights in place, compiled by numba and vectorised by LLVM.
 
-Three things make the loop vectorise; without any one of them it is 3 to 8 times slower:
+The loop vectorises under three conditions; without any one of them it is 3 to 8 times slower:
 
-1. the inner loop runs over *slices*, in a function of its own;
-2. no float64 in it: member values are hoisted (`formula.hoist`), literals are cast;
-3. fastmath without `nnan` and `ninf`, so that a NaN still shows.
+1. the inner loop runs over *slices*, in a separate function;
+2. it contains no float64: member values are hoisted (`rules.hoist`), literals are cast;
+3. fastmath without `nnan` and `ninf`, so that a NaN is propagated.
 
-A slot that decays below the smallest normal number becomes 0, as a dead unit's momentum does after 800 steps: what lies
-between the two costs the processor many times as much, and such a network's update took twice as long.
+A slot below the smallest normal number is set to 0, as happens to a dead unit's momentum after 800 steps: denormal
+numbers are many times slower, and the update of such a network took twice as long.
 
-A kernel reads a table with one row per block of at most `BLOCK` weights: which tensor it belongs to, where it begins
-there, how long it is, where its slots begin, and which row of hyperparameters is its. So groups and members are rows,
-not cases.
+A kernel reads a table with one row per block of at most `BLOCK_SIZE` weights: its tensor, its start in the tensor, its
+length, the start of its slots, and its row of hyperparameters. So groups and members are rows, not special cases.
 """
 
 import functools
@@ -23,20 +22,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from steepest.rules.backends.object_code import Kernel, cached
+from steepest.rules.backends.object_code import Kernel, load_or_build
 from steepest.rules.trace import CONSTANT, WEIGHT, Program
 
-BLOCK = 1 << 15
-"""Weights a block: one row of the table."""
+BLOCK_SIZE = 1 << 15
+"""Weights per block, which is one row of the table."""
 
-CHUNK = 1 << 11
-"""Weights whose squares are summed in the weights' own precision; the sums of the chunks are added in float64. A sum of
-32 thousand nearly equal squares in float32 was off by 2e-5 where the processor has eight lanes."""
+CHUNK_SIZE = 1 << 11
+"""Weights per chunk: squares are summed in the weights' precision within a chunk and in float64 over the chunks. In
+float32 a sum of 32 thousand nearly equal squares was off by 2e-5 on a processor with eight lanes."""
 
-TABLE = 5
-"""Columns of the table: tensor, start in it, length, start of the slots, row of hyperparameters."""
+TABLE_COLUMNS = 5
+"""Tensor, start in it, length, start of the slots, row of hyperparameters."""
 
-OPERATIONS = {
+EXPRESSIONS = {
     "add": "{} + {}", "sub": "{} - {}", "mul": "{} * {}", "div": "{} / {}", "neg": "-{}", "pow": "{} ** {}",
     "sqrt": "sqrt({})", "exp": "exp({})", "log": "log({})", "abs": "fabs({})",
     "sign": "(F(1) if {0} > 0 else (F(-1) if {0} < 0 else {0}))",
@@ -60,7 +59,7 @@ def kernel(arguments):
     bounds = carray(integers(parts), (team + 1,))
     for part in range(first, team, stride):
         for b in range({order}):
-            row = carray(integers(table + b * TABLE * 8), (TABLE,))
+            row = carray(integers(table + b * TABLE_COLUMNS * 8), (TABLE_COLUMNS,))
             p, lo, n, at, r = row[0], row[1] * SIZE, row[2], row[3] * SIZE, row[4]
             wp = carray(integers(W + p * 8), (1,))[0] + lo
             gp = carray(integers(G + p * 8), (1,))[0]
@@ -70,44 +69,43 @@ def kernel(arguments):
             out[1] = 0.0
             if gp != 0 and h[0] == h[0]:
                 gp += lo
-                for c in range(0, n, CHUNK):
-                    m = min(CHUNK, n - c)
-                    moved, length = block({given})
-                    out[0] += moved
-                    out[1] += length
+                for c in range(0, n, CHUNK_SIZE):
+                    m = min(CHUNK_SIZE, n - c)
+                    first_sum, second_sum = block({arguments})
+                    out[0] += first_sum
+                    out[1] += second_sum
     if parallel == 0:
         total = carray(doubles(sums + bounds[team] * 16), (2,))
         total[0] = 0.0
         for b in range(bounds[team]):
             total[0] += carray(doubles(sums + b * 16), (2,))[0]
 """
-PIECE = "carray(floats({} + c * SIZE), (m,))"
-"""A chunk of what begins at an address. Written out, for each function of its own takes 0.15 s to compile."""
+CHUNK_SLICE = "carray(floats({} + c * SIZE), (m,))"
+"""The current chunk of an array, given its address. Inlined, as every function takes 0.15 s to compile."""
 
 
 def advance_kernel(program: Program, slots: tuple[str, ...], dtype: torch.dtype) -> Kernel:
     """The kernel of a rule's program.
 
-    For every block with a gradient, unless its row's gradient scale is NaN: scales the gradient, applies the formula,
-    writes weights and slots, and leaves in `sums` Σ(w_new − w)² and Σ w_new².
+    For every block with a gradient, unless the gradient scale of its row is NaN, it scales the gradient, applies the
+    formula, writes weights and slots, and stores Σ(w_new − w)² and Σ w_new² in `sums`.
 
     Args:
         program: the traced formula; its outputs are w and the slots, scalar ones included.
-        slots: names of the slots per weight, in order of the outputs; scalar slots are "".
+        slots: names of the slots per weight, in the order of the outputs; "" for a scalar slot.
         dtype: float32 or float64.
     """
     source = _block_source(program, slots)
     starts = ["wp", "gp", *(f"carray(integers(flat + {k * 8}), (1,))[0] + at" for k in range(sum(map(bool, slots))))]
     hypers = [f"h[{k}]" for k in range(1 + len(program.hoisted))]
-    given = ", ".join([*map(PIECE.format, starts), *hypers])
-    return _kernel(source, given, dtype, "bounds[part + 1] - 1, bounds[part] - 1, -1")
+    arguments = ", ".join([*map(CHUNK_SLICE.format, starts), *hypers])
+    return _kernel(source, arguments, dtype, "bounds[part + 1] - 1, bounds[part] - 1, -1")
 
 
 def norm_kernel(dtype: torch.dtype) -> Kernel:
-    """The kernel that leaves Σg² of every block in `sums`; the weights are not read.
+    """The kernel that stores Σg² of every block in `sums`; it does not read the weights.
 
-    A block whose sum is not finite in float32 is summed again in float64, so that only a gradient that is itself not
-    finite has a norm that is not.
+    A block whose sum is not finite in float32 is summed again in float64, so the norm of a finite gradient is finite.
     """
     source = """
 def block(g):
@@ -124,14 +122,13 @@ def exact(g):
         total += float64(g[i]) * float64(g[i])
     return total
 """
-    return _kernel(source, PIECE.format("gp"), dtype)
+    return _kernel(source, CHUNK_SLICE.format("gp"), dtype)
 
 
 def _block_source(program: Program, slots: tuple[str, ...]) -> str:
-    """The inner loop: the formula, with slots read before and written after."""
-    kept = [s for s in slots if s]
+    """The inner loop: reads the slots, applies the formula, writes the slots."""
     hypers = [f"x{n}" for n in program.hoisted]
-    lines = [f"def block({', '.join(['w', 'g', *(f's_{s}' for s in kept), 'scale', *hypers])}):"]
+    lines = [f"def block({', '.join(['w', 'g', *(f's_{s}' for s in slots if s), 'scale', *hypers])}):"]
     lines += ["    moved = F(0)", "    length = F(0)", "    for i in range(w.size):"]
     inputs = program.inputs
     for n, i in enumerate(program.instructions):
@@ -152,7 +149,7 @@ def _block_source(program: Program, slots: tuple[str, ...]) -> str:
 def _expression(program: Program, place: int, name: str | None) -> str:
     i = program.instructions[place]
     if name is None:
-        return OPERATIONS[i.op].format(*(_operand(program, a) for a in i.args))
+        return EXPRESSIONS[i.op].format(*(_operand(program, a) for a in i.args))
     return {"w": "w[i]", "g": "g[i] * scale"}.get(name, f"s_{name}[i]")
 
 
@@ -165,13 +162,13 @@ def _operand(program: Program, place: int) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _kernel(
-    source: str, given: str, dtype: torch.dtype, order: str = "bounds[part], bounds[part + 1]"
+    source: str, arguments: str, dtype: torch.dtype, order: str = "bounds[part], bounds[part + 1]"
 ) -> Kernel:  # fmt: skip
-    """The kernel of a block. The norm goes through the blocks forwards and the update backwards: it begins where the
-    caches still hold the gradient."""
-    driver = DRIVER.replace("{order}", order).replace("{given}", given)
+    """The kernel of a block. The norm reads the blocks forwards and the update backwards, so that the update begins
+    with gradients that are still in the caches."""
+    driver = DRIVER.replace("{order}", order).replace("{arguments}", arguments)
     text = "\n".join([Path(__file__).read_text(), source, driver, str(dtype)])
-    return cached(hashlib.sha256(text.encode()).hexdigest(), lambda: _build(source, driver, dtype))
+    return load_or_build(hashlib.sha256(text.encode()).hexdigest(), lambda: _build(source, driver, dtype))
 
 
 def _build(source: str, driver: str, dtype: torch.dtype) -> tuple[bytes, str]:
@@ -181,7 +178,13 @@ def _build(source: str, driver: str, dtype: torch.dtype) -> tuple[bytes, str]:
     real = np.float32 if dtype is torch.float32 else np.float64
     element = types.float32 if dtype is torch.float32 else types.float64
     scope: dict[str, Any] = {name: getattr(np, name) for name in ("sqrt", "exp", "log", "fabs", "isfinite", "float64")}
-    scope |= {"F": real, "TINY": np.finfo(real).tiny, "SIZE": np.dtype(real).itemsize, "TABLE": TABLE, "CHUNK": CHUNK}
+    scope |= {
+        "F": real,
+        "TINY": np.finfo(real).tiny,
+        "SIZE": np.dtype(real).itemsize,
+        "CHUNK_SIZE": CHUNK_SIZE,
+        "TABLE_COLUMNS": TABLE_COLUMNS,
+    }
     scope |= {"carray": carray, "integers": _pointer(types.int64), "floats": _pointer(element)}
     scope |= {"doubles": _pointer(types.float64)}
     scope |= {"thread": types.ExternalFunction("omp_get_thread_num", types.int32())}
@@ -190,12 +193,12 @@ def _build(source: str, driver: str, dtype: torch.dtype) -> tuple[bytes, str]:
     if "exact" in scope:
         scope["exact"] = njit(error_model="numpy")(scope["exact"])
     scope["block"] = njit(**FLAGS)(scope["block"])
-    made: Any = cfunc(types.void(types.CPointer(types.int64)), **FLAGS)(scope["kernel"])
-    return made._library.serialize_using_object_code()[2][0], made._wrapper_name
+    function: Any = cfunc(types.void(types.CPointer(types.int64)), **FLAGS)(scope["kernel"])
+    return function._library.serialize_using_object_code()[2][0], function._wrapper_name
 
 
 def _pointer(element: Any) -> Callable:
-    """An intrinsic that makes a typed pointer of an address."""
+    """An intrinsic that converts an address to a typed pointer."""
     from numba import types
     from numba.extending import intrinsic
 

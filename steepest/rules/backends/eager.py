@@ -1,4 +1,4 @@
-"""A formula in torch, one operation after another, on any device and in any dtype: slow, obvious, and the reference."""
+"""The reference implementation of a formula: torch operations one by one, on any device and in any dtype."""
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -23,15 +23,15 @@ def _both(function: Callable) -> Callable:
 
 
 def _where(condition: Any, a: Any, b: Any) -> Tensor:
-    """Of two numbers it makes float64: no less than what they are multiplied with."""
+    """Two numbers become float64, which is no less precise than any other operand."""
     first = next(x for x in (a, b, condition) if isinstance(x, Tensor))
-    chosen = torch.as_tensor(condition, device=first.device).bool()
+    mask = torch.as_tensor(condition, device=first.device).bool()
     if first is condition:
-        return torch.where(chosen, *(torch.as_tensor(x, dtype=torch.float64, device=first.device) for x in (a, b)))
-    return torch.where(chosen, a, b)
+        return torch.where(mask, *(torch.as_tensor(x, dtype=torch.float64, device=first.device) for x in (a, b)))
+    return torch.where(mask, a, b)
 
 
-OPERATIONS: dict[str, Callable] = {
+TORCH_FUNCTIONS: dict[str, Callable] = {
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv, "neg": operator.neg,
     "pow": operator.pow, "sqrt": torch.sqrt, "sign": torch.sign, "abs": torch.abs, "exp": torch.exp, "log": torch.log,
     "maximum": _both(torch.maximum), "minimum": _both(torch.minimum), "where": _where,
@@ -40,22 +40,22 @@ OPERATIONS: dict[str, Callable] = {
 }  # fmt: skip
 
 
-def evaluate(program: Program, weights: Mapping[str, Tensor], hoisted: Sequence[float | Tensor]) -> list[Any]:
+def evaluate(program: Program, weights: Mapping[str, Tensor], hypers: Sequence[float | Tensor]) -> list[Any]:
     """The outputs of a program.
 
     Args:
         program: the traced formula.
         weights: `w`, `g` and the slots by name, of one shape and dtype.
-        hoisted: the member values of `program.hoisted`: floats, or tensors that broadcast against the weights.
+        hypers: the member values of `program.hoisted`: floats, or tensors that broadcast against the weights.
 
     Returns:
-        One tensor per output, none of them one of `weights`; for an output that is a member value, that value.
+        One tensor per output, none of which is an element of `weights`; a member value is returned as it is.
     """
-    known: dict[int, Any] = dict(zip(program.hoisted, hoisted, strict=True))
+    values: dict[int, Any] = dict(zip(program.hoisted, hypers, strict=True))
     for n, i in enumerate(program.instructions):
         if i.kind == CONSTANT and i.op == "constant":
-            known[n] = i.value
+            values[n] = i.value
         elif i.kind == WEIGHT:
-            known[n] = weights[i.value] if i.op == "input" else OPERATIONS[i.op](*(known[a] for a in i.args))
+            values[n] = weights[i.value] if i.op == "input" else TORCH_FUNCTIONS[i.op](*(values[a] for a in i.args))
     inputs = set(program.inputs.values())
-    return [known[o].clone() if o in inputs and isinstance(known[o], Tensor) else known[o] for o in program.outputs]
+    return [values[o].clone() if o in inputs and isinstance(values[o], Tensor) else values[o] for o in program.outputs]

@@ -1,4 +1,4 @@
-"""Compiling by numba, kept where the update kernels are kept."""
+"""Compilation by numba, cached in the folder of the update kernels."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,13 +8,15 @@ from numba import config, njit  # pyright: ignore[reportPrivateImportUsage]
 from steepest.rules.backends.object_code import cache_folder
 
 
-def jit(*signatures: str, fused: bool = False) -> Callable[[Callable], Any]:
-    """A decorator: the function compiled for these signatures, or for what it is called with where none is given; from
-    disk where it was compiled before. Where it may be `fused`, a product and a sum are one operation, rounded once, and
-    the terms of a sum are added in whatever order.
+def jit(*signatures: str, fuse: bool = False) -> Callable[[Callable], Any]:
+    """A decorator that compiles a function, or loads it from the disk cache.
 
-    numba reads the folder of its cache when a function is decorated; its own choice, beside the source or in a folder
-    that others may write, is not made.
+    Args:
+        signatures: types to compile for at once; without any, each call with new types compiles.
+        fuse: allow fused multiply-add (one rounding) and any order of summation.
+
+    numba reads its cache folder when a function is decorated. Its default, next to the source or in a folder that
+    others can write, is not used.
     """
 
     def decorate(function: Callable) -> Any:
@@ -26,7 +28,7 @@ def jit(*signatures: str, fused: bool = False) -> Callable[[Callable], Any]:
                 cache=folder is not None,
                 error_model="numpy",
                 nogil=True,
-                fastmath={"contract", "reassoc", "nsz"} if fused else False,
+                fastmath={"contract", "reassoc", "nsz"} if fuse else False,
             )(function)
         finally:
             config.CACHE_DIR = before  # pyright: ignore[reportAttributeAccessIssue]

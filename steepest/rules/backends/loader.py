@@ -1,8 +1,8 @@
-"""Object code made runnable without a linker or a compiler.
+"""Loads object code without a linker or a compiler.
 
-numba compiles in the large code model, where everything that code refers to is a 64-bit address written out: one kind
-of relocation, `R_X86_64_64`. So loading is copying the sections and writing these addresses. Loading the same code by
-LLVM takes a tenth of a second, most of it LLVM's own start.
+numba compiles in the large code model, in which every reference is an absolute 64-bit address: a single kind of
+relocation, `R_X86_64_64`. So the loader copies the sections and writes these addresses. LLVM takes a tenth of a second
+to load the same code, mostly for its own start.
 
 Source: System V Application Binary Interface, AMD64 Architecture Processor Supplement, sections 4.4 and 3.5.1.
 """
@@ -15,12 +15,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 ALLOC, NOBITS, RELA, SYMTAB = 2, 8, 4, 2
-"""Of the ELF format: flag of a section that is loaded; types of one without bytes, of relocations, of symbols."""
-ADDRESS = 1
-"""R_X86_64_64: the symbol's address plus an addend, in eight bytes."""
+"""ELF constants: the flag of sections to load; the types of sections without bytes, of relocations, of symbols."""
+R_X86_64_64 = 1
+"""Relocation type: the symbol's address plus an addend, in eight bytes."""
 UNWIND = ".eh_frame"
-"""For exceptions and debuggers, relative to the code; a kernel throws nothing."""
-PAGE = mmap.PAGESIZE
+"""Only for exceptions and debuggers; a kernel raises nothing."""
 
 
 class Section(NamedTuple):
@@ -39,15 +38,15 @@ class Section(NamedTuple):
 
 
 class Image:
-    """Object code in executable memory, for as long as this object lives.
+    """Object code in executable memory, released with this object.
 
     Args:
         code: a relocatable object, ELF for x86-64.
-        resolve: the address of an outside symbol; raises LookupError for one it does not know.
+        resolve: returns the address of an external symbol; raises LookupError if it is unknown.
 
     Raises:
-        LookupError: another processor or format, another kind of relocation, or a symbol that nobody knows.
-        OSError: the system refuses executable memory.
+        LookupError: another processor or format, another kind of relocation, or an unknown symbol.
+        OSError: the system denies executable memory.
     """
 
     def __init__(self, code: bytes, resolve: Callable[[str], int]) -> None:
@@ -64,14 +63,14 @@ class Image:
                 self._relocate(section)
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.mprotect(ctypes.c_void_p(self._base), ctypes.c_size_t(self._size), mmap.PROT_READ | mmap.PROT_EXEC):
-            raise OSError(ctypes.get_errno(), "executable memory is refused")
+            raise OSError(ctypes.get_errno(), "executable memory was denied")
 
     def address(self, symbol: str) -> int:
-        """Where a function of the object is."""
+        """The address of a function of the object."""
         return next(at for name, at in self._symbols if name == symbol and at is not None)
 
     def _place(self) -> None:
-        """Copies the sections that are loaded, each to a multiple of its alignment."""
+        """Copies the sections to load, each to a multiple of its alignment."""
         self._starts: dict[int, int] = {}
         end = 0
         for k, section in enumerate(self._sections):
@@ -79,7 +78,7 @@ class Image:
                 align = max(1, section.alignment)
                 self._starts[k] = -(-end // align) * align
                 end = self._starts[k] + section.size
-        self._size = -(-max(end, 1) // PAGE) * PAGE
+        self._size = -(-max(end, 1) // mmap.PAGESIZE) * mmap.PAGESIZE
         self._memory = mmap.mmap(-1, self._size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._base = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         for k, at in self._starts.items():
@@ -88,28 +87,28 @@ class Image:
                 self._memory[at : at + section.size] = self._code[section.offset : section.offset + section.size]
 
     def _read_symbols(self) -> list[tuple[str, int | None]]:
-        """Name and address of each symbol; None where it is defined elsewhere, or in a section that is not loaded."""
+        """Name and address of each symbol; None if it is external or in a section that is not loaded."""
         table = next(s for s in self._sections if s.type == SYMTAB)
         strings = self._sections[table.link]
-        found: list[tuple[str, int | None]] = []
+        symbols: list[tuple[str, int | None]] = []
         for at in range(table.offset, table.offset + table.size, table.entry):
             name, _, _, section, value, _ = struct.unpack_from("<IBBHQQ", self._code, at)
             inside = section in self._starts
-            found.append((self._text(strings, name), self._base + self._starts[section] + value if inside else None))
-        return found
+            symbols.append((self._text(strings, name), self._base + self._starts[section] + value if inside else None))
+        return symbols
 
     def _relocate(self, relocations: Section) -> None:
-        """Writes the addresses that a section refers to."""
+        """Writes the addresses to which a section refers."""
         start = self._starts.get(relocations.info)
         if start is None:
             return
         for at in range(relocations.offset, relocations.offset + relocations.size, relocations.entry):
             place, kind, symbol, addend = struct.unpack_from("<QIIq", self._code, at)
-            if kind != ADDRESS:
+            if kind != R_X86_64_64:
                 raise LookupError(f"relocation of kind {kind}")
             name, address = self._symbols[symbol]
-            known = self._resolve(name) if address is None else address
-            struct.pack_into("<Q", self._memory, start + place, (known + addend) % (1 << 64))
+            address = self._resolve(name) if address is None else address
+            struct.pack_into("<Q", self._memory, start + place, (address + addend) % (1 << 64))
 
     def _text(self, strings: Section, at: int) -> str:
         start = strings.offset + at

@@ -1,9 +1,9 @@
-"""Compiled kernels: object code on disk, loaded without a compiler, run on torch's own threads.
+"""Compiled kernels: object code cached on disk, loaded without a compiler, run on torch's threads.
 
-A kernel is a C function of one pointer, to its arguments. Its object code is made once by numba and kept in a folder
-that only the user can write, under a name made of everything it depends on; loading it (`formula.loader`) takes a
-millisecond and needs neither numba nor LLVM. The parallel form is a call of the OpenMP library that torch has already
-loaded, with torch's number of threads: no second thread pool, nothing to set or restore.
+A kernel is a C function of one pointer, to its arguments. numba compiles it once; the object code is stored in a folder
+that only the user can write, under a hash of everything it depends on. Loading it (`backends.loader`) takes a
+millisecond and needs neither numba nor LLVM. The parallel form calls the OpenMP library that torch has already loaded,
+with torch's number of threads: there is no second thread pool, and nothing to set or restore.
 """
 
 import contextlib
@@ -28,18 +28,18 @@ RUNTIME = (
     "numba_gil_ensure", "numba_gil_release", "numba_unpickle", "numba_do_raise", "numba_runtime_build_excinfo_struct",
     "NRT_Free", "NRT_MemInfo_call_dtor",
 )  # fmt: skip
-"""Symbols that numba's object code names on paths that ours never takes."""
-TEAM = ("omp_get_thread_num", "omp_get_num_threads")
+"""Symbols in numba's object code that our kernels never call."""
+OPENMP = ("omp_get_thread_num", "omp_get_num_threads")
 
 CPU_IDENTITY = ("vendor_id", "cpu family", "model", "stepping", "flags", "CPU ", "Features")
-"""Lines of /proc/cpuinfo that tell which instructions a processor has; those of Arm begin with "CPU "."""
+"""Lines of /proc/cpuinfo that identify the instruction set; on Arm they begin with "CPU "."""
 
-_forked = False
+_is_forked = False
 
 
 def _in_child() -> None:
-    global _forked
-    _forked = True
+    global _is_forked
+    _is_forked = True
 
 
 os.register_at_fork(after_in_child=_in_child)
@@ -55,25 +55,25 @@ class Kernel:
 
     def __init__(self, code: bytes, symbol: str) -> None:
         try:
-            self._held: Any = Image(code, _resolve)
-            self.address = self._held.address(symbol)
+            self._owner: Any = Image(code, _resolve)
+            self.address = self._owner.address(symbol)
         except (LookupError, OSError):
-            self._held, self.address = _by_llvm(code, symbol)
+            self._owner, self.address = _by_llvm(code, symbol)
         self.serial = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
 
     def parallel(self, arguments: int, threads: int) -> None:
-        """Runs on a team of torch's OpenMP threads; the arguments say that it is one."""
+        """Runs on a team of torch's OpenMP threads, for which the arguments must be made."""
         team = openmp()
-        assert team is not None, "no OpenMP library: callers ask `threads()` first"
+        assert team is not None, "no OpenMP library: call `threads()` first"
         team(self.address, arguments, threads, 0)
 
 
 def _resolve(symbol: str) -> int:
-    """The address of a symbol that object code refers to."""
+    """The address of a symbol to which object code refers."""
     process = ctypes.CDLL(None)
-    if symbol in TEAM and openmp():
+    if symbol in OPENMP and openmp():
         return _address(getattr(ctypes.CDLL(_openmp_path()), symbol))
-    if symbol in RUNTIME or symbol in TEAM:
+    if symbol in RUNTIME or symbol in OPENMP:
         return _address(process.abort)
     try:
         return _address(getattr(process, symbol))
@@ -82,12 +82,12 @@ def _resolve(symbol: str) -> int:
 
 
 def _by_llvm(code: bytes, symbol: str) -> tuple[Any, int]:
-    """Loaded by LLVM, where our own loader does not know the processor: what keeps it alive, and its address."""
+    """Loads by LLVM, for processors that our loader does not support: the owner of the code, and the address."""
     from llvmlite import binding
 
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
-    for name in (*RUNTIME, *TEAM):
+    for name in (*RUNTIME, *OPENMP):
         binding.add_symbol(name, _resolve(name))
     machine = binding.Target.from_default_triple().create_target_machine(jit=True, codemodel="jitdefault")
     engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
@@ -105,21 +105,21 @@ def _address(function: Any) -> int:
 
 @functools.cache
 def _openmp_path() -> str | None:
-    """The OpenMP library that torch brought, else what the process has loaded."""
-    brought = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))
-    return str(brought[0]) if brought else None
+    """The OpenMP library in torch's package; None for the one that the process has loaded."""
+    paths = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))
+    return str(paths[0]) if paths else None
 
 
 @functools.cache
 def openmp() -> Callable | None:
-    """GNU OpenMP's `GOMP_parallel(function, argument, threads, flags)`, or None where it is not found (said once)."""
+    """GNU OpenMP's `GOMP_parallel(function, argument, threads, flags)`, or None with a warning if it is missing."""
     with contextlib.suppress(OSError, AttributeError):
         team = ctypes.CDLL(_openmp_path()).GOMP_parallel
         team.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
         team.restype = None
         return team
     warnings.warn(
-        "no GNU OpenMP library was found beside torch: updates of large models run on one thread",
+        "torch has no GNU OpenMP library: updates of large models run on one thread",
         RuntimeWarning,
         stacklevel=2,
     )
@@ -127,12 +127,12 @@ def openmp() -> Callable | None:
 
 
 def threads(weights: int, serial_below: int = 1 << 16) -> int:
-    """How many threads an update of so many weights runs on.
+    """The number of threads for an update of this many weights.
 
-    One for few weights, where a team costs more than it gives; in a forked child, where OpenMP's threads no longer
-    exist; and where there is no OpenMP.
+    One for few weights, for which a team costs more than it saves; in a forked child, where OpenMP's threads no longer
+    exist; and without OpenMP.
     """
-    if weights < serial_below or _forked:
+    if weights < serial_below or _is_forked:
         return 1
     count = torch.get_num_threads()
     return count if count > 1 and openmp() else 1
@@ -141,21 +141,21 @@ def threads(weights: int, serial_below: int = 1 << 16) -> int:
 # -- Cache -------------------------------------------------------------------------------------------------------------
 
 
-def cached(text: str, build: Callable[[], tuple[bytes, str]]) -> Kernel:
-    """The kernel described by `text`: from disk, else built and put there.
+def load_or_build(text: str, build: Callable[[], tuple[bytes, str]]) -> Kernel:
+    """The kernel described by `text`: loaded from disk, or built and stored there.
 
     Args:
-        text: everything the object code depends on, but processor and versions, which are added here.
-        build: makes (object code, name of its function).
+        text: everything on which the object code depends, except processor and versions, which are added here.
+        build: returns (object code, name of its function).
     """
     folder = cache_folder()
     path = folder / f"{_key(text)}.o" if folder else None
-    stored = _read(path) if path else None
-    if stored is None:
-        stored = build()
+    entry = _read(path) if path else None
+    if entry is None:
+        entry = build()
         if path:
-            _write(path, *stored)
-    return Kernel(*stored)
+            _write(path, *entry)
+    return Kernel(*entry)
 
 
 def _key(text: str) -> str:
@@ -165,7 +165,7 @@ def _key(text: str) -> str:
 
 @functools.cache
 def _processor() -> str:
-    """Model and features of the processor, as the kernel tells them, else as LLVM does."""
+    """Model and features of the processor, from /proc/cpuinfo or else from LLVM."""
     try:
         first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
         return "\n".join(line for line in first if line.startswith(CPU_IDENTITY))
@@ -176,9 +176,9 @@ def _processor() -> str:
 
 
 def cache_folder() -> Path | None:
-    """Where kernels are kept: `$STEEPEST_CACHE`, else `steepest/kernels` in the user's cache folder.
+    """The folder of the kernels: `$STEEPEST_CACHE`, or `steepest/kernels` in the user's cache folder.
 
-    None where there is no folder that the user alone can write: object code is run, so nobody else may put it there.
+    None if there is no folder that only the user can write: object code is executed, so no one else may write it.
     """
     base = os.environ.get("STEEPEST_CACHE") or os.path.join(
         os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache"), "steepest", "kernels"
@@ -186,16 +186,16 @@ def cache_folder() -> Path | None:
     folder = Path(base)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.stat()
+        status = folder.stat()
     except OSError:
         return None
-    others_write = bool(found.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
-    mine = not hasattr(os, "getuid") or found.st_uid == os.getuid()
+    others_write = bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+    mine = not hasattr(os, "getuid") or status.st_uid == os.getuid()
     return folder if mine and not others_write and os.access(folder, os.W_OK) else None
 
 
 def _read(path: Path) -> tuple[bytes, str] | None:
-    """What is stored, or None where there is nothing or it is damaged."""
+    """The stored object code and name, or None if there is none or it is damaged."""
     try:
         digest, symbol, code = path.read_bytes().split(b"\n", 2)
     except (OSError, ValueError):
@@ -206,7 +206,7 @@ def _read(path: Path) -> tuple[bytes, str] | None:
 
 
 def _write(path: Path, code: bytes, symbol: str) -> None:
-    """By rename, so that another process sees all of it or nothing; a full disk only costs the cache."""
+    """Writes by rename, so that other processes see all of it or nothing; a full disk is no error."""
     digest = hashlib.sha256(symbol.encode() + code).hexdigest()
     with contextlib.suppress(OSError):
         handle, temporary = tempfile.mkstemp(dir=path.parent)

@@ -1,4 +1,4 @@
-"""A rule as a small program in JSON, for the page: data, not source, so that the page needs no `eval`.
+"""A rule as a small program in JSON, for the page: data instead of source, so that the page needs no `eval`.
 
     {"name": "momentum",
      "hypers": {"lr": 0.01, "beta": 0.9, "weight_decay": 0.0},
@@ -8,22 +8,20 @@
      "out": {"w": "11", "v": "9"},
      "reported": null}
 
-An *argument* is a number, which is itself, or a string, which is the name of a value: an input, or the `to` of an
-operation before. A step is:
+An *argument* is a number or the name of a value: an input, or the `to` of an earlier operation. A step is:
 
-1. Values: the hyperparameters of this step, `t` (steps taken, this one included, from 1), and the slots that each
-   "member" has. Operations of `once` add to them, in order. This happens once a step, in float64.
-2. For every weight: to these values add `w`, `g` and the weight's own slots, then `body`, in order. `out` has the new
-   value of `w` and of every slot, as arguments. The slots of the member are read from `out` likewise, after step 1.
+1. Once per step, in float64: start with the hyperparameters of this step, `t` (steps taken, including this one, from 1)
+   and the slots with `each` "member"; apply the operations of `once` in order, each of which adds a value.
+2. For every weight: add `w`, `g` and the weight's own slots to these values, then apply `body` in order. `out` has the
+   new value of `w` and of every slot, as arguments. The slots of the member are read from `out` after step 1.
 
-A slot starts at a number (or its name), or, where `start` is "w", at the weight. `reported`, where it is not null, has
-`once`, `body` and `out` of its own, to be run likewise after a step; its `out.w` is what the rule reports in place of
-`w`.
+A slot starts at a number (or its name), or, if `start` is "w", at the weight. `reported`, if it is not null, has
+`once`, `body` and `out` of its own, to be run in the same way after a step; its `out.w` is the reported weight.
 
 Operations: add, sub, mul, div, pow, maximum, minimum, lt, le, gt, ge, eq, ne, and, or (two arguments); neg, sqrt, sign,
 abs, exp, log, not (one); where (three: condition, then, else). All are IEEE 754's; a comparison gives true or false;
-maximum and minimum of NaN are NaN, as `Math.max` has it. A number that JSON lacks is the name "Infinity", "-Infinity"
-or "NaN" of a value that is always there.
+maximum and minimum of NaN are NaN, as in `Math.max`. Numbers that JSON lacks have the names "Infinity", "-Infinity" and
+"NaN", which are always defined.
 """
 
 import math
@@ -34,10 +32,10 @@ from steepest.rules.trace import WEIGHT, Program
 
 
 def to_program(rule: Rule) -> dict[str, Any]:
-    """A rule as data that `json.dumps` takes, in the format above.
+    """A rule as JSON data, in the format above.
 
     Args:
-        rule: the rule; its hyperparameters are given as they are, a schedule among them as its text.
+        rule: the rule; a hyperparameter that is a schedule is written as its text.
 
     >>> from steepest.rules.textbook import gradient_descent
     >>> [step["op"] for step in to_program(gradient_descent)["body"]]
@@ -72,7 +70,7 @@ def _operation(program: Program, place: int) -> dict[str, Any]:
 
 
 def _argument(program: Program, place: int) -> str | float:
-    """A number or a name; a place's number as text cannot be a parameter's name."""
+    """A number or a name; digits cannot be the name of a parameter."""
     i = program.instructions[place]
     if i.op == "constant":
         return _number(i.value)

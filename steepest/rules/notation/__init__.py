@@ -1,1 +1,1 @@
-"""A formula as LaTeX, MathML and plain text."""
+"""The formula of a rule in print: LaTeX, MathML and plain text."""

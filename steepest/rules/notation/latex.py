@@ -1,22 +1,22 @@
 """A rule in LaTeX, for the manual."""
 
-from collections.abc import Iterable
-
-from steepest.rules.notation.notation import Notation, Symbol, read, spelled
+from steepest.rules.notation.notation import Notation, Symbol, read, split_power
 from steepest.rules.notation.terms import Term
 from steepest.rules.rule import Rule
 
-LATEX = {
+GREEK_COMMANDS = {
     "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "varepsilon", "ζ": "zeta", "η": "eta", "θ": "theta",
     "κ": "kappa", "λ": "lambda", "μ": "mu", "ν": "nu", "ξ": "xi", "ρ": "rho", "σ": "sigma", "τ": "tau", "φ": "varphi",
     "ψ": "psi", "ω": "omega",
 }  # fmt: skip
-SIGNS = {"≤": r"\le", "≥": r"\ge", "≠": r"\ne", "∧": r"\land", "∨": r"\lor", "¬": r"\neg", "−": "-"}
+SIGN_COMMANDS = {"≤": r"\le", "≥": r"\ge", "≠": r"\ne", "∧": r"\land", "∨": r"\lor", "¬": r"\neg", "−": "-"}
 
 
 class _Latex(Notation):
+    times = r" \cdot "
+
     def symbol(self, symbol: Symbol) -> str:
-        letter = f"\\{LATEX[symbol.letter]}" if symbol.letter in LATEX else symbol.letter
+        letter = f"\\{GREEK_COMMANDS[symbol.letter]}" if symbol.letter in GREEK_COMMANDS else symbol.letter
         if symbol.is_word:
             return rf"\operatorname{{{symbol.letter.replace(' ', chr(92) + ' ')}}}"
         letter = rf"\{symbol.accent}{{{letter}}}" if symbol.accent else letter
@@ -24,21 +24,11 @@ class _Latex(Notation):
         return f"{letter}_{{{index}}}" if index else letter
 
     def number(self, value: float) -> str:
-        digits, power = spelled(value)
+        digits, power = split_power(value)
         return {"": f"10^{{{power}}}"}.get(digits, rf"{digits} \cdot 10^{{{power}}}") if power else digits
 
     def sign(self, sign: str) -> str:
-        return SIGNS.get(sign, sign)
-
-    def operator(self, sign: str) -> str:
-        return f" {self.sign(sign)} "
-
-    def row(self, parts: Iterable[str]) -> str:
-        return "".join(parts)
-
-    def product(self, factors: list[tuple[str, bool]]) -> str:
-        first, *others = factors
-        return first[0] + "".join(rf" \cdot {text}" if digits else f" {text}" for text, digits in others)
+        return SIGN_COMMANDS.get(sign, sign)
 
     def fraction(self, above: str, below: str) -> str:
         return rf"\frac{{{above}}}{{{below}}}"
@@ -49,7 +39,7 @@ class _Latex(Notation):
     def root(self, of: Term) -> str:
         return rf"\sqrt{{{self.write(of)}}}"
 
-    def fenced(self, left: str, inside: str, right: str) -> str:
+    def enclose(self, left: str, inside: str, right: str) -> str:
         return rf"\left{left}{inside}\right{right}"
 
     def cases(self, condition: str, then: str, otherwise: str) -> str:
@@ -57,8 +47,7 @@ class _Latex(Notation):
         return rf"\begin{{cases}} {lines} \end{{cases}}"
 
     def function(self, name: str, arguments: list[str]) -> str:
-        known = rf"\operatorname{{{name}}}" if name == "sign" else rf"\{name}"
-        return known + self.fenced("(", ", ".join(arguments), ")")
+        return super().function(rf"\operatorname{{{name}}}" if name == "sign" else rf"\{name}", arguments)
 
 
 def to_latex(rule: Rule) -> str:
@@ -71,6 +60,6 @@ def to_latex(rule: Rule) -> str:
     w &\\leftarrow w - \\alpha g
     \\end{aligned}
     """
-    notation, found = read(_Latex, rule)
-    rows = [rf"{notation.named(line.name)} &\leftarrow {notation.write(line.term)}" for line in found]
+    notation, assignments = read(_Latex, rule)
+    rows = [rf"{notation.name(line.name)} &\leftarrow {notation.write(line.term)}" for line in assignments]
     return "\n".join([r"\begin{aligned}", " \\\\\n".join(rows), r"\end{aligned}"])

@@ -1,32 +1,32 @@
-"""A rule in MathML, for the page: only elements of MathML Core."""
+"""A rule in MathML Core, for the page."""
 
 from collections.abc import Collection, Iterable
 from xml.sax.saxutils import escape
 
-from steepest.rules.notation.notation import Notation, Symbol, read, spelled
+from steepest.rules.notation.notation import Notation, Symbol, read, split_power
 from steepest.rules.notation.terms import Term
 from steepest.rules.rule import Rule
 
-MARKS = {"hat": "^", "bar": "¯", "tilde": "~"}
+ACCENT_MARKS = {"hat": "^", "bar": "¯", "tilde": "~"}
 
 
 class _MathML(Notation):
-    moved: Collection[str] = ()
+    highlight: Collection[str] = ()
 
-    def named(self, name: str) -> str:
-        text = super().named(name)
-        return f'<mrow class="hl">{text}</mrow>' if name in self.moved else text
+    def name(self, name: str) -> str:
+        text = super().name(name)
+        return f'<mrow class="hl">{text}</mrow>' if name in self.highlight else text
 
     def symbol(self, symbol: Symbol) -> str:
         letter = f"<mi>{escape(symbol.letter)}</mi>"
         if symbol.accent:
-            letter = f'<mover accent="true">{letter}<mo stretchy="false">{MARKS[symbol.accent]}</mo></mover>'
+            letter = f'<mover accent="true">{letter}<mo stretchy="false">{ACCENT_MARKS[symbol.accent]}</mo></mover>'
         index = f"<mn>{symbol.below}</mn>" if symbol.below.isdigit() else f"<mi>{escape(symbol.below)}</mi>"
         return f"<msub>{letter}{index}</msub>" if symbol.below else letter
 
     def number(self, value: float) -> str:
-        digits, power = spelled(value)
-        ten = f"<msup><mn>10</mn>{_signed(power)}</msup>" if power else ""
+        digits, power = split_power(value)
+        ten = f"<msup><mn>10</mn>{_integer(power)}</msup>" if power else ""
         return self.row(
             filter(None, [f"<mn>{digits}</mn>" if digits else "", "<mo>⋅</mo>" * bool(digits and ten), ten])
         )
@@ -35,7 +35,7 @@ class _MathML(Notation):
         return f'<mo form="prefix">{sign}</mo>'
 
     def operator(self, sign: str) -> str:
-        return f'<mo form="infix">{escape(sign)}</mo>'  # first in a row it would be taken for a prefix
+        return f'<mo form="infix">{escape(sign)}</mo>'  # the first in a row would be parsed as a prefix
 
     def row(self, parts: Iterable[str]) -> str:
         return f"<mrow>{''.join(parts)}</mrow>"
@@ -53,7 +53,7 @@ class _MathML(Notation):
     def root(self, of: Term) -> str:
         return f"<msqrt>{self.write(of)}</msqrt>"
 
-    def fenced(self, left: str, inside: str, right: str) -> str:
+    def enclose(self, left: str, inside: str, right: str) -> str:
         return self.row([f'<mo form="prefix">{left}</mo>', inside, f'<mo form="postfix">{right}</mo>'])
 
     def cases(self, condition: str, then: str, otherwise: str) -> str:
@@ -62,23 +62,23 @@ class _MathML(Notation):
         return self.row(['<mo form="prefix">{</mo>', f"<mtable>{rows}</mtable>"])
 
     def function(self, name: str, arguments: list[str]) -> str:
-        return self.row([f"<mi>{name}</mi><mo>&#x2061;</mo>", self.fenced("(", "<mo>,</mo>".join(arguments), ")")])
+        return self.row([f"<mi>{name}</mi><mo>&#x2061;</mo>", self.enclose("(", "<mo>,</mo>".join(arguments), ")")])
 
 
-def to_mathml(rule: Rule, moved: Collection[str] = (), zero: Collection[str] = ()) -> str:
+def to_mathml(rule: Rule, highlight: Collection[str] = (), zero: Collection[str] = ()) -> str:
     """A rule's assignments as one MathML element, a table with a row for each.
 
     Args:
         rule: the rule.
-        moved: hyperparameters to mark with `class="hl"`: those that a reader can move.
-        zero: hyperparameters that are 0: what is multiplied by them is left out.
+        highlight: hyperparameters to mark with `class="hl"`.
+        zero: hyperparameters that are 0: terms multiplied by them are omitted.
     """
-    notation, found = read(_MathML, rule, zero)
-    notation.moved = moved
+    notation, assignments = read(_MathML, rule, zero)
+    notation.highlight = highlight
     rows = "".join(
-        f'<mtr><mtd style="text-align:right">{notation.named(line.name)}</mtd><mtd><mo>←</mo></mtd>'
+        f'<mtr><mtd style="text-align:right">{notation.name(line.name)}</mtd><mtd><mo>←</mo></mtd>'
         f'<mtd style="text-align:left">{notation.write(line.term)}</mtd></mtr>'
-        for line in found
+        for line in assignments
     )
     return (
         '<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">'
@@ -86,5 +86,5 @@ def to_mathml(rule: Rule, moved: Collection[str] = (), zero: Collection[str] = (
     )
 
 
-def _signed(value: int) -> str:
+def _integer(value: int) -> str:
     return f"<mn>{value}</mn>" if value >= 0 else f"<mrow><mo>−</mo><mn>{-value}</mn></mrow>"

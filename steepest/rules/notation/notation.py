@@ -1,6 +1,6 @@
-"""GroupSpec written down: one walk decides where parentheses stand, a notation how a fraction, a root or a name looks.
+"""Writes terms: `Notation` places the parentheses, its subclasses format fractions, roots and names.
 
-The notations: `formula.latex` for the manual, `formula.mathml` for the page, `formula.plain` for the terminal.
+The notations are `latex` for the manual, `mathml` for the page and `plain` for the terminal.
 """
 
 import math
@@ -20,7 +20,7 @@ ACCENTS = ("hat", "bar", "tilde")
 
 
 class Symbol(NamedTuple):
-    """How a name looks: a letter, an accent on it and an index below; or a word."""
+    """A name in print: a letter with an accent and a subscript, or a word."""
 
     letter: str
     accent: str = ""
@@ -32,16 +32,16 @@ class Symbol(NamedTuple):
 
 
 def symbols(names: Iterable[str]) -> dict[str, Symbol]:
-    """How each name looks, no two alike: the second that would be is written out as a word.
+    """The symbol of each name; a name whose symbol is already used is written as a word.
 
     >>> symbols(["beta1", "m_hat", "lr", "alpha"])["beta1"]
     Symbol(letter='β', accent='', below='1')
     """
-    found: dict[str, Symbol] = {}
+    result: dict[str, Symbol] = {}
     for name in names:
         symbol = _symbol(name)
-        found[name] = Symbol(name.replace("_", " ")) if symbol in found.values() else symbol
-    return found
+        result[name] = Symbol(name.replace("_", " ")) if symbol in result.values() else symbol
+    return result
 
 
 def _symbol(name: str) -> Symbol:
@@ -57,11 +57,11 @@ def _symbol(name: str) -> Symbol:
     return Symbol(letter, accents[0] if accents else "", ",".join(filter(None, index)))
 
 
-SIGNS = {"lt": "<", "le": "≤", "gt": ">", "ge": "≥", "eq": "=", "ne": "≠", "and": "∧", "or": "∨"}
-FUNCTIONS = {"maximum": "max", "minimum": "min", "sign": "sign", "exp": "exp", "log": "log"}
+INFIX_SIGNS = {"lt": "<", "le": "≤", "gt": ">", "ge": "≥", "eq": "=", "ne": "≠", "and": "∧", "or": "∨"}
+FUNCTION_NAMES = {"maximum": "max", "minimum": "min", "sign": "sign", "exp": "exp", "log": "log"}
 
 LOGIC, RELATION, SUM, PRODUCT, POWER, ATOM = range(6)
-"""How tightly an expression holds together; a looser one inside a tighter one stands in parentheses."""
+"""Precedence levels; an expression inside one of higher precedence gets parentheses."""
 
 LEVELS = {
     "where": LOGIC, "and": LOGIC, "or": LOGIC, "sum": SUM, "neg": SUM, "product": PRODUCT, "power": POWER, "not": POWER,
@@ -69,26 +69,27 @@ LEVELS = {
 
 
 class Notation(ABC):
-    """A way to write terms; a subclass says how the parts look.
+    """A way to write terms. The defaults write a line of text.
 
     Args:
-        names: those that occur, in the order in which they take their symbols.
+        names: all names in the order in which they take their symbols.
     """
 
     slash = ATOM
-    """How tightly a fraction holds together."""
+    """The precedence of a fraction."""
+    times = " · "
+    """The sign before a factor that begins with a digit."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._symbols = symbols(names)
 
-    def write(self, term: Term, least: int = LOGIC) -> str:
-        """The term, in parentheses where it holds together less than `least`."""
-        level = self._level(term)
+    def write(self, term: Term, level: int = LOGIC) -> str:
+        """The term, in parentheses if its precedence is below `level`."""
         text = self._text(term)
-        return self.fenced("(", text, ")") if level < least else text
+        return self.enclose("(", text, ")") if self._level(term) < level else text
 
-    def named(self, name: str) -> str:
-        """A name."""
+    def name(self, name: str) -> str:
+        """A name as its symbol."""
         return self.symbol(self._symbols[name])
 
     def _level(self, term: Term) -> int:
@@ -98,49 +99,45 @@ class Notation(ABC):
             case "fraction":
                 return self.slash
             case op:
-                return LEVELS.get(op, RELATION if op in SIGNS else ATOM)
+                return LEVELS.get(op, RELATION if op in INFIX_SIGNS else ATOM)
 
     def _text(self, term: Term) -> str:
         parts = term.parts
         match term.op:
             case "name":
-                return self.named(term.value)
+                return self.name(term.value)
             case "number":
                 return self.number(term.value)
             case "sum":
-                return self.row(self._signed(p, first=n == 0) for n, p in enumerate(parts))
+                return self.row(self._summand(p, is_first=n == 0) for n, p in enumerate(parts))
             case "neg":
                 return self.row([self.sign("−"), self.write(parts[0], PRODUCT)])
             case "product":
-                return self.product([(self.write(p, POWER), _is_digits(p)) for p in parts])
-            case "fraction":
-                return self.fraction(*self._over(parts[0], parts[1]))
+                return self.product([(self.write(p, POWER), _begins_with_digit(p)) for p in parts])
+            case "fraction" if self.slash == ATOM:
+                return self.fraction(self.write(parts[0]), self.write(parts[1]))
+            case "fraction":  # on one line, numerator and denominator need parentheses of their own
+                return self.fraction(self.write(parts[0], PRODUCT), self.write(parts[1], POWER))
             case "power":
                 return self.power(self.write(parts[0], ATOM if parts[0].op != "fraction" else ATOM + 1), parts[1])
             case "sqrt":
                 return self.root(parts[0])
             case "abs":
-                return self.fenced("|", self.write(parts[0]), "|")
+                return self.enclose("|", self.write(parts[0]), "|")
             case "where":
                 return self.cases(*(self.write(p) for p in parts))
             case "not":
                 return self.row([self.sign("¬"), self.write(parts[0], ATOM)])
-            case op if op in SIGNS:
-                return self.row([self.write(parts[0], SUM), self.operator(SIGNS[op]), self.write(parts[1], SUM)])
+            case op if op in INFIX_SIGNS:
+                return self.row([self.write(parts[0], SUM), self.operator(INFIX_SIGNS[op]), self.write(parts[1], SUM)])
             case op:
-                return self.function(FUNCTIONS[op], [self.write(p) for p in parts])
+                return self.function(FUNCTION_NAMES[op], [self.write(p) for p in parts])
 
-    def _signed(self, term: Term, first: bool) -> str:
+    def _summand(self, term: Term, is_first: bool) -> str:
         if term.op == "neg":
-            minus = self.sign("−") if first else self.operator("−")
+            minus = self.sign("−") if is_first else self.operator("−")
             return self.row([minus, self.write(term.parts[0], PRODUCT)])
-        return self.write(term, PRODUCT) if first else self.row([self.operator("+"), self.write(term, PRODUCT)])
-
-    def _over(self, above: Term, below: Term) -> tuple[str, str]:
-        """Numerator and denominator; on one line they need parentheses of their own."""
-        if self.slash == ATOM:
-            return self.write(above), self.write(below)
-        return self.write(above, PRODUCT), self.write(below, POWER)
+        return self.write(term, PRODUCT) if is_first else self.row([self.operator("+"), self.write(term, PRODUCT)])
 
     @abstractmethod
     def symbol(self, symbol: Symbol) -> str:
@@ -148,23 +145,7 @@ class Notation(ABC):
 
     @abstractmethod
     def number(self, value: float) -> str:
-        """A number that is not negative."""
-
-    @abstractmethod
-    def sign(self, sign: str) -> str:
-        """A sign before one operand."""
-
-    @abstractmethod
-    def operator(self, sign: str) -> str:
-        """A sign between two."""
-
-    @abstractmethod
-    def row(self, parts: Iterable[str]) -> str:
-        """One after another."""
-
-    @abstractmethod
-    def product(self, factors: list[tuple[str, bool]]) -> str:
-        """Factors, each with whether it begins with a digit, which another factor must not touch."""
+        """A number ≥ 0."""
 
     @abstractmethod
     def fraction(self, above: str, below: str) -> str: ...
@@ -176,33 +157,51 @@ class Notation(ABC):
     def root(self, of: Term) -> str: ...
 
     @abstractmethod
-    def fenced(self, left: str, inside: str, right: str) -> str: ...
-
-    @abstractmethod
     def cases(self, condition: str, then: str, otherwise: str) -> str: ...
 
-    @abstractmethod
-    def function(self, name: str, arguments: list[str]) -> str: ...
+    def sign(self, sign: str) -> str:
+        """A prefix sign."""
+        return sign
+
+    def operator(self, sign: str) -> str:
+        """An infix sign."""
+        return f" {self.sign(sign)} "
+
+    def row(self, parts: Iterable[str]) -> str:
+        """Parts one after another."""
+        return "".join(parts)
+
+    def product(self, factors: list[tuple[str, bool]]) -> str:
+        """A product of factors (text, whether it begins with a digit)."""
+        (first, _), *others = factors
+        return first + "".join(f"{self.times if has_digit else ' '}{text}" for text, has_digit in others)
+
+    def enclose(self, left: str, inside: str, right: str) -> str:
+        """A term in brackets."""
+        return f"{left}{inside}{right}"
+
+    def function(self, name: str, arguments: list[str]) -> str:
+        """A function call."""
+        return name + self.enclose("(", ", ".join(arguments), ")")
 
 
-Written = TypeVar("Written", bound=Notation)
+NotationType = TypeVar("NotationType", bound=Notation)
 
 
-def read(kind: type[Written], rule: Rule, zero: Collection[str] = ()) -> tuple[Written, tuple[Line, ...]]:
-    """A notation that knows a rule's names, and the rule's assignments; `zero` as in `maths.lines`."""
-    found = lines(rule, zero)
-    inside = [name for line in found for name in (line.name, *line.term.names())]
-    return kind(dict.fromkeys([*rule.hypers, *inside])), found
+def read(kind: type[NotationType], rule: Rule, zero: Collection[str] = ()) -> tuple[NotationType, tuple[Line, ...]]:
+    """A notation for a rule's names, and the rule's assignments; `zero` as in `terms.lines`."""
+    assignments = lines(rule, zero)
+    names = [name for line in assignments for name in (line.name, *line.term.names())]
+    return kind(dict.fromkeys([*rule.hypers, *names])), assignments
 
 
-def spelled(value: float) -> tuple[str, int]:
-    """(digits, power of ten); no digits where they are 1."""
+def split_power(value: float) -> tuple[str, int]:
+    """A number as (digits, power of ten); the digits are empty if they are 1."""
     if math.isinf(value):
         return "∞", 0
     digits, _, power = f"{value:.15g}".partition("e")
     return ("" if power and digits == "1" else digits), int(power or 0)
 
 
-def _is_digits(term: Term) -> bool:
-    """Whether it begins with a digit in print."""
-    return term.op == "number" or (term.op == "power" and _is_digits(term.parts[0]))
+def _begins_with_digit(term: Term) -> bool:
+    return term.op == "number" or (term.op == "power" and _begins_with_digit(term.parts[0]))

@@ -1,11 +1,11 @@
-"""A rule as mathematics: its trace read back as assignments, line by line, as the textbook has them.
+"""A rule as mathematics: its trace converted back to assignments, as in a textbook.
 
     g ← g + λ w
     v ← β v + g
     w ← w − α v
 
-A line is what the formula gave a name, or returns; what lies between is one term. Terms undo what tracing did for
-speed: a product with a reciprocal is a fraction again, repeated squaring a power. `formula.notation` writes them.
+Each variable and each output of the formula is one line. Terms undo what tracing did for speed: a product with a
+reciprocal is a fraction again, repeated squaring a power. `notation` writes them.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from steepest.rules.rule import Rule
 from steepest.rules.trace import Program
 
-REPORTED = "reported"
-"""Name of the line with the weights that a rule reports, where these are not `w`."""
+REPORT_NAME = "reported"
+"""Name of the line with the weights that a rule reports, if these are not `w`."""
 
 
 @dataclass(frozen=True)
@@ -42,36 +42,36 @@ class Term:
             yield from part.names()
 
 
-NOTHING = Term("number", value=0.0)
+ZERO = Term("number", value=0.0)
 
 
 @dataclass(frozen=True)
 class Line:
-    """One assignment, `name ← term`; lines are read in order, and a name means what it was last given."""
+    """One assignment, `name ← term`; lines apply in order, and a name has the value last assigned to it."""
 
     name: str
     term: Term
 
 
 def lines(rule: Rule, zero: Collection[str] = ()) -> tuple[Line, ...]:
-    """A rule's assignments in an order in which they hold; the last of a rule that reports other weights says which.
+    """A rule's assignments in order; the last one of a rule that reports other weights defines these.
 
     Args:
         rule: the rule; its hyperparameters stay names.
-        zero: names of hyperparameters that are 0: what is multiplied by them is left out.
+        zero: names of hyperparameters that are 0: terms multiplied by them are omitted.
 
     >>> from steepest.rules.textbook import momentum
     >>> [line.name for line in lines(momentum)], [line.name for line in lines(momentum, ["weight_decay"])]
     (['g', 'v', 'w'], ['v', 'w'])
     """
-    found = _read(rule.program, ["w", *(slot.name for slot in rule.slots)], zero)
+    assignments = _read(rule.program, ["w", *(slot.name for slot in rule.slots)], zero)
     if rule.evaluation is not None:
-        found += _read(rule.evaluation, [REPORTED], zero)
-    return tuple(line for line in found if line.term != Term("name", value=line.name))
+        assignments += _read(rule.evaluation, [REPORT_NAME], zero)
+    return tuple(line for line in assignments if line.term != Term("name", value=line.name))
 
 
-class _Given(NamedTuple):
-    """A name that is given to a place; a copy, where another name has the place already."""
+class _Variable(NamedTuple):
+    """A name for the value at a place; `copy` if another name has the place already."""
 
     name: str
     place: int
@@ -81,36 +81,36 @@ class _Given(NamedTuple):
 def _read(program: Program, outputs: list[str], zero: Collection[str]) -> list[Line]:
     ends = dict(zip(outputs, program.outputs, strict=True))
     inputs = {p: n for n, p in program.inputs.items()}
-    named = {p: n for p, n in program.names.items() if n not in ends}
-    named |= {p: n for n, p in reversed(ends.items()) if program.instructions[p].args}
-    given = [_Given(named[p], p, False) for p in sorted(named)]
-    given += [_Given(n, p, True) for n, p in ends.items() if named.get(p) != n and inputs.get(p) != n]
-    renamed: set[_Given] = set()
+    names = {p: n for p, n in program.names.items() if n not in ends}
+    names |= {p: n for n, p in reversed(ends.items()) if program.instructions[p].args}
+    variables = [_Variable(names[p], p, False) for p in sorted(names)]
+    variables += [_Variable(n, p, True) for n, p in ends.items() if names.get(p) != n and inputs.get(p) != n]
+    renames: set[_Variable] = set()
     while True:
-        shown = {d: f"{d.name}_new" if d in renamed else d.name for d in given}
-        known = inputs | {d.place: shown[d] for d in given if not d.copy}
-        found, hiding = _written(program, known, shown, zero)
-        if not hiding - renamed:
-            return found + [Line(d.name, Term("name", value=shown[d])) for d in given if d in renamed]
-        renamed |= hiding
+        labels = {v: f"{v.name}_new" if v in renames else v.name for v in variables}
+        label_at = inputs | {v.place: labels[v] for v in variables if not v.copy}
+        assignments, conflicts = _assignments(program, label_at, labels, zero)
+        if not conflicts - renames:
+            return assignments + [Line(v.name, Term("name", value=labels[v])) for v in variables if v in renames]
+        renames |= conflicts
 
 
-def _written(
-    program: Program, known: Mapping[int, str], shown: Mapping[_Given, str], zero: Collection[str]
-) -> tuple[list[Line], set[_Given]]:
-    """The lines, and those among them whose name hides an older value that a later line still reads."""
-    lines, hiding = [], set()
-    meaning: dict[str, tuple[int, _Given | None]] = {n: (p, None) for n, p in program.inputs.items()}
-    for d, name in shown.items():
-        reader = _Reader(program, known if d.copy else {p: n for p, n in known.items() if p != d.place}, zero)
-        lines.append(Line(name, reader.term(d.place)))
-        hiding |= {meaning[n][1] for n, p in reader.reads if meaning[n][0] != p}
-        meaning[name] = d.place, d
-    return lines, hiding - {None}
+def _assignments(
+    program: Program, label_at: Mapping[int, str], labels: Mapping[_Variable, str], zero: Collection[str]
+) -> tuple[list[Line], set[_Variable]]:
+    """The lines, and the variables whose name overwrites an older value that a later line still reads."""
+    lines, conflicts = [], set()
+    current: dict[str, tuple[int, _Variable | None]] = {n: (p, None) for n, p in program.inputs.items()}
+    for v, label in labels.items():
+        reader = _Reader(program, label_at if v.copy else {p: n for p, n in label_at.items() if p != v.place}, zero)
+        lines.append(Line(label, reader.term(v.place)))
+        conflicts |= {current[n][1] for n, p in reader.reads if current[n][0] != p}
+        current[label] = v.place, v
+    return lines, conflicts - {None}
 
 
 class _Reader:
-    """GroupSpec of a program's places; a place with a name is not looked into."""
+    """Reads the term at a place of a program; places with a name are not expanded."""
 
     def __init__(self, program: Program, names: Mapping[int, str], zero: Collection[str]) -> None:
         self._instructions, self._names, self._zero = program.instructions, names, zero
@@ -120,7 +120,7 @@ class _Reader:
         i = self._instructions[place]
         if place in self._names:
             if self._names[place] in self._zero:
-                return NOTHING
+                return ZERO
             self.reads.add((self._names[place], place))
             return Term("name", value=self._names[place])
         if i.op == "constant":
@@ -132,11 +132,11 @@ class _Reader:
             return _sum(a, b)
         if i.op == "sub":
             a, b = (self.term(x) for x in i.args)
-            return _sum(a, NOTHING if b == NOTHING else Term("neg", (b,)))
+            return _sum(a, ZERO if b == ZERO else Term("neg", (b,)))
         return Term({"pow": "power"}.get(i.op, i.op), tuple(self.term(a) for a in i.args))
 
     def _factors(self, place: int) -> tuple[list[Term], list[Term]]:
-        """What stands above and below the bar."""
+        """Numerator and denominator."""
         i = self._instructions[place]
         if place in self._names or i.op not in ("mul", "div"):
             return [self.term(place)], []
@@ -148,8 +148,8 @@ class _Reader:
 
 
 def _sum(a: Term, b: Term) -> Term:
-    if NOTHING in (a, b):
-        return b if a == NOTHING else a
+    if ZERO in (a, b):
+        return b if a == ZERO else a
     return Term("sum", (*(a.parts if a.op == "sum" else (a,)), b))
 
 
@@ -158,14 +158,14 @@ def _number(value: float) -> Term:
 
 
 def _quotient(above: list[Term], below: list[Term]) -> Term:
-    if NOTHING in above:
-        return NOTHING
+    if ZERO in above:
+        return ZERO
     top = _product(above)
     return Term("fraction", (top, _product(below))) if below else top
 
 
 def _product(factors: list[Term]) -> Term:
-    """Neighbours that are equal become a power, a factor of one is left out."""
+    """A product in which equal neighbours become a power and factors of 1 are omitted."""
     one = Term("number", value=1.0)
     flat = [x for f in factors for x in (f.parts if f.op == "product" else (f,)) if x != one]
     powers: list[tuple[Term, int]] = []

@@ -143,7 +143,7 @@ class Store:
             return begun[0]
         if begun:
             raise StoreError(f"'{run}' is the beginning of several runs: {', '.join(begun)}; give more of the id")
-        raise StoreError(f"there is no run '{run}' in {self.folder}; {nearest(run, known)}")
+        raise StoreError(f"there is no run '{run}' in {self.folder}. {nearest(run, known)}")
 
     def points(self, run: str) -> list[tuple[int, Path]]:
         """(t, file) of a run's stored points, in time order."""

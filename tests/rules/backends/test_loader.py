@@ -62,8 +62,8 @@ def test_our_loader_gives_what_llvms_gives(name, monkeypatch):
                 patch.setattr(object_code, "Image", refusing)
             at = weights()
             update = Update(at, RULES[name])
-            kernel = update._banks[0].kernel
-            assert isinstance(kernel._held, Image) == (loader == "ours")
+            kernel = update._groups[0].kernel
+            assert isinstance(kernel._owner, Image) == (loader == "ours")
             for _ in range(3):
                 update.norm()
                 update.advance({"t": 1, **RULES[name].hypers})

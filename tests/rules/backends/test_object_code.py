@@ -238,7 +238,7 @@ def test_without_openmp(cache):
             assert right(trained(LARGE), LARGE) and right(trained(LARGE, 1), LARGE, 1)
         assert object_code.threads(LARGE) == 1
         assert [str(w.message) for w in seen] == [
-            "no GNU OpenMP library was found beside torch: updates of large models run on one thread"
+            "torch has no GNU OpenMP library: updates of large models run on one thread"
         ]
         """,
         cache,

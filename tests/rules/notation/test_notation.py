@@ -1,5 +1,6 @@
 """Rules as mathematics: what is written, read by a reader of LaTeX of its own, gives the numbers of the formula."""
 
+import inspect
 import math
 import re
 import xml.etree.ElementTree as ET
@@ -9,7 +10,7 @@ import pytest
 from steepest.rules import trace as sd
 from steepest.rules.notation import latex, mathml, plain
 from steepest.rules.notation.notation import read, symbols
-from steepest.rules.notation.terms import REPORTED, lines
+from steepest.rules.notation.terms import REPORT_NAME, lines
 from steepest.rules.rule import W, rule, scalar, with_average
 from steepest.rules.textbook import RULES
 
@@ -170,14 +171,10 @@ class Reader:
         return token
 
 
-def inspected(function):
-    """The names of a function's parameters."""
-    code = function.__code__
-    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-
-
 def called(function, values):
-    found = function(**{n: values[n] for n in inspected(function)})
+    parameters = inspect.signature(function).parameters.values()
+    keywords = {p.name: values[p.name] for p in parameters if p.kind is p.KEYWORD_ONLY}
+    found = function(*(values[p.name] for p in parameters if p.kind is not p.KEYWORD_ONLY), **keywords)
     return found if isinstance(found, tuple) else (found,)
 
 
@@ -187,10 +184,10 @@ def test_latex_means_the_formula(own):
     values = {**own.hypers, **NUMBERS, **{name: 0.4 + 0.3 * k for k, name in enumerate(slots)}}
     expected = dict(zip(["w", *slots], called(own.formula, values), strict=True))
     if own.evaluate:
-        expected[REPORTED] = called(own.evaluate, values | expected)[0]
+        expected[REPORT_NAME] = called(own.evaluate, values | expected)[0]
     notation, found = read(latex._Latex, own)
     names = {*own.hypers, *(n for line in found for n in (line.name, *line.term.names()))}
-    written = {n: notation.named(n).replace(" ", "") for n in names}
+    written = {n: notation.name(n).replace(" ", "") for n in names}
     known = {written[n]: values[n] for n in names if n in values}
     text = latex.to_latex(own).removeprefix("\\begin{aligned}\n").removesuffix("\n\\end{aligned}")
     for line in text.split(" \\\\\n"):

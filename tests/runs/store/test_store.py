@@ -219,7 +219,7 @@ def test_names(tmp_path):
     assert store.resolve("a b/c") == ids[0].id
     assert store.names() == {w.id: name for w, name in zip(ids, ("a b/c", "../up", "ü", "digits", "digits"))}
     assert Store(tmp_path / "nowhere").names() == {}
-    with pytest.raises(StoreError, match="did you mean"):
+    with pytest.raises(StoreError, match="Did you mean"):
         store.resolve(ids[3].id[:-1] + "zz")
     with pytest.raises(StoreError, match="several runs"):
         store.resolve("digit")

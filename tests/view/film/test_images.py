@@ -112,10 +112,10 @@ def test_without_a_surface_the_curves_are_larger(tmp_path):
 REFUSED = {
     r"must end in .png": lambda out: still(films.run(), out / "a.jpg"),
     r"must end in .gif or .mp4": lambda out: moving(films.run(), out / "a.webm"),
-    r"no surface 'curvatur'; did you mean 'curvature'": lambda out: still(
+    r"Unknown surface 'curvatur'. Did you mean 'curvature'": lambda out: still(
         films.run(), out / "a.png", surface="curvatur"
     ),
-    r"no theme 'drak'; did you mean 'dark'": lambda out: still(films.run(), out / "a.png", theme="drak"),
+    r"Unknown theme 'drak'. Did you mean 'dark'": lambda out: still(films.run(), out / "a.png", theme="drak"),
     r"step 2401 is not in the film; expected is one from 0 to 2400": lambda out: still(
         films.run(), out / "a.png", t=2401
     ),

@@ -1,0 +1,178 @@
+"""The values that schedules take: lengths (steps, epochs or shares of the run) and checked numbers."""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from numbers import Integral, Real
+from typing import Annotated, Any
+
+from steepest.errors import InputError
+
+NUMBER = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+LENGTH = re.compile(rf"\s*({NUMBER})\s*(%|epochs?|steps?)?\s*")
+UNITS = {"step": "steps", "steps": "steps", "epoch": "epochs", "epochs": "epochs", "%": "%"}
+MAX_LENGTH = 10**15  # integers up to here are exact in float64
+
+
+@dataclass(frozen=True)
+class Length:
+    """A duration: `Length(500, "steps")`, `Length(30, "epochs")`, `Length(5, "%")`.
+
+    Args:
+        value: how many of the unit; above 0, an integer for steps, at most 100 for a share.
+        unit: "steps", "epochs" or "%" (of the whole run).
+
+    Raises:
+        InputError: the value is out of range, or the unit is unknown.
+
+    >>> print(Length(5, "%"), Length.parse("30 epochs"), Length.parse(500))
+    5% 30 epochs 500
+    """
+
+    value: float
+    unit: str
+
+    def __post_init__(self) -> None:
+        if self.unit not in ("steps", "epochs", "%"):
+            raise InputError(f"the unit of a length must be 'steps', 'epochs' or '%', got {self.unit!r}")
+        if not 0 < self.value < MAX_LENGTH:
+            raise InputError(f"a length must be above 0 and below {MAX_LENGTH:g}, got {self}")
+        if self.unit == "%" and self.value > 100:
+            raise InputError(f"a share of the run must be at most 100%, got {self}")
+        if self.unit == "steps" and self.value != int(self.value):
+            raise InputError(f"a number of steps must be an integer, got {self}")
+        object.__setattr__(self, "value", int(self.value) if self.unit == "steps" else float(self.value))
+
+    @classmethod
+    def parse(cls, value: "Extent") -> "Length":
+        """The length given as a number of steps, a text or a Length.
+
+        Args:
+            value: 500, "500", "500 steps", "30 epochs", "5%", or a Length.
+
+        Raises:
+            InputError: the value is not a length.
+
+        >>> Length.parse("5%") == Length(5, "%")
+        True
+        >>> Length.parse(0.5)
+        Traceback (most recent call last):
+            ...
+        steepest.errors.InputError: a length must look like 500 (steps), '30 epochs' or '5%' (of the run), got 0.5
+        """
+        if isinstance(value, Length):
+            return value
+        if isinstance(value, Integral) and not isinstance(value, bool):
+            return cls(int(value), "steps")
+        match = LENGTH.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
+            raise InputError(f"a length must look like 500 (steps), '30 epochs' or '5%' (of the run), got {value!r}")
+        return cls(float(match[1]), UNITS[match[2] or "steps"])
+
+    def exact(self, T: int, steps_per_epoch: int) -> Fraction:
+        """The length in steps before rounding. Decimals are exact, so that 5% + 95% is the whole run.
+
+        >>> Length.parse("5%").exact(T=30, steps_per_epoch=10)
+        Fraction(3, 2)
+        """
+        unit = {"steps": Fraction(1), "epochs": Fraction(steps_per_epoch), "%": Fraction(T, 100)}[self.unit]
+        return Fraction(repr(self.value)) * unit
+
+    def resolve(self, T: int, steps_per_epoch: int) -> int:
+        """The length in whole steps, rounded up and so at least 1 (as `warmup_ratio` in transformers).
+
+        Args:
+            T: steps of the whole run.
+            steps_per_epoch: steps of one epoch.
+
+        >>> Length.parse("5%").resolve(T=30, steps_per_epoch=10)
+        2
+        """
+        return math.ceil(self.exact(T, steps_per_epoch))
+
+    def __str__(self) -> str:
+        number = number_text(self.value)
+        if self.unit == "epochs":
+            return f"{number} epoch" if self.value == 1 else f"{number} epochs"
+        return f"{number}%" if self.unit == "%" else number
+
+
+Extent = Length | int | str
+"""The types accepted as a length."""
+
+
+def number_text(number: float) -> str:
+    """A number as text that reads back as the same number.
+
+    >>> number_text(0.1), number_text(2.0), number_text(1e-05)
+    ('0.1', '2', '1e-05')
+    """
+    return repr(number).removesuffix(".0")
+
+
+def argument_text(value: Any) -> str:
+    """An argument as its text in a schedule.
+
+    >>> argument_text(2.0), argument_text(Length(5, "%")), argument_text("x")
+    ('2', '5%', "'x'")
+    """
+    if isinstance(value, Length):
+        return str(value)
+    return number_text(float(value)) if isinstance(value, Real) and not isinstance(value, bool) else repr(value)
+
+
+# -- Checks: each takes a value and its name, and returns the value in its canonical type ------------------------------
+
+
+def real(words: str, is_valid: Callable[[float], bool]) -> Callable[[Any, str], float]:
+    """A check for finite real numbers with a condition.
+
+    >>> real("above 0", lambda x: x > 0)(-1, "gamma")
+    Traceback (most recent call last):
+        ...
+    steepest.errors.InputError: gamma must be above 0, got -1
+    """
+
+    def check(value: Any, name: str) -> float:
+        number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+        if not (math.isfinite(number) and is_valid(number)):
+            raise InputError(f"{name} must be {words}, got {argument_text(value)}")
+        return number
+
+    return check
+
+
+def integer(low: int) -> Callable[[Any, str], int]:
+    """A check for integers of at least `low`."""
+
+    def check(value: Any, name: str) -> int:
+        if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < low:
+            raise InputError(f"{name} must be an integer ≥ {low}, got {argument_text(value)}")
+        return int(value)
+
+    return check
+
+
+def _length(value: Extent, name: str) -> Length:
+    try:
+        return Length.parse(value)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+
+
+def _length_or_rest(value: Extent | None, name: str) -> Length | None:
+    """The check for a length that may be omitted: the part then takes the rest of the run."""
+    return None if value is None else _length(value, name)
+
+
+Duration = Annotated[Extent, _length]
+Rest = Annotated[Extent | None, _length_or_rest]
+Share = Annotated[float, real("between 0 and 1", lambda x: 0 <= x <= 1)]
+BelowOne = Annotated[float, real("at least 0 and below 1", lambda x: 0 <= x < 1)]
+Inside = Annotated[float, real("above 0 and below 1", lambda x: 0 < x < 1)]
+Positive = Annotated[float, real("finite and above 0", lambda x: x > 0)]
+NotNegative = Annotated[float, real("finite and at least 0", lambda x: x >= 0)]
+Count = Annotated[int, integer(0)]
+Multiple = Annotated[int, integer(1)]
