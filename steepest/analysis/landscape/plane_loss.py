@@ -61,7 +61,7 @@ class Passes:
     def _copy_model(self) -> None:
         """The copied model's weights are one vector, so that a point is one addition."""
         objective = self._surface.objective
-        self._objective = objective.of(copy.deepcopy(objective.model))
+        self._objective = objective.with_model(copy.deepcopy(objective.model))
         known_layers.widen(self._objective.model)
         own = dict(self._objective.model.named_parameters())
         self._names = [n for n, p in own.items() if p.requires_grad]
@@ -74,7 +74,7 @@ class Passes:
     def _take(self, batches: list[Any], affine: bool = False) -> None:
         """Looks at these batches from now on; affine layers are known to be what they seem, or not."""
         self._batches = batches
-        counts = [self._objective.counted(b) for b in batches]
+        counts = [self._objective.loss_weight(b) for b in batches]
         self._shares = [n / sum(counts) for n in counts]
         self.samples = sum(data.count(b) for b in batches)
         self._known = [self._affine(batch) if affine else Shortcuts() for batch in batches]
@@ -89,7 +89,7 @@ class Passes:
 
     @torch.no_grad()
     def _in_turn(self, a: np.ndarray, b: np.ndarray, k: int, apart: bool) -> np.ndarray:
-        of, known = self._objective.each if apart else self._objective.loss, self._shortcuts(k, apart)
+        of, known = self._objective.per_sample_losses if apart else self._objective.loss, self._shortcuts(k, apart)
         origin, u, v = self._flat
         found = []
         for x, row in rows(a, b, MOST):
@@ -103,7 +103,7 @@ class Passes:
 
     @torch.no_grad()
     def _stacked(self, a: np.ndarray, b: np.ndarray, k: int, apart: bool) -> np.ndarray:
-        of, known = self._objective.each if apart else self._objective.loss, self._shortcuts(k, apart)
+        of, known = self._objective.per_sample_losses if apart else self._objective.loss, self._shortcuts(k, apart)
         whole = Loss(self._objective, of)
         origin, u, _ = self._flat
         found, lines = [], list(rows(a, b, self._stack))
@@ -150,7 +150,7 @@ class Passes:
 
     def _shortcuts(self, k: int, apart: bool) -> Shortcuts:
         """What is known of a batch; of no use where the model is called for each sample."""
-        return Shortcuts() if apart and not self._objective.is_of_outputs else self._known[k]
+        return Shortcuts() if apart and not self._objective.has_output_loss else self._known[k]
 
     @property
     def _stack(self) -> int:
