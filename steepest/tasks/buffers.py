@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-MAX_ALWAYS_COPIED = 4096
+SMALL_BUFFER_NUMEL = 4096
 """Elements of a buffer that is copied before every step, as a batch norm's are; larger ones only after a change."""
 
 
@@ -21,7 +21,7 @@ class Buffers:
         unique = list({id(b): (m, key, b) for m, key, b in entries}.values())
         self._places = [(m._buffers, key) for m, key, _ in unique]
         self._always = {
-            i for i, (m, _, b) in enumerate(unique) if b.numel() <= MAX_ALWAYS_COPIED or isinstance(m, _NormBase)
+            i for i, (m, _, b) in enumerate(unique) if b.numel() <= SMALL_BUFFER_NUMEL or isinstance(m, _NormBase)
         }
         self._live = set(range(len(unique)))
         self._copies: list[tuple[Tensor, int, Tensor | None]] = []

@@ -221,6 +221,6 @@ def _restore(model: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 def _tensor_versions(model: nn.Module) -> list[tuple[int, int, int]]:
     """Identity, version and address of each tensor: one of them changes when the tensor is written."""
-    dense = [x for x in (*model.parameters(), *model.buffers()) if x.layout is torch.strided]
-    initialised = [x for x in dense if not isinstance(x, nn.parameter.UninitializedParameter)]
-    return [(id(x), x._version, x.data_ptr()) for x in initialised]
+    tensors = [x for x in (*model.parameters(), *model.buffers()) if x.layout is torch.strided]
+    tensors = [x for x in tensors if not isinstance(x, nn.parameter.UninitializedParameter)]
+    return [(id(x), x._version, x.data_ptr()) for x in tensors]

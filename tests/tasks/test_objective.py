@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from steepest.errors import InputError, TaskError
 from steepest.tasks import data
 from steepest.tasks.batches import Batches
-from steepest.tasks.buffers import MAX_ALWAYS_COPIED, Buffers
+from steepest.tasks.buffers import SMALL_BUFFER_NUMEL, Buffers
 from steepest.tasks.objective import Objective
 
 
@@ -432,12 +432,12 @@ def test_shared_buffers_are_put_back_once():
 
 
 def test_large_buffers_that_never_change_are_not_copied():
-    model, g = nn.Sequential(nn.BatchNorm1d(MAX_ALWAYS_COPIED + 1)), torch.Generator().manual_seed(0)
-    model.register_buffer("table", torch.zeros(MAX_ALWAYS_COPIED + 1))
-    model.register_buffer("small", torch.zeros(MAX_ALWAYS_COPIED))
+    model, g = nn.Sequential(nn.BatchNorm1d(SMALL_BUFFER_NUMEL + 1)), torch.Generator().manual_seed(0)
+    model.register_buffer("table", torch.zeros(SMALL_BUFFER_NUMEL + 1))
+    model.register_buffer("small", torch.zeros(SMALL_BUFFER_NUMEL))
     buffers = Buffers(model)
     buffers.save()
-    model(torch.randn(2, MAX_ALWAYS_COPIED + 1, generator=g))
+    model(torch.randn(2, SMALL_BUFFER_NUMEL + 1, generator=g))
     buffers.detect_changes()
     buffers.save()
     copied = {id(b): copy is not None for b, _, copy in buffers._copies}
@@ -445,14 +445,14 @@ def test_large_buffers_that_never_change_are_not_copied():
     assert copied[id(model.small)]
     assert copied[id(model[0].running_mean)]
     before = model[0].running_mean.clone()
-    model(torch.randn(2, MAX_ALWAYS_COPIED + 1, generator=g))
+    model(torch.randn(2, SMALL_BUFFER_NUMEL + 1, generator=g))
     buffers.restore()
     assert torch.equal(model[0].running_mean, before)
 
 
 def test_a_wide_batch_norm_that_was_frozen_at_first():
-    model = nn.Sequential(nn.BatchNorm1d(MAX_ALWAYS_COPIED + 1)).eval()
-    x = torch.randn(2, MAX_ALWAYS_COPIED + 1, generator=torch.Generator().manual_seed(0))
+    model = nn.Sequential(nn.BatchNorm1d(SMALL_BUFFER_NUMEL + 1)).eval()
+    x = torch.randn(2, SMALL_BUFFER_NUMEL + 1, generator=torch.Generator().manual_seed(0))
     buffers = Buffers(model)
     buffers.save()
     model(x)
@@ -460,4 +460,4 @@ def test_a_wide_batch_norm_that_was_frozen_at_first():
     buffers.save()
     model.train()(x)
     buffers.restore()
-    assert torch.equal(model[0].running_mean, torch.zeros(MAX_ALWAYS_COPIED + 1))
+    assert torch.equal(model[0].running_mean, torch.zeros(SMALL_BUFFER_NUMEL + 1))

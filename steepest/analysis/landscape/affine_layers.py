@@ -66,7 +66,7 @@ class AffineLayers:
         for m, x in line.items():
             outputs[m] = torch.add(x, self._outputs[m].v, alpha=b, out=outputs.get(m))
 
-    def move_batched(self, outputs: Outputs, line: Outputs, b: Tensor) -> None:
+    def move_under_vmap(self, outputs: Outputs, line: Outputs, b: Tensor) -> None:
         """Does the same under `vmap` over b."""
         outputs.update({m: torch.addcmul(x, self._outputs[m].v, b) for m, x in line.items()})
 

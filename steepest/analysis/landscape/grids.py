@@ -164,9 +164,9 @@ def _correction(loss: PlaneLoss, cells: Points, level: _Level, order: np.ndarray
     while count < loss.samples and (open_cells := np.flatnonzero(~(variance <= max_variance))).size:
         rows = order[count : max(first, 2 * count)]
         count += len(rows)
-        needed = np.union1d(fine.sources(open_cells), coarse.cells)
-        losses = loss.subset(torch.from_numpy(rows)).per_sample_losses(cells[needed])
-        difference = fine.values(needed, losses, open_cells) - coarse.values(needed, losses, open_cells)
+        sources = np.union1d(fine.sources(open_cells), coarse.cells)
+        losses = loss.subset(torch.from_numpy(rows)).per_sample_losses(cells[sources])
+        difference = fine.values(sources, losses, open_cells) - coarse.values(sources, losses, open_cells)
         total[open_cells] += difference.sum(1)
         squares[open_cells] += np.square(difference).sum(1)
         mean[open_cells] = total[open_cells] / count

@@ -1,8 +1,8 @@
 """The loss at many points of a plane, w(a, b) = w₀ + a u + b v, faster than by one forward pass after another.
 
-Three strategies compute the same numbers: `Sequential`, `Batched` (vmap over points) and `Threaded`. The fastest
+Three strategies compute the same numbers: `Sequential`, `Vmap` over points and `Threads`. The fastest
 depends on the model and the number of samples, so `choose_strategy` times them on the first points. It is usually
-`Batched` for few samples and `Threaded` for a whole data set.
+`Vmap` for few samples and `Threads` for a whole data set.
 """
 
 import copy
@@ -26,8 +26,8 @@ from steepest.tasks.objective import Loss
 
 MAX_ROUNDINGS = 1e3
 """Relative difference, in roundings of the dtype, between a loss and the same loss computed in another way."""
-BATCHED_NUMBERS = 1 << 22
-"""Weights of all points that are batched, at most. A quarter of it takes half as long again on the demo's network."""
+VMAP_NUMBERS = 1 << 22
+"""Weights of all points of one vmap, at most. A quarter of it takes half as long again on the demo's network."""
 MAX_ROW = 64
 """Points of one row that are evaluated before the next starts from w₀ + a u again."""
 PROBE_DISTANCE = 0.1
@@ -198,11 +198,11 @@ class PlaneSample:
         """Whether the losses with affine layers replaced are those without."""
         origin, u, v = (d.norm().item() or 1.0 for d in self.model.directions)
         probe = Points(*(np.array([sign * PROBE_DISTANCE * origin / d]) for sign, d in ((1, u), (-1, v))))
-        expected = [Sequential(self)(k, probe, False) for k in range(len(self.batches))]
+        reference = [Sequential(self)(k, probe, False) for k in range(len(self.batches))]
         self._find_affine()
         losses = [Sequential(self)(k, probe, False) for k in range(len(self.batches))]
         self._affine = [AffineLayers() for _ in self.batches]
-        return all(agree(x, y, self.model) for x, y in zip(losses, expected, strict=True))
+        return all(agree(x, y, self.model) for x, y in zip(losses, reference, strict=True))
 
     def _find_affine(self) -> None:
         model = self.model
@@ -246,12 +246,12 @@ class Sequential:
         return torch.stack(losses).double().cpu().numpy()
 
 
-class Batched:
+class Vmap:
     """Several points of a row at once, by vmap."""
 
     def __init__(self, sample: PlaneSample) -> None:
         self._sample = sample
-        self._row = max(1, min(MAX_ROW, BATCHED_NUMBERS // sample.model.surface.size))
+        self._row = max(1, min(MAX_ROW, VMAP_NUMBERS // sample.model.surface.size))
 
     @torch.no_grad()
     def __call__(self, batch: int, points: Points, per_sample: bool) -> np.ndarray:
@@ -264,7 +264,7 @@ class Batched:
                 base, line = model.split(torch.add(origin, u, alpha=a)), affine.at_line(a)
 
                 def loss_at(b: Tensor, base: list[Tensor] = base, line: dict = line) -> Tensor:
-                    affine.move_batched(outputs, line, b)
+                    affine.move_under_vmap(outputs, line, b)
                     weights = {f"model.{model.names[n]}": torch.addcmul(base[n], v[n], b) for n in active}
                     return functional_call(whole, weights, (sample.batches[batch],))
 
@@ -273,8 +273,8 @@ class Batched:
         return torch.cat(losses).double().cpu().numpy()
 
 
-class Threaded:
-    """A share of the points on each of torch's threads, with a copy of the model and single-threaded operations."""
+class Threads:
+    """A share of the points on each of torch's threads, with a copy of the model and single-by_threads operations."""
 
     def __init__(self, sample: PlaneSample) -> None:
         copies = (sample.copy() for _ in range(torch.get_num_threads() - 1))
@@ -298,30 +298,30 @@ class Threaded:
 def choose_strategy(sample: PlaneSample, points: Points, per_sample: bool) -> Strategy:
     """The fastest strategy on the first points. Threads are tried only if vmap is not faster than one by one."""
     model, first = sample.model, points[:TIMED_POINTS]
-    sequential, batched = Sequential(sample), Batched(sample)
+    sequential, by_vmap = Sequential(sample), Vmap(sample)
     time_alone = _seconds(sequential, first, per_sample)
-    can_batch = _supports_vmap(batched, sequential, points[:2], per_sample, model)
-    if can_batch and _seconds(batched, first, per_sample) < time_alone:
-        return batched
+    can_batch = _supports_vmap(by_vmap, sequential, points[:2], per_sample, model)
+    if can_batch and _seconds(by_vmap, first, per_sample) < time_alone:
+        return by_vmap
     if torch.get_num_threads() == 1 or model.surface.device.type != "cpu" or model.is_random:
         return sequential
-    threaded = Threaded(sample)
-    return threaded if _seconds(threaded, first, per_sample) < time_alone else sequential
+    by_threads = Threads(sample)
+    return by_threads if _seconds(by_threads, first, per_sample) < time_alone else sequential
 
 
-def agree(losses: np.ndarray, expected: np.ndarray, model: PlaneModel) -> bool:
+def agree(losses: np.ndarray, reference: np.ndarray, model: PlaneModel) -> bool:
     """Whether losses are equal up to rounding."""
     limit = MAX_ROUNDINGS * torch.finfo(model.surface.dtype).eps
-    largest = np.abs(expected[np.isfinite(expected)]).max(initial=0.0)
-    return bool(np.allclose(losses, expected, rtol=limit, atol=limit * largest, equal_nan=True))
+    largest = np.abs(reference[np.isfinite(reference)]).max(initial=0.0)
+    return bool(np.allclose(losses, reference, rtol=limit, atol=limit * largest, equal_nan=True))
 
 
 def _supports_vmap(
-    batched: Strategy, sequential: Strategy, points: Points, per_sample: bool, model: PlaneModel
+    by_vmap: Strategy, sequential: Strategy, points: Points, per_sample: bool, model: PlaneModel
 ) -> bool:
     """Whether vmap can run the model, and gives its losses."""
     try:
-        return agree(sequential(0, points, per_sample), batched(0, points, per_sample), model)
+        return agree(sequential(0, points, per_sample), by_vmap(0, points, per_sample), model)
     except Exception:  # vmap runs the user's model, and torch and the model can raise anything
         return False
 

@@ -150,12 +150,12 @@ def principal_plane(points: Tensor, lengths: Sequence[int] = ()) -> Plane:
     """
     if len(points) < 3:
         raise InputError(f"A path needs at least 3 points for a PCA plane, got {len(points)}")
-    centered = points.double() - points.double().mean(0)
-    values, vectors = torch.linalg.eigh(centered @ centered.T)
+    deviations = points.double() - points.double().mean(0)
+    values, vectors = torch.linalg.eigh(deviations @ deviations.T)
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
     if not torch.isfinite(values).all() or values[1] <= MIN_VARIANCE_RATIO * values[0]:
         raise InputError("The path's points are not finite or lie on a line, so they have no PCA plane.")
-    directions = _unit(vectors[:, :2].T @ centered)
+    directions = _unit(vectors[:, :2].T @ deviations)
     shares = (values[:2] / values.sum()).tolist()
     walk = random_walk_shares(*(lengths or [len(points)]))
     origin = points[-1]
@@ -192,8 +192,8 @@ def random_walk_shares(*lengths: int) -> tuple[float, float]:
     steps = [np.arange(n) for n in lengths]
     walk = np.repeat(np.arange(len(lengths)), lengths)
     products = np.minimum.outer(np.concatenate(steps), np.concatenate(steps)) * (walk[:, None] == walk)
-    centered = products - products.mean(0) - products.mean(1)[:, None] + products.mean()
-    values = np.linalg.eigvalsh(centered)[::-1]
+    products = products - products.mean(0) - products.mean(1)[:, None] + products.mean()
+    values = np.linalg.eigvalsh(products)[::-1]
     return tuple((values[:2] / values.sum()).tolist())
 
 

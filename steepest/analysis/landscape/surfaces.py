@@ -58,7 +58,7 @@ MAX_RESIDUAL_RATIO = 0.01
 
 
 @dataclass
-class _Ending:
+class _EndPoint:
     """The end of a descent and its surroundings, as far as all planes need them.
 
     Attributes:
@@ -120,21 +120,21 @@ def measure_surfaces(
         InputError: an unknown kind, or points of another length.
     """
     _check(end, paths, kinds)
-    ending = _ending(task, model, end, len(kinds), seconds, seed)
-    indices = {name: _affordable_points(ending, points, seconds) for name, points in paths.items()}
+    end_point = _end_point(task, model, end, len(kinds), seconds, seed)
+    indices = {name: _affordable_points(end_point, points, seconds) for name, points in paths.items()}
     points = {name: paths[name][rows] for name, rows in indices.items()}
-    losses = {name: _losses(ending.surface, walk) for name, walk in points.items()}
+    losses = {name: _losses(end_point.surface, walk) for name, walk in points.items()}
     grids: dict[str, Grid] = {}
     projections: dict[str, dict[str, Projection]] = {}
     messages = []
     for kind in kinds:
         try:
-            plane = _plane(kind, ending, list(points.values()), losses, verdict, gain, seed)
-            grids[kind] = _mark(_measure(ending, plane, losses), verdict)
+            plane = _plane(kind, end_point, list(points.values()), losses, verdict, gain, seed)
+            grids[kind] = _mark(_measure(end_point, plane, losses), verdict)
             projections[kind] = {name: plane.project(_tensor(walk)) for name, walk in points.items()}
         except SteepestError as error:
             messages.append(f"No {kind} plane: {error}")
-    return LossSurfaces(grids, projections, losses, indices, ending.eigenvalues(), tuple(messages))
+    return LossSurfaces(grids, projections, losses, indices, end_point.eigenvalues(), tuple(messages))
 
 
 def _check(end: Tensor, paths: Mapping[str, np.ndarray], kinds: Sequence[str]) -> None:
@@ -146,11 +146,11 @@ def _check(end: Tensor, paths: Mapping[str, np.ndarray], kinds: Sequence[str]) -
             raise InputError(f"the path of {name} must have shape [points, {len(end)}], got {points.shape}")
 
 
-def _ending(task: Task, model: nn.Module, end: Tensor, planes: int, seconds: float, seed: int) -> _Ending:
+def _end_point(task: Task, model: nn.Module, end: Tensor, planes: int, seconds: float, seed: int) -> _EndPoint:
     """The end, with as many samples and cells as there is time for."""
     if task.data is None:
         only = LossFunction(task, [None], model=model)
-        return _Ending(only, end.to(only.device, only.dtype), CELLS, "")
+        return _EndPoint(only, end.to(only.device, only.dtype), CELLS, "")
     own = next(p.dtype for p in model.parameters() if p.requires_grad)
     first = LossFunction(task, [next(iter(data.in_batches(task.data, MIN_SURFACE_SAMPLES)))], own, model)
     sample_seconds = _seconds(first, first.start) / data.count(first.batches[0])
@@ -164,15 +164,15 @@ def _ending(task: Task, model: nn.Module, end: Tensor, planes: int, seconds: flo
     n = sum(data.count(b) for b in surface.batches)
     part = "" if n == total else f" of {total:,}" if total else ", drawn once"
     sentence = f"Loss on {n:,}{part} training samples."
-    return _Ending(surface, end.to(surface.device, surface.dtype), cells, sentence)
+    return _EndPoint(surface, end.to(surface.device, surface.dtype), cells, sentence)
 
 
-def _affordable_points(ending: _Ending, points: np.ndarray, seconds: float) -> np.ndarray:
+def _affordable_points(end_point: _EndPoint, points: np.ndarray, seconds: float) -> np.ndarray:
     """Indices of the finite points of a path that there is time for: evenly spaced, with both ends."""
     finite = np.flatnonzero([np.isfinite(w).all() for w in points])
     if not len(finite):
         return finite
-    point_seconds = _seconds(ending.surface, _tensor(points[finite[0]]).to(ending.surface.start))
+    point_seconds = _seconds(end_point.surface, _tensor(points[finite[0]]).to(end_point.surface.start))
     count = min(len(finite), max(3, int(TIME_SLACK * seconds / 4 / point_seconds)))
     return finite[np.unique(np.linspace(0, len(finite) - 1, count).round().astype(int))]
 
@@ -201,7 +201,7 @@ def _tensor(points: np.ndarray) -> Tensor:
 
 def _plane(
     kind: str,
-    ending: _Ending,
+    end_point: _EndPoint,
     paths: Sequence[np.ndarray],
     losses: Mapping[str, np.ndarray],
     verdict: str,
@@ -209,48 +209,50 @@ def _plane(
     seed: int,
 ) -> Plane:
     if kind == CURVATURE_PLANE:
-        return _curvature_plane(ending, losses, gain)
+        return _curvature_plane(end_point, losses, gain)
     if kind == PRINCIPAL_PLANE:
         walks = [p for p in paths if len(p)]
-        points = np.concatenate(walks or [np.empty((0, len(ending.end)))])
+        points = np.concatenate(walks or [np.empty((0, len(end_point.end)))])
         return principal_plane(_tensor(points), [len(p) for p in walks])
-    plane = random_plane(ending.end, ending.surface.space.shapes, seed)
-    sentence = _describe_random_plane(ending, seed) if verdict in ("", "SADDLE") else ""
+    plane = random_plane(end_point.end, end_point.surface.space.shapes, seed)
+    sentence = _describe_random_plane(end_point, seed) if verdict in ("", "SADDLE") else ""
     return replace(plane, caption=f"{plane.caption} {sentence}".strip())
 
 
-def _curvature_plane(ending: _Ending, losses: Mapping[str, np.ndarray], gain: float) -> Plane:
-    ends, loss = ending.extremes, ending.loss
+def _curvature_plane(end_point: _EndPoint, losses: Mapping[str, np.ndarray], gain: float) -> Plane:
+    ends, loss = end_point.extremes, end_point.loss
     finite = [x for path in losses.values() for x in path if math.isfinite(x)]
     decrease = max([*finite, 2 * loss]) - loss
     change = (ESCAPE_GAINS * gain if gain > 0 else LOSS_CHANGE_SHARE * decrease) or 1.0
-    directions = torch.stack([ends.greatest.vector, ends.least.vector]).to(ending.end)
+    directions = torch.stack([ends.greatest.vector, ends.least.vector]).to(end_point.end)
     curvatures = ends.greatest.value, ends.least.value
-    plane = curvature_plane(ending.end, directions, curvatures, change)
-    x, y = (_shrink(ending, v, axis.hi, change) for v, axis in zip(plane.directions, (plane.x, plane.y), strict=True))
-    return curvature_plane(ending.end, directions, curvatures, change, (x, y))
+    plane = curvature_plane(end_point.end, directions, curvatures, change)
+    x, y = (
+        _shrink(end_point, v, axis.hi, change) for v, axis in zip(plane.directions, (plane.x, plane.y), strict=True)
+    )
+    return curvature_plane(end_point.end, directions, curvatures, change, (x, y))
 
 
-def _shrink(ending: _Ending, direction: Tensor, half: float, change: float) -> float:
+def _shrink(end_point: _EndPoint, direction: Tensor, half: float, change: float) -> float:
     """Half an axis, shortened until the loss changes by at most twice what its curvature predicts."""
     for _ in range(MAX_SHRINKS):
-        losses = [ending.surface.value(ending.end + sign * half * direction) for sign in (1, -1)]
-        if all(abs(x - ending.loss) <= 2 * change for x in losses):
+        losses = [end_point.surface.value(end_point.end + sign * half * direction) for sign in (1, -1)]
+        if all(abs(x - end_point.loss) <= 2 * change for x in losses):
             break
         half /= math.sqrt(2)
     return half
 
 
-def _describe_random_plane(ending: _Ending, seed: int) -> str:
+def _describe_random_plane(end_point: _EndPoint, seed: int) -> str:
     """What a random plane hides, by Hutchinson's estimates of tr H and tr H²; empty without second derivatives."""
     try:
-        hessian, smallest = ending.surface.hessian(ending.end), ending.extremes.least.value
+        hessian, smallest = end_point.surface.hessian(end_point.end), end_point.extremes.least.value
     except TaskError:
         return ""
     generator = torch.Generator().manual_seed(seed)
-    n, trace, squares = len(ending.end), 0.0, 0.0
+    n, trace, squares = len(end_point.end), 0.0, 0.0
     for _ in range(TRACE_PROBES):
-        v = (torch.randint(0, 2, (n,), generator=generator) * 2 - 1).to(ending.end)
+        v = (torch.randint(0, 2, (n,), generator=generator) * 2 - 1).to(end_point.end)
         product = hessian @ v
         trace += float(v @ product) / TRACE_PROBES
         squares += float(product @ product) / TRACE_PROBES
@@ -260,26 +262,26 @@ def _describe_random_plane(ending: _Ending, seed: int) -> str:
 # -- Grids -------------------------------------------------------------------------------------------------------------
 
 
-def _measure(ending: _Ending, plane: Plane, losses: Mapping[str, np.ndarray]) -> Grid:
+def _measure(end_point: _EndPoint, plane: Plane, losses: Mapping[str, np.ndarray]) -> Grid:
     """The loss on a plane: estimated if possible, otherwise exact.
 
     A surface that rises far above all paths gets a logarithmic height, so that the paths' region stays visible. It is
     exact, because the error of an estimate is a share of its range.
     """
     highest = max((float(path.max()) for path in losses.values() if len(path)), default=math.inf)
-    grid = _estimate(ending, plane)
+    grid = _estimate(end_point, plane)
     if grid is None or grid.range > LOG_HEIGHT_RATIO * highest:
-        grid = exact_grid(ending.surface, plane, ending.cells)
+        grid = exact_grid(end_point.surface, plane, end_point.cells)
     height = "log" if grid.range > LOG_HEIGHT_RATIO * highest else "linear"
-    return replace(grid, height=height, caption=f"{grid.caption} {ending.sentence}".strip())
+    return replace(grid, height=height, caption=f"{grid.caption} {end_point.sentence}".strip())
 
 
-def _estimate(ending: _Ending, plane: Plane) -> Grid | None:
+def _estimate(end_point: _EndPoint, plane: Plane) -> Grid | None:
     """The estimated grid; None if the sample cannot be split, or the loss is not a mean over samples."""
-    if not all(_is_tensors(batch) for batch in ending.surface.batches):
+    if not all(_is_tensors(batch) for batch in end_point.surface.batches):
         return None
     try:
-        return estimate_grid(ending.surface, plane, ending.cells)
+        return estimate_grid(end_point.surface, plane, end_point.cells)
     except TaskError:
         return None
 

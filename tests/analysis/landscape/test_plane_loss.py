@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from steepest.analysis.landscape.plane_loss import Batched, PlaneLoss, Sequential, Threaded, choose_strategy
+from steepest.analysis.landscape.plane_loss import PlaneLoss, Sequential, Threads, Vmap, choose_strategy
 from steepest.analysis.landscape.planes import Points, random_plane
 from steepest.curvature.loss_function import LossFunction
 from steepest.tasks.space import Space
@@ -69,7 +69,7 @@ MODELS = {
     "two inputs": (1, TwoInputs, X),
     "tied": (1, Tied, X),
 }
-STRATEGIES = [Sequential, Batched, Threaded]
+STRATEGIES = [Sequential, Vmap, Threads]
 
 
 def surface(name="dense", dtype=torch.float64):
@@ -95,8 +95,8 @@ def at(s, w):
 
 @pytest.fixture
 def threads(strategy):
-    """Two threads for `Threaded`; a surface leaves the number as it was."""
-    before, count = torch.get_num_threads(), 2 if strategy is Threaded else 1
+    """Two threads for `Threads`; a surface leaves the number as it was."""
+    before, count = torch.get_num_threads(), 2 if strategy is Threads else 1
     torch.set_num_threads(count)
     yield
     assert torch.get_num_threads() == count
@@ -173,6 +173,6 @@ class Converting(nn.Module):
 def test_the_strategy_of_a_model_that_vmap_refuses():
     s = LossFunction(Task(model=Converting(), loss=cross_entropy, data=(X.float(), Y)), [(X.float(), Y)])
     loss, cells = PlaneLoss(s, across(s)), points(np.linspace(-1, 1, 10), np.linspace(-1, 1, 10))
-    assert not isinstance(choose_strategy(loss._sample, cells, False), Batched)
+    assert not isinstance(choose_strategy(loss._sample, cells, False), Vmap)
     expected = [s.value(across(s).point(a, b)) for a, b in zip(cells.a, cells.b)]
     assert loss.losses(cells) == pytest.approx(expected, rel=1e-6)

@@ -105,9 +105,9 @@ def _points(trained, kind, at):
         return path.points
     from steepest.analysis.landscape import surfaces as room
 
-    ending = room._ending(task, task.model, end, 1, 60.0, 0)
-    losses = {"adam": room._losses(ending.surface, path.points)}
-    plane = room._plane(kind, ending, [path.points], losses, "", 0.0, 0)
+    end_point = room._end_point(task, task.model, end, 1, 60.0, 0)
+    losses = {"adam": room._losses(end_point.surface, path.points)}
+    plane = room._plane(kind, end_point, [path.points], losses, "", 0.0, 0)
     return np.stack([plane.point(*p).numpy() for p in at.T.tolist()])
 
 
