@@ -100,63 +100,30 @@ class OnTerrain(nn.Module):
         return self.f(self.w)
 
 
-def _bowl(w: Tensor) -> Tensor:
-    x, y = w[..., 0], w[..., 1]
-    return x**2 + y**2
-
-
-def _ravine(w: Tensor) -> Tensor:
-    x, y = w[..., 0], w[..., 1]
-    return 0.5 * (x**2 + 50 * y**2)
-
-
-def _rosenbrock(w: Tensor) -> Tensor:
-    x, y = w[..., 0], w[..., 1]
-    return (1 - x) ** 2 + 100 * (y - x**2) ** 2
-
-
-def _himmelblau(w: Tensor) -> Tensor:
-    x, y = w[..., 0], w[..., 1]
-    return (x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2
-
-
-def _beale(w: Tensor) -> Tensor:
-    x, y = w[..., 0], w[..., 1]
-    return (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2
-
-
-def _rastrigin(w: Tensor) -> Tensor:
-    return 20 + (w**2 - 10 * torch.cos(2 * torch.pi * w)).sum(-1)
-
-
-def _monkey_saddle(w: Tensor) -> Tensor:
-    x, y = w[..., 0], w[..., 1]
-    return x**3 - 3 * x * y**2
-
-
-def _saddle(w: Tensor) -> Tensor:
-    x, y = w[..., 0], w[..., 1]
-    return x**2 - y**2
-
-
-def _plateau(w: Tensor) -> Tensor:
-    x, y = w[..., 0], w[..., 1]
-    return torch.sigmoid(8 * (x - 1)) + 0.02 * (x**2 + y**2)
+def _xy(f: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A function of x and y as one of w = (x, y)."""
+    return lambda w: f(w[..., 0], w[..., 1])
 
 
 TERRAINS = {
     t.name: t
     for t in (
-        Terrain("bowl", "x² + y²", _bowl, (-1.6, 1.2), ((-2, 2), (-2, 2)), 0.0, ((0.0, 0.0),), convex=True),
         Terrain(
-            "ravine", "(x² + 50 y²) / 2", _ravine, (-4.0, 0.9), ((-5, 5), (-1.5, 1.5)), 0.0, ((0.0, 0.0),), convex=True
+            "bowl", "x² + y²", _xy(lambda x, y: x**2 + y**2), (-1.6, 1.2), ((-2, 2), (-2, 2)), 0.0, ((0.0, 0.0),),
+            convex=True,
         ),
         Terrain(
-            "rosenbrock", "(1 − x)² + 100 (y − x²)²", _rosenbrock, (-1.2, 1.0), ((-2, 2), (-1, 3)), 0.0, ((1.0, 1.0),),
-            source="Rosenbrock 1960, doi:10.1093/comjnl/3.3.175",
+            "ravine", "(x² + 50 y²) / 2", _xy(lambda x, y: 0.5 * (x**2 + 50 * y**2)), (-4.0, 0.9),
+            ((-5, 5), (-1.5, 1.5)), 0.0, ((0.0, 0.0),), convex=True,
         ),
         Terrain(
-            "himmelblau", "(x² + y − 11)² + (x + y² − 7)²", _himmelblau, (-0.5, -1.5), ((-5, 5), (-5, 5)), 0.0,
+            "rosenbrock", "(1 − x)² + 100 (y − x²)²", _xy(lambda x, y: (1 - x) ** 2 + 100 * (y - x**2) ** 2),
+            (-1.2, 1.0), ((-2, 2), (-1, 3)), 0.0, ((1.0, 1.0),), source="Rosenbrock 1960, doi:10.1093/comjnl/3.3.175",
+        ),
+        Terrain(
+            "himmelblau", "(x² + y − 11)² + (x + y² − 7)²",
+            _xy(lambda x, y: (x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2),
+            (-0.5, -1.5), ((-5, 5), (-5, 5)), 0.0,
             minima=(
                 (3.0, 2.0), (-2.805118086952745, 3.131312518250573), (-3.779310253377747, -3.283185991286169),
                 (3.5844283403304917, -1.8481265269644036),
@@ -169,23 +136,27 @@ TERRAINS = {
             source="Himmelblau 1972, Applied Nonlinear Programming",
         ),
         Terrain(
-            "beale", "(1.5 − x + xy)² + (2.25 − x + xy²)² + (2.625 − x + xy³)²", _beale, (-1.0, -1.5),
-            ((-4.5, 4.5), (-4.5, 4.5)), 0.0, ((3.0, 0.5),), ((0.0, 1.0),), source="Beale 1958",
+            "beale", "(1.5 − x + xy)² + (2.25 − x + xy²)² + (2.625 − x + xy³)²",
+            _xy(lambda x, y: (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2),
+            (-1.0, -1.5), ((-4.5, 4.5), (-4.5, 4.5)), 0.0, ((3.0, 0.5),), ((0.0, 1.0),), source="Beale 1958",
         ),
         Terrain(
-            "rastrigin", "20 + x² − 10 cos(2πx) + y² − 10 cos(2πy)", _rastrigin, (2.2, -1.7),
+            "rastrigin", "20 + x² − 10 cos(2πx) + y² − 10 cos(2πy)",
+            lambda w: 20 + (w**2 - 10 * torch.cos(2 * torch.pi * w)).sum(-1), (2.2, -1.7),
             ((-3.2, 3.2), (-3.2, 3.2)), 0.0, ((0.0, 0.0),), source="Rastrigin 1974",
         ),
         Terrain(
-            "monkey_saddle", "x³ − 3xy²", _monkey_saddle, (0.6, 0.3), ((-1.5, 1.5), (-1.5, 1.5)), -float("inf"),
+            "monkey_saddle", "x³ − 3xy²", _xy(lambda x, y: x**3 - 3 * x * y**2), (0.6, 0.3), ((-1.5, 1.5), (-1.5, 1.5)),
+            -float("inf"), saddles=((0.0, 0.0),),
+        ),
+        Terrain(
+            "saddle", "x² − y²", _xy(lambda x, y: x**2 - y**2), (-1.2, 1e-3), ((-1.5, 1.5), (-1.5, 1.5)), -float("inf"),
             saddles=((0.0, 0.0),),
         ),
         Terrain(
-            "saddle", "x² − y²", _saddle, (-1.2, 1e-3), ((-1.5, 1.5), (-1.5, 1.5)), -float("inf"), saddles=((0.0, 0.0),)
-        ),
-        Terrain(
-            "plateau", "σ(8 (x − 1)) + (x² + y²) / 50", _plateau, (3.0, 1.0), ((-2, 4), (-3, 3)), 0.0002744430491709828,
-            minima=((-0.04630228060507552, 0.0),),
+            "plateau", "σ(8 (x − 1)) + (x² + y²) / 50",
+            _xy(lambda x, y: torch.sigmoid(8 * (x - 1)) + 0.02 * (x**2 + y**2)),
+            (3.0, 1.0), ((-2, 4), (-3, 3)), 0.0002744430491709828, minima=((-0.04630228060507552, 0.0),),
         ),
     )
 }  # fmt: skip

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -215,12 +215,9 @@ class PlaneSample:
 # -- Strategies --------------------------------------------------------------------------------------------------------
 
 
-class Strategy(Protocol):
-    """Computes losses on all samples of a batch; all strategies agree up to rounding."""
-
-    def __call__(self, batch: int, points: Points, per_sample: bool) -> np.ndarray:
-        """The loss of a batch at K points [K], or of each of its n samples [K, n]; float64."""
-        ...
+Strategy = Callable[[int, Points, bool], np.ndarray]
+"""(batch, K points, per_sample) -> the loss of the batch [K], or of each of its n samples [K, n]; float64. A strategy
+uses every sample of the batch, and all strategies agree up to rounding."""
 
 
 class Sequential:
