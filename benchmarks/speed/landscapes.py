@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 import steepest as sd
 from benchmarks.report import MISSING, met, span, table
 from benchmarks.speed.timing import seconds
-from steepest.analysis.landscape import evaluate as landscape
+from steepest.analysis.landscape.grids import TOLERANCE, estimate_grid, exact_grid
 from steepest.analysis.landscape.planes import Plane, random_plane
 from steepest.curvature.loss_function import LossFunction
 from steepest.records.surfaces import Axis, Grid
@@ -53,10 +53,10 @@ def measure() -> list[str]:
         found["peer"] = loss_landscapes.planar_interpolation(*corners, metric, steps=CELLS, deepcopy_model=True)
 
     def exact() -> None:
-        found["exact"] = landscape.exact(surface, cells, CELLS)
+        found["exact"] = exact_grid(surface, cells, CELLS)
 
     def estimated() -> None:
-        found["estimated"] = landscape.estimated(surface, cells, CELLS)
+        found["estimated"] = estimate_grid(surface, cells, CELLS)
 
     took = seconds({"peer": peer, "exact": exact, "estimated": estimated}, ROUNDS)
     return _lines(found, took)
@@ -101,6 +101,6 @@ def _lines(found: dict, took: dict[str, float]) -> list[str]:
         *table(["", "time", "faster than the peer", "target", "met"], rows),
         "",
         f"Exact and the peer differ by at most {apart:.1e} of the surface's range. The estimate says standard errors "
-        f"of at most {estimated.error.max() / exact.range:.2%} of the range (asked for: {landscape.TOLERANCE:.0%}); it "
+        f"of at most {estimated.error.max() / exact.range:.2%} of the range (asked for: {TOLERANCE:.0%}); it "
         f"is off by {np.abs(off).max():.2%} at most, by {calibrated:.2f} of its standard errors (root mean square).",
     ]

@@ -21,7 +21,7 @@ from steepest import seeds
 from steepest.curvature.hessian import Hessian, evaluated, flat
 from steepest.curvature.second_derivatives import faulty, why_not_twice
 from steepest.errors import InputError, TaskError
-from steepest.tasks.data import count, disjoint, map_tensors
+from steepest.tasks.data import count, disjoint_samples, map_tensors
 from steepest.tasks.objective import Loss, Objective
 from steepest.tasks.space import Space
 from steepest.tasks.task import Task
@@ -72,7 +72,7 @@ class LossFunction:
         self.why = self._refusal() if dtype != own else ""
         if self.why:
             self._cast(own)
-        self._counts = [self.objective.counted(b) for b in self.batches]
+        self._counts = [self.objective.loss_weight(b) for b in self.batches]
         self._held: list[float] = []
 
     def value(self, w: Tensor) -> float:
@@ -226,7 +226,7 @@ class LossFunction:
             return self._loss(parts, None)[None]
         try:
             singles = [map_tensors(batch, lambda x, i=i: x[i : i + 1]) for i in range(count(batch))]
-            counts = torch.tensor([self.objective.counted(one) for one in singles]).to(self.start)
+            counts = torch.tensor([self.objective.loss_weight(one) for one in singles]).to(self.start)
         except IndexError as error:
             raise TaskError(f"a batch of this task cannot be taken apart into samples: {error}") from error
         counted = counts.nonzero().flatten()
@@ -280,7 +280,7 @@ def sample_loss_functions(
     Raises:
         InputError: there are fewer samples.
     """
-    parts = disjoint(task.data if data is None else data, sizes, chunk, seed)
+    parts = disjoint_samples(task.data if data is None else data, sizes, chunk, seed)
     return tuple(LossFunction(task, batches, dtype, model) for batches in parts)
 
 

@@ -139,7 +139,7 @@ class Descent:
         else:
             moved = self.advance(t, hypers, self._scale(norm, call.limit))
             if buffers:
-                buffers.notice()
+                buffers.detect_changes()
         return self.told(t, hypers["lr"], loss, norm, moved, call), call
 
     def judge(self, t: int, loss: float, norm: float, bounds: GradientLimits | None = None, ahead: int = 0) -> Call:
@@ -228,7 +228,7 @@ class Descent:
             "stride": None if self._stride is None else self._stride.state(),
             "schedules": [bound.state_dict() for bound in (self.schedule, *(b for _, b in self._scheduled))],
             "guard": None if self.recovery is None else self.recovery.guard.state_dict(),
-            "taken": self.batches.taken,
+            "taken": self.batches.position,
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -300,7 +300,7 @@ class Descent:
         weights = self.update.reported_weights(self.hypers_at(max(1, self.t)))
         if weights is not None:
             _copy(weights, self.space.tensors())
-        self.task.leave(self.model)
+        self.task.remember_weights(self.model)
 
     def _watched(self, step: Step) -> float:
         """What a plateau looks at: the validation loss, or the step's where there is no validation data."""

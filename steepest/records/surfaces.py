@@ -1,6 +1,6 @@
-"""A surface that was measured, as numbers and words: what a picture of it needs.
+"""Measured loss surfaces: arrays and captions, all that a picture needs.
 
-Numpy only, as in `record`, so that a view can be tested with a grid written by hand.
+Numpy only, so that a view can be tested with a grid written by hand.
 """
 
 import math
@@ -15,10 +15,10 @@ class Axis(NamedTuple):
     """One axis of a plane through weight space.
 
     Attributes:
-        name: what the direction is, in words.
+        name: name of the direction.
         lo, hi: coordinates of its ends; 0 is the plane's origin.
-        n: cells along it.
-        scale: distance in weight space that a coordinate of 1 spans.
+        n: number of cells.
+        scale: distance in weight space per unit of the coordinate.
     """
 
     name: str
@@ -34,13 +34,13 @@ class Axis(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """A place worth a mark.
+    """A marked point of a surface.
 
     Attributes:
         kind: minimum, saddle, maximum or escape.
         x, y: coordinates.
-        loss: there.
-        text: in words.
+        loss: loss at the point.
+        text: its label.
     """
 
     kind: str
@@ -51,7 +51,7 @@ class Mark(NamedTuple):
 
 
 class Projection(NamedTuple):
-    """Where points fall on a plane, [P] each.
+    """The projection of points on a plane, [P] each.
 
     Attributes:
         x, y: coordinates of the nearest point of the plane.
@@ -63,18 +63,6 @@ class Projection(NamedTuple):
     off: np.ndarray
 
 
-class Cut(NamedTuple):
-    """The loss along a line.
-
-    Attributes:
-        axis: the line.
-        loss: [n] float64; infinite where it diverged.
-    """
-
-    axis: Axis
-    loss: np.ndarray
-
-
 @dataclass(frozen=True)
 class Grid:
     """The loss on a plane, cell by cell.
@@ -83,11 +71,11 @@ class Grid:
         kind: terrain, curvature, principal, random or points.
         x, y: the axes.
         loss: [y.n, x.n] float64; infinite where it diverged, NaN where it was not evaluated.
-        error: a standard error for each cell, likewise; None where every sample counted in every cell.
-        caption: what the plane shows and what it hides, in words.
+        error: standard error of each cell, likewise; None if every cell uses every sample.
+        caption: one or two sentences on what the plane shows and hides.
         height: "linear" or "log".
-        source: of a terrain that was typed in, its text.
-        marks: places worth a mark.
+        source: the text of a function that the user typed.
+        marks: marked points.
     """
 
     kind: str
@@ -102,15 +90,15 @@ class Grid:
 
     @property
     def range(self) -> float:
-        """Greatest less least loss among the cells that did not diverge."""
+        """Largest minus smallest finite loss."""
         finite = self.loss[np.isfinite(self.loss)]
         return float(np.ptp(finite)) if len(finite) else 0.0
 
     def under(self, x: float, y: float) -> tuple[float, float]:
-        """(loss, error) of the surface at a place between cells; NaN outside.
+        """(loss, error) of the surface at a point between cells; NaN outside.
 
-        Bilinear between the four cells around it. The error is what that may be off, |f − p| ≤ (|δ²ₓf| + |δ²ᵧf|)/8
-        with the greatest second differences around, and twice the standard error of the cells.
+        Bilinear between the four cells around it. The error is the interpolation's bound, (|δ²ₓf| + |δ²ᵧf|) / 8 with
+        the largest second differences nearby, plus twice the standard error of the cells.
 
         Args:
             x, y: coordinates.
@@ -121,18 +109,18 @@ class Grid:
         weights = np.outer([1 - v, v], [1 - u, u])
         with np.errstate(invalid="ignore"):
             loss = float((weights * self.loss[i : i + 2, j : j + 2]).sum())
-            bent = self._bent(i, j)
+            bound = self._interpolation_error(i, j)
         spread = 0.0 if self.error is None else 2 * float(self.error[i : i + 2, j : j + 2].max())
-        return loss, bent + spread
+        return loss, bound + spread
 
-    def _bent(self, i: int, j: int) -> float:
-        """How far a surface may lie from its bilinear interpolation in the cell whose lower corner is (i, j)."""
+    def _interpolation_error(self, i: int, j: int) -> float:
+        """Error bound of bilinear interpolation in the cell whose lower corner is (i, j)."""
         near = self.loss[max(0, i - 1) : i + 3, max(0, j - 1) : j + 3]
         return float(sum(np.abs(np.diff(near, 2, axis)).max() for axis in (0, 1)) / 8)
 
 
 def _place(axis: Axis, at: float) -> tuple[int, float]:
-    """The cell below a coordinate, and how far towards the next it is; (−1, 0) outside."""
+    """The cell below a coordinate, and the fraction of the way to the next; (−1, 0) outside."""
     position = (at - axis.lo) / (axis.hi - axis.lo) * (axis.n - 1)
     if not -1e-9 <= position <= axis.n - 1 + 1e-9:
         return -1, 0.0
@@ -142,20 +130,20 @@ def _place(axis: Axis, at: float) -> tuple[int, float]:
 
 @dataclass(frozen=True)
 class LossSurfaces:
-    """What a film shows of the loss: surfaces, and where descents went on them.
+    """The loss surfaces of a film, and the paths of descents on them.
 
     Attributes:
         grids: surfaces by name.
-        shadows: for each surface, where each descent's points fall on it, by the descent's name.
-        losses: at each descent's points, on the samples that the surfaces are of, by its name.
-        kept: which of a descent's points these are, by its name.
-        eigenvalues: of the Hessian at the end, as far as they were found [n].
-        said: why a surface is missing, in words.
+        projections: by surface, the projection of each descent's points on it, by the descent's name.
+        losses: loss at each descent's points, on the samples of the surfaces, by the descent's name.
+        indices: which points of the descent's path these are, by its name.
+        eigenvalues: eigenvalues of the Hessian at the end that have converged [n].
+        messages: why surfaces are missing.
     """
 
     grids: Mapping[str, Grid] = field(default_factory=dict)
-    shadows: Mapping[str, Mapping[str, Projection]] = field(default_factory=dict)
+    projections: Mapping[str, Mapping[str, Projection]] = field(default_factory=dict)
     losses: Mapping[str, np.ndarray] = field(default_factory=dict)
-    kept: Mapping[str, np.ndarray] = field(default_factory=dict)
+    indices: Mapping[str, np.ndarray] = field(default_factory=dict)
     eigenvalues: np.ndarray = field(default_factory=lambda: np.empty(0))
-    said: tuple[str, ...] = ()
+    messages: tuple[str, ...] = ()

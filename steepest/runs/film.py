@@ -49,7 +49,7 @@ def run_film(
     found = history.record.config.get("verdict")
     verdict = None if found is None else Verdict.of(found)
     if task is None or model is None:
-        ground = LossSurfaces(said=(f"there are no surfaces: {why}",))
+        ground = LossSurfaces(messages=(f"there are no surfaces: {why}",))
     else:
         ground = _ground(store, history, verdict, task, model, kinds)
     return film.of_run(history, ground, verdict), ground
@@ -77,13 +77,13 @@ def _ground(
     record, points = history.record, history.path.points
     end = _flat(store, record.id, record.config["parameters"])
     if not bool(torch.isfinite(end).all()):
-        return LossSurfaces(said=("it ended at weights that are not finite, so there are no surfaces",))
+        return LossSurfaces(messages=("it ended at weights that are not finite, so there are no surfaces",))
     chosen = kinds or _ordered(verdict, len(points))
     said = () if len(points) else ("no points were kept on the way, so there is no path",)
     kind = "" if verdict is None else verdict.kind
     paths = {record.id: points} if len(points) else {}
     ground = measure_surfaces(task, model, end, paths, chosen, verdict=kind, gain=_gain(verdict))
-    ground = LossSurfaces(**{**vars(ground), "said": (*said, *ground.said)})
+    ground = LossSurfaces(**{**vars(ground), "messages": (*said, *ground.messages)})
     npz.save(store.folder / record.id / SURVEY, ground)
     return ground
 

@@ -171,7 +171,7 @@ class Trainer:
         """Goes on from what a checkpoint held."""
         descent = self.descent
         descent.load(state["descent"])
-        descent.batches.skip(state["descent"]["taken"], descent.t, state["place"])
+        descent.batches.restore(state["descent"]["taken"], descent.t, state["place"])
         descent.stopped = state["stopped"]
         if descent.recovery is not None and state["recovery"] is not None:
             descent.recovery.load(state["recovery"])
@@ -207,7 +207,7 @@ class Trainer:
 
     def _place(self) -> dict[str, Any] | None:
         """Where the user's loader is; one that says it in what cannot be written is passed over on resuming."""
-        place = self.descent.batches.place()
+        place = self.descent.batches.loader_state()
         try:
             pack(place, {})
         except TypeError:
@@ -279,7 +279,7 @@ class Trainer:
             return
         if self.best.tensors is not None:
             restore_tensors(self.best.tensors, descent.everything())
-            descent.task.leave(descent.model)
+            descent.task.remember_weights(descent.model)
             self.progress.say(f"kept: the best point, after step {self.best.t}")
         elif self.status == "stopped" and descent.t != self._measured:
             self._note("validation")

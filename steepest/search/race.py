@@ -177,10 +177,11 @@ def _common(task: Task, contest: RaceResult) -> LossSurfaces:
     names = {film.path_name(curve): curve.final for curve in film.runs_shown(contest).values()}
     walked = {p.name: p.points for p in contest.paths if p.name in names and len(p.points)}
     if not walked:
-        return LossSurfaces(said=("no points were kept on the way, so there are no surfaces",))
+        return LossSurfaces(messages=("no points were kept on the way, so there are no surfaces",))
     model = task.copy(0)
     if any(b.is_floating_point() for b in model.buffers()):
-        return LossSurfaces(said=("the model has statistics of its own (batch norm), which differ from run to run",))
+        words = "the model has statistics of its own (batch norm), which differ from run to run"
+        return LossSurfaces(messages=(words,))
     ordered = sorted(walked, key=lambda name: -names[name])  # the plane goes through the last point of all
     paths: dict[str, np.ndarray] = {name: walked[name] for name in ordered}
     end = torch.from_numpy(np.array(paths[ordered[-1]][-1]))

@@ -1,5 +1,5 @@
-"""Tasks by name: the built-in ones, and a user's own file."""
+"""What is trained and on which data: a task is a built-in one, or defined in a Python file."""
 
-from steepest.tasks.loading import BUILT_IN, load
+from steepest.tasks.registry import BUILT_IN, load
 
 __all__ = ["BUILT_IN", "load"]

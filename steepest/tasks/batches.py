@@ -1,7 +1,7 @@
-"""Which samples step t sees: all of them, one, or a few, as a pure function of (seed, t).
+"""The samples of step t, as a pure function of (seed, t).
 
-An epoch is one permutation of the data, so every sample is seen once an epoch and the last batch may be short. Tensors
-in memory are gathered in windows of several batches, which are then handed out as slices: a step then pays for a view.
+An epoch is one permutation of the data: each sample occurs once, and the last batch may be short. Tensors in memory are
+gathered for a window of several batches at once; a step then takes a slice, which is a view.
 """
 
 import math
@@ -16,18 +16,19 @@ from steepest.errors import InputError, TaskError
 from steepest.tasks.data import (
     as_tuple,
     check,
-    count,
+    from_loader,
     is_iterable,
     is_tensors,
     known_length,
     length,
     map_tensors,
+    split,
     take,
     to_device,
 )
 
 WINDOW_BYTES = 4 << 20
-"""Gathered at once; fits the second-level caches of today's processors."""
+"""Size of a window; fits a second-level cache."""
 
 Augment = Callable[[Any, torch.Generator], Any]
 
@@ -36,23 +37,23 @@ class Batches:
     """Batches of a source of data; `batches(t)` gives the micro-batches of step t.
 
     Args:
-        data: a tuple of tensors (the last is the target), a map-style Dataset, an iterable of batches, or None for
-            objectives that need no data.
-        batch_size: samples per step: "full", 1, n; None for an iterable, which brings its own batches.
-        seed: of the order and of augmentation.
+        data: a tuple of tensors (the last is the target), a map-style Dataset, an iterable of batches, or None for an
+            objective without data.
+        batch_size: samples per step: "full", 1 or n; None for an iterable, which already has batches.
+        seed: seed of the order and of augmentation.
         accumulate: micro-batches per step.
         augment: `(batch, generator) -> batch`.
-        device: where the batches are.
+        device: device of the batches.
 
     Attributes:
-        samples: in the data, or None where that is not known.
-        steps_per_epoch: the last, short batch included; None where that is not known.
-        is_iterable: whether the data brings its own batches: they come in its order, whatever t is.
-        taken: batches that an iterable has given so far.
+        samples: number of samples in the data; None if unknown.
+        steps_per_epoch: includes the last, short batch; None if unknown.
+        is_iterable: whether the data is an iterable of batches: they come in its own order, whatever t is.
+        position: number of batches read from an iterable so far.
 
     Raises:
-        InputError: batch size or accumulation that does not fit the data.
-        TaskError: data that cannot be used (see `check`).
+        InputError: the batch size or the accumulation does not fit the data.
+        TaskError: the data cannot be used (see `check`).
     """
 
     def __init__(
@@ -66,12 +67,12 @@ class Batches:
         device: str | torch.device = "cpu",
     ) -> None:
         if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
-            raise InputError(f"accumulate={accumulate!r} is given; expected is the number of micro-batches, 1 or more")
+            raise InputError(f"accumulate must be an integer ≥ 1, got {accumulate!r}")
         self.seed, self.accumulate, self.augment = seed, accumulate, augment
         self.device = torch.device(device)
         check(data)
         self.samples = None if data is None else length(data)
-        self.is_iterable, self.taken = is_iterable(data), 0
+        self.is_iterable, self.position = is_iterable(data), 0
         if self.is_iterable:
             self._begin_iterable(data, batch_size)
         elif data is None:
@@ -90,34 +91,34 @@ class Batches:
         if self.is_iterable:
             parts = self._next(t)
         else:
-            batch = self._tensors(t) if isinstance(self._data, tuple) else self._fetched(t)
-            parts = [batch] if self.accumulate == 1 else _split(batch, self.accumulate)
+            batch = self._slice(t) if isinstance(self._data, tuple) else self._fetch(t)
+            parts = [batch] if self.accumulate == 1 else split(batch, self.accumulate)
         if self.augment is None:
             return parts
         streams = (seeds.generator(self.seed, "augment", t, i, device=self.device) for i in range(len(parts)))
         return [self.augment(map_tensors(part, Tensor.clone), stream) for part, stream in zip(parts, streams)]
 
-    def place(self) -> dict[str, Any] | None:
-        """Where an iterable is, by its own `state_dict`; None where it has none."""
+    def loader_state(self) -> dict[str, Any] | None:
+        """The state of an iterable that has a `state_dict`; None of others."""
         if not self.is_iterable or not _is_stateful(self._loader):
             return None
         return {"epoch": self._epoch, "begun": self._iterator is not None, "loader": self._loader.state_dict()}
 
-    def skip(self, taken: int, t: int, place: Mapping[str, Any] | None = None) -> None:
-        """Brings an iterable to where it was after step t and so many batches: to its `place`, else batch by batch."""
+    def restore(self, position: int, t: int, loader_state: Mapping[str, Any] | None = None) -> None:
+        """Restores the position of an iterable after step t: from its `loader_state`, else by reading and dropping."""
         if not self.is_iterable:
             return
-        if place is not None:
-            self._loader.load_state_dict(place["loader"])
-            self._epoch, self.taken = place["epoch"], taken
-            self._iterator = self._restarted() if place["begun"] else None
-        while self.taken < taken:
-            self._advance(False)
-        self._asked = t
+        if loader_state is not None:
+            self._loader.load_state_dict(loader_state["loader"])
+            self._epoch, self.position = loader_state["epoch"], position
+            self._iterator = self._start_epoch() if loader_state["begun"] else None
+        while self.position < position:
+            self._advance(is_first=True)
+        self._last_step = t
 
-    # -- tensors and datasets: any t, in any order ---------------------------------------------------------------------
+    # -- Tensors and datasets: any t, in any order ---------------------------------------------------------------------
 
-    def _tensors(self, t: int) -> tuple[Tensor, ...]:
+    def _slice(self, t: int) -> tuple[Tensor, ...]:
         assert self.samples
         assert self.steps_per_epoch
         if self.batch_size == self.samples:
@@ -127,12 +128,12 @@ class Batches:
         window, inside = divmod(place, self._per_window)
         if window != self._window:
             span = self._per_window * self.batch_size
-            chosen = self._order[window * span : (window + 1) * span]
-            self._gathered = tuple(x.index_select(0, chosen) for x in self._data)
+            rows = self._order[window * span : (window + 1) * span]
+            self._window_data = tuple(x.index_select(0, rows) for x in self._data)
             self._window = window
         lo = inside * self.batch_size
         hi = lo + self.batch_size
-        return tuple([x[lo:hi] for x in self._gathered])
+        return tuple([x[lo:hi] for x in self._window_data])
 
     def _permute(self, epoch: int) -> None:
         if epoch == self._epoch:
@@ -147,63 +148,65 @@ class Batches:
             fits = WINDOW_BYTES // max(1, sample * self.batch_size)
             self._per_window = min(max(1, fits), self.steps_per_epoch)
 
-    def _fetched(self, t: int) -> Any:
+    def _fetch(self, t: int) -> Any:
         assert self.samples
         assert self.steps_per_epoch
         epoch, place = divmod(t - 1, self.steps_per_epoch)
         if self.batch_size == self.samples:
-            chosen = list(range(self.samples))
+            rows = list(range(self.samples))
         else:
             self._permute(epoch)
-            chosen = self._order[place * self.batch_size : (place + 1) * self.batch_size].tolist()
+            rows = self._order[place * self.batch_size : (place + 1) * self.batch_size].tolist()
         with seeds.ours(self.seed, "fetch", t):
-            return to_device(take(self._data, chosen), self.device)
+            return to_device(take(self._data, rows), self.device)
 
-    # -- iterables: one after another ----------------------------------------------------------------------------------
+    # -- Iterables: t in order -----------------------------------------------------------------------------------------
 
     def _begin_iterable(self, data: Any, batch_size: int | str | None) -> None:
         if batch_size is not None:
             raise InputError(
-                f"batch_size={batch_size!r} is given beside data that brings its own batches ({type(data).__name__}); "
-                "leave batch_size out, or give the Dataset itself"
+                f"batch_size cannot be used with a {type(data).__name__}, which already has batches. Drop it, or pass "
+                "the Dataset."
             )
-        self._loader, self._asked, self._epoch = data, 0, 0
+        self._loader, self._last_step, self._epoch = data, 0, 0
         self._iterator: Iterator | None = None
-        count = known_length(data)
-        self.steps_per_epoch = None if count is None else math.ceil(count / self.accumulate)
+        n = known_length(data)
+        self.steps_per_epoch = None if n is None else math.ceil(n / self.accumulate)
 
     def _next(self, t: int) -> list[Any]:
-        if t > self._asked + 1:  # an earlier one is asked for after a rewind
-            raise InputError(f"step {t} is asked after step {self._asked}; the batches of an iterable come in order")
-        self._asked = t
+        if t > self._last_step + 1:  # a smaller t follows a rewind
+            raise InputError(
+                f"t must be at most {self._last_step + 1}, got {t}: an iterable gives its batches in order"
+            )
+        self._last_step = t
         parts: list[Any] = []
         while len(parts) < self.accumulate:
-            batch = self._advance(bool(parts))
+            batch = self._advance(is_first=not parts)
             if batch is None:
                 break
             parts.append(to_device(batch, self.device))
         return parts
 
-    def _advance(self, begun: bool) -> Any:
-        """The iterable's next batch; None at the end of an epoch that leaves this step's micro-batches fewer."""
+    def _advance(self, is_first: bool) -> Any:
+        """The iterable's next batch; None if the epoch ends within a step, which then has fewer micro-batches."""
         for _ in range(2):
             if self._iterator is None:
-                self._iterator = self._restarted()
-            with seeds.ours(self.seed, "batch", self.taken):
+                self._iterator = self._start_epoch()
+            with seeds.ours(self.seed, "batch", self.position):
                 batch = next(self._iterator, None)
             if batch is not None:
-                self.taken += 1
-                return tuple(batch) if isinstance(batch, list) else batch
+                self.position += 1
+                return from_loader(batch)
             self._iterator = None
             self._epoch += 1
-            if begun:
+            if not is_first:
                 return None
         raise TaskError(
-            f"data of {type(self._loader).__name__} gave no more batches at step {self._asked}; expected is an "
-            "iterable that can be iterated once an epoch, such as a DataLoader or a list; or ask for fewer steps"
+            f"data must be iterable once per epoch, such as a DataLoader or a list; {type(self._loader).__name__} gave "
+            f"no more batches at step {self._last_step}. Pass such data, or fewer steps."
         )
 
-    def _restarted(self) -> Iterator:
+    def _start_epoch(self) -> Iterator:
         sampler = getattr(self._loader, "sampler", None)
         set_epoch = getattr(sampler, "set_epoch", None)
         if set_epoch is not None:
@@ -213,28 +216,16 @@ class Batches:
 
 
 def _is_stateful(loader: Any) -> bool:
-    """Whether it can say where it is and go there, as torchdata's StatefulDataLoader can."""
+    """Whether it can save and restore its position, as torchdata's StatefulDataLoader can."""
     return all(callable(getattr(loader, name, None)) for name in ("state_dict", "load_state_dict"))
 
 
-def _batch_size(given: int | str | None, samples: int, accumulate: int) -> int:
-    if given == "full":
-        given = samples
-    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
-        raise InputError(f"batch_size={given!r} is given; expected is 'full', 1, or a number of samples")
-    if given > samples:
-        raise InputError(f"batch_size={given} is given and the data has {samples} samples; use 'full' or a smaller one")
-    if accumulate > given:
-        raise InputError(f"accumulate={accumulate} is given with batches of {given}; a micro-batch needs a sample")
-    return given
-
-
-def _split(batch: Any, parts: int) -> list[Any]:
-    """Near-equal micro-batches, none empty: a short last batch may give fewer."""
-    parts = min(parts, count(batch))
-    if isinstance(batch, Tensor):
-        return list(batch.tensor_split(parts))
-    if isinstance(batch, dict):
-        split = {k: _split(v, parts) for k, v in batch.items()}
-        return [{k: v[i] for k, v in split.items()} for i in range(parts)]
-    return list(zip(*(_split(x, parts) for x in batch), strict=True))
+def _batch_size(batch_size: int | str | None, samples: int, accumulate: int) -> int:
+    n = samples if batch_size == "full" else batch_size
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise InputError(f"batch_size must be 'full' or an integer ≥ 1, got {n!r}")
+    if n > samples:
+        raise InputError(f"batch_size must be ≤ {samples} (the number of samples), got {n}. Use 'full' for all.")
+    if accumulate > n:
+        raise InputError(f"accumulate must be ≤ batch_size ({n}), got {accumulate}")
+    return n

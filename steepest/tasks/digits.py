@@ -1,4 +1,4 @@
-"""Handwritten digits: 1,797 real 8 × 8 images, in the package (see DIGITS-LICENSE.md for where they come from)."""
+"""Handwritten digits: 1,797 real 8 × 8 images, part of the package (source: DIGITS-LICENSE.md)."""
 
 from importlib import resources
 
@@ -25,9 +25,9 @@ def images() -> tuple[Tensor, Tensor]:
 
 
 def network(seed: int) -> nn.Module:
-    """A 64-128-128-10 network; a new start for each seed, by He's initialisation for rectified units.
+    """A 64-128-128-10 ReLU network with He initialisation, by seed.
 
-    On 200 held-back training images it ends at 97.2 % against torch's default's 96.3 % (20 seeds each).
+    With it, accuracy on 200 images held out of the training data is 97.2 %; with torch's default, 96.3 % (20 seeds).
 
     Source: He et al. 2015, arXiv:1502.01852, section 2.2.
     """
@@ -41,7 +41,7 @@ def network(seed: int) -> nn.Module:
 
 
 def task() -> Task:
-    """Digits to be told apart: the last 360 of a fixed permutation are the test, the 144 before them the validation."""
+    """Digit classification: of a fixed permutation, the last 360 are test, the 144 before them validation samples."""
     x, y = images()
     order = torch.from_numpy(np.random.RandomState(0).permutation(len(y)))
     train, validation, test = order.split([len(y) - TEST - VALIDATION, VALIDATION, TEST])

@@ -1,11 +1,11 @@
-"""A function of x and y that somebody typed, read by hand and by a whitelist; nothing is evaluated as code.
+"""Parser for a function of x and y typed by the user, with a fixed list of functions; nothing is evaluated as code.
 
-The film page reads the same grammar (`page/src/expression.ts`) and points at the same mistakes.
+The film page parses the same grammar (`page/src/expression.ts`) and reports the same errors.
 
 sum      = product {("+" | "-") product}
-product  = signed {["*" | "/"] signed}                 two things side by side are multiplied: 2x, 3(x + 1)y
+product  = signed {["*" | "/"] signed}                 adjacent factors are multiplied: 2x, 3(x + 1)y
 signed   = {"+" | "-"} power
-power    = atom [("^" | "**") signed | superscript]    x^2, x**2 and x² are the same, and bind before a sign
+power    = atom [("^" | "**") signed | superscript]    x^2, x**2 and x² are the same; -x^2 is -(x^2)
 atom     = number | "x" | "y" | "pi" | "e" | function "(" sum ")" | "(" sum ")"
 """
 
@@ -38,9 +38,9 @@ OPERATIONS: dict[str, Callable[..., Tensor]] = {
     **FUNCTIONS,
 }
 CONSTANTS = {"pi": math.pi, "π": math.pi, "e": math.e}
-SAME = {"**": "^", "−": "-", "·": "*", "ln": "log", "σ": "sigmoid", "arctan": "atan"}
+SYNONYMS = {"**": "^", "−": "-", "·": "*", "ln": "log", "σ": "sigmoid", "arctan": "atan"}
 SUPERSCRIPTS = {"²": 2.0, "³": 3.0, "⁴": 4.0}
-DEEPEST = 60  # nested brackets and signs; as in the page
+MAX_DEPTH = 60  # of nested brackets and signs; the page has the same
 TOKEN = re.compile(
     r"(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)|(?P<name>[A-Za-z]+|[πσ])"
     r"|(?P<sign>\*\*|[-+*/^()−·²³⁴])|(?P<space>(?![\x1c-\x1f\x85])\s|\ufeff)"  # white space as JavaScript has it
@@ -48,18 +48,18 @@ TOKEN = re.compile(
 
 
 class ExpressionError(TextError):
-    """A typed function that does not parse."""
+    """A function's text does not parse."""
 
     kind = "function"
 
 
 class Node(NamedTuple):
-    """A part of the function.
+    """A node of the expression tree.
 
     Attributes:
         op: "number", "x" or "y", or one of `OPERATIONS`.
-        parts: what it is applied to.
-        value: of a number.
+        parts: operands.
+        value: value of a number.
     """
 
     op: str
@@ -69,13 +69,13 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True)
 class Expression:
-    """A function of x and y, from its text.
+    """A function of x and y, parsed from text.
 
     Args:
         text: such as "(1 − x)² + 100 (y − x²)²"; the grammar is at the top of this module.
 
     Raises:
-        ExpressionError: the text is no such function; says where, what is there and what is expected.
+        ExpressionError: the text does not parse; the message points at the character.
 
     >>> Expression("2x² − y")(torch.tensor([[3.0, 1.0], [0.0, 2.0]]))
     tensor([17., -2.])
@@ -88,9 +88,9 @@ class Expression:
         object.__setattr__(self, "tree", _Parser(self.text).whole())
 
     def __call__(self, w: Tensor) -> Tensor:
-        """Its values at points [..., 2] -> [...]; NaN where it has none."""
+        """Values at points [..., 2] -> [...]; NaN outside the domain."""
         x, y = w[..., 0], w[..., 1]
-        return _value(self.tree, x, y) + 0 * (x + y)  # so that a constant has a gradient too
+        return _value(self.tree, x, y) + 0 * (x + y)  # a constant must have a gradient too
 
 
 def _value(node: Node, x: Tensor, y: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ def _value(node: Node, x: Tensor, y: Tensor) -> Tensor:
     return OPERATIONS[node.op](*(_value(part, x, y) for part in node.parts))
 
 
-# -- Reading -----------------------------------------------------------------------------------------------------------
+# -- Parser ------------------------------------------------------------------------------------------------------------
 
 
 class _Token(NamedTuple):
@@ -113,18 +113,18 @@ class _Token(NamedTuple):
 
 
 def _tokens(text: str) -> list[_Token]:
-    found, at = [], 0
+    tokens, at = [], 0
     while at < len(text):
         match = TOKEN.match(text, at)
         if match is None:
             raise ExpressionError(text, at, f"‘{text[at]}’ does not belong in a formula of x and y")
         kind, word = str(match.lastgroup), match.group()
-        if re.fullmatch("[xy]{2,}", word):  # letters that are all x and y are a product
-            found += [_Token(kind, letter, at + i) for i, letter in enumerate(word)]
+        if re.fullmatch("[xy]{2,}", word):  # xy is x times y
+            tokens += [_Token(kind, letter, at + i) for i, letter in enumerate(word)]
         elif kind != "space":
-            found.append(_Token(kind, SAME.get(word, word), at))
+            tokens.append(_Token(kind, SYNONYMS.get(word, word), at))
         at = match.end()
-    return [*found, _Token("end", "", at)]
+    return [*tokens, _Token("end", "", at)]
 
 
 class _Parser:
@@ -138,19 +138,19 @@ class _Parser:
             self.fail(0, "the formula is empty; expected one such as x^2 − y^2")
         node = self.sum()
         if self.next.kind != "end":
-            self.fail(self.next.at, f"expected an operator or the end, found {self.shown}")
+            self.fail(self.next.at, f"expected an operator or the end, found {self.word}")
         return node
 
     def sum(self) -> Node:
         node = self.product()
-        while sign := self.takes("+", "-"):
+        while sign := self.accept("+", "-"):
             node = Node(sign, (node, self.product()))
         return node
 
     def product(self) -> Node:
         node = self.signed()
         while True:
-            if sign := self.takes("*", "/"):
+            if sign := self.accept("*", "/"):
                 node = Node(sign, (node, self.signed()))
             elif self.next.kind in ("number", "name") or self.next.text == "(":
                 node = Node("*", (node, self.power()))
@@ -158,51 +158,51 @@ class _Parser:
                 return node
 
     def signed(self) -> Node:
-        if self.takes("-"):
+        if self.accept("-"):
             return Node("negative", (self.nested(self.signed),))
-        return self.nested(self.signed) if self.takes("+") else self.power()
+        return self.nested(self.signed) if self.accept("+") else self.power()
 
     def power(self) -> Node:
         base = self.atom()
-        if self.takes("^"):
+        if self.accept("^"):
             return Node("^", (base, self.nested(self.signed)))
-        if sign := self.takes(*SUPERSCRIPTS):
+        if sign := self.accept(*SUPERSCRIPTS):
             return Node("^", (base, Node("number", value=SUPERSCRIPTS[sign])))
         return base
 
     def atom(self) -> Node:
-        shown, token = self.shown, self.next
+        word, token = self.word, self.next
         self.index += 1
         if token.kind == "number":
             return Node("number", value=float(token.text))
         if token.kind == "name":
-            return self.named(token.text, token.at)
+            return self.name(token.text, token.at)
         if token.text != "(":
-            self.fail(token.at, f"expected a number, x, y or ‘(’, found {shown}")
-        return self.closed(token.at)
+            self.fail(token.at, f"expected a number, x, y or ‘(’, found {word}")
+        return self.bracket(token.at)
 
-    def named(self, name: str, at: int) -> Node:
+    def name(self, name: str, at: int) -> Node:
         if name in ("x", "y"):
             return Node(name)
         if name in CONSTANTS:
             return Node("number", value=CONSTANTS[name])
         if name not in FUNCTIONS:
             self.fail(at, f"there is no ‘{name}’; there are x, y, pi, e and {', '.join(FUNCTIONS)}")
-        opening = self.next.at
-        if not self.takes("("):
-            self.fail(opening, f"expected ‘(’ after {name}, found {self.shown}")
-        return Node(name, (self.closed(opening),))
+        start = self.next.at
+        if not self.accept("("):
+            self.fail(start, f"expected ‘(’ after {name}, found {self.word}")
+        return Node(name, (self.bracket(start),))
 
-    def closed(self, opening: int) -> Node:
+    def bracket(self, start: int) -> Node:
         node = self.nested(self.sum)
-        if not self.takes(")"):
-            self.fail(self.next.at, f"expected ‘)’ for the ‘(’ at character {opening + 1}, found {self.shown}")
+        if not self.accept(")"):
+            self.fail(self.next.at, f"expected ‘)’ for the ‘(’ at character {start + 1}, found {self.word}")
         return node
 
     def nested(self, part: Callable[[], Node]) -> Node:
         self.depth += 1
-        if self.depth > DEEPEST:
-            self.fail(self.next.at, f"nested more than {DEEPEST} deep")
+        if self.depth > MAX_DEPTH:
+            self.fail(self.next.at, f"nested more than {MAX_DEPTH} deep")
         node = part()
         self.depth -= 1
         return node
@@ -212,11 +212,11 @@ class _Parser:
         return self.tokens[self.index]
 
     @property
-    def shown(self) -> str:
+    def word(self) -> str:
         return "the end" if self.next.kind == "end" else f"‘{self.next.text}’"
 
-    def takes(self, *signs: str) -> str:
-        """The next token, which is then passed, if it is one of these signs; else nothing."""
+    def accept(self, *signs: str) -> str:
+        """Consumes and returns the next token if it is one of these signs; else ""."""
         kind, text, _ = self.next
         if kind != "sign" or text not in signs:
             return ""

@@ -1,6 +1,6 @@
-"""L(w) and ∇L(w) on a batch, at one point: the point the model is at.
+"""L(w) and ∇L(w) on a batch, at the model's current weights.
 
-L(w) = Σ nᵢ Lᵢ(w) / Σ nᵢ        over micro-batches i, weighted by what each loss is a mean over
+L(w) = Σ nᵢ Lᵢ(w) / Σ nᵢ        over micro-batches i, weighted by the number of samples or tokens that Lᵢ is a mean over
 """
 
 import copy
@@ -20,23 +20,21 @@ from steepest.tasks.buffers import Buffers
 
 PRECISIONS = {None: None, "float32": None, "bfloat16": torch.bfloat16}
 
-EXPECTED_COUNT = "expected is the number of samples or tokens that the batch's loss is a mean over, 0 or more"
-
 
 class Objective:
     """The loss of a model as a function of its weights.
 
     Args:
         model: maps a batch's inputs to an output.
-        loss: `loss(output, target)`, a mean over the batch; or None where `whole` is given.
-        whole: `whole(model, batch)`, for anything else.
-        count: what a batch's loss is a mean over: samples, or tokens.
-        precision: None (as the model is), "float32" (the same), or "bfloat16": forward pass and loss under autocast,
-            weights and updates as they are.
-        device: where it runs.
+        loss: `loss(output, target)`, a mean over the batch; None if `whole` is given.
+        whole: `whole(model, batch)`, any other scalar.
+        count: the number of samples or tokens that a batch's loss is a mean over.
+        precision: None (the model's own), "float32" (the same), or "bfloat16": forward pass and loss under autocast;
+            weights and updates keep their dtype.
+        device: device type for autocast.
 
     Raises:
-        InputError: unknown precision.
+        InputError: the precision is unknown.
     """
 
     def __init__(
@@ -50,53 +48,52 @@ class Objective:
     ) -> None:
         if precision not in PRECISIONS:
             raise InputError(
-                f"precision={precision!r} is given; expected is 'bfloat16' (autocast) or 'float32'; for float64 make "
-                "model and data float64"
+                f"precision must be 'bfloat16' or 'float32', got {precision!r}. For float64, convert model and data."
             )
         self.model, self._loss, self._whole, self._count = model, loss, whole, count
-        self._cast = PRECISIONS[precision]
+        self._autocast_dtype = PRECISIONS[precision]
         self._device = torch.device(device).type
 
-    def of(self, model: nn.Module) -> "Objective":
-        """The same objective of another module."""
+    def with_model(self, model: nn.Module) -> "Objective":
+        """The same objective for another module."""
         other = copy.copy(self)
         other.model = model
         return other
 
     def loss(self, batch: Any) -> Tensor:
-        """L(w) on a batch, as a tensor that knows its gradient.
+        """L(w) on a batch, with its graph.
 
         Raises:
-            TaskError: not a scalar, or without a gradient.
+            TaskError: the loss is not a scalar tensor.
         """
         return self._forward(batch)[1]
 
     def gradient(self, batches: Sequence[Any], tensors: Iterable[Tensor]) -> float:
-        """Leaves ∇L(w) in the tensors' `.grad`, and returns L(w) before the step.
+        """Writes ∇L(w) to the tensors' `.grad` and returns L(w).
 
-        A micro-batch that counts nothing is passed over: its loss is a mean over nothing.
+        Micro-batches with weight 0 are skipped: their loss is a mean over nothing.
 
         Args:
             batches: the micro-batches of one step.
-            tensors: the weights, whose old gradients are dropped.
+            tensors: the weights; their old gradients are dropped.
 
         Raises:
-            TaskError: a loss that `loss` refuses, or micro-batches that cannot be weighted.
+            TaskError: the loss is not a scalar or has no gradient, or the micro-batches cannot be weighted.
         """
         return self.backward(batches, tensors).item()
 
     def backward(self, batches: Sequence[Any], tensors: Iterable[Tensor]) -> Tensor:
-        """What `gradient` does, with L(w) left where it is: a device goes on without being waited for."""
+        """The same as `gradient`, but L(w) stays on its device, without synchronisation."""
         for p in tensors:
             p.grad = None
         if len(batches) == 1:
             value = self.loss(batches[0])
             _backward(value)
             return value.detach()
-        counts = [self.counted(batch) for batch in batches]
+        counts = [self.loss_weight(batch) for batch in batches]
         total = sum(counts)
         if not total:
-            raise TaskError(_nothing_counts(f"each of the {len(counts)} micro-batches of a step"))
+            raise TaskError(_no_weight(f"each of the {len(counts)} micro-batches of a step"))
         parts = []
         for batch, n in zip(batches, counts, strict=True):
             if n:
@@ -106,20 +103,20 @@ class Objective:
         return sum(parts[1:], parts[0])
 
     @property
-    def is_of_outputs(self) -> bool:
-        """Whether the loss is of the model's outputs, so that the model need not be called for each sample."""
+    def has_output_loss(self) -> bool:
+        """Whether the loss is a function of the model's outputs, so that one pass serves all samples."""
         return self._loss is not None
 
-    def each(self, batch: Any) -> Tensor:
-        """The loss of every sample of a batch by itself [n]; the model sees them together where the loss is of outputs.
+    def per_sample_losses(self, batch: Any) -> Tensor:
+        """The loss of each sample of a batch [n], by one pass of the model if the loss is a function of its outputs.
 
-        Where samples do not look at one another (a batch norm in eval mode does not let them), their mean is `loss`.
+        If samples are independent (a batch norm in training mode couples them), the mean is `loss`.
         """
         if self._loss is None:
-            return vmap(lambda one: self.loss(data.map_tensors(one, lambda x: x[None])))(batch)
+            return vmap(lambda sample: self.loss(data.map_tensors(sample, lambda x: x[None])))(batch)
         output = self.model(*batch[:-1])
         loss = self._loss
-        return vmap(lambda *one: loss(*data.map_tensors(one, lambda x: x[None])))(output, batch[-1])
+        return vmap(lambda *sample: loss(*data.map_tensors(sample, lambda x: x[None])))(output, batch[-1])
 
     @torch.no_grad()
     def value(self, batches: Sequence[Any]) -> float:
@@ -131,57 +128,64 @@ class Objective:
     def evaluate(self, batches: Iterable[Any], metrics: Mapping[str, Callable]) -> dict[str, float]:
         """Mean loss ("loss") and metrics over all the batches, each sample once.
 
-        Metrics get all outputs and all targets, not batch means; outputs that autocast made bfloat16 reach them as
-        float32. Mode, buffers and random state are as before afterwards.
+        A metric gets all outputs and all targets, not batch means; bfloat16 outputs of autocast are converted to
+        float32. Training mode, buffers and random state are restored afterwards.
 
         Raises:
-            TaskError: a loss that `loss` refuses, or batches that cannot be weighted.
+            TaskError: the loss is not a scalar, or the batches cannot be weighted.
         """
-        total, weight, measured = 0.0, 0.0, 0
+        total, weight, count = 0.0, 0.0, 0
         outputs: list[Any] = []
         targets: list[Tensor] = []
-        with _undisturbed(self.model):
+        with _evaluation_mode(self.model):
             for batch in batches:
-                n = self.counted(batch)
+                n = self.loss_weight(batch)
                 output, value = self._forward(batch)
                 if metrics and self._loss is not None:
                     outputs.append(output)
                     targets.append(batch[-1])
                 if n:
                     total, weight = total + value.item() * n, weight + n
-                measured += 1
-        if measured and not weight:
-            raise TaskError(_nothing_counts(f"each of the {measured} batches that are measured"))
-        found = {"loss": total / weight if weight else float("nan")}
+                count += 1
+        if count and not weight:
+            raise TaskError(_no_weight(f"each of the {count} evaluation batches"))
+        results = {"loss": total / weight if weight else float("nan")}
         if outputs:
-            whole, target = torch.cat(outputs), torch.cat(targets)
-            whole = whole.float() if whole.dtype is self._cast else whole
-            found |= {name: float(metric(whole, target)) for name, metric in metrics.items()}
-        return found
+            output, target = torch.cat(outputs), torch.cat(targets)
+            output = output.float() if output.dtype is self._autocast_dtype else output
+            results |= {name: float(metric(output, target)) for name, metric in metrics.items()}
+        return results
 
-    def counted(self, batch: Any) -> float:
-        """What a batch's loss is a mean over."""
-        given = self._count(batch)
+    def loss_weight(self, batch: Any) -> float:
+        """The weight of a batch's loss: the number of samples or tokens it is a mean over.
+
+        Raises:
+            TaskError: `count(batch)` is not a finite number ≥ 0.
+        """
+        count = self._count(batch)
         try:
-            n = float(given)
-        except (TypeError, ValueError, RuntimeError):  # the last is torch's, for several numbers
+            n = float(count)
+        except (TypeError, ValueError, RuntimeError):  # torch raises RuntimeError for a tensor of several numbers
             n = math.nan
         if not 0 <= n < math.inf:
-            raise TaskError(f"count(batch) gave {given!r:.80}; {EXPECTED_COUNT}")
+            raise TaskError(
+                f"count(batch) must return the number of samples or tokens that the batch's loss is a mean over, "
+                f"got {count!r:.80}"
+            )
         return n
 
     def _forward(self, batch: Any) -> tuple[Any, Tensor]:
-        """Output and loss on a batch, under autocast where that is asked for; `whole` shows no output."""
-        if self._cast is None:
-            output, value = self._passed(batch)
+        """Output and loss on a batch, under autocast if the precision asks for it; the output is None with `whole`."""
+        if self._autocast_dtype is None:
+            output, value = self._run(batch)
         else:
-            with torch.autocast(self._device, dtype=self._cast):
-                output, value = self._passed(batch)
+            with torch.autocast(self._device, dtype=self._autocast_dtype):
+                output, value = self._run(batch)
         if not isinstance(value, Tensor) or value.dim() != 0:
             raise TaskError(_not_scalar(value))
         return output, value
 
-    def _passed(self, batch: Any) -> tuple[Any, Any]:
+    def _run(self, batch: Any) -> tuple[Any, Any]:
         if self._whole is not None:
             return None, self._whole(self.model, batch)
         assert self._loss is not None
@@ -190,41 +194,41 @@ class Objective:
 
 
 class Loss(nn.Module):
-    """A batch's loss as the output of a module that holds the model, so that any objective is a function of weights."""
+    """A module whose output is a batch's loss, so that `functional_call` makes any objective a function of weights."""
 
-    def __init__(self, objective: Objective, of: Callable[[Any], Tensor] | None = None) -> None:
+    def __init__(self, objective: Objective, function: Callable[[Any], Tensor] | None = None) -> None:
         super().__init__()
-        self.model, self._of = objective.model, of or objective.loss
+        self.model, self._function = objective.model, function or objective.loss
 
     def forward(self, batch: Any) -> Tensor:
-        return self._of(batch)
+        return self._function(batch)
 
 
 def _backward(value: Tensor) -> None:
     if not value.requires_grad:
         raise TaskError(
-            "the loss has no gradient: it does not depend on trainable weights through torch operations; "
-            "is something detached, under no_grad, or turned into numbers on the way?"
+            "The loss does not depend on any trainable weight. Is something detached, under no_grad, or converted to "
+            "a number?"
         )
     value.backward()
 
 
-def _nothing_counts(batches: str) -> str:
-    return f"count(batch) gave 0 for {batches}; {EXPECTED_COUNT}. Leave out data that counts nothing"
+def _no_weight(batches: str) -> str:
+    return f"count(batch) must be positive for at least one batch, got 0 for {batches}. Remove batches without weight."
 
 
 def _not_scalar(value: Any) -> str:
     if isinstance(value, Tensor):
         return (
-            f"the loss is a tensor of shape {tuple(value.shape)}; expected is one number: "
-            "take its mean (reduction='mean')"
+            f"The loss must be a scalar tensor, got shape {tuple(value.shape)}. Take its mean, as reduction='mean' "
+            "does."
         )
-    return f"the loss is {type(value).__name__} {value!r:.80}; expected is a tensor with one number"
+    return f"The loss must be a scalar tensor, got {type(value).__name__} {value!r:.80}"
 
 
 @contextmanager
-def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Eval mode for a while, with random numbers of its own; mode, buffers and random state are then as before."""
+def _evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Eval mode with its own random numbers; training mode, buffers and random state are restored afterwards."""
     modes = [(m, m.training) for m in model.modules()]
     buffers = Buffers(model)
     buffers.save()

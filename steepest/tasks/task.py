@@ -1,4 +1,4 @@
-"""What is to be learned: a model, a loss and data, and the point where every descent starts."""
+"""A task: a model, a loss and data, and the point where every descent starts."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ VALIDATION_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that is watched and not minimised: a function of all outputs and targets, and which way is better."""
+    """A function of all outputs and targets that is measured, not minimised; `better` is "higher" or "lower"."""
 
     function: Callable[[Tensor, Tensor], Any]
     better: str = "higher"
@@ -28,24 +28,24 @@ class Metric:
 
 
 def metric(function: Callable[[Tensor, Tensor], Any], better: str = "higher") -> Metric:
-    """A metric of one's own.
+    """Makes a metric from a function.
 
     Args:
-        function: `(outputs, targets) -> number`, of a whole split.
+        function: `(outputs, targets) -> number`, over a whole split.
         better: "higher" or "lower".
 
     Raises:
-        InputError: `better` is something else.
+        InputError: `better` is neither.
 
     >>> error = metric(lambda output, target: (output - target).abs().max(), better="lower")
     """
     if better not in ("higher", "lower"):
-        raise InputError(f"better={better!r} is given; expected is 'higher' or 'lower'")
+        raise InputError(f"better must be 'higher' or 'lower', got {better!r}")
     return Metric(function, better)
 
 
 def _accuracy(output: Tensor, target: Tensor) -> float:
-    """Share of samples whose greatest output is the target's; of one output, of those on its side of 0."""
+    """Share of samples whose largest output is the target class; with one output, whose sign is the target's."""
     if output.dim() > target.dim() and output.shape[1] > 1:
         return (output.argmax(1) == target).double().mean().item()
     return ((output.reshape(target.shape) > 0) == (target > 0.5)).double().mean().item()
@@ -57,25 +57,25 @@ accuracy = Metric(_accuracy)
 class Task:
     """A model, a loss and data.
 
-    A task remembers the weights and buffers its model had when it was made: everything that trains it starts there, so
-    that two settings are compared from the same start.
+    A task stores the weights and buffers that its model has at this moment. All training starts there, so that settings
+    are compared from the same start.
 
     Args:
         model: a module, or a function `seed -> module` (a new start for each seed).
-        data: a tuple of tensors (the last is the target), a torch Dataset, or an iterable of batches; None where the
-            objective needs none.
+        data: a tuple of tensors (the last is the target), a Dataset, or an iterable of batches; None if the objective
+            needs no data.
         loss: `loss(output, target)`, a mean over the batch.
-        objective: `objective(model, batch)`, for anything else; exactly one of the two.
-        validation: like data; what choices look at. Without it a tenth of the data is set aside.
-        test: like data; what final figures look at.
-        metrics: by name; the first one is the run's metric.
+        objective: `objective(model, batch)`, any other scalar; pass exactly one of loss and objective.
+        validation: like data; used for choices, such as the learning rate. Default: a tenth of the data.
+        test: like data; used for final figures only.
+        metrics: functions `(outputs, targets) -> number` by name; the first one is the run's metric.
         augment: `(batch, generator) -> batch`, for training only.
-        count: `batch -> number`: what its loss is a mean over, where that is not samples (tokens).
-        recipe: settings that `fit` uses where it is told nothing.
-        name: of the task, for the runs' names.
+        count: `batch -> number` of items that the batch's loss is a mean over, such as tokens. Default: samples.
+        recipe: default settings of `fit` for this task.
+        name: name of the task, from which runs are named.
 
     Raises:
-        TaskError: what is given cannot be trained; says why.
+        TaskError: the task cannot be trained.
     """
 
     def __init__(
@@ -93,71 +93,71 @@ class Task:
         name: str | None = None,
     ) -> None:
         if (loss is None) == (objective is None):
-            given = "both" if loss else "neither"
-            raise TaskError(
-                f"Task: {given} of loss(output, target) and objective(model, batch) given; give exactly one"
-            )
+            got = "both" if loss else "neither"
+            raise TaskError(f"Task needs exactly one of loss(output, target) and objective(model, batch), got {got}")
         if not callable(model):
-            raise TaskError(f"Task: model is {type(model).__name__}; expected is a module or a function seed -> module")
+            raise TaskError(f"Task: model must be a module or a function seed -> module, got {type(model).__name__}")
         self.model, self.loss, self.objective = model, loss, objective
         self.metrics = {k: m if isinstance(m, Metric) else metric(m) for k, m in (metrics or {}).items()}
         if self.metrics and loss is None:
-            raise TaskError("Task: metrics need outputs and targets, so they go with loss=, not with objective=")
+            raise TaskError(
+                "Task: metrics need outputs and targets. Pass loss= in place of objective=, or drop metrics."
+            )
         self.augment, self.count, self.recipe = augment, count or sources.count, dict(recipe or {})
         self.name = name or (type(model).__name__.lower() if isinstance(model, nn.Module) else "task")
         self.said: list[str] = []
-        self.source: str | None = None  # a built-in name, or the file it comes from
+        self.source: str | None = None  # a built-in name, or the path of its file
         self._split(data, validation, test)
         self._start = _state(model) if isinstance(model, nn.Module) else None
-        self._left = _marks(model) if isinstance(model, nn.Module) else None
+        self._fingerprint = _tensor_versions(model) if isinstance(model, nn.Module) else None
 
     def build(self, seed: int) -> nn.Module:
-        """The model at its start: the task's own module put back there, or a new one for the seed.
+        """The model at its start: the task's own module, restored, or a new one for the seed.
 
-        Weights that somebody else has changed since are put back too, and that is said.
+        Weights that the user has changed since are restored too, with a message.
         """
         if not isinstance(self.model, nn.Module):
             with seeds.ours(seed, "model"):
                 model = self.model(seed)
             if not isinstance(model, nn.Module):
-                raise TaskError(f"Task: model(seed) gave {type(model).__name__}; expected is a torch.nn.Module")
+                raise TaskError(f"Task: model(seed) must return a torch.nn.Module, got {type(model).__name__}")
             return model
-        if _marks(self.model) != self._left and not self._at_start():
+        if _tensor_versions(self.model) != self._fingerprint and not self._at_start():
             self.say(
-                "the model's weights were changed after the Task was made; this run starts where the Task was made. "
-                "To start from the new ones, make a new Task, or give start="
+                "The model's weights changed since Task(...) was created. This run starts from the original ones; "
+                "create a new Task, or pass start=, to use the new ones."
             )
         _restore(self.model, self._start or {})
         return self.model
 
     def copy(self, seed: int) -> nn.Module:
-        """A model of its own at the start, so that the task's stays as it is.
+        """A separate copy of the model at its start.
 
         Raises:
-            TaskError: the module cannot be copied; says what to do.
+            TaskError: the module cannot be copied.
         """
         if not isinstance(self.model, nn.Module):
             return self.build(seed)
         try:
             model = copy.deepcopy(self.model)
-        except Exception as error:  # whatever the user's module makes of it
+        except Exception as error:  # deepcopy runs the user's code
             raise TaskError(
-                f"Task: its model cannot be copied ({type(error).__name__}: {error}); several descents need a model "
-                "each: give model as a function seed -> module"
+                f"Task: the model cannot be copied ({type(error).__name__}: {error}), and several descents need a "
+                "model each. Pass model as a function seed -> module."
             ) from error
         _restore(model, self._start or {})
         return model
 
     def apart(self, share: float, seed: int) -> "Task":
-        """The same task with a share of its data as validation: nothing that this one is judged by is in it.
+        """The same task with a share of its training data as validation data, and without test data.
 
         Raises:
-            TaskError: data that brings its own batches, or too little of it.
+            TaskError: the data is an iterable of batches, or has too few samples.
         """
         if self.data is None:
             return self
         if sources.is_iterable(self.data):
-            raise TaskError("data that brings its own batches cannot be split; give a Dataset or tensors")
+            raise TaskError("An iterable of batches cannot be split. Pass a Dataset or tensors.")
         data, validation = sources.set_aside(self.data, share, seed)
         return Task(
             self.model, data, self.loss, self.objective, validation, None, self.metrics, self.augment, self.count,
@@ -165,39 +165,39 @@ class Task:
         )  # fmt: skip
 
     def at(self, point: Tensor) -> "Task":
-        """The same task with another start; this one, and its model, stay as they are.
+        """The same task with another start; this one and its model are unchanged.
 
         Args:
-            point: w [N], where every descent then starts, whatever its seed.
+            point: w [N], where every descent starts, whatever its seed.
         """
 
-        def begun(seed: int) -> nn.Module:
+        def model_at_point(seed: int) -> nn.Module:
             model = self.copy(seed)
             Space(model).scatter(point)
             return model
 
-        moved = copy.copy(self)
-        moved.model, moved._start, moved._left = begun, None, None
-        return moved
+        other = copy.copy(self)
+        other.model, other._start, other._fingerprint = model_at_point, None, None
+        return other
 
-    def leave(self, model: nn.Module) -> None:
-        """Called when we have trained the model, so that only others' changes are noticed."""
+    def remember_weights(self, model: nn.Module) -> None:
+        """Records the weights that our own training left, so that `build` reports only the user's changes."""
         if model is self.model:
-            self._left = _marks(model)
+            self._fingerprint = _tensor_versions(model)
 
     def say(self, words: str) -> None:
-        """Something the user should know, said once, with the next run."""
+        """Adds a message for the user, shown once, with the next run."""
         if words not in self.said:
             self.said.append(words)
 
     def _split(self, data: Any, validation: Any, test: Any) -> None:
-        for what, given in (("data", data), ("validation", validation), ("test", test)):
-            sources.check(given, what)
+        for what, split in (("data", data), ("validation", validation), ("test", test)):
+            sources.check(split, what)
         if data is not None and validation is None:
             if sources.is_iterable(data):
-                raise TaskError("Task: data brings its own batches, so validation= must be given too")
+                raise TaskError("Task: with an iterable as data, pass validation= too.")
             data, validation = sources.set_aside(data, VALIDATION_SHARE)
-            self.say(f"no validation data given: {sources.length(validation)} samples of the data are set aside for it")
+            self.say(f"No validation data: {sources.length(validation)} samples of the data are used for validation.")
         self.data, self.validation, self.test = data, validation, test
 
     def _at_start(self) -> bool:
@@ -207,7 +207,7 @@ class Task:
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:
-    """Copies of the weights and buffers, each once."""
+    """Copies of the weights and buffers."""
     tensors = (*model.named_parameters(), *model.named_buffers())
     return {name: x.detach().clone() for name, x in tensors if not isinstance(x, nn.parameter.UninitializedParameter)}
 
@@ -219,8 +219,8 @@ def _restore(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         tensors[name].copy_(x)
 
 
-def _marks(model: nn.Module) -> list[tuple[int, int, int]]:
-    """What changes when somebody writes the weights: identity, version and address of each tensor."""
-    strided = [x for x in (*model.parameters(), *model.buffers()) if x.layout is torch.strided]
-    known = [x for x in strided if not isinstance(x, nn.parameter.UninitializedParameter)]
-    return [(id(x), x._version, x.data_ptr()) for x in known]
+def _tensor_versions(model: nn.Module) -> list[tuple[int, int, int]]:
+    """Identity, version and address of each tensor: one of them changes when the tensor is written."""
+    tensors = [x for x in (*model.parameters(), *model.buffers()) if x.layout is torch.strided]
+    tensors = [x for x in tensors if not isinstance(x, nn.parameter.UninitializedParameter)]
+    return [(id(x), x._version, x.data_ptr()) for x in tensors]

@@ -1,4 +1,4 @@
-"""Surfaces with a formula, whose minima and saddles are known: for looking, for learning, and for testing rules.
+"""Test functions of two variables with known minima and saddles.
 
 A terrain needs no data: `Task(model=terrain.model(), objective=lambda model, batch: model())`.
 """
@@ -16,24 +16,26 @@ from steepest.tasks.expression import Expression
 Points = tuple[tuple[float, ...], ...]
 Domain = tuple[tuple[float, float], tuple[float, float]]
 
-MARGIN, HIGH = 0.05, 0.8
-"""A place to start from is not so near the domain's edge, and higher than so much of it; shares."""
+EDGE_MARGIN = 0.05
+"""Distance of a start from the domain's edge, at least; as a share of the domain."""
+START_QUANTILE = 0.8
+"""Quantile of the domain's values that a start has."""
 
 
 @dataclass(frozen=True)
 class Terrain:
-    """An analytic surface.
+    """A test function.
 
     Attributes:
-        name: of it.
-        formula: as a text of x and y that `expression` reads.
-        f: [..., D] -> [...], twice differentiable but where the formula says otherwise.
-        start: a point from which to descend.
-        domain: what to look at: ((x from, x to), (y from, y to)).
-        floor: the least value.
-        minima, saddles, maxima: the critical points, as far as they are listed.
-        convex: whether the surface is.
-        source: where it comes from.
+        name: its name.
+        formula: its formula in x and y, in the grammar of `expression`.
+        f: the function, [..., D] -> [...], twice differentiable except where the formula is not.
+        start: starting point of a descent.
+        domain: the region shown: ((x from, x to), (y from, y to)).
+        floor: the infimum.
+        minima, saddles, maxima: known critical points.
+        convex: whether the function is convex.
+        source: citation.
     """
 
     name: str
@@ -49,14 +51,14 @@ class Terrain:
     source: str = ""
 
     def model(self, start: tuple[float, ...] | None = None) -> "OnTerrain":
-        """A module with one parameter `w` [D], whose forward pass gives f(w)."""
+        """A module with one parameter `w` [D] that returns f(w)."""
         return OnTerrain(self.f, self.start if start is None else start)
 
     def over(self, domain: Domain) -> "Terrain":
-        """The same surface seen over another domain, with the critical points inside it.
+        """The same function on another domain, with the critical points inside it.
 
         Raises:
-            InputError: no such domain.
+            InputError: the domain is not two finite intervals.
         """
         try:
             (x0, x1), (y0, y1) = ((float(lo), float(hi)) for lo, hi in domain)
@@ -64,7 +66,7 @@ class Terrain:
             x0 = x1 = y0 = y1 = np.nan
         if not (np.isfinite([x0, x1, y0, y1]).all() and x0 < x1 and y0 < y1):
             raise InputError(
-                f"domain={domain} is given; expected is ((x from, x to), (y from, y to)), such as ((-2, 2), (-1, 3))"
+                f"domain must be ((x from, x to), (y from, y to)), such as ((-2, 2), (-1, 3)), got {domain}"
             )
         inside = {
             kind: tuple(p for p in getattr(self, kind) if x0 <= p[0] <= x1 and y0 <= p[1] <= y1)
@@ -73,7 +75,7 @@ class Terrain:
         return replace(self, domain=((x0, x1), (y0, y1)), **inside)
 
     def grid(self, n: int = 201) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(x [n], y [n], values [n, n] with y along the rows), over the domain.
+        """(x [n], y [n], values [n, n] with y along the rows), on the domain.
 
         >>> x, y, z = TERRAINS["bowl"].grid(5)
         >>> z.shape, float(z[2, 2])
@@ -86,7 +88,7 @@ class Terrain:
 
 
 class OnTerrain(nn.Module):
-    """A point on a terrain."""
+    """A function of its one parameter w."""
 
     def __init__(self, f: Callable[[Tensor], Tensor], start: tuple[float, ...]) -> None:
         super().__init__()
@@ -98,63 +100,30 @@ class OnTerrain(nn.Module):
         return self.f(self.w)
 
 
-def _bowl(w: Tensor) -> Tensor:
-    x, y = w[..., 0], w[..., 1]
-    return x**2 + y**2
-
-
-def _ravine(w: Tensor) -> Tensor:
-    x, y = w[..., 0], w[..., 1]
-    return 0.5 * (x**2 + 50 * y**2)
-
-
-def _rosenbrock(w: Tensor) -> Tensor:
-    x, y = w[..., 0], w[..., 1]
-    return (1 - x) ** 2 + 100 * (y - x**2) ** 2
-
-
-def _himmelblau(w: Tensor) -> Tensor:
-    x, y = w[..., 0], w[..., 1]
-    return (x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2
-
-
-def _beale(w: Tensor) -> Tensor:
-    x, y = w[..., 0], w[..., 1]
-    return (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2
-
-
-def _rastrigin(w: Tensor) -> Tensor:
-    return 20 + (w**2 - 10 * torch.cos(2 * torch.pi * w)).sum(-1)
-
-
-def _monkey_saddle(w: Tensor) -> Tensor:
-    x, y = w[..., 0], w[..., 1]
-    return x**3 - 3 * x * y**2
-
-
-def _saddle(w: Tensor) -> Tensor:
-    x, y = w[..., 0], w[..., 1]
-    return x**2 - y**2
-
-
-def _plateau(w: Tensor) -> Tensor:
-    x, y = w[..., 0], w[..., 1]
-    return torch.sigmoid(8 * (x - 1)) + 0.02 * (x**2 + y**2)
+def _xy(f: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A function of x and y as one of w = (x, y)."""
+    return lambda w: f(w[..., 0], w[..., 1])
 
 
 TERRAINS = {
     t.name: t
     for t in (
-        Terrain("bowl", "x² + y²", _bowl, (-1.6, 1.2), ((-2, 2), (-2, 2)), 0.0, ((0.0, 0.0),), convex=True),
         Terrain(
-            "ravine", "(x² + 50 y²) / 2", _ravine, (-4.0, 0.9), ((-5, 5), (-1.5, 1.5)), 0.0, ((0.0, 0.0),), convex=True
+            "bowl", "x² + y²", _xy(lambda x, y: x**2 + y**2), (-1.6, 1.2), ((-2, 2), (-2, 2)), 0.0, ((0.0, 0.0),),
+            convex=True,
         ),
         Terrain(
-            "rosenbrock", "(1 − x)² + 100 (y − x²)²", _rosenbrock, (-1.2, 1.0), ((-2, 2), (-1, 3)), 0.0, ((1.0, 1.0),),
-            source="Rosenbrock 1960, doi:10.1093/comjnl/3.3.175",
+            "ravine", "(x² + 50 y²) / 2", _xy(lambda x, y: 0.5 * (x**2 + 50 * y**2)), (-4.0, 0.9),
+            ((-5, 5), (-1.5, 1.5)), 0.0, ((0.0, 0.0),), convex=True,
         ),
         Terrain(
-            "himmelblau", "(x² + y − 11)² + (x + y² − 7)²", _himmelblau, (-0.5, -1.5), ((-5, 5), (-5, 5)), 0.0,
+            "rosenbrock", "(1 − x)² + 100 (y − x²)²", _xy(lambda x, y: (1 - x) ** 2 + 100 * (y - x**2) ** 2),
+            (-1.2, 1.0), ((-2, 2), (-1, 3)), 0.0, ((1.0, 1.0),), source="Rosenbrock 1960, doi:10.1093/comjnl/3.3.175",
+        ),
+        Terrain(
+            "himmelblau", "(x² + y − 11)² + (x + y² − 7)²",
+            _xy(lambda x, y: (x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2),
+            (-0.5, -1.5), ((-5, 5), (-5, 5)), 0.0,
             minima=(
                 (3.0, 2.0), (-2.805118086952745, 3.131312518250573), (-3.779310253377747, -3.283185991286169),
                 (3.5844283403304917, -1.8481265269644036),
@@ -167,23 +136,27 @@ TERRAINS = {
             source="Himmelblau 1972, Applied Nonlinear Programming",
         ),
         Terrain(
-            "beale", "(1.5 − x + xy)² + (2.25 − x + xy²)² + (2.625 − x + xy³)²", _beale, (-1.0, -1.5),
-            ((-4.5, 4.5), (-4.5, 4.5)), 0.0, ((3.0, 0.5),), ((0.0, 1.0),), source="Beale 1958",
+            "beale", "(1.5 − x + xy)² + (2.25 − x + xy²)² + (2.625 − x + xy³)²",
+            _xy(lambda x, y: (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2),
+            (-1.0, -1.5), ((-4.5, 4.5), (-4.5, 4.5)), 0.0, ((3.0, 0.5),), ((0.0, 1.0),), source="Beale 1958",
         ),
         Terrain(
-            "rastrigin", "20 + x² − 10 cos(2πx) + y² − 10 cos(2πy)", _rastrigin, (2.2, -1.7),
+            "rastrigin", "20 + x² − 10 cos(2πx) + y² − 10 cos(2πy)",
+            lambda w: 20 + (w**2 - 10 * torch.cos(2 * torch.pi * w)).sum(-1), (2.2, -1.7),
             ((-3.2, 3.2), (-3.2, 3.2)), 0.0, ((0.0, 0.0),), source="Rastrigin 1974",
         ),
         Terrain(
-            "monkey_saddle", "x³ − 3xy²", _monkey_saddle, (0.6, 0.3), ((-1.5, 1.5), (-1.5, 1.5)), -float("inf"),
+            "monkey_saddle", "x³ − 3xy²", _xy(lambda x, y: x**3 - 3 * x * y**2), (0.6, 0.3), ((-1.5, 1.5), (-1.5, 1.5)),
+            -float("inf"), saddles=((0.0, 0.0),),
+        ),
+        Terrain(
+            "saddle", "x² − y²", _xy(lambda x, y: x**2 - y**2), (-1.2, 1e-3), ((-1.5, 1.5), (-1.5, 1.5)), -float("inf"),
             saddles=((0.0, 0.0),),
         ),
         Terrain(
-            "saddle", "x² − y²", _saddle, (-1.2, 1e-3), ((-1.5, 1.5), (-1.5, 1.5)), -float("inf"), saddles=((0.0, 0.0),)
-        ),
-        Terrain(
-            "plateau", "σ(8 (x − 1)) + (x² + y²) / 50", _plateau, (3.0, 1.0), ((-2, 4), (-3, 3)), 0.0002744430491709828,
-            minima=((-0.04630228060507552, 0.0),),
+            "plateau", "σ(8 (x − 1)) + (x² + y²) / 50",
+            _xy(lambda x, y: torch.sigmoid(8 * (x - 1)) + 0.02 * (x**2 + y**2)),
+            (3.0, 1.0), ((-2, 4), (-3, 3)), 0.0002744430491709828, minima=((-0.04630228060507552, 0.0),),
         ),
     )
 }  # fmt: skip
@@ -193,7 +166,7 @@ def find_terrain(terrain: str) -> Terrain:
     """The terrain of that name.
 
     Raises:
-        UnknownNameError: nobody has that name; says the nearest one.
+        UnknownNameError: no terrain has this name.
     """
     if terrain not in TERRAINS:
         raise unknown("terrain", terrain, TERRAINS)
@@ -201,54 +174,54 @@ def find_terrain(terrain: str) -> Terrain:
 
 
 def parse_terrain(source: str, domain: Domain = ((-2, 2), (-2, 2))) -> Terrain:
-    """A surface from the text of its function, to descend from a place that is high in its domain.
+    """A terrain from the text of its function, with a start high in the domain.
 
-    Its critical points are not known, and its floor is the least value on its grid.
+    It lists no critical points, and its floor is the smallest value on its grid.
 
     Args:
-        source: such as "x**2 - y**2"; what can be written is in `steepest.tasks.expression`.
-        domain: what to look at: ((x from, x to), (y from, y to)).
+        source: such as "x**2 - y**2"; the grammar is in `steepest.tasks.expression`.
+        domain: the region shown: ((x from, x to), (y from, y to)).
 
     Raises:
-        InputError: the text is no function (says where), no such domain, or no value anywhere in it.
+        InputError: the text does not parse, the domain is not two finite intervals, or the function is undefined in it.
 
     >>> land = parse_terrain("x² − y²")
     >>> land.f(torch.tensor([3.0, 1.0])), land.floor
     (tensor(8.), -4.0)
     """
     bare = Terrain("function", source, Expression(source), (0.0, 0.0), domain, 0.0).over(domain)
-    start = high_place(bare)
+    start = choose_start(bare)
     _, _, values = bare.grid()
     return replace(bare, start=start, floor=float(values[np.isfinite(values)].min()))
 
 
-def high_place(terrain: Terrain) -> tuple[float, float]:
-    """A point of the domain to descend from: higher than four fifths of it, and not at its edge.
+def choose_start(terrain: Terrain) -> tuple[float, float]:
+    """A starting point with a value above 80 % of the domain's, away from its edge.
 
     Raises:
-        InputError: the surface has no value anywhere in its domain.
+        InputError: the function is undefined everywhere in its domain.
     """
     x, y, values = terrain.grid()
-    known = np.isfinite(values)
-    if not known.any():
+    finite = np.isfinite(values)
+    if not finite.any():
         raise InputError(
-            f"{terrain.formula} has no value anywhere for x from {x[0]:g} to {x[-1]:g} and y from {y[0]:g} to "
-            f"{y[-1]:g}; give a domain where it has"
+            f"{terrain.formula} is undefined everywhere for x from {x[0]:g} to {x[-1]:g} and y from {y[0]:g} to "
+            f"{y[-1]:g}. Pass another domain."
         )
-    edge = round(MARGIN * len(x))
-    inner = np.zeros_like(known)
-    inner[edge:-edge, edge:-edge] = known[edge:-edge, edge:-edge]
-    offered = inner if inner.any() else known
-    high = np.quantile(values[offered], HIGH, method="higher")
-    i, j = np.argwhere(offered & (values == high))[0]
+    edge = round(EDGE_MARGIN * len(x))
+    inner = np.zeros_like(finite)
+    inner[edge:-edge, edge:-edge] = finite[edge:-edge, edge:-edge]
+    candidates = inner if inner.any() else finite
+    high = np.quantile(values[candidates], START_QUANTILE, method="higher")
+    i, j = np.argwhere(candidates & (values == high))[0]
     return float(x[j]), float(y[i])
 
 
 def undefined_regions(values: np.ndarray) -> str:
-    """What share of a grid is no number, in a sentence; empty where none is.
+    """A sentence with the share of NaN on a grid; empty without any.
 
     >>> undefined_regions(np.array([[1.0, np.nan], [2.0, 3.0]]))
-    'On 25 % of this domain the function is no number.'
+    'The function is undefined on 25 % of this domain.'
     """
     share = 100 * float(np.isnan(values).mean())
-    return f"On {max(share, 0.1):.2g} % of this domain the function is no number." if share else ""
+    return f"The function is undefined on {max(share, 0.1):.2g} % of this domain." if share else ""

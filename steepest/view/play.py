@@ -18,7 +18,7 @@ from steepest.rules.notation.mathml import to_mathml
 from steepest.rules.rule import Rule
 from steepest.rules.textbook import find_rule
 from steepest.tasks.task import Task
-from steepest.tasks.terrains import TERRAINS, Domain, Terrain, high_place, parse_terrain, undefined_regions
+from steepest.tasks.terrains import TERRAINS, Domain, Terrain, choose_start, parse_terrain, undefined_regions
 from steepest.tasks.terrains import find_terrain as named_terrain
 from steepest.view.figures.curves import check_path
 from steepest.view.film import document, images
@@ -106,7 +106,7 @@ def _land(terrain: str | Terrain, domain: Domain | None, start: tuple[float, flo
     if domain is not None:
         land = land.over(domain)
     if start is None:
-        return land if _is_inside(land, land.start) else replace(land, start=high_place(land))
+        return land if _is_inside(land, land.start) else replace(land, start=choose_start(land))
     try:
         x, y = (float(v) for v in start)
     except (TypeError, ValueError):

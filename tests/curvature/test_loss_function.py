@@ -409,14 +409,14 @@ def test_an_iterable_gives_its_first_batches():
     one, other = held(*sample_loss_functions(task, (10, 8)))
     assert one == list(range(16))
     assert other == list(range(16, 24))
-    with pytest.raises(InputError, match="have 60 in all"):
+    with pytest.raises(InputError, match="add up to at most 60"):
         sample_loss_functions(task, (40, 40))
 
 
 @pytest.mark.parametrize("sizes", [(20, 11), (0,)])
 def test_more_samples_than_there_are_is_refused(sizes):
     x, y = data()
-    with pytest.raises(InputError, match="30 in all"):
+    with pytest.raises(InputError, match="at most 30"):
         sample_loss_functions(sd.Task(smooth(), (x, y), cross_entropy, validation=(x, y)), sizes)
 
 

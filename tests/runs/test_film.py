@@ -115,7 +115,7 @@ def test_what_was_rewound_is_in_the_film(tmp_path):
 
 
 def test_a_plane_that_there_is_none_of(run, tmp_path):
-    with pytest.raises(sd.InputError, match="a plane 'side' is asked for"):
+    with pytest.raises(sd.InputError, match=r"planes must be some of .*, got 'side'"):
         run.film(tmp_path / "film.html", planes=["side"])
     with pytest.raises(sd.InputError, match=r"must end in \.html"):
         run.film(tmp_path / "film.doc")
@@ -135,7 +135,7 @@ def test_a_race(race, tmp_path):
         [numbers(m["path"]["on"]["principal"][key])[0] for key in ("x", "y")] for m in film["members"].values()
     ]  # fmt: skip
     assert starts[0] == pytest.approx(starts[1], rel=1e-4)
-    assert "principal plane of the paths" in film["surfaces"]["principal"]["caption"]
+    assert "PCA plane of the paths" in film["surfaces"]["principal"]["caption"]
 
 
 def test_a_race_without_points(race, tmp_path, capsys):

@@ -376,7 +376,7 @@ def test_a_generator_that_ends_early_says_so():
     batches = Batches(((x[i : i + 2], y[i : i + 2]) for i in range(0, 6, 2)), None)
     assert batches.steps_per_epoch is None
     assert joined(seen(batches(t)) for t in (1, 2, 3)) == list(range(6))
-    with pytest.raises(TaskError, match=r"generator gave no more batches at step 4; .*or ask for fewer steps"):
+    with pytest.raises(TaskError, match=r"generator gave no more batches at step 4. Pass such data, or fewer steps"):
         batches(4)
 
 
@@ -391,7 +391,7 @@ def test_a_generators_last_step_may_have_fewer_micro_batches():
 def test_an_iterables_batches_come_in_order():
     batches = Batches([numbered(3)], None)
     batches(1)
-    with pytest.raises(InputError, match="step 3 is asked after step 1; the batches of an iterable come in order"):
+    with pytest.raises(InputError, match="t must be at most 2, got 3: an iterable gives its batches in order"):
         batches(3)
 
 
@@ -509,7 +509,7 @@ def test_what_is_set_aside_is_a_function_of_the_seed(kind):
 
 
 def test_too_little_to_set_aside():
-    with pytest.raises(TaskError, match="9 samples are given; too few to set aside a 10% for validation: give valid"):
+    with pytest.raises(TaskError, match="at least 10 samples for a 10% validation split, got 9"):
         data.set_aside(numbered(9), 0.1)
 
 
@@ -519,19 +519,25 @@ def test_too_little_to_set_aside():
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ((torch.zeros(5, 2), torch.zeros(4)), r"different lengths \[5, 4\]; expected is one row per sample in each"),
-        ((torch.zeros(0, 2), torch.zeros(0)), r"empty \(0 samples\); expected is at least one sample"),
-        ([], r"empty \(list of length 0\); expected is at least one sample"),
-        (TensorDataset(torch.zeros(0)), r"empty \(TensorDataset of length 0\); expected is at least one"),
-        ((torch.tensor(1.0),), r"data\[0\] is a torch.strided tensor of shape \(\); expected is \[samples, ...\]"),
-        ((torch.eye(3).to_sparse(),), r"data\[0\] is a torch.sparse_coo tensor of shape \(3, 3\); expected is"),
-        ("mnist", r"data is str; expected is a tuple of tensors \(the last is the target\), a Dataset or an iterable"),
-        ({"x": torch.zeros(3)}, r"data is dict; expected is a tuple of tensors"),
-        (7, r"data is int; expected is a tuple of tensors"),
-        (np.zeros((3, 2)), r"data is ndarray; expected is a tuple of tensors"),
+        ((torch.zeros(5, 2), torch.zeros(4)), r"data tensors must have the same length, got \[5, 4\]"),
+        ((torch.zeros(0, 2), torch.zeros(0)), r"must have at least one sample, got 0"),
+        ([], r"must have at least one sample, got an empty list"),
+        (TensorDataset(torch.zeros(0)), r"must have at least one sample, got an empty TensorDataset"),
+        (
+            (torch.tensor(1.0),),
+            r"data\[0\] must be a dense tensor of shape \[samples, ...\], got torch.strided of shape \(\)",
+        ),
+        ((torch.eye(3).to_sparse(),), r"data\[0\] must be a dense .*, got torch.sparse_coo of shape \(3, 3\)"),
+        (
+            "mnist",
+            r"must be a tuple of tensors \(the last is the target\), a Dataset or an iterable of batches, got str",
+        ),
+        ({"x": torch.zeros(3)}, r"data must be a tuple of tensors .*, got dict"),
+        (7, r"data must be a tuple of tensors .*, got int"),
+        (np.zeros((3, 2)), r"data must be a tuple of tensors .*, got ndarray"),
         (
             (np.zeros((3, 2)), np.zeros(3)),
-            r"data has ndarray, ndarray; expected are tensors: torch.from_numpy\(array\)",
+            r"data must contain tensors, got ndarray, ndarray. Convert with torch.from_numpy",
         ),
     ],
 )
@@ -547,11 +553,13 @@ def test_values_that_are_not_finite_are_counted_and_found():
     with pytest.raises(TaskError) as caught:
         Batches((x, y), 4)
     assert str(caught.value) == (
-        "data[0] has 3 NaN and 1 infinite values in 3 of 20 samples (first: 4, 7, 11); "
-        "remove or fill them before training"
+        "data[0] must be finite, got 3 NaN and 1 infinite values in 3 of 20 samples (first: 4, 7, 11). "
+        "Remove or fill them."
     )
     y[2] = float("inf")
-    with pytest.raises(TaskError, match=r"data\[1\] has 0 NaN and 1 infinite values in 1 of 20 samples \(first: 2\)"):
+    with pytest.raises(
+        TaskError, match=r"data\[1\] must be finite, got 0 NaN and 1 infinite values in 1 of 20 samples \(first: 2\)"
+    ):
         Batches((torch.zeros(20, 3), y), 4)
 
 
@@ -569,13 +577,13 @@ def test_large_finite_values_are_allowed():
 @pytest.mark.parametrize(
     ("size", "says"),
     [
-        (0, "batch_size=0 is given; expected is 'full', 1, or a number of samples"),
-        (-3, "batch_size=-3 is given"),
-        (11, "batch_size=11 is given and the data has 10 samples; use 'full' or a smaller one"),
-        ("half", "batch_size='half' is given; expected is 'full'"),
-        (2.5, "batch_size=2.5 is given"),
-        (True, "batch_size=True is given"),
-        (None, "batch_size=None is given"),
+        (0, "batch_size must be 'full' or an integer ≥ 1, got 0"),
+        (-3, "integer ≥ 1, got -3"),
+        (11, r"batch_size must be ≤ 10 \(the number of samples\), got 11. Use 'full'"),
+        ("half", "integer ≥ 1, got 'half'"),
+        (2.5, "integer ≥ 1, got 2.5"),
+        (True, "integer ≥ 1, got True"),
+        (None, "integer ≥ 1, got None"),
     ],
 )
 @pytest.mark.parametrize("kind", ["tensors", "dataset"])
@@ -586,15 +594,15 @@ def test_batch_sizes_that_cannot_be_meant(kind, size, says):
 
 @pytest.mark.parametrize("accumulate", [0, -1, 1.5, True, "2"])
 def test_accumulation_that_cannot_be_meant(accumulate):
-    with pytest.raises(InputError, match=r"accumulate=.* is given; expected is the number of micro-batches, 1 or more"):
+    with pytest.raises(InputError, match=r"accumulate must be an integer ≥ 1, got "):
         Batches(numbered(10), 5, accumulate=accumulate)
 
 
 def test_more_micro_batches_than_samples():
-    with pytest.raises(InputError, match="accumulate=6 is given with batches of 5; a micro-batch needs a sample"):
+    with pytest.raises(InputError, match=r"accumulate must be ≤ batch_size \(5\), got 6"):
         Batches(numbered(10), 5, accumulate=6)
 
 
 def test_an_iterable_has_its_own_batch_size():
-    with pytest.raises(InputError, match=r"batch_size=8 is given beside data .* its own batches \(DataLoader\)"):
+    with pytest.raises(InputError, match=r"batch_size cannot be used with a DataLoader, which already has batches"):
         Batches(as_given("loader"), 8)

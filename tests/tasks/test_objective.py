@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from steepest.errors import InputError, TaskError
 from steepest.tasks import data
 from steepest.tasks.batches import Batches
-from steepest.tasks.buffers import SMALL, Buffers
+from steepest.tasks.buffers import SMALL_BUFFER_NUMEL, Buffers
 from steepest.tasks.objective import Objective
 
 
@@ -53,11 +53,11 @@ def states():
     ("whole", "says"),
     [
         (lambda m, b: F.cross_entropy(m(b[0]), b[1], reduction="none"),
-         r"the loss is a tensor of shape \(40,\); expected is one number: take its mean \(reduction='mean'\)"),
-        (lambda m, b: F.cross_entropy(m(b[0]), b[1])[None], r"tensor of shape \(1,\); expected is one number"),
-        (lambda m, b: m(b[0]).mean().item(), r"the loss is float .*; expected is a tensor with one"),
-        (lambda m, b: None, "the loss is NoneType None; expected is a tensor with one number"),
-        (lambda m, b: (m(b[0]).mean(), {}), "the loss is tuple .*; expected is a tensor with one number"),
+         r"loss must be a scalar tensor, got shape \(40,\)\. Take its mean, as reduction='mean' does"),
+        (lambda m, b: F.cross_entropy(m(b[0]), b[1])[None], r"must be a scalar tensor, got shape \(1,\)"),
+        (lambda m, b: m(b[0]).mean().item(), r"loss must be a scalar tensor, got float"),
+        (lambda m, b: None, "loss must be a scalar tensor, got NoneType None"),
+        (lambda m, b: (m(b[0]).mean(), {}), "loss must be a scalar tensor, got tuple"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("micro", [1, 2])
@@ -80,13 +80,15 @@ def test_a_loss_that_is_not_a_scalar(whole, says, micro):
 def test_a_loss_without_a_gradient(whole, micro):
     model = network()
     with pytest.raises(
-        TaskError, match=r"the loss has no gradient: .* is something detached, under no_grad, or turned"
+        TaskError, match=r"loss does not depend on any trainable weight. Is something detached, under no_grad, or"
     ):
         of_whole(model, whole).gradient([samples()] * micro, list(model.parameters()))
 
 
 def test_an_unknown_precision():
-    with pytest.raises(InputError, match=r"precision='float16' is given; expected is 'bfloat16' .* or 'float32'"):
+    with pytest.raises(
+        InputError, match=r"precision must be 'bfloat16' or 'float32', got 'float16'. For float64, convert"
+    ):
         of_loss(network(), precision="float16")
 
 
@@ -249,7 +251,7 @@ def test_a_count_may_be_a_tensor():
 def test_a_count_that_is_no_number(given):
     model = language_model()
     objective = of_loss(model, over_tokens, count=lambda batch: given)
-    says = rf"count\(batch\) gave {re.escape(repr(given))}; expected is the number of samples or tokens .*, 0 or more"
+    says = rf"count\(batch\) must return the number of samples or tokens .*, got {re.escape(repr(given))}"
     with pytest.raises(TaskError, match=says):
         objective.gradient([tokens()] * 2, list(model.parameters()))
     with pytest.raises(TaskError, match=says):
@@ -259,9 +261,9 @@ def test_a_count_that_is_no_number(given):
 def test_nothing_counts():
     model = language_model()
     objective = of_loss(model, over_tokens, count=count_tokens)
-    with pytest.raises(TaskError, match=r"count\(batch\) gave 0 for each of the 3 micro-batches .* Leave out data"):
+    with pytest.raises(TaskError, match=r"got 0 for each of the 3 micro-batches of a step. Remove batches"):
         objective.gradient([padding_alone()] * 3, list(model.parameters()))
-    with pytest.raises(TaskError, match=r"count\(batch\) gave 0 for each of the 2 batches that are measured"):
+    with pytest.raises(TaskError, match=r"got 0 for each of the 2 evaluation batches"):
         objective.evaluate([padding_alone()] * 2, {})
 
 
@@ -335,7 +337,7 @@ def test_a_model_of_its_own_dtype_keeps_it_for_metrics():
 
 def test_a_loss_that_is_not_a_scalar_is_refused_in_measuring_too():
     objective = of_loss(network(), lambda output, target: F.cross_entropy(output, target, reduction="none"))
-    with pytest.raises(TaskError, match=r"the loss is a tensor of shape \(7,\); expected is one number"):
+    with pytest.raises(TaskError, match=r"loss must be a scalar tensor, got shape \(7,\)"):
         objective.evaluate(data.in_batches(samples(), 7), {})
 
 
@@ -430,32 +432,32 @@ def test_shared_buffers_are_put_back_once():
 
 
 def test_large_buffers_that_never_change_are_not_copied():
-    model, g = nn.Sequential(nn.BatchNorm1d(SMALL + 1)), torch.Generator().manual_seed(0)
-    model.register_buffer("table", torch.zeros(SMALL + 1))
-    model.register_buffer("small", torch.zeros(SMALL))
+    model, g = nn.Sequential(nn.BatchNorm1d(SMALL_BUFFER_NUMEL + 1)), torch.Generator().manual_seed(0)
+    model.register_buffer("table", torch.zeros(SMALL_BUFFER_NUMEL + 1))
+    model.register_buffer("small", torch.zeros(SMALL_BUFFER_NUMEL))
     buffers = Buffers(model)
     buffers.save()
-    model(torch.randn(2, SMALL + 1, generator=g))
-    buffers.notice()
+    model(torch.randn(2, SMALL_BUFFER_NUMEL + 1, generator=g))
+    buffers.detect_changes()
     buffers.save()
-    copied = {id(b): copy is not None for b, _, copy in buffers._saved}
+    copied = {id(b): copy is not None for b, _, copy in buffers._copies}
     assert not copied[id(model.table)]
     assert copied[id(model.small)]
     assert copied[id(model[0].running_mean)]
     before = model[0].running_mean.clone()
-    model(torch.randn(2, SMALL + 1, generator=g))
+    model(torch.randn(2, SMALL_BUFFER_NUMEL + 1, generator=g))
     buffers.restore()
     assert torch.equal(model[0].running_mean, before)
 
 
 def test_a_wide_batch_norm_that_was_frozen_at_first():
-    model = nn.Sequential(nn.BatchNorm1d(SMALL + 1)).eval()
-    x = torch.randn(2, SMALL + 1, generator=torch.Generator().manual_seed(0))
+    model = nn.Sequential(nn.BatchNorm1d(SMALL_BUFFER_NUMEL + 1)).eval()
+    x = torch.randn(2, SMALL_BUFFER_NUMEL + 1, generator=torch.Generator().manual_seed(0))
     buffers = Buffers(model)
     buffers.save()
     model(x)
-    buffers.notice()
+    buffers.detect_changes()
     buffers.save()
     model.train()(x)
     buffers.restore()
-    assert torch.equal(model[0].running_mean, torch.zeros(SMALL + 1))
+    assert torch.equal(model[0].running_mean, torch.zeros(SMALL_BUFFER_NUMEL + 1))

@@ -376,7 +376,7 @@ def test_channels_last_is_gathered_in_logical_order():
 
 @pytest.mark.parametrize("shape", [(5,), (1, 63), (64,), ()])
 def test_scatter_of_another_length(shape):
-    with pytest.raises(InputError, match=r"this space has 63 weights"):
+    with pytest.raises(InputError, match=r"point must have shape \(63,\), got"):
         Space(mlp()).scatter(torch.zeros(shape))
 
 
@@ -447,9 +447,15 @@ def test_equal_rows_are_one():
     [
         (lambda: nn.Tanh(), "Tanh has nothing to train: it has no parameters"),
         (lambda: mlp().requires_grad_(False), r"all 6 parameters are frozen \(requires_grad=False\)"),
-        (lambda: nn.LazyLinear(3), "weight has no shape yet; run the model once on a batch"),
-        (lambda: nn.ParameterList([torch.ones(2, dtype=torch.complex64)]), r"0 is torch\.complex64; expected are real"),
-        (lambda: nn.ParameterList([torch.ones(2, 2).to_sparse()]), r"0 is torch\.sparse_coo; expected are ordinary"),
+        (lambda: nn.LazyLinear(3), "weight must have a shape. Run the model once on a batch"),
+        (
+            lambda: nn.ParameterList([torch.ones(2, dtype=torch.complex64)]),
+            r"0 must be real floating-point, got torch\.complex64",
+        ),
+        (
+            lambda: nn.ParameterList([torch.ones(2, 2).to_sparse()]),
+            r"0 must be dense \(torch\.strided\), got torch\.sparse_coo",
+        ),
     ],
     ids=["none", "frozen", "lazy", "complex", "sparse"],
 )

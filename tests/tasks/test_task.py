@@ -119,8 +119,8 @@ def test_weights_changed_since_are_noticed_and_put_back(change, trained):
     assert losses(task) == expected
     (said,) = task.said
     assert said == (
-        "the model's weights were changed after the Task was made; this run starts where the Task was made. "
-        "To start from the new ones, make a new Task, or give start="
+        "The model's weights changed since Task(...) was created. This run starts from the original ones; create "
+        "a new Task, or pass start=, to use the new ones."
     )
     losses(task)
     assert len(task.said) == 1
@@ -200,7 +200,7 @@ def test_descents_of_a_function_are_a_function_of_the_seed():
 
 
 def test_a_function_that_gives_no_module():
-    with pytest.raises(TaskError, match=r"model\(seed\) gave int; expected is a torch.nn.Module"):
+    with pytest.raises(TaskError, match=r"model\(seed\) must return a torch.nn.Module, got int"):
         classes(lambda seed: 7).build(0)
 
 
@@ -211,7 +211,7 @@ def test_a_function_that_gives_no_module():
 def test_validation_data_is_set_aside_and_that_is_said(kind):
     given = samples() if kind == "tensors" else TensorDataset(*samples())
     task = Task(network(), given, F.cross_entropy)
-    assert task.said == ["no validation data given: 3 samples of the data are set aside for it"]
+    assert task.said == ["No validation data: 3 samples of the data are used for validation."]
     assert [tasks.sources.length(split) for split in (task.data, task.validation, task.test)] == [27, 3, None]
 
 
@@ -281,7 +281,7 @@ def test_plain_functions_become_metrics():
 
 
 def test_a_metric_is_better_higher_or_lower():
-    with pytest.raises(InputError, match="better='more' is given; expected is 'higher' or 'lower'"):
+    with pytest.raises(InputError, match="better must be 'higher' or 'lower', got 'more'"):
         metric(lambda output, target: 0.0, better="more")
 
 
@@ -295,24 +295,33 @@ def objective(model, batch):
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({}, r"neither of loss\(output, target\) and objective\(model, batch\) given; give exactly one"),
-        ({"loss": F.cross_entropy, "objective": objective}, "both of loss.* given; give exactly one"),
+        ({}, r"exactly one of loss\(output, target\) and objective\(model, batch\), got neither"),
+        ({"loss": F.cross_entropy, "objective": objective}, "exactly one of loss.*, got both"),
         (
             {"objective": objective, "metrics": {"accuracy": accuracy}},
-            "metrics need outputs and targets, so they go with",
+            "metrics need outputs and targets. Pass loss= in place",
         ),
         (
             {"loss": F.cross_entropy, "data": [samples()]},
-            "data brings its own batches, so validation= must be given too",
+            "with an iterable as data, pass validation= too",
         ),
         (
             {"loss": F.cross_entropy, "data": samples(9)},
-            "9 samples are given; too few to set aside a 10% for validation",
+            "data must have at least 10 samples for a 10% validation split, got 9",
         ),
-        ({"loss": F.cross_entropy, "data": (torch.zeros(3), torch.zeros(4))}, r"data has .*different lengths \[3, 4\]"),
-        ({"loss": F.cross_entropy, "validation": (torch.zeros(0, 3), torch.zeros(0))}, r"validation is empty"),
-        ({"loss": F.cross_entropy, "test": (torch.full((2,), torch.nan),)}, r"test\[0\] has 2 NaN and 0 infinite"),
-        ({"loss": F.cross_entropy, "data": "mnist"}, "data is str; expected is a tuple of tensors"),
+        (
+            {"loss": F.cross_entropy, "data": (torch.zeros(3), torch.zeros(4))},
+            r"data tensors must have the same length, got \[3, 4\]",
+        ),
+        (
+            {"loss": F.cross_entropy, "validation": (torch.zeros(0, 3), torch.zeros(0))},
+            r"validation must have at least one sample, got 0",
+        ),
+        (
+            {"loss": F.cross_entropy, "test": (torch.full((2,), torch.nan),)},
+            r"test\[0\] must be finite, got 2 NaN and 0 infinite",
+        ),
+        ({"loss": F.cross_entropy, "data": "mnist"}, "data must be a tuple of tensors .*, got str"),
     ],
 )
 def test_tasks_that_cannot_be_meant(given, says):
@@ -321,7 +330,7 @@ def test_tasks_that_cannot_be_meant(given, says):
 
 
 def test_a_model_that_is_none():
-    with pytest.raises(TaskError, match="model is str; expected is a module or a function seed -> module"):
+    with pytest.raises(TaskError, match="model must be a module or a function seed -> module, got str"):
         classes("resnet")
 
 

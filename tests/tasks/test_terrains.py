@@ -67,9 +67,9 @@ def test_a_typed_function_is_a_terrain():
 def test_a_typed_function_may_have_gaps():
     land = parse_terrain("log(x) + y²")
     assert land.start[0] > 0
-    assert undefined_regions(land.grid(51)[2]) == "On 49 % of this domain the function is no number."
+    assert undefined_regions(land.grid(51)[2]) == "The function is undefined on 49 % of this domain."
     assert undefined_regions(parse_terrain("x").grid(51)[2]) == ""
-    with pytest.raises(InputError, match="has no value anywhere for x from -2 to -1 and y from 0 to 1"):
+    with pytest.raises(InputError, match="is undefined everywhere for x from -2 to -1 and y from 0 to 1"):
         parse_terrain("log(x)", ((-2, -1), (0, 1)))
 
 
@@ -78,7 +78,7 @@ def test_another_domain_keeps_the_points_inside_it():
     assert seen.minima == ((3.0, 2.0), (3.5844283403304917, -1.8481265269644036))
     assert seen.grid(3)[0].tolist() == [0, 2.5, 5]
     for domain in [((1, 0), (0, 1)), ((0, 1), (0, np.inf)), ((0, 1),), (0, 1, 2, 3), "wide"]:
-        with pytest.raises(InputError, match=r"expected is \(\(x from, x to\)"):
+        with pytest.raises(InputError, match=r"domain must be \(\(x from, x to\)"):
             seen.over(domain)
 
 

@@ -63,7 +63,7 @@ def test_rules_are_chosen(film):
 def test_functions_domains_and_starts(film):
     found = film("log(x) + y²", domain=((-1, 3), (-1, 1)), start=(2, 0.5))
     surface = found["surfaces"]["function"]
-    assert "25 % of this domain the function is no number" in surface["caption"]
+    assert "undefined on 25 % of this domain" in surface["caption"]
     assert (surface["x"]["lo"], surface["y"]["hi"]) == (-1, 1)
     assert found["title"] == "Function"
     assert [m["kind"] for m in film("himmelblau", domain=((0, 5), (0, 5)))["surfaces"]["himmelblau"]["marks"]] == [

@@ -1,13 +1,13 @@
-"""Planes through weight space: w(a, b) = w₀ + a u + b v, with axes that say what they are and how far they reach.
+"""Planes through weight space: w(a, b) = w₀ + a u + b v, with names and lengths of their axes.
 
-Which plane one looks at decides what one sees. Along a random direction of many dimensions the curvature is the mean of
-all eigenvalues: a saddle with few ways down looks like a bowl. The plane of greatest and least curvature shows the ways
-down, if there are any. The principal plane of a path shows the path, and would show as much of a random walk as of a
-descent; so its share is said beside a random walk's.
+The plane decides what the surface looks like. Along a random direction the curvature is the mean of all eigenvalues: a
+saddle with few descent directions looks like a bowl. The plane of the largest and smallest Hessian eigenvalue shows a
+descent direction, if there is one. The PCA plane of a path holds as large a share of a random walk's variance as of a
+descent's, so its caption compares the two.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,14 +19,37 @@ from steepest.records.surfaces import Axis, Projection
 
 CELLS = 51
 """Cells along an axis."""
-MARGIN = 0.15
-"""Of what is to be seen, left free on each side."""
-FLAT = 1e-6
-"""Share of the greatest curvature below which a direction counts as flat when its axis gets a length: the axis then
-is a thousand times as long as the steepest one, and no longer."""
+AXIS_MARGIN = 0.15
+"""Free space on each side of a path, as a share of its extent."""
+MIN_CURVATURE_RATIO = 1e-6
+"""Smallest |λ| / |λ|_max from which an axis length is computed: no axis is more than 1,000 times as long as another."""
+MIN_VARIANCE_RATIO = 1e-12
+"""Second principal component's variance over the first's, below which points lie on a line."""
 
-STRAIGHT = 1e-9
-"""Sine of the angle between two sides of a triangle below which its corners lie on a line."""
+
+@dataclass(frozen=True)
+class Points:
+    """Points of a plane.
+
+    Attributes:
+        a, b: coordinates along u and v, [K] each.
+    """
+
+    a: np.ndarray
+    b: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.a)
+
+    def __getitem__(self, index: slice | np.ndarray) -> "Points":
+        return Points(self.a[index], self.b[index])
+
+    def rows(self, longest: int) -> Iterator[tuple[float, np.ndarray]]:
+        """Adjacent points with the same a, at most `longest` at a time: a, and their b."""
+        ends = np.flatnonzero(np.diff(self.a)) + 1
+        for lo, hi in zip([0, *ends], [*ends, len(self)], strict=True):
+            for k in range(lo, hi, longest):
+                yield float(self.a[lo]), self.b[k : min(hi, k + longest)]
 
 
 @dataclass(frozen=True)
@@ -36,9 +59,9 @@ class Plane:
     Attributes:
         kind: curvature, principal, random or points.
         origin: w₀ [N], at (0, 0).
-        directions: u and v as rows [2, N]; they need be neither of unit length nor orthogonal.
+        directions: u and v as rows [2, N], not necessarily orthonormal.
         x, y: the axes, along u and v.
-        caption: what it shows and what it hides, in words.
+        caption: one or two sentences on what the plane shows and hides.
     """
 
     kind: str
@@ -52,21 +75,22 @@ class Plane:
         """w(a, b) [N]."""
         return self.origin + a * self.directions[0] + b * self.directions[1]
 
-    def shadow(self, points: Tensor) -> Projection:
-        """Where points fall on the plane, by least squares, and how far off it they are.
-
-        Args:
-            points: [P, N].
-        """
+    def project(self, points: Tensor) -> Projection:
+        """The least-squares projection of points [P, N] on the plane, and their distances from it."""
         gaps = points.double() - self.origin.double()
         base = self.directions.double()
         at = torch.linalg.solve(base @ base.T, base @ gaps.T)
         off = (gaps - at.T @ base).norm(dim=1)
         return Projection(at[0].numpy(), at[1].numpy(), off.numpy())
 
-    def cells(self, n: int) -> "Plane":
+    def with_cells(self, n: int) -> "Plane":
         """The same plane with another number of cells along each axis."""
         return replace(self, x=self.x._replace(n=n), y=self.y._replace(n=n))
+
+    def cells(self) -> Points:
+        """All cells; b changes fastest."""
+        a, b = np.meshgrid(self.x.at, self.y.at, indexing="ij")
+        return Points(a.ravel(), b.ravel())
 
 
 def curvature_plane(
@@ -74,85 +98,88 @@ def curvature_plane(
     directions: Tensor,
     curvatures: tuple[float, float],
     change: float,
-    most: tuple[float, float] = (math.inf, math.inf),
+    longest: tuple[float, float] = (math.inf, math.inf),
 ) -> Plane:
-    """The plane of greatest and least curvature.
+    """The plane of the largest and smallest Hessian eigenvalue.
 
-    Each axis is as long as it takes the curvature to change the loss by `change`: half its length is √(2 change / |λ|).
-    With one length for both, a least curvature of −0.83 beside a greatest of 412 would be a flat line.
+    On each axis the quadratic part of the loss changes by `change`: half its length is √(2 change / |λ|). With a common
+    length, an eigenvalue of −0.83 beside one of 412 would look flat.
 
     Args:
         origin: the point [N].
-        directions: along the greatest and the least curvature, [2, N]; brought to unit length.
-        curvatures: λ along each.
-        change: of the loss at the ends of the axes; above 0.
-        most: half of each axis at most, where the loss is known to bend more than its curvature says.
+        directions: eigenvectors of the largest and smallest eigenvalue, [2, N]; normalised here.
+        curvatures: the eigenvalues λ.
+        change: change of the loss at the ends of the axes; above 0.
+        longest: upper bounds of half of each axis.
+
+    Raises:
+        InputError: `change` is not positive, both eigenvalues are 0, or a direction has length 0.
     """
     if not 0 < change < math.inf:
-        raise InputError(f"change={change} is given; expected is a change of the loss above 0, such as a tenth of it")
+        raise InputError(f"change must be positive and finite, such as a tenth of the loss, got {change}")
     steepest = max(map(abs, curvatures))
     if steepest == 0:
-        raise InputError("both curvatures are 0; there is no length to choose for the axes: look at a random plane")
-    bent = [math.sqrt(2 * change / max(abs(c), FLAT * steepest)) for c in curvatures]
-    halves = [min(half, limit) for half, limit in zip(bent, most, strict=True)]
+        raise InputError("Both curvatures are 0, so the axes have no natural length. Use a random plane.")
+    lengths = [math.sqrt(2 * change / max(abs(c), MIN_CURVATURE_RATIO * steepest)) for c in curvatures]
+    halves = [min(half, limit) for half, limit in zip(lengths, longest, strict=True)]
     x, y = (
         Axis(f"{which} curvature", -half, half, CELLS)
-        for which, c, half in zip(("greatest", "least"), curvatures, halves, strict=True)
+        for which, half in zip(("largest", "smallest"), halves, strict=True)
     )
     ratio = max(halves) / min(halves)
-    caption = f"Greatest and least curvature, λ = {curvatures[0]:.3g} and {curvatures[1]:.3g}. "
+    caption = f"Largest and smallest curvature, λ = {curvatures[0]:.3g} and {curvatures[1]:.3g}. "
     if ratio > 1.5:
-        caption += f"Each axis has its own scale: the longer spans {ratio:.3g} times the distance of the other."
+        caption += f"The axes have different scales: one spans {ratio:.3g}× the distance of the other."
     return Plane("curvature", origin, _unit(directions), x, y, caption.strip())
 
 
 def principal_plane(points: Tensor, lengths: Sequence[int] = ()) -> Plane:
-    """The plane in which a path varies most, through its last point.
+    """The PCA plane of a path, through its last point.
 
-    The directions are the first two principal components of the points, from their Gram matrix [P, P]. Beside the
-    share of the variance that they hold stands a random walk's: with many dimensions and steps 60.8 % and 15.2 %.
+    The directions are the first two principal components of the points, from their Gram matrix [P, P]. The caption has
+    their shares of the variance and those of a random walk: 60.8 % and 15.2 % for many dimensions and steps.
 
     Args:
-        points: the path [P, N], P ≥ 3; or several paths from one start, one after another.
-        lengths: points of each, where there are several.
+        points: the path [P, N], P ≥ 3; or several paths from one start, concatenated.
+        lengths: number of points of each of several paths.
 
     Raises:
-        InputError: fewer points, or points on a line.
+        InputError: fewer than 3 points, or points that lie on a line or are not finite.
 
     Source: Antognini and Sohl-Dickstein 2018, arXiv:1806.08805.
     """
     if len(points) < 3:
-        raise InputError(f"a path of {len(points)} points is given; a principal plane needs 3 or more")
-    centred = points.double() - points.double().mean(0)
-    values, vectors = torch.linalg.eigh(centred @ centred.T)
+        raise InputError(f"A path needs at least 3 points for a PCA plane, got {len(points)}")
+    deviations = points.double() - points.double().mean(0)
+    values, vectors = torch.linalg.eigh(deviations @ deviations.T)
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
-    if not torch.isfinite(values).all() or values[1] <= 1e-12 * values[0]:
-        raise InputError("the path's points are not finite or lie on a line: no plane is their own")
-    directions = _unit(vectors[:, :2].T @ centred)
+    if not torch.isfinite(values).all() or values[1] <= MIN_VARIANCE_RATIO * values[0]:
+        raise InputError("The path's points are not finite or lie on a line, so they have no PCA plane.")
+    directions = _unit(vectors[:, :2].T @ deviations)
     shares = (values[:2] / values.sum()).tolist()
     walk = random_walk_shares(*(lengths or [len(points)]))
     origin = points[-1]
     flat = Plane("principal", origin, directions.to(points.dtype), Axis("", -1, 1, 2), Axis("", -1, 1, 2), "")
-    shadow = flat.shadow(points)
-    x, y = (Axis(f"component {k}", *_around(at), CELLS) for k, at in zip((1, 2), shadow[:2], strict=True))
+    projection = flat.project(points)
+    x, y = (Axis(f"PCA component {k}", *_around(at), CELLS) for k, at in zip((1, 2), projection[:2], strict=True))
     several = len(lengths) > 1
-    walks = f"Random walks of {len(points)} points have" if several else f"A random walk of {len(points)} points has"
+    walks = "Random walks of these lengths have" if several else "A random walk of this length has"
     caption = (
-        f"The principal plane of the path{'s' * several}: {shares[0]:.1%} and {shares[1]:.1%} of the variance. "
-        f"{walks} {walk[0]:.1%} and {walk[1]:.1%}: a share as large says nothing of the loss."
+        f"PCA plane of the path{'s' * several}: {100 * shares[0]:.3g} % and {100 * shares[1]:.3g} % of the variance. "
+        f"{walks} {100 * walk[0]:.3g} % and {100 * walk[1]:.3g} %; shares like these tell nothing about the loss."
     )
     return replace(flat, x=x, y=y, caption=caption)
 
 
 def random_walk_shares(*lengths: int) -> tuple[float, float]:
-    """The shares of variance in the first two principal components of random walks in very many dimensions.
+    """Shares of variance of the first two principal components of random walks, as the dimension goes to infinity.
 
-    Two points of a walk that have i and j steps behind them have the inner product min(i, j), those of two walks from
-    one start 0; the shares are of the eigenvalues of that matrix, centred. Those of one walk are in proportion to
-    1 / (4 sin²(πk / 2P)), k = 1 … P − 1; for many points the shares are 6 / (πk)².
+    The inner product of points after i and j steps is min(i, j) within a walk and 0 between two walks from one start;
+    the shares are those of the eigenvalues of that matrix, centered. For one walk the eigenvalues are proportional to
+    1 / sin²(πk / 2P), k = 1 … P − 1; for many points the shares are 6 / (πk)².
 
     Args:
-        lengths: points P of each walk.
+        lengths: number of points P of each walk.
 
     >>> [round(share, 3) for share in random_walk_shares(1000)]
     [0.608, 0.152]
@@ -165,56 +192,63 @@ def random_walk_shares(*lengths: int) -> tuple[float, float]:
     steps = [np.arange(n) for n in lengths]
     walk = np.repeat(np.arange(len(lengths)), lengths)
     products = np.minimum.outer(np.concatenate(steps), np.concatenate(steps)) * (walk[:, None] == walk)
-    centred = products - products.mean(0) - products.mean(1)[:, None] + products.mean()
-    values = np.linalg.eigvalsh(centred)[::-1]
+    products = products - products.mean(0) - products.mean(1)[:, None] + products.mean()
+    values = np.linalg.eigvalsh(products)[::-1]
     return tuple((values[:2] / values.sum()).tolist())
 
 
 def random_plane(origin: Tensor, shapes: Sequence[tuple[int, ...]], seed: int = 0) -> Plane:
-    """A random plane, normalised filter by filter: each filter of a direction has the norm of the weights' own.
+    """A plane of filter-normalised random directions: each filter of a direction has the norm of the weights' filter.
 
-    A filter is what makes one output: a row of a dense layer, a kernel of a convolution. Biases and the parameters of
-    norms do not move, as in the authors' figures.
+    A filter is the weights of one output: a row of a dense layer, a kernel of a convolution. Biases and parameters of
+    norms do not change, as in the paper's figures.
 
     Args:
         origin: the point [N].
-        shapes: of the parameters, in the point's order.
-        seed: of the directions.
+        shapes: shapes of the parameters, in the point's order.
+        seed: seed of the directions.
+
+    Raises:
+        InputError: no parameter has two dimensions or more.
 
     Source: Li et al. 2018, arXiv:1712.09913, section 4.
     """
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(2, len(origin), generator=generator, dtype=torch.float64).to(origin)
+    noise = torch.randn(2, len(origin), generator=generator, dtype=torch.float64).to(origin)
     sizes = [math.prod(s) for s in shapes]
     rows = [
-        torch.cat([_filtered(d, w, s) for d, w, s in zip(row.split(sizes), origin.split(sizes), shapes, strict=True)])
-        for row in drawn
+        torch.cat(
+            [_normalise_filters(d, w, s) for d, w, s in zip(row.split(sizes), origin.split(sizes), shapes, strict=True)]
+        )
+        for row in noise
     ]
     directions = torch.stack(rows)
     if not directions.any():
-        raise InputError("no parameter has two dimensions or more: a filter-normalised plane does not move; choose two")
+        raise InputError(
+            "No parameter has two or more dimensions, so filter-normalised directions are 0. Use another plane."
+        )
     x, y = (
         Axis(f"random direction {k}", -1.0, 1.0, CELLS, float(d.norm()))
         for k, d in zip((1, 2), directions, strict=True)
     )
     caption = (
-        "Random directions, normalised filter by filter. The curvature along one is an average over all directions: a "
-        "saddle with few ways down looks like a bowl here."
+        "Filter-normalised random directions. They show average curvature: a saddle with few descent directions looks "
+        "like a bowl."
     )
     return Plane("random", origin, directions, x, y, caption)
 
 
-def seen_at_random(trace: float, squares: float, n: int) -> tuple[float, float]:
-    """(mean, standard deviation) of the curvature uᵀHu along a random direction of length 1.
+def random_curvature(trace: float, squares: float, n: int) -> tuple[float, float]:
+    """(mean, standard deviation) of the curvature uᵀHu along a random unit vector u.
 
-    The mean is tr H / N; the variance 2 (tr H² / N − (tr H / N)²) / (N + 2), which vanishes as N grows.
+    The mean is tr H / N; the variance 2 (tr H² / N − (tr H / N)²) / (N + 2) vanishes as N grows.
 
     Args:
         trace: tr H.
         squares: tr H², the sum of the squared eigenvalues.
         n: N.
 
-    >>> mean, deviation = seen_at_random(900 - 100, 1000, 1000)
+    >>> mean, deviation = random_curvature(900 - 100, 1000, 1000)
     >>> round(mean, 2), round(deviation, 3)
     (0.8, 0.027)
     """
@@ -222,58 +256,38 @@ def seen_at_random(trace: float, squares: float, n: int) -> tuple[float, float]:
     return mean, math.sqrt(2 * max(0.0, squares / n - mean**2) / (n + 2))
 
 
-def share_that_misleads(trace: float, squares: float, n: int, least: float) -> str:
-    """How misleading a random plane is at a point, in words; empty where no curvature is negative.
+def describe_random_plane(trace: float, squares: float, n: int, smallest: float) -> str:
+    """A sentence on what a random plane hides at a point; empty without negative curvature.
 
     Args:
-        trace, squares, n: as in `seen_at_random`.
-        least: the least eigenvalue.
+        trace, squares, n: as in `random_curvature`.
+        smallest: the smallest eigenvalue.
     """
-    if least >= 0:
+    if smallest >= 0:
         return ""
-    mean, deviation = seen_at_random(trace, squares, n)
+    mean, deviation = random_curvature(trace, squares, n)
     if mean <= 0:
-        return f"A random direction curves {mean:.2f} ± {deviation:.2g}: this plane shows a way down, as there is one."
-    away = (mean - least) / deviation if deviation else math.inf
+        return (
+            f"Curvature along a random direction is {mean:.2f} ± {deviation:.2g} (mean ± standard deviation): the "
+            "negative curvature shows on this plane."
+        )
+    distance = (mean - smallest) / deviation if deviation else math.inf
     return (
-        f"A random direction curves up by {mean:#.2g} ± {deviation:.2g} here, whatever the seed, the least "
-        f"curvature is {least:.3g}, {away:.0f} deviations away: this plane shows a bowl where there is a saddle."
+        f"Curvature along a random direction is {mean:#.2g} ± {deviation:.2g} (mean ± standard deviation); the "
+        f"smallest is {smallest:.3g}, {distance:.0f} standard deviations away. This plane shows a bowl although the "
+        "point is a saddle."
     )
-
-
-def plane_through(one: Tensor, two: Tensor, three: Tensor, names: Sequence[str] = ("1", "2", "3")) -> Plane:
-    """The plane through three points, with the first at its origin and the second on its first axis.
-
-    Args:
-        one, two, three: the points [N].
-        names: what to call them.
-
-    Raises:
-        InputError: the points lie on a line.
-
-    Source: Garipov et al. 2018, arXiv:1802.10026, section 3.
-    """
-    u, v = (two - one).double(), (three - one).double()
-    across = v - (v @ u) / (u @ u) * u
-    if not across.norm() > STRAIGHT * v.norm():  # NaN where the first two are one point
-        raise InputError("the three points lie on a line: there are many planes through them; choose another point")
-    flat = Plane("points", one, _unit(torch.stack([u, across])).to(one), Axis("", -1, 1, 2), Axis("", -1, 1, 2), "")
-    shadow = flat.shadow(torch.stack([one, two, three]))
-    x = Axis(f"from {names[0]} to {names[1]}", *_around(shadow.x), CELLS)
-    y = Axis(f"across, towards {names[2]}", *_around(shadow.y), CELLS)
-    caption = f"The plane through three points: {names[0]}, {names[1]} and {names[2]}."
-    return replace(flat, x=x, y=y, caption=caption)
 
 
 def _unit(directions: Tensor) -> Tensor:
     norms = directions.norm(dim=1, keepdim=True)
     if not (torch.isfinite(norms).all() and norms.all()):
-        raise InputError("a direction of length 0, or one that is not finite, is given; a plane needs two that are")
+        raise InputError("A plane needs two finite directions of positive length.")
     return directions / norms
 
 
-def _filtered(direction: Tensor, weights: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """A direction whose filters have the norms of the weights' filters; none for biases and norms."""
+def _normalise_filters(direction: Tensor, weights: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The direction with each filter scaled to the norm of the weights' filter; 0 for biases and norms."""
     if len(shape) < 2:
         return torch.zeros_like(direction)
     d, w = direction.view(shape[0], -1), weights.view(shape[0], -1)
@@ -281,6 +295,6 @@ def _filtered(direction: Tensor, weights: Tensor, shape: tuple[int, ...]) -> Ten
 
 
 def _around(at: np.ndarray) -> tuple[float, float]:
-    """Ends of an axis that shows these coordinates with a margin."""
+    """Ends of an axis that holds these coordinates, with a margin."""
     lo, hi = float(at.min()), float(at.max())
-    return lo - MARGIN * (hi - lo), hi + MARGIN * (hi - lo)
+    return lo - AXIS_MARGIN * (hi - lo), hi + AXIS_MARGIN * (hi - lo)

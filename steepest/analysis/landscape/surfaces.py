@@ -1,26 +1,27 @@
-"""The ground of a film: planes through a descent's end, the loss on each, and where the descents went on them.
+"""The loss surfaces of a film: planes through a descent's end, the loss on each, and the paths projected on them.
 
-All losses, the surfaces' and the paths', are of one frozen sample, so that a point in a plane lies on its surface.
+All losses, of surfaces and paths, are over one fixed sample, so that a point in a plane lies on its surface.
 """
 
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from steepest.analysis.landscape.evaluate import estimated, exact
+from steepest.analysis.landscape.grids import estimate_grid, exact_grid
 from steepest.analysis.landscape.planes import (
     CELLS,
     Plane,
     curvature_plane,
+    describe_random_plane,
     principal_plane,
     random_plane,
-    share_that_misleads,
 )
 from steepest.curvature.extremes import Extremes, extremes
 from steepest.curvature.loss_function import LossFunction, sample_loss_functions
@@ -31,40 +32,63 @@ from steepest.tasks.task import Task
 
 CURVATURE_PLANE, PRINCIPAL_PLANE, RANDOM_PLANE = "curvature", "principal", "random"
 PLANE_KINDS = (CURVATURE_PLANE, PRINCIPAL_PLANE, RANDOM_PLANE)
-SAMPLES, FEWEST = 4096, 256
-"""Of the training data, as many as there is time for."""
-SECONDS, SLACK = 60.0, 4.0
-"""For all surfaces; and how many times as long it has to be, as timed, before samples, cells or points are given up:
-the same run has the same film, also on a busy machine."""
+MAX_SURFACE_SAMPLES, MIN_SURFACE_SAMPLES = 4096, 256
+"""Training samples of the surfaces; between the two as many as there is time for."""
+SURFACE_SECONDS = 60.0
+"""Time for all surfaces."""
+TIME_SLACK = 4.0
+"""How many times too long the timed work must be before samples, cells or points are reduced: the same run then has the
+same film on a busy machine too."""
 COARSE_CELLS = 25
-"""Along an axis, where there is no time for more."""
-PASSES = 150
-"""Over the whole sample that an estimated surface of 51 × 51 cells takes, its first looks at few samples included."""
-PRODUCTS, PROBES = 60, 10
-"""Hessian-vector products that look for the ends of the spectrum, and that estimate its mean."""
-RISE = 0.1
-"""Of the loss that the path went down: how far curvature is to change it at the ends of its plane's axes."""
-HALVINGS = 40
-"""Of a square of an axis at most, until its ends are no higher than was meant."""
-BEYOND = 4.0
-"""Times the gain of an escape that a saddle's plane shows."""
-ABOVE = 4.0
-"""Times as high as the highest point of the paths: from there on the height is logarithmic."""
-RESOLVED = 0.01
-"""Of the greatest |eigenvalue|: a Ritz value whose residual is below that is shown as an eigenvalue."""
+"""Cells along an axis if there is no time for more."""
+GRID_PASSES = 150
+"""Cost of an estimated grid of 51 × 51 cells, in passes over the whole sample, timing of the strategies included."""
+LANCZOS_PRODUCTS, TRACE_PROBES = 60, 10
+"""Hessian-vector products for the extreme eigenvalues, and for the trace."""
+LOSS_CHANGE_SHARE = 0.1
+"""Change of the loss at the ends of the curvature plane's axes, as a share of the path's total decrease."""
+MAX_SHRINKS = 40
+"""Divisions of an axis by √2, at most, until the loss at its ends is near the quadratic's."""
+ESCAPE_GAINS = 4.0
+"""Change of the loss that the plane of a saddle shows, in gains of the escape."""
+LOG_HEIGHT_RATIO = 4.0
+"""A surface whose range is this many times the highest loss of the paths has a logarithmic height."""
+MAX_RESIDUAL_RATIO = 0.01
+"""Residual of a Ritz value that is shown as an eigenvalue, as a share of the largest |eigenvalue|; at most."""
 
 
 @dataclass
-class _Ground:
-    """What all planes of a survey have in common."""
+class _EndPoint:
+    """The end of a descent and its surroundings, as far as all planes need them.
+
+    Attributes:
+        surface: the loss, on the sample of the surfaces.
+        end: w [N].
+        cells: along an axis.
+        sentence: which samples the losses are over.
+    """
 
     surface: LossFunction
     end: Tensor
     cells: int
-    words: str
-    population: int | None
-    said: list[str] = field(default_factory=list)
-    ends: Extremes | None = None
+    sentence: str
+
+    @cached_property
+    def loss(self) -> float:
+        return self.surface.value(self.end)
+
+    @cached_property
+    def extremes(self) -> Extremes:
+        """Both ends of the Hessian's spectrum."""
+        return extremes(self.surface.hessian(self.end), LANCZOS_PRODUCTS, tolerance=1e-4)
+
+    def eigenvalues(self) -> np.ndarray:
+        """Those that have converged; none if no plane needed them."""
+        if "extremes" not in vars(self):
+            return np.empty(0)
+        values, residuals = self.extremes.values, self.extremes.residuals
+        limit = MAX_RESIDUAL_RATIO * float(values.abs().max())
+        return values[(residuals <= limit) & (values.abs() > limit)].double().cpu().numpy()
 
 
 def measure_surfaces(
@@ -76,88 +100,90 @@ def measure_surfaces(
     *,
     verdict: str = "",
     gain: float = 0.0,
-    seconds: float = SECONDS,
+    seconds: float = SURFACE_SECONDS,
     seed: int = 0,
 ) -> LossSurfaces:
-    """Looks at the ground around an end.
+    """Measures the loss on planes through the end of a descent, and along the paths.
 
     Args:
-        task: whose loss it is.
-        model: with the buffers that hold there.
+        task: the task that defines the loss.
+        model: the model, with its buffers at the end.
         end: w [N], the centre.
         paths: points [P, N] by the descents' names.
-        kinds: of planes, in the order of showing.
-        verdict: what is at the end: a saddle, a minimum or a maximum is marked.
-        gain: of the loss, by an escape from a saddle.
-        seconds: about how long it may take.
-        seed: of the sample and of random directions.
+        kinds: kinds of planes, in the order shown.
+        verdict: kind of the end's verdict; saddles, minima and maxima are marked.
+        gain: decrease of the loss by an escape from a saddle.
+        seconds: approximate time for everything.
+        seed: seed of the sample and of random directions.
 
     Raises:
-        InputError: a kind that there is none of, or points of another length.
+        InputError: an unknown kind, or points of another length.
     """
     _check(end, paths, kinds)
-    ground = _ground(task, model, end, len(kinds), seconds, seed)
-    kept = {name: _affordable(ground, points, seconds) for name, points in paths.items()}
-    losses = {name: _losses(ground.surface, paths[name][rows]) for name, rows in kept.items()}
+    end_point = _end_point(task, model, end, len(kinds), seconds, seed)
+    indices = {name: _affordable_points(end_point, points, seconds) for name, points in paths.items()}
+    points = {name: paths[name][rows] for name, rows in indices.items()}
+    losses = {name: _losses(end_point.surface, walk) for name, walk in points.items()}
     grids: dict[str, Grid] = {}
-    shadows: dict[str, dict[str, Projection]] = {}
+    projections: dict[str, dict[str, Projection]] = {}
+    messages = []
     for kind in kinds:
         try:
-            plane = _plane(kind, ground, [paths[n][rows] for n, rows in kept.items()], losses, verdict, gain, seed)
-            grids[kind] = _marked(_measured(ground, plane, losses), verdict)
-            shadows[kind] = {name: plane.shadow(_tensor(paths[name][rows])) for name, rows in kept.items()}
+            plane = _plane(kind, end_point, list(points.values()), losses, verdict, gain, seed)
+            grids[kind] = _mark(_measure(end_point, plane, losses), verdict)
+            projections[kind] = {name: plane.project(_tensor(walk)) for name, walk in points.items()}
         except SteepestError as error:
-            ground.said.append(f"no {kind} plane: {error}")
-    return LossSurfaces(grids, shadows, losses, kept, _eigenvalues(ground.ends), tuple(ground.said))
+            messages.append(f"No {kind} plane: {error}")
+    return LossSurfaces(grids, projections, losses, indices, end_point.eigenvalues(), tuple(messages))
 
 
 def _check(end: Tensor, paths: Mapping[str, np.ndarray], kinds: Sequence[str]) -> None:
     for kind in kinds:
         if kind not in PLANE_KINDS:
-            raise InputError(f"a plane '{kind}' is asked for; expected are some of {', '.join(PLANE_KINDS)}")
+            raise InputError(f"planes must be some of {', '.join(PLANE_KINDS)}, got {kind!r}")
     for name, points in paths.items():
         if points.ndim != 2 or points.shape[1] != len(end):
-            raise InputError(f"the path of {name} has points of shape {points.shape}; expected is [points, {len(end)}]")
+            raise InputError(f"the path of {name} must have shape [points, {len(end)}], got {points.shape}")
 
 
-def _ground(task: Task, model: nn.Module, end: Tensor, planes: int, seconds: float, seed: int) -> _Ground:
-    """The sample that there is time for, and how fine the surfaces may be."""
+def _end_point(task: Task, model: nn.Module, end: Tensor, planes: int, seconds: float, seed: int) -> _EndPoint:
+    """The end, with as many samples and cells as there is time for."""
     if task.data is None:
         only = LossFunction(task, [None], model=model)
-        return _Ground(only, end.to(only.device, only.dtype), CELLS, "", None)
+        return _EndPoint(only, end.to(only.device, only.dtype), CELLS, "")
     own = next(p.dtype for p in model.parameters() if p.requires_grad)
-    first = LossFunction(task, [next(iter(data.in_batches(task.data, FEWEST)))], own, model)
-    each = _seconds(first, first.start) / data.count(first.batches[0])
-    known = data.length(task.data)
-    count = wanted = min(SAMPLES, SAMPLES if known is None else known)
-    fitting = SLACK * seconds / (max(1, planes) * PASSES * each)
-    if wanted > fitting:
-        count = min(wanted, max(FEWEST, int(fitting / SLACK)))
-    cells = CELLS if fitting >= FEWEST else COARSE_CELLS
+    first = LossFunction(task, [next(iter(data.in_batches(task.data, MIN_SURFACE_SAMPLES)))], own, model)
+    sample_seconds = _seconds(first, first.start) / data.count(first.batches[0])
+    total = data.length(task.data)
+    count = MAX_SURFACE_SAMPLES if total is None else min(MAX_SURFACE_SAMPLES, total)
+    affordable = TIME_SLACK * seconds / (max(1, planes) * GRID_PASSES * sample_seconds)
+    if count > affordable:
+        count = min(count, max(MIN_SURFACE_SAMPLES, int(affordable / TIME_SLACK)))
+    cells = CELLS if affordable >= MIN_SURFACE_SAMPLES else COARSE_CELLS
     (surface,) = sample_loss_functions(task, (count,), seed, dtype=own, model=model)
-    taken = sum(data.count(b) for b in surface.batches)
-    of = "" if taken == known else f" of {known:,}" if known else ", drawn once"
-    words = f"Loss on {taken:,}{of} training samples."
-    return _Ground(surface, end.to(surface.device, surface.dtype), cells, words, None if taken == known else known)
+    n = sum(data.count(b) for b in surface.batches)
+    part = "" if n == total else f" of {total:,}" if total else ", drawn once"
+    sentence = f"Loss on {n:,}{part} training samples."
+    return _EndPoint(surface, end.to(surface.device, surface.dtype), cells, sentence)
 
 
-def _affordable(ground: _Ground, points: np.ndarray, seconds: float) -> np.ndarray:
-    """Which points of a path there is time for, evenly, with both ends; those that are not finite are none."""
+def _affordable_points(end_point: _EndPoint, points: np.ndarray, seconds: float) -> np.ndarray:
+    """Indices of the finite points of a path that there is time for: evenly spaced, with both ends."""
     finite = np.flatnonzero([np.isfinite(w).all() for w in points])
     if not len(finite):
         return finite
-    once = _seconds(ground.surface, _tensor(points[finite[0]]).to(ground.surface.start))
-    most = max(3, int(SLACK * seconds / 4 / once))
-    return finite[np.unique(np.linspace(0, len(finite) - 1, min(most, len(finite))).round().astype(int))]
+    point_seconds = _seconds(end_point.surface, _tensor(points[finite[0]]).to(end_point.surface.start))
+    count = min(len(finite), max(3, int(TIME_SLACK * seconds / 4 / point_seconds)))
+    return finite[np.unique(np.linspace(0, len(finite) - 1, count).round().astype(int))]
 
 
 def _seconds(surface: LossFunction, w: Tensor) -> float:
-    """Of a loss; the least of three, since the first one is slow."""
+    """Time of one evaluation: the least of three, since the first is slow."""
     times = []
     for _ in range(3):
-        began = time.perf_counter()
+        start = time.perf_counter()
         surface.value(w)
-        times.append(time.perf_counter() - began)
+        times.append(time.perf_counter() - start)
     return min(times)
 
 
@@ -175,92 +201,88 @@ def _tensor(points: np.ndarray) -> Tensor:
 
 def _plane(
     kind: str,
-    ground: _Ground,
-    points: Sequence[np.ndarray],
+    end_point: _EndPoint,
+    paths: Sequence[np.ndarray],
     losses: Mapping[str, np.ndarray],
     verdict: str,
     gain: float,
     seed: int,
 ) -> Plane:
     if kind == CURVATURE_PLANE:
-        return _curvature(ground, losses, gain)
+        return _curvature_plane(end_point, losses, gain)
     if kind == PRINCIPAL_PLANE:
-        walked = [p for p in points if len(p)]
-        every = np.concatenate(walked or [np.empty((0, len(ground.end)))])
-        return principal_plane(_tensor(every), [len(p) for p in walked])
-    plane = random_plane(ground.end, ground.surface.space.shapes, seed)
-    words = _misled(ground, seed) if verdict in ("", "SADDLE") else ""
-    return replace(plane, caption=f"{plane.caption} {words}".strip())
+        walks = [p for p in paths if len(p)]
+        points = np.concatenate(walks or [np.empty((0, len(end_point.end)))])
+        return principal_plane(_tensor(points), [len(p) for p in walks])
+    plane = random_plane(end_point.end, end_point.surface.space.shapes, seed)
+    sentence = _describe_random_plane(end_point, seed) if verdict in ("", "SADDLE") else ""
+    return replace(plane, caption=f"{plane.caption} {sentence}".strip())
 
 
-def _ends(ground: _Ground) -> Extremes:
-    """Both ends of the spectrum, looked for once."""
-    if ground.ends is None:
-        ground.ends = extremes(ground.surface.hessian(ground.end), PRODUCTS, tolerance=1e-4)
-    return ground.ends
-
-
-def _curvature(ground: _Ground, losses: Mapping[str, np.ndarray], gain: float) -> Plane:
-    ends = _ends(ground)
-    here = ground.surface.value(ground.end)
-    finite = [x for mine in losses.values() for x in mine if math.isfinite(x)]
-    descended = max([*finite, 2 * here]) - here
-    change = BEYOND * gain if gain > 0 else RISE * descended
-    change = change or 1.0
-    directions = torch.stack([ends.greatest.vector, ends.least.vector]).to(ground.end)
+def _curvature_plane(end_point: _EndPoint, losses: Mapping[str, np.ndarray], gain: float) -> Plane:
+    ends, loss = end_point.extremes, end_point.loss
+    finite = [x for path in losses.values() for x in path if math.isfinite(x)]
+    decrease = max([*finite, 2 * loss]) - loss
+    change = (ESCAPE_GAINS * gain if gain > 0 else LOSS_CHANGE_SHARE * decrease) or 1.0
+    directions = torch.stack([ends.greatest.vector, ends.least.vector]).to(end_point.end)
     curvatures = ends.greatest.value, ends.least.value
-    bent = curvature_plane(ground.end, directions, curvatures, change)
-    one, two = (_reach(ground, v, axis.hi, change) for v, axis in zip(bent.directions, (bent.x, bent.y), strict=True))
-    return curvature_plane(ground.end, directions, curvatures, change, (one, two))
+    plane = curvature_plane(end_point.end, directions, curvatures, change)
+    x, y = (
+        _shrink(end_point, v, axis.hi, change) for v, axis in zip(plane.directions, (plane.x, plane.y), strict=True)
+    )
+    return curvature_plane(end_point.end, directions, curvatures, change, (x, y))
 
 
-def _reach(ground: _Ground, direction: Tensor, half: float, change: float) -> float:
-    """How far along a direction the loss changes by no more than twice what its curvature would make of it."""
-    here = ground.surface.value(ground.end)
-    for _ in range(HALVINGS):
-        there = [ground.surface.value(ground.end + side * half * direction) for side in (1, -1)]
-        if all(abs(x - here) <= 2 * change for x in there):
+def _shrink(end_point: _EndPoint, direction: Tensor, half: float, change: float) -> float:
+    """Half an axis, shortened until the loss changes by at most twice what its curvature predicts."""
+    for _ in range(MAX_SHRINKS):
+        losses = [end_point.surface.value(end_point.end + sign * half * direction) for sign in (1, -1)]
+        if all(abs(x - end_point.loss) <= 2 * change for x in losses):
             break
         half /= math.sqrt(2)
     return half
 
 
-def _misled(ground: _Ground, seed: int) -> str:
-    """How misleading a random plane is; nothing where there are no second derivatives."""
+def _describe_random_plane(end_point: _EndPoint, seed: int) -> str:
+    """What a random plane hides, by Hutchinson's estimates of tr H and tr H²; empty without second derivatives."""
     try:
-        hessian, least = ground.surface.hessian(ground.end), _ends(ground).least.value
+        hessian, smallest = end_point.surface.hessian(end_point.end), end_point.extremes.least.value
     except TaskError:
         return ""
     generator = torch.Generator().manual_seed(seed)
-    n, trace, squares = len(ground.end), 0.0, 0.0
-    for _ in range(PROBES):
-        v = (torch.randint(0, 2, (n,), generator=generator) * 2 - 1).to(ground.end)
+    n, trace, squares = len(end_point.end), 0.0, 0.0
+    for _ in range(TRACE_PROBES):
+        v = (torch.randint(0, 2, (n,), generator=generator) * 2 - 1).to(end_point.end)
         product = hessian @ v
-        trace, squares = trace + float(v @ product) / PROBES, squares + float(product @ product) / PROBES
-    return share_that_misleads(trace, squares, n, least)
+        trace += float(v @ product) / TRACE_PROBES
+        squares += float(product @ product) / TRACE_PROBES
+    return describe_random_plane(trace, squares, n, smallest)
 
 
-def _measured(ground: _Ground, plane: Plane, losses: Mapping[str, np.ndarray]) -> Grid:
-    """The loss on a plane; within an error where that can be had.
+# -- Grids -------------------------------------------------------------------------------------------------------------
 
-    Where the surface rises far above where the paths ever were, its height is logarithmic, so as not to hide what they
-    saw; an error that is a share of its range would be too large then.
+
+def _measure(end_point: _EndPoint, plane: Plane, losses: Mapping[str, np.ndarray]) -> Grid:
+    """The loss on a plane: estimated if possible, otherwise exact.
+
+    A surface that rises far above all paths gets a logarithmic height, so that the paths' region stays visible. It is
+    exact, because the error of an estimate is a share of its range.
     """
-    highest = max((float(mine.max()) for mine in losses.values() if len(mine)), default=math.inf)
-    grid = _estimated(ground, plane)
-    if grid is None or grid.range > ABOVE * highest:
-        grid = exact(ground.surface, plane, ground.cells)
-    height = "log" if grid.range > ABOVE * highest else "linear"
-    return replace(grid, height=height, caption=f"{grid.caption} {ground.words}".strip())
+    highest = max((float(path.max()) for path in losses.values() if len(path)), default=math.inf)
+    grid = _estimate(end_point, plane)
+    if grid is None or grid.range > LOG_HEIGHT_RATIO * highest:
+        grid = exact_grid(end_point.surface, plane, end_point.cells)
+    height = "log" if grid.range > LOG_HEIGHT_RATIO * highest else "linear"
+    return replace(grid, height=height, caption=f"{grid.caption} {end_point.sentence}".strip())
 
 
-def _estimated(ground: _Ground, plane: Plane) -> Grid | None:
-    """The loss within an error; None where the sample cannot be taken apart."""
-    if not all(_is_tensors(batch) for batch in ground.surface.batches):
+def _estimate(end_point: _EndPoint, plane: Plane) -> Grid | None:
+    """The estimated grid; None if the sample cannot be split, or the loss is not a mean over samples."""
+    if not all(_is_tensors(batch) for batch in end_point.surface.batches):
         return None
     try:
-        return estimated(ground.surface, plane, ground.cells)
-    except TaskError:  # the loss is no mean over samples
+        return estimate_grid(end_point.surface, plane, end_point.cells)
+    except TaskError:
         return None
 
 
@@ -268,8 +290,8 @@ def _is_tensors(batch: Any) -> bool:
     return isinstance(batch, tuple | list) and all(isinstance(x, Tensor) for x in batch)
 
 
-def _marked(grid: Grid, verdict: str) -> Grid:
-    """With what is at the centre, and with the way down from a saddle."""
+def _mark(grid: Grid, verdict: str) -> Grid:
+    """The grid with a mark at its centre, and one at the escape from a saddle."""
     kind = verdict.lower()
     if kind not in ("saddle", "minimum", "maximum") or grid.kind == PRINCIPAL_PLANE:
         return grid
@@ -280,10 +302,3 @@ def _marked(grid: Grid, verdict: str) -> Grid:
         k = int(column.argmin())
         marks.append(Mark("escape", 0.0, float(grid.y.at[k]), float(column[k]), f"{column[k]:.3g}"))
     return replace(grid, marks=tuple(marks))
-
-
-def _eigenvalues(ends: Extremes | None) -> np.ndarray:
-    if ends is None:
-        return np.empty(0)
-    limit = RESOLVED * float(ends.values.abs().max())
-    return ends.values[(ends.residuals <= limit) & (ends.values.abs() > limit)].double().cpu().numpy()

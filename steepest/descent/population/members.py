@@ -93,7 +93,7 @@ class Members:
 
     def _accumulated(self, batches: Sequence[Any], apart: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """Micro-batches, weighted by what each loss is a mean over."""
-        counts = [self.objective.counted(_first(b) if apart else b) for b in batches]
+        counts = [self.objective.loss_weight(_first(b) if apart else b) for b in batches]
         shares = [n / sum(counts) for n in counts]
         found = [(self._passed(b, apart), share) for b, share in zip(batches, shares, strict=True) if share]
         losses = sum(share * losses for (losses, _), share in found)
@@ -189,9 +189,9 @@ def why_not_batched(model: nn.Module, objective: Objective, space: Space, batche
     A model that draws random numbers is compared in eval mode. Nothing is changed.
     """
     alone = copy.deepcopy(model)
-    if _is_random(objective.of(copy.deepcopy(model)), batches, seed):
+    if _is_random(objective.with_model(copy.deepcopy(model)), batches, seed):
         alone.eval()
-    own = objective.of(alone)
+    own = objective.with_model(alone)
     try:
         members = Members([alone], own, space)
         losses = members.gradient(batches)

@@ -44,7 +44,7 @@ def contours(survey: LossSurfaces, title: str, path: str | Path) -> Path:
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.ax.tick_params(colors=MUTED, labelsize=8, length=0)
     bar.set_label("loss", color=MUTED, fontsize=9)
-    _draw_paths(axes, survey.shadows.get(kind, {}), survey.losses)
+    _draw_paths(axes, survey.projections.get(kind, {}), survey.losses)
     for mark in grid.marks:
         axes.plot(
             mark.x, mark.y, "X" if mark.kind == "saddle" else "*", color="white", markeredgecolor=INK, markersize=9

@@ -140,12 +140,12 @@ def _path(name: str, history: History, ground: LossSurfaces) -> dict[str, Any]:
     """The points that were looked at; without a survey none, for they are nowhere on the page."""
     if name not in ground.losses:
         return document.path([], [], {})
-    t = history.path.t[ground.kept[name]]
+    t = history.path.t[ground.indices[name]]
     return document.path(t, ground.losses[name], _shadows(name, ground))
 
 
 def _shadows(name: str, ground: LossSurfaces) -> dict[str, Projection]:
-    return {surface: by_name[name] for surface, by_name in ground.shadows.items()}
+    return {surface: by_name[name] for surface, by_name in ground.projections.items()}
 
 
 def _curves(record: Record) -> dict[str, Any]:
@@ -249,7 +249,7 @@ def _racer(side: str, curve: Curve, contest: RaceResult, ground: LossSurfaces) -
     walked = next((p for p in contest.paths if p.name == name), None)
     path = None
     if walked is not None and name in ground.losses:
-        path = document.path(walked.t[ground.kept[name]], ground.losses[name], _shadows(name, ground))
+        path = document.path(walked.t[ground.indices[name]], ground.losses[name], _shadows(name, ground))
     loss = np.where(np.isnan(curve.loss), np.inf, curve.loss)
     return document.member(
         side,

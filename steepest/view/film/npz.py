@@ -25,19 +25,19 @@ def save(path: Path, survey: LossSurfaces) -> Path:
         StoreError: it cannot be written.
     """
     arrays: dict[str, np.ndarray] = {"eigenvalues": survey.eigenvalues}
-    about: dict[str, Any] = {"grids": {}, "said": list(survey.said), "paths": list(survey.losses)}
+    about: dict[str, Any] = {"grids": {}, "said": list(survey.messages), "paths": list(survey.losses)}
     for kind, grid in survey.grids.items():
         arrays |= {f"{kind}/loss": grid.loss, f"{kind}/x": grid.x.at, f"{kind}/y": grid.y.at}
         if grid.error is not None:
             arrays[f"{kind}/error"] = grid.error
-        for name, shadow in survey.shadows.get(kind, {}).items():
+        for name, shadow in survey.projections.get(kind, {}).items():
             arrays |= {f"{kind}/paths/{name}/{key}": x for key, x in shadow._asdict().items()}
         about["grids"][kind] = {
             "x": grid.x, "y": grid.y, "caption": grid.caption, "height": grid.height, "source": grid.source,
             "marks": grid.marks,
         }  # fmt: skip
     for name, losses in survey.losses.items():
-        arrays |= {f"paths/{name}/loss": losses, f"paths/{name}/kept": survey.kept[name]}
+        arrays |= {f"paths/{name}/loss": losses, f"paths/{name}/kept": survey.indices[name]}
     try:
         with path.open("wb") as file:
             np.savez_compressed(file, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]

@@ -26,7 +26,7 @@ def write(made: Film, ground: LossSurfaces, out: str | Path) -> Path:
     """
     out = Path(out)
     suffix = out.suffix.lower()
-    for words in ground.said:
+    for words in ground.messages:
         print(words, file=sys.stderr)
     if suffix == ".html":
         return document.write(made, out)
@@ -37,5 +37,5 @@ def write(made: Film, ground: LossSurfaces, out: str | Path) -> Path:
     if suffix not in VECTORS:
         raise InputError(f"a film '{out}' is asked for; its name must end in {', '.join(SUFFIXES)}")
     if not ground.grids:
-        raise InputError(f"'{out}' is to show surfaces, and there are none: {'; '.join(ground.said)}")
+        raise InputError(f"'{out}' is to show surfaces, and there are none: {'; '.join(ground.messages)}")
     return npz.save(out, ground) if suffix == ".npz" else contours.contours(ground, made["title"], out)

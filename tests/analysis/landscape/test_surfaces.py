@@ -1,4 +1,4 @@
-"""The ground of a film: what its planes show, and that a path lies on the surface it is drawn on."""
+"""The surfaces of a film: what its planes show, and that a path lies on the surface it is drawn on."""
 
 import numpy as np
 import pytest
@@ -68,7 +68,7 @@ def test_a_saddle_looks_like_one_by_default(curvatures):
     assert grid.y.hi / grid.x.hi == pytest.approx((max(curvatures) / -min(curvatures)) ** 0.5, rel=1e-3)
     bowl = found.grids["random"]
     assert bowl.loss.min() >= 0
-    assert "shows a bowl where there is a saddle" in bowl.caption
+    assert "shows a bowl although the point is a saddle" in bowl.caption
     if len(curvatures) == 1000:
         assert "0.80 ± 0.027" in bowl.caption
 
@@ -79,15 +79,15 @@ def test_a_point_in_the_plane_lies_on_the_surface(trained, kind):
     task, path = trained
     end = torch.from_numpy(path.points[-1])
     found = measure_surfaces(task, task.model, end, {"adam": path.points}, (kind,))
-    grid, shadow = found.grids[kind], found.shadows[kind]["adam"]
+    grid, projection = found.grids[kind], found.projections[kind]["adam"]
     flat = np.stack([grid.x.lo + (grid.x.hi - grid.x.lo) * np.linspace(0.1, 0.9, 20),
                      grid.y.lo + (grid.y.hi - grid.y.lo) * np.linspace(0.15, 0.8, 20)])  # fmt: skip
-    assert shadow.off[-1] == pytest.approx(0, abs=1e-4)
+    assert projection.off[-1] == pytest.approx(0, abs=1e-4)
     again = measure_surfaces(task, task.model, end, {"flat": _points(trained, kind, flat)}, (kind,))
-    on = again.shadows[kind]["flat"] if kind != "principal" else None
+    on = again.projections[kind]["flat"] if kind != "principal" else None
     if on is None:  # the plane of that path is another one: the original's, by its own points
-        inside = shadow.off < 1e-4
-        checked = [(shadow.x[i], shadow.y[i], found.losses["adam"][i]) for i in np.flatnonzero(inside)]
+        inside = projection.off < 1e-4
+        checked = [(projection.x[i], projection.y[i], found.losses["adam"][i]) for i in np.flatnonzero(inside)]
     else:
         assert on.off == pytest.approx(0, abs=1e-4)
         checked = list(zip(on.x, on.y, again.losses["flat"], strict=True))
@@ -98,16 +98,16 @@ def test_a_point_in_the_plane_lies_on_the_surface(trained, kind):
 
 
 def _points(trained, kind, at):
-    """Points of a plane that is found as the survey finds it: through three of its own."""
+    """Points of a plane that is chosen as `measure_surfaces` does: through three of its own."""
     task, path = trained
     end = torch.from_numpy(path.points[-1])
     if kind == "principal":
         return path.points
     from steepest.analysis.landscape import surfaces as room
 
-    ground = room._ground(task, task.model, end, 1, 60.0, 0)
-    losses = {"adam": room._losses(ground.surface, path.points)}
-    plane = room._plane(kind, ground, [path.points], losses, "", 0.0, 0)
+    end_point = room._end_point(task, task.model, end, 1, 60.0, 0)
+    losses = {"adam": room._losses(end_point.surface, path.points)}
+    plane = room._plane(kind, end_point, [path.points], losses, "", 0.0, 0)
     return np.stack([plane.point(*p).numpy() for p in at.T.tolist()])
 
 
@@ -138,7 +138,7 @@ def test_what_diverged_is_left_out():
     model = TERRAINS["bowl"].model()
     points = np.array([[1.0, 1], [0.5, np.nan], [0.2, 0.1], [0, 0], [np.inf, 0]])
     found = measure_surfaces(still(model), model, torch.zeros(2, dtype=torch.float64), {"a": points}, ("principal",))
-    assert found.kept["a"].tolist() == [0, 2, 3]
+    assert found.indices["a"].tolist() == [0, 2, 3]
     assert found.losses["a"] == pytest.approx([2, 0.05, 0])
 
 
@@ -147,10 +147,10 @@ def test_a_plane_that_cannot_be_is_said():
     end = torch.zeros(2, dtype=torch.float64)
     found = measure_surfaces(still(model), model, end, {"a": np.ones((2, 2))}, ("principal", "curvature"))
     assert list(found.grids) == ["curvature"]
-    assert "no principal plane: a path of 2 points" in found.said[0]
-    with pytest.raises(InputError, match="a plane 'top' is asked for"):
+    assert "No principal plane: A path needs at least 3 points for a PCA plane, got 2" in found.messages[0]
+    with pytest.raises(InputError, match="planes must be some of curvature, principal, random, got 'top'"):
         measure_surfaces(still(model), model, end, {}, ("top",))
-    with pytest.raises(InputError, match=r"shape \(4, 3\); expected is \[points, 2\]"):
+    with pytest.raises(InputError, match=r"must have shape \[points, 2\], got \(4, 3\)"):
         measure_surfaces(still(model), model, end, {"a": np.ones((4, 3))})
 
 
@@ -164,7 +164,9 @@ def test_a_survey_on_disk(trained, tmp_path):
         np.testing.assert_array_equal(other.loss, grid.loss)
         np.testing.assert_array_equal(other.error, grid.error)
         assert (other.x, other.y, other.caption, other.marks) == (grid.x, grid.y, grid.caption, grid.marks)
-        for one, two in zip(again.shadows[kind]["adam, seed 1"], found.shadows[kind]["adam, seed 1"], strict=True):
+        for one, two in zip(
+            again.projections[kind]["adam, seed 1"], found.projections[kind]["adam, seed 1"], strict=True
+        ):
             np.testing.assert_array_equal(one, two)
     np.testing.assert_array_equal(again.eigenvalues, found.eigenvalues)
     with np.load(tmp_path / "s.npz") as file:

@@ -1,4 +1,4 @@
-"""Finding a task: a built-in name, or a Python file with a function `task()`."""
+"""Tasks by name: the built-in ones, and those of a Python file with a function `task()`."""
 
 import importlib.util
 import sys
@@ -16,45 +16,45 @@ BUILT_IN: dict[str, Callable[[], Task]] = {"digits": digits.task}
 
 
 def load(name: str) -> Task:
-    """The task of that name, or of that file.
+    """The task of that name or file.
 
-    A file is code, and it is run: its function `task()` is called and gives the Task.
+    A file is executed as code, and its function `task()` is called.
 
     Args:
         name: a built-in task, or the path of a Python file.
 
     Raises:
-        UnknownNameError: no such built-in task, with the nearest one.
-        TaskError: no such file, one that raises, without `task()`, or whose `task()` gives something else.
+        UnknownNameError: no built-in task has this name.
+        TaskError: the file does not exist, raises, or has no `task()` that returns a Task.
 
     >>> load("digits").name
     'digits'
     """
     if name in BUILT_IN:
-        found = BUILT_IN[name]()
-        found.source = name
-        return found
+        task = BUILT_IN[name]()
+        task.source = name
+        return task
     path = Path(name)
     if path.suffix != ".py":
         raise unknown("task", name, [*BUILT_IN, "a path that ends in .py"])
     if not path.is_file():
-        raise TaskError(f"there is no file {path}; expected is a Python file with a function task() -> sd.Task")
+        raise TaskError(f"No file {path}. Pass a Python file that defines task() returning sd.Task(...).")
     module = _run(path)
     make = getattr(module, "task", None)
     if not callable(make):
-        raise TaskError(f"{path} has no function task(); write one that returns sd.Task(...)")
-    with _explained(path):
-        found = make()
-    if not isinstance(found, Task):
-        raise TaskError(f"task() in {path} gave {type(found).__name__}; expected is a steepest Task")
-    if found.name == "task" or found.name == type(found.model).__name__.lower():
-        found.name = path.stem
-    found.source = str(path.resolve())
-    return found
+        raise TaskError(f"{path} must define task() returning sd.Task(...).")
+    with _task_errors(path):
+        task = make()
+    if not isinstance(task, Task):
+        raise TaskError(f"task() in {path} must return sd.Task, got {type(task).__name__}")
+    if task.name == "task" or task.name == type(task.model).__name__.lower():
+        task.name = path.stem
+    task.source = str(path.resolve())
+    return task
 
 
 def _run(path: Path) -> ModuleType:
-    """The file as a module; its own folder can be imported from, as if it were run."""
+    """The file as a module; it can import from its own folder, as a script can."""
     name = f"steepest_task_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
@@ -64,14 +64,14 @@ def _run(path: Path) -> ModuleType:
     sys.modules[name] = module
     if folder not in sys.path:
         sys.path.append(folder)
-    with _explained(path):
+    with _task_errors(path):
         spec.loader.exec_module(module)
     return module
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """What the file raises, with its own line."""
+def _task_errors(path: Path) -> Iterator[None]:
+    """Turns an exception of the file into a TaskError that names the file's line."""
     try:
         yield
     except Exception as error:
@@ -79,7 +79,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _line(path: Path, error: Exception) -> str:
-    """The last line of the file that an error came through, or the one that is not Python."""
+    """The file's innermost line in the traceback, or the line of its syntax error."""
     if isinstance(error, SyntaxError) and _same(path, error.filename):
         return f", line {error.lineno}"
     own = [f for f in traceback.extract_tb(error.__traceback__) if _same(path, f.filename)]
@@ -87,5 +87,5 @@ def _line(path: Path, error: Exception) -> str:
 
 
 def _same(path: Path, filename: str | None) -> bool:
-    """Whether it is that very file: others have its name, as `task.py` in this package."""
+    """Whether it is the same file: this package has a `task.py` too."""
     return filename is not None and Path(filename).resolve() == path.resolve()

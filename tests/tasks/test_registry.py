@@ -105,7 +105,7 @@ def test_unknown_names(name, says):
 @pytest.mark.parametrize("name", ["absent.py", "folder.py"])
 def test_no_such_file(name, tmp_path):
     (tmp_path / "folder.py").mkdir()
-    with pytest.raises(TaskError, match=rf"there is no file \S*{name}; expected is a Python file with a function task"):
+    with pytest.raises(TaskError, match=rf"No file \S*{name}\. Pass a Python file that defines task"):
         load(str(tmp_path / name))
 
 
@@ -120,7 +120,7 @@ def test_no_such_file(name, tmp_path):
         ("x = 1\n  y = 2\n", ", line 2 raises IndentationError: unexpected indent"),
         ("def task(n):\n    return n\n", " raises TypeError: task() missing 1 required positional argument: 'n'"),
         ("import steepest\ndef task():\n    return steepest.Task(abs)\n",
-         ", line 3: `return steepest.Task(abs)` raises TaskError: Task: neither of loss(output, target) and objective"),
+         ", line 3: `return steepest.Task(abs)` raises TaskError: Task needs exactly one of loss(output, target)"),
     ],
     ids=["raises", "import", "task", "deep", "syntax", "indent", "arguments", "ours"],
 )  # fmt: skip
@@ -148,12 +148,12 @@ def test_a_neighbour_that_raises(write):
 @pytest.mark.parametrize("text", ["", "def tusk():\n    pass\n", "task = 3\n"])
 def test_a_file_without_task(text, write):
     path = write(text)
-    with pytest.raises(TaskError, match=rf"{path} has no function task\(\); write one that returns sd\.Task\(\.\.\.\)"):
+    with pytest.raises(TaskError, match=rf"{path} must define task\(\) returning sd\.Task\(\.\.\.\)"):
         load(path)
 
 
 @pytest.mark.parametrize(("value", "kind"), [("None", "NoneType"), ("3", "int"), ("task", "function")])
 def test_task_that_gives_something_else(value, kind, write):
     path = write(f"def task():\n    return {value}\n")
-    with pytest.raises(TaskError, match=rf"task\(\) in {path} gave {kind}; expected is a steepest Task"):
+    with pytest.raises(TaskError, match=rf"task\(\) in {path} must return sd\.Task, got {kind}"):
         load(path)

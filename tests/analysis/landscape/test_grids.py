@@ -1,6 +1,5 @@
-"""Planes and what is seen on them: against losses evaluated one by one, and surfaces whose shape is known."""
+"""Planes and the losses on them: against losses evaluated one by one, and surfaces of known shape."""
 
-import copy
 import math
 import re
 from dataclasses import replace
@@ -11,23 +10,21 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from steepest.analysis.landscape import evaluate as landscape
-from steepest.analysis.landscape.plane_loss import PlaneLoss
+from steepest.analysis.landscape.grids import TOLERANCE, estimate_grid, exact_grid
 from steepest.analysis.landscape.planes import (
+    Plane,
     curvature_plane,
-    plane_through,
+    describe_random_plane,
     principal_plane,
+    random_curvature,
     random_plane,
     random_walk_shares,
-    seen_at_random,
-    share_that_misleads,
 )
 from steepest.curvature.loss_function import LossFunction
 from steepest.errors import InputError, TaskError
 from steepest.records.surfaces import Axis, Grid
 from steepest.rules.textbook import momentum
 from steepest.rules.update import Update
-from steepest.tasks.space import Space
 from steepest.tasks.task import Task
 from steepest.tasks.terrains import TERRAINS
 from tests.oracles import Tensors
@@ -83,57 +80,25 @@ def surface(name="dense", dtype=torch.float64):
     return LossFunction(task, [(x[:25].float(), Y[:25]), (x[25:].float(), Y[25:])], dtype)
 
 
+def plane_through(one, two, three, length=1.15):
+    """The plane with its origin at the first point, through two others."""
+    axis = Axis("", -0.15, length, 51)
+    return Plane("points", one, torch.stack([two - one, three - one]), axis, axis, "")
+
+
 def across(s, seed=1):
     return random_plane(s.start, s.space.shapes, seed)
 
 
 def slowly(s, plane, n):
-    plane = plane.cells(n)
+    plane = plane.with_cells(n)
     return np.array([[s.value(plane.point(a, b)) for a in plane.x.at] for b in plane.y.at])
-
-
-@pytest.fixture
-def as_many_threads(way):
-    """As a way of going needs."""
-    before, needed = torch.get_num_threads(), 2 if way == "_shared" else 1
-    torch.set_num_threads(needed)
-    yield
-    assert torch.get_num_threads() == needed  # a surface leaves it as it was
-    torch.set_num_threads(before)
-
-
-@pytest.mark.parametrize("way", ["_in_turn", "_stacked", "_shared"])
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.usefixtures("as_many_threads")
-def test_every_cell_is_the_loss_there(name, way):
-    s = surface(name)
-    plane = across(s)
-    sheet = PlaneLoss(s, plane)
-    assert [len(known.affine) for known in sheet._known] == [AFFINE[name]] * 2
-    sheet._way = getattr(sheet, way)
-    a, b = (x.ravel() for x in np.meshgrid(np.linspace(-1, 1, 5), np.linspace(-2, 1, 4), indexing="ij"))
-    expected = [s.value(plane.point(x, y)) for x, y in zip(a, b)]
-    assert sheet.losses(a, b) == pytest.approx(expected, rel=1e-12)
-    assert sheet.each(a, b).mean(1) == pytest.approx(expected, rel=1e-12)
-    own = [cross_entropy(_at(s, plane.point(a[7], b[7]))(x[None]), y[None]) for x, y in zip(_inputs(s), Y)]
-    assert sheet.each(a, b)[7] == pytest.approx([x.item() for x in own], rel=1e-10)
-    assert sheet.of(torch.tensor([3, 30])).each(a, b) == pytest.approx(sheet.each(a, b)[:, [3, 30]], rel=1e-12)
-
-
-def _at(s, w):
-    model = copy.deepcopy(s.objective.model)
-    Space(model).scatter(w)
-    return model
-
-
-def _inputs(s):
-    return torch.cat([x for x, _ in s.batches])
 
 
 def test_a_grid_lies_as_its_axes_say():
     s = surface()
     plane = across(s)
-    grid = landscape.exact(s, plane, 5)
+    grid = exact_grid(s, plane, 5)
     assert grid.loss == pytest.approx(slowly(s, plane, 5), rel=1e-12)
     assert grid.error is None
     assert grid.loss[2, 2] == pytest.approx(s.value(s.start), rel=1e-12)
@@ -143,15 +108,15 @@ def test_an_objective_of_its_own():
     task = Task(model=MODELS["dense"][0](), objective=lambda m, b: mse_loss(m(b[0]), b[0][:, :3]), data=(X.float(), Y))
     s = LossFunction(task, [(X.float(), Y)])
     plane = across(s)
-    assert landscape.exact(s, plane, 4).loss == pytest.approx(slowly(s, plane, 4), rel=1e-12)
-    assert landscape.estimated(s, plane, 11).loss == pytest.approx(slowly(s, plane, 11), rel=0.05)
+    assert exact_grid(s, plane, 4).loss == pytest.approx(slowly(s, plane, 4), rel=1e-12)
+    assert estimate_grid(s, plane, 11).loss == pytest.approx(slowly(s, plane, 11), rel=0.05)
 
 
 def test_what_diverged_is_kept_as_infinite():
     s = surface(dtype=torch.float32)
     plane = across(s)
     far = replace(plane, x=plane.x._replace(hi=1e30))
-    for grid in (landscape.exact(s, far, 5), landscape.estimated(s, far, 5)):
+    for grid in (exact_grid(s, far, 5), estimate_grid(s, far, 5)):
         assert np.isinf(grid.loss).any()
         assert np.isfinite(grid.loss).any()
         assert not np.isnan(grid.loss).any()
@@ -174,42 +139,25 @@ def test_the_estimate_is_as_far_off_as_it_says():
     scores, worst = [], []
     for seed in range(6):
         plane = across(s, seed)
-        exact, found = landscape.exact(s, plane, 21), landscape.estimated(s, plane, 21, seed=seed)
+        exact, found = exact_grid(s, plane, 21), estimate_grid(s, plane, 21, seed=seed)
         some = found.error > 0
         assert (found.loss - exact.loss)[~some] == pytest.approx(0, abs=1e-12)
-        assert found.error.max() <= landscape.TOLERANCE * exact.range * 1.01
+        assert found.error.max() <= TOLERANCE * exact.range * 1.01
         scores.append(((found.loss - exact.loss)[some] / found.error[some]).ravel())
         worst.append(np.abs(found.loss - exact.loss).max() / exact.range)
     scores = np.concatenate(scores)
     assert 0.6 < np.sqrt(np.mean(scores**2)) < 1.4
     assert np.mean(np.abs(scores) < 2) > 0.9
-    assert max(worst) < 4 * landscape.TOLERANCE
+    assert max(worst) < 4 * TOLERANCE
 
 
 def test_a_finer_tolerance_takes_more_samples_until_it_is_exact():
     s = bigger(200)
     plane = across(s)
-    exact = landscape.exact(s, plane, 21)
-    fine = landscape.estimated(s, plane, 21, tolerance=1e-9)
+    exact = exact_grid(s, plane, 21)
+    fine = estimate_grid(s, plane, 21, tolerance=1e-9)
     assert fine.loss == pytest.approx(exact.loss, rel=1e-10)
     assert fine.error.max() == 0
-
-
-def test_a_sample_of_the_data_says_its_error_beside_the_centre():
-    """Over many samples the difference from the centre is off as far as the error says; at the centre it is known."""
-    whole = bigger(2000)
-    (x, y), plane = whole.batches[0], across(whole)
-    truth = landscape.exact(whole, plane, 5)
-    truth = truth.loss - truth.loss[2, 2]
-    scores = []
-    for seed in range(40):
-        chosen = torch.randperm(2000, generator=torch.Generator().manual_seed(seed))[:200]
-        task = Task(model=MODELS["dense"][0](), loss=cross_entropy, data=(x.float(), y))
-        found = landscape.exact(LossFunction(task, [(x[chosen], y[chosen])]), plane, 5, population=2000)
-        assert found.error[2, 2] == 0
-        some = found.error > 0
-        scores.append((found.loss - found.loss[2, 2] - truth)[some] / found.error[some])
-    assert 0.8 < np.sqrt(np.mean(np.square(scores))) < 1.2
 
 
 def test_a_loss_that_is_no_mean_has_no_estimate():
@@ -217,9 +165,9 @@ def test_a_loss_that_is_no_mean_has_no_estimate():
         return cross_entropy(output, target) + output.mean(0).square().sum()
 
     s = LossFunction(Task(model=MODELS["dense"][0](), loss=loss, data=(X.float(), Y)), [(X.float(), Y)])
-    assert landscape.exact(s, across(s), 3).loss == pytest.approx(slowly(s, across(s), 3), rel=1e-10)
-    with pytest.raises(TaskError, match=r"landscape\.exact"):
-        landscape.estimated(s, across(s), 11)
+    assert exact_grid(s, across(s), 3).loss == pytest.approx(slowly(s, across(s), 3), rel=1e-10)
+    with pytest.raises(TaskError, match="Use exact_grid"):
+        estimate_grid(s, across(s), 11)
 
 
 # -- planes ------------------------------------------------------------------------------------------------------------
@@ -245,14 +193,14 @@ def quadratic(curvatures):
 def test_a_saddle_looks_like_one_on_the_curvature_plane():
     s = quadratic([412.0, -0.83, 5.0, 1.0])
     plane = curvature_plane(s.start, torch.eye(4, dtype=torch.float64)[:2], (412.0, -0.83), change=0.1)
-    grid = landscape.exact(s, plane, 51)
+    grid = exact_grid(s, plane, 51)
     along_x, along_y = grid.loss[25], grid.loss[:, 25]
     assert along_x[[0, -1]] == pytest.approx(0.1)
     assert along_y[[0, -1]] == pytest.approx(-0.1)
     assert (np.diff(along_x, 2) > 0).all()
     assert (np.diff(along_y, 2) < 0).all()
     assert grid.loss.max() == pytest.approx(0.1)
-    assert "own scale" in grid.caption
+    assert "different scales" in grid.caption
     assert grid.y.hi / grid.x.hi == pytest.approx(math.sqrt(412 / 0.83))
 
 
@@ -265,15 +213,15 @@ def test_a_random_plane_hides_a_saddle_and_says_so():
         found.append(s.value(u[0] / u[0].norm()) * 2)
     assert np.mean(found) == pytest.approx(0.80, abs=0.005)
     assert np.std(found) == pytest.approx(0.027, abs=0.003)
-    assert seen_at_random(800.0, 1000.0, 1000) == pytest.approx((0.8, 0.0268), abs=1e-4)
-    words = share_that_misleads(800.0, 1000.0, 1000, -1.0)
+    assert random_curvature(800.0, 1000.0, 1000) == pytest.approx((0.8, 0.0268), abs=1e-4)
+    words = describe_random_plane(800.0, 1000.0, 1000, -1.0)
     assert "0.80 ± 0.027" in words
-    assert "shows a bowl where there is a saddle" in words
-    assert share_that_misleads(1000.0, 1000.0, 1000, 1.0) == ""
-    grid = landscape.exact(s, plane_through(s.start, *(s.start + drawn(2, 1000, seed=3))), 21)
+    assert "shows a bowl although the point is a saddle" in words
+    assert describe_random_plane(1000.0, 1000.0, 1000, 1.0) == ""
+    grid = exact_grid(s, plane_through(s.start, *(s.start + drawn(2, 1000, seed=3))), 21)
     assert grid.loss.min() > 0
     down = torch.eye(1000, dtype=torch.float64)[[0, -1]]
-    seen = landscape.exact(s, curvature_plane(s.start, down, (1.0, -1.0), change=0.5), 21)
+    seen = exact_grid(s, curvature_plane(s.start, down, (1.0, -1.0), change=0.5), 21)
     assert seen.loss.min() == pytest.approx(-0.5)
 
 
@@ -297,50 +245,33 @@ def test_the_principal_plane_holds_a_path_that_lies_in_one():
     t = torch.linspace(0, 6, 40, dtype=torch.float64)[:, None]
     path = drawn(30, seed=2) + 3 * torch.cos(t) * u + torch.sin(t) * v
     plane = principal_plane(path)
-    shadow = plane.shadow(path)
-    assert np.abs(shadow.off).max() < 1e-12
+    projection = plane.project(path)
+    assert np.abs(projection.off).max() < 1e-12
     for k in (0, 17, 39):
-        assert plane.point(shadow.x[k], shadow.y[k]) == pytest.approx(path[k])
-    assert (shadow.x[-1], shadow.y[-1]) == pytest.approx((0, 0), abs=1e-12)
-    inside = plane.x.lo < shadow.x.min() < shadow.x.max() < plane.x.hi
+        assert plane.point(projection.x[k], projection.y[k]) == pytest.approx(path[k])
+    assert (projection.x[-1], projection.y[-1]) == pytest.approx((0, 0), abs=1e-12)
+    inside = plane.x.lo < projection.x.min() < projection.x.max() < plane.x.hi
     assert inside
-    assert plane.y.lo < shadow.y.min()
+    assert plane.y.lo < projection.y.min()
     off = drawn(30, seed=9)
     off -= (off @ u) * u + (off @ v) * v
-    assert plane.shadow((path[3] + off)[None]).off == pytest.approx([off.norm().item()])
+    assert plane.project((path[3] + off)[None]).off == pytest.approx([off.norm().item()])
 
 
 def test_a_random_walk_has_the_share_that_is_said():
     assert random_walk_shares(5000) == pytest.approx((6 / math.pi**2, 6 / math.pi**2 / 4), rel=1e-3)
     caption = principal_plane(drawn(300, 6000).cumsum(0)).caption
-    shares = [float(x) for x in re.findall(r"([0-9.]+)%", caption)]
+    shares = [float(x) for x in re.findall(r"([0-9.]+) %", caption)]
     assert shares == pytest.approx([60.8, 15.2, 60.8, 15.2], abs=1.5)
 
 
 def test_so_have_several_from_one_start():
     walks = [torch.cat([torch.zeros(1, 6000), drawn(n - 1, 6000, seed=n).cumsum(0)]) for n in (150, 100, 80)]
     caption = principal_plane(torch.cat(walks), [150, 100, 80]).caption
-    shares = [float(x) for x in re.findall(r"([0-9.]+)%", caption)]
+    shares = [float(x) for x in re.findall(r"([0-9.]+) %", caption)]
     assert shares[:2] == pytest.approx(shares[2:], abs=1.5)
     assert shares[2] < 55
     assert "the paths: " in caption
-
-
-def test_through_three_points():
-    one, two, three = drawn(3, 20)
-    plane = plane_through(one, two, three, names=("start", "end", "average"))
-    shadow = plane.shadow(torch.stack([one, two, three]))
-    assert np.abs(shadow.off).max() < 1e-12
-    assert (shadow.x[0], shadow.y[0], shadow.y[1]) == pytest.approx((0, 0, 0), abs=1e-12)
-    assert shadow.x[1] == pytest.approx((two - one).norm().item())
-    assert "average" in plane.caption
-
-
-def test_a_cut():
-    s = surface()
-    u = across(s).directions[0]
-    found = landscape.cut(s, s.start, u, Axis("u", -1.0, 2.0, 7))
-    assert found.loss == pytest.approx([s.value(s.start + a * u) for a in np.linspace(-1, 2, 7)], rel=1e-12)
 
 
 @pytest.mark.parametrize("name", ["bowl", "ravine", "rosenbrock", "himmelblau", "beale", "saddle"])
@@ -358,10 +289,10 @@ def test_path_and_surface_agree_within_the_error_that_is_said(name):
         update.advance({**momentum.hypers, "lr": 2e-4})
     path = torch.stack(points)
     plane = plane_through(path[-1], path[0], path[-1] + torch.tensor([0.3, 0.2]) + (path[0] - path[-1]).flip(0))
-    grid = landscape.exact(s, plane, 51)
-    shadow = plane.shadow(path)
-    assert np.abs(shadow.off).max() < 1e-12
-    seen = [grid.under(x, y) for x, y in zip(shadow.x, shadow.y)]
+    grid = exact_grid(s, plane, 51)
+    projection = plane.project(path)
+    assert np.abs(projection.off).max() < 1e-12
+    seen = [grid.under(x, y) for x, y in zip(projection.x, projection.y)]
     inside = [(loss, z, error) for loss, (z, error) in zip(losses, seen) if math.isfinite(z)]
     assert len(inside) > 20
     for loss, z, error in inside:
@@ -379,17 +310,15 @@ def test_between_cells_a_standard_error_counts_twice():
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (lambda w: principal_plane(w[:2]), "needs 3"),
+        (lambda w: principal_plane(w[:2]), "at least 3 points"),
         (lambda w: principal_plane(torch.stack([w[0], 2 * w[0], 3 * w[0]])), "on a line"),
-        (lambda w: plane_through(w[0], w[1], 2 * w[1] - w[0]), "on a line"),
-        (lambda w: plane_through(w[0], w[0], w[1]), "on a line"),
-        (lambda w: curvature_plane(w[0], w[:2], (1.0, -1.0), 0.0), "above 0"),
+        (lambda w: curvature_plane(w[0], w[:2], (1.0, -1.0), 0.0), "must be positive"),
         (lambda w: curvature_plane(w[0], w[:2], (0.0, 0.0), 1.0), "random plane"),
-        (lambda w: curvature_plane(w[0], 0 * w[:2], (1.0, -1.0), 1.0), "length 0"),
-        (lambda w: random_plane(w[0], [(20,)]), "two dimensions"),
-        (lambda w: landscape.exact(surface(), across(surface()), 1), "at least 2"),
-        (lambda w: landscape.estimated(surface(), across(surface()), 3), "at least 4"),
-        (lambda w: landscape.estimated(surface(), across(surface()), 9, tolerance=0), "above 0"),
+        (lambda w: curvature_plane(w[0], 0 * w[:2], (1.0, -1.0), 1.0), "positive length"),
+        (lambda w: random_plane(w[0], [(20,)]), "two or more dimensions"),
+        (lambda w: exact_grid(surface(), across(surface()), 1), "at least 2"),
+        (lambda w: estimate_grid(surface(), across(surface()), 3), "at least 4"),
+        (lambda w: estimate_grid(surface(), across(surface()), 9, tolerance=0), "tolerance positive"),
     ],
 )
 def test_what_cannot_be_meant(wrong, words):
