@@ -31,7 +31,7 @@ from benchmarks.guard.trials import Kept
 from benchmarks.problems.problems import Problem, find
 from benchmarks.rates.found import GRID, KEY, OURS, SEEDS, START, Lab, installed, lines
 from benchmarks.rates.range_tests import PEERS, Finder, Found
-from benchmarks.rates.rate_problems import MENDED_ON, RATE_PROBLEMS
+from benchmarks.rates.rate_problems import DEVELOPMENT, RATE_PROBLEMS
 from benchmarks.speed.loops import plain
 
 TITLE = "Learning rates found"
@@ -156,7 +156,7 @@ def main() -> None:
     parser = trials.parser(__doc__)
     parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS))
     given = parser.parse_args()
-    known = RATE_PROBLEMS + MENDED_ON if given.problems else RATE_PROBLEMS
+    known = RATE_PROBLEMS + DEVELOPMENT if given.problems else RATE_PROBLEMS
     problems, kept = find(given.problems, known), trials.kept(given, KEY)
     if given.report is None:
         work(kept, problems, given.methods, SEEDS if given.seeds is None else given.seeds)
