@@ -1,9 +1,9 @@
 """What the diagnosis is tried on: small real trainings, each at many learning rates and batch sizes.
 
-Most of these runs have a fault. The thresholds of `steepest.analysis.diagnosis` may be chosen on the sets in SPENT, and
-on them only. FRESH is the set whose figures are published: no threshold was chosen on it, and it is run once, after
-everything is fixed. It shares nothing with the sets before it but the digits' pixels: samples, targets, networks and
-pairs of loss and rule are others. A set whose figures are known is spent:
+Most of these runs have a fault. The thresholds of `steepest.analysis.diagnosis` may be chosen on the sets in
+DEVELOPMENT, which are spent, and on them only. FRESH is the set whose figures are published: no threshold was chosen on
+it, and it is run once, after everything is fixed. It shares nothing with the sets before it but the digits' pixels:
+samples, targets, networks and pairs of loss and rule are others. A set whose figures are known is spent:
 
     set      new on      right when it was new
     second   2026-11-25  92.7 %
@@ -68,6 +68,6 @@ def _series(name: str) -> Iterator[Series]:
 
 
 _TABLE = tasks.load(Path(__file__).with_suffix(".toml"))
-*_spent, _fresh = _TABLE
-SPENT = tuple(series for name in _spent for series in _series(name))
-FRESH = tuple(_series(_fresh))
+*_old, _new = _TABLE
+DEVELOPMENT = tuple(series for name in _old for series in _series(name))
+FRESH = tuple(_series(_new))
