@@ -1,7 +1,7 @@
 """Long benchmarks in parts: outcomes as JSON lines in a folder, and the command line that adds to it and reports.
 
-    python -m benchmarks NAME --problems P --seeds 0 1 --out DIR     # adds the missing runs of a part to DIR
-    python -m benchmarks NAME --report DIR [--details] [--write]     # prints the tables of what is in DIR
+python -m benchmarks NAME --problems P --seeds 0 1 --out DIR     # adds the missing runs of a part to DIR
+python -m benchmarks NAME --report DIR [--details] [--write]     # prints the tables of what is in DIR
 """
 
 import argparse

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from benchmarks.guard import trials
 from benchmarks.guard.survivors import KEY, ONSET, Survival, lines
-from benchmarks.guard.trials import METHODS, Fault, Nothing, Wrapper
+from benchmarks.guard.trials import METHODS, Fault, Wrapper
 from benchmarks.parts import Options, Outcomes, Study
 from benchmarks.problems.problems import GROUPS, Problem, find
 from steepest import seeds
@@ -74,7 +74,7 @@ class _ScaledUpdate(Wrapper):
         return self.own.advance({**hypers, "lr": self._factor() * hypers["lr"]}, scale)
 
 
-def _hidden(descent: Descent, factor: Callable[[int], float]) -> None:
+def _in_update(descent: Descent, factor: Callable[[int], float]) -> None:
     """Scales the steps where only losses and gradients show it, as where the loss's curvature has grown."""
     descent.update = _ScaledUpdate(descent.update, lambda: factor(descent.t + 1))
 
@@ -82,38 +82,32 @@ def _hidden(descent: Descent, factor: Callable[[int], float]) -> None:
 Place = Callable[[Descent, Callable[[int], float]], None]
 
 
-class LastingLr:
+class LastingLr(Fault):
     """The learning rate of all steps from the onset on is multiplied."""
 
     def __init__(self, factor: float, place: Place = _in_schedule) -> None:
         self.factor, self.place = factor, place
 
-    def begin(self, descent: Descent, seed: int) -> None:
+    def begin(self, descent: Descent) -> None:
         last = _last_healthy(descent)
         self.place(descent, lambda t: self.factor if t > last else 1.0)
 
-    def after(self, step: Step) -> None:
-        return
 
-
-class EmptyStep:
+class EmptyStep(Fault):
     """One step has a learning rate of 0: no fault, but another run. Differences show what is chance."""
 
-    def begin(self, descent: Descent, seed: int) -> None:
+    def begin(self, descent: Descent) -> None:
         last = _last_healthy(descent)
         _in_schedule(descent, lambda t: 0.0 if t == last + 1 else 1.0)
 
-    def after(self, step: Step) -> None:
-        return
 
-
-class TransientLr:
+class TransientLr(Fault):
     """The learning rate is multiplied for 50 executed steps, whichever they are, and only once."""
 
     def __init__(self, factor: float, place: Place = _in_schedule) -> None:
         self.factor, self.place = factor, place
 
-    def begin(self, descent: Descent, seed: int) -> None:
+    def begin(self, descent: Descent) -> None:
         self._last, self._left, self._on = _last_healthy(descent), LASTS, False
         self.place(descent, lambda t: self.factor if self._on else 1.0)
 
@@ -143,18 +137,15 @@ class _BadBatches(Wrapper):
 
 
 @dataclass(frozen=True)
-class BadData:
+class BadData(Fault):
     """The batches of the first steps after the onset are changed."""
 
     change: Callable[[Batch, torch.Generator], Batch]
     steps: int = 1
 
-    def begin(self, descent: Descent, seed: int) -> None:
+    def begin(self, descent: Descent) -> None:
         first = _last_healthy(descent) + 1
         descent.batches = _BadBatches(descent.batches, range(first, first + self.steps), self.change)
-
-    def after(self, step: Step) -> None:
-        return
 
 
 def _scale(batch: Batch, random: torch.Generator) -> Batch:
@@ -185,32 +176,32 @@ def _shuffle_labels(batch: Batch, random: torch.Generator) -> Batch:
 # -- A broken weight ---------------------------------------------------------------------------------------------------
 
 
-class BrokenWeight:
+class BrokenWeight(Fault):
     """A weight of the last matrix becomes NaN between two steps, once."""
 
-    def begin(self, descent: Descent, seed: int) -> None:
-        self._descent, self._pending = descent, True
+    def begin(self, descent: Descent) -> None:
+        self._descent, self._waits = descent, True
 
     def after(self, step: Step) -> None:
-        if not self._pending or step.t < _last_healthy(self._descent):
+        if not self._waits or step.t < _last_healthy(self._descent):
             return
         *_, weights = (p for p in self._descent.space.tensors() if p.dim() > 1)
         with torch.no_grad():
             weights.view(-1)[weights.numel() // 2] = math.nan
-        self._pending = False
+        self._waits = False
 
 
 FAULTS: dict[str, Callable[[], Fault]] = {
-    "nothing": Nothing,
+    "nothing": Fault,
     "a step with lr 0": EmptyStep,
     "lr × 10, lasting": lambda: LastingLr(10),
     "lr × 10, 50 steps": lambda: TransientLr(10),
     "lr × 100, lasting": lambda: LastingLr(100),
     "lr × 100, 50 steps": lambda: TransientLr(100),
-    "hidden lr × 10, lasting": lambda: LastingLr(10, _hidden),
-    "hidden lr × 10, 50 steps": lambda: TransientLr(10, _hidden),
-    "hidden lr × 100, lasting": lambda: LastingLr(100, _hidden),
-    "hidden lr × 100, 50 steps": lambda: TransientLr(100, _hidden),
+    "hidden lr × 10, lasting": lambda: LastingLr(10, _in_update),
+    "hidden lr × 10, 50 steps": lambda: TransientLr(10, _in_update),
+    "hidden lr × 100, lasting": lambda: LastingLr(100, _in_update),
+    "hidden lr × 100, 50 steps": lambda: TransientLr(100, _in_update),
     "a batch × 1000": lambda: BadData(_scale),
     "NaN in a batch": lambda: BadData(_insert(math.nan)),
     "inf in a batch": lambda: BadData(_insert(math.inf)),

@@ -88,8 +88,8 @@ def lines(survival: Survival, details: bool = False) -> list[str]:
     rows = [[fault, *(survival.share([fault], m) for m in survival.methods)] for fault in survival.faults]
     rows += [["all but the hidden", *(survival.share(visible, m) for m in survival.methods)]]
     rows += [["all faults", *(survival.share(faults, m) for m in survival.methods)]]
-    unskipped = [survival.share(faults, m, ("no guard",)) for m in survival.methods]
-    rows += [["those that also harm a run that skips non-finite steps", *unskipped]]
+    only_finite = [survival.share(faults, m, ("no guard",)) for m in survival.methods]
+    rows += [["those that also harm a run that skips non-finite steps", *only_finite]]
     how = (
         f"Survivors / runs that count, over {', '.join(sorted(survival.spread))}. A fault begins after {ONSET:.0%} of "
         "the run. It counts if an unguarded run (plain loop, or no guard but non-finite steps skipped) ends worse by "
@@ -113,9 +113,9 @@ def _details(survival: Survival) -> list[str]:
     """Every run with a fault: its loss at the end ÷ that without, in brackets where the fault does not count."""
     rows = []
     for fault in survival.faults:
-        counting = set(survival.counts(fault))
+        pairs = set(survival.counts(fault))
         for p, s in survival.trials(fault):
-            cells = [_cell(survival, (p, fault, m, s), (p, s) in counting) for m in survival.methods]
+            cells = [_cell(survival, (p, fault, m, s), (p, s) in pairs) for m in survival.methods]
             rows.append([fault, p, str(s), *cells])
     spreads = (f"{p} {survival.healthy_loss(p, 0):.4f} ± {d:.4f}" for p, d in survival.spread.items())
     how = "Loss at the end ÷ without a fault (! did not survive; in brackets: does not count); guard events by kind."

@@ -20,7 +20,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,32 +31,22 @@ from steepest.descent import async_loop
 from steepest.descent.loop import Descent
 from steepest.records.run import STAGE, Step
 
-UNGUARDED: dict[str, Any] = {"guard": False}
-WITH_GUARD: dict[str, Any] = {"guard": sd.Guard(snapshot_every=50)}
+NO_GUARD: dict[str, Any] = {"guard": False}
+GUARD: dict[str, Any] = {"guard": sd.Guard(snapshot_every=50)}
 
 
 class GiveUp(Exception):
     """A method ends the run early."""
 
 
-class Fault(Protocol):
-    """What goes wrong with a run."""
+class Fault:
+    """What goes wrong with a run; here nothing."""
 
-    def begin(self, descent: Descent, seed: int) -> None:
+    def begin(self, descent: Descent) -> None:
         """Called before the first step."""
 
     def after(self, step: Step) -> None:
         """Called after each executed step."""
-
-
-class Nothing:
-    """No fault: a healthy run."""
-
-    def begin(self, descent: Descent, seed: int) -> None:
-        return
-
-    def after(self, step: Step) -> None:
-        return
 
 
 class GuardEvent(NamedTuple):
@@ -98,10 +88,10 @@ class Outcome:
 
 def run(problem: Problem, method: str, seed: int, fault: Fault | None = None) -> Outcome:
     """Trains a problem to its end, or until the method gives up."""
-    fault, way = fault or Nothing(), METHODS[method]
+    fault, way = fault or Fault(), METHODS[method]
     descent = problem.descent(seed, **way.settings)
     observe = way.begin(descent)
-    fault.begin(descent, seed)
+    fault.begin(descent)
     events: list[GuardEvent] = []
     losses: dict[int, float] = {}
     first_count: dict[int, int] = {}
@@ -138,7 +128,7 @@ class Method:
     """
 
     begin: Callable[[Descent], Observer]
-    settings: Mapping[str, Any] = field(default_factory=lambda: UNGUARDED)
+    settings: Mapping[str, Any] = field(default_factory=lambda: NO_GUARD)
     steps: Callable[[Descent], Iterable[Step]] = iter
 
 
@@ -152,7 +142,7 @@ class Wrapper:
         return getattr(self.own, name)
 
 
-def _unchanged(descent: Descent) -> Observer:
+def _no_change(descent: Descent) -> Observer:
     return lambda step: None
 
 
@@ -260,10 +250,10 @@ def _skip_step(descent: Descent) -> Observer:
 
 METHODS = {
     "plain loop": Method(_plain),
-    "no guard": Method(_unchanged),
-    "clip 1.0": Method(_unchanged, {"clip": 1.0, **UNGUARDED}),
+    "no guard": Method(_no_change),
+    "clip 1.0": Method(_no_change, {"clip": 1.0, **NO_GUARD}),
     "Lightning": Method(_lightning),
     "skip-step": Method(_skip_step),
-    "guard": Method(_unchanged, WITH_GUARD),
-    "guard, async": Method(_unchanged, WITH_GUARD, async_loop.steps),
+    "guard": Method(_no_change, GUARD),
+    "guard, async": Method(_no_change, GUARD, async_loop.steps),
 }

@@ -121,13 +121,13 @@ def denoise(random: Generator) -> Data:
     return x + 0.4 * torch.randn(x.shape, generator=random), x
 
 
-def masked(random: Generator) -> Data:
+def inpainting(random: Generator) -> Data:
     """Pictures of which 40 % of the pixels are 0: the pictures."""
     x, _ = images()
     return x * (torch.rand(x.shape, generator=random) > 0.4), x
 
 
-def half_hidden(random: Generator) -> Data:
+def occlusion(random: Generator) -> Data:
     """Pictures of which half of the pixels are 0: the digit."""
     x, y = images()
     return x * (torch.rand(x.shape, generator=random) < 0.5), y

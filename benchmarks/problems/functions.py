@@ -31,7 +31,7 @@ def linear(low: float, high: float, columns: int, noise: float, random: Generato
     return x * torch.logspace(low, high, columns), add_noise(y, noise, random)
 
 
-def correlated(columns: int, noise: float, random: Generator) -> Data:
+def correlation(columns: int, noise: float, random: Generator) -> Data:
     """A linear function of correlated columns: y [2400, 1]."""
     x = torch.randn(2400, columns, generator=random)
     x = x + 0.7 * x.roll(1, 1)

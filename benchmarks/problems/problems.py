@@ -182,7 +182,7 @@ def find(names: Sequence[str], among: Sequence[Problem]) -> list[Problem]:
     return [by_name[name] for name in names] if names else list(among)
 
 
-# -- Learning rates -------------------------------------------------------------------------------------------------------------
+# -- Learning rates ----------------------------------------------------------------------------------------------------
 
 
 def final_loss(problem: Problem, seed: int, **choices: Any) -> float:

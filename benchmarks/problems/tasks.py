@@ -85,14 +85,14 @@ def _value(word: str) -> Any:
         return word
 
 
-def _named(name: str, *modules: Any) -> Any:
+def _find(name: str, *modules: Any) -> Any:
     """What a name stands for in the first of the modules that has it."""
     return next(getattr(module, name) for module in modules if hasattr(module, name))
 
 
 def _layer(words: str) -> nn.Module:
     name, arguments, options = parse(words)
-    return _named(name, networks, nn)(*arguments, **options)
+    return _find(name, networks, nn)(*arguments, **options)
 
 
 @networks.seeded
@@ -104,7 +104,7 @@ def build(words: str) -> nn.Module:
 
 def network(words: str) -> Callable[[int], nn.Module]:
     """What builds a network from a seed."""
-    widths, *rest = words.split()
+    widths = words.split()[0]
     if widths.replace("-", "").isdigit():
         _, activation, options = parse(words)
         kind = getattr(nn, activation[0] if activation else "ReLU")
@@ -149,10 +149,10 @@ def task(row: Row, healthy: bool = False) -> sd.Task:
     model = network(row.network)
     if row.scale is not None:
         scale = row.healthy if healthy else row.scale
-        model = functools.partial(_changed, model, lambda p: scale * p)
+        model = functools.partial(_modify, model, lambda p: scale * p)
     if row.shift is not None:
         shift = row.healthy if healthy else row.shift
-        model = functools.partial(_changed, model, lambda p: p - shift if _is_bias(p, row.shift_above) else p)
+        model = functools.partial(_modify, model, lambda p: p - shift if _is_bias(p, row.shift_above) else p)
     return sd.Task(model, loss=loss(row.loss), **split)
 
 
@@ -178,11 +178,11 @@ def _data(row: Row) -> tuple[Tensor, Tensor]:
     name, arguments, _ = parse(row.data)
     seed = row.seed if row.data_seed is None else row.data_seed
     random = torch.Generator().manual_seed(seed)
-    x, y = _named(name, functions, classes, digits, text)(*arguments, random=random)
+    x, y = _find(name, functions, classes, digits, text)(*arguments, random=random)
     if row.wrong:
         random = torch.Generator().manual_seed(seed if row.wrong_seed is None else row.wrong_seed)
-        chosen = torch.rand(len(y), generator=random) < row.wrong
-        y = torch.where(chosen, torch.randint(int(y.max()) + 1, y.shape, generator=random), y)
+        wrong = torch.rand(len(y), generator=random) < row.wrong
+        y = torch.where(wrong, torch.randint(int(y.max()) + 1, y.shape, generator=random), y)
     if row.loss == "binary":
         y = y.float()
     if row.loss == "binary_cross_entropy_with_logits" and y.dim() == 1:
@@ -190,7 +190,7 @@ def _data(row: Row) -> tuple[Tensor, Tensor]:
     return x.flatten(1) if row.flat else x, y
 
 
-def _changed(build: Callable[[int], nn.Module], change: Callable[[Tensor], Tensor], seed: int) -> nn.Module:
+def _modify(build: Callable[[int], nn.Module], change: Callable[[Tensor], Tensor], seed: int) -> nn.Module:
     """A network whose initial parameters are changed."""
     net = build(seed)
     with torch.no_grad():

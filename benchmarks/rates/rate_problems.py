@@ -1,8 +1,8 @@
 """The problems that learning-rate searches are tried on: small real trainings of many kinds, a second or two each.
 
-No choice in a search may be made on them. Some tasks are those of `problems`, others are only here. The learning rate is
-the rule's default; the best one lies between a tenth of it and a hundred times it. All have the schedule
-"warmup(5%) >> cosine" and end in a loss that does not fall to nearly 0, so that its last value is more than chance.
+No choice in a search may be made on them. Some tasks are those of `problems`, others are only here. The learning rate
+is the rule's default; the best one lies between a tenth of it and a hundred times it. All have the schedule "warmup(5%)
+>> cosine" and end in a loss that does not fall to nearly 0, so that its last value is more than chance.
 """
 
 from benchmarks.problems.problems import Problem, problem
@@ -34,8 +34,6 @@ RATE_PROBLEMS = (
     ),
 )  # fmt: skip
 
-DEVELOPMENT = tuple(
-    p for rule in ("gradient_descent", "adam", "lion") for p in _problems(rule, factors=(64, 1000))
-)
+DEVELOPMENT = tuple(p for rule in ("gradient_descent", "adam", "lion") for p in _problems(rule, factors=(64, 1000)))
 """Used while the search was developed, so not reported: they showed that a first rung in which no member has begun to
 learn carries no information."""
