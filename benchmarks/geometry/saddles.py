@@ -41,7 +41,7 @@ def measure() -> list[str]:
               "factorisations: points", "saddles"]  # fmt: skip
     return [
         "Shares of all critical points. Field: Gaussian, covariance exp(−r²/2), "
-        f"{DRAWS:,} draws per dimension. Quartics: {QUARTICS} random ones per dimension, mean count of points; complete: "
+        f"{DRAWS:,} draws per dimension. Quartics: {QUARTICS} random ones per dimension, mean count; complete: "
         "those whose indices satisfy Morse's theorem, which reveals most omissions. Factorisations: families of "
         "critical points of a d × d matrix with d hidden units. The same run draws docs/saddles.png and "
         "docs/escape.png.",
