@@ -1,8 +1,7 @@
 """How often the diagnosis is right, on runs whose fault is known by what its remedy gains.
 
 Every series is trained at all learning rates of a grid and at batch sizes that are eight times each other, with the
-record that `fit` would write. Faults are then measurements (`known_faults`): by the best learning rate of the grid, by
-the batch eight times as large, by a learning rate that decays at the end, by another start, by stopping early.
+record that `fit` would write. `known_faults` finds the faults from these runs and a few variants.
 """
 
 import base64

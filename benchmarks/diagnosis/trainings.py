@@ -3,21 +3,8 @@
 Most of these runs have a fault. The thresholds of `steepest.analysis.diagnosis` may be chosen on the sets in
 DEVELOPMENT, which are spent, and on them only. FRESH is the set whose figures are published: no threshold was chosen on
 it, and it is run once, after everything is fixed. It shares nothing with the sets before it but the digits' pixels:
-samples, targets, networks and pairs of loss and rule are others. A set whose figures are known is spent:
-
-    set      new on      right when it was new
-    second   2026-11-25  92.7 %
-    third    2026-11-26  89.8 % of 1,020 runs
-    fourth   2026-11-26  91.5 % of 860; no validation loss was recorded before the first step until then
-    fifth    2026-11-26  93.4 % of 881; 94.4 % without starts on a plateau
-    sixth    2026-11-26  92.5 % of 941; 92.4 % without starts on a plateau
-    seventh  2026-11-26  93.7 % of 882; 94.1 % without starts on a plateau
-    eighth   2026-11-26  94.2 % of 886; 94.4 % without starts on a plateau; with the rules before it 93.2 %
-    ninth    2026-11-26  93.7 % of 903; 94.7 % without starts on a plateau; with the rules before the eighth 93.0 %
-
-Tried in place of the rules: a random forest of 300 trees on the same symptoms, trained on the first six sets, was right
-on 95.7 % of the seventh. But without a validation split it was right on 82 %, and it failed 17 of 50 tests of clear
-cases, all of which the rules pass. Softmax regression on 34 symptoms reached 93.2 %. The rules stay.
+samples, targets, networks and pairs of loss and rule are others. `trainings.toml` has the sets, and how often the
+diagnosis was right on each when it was new.
 """
 
 import functools

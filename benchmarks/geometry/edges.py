@@ -1,12 +1,11 @@
 """Full-batch training reaches the edge of stability and stays there: sharpness ÷ each rule's limit, on real data.
 
-A tanh network learns handwritten digits by mean squared error, with full batches and a constant learning rate. At
-intervals the largest eigenvalue of P^(-1/2) H P^(-1/2) is measured by scipy's `eigsh` on exact Hessian-vector products
-and divided by the limit that `stability.limit` gives. Cohen et al. report about 1 for gradient descent (2021,
-arXiv:2103.00065) and for Adam (2022, arXiv:2207.14484).
+Cohen et al. report about 1 for gradient descent (2021, arXiv:2103.00065) and for Adam (2022, arXiv:2207.14484). With
+Adam the sharpness is that of P^(-1/2) H P^(-1/2).
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,14 +102,15 @@ def ratios(run: Run) -> tuple[np.ndarray, float]:
     return np.array(values), loss
 
 
-def largest(operator: Preconditioned, start: np.ndarray) -> tuple[float, np.ndarray]:
-    """The largest eigenvalue and its vector; `start` is the initial vector."""
+def largest(matrix: Any, start: np.ndarray, tolerance: float = TOLERANCE) -> tuple[float, np.ndarray]:
+    """The largest eigenvalue and its vector by scipy's implicitly restarted Lanczos method; `start` is its first
+    vector."""
     from scipy.sparse.linalg import LinearOperator, eigsh
 
     product = LinearOperator(
-        operator.shape, matvec=lambda v: (operator @ torch.from_numpy(v.reshape(-1))).numpy(), dtype=np.float64
+        matrix.shape, matvec=lambda v: (matrix @ torch.from_numpy(v.reshape(-1))).numpy(), dtype=np.float64
     )
-    values, vectors = eigsh(product, k=1, which="LA", v0=start, tol=TOLERANCE)
+    values, vectors = eigsh(product, k=1, which="LA", v0=start, tol=tolerance)
     return float(values[0]), vectors[:, 0]
 
 

@@ -1,10 +1,8 @@
 """Whether it helps to finish with momentum: Adam to the end, or Adam that hands over to momentum after 70 % of the run.
 
-Problems and Adam's learning rates are those of `benchmarks.problems.problems`, the best of a grid for Adam to the end.
-The learning rate of the hand-off is derived from Adam's last steps (`steepest.descent.handoff`). It is compared with
-momentum's default in its place, and with momentum from the start at the learning rate of `sd.find_lr`. All contenders
-have the same seeds, so the same initial weights and batches; the tests take them for independent, and so claim fewer
-differences than they might.
+Adam's learning rates are the best of a grid for Adam to the end. The learning rate of the hand-off is derived from
+Adam's last steps (`steepest.descent.handoff`); momentum alone has that of `sd.find_lr`. All contenders have the same
+seeds, so the same initial weights and batches; the tests take them for independent, and so claim fewer differences.
 """
 
 import math

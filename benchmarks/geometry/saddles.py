@@ -1,8 +1,7 @@
 """How many critical points are saddles, by dimension and loss; and how long noise takes to leave one.
 
-Three families whose critical points are all known: Gaussian random fields (integrated, not searched), random quartics
-(searched, and checked by Morse's theorem), and matrix factorisations, which are two linear layers on whitened data
-(closed form). The section draws docs/saddles.png and docs/escape.png.
+Three families whose critical points are all known: random fields are integrated, quartics searched and checked by
+Morse's theorem, and factorisations, which are two linear layers on whitened data, have a closed form.
 """
 
 import math

@@ -1,10 +1,8 @@
 """How often the guard rewinds a run that would have recovered by itself.
 
 Healthy runs of the reported and the spiky problems, over as many seeds as give the required number of steps. Where the
-guard acts, the twin without a guard (same seed, same batches) is run too; otherwise the twin is the same run. A rewind
-at step t is false if the twin's smoothed loss (mean of the last 20 steps) returns to its best before t within the next
-5 % of the run; it may be 5 % above that best, since at the noise floor a best is regained late. Near the end, where
-those 5 % are cut short, a rewind counts as false.
+guard acts, the twin without a guard (same seed, same batches) is run too; otherwise the twin is the same run. Near the
+end, where the run is too short for the twin to recover, a rewind counts as false.
 """
 
 import argparse

@@ -1,15 +1,10 @@
 """Which method survives which fault: the guard, no guard, clipping, Lightning's spike detection, a skip-step rule.
 
-Every fault begins after 40 % of the run. Learning-rate and weight faults happen at a moment of the run: a step that is
-repeated later is not affected again (a lasting one affects all later steps t). The learning rate is raised in the
-schedule, where a guard that knows the schedule can see it, or hidden in the update, so that only losses and gradients
-show it. Data faults belong to steps t: a repeated step has the same bad batch. All inputs are numbers (text is one-hot
-vectors), so the same faults apply everywhere; targets stay, except for shuffled labels.
-
-A run survives if its validation loss at the end is at most that of the run without a fault, same seed and no guard,
-plus 5 % of it or one standard deviation of that loss between seeds, whichever is more. A fault counts for a problem and
-seed if one of the two unguarded runs (plain loop, no guard) ends worse than the run without a fault by more than that
-deviation.
+Learning-rate and weight faults happen at a moment of the run: a step that is repeated later is not affected again (a
+lasting one affects all later steps t). The learning rate is raised in the schedule, where a guard that knows the
+schedule can see it, or hidden in the update, so that only losses and gradients show it. Data faults belong to steps t:
+a repeated step has the same bad batch. All inputs are numbers (text is one-hot vectors), so the same faults apply
+everywhere; targets stay, except for shuffled labels.
 """
 
 import argparse

@@ -60,15 +60,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Two blocks over [samples, places, inputs].
-
-    Args:
-        inputs: numbers at each place.
-        places: length of the sequences.
-        width: of the residual stream.
-        outputs: at each place if causal, else for the mean over places.
-        causal: whether a place attends only to itself and those before it.
-    """
+    """Two blocks over [samples, places, inputs]; outputs at each place if causal, else for the mean over places."""
 
     def __init__(self, inputs: int, places: int, width: int, outputs: int, causal: bool) -> None:
         super().__init__()
@@ -83,38 +75,19 @@ class Transformer(nn.Module):
         return self.head(h if self.causal else h.mean(1))
 
 
+READS = {"every": lambda states: states, "mean": lambda states: states.mean(1), "last": lambda states: states[:, -1]}
+
+
 class Recurrent(nn.Module):
-    """A GRU over [samples, places, inputs] that predicts at every place."""
+    """A layer on every, the mean or the last state of a GRU or LSTM over [samples, places, inputs]."""
 
-    def __init__(self, inputs: int, width: int) -> None:
+    def __init__(self, cell: str, inputs: int, width: int, outputs: int, read: str) -> None:
         super().__init__()
-        self.cell = nn.GRU(inputs, width, batch_first=True)
-        self.head = nn.Linear(width, inputs)
+        self.cell, self.read = getattr(nn, cell)(inputs, width, batch_first=True), READS[read]
+        self.head = nn.Linear(width, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.cell(x)[0])
-
-
-class MeanGRU(nn.Module):
-    """A layer on the mean state of a GRU: [samples, places, inputs] to [samples, outputs]."""
-
-    def __init__(self, inputs: int, width: int, outputs: int) -> None:
-        super().__init__()
-        self.cell, self.head = nn.GRU(inputs, width, batch_first=True), nn.Linear(width, outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.cell(x)[0].mean(1))
-
-
-class LastLSTM(nn.Module):
-    """A layer on the last state of an LSTM: [samples, places, inputs] to [samples, outputs]."""
-
-    def __init__(self, inputs: int, width: int, outputs: int) -> None:
-        super().__init__()
-        self.cell, self.head = nn.LSTM(inputs, width, batch_first=True), nn.Linear(width, outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.cell(x)[0][:, -1])
+        return self.head(self.read(self.cell(x)[0]))
 
 
 class Attention(nn.Module):
@@ -166,4 +139,10 @@ class Residual(nn.Module):
         return x + self.think(x)
 
 
-transformer, recurrent = seeded(Transformer), seeded(Recurrent)
+transformer = seeded(Transformer)
+
+
+@seeded
+def recurrent(inputs: int, width: int) -> nn.Module:
+    """A GRU that predicts its next input at every place."""
+    return Recurrent("GRU", inputs, width, inputs, "every")

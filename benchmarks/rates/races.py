@@ -1,7 +1,6 @@
 """What a race claims: about equal contenders, and about one at a fifth of its learning rate.
 
-Momentum on digits, 64 seeds. For each seed the learning rate is searched, with data and initial weights of its own, and
-the run is trained and measured; then again at a fifth of that learning rate. Races of 8 against 8 seeds are drawn from
+Momentum on digits, each seed with a searched learning rate, data and initial weights of its own. Races are drawn from
 these runs, without a common seed, and evaluated as `sd.race` does it.
 """
 

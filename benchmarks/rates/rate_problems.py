@@ -5,35 +5,15 @@ is the rule's default; the best one lies between a tenth of it and a hundred tim
 >> cosine" and end in a loss that does not fall to nearly 0, so that its last value is more than chance.
 """
 
-from benchmarks.problems.problems import Problem, problem
+from benchmarks.problems.problems import COSINE, TABLE, Problem, problem
 from steepest.rules.textbook import find_rule
 
 
-def _problems(rule: str, **tasks: tuple[int, int]) -> list[Problem]:
-    """Tasks, each with batch size and steps, trained by a rule from its default learning rate."""
-    lr = find_rule(rule).hypers["lr"]
-    return [problem(task, rule, lr, batch_size, steps) for task, (batch_size, steps) in tasks.items()]
+def _problem(rule: str, task: str, batch_size: int, steps: int) -> Problem:
+    return problem(task, rule, find_rule(rule).hypers["lr"], COSINE, batch_size, steps)
 
 
-RATE_PROBLEMS = (
-    *_problems(
-        "gradient_descent", softmax=(32, 800), dense=(32, 900), ravine=(64, 1000), conv=(32, 500),
-        autoencoder=(48, 1000), matrix=(64, 1000),
-    ),
-    *_problems(
-        "momentum", dense=(64, 900), conv=(32, 500), pictures=(32, 700), residual=(32, 600), spirals=(48, 1000),
-        matrix=(48, 1000), scaled=(32, 1000),
-    ),
-    *_problems(
-        "adam", dense=(32, 900), conv=(48, 500), rows=(32, 500), phrases=(32, 500), neighbours=(64, 1000),
-        scaled=(32, 1000), matrix=(64, 1000), density=(32, 1000), linear_layers=(32, 800),
-    ),
-    *_problems(
-        "lion", softmax=(32, 800), pictures=(32, 700), neighbours=(64, 1000), phrases=(32, 500), outliers=(32, 1000),
-        matrix=(64, 1000),
-    ),
-)  # fmt: skip
-
-DEVELOPMENT = tuple(p for rule in ("gradient_descent", "adam", "lion") for p in _problems(rule, factors=(64, 1000)))
+RATE_PROBLEMS = tuple(_problem(rule, *row) for rule, rows in TABLE["searches"].items() for row in rows)
+DEVELOPMENT = tuple(_problem(rule, "factors", 64, 1000) for rule in ("gradient_descent", "adam", "lion"))
 """Used while the search was developed, so not reported: they showed that a first rung in which no member has begun to
 learn carries no information."""

@@ -1,12 +1,8 @@
 """How good learning-rate searches are: the learning rate of each, against a grid of them, all trained to the end.
 
-For each problem a grid of learning rates, a quarter of a decade apart and three decades to each side of the rule's
-default, is trained in full, without a guard; it is widened until its best learning rate is well inside. Then each
-method finds its own, and the problem is trained in full with it. Loss is the validation loss at the end, infinite where
-it is not finite. A method's ratio is its loss ÷ the grid's best, omitted where losses fall below 0; its regret is the
-share of the possible decrease that it does not reach: (loss − best) ÷ (loss at the start − best). Costs are relative to
-that full run, in steps and in processor seconds of one thread, and to a plain loop of torch of as many steps
-(DataLoader, Adam). What a method imports and compiles once for a rule is not counted.
+The grid is a quarter of a decade fine and three decades wide to each side of the rule's default; it is widened until
+its best learning rate is well inside. Nothing has a guard. Ratios are omitted where losses fall below 0. What a method
+imports and compiles once for a rule is not counted.
 """
 
 import argparse

@@ -2,8 +2,7 @@
 
 Ours does it all in the pass for the norm and the pass of the rule. torch's passes are `clip_grad_norm_`, fused AdamW,
 `_foreach_lerp_` into the averages, `_foreach_norm` of the weights, and `_foreach_norm` of the updates, for which the
-weights are copied before the step and subtracted after it: into a fresh clone, as one would write it, or into the same
-buffers each step, which is the fastest way.
+weights are copied before the step and subtracted after it.
 """
 
 from collections.abc import Callable

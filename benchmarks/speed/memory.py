@@ -1,9 +1,7 @@
 """The peak memory of training a model of 124 million weights: `sd.fit` against the minimal loop.
 
-Each contender trains in a process of its own. What counts is the peak resident memory (`VmHWM`) minus the resident
-memory before the model was made (`VmRSS`), both from Linux: weights, gradients, slots, activations, and for `sd.fit`
-the writing of the final state. The task's model is a function of the seed; of a module the task would also store the
-initial weights.
+Linux reports the peak resident memory (`VmHWM`) and the resident memory before the model was made (`VmRSS`). The task's
+model is a function of the seed; of a module the task would also store the initial weights.
 """
 
 import itertools

@@ -1,8 +1,7 @@
-"""The film page in headless chromium without a GPU: frames per second while turning and playing, and a million steps.
+"""The film page in headless chromium without a GPU: frames per second, and the time until a long run is ready.
 
-The race has 51 × 51 cells and 5 paths of 1,000 points. requestAnimationFrame counts frames while each of them turns the
-relief, or while the film plays at 1×. The run of a million steps is in 4,096 buckets, as in every film, with 19 spikes
-of one step each: a spike is visible if the curve reaches its height at its column of pixels.
+The run of a million steps is in 4,096 buckets, as in every film, with spikes of one step each: a spike is visible if
+the curve reaches its height at its column of pixels.
 """
 
 import shutil
@@ -24,47 +23,7 @@ SECONDS = 4
 ROUNDS = 5
 MIN_TURN_FPS, MIN_PLAY_FPS, MAX_READY_S = 30, 50, 2.0
 
-TURN = """async seconds => {
-  const stage = document.querySelector('.stage');
-  let frames = 0;
-  const began = performance.now();
-  while (performance.now() - began < seconds * 1000) {
-    stage.dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowLeft', bubbles: true }));
-    await new Promise(requestAnimationFrame);
-    frames++;
-  }
-  return 1000 * frames / (performance.now() - began);
-}"""
-PLAY = """async seconds => {
-  window.dispatchEvent(new KeyboardEvent('keydown', { key: 'Home' }));
-  window.dispatchEvent(new KeyboardEvent('keydown', { key: ' ' }));
-  await new Promise(requestAnimationFrame);
-  let frames = 0;
-  const began = performance.now();
-  while (performance.now() - began < seconds * 1000) {
-    await new Promise(requestAnimationFrame);
-    frames++;
-  }
-  return 1000 * frames / (performance.now() - began);
-}"""
-SPIKES = """steps => {
-  const canvas = document.querySelector('.chart.grow canvas');
-  const { width, height } = canvas;
-  const pixels = canvas.getContext('2d').getImageData(0, 0, width, height).data;
-  const left = 46, right = 14;
-  const top = column => {
-    for (let y = 0; y < height; y++) {
-      const [red, , blue, alpha] = pixels.subarray(4 * (y * width + column), 4 * (y * width + column) + 4);
-      if (alpha > 0 && red > blue + 60) return y; // the line is red, the ticks are grey
-    }
-    return height;
-  };
-  return steps.filter(share => {
-    const x = Math.round(left + share * (width - left - right));
-    return Math.min(top(x - 1), top(x), top(x + 1)) < 0.12 * height;
-  }).length;
-}"""
-"""How many of the steps, as shares of the run, show a spike; the plot's margins are those of page/src/ui/curves.tsx."""
+SCRIPTS = Path(__file__).with_suffix(".js").read_text()
 
 
 def measure() -> Sequence[str]:
@@ -77,9 +36,9 @@ def measure() -> Sequence[str]:
         million = _write(films.million(), folder, "million")
         turn, play, ready, visible = [], [], [], []
         for _ in range(ROUNDS):
-            turn.append(_in_page(browser, race, TURN, SECONDS)[1])
-            play.append(_in_page(browser, race, PLAY, SECONDS)[1])
-            seconds, count = _in_page(browser, million, SPIKES, [s / films.LONG for s in films.SPIKES])
+            turn.append(_in_page(browser, race, "turn", SECONDS)[1])
+            play.append(_in_page(browser, race, "play", SECONDS)[1])
+            seconds, count = _in_page(browser, million, "spikes", [s / films.LONG for s in films.SPIKES])
             ready.append(seconds)
             visible.append(count)
         browser.close()
@@ -100,7 +59,7 @@ def _write(film: films.Film, folder: str, name: str) -> str:
 
 
 def _in_page(browser: Any, url: str, script: str, argument: Any) -> tuple[float, Any]:
-    """Seconds until a fresh page is ready, and the result of a script in it."""
+    """Seconds until a fresh page is ready, and the result of one of SCRIPTS in it."""
     context = browser.new_context(viewport=SIZE, reduced_motion="reduce")
     page = context.new_page()
     start = time.perf_counter()
@@ -108,7 +67,7 @@ def _in_page(browser: Any, url: str, script: str, argument: Any) -> tuple[float,
     page.wait_for_selector("html[data-ready]")
     seconds = time.perf_counter() - start
     page.wait_for_selector(".stage[data-fine]")
-    result = page.evaluate(script, argument)
+    result = page.evaluate(f"{SCRIPTS.strip()}.{script}", argument)
     context.close()
     return seconds, result
 

@@ -1,8 +1,6 @@
 """Many descents at once on the demo's network: the time per member, its growth with their number, and memory.
 
-64 learning rates of Adam descend on digits, batched. They are compared with a step of one descent of ours, and of a
-plain loop of torch (DataLoader, Adam), in turns. On convolutions batching may lose: there the members run sequentially,
-at the cost of as many single runs.
+On convolutions batching may lose: there the members run sequentially, at the cost of as many single runs.
 """
 
 import dataclasses

@@ -1,7 +1,6 @@
 """Every rule on 8 million weights, against the time that its memory traffic takes, and against its peer.
 
-A rule reads and writes each weight and each slot and reads the gradient: 12 bytes per weight and 8 per slot; the norm
-reads the gradient once more. The bandwidth is that of a copy of as many weights, measured in turns with the rule.
+A rule reads and writes each weight and each slot and reads the gradient; the norm reads the gradient once more.
 """
 
 import importlib

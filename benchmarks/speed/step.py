@@ -1,12 +1,8 @@
-"""A training step on digits, batches of 64: ours, the minimal loop, a usual one, and other frameworks.
+"""A training step on digits: ours, the minimal loop, a usual one, and other frameworks.
 
-A contender is a whole short training; the time from the end of step `WARM` to the end of the last step is divided by
-the steps between. Contenders take turns. `sd.fit` is timed as it is: the trainer with descent, store and progress, on a
-descent that has taken its first `WARM` steps. So the writing thread, stored points, the final checkpoint and the
-closing of the store are counted; with the guard its snapshots too. Evaluation is not: the seconds in `Descent.measure`
-are subtracted. Of the other frameworks only the steps are counted, not what they do at the end.
-
-`python -m benchmarks step --against DIR` compares the speed of this checkout with that of another one.
+`sd.fit` is timed as it is: the trainer with descent, store and progress, on a descent that has taken its first `WARM`
+steps. So the writing thread, stored points, the final checkpoint and the closing of the store are counted; the seconds
+in `Descent.measure` are subtracted. `python -m benchmarks step --against DIR` compares this checkout with another one.
 """
 
 import gc

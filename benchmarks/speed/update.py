@@ -1,12 +1,6 @@
 """An AdamW update with clipping: ours against torch's fused AdamW after `clip_grad_norm_`.
 
-Ours refreshes all addresses in every call, as in training. The rows differ in what the caches hold:
-
-- hot: the same update was done just before;
-- cold: just before, the weights' network did a forward and backward pass on 64 digits, as in training, and its
-  gradients are new tensors;
-- evicted: 64 MB of other data were written just before;
-- beyond: weights, gradients and slots are larger than the caches.
+Ours refreshes all addresses in every call, as in training. The rows differ in what the caches hold.
 """
 
 from collections.abc import Callable
