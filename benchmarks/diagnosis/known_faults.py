@@ -202,9 +202,6 @@ def _measure(outcomes: Sequence[Outcome]) -> Iterator[tuple[Outcome, Faults | No
                 yield {**run, "off": abs(at - grid.best)}, grid.faults(at, variant)
 
 
-# -- Report ------------------------------------------------------------------------------------------------------------
-
-
 Case = tuple[Outcome, Faults, Diagnosis]
 
 

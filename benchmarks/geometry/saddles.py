@@ -80,9 +80,6 @@ def _row(d: int, of_field: tuple[np.ndarray, ...], quartics: list[list[Critical]
     ]  # fmt: skip
 
 
-# -- Figures -----------------------------------------------------------------------------------------------------------
-
-
 def _draw_shares(fields: dict[int, tuple[np.ndarray, ...]], quartics: dict[int, list[list[Critical]]]) -> None:
     from matplotlib.figure import Figure
 

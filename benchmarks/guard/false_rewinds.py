@@ -39,9 +39,6 @@ KINDS = ("skip", "clip", "lower", "rewind", "stop")
 KEY = ("problem", "seed")
 
 
-# -- Runs --------------------------------------------------------------------------------------------------------------
-
-
 def _outcome(problem: Problem, seed: int) -> dict[str, Any]:
     run = trials.run(problem, "guard", seed)
     twin = trials.run(problem, "no guard", seed) if run.events else run
@@ -74,9 +71,6 @@ def smooth(losses: Sequence[float]) -> np.ndarray:
     """
     finite = [loss if math.isfinite(loss) else math.inf for loss in losses]
     return np.array([np.mean(finite[max(0, i - WINDOW) : i]) for i in range(1, len(finite) + 1)])
-
-
-# -- The table ---------------------------------------------------------------------------------------------------------
 
 
 def bound(events: int, steps: int) -> float:
@@ -149,9 +143,6 @@ def _summary(events: Iterable[Sequence[Any]]) -> str:
     """Kinds and steps; consecutive events of one kind are put together."""
     groups = [(kind, [t for _, t, _ in group]) for kind, group in itertools.groupby(events, key=lambda e: e[2])]
     return ", ".join(f"{kind} {ts[0]}" + (f" … {ts[-1]} ({len(ts)})" if len(ts) > 1 else "") for kind, ts in groups)
-
-
-# -- Commands ----------------------------------------------------------------------------------------------------------
 
 
 def _problems(options: Options) -> list[Problem]:

@@ -140,10 +140,8 @@ def measure() -> list[str]:
         "again with probability 1/3, and so on. Weights, all columns of all steps, measurements and events are "
         "compared bit for bit with those of a twin that was not killed."
     )
-    counts = {
-        "equal to the twin": equal,
-        "databases sound (`PRAGMA integrity_check`)": sum(case.sound for case in cases),
-    }
+    sound = sum(case.sound for case in cases)
+    counts = {"equal to the twin": equal, "databases sound (`PRAGMA integrity_check`)": sound}
     rows = [[what, f"{n} of {RUNS}", f"{RUNS} of {RUNS}", yes(n == RUNS)] for what, n in counts.items()]
     fell = ", ".join(f"{name} {where[name]}" for name in PLACES)
     times = ", ".join(f"{n} {'time' if n == 1 else 'times'}: {often[n]}" for n in sorted(often))

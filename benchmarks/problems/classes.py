@@ -1,6 +1,6 @@
 """Classification data from formulas: points in regions, and sequences. Every generator returns x and labels y.
 
-`random` is the torch generator that all random numbers of a generator come from, in the order in which they are drawn.
+`random` is the torch generator of all random numbers of a generator, in the order in which they are drawn.
 """
 
 import math

@@ -1,6 +1,6 @@
-"""Data made from scikit-learn's 1,797 handwritten digits. Every generator returns x [1797, …] and y [1797, …].
+"""Data from scikit-learn's 1,797 handwritten digits: a generator makes x and y from pixels [1797, 64] and digits [1797].
 
-`random` is the torch generator that all random numbers of a generator come from, in the order in which they are drawn.
+`random` is the torch generator of all random numbers of a generator, in the order in which they are drawn.
 """
 
 import math
@@ -9,7 +9,6 @@ import torch
 from torch import Generator, Tensor, nn
 
 from benchmarks.problems.functions import Data
-from steepest.tasks.digits import images
 
 _MIDDLE = torch.zeros(8, 8, dtype=torch.bool)
 _MIDDLE[2:6, 2:6] = True
@@ -65,48 +64,42 @@ TARGETS = {
 """Targets from pixels and digits."""
 
 
-def digits(view: str, target: str, random: Generator) -> Data:
+def digits(x: Tensor, y: Tensor, view: str, target: str, random: Generator) -> Data:
     """The digits as they are, with a view of VIEWS and a target of TARGETS."""
-    x, y = images()
     return VIEWS[view](x), TARGETS[target](x, y)
 
 
 # -- Several digits ----------------------------------------------------------------------------------------------------
 
 
-def pair(random: Generator) -> Data:
+def pair(x: Tensor, y: Tensor, random: Generator) -> Data:
     """Two digits side by side: whether the first is greater."""
-    x, y = images()
     other = torch.randperm(len(x), generator=random)
     return torch.cat([x, x[other]], 1), (y > y[other]).long()
 
 
-def total(random: Generator) -> Data:
+def total(x: Tensor, y: Tensor, random: Generator) -> Data:
     """Two digits one above the other [1, 16, 8]: their sum."""
-    x, y = images()
     other = torch.randperm(len(x), generator=random)
     return torch.cat([x, x[other]], 1).reshape(-1, 1, 16, 8), y + y[other]
 
 
-def smallest(random: Generator) -> Data:
+def smallest(x: Tensor, y: Tensor, random: Generator) -> Data:
     """Three digits side by side: which is smallest."""
-    x, y = images()
     one, two = torch.randperm(len(x), generator=random), torch.randperm(len(x), generator=random)
     return torch.cat([x, x[one], x[two]], 1), torch.stack([y, y[one], y[two]], 1).argmin(1)
 
 
-def difference(random: Generator) -> Data:
+def difference(x: Tensor, y: Tensor, random: Generator) -> Data:
     """The difference of two pictures: whether they show the same digit [1]."""
-    x, y = images()
     order = y.argsort()
     near = order.roll(1)[order.argsort()]
     other = torch.where(torch.rand(len(x), generator=random) < 0.5, near, torch.randperm(len(x), generator=random))
     return x - x[other], (y == y[other]).float()[:, None]
 
 
-def overlay(random: Generator) -> Data:
+def overlay(x: Tensor, y: Tensor, random: Generator) -> Data:
     """Two digits over each other: which of the ten are there [10]."""
-    x, y = images()
     other = torch.randperm(len(x), generator=random)
     both = nn.functional.one_hot(y, 10) + nn.functional.one_hot(y[other], 10)
     return torch.maximum(x, x[other]), both.clamp(max=1).float()
@@ -115,50 +108,43 @@ def overlay(random: Generator) -> Data:
 # -- Damaged digits ----------------------------------------------------------------------------------------------------
 
 
-def denoise(random: Generator) -> Data:
+def denoise(x: Tensor, y: Tensor, random: Generator) -> Data:
     """Pictures with noise: the pictures."""
-    x, _ = images()
     return x + 0.4 * torch.randn(x.shape, generator=random), x
 
 
-def inpainting(random: Generator) -> Data:
+def inpainting(x: Tensor, y: Tensor, random: Generator) -> Data:
     """Pictures of which 40 % of the pixels are 0: the pictures."""
-    x, _ = images()
     return x * (torch.rand(x.shape, generator=random) > 0.4), x
 
 
-def occlusion(random: Generator) -> Data:
+def occlusion(x: Tensor, y: Tensor, random: Generator) -> Data:
     """Pictures of which half of the pixels are 0: the digit."""
-    x, y = images()
     return x * (torch.rand(x.shape, generator=random) < 0.5), y
 
 
-def blur(random: Generator) -> Data:
+def blur(x: Tensor, y: Tensor, random: Generator) -> Data:
     """Blurred pictures with noise: the digit."""
-    x, y = images()
     soft = nn.functional.avg_pool2d(x.reshape(-1, 1, 8, 8), 3, 1, 1).flatten(1)
     return 2 * soft + 0.3 * torch.randn(x.shape, generator=random), y
 
 
-def pepper(share: float, random: Generator) -> Data:
+def pepper(x: Tensor, y: Tensor, share: float, random: Generator) -> Data:
     """Pictures of which a share of the pixels is another digit's: the digit."""
-    x, y = images()
     other = x[torch.randperm(len(x), generator=random)]
     return torch.where(torch.rand(x.shape, generator=random) < share, other, x), y
 
 
-def fade(random: Generator) -> Data:
+def fade(x: Tensor, y: Tensor, random: Generator) -> Data:
     """Pictures of random contrast on a sloping background: the digit."""
-    x, y = images()
     contrast = 0.3 + 0.7 * torch.rand(len(x), 1, generator=random)
     at = torch.linspace(-1, 1, 8)
     slope = torch.randn(len(x), 2, generator=random) @ torch.stack([at.repeat_interleave(8), at.repeat(8)])
     return contrast * x + 0.3 * slope, y
 
 
-def scramble(random: Generator) -> Data:
+def scramble(x: Tensor, y: Tensor, random: Generator) -> Data:
     """Pixels mixed by a random matrix, with noise: the digit."""
-    x, y = images()
     mixture = (x - x.mean(0)) @ torch.randn(64, 64, generator=random) / 8
     return mixture + 0.2 * torch.randn(x.shape, generator=random), y
 
@@ -166,17 +152,16 @@ def scramble(random: Generator) -> Data:
 # -- What was done to the picture --------------------------------------------------------------------------------------
 
 
-def quarter_turns(random: Generator) -> Data:
+def quarter_turns(x: Tensor, y: Tensor, random: Generator) -> Data:
     """Pictures turned by right angles: by how many."""
-    x, _ = images()
     y = torch.randint(4, (len(x),), generator=random)
     pictures = [torch.rot90(one.reshape(8, 8), int(k)) for one, k in zip(x, y, strict=True)]
     return torch.stack(pictures)[:, None], y
 
 
-def rotation(random: Generator) -> Data:
+def rotation(x: Tensor, y: Tensor, random: Generator) -> Data:
     """Pictures with noise, turned by an angle: its sine and cosine [2]."""
-    pictures = images()[0].reshape(-1, 1, 8, 8)
+    pictures = x.reshape(-1, 1, 8, 8)
     angle = math.pi * (torch.rand(len(pictures), generator=random) - 0.5)
     c, s = angle.cos(), angle.sin()
     turn = torch.stack([torch.stack([c, -s, 0 * c], 1), torch.stack([s, c, 0 * c], 1)], 1)
@@ -185,39 +170,38 @@ def rotation(random: Generator) -> Data:
     return x + 0.1 * torch.randn(x.shape, generator=random), torch.stack([s, c], 1)
 
 
-def shift(random: Generator) -> Data:
+def shift(x: Tensor, y: Tensor, random: Generator) -> Data:
     """Pictures as columns [8, 8], shifted cyclically: by how many columns."""
-    x, _ = images()
     y = torch.randint(8, (len(x),), generator=random)
     columns = [one.reshape(8, 8).roll(int(k), 1) for one, k in zip(x, y, strict=True)]
     return torch.stack(columns), y
 
 
-def mirror(random: Generator) -> Data:
+def mirror(x: Tensor, y: Tensor, random: Generator) -> Data:
     """Pictures, some of them mirrored: which."""
-    pictures = images()[0].reshape(-1, 8, 8)
+    pictures = x.reshape(-1, 8, 8)
     y = torch.randint(2, (len(pictures),), generator=random)
     return torch.where(y[:, None, None] == 1, pictures.flip(2), pictures)[:, None], y
 
 
-def bold(random: Generator) -> Data:
+def bold(x: Tensor, y: Tensor, random: Generator) -> Data:
     """Pictures, some with thick strokes: which."""
-    pictures = images()[0].reshape(-1, 1, 8, 8)
+    pictures = x.reshape(-1, 1, 8, 8)
     y = torch.randint(2, (len(pictures),), generator=random)
     thick = 0.5 * (pictures + nn.functional.max_pool2d(pictures, 2, 1, 1)[:, :, :8, :8])
     return torch.where(y[:, None, None, None] == 1, thick, pictures), y
 
 
-def missing_row(random: Generator) -> Data:
+def missing_row(x: Tensor, y: Tensor, random: Generator) -> Data:
     """Pictures with noise and one row set to 0: which row."""
-    pictures = images()[0].reshape(-1, 8, 8)
+    pictures = x.reshape(-1, 8, 8)
     pictures = pictures + 0.2 * torch.randn(pictures.shape, generator=random)
     y = torch.randint(8, (len(pictures),), generator=random)
     return torch.where(torch.arange(8)[None, :, None] == y[:, None, None], 0.0, pictures)[:, None], y
 
 
-def darkest_quarter(random: Generator) -> Data:
+def darkest_quarter(x: Tensor, y: Tensor, random: Generator) -> Data:
     """Pictures with noise: the quarter that had most ink before."""
-    pictures = images()[0].reshape(-1, 1, 8, 8)
+    pictures = x.reshape(-1, 1, 8, 8)
     y = nn.functional.avg_pool2d(pictures, 4).flatten(1).argmax(1)
     return pictures + 0.15 * torch.randn(pictures.shape, generator=random), y

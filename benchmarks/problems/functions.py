@@ -1,6 +1,6 @@
 """Regression data: functions of random inputs, with noise. Every generator returns x [samples, columns] and y.
 
-`random` is the torch generator that all random numbers of a generator come from, in the order in which they are drawn.
+`random` is the torch generator of all random numbers of a generator, in the order in which they are drawn.
 """
 
 import math
@@ -19,9 +19,6 @@ def add_noise(y: Tensor, noise: float, random: Generator) -> Tensor:
 def normalize(y: Tensor) -> Tensor:
     """y with mean 0 and standard deviation 1 over all its entries."""
     return (y - y.mean()) / y.std()
-
-
-# -- Linear functions --------------------------------------------------------------------------------------------------
 
 
 def linear(low: float, high: float, columns: int, noise: float, random: Generator) -> Data:
@@ -53,9 +50,6 @@ def counts(columns: int, random: Generator) -> Data:
     return x, torch.poisson(rates, generator=random)
 
 
-# -- Polynomials -------------------------------------------------------------------------------------------------------
-
-
 def bilinear(low: float, high: float, columns: int, noise: float, random: Generator) -> Data:
     """`linear` with products of neighbouring columns added: y [3000, 1]."""
     x = torch.randn(3000, columns, generator=random)
@@ -85,9 +79,6 @@ def quadratic(columns: int, noise: float, random: Generator) -> Data:
     squares = torch.randn(columns, columns, generator=random) / columns
     y = (x @ squares * x).sum(1, keepdim=True) + x[:, :1]
     return x, add_noise(y - y.mean(), noise, random)
-
-
-# -- Waves -------------------------------------------------------------------------------------------------------------
 
 
 def sines(columns: int, noise: float, random: Generator) -> Data:
@@ -124,9 +115,6 @@ def beats(noise: float, random: Generator) -> Data:
     x = 2 * torch.rand(2400, 2, generator=random) - 1
     y = torch.sin(5 * x[:, :1]) * torch.cos(3 * x[:, :1] * x[:, 1:])
     return x, add_noise(y - y.mean(), noise, random)
-
-
-# -- Models of real quantities -----------------------------------------------------------------------------------------
 
 
 def doses(drugs: int, noise: float, random: Generator) -> Data:

@@ -124,9 +124,6 @@ def find(names: Sequence[str], among: Sequence[Problem]) -> list[Problem]:
     return [by_name[name] for name in names] if names else list(among)
 
 
-# -- Learning rates ----------------------------------------------------------------------------------------------------
-
-
 def final_loss(problem: Problem, seed: int, **choices: Any) -> float:
     """Validation loss at the end; infinite where it is not finite."""
     descent = problem.descent(seed, **choices)

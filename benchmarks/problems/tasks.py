@@ -21,6 +21,7 @@ from torch.nn import functional
 
 import steepest as sd
 from benchmarks.problems import classes, digits, functions, networks, text
+from steepest.tasks.digits import images
 
 HELD_OUT = 600
 """Validation samples where a task is trained on the rest."""
@@ -178,7 +179,8 @@ def _data(row: Row) -> tuple[Tensor, Tensor]:
     name, arguments, _ = parse(row.data)
     seed = row.seed if row.data_seed is None else row.data_seed
     random = torch.Generator().manual_seed(seed)
-    x, y = _find(name, functions, classes, digits, text)(*arguments, random=random)
+    inputs = images() if hasattr(digits, name) else ()
+    x, y = _find(name, functions, classes, digits, text)(*inputs, *arguments, random=random)
     if row.wrong:
         random = torch.Generator().manual_seed(seed if row.wrong_seed is None else row.wrong_seed)
         wrong = torch.rand(len(y), generator=random) < row.wrong

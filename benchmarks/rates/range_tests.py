@@ -55,9 +55,6 @@ def _at(problem: Problem, rate: float | None, steps: int) -> Choice:
     return Choice(None if rate is None else replace(problem, lr=rate), steps)
 
 
-# -- In their own loops ------------------------------------------------------------------------------------------------
-
-
 def lightning(problem: Problem, seed: int) -> Choice:
     """Lightning's own tuner on a module of the problem's model, loss and rule."""
     from lightning.pytorch import LightningModule, Trainer
@@ -181,9 +178,6 @@ def steep(rates: Sequence[float], losses: Sequence[float]) -> float:
 def minimum(rates: Sequence[float], losses: Sequence[float]) -> float:
     """A tenth of the learning rate with the lowest loss."""
     return min(zip(rates, losses, strict=True), key=lambda point: point[1])[0] / 10
-
-
-# -- No search ---------------------------------------------------------------------------------------------------------
 
 
 def default_rate(problem: Problem, seed: int) -> Choice:

@@ -45,9 +45,6 @@ def ours(problem: Problem, seed: int) -> Choice:
 METHODS: dict[str, Finder] = {OURS: ours, **{name: method for name, method in PEERS.items() if is_installed(name)}}
 
 
-# -- Runs --------------------------------------------------------------------------------------------------------------
-
-
 def _problems(options: Options) -> list[Problem]:
     return find(options.problems, RATE_PROBLEMS + DEVELOPMENT if options.problems else RATE_PROBLEMS)
 

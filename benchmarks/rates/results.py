@@ -85,9 +85,6 @@ def _within(limit: float, values: Sequence[float]) -> float:
     return sum(value <= limit for value in values) / len(values)
 
 
-# -- Report ------------------------------------------------------------------------------------------------------------
-
-
 def lines(results: Results, details: bool = False) -> list[str]:
     """Lines of the report."""
     problems = len({name for name, _ in results.grids})

@@ -111,9 +111,6 @@ def _per_step(loop: Iterator[None]) -> float:
     return (time.perf_counter() - start) / STEPS
 
 
-# -- Ours --------------------------------------------------------------------------------------------------------------
-
-
 def _descent_and_store(digits: Task) -> float:
     """A user's loop that records every step."""
     with _begin(digits, guard=False) as (descent, writer):
