@@ -1,7 +1,8 @@
-"""`python -m benchmarks [NAME ...]`: measures all sections or those named, and writes them into REPORT.md.
+"""`python -m benchmarks [NAME ...]`: measures all quick sections or those named, and writes them into REPORT.md.
 
-Those that take long are measured only where they are named. Several sections run one after another, each in a process
-of its own: what one imports or leaves in memory is nothing to the next.
+Long sections are measured only if they are named. Several sections run one after another, each in a process of its
+own, so that no section depends on what another one imported or left in memory. `python -m benchmarks NAME --help`
+shows the options of a section that has some.
 """
 
 import importlib
@@ -13,16 +14,7 @@ from types import ModuleType
 
 from benchmarks import report
 
-QUICK = {
-    "update": "speed",
-    "rules": "speed",
-    "average": "speed",
-    "step": "speed",
-    "memory": "speed",
-    "start": "speed",
-    "demo": "speed",
-    "population": "speed",
-}
+QUICK = dict.fromkeys(("update", "rules", "average", "step", "memory", "start", "demo", "population"), "speed")
 LONG = {
     "kills": "guard",
     "faults": "guard",
@@ -39,29 +31,38 @@ LONG = {
     "page": "speed",
 }
 SECTIONS = QUICK | LONG
-"""Sections of the report, and the folder that each lies in."""
+"""Sections of the report, in its order, and the folder of each."""
 
 
-def main(names: Sequence[str]) -> None:
-    """Writes the sections of these names, or all quick ones."""
-    if unknown := [name for name in names if name not in SECTIONS]:
-        sys.exit(f"no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
-    if len(names) == 1:
-        _measure(names[0])
+def main(arguments: Sequence[str]) -> None:
+    """Writes the named sections, or all quick ones; or runs one section with options."""
+    if len(arguments) > 1 and arguments[1].startswith("-"):
+        _run_with_options(*arguments)
         return
-    for name in names or QUICK:
+    if unknown := [name for name in arguments if name not in SECTIONS]:
+        sys.exit(f"section must be one of {', '.join(SECTIONS)}, got {', '.join(unknown)}")
+    if len(arguments) == 1:
+        _measure(arguments[0])
+        return
+    for name in arguments or QUICK:
         subprocess.run([sys.executable, "-m", "benchmarks", name], check=True)
 
 
+def _run_with_options(name: str, *options: str) -> None:
+    run = getattr(_module(name), "main", None) if name in SECTIONS else None
+    if run is None:
+        sys.exit(f"section {name} takes no options, got {' '.join(options)}")
+    run(options)
+
+
 def _measure(name: str) -> None:
-    began = time.perf_counter()
+    start = time.perf_counter()
     lines = _module(name).measure()
-    body = write(name, lines, time.perf_counter() - began)
-    print(body)
+    print(write(name, lines, time.perf_counter() - start))
 
 
 def write(name: str, lines: Sequence[str], seconds: float) -> str:
-    """Puts a section's lines into the report; the section, as it stands there."""
+    """Puts a section's lines into the report; returns the section as it stands there."""
     titles = {s: _module(s).TITLE for s in SECTIONS}
     body = report.section(name, lines, seconds)
     report.write(titles[name], body, list(titles.values()))

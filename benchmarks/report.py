@@ -1,4 +1,4 @@
-"""REPORT.md: a section for each benchmark, each with the date, the machine and the command that made it."""
+"""REPORT.md: a section for each benchmark, with the command that made it, the date and the machine."""
 
 import datetime
 from collections.abc import Iterable, Sequence
@@ -10,37 +10,38 @@ PATH = Path(__file__).with_name("REPORT.md")
 
 HEAD = """# Benchmarks
 
-Each against its peers, which take turns with it in the same run; medians, and ratios of medians. `make bench` measures
-all sections, `python -m benchmarks NAME ...` some. A section says when, where and by what it was made.
+Every section compares Steepest with peers that take turns with it in the same run, and gives medians and ratios of
+medians. `make bench` measures the quick sections, `python -m benchmarks NAME ...` the named ones. The first line of a
+section says when, where and with which command it was made.
 """
 
 MISSING = "not installed: `make bench` installs it"
 
 
 def write(title: str, body: str, order: Sequence[str]) -> None:
-    """Puts a section into the report, in place of the one with its title; the sections stand in the order of titles."""
+    """Puts a section into the report, in place of the one with its title; `order` has the titles of all sections."""
     report = PATH.read_text() if PATH.exists() else ""
-    PATH.write_text(replaced(report, title, body, order))
+    PATH.write_text(replace_section(report, title, body, order))
 
 
-def replaced(report: str, title: str, body: str, order: Sequence[str]) -> str:
-    """The report with one section new and the others as they were; titles that are not in `order` are gone.
+def replace_section(report: str, title: str, body: str, order: Sequence[str]) -> str:
+    """The report with a new section; the others stay, without those whose titles are not in `order`.
 
     >>> old = "# Benchmarks\\n\\n## One\\n\\n1\\n\\n## Two\\n\\n2\\n"
-    >>> replaced(old, "Two", "3", ["One", "Two"]).removeprefix(HEAD)
+    >>> replace_section(old, "Two", "3", ["One", "Two"]).removeprefix(HEAD)
     '\\n## One\\n\\n1\\n\\n## Two\\n\\n3\\n'
     """
     _, *parts = f"\n{report}".split("\n## ")
-    found = {heading: text.strip() for heading, _, text in (part.partition("\n") for part in parts)} | {title: body}
-    return HEAD + "".join(f"\n## {heading}\n\n{found[heading]}\n" for heading in order if heading in found)
+    bodies = {heading: text.strip() for heading, _, text in (part.partition("\n") for part in parts)} | {title: body}
+    return HEAD + "".join(f"\n## {heading}\n\n{bodies[heading]}\n" for heading in order if heading in bodies)
 
 
 def section(name: str, lines: Sequence[str], seconds: float) -> str:
-    """A section's text: what made it, then its lines."""
+    """A section's text: the command, date and machine, then its lines."""
     v = versions()
     machine = f"{v['processor']}, threads: {v['threads']}, torch {v['torch']}, numba {v['numba']}, Python {v['python']}"
-    made = f"`python -m benchmarks {name}`, {datetime.date.today()}, {machine}; it took {seconds:.0f} s."
-    return "\n".join([made, "", *lines])
+    origin = f"`python -m benchmarks {name}`, {datetime.date.today()}, {machine}; it took {seconds:.0f} s."
+    return "\n".join([origin, "", *lines])
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -65,5 +66,10 @@ def _three(x: float) -> str:
 
 
 def met(value: float, limit: float) -> str:
-    """Whether a figure is within its target."""
-    return "yes" if value <= limit else "no"
+    """Whether a figure is at most its limit."""
+    return yes(value <= limit)
+
+
+def yes(condition: bool) -> str:
+    """A condition as a table's cell."""
+    return "yes" if condition else "no"

@@ -1,4 +1,4 @@
-"""Losses whose critical points can all be known: which of them are saddles, and at what loss."""
+"""Losses whose critical points are all known: which of them are saddles, and at what loss."""
 
 import itertools
 import math
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Critical(NamedTuple):
-    """A critical point: its loss and how many of its directions go down."""
+    """A critical point: its loss and its index, the number of negative Hessian eigenvalues."""
 
     loss: float
     index: int
@@ -19,55 +19,55 @@ class Critical(NamedTuple):
 # -- Matrix factorisation, and two linear layers on whitened data ------------------------------------------------------
 
 
-def factorised(singular: Sequence[float], held: Sequence[int], width: int) -> Critical:
-    """A critical point of L(W₂, W₁) = ‖W₂W₁ − A‖² / 2 that holds some components of A.
+def factorisation_point(singular: Sequence[float], components: Sequence[int], width: int) -> Critical:
+    """A critical point of L(W₂, W₁) = ‖W₂W₁ − A‖² / 2 that has learned some components of A.
 
-    At a critical point W₂W₁ is A with all but some of its singular components left out (Baldi and Hornik 1989,
-    doi:10.1016/0893-6080(89)90014-2). In coordinates along them the Hessian falls into blocks of two: a held component
-    i beside one left out, j, has the curvatures sᵢ ± sⱼ, a hidden unit that holds nothing ± sⱼ. So
+    At a critical point W₂W₁ consists of some of A's singular components (Baldi and Hornik 1989,
+    doi:10.1016/0893-6080(89)90014-2). In coordinates along them the Hessian splits into blocks of two: a learned
+    component i with a missing one j has the eigenvalues sᵢ ± sⱼ, a hidden unit without a component ± sⱼ. So
 
-        loss = Σⱼ sⱼ² / 2        index = #{(i, j) : sⱼ > sᵢ} + (width − held) · #{j : sⱼ > 0}        j left out
+        loss = Σⱼ sⱼ² / 2        index = #{(i, j) : sⱼ > sᵢ} + (width − learned) · #{j : sⱼ > 0}        j missing
 
-    and the only minima hold the largest components, as many as there are units.
+    and the only minima have the largest components, as many as there are units.
 
     Args:
-        singular: values of A, all different but for zeros.
-        held: which of them the point holds, at most `width`.
+        singular: values of A, all different except zeros.
+        components: indices of the components that the point has, at most `width`.
         width: hidden units, all those without a component at 0.
     """
-    left = [s for j, s in enumerate(singular) if j not in held]
-    swaps = sum(s > singular[i] for i in held for s in left)
-    return Critical(sum(s * s for s in left) / 2, swaps + (width - len(held)) * sum(s > 0 for s in left))
+    rest = [s for j, s in enumerate(singular) if j not in components]
+    swaps = sum(s > singular[i] for i in components for s in rest)
+    return Critical(sum(s * s for s in rest) / 2, swaps + (width - len(components)) * sum(s > 0 for s in rest))
 
 
-def factorisations(singular: Sequence[float], width: int) -> Iterator[Critical]:
-    """All of them, one of each family (W₂G, G⁻¹W₁)."""
+def factorisation_points(singular: Sequence[float], width: int) -> Iterator[Critical]:
+    """All critical points, one of each family (W₂G, G⁻¹W₁)."""
     for size in range(min(width, len(singular)) + 1):
-        for held in itertools.combinations(range(len(singular)), size):
-            yield factorised(singular, held, width)
+        for components in itertools.combinations(range(len(singular)), size):
+            yield factorisation_point(singular, components, width)
 
 
 # -- Gaussian random fields --------------------------------------------------------------------------------------------
 
 
-WIDER = 2.0
+SPREAD = 2.0
 
 
 def field(dimension: int, draws: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Critical points of a Gaussian random field of covariance exp(−‖x − y‖² / 2): (losses, indices, weights) [draws].
 
     Where the field is f, its Hessian is M − f, M symmetric and Gaussian of variance 2 on the diagonal and 1 beside it,
-    and neither depends on the gradient; critical points are as dense there as |det| of it is large (Kac and Rice). So
-    nothing needs to be searched for, and nothing can be missed.
+    and neither depends on the gradient; the density of critical points is proportional to |det| of the Hessian (Kac and
+    Rice). So nothing needs to be searched for, and nothing can be missed.
 
-    Losses are drawn with twice the field's deviation and weighted back: minima lie far below the mean.
+    Losses are drawn with twice the field's standard deviation and reweighted, since minima lie far below the mean.
 
     Source: Bray and Dean 2007, doi:10.1103/PhysRevLett.98.150201.
     """
     rng = np.random.default_rng(seed)
     a = rng.standard_normal((draws, dimension, dimension))
-    losses = WIDER * rng.standard_normal(draws)
-    likelihood = np.exp((1 / WIDER**2 - 1) * losses**2 / 2)
+    losses = SPREAD * rng.standard_normal(draws)
+    likelihood = np.exp((1 / SPREAD**2 - 1) * losses**2 / 2)
     curvatures = np.linalg.eigvalsh((a + a.transpose(0, 2, 1)) / math.sqrt(2)) - losses[:, None]
     return losses, (curvatures < 0).sum(1), likelihood * abs(curvatures.prod(1))
 
@@ -75,14 +75,14 @@ def field(dimension: int, draws: int, seed: int = 0) -> tuple[np.ndarray, np.nda
 # -- Random polynomials ------------------------------------------------------------------------------------------------
 
 ROUGHNESS = 2.0
-"""Deviation of the coefficients of all lower terms beside ‖x‖⁴ / 4."""
+"""Standard deviation of the coefficients of all terms below ‖x‖⁴ / 4."""
 STEPS = 60
-"""Of Newton's method; those that converge at all take fewer than 30."""
+"""Of Newton's method; those that converge take fewer than 30."""
 
 
 @dataclass(frozen=True)
 class Quartic:
-    """f(x) = ‖x‖⁴ / 4 + T(x, x, x) / 6 + xᵀQx / 2 + b·x with random coefficients: bounded below, otherwise anyhow."""
+    """f(x) = ‖x‖⁴ / 4 + T(x, x, x) / 6 + xᵀQx / 2 + b·x with random coefficients; bounded below."""
 
     t: np.ndarray
     q: np.ndarray
@@ -90,7 +90,7 @@ class Quartic:
 
     @classmethod
     def random(cls, dimension: int, rng: np.random.Generator) -> "Quartic":
-        """Symmetric coefficients of deviation `ROUGHNESS` before they are made so."""
+        """Symmetric coefficients, of standard deviation ROUGHNESS before they are symmetrised."""
         t, q, b = (ROUGHNESS * rng.standard_normal((dimension,) * n) for n in (3, 2, 1))
         return cls(sum(t.transpose(p) for p in itertools.permutations(range(3))) / 6, (q + q.T) / 2, b)
 
@@ -109,10 +109,10 @@ class Quartic:
         return squares + 2 * x[:, :, None] * x[:, None] + np.einsum("ijk,nk->nij", self.t, x) + self.q
 
     def critical_points(self, starts: int, rng: np.random.Generator) -> list[Critical]:
-        """What Newton's method finds from many starts.
+        """Critical points that Newton's method reaches from many starts.
 
-        Points where only ‖∇f‖ is small and flat are none (Frye et al. 2021, arXiv:2003.10397): every one that is kept
-        has a gradient of 0 to rounding. For all of them Σ (−1)^index = 1 (Morse), which tells most omissions.
+        Points where ‖∇f‖ is only small are not critical (Frye et al. 2021, arXiv:2003.10397): at every one returned the
+        gradient is 0 to rounding. Over all of them Σ (−1)^index = 1 (Morse), which reveals most omissions.
         """
         d = len(self.b)
         x = rng.standard_normal((starts, d)) * rng.uniform(0, 3, (starts, 1)) * max(1.0, abs(self.t).max()) / d**0.5

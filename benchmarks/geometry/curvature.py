@@ -1,8 +1,4 @@
-"""Curvature of the demo's network: what a product with the Hessian costs, and what is learned from how many.
-
-Peers: curvlinops, eager and compiled; scipy's eigsh on our products and on theirs; power iteration, PyHessian's
-method; products from a graph that is made anew each time. All take turns.
-"""
+"""Curvature of the demo's network: what a Hessian-vector product costs, and how many of them an answer takes."""
 
 import functools
 import math
@@ -10,17 +6,16 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
-from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import steepest as sd
 from benchmarks.geometry.density import density
+from benchmarks.geometry.edges import largest
 from benchmarks.problems import networks
 from benchmarks.report import met, span, table
-from benchmarks.speed.timing import seconds
+from benchmarks.timing import seconds
 from steepest.curvature.extremes import extremes
 from steepest.curvature.lanczos import materialize, unit
 from steepest.curvature.loss_function import LossFunction, sample_loss_functions
@@ -31,23 +26,23 @@ TITLE = "Curvature"
 ROUNDS, FEW = 9, 3
 ACCURACY = 1e-5
 TOLERANCES = [10.0**-k for k in range(1, 13)]
-MOST = 2_000
-"""Products that power iteration may take."""
+MAX_PRODUCTS = 2_000
+"""Of power iteration."""
 CLASSES = 10
-SOME = 400
-"""Training samples that eigenvalues are compared on."""
+SAMPLES = 400
+"""Training samples on which eigenvalues are compared."""
 
 
 def measure() -> list[str]:
     """Lines of the report."""
     torch.set_num_threads(1)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # peers', as they are imported and compiled
-        return [*_products(), "", *_sharpest(), "", *_densities(), "", *_outliers()]
+        warnings.simplefilter("ignore")  # of peers, when they are imported and compiled
+        return [*_products(), "", *_largest(), "", *_densities(), "", *_outliers()]
 
 
-def trained(task: sd.Task, seed: int, epochs: int) -> nn.Module:
-    """A model of the task after so many epochs of Adam."""
+def train(task: sd.Task, seed: int, epochs: int) -> nn.Module:
+    """A model of the task after a number of epochs of Adam."""
     model = task.copy(seed)
     alone = sd.Task(model, task.data, task.loss, validation=task.validation)
     for _ in sd.descend(alone, "adam", 3e-3, "warmup(5%) >> cosine", batch_size=64, epochs=epochs, seed=seed):
@@ -55,22 +50,22 @@ def trained(task: sd.Task, seed: int, epochs: int) -> nn.Module:
     return model
 
 
-def some(digits: sd.Task, model: Any) -> sd.Task:
-    """A model, and some of the digits to learn."""
+def subset(digits: sd.Task, model: Any) -> sd.Task:
+    """A task with a model and the first SAMPLES digits."""
     x, y = digits.data
-    return sd.Task(model, (x[:SOME], y[:SOME]), cross_entropy, validation=digits.validation)
+    return sd.Task(model, (x[:SAMPLES], y[:SAMPLES]), cross_entropy, validation=digits.validation)
 
 
-def whole(task: sd.Task, model: nn.Module, dtype: torch.dtype) -> LossFunction:
+def full_loss(task: sd.Task, model: nn.Module, dtype: torch.dtype) -> LossFunction:
     """The loss over all training data."""
     return sample_loss_functions(task, (len(task.data[0]),), dtype=dtype, model=model)[0]
 
 
-# -- A product ---------------------------------------------------------------------------------------------------------
+# -- Products ----------------------------------------------------------------------------------------------------------
 
 
 def theirs(model: nn.Module, task: sd.Task, dtype: torch.dtype) -> Any:
-    """Curvlinops' Hessian of the same loss, in one batch."""
+    """curvlinops' Hessian of the same loss, in one batch."""
     from curvlinops import HessianLinearOperator
 
     x, y = task.data
@@ -79,8 +74,8 @@ def theirs(model: nn.Module, task: sd.Task, dtype: torch.dtype) -> Any:
     return HessianLinearOperator(net, nn.CrossEntropyLoss(), parameters, [(x.to(dtype), y)], check_deterministic=False)
 
 
-def _anew(model: nn.Module, task: sd.Task, dtype: torch.dtype) -> tuple[Callable, Callable]:
-    """A loss and gradient, and a product from a graph of its own, in plain torch."""
+def _plain(model: nn.Module, task: sd.Task, dtype: torch.dtype) -> tuple[Callable, Callable]:
+    """Loss and gradient, and a product from a graph of its own, in plain torch."""
     net, (x, y) = model.to(dtype), task.data
     x, parts = x.to(dtype), list(net.parameters())
 
@@ -97,36 +92,36 @@ def _anew(model: nn.Module, task: sd.Task, dtype: torch.dtype) -> tuple[Callable
 def _products() -> list[str]:
     task, rows, worst = load("digits"), [], 0.0
     for dtype in (torch.float32, torch.float64):
-        surface = whole(task, task.copy(0), dtype)
+        surface = full_loss(task, task.copy(0), dtype)
         h, v = surface.hessian(surface.start), torch.randn(surface.size, dtype=dtype)
-        gradient, anew = _anew(task.copy(0), task, dtype)
+        gradient, product = _plain(task.copy(0), task, dtype)
         other = theirs(task.copy(0), task, dtype)
-        compiled = torch.compile(lambda x, other=other: other @ x)
-        sides = {
-            "a loss and gradient": gradient,
+        fast = torch.compile(lambda x, other=other: other @ x)
+        contenders = {
+            "loss and gradient": gradient,
             "`H @ v`": lambda h=h, v=v: h @ v,
-            "a new graph for each product": lambda anew=anew, v=v: anew(v),
+            "a new graph for each product": lambda product=product, v=v: product(v),
             "curvlinops": lambda other=other, v=v: other @ v,
-            "curvlinops, compiled": lambda compiled=compiled, v=v: compiled(v),
+            "curvlinops, compiled": lambda fast=fast, v=v: fast(v),
         }
-        found = seconds(sides, ROUNDS)
-        one = found["a loss and gradient"]
-        worst = max(worst, found["`H @ v`"] / one)
-        rows += [[str(dtype)[6:], name, span(s), f"{s / one:.2f}"] for name, s in found.items()]
+        times = seconds(contenders, ROUNDS)
+        base = times["loss and gradient"]
+        worst = max(worst, times["`H @ v`"] / base)
+        rows += [[str(dtype)[6:], name, span(s), f"{s / base:.2f}"] for name, s in times.items()]
     return [
         f"The demo's network at its start, all {len(task.data[0]):,} training samples; medians of {ROUNDS} rounds.",
         "",
         *table(["precision", "what", "time", "÷ loss and gradient"], rows),
         "",
-        f"Target: a product ≤ 3.5 × a loss and gradient: met {met(worst, 3.5)}.",
+        f"Target: a product ≤ 3.5 × loss and gradient: met {met(worst, 3.5)}.",
     ]
 
 
-# -- The greatest eigenvalue -------------------------------------------------------------------------------------------
+# -- The largest eigenvalue --------------------------------------------------------------------------------------------
 
 
-class Counted:
-    """A matrix whose products are counted."""
+class CountingMatrix:
+    """A matrix that counts its products."""
 
     def __init__(self, product: Callable[[Tensor], Tensor], size: int) -> None:
         self.shape, self.dtype, self.device, self.products = (size, size), torch.float64, torch.device("cpu"), 0
@@ -137,21 +132,20 @@ class Counted:
         return self._product(v)
 
 
-def by_lanczos(a: Counted, tolerance: float) -> float:
-    """Ours; it finds the least one too."""
-    return extremes(a, MOST, tolerance).greatest.value
+def by_lanczos(a: CountingMatrix, tolerance: float) -> float:
+    """Ours; it gives the smallest eigenvalue too."""
+    return extremes(a, MAX_PRODUCTS, tolerance).greatest.value
 
 
-def by_eigsh(a: Counted, tolerance: float) -> float:
-    """Scipy's implicitly restarted Lanczos."""
-    matrix = LinearOperator(a.shape, matvec=lambda v: (a @ torch.from_numpy(v).flatten()).numpy(), dtype=np.float64)
-    return eigsh(matrix, 1, which="LA", v0=unit(a, 0).numpy(), tol=tolerance)[0][0]
+def by_eigsh(a: CountingMatrix, tolerance: float) -> float:
+    """scipy's implicitly restarted Lanczos method."""
+    return largest(a, unit(a, 0).numpy(), tolerance)[0]
 
 
-def by_power(a: Counted, tolerance: float) -> float:
-    """Power iteration until two Rayleigh quotients agree, as PyHessian does (arXiv:1912.07145)."""
+def by_power(a: CountingMatrix, tolerance: float) -> float:
+    """Power iteration until two successive Rayleigh quotients agree, as in PyHessian (arXiv:1912.07145)."""
     v, before = unit(a, 0), math.inf
-    for _ in range(MOST):
+    for _ in range(MAX_PRODUCTS):
         u = a @ v
         value = float(v @ u)
         v = u / u.norm()
@@ -161,47 +155,48 @@ def by_power(a: Counted, tolerance: float) -> float:
     return value
 
 
-def _sharpest() -> list[str]:
+def _largest() -> list[str]:
     digits = load("digits")
-    model, task = trained(digits, 0, 5), some(digits, digits.model)
-    surface = whole(task, model, torch.float64)
+    model, task = train(digits, 0, 5), subset(digits, digits.model)
+    surface = full_loss(task, model, torch.float64)
     h = surface.hessian(surface.start)
     true = extremes(h, 500, 1e-13).greatest.value
     other = theirs(task.copy(0), task, torch.float64)
     sd.Space(other._model_func).scatter(surface.start)
-    compiled = torch.compile(lambda x: other @ x)
+    fast = torch.compile(lambda x: other @ x)
     methods = {
         "`extremes`": (by_lanczos, h.__matmul__),
         "eigsh, our products": (by_eigsh, h.__matmul__),
         "eigsh, curvlinops": (by_eigsh, other.__matmul__),
-        "eigsh, curvlinops compiled": (by_eigsh, compiled),
+        "eigsh, curvlinops compiled": (by_eigsh, fast),
         "power iteration, our products": (by_power, h.__matmul__),
     }
-    tuned = {name: _tuned(method, product, surface.size, true) for name, (method, product) in methods.items()}
-    sides = {
-        name: lambda m=method, p=product, t=tuned[name][0]: m(Counted(p, surface.size), t)
-        for name, (method, product) in methods.items()
-    }
-    found = seconds(sides, FEW)
-    ours = found["`extremes`"]
-    rows = [
-        [name, f"{tuned[name][0]:.0e}", str(tuned[name][1]), f"{tuned[name][2]:.0e}", span(s), f"{s / ours:.2f}"]
-        for name, s in found.items()
-    ]
-    head = ["method", "its tolerance", "products", "error", "time", "÷ ours"]
+    runs = {name: _loosest(method, product, surface.size, true) for name, (method, product) in methods.items()}
+    times = seconds(
+        {
+            name: lambda m=method, p=product, t=runs[name][0]: m(CountingMatrix(p, surface.size), t)
+            for name, (method, product) in methods.items()
+        },
+        FEW,
+    )
+    ours = times["`extremes`"]
+    rows = []
+    for name, (tolerance, products, error) in runs.items():
+        numbers = f"{tolerance:.0e}", str(products), f"{error:.0e}", span(times[name]), f"{times[name] / ours:.2f}"
+        rows.append([name, *numbers])
     return [
-        f"The greatest eigenvalue of the demo's network after 5 epochs, {SOME} samples, float64, to {ACCURACY:.0e}: "
-        "each method at the loosest tolerance that gives it; ours gives the least eigenvalue too. Medians of "
+        f"The largest eigenvalue of the demo's network after 5 epochs, {SAMPLES} samples, float64, to {ACCURACY:.0e}: "
+        "each method at the loosest tolerance that reaches it; ours gives the smallest eigenvalue too. Medians of "
         f"{FEW} rounds.",
         "",
-        *table(head, rows),
+        *table(["method", "its tolerance", "products", "error", "time", "÷ ours"], rows),
     ]
 
 
-def _tuned(method: Callable, product: Callable, size: int, true: float) -> tuple[float, int, float]:
-    """The loosest tolerance that reaches the accuracy, products and error there."""
+def _loosest(method: Callable, product: Callable, size: int, true: float) -> tuple[float, int, float]:
+    """The loosest tolerance that reaches the accuracy; products and error there."""
     for tolerance in TOLERANCES:
-        a = Counted(product, size)
+        a = CountingMatrix(product, size)
         error = abs(method(a, tolerance) / true - 1)
         if error <= ACCURACY or tolerance == TOLERANCES[-1]:
             return tolerance, a.products, error
@@ -211,7 +206,7 @@ def _tuned(method: Callable, product: Callable, size: int, true: float) -> tuple
 # -- The density -------------------------------------------------------------------------------------------------------
 
 PROBES, WIDTH = 10, 0.01
-"""The width is of the greatest eigenvalue."""
+"""The width is relative to the largest eigenvalue."""
 
 
 def _densities() -> list[str]:
@@ -219,9 +214,9 @@ def _densities() -> list[str]:
 
     digits = load("digits")
     small = functools.partial(networks.dense, widths=(64, 24, 10))
-    task = some(digits, small)
-    model = trained(task, 0, 5)
-    surface = whole(task, model, torch.float64)
+    task = subset(digits, small)
+    model = train(task, 0, 5)
+    surface = full_loss(task, model, torch.float64)
     h, other = surface.hessian(surface.start), theirs(task.copy(0), task, torch.float64)
     sd.Space(other._model_func).scatter(surface.start)
     true = torch.linalg.eigvalsh(materialize(h))
@@ -229,29 +224,26 @@ def _densities() -> list[str]:
     grid = torch.linspace(float(true[0]), float(true[-1]), 200, dtype=torch.float64)
     truth = _heights(true, torch.full_like(true, 1 / len(true)), grid, width)
 
-    def compared(steps: int) -> list[list[str]]:
-        def ours() -> tuple[Tensor, Tensor]:
-            found = density(h, PROBES, steps)
-            return found.values.flatten(), found.weights.flatten() / PROBES
-
+    def compare(steps: int) -> list[list[str]]:
         def peers() -> tuple[Tensor, Tensor]:
             torch.manual_seed(0)
-            found = [fast_lanczos(other, steps) for _ in range(PROBES)]
-            return torch.cat([a for a, _ in found]), torch.cat([b[0].square() for _, b in found]) / PROBES
+            pairs = [fast_lanczos(other, steps) for _ in range(PROBES)]
+            return torch.cat([a for a, _ in pairs]), torch.cat([b[0].square() for _, b in pairs]) / PROBES
 
-        sides = {"`density`": ours, "curvlinops": peers}
-        took = seconds(sides, FEW)
+        contenders = {"`density`": lambda: density(h, PROBES, steps), "curvlinops": peers}
+        times = seconds(contenders, FEW)
         errors = {
-            name: (_heights(*side(), grid, width) - truth).abs().sum() / truth.sum() for name, side in sides.items()
+            name: (_heights(*call(), grid, width) - truth).abs().sum() / truth.sum()
+            for name, call in contenders.items()
         }
-        return [[str(steps), name, f"{errors[name]:.3f}", span(took[name])] for name in sides]
+        return [[str(steps), name, f"{errors[name]:.3f}", span(times[name])] for name in contenders]
 
     return [
-        f"The density of {surface.size:,} eigenvalues, of 64-24-10 after 5 epochs, {SOME} samples, float64, {PROBES} "
-        f"probes, each eigenvalue spread by {WIDTH:.0%} of the greatest; the error is the mean distance from the "
-        "dense spectrum's ÷ its mean.",
+        f"The density of {surface.size:,} eigenvalues of 64-24-10 after 5 epochs, {SAMPLES} samples, float64, {PROBES} "
+        f"probes, each eigenvalue smoothed by {WIDTH:.0%} of the largest; the error is the mean distance from the "
+        "density of the exact spectrum ÷ its mean.",
         "",
-        *table(["steps", "what", "error", "time"], [*compared(20), *compared(80)]),
+        *table(["steps", "what", "error", "time"], [*compare(20), *compare(80)]),
     ]
 
 
@@ -266,22 +258,19 @@ def _outliers() -> list[str]:
     task, rows, near = load("digits"), [], 0
     for epochs in (2, 5, 20):
         for seed in range(3):
-            model = trained(task, seed, epochs)
-            surface = whole(task, model, torch.float32)
-            found = extremes(surface.hessian(surface.start), 100, 1e-12)
-            values = found.values.flip(0)[: 3 * CLASSES]
+            model = train(task, seed, epochs)
+            surface = full_loss(task, model, torch.float32)
+            spectrum = extremes(surface.hessian(surface.start), 100, 1e-12)
+            values = spectrum.values.flip(0)[: 3 * CLASSES]
             count = int((values[:-1] / values[1:])[: 2 * CLASSES].argmax()) + 1
             near += abs(count - CLASSES) <= 1
-            told = [f"{values[i]:.3g}" for i in (0, count - 1, count)]
-            rows.append([str(epochs), str(seed), str(count), *told, f"{found.least.value:.2g}"])
-    head = ["epochs", "seed", "outliers", "greatest", "last outlier", "next", "least"]
+            around = [f"{values[i]:.3g}" for i in (0, count - 1, count)]
+            rows.append([str(epochs), str(seed), str(count), *around, f"{spectrum.least.value:.2g}"])
+    head = ["epochs", "seed", "outliers", "largest", "last outlier", "next", "smallest"]
     return [
-        f"Outliers of the demo's network, whose data has {CLASSES} classes: the eigenvalues above the widest gap, as a "
-        f"ratio, among the first {2 * CLASSES}. Within one of the classes: {near} of {len(rows)}.",
+        f"Outliers of the demo's network, whose data has {CLASSES} classes: the eigenvalues above the largest ratio of "
+        f"neighbours among the first {2 * CLASSES}. Their number is within 1 of the number of classes in {near} of "
+        f"{len(rows)}.",
         "",
         *table(head, rows),
     ]
-
-
-if __name__ == "__main__":
-    print("\n".join(measure()))

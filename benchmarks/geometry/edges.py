@@ -1,12 +1,11 @@
-"""Full-batch training goes to the edge of stability and stays: sharpness against each rule's limit, on real data.
+"""Full-batch training reaches the edge of stability and stays there: sharpness ÷ each rule's limit, on real data.
 
-A tanh network learns handwritten digits by mean squared error, all samples at each step, at a constant rate. At
-intervals the largest eigenvalue of P^(-1/2) H P^(-1/2) is measured by scipy's `eigsh` on exact Hessian-vector products
-and divided by the limit that `stability.limit` gives. Cohen et al. report about 1 for gradient descent (2021,
-arXiv:2103.00065) and for Adam (2022, arXiv:2207.14484).
+Cohen et al. report about 1 for gradient descent (2021, arXiv:2103.00065) and for Adam (2022, arXiv:2207.14484). With
+Adam the sharpness is that of P^(-1/2) H P^(-1/2).
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,19 +24,19 @@ from steepest.tasks.digits import images
 TITLE = "Sharpness at the edge of stability"
 
 SAMPLES, WIDTH = 500, 24
-LOOKS = 40
-"""Measurements of a run."""
-SHOWN = 8
-"""Of these, in the table."""
-NEAR = 0.15
-"""How far from 1 the median of a run's second half may be: 'near' in numbers."""
+MEASUREMENTS = 40
+"""Of a run."""
+COLUMNS = 8
+"""Measurements in the table."""
+MAX_DISTANCE = 0.15
+"""Of the median of a run's second half from 1."""
 TOLERANCE = 1e-4
 """Relative, of an eigenvalue."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A rule, its rate, how long, and whether its sharpness is one that has to reach the limit."""
+    """A rule, its learning rate, its steps, and whether its sharpness must reach the limit."""
 
     rule: Rule
     lr: float
@@ -71,7 +70,7 @@ def network(seed: int) -> nn.Module:
 
 
 def digits() -> sd.Task:
-    """The first samples, their pixels about 0; the loss is ‖output − target‖² / 2."""
+    """The first samples, with centred pixels; the loss is ‖output − target‖² / 2."""
     x, y = images()
     x, y = x[:SAMPLES] - x[:SAMPLES].mean(0), one_hot(y[:SAMPLES], 10).float()
     return sd.Task(model=network, loss=_squares, data=(x, y), validation=(x, y))
@@ -82,58 +81,71 @@ def _squares(output: Tensor, target: Tensor) -> Tensor:
 
 
 def ratios(run: Run) -> tuple[np.ndarray, float]:
-    """(sharpness ÷ limit [LOOKS], loss at the end)."""
+    """(sharpness ÷ limit [MEASUREMENTS], loss at the end)."""
     task = digits()
-    given = {"rule": run.rule, "lr": run.lr, "schedule": "constant", "batch_size": "full", "steps": run.steps}
-    descent = Descent(task, resolve(task, **given, no_decay=None), task.build(0))
-    surface, found, loss = LossFunction(task, [task.data]), [], float("nan")
+    settings = resolve(
+        task, rule=run.rule, lr=run.lr, schedule="constant", batch_size="full", steps=run.steps, no_decay=None
+    )
+    descent = Descent(task, settings, task.build(0))
+    surface, values, loss = LossFunction(task, [task.data]), [], float("nan")
     vector = np.ones(surface.size)
     for step in descent:
         loss = step.loss
-        if step.t % (run.steps // LOOKS):
+        if step.t % (run.steps // MEASUREMENTS):
             continue
         bound = limit(run.rule, run.lr, step.t)
         assert bound is not None
         p = preconditioner(descent.update, {**run.rule.hypers, "lr": run.lr})
         operator = PreconditionedHessian(surface.hessian(descent.space.gather().double()), p)
         value, vector = largest(operator, vector)
-        found.append(value / bound.value)
-    return np.array(found), loss
+        values.append(value / bound.value)
+    return np.array(values), loss
 
 
-def largest(operator: PreconditionedHessian, start: np.ndarray) -> tuple[float, np.ndarray]:
-    """The largest eigenvalue and its vector; `start` is where the search begins."""
+def largest(matrix: Any, start: np.ndarray, tolerance: float = TOLERANCE) -> tuple[float, np.ndarray]:
+    """The largest eigenvalue and its vector by scipy's implicitly restarted Lanczos method; `start` is its first
+    vector."""
     from scipy.sparse.linalg import LinearOperator, eigsh
 
     product = LinearOperator(
-        operator.shape, matvec=lambda v: (operator @ torch.from_numpy(v.reshape(-1))).numpy(), dtype=np.float64
+        matrix.shape, matvec=lambda v: (matrix @ torch.from_numpy(v.reshape(-1))).numpy(), dtype=np.float64
     )
-    values, vectors = eigsh(product, k=1, which="LA", v0=start, tol=TOLERANCE)
+    values, vectors = eigsh(product, k=1, which="LA", v0=start, tol=tolerance)
     return float(values[0]), vectors[:, 0]
 
 
 def measure() -> list[str]:
     """Lines of the report."""
     torch.set_num_threads(1)
-    every = LOOKS // SHOWN
-    shares = (f"{n / SHOWN:.0%}" for n in range(1, SHOWN + 1))
-    header = ["rule", "lr", "limit", *shares, "median, 2nd half", "10 to 90 %", f"within {NEAR:.0%} of 1", "loss"]
+    every = MEASUREMENTS // COLUMNS
+    shares = (f"{n / COLUMNS:.0%}" for n in range(1, COLUMNS + 1))
+    header = [
+        "rule",
+        "lr",
+        "limit",
+        *shares,
+        "median, 2nd half",
+        "10 to 90 %",
+        f"within {MAX_DISTANCE:.0%} of 1",
+        "loss",
+    ]
     return [
         f"Sharpness ÷ limit after shares of the run: {SAMPLES} digits, network 64-{WIDTH}-{WIDTH}-10 (tanh), ‖output − "
-        "target‖² / 2, all samples at each step, constant rate; eigenvalues by `eigsh` on exact products in float64. "
-        "Targets are those of gradient descent and Adam; the others are derived alike and shown as they come.",
+        "target‖² / 2, full batches, constant learning rate; eigenvalues by `eigsh` on exact products in float64. "
+        "Gradient descent and Adam have targets; the limits of the others are derived in the same way.",
         "",
         *table(header, (_row(run, *ratios(run), every) for run in RUNS)),
     ]
 
 
-def _row(run: Run, found: np.ndarray, loss: float, every: int) -> list[str]:
-    half = found[LOOKS // 2 :]
+def _row(run: Run, values: np.ndarray, loss: float, every: int) -> list[str]:
+    half = values[MEASUREMENTS // 2 :]
     middle = float(np.median(half))
     low, high = np.quantile(half, (0.1, 0.9))
     bound = limit(run.rule, run.lr, run.steps)
     assert bound is not None
     return [
-        run.rule.name, f"{run.lr:g}", f"{bound.value:.4g}", *(f"{x:.2f}" for x in found[every - 1 :: every]),
-        f"{middle:.3f}", f"{low:.2f} to {high:.2f}", met(abs(middle - 1), NEAR) if run.required else "", f"{loss:.2g}",
+        run.rule.name, f"{run.lr:g}", f"{bound.value:.4g}", *(f"{x:.2f}" for x in values[every - 1 :: every]),
+        f"{middle:.3f}", f"{low:.2f} to {high:.2f}", met(abs(middle - 1), MAX_DISTANCE) if run.required else "",
+        f"{loss:.2g}",
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Linear networks, whose critical points are known in closed form, and whether the Hessian shows what they are."""
+"""Linear networks, whose critical points are known in closed form."""
 
 import torch
 from torch import nn
@@ -22,12 +22,14 @@ class Product(nn.Module):
 
 
 def critical_point(seed: int) -> tuple[sd.Task, torch.Tensor, str]:
-    """A task, a critical point of its loss ½‖W_d ⋯ W₁ − M‖², and what that is.
+    """A task, a critical point of its loss ½‖W_d ⋯ W₁ − M‖², and the verdict that is right for it.
 
-    The point keeps some of M's singular values, in any bases between the layers. All the largest ones that
-    fit through the layers: a global minimum. Else a saddle: with two layers, or where a smaller value is kept in place
-    of a larger one, its Hessian has a negative eigenvalue; three layers that only lack values can add one at third
-    order alone. Source: Achour, Malgouyres and Gerchinovitz 2021, arXiv:2107.13289.
+    The product of the layers has some of M's singular values, in random bases between the layers. With all the largest
+    ones that the widths allow, the point is a global minimum, otherwise a saddle. With two layers, or with a smaller
+    value in place of a larger one, the saddle's Hessian has a negative eigenvalue; with three layers that only lack
+    values, descent is visible at third order only.
+
+    Source: Achour, Malgouyres and Gerchinovitz 2021, arXiv:2107.13289.
     """
     g = torch.Generator().manual_seed(seed)
 
@@ -42,18 +44,18 @@ def critical_point(seed: int) -> tuple[sd.Task, torch.Tensor, str]:
     values = values + 0.15 * torch.arange(rank, 0, -1)
     most = min(width, rank)
     count = int(torch.randint(0, most + 1, (1,), generator=g))
-    kept = list(range(most)) if seed % 3 == 0 else sorted(torch.randperm(rank, generator=g)[:count].tolist())
-    root, places = values[kept] ** (1 / depth), range(len(kept))
+    selection = list(range(most)) if seed % 3 == 0 else sorted(torch.randperm(rank, generator=g)[:count].tolist())
+    root, places = values[selection] ** (1 / depth), range(len(selection))
     first, last = normal(width, m) * 0, normal(n, width) * 0
-    first[places], last[:, places] = root[:, None] * v[kept], u[:, kept] * root
+    first[places], last[:, places] = root[:, None] * v[selection], u[:, selection] * root
     middle = normal(width, width) * 0
     middle[places, places] = root
     factors = [first, *[middle] * (depth - 2), last]
     for i in range(depth - 1):
         c = torch.linalg.qr(normal(width, width))[0] * (0.7 + 0.6 * torch.rand(width, generator=g, dtype=torch.float64))
         factors[i], factors[i + 1] = c @ factors[i], factors[i + 1] @ torch.linalg.inv(c)
-    largest = kept == list(range(len(kept)))
-    kind = MINIMUM if largest and len(kept) == most else UNDECIDED if largest and depth > 2 else SADDLE
+    largest = selection == list(range(len(selection)))
+    kind = MINIMUM if largest and len(selection) == most else UNDECIDED if largest and depth > 2 else SADDLE
     model, matrix = Product(factors), (u[:, :rank] * values) @ v[:rank]
     task = sd.Task(model=model, objective=lambda model, batch: model(matrix))
     return task, torch.cat([f.reshape(-1) for f in factors]), kind

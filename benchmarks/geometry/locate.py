@@ -1,7 +1,4 @@
-"""Where points are said to be: critical points that are known, and the ends of real runs.
-
-python -m benchmarks locate
-"""
+"""Verdicts of `sd.locate`: on critical points whose kind is known, and at the end of real runs."""
 
 import collections
 import tempfile
@@ -16,7 +13,8 @@ from steepest.analysis.location.locate import QUICK_PRODUCTS, analyse_point
 from steepest.analysis.location.verdict import MINIMUM, SADDLE, UNDECIDED
 from steepest.tasks import load
 
-TITLE = "Where a point is"
+TITLE = "Verdicts on points"
+
 POINTS = 1000
 RUNS: dict[str, dict[str, Any]] = {
     "adam, 3e-3, cosine, 20 epochs": {"epochs": 20},
@@ -32,29 +30,29 @@ RUNS: dict[str, dict[str, Any]] = {
 
 
 def measure() -> list[str]:
-    """The section."""
-    return [*_known(), "", *_runs()]
+    """Lines of the report."""
+    return [*_critical_points(), "", *_runs()]
 
 
-def _known() -> list[str]:
-    told = collections.Counter()
+def _critical_points() -> list[str]:
+    counts = collections.Counter()
     for seed in range(POINTS):
         task, w, kind = critical_point(seed)
         assert isinstance(task.model, torch.nn.Module)
-        told[kind, analyse_point(task, w, task.model).kind] += 1
+        counts[kind, analyse_point(task, w, task.model).kind] += 1
     kinds = (MINIMUM, SADDLE, UNDECIDED)
     names = {MINIMUM: "minimum", SADDLE: "saddle", UNDECIDED: "saddle that its Hessian does not show"}
-    others = sorted({said for _, said in told} - set(kinds))
-    rows = [[names[known], *(str(told[known, said]) for said in (*kinds, *others))] for known in kinds]
-    right = sum(told[kind, kind] for kind in kinds)
-    wrong = sum(n for (known, said), n in told.items() if said not in (known, UNDECIDED))
+    verdicts = (*kinds, *sorted({verdict for _, verdict in counts} - set(kinds)))
+    rows = [[names[kind], *(str(counts[kind, verdict]) for verdict in verdicts)] for kind in kinds]
+    right = sum(counts[kind, kind] for kind in kinds)
+    wrong = sum(n for (kind, verdict), n in counts.items() if verdict not in (kind, UNDECIDED))
     return [
-        f"{POINTS:,} critical points of linear networks of two and three layers, each with the singular values of its "
-        "target that it keeps, in random bases between the layers.",
+        f"{POINTS:,} critical points of linear networks of two and three layers, each with some of the singular values "
+        "of its target, in random bases between the layers.",
         "",
-        *table(["it is a", *(f"said {said}" for said in (*kinds, *others))], rows),
+        *table(["point", *(f"verdict {verdict}" for verdict in verdicts)], rows),
         "",
-        f"Right on {right / POINTS:.1%} (target 95 %), wrong on {wrong} (target none).",
+        f"Right on {right / POINTS:.1%} (target 95 %), wrong on {wrong} (target 0).",
     ]
 
 
@@ -62,19 +60,17 @@ def _runs() -> list[str]:
     torch.set_num_threads(1)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for name, given in RUNS.items():
+        for name, options in RUNS.items():
             task = load("digits")
-            run = sd.fit(task, runs=folder, **given)
-            bare = sd.fit(load("digits"), runs=folder, locate=False, **given).record.seconds
-            long = sd.locate(task, run)
-            found = run.verdict
-            assert found is not None
-            took = run.record.seconds - bare
-            rows.append([name, found.kind, str(found.products), f"{bare:.2f} s", f"{took:.2f} s", long.kind])
+            run = sd.fit(task, runs=folder, **options)
+            bare = sd.fit(load("digits"), runs=folder, locate=False, **options).record.seconds
+            full, quick = sd.locate(task, run), run.verdict
+            assert quick is not None
+            cost = run.record.seconds - bare
+            rows.append([name, quick.kind, str(quick.products), f"{bare:.2f} s", f"{cost:.2f} s", full.kind])
     return [
-        "Digits, one thread: the short look at the end of `sd.fit` "
-        f"(target: {QUICK_PRODUCTS} Hessian-vector products at most, "
-        "and the longer of 2 s and a tenth of the run), and what a long look says.",
+        f"Digits, one thread: the quick check at the end of `sd.fit` (target: at most {QUICK_PRODUCTS} Hessian-vector "
+        "products, and at most 2 s or a tenth of the run, whichever is longer), and the full analysis.",
         "",
-        *table(["run", "short look", "products", "run without it", "the look takes", "long look"], rows),
+        *table(["run", "quick check", "products", "run without it", "its time", "full analysis"], rows),
     ]

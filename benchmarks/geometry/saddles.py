@@ -1,8 +1,7 @@
-"""How many critical points are saddles, against dimension and loss; and how long noise takes to leave one.
+"""How many critical points are saddles, by dimension and loss; and how long noise takes to leave one.
 
-Three families whose critical points are all known: Gaussian random fields (integrated, not searched), random quartics
-(all points found, and counted by Morse's theorem), and matrix factorisations, which two linear layers on whitened data
-are (closed form). It draws docs/saddles.png and docs/escape.png.
+Three families whose critical points are all known: random fields are integrated, quartics searched and checked by
+Morse's theorem, and factorisations, which are two linear layers on whitened data, have a closed form.
 """
 
 import math
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.geometry.critical import Critical, Quartic, factorisations, field, morse
+from benchmarks.geometry.critical import Critical, Quartic, factorisation_points, field, morse
 from benchmarks.report import table
 from steepest.view.figures import curves
 
@@ -20,14 +19,14 @@ TITLE = "Saddles among critical points"
 DOCS = Path(__file__).parents[2] / "docs"
 DIMENSIONS = range(1, 9)
 DRAWS = 100_000
-"""Of a random field, by dimension: shares are then known to 0.01."""
+"""Of a random field per dimension: shares are accurate to 0.01."""
 QUARTICS = 24
-"""Polynomials by dimension."""
+"""Polynomials per dimension."""
 STARTS = 200
 """Of Newton's method, in one dimension; in d dimensions d times as many, and twice as many until Morse's sum is 1."""
 TRIES = 5
-RATE, OUT = 0.1, 0.5
-"""Of the gradient descents that leave a saddle; and how far out they are when they have."""
+LR, ESCAPE = 0.1, 0.5
+"""Of the gradient descents that leave a saddle: the learning rate, and the distance at which they have left."""
 
 
 def measure() -> list[str]:
@@ -41,9 +40,10 @@ def measure() -> list[str]:
               "factorisations: points", "saddles"]  # fmt: skip
     return [
         "Shares of all critical points. Field: Gaussian, covariance exp(−r²/2), "
-        f"{DRAWS:,} draws a dimension. Quartics: {QUARTICS} random ones a dimension, points in the mean; complete: "
-        "those whose indices satisfy Morse's theorem, which tells most omissions. Factorisations: of a d × d matrix by "
-        "d hidden units, families of critical points. docs/saddles.png and docs/escape.png are drawn in the same run.",
+        f"{DRAWS:,} draws per dimension. Quartics: {QUARTICS} random ones per dimension, mean count; complete: "
+        "those whose indices satisfy Morse's theorem, which reveals most omissions. Factorisations: families of "
+        "critical points of a d × d matrix with d hidden units. The same run draws docs/saddles.png and "
+        "docs/escape.png.",
         "",
         *table(header, rows),
     ]
@@ -59,29 +59,25 @@ def shares(indices: np.ndarray, weights: np.ndarray, dimension: int) -> tuple[fl
 
 def _points(dimension: int, seed: int) -> list[Critical]:
     rng = np.random.default_rng([seed, dimension])
-    quartic, found = Quartic.random(dimension, rng), []
+    quartic, points = Quartic.random(dimension, rng), []
     for n in range(TRIES):
-        new = quartic.critical_points(STARTS * dimension * 2**n, rng)
-        found = max(found, new, key=len)
-        if morse(found) == 1:
+        points = max(points, quartic.critical_points(STARTS * dimension * 2**n, rng), key=len)
+        if morse(points) == 1:
             break
-    return found
+    return points
 
 
 def _row(d: int, of_field: tuple[np.ndarray, ...], quartics: list[list[Critical]]) -> list[str]:
     low, middle, high = shares(*of_field[1:], d)
     counts = Counter("minima" if p.index == 0 else "maxima" if p.index == d else "saddles" for q in quartics for p in q)
     total, whole = sum(counts.values()), sum(morse(q) == 1 for q in quartics)
-    factors = list(factorisations(range(1, d + 1), d))
+    factors = list(factorisation_points(range(1, d + 1), d))
     saddles = sum(p.index > 0 for p in factors)
     return [
         str(d), f"{low:.1%}", f"{middle:.1%}", f"{high:.1%}", f"{total / len(quartics):.1f}",
         f"{counts['minima'] / total:.1%}", f"{counts['saddles'] / total:.1%}", f"{whole} of {len(quartics)}",
         str(len(factors)), f"{saddles / len(factors):.1%}",
     ]  # fmt: skip
-
-
-# -- Figures -----------------------------------------------------------------------------------------------------------
 
 
 def _draw_shares(fields: dict[int, tuple[np.ndarray, ...]], quartics: dict[int, list[list[Critical]]]) -> None:
@@ -113,14 +109,14 @@ def _draw_dimensions(axes, fields, quartics) -> None:
     _finish(axes, "Share of critical points that are minima")
 
 
-def _minima(found: list[list[Critical]]) -> float:
-    points = [p for q in found for p in q]
+def _minima(quartics: list[list[Critical]]) -> float:
+    points = [p for q in quartics for p in q]
     return sum(p.index == 0 for p in points) / len(points)
 
 
 def _draw_losses(axes, of_field: tuple[np.ndarray, ...]) -> None:
-    """Share of directions that go down, against loss: the mean of a field, each point of a factorisation."""
-    points = list(factorisations(range(1, 9), 8))
+    """Share of descent directions by loss: the mean of a field, each point of a factorisation."""
+    points = list(factorisation_points(range(1, 9), 8))
     worst, most = max(p.loss for p in points), max(p.index for p in points)
     axes.plot([p.loss / worst for p in points], [p.index / most for p in points], ".", color=curves.COLOURS[2],
               markersize=4, alpha=0.6)  # fmt: skip
@@ -142,7 +138,7 @@ def _draw_losses(axes, of_field: tuple[np.ndarray, ...]) -> None:
 
 
 def _draw_escape() -> None:
-    """Steps until a descent has left the saddle against the noise of a step."""
+    """Steps until a descent has left the saddle, by the noise of a step."""
     from matplotlib.figure import Figure
 
     sigmas = 10.0 ** np.arange(-17, 0)
@@ -151,7 +147,7 @@ def _draw_escape() -> None:
     axes = figure.subplots()
     jitter = 10 ** np.random.default_rng(0).uniform(-0.18, 0.18, times.shape)
     axes.plot(sigmas[:, None] * jitter, times, ".", color=curves.COLOURS[0], markersize=3, alpha=0.35)
-    law = [math.log(OUT / _amplitude(s)) / math.log(1 + RATE) + _delay() for s in sigmas]
+    law = [math.log(ESCAPE / _amplitude(s)) / math.log(1 + LR) + _delay() for s in sigmas]
     axes.plot(sigmas, law, color=curves.INK, linewidth=1.6)
     axes.set_xscale("log")
     axes.set_ylim(0, 480)
@@ -168,23 +164,23 @@ def _draw_escape() -> None:
 def _left(sigma: float, rng: np.random.Generator) -> int:
     """Steps of gradient descent on −y²/2 + y⁴/4 from y = 0, with noise, until |y| > ½."""
     y, t = 0.0, 0
-    while abs(y) <= OUT:
-        y, t = y + RATE * (y - y**3 + sigma * rng.standard_normal()), t + 1
+    while abs(y) <= ESCAPE:
+        y, t = y + LR * (y - y**3 + sigma * rng.standard_normal()), t + 1
     return t
 
 
 def _amplitude(sigma: float) -> float:
-    """exp E log|y| of what the noise puts in, as if it had all been there from the start."""
-    deviation = RATE * sigma / math.sqrt((1 + RATE) ** 2 - 1)
+    """exp E log|y| of the noise of all steps, as if it had been there from the start."""
+    deviation = LR * sigma / math.sqrt((1 + LR) ** 2 - 1)
     return deviation * math.exp(-(np.euler_gamma + math.log(2)) / 2)
 
 
 def _delay() -> float:
-    """By how many steps the walls of the valley slow the way out."""
+    """Steps by which the walls of the valley slow the escape."""
     y, t = 1e-9, 0
-    while y <= OUT:
-        y, t = y + RATE * (y - y**3), t + 1
-    return t - math.log(OUT / 1e-9) / math.log(1 + RATE)
+    while y <= ESCAPE:
+        y, t = y + LR * (y - y**3), t + 1
+    return t - math.log(ESCAPE / 1e-9) / math.log(1 + LR)
 
 
 def _finish(axes, title: str) -> None:

@@ -1,4 +1,4 @@
-"""Runs that are killed at random moments and resumed, against the twin that nobody killed: bit for bit."""
+"""Runs that are killed at random moments and resumed, compared bit for bit with a run that was not killed."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import steepest as sd
-from benchmarks.report import table
+from benchmarks.report import table, yes
 from steepest.descent.loop import Descent
 from steepest.runs.store import checkpoints, weights
 from steepest.runs.trainer import Trainer
@@ -32,14 +32,14 @@ TITLE = "Killed and resumed"
 
 RUNS = int(os.environ.get("KILLS", "100"))
 AGAIN = 1 / 3
-"""Probability that a run that goes on is killed again."""
-AIMED = 0.2
-"""Share of the kills that are aimed into a checkpoint's write, and again so many at the steps after a rewind: a time
-drawn at random seldom falls there."""
+"""Probability that a resumed run is killed again."""
+AIM_SHARE = 0.2
+"""Share of the kills that are aimed at a checkpoint's write, and as many at the steps after a rewind: a random time
+seldom falls there."""
 AT_ONCE, LIMIT_S = 2, 120.0
 STEPS, EVERY, SNAPSHOTS, NEAR = 200, 15, 20, 12
-NOT_BEGUN, EARLY, WRITING, REWOUND, ELSEWHERE = (
-    "before its record began",
+NO_RECORD, NO_CHECKPOINT, CHECKPOINT, REWIND, ELSEWHERE = PLACES = (
+    "before the run's record",
     "before the first checkpoint",
     "in a checkpoint's write",
     "in the steps after a rewind",
@@ -51,13 +51,13 @@ NOT_BEGUN, EARLY, WRITING, REWOUND, ELSEWHERE = (
 
 
 def network(seed: int) -> nn.Module:
-    """Dense, with state beside its weights and randomness in its steps."""
+    """Dense, with BatchNorm's buffers and random dropout."""
     torch.manual_seed(seed)
     return nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 3))
 
 
 def task() -> sd.Task:
-    """Three classes that a linear map tells apart."""
+    """Three linearly separable classes."""
     g = torch.Generator().manual_seed(0)
     x = torch.randn(480, 8, generator=g)
     y = (x @ torch.randn(8, 3, generator=g)).argmax(1)
@@ -67,24 +67,24 @@ def task() -> sd.Task:
 
 
 def train(runs: str, aim: str, after: int) -> None:
-    """Begins the run or goes on with it; says so first; dies where it is aimed at.
+    """Prints a line, then starts or resumes the run; kills itself at the n-th call of a function if asked to.
 
     Args:
         runs: the folder.
-        aim: "sync", "step" (of those after a rewind), or "" for none.
-        after: so many of these.
+        aim: "sync" (a file is flushed to disk), "step" (a step after a rewind), or "" for none.
+        after: n.
     """
     if aim == "sync":
-        _dies_in(weights, "sync", after)
+        _kill_in(weights, "sync", after)
     elif aim == "step":
-        happened = Trainer._happened
+        on_event = Trainer._happened
 
-        def rewound(training: Trainer, event: Any) -> None:
-            happened(training, event)
+        def kill_after_rewind(training: Trainer, event: Any) -> None:
+            on_event(training, event)
             if event.kind == "rewind":
-                _dies_in(Descent, "step", after)
+                _kill_in(Descent, "step", after)
 
-        Trainer._happened = rewound
+        Trainer._happened = kill_after_rewind
     print("begins", flush=True)
     if _run(Path(runs)) is not None:
         sd.fit(task(), resume="killed", runs=runs)
@@ -95,24 +95,24 @@ def train(runs: str, aim: str, after: int) -> None:
     )  # fmt: skip
 
 
-def _dies_in(owner: Any, name: str, n: int) -> None:
-    """Has the n-th call of a function kill the process."""
+def _kill_in(owner: Any, name: str, n: int) -> None:
+    """Makes the n-th call of a function kill the process."""
     function, calls = getattr(owner, name), []
 
-    def counted(*args: Any) -> Any:
+    def count(*args: Any) -> Any:
         calls.append(1)
         if len(calls) == n:
             os.kill(os.getpid(), signal.SIGKILL)
         return function(*args)
 
-    setattr(owner, name, counted)
+    setattr(owner, name, count)
 
 
 # -- The parent --------------------------------------------------------------------------------------------------------
 
 
 class Case(NamedTuple):
-    """What became of one run."""
+    """One run: where it was killed, what differs from the twin, and whether its database is sound."""
 
     kills: list[str]
     differs: list[str]
@@ -131,61 +131,54 @@ def measure() -> list[str]:
     equal = sum(not case.differs for case in cases)
     where = Counter(kill for case in cases for kill in case.kills)
     often = Counter(len(case.kills) for case in cases)
-    differing = Counter(what for case in cases for what in case.differs)
+    differences = Counter(what for case in cases for what in case.differs)
     how = (
-        f"{RUNS} runs of {STEPS} steps (dense network with BatchNorm and dropout, running average, a rate × 300 at "
-        f"step 81, {rewinds} rewind; a checkpoint every {EVERY} steps, a snapshot every {SNAPSHOTS}), each killed by "
-        f"SIGKILL at a time uniform over the {seconds:.1f} s that it trains; {AIMED:.0%} of the kills are aimed at a "
-        f"checkpoint's write and {AIMED:.0%} at the {NEAR} steps after a rewind. Resumed; killed again with "
-        "probability 1/3, and so on. Weights, all columns of all steps, measurements and events are compared with "
-        "those of the twin that nobody killed, bit for bit."
+        f"{RUNS} runs of {STEPS} steps (dense network with BatchNorm and dropout, running average, lr × 300 from step "
+        f"81, {rewinds} rewind; a checkpoint every {EVERY} steps, a snapshot every {SNAPSHOTS}). Each is killed by "
+        f"SIGKILL at a uniformly random time of the {seconds:.1f} s that it trains; {AIM_SHARE:.0%} of the kills are "
+        f"aimed at a checkpoint's write and {AIM_SHARE:.0%} at the {NEAR} steps after a rewind. It is resumed, killed "
+        "again with probability 1/3, and so on. Weights, all columns of all steps, measurements and events are "
+        "compared bit for bit with those of a twin that was not killed."
     )
-    rows = [
-        ["equal to the twin", f"{equal} of {RUNS}", f"{RUNS} of {RUNS}", "yes" if equal == RUNS else "no"],
-        ["databases sound (`PRAGMA integrity_check`)", f"{sum(c.sound for c in cases)} of {RUNS}", f"{RUNS} of {RUNS}",
-         "yes" if all(c.sound for c in cases) else "no"],
-    ]  # fmt: skip
-    fell = ", ".join(f"{name} {where[name]}" for name in (NOT_BEGUN, EARLY, WRITING, REWOUND, ELSEWHERE))
+    sound = sum(case.sound for case in cases)
+    counts = {"equal to the twin": equal, "databases sound (`PRAGMA integrity_check`)": sound}
+    rows = [[what, f"{n} of {RUNS}", f"{RUNS} of {RUNS}", yes(n == RUNS)] for what, n in counts.items()]
+    fell = ", ".join(f"{name} {where[name]}" for name in PLACES)
     times = ", ".join(f"{n} {'time' if n == 1 else 'times'}: {often[n]}" for n in sorted(often))
-    lines = [how, "", *table(("what", "found", "target", "met"), rows), ""]
-    lines += [f"Where the {sum(where.values())} kills fell: {fell}. Runs that were killed {times}."]
-    if differing:
-        lines.append("What differed: " + ", ".join(f"{what} in {n}" for what, n in differing.items()) + ".")
+    lines = [how, "", *table(("what", "runs", "target", "met"), rows), ""]
+    lines += [f"Where the {sum(where.values())} kills fell: {fell}. Runs killed {times}."]
+    if differences:
+        lines.append("Differences: " + ", ".join(f"{what} in {n}" for what, n in differences.items()) + ".")
     return lines
 
 
 def _case(folder: Path, seconds: float, twin: sd.Run, number: int) -> Case:
-    """Kills, goes on, and compares."""
+    """Kills and resumes a run, and compares it with the twin."""
     runs, draw, kills = folder / str(number), random.Random(number), []
     while not kills or draw.random() < AGAIN:
-        aim = _killed(runs, seconds, draw)
-        if _is_done(runs):  # before its time came
+        aim = _kill(runs, seconds, draw)
+        if _is_done(runs):  # before the kill
             break
-        kills.append(REWOUND if aim == "step" else _where(runs))
-    if not kills:
-        return _case_again(folder, seconds, twin, number)
+        kills.append(REWIND if aim == "step" else _where(runs))
+    if not kills:  # another run takes its place
+        return _case(folder, seconds, twin, number + RUNS)
     if not _is_done(runs):
         _child(runs)
     with closing(sqlite3.connect(runs / "runs.db")) as database:
         sound = database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    return Case(kills, _differing(sd.open("killed", runs), twin), sound)
+    return Case(kills, _differences(sd.open("killed", runs), twin), sound)
 
 
-def _case_again(folder: Path, seconds: float, twin: sd.Run, number: int) -> Case:
-    """A run that ended before its time came is another one's turn."""
-    return _case(folder, seconds, twin, number + RUNS)
-
-
-def _killed(runs: Path, seconds: float, draw: random.Random) -> str:
-    """Trains and kills once; gives what the kill was aimed at."""
+def _kill(runs: Path, seconds: float, draw: random.Random) -> str:
+    """Trains and kills once; returns what the kill was aimed at."""
     kind = draw.random()
-    if kind < AIMED:
+    if kind < AIM_SHARE:
         aim, after = "sync", draw.randint(1, 60)
-    elif kind < 2 * AIMED:
+    elif kind < 2 * AIM_SHARE:
         aim, after = "step", draw.randint(1, NEAR)
     else:
         aim, after = "", 0
-    with _started(runs, aim, after) as process:
+    with _start(runs, aim, after) as process:
         wait = LIMIT_S if aim else draw.uniform(0, seconds)
         try:
             process.wait(wait)
@@ -198,16 +191,16 @@ def _killed(runs: Path, seconds: float, draw: random.Random) -> str:
 
 
 def _child(runs: Path) -> float:
-    """Trains to the end; seconds from its beginning."""
-    with _started(runs, "", 0) as process:
-        began = time.perf_counter()
+    """Trains to the end; returns the seconds that it took."""
+    with _start(runs, "", 0) as process:
+        start = time.perf_counter()
         _, errors = process.communicate(timeout=LIMIT_S)
     if process.returncode:
         raise RuntimeError(errors)
-    return time.perf_counter() - began
+    return time.perf_counter() - start
 
 
-def _started(runs: Path, aim: str, after: int) -> subprocess.Popen:
+def _start(runs: Path, aim: str, after: int) -> subprocess.Popen:
     """A child that is about to train."""
     code = f"from benchmarks.guard.kills import train; train({str(runs)!r}, {aim!r}, {after})"
     process = subprocess.Popen(
@@ -232,24 +225,24 @@ def _is_done(runs: Path) -> bool:
 
 
 def _where(runs: Path) -> str:
-    """Where a kill fell, by what it has left; a rewind of the last half second is not on disk yet."""
+    """Where a kill fell, by the files it left; a rewind of the last half second is not on disk yet."""
     run = _run(runs)
     if run is None:
-        return NOT_BEGUN
+        return NO_RECORD
     folder = runs / run.id / "checkpoints"
     if list(folder.glob(".*.tmp")):
-        return WRITING
-    stored = checkpoints.stored(folder)
-    if not stored:
-        return EARLY
+        return CHECKPOINT
+    complete = checkpoints.stored(folder)
+    if not complete:
+        return NO_CHECKPOINT
     with closing(sqlite3.connect(runs / "runs.db")) as database:
-        recorded = database.execute("SELECT COUNT(*) FROM events WHERE kind='rewind'").fetchone()[0]
-    attempt = json.loads((stored[-1] / checkpoints.MANIFEST).read_text())["attempt"]
-    return REWOUND if recorded > attempt else ELSEWHERE
+        (rewinds,) = database.execute("SELECT COUNT(*) FROM events WHERE kind='rewind'").fetchone()
+    attempt = json.loads((complete[-1] / checkpoints.MANIFEST).read_text())["attempt"]
+    return REWIND if rewinds > attempt else ELSEWHERE
 
 
-def _differing(run: sd.Run, twin: sd.Run) -> list[str]:
-    """What of two runs is not the same, bit for bit."""
+def _differences(run: sd.Run, twin: sd.Run) -> list[str]:
+    """Parts of two runs that are not the same bit for bit."""
     own, its = vars(run.record.steps), vars(twin.record.steps)
     same: dict[str, Callable[[], bool]] = {
         "status": lambda: run.status == twin.status,

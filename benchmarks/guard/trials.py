@@ -1,30 +1,26 @@
-"""One run of a problem, by a method, with or without a fault; and a folder where the outcomes of many are kept.
+"""One run of a problem by a method, with or without a fault.
 
-Methods are what people do about a loss that explodes. All train by our loop, from the same start, on the same batches:
+A method is what people do about a loss that explodes. All of them train with our loop, from the same initial weights,
+on the same batches:
 
-- plain loop: whatever the gradient is, the step is taken.
-- no guard: our loop without its guard; a step whose gradient is not finite is skipped.
-- clip 1.0: the same, and gradients longer than 1 are shortened.
-- Lightning: the plain loop with Lightning's own `SpikeDetection` at its defaults, fed after each step as its trainer
-  feeds it. It raises: the run ends there, and the weights are those of that moment.
-- skip-step: the rule of OLMo-core's `SkipStepOptimizer`, which leaves out steps that are outliers. What a step did to
-  buffers is undone too, which theirs does not do.
-- guard, late: as on a device that nobody waits for: the guard reads up to 16 steps at once.
+- plain loop: takes every step, whatever the gradient is.
+- no guard: our loop without its guard; it skips a step whose gradient is not finite.
+- clip 1.0: the same, with gradients clipped at norm 1.
+- Lightning: the plain loop with Lightning's `SpikeDetection` at its defaults, called after each step as its trainer
+  calls it. When it raises, the run ends with the weights of that moment.
+- skip-step: the rule of OLMo-core's `SkipStepOptimizer`, which skips outlier steps. Unlike the original it also undoes
+  what a skipped step did to buffers.
 - guard: our loop with its guard. Snapshots are taken every 50 steps, which is what a run of this size chooses, so that
-  nothing depends on the stopwatch.
+  nothing depends on the clock.
+- guard, async: the same with asynchronous execution; the guard sees up to 16 steps at once.
 """
 
-import argparse
-import json
 import math
-import os
 import tempfile
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -35,44 +31,34 @@ from steepest.descent import async_loop
 from steepest.descent.loop import Descent
 from steepest.records.run import STAGE, Step
 
-OFF: dict[str, Any] = {"guard": False}
-GUARDED: dict[str, Any] = {"guard": sd.Guard(snapshot_every=50)}
+NO_GUARD: dict[str, Any] = {"guard": False}
+GUARD: dict[str, Any] = {"guard": sd.Guard(snapshot_every=50)}
 
 
-class Stopped(Exception):
-    """A method gives the run up."""
+class GiveUp(Exception):
+    """A method ends the run early."""
 
 
-class Fault(Protocol):
-    """What goes wrong with a run."""
+class Fault:
+    """What goes wrong with a run; here nothing."""
 
-    def begin(self, descent: Descent, seed: int) -> None:
+    def begin(self, descent: Descent) -> None:
         """Called before the first step."""
 
     def after(self, step: Step) -> None:
-        """Called after each step that was executed."""
+        """Called after each executed step."""
 
 
-class Nothing:
-    """No fault: a healthy run."""
-
-    def begin(self, descent: Descent, seed: int) -> None:
-        return
-
-    def after(self, step: Step) -> None:
-        return
-
-
-class Seen(NamedTuple):
+class GuardEvent(NamedTuple):
     """An event of the guard.
 
     Attributes:
-        executed: steps executed until then, replayed ones counted.
-        t: the step it happened at.
+        count: steps executed until then, including repeated ones.
+        t: the step at which it happened.
         kind: of event.
     """
 
-    executed: int
+    count: int
     t: int
     kind: str
 
@@ -83,52 +69,52 @@ class Outcome:
 
     Attributes:
         loss: validation loss at the end; infinite where it is not finite.
-        executed: steps, replayed ones counted.
+        count: executed steps, including repeated ones.
         t: the last step.
-        stopped: whether the method gave up before the end.
-        events: of the guard; skipped steps too.
-        losses: by step t; where one was replayed, the last.
-        reached: by step t the count of executed steps when it was first done.
+        gave_up: whether the method ended the run early.
+        events: of the guard, including skipped steps.
+        losses: by step t; of a repeated step the last one.
+        first_count: by step t, the count of executed steps when it was first done.
     """
 
     loss: float
-    executed: int
+    count: int
     t: int
-    stopped: bool
-    events: list[Seen]
+    gave_up: bool
+    events: list[GuardEvent]
     losses: dict[int, float]
-    reached: dict[int, int]
+    first_count: dict[int, int]
 
 
 def run(problem: Problem, method: str, seed: int, fault: Fault | None = None) -> Outcome:
-    """Trains a problem to its end, or to where the method gives up."""
-    fault, chosen = fault or Nothing(), METHODS[method]
-    descent = problem.descent(seed, **chosen.settings)
-    look = chosen.begin(descent)
-    fault.begin(descent, seed)
-    events: list[Seen] = []
+    """Trains a problem to its end, or until the method gives up."""
+    fault, way = fault or Fault(), METHODS[method]
+    descent = problem.descent(seed, **way.settings)
+    observe = way.begin(descent)
+    fault.begin(descent)
+    events: list[GuardEvent] = []
     losses: dict[int, float] = {}
-    reached: dict[int, int] = {}
-    executed, stopped = 0, False
+    first_count: dict[int, int] = {}
+    count, gave_up = 0, False
     try:
-        for step in chosen.steps(descent):
-            executed += 1
+        for step in way.steps(descent):
+            count += 1
             losses[step.t] = step.loss
-            reached.setdefault(step.t, executed)
-            if step.event is not None and step.event.kind != STAGE:  # which is the rule's, not the guard's
-                events.append(Seen(executed, step.event.t, step.event.kind))
-            look(step)
+            first_count.setdefault(step.t, count)
+            if step.event is not None and step.event.kind != STAGE:  # that one is the rule's, not the guard's
+                events.append(GuardEvent(count, step.event.t, step.event.kind))
+            observe(step)
             fault.after(step)
-    except Stopped:
-        stopped = True
+    except GiveUp:
+        gave_up = True
     loss = descent.measure()["loss"]
     loss = loss if math.isfinite(loss) else math.inf
-    return Outcome(loss, executed, descent.t, stopped, events, losses, reached)
+    return Outcome(loss, count, descent.t, gave_up, events, losses, first_count)
 
 
 # -- Methods -----------------------------------------------------------------------------------------------------------
 
-Look = Callable[[Step], None]
+Observer = Callable[[Step], None]
 
 
 @dataclass(frozen=True)
@@ -136,18 +122,18 @@ class Method:
     """How a descent is run.
 
     Attributes:
-        begin: puts things around it; gives what looks at every step.
+        begin: changes the descent; returns what is called after every step.
         settings: of the descent.
         steps: its steps.
     """
 
-    begin: Callable[[Descent], Look]
-    settings: Mapping[str, Any] = field(default_factory=lambda: OFF)
+    begin: Callable[[Descent], Observer]
+    settings: Mapping[str, Any] = field(default_factory=lambda: NO_GUARD)
     steps: Callable[[Descent], Iterable[Step]] = iter
 
 
-class Around:
-    """Something of a descent's, with a part of it done otherwise."""
+class Wrapper:
+    """A part of a descent of which some methods are replaced."""
 
     def __init__(self, own: Any) -> None:
         self.own = own
@@ -156,11 +142,11 @@ class Around:
         return getattr(self.own, name)
 
 
-def _as_it_is(descent: Descent) -> Look:
+def _no_change(descent: Descent) -> Observer:
     return lambda step: None
 
 
-class _Taken(Around):
+class _AlwaysFinite(Wrapper):
     """An update whose norm is always finite, so that no step is skipped."""
 
     def norm(self) -> float:
@@ -168,13 +154,13 @@ class _Taken(Around):
         return norm if math.isfinite(norm) else 0.0
 
 
-def _plain(descent: Descent) -> Look:
-    descent.update = _Taken(descent.update)
+def _plain(descent: Descent) -> Observer:
+    descent.update = _AlwaysFinite(descent.update)
     return lambda step: None
 
 
 class _NoFabric:
-    """As much of a Fabric as the detection asks for: one process, on the CPU."""
+    """The part of a Fabric that the detection uses: one process, on the CPU."""
 
     global_rank = 0
     root_device = torch.device("cpu")
@@ -190,28 +176,28 @@ class _NoFabric:
         return decision
 
 
-def _lightning(descent: Descent) -> Look:
+def _lightning(descent: Descent) -> Observer:
     from lightning.fabric.utilities.spike import SpikeDetection, TrainingSpikeException
 
-    look, fabric = _plain(descent), _NoFabric()
+    observe, fabric = _plain(descent), _NoFabric()
     folder = tempfile.TemporaryDirectory()
     detection = SpikeDetection(exclude_batches_path=folder.name)
 
     def after(step: Step) -> None:
-        look(step)
+        observe(step)
         try:
             detection.on_train_batch_end(fabric, torch.tensor(step.loss), None, step.t - 1)  # type: ignore
         except TrainingSpikeException as spike:
             folder.cleanup()
-            raise Stopped from spike
+            raise GiveUp from spike
 
     return after
 
 
 class SkipStep:
-    """OLMo-core's rule, at its defaults: a step is left out where its loss or norm is 6 deviations from the mean.
+    """OLMo-core's rule at its defaults: skip a step whose loss or norm is 6 standard deviations from the mean.
 
-    Mean and deviation are those of the last 128 steps, whether they were taken or not; from the 64th step on.
+    Mean and deviation are those of the last 128 steps, skipped ones included; the rule begins with the 64th step.
     """
 
     WINDOW, SIGMAS = 128, 6.0
@@ -221,7 +207,7 @@ class SkipStep:
         self.norms: deque[float] = deque(maxlen=self.WINDOW + 1)
 
     def takes(self, loss: float, norm: float) -> bool:
-        """Whether the step is taken."""
+        """Whether to take the step."""
         self.losses.append(loss)
         self.norms.append(norm)
         if len(self.losses) < self.WINDOW // 2:
@@ -234,7 +220,7 @@ class SkipStep:
             return bool(abs(last - np.mean(before)) / np.std(before, ddof=1) <= self.SIGMAS)
 
 
-class _Heard(Around):
+class _LossMemory(Wrapper):
     """An objective that remembers the last loss."""
 
     last = math.nan
@@ -244,10 +230,10 @@ class _Heard(Around):
         return self.last
 
 
-class _Skipping(Around):
-    """An update whose norm is NaN where the rule leaves the step out, so that the loop skips it."""
+class _SkipOutliers(Wrapper):
+    """An update whose norm is NaN where the rule skips the step, so that the loop skips it."""
 
-    def __init__(self, own: Any, objective: _Heard) -> None:
+    def __init__(self, own: Any, objective: _LossMemory) -> None:
         super().__init__(own)
         self.objective, self.rule = objective, SkipStep()
 
@@ -256,88 +242,18 @@ class _Skipping(Around):
         return norm if self.rule.takes(self.objective.last, norm) else math.nan
 
 
-def _skip_step(descent: Descent) -> Look:
-    heard = _Heard(descent.objective)
-    descent.objective = heard
-    descent.update = _Skipping(descent.update, heard)
+def _skip_step(descent: Descent) -> Observer:
+    objective = descent.objective = _LossMemory(descent.objective)
+    descent.update = _SkipOutliers(descent.update, objective)
     return lambda step: None
 
 
 METHODS = {
     "plain loop": Method(_plain),
-    "no guard": Method(_as_it_is),
-    "clip 1.0": Method(_as_it_is, {"clip": 1.0, **OFF}),
+    "no guard": Method(_no_change),
+    "clip 1.0": Method(_no_change, {"clip": 1.0, **NO_GUARD}),
     "Lightning": Method(_lightning),
     "skip-step": Method(_skip_step),
-    "guard": Method(_as_it_is, GUARDED),
-    "guard, late": Method(_as_it_is, GUARDED, async_loop.steps),
+    "guard": Method(_no_change, GUARD),
+    "guard, async": Method(_no_change, GUARD, async_loop.steps),
 }
-
-
-# -- Outcomes in a folder ----------------------------------------------------------------------------------------------
-
-
-class Kept:
-    """Outcomes as JSON lines in a folder; every process writes a file of its own, and reads all of them.
-
-    Args:
-        folder: where they are.
-        key: names of the entries that say which trial it is.
-    """
-
-    def __init__(self, folder: Path, *key: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self._key = folder, key
-        self._file = folder / f"{time.time_ns()}-{os.getpid()}.jsonl"
-        self._known = {self._which(found) for found in self}
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        for path in sorted(self.folder.glob("*.jsonl")):
-            *lines, _ = path.read_text().split("\n")  # what follows the last newline was cut off
-            yield from map(json.loads, lines)
-
-    def add(self, trial: Mapping[str, Any], done: Callable[[], Mapping[str, Any]]) -> None:
-        """Does a trial and keeps its outcome, unless that is there."""
-        if self._which(trial) in self._known:
-            return
-        began = time.perf_counter()
-        line = json.dumps({**trial, **done(), "seconds": round(time.perf_counter() - began, 3)})
-        self._known.add(self._which(trial))
-        with self._file.open("a") as file:
-            file.write(line + "\n")
-
-    def _which(self, found: Mapping[str, Any]) -> tuple[Any, ...]:
-        return tuple(found[name] for name in self._key)
-
-
-# -- The command line of a laboratory ----------------------------------------------------------------------------------
-
-
-def parser(words: str | None) -> argparse.ArgumentParser:
-    """What laboratories are told: which problems and seeds, and where the outcomes are."""
-    made = argparse.ArgumentParser(description=words, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--problems", nargs="*", default=[])
-    made.add_argument("--seeds", nargs="*", type=int, help="by default as many as the report has")
-    made.add_argument("--out", type=Path, help="folder of outcomes; by default a new temporary one")
-    made.add_argument("--report", type=Path, help="only print what is in this folder")
-    made.add_argument("--details", action="store_true", help="single runs too")
-    made.add_argument("--write", action="store_true", help="put the table into REPORT.md")
-    return made
-
-
-def kept(given: argparse.Namespace, key: Sequence[str]) -> Kept:
-    """The outcomes that a command line names; says where they are."""
-    torch.set_num_threads(1)
-    found = Kept(given.report or given.out or Path(tempfile.mkdtemp(prefix="outcomes-")), *key)
-    if given.report is None:
-        print(f"outcomes in {found.folder}")
-    return found
-
-
-def told(given: argparse.Namespace, section: str, text: Sequence[str], outcomes: Kept) -> None:
-    """Prints the lines, and writes them into the report where that is asked for."""
-    print("\n".join(text))
-    if given.write:
-        from benchmarks.__main__ import write
-
-        write(section, text, sum(outcome["seconds"] for outcome in outcomes))

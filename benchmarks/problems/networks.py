@@ -1,44 +1,42 @@
-"""Small networks of different kinds, each from a seed; for training problems that take a second."""
+"""Small networks of different kinds, each built from a seed; for training problems that take a second."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from benchmarks.problems.text import SYMBOLS
 
-def dense(seed: int, widths: tuple[int, ...], activation: type[nn.Module] = nn.ReLU) -> nn.Module:
-    """A multilayer perceptron of these widths, from input to output."""
-    torch.manual_seed(seed)
+
+def seeded(make: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    """`make` with a seed for torch's random numbers as its first argument."""
+
+    @functools.wraps(make)
+    def build(seed: int, *arguments: Any, **options: Any) -> nn.Module:
+        torch.manual_seed(seed)
+        return make(*arguments, **options)
+
+    return build
+
+
+@seeded
+def dense(widths: tuple[int, ...], activation: type[nn.Module] = nn.ReLU) -> nn.Module:
+    """A multilayer perceptron with these widths, from input to output."""
     pairs = list(zip(widths, widths[1:]))
     layers = [layer for a, b in pairs for layer in (nn.Linear(a, b), activation())]
     return nn.Sequential(*layers[:-1])
 
 
-def normed(seed: int) -> nn.Module:
-    """A perceptron with BatchNorm and dropout, for 64 pixels and two classes."""
-    torch.manual_seed(seed)
-    return nn.Sequential(
-        nn.Linear(64, 48), nn.BatchNorm1d(48), nn.ReLU(), nn.Dropout(0.1),
-        nn.Linear(48, 48), nn.BatchNorm1d(48), nn.ReLU(), nn.Linear(48, 2),
-    )  # fmt: skip
-
-
-def convolution(seed: int) -> nn.Module:
+@seeded
+def convolution() -> nn.Module:
     """Two convolutions with BatchNorm, for 1 × 8 × 8 pixels and ten classes."""
-    torch.manual_seed(seed)
     return nn.Sequential(
         nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
         nn.Conv2d(8, 16, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
         nn.Flatten(), nn.Linear(256, 10),
-    )  # fmt: skip
-
-
-def grouped(seed: int) -> nn.Module:
-    """Two convolutions with GroupNorm and a mean over places, for 1 × 8 × 8 pixels and ten classes."""
-    torch.manual_seed(seed)
-    return nn.Sequential(
-        nn.Conv2d(1, 12, 3, padding=1), nn.GroupNorm(3, 12), nn.GELU(),
-        nn.Conv2d(12, 24, 3, stride=2, padding=1), nn.GroupNorm(3, 24), nn.GELU(),
-        nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(96, 10),
     )  # fmt: skip
 
 
@@ -56,21 +54,13 @@ class Block(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         query, key, value = self.attend(h).unflatten(-1, (3, 4, -1)).permute(2, 0, 3, 1, 4)
-        seen = scaled_dot_product_attention(query, key, value, is_causal=self.causal)
-        h = h + self.mix(seen.transpose(1, 2).flatten(2))
+        heads = scaled_dot_product_attention(query, key, value, is_causal=self.causal)
+        h = h + self.mix(heads.transpose(1, 2).flatten(2))
         return h + self.think(h)
 
 
 class Transformer(nn.Module):
-    """Two blocks over [samples, places, inputs].
-
-    Args:
-        inputs: numbers at each place.
-        places: of them.
-        width: of the residual stream.
-        outputs: at each place where it is causal, else for the mean over places.
-        causal: whether a place sees only itself and those before it.
-    """
+    """Two blocks over [samples, places, inputs]; outputs at each place if causal, else for the mean over places."""
 
     def __init__(self, inputs: int, places: int, width: int, outputs: int, causal: bool) -> None:
         super().__init__()
@@ -85,25 +75,74 @@ class Transformer(nn.Module):
         return self.head(h if self.causal else h.mean(1))
 
 
-def transformer(seed: int, inputs: int, places: int, width: int, outputs: int, causal: bool) -> nn.Module:
-    """A Transformer from a seed."""
-    torch.manual_seed(seed)
-    return Transformer(inputs, places, width, outputs, causal)
+READS = {"every": lambda states: states, "mean": lambda states: states.mean(1), "last": lambda states: states[:, -1]}
 
 
 class Recurrent(nn.Module):
-    """A GRU over [samples, places, inputs] that predicts at every place."""
+    """A layer on every, the mean or the last state of a GRU or LSTM over [samples, places, inputs]."""
 
-    def __init__(self, inputs: int, width: int) -> None:
+    def __init__(self, cell: str, inputs: int, width: int, outputs: int, read: str) -> None:
         super().__init__()
-        self.cell = nn.GRU(inputs, width, batch_first=True)
-        self.head = nn.Linear(width, inputs)
+        self.cell, self.read = getattr(nn, cell)(inputs, width, batch_first=True), READS[read]
+        self.head = nn.Linear(width, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.cell(x)[0])
+        return self.head(self.read(self.cell(x)[0]))
 
 
-def recurrent(seed: int, inputs: int, width: int) -> nn.Module:
-    """A Recurrent from a seed."""
-    torch.manual_seed(seed)
-    return Recurrent(inputs, width)
+class Attention(nn.Module):
+    """Attention with one head, then a layer: [samples, places, inputs] to [samples, outputs]."""
+
+    def __init__(self, inputs: int, width: int, outputs: int) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Linear(inputs, width), nn.Linear(width, outputs)
+        self.attention = nn.MultiheadAttention(width, 1, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.embed(x)
+        return self.head((h + self.attention(h, h, h, need_weights=False)[0]).relu().mean(1))
+
+
+class Factors(nn.Module):
+    """A matrix as the product of two thin ones, read at (row, column)."""
+
+    def __init__(self, rows: int, columns: int, rank: int) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(0.3 * torch.randn(rows, rank))
+        self.columns = nn.Parameter(0.3 * torch.randn(columns, rank))
+
+    def forward(self, pairs: Tensor) -> Tensor:
+        return (self.rows[pairs[:, 0]] * self.columns[pairs[:, 1]]).sum(1)
+
+
+class Neighbours(nn.Module):
+    """The next symbol from a few before it, each embedded as a vector (Bengio et al. 2003)."""
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.vectors = nn.Parameter(torch.randn(SYMBOLS, width))
+        self.think = nn.Sequential(nn.Linear(count * width, 64), nn.Tanh(), nn.Linear(64, SYMBOLS))
+
+    def forward(self, symbols: Tensor) -> Tensor:
+        return self.think(self.vectors[symbols].flatten(1))
+
+
+class Residual(nn.Module):
+    """x plus layers of it: LayerNorm and a perceptron with GELU, or a perceptron with Mish."""
+
+    def __init__(self, width: int, norm: bool = True) -> None:
+        super().__init__()
+        perceptron = nn.Linear(width, width), nn.GELU() if norm else nn.Mish(), nn.Linear(width, width)
+        self.think = nn.Sequential(*([nn.LayerNorm(width)] if norm else []), *perceptron)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.think(x)
+
+
+transformer = seeded(Transformer)
+
+
+@seeded
+def recurrent(inputs: int, width: int) -> nn.Module:
+    """A GRU that predicts its next input at every place."""
+    return Recurrent("GRU", inputs, width, inputs, "every")

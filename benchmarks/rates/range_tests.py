@@ -1,23 +1,21 @@
-"""How others find a learning rate: range tests, which raise the rate step by step and look at the loss; and Prodigy.
+"""Other ways to find a learning rate: range tests, which raise it step by step and watch the loss; and Prodigy.
 
-- Lightning: its own `Tuner(...).lr_find` at its defaults: 1e-8 to 1 in 100 steps, then the steepest fall.
-- torch-lr-finder: the package's own `LRFinder` as its manual runs it: 1e-7 to 10 in 100 steps, then the steepest fall.
-- fastai: its picks `valley` (its default), `steep` and `minimum`, after their published description: 1e-7 to 10 in
-  100 steps, the loss smoothed by 0.98, ended where it is four times its best; the first tenth and the last five points
-  are left out.
-- default rate: the rule's, unmeasured.
-- Prodigy (Mishchenko and Defazio 2024, arXiv:2306.06101): an Adam that finds its rate as it trains, in place of the
-  rule; at its rate of 1, and guarded against warmup as its authors advise where there is one.
+- Lightning: its own `Tuner(...).lr_find` at its defaults: 1e-8 to 1 in 100 steps, then the steepest descent.
+- torch-lr-finder: the package's own `LRFinder` as its manual uses it: 1e-7 to 10 in 100 steps, then the steepest
+  descent.
+- fastai: its suggestions `valley` (the default), `steep` and `minimum`, after their published description: 1e-7 to 10
+  in 100 steps, the loss smoothed by 0.98, stopped at four times its best; without the first tenth and the last five
+  points.
+- default rate: the rule's default, without a search.
+- Prodigy (Mishchenko and Defazio 2024, arXiv:2306.06101): an Adam that adapts its learning rate as it trains, in place
+  of the rule; at its rate of 1, with `safeguard_warmup`, as its authors advise where there is a warmup.
 
-All train the problem's own model by the problem's own rule, from the start and on the data that the full run has.
+All train the problem's own model by the problem's own rule, from the initial weights and on the data of the full run.
 """
 
 import contextlib
-import io
-import logging
 import math
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,38 +26,36 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import steepest as sd
 from benchmarks.problems.problems import Problem
+from benchmarks.speed.frameworks import quiet
 from steepest.rules.textbook import find_rule
 
 ITERATIONS = 100
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a method found.
+class Choice:
+    """What a method chooses.
 
     Attributes:
-        tuned: the problem as it is to be trained; None where the method gives no rate.
-        steps: that the search took.
-        way: how it took them, where there are several.
+        problem: with the choice; None where the method gives no learning rate.
+        steps: of the search.
+        way: "together" where members were batched.
     """
 
-    tuned: Problem | None
+    problem: Problem | None
     steps: int
     way: str = ""
 
 
-Finder = Callable[[Problem, int], Found]
-"""From a problem and a seed."""
+Finder = Callable[[Problem, int], Choice]
+"""Of a problem and a seed."""
 
 
-def _at(problem: Problem, rate: float | None, steps: int) -> Found:
-    return Found(None if rate is None else replace(problem, lr=rate), steps)
+def _at(problem: Problem, rate: float | None, steps: int) -> Choice:
+    return Choice(None if rate is None else replace(problem, lr=rate), steps)
 
 
-# -- In their own loops ------------------------------------------------------------------------------------------------
-
-
-def lightning(problem: Problem, seed: int) -> Found:
+def lightning(problem: Problem, seed: int) -> Choice:
     """Lightning's own tuner on a module of the problem's model, loss and rule."""
     from lightning.pytorch import LightningModule, Trainer
     from lightning.pytorch.tuner import Tuner
@@ -86,8 +82,8 @@ def lightning(problem: Problem, seed: int) -> Found:
         return _at(problem, finder.suggestion(), len(finder.results["loss"]))
 
 
-def torch_lr_finder(problem: Problem, seed: int) -> Found:
-    """The package's own test; it suggests where it plots."""
+def torch_lr_finder(problem: Problem, seed: int) -> Choice:
+    """The package's own range test; its plot makes the suggestion."""
     from matplotlib.figure import Figure
 
     with _quiet(seed):
@@ -99,15 +95,15 @@ def torch_lr_finder(problem: Problem, seed: int) -> Found:
         steps = len(finder.history["loss"])
         try:
             _, rate = finder.plot(ax=Figure().subplots())
-        except RuntimeError:  # it stopped too early to suggest anything
+        except RuntimeError:  # it stopped too early for a suggestion
             rate = None
     return _at(problem, rate, steps)
 
 
 def _parts(problem: Problem, seed: int) -> tuple[sd.Task, nn.Module, DataLoader]:
     task = problem.descent(seed).task
-    shuffled = torch.Generator().manual_seed(seed)
-    loader = DataLoader(TensorDataset(*task.data), problem.batch_size, shuffle=True, drop_last=True, generator=shuffled)
+    random = torch.Generator().manual_seed(seed)
+    loader = DataLoader(TensorDataset(*task.data), problem.batch_size, shuffle=True, drop_last=True, generator=random)
     return task, task.build(seed).train(), loader
 
 
@@ -117,66 +113,56 @@ def _optimizer(problem: Problem, net: nn.Module) -> torch.optim.Optimizer:
 
 @contextlib.contextmanager
 def _quiet(seed: int) -> Iterator[None]:
-    """Nothing printed, logged or warned of; randomness from the seed."""
-    nowhere = io.StringIO()
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(nowhere),
-        contextlib.redirect_stderr(nowhere),
-        torch.random.fork_rng(),
-    ):
-        warnings.simplefilter("ignore")
-        logging.disable(logging.ERROR)
+    """Without output, log and warnings; with random numbers from the seed."""
+    with quiet(), torch.random.fork_rng():
         torch.manual_seed(seed)
-        try:
-            yield
-        finally:
-            logging.disable(logging.NOTSET)
+        yield
 
 
-# -- fastai's picks ----------------------------------------------------------------------------------------------------
+# -- fastai's suggestions ---------------------------------------------------------------------------------------------
 
 LOW, HIGH = 1e-7, 10.0
 SMOOTHING = 0.98
-DIVERGED = 4.0
+MAX_RISE = 4.0
+"""Times the best smoothed loss."""
 SKIPPED_FIRST, SKIPPED_LAST = ITERATIONS // 10, 5
 
 Pick = Callable[[Sequence[float], Sequence[float]], float]
-"""From rates and smoothed losses to a rate."""
+"""From learning rates and smoothed losses to a learning rate."""
 
 
 def fastai(pick: Pick) -> Finder:
-    """A finder that measures fastai's curve and picks a rate from it."""
+    """A finder that measures fastai's curve and picks a learning rate from it."""
 
-    def find(problem: Problem, seed: int) -> Found:
+    def find(problem: Problem, seed: int) -> Choice:
         points = list(_curve(problem, seed))
-        shown = points[SKIPPED_FIRST:-SKIPPED_LAST]
-        finite = next((i for i, (_, loss) in enumerate(shown) if math.isnan(loss)), len(shown))
+        inner = points[SKIPPED_FIRST:-SKIPPED_LAST]
+        finite = next((i for i, (_, loss) in enumerate(inner) if math.isnan(loss)), len(inner))
         if finite < 2:
             return _at(problem, None, len(points))
-        rates, losses = zip(*shown[:finite], strict=True)
+        rates, losses = zip(*inner[:finite], strict=True)
         return _at(problem, pick(rates, losses), len(points))
 
     return find
 
 
 def _curve(problem: Problem, seed: int) -> Iterator[tuple[float, float]]:
-    """(rate, smoothed loss) until it is four times its best."""
+    """(learning rate, smoothed loss) until the loss is four times its best."""
     growth = (HIGH / LOW) ** (1 / ITERATIONS)
-    swept = replace(problem, lr=LOW / growth, schedule=f"exponential({HIGH / LOW!r})", steps=ITERATIONS)
+    sweep = replace(problem, lr=LOW / growth, schedule=f"exponential({HIGH / LOW!r})", steps=ITERATIONS)
     mean, best = 0.0, math.inf
-    for step in swept.descent(seed, guard=False):
+    for step in sweep.descent(seed, guard=False):
         mean = SMOOTHING * mean + (1 - SMOOTHING) * step.loss
-        smoothed = mean / (1 - SMOOTHING**step.t)
-        yield step.lr, smoothed
-        best = min(best, smoothed)
-        if smoothed > DIVERGED * best:
+        average = mean / (1 - SMOOTHING**step.t)
+        yield step.lr, average
+        best = min(best, average)
+        if average > MAX_RISE * best:
             return
 
 
 def valley(rates: Sequence[float], losses: Sequence[float]) -> float:
-    """The middle of the longest valley, which is the longest subsequence of losses that falls."""
-    falls: list[int] = []  # length of the longest that ends here
+    """The middle of the longest valley: the longest falling subsequence of losses."""
+    falls: list[int] = []  # length of the longest subsequence that ends here
     for i, loss in enumerate(losses):
         falls.append(1 + max((falls[j] for j in range(i) if losses[j] > loss), default=0))
     longest = max(falls)
@@ -185,26 +171,23 @@ def valley(rates: Sequence[float], losses: Sequence[float]) -> float:
 
 
 def steep(rates: Sequence[float], losses: Sequence[float]) -> float:
-    """Where the loss falls most in the logarithm of the rate; the rates are equally far apart in it."""
+    """Where the loss falls most; the learning rates are equally spaced in their logarithm."""
     return min(zip(rates, losses, losses[1:]), key=lambda point: point[2] - point[1])[0]
 
 
 def minimum(rates: Sequence[float], losses: Sequence[float]) -> float:
-    """A tenth of the rate where the loss is least."""
+    """A tenth of the learning rate with the lowest loss."""
     return min(zip(rates, losses, strict=True), key=lambda point: point[1])[0] / 10
 
 
-# -- No search ---------------------------------------------------------------------------------------------------------
-
-
-def default_rate(problem: Problem, seed: int) -> Found:
-    """The rule's own."""
+def default_rate(problem: Problem, seed: int) -> Choice:
+    """The rule's default."""
     return _at(problem, find_rule(problem.rule).hypers["lr"], 0)
 
 
-def prodigy(problem: Problem, seed: int) -> Found:
+def prodigy(problem: Problem, seed: int) -> Choice:
     """Prodigy in place of the rule."""
-    return Found(replace(problem, rule=_prodigy, lr=1.0), 0)
+    return Choice(replace(problem, rule=_prodigy, lr=1.0), 0)
 
 
 def _prodigy(parameters: list[Tensor]) -> torch.optim.Optimizer:
@@ -223,4 +206,4 @@ PEERS: dict[str, Finder] = {
     "Prodigy": prodigy,
 }
 PACKAGES = {"Lightning": "lightning", "torch-lr-finder": "torch_lr_finder", "Prodigy": "pytorch_optimizer"}
-"""What must be installed for them."""
+"""Packages that they need."""

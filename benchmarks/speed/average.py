@@ -1,9 +1,8 @@
-"""The same update with a running average of the weights and the norms of each parameter, against separate passes.
+"""An AdamW update with a running average of the weights and the norms of each parameter, against separate passes.
 
-Ours does all of it in the norm's pass and the rule's. torch's are `clip_grad_norm_`, fused AdamW, `_foreach_lerp_` into
-the averages, `_foreach_norm` of the weights, and `_foreach_norm` of the updates, for which the weights must be copied
-before the step and subtracted after it. The copy is once a fresh clone each step, as one would write it, and once into
-buffers that are kept, which is the fastest there is.
+Ours does it all in the pass for the norm and the pass of the rule. torch's passes are `clip_grad_norm_`, fused AdamW,
+`_foreach_lerp_` into the averages, `_foreach_norm` of the weights, and `_foreach_norm` of the updates, for which the
+weights are copied before the step and subtracted after it.
 """
 
 from collections.abc import Callable
@@ -12,19 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.report import met, span, table
-from benchmarks.speed.timing import seconds
 from benchmarks.speed.update import theirs
 from benchmarks.speed.weights import GPT2, Weights, copy
+from benchmarks.timing import seconds
 from steepest.rules.rule import with_average
 from steepest.rules.textbook import adamw
 from steepest.rules.update import Update
 from steepest.tasks.space import Space
 
-TITLE = "An update of AdamW with clipping, running average and norms of each parameter"
+TITLE = "An AdamW update with clipping, running average and norms of each parameter"
 
 BETA = 0.999
 BYTES = 40
-"""A weight: its gradient for the norm (4), then w, m, v and average read and written (32), the gradient read (4)."""
+"""Per weight: its gradient for the norm (4), w, m, v and average read and written (32), the gradient again (4)."""
 ROUNDS = 12
 
 
@@ -32,27 +31,27 @@ def measure() -> list[str]:
     """Lines of the report."""
     module, peer = Weights(GPT2), Weights(GPT2)
     count = module.count
-    sides = {
+    contenders = {
         "ours, two passes": _ours(module),
         "torch, separate passes, weights cloned": _passes(peer, _clone),
-        "torch, separate passes, weights copied into kept buffers": _passes(peer, _kept(peer)),
+        "torch, separate passes, weights copied into buffers": _passes(peer, _buffer_copy(peer)),
         "copy": copy(count),
     }
-    found = seconds(sides, ROUNDS)
-    floor = BYTES / 8 * found.pop("copy")
-    own, *theirs = found.values()
-    least = min(theirs)
+    times = seconds(contenders, ROUNDS)
+    floor = BYTES / 8 * times.pop("copy")
+    own, *others = times.values()
+    best = min(others)
     how = (
-        f"{count / 1e6:.0f} million weights in 146 tensors; the floor is {BYTES} bytes a weight at the bandwidth of a "
-        f"copy of as many in the same run ({BYTES * count / floor / 1e9:.1f} GB/s): {span(floor)}."
+        f"{count / 1e6:.0f} million weights in 146 tensors. The floor is {BYTES} bytes per weight at the bandwidth of "
+        f"a copy of as many weights in the same run ({BYTES * count / floor / 1e9:.1f} GB/s): {span(floor)}."
     )
-    rows = [[name, span(s), f"{own / s:.3f}", f"{s / floor:.2f}"] for name, s in found.items()]
+    rows = [[name, span(s), f"{own / s:.3f}", f"{s / floor:.2f}"] for name, s in times.items()]
     targets = [
-        ["ours ÷ the faster of torch's", f"{own / least:.3f}", "≤ 0.6", met(own / least, 0.6)],
+        ["ours ÷ the faster of torch's", f"{own / best:.3f}", "≤ 0.6", met(own / best, 0.6)],
         ["ours ÷ floor", f"{own / floor:.2f}", "≤ 1", met(own / floor, 1.0)],
     ]
-    lines = table(("an update of", "time", "ours ÷ it", "÷ floor"), rows)
-    return [how, "", *lines, "", *table(("target", "found", "goal", "met"), targets)]
+    lines = table(("update", "time", "ours ÷ it", "÷ floor"), rows)
+    return [how, "", *lines, "", *table(("ratio", "value", "target", "met"), targets)]
 
 
 def _ours(module: nn.Module) -> Callable[[], object]:
@@ -67,18 +66,18 @@ def _ours(module: nn.Module) -> Callable[[], object]:
     return run
 
 
-def _passes(module: nn.Module, copied: Callable[[list[Tensor]], list[Tensor]]) -> Callable[[], object]:
-    """torch's passes, given how the weights are copied before the step."""
+def _passes(module: nn.Module, save: Callable[[list[Tensor]], list[Tensor]]) -> Callable[[], object]:
+    """torch's passes; `save` copies the weights before the step."""
     weights = [p.detach() for p in module.parameters()]
     averages = [w.clone() for w in weights]
     step = theirs(module)
 
     def run() -> object:
-        moved = copied(weights)
+        updates = save(weights)
         step()
         torch._foreach_lerp_(averages, weights, 1 - BETA)
-        torch._foreach_sub_(moved, weights)
-        return torch.stack(torch._foreach_norm(weights)), torch.stack(torch._foreach_norm(moved))
+        torch._foreach_sub_(updates, weights)
+        return torch.stack(torch._foreach_norm(weights)), torch.stack(torch._foreach_norm(updates))
 
     return run
 
@@ -87,11 +86,11 @@ def _clone(weights: list[Tensor]) -> list[Tensor]:
     return [w.clone() for w in weights]
 
 
-def _kept(module: nn.Module) -> Callable[[list[Tensor]], list[Tensor]]:
+def _buffer_copy(module: nn.Module) -> Callable[[list[Tensor]], list[Tensor]]:
     buffers = [torch.zeros_like(p) for p in module.parameters()]
 
-    def copied(weights: list[Tensor]) -> list[Tensor]:
+    def save(weights: list[Tensor]) -> list[Tensor]:
         torch._foreach_copy_(buffers, weights)
         return buffers
 
-    return copied
+    return save

@@ -1,8 +1,8 @@
-"""Short trainings on digits in other frameworks, as they are used for quiet training: seconds a step.
+"""Short trainings on digits in other frameworks: seconds per step.
 
-All have a DataLoader (or what the framework has in its place), AdamW, a cosine schedule by step, clipping at norm 1 and
-their usual log; no validation, no progress bar, no checkpoints. They can't be stopped and resumed between steps, so a
-callback reads the clock: seconds from the end of step `WARM` to the end of the last one.
+All use a DataLoader (or the framework's own), AdamW, a cosine schedule by step, clipping at norm 1 and their usual log;
+no validation, no progress bar, no checkpoints. They can't be paused between steps, so a callback reads the clock:
+seconds from the end of step `WARM` to the end of the last one.
 """
 
 import contextlib
@@ -27,20 +27,20 @@ RATE = 1e-3
 
 
 class Clock:
-    """Counts steps and notes when step `WARM` and the last one ended."""
+    """Counts steps and records when step `WARM` and the last one ended."""
 
     def __init__(self) -> None:
-        self.steps, self.began, self.ended = 0, 0.0, 0.0
+        self.steps, self.start, self.end = 0, 0.0, 0.0
 
     def tick(self, *_: Any, **__: Any) -> None:
-        """A step has ended; the signature is that of any framework's callback."""
+        """Called after a step, with the arguments of any framework's callback."""
         self.steps += 1
-        self.ended = time.perf_counter()
+        self.end = time.perf_counter()
         if self.steps == WARM:
-            self.began = self.ended
+            self.start = self.end
 
     def per_step(self) -> float:
-        return (self.ended - self.began) / (self.steps - WARM)
+        return (self.end - self.start) / (self.steps - WARM)
 
 
 def lightning(net: nn.Module, x: Tensor, y: Tensor, steps: int) -> float:
@@ -64,7 +64,7 @@ def lightning(net: nn.Module, x: Tensor, y: Tensor, steps: int) -> float:
 
     clock = Clock()
     watch = type("Watch", (Callback,), {"on_train_batch_end": staticmethod(clock.tick)})()
-    with _quiet(), tempfile.TemporaryDirectory() as folder:
+    with quiet(), tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             max_steps=WARM + steps, max_epochs=-1, accelerator="cpu", gradient_clip_val=1.0, callbacks=[watch],
             default_root_dir=folder, enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
@@ -74,7 +74,7 @@ def lightning(net: nn.Module, x: Tensor, y: Tensor, steps: int) -> float:
 
 
 def transformers(net: nn.Module, x: Tensor, y: Tensor, steps: int) -> float:
-    """Hugging Face's Trainer, reporting to nobody."""
+    """Hugging Face's Trainer without reports."""
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
     class Module(nn.Module):
@@ -88,7 +88,7 @@ def transformers(net: nn.Module, x: Tensor, y: Tensor, steps: int) -> float:
     clock = Clock()
     watch = type("Watch", (TrainerCallback,), {"on_step_end": staticmethod(clock.tick)})
     samples: Any = [{"x": a, "labels": b} for a, b in zip(x, y, strict=True)]
-    with _quiet(), tempfile.TemporaryDirectory() as folder:
+    with quiet(), tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder, max_steps=WARM + steps, per_device_train_batch_size=BATCH, learning_rate=RATE,
             lr_scheduler_type="cosine", max_grad_norm=1.0, report_to="none", use_cpu=True, disable_tqdm=True,
@@ -106,7 +106,7 @@ def skorch(net: nn.Module, x: Tensor, y: Tensor, steps: int) -> float:
     clock, epochs = Clock(), math.ceil((WARM + steps) / math.ceil(len(x) / BATCH))
     watch = type("Watch", (Callback,), {"on_batch_end": staticmethod(clock.tick)})()
     schedule = LRScheduler(CosineAnnealingLR, T_max=WARM + steps, step_every="batch")
-    with _quiet():
+    with quiet():
         NeuralNetClassifier(
             net, criterion=nn.CrossEntropyLoss, optimizer=torch.optim.AdamW, lr=RATE, batch_size=BATCH,
             max_epochs=epochs, iterator_train__shuffle=True, train_split=None, verbose=0,
@@ -116,12 +116,12 @@ def skorch(net: nn.Module, x: Tensor, y: Tensor, steps: int) -> float:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Nothing printed, logged or warned of."""
+def quiet() -> Iterator[None]:
+    """Without output, log and warnings."""
     nowhere = io.StringIO()
     with warnings.catch_warnings(), contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
         warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
+        logging.disable(logging.ERROR)
         try:
             yield
         finally:

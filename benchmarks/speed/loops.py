@@ -1,4 +1,4 @@
-"""Training loops of others, as endless generators that yield after every step."""
+"""Training loops to compare with, as endless generators that yield after every step."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 def bare(net: nn.Module, x: Tensor, y: Tensor, batch: int) -> Iterator[None]:
-    """Forward and backward pass alone, on batches that were cut before; the weights stay where they are."""
+    """Forward and backward pass only, on batches that exist already; the weights do not change."""
     parameters = list(net.parameters())
     batches = list(zip(x.split(batch), y.split(batch), strict=True))
     while True:
@@ -20,14 +20,14 @@ def bare(net: nn.Module, x: Tensor, y: Tensor, batch: int) -> Iterator[None]:
             yield
 
 
-def least(net: nn.Module, x: Tensor, y: Tensor, batch: int) -> Iterator[None]:
-    """The least that trains: a batch by index, and one fused call on weights that lie flat."""
-    flat, grads = _flattened(net)
+def minimal(net: nn.Module, x: Tensor, y: Tensor, batch: int) -> Iterator[None]:
+    """The fastest training loop: a batch by index, and one fused call on weights in one vector."""
+    flat, grads = _flatten(net)
     m, v, count = torch.zeros_like(flat), torch.zeros_like(flat), torch.tensor(0.0)
     while True:
-        for chosen in torch.randperm(len(x)).split(batch):
+        for batch_indices in torch.randperm(len(x)).split(batch):
             grads.zero_()
-            cross_entropy(net(x[chosen]), y[chosen]).backward()
+            cross_entropy(net(x[batch_indices]), y[batch_indices]).backward()
             count.add_(1)
             torch._fused_adamw_(
                 [flat], [grads], [m], [v], [], [count], lr=1e-3, beta1=0.9, beta2=0.999, weight_decay=0.01, eps=1e-8,
@@ -37,7 +37,7 @@ def least(net: nn.Module, x: Tensor, y: Tensor, batch: int) -> Iterator[None]:
 
 
 def plain(net: nn.Module, x: Tensor, y: Tensor, batch: int, criterion: Callable = cross_entropy) -> Iterator[None]:
-    """As one writes it: DataLoader, Adam, schedule, clipping, the loss kept."""
+    """A usual loop: DataLoader, Adam, schedule, clipping, a list of losses."""
     optimizer = torch.optim.Adam(net.parameters(), 1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10_000)
     loader = DataLoader(TensorDataset(x, y), batch, shuffle=True)
@@ -54,8 +54,8 @@ def plain(net: nn.Module, x: Tensor, y: Tensor, batch: int, criterion: Callable 
             yield
 
 
-def _flattened(net: nn.Module) -> tuple[Tensor, Tensor]:
-    """(weights, gradients) of a net as two vectors, of which its parameters and their gradients become views."""
+def _flatten(net: nn.Module) -> tuple[Tensor, Tensor]:
+    """(weights, gradients) of a net as two vectors; its parameters and gradients become views of them."""
     parameters = list(net.parameters())
     flat = torch.cat([p.detach().flatten() for p in parameters])
     grads = torch.zeros_like(flat)

@@ -1,7 +1,6 @@
-"""Every rule on 8 million weights, against the least time its bytes need, and against its peer.
+"""Every rule on 8 million weights, against the time that its memory traffic takes, and against its peer.
 
-A rule reads and writes each weight and each slot and reads the gradient: 12 bytes a weight and 8 a slot; with the norm
-the gradient is read once more. The bandwidth is that of a copy of as many weights, measured in turn with the rule.
+A rule reads and writes each weight and each slot and reads the gradient; the norm reads the gradient once more.
 """
 
 import importlib
@@ -11,9 +10,9 @@ from typing import Any
 from torch import nn
 
 from benchmarks.report import MISSING, met, span, table
-from benchmarks.speed.timing import seconds
 from benchmarks.speed.update import ours
 from benchmarks.speed.weights import RESNET, Weights, copy
+from benchmarks.timing import seconds
 from steepest.rules.rule import Rule
 from steepest.rules.textbook import RULES
 from steepest.rules.update import Update
@@ -23,7 +22,7 @@ TITLE = "Every rule against its floor and its peer"
 
 ROUNDS = 25
 LIMIT = 1.3
-"""Times the floor, for rules without powers and exponentials of weights; none of these has any."""
+"""Times the floor."""
 
 PEERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "gradient_descent": ("torch.optim", "SGD", {}),
@@ -40,10 +39,10 @@ PEERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "signum": ("pytorch_optimizer", "SignSGD", {"momentum": 0.9}),
     "schedule_free_adamw": ("schedulefree", "AdamWScheduleFree", {}),
 }
-"""Package, class and what makes it the same rule; all else as its user gets it."""
+"""Package, class and the arguments that make it the same rule; the rest by default."""
 
 HEADER = (
-    "rule", "bytes a weight", "rule alone", "÷ floor", "with norm", "÷ floor", f"both ≤ {LIMIT}", "peer", "its step",
+    "rule", "bytes per weight", "rule alone", "÷ floor", "with norm", "÷ floor", f"both ≤ {LIMIT}", "peer", "its step",
     "rule alone ÷ peer",
 )  # fmt: skip
 
@@ -51,46 +50,46 @@ HEADER = (
 def measure() -> list[str]:
     """Lines of the report."""
     how = (
-        f"{Weights(RESNET).count / 1e6:.1f} million float32 weights in 159 tensors. Floor: the bytes at the bandwidth "
-        "of a copy in the same run; with the norm, 4 bytes more. A ratio below 1 is no mistake: a copy also fetches "
-        "the lines that it overwrites, which are not among its bytes; an update has read them anyway. Peers with "
-        "their default settings."
+        f"{Weights(RESNET).count / 1e6:.1f} million float32 weights in 159 tensors. Floor: the rule's bytes at the "
+        "bandwidth of a copy in the same run; 4 bytes more with the norm. A ratio below 1 is no mistake: a copy also "
+        "fetches the cache lines that it overwrites, which are not counted; an update has read them anyway. Peers "
+        "have their default settings."
     )
     return [how, "", *table(HEADER, [_row(rule) for rule in RULES.values()])]
 
 
 def _row(rule: Rule) -> list[str]:
     module, peer = Weights(RESNET), _peer(rule)
-    sides = {"alone": _alone(module, rule), "whole": ours(module, rule), "copy": copy(module.count)}
-    found = seconds(sides | ({"peer": peer} if peer else {}), ROUNDS)
-    size = moved_bytes(rule)
-    alone, whole = found["alone"], found["whole"]
-    floor, floor_whole = (found["copy"] * b / 8 for b in (size, size + 4))
-    reached = met(max(alone / floor, whole / floor_whole), LIMIT)
+    contenders = {"alone": _alone(module, rule), "whole": ours(module, rule), "copy": copy(module.count)}
+    times = seconds(contenders | ({"peer": peer} if peer else {}), ROUNDS)
+    size = traffic(rule)
+    alone, whole = times["alone"], times["whole"]
+    floor, floor_whole = (times["copy"] * b / 8 for b in (size, size + 4))
+    verdict = met(max(alone / floor, whole / floor_whole), LIMIT)
     own = [span(alone), f"{alone / floor:.2f}", span(whole), f"{whole / floor_whole:.2f}"]
-    theirs = [span(found["peer"]), f"{alone / found['peer']:.3f}"] if peer else [MISSING, ""]
-    return [rule.name, str(size), *own, reached, ".".join(PEERS[rule.name][:2]), *theirs]
+    theirs = [span(times["peer"]), f"{alone / times['peer']:.3f}"] if peer else [MISSING, ""]
+    return [rule.name, str(size), *own, verdict, ".".join(PEERS[rule.name][:2]), *theirs]
 
 
-def moved_bytes(rule: Rule) -> int:
-    """Bytes a weight that a rule must move in float32, its norm not counted."""
+def traffic(rule: Rule) -> int:
+    """Bytes per weight that a rule must move in float32, without the norm."""
     return 12 + 8 * sum(not slot.is_scalar for slot in rule.slots)
 
 
 def _alone(module: nn.Module, rule: Rule) -> Callable[[], object]:
-    """The rule, on gradients as they are."""
+    """The rule without norm and clipping."""
     update, hypers = Update(Space(module), rule), dict(rule.hypers)
     return lambda: update.advance(hypers)
 
 
 def _peer(rule: Rule) -> Callable[[], object] | None:
-    """A step of the rule's peer on weights of its own, or None where that is not installed."""
+    """A step of the rule's peer on weights of its own; None if the package is not installed."""
     package, name, arguments = PEERS[rule.name]
     try:
-        made = getattr(importlib.import_module(package), name)
+        make = getattr(importlib.import_module(package), name)
     except ModuleNotFoundError:
         return None
-    optimizer = made(Weights(RESNET).parameters(), lr=rule.hypers["lr"], **arguments)
+    optimizer = make(Weights(RESNET).parameters(), lr=rule.hypers["lr"], **arguments)
     if package == "schedulefree":
         optimizer.train()
     return optimizer.step

@@ -1,11 +1,8 @@
-"""A training step on digits, batches of 64: ours, the least loop there is, a plain one, and other frameworks.
+"""A training step on digits: ours, the minimal loop, a usual one, and other frameworks.
 
-A side is a whole short training, in which the time from the end of step `WARM` to the end of the last step is divided
-by the steps between; sides take turns by trainings. Of `sd.fit` it is the real thing that is timed: `training.Training`
-with descent, store and progress, on a descent that has taken its first `WARM` steps. So the thread that writes, the
-points on the way and at the end, the checkpoint at the end, and the closing of the store are all counted; with the
-guard its snapshots too. Evaluation is not: the seconds spent in `Descent.measure` are summed and subtracted. Of the
-other frameworks only the steps are counted, not what they do at the end.
+`sd.fit` is timed as it is: the trainer with descent, store and progress, on a descent that has taken its first `WARM`
+steps. So the writing thread, stored points, the final checkpoint and the closing of the store are counted; the seconds
+in `Descent.measure` are subtracted. `python -m benchmarks step --against DIR` compares this checkout with another one.
 """
 
 import gc
@@ -19,10 +16,10 @@ from itertools import islice
 from typing import Any
 
 from benchmarks.report import MISSING, met, table
-from benchmarks.speed import frameworks
+from benchmarks.speed import against, frameworks
 from benchmarks.speed.frameworks import BATCH, RATE, WARM
-from benchmarks.speed.loops import bare, least, plain
-from benchmarks.speed.timing import medians
+from benchmarks.speed.loops import bare, minimal, plain
+from benchmarks.timing import medians
 from steepest.descent.loop import Descent
 from steepest.descent.settings import resolve
 from steepest.records.run import Step
@@ -37,16 +34,17 @@ TITLE = "A training step on digits, batches of 64"
 
 STEPS = 2000
 FEWER_STEPS = 500
-"""Of the frameworks, which are slower."""
+"""Of the other frameworks, which are slower."""
 ROUNDS = 9
 LIMIT = 1.15
-"""Times the least loop, for ours."""
+"""Of ours, times the minimal loop."""
 
-LEAST = "least loop (index, fused AdamW on flat weights)"
+BARE = "forward and backward only"
+MINIMAL = "minimal loop (index, fused AdamW on weights in one vector)"
 FIT = "sd.fit without its guard: descent, store, progress"
-GUARDED = "sd.fit as it is, guard and snapshots too"
+FIT_GUARD = "sd.fit with its guard and snapshots"
 GUARD_LIMIT = 1.03
-"""Times `sd.fit` without its guard."""
+"""Of `sd.fit`, times the same without its guard."""
 OWN = ("sd.descend, every step to the store", FIT)
 FRAMEWORKS = {
     "Lightning": ("lightning", frameworks.lightning),
@@ -55,80 +53,79 @@ FRAMEWORKS = {
 }
 
 
+main = against.main
+
+
 def measure() -> list[str]:
     """Lines of the report."""
     digits = task()
     x, y = digits.data
-    sides: dict[str, Callable[[], float]] = {
-        "forward and backward alone": lambda: _per_step(bare(network(0), x, y, BATCH)),
-        LEAST: lambda: _per_step(least(network(0), x, y, BATCH)),
+    contenders: dict[str, Callable[[], float]] = {
+        BARE: lambda: _per_step(bare(network(0), x, y, BATCH)),
+        MINIMAL: lambda: _per_step(minimal(network(0), x, y, BATCH)),
         OWN[0]: lambda: _descent_and_store(digits),
         FIT: lambda: _fit(digits, guard=False),
-        GUARDED: lambda: _fit(digits, guard=True),
+        FIT_GUARD: lambda: _fit(digits, guard=True),
         "plain PyTorch (DataLoader, Adam, schedule, clip, log)": lambda: _per_step(plain(network(0), x, y, BATCH)),
     }
-    installed = {name: f for name, (package, f) in FRAMEWORKS.items() if importlib.util.find_spec(package)}
-    for name, trained in installed.items():
-        sides[name] = lambda trained=trained: trained(network(0), x, y, FEWER_STEPS)
-    found = medians({name: _after_collection(side) for name, side in sides.items()}, ROUNDS)
-    rows = [_row(name, seconds, found) for name, seconds in found.items()]
-    rows += [[name, MISSING, "", "", "", ""] for name in FRAMEWORKS if name not in installed]
+    available = {name: f for name, (package, f) in FRAMEWORKS.items() if importlib.util.find_spec(package)}
+    for name, train in available.items():
+        contenders[name] = lambda train=train: train(network(0), x, y, FEWER_STEPS)
+    times = medians({name: _after_collection(call) for name, call in contenders.items()}, ROUNDS)
+    rows = [_row(name, seconds, times) for name, seconds in times.items()]
+    rows += [[name, MISSING, "", "", "", ""] for name in FRAMEWORKS if name not in available]
     how = (
-        f"Time from the end of step {WARM} to the end ÷ steps, of whole trainings ({STEPS:,} steps; of the frameworks "
-        f"{FEWER_STEPS}) that take turns, {ROUNDS} of each. Of `sd.fit` store, points and progress lines are counted, "
-        "evaluation and the look at the end are not; of the frameworks the steps alone."
+        f"Time from the end of step {WARM} to the end ÷ steps, of whole trainings ({STEPS:,} steps; frameworks "
+        f"{FEWER_STEPS}) that take turns, {ROUNDS} of each. `sd.fit` includes store, points and progress, without "
+        "evaluation and the check at the end; of the frameworks only the steps are counted."
     )
-    header = ("a step of", "µs", "÷ forward and backward", "÷ least loop", "target", "met")
+    header = ("a step of", "µs", "÷ forward and backward", "÷ minimal loop", "target", "met")
     return [how, "", *table(header, rows)]
 
 
-def _row(name: str, seconds: float, found: dict[str, float]) -> list[str]:
-    base, floor = found["forward and backward alone"], found[LEAST]
-    ratio = seconds / floor
-    target = [f"≤ {LIMIT} × least loop", met(ratio, LIMIT)] if name in OWN else ["", ""]
-    if name == GUARDED:
-        guard = seconds / found[FIT]
-        target = [f"{guard:.3f} × without, ≤ {GUARD_LIMIT}", met(guard, GUARD_LIMIT)]
-    return [name, f"{1e6 * seconds:,.0f}", f"{seconds / base:.2f}", f"{ratio:.2f}", *target]
+def _row(name: str, seconds: float, times: dict[str, float]) -> list[str]:
+    ratio = seconds / times[MINIMAL]
+    target = [f"≤ {LIMIT} × minimal loop", met(ratio, LIMIT)] if name in OWN else ["", ""]
+    if name == FIT_GUARD:
+        guard = seconds / times[FIT]
+        target = [f"{guard:.3f} × without guard, ≤ {GUARD_LIMIT}", met(guard, GUARD_LIMIT)]
+    return [name, f"{1e6 * seconds:,.0f}", f"{seconds / times[BARE]:.2f}", f"{ratio:.2f}", *target]
 
 
-def _after_collection(side: Callable[[], float]) -> Callable[[], float]:
-    """A side that does not pay for the garbage of those before it."""
+def _after_collection(call: Callable[[], float]) -> Callable[[], float]:
+    """A contender that does not pay for the garbage of those before it."""
 
-    def measured() -> float:
+    def measure() -> float:
         gc.collect()
-        return side()
+        return call()
 
-    return measured
+    return measure
 
 
 def _per_step(loop: Iterator[None]) -> float:
     for _ in islice(loop, WARM):
         pass
-    began = time.perf_counter()
+    start = time.perf_counter()
     for _ in islice(loop, STEPS):
         pass
-    return (time.perf_counter() - began) / STEPS
-
-
-# -- Ours --------------------------------------------------------------------------------------------------------------
+    return (time.perf_counter() - start) / STEPS
 
 
 def _descent_and_store(digits: Task) -> float:
-    """A `for` body of one's own that records every step."""
-    with _begun(digits, guard=False) as (descent, writer):
+    """A user's loop that records every step."""
+    with _begin(digits, guard=False) as (descent, writer):
         for _ in range(WARM):
             writer.step(descent.step())
-        began = time.perf_counter()
+        start = time.perf_counter()
         for step in descent:
             writer.step(step)
         writer.close("done", 0.0)
-        return (time.perf_counter() - began) / STEPS
+        return (time.perf_counter() - start) / STEPS
 
 
 def _fit(digits: Task, guard: bool) -> float:
-    """What `sd.fit` does after its first steps, but evaluation."""
-    with _begun(digits, guard) as (descent, writer):
+    """What `sd.fit` does after its first steps, without evaluation."""
+    with _begin(digits, guard) as (descent, writer):
         progress = Progress(descent.steps, "accuracy", io.StringIO())
         training = Trainer(
             descent, writer, progress, make_config(digits, descent, None, "last", None, "30 s", locate=False)
@@ -137,30 +134,30 @@ def _fit(digits: Task, guard: bool) -> float:
             step: Step = descent.step()
             writer.step(step)
             progress.step(step)
-        evaluation = _Summed(descent.measure)
+        evaluation = _Stopwatch(descent.measure)
         descent.measure = evaluation
-        began = time.perf_counter()
+        start = time.perf_counter()
         training.run()
-        return (time.perf_counter() - began - evaluation.seconds) / STEPS
+        return (time.perf_counter() - start - evaluation.seconds) / STEPS
 
 
 @contextmanager
-def _begun(digits: Task, guard: bool) -> Iterator[tuple[Descent, Writer]]:
+def _begin(digits: Task, guard: bool) -> Iterator[tuple[Descent, Writer]]:
     """A descent before its first step, and a store for it."""
     settings = resolve(digits, rule="adamw", lr=RATE, clip=1.0, steps=WARM + STEPS, batch_size=BATCH, guard=guard)
     with tempfile.TemporaryDirectory() as folder:
         yield Descent(digits, settings, digits.build(0)), Store(folder).begin("bench", {}, versions(), 0)
 
 
-class _Summed:
+class _Stopwatch:
     """A function that sums the seconds spent in it."""
 
     def __init__(self, function: Callable) -> None:
         self.function, self.seconds = function, 0.0
 
     def __call__(self, *arguments: Any) -> Any:
-        began = time.perf_counter()
+        start = time.perf_counter()
         try:
             return self.function(*arguments)
         finally:
-            self.seconds += time.perf_counter() - began
+            self.seconds += time.perf_counter() - start

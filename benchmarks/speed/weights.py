@@ -1,4 +1,4 @@
-"""Weights to be updated: the shapes of real networks, with gradients of noise, and how fast memory copies as many."""
+"""Weights with the shapes of real networks and random gradients, and the time to copy as many."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 RESNET = [(128, 128, 3, 3), (128,), (128,)] * 53
-"""8 million in 159 tensors: convolutions, each with its norm's scale and shift."""
+"""8 million in 159 tensors: convolutions, each with the scale and shift of a norm."""
 
 _BLOCK = [
     (768,), (768,), (2304, 768), (2304,), (768, 768), (768,), (768,), (768,), (3072, 768), (3072,), (768, 3072), (768,),
@@ -30,6 +30,6 @@ class Weights(nn.Module):
 
 
 def copy(count: int) -> Callable[[], object]:
-    """A copy of so many float32: its time is that of moving 8 bytes a weight, and so gives the bandwidth."""
+    """A copy of `count` float32 weights, which moves 8 bytes per weight."""
     source, target = torch.randn(count), torch.empty(count)
     return lambda: target.copy_(source)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.functional import hessian, jacobian
 
 import steepest as sd
-from benchmarks.geometry.critical import Quartic, factorisations, factorised, field, morse
+from benchmarks.geometry.critical import Quartic, factorisation_points, factorisation_point, field, morse
 from steepest.curvature.loss_function import LossFunction
 
 RATE, OUT = 0.1, 0.5
@@ -151,7 +151,7 @@ def whitened() -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("live", [1, 2])
 def test_units_at_zero_stay_there_at_any_batch_size(live, batch_size):
     net, data = linear(live), whitened()
-    saddle = factorised(SINGULAR, range(live), width=3)
+    saddle = factorisation_point(SINGULAR, range(live), width=3)
     loss = trained(net, data, batch_size, 0.01, 500)
     assert (net[0].weight[live:] == 0).all()
     assert (net[1].weight[:, live:] == 0).all()
@@ -197,7 +197,7 @@ def test_index_of_factorisations_is_that_of_the_hessian(width, shape):
 
     for size in range(min(width, 3) + 1):
         for held in itertools.combinations(range(3), size):
-            w, known = factors(singular, held, width, shape), factorised(singular, held, width)
+            w, known = factors(singular, held, width, shape), factorisation_point(singular, held, width)
             assert loss(w).item() == pytest.approx(known.loss)
             assert jacobian(loss, w).abs().max() < 1e-12
             curvatures = torch.linalg.eigvalsh(hessian(loss, w))
@@ -206,7 +206,7 @@ def test_index_of_factorisations_is_that_of_the_hessian(width, shape):
 
 def test_one_factorisation_in_a_power_of_two_is_no_saddle():
     for d in (1, 2, 5, 8):
-        points = list(factorisations(range(1, d + 1), width=d))
+        points = list(factorisation_points(range(1, d + 1), width=d))
         assert len(points) == 2**d
         assert [p.loss for p in points if p.index == 0] == [0.0]
 
