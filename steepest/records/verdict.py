@@ -9,6 +9,17 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 
+def digits(x: float) -> str:
+    """A number with three significant digits; "—" where it is not finite.
+
+    >>> digits(0.021837), digits(1234.4), digits(float("nan"))
+    ('0.0218', '1,234', '—')
+    """
+    if not math.isfinite(x):
+        return "—"
+    return f"{x:,.0f}" if 999.5 <= abs(x) < 999_999.5 else f"{x:.3g}"
+
+
 class Estimate(NamedTuple):
     """A number that was estimated, and the interval that covers it with the stated probability.
 
