@@ -102,7 +102,7 @@ def density(matrix: Symmetric, probes: int = 10, steps: int = 80, seed: int = 0)
     longest = max(k.products for k in found)
     values = [pad(k.values, (0, longest - k.products), value=float(k.values[-1])) for k in found]
     weights = [pad(k.weights, (0, longest - k.products)) for k in found]
-    exact = torch.tensor([k.exhausted for k in found])
+    exact = torch.tensor([k.is_complete for k in found])
     return Density(size, torch.stack(values), torch.stack(weights), exact, sum(k.products for k in found))
 
 
