@@ -1,22 +1,22 @@
-"""Gradient noise: how much of a gradient is signal, and how large a batch is worth its cost.
+"""Gradient noise: how much of a gradient is signal, and up to which size a larger batch pays off.
 
 K disjoint blocks of the data give K gradients gₖ, each a mean over nₖ samples: gₖ = G + noise of covariance Σ / nₖ,
-where G = ∇L of the distribution that the data are a sample of and Σ is the covariance of one sample's gradient. Then
-every *pair* of blocks is an unbiased measurement of both,
+where G = ∇L on the data's distribution and Σ is the covariance of one sample's gradient. Then every *pair* of blocks is
+an unbiased measurement of both,
 
     ‖G‖² = E gₖ·gₗ        tr Σ = E ‖gₖ − gₗ‖² / (1/nₖ + 1/nₗ)
 
-and the estimates are means over all pairs (U-statistics). They need the blocks' Gram matrix alone. The simple noise
+and the estimates are means over all pairs (U-statistics). They need only the blocks' Gram matrix. The simple noise
 scale B = tr Σ / ‖G‖² (McCandlish et al. 2018, arXiv:1812.06162, section 2.2) predicts the critical batch size: a batch
-far below B wastes steps, one far above it wastes samples. It takes the curvature for the same in all directions, which
-it is not; `critical_batch_size` puts that right at the price of a Hessian-vector product a block. Both are heuristics,
-and neither says how well the network generalises.
+far below B wastes steps, one far above it wastes samples. It assumes equal curvature in all
+directions, which does not hold; `critical_batch_size` corrects that with one Hessian-vector product per block. Both are
+estimates, and neither says how well the network generalises.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,23 +31,22 @@ from steepest.tasks.data import as_tuple, is_iterable, is_tensors, length, take
 from steepest.tasks.task import Task
 
 BLOCKS = 16
-FEWEST = 8
-"""Blocks below which the intervals cover less than they say: tests/curvature/test_gradient_noise.py measures from
-here on."""
+MIN_BLOCKS = 8
+"""With fewer blocks the intervals cover less than their level (measured in tests/curvature/test_gradient_noise.py)."""
 
 Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Noise:
-    """What is known of a gradient's noise at a point; heuristics.
+    """A gradient's noise at a point; estimates.
 
     Attributes:
-        squared_norm: ‖G‖²; unbiased, so it may come out below 0 where there is little signal.
+        squared_norm: ‖G‖²; unbiased, so it may be negative where there is little signal.
         trace: tr Σ, of the gradient of one sample.
-        scale: B = tr Σ / ‖G‖², in samples; its interval has no upper end where G cannot be told from 0.
-        blocks, samples: that it was measured on.
-        level: probability with which each interval covers.
+        scale: B = tr Σ / ‖G‖², in samples; its interval has no upper end where G cannot be separated from 0.
+        blocks, samples: number of.
+        level: coverage of each interval.
     """
 
     squared_norm: Estimate
@@ -57,21 +56,14 @@ class Noise:
     samples: float
     level: float
 
-    @property
-    def sentence(self) -> str:
-        """The noise scale in words."""
-        ends = f"{self.level:.0%} interval {self.scale.low:.3g} to "
-        ends += f"{self.scale.high:.3g}" if np.isfinite(self.scale.high) else "no upper end: the gradient may be 0"
-        return f"simple noise scale {self.scale.value:.3g} samples ({ends}), a heuristic for the critical batch size"
-
 
 def disjoint(task: Task, blocks: int = BLOCKS, samples: int | None = None, seed: int = 0) -> list[Any]:
-    """Batches of equally many of a task's training samples, drawn without replacement.
+    """Batches of equal size of a task's training samples, drawn without replacement.
 
     Args:
         task: with tensors or a Dataset as data.
         blocks: K.
-        samples: to use in all, at most; all of the data by default. What K does not divide is left out.
+        samples: in all, at most; all of the data by default. The remainder of the division by K is left out.
         seed: of the draw.
 
     Raises:
@@ -79,13 +71,25 @@ def disjoint(task: Task, blocks: int = BLOCKS, samples: int | None = None, seed:
     """
     if task.data is None or is_iterable(task.data):
         raise InputError(
-            "the task's data cannot be drawn from; expected are tensors or a Dataset: give batches instead"
+            "task.data must be tensors or a Dataset to draw samples from it. Pass batches to block_gradients instead."
         )
-    known = length(task.data) or 0
-    each = min(known, samples or known) // blocks if blocks > 0 else 0
-    _check_enough(blocks, each)
-    order = torch.randperm(known, generator=seeds.generator(seed, "noise"))[: each * blocks]
-    return [_taken(task.data, chosen) for chosen in order.split(each)]
+    count = length(task.data) or 0
+    size = min(count, samples or count) // blocks if blocks > 0 else 0
+    _check_enough(blocks, size)
+    order = torch.randperm(count, generator=seeds.generator(seed, "noise"))[: size * blocks]
+    return [_take(task.data, indices) for indices in order.split(size)]
+
+
+class BlockGradients(NamedTuple):
+    """The gradients of disjoint blocks.
+
+    Attributes:
+        gradients: [K, N], each the mean over a block.
+        sizes: samples of each block.
+    """
+
+    gradients: Tensor
+    sizes: list[float]
 
 
 def block_gradients(
@@ -94,7 +98,7 @@ def block_gradients(
     batches: Iterable[Any],
     dtype: torch.dtype = torch.float64,
     model: nn.Module | None = None,
-) -> tuple[Tensor, list[float]]:
+) -> BlockGradients:
     """The gradient of each of several batches.
 
     Args:
@@ -103,13 +107,10 @@ def block_gradients(
         batches: disjoint, each a block.
         dtype: of the arithmetic.
         model: whose buffers hold; None: the task's at its start.
-
-    Returns:
-        (gradients [K, N], samples of each block).
     """
-    kept = list(batches)
-    found = [one.gradient(w)[1] for one in LossFunction(task, kept, dtype, model).apart()]
-    return torch.stack(found), [float(task.count(batch)) for batch in kept]
+    blocks = list(batches)
+    gradients = [one.gradient(w)[1] for one in LossFunction(task, blocks, dtype, model).per_batch()]
+    return BlockGradients(torch.stack(gradients), [float(task.count(batch)) for batch in blocks])
 
 
 def gradient_noise(gradients: Tensor, sizes: Sequence[float], level: float = 0.95) -> Noise:
@@ -118,17 +119,17 @@ def gradient_noise(gradients: Tensor, sizes: Sequence[float], level: float = 0.9
     Args:
         gradients: [K, N], each the mean over a block.
         sizes: samples of each block [K].
-        level: probability with which each interval covers.
+        level: coverage of each interval.
 
     Raises:
-        InputError: fewer than 8 blocks, other sizes than blocks, numbers that are not finite.
+        InputError: fewer than 8 blocks, not one size for each block, numbers that are not finite.
 
     >>> g = torch.randn(16, 1000, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 0.5
-    >>> found = gradient_noise(g, [10] * 16)  # ‖G‖² = 250, tr Σ = 10,000
-    >>> bool(found.squared_norm.low < 250 < found.squared_norm.high and found.trace.low < 10_000 < found.trace.high)
+    >>> noise = gradient_noise(g, [10] * 16)  # ‖G‖² = 250, tr Σ = 10,000
+    >>> bool(noise.squared_norm.low < 250 < noise.squared_norm.high and noise.trace.low < 10_000 < noise.trace.high)
     True
-    >>> print(found.sentence)
-    simple noise scale 43.9 samples (95% interval 39.8 to 48.5), a heuristic for the critical batch size
+    >>> [round(x, 1) for x in noise.scale]
+    [43.9, 39.8, 48.5]
     """
     return from_gram((gradients @ gradients.T).cpu(), sizes, level)
 
@@ -145,27 +146,27 @@ def critical_batch_size(
     """The batch size at which a step along the gradient gains half of what a noiseless one would.
 
     A step −α P⁻¹g changes the loss by −α GᵀP⁻¹G + α²/2 (GᵀMG + tr(MΣ) / B) with M = P⁻¹HP⁻¹, and its best α gains
-    1 / (1 + B* / B) of the most, B* = tr(MΣ) / GᵀMG. It is a quadratic model's word, and for rules with momentum or
-    memory that of a single step: a heuristic.
+    1 / (1 + B* / B) of the most, B* = tr(MΣ) / GᵀMG. An estimate: it assumes a quadratic loss, and a single step for
+    rules with momentum or memory.
 
     Args:
         gradients: of disjoint blocks [K, N].
         sizes: samples of each block [K].
         hessian: H, by its products `hessian @ v`, v [N]; K of them are taken.
         preconditioner: P [N] of the rule (`stability.preconditioner`); None is the identity.
-        level: probability with which the interval covers.
+        level: coverage of the interval.
 
     Returns:
-        B* in samples; without upper end where GᵀMG cannot be told from 0, or is below it.
+        B* in samples; without upper end where GᵀMG cannot be separated from 0, or is negative.
 
     Raises:
         InputError: as `gradient_noise`.
 
     Source: McCandlish et al. 2018, arXiv:1812.06162, equation 2.8, for P = 1.
     """
-    moved = gradients if preconditioner is None else gradients / preconditioner
-    bent = torch.stack([hessian @ g for g in moved])
-    gram = (moved @ bent.T).cpu()
+    steps = gradients if preconditioner is None else gradients / preconditioner
+    products = torch.stack([hessian @ step for step in steps])
+    gram = (steps @ products.T).cpu()
     return _Pairs((gram + gram.T) / 2, sizes, level).ratio()
 
 
@@ -175,13 +176,13 @@ def critical_batch_size(
 class _Pairs:
     """Means over pairs of blocks, with jackknife intervals.
 
-    The jackknife sees the part of a mean over pairs that is linear in the blocks. What remains of gₖ·gₗ once a mean
-    and an effect of each block are taken away varies by itself, and near G = 0 it is all there is: its variance is
-    added. Intervals are made where errors are nearly normal: on log tr Σ, freed of its jackknife bias, and on
-    arsinh(‖G‖² / spread), which is linear up to the spread that G = 0 would show and a logarithm above. Student's t has
-    (K − 1) / 3 degrees of freedom, since the variance of a square is known less well than that of a normal number: with
-    K − 1, 95 % intervals of 8 to 32 blocks covered 89 to 97 %, worst where one direction has nearly all the noise and
-    signal and noise are alike. tests/curvature/test_gradient_noise.py holds what they cover now.
+    The jackknife measures the part of a mean over pairs that is linear in the blocks. The rest of gₖ·gₗ, without the
+    mean and each block's effect, has a variance of its own, and near G = 0 there is nothing else: it is added.
+    Intervals are made where errors are nearly normal: on log tr Σ, with its jackknife bias removed, and on
+    arsinh(‖G‖² / spread), which is linear up to the spread at G = 0 and a logarithm above. Student's t has (K − 1) / 3
+    degrees of freedom, since the variance of a square is known less well than that of a normal number: with K − 1, 95 %
+    intervals of 8 to 32 blocks covered 89 to 97 %, worst where one direction has nearly all the noise and signal and
+    noise are of one size. tests/curvature/test_gradient_noise.py measures their coverage.
     """
 
     def __init__(self, gram: Tensor | Values, sizes: Sequence[float], level: float) -> None:
@@ -199,35 +200,35 @@ class _Pairs:
 
     def signal(self) -> Estimate:
         """The mean of gₖ·gₗ."""
-        return Estimate(self._q, *self._stretched(self._q, self._qs, self._own))
+        return Estimate(self._q, *self._asinh_interval(self._q, self._qs, self._own))
 
     def noise(self) -> Estimate:
         """The mean of ‖gₖ − gₗ‖² / (1/nₖ + 1/nₗ)."""
-        if min(self._s, *self._ss) <= 0:  # no noise at all, or a metric that is not positive
+        if min(self._s, *self._ss) <= 0:  # no noise, or a metric that is not positive
             half = self._t * _jackknife(self._ss)
             return Estimate(self._s, self._s - half, self._s + half)
         logs = np.log(self._ss)
-        middle, half = _unbiased(np.log(self._s), logs), self._t * _jackknife(logs)
+        middle, half = _remove_bias(np.log(self._s), logs), self._t * _jackknife(logs)
         return Estimate(self._s, float(np.exp(middle - half)), float(np.exp(middle + half)))
 
     def ratio(self) -> Estimate:
-        """Noise ÷ signal: the interval of signal ÷ noise, turned over; what reaches 0 there has no upper end here."""
+        """Noise ÷ signal: the reciprocal of signal ÷ noise; an interval that reaches 0 there has no upper end here."""
         if self._s == 0 and self._q > 0:
             return Estimate(0.0, 0.0, 0.0)
         value = _over(max(self._s, 0.0), self._q)
         if min(self._s, *self._ss) <= 0:
             return Estimate(value, 0.0, np.inf)
-        low, high = self._stretched(self._q / self._s, self._qs / self._ss, self._own / self._s**2)
+        low, high = self._asinh_interval(self._q / self._s, self._qs / self._ss, self._own / self._s**2)
         return Estimate(value, _over(1.0, high), _over(1.0, low))
 
-    def _stretched(self, value: float, without: Values, own: float) -> tuple[float, float]:
+    def _asinh_interval(self, value: float, without: Values, own: float) -> tuple[float, float]:
         """An interval on the scale of arsinh(x / spread)."""
         spread = math.sqrt(own)
         if spread == 0:
             half = self._t * _jackknife(without)
             return value - half, value + half
-        bent = np.arcsinh(without / spread)
-        error = np.hypot(_jackknife(bent), spread / np.hypot(spread, value))
+        asinh = np.arcsinh(without / spread)
+        error = np.hypot(_jackknife(asinh), spread / np.hypot(spread, value))
         middle, half = np.arcsinh(value / spread), self._t * error
         return float(spread * np.sinh(middle - half)), float(spread * np.sinh(middle + half))
 
@@ -242,13 +243,13 @@ def _mean(pairs: Values) -> float:
 
 
 def _means_without(pairs: Values) -> Values:
-    """The mean with each block left out in turn [K]."""
+    """The means with each block left out [K]."""
     k = len(pairs)
     return (pairs.sum() - 2 * pairs.sum(1)) / ((k - 1) * (k - 2))
 
 
-def _unbiased(value: float, without: Values) -> float:
-    """The value less its jackknife bias, (K − 1) · (mean of the values with a block left out − value)."""
+def _remove_bias(value: float, without: Values) -> float:
+    """The value − its jackknife bias, (K − 1) · (mean of the values with a block left out − value)."""
     return float(value - (len(without) - 1) * (without.mean() - value))
 
 
@@ -277,22 +278,22 @@ def _over(a: float, b: float) -> float:
 
 def _check(gram: Values, sizes: Values, level: float) -> None:
     if gram.shape != (len(sizes), len(sizes)):
-        raise InputError(f"{len(sizes)} sizes are given for blocks with a Gram matrix {gram.shape}; give one a block")
+        raise InputError(f"sizes must have one number for each of the {len(gram)} blocks, got {len(sizes)}")
     _check_enough(len(sizes), sizes.min(initial=np.inf))
     if not np.isfinite(gram).all():
-        raise InputError("gradients that are not finite are given; noise is measured where the loss is finite")
+        raise InputError("gradients must be finite. Measure noise at a point where the loss is finite.")
     if not 0 < level < 1:
-        raise InputError(f"level={level} is given; expected is a number between 0 and 1, such as 0.95")
+        raise InputError(f"level must be between 0 and 1, such as 0.95, got {level}")
 
 
 def _check_enough(blocks: int, smallest: float) -> None:
-    if blocks < FEWEST:
-        raise InputError(f"{blocks} blocks are given; intervals need at least {FEWEST}: split the data into more")
+    if blocks < MIN_BLOCKS:
+        raise InputError(f"blocks must be at least {MIN_BLOCKS}, got {blocks}. Split the data into more.")
     if smallest < 1:
-        raise InputError(f"the smallest of {blocks} blocks has {smallest:g} samples; expected is 1 or more: more data")
+        raise InputError(f"each of the {blocks} blocks needs at least 1 sample, got {smallest:g}. Use more data.")
 
 
-def _taken(data: Any, chosen: Tensor) -> Any:
+def _take(data: Any, indices: Tensor) -> Any:
     if is_tensors(data):
-        return tuple(x[chosen] for x in as_tuple(data))
-    return take(data, chosen.tolist())
+        return tuple(x[indices] for x in as_tuple(data))
+    return take(data, indices.tolist())

@@ -1,12 +1,64 @@
-"""What questions to a descent are answered with: where a point is, which rate works, which rule is faster.
+"""Result types of an analysis: estimates with intervals, numbers and verdicts.
 
 Like the record of a run, these are numbers and words, and nothing here computes.
 """
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+DESCENDING, NOISE_FLOOR, EDGE_OF_STABILITY = "DESCENDING", "NOISE_FLOOR", "EDGE_OF_STABILITY"
+GRADIENT_FLAT, SADDLE, MINIMUM, MAXIMUM = "GRADIENT_FLAT", "SADDLE", "MINIMUM", "MAXIMUM"
+UNDECIDED, DIVERGED = "UNDECIDED", "DIVERGED"
+HEADLINES = {
+    DESCENDING: "Still descending",
+    NOISE_FLOOR: "At the noise floor",
+    EDGE_OF_STABILITY: "At the edge of stability",
+    GRADIENT_FLAT: "Flat region",
+    SADDLE: "At a saddle",
+    MINIMUM: "At a minimum",
+    MAXIMUM: "At a maximum",
+    UNDECIDED: "Stationary",
+    DIVERGED: "Diverged",
+}
+"""The first words of a verdict, by its kind."""
+CONVERGED = "Converged"
+"""Instead of "Stationary", where the loss fell far and the run's diagnosis finds no problem."""
+RUN = "RUN"
+"""Stands for the run's id in advice."""
+
+OLD_LABELS = {
+    "loss": "training loss",
+    "greatest curvature": "largest Hessian eigenvalue",
+    "least curvature": "smallest Hessian eigenvalue",
+    "least curvature is above": "λ_min lower bound",
+    "gain of a step down": "decrease by the best gradient step",
+    "gain of an escape": "decrease along λ_min",
+    "gain of ten calm steps": "decrease by ten steps at lr / 10",
+    "squared norm of the gradient": "‖∇L‖², noise removed",
+    "greatest curvature of one layer": "sharpest layer",
+}
+"""Labels of numbers in stored verdicts and in programs written for version 0.1."""
+REFERENCES = {
+    "sharpness": "limit",
+    "batch sharpness": "limit",
+    "noise scale": "your batch:",
+    "critical batch size": "your batch:",
+}
+"""What the reference of a number is."""
+
+
+def digits(x: float) -> str:
+    """A number with three significant digits; "—" where it is not finite.
+
+    >>> digits(0.021837), digits(1234.4), digits(float("nan"))
+    ('0.0218', '1,234', '—')
+    """
+    if not math.isfinite(x):
+        return "—"
+    return f"{x:,.0f}" if 999.5 <= abs(x) < 999_999.5 else f"{x:.3g}"
 
 
 class Estimate(NamedTuple):
@@ -27,10 +79,11 @@ class Number(NamedTuple):
 
     Attributes:
         name: what it is.
-        value: of it.
-        low, high: an interval that covers it; both are the value where it is exact.
+        value: infinite where only its lower end is known.
+        low, high: an interval that covers it; both are the value where it is exact. For `sharpness` it is the error
+            bound of the eigensolver, else a 95 % interval.
         reference: what to compare it with; None where there is nothing.
-        words: on what it was measured, and how surely.
+        words: how it was measured.
     """
 
     name: str
@@ -41,22 +94,37 @@ class Number(NamedTuple):
     words: str = ""
 
     def __str__(self) -> str:
-        found = f"{self.value:.4g}" if math.isfinite(self.value) else "no upper end"
-        interval = "" if self.low == self.high else f" ({self.low:.3g} to {self.high:.3g})"
-        reference = "" if self.reference is None else f", against {self.reference:.4g}"
-        return f"{self.name}: {found}{interval}{reference}{self.words and f'; {self.words}'}"
+        value = digits(self.value) if math.isfinite(self.value) else f"≥ {digits(self.low)}"
+        details = [self._interval()] if math.isfinite(self.value) else []
+        words = self.words
+        if self.reference is not None:
+            details.append(f"{REFERENCES.get(self.name, 'reference')} {digits(self.reference)}")
+            if details[-1].startswith("limit") and words:  # the formula of the limit
+                details[-1], words = f"{details[-1]} = {words}", ""
+        inside = "; ".join(filter(None, details))
+        return f"{self.name} {value}{inside and f' ({inside})'}{words and f'; {words}'}"
+
+    def _interval(self) -> str:
+        if self.low == self.high:
+            return ""
+        if self.name == "sharpness":
+            return f"± {digits(self.high - self.value)}, solver"
+        if not math.isfinite(self.high):
+            return f"at least {digits(self.low)}"
+        return f"95 % interval {digits(self.low)} to {digits(self.high)}"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Where a point is: words first, numbers with intervals after.
+    """Where a point is on the loss surface: the conclusion, advice, then numbers with intervals.
 
     Attributes:
-        kind: one of the names in `steepest.analysis.location.verdict`.
-        sentence: the finding, in words.
-        advice: what follows from it.
+        kind: DESCENDING, NOISE_FLOOR, EDGE_OF_STABILITY, GRADIENT_FLAT, SADDLE, MINIMUM, MAXIMUM, UNDECIDED or
+            DIVERGED.
+        sentence: the headline and what supports it.
+        advice: what to do; empty where there is nothing.
         numbers: that it rests on.
-        products: Hessian-vector products that were taken.
+        products: Hessian-vector products that it took.
     """
 
     kind: str
@@ -66,10 +134,18 @@ class Verdict:
     products: int = 0
 
     def __str__(self) -> str:
-        return "\n".join([self.sentence, self.advice, *(f"  {number}" for number in self.numbers)])
+        return "\n".join(filter(None, [self.sentence, self.advice, *(f"  {number}" for number in self.numbers)]))
+
+    @property
+    def headline(self) -> str:
+        """The first words, such as "At a saddle"."""
+        return CONVERGED if self.sentence.startswith(CONVERGED) else HEADLINES.get(self.kind, self.kind)
 
     def number(self, name: str) -> Number | None:
         """The number of this name, or None."""
+        if name in OLD_LABELS:
+            warnings.warn(f"{name!r} is now called {OLD_LABELS[name]!r}", DeprecationWarning, stacklevel=2)
+            name = OLD_LABELS[name]
         return next((n for n in self.numbers if n.name == name), None)
 
     def describe(self) -> dict[str, Any]:
@@ -77,6 +153,7 @@ class Verdict:
         return {**vars(self), "numbers": [list(n) for n in self.numbers]}
 
     @classmethod
-    def of(cls, described: Mapping[str, Any]) -> "Verdict":
-        """From what `describe` gave."""
-        return cls(**{**described, "numbers": tuple(Number(*n) for n in described["numbers"])})
+    def of(cls, description: Mapping[str, Any]) -> "Verdict":
+        """From what `describe` gave, of this version or the one before."""
+        numbers = tuple(Number(OLD_LABELS.get(name, name), *rest) for name, *rest in description["numbers"])
+        return cls(**{**description, "numbers": numbers})

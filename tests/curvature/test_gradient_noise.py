@@ -49,13 +49,13 @@ FLAT, STEEP = np.ones(20), 4.0 ** -np.arange(8)
 @pytest.mark.parametrize("spectrum", [FLAT, STEEP], ids=["flat", "steep"])
 def test_intervals_cover_in_linear_regression(spectrum, distance, blocks):
     problem, rng = Regression(spectrum, distance), np.random.default_rng(1)
-    found = [gradient_noise(problem.gradients(rng, blocks, 25), [25] * blocks) for _ in range(REPETITIONS)]
+    result = [gradient_noise(problem.gradients(rng, blocks, 25), [25] * blocks) for _ in range(REPETITIONS)]
     scale = problem.trace / problem.squared_norm if distance else math.inf
-    assert sum(covers(n.squared_norm, problem.squared_norm) for n in found) >= LEAST
-    assert sum(covers(n.trace, problem.trace) for n in found) >= LEAST
-    assert sum(covers(n.scale, scale) for n in found) >= LEAST
-    norms = np.array([n.squared_norm.value for n in found])
-    traces = np.array([n.trace.value for n in found])
+    assert sum(covers(n.squared_norm, problem.squared_norm) for n in result) >= LEAST
+    assert sum(covers(n.trace, problem.trace) for n in result) >= LEAST
+    assert sum(covers(n.scale, scale) for n in result) >= LEAST
+    norms = np.array([n.squared_norm.value for n in result])
+    traces = np.array([n.trace.value for n in result])
     for values, truth in ((norms, problem.squared_norm), (traces, problem.trace)):
         assert abs(values.mean() - truth) < 4 * values.std() / math.sqrt(REPETITIONS)
 
@@ -81,12 +81,12 @@ def test_of_equal_curvature_it_is_the_simple_scale():
 
 def test_unequal_blocks_are_unbiased():
     problem, rng, sizes = Regression(STEEP, 0.5), np.random.default_rng(4), [5, 10, 20, 40] * 3
-    found = []
+    result = []
     for _ in range(REPETITIONS):
         g = torch.cat([problem.gradients(rng, 1, n) for n in sizes])
         noise = gradient_noise(g, sizes)
-        found.append((noise.squared_norm.value, noise.trace.value))
-    values = np.array(found)
+        result.append((noise.squared_norm.value, noise.trace.value))
+    values = np.array(result)
     errors = 4 * values.std(0) / math.sqrt(REPETITIONS)
     assert (abs(values.mean(0) - [problem.squared_norm, problem.trace]) < errors).all()
 
@@ -103,8 +103,6 @@ def test_without_signal_the_scale_has_no_upper_end():
     noise = gradient_noise(Regression(FLAT, 0.0).gradients(np.random.default_rng(6), 16, 25), [25] * 16)
     assert noise.scale.high == math.inf
     assert noise.squared_norm.low < 0 < noise.squared_norm.high
-    assert "no upper end: the gradient may be 0" in noise.sentence
-    assert "heuristic" in noise.sentence
 
 
 def test_without_noise_it_is_exact():
@@ -148,17 +146,17 @@ def test_a_dataset_gives_the_same_blocks():
 
 
 def test_too_little_is_refused():
-    with pytest.raises(InputError, match="16 blocks has 0 samples"):
+    with pytest.raises(InputError, match="16 blocks needs at least 1 sample, got 0"):
         disjoint(regression_task(12))
-    with pytest.raises(InputError, match="4 blocks are given; intervals need at least 8"):
+    with pytest.raises(InputError, match="blocks must be at least 8, got 4"):
         disjoint(regression_task(), blocks=4)
-    with pytest.raises(InputError, match="4 blocks"):
+    with pytest.raises(InputError, match="blocks must be at least 8, got 4"):
         gradient_noise(torch.ones(4, 3), [1] * 4)
-    with pytest.raises(InputError, match="9 sizes"):
+    with pytest.raises(InputError, match="8 blocks, got 9"):
         gradient_noise(torch.ones(8, 3), [1] * 9)
-    with pytest.raises(InputError, match="not finite"):
+    with pytest.raises(InputError, match="gradients must be finite"):
         gradient_noise(torch.full((8, 3), math.nan), [1] * 8)
-    with pytest.raises(InputError, match="level=95"):
+    with pytest.raises(InputError, match="between 0 and 1.*got 95"):
         gradient_noise(torch.ones(8, 3), [1] * 8, level=95)
-    with pytest.raises(InputError, match="cannot be drawn from"):
+    with pytest.raises(InputError, match="must be tensors or a Dataset"):
         disjoint(Task(model=torch.nn.Linear(1, 1), objective=lambda model, batch: model.weight.sum()))

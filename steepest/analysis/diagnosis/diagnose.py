@@ -1,34 +1,36 @@
-"""What ails a run, told from its record alone: which fault, by what evidence, and what to change.
+"""Diagnosis of a run from its record alone: which problem it has, the evidence, and what to change.
 
-    too slow      the steps promised little and kept it, or weights hardly moved: the rate is too small
-    plateau       they promised enough, or most weights have no gradient, and the loss has not moved
-    oscillating   they promised far more than they kept, not for the batches' noise: the rate is too large
-    noise floor   the same, for the batches' noise
-    exploding     the loss is not finite, had to be brought back, or ends no lower than it began, and not for noise
+    too slow      the steps predicted a small decrease and got it, or the weights hardly moved: the lr is too low
+    plateau       they predicted enough, or most weights have no gradient, and the loss did not change
+    oscillating   they predicted far more than happened, and batch noise is not the cause: the lr is too high
+    noise floor   the same, caused by batch noise
+    exploding     the loss is not finite, the guard rewound, or large steps gained nothing, and not because of noise
     overfitting   the validation loss rises while the training loss falls
     healthy       none of these
 
-The numbers that decide are `symptoms`. A run can have several faults: the first that is said is the one to mend first.
+`symptoms` computes the numbers, `thresholds` has their bounds. A run can have several problems: the first finding is
+the one to fix first.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from steepest.analysis.diagnosis import findings as f
-from steepest.analysis.diagnosis.findings import Finding, Indicator
+from steepest.analysis.diagnosis import findings
+from steepest.analysis.diagnosis import thresholds as th
+from steepest.analysis.diagnosis.findings import Finding
 from steepest.analysis.diagnosis.symptoms import TINY, Symptoms, finite, symptoms
+from steepest.analysis.diagnosis.thresholds import Indicator
 from steepest.records.run import REWIND, Record
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What ails a run. It prints as words, numbers after.
+    """The problems of a run. It prints as words, then numbers.
 
     Attributes:
-        findings: all of them, the one to mend first in front.
-        steps: that were looked at.
-        planned: of the whole run.
+        findings: all of them, the one to fix first in front.
+        steps: taken so far.
+        planned: steps of the whole run.
     """
 
     findings: tuple[Finding, ...]
@@ -37,7 +39,7 @@ class Diagnosis:
 
     @property
     def kind(self) -> str:
-        """Of the finding in front."""
+        """Of the first finding."""
         return self.findings[0].kind
 
     @property
@@ -47,30 +49,30 @@ class Diagnosis:
 
     @property
     def sentence(self) -> str:
-        """Of the finding in front."""
+        """Of the first finding."""
         return self.findings[0].sentence
 
     @property
     def evidence(self) -> tuple[Indicator, ...]:
-        """Of the finding in front."""
+        """Of the first finding."""
         return self.findings[0].evidence
 
     @property
     def advice(self) -> str:
-        """What to change first."""
+        """What to change first; empty where nothing is to be changed."""
         return self.findings[0].advice
 
     def words(self) -> str:
-        """All findings in words; behind each its numbers, and where the fault begins."""
-        seen = "" if self.steps >= self.planned else f"So far, after {self.steps:,} of {self.planned:,} steps. "
-        return seen + "\n".join(finding.words() for finding in self.findings)
+        """All findings: sentence and advice, then their numbers with the bounds of the problem."""
+        progress = "" if self.steps >= self.planned else f"So far, after {self.steps:,} of {self.planned:,} steps. "
+        return progress + "\n".join(finding.words() for finding in self.findings)
 
     def __str__(self) -> str:
         return self.words()
 
 
-class Recorded(Protocol):
-    """What has a record, such as a Run."""
+class HasRecord(Protocol):
+    """An object with a record, such as a Run."""
 
     @property
     def record(self) -> Record:
@@ -78,132 +80,157 @@ class Recorded(Protocol):
         ...
 
 
-def diagnose(run: Record | Recorded) -> Diagnosis:
-    """Tells from a run's record which fault it has, by what evidence, and what to change.
+def diagnose(run: Record | HasRecord) -> Diagnosis:
+    """Diagnoses a run from its record: the problem, the evidence, and what to change.
 
-    Let P = Σ ‖Δw‖ ‖∇L‖ be what the steps promised and F the fall of the loss. P near F: too slow, while there is more
-    to gain; P ≫ F: the noise of the batches, where it can keep the loss up by ¼ κ ‖Δw‖ ‖∇L‖; else the rate. Whatever
-    the loss says, weights that have hardly travelled had too small a rate, and gradients of one or two components lie
-    on a plateau. It reads the loss alone: a fault that costs less than a fifth of what can be gained is not looked for.
+    Let P = Σ ‖Δw‖ ‖∇L‖ be the decrease that the steps predict and F the fall of the loss. P near F: the learning rate
+    is too low, if there is more to gain. P ≫ F: batch noise, where it can keep the loss up by ¼ κ ‖Δw‖ ‖∇L‖; else the
+    learning rate is too high. Whatever the loss says, the learning rate was too low if the weights hardly moved, and
+    gradients of one or two components mean a plateau. A problem that costs less than a fifth of the possible gain is
+    not reported.
 
     Args:
         run: a run, or its record; finished or not.
 
     Returns:
-        the Diagnosis; of fewer than 20 finite steps it is "undecided".
+        the Diagnosis; with fewer than 20 finite steps it is "undecided".
 
     >>> import numpy as np
     >>> from steepest.records.run import Record, Steps
     >>> t = np.arange(1.0, 101.0)
-    >>> loss = 2 - 1e-4 * t                       # w ← w − 10⁻⁴ ∇L, ‖∇L‖ = 1: a hundred steps promise 0.01 in all
+    >>> loss = 2 - 1e-4 * t                 # w ← w − 10⁻⁴ ∇L, ‖∇L‖ = 1: a hundred steps predict a decrease of 0.01
     >>> steps = Steps(t, t, 1e-4 + 0 * t, loss, 1 + 0 * t, 1e-4 + 0 * t)
     >>> print(diagnose(Record("id", "name", "done", "", 0.0, {}, {}, steps)).kind)
     too slow
     """
     record = run if isinstance(run, Record) else run.record
-    sound = int(finite(record.steps).sum())
-    found = tuple(_exploded(record)) or tuple(_judged(record, sound))
-    planned = record.config.get("steps")
-    return Diagnosis(found, len(record.steps), planned if isinstance(planned, int) else len(record.steps))
+    finite_steps = int(finite(record.steps).sum())
+    explosion = _explosion(record, len(record.steps) - finite_steps)
+    results = (explosion,) if explosion else _findings(record, finite_steps)
+    steps, total = len(record.steps), record.config.get("steps")
+    return Diagnosis(results, steps, total if isinstance(total, int) else steps)
 
 
-def _exploded(record: Record) -> Iterator[Finding]:
-    """What needs no statistics: losses that are not finite, a guard that had to go back."""
-    broken, rewinds = int((~finite(record.steps)).sum()), [e for e in record.events if e.kind == REWIND]
-    if broken >= f.BROKEN or rewinds:
-        yield f.exploded(record, broken, rewinds)
+def _explosion(record: Record, nonfinite: int) -> Finding | None:
+    """What needs no statistics: steps that are not finite, a guard that rewound."""
+    rewinds = [event for event in record.events if event.kind == REWIND]
+    if nonfinite >= th.MIN_NONFINITE_STEPS or rewinds:
+        return findings.explosion(record, nonfinite, rewinds)
+    return None
 
 
-def _judged(record: Record, sound: int) -> Iterator[Finding]:
-    if sound < f.ENOUGH:
-        yield f.undecided(sound)
-        return
+def _findings(record: Record, finite_steps: int) -> tuple[Finding, ...]:
+    """Training problem and overfitting, the one to fix first in front."""
+    if finite_steps < th.MIN_FINITE_STEPS:
+        return (findings.too_short(finite_steps),)
     s = symptoms(record)
-    trained, overfitted = _rate(record, s), s.lost > f.RISEN and s.fell_on
-    first = not _thrown(s) and (s.kept > f.GOOD or (s.lost > f.ALL and s.kept > f.FALLEN))
-    if overfitted and first:
-        yield f.overfitting(s)
-    if trained is not None:
-        yield trained
-    if overfitted and not first:
-        yield f.overfitting(s)
-    if trained is None and not overfitted:
-        yield f.healthy(s)
+    problem = _training_problem(record, s)
+    training = () if problem is None else (problem,)
+    if not (s.validation_regained > th.REGAINED_MAX and s.train_still_falling):
+        return training or (findings.healthy(s),)
+    has_learned = s.decrease > th.DECREASE_GOOD or (
+        s.validation_regained > th.REGAINED_ALL and s.decrease > th.DECREASE_NONE_AFTER_PEAK
+    )
+    overfit = (findings.overfit(s),)
+    return overfit + training if has_learned and not had_divergent_step(s) else training + overfit
 
 
-def _rate(record: Record, s: Symptoms) -> Finding | None:
-    """What ails the training loss: one fault at most, for each excludes the others."""
-    if _flat(s):
-        return f.plateau(s)
-    if _more_to_gain(s):
-        return f.too_slow(record, s)
-    if s.promised < f.TIMID:
-        return _hardly_begun(record, s)
-    if s.kept < f.GAINED and not (s.full and s.rise < f.RISE):
-        return f.noise_floor(record, s) if _held_up(s) else f.thrown(record, s)
-    if s.soared > f.LEAPT and s.kept < f.FALLEN:
-        return f.thrown(record, s)
-    if s.kept > f.GOOD:
+def _training_problem(record: Record, s: Symptoms) -> Finding | None:
+    """The problem of the training loss: at most one, since each excludes the others."""
+    if is_plateau(s):
+        return findings.plateau(s)
+    if could_gain_with_larger_lr(s):
+        return findings.too_slow(record, s)
+    if s.predicted_decrease < th.PREDICTED_DECREASE_MIN:
+        return _problem_of_small_steps(record, s)
+    if s.decrease < th.DECREASE_NONE and not (s.is_full_batch and s.max_rise < th.RISE_MAX):
+        return findings.noise_floor(record, s) if is_noise_limited(s) else findings.diverged_without_gain(record, s)
+    if s.peak_rise > th.PEAK_RISE_MAX and s.decrease < th.DECREASE_NONE_AFTER_PEAK:
+        return findings.diverged_without_gain(record, s)
+    if s.decrease > th.DECREASE_GOOD:
         return None
-    if s.full:
-        return f.oscillating(record, s) if _swings(s) or s.left < f.MORE else None
-    if _thrown(s) and (s.coherence < f.SHRUNK or ((s.soared > f.LEAPT or not _varies(s)) and s.batch >= f.FEW)):
-        return f.oscillating(record, s)
-    noisy = _thrown(s) or s.batch < f.FEW or s.noise > f.HOVERS * s.fall
-    return f.noise_floor(record, s) if noisy else None
+    if s.is_full_batch:
+        is_too_high = oscillates(s) or s.remaining_gain < th.REMAINING_GAIN_LARGE
+        return findings.oscillation(record, s) if is_too_high else None
+    if _diverged_beyond_noise(s):
+        return findings.oscillation(record, s)
+    is_noisy = had_divergent_step(s) or s.batch_size < th.NOISY_BATCH_SIZE
+    is_noisy = is_noisy or s.likely_excess > th.NOISE_EXCESS_LARGE * s.max_fall
+    return findings.noise_floor(record, s) if is_noisy else None
 
 
-def _flat(s: Symptoms) -> bool:
-    """Whether there is no slope to go down, nor has the point been thrown off one."""
-    few = not s.full and s.batch >= f.SOME and s.narrow < f.NARROW and s.coherence == 1  # else that tells it
-    still = few or s.coherence < f.DWARFED
-    climbed = s.promised >= f.TIMID and (s.rise > f.CLIMBED * s.error or s.hovering > f.BESIDE)
-    if climbed or s.burst > f.CALMED or s.kept > (max(f.GAINED, 2 * s.error) if still else f.GAINED):
+def is_plateau(s: Symptoms) -> bool:
+    """Whether there is no slope to descend, and no step diverged away from one."""
+    can_tell = not s.is_full_batch and s.batch_size >= th.GRADIENT_Q05_MIN_BATCH and s.coherence == 1
+    few_weights = (can_tell and s.gradient_q05_ratio < th.GRADIENT_Q05_MIN) or s.coherence < th.COHERENCE_EXPLODED
+    may_rise = has_risen(s) or s.noise_excess > th.NOISE_EXCESS_SMALL
+    rose = may_rise and s.predicted_decrease >= th.PREDICTED_DECREASE_MIN
+    most = max(th.DECREASE_NONE, 2 * s.decrease_error) if few_weights else th.DECREASE_NONE
+    if rose or s.peak_gradient_ratio > th.PEAK_GRADIENT_MAX or s.decrease > most:
         return False
-    return still or (s.yielded < f.YIELDED and s.hovering < f.HIDDEN and not s.net > f.LEARNT)
+    no_slope = s.decrease_ratio < th.DECREASE_RATIO_MIN and s.noise_excess < th.NOISE_EXCESS_MAX_ON_PLATEAU
+    return few_weights or (no_slope and not s.validation_decrease > th.LEARNED_MIN)
 
 
-def _more_to_gain(s: Symptoms) -> bool:
-    """Whether a greater rate would have brought the loss lower."""
-    if s.kept > f.GOOD or s.travelled > f.FAR or s.soared > f.LEAPT:
+def could_gain_with_larger_lr(s: Symptoms) -> bool:
+    """Whether a larger learning rate would have brought the loss lower."""
+    moved_far = s.distance_per_weight > th.DISTANCE_LARGE or s.peak_rise > th.PEAK_RISE_MAX
+    if s.decrease > th.DECREASE_GOOD or moved_far:
         return False
-    if s.travelled < f.STILL:
+    if s.distance_per_weight < th.DISTANCE_TINY:
         return True
-    if s.promised < f.TIMID:
-        begun = s.kept > f.BEGUN or s.full  # else noise hides how much is left
-        return not _hovers(s) and (s.left > f.MORE or s.travelled < f.NEAR or not begun)
-    gain = min(s.left / max(1 - s.left, TINY) * s.kept, 1 - s.kept)
-    return not s.full and s.kept > f.GAINED and s.left > f.MORE and s.hovering < f.BESIDE * gain
+    if s.predicted_decrease < th.PREDICTED_DECREASE_MIN:
+        is_measurable = s.decrease > th.DECREASE_PARTIAL or s.is_full_batch  # else noise hides the remaining gain
+        has_more = s.remaining_gain > th.REMAINING_GAIN_LARGE or s.distance_per_weight < th.DISTANCE_SMALL
+        return not noise_may_dominate(s) and (has_more or not is_measurable)
+    gain = min(s.remaining_gain / max(1 - s.remaining_gain, TINY) * s.decrease, 1 - s.decrease)
+    has_more = s.decrease > th.DECREASE_NONE and s.remaining_gain > th.REMAINING_GAIN_LARGE
+    return not s.is_full_batch and has_more and s.noise_excess < th.NOISE_EXCESS_SMALL * gain
 
 
-def _hardly_begun(record: Record, s: Symptoms) -> Finding | None:
-    """What ails a run that promised little, though a greater rate would not help."""
-    if s.full or s.kept > f.GOOD or not _hovers(s):
+def _problem_of_small_steps(record: Record, s: Symptoms) -> Finding | None:
+    """The problem of a run with a small predicted decrease that a larger learning rate would not solve."""
+    if s.is_full_batch or s.decrease > th.DECREASE_GOOD or not noise_may_dominate(s):
         return None
-    return f.noise_floor(record, s) if s.kept > f.LEARNT else f.plateau(s)
+    return findings.noise_floor(record, s) if s.decrease > th.LEARNED_MIN else findings.plateau(s)
 
 
-def _hovers(s: Symptoms) -> bool:
-    """Whether noise can keep the loss up by much of what it has fallen."""
-    return s.hovering > f.HOVERS * s.fall
+def noise_may_dominate(s: Symptoms) -> bool:
+    """Whether noise can keep the loss up by a large share of its fall."""
+    return s.noise_excess > th.NOISE_EXCESS_LARGE * s.max_fall
 
 
-def _varies(s: Symptoms) -> bool:
-    """Whether the batches' losses differ as they do where noise is at work."""
-    return not s.full and s.varied > f.VARIED
+def batches_differ(s: Symptoms) -> bool:
+    """Whether the batches' losses differ as they do where noise matters."""
+    return not s.is_full_batch and s.batch_spread > th.BATCH_SPREAD_MIN
 
 
-def _held_up(s: Symptoms) -> bool:
-    """Whether it is noise that keeps a loss up that has gained nothing, and not the rate."""
-    alike = not _varies(s) and s.promised > f.CALM and s.rise > f.CLIMBED * s.error
-    worse = s.net < -max(s.fall, 0.0)
-    return not (s.full or alike or worse or _thrown(s))
+def is_noise_limited(s: Symptoms) -> bool:
+    """Whether noise, and not the learning rate, keeps up a loss that has gained nothing."""
+    is_too_far = s.predicted_decrease > th.PREDICTED_DECREASE_NOISE_MAX and has_risen(s)
+    without_noise = is_too_far and not batches_differ(s)
+    got_worse = s.validation_decrease < -max(s.max_fall, 0.0)
+    return not (s.is_full_batch or without_noise or got_worse or had_divergent_step(s))
 
 
-def _thrown(s: Symptoms) -> bool:
-    """Whether large steps have thrown the point to where gradients are smaller."""
-    return s.soared > f.LEAPT or s.coherence < f.DWARFED or (s.rise > f.RISE and s.burst > f.CALMED)
+def has_risen(s: Symptoms) -> bool:
+    """Whether the loss rose above its start measurably."""
+    return s.max_rise > max(th.RISE_ERRORS_MAX * s.decrease_error, th.ROUNDING)
 
 
-def _swings(s: Symptoms) -> bool:
-    return s.rise > f.RISE or max(s.fall - s.kept, s.swing) > f.RISEN * s.fall
+def had_divergent_step(s: Symptoms) -> bool:
+    """Whether a large step moved the point to where gradients are smaller."""
+    has_jump = s.max_rise > th.RISE_MAX and s.peak_gradient_ratio > th.PEAK_GRADIENT_MAX
+    return s.peak_rise > th.PEAK_RISE_MAX or s.coherence < th.COHERENCE_EXPLODED or has_jump
+
+
+def _diverged_beyond_noise(s: Symptoms) -> bool:
+    """Whether a step diverged in a way that noise does not explain."""
+    has_jump = s.peak_rise > th.PEAK_RISE_MAX or not batches_differ(s)
+    beyond_noise = s.coherence < th.COHERENCE_NOT_NOISE or (has_jump and s.batch_size >= th.NOISY_BATCH_SIZE)
+    return had_divergent_step(s) and beyond_noise
+
+
+def oscillates(s: Symptoms) -> bool:
+    """Whether the loss rose above its start, or swings by a noticeable share of its fall."""
+    return s.max_rise > th.RISE_MAX or max(s.max_fall - s.decrease, s.oscillation) > th.OSCILLATION_MAX * s.max_fall

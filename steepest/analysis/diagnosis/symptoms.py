@@ -1,25 +1,26 @@
-"""What the numbers of a run's record show, before anybody judges them.
+"""The symptoms of a run: the numbers of its record that the diagnosis decides by.
 
-Eight of them carry most of what can be told without the model:
+Eight of them carry most of what the record can tell without the model:
 
-- *promised*, Σ ‖Δw‖ ‖∇L‖: by how much the loss would have fallen had every step gone straight down a slope that stays
-  as it is. A timid run promised little and kept it; one that jumps across its valley, or after the noise of its
-  batches, promised a hundred times what it kept.
-- *hovering*, ¼ √((1 + β)/(1 − β)) ‖Δw‖ ‖∇L‖ of a step: by how much the loss lies above what it would be with a rate
-  of 0, if all of a gradient is chance. For L = ½ h w² and gradient noise of variance σ², w ← w − α g comes to rest
-  around ½ h E w² = ¼ α σ² for α h ≪ 1; momentum makes the step's length 1/√(1 − β²) and the rate 1/(1 − β) of it
+- *predicted_decrease*, Σ ‖Δw‖ ‖∇L‖: how far the loss would have fallen had every step gone straight down a constant
+  slope. With too low a learning rate the prediction is small and comes true; a run that jumps across its valley, or
+  follows the noise of its batches, predicts a hundred times the decrease that it gets.
+- *noise_excess*, ¼ √((1 + β)/(1 − β)) ‖Δw‖ ‖∇L‖ of a step: how far the loss lies above the loss at learning rate 0, if
+  the gradient is nothing but noise. For L = ½ h w² and gradient noise of variance σ², w ← w − α g settles around
+  ½ h E w² = ¼ α σ² for α h ≪ 1; momentum makes the step's length 1/√(1 − β²) and the learning rate 1/(1 − β) of it
   (Mandt, Hoffman and Blei 2017, arXiv:1704.04289, section 4.1).
-- *yielded*, the slope of the loss over Σ ‖Δw‖ ‖∇L‖, with its error: 1 down a slope without noise, 0 on a plateau.
-- *varied*, by which share of their mean the losses of batches differ. Where a point was thrown to a region in which
-  units are dead or saturated, they differ little: noise is not what keeps the loss up.
-- *coherence* of Adam's steps, ‖Δw‖ / (α √N): how large a gradient is beside those that its second moment remembers.
-- *travelled*, Σ ‖Δw‖ / √N: how far a weight has gone. What a network starts with is of the order of 0.1, and who has
-  not gone so far has learned little else, whatever the unit of the loss.
-- *narrow*, the gradient norm when it is small, beside what it usually is. A norm of many components hardly varies;
-  where units are dead or saturated, or all weights near 0, only a few biases have a gradient, and chance brings it
-  near 0.
-- *net*, the fall of the validation loss since before the first step. The losses of a few samples say little of where a
-  run began, and where it ended; whether noise keeps a loss up or an explosion threw it there, only this tells.
+- *decrease_ratio*, the slope of the loss over Σ ‖Δw‖ ‖∇L‖, plus its error: 1 down a slope without noise, 0 on a
+  plateau.
+- *batch_spread*, the spread of the batches' losses relative to their mean. After a step that diverged to where units
+  are inactive or saturated it is small, and noise is not what keeps the loss up.
+- *coherence* of Adam's steps, ‖Δw‖ / (α √N): the gradient's size relative to those that its second moment remembers.
+- *distance_per_weight*, Σ ‖Δw‖ / √N. Initial weights are of the order of 0.1; a network whose weights have moved less
+  has learned little, whatever the unit of the loss.
+- *gradient_q05_ratio*, the gradient norm when it is small relative to its usual size. A norm of many components hardly
+  varies; where units are inactive or saturated, or all weights near 0, only a few biases have a gradient, and chance
+  brings its norm near 0.
+- *validation_decrease*, the fall of the validation loss since before the first step. The losses of a few samples say
+  little about the start and the end of a run; only this separates noise from an explosion.
 """
 
 import math
@@ -35,22 +36,20 @@ from steepest.records.run import COLUMNS, Measurement, Record, Steps
 
 Values = NDArray[np.float64]
 
-SAMPLES = 256
-"""The loss at the start is a mean over so many samples, of steps before which the point has hardly moved; where these
-have fewer, it is the validation loss before the first step."""
-MOVED, LEAPT = 4.0, 2.0
-"""The point has moved once steps have promised 4 times their loss, or one of them 2 times. On a parabola, L = ½ h w², a
-step to its floor promises α ‖∇L‖² = 2 L, and one across it, to where the loss is as high again, 4 L."""
-TENTH = 0.1
-"""Share of the steps that a running mean covers."""
-LEAST = 10
-"""Steps that it covers at least."""
-HIGH = 0.5
-"""Share of the greatest rate from which a rate is high."""
-LAST = 3.0
-"""The last part of the way is that in which it grew by this factor."""
+START_SAMPLES = 256
+"""The initial loss is a mean over this many samples, of steps before which the point hardly moved; if these have fewer,
+it is the validation loss before the first step."""
+MAX_START_DECREASE, MAX_START_STEP = 4.0, 2.0
+"""The point has moved once its steps predict a decrease of 4 × their loss, or one step predicts 2 ×. On a parabola,
+L = ½ h w², a step to the minimum predicts α ‖∇L‖² = 2 L, and one across it, to where the loss is as high again, 4 L."""
+WINDOW_SHARE, MIN_WINDOW = 0.1, 10
+"""Steps of a running mean: this share of the run, and at least so many."""
+HIGH_LR_SHARE = 0.5
+"""A learning rate is high from this share of the largest one."""
+LAST_PART_GROWTH = 3.0
+"""The last part of a run is that in which the cumulative learning rate grew by this factor."""
 TINY = 1e-300
-BY_SECOND_MOMENT = frozenset({"adam", "adamw", "amsgrad", "nadam"})
+RULES_WITH_SECOND_MOMENT = frozenset({"adam", "adamw", "amsgrad", "nadam"})
 
 
 @dataclass(frozen=True)
@@ -58,160 +57,161 @@ class Symptoms:
     """Numbers of a run. Losses are those of its batches, in units of `scale`.
 
     Attributes:
-        scale: size of the loss at the start, or of its greatest fall where it starts near 0.
-        kept: fall of the loss from the start to the mean of the last tenth; of the validation loss where that is more,
-            for what is not trained on falls no further.
-        error: standard error of that, from the differences of neighbours at the end.
-        net: fall of the validation loss from the start, relative to what it was there; NaN where it was not measured.
-        fall: the greatest fall, to the least mean of a tenth.
-        rise: the greatest rise above the start, of a mean of a tenth.
-        promised: Σ ‖Δw‖ ‖∇L‖.
-        hovering: what the last steps at half of the greatest rate or more keep the loss above, if gradients are chance.
-        swing: deviation of a loss from its neighbours in the last fifth; where the batch is full, it is no noise.
-        first: steps that the loss at the start is a mean over.
-        left: share of its fall that the loss would gain on ten times the way, Σ lr, as its last part at half of the
-            greatest rate or more foretells: what falls as the rate falls is the noise's end, not the way's doing.
-        yielded: share of what was promised that the loss fell by, by the line through all steps, two standard errors
-            above it, so that it is small only where a fall would have been seen.
-        burst: the greatest gradient norm, relative to the mean of the second half.
-        narrow: the 5 % quantile of the gradient norm, relative to its median, in the second half.
-        coherence: of the steps in the second half; 1 where the rule has no second moment.
-        travelled: Σ ‖Δw‖ / √N, the way of a weight; NaN where N is not known.
-        batch: samples of a step.
-        full: whether a batch has all the samples.
-        lost: share of the validation loss's fall that is lost again at the end; NaN where that cannot be told.
-        fell_on: whether the training loss has fallen, by two standard errors, since the validation loss was least.
+        scale: the initial loss, or the largest fall if the loss starts near 0.
+        decrease: from the start to the mean of the last tenth; that of the validation loss if it is larger, since data
+            that is not trained on falls no further.
+        decrease_error: its standard error, from the differences of neighbours at the end.
+        validation_decrease: fall of the validation loss, relative to its initial value; NaN if it was not measured.
+        max_fall: the largest fall, to the smallest mean of a tenth.
+        max_rise: the largest rise above the start, of a mean of a tenth.
+        predicted_decrease: Σ ‖Δw‖ ‖∇L‖.
+        noise_excess: excess loss of the last steps at a high learning rate, if gradients are nothing but noise.
+        oscillation: deviation of a loss from its neighbours in the last fifth; for full batches it is not noise.
+        start_steps: steps that the initial loss is a mean over.
+        remaining_gain: share of its fall that the loss would gain with 10 × the cumulative learning rate, extrapolated
+            from the last part at a high learning rate: what falls while the learning rate decays is noise that ends.
+        decrease_ratio: decrease / predicted decrease, by a line through all steps, plus two standard errors, so that it
+            is small only where a fall would have been measured.
+        peak_gradient_ratio: the largest gradient norm / the mean of the second half.
+        gradient_q05_ratio: 5 % quantile / median of the gradient norm in the second half.
+        coherence: of the steps in the second half; 1 if the rule has no second moment.
+        distance_per_weight: Σ ‖Δw‖ / √N; NaN if N is not known.
+        batch_size: samples of a step.
+        is_full_batch: whether a batch has all samples.
+        validation_regained: share of the validation loss's fall that is lost again at the end; NaN if not known.
+        train_still_falling: whether the training loss has fallen, by two standard errors, since the validation loss was
+            smallest.
     """
 
     scale: float
-    kept: float
-    error: float
-    net: float
-    fall: float
-    rise: float
-    promised: float
-    hovering: float
-    swing: float
-    first: int
-    left: float
-    yielded: float
-    burst: float
-    narrow: float
+    decrease: float
+    decrease_error: float
+    validation_decrease: float
+    max_fall: float
+    max_rise: float
+    predicted_decrease: float
+    noise_excess: float
+    oscillation: float
+    start_steps: int
+    remaining_gain: float
+    decrease_ratio: float
+    peak_gradient_ratio: float
+    gradient_q05_ratio: float
     coherence: float
-    travelled: float
-    batch: float
-    full: bool
-    lost: float
-    fell_on: bool
+    distance_per_weight: float
+    batch_size: float
+    is_full_batch: bool
+    validation_regained: float
+    train_still_falling: bool
 
     @property
-    def varied(self) -> float:
-        """Deviation of a batch's loss, relative to their mean at the end."""
-        return self.swing / max(1 - self.kept, TINY)
+    def batch_spread(self) -> float:
+        """Deviation of the batches' losses, relative to their mean at the end."""
+        return self.oscillation / max(1 - self.decrease, TINY)
 
     @property
-    def noise(self) -> float:
-        """What noise keeps the loss up by: `hovering`, too much where not all of a gradient is chance, and what is left
-        of the loss, too much where it cannot fall to 0, in geometric mean."""
-        return math.sqrt(max(self.hovering * (1 - self.kept), 0.0))
+    def likely_excess(self) -> float:
+        """Excess loss from gradient noise: the geometric mean of two upper bounds, `noise_excess` (part of a gradient
+        is signal) and the loss that is left (it may not be able to fall to 0)."""
+        return math.sqrt(max(self.noise_excess * (1 - self.decrease), 0.0))
 
     @property
-    def soared(self) -> float:
-        """The greatest rise above a start that was three standard errors higher than was seen."""
-        doubt = 0.0 if self.full else 3 * self.varied / math.sqrt(self.first)
-        return (self.rise - doubt) / (1 + doubt)
+    def peak_rise(self) -> float:
+        """The largest rise above the start, if the start was three standard errors higher than measured."""
+        doubt = 0.0 if self.is_full_batch else 3 * self.batch_spread / math.sqrt(self.start_steps)
+        return (self.max_rise - doubt) / (1 + doubt)
 
 
 def finite(steps: Steps) -> NDArray[np.bool_]:
-    """Which steps have nothing but finite numbers [steps]."""
+    """Which steps have only finite numbers [steps]."""
     return np.logical_and.reduce([np.isfinite(getattr(steps, name)) for name in COLUMNS])
 
 
 @np.errstate(all="ignore")
 def symptoms(record: Record) -> Symptoms:
-    """The symptoms of a run that has a finite step or more."""
-    sound = finite(record.steps)
-    s = Steps(*(getattr(record.steps, name)[sound] for name in COLUMNS))
+    """The symptoms of a run with at least one finite step."""
+    config, mask = record.config, finite(record.steps)
+    s = Steps(*(getattr(record.steps, name)[mask] for name in COLUMNS))
     slopes = s.update_norm * s.grad_norm
-    window = min(len(s), max(LEAST, int(TENTH * len(s))))
+    window = min(len(s), max(MIN_WINDOW, int(WINDOW_SHARE * len(s))))
     means = np.convolve(s.loss, np.full(window, 1 / window), "valid")
-    batch = _batch(record.config)
-    start, steps = _start(s.loss, slopes, batch)
-    held, before, net = _validation(record)
-    if math.isfinite(before) and steps * batch < SAMPLES:
-        start, steps = before, math.ceil(SAMPLES / batch)
-    end, least = float(means[-1]), float(means.min())
-    scale = max(abs(start), start - least, TINY)
-    late = s.grad_norm[len(s) // 2 :]
-    high = np.flatnonzero(np.abs(s.lr) >= HIGH * np.abs(s.lr).max())[-1] + 1
-    swing = _swing(s.loss[-2 * window :]) / scale
-    error = swing * math.sqrt(2 / window)
-    began = before if math.isfinite(before) else start
-    lost, since = _overfitting(held, began, s.t[window - 1 :], means)
+    batch = _batch_size(config)
+    start, start_steps = _start(s.loss, slopes, batch)
+    validation, initial, validation_decrease = _validation(record)
+    if math.isfinite(initial) and start_steps * batch < START_SAMPLES:
+        start, start_steps = initial, math.ceil(START_SAMPLES / batch)
+    end, lowest = float(means[-1]), float(means.min())
+    scale = max(abs(start), start - lowest, TINY)
+    late_norms = s.grad_norm[len(s) // 2 :]
+    last_high = np.flatnonzero(np.abs(s.lr) >= HIGH_LR_SHARE * np.abs(s.lr).max())[-1] + 1
+    oscillation = _oscillation(s.loss[-2 * window :]) / scale
+    error = oscillation * math.sqrt(2 / window)
+    reference = initial if math.isfinite(initial) else start
+    regain, train_fall = _validation_regain(validation, reference, s.t[window - 1 :], means)
     return Symptoms(
         scale=scale,
-        kept=float(np.fmax((start - end) / scale, net)),
-        error=error,
-        net=net,
-        fall=(start - least) / scale,
-        rise=(float(means.max()) - start) / scale,
-        promised=float(slopes.sum()) / scale,
-        hovering=_hovering(record.config) * float(slopes[max(0, high - window) : high].mean()) / scale,
-        swing=swing,
-        first=steps,
-        left=_left(s, start - end),
-        yielded=_yielded(s, slopes),
-        batch=batch,
-        burst=float(s.grad_norm.max()) / max(float(late.mean()), TINY),
-        narrow=float(np.quantile(late, 0.05)) / max(float(np.median(late)), TINY),
-        coherence=_coherence(record.config, s),
-        travelled=float(s.update_norm.sum()) / math.sqrt(record.config.get("weights") or math.nan),
-        full=_is_full(record.config),
-        lost=lost,
-        fell_on=since / scale >= 2 * error,
+        decrease=float(np.fmax((start - end) / scale, validation_decrease)),
+        decrease_error=error,
+        validation_decrease=validation_decrease,
+        max_fall=(start - lowest) / scale,
+        max_rise=(float(means.max()) - start) / scale,
+        predicted_decrease=float(slopes.sum()) / scale,
+        noise_excess=_excess_factor(config) * float(slopes[max(0, last_high - window) : last_high].mean()) / scale,
+        oscillation=oscillation,
+        start_steps=start_steps,
+        remaining_gain=_remaining_gain(s, start - end),
+        decrease_ratio=_decrease_ratio(s, slopes),
+        batch_size=batch,
+        peak_gradient_ratio=float(s.grad_norm.max()) / max(float(late_norms.mean()), TINY),
+        gradient_q05_ratio=float(np.quantile(late_norms, 0.05)) / max(float(np.median(late_norms)), TINY),
+        coherence=_coherence(config, s),
+        distance_per_weight=float(s.update_norm.sum()) / math.sqrt(config.get("weights") or math.nan),
+        is_full_batch=_is_full_batch(config),
+        validation_regained=regain,
+        train_still_falling=train_fall / scale >= 2 * error,
     )
 
 
 def _start(losses: Values, slopes: Values, batch: float) -> tuple[float, int]:
-    """Mean loss of the first samples, as long as the point has hardly moved; and of how many steps."""
-    n = max(1, min(math.ceil(SAMPLES / batch), len(losses) // 10))
-    promised = slopes[: n - 1] / np.maximum(np.abs(losses[: n - 1]), TINY)
-    moved = (np.cumsum(promised) > MOVED) | (promised > LEAPT)
-    n = int(np.argmax(moved)) + 1 if moved.any() else n
+    """Mean loss of the first samples, while the point has hardly moved, and the number of steps in it."""
+    n = max(1, min(math.ceil(START_SAMPLES / batch), len(losses) // 10))
+    prediction = slopes[: n - 1] / np.maximum(np.abs(losses[: n - 1]), TINY)
+    has_moved = (np.cumsum(prediction) > MAX_START_DECREASE) | (prediction > MAX_START_STEP)
+    n = int(np.argmax(has_moved)) + 1 if has_moved.any() else n
     return float(losses[:n].mean()), n
 
 
 def _validation(record: Record) -> tuple[list[Measurement], float, float]:
-    """The validation losses, that before the first step and their fall from there; NaN where it was not measured."""
-    held = record.series("validation", "loss")
-    if len(held) < 2 or held[0].t > 0:
-        return held, math.nan, math.nan
-    before = held[0].value
-    return held, before, (before - held[-1].value) / max(abs(before), TINY)
+    """The validation losses, the one before the first step, and the fall from there; NaN if it was not measured."""
+    series = record.series("validation", "loss")
+    if len(series) < 2 or series[0].t > 0:
+        return series, math.nan, math.nan
+    initial = series[0].value
+    return series, initial, (initial - series[-1].value) / max(abs(initial), TINY)
 
 
-def _swing(losses: Values) -> float:
+def _oscillation(losses: Values) -> float:
     """Standard deviation of a loss around its trend, from the differences of neighbours."""
     return MAD * float(np.median(np.abs(np.diff(losses)))) / math.sqrt(2) if len(losses) > 1 else 0.0
 
 
-def _left(s: Steps, fall: float) -> float:
-    """b log 10 / (fall + b log 10), where in the last part of the way, τ = Σ lr, the loss falls by b log τ."""
-    rates = np.abs(s.lr)
-    way, high = np.cumsum(rates), (rates > 0) & (rates >= HIGH * rates.max())
-    part = high & (way * LAST >= way[high].max(initial=0.0))
-    gain = -math.log(10) * _line(np.log(way[part]), s.loss[part])[0]
+def _remaining_gain(s: Steps, fall: float) -> float:
+    """b log 10 / (fall + b log 10), where the loss falls by b log τ in the last part of the run, τ = Σ lr."""
+    lr = np.abs(s.lr)
+    total, is_high = np.cumsum(lr), (lr > 0) & (lr >= HIGH_LR_SHARE * lr.max())
+    part = is_high & (total * LAST_PART_GROWTH >= total[is_high].max(initial=0.0))
+    gain = -math.log(10) * _line(np.log(total[part]), s.loss[part])[0]
     return gain / (fall + gain) if gain > 0 and fall + gain > 0 else 0.0
 
 
-def _yielded(s: Steps, slopes: Values) -> float:
-    """−dL/dP and two standard errors, P = Σ ‖Δw‖ ‖∇L‖."""
+def _decrease_ratio(s: Steps, slopes: Values) -> float:
+    """−dL/dP plus two standard errors, P = Σ ‖Δw‖ ‖∇L‖."""
     slope, error = _line(np.cumsum(slopes), s.loss)
     return max(-slope, 0.0) + 2 * error
 
 
 def _line(x: Values, y: Values) -> tuple[float, float]:
-    """Slope of the line of least squares and its standard error; 0 and ∞ where there is none."""
+    """Slope of the least-squares line and its standard error; 0 and ∞ if there is none."""
     if len(x) < 3 or (spread := float(np.square(x - x.mean()).sum())) == 0:
         return 0.0, math.inf
     slope = float((x - x.mean()) @ y) / spread
@@ -219,7 +219,7 @@ def _line(x: Values, y: Values) -> tuple[float, float]:
     return slope, math.sqrt(float(rest @ rest) / (len(x) - 2) / spread)
 
 
-def _hovering(config: Mapping[str, Any]) -> float:
+def _excess_factor(config: Mapping[str, Any]) -> float:
     """¼ √((1 + β)/(1 − β))."""
     beta = _beta(config)
     return 0.25 * math.sqrt((1 + beta) / (1 - beta))
@@ -228,44 +228,44 @@ def _hovering(config: Mapping[str, Any]) -> float:
 def _coherence(config: Mapping[str, Any], s: Steps) -> float:
     """‖Δw‖ / (α √N) of the steps in the second half, as a median."""
     weights = config.get("weights")
-    moved = (s.lr > 0) & (np.arange(len(s)) >= len(s) // 2)
-    if config.get("rule") not in BY_SECOND_MOMENT or not weights or not moved.any():
+    mask = (s.lr > 0) & (np.arange(len(s)) >= len(s) // 2)
+    if config.get("rule") not in RULES_WITH_SECOND_MOMENT or not weights or not mask.any():
         return 1.0
-    return float(np.median(s.update_norm[moved] / s.lr[moved])) / math.sqrt(weights)
+    return float(np.median(s.update_norm[mask] / s.lr[mask])) / math.sqrt(weights)
 
 
-def _overfitting(series: Sequence[Measurement], start: float, t: Values, means: Values) -> tuple[float, float]:
-    """Share of the validation loss's fall that is lost again, and by how much the training loss fell meanwhile."""
+def _validation_regain(series: Sequence[Measurement], start: float, t: Values, means: Values) -> tuple[float, float]:
+    """Share of its fall that the validation loss regained, and how far the training loss fell meanwhile."""
     values = np.array([m.value for m in series])
     if len(values) < 3 or not np.isfinite(values).all():
         return math.nan, math.nan
-    least = int(values.argmin())
-    fall = start - float(values[least])
+    best = int(values.argmin())
+    fall = start - float(values[best])
     if fall <= 0:
         return math.nan, math.nan
-    then = means[min(int(np.searchsorted(t, series[least].t)), len(means) - 1)]
-    return float(values[-1] - values[least]) / fall, float(then - means[-1])
+    then = means[min(int(np.searchsorted(t, series[best].t)), len(means) - 1)]
+    return float(values[-1] - values[best]) / fall, float(then - means[-1])
 
 
 # -- Configuration -----------------------------------------------------------------------------------------------------
 
 
-def _batch(config: Mapping[str, Any]) -> float:
-    """Samples of a step; as many as there are where it is not known."""
+def _batch_size(config: Mapping[str, Any]) -> float:
+    """Samples of a step; all samples if the batch size is not known."""
     batch, samples = config.get("batch_size"), config.get("samples")
-    known = batch if isinstance(batch, int) else samples
-    return float(known) if isinstance(known, int) and known > 0 else float(SAMPLES)
+    size = batch if isinstance(batch, int) else samples
+    return float(size) if isinstance(size, int) and size > 0 else float(START_SAMPLES)
 
 
-def _is_full(config: Mapping[str, Any]) -> bool:
+def _is_full_batch(config: Mapping[str, Any]) -> bool:
     batch, samples = config.get("batch_size"), config.get("samples")
     return batch == "full" or (isinstance(batch, int) and isinstance(samples, int) and batch >= samples)
 
 
 def _beta(config: Mapping[str, Any]) -> float:
-    """Share of the last stage's momentum that stays at a step; 0 where it is not a number."""
+    """The momentum coefficient of the last stage; 0 if it is not a number."""
     stages = config.get("stages") or [{}]
     hypers = stages[-1].get("hypers") or {}
     beta = hypers.get("beta1", hypers.get("beta", 0.0))
-    by_moment = stages[-1].get("rule") == "rmsprop"  # whose beta is the second moment's
-    return beta if isinstance(beta, float) and 0 <= beta < 1 and not by_moment else 0.0
+    is_second_moment = stages[-1].get("rule") == "rmsprop"
+    return beta if isinstance(beta, float) and 0 <= beta < 1 and not is_second_moment else 0.0

@@ -1,52 +1,121 @@
-"""`locate`: where a point is, or where a run ended: what `evidence` and `rule_in_use` measure there, as a verdict."""
+"""`locate`: analyses a point, or the end of a run, in stages, and gives a verdict."""
 
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from steepest.analysis.conclusion import conclude
+from steepest.analysis.location import rule_in_use as in_use
 from steepest.analysis.location.evidence import EvaluationSample, bound_min_eigenvalue, measure_point, sharpest_layer
-from steepest.analysis.location.rule_in_use import (
-    BATCHES,
-    RuleInUse,
-    batch_sharpness,
-    is_still_falling,
-    sharpness,
-    small_lr_gain,
+from steepest.analysis.location.rule_in_use import RuleInUse
+from steepest.analysis.location.verdict import (
+    DIVERGED,
+    NEAR_ZERO_CURVATURE,
+    UNDECIDED,
+    Coverage,
+    FullAnalysis,
+    VerdictInputs,
+    make_verdict,
 )
-from steepest.analysis.location.verdict import DIVERGED, RELATIVE, UNDECIDED, FullAnalysis, VerdictInputs, make_verdict
 from steepest.curvature import gradient_noise
-from steepest.curvature.loss_function import CHUNK, LossFunction, sample_loss_functions
+from steepest.curvature.loss_function import CHUNK_SAMPLES, LossFunction, sample_loss_functions
 from steepest.descent.loop import Descent
 from steepest.errors import DivergedError, InputError
 from steepest.records.run import Steps
 from steepest.records.verdict import Estimate, Verdict
-from steepest.rules import stability
 from steepest.rules.rule import Rule
 from steepest.rules.stability import FINAL_SHARE
-from steepest.rules.update import Update
 from steepest.tasks import data as sources
 from steepest.tasks.space import Space
 from steepest.tasks.task import Task
 
-QUICK_PRODUCTS = 60
-"""Products of a short look."""
-SAMPLES = 4096
-"""Of the data that a long look uses at most; the half of them is held back."""
+MIN_PRODUCTS, QUICK_PRODUCTS, FULL_PRODUCTS = 10, 60, 400
+"""Hessian-vector products: fewest, most of a quick check, and of a full analysis by default."""
+SHARPNESS_PRODUCTS = 15
+"""Products for the sharpness as the rule sees it."""
+FULL_SAMPLES = 4096
+"""Samples of a full analysis, at most; half of them are for evaluation."""
 QUICK_SHARE, QUICK_MIN_S = 0.1, 2.0
-"""Of a run's time that the short look at its end may take, and what it may take in any case."""
-FEWEST, MOST = 64, 1024
-"""Samples of a short look."""
-PASSES = 200
-"""Gradients that take as long as a short look: 60 products, and the noise and steps beside these."""
+"""Share of a run's time that the quick check at its end may take, and the seconds that it may take in any case."""
+QUICK_MIN_SAMPLES, QUICK_MAX_SAMPLES = 64, 1024
+QUICK_GRADIENTS = 200
+"""Gradients that take as long as a quick check: 60 products, noise and steps."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How an analysis divides its Hessian-vector products.
+
+    |                     | quick check   | full analysis  |
+    |---------------------|---------------|----------------|
+    | extreme eigenvalues | the rest      | a quarter      |
+    | sharpness           | 15            | 15             |
+    | bound on λ_min      |               | half           |
+    | sharpest layer      |               | what is left   |
+
+    The critical batch size (one product for each block of gradients) and the batch sharpness (one for each batch) come
+    out of what is left, too.
+
+    Attributes:
+        products: in all; more than 60 are a full analysis.
+        samples: of the training data; half of them are for evaluation.
+    """
+
+    products: int
+    samples: int
+
+    @property
+    def is_full(self) -> bool:
+        return self.products > QUICK_PRODUCTS
+
+    @property
+    def eigenvalues(self) -> int:
+        """For the extreme eigenvalues."""
+        return self.products // 4 if self.is_full else self.products - SHARPNESS_PRODUCTS
+
+    @property
+    def bound(self) -> int:
+        """For the bound on the smallest eigenvalue."""
+        return self.products // 2
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What all stages of an analysis share.
+
+    Attributes:
+        task, model, point, rule, budget, seed: as in `analyse_point`.
+        search: the loss on the sample on which directions are chosen.
+        evaluation: the sample on which they are measured.
+    """
+
+    task: Task
+    model: nn.Module
+    point: Tensor
+    rule: RuleInUse | None
+    budget: Budget
+    seed: int
+    search: LossFunction
+    evaluation: EvaluationSample
+
+    @property
+    def length(self) -> int | None:
+        """Training samples; None if there are none, or the data bring their own batches."""
+        has_length = self.task.data is not None and not sources.is_iterable(self.task.data)
+        return sources.length(self.task.data) if has_length else None
+
+    @property
+    def has_all_data(self) -> bool:
+        """Whether all data may be used: nothing less bounds a curvature."""
+        return self.task.data is None or (self.length is not None and self.length <= self.budget.samples)
 
 
 def quick_check(descent: Descent, steps: Steps, seconds: float) -> Verdict | str:
-    """A short look at where a descent is, or why there is none.
+    """A quick check of where a descent ended, or why there is none.
 
     Args:
         descent: after its last step.
@@ -54,179 +123,172 @@ def quick_check(descent: Descent, steps: Steps, seconds: float) -> Verdict | str
         seconds: that it may take.
     """
     task, w = descent.task, descent.space.gather()
-    samples = MOST if task.data is None or not bool(torch.isfinite(w).all()) else _affordable(descent, w, seconds)
-    if samples < FEWEST:
-        return f"a look at where it ended would take longer than {seconds:.0f} s"
-    return analyse_point(task, w, descent.model, rule_in_use(descent, steps), QUICK_PRODUCTS, samples)
+    is_free = task.data is None or not bool(torch.isfinite(w).all())
+    samples = QUICK_MAX_SAMPLES if is_free else _affordable_samples(descent, w, seconds)
+    if samples < QUICK_MIN_SAMPLES:
+        return f"Skipped the quick check of where the run ended: it would take longer than {seconds:.0f} s."
+    return analyse_point(task, w, descent.model, in_use.rule_in_use(descent, steps), QUICK_PRODUCTS, samples)
 
 
-def _affordable(descent: Descent, w: Tensor, seconds: float) -> int:
-    """Samples for which a short look takes so many seconds, by the time of a gradient."""
+def _affordable_samples(descent: Descent, w: Tensor, seconds: float) -> int:
+    """Samples for which a quick check takes so many seconds, by the time of a gradient."""
     task = descent.task
-    known = sources.length(task.data) or MOST
-    batch = next(iter(sources.in_batches(task.data, FEWEST)))
+    length = sources.length(task.data) or QUICK_MAX_SAMPLES
+    batch = next(iter(sources.in_batches(task.data, QUICK_MIN_SAMPLES)))
     surface = LossFunction(task, [batch], model=descent.model)
     times = []
     for _ in range(3):  # the first one is slow
-        began = time.perf_counter()
+        start = time.perf_counter()
         surface.gradient(w.to(surface.device, surface.dtype))
-        times.append(time.perf_counter() - began)
-    each = min(times) * PASSES
-    return min(known, MOST, int(FEWEST * max(1.0, seconds / each)) if each <= seconds else 0)
-
-
-def rule_in_use(descent: Descent, steps: Steps) -> RuleInUse | None:
-    """What a descent uses at its end; None for an optimizer of torch's, or before the first step."""
-    update = descent.update
-    if not isinstance(update, Update) or not len(steps) or not int(update.t):
-        return None
-    lr = float(steps.lr.max())
-    if not lr > 0:
-        return None  # a run of so few steps that its schedule has ended within the last tenth
-    hypers = {**descent.hypers_at(descent.t), "lr": lr}
-    rule = update.rule(**{name: hypers[name] for name in update.rule.hypers})
-    limit = stability.limit(rule, lr)
-    scaled = limit is not None and limit.preconditioned
-    return RuleInUse(
-        rule,
-        hypers["lr"],
-        _size(descent),
-        _scale(update, hypers) if scaled else None,
-        int(update.t),
-        is_still_falling(steps),
-    )
-
-
-def _size(descent: Descent) -> int | None:
-    """Samples of a step; None where it sees all of the data."""
-    if descent.batches.steps_per_epoch == 1:
-        return None
-    if descent.batches.is_iterable:
-        data: Any = descent.task.data
-        return sources.count(next(iter(data), None))
-    size = descent.settings.batch_size
-    return size if isinstance(size, int) else None
-
-
-def _scale(update: Update, hypers: Mapping[str, Any]) -> Tensor | None:
-    """What the rule divides each weight's step by; None where a weight has never had a gradient."""
-    found = stability.preconditioner(update, hypers)
-    return found if bool((found > 0).all()) else None
+        times.append(time.perf_counter() - start)
+    fewest_s = min(times) * QUICK_GRADIENTS
+    affordable = int(QUICK_MIN_SAMPLES * max(1.0, seconds / fewest_s)) if fewest_s <= seconds else 0
+    return min(length, QUICK_MAX_SAMPLES, affordable)
 
 
 def analyse_point(
     task: Task,
     point: Tensor,
     model: nn.Module,
-    use: RuleInUse | None = None,
-    products: int = 400,
-    samples: int = SAMPLES,
+    rule: RuleInUse | None = None,
+    products: int = FULL_PRODUCTS,
+    samples: int = FULL_SAMPLES,
     seed: int = 0,
 ) -> Verdict:
-    """Where a point is.
+    """The verdict on a point.
 
     Args:
         task: whose loss it is.
         point: w [N].
-        model: with the buffers that hold at the point; its weights are not looked at, and it is left as it is.
-        use: what was descending; None: what depends on rule, rate and batch is left out.
-        products: Hessian-vector products at most; up to 60 are a short look, which never claims a minimum.
-        samples: of the training data; a half is held back from choosing directions. A minimum is claimed only where
-            these are all.
+        model: with the buffers that hold at the point; it is copied, and its weights do not matter.
+        rule: that led to the point; None: what depends on rule, learning rate and batch size is left out.
+        products: Hessian-vector products at most; up to 60 are a quick check, which never reports a minimum.
+        samples: of the training data; half of them are for evaluation. A minimum is reported only if these are all.
         seed: of the samples.
 
     Raises:
         InputError: a point of another shape, or too few samples.
         TaskError: a model without second derivatives; says which module.
     """
-    if products < 10:
-        raise InputError(f"products={products} are given; a look takes at least 10 Hessian-vector products")
-    found, held = _surfaces(task, model, samples, seed)
-    if point.shape != (found.size,):
-        raise InputError(f"a point of shape {tuple(point.shape)} is given; this task has {found.size} weights")
-    thorough = products > QUICK_PRODUCTS
+    if products < MIN_PRODUCTS:
+        raise InputError(f"products must be at least {MIN_PRODUCTS}, got {products}")
+    search, evaluation = _samples(task, model, samples, seed)
+    if point.shape != (search.size,):
+        raise InputError(
+            f"point must have shape ({search.size},), one number for each weight, got {tuple(point.shape)}"
+        )
+    scene = Scene(task, model, point, rule, Budget(products, samples), seed, search, evaluation)
     try:
-        here = measure_point(found, held, point, products // 4 if thorough else products - 15)
+        evidence = measure_point(search, evaluation, point, scene.budget.eigenvalues)
     except DivergedError as error:
-        return Verdict(DIVERGED, f"Diverged: {error}.", "Lower the rate; the guard does so by itself (guard=True).")
-    seen, calm, more = None, None, 0
-    blocks = _blocks(task, model, point, samples, seed)
-    heard = None if blocks is None else gradient_noise.gradient_noise(*blocks)
-    if use is not None and use.limit is not None:
-        seen, more = sharpness(_seen_by(task, model, found, use, samples, seed), point, use, 15)
-    if use is not None and use.is_still_falling is False and task.data is not None:
-        calm = small_lr_gain(task, model, held, point, use).by
-    findings = VerdictInputs(here, heard, use, seen, calm, thorough, more)
-    if thorough and findings.kind == UNDECIDED and (here.exact or _is_within(task, samples)):
-        whole = found if here.exact else LossFunction(task, list(sources.in_batches(task.data, CHUNK)), model=model)
-        epsilon = RELATIVE * findings.top if findings.top > 0 else RELATIVE
-        findings = replace(findings, here=bound_min_eigenvalue(here, whole, point, epsilon, products // 2))
-    if not thorough:
-        return make_verdict(findings)
-    small, critical = None, None
-    if use is not None and use.batch_size is not None:
-        small, more = batch_sharpness(task, model, point, use.batch_size, seed), more + BATCHES
-    if blocks is not None:
-        critical, more = _critical(blocks, found, point, use), more + gradient_noise.BLOCKS
-    layer = sharpest_layer(found, held, point, products - findings.here.products - more)
-    return make_verdict(replace(findings, products=more), FullAnalysis(small, critical, layer))
+        return Verdict(
+            DIVERGED, f"Diverged: {error}.", "Restart with a lower lr; `steepest find-lr TASK` measures one."
+        )
+    gradients = _block_gradients(scene)
+    coverage = Coverage(scene.budget.is_full, scene.has_all_data, scene.length, products)
+    inputs = VerdictInputs(
+        evidence, coverage, rule, None if gradients is None else gradient_noise.gradient_noise(*gradients)
+    )
+    inputs = _measure_rule(scene, inputs)
+    if not scene.budget.is_full:
+        return make_verdict(inputs)
+    if inputs.kind == UNDECIDED and scene.has_all_data:
+        inputs = _bound_curvature(scene, inputs)
+    return make_verdict(*_measure_rest(scene, inputs, gradients))
 
 
-def _surfaces(task: Task, model: nn.Module, samples: int, seed: int) -> tuple[LossFunction, EvaluationSample]:
-    """The sample that directions are looked for in, and the one that is held back."""
+# -- Stages ------------------------------------------------------------------------------------------------------------
+
+
+def _samples(task: Task, model: nn.Module, samples: int, seed: int) -> tuple[LossFunction, EvaluationSample]:
+    """The sample on which directions are chosen, and the one on which they are measured."""
     if task.data is None:
         only = LossFunction(task, [None], model=model)
         return only, EvaluationSample(only)
-    known = sources.length(task.data)
-    half = (samples if known is None else min(samples, known)) // 2
-    if half < gradient_noise.FEWEST:
-        raise InputError(
-            f"{2 * half} samples are there to look at; expected are at least {2 * gradient_noise.FEWEST}, "
-            "since a half is held back"
-        )
-    found, whole = sample_loss_functions(task, (half, half), seed, model=model)
-    held = EvaluationSample(whole)
-    if held.is_by_batch:  # of which there have to be enough for an interval
-        held = EvaluationSample(
-            sample_loss_functions(task, (half, half), seed, model=model, chunk=max(1, half // gradient_noise.BLOCKS))[1]
-        )
-    return found, held
+    length, fewest = sources.length(task.data), 2 * gradient_noise.MIN_BLOCKS
+    half = (samples if length is None else min(samples, length)) // 2
+    if 2 * half < fewest:
+        count = samples if length is None else min(samples, length)
+        raise InputError(f"locate needs at least {fewest} samples (half are for evaluation), got {count}.")
+    search, other = sample_loss_functions(task, (half, half), seed, model=model)
+    evaluation = EvaluationSample(other)
+    if evaluation.is_by_batch:  # an interval needs several batches
+        chunk = max(1, half // gradient_noise.BLOCKS)
+        other = sample_loss_functions(task, (half, half), seed, model=model, chunk=chunk)[1]
+        evaluation = EvaluationSample(other)
+    return search, evaluation
 
 
-def _blocks(task: Task, model: nn.Module, point: Tensor, samples: int, seed: int) -> tuple[Tensor, list[float]] | None:
-    """Gradients of disjoint blocks, whose noise can be told, where the data can be drawn from."""
-    if task.data is None or sources.is_iterable(task.data):
+def _block_gradients(scene: Scene) -> gradient_noise.BlockGradients | None:
+    """Gradients of disjoint blocks, which show the noise; None if there is no data to draw from."""
+    if scene.length is None:
         return None
-    batches = gradient_noise.disjoint(task, samples=samples, seed=seed)
-    return gradient_noise.block_gradients(task, point, batches, model=model)
+    blocks = gradient_noise.disjoint(scene.task, samples=scene.budget.samples, seed=scene.seed)
+    return gradient_noise.block_gradients(scene.task, scene.point, blocks, model=scene.model)
 
 
-def _critical(
-    blocks: tuple[Tensor, list[float]], found: LossFunction, point: Tensor, use: RuleInUse | None
-) -> Estimate | None:
-    """The critical batch size of the rule's steps, or of gradient descent's; None where nothing is told of it."""
-    if use is not None and use.limit is None:
-        return None  # what its steps are scaled by is not known
-    scale = None if use is None else use.preconditioner
-    hessian = found.hessian(point.to(found.device, found.dtype))
-    told = gradient_noise.critical_batch_size(*blocks, hessian, scale)
-    return told if told.low > 0 or told.high < math.inf else None
+def _measure_rule(scene: Scene, inputs: VerdictInputs) -> VerdictInputs:
+    """Sharpness as the rule sees it, and what steps at a lower learning rate gain."""
+    rule = scene.rule
+    if rule is None:
+        return inputs
+    if rule.limit is not None:
+        sharpness, products = in_use.sharpness(_rule_sample(scene, rule), scene.point, rule, SHARPNESS_PRODUCTS)
+        inputs = replace(inputs, sharpness=sharpness, extra_products=products)
+    if rule.is_still_falling is False and scene.task.data is not None:
+        gain = in_use.small_lr_gain(scene.task, scene.model, scene.evaluation, scene.point, rule)
+        inputs = replace(inputs, small_lr_gain=gain)
+    return inputs
 
 
-def _seen_by(
-    task: Task, model: nn.Module, found: LossFunction, use: RuleInUse, samples: int, seed: int
-) -> LossFunction:
-    """What the rule's steps see: full batches see all of the data, and a part of it would look sharper."""
-    known = None if task.data is None else sources.length(task.data)
-    if use.batch_size is not None or known is None:
-        return found
-    return sample_loss_functions(task, (min(samples, known),), seed, model=model)[0]
+def _rule_sample(scene: Scene, rule: RuleInUse) -> LossFunction:
+    """The loss that the rule's steps see: full batches see all data, and a part of it would look sharper."""
+    length = None if scene.task.data is None else sources.length(scene.task.data)
+    if rule.batch_size is not None or length is None:
+        return scene.search
+    size = min(scene.budget.samples, length)
+    return sample_loss_functions(scene.task, (size,), scene.seed, model=scene.model)[0]
 
 
-def _is_within(task: Task, samples: int) -> bool:
-    """Whether all of the data may be looked at: nothing less bounds a curvature."""
-    known = sources.length(task.data)
-    return known is not None and known <= samples and not sources.is_iterable(task.data)
+def _bound_curvature(scene: Scene, inputs: VerdictInputs) -> VerdictInputs:
+    """Whether a minimum can be certified: a bound on the smallest eigenvalue, on all data."""
+    whole = scene.search
+    if scene.task.data is not None:
+        whole = LossFunction(scene.task, list(sources.in_batches(scene.task.data, CHUNK_SAMPLES)), model=scene.model)
+    epsilon = NEAR_ZERO_CURVATURE * inputs.top if inputs.top > 0 else NEAR_ZERO_CURVATURE
+    evidence = bound_min_eigenvalue(inputs.evidence, whole, scene.point, epsilon, scene.budget.bound)
+    return replace(inputs, evidence=evidence)
+
+
+def _measure_rest(
+    scene: Scene, inputs: VerdictInputs, gradients: gradient_noise.BlockGradients | None
+) -> tuple[VerdictInputs, FullAnalysis]:
+    """What a full analysis measures beside the verdict: batch sharpness, critical batch size, sharpest layer."""
+    rule, products = scene.rule, inputs.extra_products
+    batch, critical = None, None
+    if rule is not None and rule.batch_size is not None:
+        batch = in_use.batch_sharpness(scene.task, scene.model, scene.point, rule.batch_size, scene.seed)
+        products += in_use.SHARPNESS_BATCHES
+    if gradients is not None:
+        critical = _critical_batch_size(scene, gradients)
+        products += gradient_noise.BLOCKS
+    left = scene.budget.products - inputs.evidence.products - products
+    layer = sharpest_layer(scene.search, scene.evaluation, scene.point, left)
+    return replace(inputs, extra_products=products), FullAnalysis(batch, critical, layer)
+
+
+def _critical_batch_size(scene: Scene, gradients: gradient_noise.BlockGradients) -> Estimate | None:
+    """Of the rule's steps, or of gradient descent's; None if it is not known."""
+    rule, search = scene.rule, scene.search
+    if rule is not None and rule.limit is None:
+        return None  # the scale of its steps is not known
+    hessian = search.hessian(scene.point.to(search.device, search.dtype))
+    scale = None if rule is None else rule.preconditioner
+    size = gradient_noise.critical_batch_size(*gradients, hessian, scale)
+    return size if size.low > 0 or size.high < math.inf else None
+
+
+# -- Public ------------------------------------------------------------------------------------------------------------
 
 
 def locate(
@@ -236,27 +298,26 @@ def locate(
     rule: Rule | None = None,
     lr: float | None = None,
     batch_size: int | None = None,
-    products: int = 400,
-    samples: int = SAMPLES,
+    products: int = FULL_PRODUCTS,
+    samples: int = FULL_SAMPLES,
     seed: int = 0,
 ) -> Verdict:
-    """Says where a point is: minimum or saddle, how sharp, how noisy, or still on the way.
+    """Analyses where a point is: minimum or saddle, how sharp, how noisy, or still descending.
 
-    Negative curvature is looked for by Lanczos on one half of a sample and measured on the other; what a direction is
-    worth is told by actual steps along it. A minimum is claimed only where the least eigenvalue is bounded, with
-    probability 0.99, and nothing leads down along directions of no curvature.
+    Negative curvature is searched by Lanczos on one half of a sample and measured on the other; actual steps along a
+    direction measure what it gains. A minimum is reported only if the smallest eigenvalue is bounded, with probability
+    0.99, and no descent is found along near-flat directions.
 
-    Beside that a long look tells the noise scale, the critical batch size (both heuristics), and, where there are
-    products left for all layers, which of these is the sharpest.
+    A full analysis also estimates the noise scale and the critical batch size and, if products are left for all layers,
+    finds the sharpest layer.
 
     Args:
         task: whose loss it is.
-        point: w [N], or a run, whose end it is and whose rule, rate and batches are then known; None is where the
-            task's model is.
-        rule, lr, batch_size: what was descending, where no run says so; without them nothing is said of its stability.
-        products: Hessian-vector products at most; up to 60 are a short look, which never claims a minimum.
-        samples: of the training data that are looked at; a half of them is held back. A minimum is claimed only where
-            these are all.
+        point: w [N], or a run, whose end is analysed with its rule, learning rate and batch size; None: the weights of
+            the task's model.
+        rule, lr, batch_size: that led to the point, if it is not a run; without them the stability limit is left out.
+        products: Hessian-vector products at most; up to 60 are a quick check, which never reports a minimum.
+        samples: of the training data; half of them are for evaluation. A minimum is reported only if these are all.
         seed: of the samples.
 
     Returns:
@@ -274,20 +335,18 @@ def locate(
     'SADDLE'
     """
     if hasattr(point, "record"):
-        return _of_run(task, point, products, samples, seed)
+        return _locate_run(task, point, products, samples, seed)
+    if (rule is None) != (lr is None):
+        raise InputError("Pass both rule and lr (the stability limit needs both), or neither.")
     model = task.model if isinstance(task.model, nn.Module) else task.build(seed)
     w = Space(model).gather() if point is None else torch.as_tensor(point)
-    given = None
-    if rule is not None or lr is not None:
-        if rule is None or lr is None:
-            raise InputError("one of rule and lr is given; what a rule bears depends on both: give the other one too")
-        given = RuleInUse(rule, float(lr), batch_size)
-    return analyse_point(task, w, model, given, products, samples, seed)
+    use = None if rule is None or lr is None else RuleInUse(rule, float(lr), batch_size)
+    return analyse_point(task, w, model, use, products, samples, seed)
 
 
-def _of_run(task: Task, run: Any, products: int, samples: int, seed: int) -> Verdict:
-    """At a run's end; of what a rule not of ours remembers nothing is known."""
+def _locate_run(task: Task, run: Any, products: int, samples: int, seed: int) -> Verdict:
+    """At a run's end; the state of a torch optimizer is not known."""
     model, descent = run.at_end(task)
     count = max(1, round(FINAL_SHARE * len(run.record.steps)))
-    use = None if descent is None else rule_in_use(descent, run.record.steps.last(count))
-    return analyse_point(task, Space(model).gather(), model, use, products, samples, seed)
+    rule = None if descent is None else in_use.rule_in_use(descent, run.record.steps.last(count))
+    return conclude(analyse_point(task, Space(model).gather(), model, rule, products, samples, seed), run.record)

@@ -1,11 +1,11 @@
-"""What the rule in use does at a point: how near its stability limit it is, and whether smaller steps would go lower.
+"""The update rule at a point: how near its stability limit it is, and whether smaller steps would lower the loss.
 
-What depends on the rate refers to the largest rate of the run's last tenth: after a cosine the last one is 0.
+"The learning rate in use" is the largest of the run's last tenth: after a cosine schedule the last one is 0.
 """
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from steepest import seeds
-from steepest.analysis.location.evidence import EvaluationSample, Gain, mean
+from steepest.analysis.location.evidence import EvaluationSample, mean
 from steepest.curvature.extremes import extremes
 from steepest.curvature.loss_function import LossFunction
+from steepest.descent.loop import Descent
 from steepest.records.run import Steps
 from steepest.records.verdict import Estimate
 from steepest.rules import stability
@@ -28,26 +29,26 @@ from steepest.tasks.objective import Objective
 from steepest.tasks.space import Space
 from steepest.tasks.task import Task
 
-FEWEST = 20
-"""Steps that tell whether the loss falls."""
-STEPS, CALMER, REPEATS = 10, 0.1, 4
-"""So many steps at such a share of the rate, from the point, so often."""
-BATCHES = 8
-"""That the batch sharpness is a mean over."""
+MIN_TREND_STEPS = 20
+"""Steps that show whether the loss falls."""
+SMALL_LR_STEPS, SMALL_LR_FACTOR, SMALL_LR_REPEATS = 10, 0.1, 4
+"""Steps from the point at this share of the learning rate, and how often, each time with other batches."""
+SHARPNESS_BATCHES = 8
+"""The batch sharpness is a mean over so many batches."""
 
 
 @dataclass(frozen=True)
 class RuleInUse:
-    """What was descending when it got here.
+    """The update rule that led to a point.
 
     Attributes:
         rule: one of ours.
-        lr: the largest rate of the run's last tenth.
+        lr: the largest of the run's last tenth.
         batch_size: of a step; None for full batches.
-        preconditioner: P [N] of the rule, where it scales each weight and its memory is known.
+        preconditioner: P [N] of the rule, if it scales each weight and its state is known.
         t: steps that it has taken.
-        fell: whether the loss still fell over the run's last twentieth; None where that cannot be told, or the rate
-            had come down there.
+        is_still_falling: whether the loss fell over the run's last twentieth; None if that is not known, or the
+            learning rate had decayed there.
     """
 
     rule: Rule
@@ -59,40 +60,78 @@ class RuleInUse:
 
     @property
     def limit(self) -> stability.Limit | None:
-        """The sharpness that it bears; None where there is no limit, or P is needed and not known."""
-        found = stability.limit(self.rule, self.lr, self.t)
-        return None if found is None or (found.preconditioned and self.preconditioner is None) else found
+        """The sharpness up to which it is stable; None if it has no limit, or P is needed and not known."""
+        limit = stability.limit(self.rule, self.lr, self.t)
+        return None if limit is None or (limit.preconditioned and self.preconditioner is None) else limit
+
+
+def rule_in_use(descent: Descent, steps: Steps) -> RuleInUse | None:
+    """The rule at the end of a descent; None for a torch optimizer, or before the first step.
+
+    Args:
+        descent: after its last step.
+        steps: its last tenth.
+    """
+    update = descent.update
+    if not isinstance(update, Update) or not len(steps) or not int(update.t):
+        return None
+    lr = float(steps.lr.max())
+    if not lr > 0:
+        return None  # so few steps that the schedule has ended within the last tenth
+    hypers = {**descent.hypers_at(descent.t), "lr": lr}
+    rule = update.rule(**{name: hypers[name] for name in update.rule.hypers})
+    limit = stability.limit(rule, lr)
+    scale = _preconditioner(update, hypers) if limit is not None and limit.preconditioned else None
+    return RuleInUse(rule, lr, _batch_size(descent), scale, int(update.t), is_still_falling(steps))
+
+
+def _batch_size(descent: Descent) -> int | None:
+    """Samples of a step; None if a step sees all of the data."""
+    if descent.batches.steps_per_epoch == 1:
+        return None
+    if descent.batches.is_iterable:
+        batches: Any = descent.task.data
+        return data.count(next(iter(batches), None))
+    size = descent.settings.batch_size
+    return size if isinstance(size, int) else None
+
+
+def _preconditioner(update: Update, hypers: Mapping[str, Any]) -> Tensor | None:
+    """P [N], by which the rule divides each weight's step; None if a weight has never had a gradient."""
+    scale = stability.preconditioner(update, hypers)
+    return scale if bool((scale > 0).all()) else None
 
 
 def is_still_falling(steps: Steps) -> bool | None:
-    """Whether the loss fell over the last half of a run's last tenth, at the rate in use.
+    """Whether the loss fell over the last half of a run's last tenth, at the learning rate in use.
 
-    A line through the losses there falls where the upper end of its slope's interval (three standard errors) is below
-    0.
+    The least-squares line through the losses falls if the upper end of its slope's interval (three standard errors) is
+    below 0.
 
     Args:
         steps: the run's last tenth.
 
     Returns:
-        None where there are fewer than 20 such steps, or their rates lie below half of the rate in use.
+        None with fewer than 20 such steps, or with learning rates below half of the one in use.
     """
     count = len(steps) // 2
-    if count < FEWEST or steps.lr[-count:].max() < 0.5 * steps.lr.max():
+    if count < MIN_TREND_STEPS or steps.lr[-count:].max() < 0.5 * steps.lr.max():
         return None
     y, t = steps.loss[-count:], np.arange(count) - (count - 1) / 2
     if not np.isfinite(y).all():
         return None
     spread = float(t @ t)
     slope = float(t @ y) / spread
-    left = y - y.mean() - slope * t
-    return slope + 3 * math.sqrt(float(left @ left) / (count - 2) / spread) < 0
+    rest = y - y.mean() - slope * t
+    return slope + 3 * math.sqrt(float(rest @ rest) / (count - 2) / spread) < 0
 
 
-def sharpness(surface: LossFunction, w: Tensor, use: RuleInUse, products: int) -> tuple[Estimate, int]:
-    """λmax of the Hessian as the rule sees it, P^(−1/2) H P^(−1/2), and the products that it took."""
+def sharpness(surface: LossFunction, w: Tensor, rule: RuleInUse, products: int) -> tuple[Estimate, int]:
+    """λmax(P^(−1/2) H P^(−1/2)) with the eigensolver's error bound, and the products that it took."""
     hessian: Any = surface.hessian(w.to(surface.device, surface.dtype))
-    seen = hessian if use.preconditioner is None else stability.PreconditionedHessian(hessian, use.preconditioner)
-    ends = extremes(seen, products, tolerance=1e-2)
+    if rule.preconditioner is not None:
+        hessian = stability.PreconditionedHessian(hessian, rule.preconditioner)
+    ends = extremes(hessian, products, tolerance=1e-2)
     end = ends.greatest
     return Estimate(end.value, end.value - end.residual, end.value + end.residual), ends.products
 
@@ -102,52 +141,48 @@ def batch_sharpness(task: Task, model: nn.Module, w: Tensor, batch_size: int, se
 
     Source: Andreyev and Beneventano 2024, arXiv:2412.20553.
     """
-    found = []
-    surface = LossFunction(task, [batch for (batch,) in _some(task, batch_size, seed, BATCHES)], model=model)
+    ratios = []
+    batches = _draw_batches(task, batch_size, seed, SHARPNESS_BATCHES)
+    surface = LossFunction(task, [batch for (batch,) in batches], model=model)
     at = w.to(surface.device, surface.dtype)
-    for one in surface.apart():
+    for one in surface.per_batch():
         _, g = one.gradient(at)
-        found.append(float(g @ (one.hessian(at) @ g)) / max(float(g @ g), 1e-300))
-    return mean(torch.tensor(found, dtype=torch.float64))
+        ratios.append(float(g @ (one.hessian(at) @ g)) / max(float(g @ g), 1e-300))
+    return mean(torch.tensor(ratios, dtype=torch.float64))
 
 
-def small_lr_gain(task: Task, model: nn.Module, held: EvaluationSample, w: Tensor, use: RuleInUse) -> Gain:
-    """What ten steps at a tenth of the rate gain, with a fresh memory: the mean of four times, on other batches.
+def small_lr_gain(task: Task, model: nn.Module, evaluation: EvaluationSample, w: Tensor, rule: RuleInUse) -> Estimate:
+    """The decrease by ten steps at a tenth of the learning rate, with fresh state: the mean of four repetitions.
 
     Args:
-        task: whose batches are taken.
-        model: that is copied; its weights are put to the point.
-        held: the sample that the gain is measured on.
+        task: whose batches are used.
+        model: is copied; the copy's weights are set to the point.
+        evaluation: the sample on which the decrease is measured.
         w: the point [N].
-        use: rule, rate and size of the batches.
+        rule: with learning rate and batch size.
     """
-    before, gains, ends = held.losses(w), [], []
-    for seed in range(REPEATS):
-        end = _walked(task, model, w, use, seed)
-        ends.append(float((end - w.to(end)).norm()))
-        gains.append(before - held.losses(end))
-    all_gains = torch.stack(gains)
-    over_samples, over_walks = mean(all_gains.mean(0)), mean(all_gains.mean(1))
-    half = math.hypot(over_samples.high - over_samples.value, over_walks.high - over_walks.value)
-    return Gain(
-        Estimate(over_samples.value, over_samples.value - half, over_samples.value + half), sum(ends) / len(ends)
-    )
+    before = evaluation.losses(w)
+    ends = [_after_small_steps(task, model, w, rule, seed) for seed in range(SMALL_LR_REPEATS)]
+    gains = torch.stack([before - evaluation.losses(end) for end in ends])
+    over_samples, over_repeats = mean(gains.mean(0)), mean(gains.mean(1))
+    half = math.hypot(over_samples.high - over_samples.value, over_repeats.high - over_repeats.value)
+    return Estimate(over_samples.value, over_samples.value - half, over_samples.value + half)
 
 
-def _walked(task: Task, model: nn.Module, w: Tensor, use: RuleInUse, seed: int) -> Tensor:
-    own = copy.deepcopy(model).eval()
-    space = Space(own)
-    space.scatter(w.to(next(own.parameters())))
-    objective, update = Objective(own, task.loss, task.objective, task.count), Update(space, use.rule)
-    hypers = {**use.rule.hypers, "lr": CALMER * use.lr}
-    for batch in _some(task, use.batch_size or "full", seed, STEPS):
+def _after_small_steps(task: Task, model: nn.Module, w: Tensor, rule: RuleInUse, seed: int) -> Tensor:
+    model = copy.deepcopy(model).eval()
+    space = Space(model)
+    space.scatter(w.to(next(model.parameters())))
+    objective, update = Objective(model, task.loss, task.objective, task.count), Update(space, rule.rule)
+    hypers = {**rule.rule.hypers, "lr": SMALL_LR_FACTOR * rule.lr}
+    for batch in _draw_batches(task, rule.batch_size or "full", seed, SMALL_LR_STEPS):
         with seeds.ours(seed, "calmer"):
             objective.gradient(batch, space.tensors())
         update.advance(hypers)
     return space.gather().double()
 
 
-def _some(task: Task, batch_size: int | str, seed: int, count: int) -> Sequence[list[Any]]:
+def _draw_batches(task: Task, batch_size: int | str, seed: int, count: int) -> Sequence[list[Any]]:
     size = None if data.is_iterable(task.data) else batch_size
     batches = Batches(task.data, size, seeds.mix(seed, "locate"))
     return [batches(t) for t in range(1, count + 1)]

@@ -1,142 +1,185 @@
-"""Where a point is: a Verdict in words, and the tests behind it.
+"""The verdict on a point: the tests that decide it, and its words.
 
-In this order: is it finite; does the rule sit at its edge of stability; does noise keep it up; does a step against the
-gradient go lower; does a step along a direction of negative curvature; is the gradient flat; can a minimum, or a
-maximum, be certified? What none of these answers is undecided, and said with its numbers: every good network has some
-negative curvature, and a sample seldom certifies a minimum. After Royer, O'Neill and Wright 2020 (the certificate),
-Frye et al. 2021 (gradient-flat points) and Cohen et al. 2021 (the edge of stability).
+In this order: is the loss finite; is the rule at its edge of stability; does noise keep the loss up; does a step
+against the gradient lower it; does a step along a direction of negative curvature; is the gradient flat; can a minimum,
+or a maximum, be certified? If no test holds the point is UNDECIDED, "stationary": every good network has some negative
+curvature, and a sample seldom certifies a minimum. After Royer, O'Neill and Wright 2020 (the certificate), Frye et al.
+2021 (gradient-flat points) and Cohen et al. 2021 (the edge of stability).
 """
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from steepest.analysis.location.evidence import ROUNDING, SURE, Layer, PointEvidence
-from steepest.analysis.location.rule_in_use import RuleInUse
+from steepest.analysis.location.evidence import FLAT_DIRECTIONS, LOSS_ROUNDING, Layer, PointEvidence
+from steepest.analysis.location.rule_in_use import SHARPNESS_BATCHES, SMALL_LR_FACTOR, RuleInUse
 from steepest.curvature.gradient_noise import Noise
-from steepest.records.verdict import Estimate, Number, Verdict
+from steepest.records.verdict import (
+    DESCENDING,
+    DIVERGED,
+    EDGE_OF_STABILITY,
+    GRADIENT_FLAT,
+    HEADLINES,
+    MAXIMUM,
+    MINIMUM,
+    NOISE_FLOOR,
+    RUN,
+    SADDLE,
+    UNDECIDED,
+    Estimate,
+    Number,
+    Verdict,
+    digits,
+)
 from steepest.rules.stability import Limit
 
-DESCENDING, NOISE_FLOOR, EDGE_OF_STABILITY = "DESCENDING", "NOISE_FLOOR", "EDGE_OF_STABILITY"
-GRADIENT_FLAT, SADDLE, MINIMUM, MAXIMUM = "GRADIENT_FLAT", "SADDLE", "MINIMUM", "MAXIMUM"
-UNDECIDED, DIVERGED = "UNDECIDED", "DIVERGED"
+__all__ = [
+    "DESCENDING", "DIVERGED", "EDGE_OF_STABILITY", "GRADIENT_FLAT", "MAXIMUM", "MINIMUM", "NOISE_FLOOR", "SADDLE",
+    "UNDECIDED", "Coverage", "FullAnalysis", "VerdictInputs", "make_verdict",
+]  # fmt: skip
 
-WORTH, ESCAPES = 1e-3, 1e-2
-"""Of the loss: what a step against the gradient gains where there is a way down; what one off a saddle gains."""
-NEAR = 1e-4
+MIN_GAIN, MIN_SADDLE_GAIN = 1e-3, 1e-2
+"""Share of the loss that a gradient step gains where the loss still descends; that a step off a saddle gains."""
+CRITICAL_POINT_TOLERANCE = 1e-4
 """‖g‖ ÷ λmax relative to the point, up to which a point of a task without data is critical."""
-FLAT = 1e-3
-"""‖Hg‖ ÷ (λmax ‖g‖) below which a gradient leads along no curvature."""
-EDGE = 0.9
-"""Of its stability limit: at the edge."""
-RELATIVE = 1e-4
-"""Of the greatest curvature: what counts as none."""
+FLAT_GRADIENT_MAX = 1e-3
+"""‖Hg‖ ÷ (λmax ‖g‖) below which a gradient lies along directions of almost no curvature."""
+EDGE_FRACTION = 0.9
+"""Sharpness / its stability limit from which a run is at the edge of stability."""
+NEAR_ZERO_CURVATURE = 1e-4
+"""Share of the largest curvature that counts as none."""
+SLIGHT_NEGATIVE_CURVATURE = 0.1
+"""Negative curvature, as a share of the largest, that is normal for trained networks."""
+MAX_RELATIVE_STEP = 10.0
+"""A step longer than this many times 1 + ‖w‖ is not worth a number."""
+
+
+class Coverage(NamedTuple):
+    """How much an analysis has looked at.
+
+    Attributes:
+        is_full: whether it may report a minimum.
+        has_all_data: whether its samples are all of the data.
+        length: of the training data; None if there are none, or they bring their own batches.
+        products: Hessian-vector products that it was allowed.
+    """
+
+    is_full: bool = False
+    has_all_data: bool = False
+    length: int | None = None
+    products: int = 0
 
 
 @dataclass(frozen=True)
 class VerdictInputs:
-    """Everything that a verdict is decided by.
+    """Everything that decides a verdict.
 
     Attributes:
-        here: what was measured at the point.
-        use: what was descending; None where that is not known.
-        sharpness: the greatest curvature as the rule sees it, and its limit.
-        noise: of the gradient; None without data, or where these bring their own batches.
-        calmer: what ten steps at a tenth of the rate gain; None where it was not tried.
-        thorough: whether a minimum may be claimed.
-        products: Hessian-vector products beside those of `here`.
+        evidence: measurements at the point.
+        coverage: of the analysis.
+        rule: that led to the point; None if it is not known.
+        noise: of the gradient; None without data, or if these bring their own batches.
+        sharpness: the largest curvature as the rule sees it.
+        small_lr_gain: decrease by ten steps at a tenth of the learning rate; None if it was not tried.
+        extra_products: Hessian-vector products beside those of the evidence.
     """
 
-    here: PointEvidence
+    evidence: PointEvidence
+    coverage: Coverage
+    rule: RuleInUse | None = None
     noise: Noise | None = None
-    use: RuleInUse | None = None
     sharpness: Estimate | None = None
-    calmer: Estimate | None = None
-    thorough: bool = False
-    products: int = 0
+    small_lr_gain: Estimate | None = None
+    extra_products: int = 0
 
     @property
     def kind(self) -> str:
-        """The verdict's name."""
-        here, use = self.here, self.use
-        if use is not None and use.batch_size is None and self.nearness >= EDGE:
+        """The verdict's kind."""
+        point, rule, top = self.evidence, self.rule, self.top
+        if rule is not None and rule.batch_size is None and self.edge_ratio >= EDGE_FRACTION:
             return EDGE_OF_STABILITY
-        if (
-            use is not None
-            and use.is_still_falling is False
-            and self.calmer is not None
-            and self.calmer.low > self.worth
-        ):
+        has_stopped = rule is not None and rule.is_still_falling is False
+        if has_stopped and self.small_lr_gain is not None and self.small_lr_gain.low > self.min_gain:
             return NOISE_FLOOR
-        if self.descends:
+        if self.is_descending:
             return DESCENDING
-        top = self.top
-        if here.exact and here.ends.converged and here.ends.greatest.value + here.ends.greatest.residual < -FLAT * top:
+        end = point.ends.greatest
+        if point.is_exact and point.ends.has_converged and end.value + end.residual < -FLAT_GRADIENT_MAX * top:
             return MAXIMUM
-        leads = here.escape.by.low > self.escapes and here.escape.by.value > here.down.by.value
-        if here.lowest.high < -RELATIVE * top and leads:
+        escape = point.escape.decrease
+        leads_down = escape.low > self.min_saddle_gain and escape.value > point.gradient_step.decrease.value
+        if point.smallest.high < -NEAR_ZERO_CURVATURE * top and leads_down:
             return SADDLE
-        if here.flatness < FLAT and here.displacement > NEAR and here.squared_norm > 0:
+        is_flat = point.flatness < FLAT_GRADIENT_MAX and point.relative_newton_step > CRITICAL_POINT_TOLERANCE
+        if is_flat and point.squared_norm > 0:
             return GRADIENT_FLAT
-        if self.thorough and here.bound > -math.inf and (here.floor or 0.0) <= self.rounding:
+        if self.coverage.is_full and point.bound > -math.inf and not self.has_flat_descent:
             return MINIMUM
         return UNDECIDED
 
     @property
-    def descends(self) -> bool:
-        """Whether a step against the gradient gains enough: by itself, or as its unbiased square promises."""
-        here, gain = self.here, self.here.down.by
-        if here.exact:
-            return gain.low > self.worth and here.displacement > NEAR
-        promised = 0.0 if self.noise is None or not self.top else self.noise.squared_norm.low / (2 * self.top)
-        return gain.low > self.worth or (promised > self.worth and gain.value > self.worth)
+    def is_descending(self) -> bool:
+        """Whether a gradient step gains enough: measurably, or as the unbiased gradient norm predicts."""
+        point, gain = self.evidence, self.evidence.gradient_step.decrease
+        if point.is_exact:
+            return gain.low > self.min_gain and point.relative_newton_step > CRITICAL_POINT_TOLERANCE
+        predicts = self.noise is not None and self.top and self.noise.squared_norm.low / (2 * self.top) > self.min_gain
+        return gain.low > self.min_gain or (bool(predicts) and gain.value > self.min_gain)
+
+    @property
+    def has_flat_descent(self) -> bool:
+        """Whether a near-flat direction leads down."""
+        return (self.evidence.flat_direction_gain or 0.0) > self.rounding
 
     @property
     def top(self) -> float:
-        """The greatest curvature, whatever its sign."""
-        return max(abs(self.here.ends.greatest.value), abs(self.here.ends.least.value))
+        """The largest curvature, whatever its sign."""
+        return max(abs(self.evidence.ends.greatest.value), abs(self.evidence.ends.least.value))
 
     @property
-    def nearness(self) -> float:
-        """Sharpness ÷ limit; 0 where there is none."""
+    def edge_ratio(self) -> float:
+        """Sharpness / limit; 0 if there is none."""
         return 0.0 if self.limit is None or self.sharpness is None else self.sharpness.value / self.limit.value
 
     @property
     def limit(self) -> Limit | None:
-        """The sharpness that the rule bears; None where that is not known, or there is none."""
-        return None if self.use is None else self.use.limit
+        """The sharpness up to which the rule is stable; None if it is not known, or there is none."""
+        return None if self.rule is None else self.rule.limit
 
     @property
     def batch_size(self) -> int | None:
-        """In use; None where that is not known, and for full batches."""
-        return None if self.use is None else self.use.batch_size
+        """In use; None if it is not known, and for full batches."""
+        return None if self.rule is None else self.rule.batch_size
 
     @property
-    def on(self) -> str:
+    def sample(self) -> str:
         """What curvature was measured on."""
-        return "exact" if self.here.exact else "on samples that were held back"
+        return "exact" if self.evidence.is_exact else "on the evaluation half"
 
     @property
     def rounding(self) -> float:
-        return ROUNDING * max(1.0, abs(self.here.loss.value))
+        return LOSS_ROUNDING * max(1.0, abs(self.evidence.loss.value))
 
     @property
-    def worth(self) -> float:
+    def min_gain(self) -> float:
         """What a step has to gain."""
-        return max(WORTH * abs(self.here.loss.value), self.rounding)
+        return max(MIN_GAIN * abs(self.evidence.loss.value), self.rounding)
 
     @property
-    def escapes(self) -> float:
+    def min_saddle_gain(self) -> float:
         """What a step off a saddle has to gain; without data every gain is one."""
-        return self.rounding if self.here.exact else max(ESCAPES * abs(self.here.loss.value), self.rounding)
+        if self.evidence.is_exact:
+            return self.rounding
+        return max(MIN_SADDLE_GAIN * abs(self.evidence.loss.value), self.rounding)
 
 
 @dataclass(frozen=True)
 class FullAnalysis:
-    """What a long look tells beyond its verdict; None where it cannot be told.
+    """What a full analysis measures beside the verdict; None if it is not known.
 
     Attributes:
         batch: the sharpness of mini-batches.
-        critical: batch size at which a step gains half of what a noiseless one would; a heuristic.
+        critical: the batch size at which a step gains half of what a noiseless one would; an estimate.
         layer: the sharpest one.
     """
 
@@ -148,125 +191,202 @@ class FullAnalysis:
 # -- Words -------------------------------------------------------------------------------------------------------------
 
 ADVICE = {
-    DESCENDING: "Train longer, or begin again here: fit(..., start=run).",
-    NOISE_FLOOR: "Lower the rate towards the end (a schedule such as cosine), use larger batches, or average the "
-    "weights (average=0.999).",
-    EDGE_OF_STABILITY: "It oscillates along its sharpest direction, which is normal; lower the rate at the end.",
-    GRADIENT_FLAT: "This is no critical point: the gradient is small, and leads along no curvature. A higher rate, or "
-    "a rule that scales each weight (adam), crosses such a plain.",
-    SADDLE: "Noise leaves a saddle: smaller batches, or a small random step, and train on. Equal neurons that no batch "
-    "tells apart need another start.",
-    MINIMUM: "There is nothing below in any direction that was tried; another start may find a lower one.",
-    MAXIMUM: "Every direction leads down; a small random step leaves it.",
-    UNDECIDED: "",
+    DESCENDING: f"Train longer: `--start {RUN}`, or more `--epochs`.",
+    NOISE_FLOOR: 'Decay the learning rate to 0 (`schedule="cosine"`), use a larger batch, or average the weights '
+    "(`average=0.999`).",
+    EDGE_OF_STABILITY: "Oscillation along the sharpest direction is expected here. Lower lr at the end of the run to "
+    "let it settle.",
+    GRADIENT_FLAT: "Raise lr, or use a rule that rescales each weight (`adam`).",
+    SADDLE: "Train on: gradient noise from smaller batches, or a small random perturbation, escapes it. If units are "
+    "identical (symmetric initialisation), re-initialise instead.",
+    MAXIMUM: "Any small perturbation leaves it.",
 }
 
 
-def make_verdict(findings: VerdictInputs, further: FullAnalysis | None = None) -> Verdict:
+def make_verdict(inputs: VerdictInputs, rest: FullAnalysis | None = None) -> Verdict:
     """The verdict in words, then numbers."""
-    kind = findings.kind
-    advice = ADVICE[kind]
+    kind = inputs.kind
+    sentence = f"{HEADLINES[kind]}{_sentence(kind, inputs)}."
+    advice = ADVICE.get(kind, "")
     if kind == UNDECIDED:
-        advice = (
-            "A minimum is claimed only where all of the data bound the curvature; more samples= or products= tell more."
-            if findings.thorough
-            else "A short look cannot tell a minimum: `steepest locate RUN` looks longer."
-        )
-    numbers = _numbers(findings) + _numbers_further(findings, further or FullAnalysis())
-    return Verdict(kind, _sentence(kind, findings), advice, numbers, findings.here.products + findings.products)
+        sentence, advice = _stationary(inputs)
+    elif kind == MINIMUM:
+        sentence, advice = _minimum(inputs.evidence)
+    numbers = _numbers(inputs) + _more_numbers(inputs, rest or FullAnalysis())
+    return Verdict(kind, sentence, advice, numbers, inputs.evidence.products + inputs.extra_products)
 
 
-def _sentence(kind: str, findings: VerdictInputs) -> str:
-    here, use = findings.here, findings.use
-    loss, least, greatest = here.loss.value, here.lowest, here.ends.greatest.value
+def _sentence(kind: str, inputs: VerdictInputs) -> str:
+    """What supports the headline."""
+    point, rule, loss = inputs.evidence, inputs.rule, inputs.evidence.loss.value
     if kind == DESCENDING:
-        return (
-            f"Still descending: a step of {here.down.distance:.3g} against the gradient lowers the loss "
-            f"{_change(loss, here.down.by)}."
-        )
+        return _descent(inputs)
     if kind == SADDLE:
+        by = point.escape.decrease
         return (
-            f"At a saddle: moving {here.escape.distance:.3g} to either side along a direction of curvature "
-            f"{least.value:.3g} lowers the loss {_change(loss, here.escape.by)}."
+            f": along one direction of curvature {digits(point.smallest.value)} a step of length "
+            f"{digits(point.escape.step_length)} lowers the loss, averaged over both signs, "
+            f"{_from_to(loss, by.value)}{_interval(by)}"
         )
-    if kind == EDGE_OF_STABILITY and use and use.limit and findings.sharpness:
+    if kind == EDGE_OF_STABILITY and rule and rule.limit and inputs.sharpness:
+        sharpness = "preconditioned sharpness" if rule.limit.preconditioned else "sharpness"
         return (
-            f"At the edge of stability: the greatest curvature {findings.sharpness.value:.4g} is "
-            f"{findings.nearness:.2f} × what {use.rule.name} bears at a rate of {use.lr:.3g} "
-            f"({use.limit.formula} = {use.limit.value:.4g})."
+            f": the {sharpness}, {digits(inputs.sharpness.value)}, is {digits(100 * inputs.edge_ratio)} % of the limit "
+            f"{digits(rule.limit.value)} at which {rule.rule.name} becomes unstable at lr = {digits(rule.lr)} "
+            f"({rule.limit.formula})"
         )
-    if kind == NOISE_FLOOR and use and findings.calmer:
+    if kind == NOISE_FLOOR and rule and inputs.small_lr_gain:
+        gain = inputs.small_lr_gain
         return (
-            f"On the noise floor: at a rate of {use.lr:.3g} the loss falls no more, and ten steps at a tenth of it "
-            f"lower it {_change(loss, findings.calmer)}."
+            f": at lr = {digits(rule.lr)} the training loss has stopped falling, but ten steps at lr = "
+            f"{digits(SMALL_LR_FACTOR * rule.lr)} lower it by {digits(gain.value)}{_interval(gain, '')}"
         )
     if kind == GRADIENT_FLAT:
-        return f"On a plain: the gradient is {math.sqrt(here.squared_norm):.3g} and leads along no curvature."
-    if kind == MAXIMUM:
-        return f"At a maximum: every curvature is at most {greatest:.3g}."
-    if kind == MINIMUM:
         return (
-            f"At a minimum, as far as can be told: no curvature below {here.bound:.3g} with probability 0.99, and no "
-            "way down along directions of none."
+            f", not a critical point: the gradient ({digits(math.sqrt(point.squared_norm))}) lies along directions of "
+            "almost no curvature, and no step along it lowers the loss by 0.1 %"
         )
-    return f"No step that was tried lowers the loss of {loss:.4g} clearly{_bent(here)}: undecided."
+    return f": every Hessian eigenvalue is at most {digits(point.ends.greatest.value)}"
 
 
-def _bent(here: PointEvidence) -> str:
-    """How much negative curvature an undecided place has."""
-    least, greatest = here.lowest.value, here.sharpest.value
-    if least >= 0 or greatest <= 0:
-        return ", and no curvature is clearly negative"
-    return f", on a floor whose least curvature is {least:.2g}, {100 * least / greatest:.2g} % of the greatest"
+def _descent(inputs: VerdictInputs) -> str:
+    point, by = inputs.evidence, inputs.evidence.gradient_step.decrease
+    length, change = digits(point.gradient_step.step_length), _from_to(point.loss.value, by.value)
+    if by.low > 0 or inputs.noise is None:
+        return f": one gradient step of length {length} lowers the training loss {change}{_interval(by)}"
+    norm = inputs.noise.squared_norm
+    return (
+        f": the gradient is measurably non-zero (‖∇L‖² {digits(norm.value)}, {digits(norm.low)}–{digits(norm.high)}); "
+        f"a step of length {length} lowers the loss {change} on average, within noise"
+    )
 
 
-def _change(loss: float, by: Estimate) -> str:
-    half = "" if by.low == by.high else f" ± {(by.high - by.value) / SURE:.2g}"
-    return f"from {loss:.4g} to {loss - by.value:.4g}{half}"
+def _minimum(point: PointEvidence) -> tuple[str, str]:
+    """Sentence and advice."""
+    bound = digits(point.bound)
+    flat = "" if point.flat_direction_gain is None else f", {FLAT_DIRECTIONS} random near-flat directions"
+    advice = f"No lower point was found nearby (tried: the gradient, λ_min{flat}); another seed may end lower."
+    if point.bound > 0:
+        return f"At a strict minimum: with probability 0.99 every Hessian eigenvalue is above {bound}.", advice
+    return (
+        f"{HEADLINES[MINIMUM]}, as far as can be verified: with probability 0.99 no Hessian eigenvalue is below "
+        f"{bound}, and no descent was found along the near-flat directions tried.",
+        advice,
+    )
 
 
-def _numbers(findings: VerdictInputs) -> tuple[Number, ...]:
-    here, limit, on = findings.here, findings.limit, findings.on
-    found = [
-        Number("loss", *here.loss, words=on),
-        _exact("gradient norm", math.sqrt(here.squared_norm)),
-        Number("greatest curvature", *here.sharpest, words=on),
-        Number("least curvature", *here.lowest, words=on),
-        Number("gain of a step down", *here.down.by, words=f"{here.down.distance:.3g} long"),
-        Number("gain of an escape", *here.escape.by, words=f"{here.escape.distance:.3g} to both sides"),
+def _stationary(inputs: VerdictInputs) -> tuple[str, str]:
+    """Sentence and advice: what kept the analysis from a verdict."""
+    point, coverage, loss = inputs.evidence, inputs.coverage, digits(inputs.evidence.loss.value)
+    if inputs.has_flat_descent:
+        gain = digits(point.flat_direction_gain or 0.0)
+        return (
+            f"Undecided: a step along a near-flat direction lowers the loss by {gain}: a degenerate saddle or a flat "
+            "valley.",
+            "Perturb the weights slightly and train on.",
+        )
+    advice = _how_to_confirm(inputs)
+    smallest = point.smallest.value if point.negative is None else point.negative
+    if smallest < 0 < point.largest.value:
+        ratio = -smallest / point.largest.value
+        is_slight = ratio <= SLIGHT_NEGATIVE_CURVATURE
+        normal = ": slight negative curvature is normal for trained networks" if is_slight else ""
+        return (
+            f"{HEADLINES[UNDECIDED]}: no step tried lowers the loss ({loss}) measurably. The smallest eigenvalue is "
+            f"{digits(smallest)}, {digits(100 * ratio)} % of the largest{normal}.",
+            advice,
+        )
+    hedge = "" if coverage.is_full else ", as far as a quick check can tell"
+    step = "step tried" if coverage.is_full else "gradient step"
+    return (
+        f"{HEADLINES[UNDECIDED]}{hedge}: no {step} lowers the loss ({loss}) measurably, and no negative curvature was "
+        "measured.",
+        advice,
+    )
+
+
+def _how_to_confirm(inputs: VerdictInputs) -> str:
+    """How to find out whether a stationary point is a minimum; empty if negative curvature rules it out."""
+    coverage, point = inputs.coverage, inputs.evidence
+    if not coverage.is_full:
+        return f"To test for a minimum run `steepest locate {RUN}`."
+    if not coverage.has_all_data:
+        if coverage.length is None:
+            return "A minimum can be confirmed only on data without batches of its own: pass tensors or a Dataset."
+        n = coverage.length
+        return f"A minimum can be confirmed only on all {n:,} training samples: `--samples {n}`."
+    if point.negative is None and math.isinf(point.bound):
+        return f"Use more products: `--products {2 * coverage.products}`."
+    return ""
+
+
+def _from_to(loss: float, decrease: float) -> str:
+    """Both losses, with the digits that tell them apart."""
+    after = loss - decrease
+    for precision in range(3, 16):
+        before, then = f"{loss:.{precision}g}", f"{after:.{precision}g}"
+        if before != then:
+            break
+    return f"from {before} to {then}"
+
+
+def _interval(by: Estimate, what: str = "decrease ") -> str:
+    return "" if by.low == by.high else f" ({what}{digits(by.low)}–{digits(by.high)})"
+
+
+# -- Numbers -----------------------------------------------------------------------------------------------------------
+
+
+def _numbers(inputs: VerdictInputs) -> tuple[Number, ...]:
+    point, limit, sample = inputs.evidence, inputs.limit, inputs.sample
+    step, escape = point.gradient_step, point.escape
+    numbers = [
+        Number("training loss", *point.loss, words=sample),
+        _exact("gradient norm", math.sqrt(point.squared_norm)),
+        Number("largest Hessian eigenvalue", *point.largest, words=sample),
+        Number("smallest Hessian eigenvalue", *point.smallest, words=sample),
     ]
-    if here.bound > -math.inf:
-        found.append(_exact("least curvature is above", here.bound, "probability 0.99"))
-    if limit is not None and findings.sharpness is not None:
-        found.append(Number("sharpness", *findings.sharpness, reference=limit.value, words=limit.formula))
-    if findings.calmer is not None:
-        found.append(Number("gain of ten calm steps", *findings.calmer, words="at a tenth of the rate"))
-    if findings.noise is not None:
-        words = "a heuristic for the critical batch size, as if all curvatures were equal"
-        found += [
-            Number("squared norm of the gradient", *findings.noise.squared_norm, words="unbiased"),
-            Number("noise scale", *findings.noise.scale, reference=findings.batch_size, words=words),
+    if 0 < step.step_length <= MAX_RELATIVE_STEP * point.size:
+        words = f"length {digits(step.step_length)}"
+        numbers.append(Number("decrease by the best gradient step", *step.decrease, words=words))
+    if escape.step_length > 0 > point.smallest.value:
+        words = f"length {digits(escape.step_length)}, mean of both signs"
+        numbers.append(Number("decrease along λ_min", *escape.decrease, words=words))
+    if point.bound > -math.inf:
+        numbers.append(_exact("λ_min lower bound", point.bound, "probability 0.99"))
+    if limit is not None and inputs.sharpness is not None:
+        numbers.append(Number("sharpness", *inputs.sharpness, reference=limit.value, words=limit.formula))
+    if inputs.small_lr_gain is not None:
+        numbers.append(Number("decrease by ten steps at lr / 10", *inputs.small_lr_gain))
+    if inputs.noise is not None:
+        words = "rough estimate of the critical batch size, assuming equal curvatures"
+        numbers += [
+            Number("‖∇L‖², noise removed", *inputs.noise.squared_norm, words="unbiased, can be negative"),
+            Number("noise scale", *inputs.noise.scale, reference=inputs.batch_size, words=words),
         ]
-    return tuple(found)
+    return tuple(numbers)
 
 
-def _numbers_further(findings: VerdictInputs, further: FullAnalysis) -> tuple[Number, ...]:
-    found, limit, layer = [], findings.limit, further.layer
-    if further.critical is not None:
-        words = "a heuristic: beyond it a larger batch gains less than it costs"
-        found.append(Number("critical batch size", *further.critical, reference=findings.batch_size, words=words))
-    if further.batch is not None:
-        bears = None if limit is None or limit.preconditioned else limit.value
-        found.append(Number("batch sharpness", *further.batch, reference=bears, words="of mini-batches"))
+def _more_numbers(inputs: VerdictInputs, rest: FullAnalysis) -> tuple[Number, ...]:
+    numbers, limit, layer = [], inputs.limit, rest.layer
+    if rest.critical is not None:
+        words = "estimate; larger batches pay off less and less"
+        numbers.append(Number("critical batch size", *rest.critical, reference=inputs.batch_size, words=words))
+    if rest.batch is not None:
+        reference = None if limit is None or limit.preconditioned else limit.value
+        words = limit.formula if limit is not None and reference is not None else f"mean of {SHARPNESS_BATCHES} batches"
+        numbers.append(Number("batch sharpness", *rest.batch, reference=reference, words=words))
     if layer is not None:
-        rival = "" if layer.rival is None else f", unless {_called(layer.rival)} is"
-        words = f"{_called(layer.name)} is the sharpest of {layer.count} layers{rival}; {findings.on}"
-        found.append(Number("greatest curvature of one layer", *layer.curvature, words=words))
-    return tuple(found)
+        rival = "" if layer.rival is None else f", unless {_layer_name(layer.rival)} is"
+        words = (
+            f"λ_max of {_layer_name(layer.name)}{rival}; of {layer.count} layers, other layers fixed; {inputs.sample}"
+        )
+        numbers.append(Number("sharpest layer", *layer.curvature, words=words))
+    return tuple(numbers)
 
 
-def _called(layer: str) -> str:
-    return f"layer {layer}" if layer else "the model itself"
+def _layer_name(layer: str) -> str:
+    return layer or "the model's own parameters"
 
 
 def _exact(name: str, value: float, words: str = "") -> Number:

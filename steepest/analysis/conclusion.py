@@ -1,0 +1,42 @@
+"""A verdict together with the run's record: a verdict measures one point and does not know how the run got there."""
+
+from dataclasses import replace
+
+from steepest.analysis.diagnosis.diagnose import diagnose
+from steepest.analysis.diagnosis.findings import EXPLODING, HEALTHY, PLATEAU
+from steepest.analysis.diagnosis.symptoms import symptoms
+from steepest.records.run import Record
+from steepest.records.verdict import CONVERGED, HEADLINES, RUN, UNDECIDED, Verdict
+
+CONVERGED_DECREASE = 0.5
+"""The loss of a converged run has fallen by more than this share of its initial value."""
+
+
+def run_verdict(record: Record) -> Verdict | None:
+    """The verdict of a run's end, in the light of its record; None if there is none."""
+    description = record.config.get("verdict")
+    return None if description is None else conclude(Verdict.of(description), record)
+
+
+def conclude(verdict: Verdict, record: Record) -> Verdict:
+    """A verdict on a run's end, in the light of its record.
+
+    "Stationary" becomes "Converged" where the loss has fallen to less than half of its start and `diagnose` finds no
+    problem: a network whose units are all inactive is stationary too. An explosion or a plateau is named. The advice
+    names the run.
+
+    Args:
+        verdict: on the end of the run.
+        record: of the run.
+    """
+    verdict = replace(verdict, advice=verdict.advice.replace(f" {RUN}", f" {record.id}"))
+    stationary = HEADLINES[UNDECIDED]
+    if not verdict.sentence.startswith(stationary):
+        return verdict
+    diagnosis = diagnose(record)
+    for finding in diagnosis.findings:
+        if finding.kind in (EXPLODING, PLATEAU):
+            return replace(verdict, sentence=f"{verdict.sentence} {finding.sentence}", advice=finding.advice)
+    if diagnosis.kinds == (HEALTHY,) and symptoms(record).decrease > CONVERGED_DECREASE:
+        return replace(verdict, sentence=CONVERGED + verdict.sentence.removeprefix(stationary))
+    return verdict
