@@ -239,7 +239,7 @@ def _where(runs: Path) -> str:
     folder = runs / run.id / "checkpoints"
     if list(folder.glob(".*.tmp")):
         return WRITING
-    stored = checkpoints.stored(folder)
+    stored = checkpoints.folders(folder)
     if not stored:
         return EARLY
     with closing(sqlite3.connect(runs / "runs.db")) as database:

@@ -177,7 +177,8 @@ class Case:
 
 
 def guard(**given):
-    return sd.Guard(snapshot_every=10, **given)
+    """What makes one; today its thresholds have other names."""
+    return lambda: sd.Guard(snapshot_every=10, **given)
 
 
 STAGES = sd.stage("adam", "50%") >> sd.stage(sd.momentum(), lr=0.02)
@@ -240,9 +241,11 @@ AGAIN = {"own-rule": mine, "torch-optimizer": torch.optim.AdamW}
 """Rules that are given again to a run that is resumed."""
 
 
-def fit(case, runs, **given):
-    task = case.task()
-    return sd.fit(task, **{**DEFAULTS, **case.given, "runs": runs, **given})
+def arguments(case):
+    """Of `fit`, without the folder."""
+    given = {**DEFAULTS, **case.given}
+    make_guard = given.get("guard")
+    return {**given, "guard": make_guard()} if callable(make_guard) else given
 
 
 def interrupt(task, n, killed):
@@ -267,9 +270,7 @@ def stop_of(case):
     if case.after is None:
         return case.stop
     kind, number = case.after
-    given = {
-        k: v for k, v in {**DEFAULTS, "guard": True, **case.given}.items() if k not in ("checkpoint_every", "locate")
-    }
+    given = {k: v for k, v in {"guard": True, **arguments(case)}.items() if k not in ("checkpoint_every", "locate")}
     at = [n for n, step in enumerate(sd.descend(case.task(), **given), 1) if step.event and step.event.kind == kind]
     return at[number] + case.stop
 
@@ -279,7 +280,7 @@ def make(name):
     case, n = CASES[name], stop_of(CASES[name])
     task = case.task()
     interrupt(task, n, case.killed)
-    given = {**DEFAULTS, **case.given}
+    given = arguments(case)
     run = sd.fit(task, **given, runs=RUNS, name=name)
     while case.needs_verdict and run.verdict is None:  # a busy machine has no time for one
         run.store.remove(run.id)
@@ -294,7 +295,7 @@ def make(name):
 def expect(name, folder):
     """What this version gives without an interruption."""
     case = CASES[name]
-    run = sd.fit(case.task(), **{**DEFAULTS, **case.given}, runs=folder, name=name)
+    run = sd.fit(case.task(), **arguments(case), runs=folder, name=name)
     if case.longer:
         run = sd.fit(case.task(), resume=run, runs=folder, **case.longer)
     print(f"{name}: {run.status}, {len(run.losses)} steps, {[(e.t, e.kind) for e in run.events]}", flush=True)
