@@ -232,7 +232,7 @@ def _where(runs: Path) -> str:
     folder = runs / run.id / "checkpoints"
     if list(folder.glob(".*.tmp")):
         return CHECKPOINT
-    complete = checkpoints.stored(folder)
+    complete = checkpoints.folders(folder)
     if not complete:
         return NO_CHECKPOINT
     with closing(sqlite3.connect(runs / "runs.db")) as database:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steepest.descent.guard.backoff import JUMP
+from steepest.descent.guard.backoff import JUMP_RATIO
 from steepest.descent.guard.recovery import TIMED
 from steepest.descent.guard.running_stats import NO_LIMITS, GradientLimits
 from steepest.descent.loop import Descent
@@ -65,7 +65,7 @@ def _last(descent: Descent, marks: Sequence[int], lag: int) -> int:
 
 def _is_jump(before: float, after: float) -> bool:
     """Whether the guard puts a rate on trial after it: such a step begins a block, and is one of its own."""
-    return after > JUMP * before or before > JUMP * after
+    return after > JUMP_RATIO * before or before > JUMP_RATIO * after
 
 
 def _multiple(t: int, n: int) -> int:
@@ -105,7 +105,7 @@ def _step(descent: Descent, t: int, hypers: dict[str, Any], bounds: GradientLimi
     loss = descent.objective.backward(descent.batches(t), descent.space.tensors()).double()
     norm = update.norm()
     live = torch.isfinite(loss) & torch.isfinite(norm) & (norm <= skip)
-    if descent.recovery is not None and t in descent.recovery.passed_over:
+    if descent.recovery is not None and t in descent.recovery.skipped_steps:
         live = torch.zeros_like(live)
     clip = min(clip, descent.settings.clip or math.inf)
     scale = torch.where(norm <= clip, 1.0, clip / (norm + 1e-6))

@@ -213,7 +213,7 @@ class Descent:
             self.base_rate, why = handoff.derive_lr(stride, self, self.hypers_at(t), range(t, self.end + 1))
         self._handed = handoff.event(t, ended, self.update.name, self.base_rate, why)
         if self.recovery is not None:
-            self.recovery.guard.expect_change()
+            self.recovery.guard.reset_statistics()
 
     # -- going back ----------------------------------------------------------------------------------------------------
 

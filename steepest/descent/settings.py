@@ -191,7 +191,7 @@ def _guard(given: Any) -> Guard | None:
     if isinstance(given, bool):
         return Guard() if given else None
     if given == "watch":
-        return Guard(watch=True)
+        return Guard(report=True)
     raise InputError(f"guard={given!r} is given; expected is True, False, 'watch' or sd.Guard(...)")
 
 

@@ -28,3 +28,14 @@ def restore_tensors(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) 
     """Copies tensors into those of the same names."""
     for name, x in target.items():
         x.copy_(source[name])
+
+
+def get_fields(owner: object, fields: Mapping[str, str]) -> dict[str, Any]:
+    """The values of attributes under the keys that they are stored by: `fields` maps key to attribute."""
+    return {key: getattr(owner, name) for key, name in fields.items()}
+
+
+def set_fields(owner: object, fields: Mapping[str, str], state: Mapping[str, Any]) -> None:
+    """Restores the result of `get_fields`."""
+    for key, name in fields.items():
+        setattr(owner, name, state[key])

@@ -1,7 +1,4 @@
-"""What is known of a descent, as numbers and words: the nouns that loop, store and views share.
-
-Nothing here computes and nothing holds a tensor, so a view can be tested with records written by hand.
-"""
+"""Records of a run: steps, measurements, events, paths. Loop, store and views share them."""
 
 import math
 from collections.abc import Mapping
@@ -12,14 +9,14 @@ import numpy as np
 
 
 class Event(NamedTuple):
-    """Something that happened to a run and was acted on.
+    """Something that happened in a run, and what was done about it.
 
     Attributes:
-        t: the step it happened at, from 1.
+        t: the step, from 1.
         kind: one word, such as "skip".
-        seen: what was seen, in words.
-        done: what was done about it, in words.
-        after: what the loss did afterwards, in words; empty until known.
+        seen: the reason, in words.
+        done: the action, in words; details follow after "; ".
+        after: the outcome, what the loss did afterwards, in words; empty until it is known.
     """
 
     t: int
@@ -28,9 +25,21 @@ class Event(NamedTuple):
     done: str
     after: str = ""
 
+    @property
+    def text(self) -> str:
+        """Action, reason and outcome in one line.
+
+        >>> Event(7, "lower", "loss rising (5.1)", "lr × 0.25").text
+        'lr × 0.25: loss rising (5.1)'
+        >>> Event(9, "rewind", "loss rising (8.2)", "rewound to step 4; retrying unchanged").text
+        'rewound to step 4: loss rising (8.2); retrying unchanged'
+        """
+        action, *details = self.done.split("; ")
+        return "; ".join(filter(None, (f"{action}: {self.seen}" if self.seen else action, *details, self.after)))
+
 
 STAGE = "stage"
-"""The kind of the event that another rule takes over."""
+"""The kind of the event that another update rule begins."""
 
 GO, CLIP, SKIP, LOWER, REWIND, STOP = "go", "clip", "skip", "lower", "rewind", "stop"
 
@@ -41,8 +50,8 @@ class Call(NamedTuple):
     Attributes:
         kind: go, clip, skip, lower, rewind or stop.
         limit: for clip: the gradient norm to scale down to.
-        seen: what was seen, in words; empty for go.
-        done: what is done about it, in words.
+        seen: the reason, in words; empty for go.
+        done: the action, in words.
     """
 
     kind: str
@@ -61,7 +70,7 @@ class Step(NamedTuple):
         loss: mean loss over the step's samples, before the update.
         grad_norm: ‖∇L(w)‖ before clipping.
         update_norm: ‖w_new − w_old‖; 0 for a skipped step.
-        event: what was noticed and done at this step, if anything.
+        event: what happened at this step, if anything.
     """
 
     t: int
@@ -88,7 +97,7 @@ COLUMNS = ("t", "epoch", "lr", "loss", "grad_norm", "update_norm")
 
 @dataclass(frozen=True)
 class Steps:
-    """The recorded steps as columns, float64 [steps] each."""
+    """Recorded steps as columns, float64 [steps] each."""
 
     t: np.ndarray
     epoch: np.ndarray
@@ -106,13 +115,13 @@ class Steps:
         return cls(*(np.array([step[i] for step in steps], np.float64) for i in range(len(COLUMNS))))
 
     def last(self, count: int) -> "Steps":
-        """The last ones."""
+        """The last `count` steps."""
         return Steps(*(getattr(self, name)[-count:] for name in COLUMNS))
 
 
 @dataclass(frozen=True)
 class Record:
-    """Everything that is known of a run but its weights.
+    """Everything known about a run except its weights.
 
     Attributes:
         id: unique name of the run in its folder.
@@ -124,7 +133,7 @@ class Record:
         versions: of Python, torch, steepest, the platform and the processor.
         steps: the recorded steps.
         measurements: metrics and mean losses on whole splits.
-        events: what happened and was acted on.
+        events: what happened, in order.
         notes: the user's words.
     """
 
@@ -145,20 +154,20 @@ class Record:
         return [m for m in self.measurements if m.split == split and m.name == name]
 
     def last(self, split: str, name: str) -> float | None:
-        """The newest value of one metric on one split, or None where it was never measured."""
+        """The last value of one metric on one split, or None if it was never measured."""
         series = self.series(split, name)
         return series[-1].value if series else None
 
 
 @dataclass(frozen=True)
 class Path:
-    """Where a descent went: points in weight space and the losses there.
+    """The path of a descent: points in weight space and the losses there.
 
     Attributes:
-        name: what to call it in a legend.
+        name: its label in a legend.
         points: [P, D].
-        losses: [P] float64; empty where nothing is known of them.
-        t: steps taken when it was there [P]; empty where every step has its point.
+        losses: [P] float64; empty if unknown.
+        t: number of steps before each point [P]; empty if every step has a point.
     """
 
     name: str
@@ -169,12 +178,12 @@ class Path:
 
 @dataclass(frozen=True)
 class History:
-    """A run as it happened, with what was rewound; time is the count of steps taken.
+    """A run as it happened, rewound steps included; time is the number of steps taken.
 
     Attributes:
-        record: of the run, with the count as the t of its steps, measurements and events.
-        back: for the count at each rewind, the count at the step that it went back to.
-        path: the points that were kept on the way, float32, with the losses of their steps.
+        record: of the run; the t of its steps, measurements and events is the number of steps taken.
+        back: for each rewind, the number of steps taken then and at the step that it went back to.
+        path: the saved points, float32, with the losses of their steps.
     """
 
     record: Record

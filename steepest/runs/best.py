@@ -6,6 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
+from steepest.descent.state import get_fields, set_fields
+
+BEST_FIELDS = {"higher": "higher", "value": "value", "t": "t", "tensors": "tensors", "since": "since"}
+"""Keys of the stored state, which are part of the format, and the attributes that they hold."""
+
 
 @dataclass
 class Best:
@@ -39,9 +44,9 @@ class Best:
         self.tensors = None if tensors is None else {k: v.detach().clone() for k, v in tensors.items()}
 
     def state(self) -> dict[str, Any]:
-        """Everything, nested."""
-        return dict(vars(self))
+        """The state, nested."""
+        return get_fields(self, BEST_FIELDS)
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state` gave."""
-        vars(self).update(state)
+        """Restores the result of `state`."""
+        set_fields(self, BEST_FIELDS, state)

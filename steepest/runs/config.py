@@ -95,7 +95,7 @@ def settings_of(
     kept = {name: config.get(name) for name in RECORDED}
     guard = config["guard"]
     if guard is not None:
-        guard = Guard(**guard)
+        guard = Guard.of(guard)
     stages = _stages(config, rule)
     bare = copy.copy(task)
     bare.recipe = {}  # what it says is recorded, where it was followed

@@ -72,7 +72,7 @@ def resumed(
     _check_longer(record, manifest["t"], epochs, steps, descent.steps)
     _check_stage(record, manifest["t"], settings.stages, (then, descent.steps), descent.steps_per_epoch)
     if damaged:
-        checkpoints.set_aside(store.folder / record.id / "checkpoints")
+        checkpoints.rename_damaged(store.folder / record.id / "checkpoints")
     writer = store.reopen(record.id, manifest["attempt"], manifest["t"], manifest["events"], config)
     progress = Progress(descent.steps, config["metric"], done=manifest["t"])
     before = manifest.get("seconds", 0.0) if record.status == "interrupted" else record.seconds

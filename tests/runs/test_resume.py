@@ -397,8 +397,8 @@ def test_the_seconds_of_a_killed_run_count(tmp_path, monkeypatch):
     interrupted(monkeypatch, 25, lambda: fit(a_task(), tmp_path))
     with closing(sqlite3.connect(tmp_path / "runs.db")) as database, database:
         database.execute("UPDATE runs SET status='running', seconds=0, pid=0, born='gone'")  # as a kill leaves it
-    path = checkpoints.stored(tmp_path / Store(tmp_path).resolve("small") / "checkpoints")[-1]
-    before = checkpoints.verified(path)["seconds"]
+    path = checkpoints.folders(tmp_path / Store(tmp_path).resolve("small") / "checkpoints")[-1]
+    before = checkpoints.verify(path)["seconds"]
     assert before > 0
     assert sd.fit(a_task(), resume="small", runs=tmp_path).record.seconds > before
 
@@ -474,7 +474,7 @@ def test_a_checkpoint_of_another_format(broken, monkeypatch):
 
 def test_a_damaged_checkpoint_is_said_and_the_one_before_it_used(broken, tmp_path_factory, capsys):
     twin = fit(a_task(), tmp_path_factory.mktemp("twin"))
-    newest = checkpoints.stored(broken / Store(broken).resolve("small") / "checkpoints")[-1]
+    newest = checkpoints.folders(broken / Store(broken).resolve("small") / "checkpoints")[-1]
     (newest / "state.json").write_text(json.dumps({}))
     run = sd.fit(a_task(), resume="small", runs=broken)
     said = capsys.readouterr().err

@@ -1,141 +1,152 @@
-"""How a rate comes down after an explosion, and up again: a factor of its own beside the schedule."""
+"""The guard's factor of the learning rate: down after explosions, up again while the loss is calm."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
+from steepest.descent.state import get_fields, set_fields
+
 CUTS = (1 / 8, 1 / 16)
-"""Successive cuts: a network that works at 4 × its tuned rate is dead at 8 ×, so a rate that has grown tenfold or a
-hundredfold needs one cut of its size, not halvings."""
-WARM_FROM = 0.1
-SLOWLY = 2
-"""Quiet times before a doubling."""
-JUMP = 3.0
+"""Factors of successive cuts: a network that works at 4 × its tuned learning rate is dead at 8 ×, so a learning rate
+that is ten or a hundred times too high needs one cut of that size, not halvings."""
+REWARMUP_START = 0.1
+"""Share of the cut learning rate at which it warms up again."""
+RECOVERIES_TO_DOUBLE = 2
+"""Recovery times without an alarm before the factor doubles."""
+JUMP_RATIO = 3.0
 """A schedule that rises by more than this from one step to the next has jumped."""
-ABOVE_ALL, BACK = "above all", "back"
+NEW_MAXIMUM, DROP_BACK = "new maximum", "drop back"
+JUMP_FIELDS = {"jump": "jump", "_last": "_last_lr", "_highest": "_highest_lr"}
+BACKOFF_FIELDS = {
+    "quiet": "recovery_steps", "warm": "rewarmup_steps", "cut": "cut", "divisor": "divisor", "_since": "_calm_steps",
+    "_age": "_cut_age", "_successive": "_successive_cuts", "_forgiven": "_is_retry_used", "_failed": "_failures",
+    "_tried": "_is_full_lr_used", "_worked": "_stable_cut",
+}  # fmt: skip
+"""Keys of the stored state, which are part of the format, and the attributes that they hold."""
 
 
-class Pace:
-    """What the schedule does from one step to the next.
+class JumpDetector:
+    """Detects jumps of the schedule from one step to the next.
 
     Attributes:
-        jump: by what the rate has risen in its last jump; 1 before one, and once it has jumped back.
+        jump: ratio of the last jump upwards; 1 before one, and once the schedule has dropped back.
     """
 
     def __init__(self) -> None:
-        self.jump, self._last, self._highest = 1.0, 0.0, 0.0
+        self.jump, self._last_lr, self._highest_lr = 1.0, 0.0, 0.0
 
     def step(self, lr: float) -> str:
-        """Whether the rate has jumped "above all" before, or "back"; "" where neither."""
-        ratio = lr / self._last if self._last > 0 else 1.0
-        is_above_all = lr > JUMP * self._highest
-        self._last, self._highest = lr, max(self._highest, lr)
-        if ratio > JUMP:
-            self.jump = ratio
-            return ABOVE_ALL if is_above_all else ""
-        if ratio < 1 / JUMP:
-            self.jump = 1.0
-            return BACK
-        return ""
+        """NEW_MAXIMUM where the learning rate jumped above all earlier ones, DROP_BACK where it fell, else ""."""
+        ratio = self._ratio(lr)
+        is_new_maximum = lr > JUMP_RATIO * self._highest_lr
+        self.jump = self.jump_after(lr)
+        self._last_lr, self._highest_lr = lr, max(self._highest_lr, lr)
+        if ratio > JUMP_RATIO:
+            return NEW_MAXIMUM if is_new_maximum else ""
+        return DROP_BACK if ratio < 1 / JUMP_RATIO else ""
 
-    def after(self, lr: float) -> float:
-        """What `jump` will be at a next step of this rate."""
-        ratio = lr / self._last if self._last > 0 else 1.0
-        return ratio if ratio > JUMP else 1.0 if ratio < 1 / JUMP else self.jump
+    def jump_after(self, lr: float) -> float:
+        """The value of `jump` after a next step with this learning rate."""
+        ratio = self._ratio(lr)
+        return ratio if ratio > JUMP_RATIO else 1.0 if ratio < 1 / JUMP_RATIO else self.jump
+
+    def _ratio(self, lr: float) -> float:
+        return lr / self._last_lr if self._last_lr > 0 else 1.0
 
     def state_dict(self) -> dict[str, Any]:
-        """What it remembers, as JSON."""
-        return dict(vars(self))
+        """The state as JSON."""
+        return get_fields(self, JUMP_FIELDS)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state_dict` gave."""
-        vars(self).update(state)
+        """Restores the result of `state_dict`."""
+        set_fields(self, JUMP_FIELDS, state)
 
 
 class Backoff:
-    """A factor of the learning rate, in (0, 1], which falls with rewinds and rises when all is quiet.
+    """A factor of the learning rate in (0, 1].
 
-    The first explosion is forgiven: the steps are done again as they were, which undoes whatever passes by itself. A
-    repeat multiplies the factor by 1/8, the next by 1/16, and the rate warms up again. After a quiet time it is tried
-    whether all is over, at the full rate; where that fails, the factor goes back to what had worked, and doubles after
-    every two quiet times, but not to more than a quarter of what has failed twice. A jump of the schedule that failed
-    is taken back for as long as it lasts. So the rate always follows the schedule's shape.
+    The first explosion is retried with the same steps, which is enough where the cause was transient. A second one
+    multiplies the factor by 1/8, the next by 1/16, and the learning rate warms up again. After a recovery time without
+    an alarm the full learning rate is tried; if it fails, the factor returns to the last stable one and doubles after
+    every two recovery times, up to a quarter of what has failed twice. A jump of the schedule that failed is divided
+    out until the schedule drops back. The learning rate therefore keeps the schedule's shape.
 
     Attributes:
-        cut: the factor, without warming up.
-        divisor: of the rate while the schedule is above a jump; 1 before one has failed.
+        cut: the factor, without the warmup.
+        divisor: of the learning rate while the schedule is above a jump; 1 before one has failed.
 
     Args:
-        quiet: steps without an alarm that make a quiet time.
-        warm: steps over which the rate warms up after a cut, from a tenth.
+        recovery_steps: steps without an alarm that make a recovery time.
+        rewarmup_steps: steps over which the learning rate warms up after a cut, from a tenth.
     """
 
-    def __init__(self, quiet: int, warm: int) -> None:
-        self.quiet, self.warm = quiet, warm
-        self.cut, self.divisor, self._since, self._age = 1.0, 1.0, 0, 1 << 30
-        self._successive, self._forgiven, self._failed = 0, False, dict[int, int]()
-        self._tried, self._worked = False, 1.0
+    def __init__(self, recovery_steps: int, rewarmup_steps: int) -> None:
+        self.recovery_steps, self.rewarmup_steps = recovery_steps, rewarmup_steps
+        self.cut, self.divisor, self._calm_steps, self._cut_age = 1.0, 1.0, 0, 1 << 30
+        self._successive_cuts, self._is_retry_used = 0, False
+        self._failures: dict[int, int] = {}  # by log2 of the factor
+        self._is_full_lr_used, self._stable_cut = False, 1.0
 
     def step(self) -> None:
-        """One more step."""
-        self._age += 1
-        self._since += 1
-        if self._since < (SLOWLY if self._tried else 1) * self.quiet:
+        """Counts one step."""
+        self._cut_age += 1
+        self._calm_steps += 1
+        if self._calm_steps < (RECOVERIES_TO_DOUBLE if self._is_full_lr_used else 1) * self.recovery_steps:
             return
-        self._since, self._successive, self._forgiven, self._worked = 0, 0, False, self.cut
-        if self.cut < 1 and not self._tried:
-            self._tried, self.cut = True, 1.0
-        elif self.cut < 1 and all(self._failed.get(self._level + k, 0) < 2 for k in (1, 2)):
+        self._calm_steps, self._successive_cuts, self._is_retry_used, self._stable_cut = 0, 0, False, self.cut
+        if self.cut < 1 and not self._is_full_lr_used:
+            self._is_full_lr_used, self.cut = True, 1.0
+        elif self.cut < 1 and all(self._failures.get(self._level + k, 0) < 2 for k in (1, 2)):
             self.cut = min(1.0, 2 * self.cut)
 
     def factor(self, jump: float) -> float:
-        """Of the rate, after a jump of the schedule (1 where there is none)."""
-        share = min(1.0, self._age / self.warm)
-        return self.cut * (WARM_FROM + (1 - WARM_FROM) * share) / (self.divisor if jump > 1 else 1.0)
+        """The factor of the learning rate after a jump of the schedule (1 without one)."""
+        share = min(1.0, self._cut_age / self.rewarmup_steps)
+        warmup = REWARMUP_START + (1 - REWARMUP_START) * share
+        return self.cut * warmup / (self.divisor if jump > 1 else 1.0)
 
     @property
-    def is_trying(self) -> bool:
-        """Whether this factor has not yet worked for a quiet time since something failed."""
-        return self._worked < self.cut
+    def is_on_probation(self) -> bool:
+        """Whether the factor has not been stable for a recovery time since a failure."""
+        return self._stable_cut < self.cut
 
-    def alarm(self, lasts: int = 0) -> None:
-        """The quiet is over, and begins anew so many steps from now."""
-        self._since = min(0, self._since, -lasts)
+    def alarm(self, delay: int = 0) -> None:
+        """Restarts the recovery time, `delay` steps from now."""
+        self._calm_steps = min(0, self._calm_steps, -delay)
 
     def fail(self, jump: float) -> str:
-        """This rate has failed.
+        """Reacts to a failure of the present learning rate.
 
         Args:
-            jump: by what the schedule had jumped before; 1 where it had not.
+            jump: ratio by which the schedule had jumped before; 1 where it had not.
 
         Returns:
-            what is done, in words.
+            the reaction, in words.
         """
-        if jump > JUMP and self.divisor == 1:
+        if jump > JUMP_RATIO and self.divisor == 1:
             self.divisor = jump
-            return f"the schedule had jumped by {jump:.3g}; that is taken back for as long as it lasts"
-        if not self._forgiven and self._worked == 1:
-            self._forgiven = True
-            return "the same steps once more: it may have passed"
-        self._failed[self._level] = self._failed.get(self._level, 0) + 1
-        if 0 < self._worked < self.cut:
-            self.cut = self._worked
+            return f"lr ÷ {jump:.3g} until the schedule drops back (it had jumped {jump:.3g}×)"
+        if not self._is_retry_used and self._stable_cut == 1:
+            self._is_retry_used = True
+            return "retrying unchanged"
+        self._failures[self._level] = self._failures.get(self._level, 0) + 1
+        if 0 < self._stable_cut < self.cut:
+            self.cut = self._stable_cut
         else:
-            self._worked = 0.0  # what works now is not known
-            self.cut *= CUTS[min(self._successive, len(CUTS) - 1)]
-            self._successive += 1
-        self._age = 0
-        return f"the rate is multiplied by {self.cut:.3g} and warms up again"
+            self._stable_cut = 0.0  # no stable factor is known
+            self.cut *= CUTS[min(self._successive_cuts, len(CUTS) - 1)]
+            self._successive_cuts += 1
+        self._cut_age = 0
+        return f"lr × {self.cut:.3g} with warmup"
 
     @property
     def _level(self) -> int:
         return round(math.log2(self.cut))
 
     def state_dict(self) -> dict[str, Any]:
-        """What it remembers, as JSON."""
-        return {**vars(self), "_failed": [[k, v] for k, v in self._failed.items()]}
+        """The state as JSON."""
+        return {**get_fields(self, BACKOFF_FIELDS), "_failed": [[k, v] for k, v in self._failures.items()]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state_dict` gave."""
-        vars(self).update(state)
-        self._failed = dict(state["_failed"])
+        """Restores the result of `state_dict`."""
+        set_fields(self, BACKOFF_FIELDS, {**state, "_failed": dict(state["_failed"])})

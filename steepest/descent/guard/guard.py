@@ -1,96 +1,137 @@
-"""The guard: numbers in, verdict out. It never touches a tensor, so it can be used in any loop:
+"""The guard: judges each step by two numbers, the loss and the gradient's norm. It works in any training loop:
 
     call = guard.judge(loss, grad_norm)      # go | clip | skip | lower | rewind | stop
     lr = lr * guard.rate
 
-What it looks for, from the mildest to the gravest (robust: median and MAD, the median absolute deviation × 1.4826):
+What it detects, from mild to severe (robust: median, and MAD, the median absolute deviation × 1.4826):
 
-1. A gradient that is not finite: the step is skipped. Three in a row are a divergence, or three in twenty steps while
-   the loss rises; with calm losses in between they are bad batches.
+1. A non-finite gradient: the step is skipped. Three in a row are a divergence, as are three in twenty steps while the
+   loss rises; with calm losses in between they are bad batches.
 2. log ‖g‖ beyond 6 robust deviations of the last 128 accepted steps, and beyond 30 × their median: the gradient is
-   clipped to that level; one twice as far out (at least 900 ×) is noise, and its step is skipped.
+   clipped to that level. One twice as far out (at least 900 ×) is noise, and its step is skipped.
 3. Divergence, by a cumulative sum of the loss's excess over its own noise (Page 1954, doi:10.1093/biomet/41.1-2.100):
 
        z = min((log L − median₂₀₀) / (MAD₂₀₀ + 0.02), 4),   S ← max(0, S + z − 1)
 
    An alarm is S > 8 while the running mean of log L lies log 1.25 above its best. One bad batch adds 3 at most. An
-   alarm first lowers the rate, for 50 steps at most; only a loss that still rises then, or stays up, or is not finite,
-   is a rewind. At a rate on trial an alarm is one: that is a rate to which the schedule jumps from below a third of it
-   and which no step had before, for 50 steps or until it jumps back (there S > 4 and log 1.1 are an alarm), and one
-   that is tried after a rewind.
+   alarm first lowers the learning rate for up to 50 steps; the guard rewinds if the loss then still rises, stays up, or
+   is not finite. On probation an alarm rewinds at once. A learning rate is on probation when the schedule jumps to it
+   from below a third and no step had it before, for 50 steps or until the schedule drops back (there S > 4 and log 1.1
+   are an alarm), and when it is tried after a rewind.
 
-Who rewinds tells the guard why it happened (`rewound`), and a rate that was too high backs off
-(`steepest.descent.guard.backoff`).
-Losses at or below zero are measured by asinh instead of log. Reaching the edge of stability is no alarm. The thresholds
-and what chose them: `steepest.descent.guard.thresholds`.
+After a rewind the caller says what caused it (`on_rewind`); if the learning rate did, it backs off
+(`steepest.descent.guard.backoff`). Losses at or below zero are measured by asinh instead of log. Reaching the edge of
+stability is no alarm. Thresholds and their evidence: `steepest.descent.guard.thresholds`.
 """
 
 import math
+import warnings
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
-from steepest.descent.guard.backoff import ABOVE_ALL, BACK, Backoff, Pace
-from steepest.descent.guard.running_stats import NO_LIMITS, REFRESH, GradientLimits, Norms, RunningStats
+from steepest.descent.guard.backoff import DROP_BACK, NEW_MAXIMUM, Backoff, JumpDetector
+from steepest.descent.guard.running_stats import NO_LIMITS, REFRESH_STEPS, GradientLimits, GradientNorms, RunningStats
 from steepest.descent.guard.thresholds import (
-    BORNE,
-    CAP,
-    CHANCE,
-    DOUBLED,
-    DRIFT,
-    FLOOR,
-    IN_A_ROW,
-    MEAN,
-    ON_TRIAL,
-    RISE,
+    ALARM_RISE,
+    CUSUM_DRIFT,
+    DEVIATION_OFFSET,
+    DOUBLING,
+    MAX_EXCESS,
+    MAX_SKIPS_IN_A_ROW,
+    MEAN_DECAY,
+    MIN_CLIP_LOG_RATIO,
+    PROBATION_ALARM_SHARE,
+    PROBATION_DEVIATIONS,
+    PROBATION_RISE,
     Thresholds,
+    rename,
 )
+from steepest.descent.state import get_fields, set_fields
 from steepest.errors import InputError
 from steepest.records.run import CLIP, GO, LOWER, REWIND, SKIP, STOP, Call
 
-RATE, DATA = "rate", "data"
-GOING = Call(GO)
-TOGETHER = 20
-"""Steps within which three gradients that are not finite are one divergence, where the loss rises too."""
-PARTS = ("_norms", "_losses", "_backoff", "_pace")
+BY_RATE, BY_DATA = "rate", "data"
+"""Causes of a rewind."""
+GO_CALL = Call(GO)
+NON_FINITE_WINDOW = 20
+"""Steps within which three non-finite gradients are one divergence if the loss rises too."""
+NEVER = -(1 << 40)
+PARTS = {"_norms": "_norms", "_losses": "_losses", "_backoff": "_backoff", "_pace": "_jumps"}
+NUMBERS = {
+    "_scale": "_asinh_scale", "_seen": "_step", "_sum": "_cusum", "_bad": "_non_finite_steps", "mean": "mean",
+    "_best": "_best_mean", "_last_alarm": "_last_alarm", "_expected": "_learning_until", "_began": "_initial_mean",
+    "_verdict": "_probation_end", "rewinds": "rewinds", "_fruitless": "_failed_rewinds", "_record": "_lowest_mean",
+    "_failing": "_failed_jump",
+}  # fmt: skip
+"""Keys of the stored state, which are part of the format, and the attributes that they hold."""
+REWIND_KEEPS = {"rewinds", "_fruitless", "_record", "_backoff", "_failing"}
+"""What a rewind must not forget: earlier rewinds, and the state of the learning rate."""
+
+
+class Alarm(NamedTuple):
+    """An alarm after which the learning rate is lowered.
+
+    Attributes:
+        step: at which it was lowered.
+        mean, best: the running mean and its best then.
+    """
+
+    step: int
+    mean: float
+    best: float
 
 
 class Guard:
-    """Watches losses and gradient norms, one step after another.
+    """Judges losses and gradient norms, one step after another.
 
     Attributes:
-        rate: factor of the learning rate for the step that was judged, in (0, 1]; separate from the schedule.
+        rate: factor of the learning rate of the last judged step, in (0, 1]; multiplies the schedule.
         mean: running mean of the loss's level (log L, or asinh where losses are not positive).
-        rewinds: how often a rewind was called for so far.
+        rewinds: how many rewinds it has called for.
 
     Args:
-        watch: report, and act on nothing but gradients that are not finite.
-        snapshot_every: steps between snapshots; None lets the run choose once, by its own time.
+        report: only report; act on nothing but non-finite gradients.
+        snapshot_every: steps between snapshots; None lets the run choose, from the time that a snapshot takes.
+        watch: deprecated name of `report`.
         thresholds: when it acts, by name; see `Thresholds`.
 
     Raises:
-        InputError: a threshold that does not exist or cannot be meant.
+        InputError: an unknown threshold, or a value that is not positive.
 
     >>> guard = Guard()
     >>> guard.judge(2.3, 1.0).kind, guard.judge(2.3, float("nan")).kind
     ('go', 'skip')
     """
 
-    def __init__(self, *, watch: bool = False, snapshot_every: int | None = None, **thresholds: float) -> None:
+    def __init__(
+        self,
+        *,
+        report: bool = False,
+        snapshot_every: int | None = None,
+        watch: bool | None = None,
+        **thresholds: float,
+    ) -> None:
         if snapshot_every is not None and snapshot_every < 1:
-            raise InputError(f"Guard: snapshot_every={snapshot_every} is given; expected is a number of steps")
-        self.thresholds = Thresholds.given(thresholds)
-        self.watch, self.snapshot_every = watch, snapshot_every
-        self._norms, self._losses = Norms(128), RunningStats(200)
-        self._scale: float | None = None  # of the asinh, once a loss was not positive
-        self._seen, self._sum, self._bad = 0, 0.0, list[int]()  # the last three steps that were not finite
-        self.mean, self._best = math.nan, math.inf
-        self._alarm: list[Any] | None = None  # when, running mean, best: then
-        self._last_alarm = -(1 << 40)
-        self._expected, self._began = 0, math.inf  # the running mean at the last rewind
-        self._backoff = Backoff(self.thresholds.quiet, self.thresholds.warm)
-        self._pace, self._verdict = Pace(), 0  # the step at which a rate above all before is judged
-        self.rewinds, self._fruitless, self._record, self._failing = 0, 0, math.inf, 1.0
+            raise InputError(f"Guard: snapshot_every must be an integer ≥ 1, got {snapshot_every}")
+        if watch is not None:
+            warnings.warn("Guard(watch=) is deprecated. Use report.", DeprecationWarning, stacklevel=2)
+        self.thresholds = Thresholds.of(thresholds)
+        self.report, self.snapshot_every = report or bool(watch), snapshot_every
+        self._step, self.rewinds, self._failed_rewinds, self._lowest_mean = 0, 0, 0, math.inf
+        self._backoff = Backoff(self.thresholds.recovery_steps, self.thresholds.rewarmup_steps)
+        self._failed_jump = 1.0  # the jump of the schedule at the last rewind
+        self._non_finite_steps: list[int] = []  # the last three
+        self._last_alarm = NEVER
+        self._forget()
+
+    def _forget(self) -> None:
+        """Resets the statistics."""
+        self._norms, self._losses, self._jumps = GradientNorms(128), RunningStats(200), JumpDetector()
+        self._asinh_scale: float | None = None  # once a loss was not positive
+        self.mean, self._best_mean, self._cusum = math.nan, math.inf, 0.0
+        self._alarm: Alarm | None = None
+        self._learning_until, self._probation_end = 0, 0
+        self._initial_mean = math.inf  # where probation began, or at the last rewind
 
     # -- judging -------------------------------------------------------------------------------------------------------
 
@@ -102,232 +143,253 @@ class Guard:
         Args:
             loss: of the step's batch, before the update.
             grad_norm: ‖g‖ before clipping.
-            lr: the step's learning rate, `rate` not in it. Where it is given, a jump of the schedule that fails is
-                taken back for as long as it lasts.
-            bounds: that the step was held to already, where its numbers are read only now.
-            ahead: steps that were taken after it until now; a lowered rate cannot have helped these.
+            lr: the step's learning rate without `rate`. If it is given, a jump of the schedule that fails is divided
+                out until the schedule drops back.
+            bounds: the limits that the step was already held to, where its numbers are read only later.
+            ahead: steps taken since; a lowered learning rate cannot have helped these.
         """
-        self._seen += 1
-        change = self._pace.step(lr)
+        self._step += 1
+        change = self._jumps.step(lr)
         if change:
-            self._jumped(change)
+            self._set_probation(change)
         self._backoff.step()
         if not math.isfinite(loss) or not math.isfinite(grad_norm):
-            return self._not_finite(loss, grad_norm)
+            return self._judge_non_finite(loss, grad_norm)
         log_norm = math.log(max(grad_norm, 1e-300))
-        limit, far = bounds or self.bounds
-        outlying = self._norms.note(log_norm, limit)
-        call = self._diverging(loss, ahead)
-        if self._seen % REFRESH == 0:
-            self._losses.look()
-            self._norms.look()
+        limits = bounds or self.bounds
+        is_outlier = self._norms.add(log_norm, limits.clip)
+        call = self._judge_loss(loss, ahead)
+        if self._step % REFRESH_STEPS == 0:
+            self._losses.refresh()
+            self._norms.refresh()
         if call is not None:
             return call
-        if outlying:
-            bound = math.exp(limit)
-            seen = f"gradient norm {grad_norm:.3g}, its usual bound is {bound:.3g}"
-            if log_norm > far:
-                return Call(SKIP, seen=seen, done="the step was not taken")
-            return Call(CLIP, bound, seen, "clipped to it")
-        return GOING
+        if not is_outlier:
+            return GO_CALL
+        threshold = math.exp(limits.clip)
+        if log_norm > limits.skip:
+            reason = f"gradient norm {grad_norm:.3g}, far above the clipping threshold {threshold:.3g}"
+            return Call(SKIP, seen=reason, done="step skipped")
+        return Call(CLIP, threshold, f"norm {grad_norm:.3g}, threshold {threshold:.3g}", "gradient clipped")
 
-    def _jumped(self, change: str) -> None:
-        """A jump of the schedule above all before puts the rate on trial, until it jumps back or for a while."""
-        if change == ABOVE_ALL and self._is_armed and self._backoff.divisor == 1:
-            self._verdict, self._began = self._seen + self.thresholds.lowered, self.mean
-        elif change == BACK:
-            self._verdict = min(self._verdict, self._seen)
+    def _set_probation(self, change: str) -> None:
+        """Begins probation where the schedule jumps to a new maximum, and ends it where it drops back."""
+        if change == NEW_MAXIMUM and self._is_armed and self._backoff.divisor == 1:
+            self._probation_end, self._initial_mean = self._step + self.thresholds.lowered_steps, self.mean
+        elif change == DROP_BACK:
+            self._probation_end = min(self._probation_end, self._step)
 
     @property
     def _is_armed(self) -> bool:
-        return self._seen > self.thresholds.armed and self._seen > self._expected
+        return self._step > self.thresholds.warmup_steps and self._step > self._learning_until
 
     @property
     def bounds(self) -> GradientLimits:
-        """What the next step's gradient is held to."""
-        if self.watch or not self._is_armed:
+        """Limits of the next step's gradient."""
+        if self.report or not self._is_armed:
             return NO_LIMITS
-        return self._norms.bounds(self.thresholds.outlier, BORNE, IN_A_ROW)
+        return self._norms.limits(self.thresholds.clip_deviations, MIN_CLIP_LOG_RATIO, MAX_SKIPS_IN_A_ROW)
 
-    def _not_finite(self, loss: float, grad_norm: float) -> Call:
-        seen = f"the gradient is not finite (norm {grad_norm:.4g}, loss {loss:.4g})"
-        self._bad = [*self._bad[-2:], self._seen]
-        many = len(self._bad) == 3 and self._bad[-1] - self._bad[0] < TOGETHER
-        in_a_row = many and self._bad[-1] - self._bad[0] == 2  # finite losses in between, and calm: some bad batches
-        if (in_a_row or (many and not self.is_quiet)) and not self.watch:
-            self._bad = []
-            return self._rewind(f"{seen}, three times in twenty steps")
-        return Call(SKIP, seen=seen, done="the step was not taken")
+    def _judge_non_finite(self, loss: float, grad_norm: float) -> Call:
+        reason = f"non-finite gradient (norm {grad_norm:.3g}, loss {loss:.3g})"
+        self._non_finite_steps = steps = [*self._non_finite_steps[-2:], self._step]
+        is_frequent = len(steps) == 3 and steps[-1] - steps[0] < NON_FINITE_WINDOW
+        is_in_a_row = is_frequent and steps[-1] - steps[0] == 2  # otherwise calm losses in between: bad batches
+        if (is_in_a_row or (is_frequent and not self.is_quiet)) and not self.report:
+            self._non_finite_steps = []
+            return self._rewind(f"{reason}, three in {NON_FINITE_WINDOW} steps")
+        return Call(SKIP, seen=reason, done="step skipped")
 
-    def _diverging(self, loss: float, ahead: int) -> Call | None:
-        level = math.log(loss) if self._scale is None and loss > 0 else self.level(loss)
-        window = self._losses
-        z = min((level - window.median) / (window.deviation + FLOOR), CAP)
-        self._sum = max(0.0, self._sum + z - DRIFT) if window.deviation < math.inf else 0.0
-        window.values.append(level)
-        self.mean = level if math.isnan(self.mean) else MEAN * self.mean + (1 - MEAN) * level
+    def _judge_loss(self, loss: float, ahead: int) -> Call | None:
+        level = math.log(loss) if self._asinh_scale is None and loss > 0 else self.level(loss)
+        losses = self._losses
+        z = min((level - losses.median) / (losses.deviation + DEVIATION_OFFSET), MAX_EXCESS)
+        self._cusum = max(0.0, self._cusum + z - CUSUM_DRIFT) if losses.deviation < math.inf else 0.0
+        losses.values.append(level)
+        self.mean = level if math.isnan(self.mean) else MEAN_DECAY * self.mean + (1 - MEAN_DECAY) * level
         if not self._is_armed:
             return None
         if self._alarm is not None:
-            return self._lowered()
-        self._best = min(self._best, self.mean)
-        share, rise = (1.0, RISE) if self._verdict < self._seen else ON_TRIAL
-        failed = self._is_on_trial and self._has_failed()
-        if not failed and (self._sum <= share * self.thresholds.alarm or self.mean <= self._best + rise):
+            return self._judge_lowered(self._alarm)
+        self._best_mean = min(self._best_mean, self.mean)
+        share, rise = 1.0, ALARM_RISE
+        if self._probation_end >= self._step:
+            share, rise = PROBATION_ALARM_SHARE, PROBATION_RISE
+        is_alarm = self._cusum > share * self.thresholds.alarm_threshold and self.mean > self._best_mean + rise
+        if not is_alarm and not (self._is_on_probation and self._has_failed()):
             return None
-        return self._alarmed(loss, ahead)
+        return self._raise_alarm(loss, ahead)
 
     @property
-    def _is_on_trial(self) -> bool:
-        """Whether this rate has not worked yet: it is tried after a rewind, or it has just jumped above all before."""
-        return self._backoff.is_trying or self._verdict >= self._seen
+    def _is_on_probation(self) -> bool:
+        """Whether the learning rate has not been stable yet: tried after a rewind, or a jump to a new maximum."""
+        return self._backoff.is_on_probation or self._probation_end >= self._step
 
     def _has_failed(self) -> bool:
-        """On trial less is enough for an alarm: twice the loss that it began at, or at the end more than chance."""
+        """On probation: whether the running mean has doubled, or at its end lies higher than chance explains."""
         deviation = self._losses.deviation
-        borne = CHANCE * deviation if self._verdict == self._seen else max(DOUBLED, deviation)
-        return self.mean > self._began + borne
+        is_end = self._probation_end == self._step
+        return self.mean > self._initial_mean + (
+            PROBATION_DEVIATIONS * deviation if is_end else max(DOUBLING, deviation)
+        )
 
-    def _alarmed(self, loss: float, ahead: int) -> Call:
-        """The first alarm lowers the rate; one soon after that did not help."""
+    def _raise_alarm(self, loss: float, ahead: int) -> Call:
+        """The first alarm lowers the learning rate; one soon after it, or on probation, rewinds."""
         t = self.thresholds
-        self._sum = 0.0
-        seen = f"the loss rises: {loss:.4g}, its running mean is {math.exp(self.mean - self._best):.3g} × its best"
-        if self._seen - self._last_alarm < 4 * t.lowered and not self.watch:
-            return self._rewind(f"{seen}, and lowering the rate has not helped")
-        if self._is_on_trial and not self.watch:
-            return self._rewind(f"{seen}, at a rate on trial")
-        self._alarm, self._last_alarm = [self._seen + ahead, self.mean, self._best], self._seen
-        self._backoff.alarm(t.lowered)
-        if self.watch:
-            return Call(LOWER, seen=seen, done="nothing: the guard only watches")
-        return Call(LOWER, seen=seen, done=f"the rate is multiplied by {t.lower:g} for up to {t.lowered} steps")
+        self._cusum = 0.0
+        reason = f"loss rising ({loss:.3g}; {self._describe_rise(self._best_mean)})"
+        if not self.report:
+            if self._step - self._last_alarm < 4 * t.lowered_steps:
+                return self._rewind(f"{reason}; a lower lr did not help")
+            if self._is_on_probation:
+                return self._rewind(f"{reason} at an lr that has not been stable yet")
+        self._alarm, self._last_alarm = Alarm(self._step + ahead, self.mean, self._best_mean), self._step
+        self._backoff.alarm(t.lowered_steps)
+        action = "report only" if self.report else f"lr × {t.lr_factor:g} for up to {t.lowered_steps} steps"
+        return Call(LOWER, seen=reason, done=action)
 
-    def _lowered(self) -> Call | None:
-        """While the rate is lowered after an alarm: has it helped?"""
-        assert self._alarm is not None
-        since, mean, best = self._alarm
-        age = self._seen - since
-        if age <= 0:  # the rate was not lowered yet
-            self._alarm = [since, self.mean, best]
+    def _judge_lowered(self, alarm: Alarm) -> Call | None:
+        """Whether the lowered learning rate has helped."""
+        age = self._step - alarm.step
+        if age <= 0:  # the learning rate was not lowered yet
+            self._alarm = alarm._replace(mean=self.mean)
             return None
-        if self.mean <= best + RISE / 2:
-            self._alarm, self._sum = None, 0.0
+        if self.mean <= alarm.best + ALARM_RISE / 2:
+            self._alarm, self._cusum = None, 0.0
             return None
-        rises = self.mean > mean + DOUBLED or (age >= 12 and self.mean > mean + RISE)
-        if not rises and age < self.thresholds.lowered:
+        is_rising = self.mean > alarm.mean + DOUBLING or (age >= 12 and self.mean > alarm.mean + ALARM_RISE)
+        if not is_rising and age < self.thresholds.lowered_steps:
             return None
-        self._alarm, self._sum = None, 0.0
-        if self.watch or (not rises and self.mean - best < 0.5 * (mean - best)):
+        self._alarm, self._cusum = None, 0.0
+        if self.report or (not is_rising and self.mean - alarm.best < 0.5 * (alarm.mean - alarm.best)):
             return None
-        how = "still rises" if rises else "stays up"
-        return self._rewind(f"the loss {how} at a lowered rate: {math.exp(self.mean - best):.3g} × its best")
+        how = "still rising" if is_rising else "still high"
+        return self._rewind(f"loss {how} at the lowered lr ({self._describe_rise(alarm.best)})")
+
+    def _describe_rise(self, best: float) -> str:
+        """How far the running mean of the loss lies above its best; after a loss ≤ 0 there is no ratio."""
+        scale = self._asinh_scale
+        if scale is None:
+            return f"running mean {math.exp(self.mean - best):.3g}× its best"
+        return f"running mean rose from {math.sinh(best) * scale:.3g} to {math.sinh(self.mean) * scale:.3g}"
 
     def level(self, loss: float) -> float:
-        """log L; asinh(L / s) once a loss was not positive, s being the median of |L| so far."""
-        if self._scale is None:
+        """log L; asinh(L / s) once a loss was not positive, where s is the median of |L| so far."""
+        if self._asinh_scale is None:
             if loss > 0:
                 return math.log(loss)
             sizes = sorted(math.exp(x) for x in self._losses.values) or [1.0]
-            self._scale = max(abs(loss), sizes[len(sizes) // 2], 1e-12)
-            old = [math.asinh(math.exp(x) / self._scale) for x in self._losses.values]
-            self._losses.values.extend(old)
-            if old:
-                self._losses.look()
-                self.mean = self._best = sum(old[-10:]) / len(old[-10:])
-        return math.asinh(loss / self._scale)
+            self._asinh_scale = max(abs(loss), sizes[len(sizes) // 2], 1e-12)
+            levels = [math.asinh(math.exp(x) / self._asinh_scale) for x in self._losses.values]
+            self._losses.values.extend(levels)
+            if levels:
+                self._losses.refresh()
+                self.mean = self._best_mean = sum(levels[-10:]) / len(levels[-10:])
+        return math.asinh(loss / self._asinh_scale)
 
     # -- rewinding -----------------------------------------------------------------------------------------------------
 
-    def _rewind(self, seen: str) -> Call:
+    def _rewind(self, reason: str) -> Call:
         t, self.rewinds = self.thresholds, self.rewinds + 1
-        self._failing = self._pace.jump
-        self._fruitless = 0 if self._best < self._record - 1e-3 else self._fruitless + 1
-        self._record = min(self._record, self._best)
-        if self.rewinds > t.rewinds or self._fruitless > t.fruitless:
-            many = f"after {self.rewinds - 1} rewinds"
-            return Call(STOP, seen=seen, done=f"stopped on the best snapshot {many}: going back has not helped")
-        return Call(REWIND, seen=seen)
+        self._failed_jump = self._jumps.jump
+        self._failed_rewinds = 0 if self._best_mean < self._lowest_mean - 1e-3 else self._failed_rewinds + 1
+        self._lowest_mean = min(self._lowest_mean, self._best_mean)
+        if self.rewinds > t.rewinds or self._failed_rewinds > t.max_failed_rewinds:
+            return Call(STOP, seen=reason, done=f"stopped after {self.rewinds - 1} rewinds")
+        return Call(REWIND, seen=reason)
 
-    def rewound(self, cause: str, lost: int = 0) -> str:
-        """Told by who has gone back to a snapshot, and has put `state` of then back.
+    def on_rewind(self, cause: str, repeated_steps: int = 0) -> str:
+        """Call this after a rewind to a snapshot, once its state is loaded with `rewinding=True`.
 
         Args:
-            cause: "rate" where the batches look as usual from the snapshot; "data" where they are outliers there too.
-            lost: steps that are to be done again.
+            cause: "data" where the losses of the same batches are outliers from the snapshot too; otherwise "rate".
+            repeated_steps: steps that are repeated.
 
         Returns:
-            what is done about it, in words.
+            the reaction, in words.
         """
-        self._alarm, self._sum, self._last_alarm = None, 0.0, -(1 << 40)
-        self._began, self._bad = self.mean, []
-        self._backoff.alarm(lost)
-        if cause == DATA:
-            return "the rate stays: it was the data"
-        return self._backoff.fail(self._failing)
+        self._alarm, self._cusum, self._last_alarm = None, 0.0, NEVER
+        self._initial_mean, self._non_finite_steps = self.mean, []
+        self._backoff.alarm(repeated_steps)
+        return "cause: bad data; lr unchanged" if cause == BY_DATA else self._backoff.fail(self._failed_jump)
+
+    def rewound(self, cause: str, lost: int = 0) -> str:
+        """Deprecated name of `on_rewind`."""
+        warnings.warn("Guard.rewound is deprecated. Use on_rewind.", DeprecationWarning, stacklevel=2)
+        return self.on_rewind(cause, lost)
 
     @property
     def rate(self) -> float:
-        return self._factor(self._pace.jump)
+        return self._factor(self._jumps.jump)
 
     def rate_for(self, lr: float) -> float:
-        """`rate` of a next step at this learning rate, before it is judged."""
-        return self._factor(self._pace.after(lr))
+        """`rate` of a next step with this learning rate, before it is judged."""
+        return self._factor(self._jumps.jump_after(lr))
 
     def _factor(self, jump: float) -> float:
-        if self.watch:
+        if self.report:
             return 1.0
-        return self._backoff.factor(jump) * (1.0 if self._alarm is None else self.thresholds.lower)
+        return self._backoff.factor(jump) * (1.0 if self._alarm is None else self.thresholds.lr_factor)
 
     @property
     def is_calm(self) -> bool:
-        """Whether there is nothing that the next steps should be watched for one by one."""
-        if self._alarm is not None or self._is_on_trial or self._norms.outliers or self.rate < 1 or self._sum >= CAP:
+        """Whether the next steps need not be judged one by one."""
+        is_raised = self._cusum >= MAX_EXCESS or self._norms.outliers
+        if self._alarm is not None or self._is_on_probation or is_raised or self.rate < 1:
             return False
-        return not self._bad or self._seen - self._bad[-1] >= TOGETHER
+        return not self._non_finite_steps or self._step - self._non_finite_steps[-1] >= NON_FINITE_WINDOW
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing alarms at the moment: a snapshot taken now may turn out to be a good one."""
-        return self._alarm is None and self._sum < self.thresholds.alarm / 2
+        """Whether nothing is close to an alarm, so that a snapshot taken now may be a good one."""
+        return self._alarm is None and self._cusum < self.thresholds.alarm_threshold / 2
 
-    def expect_change(self, steps: int = 200) -> None:
-        """Announces that the loss may jump: another curriculum, another rule. The guard learns anew what is usual.
+    def reset_statistics(self, steps: int = 200) -> None:
+        """Announces that the loss may jump, as at a new curriculum or update rule.
 
         Args:
-            steps: for which it only learns, and judges nothing but what is not finite.
+            steps: for which the guard only learns what is usual, and acts on nothing but non-finite gradients.
         """
-        self._expected = self._seen + min(steps, self._losses.values.maxlen or steps)
-        self._norms, self._losses = Norms(128), RunningStats(200)
-        self._sum, self._alarm, self.mean, self._best, self._scale = 0.0, None, math.nan, math.inf, None
-        self._began, self._verdict, self._pace = math.inf, 0, Pace()
+        until = self._step + min(steps, self._losses.values.maxlen or steps)
+        self._forget()
+        self._learning_until = until
+
+    def expect_change(self, steps: int = 200) -> None:
+        """Deprecated name of `reset_statistics`."""
+        warnings.warn("Guard.expect_change is deprecated. Use reset_statistics.", DeprecationWarning, stacklevel=2)
+        self.reset_statistics(steps)
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything it remembers, as JSON."""
-        found = {k: v for k, v in vars(self).items() if k not in ("thresholds", "watch", "snapshot_every")}
-        return {**found, **{k: found[k].state_dict() for k in PARTS}}
+        """The whole state, as JSON."""
+        parts = {key: getattr(self, name).state_dict() for key, name in PARTS.items()}
+        return {**parts, **get_fields(self, NUMBERS), "_alarm": self._alarm and list(self._alarm)}
 
     def load_state_dict(self, state: Mapping[str, Any], *, rewinding: bool = False) -> None:
-        """Restores what `state_dict` gave.
+        """Restores the result of `state_dict`.
 
         Args:
             state: of a guard.
-            rewinding: keep what is known of earlier rewinds and of the rate, which a rewind must not forget.
+            rewinding: keep the record of earlier rewinds and the state of the learning rate.
 
         Raises:
             InputError: it is not a guard's.
         """
-        if set(state) != set(self.state_dict()):
-            raise InputError("this state is not from a guard of this version")
-        kept = ("rewinds", "_fruitless", "_record", "_backoff", "_failing") if rewinding else ()
-        for name, value in state.items():
-            if name in PARTS and name not in kept:
-                getattr(self, name).load_state_dict(value)
-            elif name not in kept:
-                setattr(self, name, value)
+        if set(state) != {*PARTS, *NUMBERS, "_alarm"}:
+            raise InputError("Guard: the state must be from a guard of this version, got other keys")
+        keep = REWIND_KEEPS if rewinding else set()
+        set_fields(self, {key: name for key, name in NUMBERS.items() if key not in keep}, state)
+        self._alarm = state["_alarm"] and Alarm(*state["_alarm"])
+        for key in PARTS.keys() - keep:
+            getattr(self, PARTS[key]).load_state_dict(state[key])
 
     def describe(self) -> dict[str, Any]:
-        """Its arguments, as JSON."""
-        return {"watch": self.watch, "snapshot_every": self.snapshot_every, **asdict(self.thresholds)}
+        """Its arguments, as JSON, by the names that configurations are stored with."""
+        return {"watch": self.report, "snapshot_every": self.snapshot_every, **self.thresholds.describe()}
+
+    @classmethod
+    def of(cls, described: Mapping[str, Any]) -> "Guard":
+        """The guard that `describe` described."""
+        values = {"report" if name == "watch" else name: value for name, value in rename(described).items()}
+        return cls(**values)

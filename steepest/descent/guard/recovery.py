@@ -1,8 +1,8 @@
-"""What is done when the guard calls for it: snapshots, going back, and the question whose fault it was.
+"""Takes snapshots, rewinds to them, and finds the cause of a rewind.
 
-After a rewind the suspect batches are looked at once more, from the snapshot: where the same test that raised the alarm
-is raised by their losses from there too, it was the data, and these batches are passed over. Else the rate was too
-high. (A batch may explode from one point and not from another: Chowdhery et al. 2022, arXiv:2204.02311, section 5.1.)
+After a rewind the losses of the suspect batches are computed from the snapshot. If these raise the same alarm, the
+cause is bad data, and the outliers among the batches are skipped; otherwise the learning rate was too high. (A batch
+may explode from one point and not from another: Chowdhery et al. 2022, arXiv:2204.02311, section 5.1.)
 """
 
 import math
@@ -10,29 +10,29 @@ import os
 import time
 from typing import Any, Protocol
 
-from steepest.descent.guard.guard import DATA, RATE, Guard
+from steepest.descent.guard.guard import BY_DATA, BY_RATE, Guard
 from steepest.descent.guard.running_stats import GradientLimits, RunningStats
-from steepest.descent.guard.snapshots import Snapshots
-from steepest.descent.guard.thresholds import CAP, DRIFT, FLOOR
+from steepest.descent.guard.snapshots import Snapshot, Snapshots
+from steepest.descent.guard.thresholds import CUSUM_DRIFT, DEVIATION_OFFSET, MAX_EXCESS
 from steepest.descent.state import copy_state
 from steepest.records.run import REWIND, SKIP, STOP, Call, Event
 
-OUTLYING = 4.0
-"""Robust deviations above the usual loss at which a batch counts as an outlier."""
-CALM, AHEAD = 8, 200
-"""So many usual batches in a row end the look ahead, which sees so many at most."""
-SHARE = 0.015
-"""Of the time that snapshots may take."""
-LEAST, TIMED = 50, (8, 24)
-"""Fewest steps between snapshots; the steps that are timed to choose the interval."""
+OUTLIER_DEVIATIONS = 4.0
+"""Robust deviations above the median loss at which a batch counts as an outlier."""
+MIN_NORMAL_BATCHES, MAX_LOOKAHEAD = 8, 200
+"""Normal batches in a row that end the search for outliers beyond the alarm, and how many batches it sees at most."""
+SNAPSHOT_TIME_SHARE = 0.015
+"""Share of the run's time that snapshots may take."""
+MIN_SNAPSHOT_STEPS, TIMED = 50, (8, 24)
+"""Minimum of steps between snapshots; the steps whose time is measured to choose the interval."""
 FOLLOWED = 50
-"""Steps after which an event says what the loss did."""
-MEMORY_SHARE = 0.25
-"""Of the machine's memory that snapshots may take before there is only one of them."""
+"""Steps after which an event's outcome is recorded."""
+SNAPSHOT_MEMORY_SHARE = 0.25
+"""Share of the machine's memory that three snapshots may take; beyond it only one is kept."""
 
 
 class Rewindable(Protocol):
-    """What a recovery needs of a descent."""
+    """The interface of a descent that `Recovery` uses."""
 
     t: int
 
@@ -55,8 +55,8 @@ class Recovery:
 
     Attributes:
         guard, snapshots: as named.
-        attempt: how often the descent has gone back so far.
-        passed_over: steps whose batches are not trained on.
+        attempt: number of rewinds so far.
+        skipped_steps: steps whose batches are skipped.
         news: (number of the event, what the loss did after it), to be taken away by whoever records; number 0 says that
             the interval of the snapshots has been chosen.
         said: words for the user, to be taken away.
@@ -65,7 +65,7 @@ class Recovery:
     def __init__(self, guard: Guard) -> None:
         self.guard, self.attempt, self.count = guard, 0, 0
         self.snapshots = Snapshots(guard.snapshot_every)
-        self.passed_over: set[int] = set()
+        self.skipped_steps: set[int] = set()
         self.news: list[tuple[int, str]] = []
         self.said: list[str] = []
         self._followed: list[tuple[int, int, float]] = []  # event, steps left, level then
@@ -73,23 +73,23 @@ class Recovery:
 
     def begin(self, descent: Rewindable) -> None:
         """Keeps the start."""
-        if self.guard.watch:
+        if self.guard.report:
             return
         began = time.perf_counter()
         state = copy_state(descent.state())
         self._clock = (time.perf_counter() - began, 0.0)
         size = sum(x.nbytes for x in _tensors(state))
-        if 3 * size > MEMORY_SHARE * _memory():
+        if 3 * size > SNAPSHOT_MEMORY_SHARE * _memory():
             self.snapshots.single = True
             self.said.append(f"snapshots of {size / 2**30:.1f} GiB each: one is kept instead of three")
-        self.snapshots.good = [(descent.t, state)]
+        self.snapshots.good = [Snapshot(descent.t, state)]
 
     def judge(
         self, t: int, loss: float, norm: float, lr: float, bounds: GradientLimits | None = None, ahead: int = 0
     ) -> Call:
-        """The guard's call on a step (`Guard.judge`); a batch that is passed over is not shown to it."""
-        if t in self.passed_over:
-            return Call(SKIP, seen="its batch was an outlier", done="passed over")
+        """The guard's call on a step (`Guard.judge`); a skipped batch is not judged."""
+        if t in self.skipped_steps:
+            return Call(SKIP, seen="bad batch", done="step skipped")
         call = self.guard.judge(loss, norm, lr, bounds, ahead)
         if self._followed:
             self._follow()
@@ -98,7 +98,7 @@ class Recovery:
     def after(self, descent: Rewindable) -> None:
         """Called after each step: takes the snapshot that is due."""
         t, snapshots = descent.t, self.snapshots
-        if self.guard.watch:
+        if self.guard.report:
             return
         if snapshots.every is None:
             self._choose_interval(t)
@@ -106,62 +106,62 @@ class Recovery:
             snapshots.take(t, copy_state(descent.state()))
 
     def _choose_interval(self, t: int) -> None:
-        """Once, by the time that a snapshot and a step take; from then on it is part of the record."""
+        """Chooses the interval once, from the time that a snapshot and a step take; then it is part of the record."""
         if self._clock is None:
-            self.snapshots.every = LEAST
+            self.snapshots.every = MIN_SNAPSHOT_STEPS
         elif t == TIMED[0]:
             self._clock = (self._clock[0], time.perf_counter())
         elif t >= TIMED[1]:
             cost, began = self._clock
             step = (time.perf_counter() - began) / (TIMED[1] - TIMED[0])
-            self.snapshots.every = max(LEAST, math.ceil(cost / (SHARE * step)))
+            self.snapshots.every = max(MIN_SNAPSHOT_STEPS, math.ceil(cost / (SNAPSHOT_TIME_SHARE * step)))
         if self.snapshots.every is not None:
             self.guard.snapshot_every = self.snapshots.every
             self.news.append((0, ""))
 
     def rewind(self, descent: Rewindable, call: Call, t: int) -> Event:
-        """Goes back, finds out why, and tells the guard; a call to stop goes back too, to the best there is."""
-        then, state = self.snapshots.best(_mean) if call.kind == STOP else self.snapshots.back()
-        descent.load(state)
-        self.guard.load_state_dict(state["guard"], rewinding=True)
+        """Restores a snapshot, finds the cause, and tells the guard; for a stop it restores the best snapshot."""
+        snapshot = self.snapshots.best(_mean) if call.kind == STOP else self.snapshots.back()
+        then = snapshot.t
+        descent.load(snapshot.state)
+        self.guard.load_state_dict(snapshot.state["guard"], rewinding=True)
         self.attempt += 1
         if call.kind == STOP:
-            return Event(t, STOP, call.seen, f"{call.done} (step {then})")
+            return Event(t, STOP, call.seen, f"{call.done}; restored the best snapshot (step {then})")
         bad = self._outliers(descent, then, t)
-        self.passed_over |= bad
-        done = self.guard.rewound(DATA if bad else RATE, t - then)
-        where = f"; {len(bad)} batches from step {min(bad)} on are passed over" if bad else ""
-        return Event(t, REWIND, call.seen, f"back to step {then}: {done}{where}")
+        self.skipped_steps |= bad
+        action = self.guard.on_rewind(BY_DATA if bad else BY_RATE, t - then)
+        skipping = f"; skipping {len(bad)} batches from step {min(bad)}" if bad else ""
+        return Event(t, REWIND, call.seen, f"rewound to step {then}; {action}{skipping}")
 
     def _outliers(self, descent: Rewindable, then: int, t: int) -> set[int]:
-        """The steps after `then` whose batches are outliers from there too, if these alone would raise the alarm.
+        """The steps after `then` whose batches are outliers at the snapshot, if their losses alone raise the alarm.
 
-        All are looked at from one point, so their losses are alike but for the batches; what is usual is told by the
-        first half of those up to step t, which came before anything rose.
+        All losses are computed at one point, so only the batches differ. Median and deviation are those of the first
+        half of the steps up to t, before anything rose.
         """
         if not descent.can_look:
             return set()
-        known = [s for s in range(then + 1, t + 1) if s not in self.passed_over]
-        levels = {s: self._level(descent.look(s)) for s in known}
-        usual = RunningStats(len(known))
+        steps = [s for s in range(then + 1, t + 1) if s not in self.skipped_steps]
+        levels = {s: self._level(descent.look(s)) for s in steps}
+        usual = RunningStats(len(steps))
         usual.values.extend(x for s, x in levels.items() if s <= (then + t) // 2 and x < math.inf)
-        if len(usual.values) < CALM:
+        if len(usual.values) < MIN_NORMAL_BATCHES:
             return set()
-        usual.look()
-        total = highest = 0.0
-        calm, found, s = 0, set[int](), then
-        while s < min(t + AHEAD, descent.steps) and (s < t or calm < CALM):
+        usual.refresh()
+        cusum = highest = 0.0
+        normal, outliers, s = 0, set[int](), then
+        while s < min(t + MAX_LOOKAHEAD, descent.steps) and (s < t or normal < MIN_NORMAL_BATCHES):
             s += 1
-            if s in self.passed_over:
+            if s in self.skipped_steps:
                 continue
-            z = ((levels[s] if s in levels else self._level(descent.look(s))) - usual.median) / (
-                usual.deviation + FLOOR
-            )
-            total = math.inf if z == math.inf else max(0.0, total + min(z, CAP) - DRIFT)
-            highest, calm = max(highest, total), 0 if z > OUTLYING else calm + 1
-            if z > OUTLYING:
-                found.add(s)
-        return found if highest > self.guard.thresholds.alarm else set()
+            level = levels[s] if s in levels else self._level(descent.look(s))
+            z = (level - usual.median) / (usual.deviation + DEVIATION_OFFSET)
+            cusum = math.inf if z == math.inf else max(0.0, cusum + min(z, MAX_EXCESS) - CUSUM_DRIFT)
+            highest, normal = max(highest, cusum), 0 if z > OUTLIER_DEVIATIONS else normal + 1
+            if z > OUTLIER_DEVIATIONS:
+                outliers.add(s)
+        return outliers if highest > self.guard.thresholds.alarm_threshold else set()
 
     def _level(self, loss: float) -> float:
         return self.guard.level(loss) if math.isfinite(loss) else math.inf
@@ -185,23 +185,23 @@ class Recovery:
     # -- state ---------------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """Everything, nested; the snapshots included."""
+        """The whole state, nested, snapshots included; its keys are part of the format."""
         return {
             "guard": self.guard.state_dict(),
             "snapshots": self.snapshots.state(),
             "attempt": self.attempt,
             "count": self.count,
-            "passed_over": sorted(self.passed_over),
+            "passed_over": sorted(self.skipped_steps),
             "followed": [list(f) for f in self._followed],
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Restores what `state` gave."""
+        """Restores the result of `state`."""
         self.guard.load_state_dict(state["guard"])
         self.snapshots.load({**state["snapshots"], "every": state["snapshots"]["every"] or self.snapshots.every})
         self.guard.snapshot_every = self.snapshots.every
         self.attempt, self.count = state["attempt"], state["count"]
-        self.passed_over = set(state["passed_over"])
+        self.skipped_steps = set(state["passed_over"])
         self._followed = [(n, k, then) for n, k, then in state["followed"]]
 
 

@@ -1,4 +1,4 @@
-"""What is usual: the median of the last values, and a deviation that a few outliers do not move."""
+"""Running medians, and deviations that a few outliers do not change."""
 
 import math
 from bisect import bisect_left
@@ -8,39 +8,39 @@ from typing import Any, NamedTuple
 
 MAD = 1.4826
 """Standard deviations of a normal distribution in one median absolute deviation."""
-REFRESH = 8
-"""Steps between two looks at the medians: a sort costs what five steps of judging do."""
+REFRESH_STEPS = 8
+"""Steps between two computations of the medians: a sort costs as much as judging five steps."""
 
 
 class RunningStats:
-    """The last n values, and their median and robust deviation as of the last look."""
+    """The last n values, and their median and robust deviation as of the last `refresh`."""
 
     def __init__(self, n: int) -> None:
         self.values: deque[float] = deque(maxlen=n)
         self.median, self.deviation = 0.0, math.inf
 
-    def look(self) -> None:
-        """Computes both anew."""
+    def refresh(self) -> None:
+        """Computes median and deviation."""
         ordered = sorted(self.values)
         self.median = ordered[len(ordered) // 2]
         self.deviation = MAD * _distance(ordered, self.median, len(ordered) // 2)
 
     def state_dict(self) -> dict[str, Any]:
-        """What it remembers, as JSON."""
-        return {**vars(self), "values": list(self.values)}
+        """The state as JSON."""
+        return {"values": list(self.values), "median": self.median, "deviation": self.deviation}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state_dict` gave."""
-        values = deque(state["values"], maxlen=self.values.maxlen)
-        vars(self).update({**state, "values": values})
+        """Restores the result of `state_dict`."""
+        self.values = deque(state["values"], maxlen=self.values.maxlen)
+        self.median, self.deviation = state["median"], state["deviation"]
 
 
 class GradientLimits(NamedTuple):
-    """What a gradient is held to, as logs of its norm.
+    """Limits of the gradient's norm, as logs.
 
     Attributes:
-        clip: beyond it the gradient is clipped to it.
-        skip: beyond it the step is not taken.
+        clip: a gradient beyond it is clipped to it.
+        skip: a step beyond it is skipped.
     """
 
     clip: float
@@ -50,37 +50,46 @@ class GradientLimits(NamedTuple):
 NO_LIMITS = GradientLimits(math.inf, math.inf)
 
 
-class Norms(RunningStats):
-    """The logs of the last gradient norms, and what the next one is held to.
+class GradientNorms(RunningStats):
+    """The logs of the last gradient norms, and the limits of the next one.
 
     Attributes:
-        outliers: in a row, up to the last one.
+        outliers: how many of the last norms in a row were outliers.
     """
 
     def __init__(self, n: int) -> None:
         super().__init__(n)
         self.outliers = 0
 
-    def note(self, log_norm: float, limit: float) -> bool:
-        """Takes one, no more of it than the limit; whether it is an outlier."""
+    def add(self, log_norm: float, limit: float) -> bool:
+        """Adds a norm, capped at the limit; returns whether it is an outlier."""
         self.values.append(min(log_norm, limit))
         self.outliers = self.outliers + 1 if log_norm > limit else 0
         return log_norm > limit
 
-    def bounds(self, deviations: float, borne: float, in_a_row: int) -> GradientLimits:
-        """So many robust deviations above the median, and never less than what is borne; twice that is skipped.
+    def limits(self, deviations: float, min_log_ratio: float, max_skips: int) -> GradientLimits:
+        """Limits so many robust deviations above the median and at least `min_log_ratio`; steps at twice that skip.
 
-        After so many outliers in a row nothing is skipped: this is what the loss has become.
+        After `max_skips` outliers in a row no step is skipped: the gradients have changed for good.
         """
-        beyond = max(deviations * self.deviation, borne)
+        beyond = max(deviations * self.deviation, min_log_ratio)
         limit = self.median + beyond
-        return GradientLimits(limit, limit + beyond if self.outliers < in_a_row else math.inf)
+        return GradientLimits(limit, limit + beyond if self.outliers < max_skips else math.inf)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state as JSON."""
+        return {**super().state_dict(), "outliers": self.outliers}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores the result of `state_dict`."""
+        super().load_state_dict(state)
+        self.outliers = state["outliers"]
 
 
 def _distance(ordered: Sequence[float], center: float, k: int) -> float:
-    """The k-th smallest of all |x − center|, from 0, without computing them all.
+    """The k-th smallest |x − center|, counted from 0, without computing all of them.
 
-    The k + 1 nearest values are neighbours in the order; the farther end of their stretch is halved in on.
+    The k + 1 nearest values are contiguous in the order; a bisection finds where they begin.
     """
     last = len(ordered) - 1 - k
 

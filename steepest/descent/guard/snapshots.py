@@ -1,81 +1,85 @@
-"""States of a descent in host memory, to go back to: three of them, the older the further apart.
+"""Snapshots of a descent in host memory: three of them, farther apart the older they are.
 
-A state is good only once the descent has gone on from it for a while without an alarm: a snapshot taken on the way up
-an explosion is no help. States are nested dictionaries of numbers and copied tensors; nothing here looks into them.
+A snapshot is good only once the descent has gone on for an interval without an alarm: one taken on the way up an
+explosion is useless. States are nested dictionaries of numbers and copied tensors; this module does not read them.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-SPREAD = 4
-"""An older snapshot stays until the newest lies so many intervals after it."""
-OFTEN = 3
-"""A snapshot is gone back to so often before an older one is."""
+MAX_SPREAD = 4
+"""An older snapshot is replaced once the newest lies more than this many intervals after it."""
+MAX_REWINDS = 3
+"""Rewinds to one snapshot before an older one is used."""
+
+
+class Snapshot(NamedTuple):
+    """The state of a descent after step t."""
+
+    t: int
+    state: dict[str, Any]
 
 
 @dataclass
 class Snapshots:
-    """What is kept.
+    """The snapshots of one descent.
 
     Attributes:
         every: steps between two snapshots; None until it is chosen.
-        single: keep one only, for want of memory.
-        good: (t, state) that have survived, newest first.
-        pending: (t, state) that has not yet.
-        used: how often the newest good one has been gone back to.
+        single: keep only one, where memory is short.
+        good: those after which nothing alarmed for an interval, newest first.
+        candidate: the last one, which is not yet good.
+        rewinds: how often the newest good one has been used.
     """
 
     every: int | None = None
     single: bool = False
-    good: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
-    pending: tuple[int, dict[str, Any]] | None = None
-    used: int = 0
+    good: list[Snapshot] = field(default_factory=list)
+    candidate: Snapshot | None = None
+    rewinds: int = 0
 
     def take(self, t: int, state: dict[str, Any]) -> None:
-        """Keeps a state; the one taken before has survived, since nothing has gone back past it."""
+        """Adds a snapshot; the candidate before it becomes good."""
         if self.single:
-            self.good = [(t, state)]
+            self.good = [Snapshot(t, state)]
             return
-        if self.pending is not None:
-            self._promote(self.pending)
-        self.pending = (t, state)
+        if self.candidate is not None:
+            self._promote(self.candidate)
+        self.candidate = Snapshot(t, state)
 
-    def _promote(self, survivor: tuple[int, dict[str, Any]]) -> None:
-        newest, *older = [survivor, *self.good]
+    def _promote(self, snapshot: Snapshot) -> None:
+        older = self.good
         if len(older) == 2:
-            far = newest[0] - older[1][0] > SPREAD * (self.every or 1)
-            older = older[:1] if far else older[1:]
-        self.good, self.used = [newest, *older][:2], 0
+            is_far = snapshot.t - older[1].t > MAX_SPREAD * (self.every or 1)
+            older = older[:1] if is_far else older[1:]
+        self.good, self.rewinds = [snapshot, *older], 0
 
-    def back(self) -> tuple[int, dict[str, Any]]:
-        """The newest good state; at a second repeat the one before it."""
-        self.pending = None
-        if self.used >= OFTEN and len(self.good) > 1:
+    def back(self) -> Snapshot:
+        """The newest good snapshot; the one before it after MAX_REWINDS."""
+        self.candidate = None
+        if self.rewinds >= MAX_REWINDS and len(self.good) > 1:
             del self.good[0]
-            self.used = 0
-        self.used += 1
+            self.rewinds = 0
+        self.rewinds += 1
         return self.good[0]
 
-    def best(self, level: Callable[[dict[str, Any]], float]) -> tuple[int, dict[str, Any]]:
-        """The good state of the lowest level."""
-        return min(self.good, key=lambda g: level(g[1]))
+    def best(self, level: Callable[[dict[str, Any]], float]) -> Snapshot:
+        """The good snapshot whose state has the lowest level."""
+        return min(self.good, key=lambda snapshot: level(snapshot.state))
 
     def state(self) -> dict[str, Any]:
-        """Everything, nested."""
+        """The state, nested; its keys are part of the format."""
         return {
             "every": self.every,
             "single": self.single,
-            "used": self.used,
-            "good": [list(g) for g in self.good],
-            "pending": self.pending and list(self.pending),
+            "used": self.rewinds,
+            "good": [list(snapshot) for snapshot in self.good],
+            "pending": self.candidate and list(self.candidate),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state` gave."""
-        self.every, self.single, self.used = state["every"], state["single"], state["used"]
-        self.good = [(t, held) for t, held in state["good"]]
-        self.pending = (state["pending"][0], state["pending"][1]) if state["pending"] else None
-
-
-# -- Nested states -----------------------------------------------------------------------------------------------------
+        """Restores the result of `state`."""
+        self.every, self.single, self.rewinds = state["every"], state["single"], state["used"]
+        self.good = [Snapshot(*snapshot) for snapshot in state["good"]]
+        self.candidate = Snapshot(*state["pending"]) if state["pending"] else None

@@ -1,12 +1,12 @@
-"""Checkpoints: everything that a run needs to go on, in folders that are there whole or not at all.
+"""Checkpoints: everything a run needs to continue, in folders that exist whole or not at all.
 
     runs/digits-3f2a/checkpoints/00000007/
       tensors.safetensors     every tensor of the state, by its path in it
       state.json              the rest of the state
-      manifest.json           format, what the checkpoint is of, size and hash of the other two, and its own hash
+      manifest.json           format, identity, size and hash of the other two files, and its own hash
 
 A checkpoint is written into a temporary folder, synced to disk, and renamed. It is verified when it is loaded; a
-damaged one is named, set aside (`00000007.damaged`), and the one before it is used. Loading runs no code.
+damaged one is named and renamed (`00000007.damaged`), and the one before it is used. Loading runs no code.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -26,86 +26,119 @@ from steepest.runs.store import weights
 
 FORMAT = 2
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
-KEPT, HOUR_S = 2, 3600.0
-"""The newest that are kept, beside the newest of each hour before them."""
+NEWEST_KEPT, HOUR_S = 2, 3600.0
+"""How many of the newest checkpoints are kept; of those before them the newest of each hour is."""
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint as it is loaded.
+
+    Attributes:
+        manifest: format, files and identity.
+        state: JSON, which refers to the tensors.
+        tensors: by path.
+        messages: what to say about newer checkpoints that are damaged.
+    """
+
+    manifest: dict[str, Any]
+    state: Any
+    tensors: dict[str, Tensor]
+    messages: list[str]
 
 
 def save(folder: Path, state: Any, tensors: Mapping[str, Tensor], identity: Mapping[str, Any]) -> Path:
-    """Writes a checkpoint, and drops those no longer kept.
+    """Writes a checkpoint, and deletes those that need not be kept.
 
     Args:
         folder: of the run's checkpoints.
         state: JSON.
-        tensors: what the state names.
-        identity: what it is of: step, attempt, model, data; compared when it is loaded.
+        tensors: those that the state refers to.
+        identity: what is compared on loading: step, attempt, model, data.
 
     Raises:
-        StoreError: it cannot be written; nothing half-written is left, and the earlier ones stay.
+        StoreError: it cannot be written; nothing half-written is left, and earlier checkpoints stay.
     """
-    number = max((int(p.name) for p in stored(folder)), default=0) + 1
+    number = max((int(p.name) for p in folders(folder)), default=0) + 1
     path, temporary = folder / f"{number:08d}", folder / f".{number:08d}.{os.getpid()}.tmp"
     try:
-        for left in folder.glob(".*.tmp"):  # of a process that was killed while it wrote
-            shutil.rmtree(left, ignore_errors=True)
+        for leftover in folder.glob(".*.tmp"):  # of a process that was killed while it wrote
+            shutil.rmtree(leftover, ignore_errors=True)
         temporary.mkdir(parents=True)
         weights.write(temporary / TENSORS, tensors, {})
         _write(temporary / STATE, state)
-        files = {name: _described(temporary / name) for name in (TENSORS, STATE)}
-        _write(temporary / MANIFEST, _sealed({"format": FORMAT, "files": files, **identity}))
+        files = {name: _size_and_hash(temporary / name) for name in (TENSORS, STATE)}
+        manifest = {"format": FORMAT, "files": files, **identity}
+        _write(temporary / MANIFEST, {**manifest, "seal": _seal(manifest)})
         weights.sync(temporary)
         os.rename(temporary, path)
         weights.sync(folder)
     except Exception as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise StoreError(
-            f"no checkpoint could be written to {folder} ({error}); the run goes on, and the earlier ones stay"
+            f"Cannot write a checkpoint to {folder} ({error}). The run continues; earlier checkpoints stay."
         ) from error
     _prune(folder)
     return path
 
 
-def stored(folder: Path) -> list[Path]:
+def folders(folder: Path) -> list[Path]:
     """The checkpoints of a run, oldest first."""
     return sorted(p for p in folder.glob("[0-9]*") if p.name.isdigit() and p.is_dir())
 
 
-def load(folder: Path) -> tuple[dict[str, Any], Any, dict[str, Tensor], list[str]] | None:
-    """The newest sound checkpoint: (manifest, state, tensors, what to say of damaged ones); None where there is none.
+def load(folder: Path) -> Checkpoint | None:
+    """The newest undamaged checkpoint; None where there are no checkpoints.
 
     Raises:
-        StoreError: there are some, and none can be used.
+        StoreError: all are damaged, or the newest undamaged one has a format that cannot be read.
     """
-    said: list[str] = []
-    found = stored(folder)
-    for path in reversed(found):
+    errors: list[str] = []
+    for path in reversed(folders(folder)):
         try:
-            manifest = verified(path)
-            return manifest, json.loads((path / STATE).read_text()), weights.load(path / TENSORS), said
+            manifest = verify(path)
         except StoreError as error:
-            said.append(f"{error}; the one before it is used")
-    if found:
-        raise StoreError(
-            f"no checkpoint in {folder} can be used: {said[0].removesuffix('; the one before it is used')}"
-        )
+            errors.append(str(error))
+            continue
+        messages = [f"{error} Using the one before it." for error in errors]
+        return _reader(path, manifest)(path, manifest, messages)
+    if errors:
+        raise StoreError(f"No usable checkpoint in {folder}. {errors[0]}")
     return None
 
 
-def set_aside(folder: Path) -> None:
-    """Renames the damaged ones that are newer than the newest sound one: they no longer count among those kept."""
-    for path in reversed(stored(folder)):
+def _reader(path: Path, manifest: Mapping[str, Any]) -> Any:
+    number = manifest.get("format")
+    if number in READERS:
+        return READERS[number]
+    known = " and ".join(map(str, READERS))
+    do = "Update Steepest." if isinstance(number, int) and number > FORMAT else "Use the version that wrote it."
+    raise StoreError(f"Checkpoint {path} has format {number}; this version reads format {known}. {do}")
+
+
+def _read_2(path: Path, manifest: dict[str, Any], messages: list[str]) -> Checkpoint:
+    return Checkpoint(manifest, json.loads((path / STATE).read_text()), weights.load(path / TENSORS), messages)
+
+
+READERS = {2: _read_2}
+"""How a checkpoint of each format is read: the place for a reader that converts an older format to today's."""
+
+
+def rename_damaged(folder: Path) -> None:
+    """Renames the damaged checkpoints newer than the newest undamaged one, so that they do not count as kept."""
+    for path in reversed(folders(folder)):
         try:
-            verified(path)
+            verify(path)
             return
         except StoreError:
             with contextlib.suppress(OSError):
                 path.rename(path.with_name(f"{path.name}.damaged"))
 
 
-def verified(path: Path) -> dict[str, Any]:
-    """A checkpoint's manifest, once its files have been found to be what it says.
+def verify(path: Path) -> dict[str, Any]:
+    """A checkpoint's manifest, once it and, where its format is known, the files are verified.
 
     Raises:
-        StoreError: damaged, incomplete, or of another format; says which file and how.
+        StoreError: damaged or incomplete; says which file and how.
     """
     try:
         text = (path / MANIFEST).read_text()
@@ -113,40 +146,37 @@ def verified(path: Path) -> dict[str, Any]:
         files = dict(manifest["files"])
         seal = manifest.pop("seal")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise StoreError(f"checkpoint {path} is damaged: its manifest cannot be read ({error})") from error
-    if text != json.dumps({**manifest, "seal": seal}) or seal != _sealed(manifest)["seal"]:
-        raise StoreError(f"checkpoint {path} is damaged: {MANIFEST} is not what was written")
-    if manifest.get("format") != FORMAT:
-        raise StoreError(
-            f"checkpoint {path} is of format {manifest.get('format')}, this Steepest reads format {FORMAT}; "
-            "use the version that wrote it"
-        )
+        raise StoreError(f"Checkpoint {path} is damaged: {MANIFEST} cannot be read ({error}).") from error
+    if text != json.dumps({**manifest, "seal": seal}) or seal != _seal(manifest):
+        raise StoreError(f"Checkpoint {path} is damaged: {MANIFEST} does not match its hash.")
+    if manifest.get("format") not in READERS:
+        return manifest
     for name in (TENSORS, STATE):
         try:
-            now = _described(path / name)
+            actual = _size_and_hash(path / name)
         except OSError as error:
-            raise StoreError(f"checkpoint {path} is damaged: {name} cannot be read ({error.strerror})") from error
-        if now != files.get(name):
-            raise StoreError(f"checkpoint {path} is damaged: {name} is not what was written")
+            raise StoreError(f"Checkpoint {path} is damaged: {name} cannot be read ({error.strerror}).") from error
+        if actual != files.get(name):
+            raise StoreError(f"Checkpoint {path} is damaged: {name} does not match its hash.")
     return manifest
 
 
 def _prune(folder: Path) -> None:
     """Keeps the newest, and of those before them the newest of each hour."""
     hours = {int(time.time() // HOUR_S)}
-    for path in reversed(stored(folder)[:-KEPT]):
+    for path in reversed(folders(folder)[:-NEWEST_KEPT]):
         hour = int(path.stat().st_mtime // HOUR_S)
         if hour in hours:
             shutil.rmtree(path, ignore_errors=True)
         hours.add(hour)
 
 
-def _sealed(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The manifest with a hash of itself, which it has in every format."""
-    return {**manifest, "seal": hashlib.sha256(json.dumps(manifest).encode()).hexdigest()}
+def _seal(manifest: Mapping[str, Any]) -> str:
+    """The hash of a manifest, which it has in every format."""
+    return hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
 
 
-def _described(path: Path) -> dict[str, Any]:
+def _size_and_hash(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 

@@ -104,7 +104,7 @@ def member(history: History, ground: LossSurfaces, verdict: Verdict | None) -> d
     record = history.record
     stages = record.config.get("stages", [])
     rules = [stage["rule"] for stage in stages]
-    hyper = dict(stages[0]["hypers"]) if stages else {}
+    hyper = dict(stages[0].get("hypers", {})) if stages else {}
     if record.config.get("lr") is not None:
         hyper["lr"] = record.config["lr"]
     return document.member(
@@ -112,7 +112,7 @@ def member(history: History, ground: LossSurfaces, verdict: Verdict | None) -> d
         " → ".join(rules),
         hyper,
         str(record.config.get("schedule") or ""),
-        mathml="".join(_formula(stage["rule"], stage["hypers"]) for stage in stages),
+        mathml="".join(_formula(stage["rule"], stage.get("hypers", {})) for stage in stages),
         path=_path(record.id, history, ground),
         curves=_curves(record),
         events=[_event(event, history.back) for event in record.events],

@@ -1,14 +1,16 @@
-"""The guard alone: numbers in, verdict out."""
+"""The guard alone: two numbers in, an action out."""
 
 import json
 import math
 import random
+import re
 import statistics
 
 import pytest
 
-from steepest.descent.guard.guard import DATA, RATE, Guard
+from steepest.descent.guard.guard import BY_DATA, BY_RATE, Guard
 from steepest.descent.guard.running_stats import MAD, RunningStats
+from steepest.descent.guard.thresholds import OLD_NAMES
 from steepest.errors import InputError
 from steepest.records.run import CLIP, GO, LOWER, REWIND, SKIP, STOP
 
@@ -22,43 +24,43 @@ def healthy(n, seed=0, start=2.0):
         yield start * math.exp(-t / 200 + 0.1 * draw.gauss(0, 1)) + 0.05, math.exp(0.2 * draw.gauss(0, 1))
 
 
-def fed(guard, pairs):
+def feed(guard, pairs):
     """The kinds of all calls that are not go, with their steps."""
     calls = [guard.judge(*pair) for pair in pairs]
     return [(n, c.kind) for n, c in enumerate(calls, 1) if c.kind != GO]
 
 
-def settled(n=200, **given):
-    guard = Guard(**given)
-    assert fed(guard, healthy(n)) == []
+def trained(n=200, **thresholds):
+    guard = Guard(**thresholds)
+    assert feed(guard, healthy(n)) == []
     return guard
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_healthy_run_is_left_alone(seed):
-    assert [k for _, k in fed(Guard(), healthy(3000, seed)) if k != CLIP] == []
+    assert [k for _, k in feed(Guard(), healthy(3000, seed)) if k != CLIP] == []
 
 
 @pytest.mark.parametrize(("loss", "norm"), [(NAN, 1.0), (1.0, NAN), (1.0, INF), (-INF, 1.0)])
 def test_what_is_not_finite_is_skipped(loss, norm):
-    call = settled().judge(loss, norm)
+    call = trained().judge(loss, norm)
     assert call.kind == SKIP
-    assert "not finite" in call.seen
+    assert "non-finite gradient" in call.seen
 
 
 def test_three_bad_gradients_in_a_row_are_a_divergence():
-    guard = settled()
+    guard = trained()
     assert [guard.judge(1.0, NAN).kind for _ in range(3)] == [SKIP, SKIP, REWIND]
 
 
 def test_three_bad_batches_among_calm_losses_are_not():
-    guard = settled()
+    guard = trained()
     pairs = [(0.9, NAN if n % 4 == 0 else 1.0) for n in range(40)]
-    assert {k for _, k in fed(guard, pairs)} == {SKIP}
+    assert {k for _, k in feed(guard, pairs)} == {SKIP}
 
 
 def test_an_outlying_gradient_is_clipped_to_its_usual_bound():
-    guard = settled()
+    guard = trained()
     norms = [math.log(norm) for _, norm in healthy(200)][-128:]
     median = statistics.median_high(norms)
     deviation = MAD * statistics.median_high(abs(x - median) for x in norms)
@@ -69,32 +71,32 @@ def test_an_outlying_gradient_is_clipped_to_its_usual_bound():
 
 
 def test_one_far_out_is_skipped_but_not_for_ever():
-    guard = settled()
+    guard = trained()
     assert [guard.judge(0.9, 1e6).kind for _ in range(10)] == [SKIP] * 8 + [CLIP] * 2
 
 
 def test_a_gradient_within_thirty_times_the_usual_is_borne():
-    guard = settled()
+    guard = trained()
     assert guard.judge(0.9, 27.0).kind == GO
 
 
 def test_a_diverging_loss_lowers_the_rate_and_then_rewinds():
-    guard = settled()
-    calls = fed(guard, [(0.9 * 1.5**n, 1.0) for n in range(40)])
+    guard = trained()
+    calls = feed(guard, [(0.9 * 1.5**n, 1.0) for n in range(40)])
     kinds = [k for _, k in calls]
     assert kinds[:2] == [LOWER, REWIND]
     assert calls[0][0] <= 8
 
 
 def test_a_loss_that_comes_down_at_the_lowered_rate_is_not_rewound():
-    guard = settled()
+    guard = trained()
     losses = [8.0] * 4 + [0.85] * 100
-    assert [k for _, k in fed(guard, [(x, 1.0) for x in losses])] == [LOWER]
+    assert [k for _, k in feed(guard, [(x, 1.0) for x in losses])] == [LOWER]
     assert guard.rate == 1.0
 
 
 def test_the_rate_is_lowered_for_a_while():
-    guard = settled()
+    guard = trained()
     rates = []
     for loss in [8.0] * 4 + [1.6] * 20:
         guard.judge(loss, 1.0)
@@ -105,32 +107,32 @@ def test_the_rate_is_lowered_for_a_while():
 
 def test_a_loss_that_stays_up_is_rewound():
     """A dead network sits at a constant loss."""
-    guard = settled()
-    calls = fed(guard, [(2.3, 1.0)] * 80)
+    guard = trained()
+    calls = feed(guard, [(2.3, 1.0)] * 80)
     assert [k for _, k in calls] == [LOWER, REWIND]
     assert calls[1][0] - calls[0][0] == 50
 
 
 def test_at_a_rate_on_trial_twice_the_loss_is_enough():
     """Once something has failed twice there is no waiting."""
-    guard = settled(lower=1.0)
+    guard = trained(lr_factor=1.0)
     state = json.loads(json.dumps(guard.state_dict()))
     for _ in range(2):
-        exploded(guard)
-        back(guard, state)
+        explode(guard)
+        rewind(guard, state)
     calls = [guard.judge(1.9, 1.0) for _ in range(30)]
     first = next(c for c in calls if c.kind != GO)
     assert first.kind == REWIND
-    assert "on trial" in first.seen
+    assert "at an lr that has not been stable yet" in first.seen
 
 
 def test_one_terrible_batch_is_no_alarm():
-    guard = settled()
-    assert fed(guard, [(1e6, 1.0)] + [(0.85, 1.0)] * 50) == []
+    guard = trained()
+    assert feed(guard, [(1e6, 1.0)] + [(0.85, 1.0)] * 50) == []
 
 
 def test_nothing_alarms_before_it_is_armed():
-    assert [k for _, k in fed(Guard(), [(2.0 * 1.3**n, 1.0) for n in range(29)])] == []
+    assert [k for _, k in feed(Guard(), [(2.0 * 1.3**n, 1.0) for n in range(29)])] == []
 
 
 @pytest.mark.parametrize("shift", [0.0, -5.0, -1e4])
@@ -139,22 +141,22 @@ def test_losses_below_zero(shift):
     draw = random.Random(1)
     guard = Guard()
     falling = [(3.0 - t / 100 + shift + 0.1 * draw.gauss(0, 1), 1.0) for t in range(500)]
-    assert fed(guard, falling) == []
+    assert feed(guard, falling) == []
     exploding = [(falling[-1][0] + (abs(shift) + 5) * 2.0**n, 1.0) for n in range(30)]
-    assert REWIND in [k for _, k in fed(guard, exploding)]
+    assert REWIND in [k for _, k in feed(guard, exploding)]
 
 
 def test_an_expected_change_is_no_alarm():
-    guard = settled()
-    guard.expect_change(100)
-    assert fed(guard, [(8.0, 5.0)] * 100) == []
-    kinds = [k for _, k in fed(guard, [(8.0 * 1.5**n, 5.0) for n in range(12)])]
+    guard = trained()
+    guard.reset_statistics(100)
+    assert feed(guard, [(8.0, 5.0)] * 100) == []
+    kinds = [k for _, k in feed(guard, [(8.0 * 1.5**n, 5.0) for n in range(12)])]
     assert kinds[:2] == [LOWER, REWIND]
 
 
 def test_watching_reports_and_does_nothing():
-    guard = settled(watch=True)
-    kinds = [k for _, k in fed(guard, [(0.9 * 1.5**n, 1.0) for n in range(40)] + [(1.0, NAN)] * 5)]
+    guard = trained(report=True)
+    kinds = [k for _, k in feed(guard, [(0.9 * 1.5**n, 1.0) for n in range(40)] + [(1.0, NAN)] * 5)]
     assert LOWER in kinds
     assert not {REWIND, STOP, CLIP} & set(kinds)
     assert guard.rate == 1.0
@@ -163,7 +165,7 @@ def test_watching_reports_and_does_nothing():
 # -- Afterwards --------------------------------------------------------------------------------------------------------
 
 
-def exploded(guard, lr=1.0):
+def explode(guard, lr=1.0):
     """Fed until it calls for a rewind or a stop."""
     for n in range(300):
         call = guard.judge(0.9 * 1.5 ** min(n, 60), 1.0, lr)
@@ -172,20 +174,20 @@ def exploded(guard, lr=1.0):
     raise AssertionError("never rewound")
 
 
-def back(guard, state, cause=RATE, lost=0):
+def rewind(guard, state, cause=BY_RATE, repeated=0):
     guard.load_state_dict(state, rewinding=True)
-    return guard.rewound(cause, lost)
+    return guard.on_rewind(cause, repeated)
 
 
 def test_successive_rewinds_cut_the_rate_to_an_eighth_and_a_128th():
-    guard = settled(lower=1.0)
+    guard = trained(lr_factor=1.0)
     state = json.loads(json.dumps(guard.state_dict()))
-    exploded(guard)
-    back(guard, state)
+    explode(guard)
+    rewind(guard, state)
     rates = []
     for _ in range(2):
-        assert exploded(guard).kind == REWIND
-        back(guard, state)
+        assert explode(guard).kind == REWIND
+        rewind(guard, state)
         pairs = list(healthy(30, 3, 0.9))
         for loss, norm in pairs:
             guard.judge(loss, norm)
@@ -195,13 +197,13 @@ def test_successive_rewinds_cut_the_rate_to_an_eighth_and_a_128th():
 
 
 def test_the_rate_warms_up_again_and_doubles_back():
-    guard = settled()
+    guard = trained()
     state = guard.state_dict()
     words = ""
     for _ in range(2):
-        exploded(guard)
-        words = back(guard, state)
-    assert "warms up again" in words
+        explode(guard)
+        words = rewind(guard, state)
+    assert "with warmup" in words
     guard.judge(0.9, 1.0)
     assert guard.rate < 0.1
     for _ in range(400):
@@ -214,8 +216,8 @@ def test_a_rate_that_jumped_goes_back_to_what_had_worked():
     for loss, norm in healthy(200):
         guard.judge(loss, norm, 0.01)
     state = guard.state_dict()
-    exploded(guard, lr=1.0)
-    back(guard, state)
+    explode(guard, lr=1.0)
+    rewind(guard, state)
     for _ in range(60):
         guard.judge(0.85, 1.0, 1.0)
     assert guard.rate == pytest.approx(0.01, rel=0.02)
@@ -236,7 +238,7 @@ def test_a_rate_above_all_before_has_failed_where_the_loss_is_no_lower_after_a_w
     """A fifth more loss: far from an explosion, and more than chance."""
     events, calls = jumped(0.95)
     assert events == [(51, REWIND)]
-    assert "on trial" in calls[50].seen
+    assert "at an lr that has not been stable yet" in calls[50].seen
 
 
 def test_a_rate_above_all_before_is_kept_where_the_loss_falls():
@@ -262,38 +264,38 @@ def test_a_rate_that_jumps_back_is_judged_then():
 
 
 def test_where_the_guard_only_watches_a_trial_that_fails_is_reported():
-    guard, draw = Guard(watch=True), random.Random(5)
+    guard, draw = Guard(report=True), random.Random(5)
     for value, norm in healthy(200):
         guard.judge(value, norm, 0.01)
     calls = [guard.judge(0.95 * math.exp(0.1 * draw.gauss(0, 1)), 1.0, 0.1) for _ in range(60)]
-    assert [c.done for c in calls if c.kind != GO] == ["nothing: the guard only watches"]
+    assert [c.done for c in calls if c.kind != GO] == ["report only"]
 
 
 def test_the_rate_stays_where_it_was_the_data():
-    guard = settled()
+    guard = trained()
     state = guard.state_dict()
-    exploded(guard)
-    assert "it was the data" in back(guard, state, DATA)
+    explode(guard)
+    assert rewind(guard, state, BY_DATA) == "cause: bad data; lr unchanged"
     guard.judge(0.85, 1.0)
     assert guard.rate == 1.0
 
 
 def test_the_first_explosion_is_forgiven():
-    guard = settled()
+    guard = trained()
     state = guard.state_dict()
-    exploded(guard)
-    assert "once more" in back(guard, state)
+    explode(guard)
+    assert rewind(guard, state) == "retrying unchanged"
     guard.judge(0.85, 1.0)
     assert guard.rate == 1.0
 
 
 def test_four_rewinds_without_a_gain_and_it_stops():
-    guard = settled()
+    guard = trained()
     state = guard.state_dict()
     kinds = []
     for _ in range(6):
-        kinds.append(exploded(guard).kind)
-        back(guard, state)
+        kinds.append(explode(guard).kind)
+        rewind(guard, state)
     assert kinds[-1] == STOP
     assert kinds.index(STOP) == 5
 
@@ -302,8 +304,8 @@ def test_four_rewinds_without_a_gain_and_it_stops():
 
 
 def test_state_goes_through_json_and_the_twin_judges_alike():
-    guard = settled()
-    exploded(guard)
+    guard = trained()
+    explode(guard)
     state = json.loads(json.dumps(guard.state_dict()))
     twin = Guard()
     twin.load_state_dict(state)
@@ -314,27 +316,57 @@ def test_state_goes_through_json_and_the_twin_judges_alike():
 
 
 def test_another_state_is_refused():
-    with pytest.raises(InputError, match="not from a guard"):
+    with pytest.raises(InputError, match="must be from a guard of this version"):
         Guard().load_state_dict({"mean": 1.0})
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("arguments", "words"),
     [
-        ({"outliers": 3}, "there is no threshold 'outliers'; known: outlier"),
-        ({"alarm": 0}, "alarm=0 is given; expected is a number above 0"),
-        ({"snapshot_every": 0}, "snapshot_every=0 is given; expected is a number of steps"),
+        ({"outliers": 3}, "Guard has no threshold 'outliers'. Known: clip_deviations, alarm_threshold"),
+        ({"alarm_threshold": 0}, "Guard: alarm_threshold must be positive, got 0"),
+        ({"snapshot_every": 0}, "Guard: snapshot_every must be an integer ≥ 1, got 0"),
     ],
 )
-def test_thresholds_are_checked(given, words):
+def test_thresholds_are_checked(arguments, words):
     with pytest.raises(InputError, match=words):
-        Guard(**given)
+        Guard(**arguments)
+
+
+@pytest.mark.parametrize(("old", "new"), OLD_NAMES.items())
+def test_old_names_of_thresholds_warn_and_are_those_of_the_stored_configuration(old, new):
+    with pytest.warns(DeprecationWarning, match=f"Guard.{old}=. is deprecated. Use {new}"):
+        guard = Guard(**{old: 7})
+    assert getattr(guard.thresholds, new) == 7
+    assert guard.describe()[old] == 7
+    assert Guard.of(guard.describe()).thresholds == Guard(**{new: 7}).thresholds
+
+
+def test_old_names_of_arguments_and_methods_warn():
+    with pytest.warns(DeprecationWarning, match="Use report"):
+        guard = Guard(watch=True)
+    assert guard.report
+    assert guard.describe()["watch"] is True
+    assert Guard.of(guard.describe()).report
+    with pytest.warns(DeprecationWarning, match="Use on_rewind"):
+        guard.rewound(BY_DATA)
+    with pytest.warns(DeprecationWarning, match="Use reset_statistics"):
+        guard.expect_change()
+
+
+def test_after_a_loss_below_zero_the_rise_is_no_ratio():
+    guard = Guard()
+    for n in range(200):
+        guard.judge(-5.0 + 0.01 * (n % 3), 1.0)
+    calls = [guard.judge(2.7, 1.0) for _ in range(10)]
+    reason = next(c.seen for c in calls if c.kind == LOWER)
+    assert re.fullmatch(r"loss rising \(2.7; running mean rose from -4.99 to -[0-9.]+\)", reason), reason
 
 
 def test_a_window_forgets_the_oldest():
     window = RunningStats(5)
     window.values.extend([100.0, 1.0, 2.0, 3.0, 4.0, 5.0])
-    window.look()
+    window.refresh()
     assert window.median == 3.0
     assert window.deviation == pytest.approx(MAD * 1.0)
 
@@ -344,6 +376,6 @@ def test_the_deviation_is_that_of_all_distances(n):
     draw, window = random.Random(n), RunningStats(n)
     for _ in range(20):
         window.values.extend(draw.choice([draw.gauss(0, 1), float(draw.randint(-2, 2)), 5.0]) for _ in range(n))
-        window.look()
+        window.refresh()
         distances = sorted(abs(x - window.median) for x in window.values)
         assert window.deviation == MAD * distances[n // 2]

@@ -106,18 +106,18 @@ def test_a_rate_that_explodes_is_survived(task):
     assert d.measure()["loss"] <= 1.5 * healthy.measure()["loss"]
 
 
-def test_bad_data_is_passed_over_and_the_rate_stays(task):
+def test_bad_data_is_skipped_steps_and_the_rate_stays(task):
     bad = range(300, 340)
     d = spoiled(descent(task), shuffled, bad)
     events = finished(d)
     rewinds = [e for e in events if e.kind == REWIND]
     assert rewinds
-    assert all("it was the data" in e.done for e in rewinds)
-    assert set(bad) <= d.recovery.passed_over | {e.t for e in events}
-    assert len(d.recovery.passed_over - set(bad)) <= 4
+    assert all("cause: bad data" in e.done for e in rewinds)
+    assert set(bad) <= d.recovery.skipped_steps | {e.t for e in events}
+    assert len(d.recovery.skipped_steps - set(bad)) <= 4
     assert d.recovery.guard.rate == 1.0
     skipped = {e.t for e in events if e.kind == SKIP}
-    assert skipped == {t for t in d.recovery.passed_over if t > 250}
+    assert skipped == {t for t in d.recovery.skipped_steps if t > 250}
 
 
 def test_a_weight_that_breaks_is_chance_and_everything_goes_back(task):
@@ -131,7 +131,7 @@ def test_a_weight_that_breaks_is_chance_and_everything_goes_back(task):
             events.append(step.event)
     finished(twin)
     assert [e.kind for e in events] == [SKIP, SKIP, REWIND]
-    assert "once more" in events[-1].done
+    assert "retrying unchanged" in events[-1].done
     assert torch.equal(d.space.gather(), twin.space.gather())  # weights, slots, buffers, randomness: all of it
     assert all(torch.equal(a, b) for a, b in zip(d.model.buffers(), twin.model.buffers(), strict=True))
 
@@ -161,7 +161,7 @@ def test_a_rate_that_is_hopeless_stops_on_a_snapshot_and_says_why(task):
     d.objective.gradient = exploding
     events = finished(d)
     assert events[-1].kind == STOP
-    assert "going back has not helped" in events[-1].done
+    assert "restored the best snapshot" in events[-1].done
     assert d.stopped
     assert d.t <= 200
     assert d.is_finite()

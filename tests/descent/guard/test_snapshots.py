@@ -25,7 +25,7 @@ def ages(snapshots):
 def test_a_state_is_good_once_the_next_is_taken():
     snapshots = taken(0, 10)
     assert ages(snapshots) == [0]
-    assert snapshots.pending == (10, {"t": 10})
+    assert snapshots.candidate == (10, {"t": 10})
 
 
 @pytest.mark.parametrize("n", range(3, 60))
@@ -34,14 +34,14 @@ def test_three_are_kept_and_the_oldest_is_neither_new_nor_ancient(n):
     newest, oldest = ages(snapshots)
     assert newest == 10 * (n - 2)
     assert 10 <= newest - oldest <= 50
-    assert snapshots.pending == (10 * (n - 1), {"t": 10 * (n - 1)})
+    assert snapshots.candidate == (10 * (n - 1), {"t": 10 * (n - 1)})
 
 
 def test_going_back_takes_the_newest_good_one_and_then_an_older_one():
     snapshots = taken(0, 10, 20, 30)
     newest, older = ages(snapshots)
     assert [snapshots.back()[0] for _ in range(6)] == 3 * [newest] + 3 * [older]
-    assert snapshots.pending is None
+    assert snapshots.candidate is None
 
 
 def test_after_a_new_one_has_survived_the_newest_is_taken_again():
@@ -55,7 +55,7 @@ def test_after_a_new_one_has_survived_the_newest_is_taken_again():
 def test_where_memory_is_short_there_is_one():
     snapshots = taken(0, 10, 20, single=True)
     assert ages(snapshots) == [20]
-    assert snapshots.pending is None
+    assert snapshots.candidate is None
 
 
 def test_the_best_is_the_lowest():

@@ -98,7 +98,7 @@ def assert_noticed(folder, path):
     assert manifest["t"] == 7, path
     assert len(said) == 1
     assert str(folder / "00000002") in said[0]
-    assert said[0].endswith("the one before it is used")
+    assert said[0].endswith("Using the one before it.")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -141,16 +141,19 @@ def test_a_missing_file(name, two):
 def test_none_is_sound(two):
     for number in ("00000001", "00000002"):
         (two / number / checkpoints.STATE).write_text("{}")
-    with pytest.raises(StoreError, match=r"no checkpoint in .* can be used: .*00000002 is damaged: state.json is not"):
+    with pytest.raises(StoreError, match=r"No usable checkpoint in .*00000002 is damaged: state.json does not match"):
         checkpoints.load(two)
 
 
-def test_another_format(two, monkeypatch):
-    monkeypatch.setattr(checkpoints, "FORMAT", 3)
-    with pytest.raises(
-        StoreError, match=r"is of format 2, this Steepest reads format 3; use the version that wrote it$"
-    ):
+@pytest.mark.parametrize(("number", "do"), [(3, "Update Steepest"), (1, "Use the version that wrote it")])
+def test_another_format(number, do, two, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints, "FORMAT", number)
+        save(two, 21)
+    with pytest.raises(StoreError, match=rf"00000003 has format {number}; this version reads format 2\. {do}\.$"):
         checkpoints.load(two)
+    checkpoints.rename_damaged(two)
+    assert (two / "00000003").exists()
 
 
 def test_what_a_killed_writer_left_is_ignored_and_cleaned(two):
@@ -165,7 +168,7 @@ def test_what_a_killed_writer_left_is_ignored_and_cleaned(two):
 def test_kept_by_count(tmp_path):
     for t in range(5):
         save(tmp_path, t)
-    assert [p.name for p in checkpoints.stored(tmp_path)] == ["00000004", "00000005"]
+    assert [p.name for p in checkpoints.folders(tmp_path)] == ["00000004", "00000005"]
 
 
 def test_kept_by_hour(tmp_path, monkeypatch):
@@ -174,11 +177,11 @@ def test_kept_by_hour(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints.time, "time", lambda: now)
     ages = (2.3, 2.1, 1.2, 0.2, 0.1, 0.05, 0.0)  # hours, on either side of whole ones
     for k, age in enumerate(ages):
-        monkeypatch.setattr(checkpoints, "KEPT", 100 if k < len(ages) - 1 else 2)
+        monkeypatch.setattr(checkpoints, "NEWEST_KEPT", 100 if k < len(ages) - 1 else 2)
         path = save(tmp_path, k)
         if k < len(ages) - 1:
             os.utime(path, (now - 3600 * age,) * 2)
-    assert [int(p.name) - 1 for p in checkpoints.stored(tmp_path)] == [1, 2, 5, 6]
+    assert [int(p.name) - 1 for p in checkpoints.folders(tmp_path)] == [1, 2, 5, 6]
 
 
 # -- What cannot be written --------------------------------------------------------------------------------------------
@@ -198,9 +201,9 @@ def test_a_full_disk_keeps_the_old_one(two, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(weights, "write", full)
-        with pytest.raises(StoreError, match=r"No space left on device.*; the run goes on, and the earlier ones stay"):
+        with pytest.raises(StoreError, match=r"No space left on device.*The run continues; earlier checkpoints stay"):
             save(two, 21)
-    assert [p.name for p in checkpoints.stored(two)] == ["00000001", "00000002"]
+    assert [p.name for p in checkpoints.folders(two)] == ["00000001", "00000002"]
     assert list(two.glob(".*")) == []
     assert checkpoints.load(two)[0]["t"] == 14
 
@@ -228,7 +231,7 @@ def test_a_run_on_a_full_disk_goes_on_and_says_so_once(tmp_path, monkeypatch, ca
     assert Store(tmp_path).history(run.id).path.t.tolist() == kept == [*range(20), *range(41, 61)]
     assert (run.status, len(run.losses)) == ("done", 60)
     assert said.count("No space left on device") == 1
-    assert "the run goes on" in said
+    assert "The run continues" in said
     assert checkpoints.load(tmp_path / run.id / "checkpoints")[0]["t"] == 60
 
 
@@ -236,7 +239,7 @@ def test_a_run_on_a_full_disk_goes_on_and_says_so_once(tmp_path, monkeypatch, ca
 def test_a_read_only_folder(two):
     two.chmod(0o500)
     try:
-        with pytest.raises(StoreError, match="no checkpoint could be written"):
+        with pytest.raises(StoreError, match="Cannot write a checkpoint to"):
             save(two, 21)
         assert checkpoints.load(two)[0]["t"] == 14
     finally:
@@ -256,7 +259,7 @@ def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch, capsys):
     run = small(tmp_path)
     said = capsys.readouterr().err
     assert run.status == "done"
-    assert said.count("no checkpoint could be written") >= 1
+    assert said.count("Cannot write a checkpoint to") >= 1
 
 
 def test_no_checkpoint_is_ahead_of_its_record(tmp_path, monkeypatch, capsys):
