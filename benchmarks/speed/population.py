@@ -49,7 +49,7 @@ def _population(task: sd.Task, count: int) -> Callable[[], None]:
     made = Population(task, _settings(task, count), Plan())
     for _ in range(4):
         made.step()
-    made._quicken()
+    made._trace()
     return made.step
 
 
@@ -185,7 +185,7 @@ def _convolutions() -> list[str]:
         ratios = []
         for _ in range(5):
             began = time.perf_counter()
-            (way,) = run_descents(task, settings).ways
+            (way,) = run_descents(task, settings).strategies
             spent = time.perf_counter() - began
             ratios.append(spent / sum(_single(task, s) for s in settings))
         ratio = statistics.median(ratios)
