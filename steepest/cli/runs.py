@@ -11,6 +11,9 @@ from steepest.cli.base import command
 from steepest.errors import SteepestError
 
 
+FILM = "File: .html (by default film.html in the run's folder), .png, .gif, .mp4, .svg, .pdf or .npz."
+
+
 @command
 def runs(runs: base.Runs = Path("runs"), as_json: base.AsJson = False) -> None:
     """List all runs.
@@ -60,7 +63,7 @@ def compare(
     runs: base.Runs = Path("runs"),
     figure: base.Figure = None,
 ) -> None:
-    """Compare two runs, or two groups of runs: their settings, their ends, and whether they differ.
+    """Compare two runs, or two groups of runs.
 
     Example: steepest compare digits digits
     """
@@ -111,17 +114,9 @@ def locate(
 @command
 def film(
     run: base.RunName,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--out", help="A page (.html, by default in the run's folder), .png, .gif, .mp4, .svg or .npz."
-        ),
-    ] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help=FILM)] = None,
     task: base.TaskOption = None,
-    planes: Annotated[
-        str,
-        typer.Option(help="Of the surfaces, separated by commas: curvature, principal, random; the first is shown."),
-    ] = "",
+    planes: Annotated[str, typer.Option(help="Of curvature,principal,random; the first is shown.")] = "",
     runs: base.Runs = Path("runs"),
     show: base.OpenBrowser = False,
 ) -> None:

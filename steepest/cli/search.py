@@ -64,10 +64,8 @@ def find_lr(
 def race(
     task: base.TaskName,
     rules: Annotated[str, typer.Option(help="Two or more rules, separated by commas; one with --batch-sizes.")] = "",
-    seeds: Annotated[int, typer.Option(help="base.Runs of each contender.")] = 8,
-    lr: Annotated[
-        str, typer.Option(help='"auto" searches it for each contender and seed; or a number for all.')
-    ] = "auto",
+    seeds: Annotated[int, typer.Option(help="Runs of each contender.")] = 8,
+    lr: Annotated[str, typer.Option(help='"auto" (one for each contender and seed), or a number.')] = "auto",
     batch_sizes: Annotated[str | None, typer.Option(help="Batch sizes to compare instead: full,64,1.")] = None,
     schedule: base.ScheduleText = None,
     batch_size: base.BatchSize = None,

@@ -53,9 +53,7 @@ def tasks() -> None:
 @command
 def play(
     terrain: Annotated[str, typer.Argument(help='bowl, ravine, rosenbrock, ..., or a function such as "x^2 - y^2".')],
-    out: Annotated[Path, typer.Option("-o", "--out", help="A page (.html), a .gif, or a .png of the end.")] = Path(
-        "play.html"
-    ),
+    out: Annotated[Path, typer.Option("-o", "--out", help="File: .html, .gif, or .png.")] = Path("play.html"),
     rules: Annotated[str, typer.Option(help="Rules, separated by commas: name or name:lr.")] = "",
     steps: Annotated[int | None, typer.Option(help="Steps of each rule.")] = None,
     start: Annotated[str | None, typer.Option(help="Starting point: x,y.")] = None,

@@ -40,17 +40,13 @@ def train(
     steps: base.Steps = None,
     clip: Annotated[float | None, typer.Option(help="Maximum gradient norm.")] = None,
     accumulate: Annotated[int, typer.Option(help="Micro-batches per step.")] = 1,
-    average: Annotated[
-        float | None, typer.Option(help="Decay of a running average of the weights, such as 0.999.")
-    ] = None,
+    average: Annotated[float | None, typer.Option(help="Decay of the weights' average, such as 0.999.")] = None,
     precision: Annotated[str | None, typer.Option(help="float32, or bfloat16 for autocast.")] = None,
     keep: Annotated[str, typer.Option(help="Weights to keep: last, or best by the validation metric.")] = "last",
-    stop_after: Annotated[
-        int | None, typer.Option(help="Early stopping: evaluations without improvement before the run stops.")
-    ] = None,
+    stop_after: Annotated[int | None, typer.Option(help="Evaluations without improvement to stop after.")] = None,
     guard: Annotated[bool, typer.Option(help="Lower the learning rate or rewind when the loss explodes.")] = True,
     locate: Annotated[bool, typer.Option(help="End with a quick check of where the run ended.")] = True,
-    checkpoint_every: Annotated[str, typer.Option(help='base.Steps, or seconds such as "30 s".')] = "30 s",
+    checkpoint_every: Annotated[str, typer.Option(help='Steps, or seconds such as "30 s".')] = "30 s",
     start: Annotated[str | None, typer.Option(help="Run whose weights to start from.")] = None,
     seed: base.Seed = 0,
     device: base.Device = "auto",

@@ -23,7 +23,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,11 +101,11 @@ def differences(
     groups = {name: _check_values(f"{quantity} of {name}", x, scale, better) for name, x in values.items()}
     pairs = list(combinations(groups, 2))
     tests = [_test(groups[one], groups[other], scale, level / len(pairs)) for one, other in pairs]
-    words = _Sentence(quantity, values, better, level, len(pairs))
+    words = _Words(quantity, values, better, level)
     return [
         Difference(
             quantity, one, other, test.ratio, test.low, test.high, test.p, p, test.method, p <= level,
-            words.text(one, other, test, p),
+            words.sentence(one, other, test, p, len(pairs)),
         )
         for (one, other), test, p in zip(pairs, tests, holm([test.p for test in tests]), strict=True)
     ]  # fmt: skip
@@ -221,90 +221,85 @@ def _squared_error(x: Values) -> float:
 
 
 @dataclass(frozen=True)
-class _Sentence:
-    """A difference in words: the better group is the subject, numbers follow in parentheses."""
+class _Words:
+    """Sentences about the differences in a quantity: the better group is the subject."""
 
     quantity: str
     values: Mapping[str, Sequence[float]]
     better: Better
     level: float
-    pairs: int
 
-    def text(self, one: str, other: str, test: _Test, p: float) -> str:
-        """What was claimed, or that no difference was detected."""
+    def sentence(self, one: str, other: str, test: _Test, p: float, pairs: int) -> str:
+        """What is claimed, or that no difference was detected, and by which numbers."""
         is_better = (test.shift < 0) == (self.better == "lower")
         subject, reference = (other, one) if is_better else (one, other)
-        size = _size(test, is_flipped=not is_better, in_points=self._in_points(one, other))
-        chance = f"p = {p:.2g}" if p >= 1e-4 else "p < 0.0001"
-        if self.pairs > 1:
-            chance += f", Holm-corrected for {self.pairs} pairs"
-        if size is None:
-            numbers = ["rank test", self._seeds(one, other), chance, *self._failures(one, other)]
+        groups = {name: self.values[name] for name in (one, other)}
+        effect = _effect(test, not is_better, self._in_points(groups))
+        n, m = map(len, groups.values())
+        numbers = [f"{n} seeds each" if n == m else f"{n} and {m} seeds", f"p = {p:.2g}" if p >= 1e-4 else "p < 0.0001"]
+        numbers[1] += f", Holm-corrected for {pairs} pairs" if pairs > 1 else ""
+        if effect:
+            value, low, high = effect
+            claim = self._effect_claim(subject, reference, value, test)
+            numbers.insert(0, f"{100 * (1 - self.level):.3g} % interval {low} to {high}")
         else:
-            numbers = [f"{100 * (1 - self.level):.3g} % interval {size.interval}", self._seeds(one, other), chance]
+            value, claim = "", self._rank_claim(subject, reference)
+            infinite = {name: sum(map(math.isinf, x)) for name, x in groups.items()}
+            outcome = "did not reach it" if self._is_target else "diverged"
+            numbers.insert(0, "rank test")
+            numbers += [f"{k} of {len(groups[name])} {name} runs {outcome}" for name, k in infinite.items() if k]
         if p > self.level:
-            numbers = numbers if size is None else [f"{subject} vs {reference}: {size.value}", *numbers]
             claim = f"No difference detected in {self.quantity} between {subject} and {reference}"
-        else:
-            claim = self._claim(subject, reference, test, size)
+            numbers = [f"{subject} vs {reference}: {value}", *numbers] if value else numbers
         return f"{claim} ({'; '.join(numbers)})"
 
-    def _claim(self, subject: str, reference: str, test: _Test, size: "_Size | None") -> str:
-        noun = self.quantity.removeprefix("final ")
-        verb = "is" if noun == self.quantity else "ends"
-        if _is_count_to(self.quantity):
-            how = "in fewer steps than" if size is None else f"in {size.value} the steps of"
-            return f"{subject} reaches the target {how} {reference}"
-        if size is None:
-            return f"{subject} {verb} {'lower' if self.better == 'lower' else 'higher'} than {reference} in {noun}"
-        if test.method != "Welch t":
-            return f"{subject}'s {self.quantity} is {size.value} that of {reference}"
-        side = "below" if self.better == "lower" else "above"
-        if self._in_points(subject, reference):
-            return f"{subject} {verb} {size.value} of {noun} {side} {reference}"
-        return f"{subject} {verb} {size.value} {side} {reference} in {noun}"
+    @property
+    def _is_target(self) -> bool:
+        return self.quantity == "steps to target"
 
-    def _in_points(self, one: str, other: str) -> bool:
+    def _in_points(self, groups: Mapping[str, Sequence[float]]) -> bool:
         """Whether the values are shares, whose differences are percentage points."""
-        finite = [x for x in (*self.values[one], *self.values[other]) if math.isfinite(x)]
+        finite = [x for group in groups.values() for x in group if math.isfinite(x)]
         return self.quantity.endswith("accuracy") and all(0 <= x <= 1 for x in finite)
 
-    def _seeds(self, one: str, other: str) -> str:
-        n, m = len(self.values[one]), len(self.values[other])
-        return f"{n} seeds each" if n == m else f"{n} and {m} seeds"
+    def _effect_claim(self, subject: str, reference: str, value: str, test: _Test) -> str:
+        if self._is_target:
+            return f"{subject} reaches the target in {value} the steps of {reference}"
+        if test.method != "Welch t":
+            return f"{subject}'s {self.quantity} is {value} that of {reference}"
+        side = "below" if self.better == "lower" else "above"
+        verb, noun = self._verb
+        if value.endswith("points"):
+            return f"{subject} {verb} {value} of {noun} {side} {reference}"
+        return f"{subject} {verb} {value} {side} {reference} in {noun}"
 
-    def _failures(self, one: str, other: str) -> list[str]:
-        """How many runs of each have an infinite value, where any has."""
-        verb = "did not reach it" if _is_count_to(self.quantity) else "diverged"
-        counts = {name: sum(map(math.isinf, self.values[name])) for name in (one, other)}
-        return [f"{count} of {len(self.values[name])} {name} runs {verb}" for name, count in counts.items() if count]
+    def _rank_claim(self, subject: str, reference: str) -> str:
+        if self._is_target:
+            return f"{subject} reaches the target in fewer steps than {reference}"
+        verb, noun = self._verb
+        return f"{subject} {verb} {self.better} than {reference} in {noun}"
+
+    @property
+    def _verb(self) -> tuple[str, str]:
+        """A final quantity "ends" at its value, another one "is" at it."""
+        noun = self.quantity.removeprefix("final ")
+        return "is" if noun == self.quantity else "ends", noun
 
 
-def _is_count_to(quantity: str) -> bool:
-    return quantity.startswith("steps to ")
-
-
-class _Size(NamedTuple):
-    """An effect in words, and its interval."""
-
-    value: str
-    interval: str
-
-
-def _size(test: _Test, is_flipped: bool, in_points: bool) -> _Size | None:
-    """The ratio or difference from the worse group to the better one; None by ranks."""
+def _effect(test: _Test, is_flipped: bool, in_points: bool) -> tuple[str, str, str] | None:
+    """The ratio or difference from the worse group to the better one, and its interval; None by ranks."""
     if test.ratio is None or test.low is None or test.high is None:
         return None
     ends = (test.ratio, test.low, test.high)
     if test.method == "Welch t":
         value, low, high = (abs(ends[0]), *sorted(math.copysign(1, test.shift) * x for x in ends[1:]))
         if in_points:
-            return _Size(f"{100 * value:.1f} points", f"{100 * low:.1f} to {100 * high:.1f}")
-        return _Size(f"{value:.3g}", f"{low:.3g} to {high:.3g}")
+            return f"{100 * value:.1f} points", f"{100 * low:.1f}", f"{100 * high:.1f}"
+        return f"{value:.3g}", f"{low:.3g}", f"{high:.3g}"
     if is_flipped:
         ends = tuple(1 / x if x else math.inf for x in (ends[0], ends[2], ends[1]))
     value, low, high = (f"{x:.2f}" if 0.1 <= x < 1000 else f"{x:.2g}" for x in ends)
-    return _Size(f"{value}×", f"{low} to {high}")
+    return f"{value}×", low, high
 
 
 def _check_values(where: str, values: Sequence[float], scale: Scale, better: Better) -> Values:
