@@ -203,6 +203,41 @@ def test_bad_input_is_answered_in_words(line, run, tmp_path):
     assert "Traceback" not in result.stderr
 
 
+SENTENCES = {
+    "find-lr digits --low 1e-3": "Pass both --low and --high, or neither.",
+    "find-lr digits --low 1 --high 0.1": "between must be (low, high) with 0 < low < high, got (1.0, 0.1)",
+    "find-lr digits --low 0.1 --high 0.2": ("between must span half a decade or more, got (0.1, 0.2). Try (0.1, 1)."),
+    "find-lr digits --budget soon": "budget must be a number of steps ≥ 1, or seconds such as '60 s', got 'soon'",
+    "find-lr digits --budget 10 --epochs 1": (
+        "budget must allow 12 short runs of 2 steps, got 10 steps. The usual search takes 28 steps."
+    ),
+    "race digits --rules adam": "A race needs at least 2 contenders and 2 seeds (8 recommended), got 1 and 8",
+    "race digits --rules adam,lion --seeds 1": (
+        "A race needs at least 2 contenders and 2 seeds (8 recommended), got 2 and 1"
+    ),
+    "race digits --rules adam,lion --lr x": "lr must be 'auto', a positive number, or numbers by contender, got 'x'",
+    "race digits --rules adam,lion --batch-sizes full,64": (
+        "--rules must be one rule when --batch-sizes is passed, got adam,lion"
+    ),
+    "race digits --rules adam --batch-sizes full,64 --batch-size 8": (
+        "Pass either batch_size or batch_sizes, not both; got 8 and ['full', 64]"
+    ),
+    "race digits --rules adam --batch-sizes full,64 --steps 8": (
+        "steps cannot be used with batch_sizes, which see equally many samples. Pass epochs."
+    ),
+    "play bowl --start 1": "--start must be 2 numbers such as 0,1, got 1",
+    "play bowl --domain 0,1,wide,3": "--domain must be 4 numbers such as 0,1,2,3, got 0,1,wide,3",
+}
+
+
+@pytest.mark.parametrize("line", SENTENCES)
+def test_an_error_is_one_whole_sentence(line, run):
+    result = run(line)
+    assert result.exit_code == 1, result.output
+    assert result.stderr.split(maxsplit=1)[1].split("\n")[0] == SENTENCES[line]
+    assert result.stderr.startswith("steepest: ")
+
+
 @pytest.mark.parametrize(
     ("given", "rules", "last"),
     [

@@ -10,7 +10,6 @@ from steepest.cli import base
 from steepest.cli.base import command
 from steepest.errors import SteepestError
 
-
 FILM = "File: .html (by default film.html in the run's folder), .png, .gif, .mp4, .svg, .pdf or .npz."
 
 
