@@ -83,11 +83,12 @@ def test_the_example_in_every_help_runs(command, run, trained, monkeypatch):
     assert result.exit_code == 0, result.output
 
 
-def test_train_tells_where_it_ended_and_where_it_is_kept(run):
+def test_train_prints_the_metric_first_then_where_it_ended(run, tmp_path):
     result = run("train digits --epochs 2 --seed 1 --runs kept --name mine")
     assert result.exit_code == 0, result.output
-    assert re.search(r"test accuracy\s+0\.\d+", result.output)
-    assert re.search(r"run mine-\w+ is kept in kept/mine-\w+, its figure in kept/mine-\w+/curves.png", result.output)
+    assert re.match(r"Test accuracy \d\d\.\d % \(validation \d\d\.\d %\)\. \w", result.stdout)
+    assert re.search(r"Saved run (mine-\w+) to kept/\1 \(curves.png\)\n", result.stdout)
+    assert (tmp_path / "kept" / re.search(r"Saved run (\S+)", result.stdout)[1] / "curves.png").exists()
     shown = json.loads(run("show mine --runs kept --json").stdout)
     assert {"id", "status", "metric", "losses", "events"} <= shown.keys()
     assert shown["status"] == "done"
@@ -109,7 +110,7 @@ def test_rules_prints_the_formula_as_written(run):
     shown = run("rules adam").output
     assert "m = beta1 * m + (1 - beta1) * g" in shown
     assert "arXiv:1412.6980" in shown
-    assert re.search(r"default rate\s+0.001", shown)
+    assert re.search(r"default lr\s+0.001", shown)
     assert "m̂ ← m / (1 − β₁ᵗ)\n" in shown
     assert r"\hat{m} &\leftarrow \frac{m}{1 - \beta_{1}^{t}}" in run("rules adam --latex").output
 
@@ -124,7 +125,7 @@ def test_a_task_file(run, tmp_path):
 def test_play_writes_a_page_or_a_picture(run, tmp_path):
     assert run("play").exit_code == 2
     assert run("play 'x² − y²' --rules adam,lion:0.1 --start 1,0.1 --domain -1,2,-1,1 --steps 9").stdout == (
-        "written to play.html\n"
+        "Wrote play.html\n"
     )
     film = re.search(r'id="film">(.*?)</script>', (tmp_path / "play.html").read_text())[1]
     assert json.loads(film)["steps"] == 9
@@ -140,12 +141,12 @@ def test_play_opens_a_browser_when_asked(there, tmp_path):
     environment = {**os.environ, "PATH": str(tmp_path), "BROWSER": str(browser) if there else ""}
     command = [sys.executable, "-c", "from steepest.cli import app; app()", "play", "bowl", "--open"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.stdout == "written to play.html\n"
+    assert done.stdout == "Wrote play.html\n"
     if there:
         assert (tmp_path / "shown").read_text().strip() == (tmp_path / "play.html").as_uri()
     else:
         assert done.returncode == 1
-        assert "no browser could be started; open play.html in one" in done.stderr
+        assert "No browser could be started. Open play.html in one." in done.stderr
 
 
 BAD = {
@@ -182,8 +183,8 @@ BAD = {
     "serve --host nowhere.invalid": "--host is an address of this machine",
     "play 'x^2 + * y'": "x^2 + * y\n          ^",
     "play 'log(x)' --start -1,0": "no value at the start",
-    "play bowl --start 1": "expected are 2 numbers",
-    "play bowl --domain 0,1,wide,3": "expected are 4 numbers",
+    "play bowl --start 1": "--start must be 2 numbers such as 0,1, got 1",
+    "play bowl --domain 0,1,wide,3": "--domain must be 4 numbers such as 0,1,2,3, got 0,1,wide,3",
     "play bowl -o nowhere/play.html": "cannot be written",
 }
 
@@ -202,6 +203,41 @@ def test_bad_input_is_answered_in_words(line, run, tmp_path):
     assert "Traceback" not in result.stderr
 
 
+SENTENCES = {
+    "find-lr digits --low 1e-3": "Pass both --low and --high, or neither.",
+    "find-lr digits --low 1 --high 0.1": "between must be (low, high) with 0 < low < high, got (1.0, 0.1)",
+    "find-lr digits --low 0.1 --high 0.2": ("between must span half a decade or more, got (0.1, 0.2). Try (0.1, 1)."),
+    "find-lr digits --budget soon": "budget must be a number of steps ≥ 1, or seconds such as '60 s', got 'soon'",
+    "find-lr digits --budget 10 --epochs 1": (
+        "budget must allow 12 short runs of 2 steps, got 10 steps. The usual search takes 28 steps."
+    ),
+    "race digits --rules adam": "A race needs at least 2 contenders and 2 seeds (8 recommended), got 1 and 8",
+    "race digits --rules adam,lion --seeds 1": (
+        "A race needs at least 2 contenders and 2 seeds (8 recommended), got 2 and 1"
+    ),
+    "race digits --rules adam,lion --lr x": "lr must be 'auto', a positive number, or numbers by contender, got 'x'",
+    "race digits --rules adam,lion --batch-sizes full,64": (
+        "--rules must be one rule when --batch-sizes is passed, got adam,lion"
+    ),
+    "race digits --rules adam --batch-sizes full,64 --batch-size 8": (
+        "Pass either batch_size or batch_sizes, not both; got 8 and ['full', 64]"
+    ),
+    "race digits --rules adam --batch-sizes full,64 --steps 8": (
+        "steps cannot be used with batch_sizes, which see equally many samples. Pass epochs."
+    ),
+    "play bowl --start 1": "--start must be 2 numbers such as 0,1, got 1",
+    "play bowl --domain 0,1,wide,3": "--domain must be 4 numbers such as 0,1,2,3, got 0,1,wide,3",
+}
+
+
+@pytest.mark.parametrize("line", SENTENCES)
+def test_an_error_is_one_whole_sentence(line, run):
+    result = run(line)
+    assert result.exit_code == 1, result.output
+    assert result.stderr.split(maxsplit=1)[1].split("\n")[0] == SENTENCES[line]
+    assert result.stderr.startswith("steepest: ")
+
+
 @pytest.mark.parametrize(
     ("given", "rules", "last"),
     [
@@ -215,7 +251,7 @@ def test_the_last_part_by_another_rule(given, rules, last, run):
     config = json.loads(run("show digits --json").stdout)["config"]
     assert [part["rule"] for part in config["stages"]] == rules
     assert config["lr"] == (0.01 if "--lr" in given else 3e-3)  # the recipe's, whose rule is the first stage's
-    assert f"step {last + 1}: stage: {rules[0]}'s stage is over; {rules[1]} takes over" in run("show digits").output
+    assert re.search(rf"step {last + 1} · .*{rules[1]}", run("show digits").output)
 
 
 def test_the_rate_of_the_first_part_is_found(run, tmp_path):
@@ -231,7 +267,7 @@ def test_a_task_without_a_rate_of_its_own_has_it_found(run, tmp_path):
     assert run("train line.py --steps 60 --batch-size 16").exit_code == 0
     shown = json.loads(run("show line --json").output)
     assert shown["config"]["search"]["best"] == shown["config"]["lr"]
-    assert "Train adam at" in run("show line").output
+    assert "Use lr = " in run("show line").output
     assert run("train line.py --steps 60 --lr 0.01 --name given").exit_code == 0
     assert "search" not in json.loads(run("show given --json").output)["config"]
     assert "'auto'" in run("train line.py --steps 60 --lr fast").output
@@ -240,14 +276,16 @@ def test_a_task_without_a_rate_of_its_own_has_it_found(run, tmp_path):
 def test_find_lr_as_json_and_with_a_figure(run, tmp_path):
     (tmp_path / "line.py").write_text(TASK)
     said = run("find-lr line.py --steps 60 --json --figure rates.png --low 1e-4 --high 1")
-    assert "finding the rate" in said.stderr
+    assert "learning-rate search · " in said.stderr
     found = json.loads(said.stdout)
-    assert found["low"] <= found["best"] <= found["high"]
+    assert found["low"] <= found["best"] * 1.8 * (1 + 1e-9)
+    assert found["best"] <= found["high"]
     assert (tmp_path / "rates.png").stat().st_size > 5000
-    assert "give both" in run("find-lr line.py --steps 60 --low 1e-4").output
+    assert "Pass both --low and --high, or neither." in run("find-lr line.py --steps 60 --low 1e-4").output
     words = run("find-lr line.py --steps 60").output
-    assert "too small" in words
-    assert "Train adam at" in words
+    assert "too low" in words
+    assert re.search(r"^Use lr = \S+ with adam. Best short run: ", words, re.MULTILINE)
+    assert re.search(r"steps \(\S+× the run of 60 steps\) in", words)
 
 
 INTERRUPTED = """
@@ -261,7 +299,7 @@ def loss(output, target):
     return torch.nn.functional.mse_loss(output, target)
 def task():
     x = torch.linspace(-1, 1, 64)[:, None]
-    rule = lambda parameters: torch.optim.SGD(parameters, lr=0.1)  # so that rates go one after another
+    rule = lambda parameters: torch.optim.SGD(parameters, lr=0.1)  # so that the short runs are sequential
     return sd.Task(torch.nn.Linear(1, 1), (x, 2 * x), loss, recipe={"rule": rule})
 """
 
@@ -279,8 +317,8 @@ def test_ctrl_c_in_a_search_tells_the_rates_that_were_finished(command, run, tmp
     (tmp_path / "line.py").write_text(INTERRUPTED)
     said = run(command)
     assert said.exit_code == 130
-    assert re.search(r"interrupted after \d+ of some \d+ steps", said.stderr)
-    assert "no rate is chosen" in said.stderr
+    assert re.search(r"Search interrupted after \d+ of about \d+ steps", said.stderr)
+    assert "No learning rate was chosen" in said.stderr
     assert 2 <= len(re.findall(r"^ +20 ", said.stdout, re.MULTILINE)) <= 5
     assert not list(tmp_path.glob("runs/line*"))
 
@@ -298,7 +336,7 @@ def test_a_film_on_the_command_line(run, trained, monkeypatch):
     monkeypatch.chdir(trained)
     said = run("film digits --planes principal")
     assert said.exit_code == 0
-    page = re.search(r"the film is (\S+)", said.stdout)[1]
+    page = re.search(r"Wrote the film to (\S+)", said.stdout)[1]
     assert Path(page).parts[-1] == "film.html"
     film = json.loads(re.search(r'id="film">(.*?)</script>', Path(page).read_text())[1])
     assert list(film["surfaces"]) == ["principal"]
@@ -313,7 +351,7 @@ def test_a_film_whose_task_has_gone_shows_the_curves(run, tmp_path):
     (tmp_path / "line.py").unlink()
     said = run("film line -o line.html")
     assert said.exit_code == 0
-    assert "the curves are shown without it" in said.stderr
+    assert "Without the task, the film shows only the curves." in said.stderr
     assert '"surfaces": {}' in (tmp_path / "line.html").read_text()
 
 
@@ -321,12 +359,12 @@ def test_a_run_begun_from_python_has_no_task_here(run, tmp_path):
     terrain = TERRAINS["bowl"]
     task = sd.Task(model=terrain.model(), objective=lambda model, batch: model(), name="bowl")
     sd.fit(task, "adam", steps=3, runs=tmp_path / "runs")
-    for command, instead in (("locate", "give --task"), ("resume", "sd.fit(task, resume='bowl")):
+    for command, instead in (("locate", "Pass --task."), ("resume", "Continue with sd.fit(task, resume='bowl")):
         said = run(f"{command} bowl")
         assert said.exit_code == 1
-        assert "was begun from Python" in said.stderr
+        assert "was started from Python, so its task is unknown." in said.stderr
         assert instead in said.stderr
     said = run("film bowl -o bowl.html")
     assert said.exit_code == 0
-    assert "give --task" in said.stderr
-    assert "the curves are shown without it" in said.stderr
+    assert "Pass --task." in said.stderr
+    assert "Without the task, the film shows only the curves." in said.stderr

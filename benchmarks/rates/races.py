@@ -28,7 +28,7 @@ def measure() -> list[str]:
     task = problems.shared("dense")
     settings = resolve(task, rule="momentum", batch_size=32, steps=STEPS)
     by_seed = {k: dataclasses.replace(settings, seed=k) for k in range(SEEDS)}
-    rates = {k: contest._rate(task, "momentum", s, "auto")[0] for k, s in by_seed.items()}
+    rates = {k: contest.search_lr(task, s)[0] for k, s in by_seed.items()}
     own = _curves(task, {k: dataclasses.replace(s, lr=rates[k]) for k, s in by_seed.items()})
     slow = _curves(task, {k: dataclasses.replace(s, lr=FIFTH * rates[k]) for k, s in by_seed.items()})
     draw = np.random.default_rng(0)
@@ -49,8 +49,8 @@ def measure() -> list[str]:
 
 
 def _curves(task: sd.Task, settings: dict[int, Settings]) -> list[Curve]:
-    members = contest._run(task, {("side", k): s for k, s in settings.items()})
-    return [contest._curve(task, "side", k, m) for (_, k), m in members.items()]
+    members = contest.run_contenders(task, {("side", k): s for k, s in settings.items()})
+    return [contest.curve_of(task, "side", k, m) for (_, k), m in members.items()]
 
 
 def _claims(task: sd.Task, one: Sequence[Curve], other: Sequence[Curve], draw: np.random.Generator) -> bool:
@@ -58,4 +58,4 @@ def _claims(task: sd.Task, one: Sequence[Curve], other: Sequence[Curve], draw: n
     places = draw.permutation(SEEDS)
     sides = [dataclasses.replace(one[k], side="one") for k in places[:SIDE]]
     sides += [dataclasses.replace(other[k], side="other") for k in places[SIDE : 2 * SIDE]]
-    return not contest.concluded(task, sides).verdict.startswith("No difference")
+    return not contest.conclude(task, sides).verdict.startswith("No difference detected")

@@ -49,7 +49,7 @@ def _population(task: sd.Task, count: int) -> Callable[[], None]:
     members = Population(task, _settings(task, count), Plan())
     for _ in range(4):
         members.step()
-    members._quicken()
+    members._trace()
     return members.step
 
 
@@ -181,7 +181,7 @@ def _convolutions() -> list[str]:
         ratios = []
         for _ in range(5):
             start = time.perf_counter()
-            (way,) = run_descents(task, settings).ways
+            (way,) = run_descents(task, settings).strategies
             total = time.perf_counter() - start
             ratios.append(total / sum(_single(task, s) for s in settings))
         ratio = statistics.median(ratios)

@@ -1,4 +1,4 @@
-"""The command line: flags in, one call of the library, words out."""
+"""The command line: each command parses flags, makes one call of the library, and prints the result."""
 
 from steepest.cli import runs, search, serve, show, train
 from steepest.cli.base import app

@@ -1,4 +1,4 @@
-"""What all commands share: the application, how failures are told, options."""
+"""What all commands share: the application, error reporting, arguments and options."""
 
 import sys
 import webbrowser
@@ -12,57 +12,65 @@ import typer
 from steepest.errors import InputError, SearchInterrupt, SteepestError, StoreError
 
 app = typer.Typer(
-    help="Gradient descent for PyTorch users: train, look, compare.",
+    help="Train PyTorch models, and see what gradient descent did.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     add_completion=False,
 )
 
+TaskName = Annotated[str, typer.Argument(help="A built-in task, or a Python file that defines task().")]
+RunName = Annotated[str, typer.Argument(help="Id of a run, the beginning of an id, or a name.")]
+RuleName = Annotated[str | None, typer.Option(help="Update rule; `steepest rules` lists them.")]
+ScheduleText = Annotated[str | None, typer.Option(help='Learning-rate schedule, such as "warmup(5%) >> cosine".')]
+BatchSize = Annotated[str | None, typer.Option(help='Samples per step, or "full".')]
+Epochs = Annotated[int | None, typer.Option(help="Length of the run in epochs.")]
+Steps = Annotated[int | None, typer.Option(help="Length of the run in steps.")]
+Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+TaskOption = Annotated[str | None, typer.Option(help="Task, if the run was started from Python: a name or a file.")]
 Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
-AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
+Figure = Annotated[Path | None, typer.Option(help="Write a figure: .png, .svg or .pdf.")]
+OpenBrowser = Annotated[bool, typer.Option("--open/--no-open", help="Open the result in a browser.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def _in_words(function: Callable) -> Callable:
-    """A function whose expected failures are words on stderr and exit code 1; that of Ctrl-C is 130."""
+def _report_errors(function: Callable) -> Callable:
+    """Prints expected errors to stderr and exits with code 1; with 130 after Ctrl-C in a search."""
 
     @wraps(function)
-    def guarded(*args: Any, **kwargs: Any) -> None:
+    def wrapper(*args: Any, **kwargs: Any) -> None:
         try:
             function(*args, **kwargs)
         except SteepestError as error:
             typer.echo(f"steepest: {error}", err=True)
             raise typer.Exit(1) from None
-        except SearchInterrupt as stopped:
-            _print_interrupted(stopped)
+        except SearchInterrupt as interrupt:
+            from steepest.view.tables import print_trials
+
+            if interrupt.table:
+                print_trials(interrupt.table)
+            typer.echo(f"steepest: {interrupt}", err=True)
             raise typer.Exit(130) from None
         except BrokenPipeError:
             sys.stderr.close()
             raise typer.Exit(1) from None
 
-    return guarded
-
-
-def _print_interrupted(stopped: SearchInterrupt) -> None:
-    from steepest.view.tables import print_tried
-
-    if stopped.table:
-        print_tried(stopped.table)
-    typer.echo(f"steepest: {stopped}", err=True)
+    return wrapper
 
 
 def command(function: Callable) -> Callable:
-    """A subcommand of the function's name."""
-    return app.command(function.__name__.replace("_", "-"))(_in_words(function))
+    """Registers a subcommand with the function's name."""
+    return app.command(function.__name__.replace("_", "-"))(_report_errors(function))
 
 
 def number(text: str | None) -> Any:
-    """A whole number as one, other text as it is."""
+    """An integer as a number, other text unchanged."""
     return int(text) if text and text.lstrip("-").isdigit() else text
 
 
 def jsonable(x: Any) -> Any:
-    """JSON has no NaN and no infinity: they are written as words."""
+    """The value with NaN and infinity, which JSON lacks, as text."""
     if isinstance(x, dict):
         return {k: jsonable(v) for k, v in x.items()}
     if isinstance(x, list | tuple):
@@ -70,23 +78,23 @@ def jsonable(x: Any) -> Any:
     return x if not isinstance(x, float) or x - x == 0 else str(x)
 
 
-def task_of(record: Any, given: str | None = None, instead: str = "") -> Any:
-    """The task of a stored run: the one that is named, else the one that the run says.
+def load_task(record: Any, name: str | None = None, advice: str = "Pass --task.") -> Any:
+    """The task of a stored run: by its name if given, else as the run recorded it.
 
     Raises:
-        StoreError: the run was begun from Python; says what can be done instead.
+        StoreError: the run was started from Python; with advice.
         TaskError: the task cannot be loaded.
     """
     from steepest.tasks import load
 
-    source = given or record.config.get("source")
+    source = name or record.config.get("source")
     if source is None:
-        raise StoreError(f"run {record.id} was begun from Python, so its task is not known here; {instead}")
+        raise StoreError(f"Run {record.id} was started from Python, so its task is unknown. {advice}")
     return load(source)
 
 
-def rate(text: str | None) -> Any:
-    """A rate; what is no number is left for `fit` to refuse."""
+def learning_rate(text: str | None) -> Any:
+    """A number, or other text unchanged, which the library checks."""
     try:
         return None if text is None else float(text)
     except ValueError:
@@ -94,6 +102,6 @@ def rate(text: str | None) -> Any:
 
 
 def browse(file: Path) -> None:
-    """Shows a file in a browser."""
+    """Opens a file in a browser."""
     if not webbrowser.open(file.resolve().as_uri()):
-        raise InputError(f"no browser could be started; open {file} in one")
+        raise InputError(f"No browser could be started. Open {file} in one.")

@@ -6,13 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from steepest.cli.base import AsJson, Runs, browse, command, jsonable, task_of
+from steepest.cli import base
+from steepest.cli.base import command
 from steepest.errors import SteepestError
+
+FILM = "File: .html (by default film.html in the run's folder), .png, .gif, .mp4, .svg, .pdf or .npz."
 
 
 @command
-def runs(runs: Runs = Path("runs"), as_json: AsJson = False) -> None:
-    """List the runs.
+def runs(runs: base.Runs = Path("runs"), as_json: base.AsJson = False) -> None:
+    """List all runs.
 
     Example: steepest runs
     """
@@ -22,7 +25,7 @@ def runs(runs: Runs = Path("runs"), as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps([_summary(r) for r in records]))
     elif not records:
-        typer.echo(f"there are no runs in {runs}; begin with: steepest train digits")
+        typer.echo(f"No runs in {runs}. Start one with: steepest train digits")
     else:
         from steepest.view.tables import print_runs
 
@@ -31,138 +34,132 @@ def runs(runs: Runs = Path("runs"), as_json: AsJson = False) -> None:
 
 @command
 def show(
-    run: Annotated[str, typer.Argument(help="Id, its beginning, or a name.")],
-    runs: Runs = Path("runs"),
-    as_json: AsJson = False,
-    figure: Annotated[Path | None, typer.Option(help="Write the curves to a .png, .svg or .pdf.")] = None,
+    run: base.RunName,
+    runs: base.Runs = Path("runs"),
+    as_json: base.AsJson = False,
+    figure: base.Figure = None,
 ) -> None:
-    """Show one run in full.
+    """Show a run: how it ended, its events and its settings.
 
     Example: steepest show digits
     """
     from steepest.runs.run import open
     from steepest.view.tables import print_run
 
-    found = open(run, runs)
+    result = open(run, runs)
     if figure is not None:
-        found.figure(figure)
+        result.figure(figure)
     if as_json:
-        typer.echo(json.dumps({**_summary(found.record), "losses": jsonable(found.losses.tolist())}))
+        typer.echo(json.dumps({**_summary(result.record), "losses": base.jsonable(result.losses.tolist())}))
     else:
-        print_run(found.record)
+        print_run(result.record)
 
 
 @command
 def compare(
-    one: Annotated[str, typer.Argument(help="A run; several with commas.")],
-    other: Annotated[str, typer.Argument(help="Another run; several with commas.")],
-    runs: Runs = Path("runs"),
-    figure: Annotated[Path | None, typer.Option(help="Write both curves to a .png, .svg or .pdf.")] = None,
+    one: Annotated[str, typer.Argument(help="A run, or several separated by commas.")],
+    other: Annotated[str, typer.Argument(help="A run, or several separated by commas.")],
+    runs: base.Runs = Path("runs"),
+    figure: base.Figure = None,
 ) -> None:
-    """Say what differed between two runs and how they ended.
+    """Compare two runs, or two groups of runs.
 
     Example: steepest compare digits digits
     """
-    from steepest.runs.compare import compare as compared
+    from steepest.runs.compare import compare
     from steepest.view.tables import print_comparison
 
-    found = compared(one.split(","), other.split(","), runs)
+    comparison = compare(one.split(","), other.split(","), runs)
     if figure is not None:
-        found.figure(figure)
-    print_comparison(found.records, found.differing, found.sentence)
+        comparison.figure(figure)
+    print_comparison(comparison.records, comparison.differing, comparison.sentence)
 
 
 @command
-def diagnose(
-    run: Annotated[str, typer.Argument(help="Id, its beginning, or a name.")], runs: Runs = Path("runs")
-) -> None:
-    """Say what ails a run, from its record alone: too slow, oscillating, a noise floor, overfitting.
+def diagnose(run: base.RunName, runs: base.Runs = Path("runs")) -> None:
+    """Diagnose a run from its record: lr too low or high, noise, overfitting.
 
     Example: steepest diagnose digits
     """
-    from steepest.analysis.diagnosis.diagnose import diagnose as diagnosed
+    from steepest.analysis.diagnosis.diagnose import diagnose
     from steepest.runs.run import open
 
-    typer.echo(diagnosed(open(run, runs)).words())
+    typer.echo(diagnose(open(run, runs)).words())
 
 
 @command
 def locate(
-    run: Annotated[str, typer.Argument(help="Id, its beginning, or a name.")],
-    task: Annotated[str | None, typer.Option(help="Its task, where the run does not say: a name or a file.")] = None,
-    products: Annotated[int, typer.Option(help="Hessian-vector products at most; up to 60 are a short look.")] = 400,
-    samples: Annotated[int, typer.Option(help="Of the training data that are looked at.")] = 4096,
-    runs: Runs = Path("runs"),
-    as_json: AsJson = False,
+    run: base.RunName,
+    task: base.TaskOption = None,
+    products: Annotated[int, typer.Option(help="Maximum of Hessian-vector products; up to 60: a quick check.")] = 400,
+    samples: Annotated[int, typer.Option(help="Maximum of training samples to analyse.")] = 4096,
+    runs: base.Runs = Path("runs"),
+    as_json: base.AsJson = False,
 ) -> None:
-    """Say where a run has ended: minimum or saddle, how sharp, how noisy.
+    """Analyse where a run ended: minimum, saddle, noise floor …
 
-    A task file is code, and it is run.
+    The task file is executed.
 
     Example: steepest locate digits --products 60
     """
-    from steepest.analysis.location.locate import locate as located
+    from steepest.analysis.location.locate import locate
     from steepest.runs.run import open
 
-    found = open(run, runs)
-    known = task_of(found.record, task, "give --task, or use sd.locate(task, sd.open(...))")
-    verdict = located(known, found, products=products, samples=samples)
-    typer.echo(json.dumps(jsonable(verdict.describe())) if as_json else str(verdict))
+    result = open(run, runs)
+    verdict = locate(base.load_task(result.record, task), result, products=products, samples=samples)
+    typer.echo(json.dumps(base.jsonable(verdict.describe())) if as_json else str(verdict).replace("RUN", result.id))
 
 
 @command
 def film(
-    run: Annotated[str, typer.Argument(help="Id, its beginning, or a name.")],
-    out: Annotated[
-        Path | None,
-        typer.Option("-o", "--out", help="A page (.html, by default beside the run), .png, .gif, .mp4, .svg or .npz."),
-    ] = None,
-    task: Annotated[str | None, typer.Option(help="Its task, where the run does not say: a name or a file.")] = None,
-    planes: Annotated[str, typer.Option(help="With commas: curvature, principal, random; the first is shown.")] = "",
-    runs: Runs = Path("runs"),
-    show: Annotated[bool, typer.Option("--open/--no-open", help="Show it in a browser.")] = False,
+    run: base.RunName,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help=FILM)] = None,
+    task: base.TaskOption = None,
+    planes: Annotated[str, typer.Option(help="Of curvature,principal,random; the first is shown.")] = "",
+    runs: base.Runs = Path("runs"),
+    show: base.OpenBrowser = False,
 ) -> None:
-    """Make a film of a run: its path on the loss surface, curves, events, to play and scrub.
+    """Make an interactive page, picture or video of a run.
 
-    A task file is code, and it is run; without it the film has the curves alone.
+    The task file is executed; without it the film shows only the curves.
 
     Example: steepest film digits -o digits.html
     """
     from steepest.runs.run import open
 
-    found, known = open(run, runs), None
-    chosen = [plane.strip() for plane in planes.split(",") if plane.strip()] or None
+    result, source = open(run, runs), None
+    names = [plane.strip() for plane in planes.split(",") if plane.strip()] or None
     try:
-        known = task_of(found.record, task, "give --task, or use sd.open(...).film(task=...)")
+        source = base.load_task(result.record, task)
     except SteepestError as error:
         if task is not None:
             raise
-        typer.echo(f"{error}; the curves are shown without it", err=True)
-    written = found.film(runs / found.id / "film.html" if out is None else out, known, chosen)
-    typer.echo(f"the film is {written}")
+        typer.echo(f"{str(error).rstrip('.')}. Without the task, the film shows only the curves.", err=True)
+    file = result.film(runs / result.id / "film.html" if out is None else out, source, names)
+    typer.echo(f"Wrote the film to {file}")
     if show:
-        browse(written)
+        base.browse(file)
 
 
 @command
-def rm(run: Annotated[str, typer.Argument(help="Id, its beginning, or a name.")], runs: Runs = Path("runs")) -> None:
-    """Delete a run, its numbers and its weights.
+def rm(run: base.RunName, runs: base.Runs = Path("runs")) -> None:
+    """Delete a run.
 
     Example: steepest rm digits
     """
     from steepest.runs.store import Store
 
     store = Store(runs)
-    found = store.resolve(run)
-    store.remove(found)
-    typer.echo(f"run {found} is deleted")
+    run = store.resolve(run)
+    store.remove(run)
+    typer.echo(f"Deleted run {run}")
 
 
 def _summary(record: Any) -> dict[str, Any]:
-    from steepest.view.tables import headline
+    from steepest.view.tables import last_metric
 
-    metric, value = headline(record)
-    return jsonable({
+    metric, value = last_metric(record)
+    return base.jsonable({
         "id": record.id, "name": record.name, "status": record.status, "started": record.started,
         "seconds": record.seconds, "metric": value, "metric_name": metric, "losses": record.steps.loss.tolist(),
         "measurements": [m._asdict() for m in record.measurements],

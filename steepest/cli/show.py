@@ -1,20 +1,20 @@
-"""Commands that show rules, tasks and terrains."""
+"""The commands rules, tasks and play."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from steepest.cli.base import browse, command
+from steepest.cli.base import OpenBrowser, browse, command
 from steepest.errors import InputError
 
 
 @command
 def rules(
-    name: Annotated[str | None, typer.Argument(help="One rule, in full.")] = None,
-    latex: Annotated[bool, typer.Option("--latex", help="Its formula in LaTeX, and nothing else.")] = False,
+    name: Annotated[str | None, typer.Argument(help="A rule to print in full.")] = None,
+    latex: Annotated[bool, typer.Option("--latex", help="Print only the formula, in LaTeX.")] = False,
 ) -> None:
-    """List the update rules, or print one: formula, citation, hyperparameters, default rate.
+    """List the update rules, or print one: formula, citation, hyperparameters, default learning rate.
 
     Example: steepest rules adam
     """
@@ -33,7 +33,7 @@ def rules(
     rule = find_rule(name)
     others = ", ".join(f"{k} {v:g}" for k, v in rule.hypers.items() if k != "lr")
     typer.echo(f"{rule.summary}\n{rule.citation}\n\n{plain.to_text(rule)}\n\n{rule.source}\n")
-    typer.echo(f"default rate     {rule.hypers['lr']:g}\nhyperparameters  {others}")
+    typer.echo(f"default lr       {rule.hypers['lr']:g}\nhyperparameters  {others}")
 
 
 @command
@@ -53,41 +53,37 @@ def tasks() -> None:
 @command
 def play(
     terrain: Annotated[str, typer.Argument(help='bowl, ravine, rosenbrock, ..., or a function such as "x^2 - y^2".')],
-    out: Annotated[Path, typer.Option("-o", "--out", help="A page (.html), a .gif, or a .png of its end.")] = Path(
-        "play.html"
-    ),
-    rules: Annotated[str, typer.Option(help="Rules with rates: name or name:rate, with commas.")] = "",
-    steps: Annotated[int | None, typer.Option(help="Steps of each.")] = None,
-    start: Annotated[str | None, typer.Option(help="Where to begin: x,y.")] = None,
-    domain: Annotated[
-        str | None, typer.Option(help="What to look at: x from, x to, y from, y to, with commas.")
-    ] = None,
-    open: Annotated[bool, typer.Option("--open/--no-open", help="Show it in a browser.")] = False,
+    out: Annotated[Path, typer.Option("-o", "--out", help="File: .html, .gif, or .png.")] = Path("play.html"),
+    rules: Annotated[str, typer.Option(help="Rules, separated by commas: name or name:lr.")] = "",
+    steps: Annotated[int | None, typer.Option(help="Steps of each rule.")] = None,
+    start: Annotated[str | None, typer.Option(help="Starting point: x,y.")] = None,
+    domain: Annotated[str | None, typer.Option(help="Region to show: x_min,x_max,y_min,y_max.")] = None,
+    open: OpenBrowser = False,
 ) -> None:
-    """Let rules descend on a terrain or a function of your own, on a page to play with.
+    """Explore update rules on a 2-D function in the browser.
 
     Example: steepest play rosenbrock -o play.html
     """
-    from steepest.view.play import play as played
+    from steepest.view.play import play
 
-    at, seen = _numbers("start", start, 2), _numbers("domain", domain, 4)
-    begin = None if at is None else (at[0], at[1])
-    around = None if seen is None else ((seen[0], seen[1]), (seen[2], seen[3]))
-    file = played(terrain, out, [r for r in rules.split(",") if r] or None, steps, around, begin)
-    typer.echo(f"written to {file}")
+    point, box = _numbers("start", start, 2), _numbers("domain", domain, 4)
+    begin = None if point is None else (point[0], point[1])
+    region = None if box is None else ((box[0], box[1]), (box[2], box[3]))
+    file = play(terrain, out, [r for r in rules.split(",") if r] or None, steps, region, begin)
+    typer.echo(f"Wrote {file}")
     if open:
         browse(file)
 
 
 def _numbers(name: str, text: str | None, count: int) -> list[float] | None:
-    """So many numbers with commas between them."""
+    """`count` numbers separated by commas."""
     if text is None:
         return None
     try:
-        found = [float(part) for part in text.split(",")]
+        numbers = [float(part) for part in text.split(",")]
     except ValueError:
-        found = []
-    if len(found) != count:
-        example = ",".join(str(n) for n in range(count))
-        raise InputError(f"--{name} {text} is given; expected are {count} numbers, such as --{name} {example}")
-    return found
+        numbers = []
+    if len(numbers) != count:
+        example = ",".join(map(str, range(count)))
+        raise InputError(f"--{name} must be {count} numbers such as {example}, got {text}")
+    return numbers

@@ -74,7 +74,7 @@ def resumed(
     if damaged:
         checkpoints.rename_damaged(store.folder / record.id / "checkpoints")
     writer = store.reopen(record.id, manifest["attempt"], manifest["t"], manifest["events"], config)
-    progress = Progress(descent.steps, config["metric"], done=manifest["t"])
+    progress = Progress(descent.steps, config["metric"], start=manifest["t"])
     before = manifest.get("seconds", 0.0) if record.status == "interrupted" else record.seconds
     training = Trainer(descent, writer, progress, config, before)
     if found:

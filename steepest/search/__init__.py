@@ -1,1 +1,1 @@
-"""The room of many descents: what they are started with, and what they show."""
+"""Many descents of one task: learning-rate search, races, and their statistics."""

@@ -1,218 +1,218 @@
-"""Races: each side at its own best rate, over several seeds, and what may be concluded from them.
+"""Races: contenders at their own best learning rates, over several seeds, and what may be concluded from them.
 
-A side is a rule, or a batch size. Its rate is searched anew for each seed, from another start, and on data that nobody
-is scored by. Then all run, and are measured on the way on the validation split. What is compared, each with its share
-of the level: the steps to a target, the loss at the end, the first metric at the end; for batch sizes also the loss
-after equal time.
+A contender is an update rule, or a batch size. Its learning rate is searched anew for each seed, from another start and
+on data that is not used for scoring. Then all run, and are evaluated on the validation split at equal intervals. What
+is compared, each with its share of the significance level: the steps to a target, the final validation loss, the final
+value of the first metric; for batch sizes also the loss after equal time, in place of the steps.
 
-The target, where none is given, is the highest of the sides' median losses at the end, so that half of the runs of
-every side reach it.
+The target, where none is given, is the highest of the contenders' median final losses, so that half of the runs of
+every contender reach it.
 """
 
 import dataclasses
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from steepest import seeds
-from steepest.descent.path import MIN_POINTS as FEWEST_POINTS
-from steepest.descent.path import PATH_BYTES
+from steepest.descent.path import MIN_POINTS, PATH_BYTES
 from steepest.descent.population.dispatch import run_descents
 from steepest.descent.population.population import Member, Plan
 from steepest.descent.settings import Settings, horizon
 from steepest.errors import InputError, TaskError
 from steepest.records.search import Curve, RaceResult
 from steepest.search.rungs import run_search
-from steepest.search.statistics import Difference, differences
+from steepest.search.statistics import RECOMMENDED_SEEDS, Difference
+from steepest.search.statistics import differences as compare_groups
 from steepest.tasks import data
 from steepest.tasks.batches import Batches
 from steepest.tasks.task import Task
 
-HELD_OUT = 0.2
-"""Share of the training data by which rates are chosen."""
-MEASURED = 40
-"""Times that a run is measured on the way."""
-POINTS = 48
-"""Of each path that are kept, where there is room."""
-FEWEST = 30
-"""Samples of validation for a loss to be told from chance."""
+SEARCH_SHARE = 0.2
+"""Share of the training data by which learning rates are chosen."""
+EVALUATIONS = 40
+"""Evaluations of a run on the validation split."""
+PATH_POINTS = 48
+"""Recorded points of each run, where they fit."""
+MIN_VALIDATION = 30
+"""Validation samples that a race needs."""
 
 
 def run_race(
     task: Task,
-    sides: Mapping[str, Settings],
-    count: int,
-    lrs: str | float | Mapping[str, float],
+    contenders: Mapping[str, Settings],
+    seed_count: int,
+    lr: str | float | Mapping[str, float],
     target: float | None = None,
-    level: float = 0.05,
+    alpha: float = 0.05,
     by_time: bool = False,
 ) -> RaceResult:
-    """Runs every side with so many seeds, and compares them.
+    """Runs every contender with each seed, and compares them.
 
     Args:
-        task: that all descend on.
-        sides: by name; their seeds are the race's.
-        count: of seeds a side.
-        lrs: "auto", one rate for all, or rates by side.
-        target: loss that is raced to.
-        level: chance to claim any difference where there is none.
+        task: that all train.
+        contenders: settings by name; their seeds are replaced.
+        seed_count: seeds of each contender.
+        lr: "auto", one learning rate for all, or one by contender.
+        target: validation loss to reach.
+        alpha: probability of claiming any difference where there is none.
         by_time: also compare the losses after equal time.
 
     Raises:
-        InputError: too few sides or seeds.
-        TaskError: too little validation data, or a side of which nobody ends.
+        InputError: too few contenders or seeds.
+        TaskError: too little validation data, or no contender of which half of the runs end.
     """
-    if len(sides) < 2 or count < 2:
+    if len(contenders) < 2 or seed_count < 2:
         raise InputError(
-            f"a race of {len(sides)} sides with {count} seeds is given; expected are two sides at least, with 2 seeds "
-            "(8 for the intervals to mean something)"
+            f"A race needs at least 2 contenders and 2 seeds (8 recommended), got {len(contenders)} and {seed_count}"
         )
-    _check(task)
-    seeded = {(name, k): dataclasses.replace(s, seed=k) for name, s in sides.items() for k in range(count)}
-    steps, chosen = 0, {}
-    for (name, k), settings in seeded.items():
-        lr, taken = _rate(task, name, settings, lrs)
-        chosen[name, k], steps = dataclasses.replace(settings, lr=lr), steps + taken
-    members = _run(task, chosen)
-    curves = [_curve(task, name, k, m) for (name, k), m in members.items()]
-    paths = tuple(m.path(f"{name}, seed {k}") for (name, k), m in members.items() if m.points)
-    return dataclasses.replace(concluded(task, curves, target, level, by_time, steps), paths=paths)
-
-
-def _check(task: Task) -> None:
     samples = None if task.validation is None else data.length(task.validation)
-    if samples is not None and samples < FEWEST:
-        raise TaskError(f"{samples} validation samples are given; a race is told from chance by {FEWEST} at least")
+    if samples is not None and samples < MIN_VALIDATION:
+        raise TaskError(f"A race needs at least {MIN_VALIDATION} validation samples, got {samples}")
+    settings, search_steps = {}, 0
+    for name, common in contenders.items():
+        for seed in range(seed_count):
+            own = dataclasses.replace(common, seed=seed)
+            rate, steps = _resolve_lr(task, name, own, lr)
+            settings[name, seed], search_steps = dataclasses.replace(own, lr=rate), search_steps + steps
+    members = run_contenders(task, settings)
+    curves = [curve_of(task, name, seed, m) for (name, seed), m in members.items()]
+    paths = tuple(m.path(f"{name}, seed {seed}") for (name, seed), m in members.items() if m.points)
+    return dataclasses.replace(conclude(task, curves, target, alpha, by_time, search_steps), paths=paths)
 
 
-def _rate(task: Task, name: str, settings: Settings, lrs: str | float | Mapping[str, float]) -> tuple[float, int]:
-    """A side's rate for a seed, and the steps it took to find it."""
-    if isinstance(lrs, Mapping):
-        if name not in lrs:
-            raise InputError(f"lrs has rates for {', '.join(lrs)}; expected is one for '{name}' too, or lrs='auto'")
-        return float(lrs[name]), 0
-    if isinstance(lrs, str) and lrs != "auto":
-        raise InputError(f"lrs={lrs!r} is given; expected is 'auto', one rate for all, or rates by side")
-    if not isinstance(lrs, str):
-        return float(lrs), 0
-    other = seeds.mix(settings.seed, "search") % (1 << 31)
-    found = run_search(task.apart(HELD_OUT, other), dataclasses.replace(settings, seed=other))
-    return found.best, found.steps
+def _resolve_lr(task: Task, name: str, settings: Settings, lr: str | float | Mapping[str, float]) -> tuple[float, int]:
+    """A contender's learning rate for a seed, and the steps of its search."""
+    if isinstance(lr, Mapping):
+        if name not in lr:
+            raise InputError(f"lr must have a value for every contender, got none for {name!r}. Add it, or use 'auto'.")
+        return float(lr[name]), 0
+    if isinstance(lr, str) and lr != "auto":
+        raise InputError(f"lr must be 'auto', a positive number, or numbers by contender, got {lr!r}")
+    return search_lr(task, settings) if isinstance(lr, str) else (float(lr), 0)
 
 
-def _run(task: Task, chosen: Mapping[tuple[str, int], Settings]) -> dict[tuple[str, int], Member]:
-    """Every side is measured as often, whatever its steps are."""
-    done: dict[tuple[str, int], Member] = {}
-    for side in dict.fromkeys(name for name, _ in chosen):
-        mine = {key: s for key, s in chosen.items() if key[0] == side}
-        steps = _steps(task, next(iter(mine.values())))
-        plan = Plan(measure=max(1, steps // MEASURED), points=_points(task, len(chosen)))
-        done |= dict(zip(mine, run_descents(task, list(mine.values()), plan).members, strict=True))
-    return done
+def search_lr(task: Task, settings: Settings) -> tuple[float, int]:
+    """The learning rate by a search with another seed, on data that is not used for scoring, and its steps."""
+    seed = seeds.mix(settings.seed, "search") % (1 << 31)
+    search = run_search(task.apart(SEARCH_SHARE, seed), dataclasses.replace(settings, seed=seed))
+    return search.best, search.steps
 
 
-def _points(task: Task, members: int) -> int:
-    """Points of each member's path: as many as fit, and none of a large model's."""
-    fitting = PATH_BYTES // (4 * members * sum(p.numel() for p in task.copy(0).parameters()))
-    return min(POINTS, fitting) if fitting >= FEWEST_POINTS else 0
-
-
-def _steps(task: Task, settings: Settings) -> int:
-    return horizon(_batches(task, settings).steps_per_epoch, settings)[1]
+def run_contenders(task: Task, settings: Mapping[tuple[str, int], Settings]) -> dict[tuple[str, int], Member]:
+    """Runs all; every contender is evaluated as often, whatever its steps are."""
+    size = 4 * len(settings) * sum(p.numel() for p in task.copy(0).parameters())
+    points = min(PATH_POINTS, PATH_BYTES // size)
+    members: dict[tuple[str, int], Member] = {}
+    for name in dict.fromkeys(name for name, _ in settings):
+        group = {key: s for key, s in settings.items() if key[0] == name}
+        first = next(iter(group.values()))
+        _, steps = horizon(_batches(task, first).steps_per_epoch, first)
+        plan = Plan(max(1, steps // EVALUATIONS), points if points >= MIN_POINTS else 0)
+        members |= dict(zip(group, run_descents(task, list(group.values()), plan).members, strict=True))
+    return members
 
 
 def _batches(task: Task, settings: Settings) -> Batches:
     return Batches(task.data, settings.batch_size, settings.seed, accumulate=settings.accumulate)
 
 
-def _curve(task: Task, side: str, seed: int, member: Member) -> Curve:
-    ts = sorted(member.measured)
-    name = next(iter(task.metrics), None)
-    loss = np.array([member.measured[t]["loss"] for t in ts])
-    metric = np.array([member.measured[t].get(name, math.nan) for t in ts] if name else [])
+def curve_of(task: Task, name: str, seed: int, member: Member) -> Curve:
+    """The curve of one run.
+
+    Args:
+        task: that was trained.
+        name: of the contender.
+        seed: of the run.
+        member: its record.
+    """
+    ts = sorted(member.measurements)
+    metric = next(iter(task.metrics), None)
+    losses = np.array([member.measurements[t]["loss"] for t in ts])
+    values = np.array([member.measurements[t].get(metric, math.nan) for t in ts] if metric else [])
     lr = member.settings.lr
     assert lr is not None
     step_s, batches = member.seconds / max(1, len(member.losses)), _batches(task, member.settings)
     batch = (batches.samples or math.nan) / (batches.steps_per_epoch or 1)
-    return Curve(side, seed, lr, np.array(ts), loss, metric, step_s, member.failed, batch)
+    return Curve(name, seed, lr, np.array(ts), losses, values, step_s, member.failure, batch)
 
 
-# -- What may be concluded ---------------------------------------------------------------------------------------------
+# -- Conclusions -------------------------------------------------------------------------------------------------------
 
 
-def concluded(
-    task: Task, curves: Sequence[Curve], target: float | None = None, level: float = 0.05, by_time: bool = False,
+def conclude(
+    task: Task, curves: Sequence[Curve], target: float | None = None, alpha: float = 0.05, by_time: bool = False,
     search_steps: int = 0,
 ) -> RaceResult:  # fmt: skip
-    """The comparison of all sides by these curves."""
-    sides = {side: [c for c in curves if c.side == side] for side in dict.fromkeys(c.side for c in curves)}
-    medians = {side: statistics.median(c.final for c in mine) for side, mine in sides.items()}
-    if not any(map(math.isfinite, medians.values())):
-        raise TaskError("of no side half of the runs end: their losses are not finite; race with smaller rates")
-    derived = target is None
-    if target is None:
-        target = max(m for m in medians.values() if math.isfinite(m))
+    """The comparison of all contenders by their curves; the arguments are those of `run_race`."""
+    groups = {name: [c for c in curves if c.side == name] for name in dict.fromkeys(c.side for c in curves)}
+    medians = [statistics.median(c.final for c in group) for group in groups.values()]
+    if not any(map(math.isfinite, medians)):
+        raise TaskError("More than half of the runs of every contender diverged. Race with lower learning rates.")
+    goal = max(m for m in medians if math.isfinite(m)) if target is None else target
     metric = next(iter(task.metrics), "")
-    found = _compared(sides, target, metric, task, level, by_time)
+    claims = _compare(groups, goal, metric, task, alpha, by_time)
     return RaceResult(
-        tuple(sides), tuple(curves), target, derived, tuple(d.sentence for d in found), _verdict(found), metric,
-        search_steps,
+        tuple(groups), tuple(curves), goal, target is None, tuple(f"{d.sentence}." for d in claims),
+        _verdict(claims, min(map(len, groups.values()))), metric, search_steps,
     )  # fmt: skip
 
 
-def _compared(
-    sides: Mapping[str, list[Curve]], target: float, metric: str, task: Task, level: float, by_time: bool
+def _compare(
+    groups: Mapping[str, list[Curve]], target: float, metric: str, task: Task, alpha: float, by_time: bool
 ) -> list[Difference]:
-    """Each quantity has an equal share of the level, so that of all claims together few are false."""
-    values: list[tuple[str, dict[str, list[float]], str]] = []
-    if not by_time:  # a step of another batch size is another thing
-        values.append(("steps to target", {s: [c.reached(target) for c in mine] for s, mine in sides.items()}, "lower"))
-    values.append(("loss at the end", {s: [c.final for c in mine] for s, mine in sides.items()}, "lower"))
+    """Differences in each quantity, which has an equal share of alpha, so that of all claims together few are false."""
+    quantities: list[tuple[str, Callable[[Curve], float], str]] = [
+        ("final validation loss", lambda c: c.final, "lower")
+    ]
     if by_time:
-        values.append(("loss after equal time", _after_equal_time(sides), "lower"))
+        budget = min(statistics.median(float(c.t[-1]) * c.step_s for c in group) for group in groups.values())
+        quantities.append(("validation loss after equal time", lambda c: loss_within(c, budget), "lower"))
+    else:  # steps of different batch sizes cannot be compared
+        quantities.insert(0, ("steps to target", lambda c: c.reached(target), "lower"))
     if metric:
-        worst = -math.inf if task.metrics[metric].better == "higher" else math.inf
-        last = {s: [float(c.metric[-1]) if not c.failed else worst for c in mine] for s, mine in sides.items()}
-        values.append((f"{metric} at the end", last, task.metrics[metric].better))
-    found = []
-    for quantity, by_side, better in values:
-        positive = all(v > 0 for v in (x for mine in by_side.values() for x in mine) if math.isfinite(v))
-        scale = "log" if positive and not (metric and quantity.startswith(metric)) else "linear"
-        found += differences(quantity, by_side, scale=scale, better=better, level=level / len(values))  # type: ignore[arg-type]
-    return found
+        better = task.metrics[metric].better
+        worst = -math.inf if better == "higher" else math.inf
+        quantities.append((f"final {metric}", lambda c: worst if c.failed else float(c.metric[-1]), better))
+    differences: list[Difference] = []
+    for quantity, value, better in quantities:
+        values = {name: [value(c) for c in group] for name, group in groups.items()}
+        is_positive = all(x > 0 for group in values.values() for x in group if math.isfinite(x))
+        scale = "log" if is_positive and quantity != f"final {metric}" else "linear"
+        differences += compare_groups(quantity, values, scale=scale, better=better, level=alpha / len(quantities))  # type: ignore[arg-type]
+    return differences
 
 
-def _after_equal_time(sides: Mapping[str, list[Curve]]) -> dict[str, list[float]]:
-    """Each run's last loss within the time that the quickest side takes in all."""
-    budget = min(statistics.median(float(c.t[-1]) * c.step_s for c in mine) for mine in sides.values())
-    found: dict[str, list[float]] = {}
-    for side, mine in sides.items():
-        found[side] = []
-        for c in mine:
-            within = np.flatnonzero(c.t * c.step_s <= budget * (1 + 1e-9))
-            found[side].append(float(c.loss[within[-1]]) if len(within) and not c.failed else math.inf)
-    return found
+def loss_within(curve: Curve, seconds: float) -> float:
+    """A run's last loss within a time; infinite where it has none."""
+    within = np.flatnonzero(curve.t * curve.step_s <= seconds * (1 + 1e-9))
+    return float(curve.loss[within[-1]]) if len(within) and not curve.failed else math.inf
 
 
-def _verdict(found: Sequence[Difference]) -> str:
-    claimed = [d for d in found if d.claimed]
-    if not claimed:
-        return "No difference seen in " + " or ".join(dict.fromkeys(d.quantity for d in found)) + "."
-    rest = [d for d in found if not d.claimed]
-    words = "; ".join(d.sentence for d in claimed) + "."
-    if rest:
-        words += " No difference seen in " + ", ".join(f"{d.quantity} of {d.one} and {d.other}" for d in rest) + "."
-    return words
+def _verdict(differences: Sequence[Difference], seed_count: int) -> str:
+    claims = " ".join(f"{d.sentence}." for d in differences if d.claimed)
+    if claims:
+        others = [f"{d.quantity} of {d.one} and {d.other}" for d in differences if not d.claimed]
+        return f"{claims} No difference detected in {_join(others)}." if others else claims
+    quantities = _join(list(dict.fromkeys(d.quantity for d in differences)))
+    words = f"No difference detected in {quantities} ({seed_count} seeds each)."
+    few = f" With so few seeds only large differences show; use {RECOMMENDED_SEEDS}."
+    return words + few if seed_count < RECOMMENDED_SEEDS else words
 
 
-def describe(contest: RaceResult) -> dict[str, Any]:
-    """A contest as JSON."""
+def _join(parts: list[str]) -> str:
+    """Parts with commas, and "or" before the last."""
+    return " or ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def describe(result: RaceResult) -> dict[str, Any]:
+    """A race's result as JSON, without the paths."""
     curves = [
         {**dataclasses.asdict(c), "t": c.t.tolist(), "loss": c.loss.tolist(), "metric": c.metric.tolist()}
-        for c in contest.curves
+        for c in result.curves
     ]
-    kept = (f.name for f in dataclasses.fields(contest) if f.name != "paths")
-    return {**{name: getattr(contest, name) for name in kept}, "curves": curves}
+    names = (f.name for f in dataclasses.fields(result) if f.name != "paths")
+    return {**{name: getattr(result, name) for name in names}, "curves": curves}

@@ -1,11 +1,11 @@
-"""The learning rate by measurement, with its picture."""
+"""The learning rate by measurement, with its figure."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from steepest.descent.settings import resolve
-from steepest.records.run import Path as Descended
+from steepest.records.run import Path as DescentPath
 from steepest.records.search import Search, Trial
 from steepest.search.rungs import run_search
 from steepest.tasks.space import NORMS_AND_BIASES
@@ -15,10 +15,10 @@ from steepest.view.terminal import SearchDisplay
 
 
 class Rates:
-    """Learning rates that were tried, and the choice.
+    """The result of a learning-rate search.
 
     Attributes:
-        record: everything that was found.
+        record: all results.
     """
 
     def __init__(self, record: Search) -> None:
@@ -26,59 +26,60 @@ class Rates:
 
     @property
     def best(self) -> float:
-        """The rate to train with."""
+        """The learning rate to train with."""
         return self.record.best
 
     @property
     def low(self) -> float:
-        """The least rate that works."""
+        """The lowest value tried that works."""
         return self.record.low
 
     @property
     def high(self) -> float:
-        """The greatest rate that works."""
+        """The highest value tried that works."""
         return self.record.high
 
     @property
     def fails(self) -> float | None:
-        """The smallest rate that failed; None where none did."""
+        """The lowest value that failed; None where none did."""
         return self.record.fails
 
     @property
     def table(self) -> tuple[Trial, ...]:
-        """All rates that were tried."""
+        """All values tried, by length of run."""
         return self.record.table
 
     @property
     def sentence(self) -> str:
-        """The outcome in words."""
+        """The result in words."""
         return self.record.sentence
 
     @property
     def steps(self) -> int:
-        """Steps taken in all, of single members."""
+        """Steps of all short runs together."""
         return self.record.steps
 
     @property
     def seconds(self) -> float:
+        """Duration of the search."""
         return self.record.seconds
 
     @property
     def way(self) -> str:
-        """Whether the members went "together" or "one after another"."""
+        """How the short runs were run: "together" (batched) or "one after another" (sequential)."""
         return self.record.way
 
     @property
-    def paths(self) -> tuple[Descended, ...]:
-        """Where the members went; empty for a large model."""
+    def paths(self) -> tuple[DescentPath, ...]:
+        """The recorded points of the short runs; empty for a large model."""
         return self.record.paths
 
     def figure(self, path: str | Path) -> Path:
-        """Writes final loss against rate, with the regions: .png, .svg or .pdf."""
+        """Writes final loss against learning rate, with the regions: .png, .svg or .pdf."""
         return rates_figure(self.record, path)
 
     def __repr__(self) -> str:
-        return f"<Rates {self.record.rule}: {self.best:.3g}; works from {self.low:.3g} to {self.high:.3g}>"
+        return f"<Rates {self.record.rule}: {self.best:.3g}; worked from {self.low:.3g} to {self.high:.3g}>"
 
 
 def find_lr(
@@ -102,28 +103,28 @@ def find_lr(
     way: str | None = None,
     progress: bool = False,
 ) -> Rates:
-    """Finds the learning rate for a run by measuring: many rates descend, in short runs with warmups and decays of
-    their own, and the choice is made by their validation losses.
+    """Searches the learning rate for a run: short runs at many values, each with its own warmup and decay, are compared
+    by their validation losses.
 
-    Two rungs: half decades around the rule's usual rate for 5 % of the run; then the best of these and four quarter
-    decades below it for 20 %. The choice is that rung's best ÷ 1.8. It costs about 1.5 runs in steps, and much less in
-    time where the members can go together. The task's model stays as it is.
+    Two rungs: half decades around the rule's usual learning rate for 5 % of the run; then the best of these and four
+    quarter decades below it for 20 %. The choice is that rung's best ÷ 1.8. It costs about 1.5 runs in steps, and much
+    less in time where the runs can be batched. The task's model is not changed.
 
     Args:
-        task: that the run is to train.
+        task: that the run trains.
         rule, schedule, batch_size, epochs, steps, clip, accumulate, average, precision, groups, no_decay, seed, device:
             of the run, as `fit` has them.
-        between: the least and the greatest rate to try.
+        between: lowest and highest value to try.
         budget: steps in all, or seconds as text ("60 s"); by default 15 % of a run of more than ten minutes.
-        way: "together" or "one after another"; by default what is faster.
-        progress: show in the terminal how far it is.
+        way: "together" (batched) or "one after another" (sequential); by default the faster one.
+        progress: show the progress in the terminal.
 
     Returns:
         Rates: `best`, `low`, `high`, `fails`, `table`, `sentence`, `figure(path)`.
 
     Raises:
-        SteepestError: settings, model or data that cannot be used; every rate failed.
-        KeyboardInterrupt: Ctrl-C, with what was tried to its end as its `table`.
+        SteepestError: settings, model or data that cannot be used; every learning rate failed.
+        KeyboardInterrupt: Ctrl-C, with the short runs that have ended as its `table`.
 
     >>> import torch, steepest as sd
     >>> x = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
@@ -141,5 +142,5 @@ def find_lr(
     )  # fmt: skip
     if not progress:
         return Rates(run_search(task, settings, budget, between, way))
-    with SearchDisplay() as shown:
-        return Rates(run_search(task, settings, budget, between, way, shown))
+    with SearchDisplay() as display:
+        return Rates(run_search(task, settings, budget, between, way, display))

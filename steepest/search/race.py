@@ -1,6 +1,7 @@
-"""Races, with their picture."""
+"""Races of update rules or batch sizes, with figure and film."""
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from steepest.analysis.landscape.surfaces import PRINCIPAL_PLANE, measure_surfaces
 from steepest.descent.settings import Settings, resolve
 from steepest.errors import InputError
-from steepest.records.run import Path as Descended
+from steepest.records.run import Path as DescentPath
 from steepest.records.search import Curve, RaceResult
 from steepest.records.surfaces import LossSurfaces
 from steepest.rules.rule import Rule
@@ -23,11 +24,11 @@ from steepest.view.film.write import write
 
 
 class Race:
-    """Sides that were raced against one another.
+    """The result of a race.
 
     Attributes:
-        record: everything that was found.
-        task: that was raced on.
+        record: all results.
+        task: that was trained.
     """
 
     def __init__(self, record: RaceResult, task: Task) -> None:
@@ -35,48 +36,46 @@ class Race:
 
     @property
     def verdict(self) -> str:
-        """What may be concluded, in words."""
+        """The conclusions, in words."""
         return self.record.verdict
 
     @property
     def words(self) -> tuple[str, ...]:
-        """A sentence for each pair of sides and quantity."""
+        """A sentence for each quantity and pair of contenders."""
         return self.record.words
 
     @property
     def target(self) -> float:
-        """The loss that was raced to."""
+        """The validation loss to reach."""
         return self.record.target
 
     @property
     def curves(self) -> tuple[Curve, ...]:
-        """Every run, as it was measured on the way."""
+        """The curve of every run."""
         return self.record.curves
 
     @property
-    def paths(self) -> tuple[Descended, ...]:
-        """Where the runs went; empty for a large model."""
+    def paths(self) -> tuple[DescentPath, ...]:
+        """The recorded points of the runs; empty for a large model."""
         return self.record.paths
 
     def figure(self, path: str | Path) -> Path:
-        """Writes all curves and each side's median: .png, .svg or .pdf."""
+        """Writes all curves and each contender's median: .png, .svg or .pdf."""
         return race_figure(self.record, path)
 
     def film(self, out: str | Path = "race.html") -> Path:
-        """Writes the race's film: of each side one run, all from one start and on one surface.
+        """Writes the race's film: one run of each contender, all from one start and on one surface.
 
-        Shown is the seed whose ends are most in the middle. The surface is the principal plane of all their paths,
-        through the end of the best; each point says how far off it is. Where no points were kept (a large model), the
-        film has the curves alone, and says why.
+        It shows the seed whose final losses are closest to the medians. The surface is the principal plane of all
+        paths, through the end of the best run. Without recorded points (a large model) the film has only the curves.
 
         Args:
-            out: where to; .html, .png, .gif, .mp4, .svg, .pdf or .npz, as `Run.film` has them.
+            out: file; .html, .png, .gif, .mp4, .svg, .pdf or .npz, as `Run.film` has them.
 
         Raises:
             InputError: another suffix.
         """
-        made, ground = of_race(self.task, self.record)
-        return write(made, ground, out)
+        return write(*of_race(self.task, self.record), out)
 
     def __repr__(self) -> str:
         return f"<Race of {', '.join(self.record.sides)}: {self.verdict}>"
@@ -86,7 +85,7 @@ def race(
     task: Task,
     rules: Any = None,
     seeds: int = 8,
-    lrs: str | float | Mapping[str, float] = "auto",
+    lr: str | float | Mapping[str, float] = "auto",
     schedule: Any = None,
     batch_size: int | str | None = None,
     epochs: int | None = None,
@@ -94,95 +93,107 @@ def race(
     *,
     batch_sizes: Sequence[int | str] | None = None,
     target: float | None = None,
-    level: float = 0.05,
+    alpha: float = 0.05,
     clip: float | None = None,
     average: float | None = None,
     precision: str | None = None,
     guard: bool = False,
     device: str = "auto",
+    lrs: str | float | Mapping[str, float] | None = None,
+    level: float | None = None,
 ) -> Race:
-    """Races rules, or batch sizes, each at its own best rate, and says whether they differ by more than the seeds do.
+    """Compares update rules, or batch sizes, each at its own best learning rate, over several seeds.
 
-    Every side's rate is searched anew for each seed, on another start and on data that nobody is scored by. The task's
-    model stays as it is.
+    The learning rate is searched anew for each contender and seed, from another start and on data that is not used for
+    scoring. The task's model is not changed.
 
     Args:
-        task: that all descend on.
-        rules: two or more: names, rules, or functions `params -> torch.optim.Optimizer`; one with `batch_sizes`.
-        seeds: runs of each side.
-        lrs: "auto", one rate for all, or rates by name.
+        task: that all train.
+        rules: two or more names, rules, or functions `params -> torch.optim.Optimizer`; one with `batch_sizes`.
+        seeds: runs of each contender.
+        lr: "auto", one learning rate for all, or one by contender's name.
         schedule, batch_size, epochs, steps, clip, average, precision, guard, device: of every run, as `fit` has them.
-        batch_sizes: race these ("full", 64, 1) instead, over equally many samples; compared on equal time too.
-        target: loss that is raced to; by default one that half of each side's runs reach.
-        level: chance to claim any difference where there is none.
+        batch_sizes: compare these ("full", 64, 1) instead, over equally many samples, also after equal time.
+        target: validation loss to reach; by default the highest of the contenders' median final losses.
+        alpha: probability of claiming any difference where there is none.
+        lrs, level: former names of `lr` and `alpha`.
 
     Returns:
         Race: `verdict`, `words`, `target`, `curves`, `figure(path)`.
 
     Raises:
-        SteepestError: settings, model or data that cannot be used; too little to tell anything by.
+        SteepestError: settings, model or data that cannot be used; too few contenders, seeds or validation samples.
 
     Sources: `steepest.search.statistics`.
     """
+    lr = _former("lrs", lrs, "lr", lr)
+    alpha = _former("level", level, "alpha", alpha)
     common = {
         "schedule": schedule, "epochs": epochs, "steps": steps, "clip": clip, "average": average,
         "precision": precision, "guard": guard, "device": device,
     }  # fmt: skip
     if batch_sizes is not None:
-        sides = _regimes(task, rules, batch_size, batch_sizes, steps, common)
+        contenders = _by_batch_size(task, rules, batch_size, batch_sizes, steps, common)
     else:
-        given = [rules] if isinstance(rules, str | Rule) or callable(rules) else list(rules or [])
-        sides = {}
-        for rule in given:
+        contenders = {}
+        for rule in [rules] if _is_one_rule(rules) else rules or []:
             settings = resolve(task, rule=rule, batch_size=batch_size, **common)
-            sides[_free(_name(rule), sides)] = settings
-    return Race(contest.run_race(task, sides, seeds, lrs, target, level, by_time=batch_sizes is not None), task)
+            contenders[_unique_name(rule, contenders)] = settings
+    return Race(contest.run_race(task, contenders, seeds, lr, target, alpha, by_time=batch_sizes is not None), task)
 
 
-def _regimes(
+def _former(old: str, value: Any, new: str, current: Any) -> Any:
+    """The value of an argument that may be passed by its former name, with a warning."""
+    if value is None:
+        return current
+    warnings.warn(f"race({old}=) is deprecated. Use {new}=.", DeprecationWarning, stacklevel=3)
+    return value
+
+
+def _is_one_rule(rule: Any) -> bool:
+    return isinstance(rule, str | Rule) or callable(rule)
+
+
+def _by_batch_size(
     task: Task, rule: Any, batch_size: Any, sizes: Sequence[int | str], steps: int | None, common: dict[str, Any]
 ) -> dict[str, Settings]:
-    if not (rule is None or isinstance(rule, str | Rule) or callable(rule)):
-        raise InputError(f"rules={rule!r} is given with batch_sizes; expected is one rule")
+    if rule is not None and not _is_one_rule(rule):
+        raise InputError(f"rules must be one update rule when batch_sizes is passed, got {rule!r}")
     if batch_size is not None:
-        raise InputError(f"batch_size={batch_size!r} is given beside batch_sizes={list(sizes)!r}; give one of them")
+        raise InputError(f"Pass either batch_size or batch_sizes, not both; got {batch_size!r} and {list(sizes)!r}")
     if steps is not None:
-        raise InputError("steps is given with batch_sizes, which race over equally many samples; give epochs")
+        raise InputError("steps cannot be used with batch_sizes, which see equally many samples. Pass epochs.")
     return {f"batch {size}": resolve(task, rule=rule, batch_size=size, **common) for size in sizes}
 
 
-def _name(rule: Any) -> str:
-    if isinstance(rule, str):
-        return rule
-    return rule.name if isinstance(rule, Rule) else getattr(rule, "__name__", "torch")
+def _unique_name(rule: Any, names: Container[str]) -> str:
+    """The rule's name, numbered if it is in use: a rule may race against itself with other hyperparameters."""
+    name = rule if isinstance(rule, str) else getattr(rule, "name", None) or getattr(rule, "__name__", "torch")
+    return name if name not in names else next(f"{name} {k}" for k in range(2, 99) if f"{name} {k}" not in names)
 
 
-def _free(name: str, taken: Mapping[str, Any]) -> str:
-    """A name of its own: a rule may race against itself with other hyperparameters."""
-    return name if name not in taken else next(f"{name} {k}" for k in range(2, 99) if f"{name} {k}" not in taken)
-
-
-def of_race(task: Task, contest: RaceResult) -> tuple[Film, LossSurfaces]:
-    """A race's film, and its ground: the principal plane of all paths that are shown, through the end of the best.
+def of_race(task: Task, result: RaceResult) -> tuple[Film, LossSurfaces]:
+    """A race's film and its loss surface: the principal plane of the paths shown, through the end of the best run.
 
     Args:
-        task: that was raced on.
-        contest: the race.
+        task: that was trained.
+        result: of the race.
     """
-    ground = _common(task, contest)
-    return film.of_race(contest, ground, task.name), ground
+    surfaces = _common_surface(task, result)
+    return film.of_race(result, surfaces, task.name), surfaces
 
 
-def _common(task: Task, contest: RaceResult) -> LossSurfaces:
-    names = {film.path_name(curve): curve.final for curve in film.runs_shown(contest).values()}
-    walked = {p.name: p.points for p in contest.paths if p.name in names and len(p.points)}
-    if not walked:
-        return LossSurfaces(messages=("no points were kept on the way, so there are no surfaces",))
+def _common_surface(task: Task, result: RaceResult) -> LossSurfaces:
+    losses = {film.path_name(curve): curve.final for curve in film.runs_shown(result).values()}
+    points = {p.name: p.points for p in result.paths if p.name in losses and len(p.points)}
+    if not points:
+        return LossSurfaces(messages=("No surface: no points of the paths were recorded.",))
     model = task.copy(0)
     if any(b.is_floating_point() for b in model.buffers()):
-        words = "the model has statistics of its own (batch norm), which differ from run to run"
-        return LossSurfaces(messages=(words,))
-    ordered = sorted(walked, key=lambda name: -names[name])  # the plane goes through the last point of all
-    paths: dict[str, np.ndarray] = {name: walked[name] for name in ordered}
-    end = torch.from_numpy(np.array(paths[ordered[-1]][-1]))
+        return LossSurfaces(
+            messages=("No surface: the model has running statistics (batch norm), which differ between runs.",)
+        )
+    names = sorted(points, key=lambda name: -losses[name])  # the plane goes through the end of the last path
+    paths: dict[str, np.ndarray] = {name: points[name] for name in names}
+    end = torch.from_numpy(np.array(paths[names[-1]][-1]))
     return measure_surfaces(task, model, end, paths, (PRINCIPAL_PLANE,))

@@ -1,22 +1,22 @@
-"""Whether sides differ in a quantity, given one number per seed and side.
+"""Whether groups of runs differ in a quantity, given one number per seed and group.
 
-A side is whatever many seeds were run with: a rule, a learning rate, a regime of batches. All pairs of sides make one
-family: the chance that any equal one among them is claimed to differ is at most the level (Holm). The intervals are
-Bonferroni's, level / pairs each, so that all of them hold at once. Where an interval leaves 1 out (on a linear scale
-0), Holm claims the difference too; but Holm can claim a difference whose interval still reaches there.
+A group is whatever several seeds were run with: an update rule, a learning rate, a batch size. All pairs of groups are
+one family: the probability that any pair without a difference is claimed to differ is at most the level (Holm). The
+intervals are Bonferroni's, level / pairs each, so that all of them hold at once. If an interval excludes 1 (0 on a
+linear scale), Holm claims the difference too; but Holm can claim a difference whose interval does not exclude it.
 
-What decides is chosen by the kind of values, never by what comes out:
+The test depends on the kind of values, never on its outcome:
 
 - all finite: Welch's t, on logarithms or on a linear scale;
-- one is infinite (a target not reached, a loss that diverged) or neither side varies: ranks. They need no spread, and a
-  value beyond the budget is worse than every value within, no more. Their p is exact, also where values are tied. Few
-  seeds cannot differ by ranks: 3 against 3 have p = 0.1 at the least, 5 against 5 0.008, 8 against 8 0.0002.
+- one is infinite (target not reached, loss diverged) or neither group varies: ranks. They need no spread, and an
+  infinite value counts as worse than every finite one. Their p is exact, also with ties. Few seeds cannot differ by
+  ranks: the smallest p of 3 against 3 is 0.1, of 5 against 5 0.008, of 8 against 8 0.0002.
 
-Of equal sides, 8 seeds each at level 0.05, 4000 repetitions claimed a difference in 4.6 % where logarithms were normal,
-4.5 % where they were t of 3 degrees, 0 to 5.0 % with budgets that 7 to 99 % keep within; of families of four sides in
-at most 4.5 % of 2000. The tests repeat this with fewer.
+Measured with equal groups, 8 seeds each, at level 0.05 in 4000 repetitions: a difference is claimed in 4.6 % for
+normal logarithms, in 4.5 % for t with 3 degrees of freedom, in 0 to 5.0 % for budgets within which 7 to 99 % finish;
+in families of four groups in at most 4.5 % of 2000. The tests repeat this with fewer repetitions.
 
-"No difference seen" is a result; that there is none is not what it says: the interval tells what remains possible.
+"No difference detected" does not say that there is none: the interval says what remains possible.
 """
 
 import math
@@ -30,10 +30,10 @@ from numpy.typing import NDArray
 
 from steepest.errors import InputError
 
-ENOUGH = 8
-"""Seeds a side for an interval to mean something: of 8 its half width is 1.1 deviations of one seed, of 3 it is 2.3."""
-COUNTED = 100
-"""Seeds of both sides up to which the rank sums are counted, which then takes 0.1 s; more are nearly normal."""
+RECOMMENDED_SEEDS = 8
+"""Per group: with 8 the half width of the interval is 1.1 standard deviations of a seed, with 3 it is 2.3."""
+MAX_EXACT = 100
+"""Seeds of both groups up to which the rank test is exact, which then takes 0.1 s; more are nearly normal."""
 
 Values = NDArray[np.float64]
 Scale = Literal["log", "linear"]
@@ -42,20 +42,19 @@ Better = Literal["lower", "higher"]
 
 @dataclass(frozen=True)
 class Difference:
-    """What is known of the difference of two sides in one quantity.
+    """The difference of two groups in one quantity.
 
     Attributes:
         quantity: such as "steps to target".
-        one: the side that is measured from.
-        other: the side that is measured.
+        one: the reference group.
+        other: the group that is compared with it.
         ratio: geometric mean of other / that of one; on a linear scale mean of other − that of one; None by ranks.
-        low: lower end of its interval, which holds for all pairs at once; None by ranks.
-        high: its upper end.
-        p: chance of a difference at least as large between equal sides, for this pair alone.
+        low, high: ends of its interval, which holds for all pairs at once with 1 − level; None by ranks.
+        p: probability of a difference at least as large between equal groups, for this pair alone.
         adjusted: p for the family (Holm).
         method: "Welch t on logarithms", "Welch t" or "ranks".
-        claimed: adjusted is at most the level.
-        sentence: all this in words; its p is the adjusted one.
+        claimed: whether `adjusted` is at most the level.
+        sentence: all this in words, with the adjusted p.
     """
 
     quantity: str
@@ -79,52 +78,41 @@ def differences(
     better: Better = "lower",
     level: float = 0.05,
 ) -> list[Difference]:
-    """The difference of every pair of sides, in the order of the sides.
+    """The difference of every pair of groups, in the order of the groups.
 
     Args:
         quantity: what the values are, such as "steps to target".
-        values: by side, one for each seed; the seeds of two sides are independent. An infinite one is the worst: ∞, or
-            −∞ where higher is better. The budget within which a target was to be reached is the same for all.
-        scale: "log" for positive values; "linear" for values that may be 0 or below, or that are bounded.
+        values: by group, one per seed; the seeds of two groups are independent. The worst value is infinite: ∞, or −∞
+            where higher is better. All runs have the same budget within which to reach a target.
+        scale: "log" for positive values; "linear" for values that may be 0 or negative, or that are bounded.
         better: "lower" or "higher".
-        level: chance to claim any difference where there is none; the intervals hold together with 1 − level.
+        level: probability of claiming any difference where there is none; the intervals hold at once with 1 − level.
 
     Raises:
-        InputError: fewer than 2 seeds a side, values that are not numbers or not of this scale.
+        InputError: fewer than 2 seeds in a group, NaN, or values that are not positive on a logarithmic scale.
 
     >>> steps = {"momentum": [610, 540, 700, 655, 580, 640], "adam": [250, 270, 225, 260, 305, 240]}
     >>> print(differences("steps to target", steps)[0].sentence)
-    adam needs 0.42 (0.37 to 0.47) times the steps to target of momentum, which is better (p < 0.0001, 6 and 6 seeds)
+    adam reaches the target in 0.42× the steps of momentum (95 % interval 0.37 to 0.47; 6 seeds each; p < 0.0001)
 
     Sources: `welch`, `ranks`, `holm`; the intervals: Dunn 1961, doi:10.1080/01621459.1961.10482090.
     """
     _check_choices(scale, better, level)
-    sides = {name: _side(f"{quantity}, side {name}", x, scale, better) for name, x in values.items()}
-    pairs = list(combinations(sides, 2))
-    tests = [_test(sides[one], sides[other], scale, level / len(pairs)) for one, other in pairs]
-    adjusted = holm([test.p for test in tests])
+    groups = {name: _check_values(f"{quantity} of {name}", x, scale, better) for name, x in values.items()}
+    pairs = list(combinations(groups, 2))
+    tests = [_test(groups[one], groups[other], scale, level / len(pairs)) for one, other in pairs]
+    words = _Words(quantity, values, better, level)
     return [
         Difference(
-            quantity=quantity,
-            one=one,
-            other=other,
-            ratio=test.ratio,
-            low=test.low,
-            high=test.high,
-            p=test.p,
-            adjusted=p,
-            method=test.method,
-            claimed=p <= level,
-            sentence=_Words(quantity, one, other, better, _seeds(sides[other], sides[one])).sentence(
-                test, p <= level, _chance(p, len(pairs))
-            ),
+            quantity, one, other, test.ratio, test.low, test.high, test.p, p, test.method, p <= level,
+            words.sentence(one, other, test, p, len(pairs)),
         )
-        for (one, other), test, p in zip(pairs, tests, adjusted)
-    ]
+        for (one, other), test, p in zip(pairs, tests, holm([test.p for test in tests]), strict=True)
+    ]  # fmt: skip
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """The p of each of a family, adjusted: at most the level where Holm's procedure rejects at that level.
+    """The adjusted p of each test of a family: at most the level where Holm's procedure rejects at that level.
 
     p₍ₖ₎ → max over j ≤ k of min(1, (n − j + 1) p₍ⱼ₎), p₍₁₎ the smallest of n. It holds however the tests depend.
 
@@ -133,16 +121,16 @@ def holm(p: Sequence[float]) -> list[float]:
 
     Source: Holm 1979, Scandinavian Journal of Statistics 6, 65–70, jstor.org/stable/4615733.
     """
-    adjusted, largest = [0.0] * len(p), 0.0
+    out, largest = [0.0] * len(p), 0.0
     for k, i in enumerate(sorted(range(len(p)), key=p.__getitem__)):
         largest = max(largest, min(1.0, (len(p) - k) * p[i]))
-        adjusted[i] = largest
-    return adjusted
+        out[i] = largest
+    return out
 
 
 @dataclass(frozen=True)
 class _Test:
-    """What a test says of two sides; shift is by how much the other lies higher: in logarithms, units or mean ranks."""
+    """The result of a test; `shift` is other − one in mean logarithm, mean value or mean rank."""
 
     method: str
     p: float
@@ -153,8 +141,8 @@ class _Test:
 
 
 def _test(one: Values, other: Values, scale: Scale, level: float) -> _Test:
-    """The test that suits the values, its interval with confidence 1 − level."""
-    # Neither infinite, nor constant on both sides, nor so large that squares overflow.
+    """The test that fits the values, its interval with confidence 1 − level."""
+    # Ranks if a value is infinite, both groups are constant, or squares overflow.
     if not 0 < _squared_error(one) + _squared_error(other) < math.inf:
         return _Test("ranks", *ranks(one, other))
     p, shift, half = welch(one, other, level)
@@ -182,125 +170,159 @@ def welch(one: Values, other: Values, level: float) -> tuple[float, float, float
 
 
 def ranks(one: Values, other: Values) -> tuple[float, float]:
-    """p of equal distributions by the sum of ranks, tied values sharing theirs; the difference of mean ranks.
+    """p of equal distributions by the rank sum, with mean ranks for ties; the difference of mean ranks.
 
-    Up to `COUNTED` seeds it is exact given the ties: of all ways to choose which ranks are the one's, the share with a
-    sum as far out, the nearer tail twice.
+    Up to `MAX_EXACT` seeds p is exact given the ties: twice the share, among all choices of the first group's ranks, of
+    those whose sum is as far in the nearer tail.
 
     Sources: Mann and Whitney 1947, doi:10.1214/aoms/1177730491; the counting with ties: Streitberg and Röhmel 1986,
     Statistical Software Newsletter 12, 10–17.
     """
-    pooled = np.concatenate((one, other))
-    ordered = np.sort(pooled)
+    both = np.concatenate((one, other))
+    ascending = np.sort(both)
     # The ranks of equal values are left + 1 … right; twice their mean is a whole number.
-    doubled = np.searchsorted(ordered, pooled, "left") + np.searchsorted(ordered, pooled, "right") + 1
+    twice = np.searchsorted(ascending, both, "left") + np.searchsorted(ascending, both, "right") + 1
     n = len(one)
-    shift = float(doubled[n:].mean() - doubled[:n].mean()) / 2
-    if len(pooled) > COUNTED:
-        return _normal(doubled, n), shift
-    ways, given = _sums(doubled, n), doubled[:n].sum()
-    tail = min(ways[: given + 1].sum(), ways[given:].sum()) / ways.sum()
+    shift = float(twice[n:].mean() - twice[:n].mean()) / 2
+    if len(both) > MAX_EXACT:
+        return _normal(twice, n), shift
+    counts, total = _sums(twice, n), twice[:n].sum()
+    tail = min(counts[: total + 1].sum(), counts[total:].sum()) / counts.sum()
     return min(1.0, 2 * float(tail)), shift
 
 
-def _sums(doubled: NDArray[np.int64], n: int) -> Values:
-    """In how many ways n of the doubled ranks have the sum 0, 1, 2 …"""
-    ways = np.zeros((n + 1, doubled.sum() + 1))
-    ways[0, 0] = 1
-    for r in doubled:
-        ways[1:, r:] += ways[:-1, :-r]
-    return ways[n]
+def _sums(twice: NDArray[np.int64], n: int) -> Values:
+    """The number of choices of n doubled ranks with the sum 0, 1, 2 …"""
+    counts = np.zeros((n + 1, twice.sum() + 1))
+    counts[0, 0] = 1
+    for r in twice:
+        counts[1:, r:] += counts[:-1, :-r]
+    return counts[n]
 
 
-def _normal(doubled: NDArray[np.int64], n: int) -> float:
-    """p of the sum of the first n doubled ranks, were it normal, corrected for ties and continuity."""
-    others = len(doubled) - n
-    variance = n * others / (len(doubled) - 1) * doubled.var()
-    # Without ties doubled sums move by 2, so half a move is 1.
-    away = max(0.0, abs(doubled[:n].sum() - n * doubled.mean()) - 1)
+def _normal(twice: NDArray[np.int64], n: int) -> float:
+    """p of the sum of the first n doubled ranks by the normal approximation, corrected for ties and continuity."""
+    others = len(twice) - n
+    variance = n * others / (len(twice) - 1) * twice.var()
+    # Without ties doubled sums differ by 2, so the continuity correction is 1.
+    away = max(0.0, abs(twice[:n].sum() - n * twice.mean()) - 1)
     return math.erfc(away / math.sqrt(2 * variance)) if variance > 0 else 1.0
 
 
 def _squared_error(x: Values) -> float:
-    """Squared standard error of the mean: 0 exactly where all are equal, not finite where one is infinite."""
+    """Squared standard error of the mean: exactly 0 if all are equal, not finite if one is infinite."""
     with np.errstate(invalid="ignore", over="ignore"):
         from_first = x - x[0]
         deviations = from_first - from_first.mean()
         return float(deviations @ deviations) / (len(x) - 1) / len(x)
 
 
+# -- Sentences ---------------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class _Words:
-    """How the difference of two sides is said; the other is what the sentence is about."""
+    """Sentences about the differences in a quantity: the better group is the subject."""
 
     quantity: str
-    one: str
-    other: str
+    values: Mapping[str, Sequence[float]]
     better: Better
-    seeds: str
+    level: float
 
-    def sentence(self, test: _Test, claimed: bool, chance: str) -> str:
-        """What was found, and by which numbers."""
-        size = _size(test)
-        by = f" ({chance}, {self.seeds})"
-        if not claimed:
-            found = f"no difference seen in {self.quantity} between {self.other} and {self.one}"
-            return f"{found}: {size}{by}" if size else f"{found} by ranks{by}"
-        verdict = "better" if (test.shift < 0) == (self.better == "lower") else "worse"
-        if test.method == "ranks":
-            return f"{self.other} ranks {verdict} than {self.one} in {self.quantity}{by}"
-        if test.method == "Welch t":
-            return f"{self.other} differs from {self.one} by {size} in {self.quantity}, which is {verdict}{by}"
-        verb = "needs" if " to " in self.quantity else "has"  # steps to a target are needed, a loss one has
-        return f"{self.other} {verb} {size} the {self.quantity} of {self.one}, which is {verdict}{by}"
+    def sentence(self, one: str, other: str, test: _Test, p: float, pairs: int) -> str:
+        """What is claimed, or that no difference was detected, and by which numbers."""
+        is_better = (test.shift < 0) == (self.better == "lower")
+        subject, reference = (other, one) if is_better else (one, other)
+        groups = {name: self.values[name] for name in (one, other)}
+        effect = _effect(test, not is_better, self._in_points(groups))
+        n, m = map(len, groups.values())
+        numbers = [f"{n} seeds each" if n == m else f"{n} and {m} seeds", f"p = {p:.2g}" if p >= 1e-4 else "p < 0.0001"]
+        numbers[1] += f", Holm-corrected for {pairs} pairs" if pairs > 1 else ""
+        if effect:
+            value, low, high = effect
+            claim = self._effect_claim(subject, reference, value, test)
+            numbers.insert(0, f"{100 * (1 - self.level):.3g} % interval {low} to {high}")
+        else:
+            value, claim = "", self._rank_claim(subject, reference)
+            infinite = {name: sum(map(math.isinf, x)) for name, x in groups.items()}
+            outcome = "did not reach it" if self._is_target else "diverged"
+            numbers.insert(0, "rank test")
+            numbers += [f"{k} of {len(groups[name])} {name} runs {outcome}" for name, k in infinite.items() if k]
+        if p > self.level:
+            claim = f"No difference detected in {self.quantity} between {subject} and {reference}"
+            numbers = [f"{subject} vs {reference}: {value}", *numbers] if value else numbers
+        return f"{claim} ({'; '.join(numbers)})"
+
+    @property
+    def _is_target(self) -> bool:
+        return self.quantity == "steps to target"
+
+    def _in_points(self, groups: Mapping[str, Sequence[float]]) -> bool:
+        """Whether the values are shares, whose differences are percentage points."""
+        finite = [x for group in groups.values() for x in group if math.isfinite(x)]
+        return self.quantity.endswith("accuracy") and all(0 <= x <= 1 for x in finite)
+
+    def _effect_claim(self, subject: str, reference: str, value: str, test: _Test) -> str:
+        if self._is_target:
+            return f"{subject} reaches the target in {value} the steps of {reference}"
+        if test.method != "Welch t":
+            return f"{subject}'s {self.quantity} is {value} that of {reference}"
+        side = "below" if self.better == "lower" else "above"
+        verb, noun = self._verb
+        if value.endswith("points"):
+            return f"{subject} {verb} {value} of {noun} {side} {reference}"
+        return f"{subject} {verb} {value} {side} {reference} in {noun}"
+
+    def _rank_claim(self, subject: str, reference: str) -> str:
+        if self._is_target:
+            return f"{subject} reaches the target in fewer steps than {reference}"
+        verb, noun = self._verb
+        return f"{subject} {verb} {self.better} than {reference} in {noun}"
+
+    @property
+    def _verb(self) -> tuple[str, str]:
+        """A final quantity "ends" at its value, another one "is" at it."""
+        noun = self.quantity.removeprefix("final ")
+        return "is" if noun == self.quantity else "ends", noun
 
 
-def _size(test: _Test) -> str:
-    """The ratio or difference, and its interval; nothing for ranks."""
-    ends = [x for x in (test.ratio, test.low, test.high) if x is not None]
-    if not ends:
-        return ""
+def _effect(test: _Test, is_flipped: bool, in_points: bool) -> tuple[str, str, str] | None:
+    """The ratio or difference from the worse group to the better one, and its interval; None by ranks."""
+    if test.ratio is None or test.low is None or test.high is None:
+        return None
+    ends = (test.ratio, test.low, test.high)
     if test.method == "Welch t":
-        return "{:+.3g} ({:+.3g} to {:+.3g})".format(*ends)
-    return "{} ({} to {}) times".format(*(f"{x:.2f}" if 0.1 <= x < 1000 else f"{x:.2g}" for x in ends))
+        value, low, high = (abs(ends[0]), *sorted(math.copysign(1, test.shift) * x for x in ends[1:]))
+        if in_points:
+            return f"{100 * value:.1f} points", f"{100 * low:.1f}", f"{100 * high:.1f}"
+        return f"{value:.3g}", f"{low:.3g}", f"{high:.3g}"
+    if is_flipped:
+        ends = tuple(1 / x if x else math.inf for x in (ends[0], ends[2], ends[1]))
+    value, low, high = (f"{x:.2f}" if 0.1 <= x < 1000 else f"{x:.2g}" for x in ends)
+    return f"{value}×", low, high
 
 
-def _chance(p: float, pairs: int) -> str:
-    chance = f"p = {p:.2g}" if p >= 1e-4 else "p < 0.0001"
-    return chance if pairs == 1 else f"{chance} among {pairs} pairs"
-
-
-def _seeds(other: Values, one: Values) -> str:
-    """How many seeds both have, and how many are finite where not all are."""
-    finite = [int(np.isfinite(x).sum()) for x in (other, one)]
-    seeds = f"{len(other)} and {len(one)} seeds"
-    return seeds if sum(finite) == len(other) + len(one) else f"{seeds}, {finite[0]} and {finite[1]} of them finite"
-
-
-def _side(where: str, values: Sequence[float], scale: Scale, better: Better) -> Values:
-    """The values of a side on their scale, infinite ones as they are."""
+def _check_values(where: str, values: Sequence[float], scale: Scale, better: Better) -> Values:
+    """The values of a group on their scale, infinite ones unchanged."""
     x = np.array(values, dtype=np.float64)
     worst, finite = math.inf if better == "lower" else -math.inf, np.isfinite(x)
     if len(x) < 2:
-        raise InputError(
-            f"{where}: {len(x)} {'seed is' if len(x) == 1 else 'seeds are'} given; expected are at least 2, and "
-            f"{ENOUGH} for the intervals to mean something; run it with more seeds"
-        )
+        raise InputError(f"{where}: at least 2 seeds are needed ({RECOMMENDED_SEEDS} recommended), got {len(x)}")
     if np.isnan(x).any():
-        raise InputError(f"{where}: NaN is given; expected are numbers; give {worst} for a run that failed")
+        raise InputError(f"{where}: values must be numbers, got NaN. Use {worst} for a run that failed.")
     if (x == -worst).any():
-        raise InputError(f"{where}: {-worst} is given, where {better} is better; give {worst} for a run that failed")
+        raise InputError(f"{where}: {-worst} is the best value where {better} is better. Use {worst} for a failed run.")
     if scale == "log":
         if (x[finite] <= 0).any():
-            raise InputError(f"{where}: {x[finite].min():g} has no logarithm; give values above 0, or scale='linear'")
+            raise InputError(f"{where}: values must be positive, got {x[finite].min():g}. Use scale='linear'.")
         x[finite] = np.log(x[finite])
     return x
 
 
 def _check_choices(scale: str, better: str, level: float) -> None:
     if scale not in ("log", "linear"):
-        raise InputError(f"scale={scale!r} is given; expected is 'log' or 'linear'")
+        raise InputError(f"scale must be 'log' or 'linear', got {scale!r}")
     if better not in ("lower", "higher"):
-        raise InputError(f"better={better!r} is given; expected is 'higher' or 'lower'")
+        raise InputError(f"better must be 'lower' or 'higher', got {better!r}")
     if not 0 < level < 1:
-        raise InputError(f"level={level} is given; expected is a number between 0 and 1, such as 0.05")
+        raise InputError(f"level must be between 0 and 1, such as 0.05, got {level}")

@@ -1,22 +1,42 @@
-"""Numbers and times as people read them."""
+"""Numbers, times, metrics and events as text."""
 
 import math
 from collections.abc import Sequence
+
+from steepest.records.run import Event
 
 BARS = "▁▂▃▄▅▆▇█"
 
 
 def number(x: float) -> str:
-    """Four digits, or an exponent where these would be too many or too few.
+    """Three significant digits; whole numbers with thousands separators from 1,000 to a million.
 
-    >>> number(0.0301), number(12345678.0), number(1e-5), number(420)
-    ('0.0301', '1.235e+07', '1e-05', '420')
+    >>> number(0.03014), number(1234.5), number(12345678.0), number(1e-5), number(420)
+    ('0.0301', '1,234', '1.23e+07', '1e-05', '420')
     """
-    return f"{x:.4g}"
+    return f"{x:,.0f}" if 999.5 <= abs(x) < 999_999.5 else f"{x:.3g}"
+
+
+def metric_value(name: str, value: float) -> str:
+    """A metric's value; an accuracy in percent.
+
+    >>> metric_value("accuracy", 0.9778), metric_value("loss", 0.02184)
+    ('97.8 %', '0.0218')
+    """
+    return f"{100 * value:.1f} %" if name.endswith("accuracy") and 0 <= value <= 1 else number(value)
+
+
+def describe_event(event: Event) -> str:
+    """What was done at a step, why, and what the loss did afterwards.
+
+    >>> describe_event(Event(412, "clip", "norm 40.2, threshold 3.1", "gradient clipped"))
+    'step 412 · gradient clipped: norm 40.2, threshold 3.1'
+    """
+    return f"step {event.t} · {event.text}"
 
 
 def duration(seconds: float) -> str:
-    """A time span in at most two units.
+    """A duration in at most two units.
 
     >>> duration(3.21), duration(75), duration(7300)
     ('3.2 s', '1 min 15 s', '2 h 1 min')
@@ -32,9 +52,7 @@ def duration(seconds: float) -> str:
 
 
 def sparkline(values: Sequence[float], width: int = 24) -> str:
-    """A curve in one line.
-
-    Values that are not finite show as "!", so that an explosion cannot hide.
+    """A curve in one line of text; non-finite values are shown as "!".
 
     >>> sparkline([1, 2, 3, 4, 5, 6, 7, 8], 8)
     '▁▂▃▄▅▆▇█'
@@ -43,10 +61,10 @@ def sparkline(values: Sequence[float], width: int = 24) -> str:
 
 
 def heights(values: Sequence[float], width: int) -> list[float]:
-    """A curve's outline: the greatest value of each of `width` buckets, logarithmic where it spans decades.
+    """A curve's outline: the largest value of each of `width` buckets, logarithmic if it spans a factor above 30.
 
     Returns:
-        heights from 0 to 1; NaN where a bucket has a value that is not finite.
+        heights from 0 to 1; NaN for a bucket with a non-finite value.
 
     >>> heights([3, 4, 5, math.inf], 4)
     [0.0, 0.5, 1.0, nan]

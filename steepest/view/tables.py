@@ -1,4 +1,4 @@
-"""Stored runs as text: the list of them, one in full, two side by side."""
+"""Stored runs, searches and races as text."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,130 +9,138 @@ from rich.console import Console
 from rich.table import Table
 
 from steepest.records.run import Record
-from steepest.records.search import RaceResult, Search, Trial
+from steepest.records.search import FAILED, TOO_LARGE, TOO_SMALL, RaceResult, Search, Trial
 from steepest.records.verdict import Verdict
-from steepest.view.format import duration, number, sparkline
+from steepest.view.format import describe_event, duration, metric_value, number, sparkline
 
-HIDDEN = {"stages", "search", "verdict"}
+INTERNAL_SETTINGS = {"stages", "search", "verdict", "guard", "model", "data", "parameters", "better", "pid"}
+"""Settings that `show` leaves out: what is shown above them, thresholds and hashes."""
+REGIONS = {TOO_SMALL: "too low", TOO_LARGE: "too high", FAILED: "failed"}
+"""Regions of a search, where the words differ from the record's."""
+STRATEGIES = {"together": "batched", "one after another": "sequential"}
+"""Words for `Search.way`."""
 
 
 def print_runs(records: Sequence[Record]) -> None:
-    """The runs, a line each."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("run", "status", "rule", "lr", "metric", "took", "started"):
-        table.add_column(heading, no_wrap=heading in ("run", "status"))
+    """Prints the runs, a line each."""
+    table = _table("run", "status", "rule", "lr", "val metric (last)", "duration", "started")
     for r in records:
-        name, value = headline(r)
-        shown = f"{name} {number(value)}" if value is not None else ""
-        started = r.started[:16].replace("T", " ")
-        rate = r.config.get("lr")
-        lr = number(rate) if isinstance(rate, float) else ""
-        table.add_row(r.id, r.status, str(r.config.get("rule", "")), lr, shown, duration(r.seconds), started)
+        name, value = last_metric(r)
+        metric = "" if value is None else f"{name} {number(value)}"
+        lr = r.config.get("lr")
+        rule = " → ".join(part["rule"] for part in r.config.get("stages", [])) or str(r.config.get("rule", ""))
+        lr = number(lr) if isinstance(lr, float) else ""
+        table.add_row(r.id, r.status, rule, lr, metric, duration(r.seconds), r.started[:16].replace("T", " "))
     Console(soft_wrap=False).print(table)
 
 
 def print_run(record: Record) -> None:
-    """One run in full."""
-    console = Console(highlight=False)
-    name, value = headline(record)
-    console.print(f"[bold]{record.id}[/bold]  {record.status}, {len(record.steps)} steps in {duration(record.seconds)}")
-    if record.notes:
-        console.print(record.notes, markup=False)
-    if value is not None:
-        console.print(f"validation {name}: {number(value)}")
-    for split, metric, measured in finals(record):
-        console.print(f"{split} {metric}: {number(measured)}")
-    if len(record.steps):
-        losses = record.steps.loss.tolist()
-        console.print(f"loss {number(losses[0])} {sparkline(losses, 48)} {number(losses[-1])}", markup=False)
-    if "search" in record.config:
-        console.print(record.config["search"]["sentence"], markup=False)
-    if "verdict" in record.config:
-        console.print(str(Verdict.of(record.config["verdict"])), markup=False)
-    for event in record.events:
-        console.print(f"step {event.t} · {event.text}", markup=False)
-    table = Table(box=None, pad_edge=False, show_header=False)
+    """Prints one run in full."""
+    losses, verdict = record.steps.loss.tolist(), _verdict(record)
+    lines = [f"{record.id} · {record.status} · {len(losses):,} steps in {duration(record.seconds)}", record.notes]
+    lines += [headline(record), *(f"  {n}" for n in (verdict.numbers if verdict else ()))]
+    measurements = {(m.split, m.name): m.value for m in record.measurements}
+    for split in dict.fromkeys(split for split, _ in measurements):
+        values = [f"{name} {number(x)}" for (s, name), x in measurements.items() if s == split]
+        lines.append(f"{split}: {' · '.join(values)}")
+    if losses:
+        lines.append(f"train loss: {number(losses[0])} {sparkline(losses, 48)} {number(losses[-1])}")
+    lines += [record.config["search"]["sentence"]] if "search" in record.config else []
+    lines += [describe_event(event) for event in record.events]
+    table = _table("", "", show_header=False)
     for key, setting in {**record.config, **record.versions}.items():
-        if key not in HIDDEN:
+        if key not in INTERNAL_SETTINGS:
             table.add_row(key, str(setting))
-    console.print(table)
+    table.add_row("guard", "on" if record.config.get("guard") else "off")
+    _print(*filter(None, lines), table)
 
 
-def print_comparison(sides: Sequence[Record], differing: Mapping[str, tuple[Any, Any]], sentence: str) -> None:
-    """What differed between two runs, how both ended, and what may be concluded."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("", *(r.id for r in sides)):
-        table.add_column(heading)
-    for key, values in differing.items():
-        table.add_row(key, *(str(v) for v in values))
-    for key, cells in _endings(sides).items():
-        table.add_row(key, *cells)
-    table.add_row("loss", *(sparkline(r.steps.loss.tolist(), 24) for r in sides))
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(sentence, markup=False)
+def print_comparison(records: Sequence[Record], differences: Mapping[str, tuple[Any, Any]], sentence: str) -> None:
+    """Prints in which settings two runs differ, how both ended, and the conclusion."""
+    table = _table("", *(r.id for r in records))
+    for key, values in differences.items():
+        table.add_row(key, *map(str, values))
+    for split, name in dict.fromkeys((m.split, m.name) for r in records for m in r.measurements):
+        values = (r.last(split, name) for r in records)
+        table.add_row(f"{split} {name}", *("" if v is None else number(v) for v in values))
+    table.add_row("train loss", *(sparkline(r.steps.loss.tolist(), 24) for r in records))
+    _print(table, sentence)
 
 
-def print_rates(found: Search) -> None:
-    """The rates that were tried, and the choice."""
-    print_tried(found.table)
-    console = Console(highlight=False)
-    console.print(found.sentence, markup=False)
-    cost = found.steps / found.run_steps
-    console.print(
-        f"{found.steps} steps, {cost:.2f} runs, in {duration(found.seconds)}; members went {found.way}: {found.why}.",
-        markup=False,
+def print_rates(search: Search) -> None:
+    """Prints the learning rates tried, the choice, and what the search cost."""
+    print_trials(search.table)
+    cost = f"{search.steps:,} steps ({search.steps / search.run_steps:.2g}× the run of {search.run_steps:,} steps)"
+    strategy = f"{STRATEGIES.get(search.way, search.way)}: {search.why}"
+    _print(search.sentence, f"{cost} in {duration(search.seconds)}, {strategy}.")
+
+
+def print_trials(trials: Sequence[Trial]) -> None:
+    """Prints the learning rates tried, a line each."""
+    table = _table("steps", "lr", "val loss", "gain vs best", "result", right=4)
+    for row in trials:
+        gain = f"{100 * row.gain:.0f} %" if row.gain > -1 else "none"
+        result = REGIONS.get(row.region, row.region) + (f" ({row.how})" if row.how else "")
+        table.add_row(f"{row.steps:,}", number(row.lr), number(row.loss), gain, result)
+    _print(table)
+
+
+def print_race(race: RaceResult) -> None:
+    """Prints each contender's learning rates, steps to the target and final values; then the conclusions."""
+    metric = [f"median final {race.metric}"] if race.metric else []
+    table = _table(
+        "contender", "median lr", "median steps to target", "runs that reached it", "median final val loss", *metric
     )
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name in race.sides:
+        curves = race.of(name)
+        steps = [c.reached(race.target) for c in curves]
+        values = [median(c.lr for c in curves), median(steps), median(c.final for c in curves)]
+        values += [median(float(c.metric[-1]) for c in curves)] if metric else []
+        cells = [number(x) if math.isfinite(x) else "—" for x in values]
+        table.add_row(name, *cells[:2], f"{sum(map(math.isfinite, steps))} of {len(curves)}", *cells[2:])
+    origin = ", the highest median final loss" if race.derived else ""
+    note = f"Target: val loss {number(race.target)}{origin}. —: the median run did not reach it."
+    _print(table, note, race.verdict)
 
 
-def print_tried(rates: Sequence[Trial]) -> None:
-    """The rates that were tried, a line each."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("steps", "rate", "loss", "gain", "", ""):
-        table.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
-    for row in rates:
-        gain = f"{row.gain:.0%}" if row.gain > -1 else "none"
-        table.add_row(str(row.steps), number(row.lr), number(row.loss), gain, row.region, row.how)
-    Console(highlight=False).print(table)
-
-
-def print_race(contest: RaceResult) -> None:
-    """Each side's rates, steps to the target and ends; then what may be concluded."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("side", "lr", "steps to target", "reached", "loss at the end", contest.metric):
-        table.add_column(heading, justify="left" if heading == "side" else "right")
-    for side in contest.sides:
-        mine = contest.of(side)
-        reached = [c.reached(contest.target) for c in mine]
-        metric = number(median(float(c.metric[-1]) for c in mine)) if contest.metric else ""
-        there = f"{sum(map(math.isfinite, reached))} of {len(mine)}"
-        cells = (median(c.lr for c in mine), median(reached), median(c.final for c in mine))
-        lr, steps, loss = (number(x) if math.isfinite(x) else "-" for x in cells)
-        table.add_row(side, lr, steps, there, loss, metric)
-    console = Console(highlight=False)
-    console.print(table)
-    kind = "half of each side's runs reach it" if contest.derived else "as given"
-    console.print(f"medians; target: validation loss {number(contest.target)} ({kind})", markup=False)
-    console.print(contest.verdict, markup=False)
-
-
-def headline(record: Record) -> tuple[str, float | None]:
+def last_metric(record: Record) -> tuple[str, float | None]:
     """Name and last validation value of the run's metric."""
     name = record.config.get("metric", "loss")
     return name, record.last("validation", name)
 
 
-def finals(record: Record) -> list[tuple[str, str, float]]:
-    """(split, name, value) of what was measured at the end, but for the headline."""
-    newest = {(m.split, m.name): m.value for m in record.measurements}
-    metric = headline(record)[0]
-    return [(split, name, value) for (split, name), value in newest.items() if (split, name) != ("validation", metric)]
+def headline(record: Record) -> str:
+    """How a run ended: its metric, then the verdict's sentence and advice."""
+    name, value = last_metric(record)
+    test, verdict = record.last("test", name), _verdict(record)
+    parts = []
+    if test is not None:
+        validation = "" if value is None else f" (validation {metric_value(name, value)})"
+        parts.append(f"Test {name} {metric_value(name, test)}{validation}.")
+    elif value is not None:
+        parts.append(f"Validation {name} {metric_value(name, value)}.")
+    if verdict is not None:
+        parts += [verdict.sentence, verdict.advice.replace("RUN", record.id)]
+    return " ".join(filter(None, parts))
 
 
-def _endings(sides: Sequence[Record]) -> dict[str, list[str]]:
-    rows: dict[str, list[str]] = {}
-    keys = dict.fromkeys((m.split, m.name) for r in sides for m in r.measurements)
-    for split, name in keys:
-        values = [r.last(split, name) for r in sides]
-        rows[f"{split} {name}"] = ["" if v is None else number(v) for v in values]
-    return rows
+def _verdict(record: Record) -> Verdict | None:
+    state = record.config.get("verdict")
+    return None if state is None else Verdict.of(state)
+
+
+def _table(*headings: str, show_header: bool = True, right: int = 0) -> Table:
+    """A table without a frame, whose first columns may be aligned to the right."""
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=show_header)
+    for k, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if k < right else "left", no_wrap=heading in ("run", "status"))
+    return table
+
+
+def _print(*parts: Table | str) -> None:
+    """Prints tables and lines of text without interpreting the text as markup."""
+    console = Console(highlight=False)
+    for part in parts:
+        console.print(part, markup=False)

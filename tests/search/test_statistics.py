@@ -12,7 +12,7 @@ from scipy import stats
 
 from steepest.errors import InputError
 from steepest.search import statistics
-from steepest.search.statistics import COUNTED, differences, holm, ranks
+from steepest.search.statistics import MAX_EXACT, differences, holm, ranks
 
 INF = math.inf
 
@@ -136,7 +136,7 @@ def test_ranks_with_ties_are_those_of_all_ways_to_choose():
 @pytest.mark.parametrize("digits", [0, 9])
 def test_many_ranks_are_those_of_scipy_and_near_the_exact_ones(digits):
     rng = np.random.default_rng(6)
-    a, b = rng.normal(0, 1, COUNTED // 2 + 1).round(digits), rng.normal(0.4, 1, COUNTED // 2).round(digits)
+    a, b = rng.normal(0, 1, MAX_EXACT // 2 + 1).round(digits), rng.normal(0.4, 1, MAX_EXACT // 2).round(digits)
     for x, error in ((a, 1e-9), (a[1:], 0.02)):
         assert ranks(x, b)[0] == pytest.approx(stats.mannwhitneyu(x, b, method="asymptotic").pvalue, rel=error)
 
@@ -173,16 +173,19 @@ def test_what_is_censored_is_judged_by_ranks():
     d = only({"a": [1, 2, 3, 4, 5, 6, 7, 8], "b": [9, 9, 9, 9, INF, INF, INF, INF]})
     assert (d.method, d.ratio, d.low, d.high, d.claimed) == ("ranks", None, None, None, True)
     assert d.p == pytest.approx(2 / math.comb(16, 8))
-    assert d.sentence == "b ranks worse than a in loss (p = 0.00016, 8 and 8 seeds, 4 and 8 of them finite)"
+    assert d.sentence == "a is lower than b in loss (rank test; 8 seeds each; p = 0.00016; 4 of 8 b runs diverged)"
 
 
 def test_two_sides_that_never_reach_the_target_do_not_differ():
     d = only({"a": [INF] * 8, "b": [INF] * 8})
     assert (d.p, d.claimed, d.method, d.ratio) == (1.0, False, "ranks", None)
-    assert d.sentence.startswith("no difference seen in loss between b and a by ranks (p = 1, 8 and 8 seeds, 0 and 0")
+    assert d.sentence == (
+        "No difference detected in loss between a and b "
+        "(rank test; 8 seeds each; p = 1; 8 of 8 a runs diverged; 8 of 8 b runs diverged)"
+    )
 
 
-@pytest.mark.parametrize("n", [2, 7, 8, COUNTED])
+@pytest.mark.parametrize("n", [2, 7, 8, MAX_EXACT])
 def test_sides_without_variance(n):
     equal, different = only({"a": [0.1] * n, "b": [0.1] * n}), only({"a": [0.1] * n, "b": [0.2] * n})
     assert (equal.method, equal.p, equal.claimed) == ("ranks", 1.0, False)
@@ -200,36 +203,57 @@ def test_sentences():
     steps = {"adam": [100, 110, 120], "momentum": [200, 210, 230], "sign": [205, 215, 225]}
     found = [d.sentence for d in differences("steps to target", steps)]
     assert found == [
-        "momentum needs 1.94 (1.48 to 2.55) times the steps to target of adam, which is worse "
-        "(p = 0.0023 among 3 pairs, 3 and 3 seeds)",
-        "sign needs 1.96 (1.47 to 2.62) times the steps to target of adam, which is worse "
-        "(p = 0.003 among 3 pairs, 3 and 3 seeds)",
-        "no difference seen in steps to target between sign and momentum: 1.01 (0.82 to 1.25) times "
-        "(p = 0.87 among 3 pairs, 3 and 3 seeds)",
+        "adam reaches the target in 0.52× the steps of momentum "
+        "(95 % interval 0.39 to 0.68; 3 seeds each; p = 0.0023, Holm-corrected for 3 pairs)",
+        "adam reaches the target in 0.51× the steps of sign "
+        "(95 % interval 0.38 to 0.68; 3 seeds each; p = 0.003, Holm-corrected for 3 pairs)",
+        "No difference detected in steps to target between momentum and sign "
+        "(momentum vs sign: 0.99×; 95 % interval 0.80 to 1.23; 3 seeds each; p = 0.87, Holm-corrected for 3 pairs)",
     ]
     shares = {"a": [0.90, 0.91, 0.92], "b": [0.95, 0.96, 0.97]}
     assert only(shares, scale="linear", better="higher").sentence == (
-        "b differs from a by +0.05 (+0.0273 to +0.0727) in loss, which is better (p = 0.0036, 3 and 3 seeds)"
+        "b is 0.05 above a in loss (95 % interval 0.0273 to 0.0727; 3 seeds each; p = 0.0036)"
+    )
+    (accuracy,) = differences("final accuracy", shares, scale="linear", better="higher", level=0.05 / 3)
+    assert accuracy.sentence == (
+        "b ends 5.0 points of accuracy above a (98.3 % interval 1.8 to 8.2; 3 seeds each; p = 0.0036)"
+    )
+    assert "b: 0; 95 % interval -" in only({"a": [-1, 1], "b": [1, -1]}, scale="linear").sentence
+    (steps,) = differences("steps to target", {"a": [INF] * 8, "b": [9, 8, 7, 6, 5, 4, 3]})
+    assert steps.sentence == (
+        "b reaches the target in fewer steps than a "
+        "(rank test; 8 and 7 seeds; p = 0.00031; 8 of 8 a runs did not reach it)"
     )
     assert (
-        "no difference seen in loss between b and a: +0 ("
-        in only({"a": [-1, 1], "b": [1, -1]}, scale="linear").sentence
+        "b's loss is 0.01× that of a (95 % interval 0.0"
+        in only({"a": [1.0, 1.1, 1.2], "b": [0.010, 0.011, 0.012]}).sentence
     )
-    assert " has 0.01 (0." in only({"a": [1.0, 1.1, 1.2], "b": [0.010, 0.011, 0.012]}).sentence
 
 
 @pytest.mark.parametrize(
     ("values", "options", "said"),
     [
-        ({"a": [1.0], "b": [1.0, 2.0]}, {}, "side a: 1 seed is given; expected are at least 2, and 8 for the inter"),
-        ({"a": [], "b": [1.0, 2.0]}, {}, "side a: 0 seeds are given"),
-        ({"a": [1.0, 2.0], "b": [1.0, math.nan]}, {}, "side b: NaN is given; expected are numbers; give inf for a run"),
-        ({"a": [1.0, 2.0], "b": [1.0, 0.0]}, {}, "side b: 0 has no logarithm; give values above 0, or scale='linear'"),
-        ({"a": [1.0, 2.0], "b": [1.0, -INF]}, {}, "side b: -inf is given, where lower is better; give inf for a run"),
-        ({"a": [1.0, INF], "b": [1.0, 2.0]}, {"better": "higher"}, "inf is given, where higher is better; give -inf"),
-        ({}, {"scale": "logarithmic"}, "scale='logarithmic' is given; expected is 'log' or 'linear'"),
-        ({}, {"better": "more"}, "better='more' is given; expected is 'higher' or 'lower'"),
-        ({}, {"level": 5}, "level=5 is given; expected is a number between 0 and 1"),
+        ({"a": [1.0], "b": [1.0, 2.0]}, {}, "loss of a: at least 2 seeds are needed (8 recommended), got 1"),
+        ({"a": [], "b": [1.0, 2.0]}, {}, "loss of a: at least 2 seeds are needed (8 recommended), got 0"),
+        (
+            {"a": [1.0, 2.0], "b": [1.0, math.nan]},
+            {},
+            "loss of b: values must be numbers, got NaN. Use inf for a run that failed.",
+        ),
+        ({"a": [1.0, 2.0], "b": [1.0, 0.0]}, {}, "loss of b: values must be positive, got 0. Use scale='linear'."),
+        (
+            {"a": [1.0, 2.0], "b": [1.0, -INF]},
+            {},
+            "loss of b: -inf is the best value where lower is better. Use inf for a failed",
+        ),
+        (
+            {"a": [1.0, INF], "b": [1.0, 2.0]},
+            {"better": "higher"},
+            "inf is the best value where higher is better. Use -inf",
+        ),
+        ({}, {"scale": "logarithmic"}, "scale must be 'log' or 'linear', got 'logarithmic'"),
+        ({}, {"better": "more"}, "better must be 'lower' or 'higher', got 'more'"),
+        ({}, {"level": 5}, "level must be between 0 and 1, such as 0.05, got 5"),
     ],
 )
 def test_what_cannot_be_meant(values, options, said):
@@ -241,7 +265,7 @@ def test_what_cannot_be_meant(values, options, said):
 def test_where_higher_is_better_minus_infinity_is_the_worst():
     for scale in ("log", "linear"):
         d = only({"a": [0.9, 0.91, 0.92, 0.93], "b": [0.1, -INF, -INF, -INF]}, scale=scale, better="higher")
-        assert "b ranks worse than a in loss" in d.sentence
+        assert "a is higher than b in loss (rank test" in d.sentence
 
 
 def test_a_family_of_one_side_has_no_pairs():

@@ -1,12 +1,12 @@
-"""Many descents of one task: those that can, go together as a population where that is faster; the others alone.
+"""Many descents of one task, batched where that is possible and faster, else sequential.
 
-Which way is faster is measured on a few steps of both, for each kind: members of one kind are alike in all but rate,
-other hyperparameters, clipping and seed. What cannot go together is said, with the reason.
+Descents that differ only in learning rate, other hyperparameters, clipping and seed form a group. The strategy of each
+group is measured on a few steps of both. Where batching is impossible, the strategy says why.
 """
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -17,244 +17,270 @@ from steepest.descent.optimizer import is_schedule
 from steepest.descent.population.members import why_not_batched
 from steepest.descent.population.population import Member, Plan, Population
 from steepest.descent.settings import Settings
-from steepest.records.run import Step
 from steepest.rules.rule import Rule
 from steepest.tasks import data
 from steepest.tasks.task import Task
 
 BATCHED, SEQUENTIAL = "together", "one after another"
-TIMED = 4
-"""Steps of one descent that are timed, after one that is not."""
-AGAIN = 2
-"""Steps of all members that are timed, after the first; none after one that has lost."""
-ENOUGH_S = 0.2
-"""Seconds of timing that tell enough."""
+SEQUENTIAL_STEPS = 4
+"""Steps of one sequential descent that are timed, after one that is not."""
+MORE_BATCHED_STEPS = 2
+"""Batched steps that are timed after the first; none once batching has lost."""
+MAX_TIMING_S = 0.2
+"""Seconds after which no further sequential step is timed."""
 COLD_S, COLD_WEIGHT_S = 0.1, 30e-9
-"""Seconds that a first step of all members may take more than the next ones; and for each weight: its memory is new."""
-OWN = ("stages", "lr", "clip", "guard", "seed")
-"""In what members of one kind may differ."""
+"""Seconds by which a first batched step may exceed the next ones; and for each weight, as its memory is new."""
+FREE_SETTINGS = ("stages", "lr", "clip", "guard", "seed")
+"""Settings in which the descents of a group may differ."""
 MEMORY_SHARE = 0.5
-"""Of the memory that is free, for a population."""
+"""Share of the free memory that a population may take."""
 
 
-@dataclass
-class Way:
-    """How the members of a kind went, and why.
+@dataclass(frozen=True)
+class Strategy:
+    """How a group of descents is run, and why.
 
     Attributes:
-        name: "together" or "one after another".
-        why: in words.
-        members: how many at once.
-        together_s, alone_s: a step of one member, as measured; NaN where it was not.
+        name: BATCHED or SEQUENTIAL.
+        reason: why, in words.
+        size: descents in one batch.
+        batched_s, sequential_s: measured seconds per step and descent; NaN where not measured.
     """
 
     name: str
-    why: str
-    members: int
-    together_s: float = math.nan
-    alone_s: float = math.nan
+    reason: str
+    size: int = 1
+    batched_s: float = math.nan
+    sequential_s: float = math.nan
 
 
 @dataclass(frozen=True)
 class Descents:
-    """Many descents, done.
+    """Many finished descents.
 
     Attributes:
         members: in the order of their settings.
-        ways: how each kind went.
+        strategies: of each group.
     """
 
     members: list[Member]
-    ways: list[Way]
+    strategies: list[Strategy]
 
 
 def run_descents(
-    task: Task, settings: Sequence[Settings], plan: Plan | None = None, *, way: str | None = None
+    task: Task, settings: Sequence[Settings], plan: Plan | None = None, *, strategy: str | None = None
 ) -> Descents:
-    """All descents, each from the task's start on a model of its own.
+    """Runs all descents, each from the task's start on a model of its own.
 
     Args:
-        task: that they descend on.
+        task: that they train.
         settings: of each.
-        plan: what is looked at on the way.
-        way: "together" or "one after another"; None measures which is faster.
+        plan: what is recorded on the way.
+        strategy: BATCHED or SEQUENTIAL; None measures which is faster.
 
     Raises:
         SteepestError: settings, model or data that cannot be used.
     """
     plan = plan or Plan()
-    kinds: dict[Any, list[int]] = {}
+    groups: dict[Any, list[int]] = {}
     for n, one in enumerate(settings):
-        kinds.setdefault(_kind(task, one), []).append(n)
-    done: dict[int, Member] = {}
-    ways = []
-    for kind, places in kinds.items():
-        mine = [settings[n] for n in places]
-        found, how = _alike(task, mine, plan, way, kind[0])
-        done |= dict(zip(places, found, strict=True))
-        ways.append(how)
-    return Descents([done[n] for n in range(len(settings))], ways)
+        groups.setdefault(_group(task, one), []).append(n)
+    members: dict[int, Member] = {}
+    strategies = []
+    for (obstacle, _), places in groups.items():
+        group = [settings[n] for n in places]
+        choice, start = choose_strategy(task, group, plan, strategy, obstacle)
+        members |= dict(zip(places, run(task, group, plan, choice, start), strict=True))
+        strategies.append(choice)
+    return Descents([members[n] for n in range(len(settings))], strategies)
 
 
-class Alone:
+class SequentialDescent:
     """One descent on a model of its own.
 
     Attributes:
-        descent, member: it, and what is known of it.
-        plan: what is looked at on the way.
+        descent: the descent.
+        members: its one member.
+        plan: what is recorded on the way.
     """
 
     def __init__(self, task: Task, settings: Settings, plan: Plan) -> None:
-        began = time.perf_counter()
-        self.descent, self.member = Descent(task, settings, task.copy(settings.seed)), Member(settings)
-        self.plan, self._goes_on = plan, True
+        start = time.perf_counter()
+        self.descent, self.members = Descent(task, settings, task.copy(settings.seed)), [Member(settings)]
+        self.plan, self._continues = plan, True
         self.descent.model.train()
-        self._keep_point()
-        self.member.seconds = time.perf_counter() - began
+        self._record_point()
+        self.members[0].seconds = time.perf_counter() - start
+
+    @property
+    def t(self) -> int:
+        """Steps taken."""
+        return len(self.members[0].losses)
 
     def step(self) -> float:
-        """A step, and what is looked at after it; the seconds of the step by itself."""
-        began = time.perf_counter()
+        """Takes and records a step; returns the seconds of the step alone."""
+        start = time.perf_counter()
         step = self.descent.step()
-        took = time.perf_counter() - began
-        if step.t == self.descent.t:  # else it has gone back
-            self._note(step)
-        self.member.seconds += time.perf_counter() - began
-        return took
+        seconds = time.perf_counter() - start
+        if step.t == self.descent.t:  # else the guard has rewound
+            self._record(step.t, step.loss)
+        self.members[0].seconds += time.perf_counter() - start
+        return seconds
 
-    def run(self) -> Member:
-        """To its end, or its failure."""
+    def run(self) -> list[Member]:
+        """Steps to the end, or to the failure."""
         descent = self.descent
-        while self._goes_on and descent.t < descent.steps and not descent.stopped:
+        while self._continues and descent.t < descent.steps and not descent.stopped:
             self.step()
         if descent.stopped:
-            self.member.failed = "the guard has given it up"
-        return self.member
+            self.members[0].failure = "stopped by the guard"
+        return self.members
 
-    def _note(self, step: Step) -> None:
-        descent, member, plan = self.descent, self.member, self.plan
-        self._goes_on = member.note(step.t, step.loss)
-        self._keep_point()
-        if plan.is_measured(step.t, descent.steps):
-            member.measured[step.t] = descent.measure()
-            self._goes_on = self._goes_on and not plan.until(member)
-        plan.stepped((member,))
+    def _record(self, t: int, loss: float) -> None:
+        (member,) = self.members
+        self._continues = member.add_step(t, loss)
+        self._record_point()
+        if self.plan.measures(t, self.descent.steps):
+            member.measurements[t] = self.descent.measure()
+        self.plan.on_step(self.members)
 
-    def _keep_point(self) -> None:
+    def _record_point(self) -> None:
         descent = self.descent
-        if self.plan.is_kept(descent.t, descent.steps):
-            self.member.points[descent.t] = descent.space.gather().float().cpu().numpy()
+        if self.plan.records_point(descent.t, descent.steps):
+            self.members[0].points[descent.t] = descent.space.gather().float().cpu().numpy()
 
 
-# -- Which way ---------------------------------------------------------------------------------------------------------
+Runner = Population | SequentialDescent
 
 
-def _kind(task: Task, settings: Settings) -> tuple[str, Any]:
-    """(why it goes alone, or ""; what those that go together have in common)."""
+def run(
+    task: Task, settings: Sequence[Settings], plan: Plan, strategy: Strategy, start: Runner | None = None
+) -> list[Member]:
+    """Runs a group of descents by its strategy.
+
+    Args:
+        task: that they train.
+        settings: of the group.
+        plan: what is recorded on the way.
+        strategy: from `choose_strategy`.
+        start: the first batch, or the first descent, where it was started to measure its speed; its steps count.
+    """
+    members = []
+    for lo in range(0, len(settings), strategy.size):
+        if start is None:
+            batch = settings[lo : lo + strategy.size]
+            runner = (
+                Population(task, batch, plan) if strategy.name == BATCHED else SequentialDescent(task, batch[0], plan)
+            )
+        else:
+            runner, start, steps = start, None, start.t
+            runner.plan = plan
+            for _ in range(steps):
+                plan.on_step(runner.members)
+        members += runner.run()
+    return members
+
+
+# -- The choice --------------------------------------------------------------------------------------------------------
+
+
+def _group(task: Task, settings: Settings) -> tuple[str, Any]:
+    """(why a descent must run sequentially, or ""; what it has in common with those that it can be batched with)."""
     (rule, _, _), *later = settings.stages.parts
-    why = ""
+    obstacle = ""
     if later:
-        why = "its rule changes on the way"
+        obstacle = "the update rule changes during the run"
     elif not isinstance(rule, Rule):
-        why = "its optimizer is torch's"
+        obstacle = "the optimizer is a torch.optim.Optimizer"
     elif any(is_schedule(value) for value in rule.hypers.values()):
-        why = "a hyperparameter follows a schedule"
-    common: list[Any] = [repr(getattr(settings, f.name)) for f in fields(settings) if f.name not in OWN]
+        obstacle = "a hyperparameter follows a schedule"
+    common: list[Any] = [repr(getattr(settings, f.name)) for f in fields(settings) if f.name not in FREE_SETTINGS]
     if not (task.data is None or data.is_tensors(task.data)):
-        common.append(settings.seed)  # its batches cannot be laid beside others
-    return why, (id(settings) if why else (rule.program.text, rule.name, *common))  # type: ignore[union-attr]
+        common.append(settings.seed)  # batches of different seeds cannot be stacked
+    return obstacle, (id(settings) if obstacle else (rule.program.text, rule.name, *common))  # type: ignore[union-attr]
 
 
-def _alike(
-    task: Task, settings: list[Settings], plan: Plan, way: str | None, why: str
-) -> tuple[list[Member], Way]:  # fmt: skip
-    """The descents of one kind, and how they went."""
+def choose_strategy(
+    task: Task, settings: Sequence[Settings], plan: Plan, requested: str | None, obstacle: str = ""
+) -> tuple[Strategy, Runner | None]:
+    """The strategy of a group, and what was started to measure it.
 
-    def alone(among: Sequence[Settings]) -> list[Member]:
-        return [Alone(task, s, plan).run() for s in among]
-
-    if way == SEQUENTIAL or why or len(settings) == 1:
-        said = why or ("there is one of its kind" if len(settings) == 1 else "as asked")
-        return alone(settings), Way(SEQUENTIAL, said, 1)
+    Args:
+        task: that they train.
+        settings: of the group.
+        plan: what is recorded on the way.
+        requested: BATCHED or SEQUENTIAL; None measures which is faster.
+        obstacle: why the group must run sequentially; empty where it need not.
+    """
+    if obstacle or requested == SEQUENTIAL or len(settings) == 1:
+        return Strategy(SEQUENTIAL, obstacle or ("requested" if requested else "there is only one run")), None
     first = Descent(task, settings[0], task.copy(settings[0].seed))
     if first.schedule.watches:
-        return alone(settings), Way(SEQUENTIAL, "its schedule looks at the loss", 1)
-    why = why_not_batched(first.model, first.objective, first.space, first.batches(1), settings[0].seed)
-    if why:
-        task.say(f"its members go one after another, for torch.func cannot carry the model: {why}")
-        return alone(settings), Way(SEQUENTIAL, why, 1)
-    room = _room(first)
-    parts = [settings[lo : lo + room] for lo in range(0, len(settings), room)]
-    tried = replace(plan, stepped=lambda members: None)  # of two ways that are tried, the steps of one count
-    population = Population(task, parts[0], tried)
-    how = Way(BATCHED, "as asked", len(parts[0]))
-    if way != BATCHED:
-        one = Alone(task, settings[0], tried)
-        how = _timed(population, one)
-        if how.name == SEQUENTIAL:
-            one.plan = plan
-            for _ in range(len(one.member.losses)):
-                plan.stepped((one.member,))
-            return [one.run(), *alone(settings[1:])], how
-    population.plan = plan
-    for _ in range(population.t):
-        plan.stepped(population.members)
-    found = population.run()
-    for part in parts[1:]:
-        found += Population(task, part, plan).run()
-    return found, how
+        return Strategy(SEQUENTIAL, "the schedule depends on the loss"), None
+    obstacle = why_not_batched(first.model, first.objective, first.space, first.batches(1), settings[0].seed)
+    if obstacle:
+        task.say(f"Running sequentially: torch.func cannot batch this model ({obstacle}).")
+        return Strategy(SEQUENTIAL, obstacle), None
+    silent = replace(plan, on_step=lambda members: None)  # only the steps of the chosen one are reported
+    population = Population(task, settings[: _max_batch(first)], silent)
+    if requested == BATCHED:
+        return Strategy(BATCHED, "requested", len(population.members)), population
+    one = SequentialDescent(task, settings[0], silent)
+    strategy = _compare_speed(population, one)
+    return strategy, population if strategy.name == BATCHED else one
 
 
-def _timed(population: Population, one: Alone) -> Way:
-    """Takes a few steps of both; those of the way that is chosen count."""
-    taken: list[float] = []
-    while len(taken) < min(1 + TIMED, one.descent.steps) and (len(taken) < 3 or sum(taken) < ENOUGH_S):
-        taken.append(one.step())
-    alone_s, members = min(taken), len(population.members)
-    together_s = _seconds(population.step) / members
-    least = together_s - COLD_S / members - COLD_WEIGHT_S * population.space.size
-    for _ in range(min(AGAIN, population.steps - 1)):
-        if least > alone_s or not len(population.places):
+def _compare_speed(population: Population, one: SequentialDescent) -> Strategy:
+    """The faster one, by a few steps of both."""
+    times: list[float] = []
+    while len(times) < min(1 + SEQUENTIAL_STEPS, one.descent.steps) and (len(times) < 3 or sum(times) < MAX_TIMING_S):
+        times.append(one.step())
+    sequential_s, size = min(times), len(population.members)
+    batched_s = _seconds(population.step) / size
+    least_s = batched_s - COLD_S / size - COLD_WEIGHT_S * population.space.size
+    for _ in range(min(MORE_BATCHED_STEPS, population.steps - 1)):
+        if least_s > sequential_s or not len(population.places):
             break
-        least = _seconds(population.step) / members
-        together_s = min(together_s, least)
-    name = BATCHED if together_s <= alone_s else SEQUENTIAL
-    why = f"a step takes {1e6 * together_s:.0f} µs a member together and {1e6 * alone_s:.0f} µs alone"
-    return Way(name, why, members if name == BATCHED else 1, together_s, alone_s)
+        least_s = _seconds(population.step) / size
+        batched_s = min(batched_s, least_s)
+    is_batched = batched_s <= sequential_s
+    words = "batching was faster" if is_batched else "batching was not faster"
+    reason = f"{words} ({1e6 * batched_s:,.0f} vs {1e6 * sequential_s:,.0f} µs per step and run)"
+    return Strategy(BATCHED if is_batched else SEQUENTIAL, reason, size if is_batched else 1, batched_s, sequential_s)
 
 
-def _seconds(step: Any) -> float:
-    began = time.perf_counter()
+def _seconds(step: Callable[[], Any]) -> float:
+    start = time.perf_counter()
     step()
-    return time.perf_counter() - began
+    return time.perf_counter() - start
 
 
 # -- Memory ------------------------------------------------------------------------------------------------------------
 
 
-def _room(one: Descent) -> int:
-    """How many members fit: each has weights, gradient, slots, and what the backward pass needs of its batch."""
+def _max_batch(one: Descent) -> int:
+    """How many descents fit in memory: each has weights, gradient, slots, and what the backward pass saves."""
     weights = sum(p.nbytes for p in one.space.tensors())
     slots = sum(x.nbytes for by in getattr(one.update, "slots", {}).values() for x in by.values())
-    kept: dict[int, int] = {}
+    saved: dict[int, int] = {}
 
-    def keep(x: torch.Tensor) -> torch.Tensor:
-        kept[x.data_ptr()] = x.nbytes
+    def pack(x: torch.Tensor) -> torch.Tensor:
+        saved[x.data_ptr()] = x.nbytes
         return x
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
         one.objective.gradient(one.batches(1)[:1], one.space.tensors())
-    member = 3 * weights + slots + 2 * sum(kept.values())
-    return max(1, int(MEMORY_SHARE * free_memory(one.device) / max(1, member)))
+    size = 3 * weights + slots + 2 * sum(saved.values())
+    return max(1, int(MEMORY_SHARE * free_memory(one.device) / max(1, size)))
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a device; of the processor's, those that the kernel says can be had."""
+    """Free bytes of a device; for the CPU, what the kernel reports as available."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
         with open("/proc/meminfo") as file:
-            found: Mapping[str, str] = dict(line.split(":", 1) for line in file)
-        return int(found["MemAvailable"].split()[0]) << 10
+            sizes = dict(line.split(":", 1) for line in file)
+        return int(sizes["MemAvailable"].split()[0]) << 10
     except (OSError, KeyError):
         return 4 << 30

@@ -3,10 +3,9 @@
     Lₖ = L(wₖ),  gₖ = ∇L(wₖ)        k = 1 … K
 
 by `torch.func`: the loss as a function of the weights, mapped over their first dimension; the gradient of the sum of
-all losses has each member's own. BatchNorm statistics and dropout masks belong to each member. What this cannot carry
-(control flow that depends on data, a custom autograd function without vmap) is told by `why_not_batched`, which
-compares one
-member with the model alone.
+all losses contains each member's own. BatchNorm statistics and dropout masks belong to each member. `why_not_batched`
+compares one member with the model and names what cannot be mapped (control flow that depends on data, a custom
+autograd function without vmap).
 """
 
 import copy
@@ -26,209 +25,211 @@ from steepest.rules.tensor_groups import is_dense
 from steepest.tasks.objective import Loss, Objective
 from steepest.tasks.space import Space
 
-AGREES = 1e-3
-"""Relative difference of a member's gradient from the model's own that rounding may make."""
+GRADIENT_TOLERANCE = 1e-3
+"""Relative difference between a member's gradient and the model's own that rounding may cause."""
 
 
 class Members:
     """K points of one model: what an Update works on (a `Point`), with their buffers.
 
     Attributes:
-        count: K, of those that are still there.
+        count: K.
         names, rows, overrides: as a Space has them.
         weights, buffers: by the model's own names, [K, ...] each.
 
     Args:
-        models: one for each member, at its start; all alike but for their numbers.
-        objective: of the first of them, which serves as the form of all.
-        space: likewise.
+        models: one for each member, at its start; they differ only in their values.
+        objective: of the first model.
+        space: of the first model.
     """
 
     def __init__(self, models: Sequence[nn.Module], objective: Objective, space: Space) -> None:
         self.count, self.objective = len(models), objective
         self.names, self.rows, self.overrides = space.names, space.rows, space.overrides
-        own = [dict(m.named_parameters()) for m in models]
-        trained = [name for name, p in own[0].items() if p.requires_grad]
-        self.weights = {n: torch.stack([p[n].detach() for p in own]).requires_grad_() for n in trained}
-        held = [dict(m.named_buffers()) for m in models]
-        self.buffers = {n: torch.stack([b[n] for b in held]) for n in held[0]}
-        self._whole = Loss(objective)
+        parameters = [dict(m.named_parameters()) for m in models]
+        names = [name for name, p in parameters[0].items() if p.requires_grad]
+        self.weights = {n: torch.stack([p[n].detach() for p in parameters]).requires_grad_() for n in names}
+        buffers = [dict(m.named_buffers()) for m in models]
+        self.buffers = {n: torch.stack([b[n] for b in buffers]) for n in buffers[0]}
+        self._loss = Loss(objective)
         self._before = self.buffers
-        self._traced: dict[Any, Callable] = {}
-        self._laid = False
+        self._traces: dict[Any, Callable] = {}
+        self._needs_layout = True
 
     def tensors(self) -> list[Tensor]:
         """The weights [K, ...], in the order of `names`."""
         return list(self.weights.values())
 
-    def gradient(self, batches: Sequence[Any], apart: bool = False) -> np.ndarray:
+    def gradient(self, batches: Sequence[Any], per_member: bool = False) -> np.ndarray:
         """Leaves each member's gradient in the tensors' `.grad`; returns the losses [K], float64.
 
         Args:
             batches: the micro-batches of one step.
-            apart: whether a batch has a first dimension of members; else all see the same.
+            per_member: whether a batch has a first dimension of members; else all members share the batch.
         """
         self._before = self.buffers
         for p in self.weights.values():
-            p.grad = None  # before the new ones are there
+            p.grad = None  # frees them before the new ones are allocated
         if len(batches) == 1:
-            losses, gradients = self._passed(batches[0], apart)
+            losses, gradients = self._evaluate(batches[0], per_member)
         else:
-            losses, gradients = self._accumulated(batches, apart)
-        if not self._laid:
-            self._lay(gradients)
+            losses, gradients = self._accumulate(batches, per_member)
+        if self._needs_layout:
+            self._match_layout(gradients)
         for name, p in self.weights.items():
             p.grad = gradients[name]
         return losses.double().cpu().numpy()
 
     @torch.no_grad()
-    def _lay(self, gradients: Mapping[str, Tensor]) -> None:
-        """Lays the weights in memory as their gradients come, so that no step has to turn these round."""
-        self._laid = True
+    def _match_layout(self, gradients: Mapping[str, Tensor]) -> None:
+        """Gives the weights the strides of their gradients, so that no step has to transpose these."""
+        self._needs_layout = False
         for name, g in gradients.items():
             p = self.weights[name]
             if g.stride() != p.stride() and g.stride(0) == p.stride(0) and is_dense(g):
                 own = torch.empty_strided(p.shape, g.stride(), dtype=p.dtype, device=p.device)
                 self.weights[name] = own.copy_(p).requires_grad_()
 
-    def _accumulated(self, batches: Sequence[Any], apart: bool) -> tuple[Tensor, dict[str, Tensor]]:
-        """Micro-batches, weighted by what each loss is a mean over."""
-        counts = [self.objective.loss_weight(_first(b) if apart else b) for b in batches]
+    def _accumulate(self, batches: Sequence[Any], per_member: bool) -> tuple[Tensor, dict[str, Tensor]]:
+        """Sums over micro-batches, weighted by the number of items that each loss is a mean over."""
+        counts = [self.objective.loss_weight(_first(b) if per_member else b) for b in batches]
         shares = [n / sum(counts) for n in counts]
-        found = [(self._passed(b, apart), share) for b, share in zip(batches, shares, strict=True) if share]
-        losses = sum(share * losses for (losses, _), share in found)
-        return losses, {n: sum(share * g[n] for (_, g), share in found) for n in self.weights}  # type: ignore[return-value]
+        parts = [(self._evaluate(b, per_member), share) for b, share in zip(batches, shares, strict=True) if share]
+        losses = sum(share * losses for (losses, _), share in parts)
+        return losses, {n: sum(share * g[n] for (_, g), share in parts) for n in self.weights}  # type: ignore[return-value]
 
-    def _passed(self, batch: Any, apart: bool) -> tuple[Tensor, dict[str, Tensor]]:
+    def _evaluate(self, batch: Any, per_member: bool) -> tuple[Tensor, dict[str, Tensor]]:
         fresh = {n: b.clone() for n, b in self.buffers.items()}
-        run = self._traced.get(self._form(batch, apart)) or self._mapped(apart)
+        run = self._traces.get(self._form(batch, per_member)) or self._vmap(per_member)
         with torch.enable_grad(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "There is a performance drop")  # it is measured, so nobody need know
+            warnings.filterwarnings("ignore", "There is a performance drop")  # speed is measured by the caller
             losses, buffers = run(self.weights, fresh, batch)
-            found = torch.autograd.grad(losses.sum(), list(self.weights.values()), allow_unused=True)
+            tensors = torch.autograd.grad(losses.sum(), list(self.weights.values()), allow_unused=True)
         self.buffers = {n: b.detach() for n, b in buffers.items()}
-        gradients = {n: torch.zeros_like(p) if g is None else g for (n, p), g in zip(self.weights.items(), found)}
+        gradients = {n: torch.zeros_like(p) if g is None else g for (n, p), g in zip(self.weights.items(), tensors)}
         return losses.detach(), gradients
 
-    def _mapped(self, apart: bool) -> Callable:
-        return vmap(self._one, in_dims=(0, 0, 0 if apart else None), randomness="different")
+    def _vmap(self, per_member: bool) -> Callable:
+        return vmap(self._one, in_dims=(0, 0, 0 if per_member else None), randomness="different")
 
     def _one(self, weights: Mapping[str, Tensor], buffers: Mapping[str, Tensor], batch: Any) -> tuple[Tensor, dict]:
-        """A member's loss, and its buffers afterwards, also one that was assigned anew."""
-        held = {f"model.{n}": x for n, x in (*weights.items(), *buffers.items())}
-        loss = functional_call(self._whole, held, (batch,))
-        return loss, {n: held[f"model.{n}"] for n in buffers}
+        """A member's loss and its new buffers, also of a buffer that `forward` reassigns."""
+        state = {f"model.{n}": x for n, x in (*weights.items(), *buffers.items())}
+        loss = functional_call(self._loss, state, (batch,))
+        return loss, {n: state[f"model.{n}"] for n in buffers}
 
     def restore(self, live: np.ndarray) -> None:
-        """The buffers of members that do not take this step [K], as before `gradient`."""
+        """Restores the buffers, as before `gradient`, of members that skip this step: those that are not `live` [K]."""
         if self.buffers and not live.all():
-            taken = torch.from_numpy(live)
+            mask = torch.from_numpy(live)
             for n, b in self.buffers.items():
-                wide = taken.to(b.device).view(-1, *[1] * (b.dim() - 1))
+                wide = mask.to(b.device).view(-1, *[1] * (b.dim() - 1))
                 self.buffers[n] = torch.where(wide, b, self._before[n])
 
-    def keep(self, chosen: np.ndarray) -> None:
-        """Goes on with some of the members only: their places [K']."""
-        places = torch.from_numpy(chosen)
-        self.count = len(chosen)
-        self.weights = {n: _picked(p.detach(), places).requires_grad_() for n, p in self.weights.items()}
+    def select(self, indices: np.ndarray) -> None:
+        """Keeps only the members at these indices [K']."""
+        places = torch.from_numpy(indices)
+        self.count = len(indices)
+        self.weights = {n: _select(p.detach(), places).requires_grad_() for n, p in self.weights.items()}
         self.buffers = {n: b[places.to(b.device)] for n, b in self.buffers.items()}
 
     @torch.no_grad()
-    def put(self, k: int, model: nn.Module, weights: Sequence[Tensor] | None = None) -> None:
+    def write_to(self, k: int, model: nn.Module, weights: Sequence[Tensor] | None = None) -> None:
         """Copies a member into a model: its weights, or others [K, ...] in their place, and its buffers."""
         into = dict((*model.named_parameters(), *model.named_buffers()))
-        given = self.weights if weights is None else dict(zip(self.weights, weights, strict=True))
-        for n, x in (*given.items(), *self.buffers.items()):
+        tensors = self.weights if weights is None else dict(zip(self.weights, weights, strict=True))
+        for n, x in (*tensors.items(), *self.buffers.items()):
             into[n].copy_(x[k])
 
     def point(self, k: int) -> Tensor:
         """A member's weights as one vector [N]."""
         return torch.cat([p.detach()[k].reshape(-1) for p in self.weights.values()])
 
-    # -- without the mapping -------------------------------------------------------------------------------------------
+    # -- Tracing -------------------------------------------------------------------------------------------------------
 
-    def trace(self, batches: Sequence[Any], apart: bool = False) -> bool:
-        """Records what the mapping does with such a batch as plain operations, which then take half the time.
+    def trace(self, batches: Sequence[Any], per_member: bool = False) -> bool:
+        """Traces the mapped loss for such a batch into plain operations, which take half the time.
 
-        What a model decides in Python is frozen in the record: it is made twice, with other random numbers, and used
-        only where both are the same. Other shapes of batches go the usual way.
+        A trace freezes what the model decides in Python: two are made, with different random numbers, and used only if
+        they are equal. Batches of other shapes are not traced.
 
         Returns:
-            whether there is such a record.
+            whether the trace is used.
         """
         from torch.fx.experimental.proxy_tensor import make_fx
 
-        mapped, fresh = self._mapped(apart), {n: b.clone() for n, b in self.buffers.items()}
-        made = []
+        mapped, fresh = self._vmap(per_member), {n: b.clone() for n, b in self.buffers.items()}
+        traces = []
         try:
             for draw in (1, 2):
                 with seeds.ours(draw, "trace"), torch.no_grad(), warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    made.append(make_fx(lambda *given: mapped(*given))(self.weights, dict(fresh), batches[0]))
-        except Exception:  # whatever torch, or the model, makes of being recorded
+                    traces.append(make_fx(lambda *args: mapped(*args))(self.weights, dict(fresh), batches[0]))
+        except Exception:  # any error of torch or the model under tracing
             return False
-        one, two = made
-        if one.code != two.code or any(True for _ in one.buffers()):  # a constant that came from somewhere
+        one, two = traces
+        if one.code != two.code or any(True for _ in one.buffers()):  # a constant from outside
             return False
-        self._traced[self._form(batches[0], apart)] = one
+        self._traces[self._form(batches[0], per_member)] = one
         return True
 
     def untrace(self) -> None:
-        """Forgets the records."""
-        self._traced.clear()
+        """Discards the traces."""
+        self._traces.clear()
 
-    def _form(self, batch: Any, apart: bool) -> Any:
+    def _form(self, batch: Any, per_member: bool) -> Any:
         leaves, shape = tree_flatten(batch)
-        return self.count, apart, str(shape), tuple((x.shape, x.dtype) for x in leaves if isinstance(x, Tensor))
+        return self.count, per_member, str(shape), tuple((x.shape, x.dtype) for x in leaves if isinstance(x, Tensor))
 
 
 def why_not_batched(model: nn.Module, objective: Objective, space: Space, batches: Sequence[Any], seed: int) -> str:
-    """Why members of this model cannot be computed at once; empty where one of them agrees with the model alone.
+    """Why runs of this model cannot be batched; empty where a member's loss and gradient agree with the model's.
 
-    A model that draws random numbers is compared in eval mode. Nothing is changed.
+    A model that draws random numbers is compared in eval mode. The model is not changed.
     """
-    alone = copy.deepcopy(model)
+    single = copy.deepcopy(model)
     if _is_random(objective.with_model(copy.deepcopy(model)), batches, seed):
-        alone.eval()
-    own = objective.with_model(alone)
+        single.eval()
+    own = objective.with_model(single)
     try:
-        members = Members([alone], own, space)
+        members = Members([single], own, space)
         losses = members.gradient(batches)
-    except Exception as error:  # whatever torch, or the model, makes of being mapped
+    except Exception as error:  # any error of torch or the model under vmap
         return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-    loss = own.gradient(batches, alone.parameters())
-    gradients = {n: p.grad for n, p in alone.named_parameters() if p.grad is not None}
+    loss = own.gradient(batches, single.parameters())
+    gradients = {n: p.grad for n, p in single.named_parameters() if p.grad is not None}
     if not np.isfinite(loss):
         return ""
-    size = sum(_squared(g) for g in gradients.values())
-    gap = sum(_squared(p.grad[0] - gradients.get(n, 0.0)) for n, p in members.weights.items() if p.grad is not None)
-    if abs(losses[0] - loss) <= AGREES * abs(loss) + 1e-12 and gap <= AGREES**2 * size:
+    size = sum(_squared_norm(g) for g in gradients.values())
+    gap = sum(
+        _squared_norm(p.grad[0] - gradients.get(n, 0.0)) for n, p in members.weights.items() if p.grad is not None
+    )
+    if abs(losses[0] - loss) <= GRADIENT_TOLERANCE * abs(loss) + 1e-12 and gap <= GRADIENT_TOLERANCE**2 * size:
         return ""
     far = math.sqrt(gap / size) if size else math.inf
-    return f"a member's loss is {losses[0]:.6g}, the model's own {loss:.6g}, and their gradients differ by {far:.2g}"
+    return f"batched loss {losses[0]:.6g}, single-model loss {loss:.6g}; gradients differ by {far:.2g}"
 
 
-def _squared(x: Tensor) -> float:
+def _squared_norm(x: Tensor) -> float:
     return x.double().square().sum().item()
 
 
 @torch.no_grad()
 def _is_random(objective: Objective, batches: Sequence[Any], seed: int) -> bool:
     """Whether the loss depends on random numbers."""
-    found = []
+    losses = []
     for draw in (1, 2):
         with seeds.ours(seed, "random", draw):
-            found.append(objective.value(batches))
-    return found[0] != found[1]
+            losses.append(objective.value(batches))
+    return losses[0] != losses[1]
 
 
 def _first(batch: Any) -> Any:
     return tuple(x[0] for x in batch)
 
 
-def _picked(p: Tensor, places: Tensor) -> Tensor:
-    """Some of the members [K', …], laid in memory as all were."""
+def _select(p: Tensor, places: Tensor) -> Tensor:
+    """Some of the members [K', …], with the strides that all had."""
     return torch.empty_strided((len(places), *p.shape[1:]), p.stride(), dtype=p.dtype, device=p.device).copy_(
         p[places.to(p.device)]
     )

@@ -1,10 +1,10 @@
-"""The loop at K points: descents of one rule that differ in rate, in other hyperparameters, in seed.
+"""The loop at K points: descents of one update rule that differ in learning rate, other hyperparameters or seed.
 
 for t = 1 … T:
     L, g  = points.gradient(batch)            # [K], [K, …]
     w     ← rule(w, scale · g; rates(t))      # hyperparameters [K]
 
-A member whose loss is not finite three times in a row has failed: it leaves, touches no other, and costs nothing more.
+A member whose loss is not finite three times in a row has failed: it is removed, and the others go on unchanged.
 """
 
 import copy
@@ -30,102 +30,102 @@ from steepest.tasks import data
 from steepest.tasks.batches import Batches
 from steepest.tasks.task import Task
 
-WARM = 3
-"""Steps after which it is known what a step takes."""
-SPARED, TRACE_S, FIRST_TRACE_S = 0.4, 0.2, 1.2
-"""Share of a step's time that a record of it spares; seconds that it takes to make one, and the first in a process."""
-PATIENCE = 3
-"""Losses in a row that are not finite, after which a member has failed."""
+WARMUP_STEPS = 3
+"""Steps after which the time of a step is known."""
+TRACE_GAIN, TRACE_S, FIRST_TRACE_S = 0.4, 0.2, 1.2
+"""Share of a step's time that a trace saves; seconds that tracing takes, and the first trace of a process."""
+MAX_NON_FINITE = 3
+"""Non-finite losses in a row after which a member has failed."""
 
 
 @dataclass
 class Member:
-    """How one of the descents went.
+    """The record of one of the descents.
 
     Attributes:
-        settings: its own.
+        settings: of the descent.
         losses: of its steps, in order.
-        failed: why it left before its end; empty where it did not.
-        measured: on the validation split, by step: {"loss": ..., "accuracy": ...}.
-        points: on the way, by step: the weights as one vector [N], float32.
-        seconds: that it took, as a share of all that went with it.
+        failure: why it ended early; empty where it did not.
+        measurements: on the validation split, by step: {"loss": ..., "accuracy": ...}.
+        points: by step: the weights as one vector [N], float32.
+        seconds: its share of the time that its batch took.
     """
 
     settings: Settings
     losses: list[float] = field(default_factory=list)
-    failed: str = ""
-    measured: dict[int, dict[str, float]] = field(default_factory=dict)
+    failure: str = ""
+    measurements: dict[int, dict[str, float]] = field(default_factory=dict)
     points: dict[int, np.ndarray] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
     def value(self) -> float:
         """The last validation loss; infinite where it failed or is not finite."""
-        loss = self.measured[max(self.measured)]["loss"] if self.measured and not self.failed else math.inf
+        loss = self.measurements[max(self.measurements)]["loss"] if self.measurements and not self.failure else math.inf
         return loss if math.isfinite(loss) else math.inf
 
     def path(self, name: str) -> Path:
-        """Where it went, for a view."""
+        """Its recorded points, for a view."""
         ts = sorted(self.points)
         losses = [self.losses[min(t, len(self.losses) - 1)] for t in ts]
         return Path(name, np.array([self.points[t] for t in ts]), np.array(losses), np.array(ts, np.int64))
 
-    def note(self, t: int, loss: float) -> bool:
-        """One more step; False where it has failed with it."""
+    def add_step(self, t: int, loss: float) -> bool:
+        """Records a step; returns whether the descent continues."""
         self.losses.append(loss)
-        if len(self.losses) >= PATIENCE and not any(map(math.isfinite, self.losses[-PATIENCE:])):
-            self.failed = f"its loss was not finite from step {t - PATIENCE + 1} on"
-        return not self.failed
+        if len(self.losses) >= MAX_NON_FINITE and not any(map(math.isfinite, self.losses[-MAX_NON_FINITE:])):
+            self.failure = f"non-finite loss from step {t - MAX_NON_FINITE + 1}"
+        return not self.failure
 
 
 @functools.lru_cache(maxsize=8)
 def _spread(steps: int, count: int) -> frozenset[int]:
-    """So many steps, evenly from 0 to the last."""
+    """`count` steps, evenly spaced from 0 to the last."""
     return frozenset(np.linspace(0, steps, count).round().astype(int).tolist())
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is looked at on the way.
+    """What is recorded on the way.
 
     Attributes:
-        measure: steps between measurements on the validation split; None for the end alone.
-        points: that are kept of each member, evenly spaced, start and end among them; 0 for none.
-        until: called with a member after each measurement; True ends it there.
-        stepped: called with those that took a step, after each; they may have ended or failed with it.
+        interval: steps between measurements on the validation split; None measures only at the end.
+        points: recorded of each member, evenly spaced, start and end included; 0 for none.
+        on_step: called after each step with the members that took it; they may have ended or failed with it.
     """
 
-    measure: int | None = None
+    interval: int | None = None
     points: int = 0
-    until: Callable[[Member], bool] = lambda member: False
-    stepped: Callable[[Sequence[Member]], None] = lambda members: None
+    on_step: Callable[[Sequence[Member]], None] = lambda members: None
 
-    def is_measured(self, t: int, steps: int) -> bool:
-        return t == steps or (self.measure is not None and t % self.measure == 0)
+    def measures(self, t: int, steps: int) -> bool:
+        """Whether the validation split is measured after step t."""
+        return t == steps or (self.interval is not None and t % self.interval == 0)
 
-    def is_kept(self, t: int, steps: int) -> bool:
+    def records_point(self, t: int, steps: int) -> bool:
+        """Whether the weights are recorded after step t."""
         return self.points > 1 and t in _spread(steps, self.points)
 
 
 class Population:
-    """K descents of one rule, step by step together.
+    """K batched descents of one update rule.
 
     Attributes:
-        members: how each goes, also those that have left.
-        places: which of them are still there.
-        t, steps: the last step done; of the whole descent.
+        members: the record of each, also of those that were removed.
+        places: indices of the members that are still active.
+        t, steps: steps taken; steps of the whole descent.
 
     Args:
-        task: that all descend on.
-        settings: of each; alike in all but rate, hyperparameters, clipping and seed (`kind`).
-        plan: what is looked at on the way.
+        task: that all train.
+        settings: of each; they may differ in learning rate, hyperparameters, clipping, guard and seed.
+        plan: what is recorded on the way.
     """
 
     def __init__(self, task: Task, settings: Sequence[Settings], plan: Plan) -> None:
         self.members, self.plan, self._task = [Member(s) for s in settings], plan, task
         first, seeds = settings[0], [s.seed for s in settings]
         models = {seed: task.copy(seed) for seed in dict.fromkeys(seeds)}
-        self.reference = Descent(task, first, models[first.seed])  # checks everything, and measures
+        self.reference = Descent(task, first, models[first.seed])  # checks all settings, and evaluates
         self.steps, self.t = self.reference.steps, 0
         self.model, self.space, self.objective = (getattr(self.reference, n) for n in ("model", "space", "objective"))
         device = self.reference.device
@@ -136,122 +136,122 @@ class Population:
                     task.data, first.batch_size, seed, accumulate=first.accumulate, augment=task.augment, device=device
                 )
         self.points = Members([models[seed].to(device) for seed in seeds], self.objective, self.space)
-        begins = [resolve_rule(s.stages.parts[0][0], s.stages.parts[0][2] or s.lr, s) for s in settings]
-        self._update = Update(self.points, begins[0][0], members=len(settings))
+        resolved = [resolve_rule(s.stages.parts[0][0], s.stages.parts[0][2] or s.lr, s) for s in settings]
+        self._update = Update(self.points, resolved[0][0], members=len(settings))
         self.places = np.arange(len(settings))
-        self._rates = np.array([rate for _, rate, _ in begins])
+        self._rates = np.array([rate for _, rate, _ in resolved])
         self._hypers = {
-            name: _array([hypers[name] for _, _, hypers in begins]) for name in begins[0][2] if name != "lr"
+            name: _array([hypers[name] for _, _, hypers in resolved]) for name in resolved[0][2] if name != "lr"
         }
         self._clips = np.array([math.inf if s.clip is None else s.clip for s in settings])
         self._guards = [copy.deepcopy(s.guard) for s in settings]
         self._random = StepRandomness(first.seed, device)
-        self._step_s, self._consider = math.inf, WARM
+        self._step_s, self._trace_at = math.inf, WARMUP_STEPS
         self.model.train()
-        self._keep_points()
+        self._record_points()
 
     def run(self) -> list[Member]:
-        """All members, at their ends."""
+        """Steps to the end; returns all members."""
         while self.t < self.steps and len(self.places):
             self.step()
-            if self.t == self._consider:
-                self._quicken()
+            if self.t == self._trace_at:
+                self._trace()
         return self.members
 
-    def _quicken(self) -> None:
-        """Records the step as plain operations where that spares more time than it takes, and where it is faster."""
-        known = "torch.fx.experimental.proxy_tensor" in sys.modules
-        usual = self._step_s
-        if SPARED * usual * (self.steps - self.t) < (TRACE_S if known else FIRST_TRACE_S):
+    def _trace(self) -> None:
+        """Traces the step into plain operations if that is expected to save time; undone if it does not."""
+        is_loaded = "torch.fx.experimental.proxy_tensor" in sys.modules
+        untraced_s = self._step_s
+        if TRACE_GAIN * untraced_s * (self.steps - self.t) < (TRACE_S if is_loaded else FIRST_TRACE_S):
             return
-        batches, apart = self._given(self.t + 1)
-        if len(batches) > 1 or not self.points.trace(batches, apart):
+        batches, per_member = self._batch(self.t + 1)
+        if len(batches) > 1 or not self.points.trace(batches, per_member):
             return
         for _ in range(min(2, self.steps - self.t)):
             if len(self.places):
                 self.step()
-        if self._step_s > usual:
+        if self._step_s > untraced_s:
             self.points.untrace()
 
     def step(self) -> None:
-        """One step of all that are there."""
-        began = time.perf_counter()
+        """One step of all active members."""
+        start = time.perf_counter()
         self.t += 1
         self._random.begin(self.t)
         try:
-            batches, apart = self._given(self.t)
-            losses = self.points.gradient(batches, apart)
+            batches, per_member = self._batch(self.t)
+            losses = self.points.gradient(batches, per_member)
         finally:
             self._random.end()
         norms = self._update.norm()
         rates = self._rates * self.reference.schedule(self.t)
-        scale, leave = self._judged(losses, norms, rates)
+        scale, is_stopped = self._check_guards(losses, norms, rates)
         self.points.restore(scale == scale)
         self._update.advance({**self._hypers, "lr": rates}, scale)
-        going = [m.note(self.t, loss) for m, loss in zip(self._there(), losses.tolist(), strict=True)]
-        self._keep_points()
-        self._step_s = time.perf_counter() - began
-        self._spend(began)
-        if self.plan.is_measured(self.t, self.steps):
-            going = [g and not over for g, over in zip(going, self._measured(), strict=True)]
-        self.plan.stepped(self._there())
-        self._leave(np.array(going) & ~leave)
+        members = self._active()
+        continues = [m.add_step(self.t, loss) for m, loss in zip(members, losses.tolist(), strict=True)]
+        self._record_points()
+        self._step_s = time.perf_counter() - start
+        self._add_seconds(start)
+        if self.plan.measures(self.t, self.steps):
+            self._measure()
+        self.plan.on_step(members)
+        self._remove(~np.array(continues) | is_stopped)
 
-    def _there(self) -> list[Member]:
+    def _active(self) -> list[Member]:
         return [self.members[k] for k in self.places]
 
-    def _given(self, t: int) -> tuple[list[Any], bool]:
-        """The micro-batches of a step, and whether members see different ones."""
-        seeds = [m.settings.seed for m in self._there()]
+    def _batch(self, t: int) -> tuple[list[Any], bool]:
+        """The micro-batches of a step, and whether they differ per member."""
+        seeds = [m.settings.seed for m in self._active()]
         if len(set(seeds)) == 1:
             return self._batches[seeds[0]](t), False
         own = {seed: self._batches[seed](t) for seed in dict.fromkeys(seeds)}
         return [tuple(map(torch.stack, zip(*parts))) for parts in zip(*(own[s] for s in seeds), strict=True)], True
 
-    def _judged(self, losses: np.ndarray, norms: np.ndarray, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Factor of each gradient, NaN where the step is not taken, and who has to leave; rates that a guard lowers."""
-        limits, leave = self._clips.copy(), np.zeros(len(losses), bool)
-        taken = np.isfinite(norms)
-        for k, (member, guard) in enumerate(zip(self._there(), self._guards, strict=True)):
+    def _check_guards(self, losses: np.ndarray, norms: np.ndarray, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(factor of each gradient, NaN for a skipped step; which members are stopped); guards may lower `rates`."""
+        limits, is_stopped = self._clips.copy(), np.zeros(len(losses), bool)
+        accepts = np.isfinite(norms)
+        for k, (member, guard) in enumerate(zip(self._active(), self._guards, strict=True)):
             if guard is None:
                 continue
             call = guard.judge(float(losses[k]), float(norms[k]), float(rates[k]))
             limits[k] = min(limits[k], call.limit)
-            taken[k] &= call.kind not in ("skip", "rewind", "stop")
+            accepts[k] &= call.kind not in ("skip", "rewind", "stop")
             rates[k] *= guard.rate
-            if call.kind in ("rewind", "stop"):  # there are no snapshots of a member
-                member.failed, leave[k] = call.seen, True
+            if call.kind in ("rewind", "stop"):  # members have no snapshots to rewind to
+                member.failure, is_stopped[k] = call.seen, True
         with np.errstate(invalid="ignore"):
             scale = np.where(norms <= limits, 1.0, limits / (norms + 1e-6))
-        return np.where(taken, scale, math.nan), leave
+        return np.where(accepts, scale, math.nan), is_stopped
 
-    def _keep_points(self) -> None:
-        if self.plan.is_kept(self.t, self.steps):
-            for k, member in enumerate(self._there()):
+    def _record_points(self) -> None:
+        if self.plan.records_point(self.t, self.steps):
+            for k, member in enumerate(self._active()):
                 member.points[self.t] = self.points.point(k).float().cpu().numpy()
 
-    def _measured(self) -> list[bool]:
-        """Measures all that are there, at the points that the rule reports; whether the plan ends each of them."""
-        began = time.perf_counter()
+    def _measure(self) -> None:
+        """Evaluates all active members on the validation split, at the points that the rule reports."""
+        start = time.perf_counter()
         weights = self._update.reported_weights({**self._hypers, "lr": self._rates * self.reference.schedule(self.t)})
-        for k, member in enumerate(self._there()):
-            self.points.put(k, self.model, weights)
-            held = data.in_batches(self._task.validation, EVALUATION_BATCH, self.reference.device)
-            member.measured[self.t] = self.objective.evaluate(held, self._task.metrics)
-        self._spend(began)
-        return [self.plan.until(member) for member in self._there()]
+        for k, member in enumerate(self._active()):
+            self.points.write_to(k, self.model, weights)
+            batches = data.in_batches(self._task.validation, EVALUATION_BATCH, self.reference.device)
+            member.measurements[self.t] = self.objective.evaluate(batches, self._task.metrics)
+        self._add_seconds(start)
 
-    def _spend(self, began: float) -> None:
-        share = (time.perf_counter() - began) / max(1, len(self.places))
-        for member in self._there():
+    def _add_seconds(self, start: float) -> None:
+        share = (time.perf_counter() - start) / max(1, len(self.places))
+        for member in self._active():
             member.seconds += share
 
-    def _leave(self, going: np.ndarray) -> None:
-        """Goes on without those that have failed or are done."""
-        if going.all():
+    def _remove(self, ends: np.ndarray) -> None:
+        """Removes the active members that have failed or were stopped."""
+        if not ends.any():
             return
-        stay = np.flatnonzero(going)
-        self._consider = self.t + WARM
+        stay = np.flatnonzero(~ends)
+        self._trace_at = self.t + WARMUP_STEPS
         self.places = self.places[stay]
         if not len(stay):
             return
@@ -259,9 +259,9 @@ class Population:
         self._rates, self._clips = self._rates[stay], self._clips[stay]
         self._hypers = {n: h[stay] if isinstance(h, np.ndarray) else h for n, h in self._hypers.items()}
         state = self._update.state()
-        self.points.keep(stay)
+        self.points.select(stay)
         self._update = Update(self.points, self._update.rule, members=len(stay))
-        self._update.load(_chosen(state, stay))
+        self._update.load(_select_state(state, stay))
 
 
 def _array(values: Sequence[Any]) -> Any:
@@ -269,10 +269,10 @@ def _array(values: Sequence[Any]) -> Any:
     return values[0] if all(v == values[0] for v in values) else np.array(values, np.float64)
 
 
-def _chosen(state: Mapping[str, Any], chosen: np.ndarray) -> dict[str, Any]:
+def _select_state(state: Mapping[str, Any], places: np.ndarray) -> dict[str, Any]:
     """An update's state for some of its members."""
     slots = {
-        slot: {n: x[torch.from_numpy(chosen).to(x.device)] for n, x in by.items()}
+        slot: {n: x[torch.from_numpy(places).to(x.device)] for n, x in by.items()}
         for slot, by in state["slots"].items()
     }
-    return {"t": state["t"][chosen], "scalars": [[s[chosen] for s in row] for row in state["scalars"]], "slots": slots}
+    return {"t": state["t"][places], "scalars": [[s[places] for s in row] for row in state["scalars"]], "slots": slots}

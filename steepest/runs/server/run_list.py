@@ -10,7 +10,7 @@ from steepest.records.run import Record
 from steepest.runs.server.style import frame_page
 from steepest.runs.store import Store
 from steepest.view.format import duration, heights, number
-from steepest.view.tables import headline
+from steepest.view.tables import last_metric
 
 PAGE = 100
 """Runs on a page of the list."""
@@ -56,7 +56,7 @@ class RunList:
     def _row(self, record: Record) -> str:
         taken, curve = self._curve(record)
         run, running = escape(record.id), record.status == "running"
-        metric, value = headline(record)
+        metric, value = last_metric(record)
         rate = record.config.get("lr")
         details = " · ".join(
             filter(None, [

@@ -1,1 +1,1 @@
-"""Figures by matplotlib: curves of a run, a learning-rate search, a race."""
+"""Figures by matplotlib: a run's curves, a learning-rate search, a race, a loss surface."""

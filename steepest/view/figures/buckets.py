@@ -1,25 +1,25 @@
-"""A long curve in few buckets, so that no spike is lost."""
+"""Summaries of long curves in few buckets that keep every spike."""
 
 import numpy as np
 
 BUCKETS = 4096
-"""Of a curve, at most."""
+"""Maximum of a curve."""
 
 
 def size(count: int, most: int = BUCKETS) -> int:
-    """Of a bucket, for so many values in at most so many buckets."""
+    """The bucket size for `count` values in at most `most` buckets."""
     return max(1, -(-count // most))
 
 
 def bucket(values: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The least, the middle (median) and the greatest of each bucket of neighbours.
+    """The smallest value, the median and the largest value of each bucket of neighbours.
 
     Args:
-        values: [n]; NaN are gaps.
-        size: of a bucket; the last one may have fewer.
+        values: [n]; NaN is a gap.
+        size: of a bucket; the last one may be smaller.
 
     Returns:
-        three arrays, one value a bucket; NaN where a bucket has gaps alone.
+        three arrays, one value per bucket; NaN for a bucket of gaps.
 
     >>> least, middle, greatest = bucket(np.array([1.0, 9.0, 2.0, np.nan, 3.0]), 3)
     >>> least.tolist(), middle.tolist(), greatest.tolist()

@@ -1,4 +1,4 @@
-"""A surface from above, with the paths on it, as a vector figure for papers."""
+"""A loss surface from above with the paths on it, as a vector figure for papers."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 SUFFIXES = (".svg", ".pdf")
 RAMP, MEMBERS = LIGHT.look.ramp, LIGHT.members
 GLYPHS = ("o", "D", "s", "^", "h", "X")
-LINES = 24
+LEVELS = 24
 
 
-def contours(survey: LossSurfaces, title: str, path: str | Path) -> Path:
-    """A figure of a survey's first surface: contour lines, paths, their ends, what is marked.
+def contours(surfaces: LossSurfaces, title: str, path: str | Path) -> Path:
+    """A figure of the first surface: contour lines, paths with their ends, marked points.
 
     Args:
-        survey: with one surface at least.
+        surfaces: one at least.
         title: of the figure.
-        path: where to; .svg or .pdf.
+        path: file; .svg or .pdf.
 
     Raises:
         InputError: another suffix.
@@ -34,17 +34,17 @@ def contours(survey: LossSurfaces, title: str, path: str | Path) -> Path:
     from matplotlib.figure import Figure
 
     out = check_path(path, SUFFIXES)
-    kind, grid = next(iter(survey.grids.items()))
+    kind, grid = next(iter(surfaces.grids.items()))
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")
     axes = figure.subplots()
-    filled = _draw_surface(axes, grid)
-    bar = figure.colorbar(filled, ax=axes, shrink=0.8, pad=0.02, ticks=filled.levels[:: LINES // 5])
-    bar.ax.set_yticklabels([number(level) for level in filled.levels[:: LINES // 5]])
+    contour_set = _draw_surface(axes, grid)
+    bar = figure.colorbar(contour_set, ax=axes, shrink=0.8, pad=0.02, ticks=contour_set.levels[:: LEVELS // 5])
+    bar.ax.set_yticklabels([number(level) for level in contour_set.levels[:: LEVELS // 5]])
     bar.ax.minorticks_off()
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.ax.tick_params(colors=MUTED, labelsize=8, length=0)
     bar.set_label("loss", color=MUTED, fontsize=9)
-    _draw_paths(axes, survey.projections.get(kind, {}), survey.losses)
+    _draw_paths(axes, surfaces.projections.get(kind, {}), surfaces.losses)
     for mark in grid.marks:
         axes.plot(
             mark.x, mark.y, "X" if mark.kind == "saddle" else "*", color="white", markeredgecolor=INK, markersize=9
@@ -52,8 +52,8 @@ def contours(survey: LossSurfaces, title: str, path: str | Path) -> Path:
         axes.annotate(mark.text, (mark.x, mark.y), xytext=(7, 5), textcoords="offset points", fontsize=8, color=INK)
     axes.set_xlim(grid.x.lo, grid.x.hi)
     axes.set_ylim(grid.y.lo, grid.y.hi)
-    axes.set_xlabel(_named(grid.x), color=MUTED, fontsize=9)
-    axes.set_ylabel(_named(grid.y), color=MUTED, fontsize=9)
+    axes.set_xlabel(_axis_label(grid.x), color=MUTED, fontsize=9)
+    axes.set_ylabel(_axis_label(grid.y), color=MUTED, fontsize=9)
     axes.tick_params(colors=MUTED, labelsize=8, length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
@@ -63,21 +63,21 @@ def contours(survey: LossSurfaces, title: str, path: str | Path) -> Path:
 
 
 def _draw_surface(axes: "Axes", grid: Grid) -> Any:
-    """Filled contours between the quantiles of the loss where its height is logarithmic, else evenly."""
+    """Filled contours, logarithmic if the surface's height is."""
     from matplotlib.colors import LinearSegmentedColormap, LogNorm
 
     finite = grid.loss[np.isfinite(grid.loss)]
     lo, hi = float(finite.min()), float(finite.max())
     colours = LinearSegmentedColormap.from_list("steepest", RAMP)
-    shown = np.ma.masked_invalid(grid.loss)
+    loss = np.ma.masked_invalid(grid.loss)
     if grid.height == "log" and lo > 0:
-        levels, norm = np.geomspace(lo, hi, LINES), LogNorm(lo, hi)
+        levels, norm = np.geomspace(lo, hi, LEVELS), LogNorm(lo, hi)
     else:
-        levels, norm = np.linspace(lo, hi, LINES) if hi > lo else np.array([lo - 0.5, lo + 0.5]), None
+        levels, norm = np.linspace(lo, hi, LEVELS) if hi > lo else np.array([lo - 0.5, lo + 0.5]), None
     axes.set_facecolor(RAMP[-1])  # where it diverged
-    filled = axes.contourf(grid.x.at, grid.y.at, shown, levels=levels, cmap=colours, norm=norm)
-    axes.contour(grid.x.at, grid.y.at, shown, levels=levels, colors="white", linewidths=0.4, alpha=0.7)
-    return filled
+    contour_set = axes.contourf(grid.x.at, grid.y.at, loss, levels=levels, cmap=colours, norm=norm)
+    axes.contour(grid.x.at, grid.y.at, loss, levels=levels, colors="white", linewidths=0.4, alpha=0.7)
+    return contour_set
 
 
 def _draw_paths(axes: "Axes", shadows: Mapping[str, Projection], losses: Mapping[str, np.ndarray]) -> None:
@@ -95,5 +95,5 @@ def _draw_paths(axes: "Axes", shadows: Mapping[str, Projection], losses: Mapping
         axes.legend(loc="upper right", fontsize=8, framealpha=0.9, edgecolor="none")
 
 
-def _named(axis: Any) -> str:
+def _axis_label(axis: Any) -> str:
     return axis.name if abs(axis.scale - 1) < 1e-9 else f"{axis.name}, 1 spans {axis.scale:.3g}"

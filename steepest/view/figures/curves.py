@@ -1,4 +1,4 @@
-"""Figures of runs: loss and rate over the steps. Drawn by matplotlib without touching its global state."""
+"""Figures of runs: loss and learning rate over the steps, drawn without matplotlib's global state."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,57 +17,59 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".svg", ".pdf")
 MEDIANS = 60
-"""Of a curve's strong line."""
+"""Points of a curve's strong line."""
 INK, MUTED, GRID = "#20242c", "#6b7280", "#e5e7eb"
-COLOURS = ("#2563a8", "#c2571a", "#2f855a", "#8b5aa8")  # told apart by colour-blind readers too
+COLOURS = ("#2563a8", "#c2571a", "#2f855a", "#8b5aa8")  # distinguishable with colour blindness
 
 
 def curves(record: Record, path: str | Path) -> Path:
-    """A figure of a run: training and validation loss, metric and rate over the steps.
+    """A figure of a run: training and validation loss, events and learning rate over the steps.
 
     Args:
         record: the run.
-        path: where to; .png, .svg or .pdf.
+        path: file; .png, .svg or .pdf.
 
     Raises:
         InputError: another suffix.
     """
-    figure, loss, rate = _panels(check_path(path))
-    _draw_loss(loss, record, COLOURS[0], "training")
+    path = check_path(path)
+    figure, loss, rate = _panels()
+    _draw_loss(loss, record, COLOURS[0], "train")
     validation = record.series("validation", "loss")
     if validation:
         steps, values = [m.t for m in validation], [m.value for m in validation]
         loss.plot(steps, values, color=COLOURS[1], marker="o", markersize=3, linewidth=1.2)
-        _label(loss, steps[-1], values[-1], "validation", COLOURS[1])
+        _label(loss, steps[-1], values[-1], "val", COLOURS[1])
     for event in record.events:
         loss.axvline(event.t, color=COLOURS[3], linewidth=0.8, alpha=0.6)
     rate.plot(record.steps.t, record.steps.lr, color=MUTED, linewidth=1.4)
-    _finish(figure, loss, rate, _title(record))
-    return save(figure, Path(path))
+    _finish(loss, rate, _title(record))
+    return save(figure, path)
 
 
 def compare_curves(records: Sequence[Record], path: str | Path) -> Path:
-    """The loss and rate curves of several runs in one figure.
+    """The training loss and learning rate of several runs in one figure.
 
     Raises:
         InputError: a suffix that is not .png, .svg or .pdf.
     """
-    figure, loss, rate = _panels(check_path(path))
+    path = check_path(path)
+    figure, loss, rate = _panels()
     for record, colour in zip(records, COLOURS * len(records)):
         _draw_loss(loss, record, colour, record.id)
         rate.plot(record.steps.t, record.steps.lr, color=colour, linewidth=1.2)
-    _finish(figure, loss, rate, " against ".join(r.id for r in records))
-    return save(figure, Path(path))
+    _finish(loss, rate, " vs ".join(r.id for r in records))
+    return save(figure, path)
 
 
 def check_path(path: str | Path, suffixes: Sequence[str] = SUFFIXES) -> Path:
-    """The path, if its suffix is one that we draw."""
+    """The path, if its suffix is supported."""
     if Path(path).suffix.lower() not in suffixes:
-        raise InputError(f"a figure '{path}' is asked for; its name must end in {' or '.join(suffixes)}")
+        raise InputError(f"The figure's file must end in {' or '.join(suffixes)}, got '{path}'")
     return Path(path)
 
 
-def _panels(_: Path) -> "tuple[Figure, Axes, Axes]":
+def _panels() -> "tuple[Figure, Axes, Axes]":
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.2, 4.8), dpi=150, layout="constrained")
@@ -76,7 +78,7 @@ def _panels(_: Path) -> "tuple[Figure, Axes, Axes]":
 
 
 def panel(path: str | Path) -> "tuple[Path, Figure, Axes]":
-    """A figure of one panel, and where it will go.
+    """The checked path, a figure and its one panel.
 
     Raises:
         InputError: a suffix that is not .png, .svg or .pdf.
@@ -88,16 +90,16 @@ def panel(path: str | Path) -> "tuple[Path, Figure, Axes]":
 
 
 def _draw_loss(axes: "Axes", record: Record, colour: str, label: str) -> None:
-    """Every spike of the loss in a light line, its running median in a strong one."""
+    """The range of the loss as a light line, its running median as a strong one, and non-finite steps as crosses."""
     t, loss = record.steps.t, record.steps.loss
     if not len(t):
         return
     clean, each = np.where(np.isfinite(loss), loss, np.nan), size(len(t))
     low, _, high = bucket(clean, each)
     axes.plot(np.repeat(_middles(t, each), 2), np.stack([low, high], 1).flat, color=colour, linewidth=0.6, alpha=0.35)
-    broken = t[~np.isfinite(loss)]
-    if len(broken):
-        axes.plot(broken, np.full(len(broken), 0.98), "x", color=COLOURS[3], transform=axes.get_xaxis_transform())
+    crosses = t[~np.isfinite(loss)]
+    if len(crosses):
+        axes.plot(crosses, np.full(len(crosses), 0.98), "x", color=COLOURS[3], transform=axes.get_xaxis_transform())
     wide = size(len(t), MEDIANS)
     mx, median = _middles(t, wide), _middles(clean, wide)
     axes.plot(mx, median, color=colour, linewidth=1.8)
@@ -118,7 +120,7 @@ def _label(axes: "Axes", x: float, y: float, text: str, colour: str) -> None:
         )  # fmt: skip
 
 
-def _finish(figure: "Figure", loss: "Axes", rate: "Axes", title: str) -> None:
+def _finish(loss: "Axes", rate: "Axes", title: str) -> None:
     lines = [np.asarray(line.get_ydata(), float) for line in loss.get_lines()[:2]]
     values = np.concatenate([v[np.isfinite(v)] for v in lines]) if lines else np.empty(0)
     if len(values) and values.min() > 0 and values.max() > 30 * values.min():
@@ -134,7 +136,7 @@ def _finish(figure: "Figure", loss: "Axes", rate: "Axes", title: str) -> None:
 
 
 def plain(axes: "Axes") -> None:
-    """A light grid behind, no frame, no ticks."""
+    """A light grid, no frame, no ticks."""
     axes.grid(True, color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(which="both", colors=MUTED, labelsize=8, length=0)
@@ -146,12 +148,12 @@ def _title(record: Record) -> str:
     name = record.config.get("metric", "loss")
     value = record.last("test", name)
     split, value = ("test", value) if value is not None else ("validation", record.last("validation", name))
-    ending = "" if value is None else f": {split} {name} {number(value)}"
-    return f"{record.id}, {record.config.get('rule', '')}{ending}"
+    metric = "" if value is None else f": {split} {name} {number(value)}"
+    return f"{record.id}, {record.config.get('rule', '')}{metric}"
 
 
 def save(figure: "Figure", path: Path) -> Path:
-    """The same record gives the same bytes: no dates, fixed identifiers."""
+    """Writes a figure; the same record gives the same bytes: no dates, fixed identifiers."""
     import matplotlib
 
     metadata: dict[str, Any] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix.lower(), {})

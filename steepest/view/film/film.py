@@ -232,9 +232,8 @@ def _headline(record: Record, verdict: Verdict | None, live: bool) -> str:
 
 
 def _claim(contest: RaceResult) -> str:
-    """What the race claims first, without its p value; the whole stands in its words."""
-    first = contest.verdict.split("; ")[0].split(". ")[0].split(" (p ")[0].rstrip(".")
-    return f"{first}."
+    """The first claim of a race, without the numbers in parentheses; the whole is in its words."""
+    return f"{contest.verdict.split(' (')[0].rstrip('.')}."
 
 
 def _racer(side: str, curve: Curve, contest: RaceResult, ground: LossSurfaces) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def settings(of, rates=(0.01, 0.03, 0.1), steps=30, rule="adam", **given):
 
 
 def both(of, chosen, plan=None):
-    return [run_descents(of, chosen, plan, way=way).members for way in (BATCHED, SEQUENTIAL)]
+    return [run_descents(of, chosen, plan, strategy=name).members for name in (BATCHED, SEQUENTIAL)]
 
 
 @pytest.mark.parametrize("rule", ["gradient_descent", "momentum", "adam", "lion", "schedule_free_adamw"])
@@ -70,9 +70,9 @@ def test_other_hyperparameters_and_seeds():
     chosen = [
         resolve(of, rule=sd.momentum(beta=b), lr=0.1, batch_size=32, steps=20, seed=k) for k, b in enumerate((0.5, 0.9))
     ]
-    found = run_descents(of, chosen, way=BATCHED)
-    assert [w.name for w in found.ways] == [BATCHED]
-    for one, other in zip(found.members, run_descents(of, chosen, way=SEQUENTIAL).members, strict=True):
+    found = run_descents(of, chosen, strategy=BATCHED)
+    assert [s.name for s in found.strategies] == [BATCHED]
+    for one, other in zip(found.members, run_descents(of, chosen, strategy=SEQUENTIAL).members, strict=True):
         np.testing.assert_allclose(one.losses, other.losses, rtol=1e-3)
     assert found.members[0].losses[0] != found.members[1].losses[0]
 
@@ -87,26 +87,26 @@ def test_kinds_go_apart_and_come_back_in_order():
     of = task()
     chosen = [resolve(of, rule=r, lr=0.01, batch_size=32, steps=5) for r in ("adam", "lion", "adam", "lion")]
     chosen.append(resolve(of, rule=torch.optim.SGD, lr=0.01, batch_size=32, steps=5))
-    found = run_descents(of, chosen, way=BATCHED)
+    found = run_descents(of, chosen, strategy=BATCHED)
     assert [m.settings for m in found.members] == chosen
-    assert [w.name for w in found.ways] == [BATCHED, BATCHED, SEQUENTIAL]
-    assert "torch's" in found.ways[2].why
+    assert [s.name for s in found.strategies] == [BATCHED, BATCHED, SEQUENTIAL]
+    assert "torch.optim.Optimizer" in found.strategies[2].reason
 
 
 def test_a_schedule_that_looks_at_the_loss_goes_alone():
     of = task()
-    found = run_descents(of, settings(of, steps=14, schedule="plateau(0.5, patience=1)"), way=BATCHED)
-    assert found.ways[0].name == SEQUENTIAL
-    assert "looks at the loss" in found.ways[0].why
+    found = run_descents(of, settings(of, steps=14, schedule="plateau(0.5, patience=1)"), strategy=BATCHED)
+    assert found.strategies[0].name == SEQUENTIAL
+    assert "depends on the loss" in found.strategies[0].reason
 
 
 def test_one_that_diverges_touches_no_other_and_costs_nothing_more():
     of = sd.Task(
         lambda seed: net(seed), data(), lambda out, y: (out**4).mean() + cross_entropy(out, y), validation=data(seed=1)
     )
-    alone = run_descents(of, settings(of, (0.01, 0.02), rule="momentum"), way=BATCHED).members
-    found = run_descents(of, settings(of, (0.01, 1e6, 0.02), rule="momentum"), way=BATCHED).members
-    assert "not finite" in found[1].failed
+    alone = run_descents(of, settings(of, (0.01, 0.02), rule="momentum"), strategy=BATCHED).members
+    found = run_descents(of, settings(of, (0.01, 1e6, 0.02), rule="momentum"), strategy=BATCHED).members
+    assert "non-finite" in found[1].failure
     assert found[1].value == math.inf
     assert len(found[1].losses) < 10
     np.testing.assert_allclose(found[0].losses, alone[0].losses, rtol=1e-5)
@@ -116,59 +116,52 @@ def test_one_that_diverges_touches_no_other_and_costs_nothing_more():
 def test_a_guard_judges_each_member_apart():
     of = task()
     calm, wild = settings(of, (0.01, 3e3), steps=200, rule="momentum", guard=True)
-    found = run_descents(of, [calm, wild], way=BATCHED).members
-    assert not found[0].failed
-    assert found[1].failed
-    assert found[0].losses == pytest.approx(run_descents(of, [calm], way=SEQUENTIAL).members[0].losses, rel=1e-3)
+    found = run_descents(of, [calm, wild], strategy=BATCHED).members
+    assert not found[0].failure
+    assert found[1].failure
+    assert found[0].losses == pytest.approx(run_descents(of, [calm], strategy=SEQUENTIAL).members[0].losses, rel=1e-3)
 
 
 def test_a_long_population_is_recorded_and_goes_the_same_way(monkeypatch):
     of = task()
-    usual = run_descents(of, settings(of, steps=60), way=BATCHED).members
+    usual = run_descents(of, settings(of, steps=60), strategy=BATCHED).members
     monkeypatch.setattr(population, "TRACE_S", 0.0)
     monkeypatch.setattr(population, "FIRST_TRACE_S", 0.0)
     traced = []
     own = population.Members.trace
     monkeypatch.setattr(population.Members, "trace", lambda *given: traced.append(own(*given)) or traced[-1])
-    for one, other in zip(usual, run_descents(of, settings(of, steps=60), way=BATCHED).members, strict=True):
+    for one, other in zip(usual, run_descents(of, settings(of, steps=60), strategy=BATCHED).members, strict=True):
         np.testing.assert_allclose(one.losses, other.losses, rtol=1e-6)
     assert traced == [True]
 
 
 def test_points_and_measurements_on_the_way():
     of = task()
-    plan = Plan(measure=10, points=4)
+    plan = Plan(interval=10, points=4)
     for one, other in zip(*both(of, settings(of), plan), strict=True):
-        assert list(one.measured) == list(other.measured) == [10, 20, 30]
+        assert list(one.measurements) == list(other.measurements) == [10, 20, 30]
         assert list(one.points) == list(other.points) == [0, 10, 20, 30]
         path = one.path("x")
         assert path.points.shape == (4, 16 * 7 + 3 * 17)
         np.testing.assert_allclose(path.points, other.path("x").points, rtol=1e-2, atol=1e-4)
 
 
-def test_a_plan_ends_members_early():
-    of = task()
-    plan = Plan(measure=5, until=lambda member: member.settings.lr > 0.05)
-    for way in (BATCHED, SEQUENTIAL):
-        found = run_descents(of, settings(of), plan, way=way).members
-        assert [len(m.losses) for m in found] == [30, 30, 5]
-
-
-@pytest.mark.parametrize(("seconds", "way"), [(0.0, BATCHED), (1e9, SEQUENTIAL)])
-def test_of_two_ways_that_are_tried_the_steps_of_one_count(seconds, way, monkeypatch):
+@pytest.mark.parametrize(("seconds", "name"), [(0.0, BATCHED), (1e9, SEQUENTIAL)])
+def test_only_the_steps_of_the_chosen_strategy_are_reported(seconds, name, monkeypatch):
     monkeypatch.setattr(dispatch, "_seconds", lambda step: (step(), seconds)[1])
     of, counted = task(), []
-    found = run_descents(of, settings(of), Plan(stepped=lambda members: counted.append(len(members))))
-    assert [way.name for way in found.ways] == [way]
+    found = run_descents(of, settings(of), Plan(on_step=lambda members: counted.append(len(members))))
+    assert [s.name for s in found.strategies] == [name]
     assert sum(counted) == sum(len(m.losses) for m in found.members) == 90
 
 
-def test_the_way_is_measured_and_kept():
+def test_the_faster_strategy_is_chosen():
     of = task()
-    (way,) = run_descents(of, settings(of)).ways
-    assert way.alone_s > 0
-    assert way.together_s > 0
-    assert (way.name == BATCHED) == (way.together_s <= way.alone_s)
+    (strategy,) = run_descents(of, settings(of)).strategies
+    assert strategy.sequential_s > 0
+    assert strategy.batched_s > 0
+    assert (strategy.name == BATCHED) == (strategy.batched_s <= strategy.sequential_s)
+    assert "µs per step and run" in strategy.reason
 
 
 def test_a_model_that_cannot_be_mapped_goes_alone_and_that_is_said():
@@ -177,19 +170,19 @@ def test_a_model_that_cannot_be_mapped_goes_alone_and_that_is_said():
             return super().forward(x) * (2 if self.weight.sum() > 0 else 1)
 
     of = sd.Task(lambda seed: Branches(6, 3), data(), cross_entropy, validation=data(seed=1))
-    found = run_descents(of, settings(of), way=BATCHED)
-    assert found.ways[0].name == SEQUENTIAL
-    assert any("torch.func cannot carry" in words for words in of.said)
+    found = run_descents(of, settings(of), strategy=BATCHED)
+    assert found.strategies[0].name == SEQUENTIAL
+    assert any("torch.func cannot batch this model" in words for words in of.said)
 
 
 def test_too_many_for_the_memory_go_in_parts(monkeypatch):
     of = task()
-    whole = run_descents(of, settings(of), way=BATCHED)
-    first = dispatch._room
+    whole = run_descents(of, settings(of), strategy=BATCHED)
+    first = dispatch._max_batch
     monkeypatch.setattr(dispatch, "free_memory", lambda device: 50_000)
     assert 1 <= first(Descent(of, settings(of)[0], of.copy(0))) < 3
-    parts = run_descents(of, settings(of), way=BATCHED)
-    assert parts.ways[0].members < 3
+    parts = run_descents(of, settings(of), strategy=BATCHED)
+    assert parts.strategies[0].size < 3
     for one, other in zip(whole.members, parts.members, strict=True):
         np.testing.assert_allclose(one.losses, other.losses, rtol=1e-4)
 

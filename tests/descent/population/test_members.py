@@ -67,7 +67,7 @@ def test_a_buffer_that_is_assigned_anew_is_kept():
 def test_each_sees_its_own_batch():
     nets = [model(0), model(0)]
     x, y = (torch.stack(pair) for pair in zip(data(seed=1), data(seed=2), strict=True))
-    losses = members(nets).gradient([(x, y)], apart=True)
+    losses = members(nets).gradient([(x, y)], per_member=True)
     for k, seed in enumerate((1, 2)):
         assert losses[k] == pytest.approx(counted(nets[k]).value([data(seed=seed)]), rel=1e-5)
 
@@ -119,9 +119,9 @@ def test_members_can_leave_and_be_put_into_a_model():
 
     nets = [model(k, nn.BatchNorm1d(8)) for k in range(3)]
     together = members(nets)
-    together.keep(np.array([2]))
+    together.select(np.array([2]))
     into = model(7, nn.BatchNorm1d(8))
-    together.put(0, into)
+    together.write_to(0, into)
     for (name, a), (_, b) in zip(into.state_dict().items(), nets[2].state_dict().items(), strict=True):
         assert torch.equal(a, b), name
     assert torch.equal(together.point(0), Space(nets[2]).gather())
@@ -146,8 +146,8 @@ def test_a_record_does_what_the_mapping_does(middle):
             torch.testing.assert_close(one.buffers[name], b)
     short = data(7)
     np.testing.assert_array_equal(one.gradient([short]), other.gradient([short]))
-    one.keep(np.array([0, 2]))
-    other.keep(np.array([0, 2]))
+    one.select(np.array([0, 2]))
+    other.select(np.array([0, 2]))
     np.testing.assert_array_equal(one.gradient([data()]), other.gradient([data()]))
 
 

@@ -133,8 +133,10 @@ def contest(claimed=True):
         Curve(side, seed, 0.1, t, np.array([1.0, 0.7, end]), np.empty(0), 1e-3)
         for side, mine in ends.items() for seed, end in enumerate(mine)
     )  # fmt: skip
-    words = "adam has 0.4 (0.3 to 0.5) times the loss at the end of momentum, which is better (p = 0.001 among 1 pairs)"
-    verdict = f"{words}; more. No difference seen in others." if claimed else "No difference seen in loss at the end."
+    words = "adam's final loss is 0.4× that of momentum"
+    numbers = "(95 % interval 0.3 to 0.5; 3 seeds each; p = 0.001)"
+    none = "No difference detected in final loss (3 seeds each)."
+    verdict = f"{words} {numbers}. More. {none}" if claimed else none
     paths = tuple(Path(film.path_name(c), np.zeros((2, 4)), np.zeros(2), np.array([0, 30])) for c in curves)
     return RaceResult(("adam", "momentum"), curves, 0.5, True, (), verdict, "", 0, paths)
 
@@ -146,7 +148,7 @@ def test_a_race():
                    dict.fromkeys(names, np.arange(2)))  # fmt: skip
     made = film.of_race(contest(), found, "digits")
     assert made["kind"] == "race"
-    assert made["headline"] == "adam has 0.4 (0.3 to 0.5) times the loss at the end of momentum, which is better."
+    assert made["headline"] == "adam's final loss is 0.4× that of momentum."
     assert "seed 0 of 3" in made["advice"]
     assert list(made["members"]) == ["adam", "momentum"]
     momentum = made["members"]["momentum"]
@@ -157,7 +159,7 @@ def test_a_race():
 
 def test_the_seed_in_the_middle_is_shown_of_every_side():
     assert {curve.seed for curve in film.runs_shown(contest()).values()} == {0}
-    assert film.of_race(contest(claimed=False))["headline"] == "No difference seen in loss at the end."
+    assert film.of_race(contest(claimed=False))["headline"] == "No difference detected in final loss."
 
 
 def test_a_film_is_one_page(tmp_path):
