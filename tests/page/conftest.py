@@ -56,7 +56,7 @@ class Opener:
 
     def __call__(
         self,
-        film: films.Film | None,
+        film: films.Encoded | None,
         width: int = 1180,
         height: int = 720,
         scheme: str = "light",

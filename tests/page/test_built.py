@@ -45,7 +45,7 @@ def test_is_small(html):
 
 
 def test_has_one_place_for_a_film(html):
-    assert html.count(films.SLOT) == 1
+    assert html.count(films.FILM_SLOT) == 1
 
 
 def test_reaches_out_to_nothing(html):

@@ -71,7 +71,7 @@ def test_numbers_are_there_for_those_who_cannot_see(opened):
     page = opened(films.run())
     assert page.locator("table tbody tr").count() == 21
     assert re.match(
-        r"Relief\. Loss from .* Step 2400: adam at greatest curvature",
+        r"Relief\. Loss from .* Step 2400: adam at largest curvature",
         page.locator(".stage").get_attribute("aria-label"),
     )
     assert "step 2,400 of 2,400; adam loss" in page.locator(".scrub").get_attribute("aria-valuetext")
@@ -256,7 +256,7 @@ class Live(BaseHTTPRequestHandler):
             return
         first = films.race(members=1, points=40) | {"live": True, "steps": 20, "headline": "still training"}
         last = [("set", ["steps"], 39), ("set", ["headline"], "done at last"), ("set", ["live"], False)]
-        more = films.curve([39, 40], *[[1.0, 2.0]] * 3)["mid"]
+        more = films.col([1.0, 2.0])
         frames = [("set", [], first), ("append", ["members", "m0", "curves", "loss", "mid"], more), *last]
         frames.insert(1, ("append", ["members", "m0", "curves", "loss", "t"], films.col([40, 41], "i4")))
         for number, (event, path, value) in enumerate(frames):
