@@ -230,7 +230,8 @@ class Picture:
         """Phrases of the headline with their colours: where a run ended, or the members' names."""
         names = self._theme.names
         if self._film.kind == "run":
-            return [(place, names[0]) for place in PLACES]
+            headline = self._film.headline.lower()
+            return [(place, names[0]) for place in sorted(PLACES, key=headline.find) if place in headline][:1]
         return [(member.name, names[i % len(names)]) for i, member in enumerate(self._members)]
 
     def _draw_facts(self, canvas: Canvas, t: float) -> float:

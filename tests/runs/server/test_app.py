@@ -124,9 +124,9 @@ def test_several_runs_in_one_film(served):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"metric": "loss"}, "They are measured by different metrics, so only their curves can be compared."),
+        ({"metric": "loss"}, "The runs have different metrics, so only their curves can be compared."),
         ({"steps": 5}, "digits ended best: validation accuracy 0.975."),
-        ({"better": "lower"}, "They are measured by different metrics, so only their curves can be compared."),
+        ({"better": "lower"}, "The runs have different metrics, so only their curves can be compared."),
     ],
 )
 def test_what_is_said_of_several_runs(tmp_path, changed, words):
@@ -140,9 +140,9 @@ def test_runs_of_one_name_are_called_by_their_ids(tmp_path):
     one, other = ended(store), begun(store)
     shown = side_by_side.of_runs([store.history(run) for run in (one, other.id)])
     other.close("done", 1.0)
-    assert [member["name"] for member in shown["members"].values()] == [one, other.id]
-    assert shown["headline"].startswith(f"{one} is ahead")
-    assert (shown["live"], shown["steps"]) == (True, 60)
+    assert [member.name for member in shown.members.values()] == [one, other.id]
+    assert shown.headline.startswith(f"{one} is ahead")
+    assert (shown.live, shown.steps) == (True, 60)
 
 
 def test_a_database_that_cannot_be_read_is_told(tmp_path):
