@@ -14,6 +14,7 @@ function sources(): string {
       .map(name => `${folder}/${name.replaceAll('\\', '/')}`);
   const files = [
     'index.html', 'package-lock.json', 'package.json', 'tsconfig.json', 'vite.config.ts',
+    '../steepest/view/render/constants.json',
     ...inside('fonts', /\.woff2$/), ...inside('src', /\.(ts|tsx|css)$/),
   ];
   const hash = createHash('sha256');

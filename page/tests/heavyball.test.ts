@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { best, edges, fate, radius, told, worth, type Settings } from '../src/play/heavyball';
+import { best, edges, fate, radius, summary, comparison, type Settings } from '../src/play/heavyball';
 
 /** The share by which many steps of heavy ball change a distance, per step: the oracle of `radius`. */
 function measured({ alpha, beta }: Settings, lambda: number): number {
@@ -23,14 +23,14 @@ describe.each(SETTINGS)('at α $alpha, β $beta', settings => {
     expect(measured(settings, lambda) / radius(settings, lambda)).toBeCloseTo(1, 2);
   });
   it('zones end where the radius says', () => {
-    const { crawls, settles, rings } = edges(settings, 1000);
-    expect(radius(settings, rings * 1.0001)).toBeGreaterThan(1);
-    expect(radius(settings, rings * 0.9999)).toBeLessThan(1);
-    if (crawls < rings) expect(radius(settings, crawls) ** 1000).toBeCloseTo(0.5, 6);
+    const { slow, converges, oscillates } = edges(settings, 1000);
+    expect(radius(settings, oscillates * 1.0001)).toBeGreaterThan(1);
+    expect(radius(settings, oscillates * 0.9999)).toBeLessThan(1);
+    if (slow < oscillates) expect(radius(settings, slow) ** 1000).toBeCloseTo(0.5, 6);
     const discriminant = (lambda: number) => (1 + settings.beta - settings.alpha * lambda) ** 2 - 4 * settings.beta;
-    if (settings.beta > 0 && settles > crawls) {
-      expect(discriminant(settles * 1.001)).toBeLessThan(0);
-      expect(discriminant(settles * 0.999)).toBeGreaterThan(0);
+    if (settings.beta > 0 && converges > slow) {
+      expect(discriminant(converges * 1.001)).toBeLessThan(0);
+      expect(discriminant(converges * 0.999)).toBeGreaterThan(0);
     }
   });
 });
@@ -47,18 +47,18 @@ it.each([[100, 0.05], [412, 0.5], [3, 3]])('the best for curvatures %f and %f is
 it('names what becomes of each direction', () => {
   const settings = { alpha: 0.01, beta: 0.81 };
   const fates = [-2, 1e-9, 0.001, 0.5, 50, 400].map(lambda => fate(settings, lambda, 400, 1000));
-  expect(fates).toEqual(['grows', 'flat', 'crawls', 'settles', 'rings', 'diverges']);
-  expect(told(settings, [-2, 0.5, 0.6, 50, 400], 1000)).toBe(
-    'Of 5 measured directions 1 diverges, 1 rings, 2 settle without ringing, 1 grows, being of negative curvature.');
+  expect(fates).toEqual(['grows', 'flat', 'slow', 'converges', 'oscillates', 'diverges']);
+  expect(summary(settings, [-2, 0.5, 0.6, 50, 400], 1000)).toBe(
+    '5 measured directions: 2 converge, 1 oscillates, 1 diverges, 1 grows (negative curvature).');
 });
 
-it('says what the best is worth', () => {
+it('compares settings with the best', () => {
   const eigenvalues = [1, 100];
   const optimum = best(eigenvalues)!;
   expect(optimum.alpha).toBeCloseTo((2 / 11) ** 2);
   expect(optimum.beta).toBeCloseTo((9 / 11) ** 2);
-  expect(worth({ alpha: 0.01, beta: 0 }, optimum, eigenvalues)).toBe('leaves 0.82 a step in the slowest direction; now it is 0.99');
-  expect(worth({ alpha: 0.03, beta: 0 }, optimum, eigenvalues)).toContain('now one diverges');
+  expect(comparison({ alpha: 0.01, beta: 0 }, optimum, eigenvalues)).toBe('82 % of the distance is left per step in the slowest direction (now 99 %)');
+  expect(comparison({ alpha: 0.03, beta: 0 }, optimum, eigenvalues)).toContain('now one diverges');
 });
 
 it('has nothing to say of what only curves down', () => {

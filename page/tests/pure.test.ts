@@ -47,7 +47,7 @@ describe('the headline of a play', () => {
     [[track('A', 4.3e9, moving), track('B', 3e-7, moving), track('C', 0, moving)], 0,
       'A is still 4.3 × 10⁹ above the lowest point, B, 10⁻⁷ above, C, 0 above.'],
     [[track('A', 2, moving), track('B', -9, moving), track('C', -8, moving)], -4,
-      'A is still 6 above the lowest point; B is lower than all that is shown, so is C.'],
+      'A is still 6 above the lowest point; B is lower than the whole surface shown, so is C.'],
     [[track('A', NaN, { kind: 'undefined', step: 3 }), track('B', 1e30, { kind: 'diverged', step: 5 })], 0,
       'A leaves the function’s domain at step 3; B diverges at step 5.'],
   ])('%#', (tracks, least, text) => expect(said(tracks, least)).toBe(text));
@@ -55,7 +55,7 @@ describe('the headline of a play', () => {
 
 it('gaps of a terrain are said', () => {
   const field = (loss: number[]) => fieldFrom(axis(0, 1, 2), axis(0, 1, 2), Float64Array.from(loss), null, 'linear');
-  expect(gaps(field([1, 2, NaN, Infinity]))).toBe('On 25 % of this domain the function is no number.');
+  expect(gaps(field([1, 2, NaN, Infinity]))).toBe('The function is undefined on 25 % of this domain.');
   expect(gaps(field([1, 2, 3, Infinity]))).toBe('');
 });
 

@@ -20,7 +20,7 @@ from steepest.records.verdict import Verdict
 from steepest.runs.store import Store
 from steepest.tasks.task import Task
 from steepest.view.film import film, npz
-from steepest.view.film.film import Film
+from steepest.view.film.schema import Film
 
 SURVEY = "survey.npz"
 CRITICAL = ("SADDLE", "MINIMUM", "MAXIMUM", "GRADIENT_FLAT")

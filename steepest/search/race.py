@@ -19,7 +19,7 @@ from steepest.search import contest
 from steepest.tasks.task import Task
 from steepest.view.figures.races import race_figure
 from steepest.view.film import film
-from steepest.view.film.film import Film
+from steepest.view.film.schema import Film
 from steepest.view.film.write import write
 
 

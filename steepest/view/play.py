@@ -1,4 +1,4 @@
-"""Rules let loose on a terrain, to be watched, and on a page to be played with."""
+"""Update rules on a terrain: as an interactive page, a video or a picture."""
 
 import json
 import math
@@ -22,21 +22,22 @@ from steepest.tasks.terrains import TERRAINS, Domain, Terrain, choose_start, par
 from steepest.tasks.terrains import find_terrain as named_terrain
 from steepest.view.figures.curves import check_path
 from steepest.view.film import document, images
+from steepest.view.film.schema import Film, Member, Series
 from steepest.view.format import number
 from steepest.view.presets import rate, scene
 
 SUFFIXES = (".html", ".png", ".gif", ".mp4")
 SIZE = (960, 620)
-"""Of an animation, in pixels."""
-CELLS, FINE = 51, 201
-"""Along each axis of the surface in a page, which computes a finer one itself; and of one in a picture."""
+"""Size of a video in pixels."""
+PAGE_CELLS, PICTURE_CELLS = 51, 201
+"""Cells along each axis of the surface in a page, which computes a finer one itself, and in a picture."""
 MARKS = {"minimum": "minima", "saddle": "saddles", "maximum": "maxima"}
-SPELLED = {
+DISPLAY_NAMES = {
     "adamw": "AdamW", "rmsprop": "RMSProp", "nadam": "NAdam", "amsgrad": "AMSGrad",
     "schedule_free_adamw": "Schedule-free AdamW",
 }  # fmt: skip
 SLIDERS = ("lr", "beta", "beta1")
-"""Hyperparameters that the page has sliders for; of the momenta a rule has at most one."""
+"""Hyperparameters that the page has sliders for. A rule has at most one of the momenta."""
 
 
 def play(
@@ -47,41 +48,41 @@ def play(
     domain: Domain | None = None,
     start: tuple[float, float] | None = None,
 ) -> File:
-    """Lets rules descend on a surface: as a page to play with, or as an animation.
+    """Shows update rules descending on a surface, as an interactive page or as a video.
 
-    The page descends by itself: click to start elsewhere, move the rates, type another function.
+    The page computes the descent itself: click to change the start, move the learning rates, type another function.
 
     Args:
         terrain: its name, or a function of x and y such as "x**2 - y**2".
-        out: where to; .html for the page, .gif or .mp4 (extra `video`) for an animation, .png for its end alone.
-        rules: names, "name:rate", or rules of your own; None for gradient descent, momentum and adam.
-        steps: of each; None for as many as show something.
-        domain: what to look at, ((x from, x to), (y from, y to)); None for the terrain's own, −2 to 2 for a function.
-        start: where to begin; None for the terrain's own place, or one that is high.
+        out: the file; .html for the page, .gif or .mp4 (extra `video`) for a video, .png for a picture of the end.
+        rules: names, "name:lr", or rules of your own; None for gradient descent, momentum and adam.
+        steps: of each rule; None for a number that suits the terrain.
+        domain: ((x from, x to), (y from, y to)); None for the terrain's own, −2 to 2 for a function.
+        start: (x, y); None for the terrain's own, or a high point.
 
     Returns:
         The file.
 
     Raises:
-        InputError: a function that does not parse or has no value at the start; no such terrain, rule, domain or
-            suffix; a rate that is no number.
+        InputError: a function that does not parse or has no value at the start; an unknown terrain, rule, domain or
+            suffix; an lr that is not a positive number.
     """
     out = check_path(out, SUFFIXES)
-    land = _land(terrain, domain, start)
+    land = _terrain(terrain, domain, start)
     if steps is not None and steps < 1:
-        raise InputError(f"steps={steps} is given; expected is at least 1")
+        raise InputError(f"steps must be at least 1, got {steps}")
     steps = steps or scene(land).steps
-    chosen = {_key(rule): _with_rate(rule, land) for rule in rules or list(scene(land).rates)}
+    with_lr = {_key(rule): _with_lr(rule, land) for rule in rules or list(scene(land).rates)}
     if out.suffix.lower() == ".html":
-        return document.write(_film(land, chosen, steps), out)
-    descended = _descended(land, chosen, steps)
+        return document.write(_interactive_film(land, with_lr, steps), out)
+    film = _recorded_film(land, with_lr, steps)
     if out.suffix.lower() == ".png":
-        return images.still(descended, out, size=SIZE)
-    return images.moving(descended, out, size=SIZE)
+        return images.still(film, out, size=SIZE)
+    return images.moving(film, out, size=SIZE)
 
 
 def path(terrain: Terrain, rule: str | Rule, lr: float, steps: int) -> Path:
-    """Where a rule goes on a terrain: points [steps + 1, D] and the losses there."""
+    """The path of a rule on a terrain: points [steps + 1, D] and the losses there."""
     model = terrain.model()
     task = Task(model=model, objective=lambda module, batch: module())
     points, losses = [np.array(terrain.start)], []
@@ -92,11 +93,11 @@ def path(terrain: Terrain, rule: str | Rule, lr: float, steps: int) -> Path:
     return Path(name, np.array(points), np.array([*losses, model().item()]))
 
 
-# -- What is meant -----------------------------------------------------------------------------------------------------
+# -- Arguments --------------------------------------------------------------------------------------------------------
 
 
-def _land(terrain: str | Terrain, domain: Domain | None, start: tuple[float, float] | None) -> Terrain:
-    """The terrain that is meant, over its domain, with a start where it has a value."""
+def _terrain(terrain: str | Terrain, domain: Domain | None, start: tuple[float, float] | None) -> Terrain:
+    """The terrain over its domain, with a start where it has a finite value."""
     if isinstance(terrain, Terrain):
         land = terrain
     elif _is_name(terrain):
@@ -110,13 +111,13 @@ def _land(terrain: str | Terrain, domain: Domain | None, start: tuple[float, flo
     try:
         x, y = (float(v) for v in start)
     except (TypeError, ValueError):
-        raise InputError(f"start={start!r} is given; expected are two numbers, x and y") from None
+        raise InputError(f"start must be two numbers (x, y), got {start!r}") from None
     if not _is_inside(land, (x, y)):
         raise InputError(
-            f"start ({x:g}, {y:g}) lies outside {_spelled(land.domain)}; begin inside it, or give another domain"
+            f"start must lie inside the domain ({_domain_text(land.domain)}), got ({x:g}, {y:g}). Pass another domain."
         )
     if not math.isfinite(_height(land, (x, y))):
-        raise InputError(f"{land.formula} has no value at the start ({x:g}, {y:g}); begin where it has")
+        raise InputError(f"{land.formula} has no value at the start ({x:g}, {y:g}). Pass another start.")
     return replace(land, start=(x, y))
 
 
@@ -129,7 +130,7 @@ def _is_inside(land: Terrain, point: tuple[float, ...]) -> bool:
     return all(lo <= v <= hi for v, (lo, hi) in zip(point, land.domain))
 
 
-def _spelled(domain: Domain) -> str:
+def _domain_text(domain: Domain) -> str:
     return " and ".join(f"{name} from {lo:g} to {hi:g}" for name, (lo, hi) in zip("xy", domain))
 
 
@@ -137,61 +138,73 @@ def _key(rule: str | Rule) -> str:
     return rule if isinstance(rule, str) else repr(rule)
 
 
-def _with_rate(rule: str | Rule, terrain: Terrain) -> Rule:
-    """The rule of "name:rate"; without a rate, at one that suits the terrain. A rule keeps its own."""
+def _with_lr(rule: str | Rule, terrain: Terrain) -> Rule:
+    """The rule of "name:lr"; of a name alone, at an lr that suits the terrain. A rule keeps its own."""
     if isinstance(rule, Rule):
         return rule
-    name, _, given = rule.partition(":")
-    known = find_rule(name)
+    name, _, text = rule.partition(":")
+    template = find_rule(name)
     try:
-        lr = float(given) if given else rate(terrain, name)
+        lr = float(text) if text else rate(terrain, name)
     except ValueError:
         lr = math.nan
     if not 0 < lr < math.inf:
-        raise InputError(
-            f"rule '{rule}' is given; expected is a name, or name:rate with a rate above 0, as in adam:0.1"
-        )
-    return known(lr=lr)
+        raise InputError(f"A rule must be a name, or name:lr with an lr above 0 as in adam:0.1, got '{rule}'")
+    return template(lr=lr)
 
 
 def _names(rules: dict[str, Rule]) -> list[str]:
-    """Names that people read; where a rule occurs twice, with the rate."""
+    """Display names; with the learning rate where a rule occurs twice."""
     every = [rule.name for rule in rules.values()]
-    said = [SPELLED.get(name, name.replace("_", " ").capitalize()) for name in every]
+    display = [DISPLAY_NAMES.get(name, name.replace("_", " ").capitalize()) for name in every]
     return [
         f"{name} {number(rule.hypers['lr'])}" if every.count(rule.name) > 1 else name
-        for name, rule in zip(said, rules.values())
+        for name, rule in zip(display, rules.values())
     ]
 
 
-# -- The page ----------------------------------------------------------------------------------------------------------
+# -- Films -------------------------------------------------------------------------------------------------------------
 
 
-def _descended(land: Terrain, rules: dict[str, Rule], steps: int) -> dict:
-    """The film of descents that were done here: of a race, for pictures that cannot descend by themselves."""
+def _recorded_film(land: Terrain, rules: dict[str, Rule], steps: int) -> Film:
+    """The film of a race with computed paths, for pictures and videos."""
     members, ends = {}, {}
     for name, (key, rule) in zip(_names(rules), rules.items()):
-        walked = path(land, rule, rule.hypers["lr"], steps)
-        t = np.arange(len(walked.points))
-        losses = np.where(np.isnan(walked.losses), np.inf, walked.losses)
-        x, y = walked.points.T
-        on = {land.name: Projection(x, y, np.zeros(len(t)))}
-        curves = {"loss": document.curve(t, losses, losses, losses, log=bool((losses > 0).all()))}
-        hyper = {"lr": rule.hypers["lr"]}
-        members[key] = document.member(
-            name, rule.name, hyper, path=document.path(t, losses, on), curves=curves, mathml=_formula(rule)
-        )
+        descent = path(land, rule, rule.hypers["lr"], steps)
+        t = np.arange(len(descent.points))
+        losses = np.where(np.isnan(descent.losses), np.inf, descent.losses)
+        on = {land.name: Projection(*descent.points.T, np.zeros(len(t)))}
+        curves, hyper = {"loss": Series.of(t, losses)}, {"lr": rule.hypers["lr"]}
+        members[key] = Member(name, rule.name, hyper, t=t, loss=losses, on=on, curves=curves, mathml=_formula(rule))
         ends[name] = losses[-1]
     best = min(ends, key=lambda name: ends[name])
-    return document.film(
-        "race", title=_title(land), subtitle=land.formula, steps=steps, members=members,
-        headline=f"{best} is lowest after {steps:,} steps: {number(float(ends[best]))}.",
-        surfaces={land.name: document.surface(_grid(land, FINE))},
-    )  # fmt: skip
+    headline = f"{best} is lowest after {steps:,} steps: {number(float(ends[best]))}."
+    surfaces = {land.name: _grid(land, PICTURE_CELLS)}
+    return Film("race", _title(land), land.formula, steps, surfaces, members, headline)
+
+
+def _interactive_film(land: Terrain, rules: dict[str, Rule], steps: int) -> Film:
+    """The film whose descents the page computes."""
+    x, y = np.array(land.start)[:, None]
+    begin = {"t": np.zeros(1), "loss": np.array([_height(land, land.start)])}
+    members = {
+        key: Member(
+            name,
+            rule.name,
+            {k: v if isinstance(v, int | float) else str(v) for k, v in rule.hypers.items()},
+            "constant",
+            mathml=_formula(rule),
+            js=json.dumps(to_program(rule)),
+            on={land.name: Projection(x, y, np.zeros(1))},
+            **begin,
+        )
+        for name, (key, rule) in zip(_names(rules), rules.items())
+    }
+    return Film("play", _title(land), land.source, steps, {land.name: _grid(land, PAGE_CELLS)}, members)
 
 
 def _formula(rule: Rule) -> str:
-    """In MathML, with what a slider moves marked."""
+    """The formula in MathML, with the hyperparameters of sliders marked."""
     return to_mathml(rule, SLIDERS, [k for k, v in rule.hypers.items() if v == 0 and k not in SLIDERS])
 
 
@@ -199,30 +212,7 @@ def _title(land: Terrain) -> str:
     return land.name.replace("_", " ").capitalize()
 
 
-def _film(land: Terrain, rules: dict[str, Rule], steps: int) -> dict:
-    """The film of which the page makes the descents."""
-    x, y = land.start
-    shadow = Projection(np.array([x]), np.array([y]), np.zeros(1))
-    begin = document.path([0], [_height(land, land.start)], {land.name: shadow})
-    members = {
-        key: document.member(
-            name,
-            rule.name,
-            {k: v if isinstance(v, int | float) else str(v) for k, v in rule.hypers.items()},
-            "constant",
-            mathml=_formula(rule),
-            js=json.dumps(to_program(rule)),
-            path=begin,
-        )
-        for name, (key, rule) in zip(_names(rules), rules.items())
-    }
-    surfaces = {land.name: document.surface(_grid(land))}
-    return document.film(
-        "play", title=_title(land), subtitle=land.source, steps=steps, surfaces=surfaces, members=members
-    )
-
-
-def _grid(land: Terrain, cells: int = CELLS) -> Grid:
+def _grid(land: Terrain, cells: int) -> Grid:
     x, y, values = land.grid(cells)
     marks = [
         Mark(kind, point[0], point[1], _height(land, point), kind)

@@ -1,9 +1,9 @@
-"""How a terrain is shown: its height's scale, how many steps, and at which rates rules show what they are like.
+"""Presets of a terrain: scale of its heights, number of steps, and learning rates that show a rule's character.
 
-For the terrains that have a name these were looked at; for others, and for other rules, they follow from the surface.
-With λ the greatest curvature where it is no higher than the start, gradient descent at 1/λ never leaves that region
-(Nesterov 2004, Introductory lectures on convex optimization, 1.2.3); a rule that divides the gradient by its own size
-moves by about its rate, so its rate is a share of the domain.
+For named terrains they were chosen by eye; for others, and for other rules, they are computed from the surface. With λ
+the largest curvature where the loss is not above that of the start, gradient descent at lr = 1/λ never leaves that region
+(Nesterov 2004, Introductory lectures on convex optimization, 1.2.3). A rule that normalises the gradient moves by about
+lr a step, so its lr is a share of the domain.
 """
 
 import math
@@ -17,27 +17,27 @@ from torch import Tensor
 from steepest.rules.textbook import find_rule
 from steepest.tasks.terrains import Terrain
 
-CURVED = {"gradient_descent": 1.0, "momentum": 0.4, "nesterov": 0.4}
-"""Rates of rules that curvature limits, times λ: half of the stability limit, a tenth and a third of it."""
-STRIDE = 0.02
-"""Rates of other rules, as a share of the domain's longer side; Adam was tried from 0.005 to 0.04 on all terrains."""
-UNFREED = {"rmsprop": 10.0}
-"""Steps that are longer than the rate at first: RMSProp's moment begins at 0, and √v there is √(1 − 0.99) of |g|."""
-FIRST = 0.05
-"""The longest first step of a rule that curvature limits, likewise: where there is none it could be of any length."""
-CROWDED = 0.12
-"""A surface whose median lies within this share of its range above the least is seen on a logarithmic scale."""
+LR_TIMES_CURVATURE = {"gradient_descent": 1.0, "momentum": 0.4, "nesterov": 0.4}
+"""lr · λ of rules that curvature limits: a half, a tenth and a third of the stability limit."""
+LR_SHARE = 0.02
+"""lr of other rules, as a share of the domain's longer side; Adam was tried from 0.005 to 0.04 on all terrains."""
+FIRST_STEP = {"rmsprop": 10.0}
+"""Length of a first step, in lr, where it is not 1: RMSProp's second moment starts at 0, so √v is √(1 − 0.99) of |g|."""
+MAX_FIRST_STEP = 0.05
+"""Longest first step of a rule that curvature limits, as a share of the domain: without curvature it has no bound."""
+MAX_LOG_MEDIAN = 0.12
+"""Largest share of its range at which a surface's median lies, above its minimum, for a logarithmic scale."""
 STEPS = 500
 
 
 @dataclass(frozen=True)
 class Scene:
-    """How a terrain is shown.
+    """Presets of a terrain.
 
     Attributes:
         height: "linear" or "log".
-        steps: to descend.
-        rates: that show the rules, by name; the rules that are shown where none are named.
+        steps: of each rule.
+        rates: learning rates by rule; these rules are the default.
     """
 
     height: str
@@ -60,11 +60,11 @@ SCENES = {
     "saddle": _scene("linear", 80, 0.03, 0.01, 0.02),
     "plateau": _scene("linear", 200, 0.2, 0.1, 0.05),
 }
-"""Looked at on each terrain, not measured."""
+"""Chosen by eye on each terrain, not measured."""
 
 
 def scene(terrain: Terrain) -> Scene:
-    """How to show a terrain; one without a scene of its own shows gradient descent, momentum and adam."""
+    """Presets of a terrain; computed for gradient descent, momentum and adam where it has none."""
     if terrain.name in SCENES:
         return SCENES[terrain.name]
     rates = {rule: rate(terrain, rule) for rule in ("gradient_descent", "momentum", "adam")}
@@ -72,41 +72,41 @@ def scene(terrain: Terrain) -> Scene:
 
 
 def rate(terrain: Terrain, rule: str) -> float:
-    """A rate at which a rule descends on a terrain from its start, neither at once nor hardly.
+    """A learning rate at which a rule's descent on a terrain can be seen: not too fast, not too slow.
 
     Args:
         terrain: the surface.
         rule: a rule's name.
 
     Raises:
-        UnknownNameError: no such rule.
+        UnknownNameError: the rule does not exist.
     """
     default: float = find_rule(rule).hypers["lr"]
     if terrain.name in SCENES and rule in SCENES[terrain.name].rates:
         return SCENES[terrain.name].rates[rule]
     side = max(hi - lo for lo, hi in terrain.domain)
-    if rule not in CURVED:
-        return _round(STRIDE * side / UNFREED.get(rule, 1.0))
+    if rule not in LR_TIMES_CURVATURE:
+        return _round(LR_SHARE * side / FIRST_STEP.get(rule, 1.0))
     curvature, slope = _curvature(terrain), _slope(terrain)
-    stable = CURVED[rule] / curvature if curvature else math.inf
-    near = FIRST * side / slope if slope else math.inf
-    found = min(stable, near)
-    return _round(found) if found < math.inf else default
+    stable = LR_TIMES_CURVATURE[rule] / curvature if curvature else math.inf
+    near = MAX_FIRST_STEP * side / slope if slope else math.inf
+    lr = min(stable, near)
+    return _round(lr) if lr < math.inf else default
 
 
 def _curvature(terrain: Terrain) -> float:
-    """The greatest size of an eigenvalue of the Hessian where the surface is no higher than at its start; 0 if flat."""
+    """The largest |eigenvalue| of the Hessian where the loss is not above that of the start; 0 if flat."""
     x, y, values = terrain.grid(81)
-    reached = torch.from_numpy(values <= float(terrain.f(_start(terrain))))
-    w = torch.from_numpy(np.stack(np.meshgrid(x, y), -1))[reached].requires_grad_()
+    below_start = torch.from_numpy(values <= float(terrain.f(_start(terrain))))
+    w = torch.from_numpy(np.stack(np.meshgrid(x, y), -1))[below_start].requires_grad_()
     gradient = _gradient(terrain, w)
     hessian = torch.stack([torch.autograd.grad(g.sum(), w, retain_graph=True)[0] for g in gradient.unbind(-1)], -1)
-    known = hessian[torch.isfinite(hessian).all(-1).all(-1)]
-    return float(torch.linalg.eigvalsh(known).abs().max()) if len(known) else 0.0
+    finite = hessian[torch.isfinite(hessian).all(-1).all(-1)]
+    return float(torch.linalg.eigvalsh(finite).abs().max()) if len(finite) else 0.0
 
 
 def _slope(terrain: Terrain) -> float:
-    """The norm of the gradient at the start; 0 where there is none."""
+    """The norm of the gradient at the start; 0 where it is not finite."""
     norm = float(_gradient(terrain, _start(terrain).requires_grad_()).detach().norm())
     return norm if np.isfinite(norm) else 0.0
 
@@ -116,16 +116,16 @@ def _start(terrain: Terrain) -> Tensor:
 
 
 def _gradient(terrain: Terrain, w: Tensor) -> Tensor:
-    """∇f at points [..., 2], which can be differentiated again even where it is constant."""
+    """∇f at points [..., 2], differentiable again even where it is constant."""
     return torch.autograd.grad(terrain.f(w).sum(), w, create_graph=True)[0] + 0 * w
 
 
 def _height(terrain: Terrain) -> str:
     _, _, values = terrain.grid()
     low, middle, high = np.quantile(values[np.isfinite(values)], (0, 0.5, 1))
-    return "log" if middle - low < CROWDED * (high - low) else "linear"
+    return "log" if middle - low < MAX_LOG_MEDIAN * (high - low) else "linear"
 
 
 def _round(value: float) -> float:
-    """To two digits, as a person would write it."""
+    """To two digits."""
     return float(f"{value:.2g}")

@@ -14,6 +14,16 @@ from tests.page import films
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 AXE = Path(__file__).parents[2] / "page" / "node_modules" / "axe-core" / "axe.min.js"
 
+WATCH = """
+window.history_of = { step: new Set(), button: new Set() };
+new MutationObserver(() => {
+  const [scrub, button] = ['.scrub', '.go'].map(name => document.querySelector(name));
+  if (scrub) history_of.step.add(Number(scrub.value));
+  if (button) history_of.button.add(button.getAttribute('aria-label'));
+}).observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
+"""
+"""Records every step and every label of the play button: what a test asks for later may be over by then."""
+
 
 def missing(what: str) -> None:
     """Skips a test that lacks something, or fails it in CI."""
@@ -56,7 +66,7 @@ class Opener:
 
     def __call__(
         self,
-        film: films.Film | None,
+        film: films.Encoded | None,
         width: int = 1180,
         height: int = 720,
         scheme: str = "light",
@@ -74,6 +84,7 @@ class Opener:
         self.contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(15_000)
+        page.add_init_script(WATCH)
         page.on("console", lambda message: self.complaints.append(message.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", lambda request: self.requests.append(request.url))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from steepest.view.render.theme import CONSTANTS, THEMES
 from tests.page import films
 
 SOURCES = Path(__file__).parents[2] / "page"
@@ -21,6 +22,7 @@ SAFE_ADDRESSES = {
 def source_hash() -> str:
     """As vite.config.ts makes it: names and contents, in the order of names."""
     files = ["index.html", "package-lock.json", "package.json", "tsconfig.json", "vite.config.ts"]
+    files.append("../steepest/view/render/constants.json")
     files += [p.relative_to(SOURCES).as_posix() for p in (SOURCES / "fonts").glob("*.woff2")]
     files += [
         p.relative_to(SOURCES).as_posix() for p in (SOURCES / "src").rglob("*") if p.suffix in (".ts", ".tsx", ".css")
@@ -45,7 +47,7 @@ def test_is_small(html):
 
 
 def test_has_one_place_for_a_film(html):
-    assert html.count(films.SLOT) == 1
+    assert html.count(films.FILM_SLOT) == 1
 
 
 def test_reaches_out_to_nothing(html):
@@ -61,3 +63,21 @@ def test_runs_no_text(html):
 def test_ships_its_fonts_licences():
     assert 'Reserved Font Name "Source"' in (SOURCES / "fonts" / "SourceSerif4-OFL.txt").read_text()
     assert "SIL Open Font License" in (SOURCES / "fonts" / "Inter-OFL.txt").read_text()
+
+
+@pytest.mark.parametrize("name", THEMES)
+def test_the_style_has_the_colours_of_the_themes(name):
+    """The style sheet is text: its colours are those of the constants that the page and the pictures read."""
+    style = (SOURCES / "src" / "style.css").read_text()
+    block = re.search(r":root \{(.*?)\}" if name == "light" else r"\[data-theme=dark\] \{(.*?)\}", style, re.S)[1]
+    theme = THEMES[name]
+    colours = {key: getattr(theme, key) for key in ("paper", "ink", "ink2", "ink3", "hair", "wash", "bad", "accent")}
+    assert dict(re.findall(r"--(\w+): (#\w{6})", block)) == {**colours, "top": theme.look.ramp[-1]}
+
+
+def test_page_and_pictures_read_the_same_constants(html):
+    assert "steepest/view/render/constants.json" in (SOURCES / "src" / "render" / "theme.ts").read_text()
+    for theme in THEMES.values():
+        assert all(colour in html for colour in (*theme.members, *theme.look.ramp, theme.edge))
+    for place in CONSTANTS["places"]:
+        assert place in html

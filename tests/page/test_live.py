@@ -11,10 +11,11 @@ import pytest
 from steepest.records.verdict import Verdict
 from steepest.runs.film import stored_surfaces
 from steepest.runs.store import Store
-from steepest.view.film import film
-from steepest.view.film.frames import Frame, fold
+from steepest.view.film import document, film
+from steepest.view.film.frames import Frame
 from tests.page.test_page import SERIOUS, at_step, films, headline, says
 from tests.runs.server.conftest import ended, serving
+from tests.view.film.fold import fold
 
 TRAINING = """
 import sys, time
@@ -96,7 +97,7 @@ def test_a_run_is_watched_while_it_trains(opened, training, tmp_path):
     (run,) = store.names()
     history = store.history(run)
     verdict = Verdict.of(history.record.config["verdict"])
-    expected = film.of_run(history, stored_surfaces(store, run), verdict)
+    expected = document.encode(film.of_run(history, stored_surfaces(store, run), verdict))
     assert list(expected["surfaces"]) == ["principal"]
     state = None
     for event, data in page.evaluate("frames_seen"):

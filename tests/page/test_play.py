@@ -52,10 +52,10 @@ def test_rules_and_rates_are_chosen(played):
 def test_the_rate_of_a_ravine_is_too_small_right_or_diverges(played):
     page = played("ravine")
     page.wait_for_function("() => document.querySelector('.zones').innerText.includes('diverges')")
-    assert page.locator(".zones span").all_inner_texts() == ["too small", "right", "diverges"]
+    assert page.locator(".zones span").all_inner_texts() == ["too low", "good", "diverges"]
     beyond = page.locator(".zoned").evaluate("e => parseFloat(e.style.getPropertyValue('--beyond')) / 100")
     assert 0.037 * 10 ** (1.5 * (2 * beyond - 1)) == pytest.approx(2 / 50)  # 2/λ, on a slider of three decades
-    slider = page.get_by_role("slider", name="rate")
+    slider = page.get_by_role("slider", name="learning rate")
     for place, words in (
         (110, "gradient descent diverges"),
         (0, "gradient descent is still"),
@@ -67,10 +67,10 @@ def test_the_rate_of_a_ravine_is_too_small_right_or_diverges(played):
 
 def test_a_function_with_gaps_shows_holes_and_says_how_much(played):
     page = played("log(x) + y²", start=(1.5, 1.0))
-    assert "On 50 % of this domain the function is no number." in page.locator(".scale").inner_text()
+    assert "The function is undefined on 50 % of this domain." in page.locator(".scale").inner_text()
     says(page, "leaves the function’s domain")
     page.locator("#function").fill("x² + y²")
-    page.wait_for_function("() => !document.querySelector('.scale').innerText.includes('no number')")
+    page.wait_for_function("() => !document.querySelector('.scale').innerText.includes('undefined')")
     page.locator("#function").fill("x + * y")
     assert "Character 5: expected a number" in page.get_by_role("alert").inner_text()
 
@@ -82,4 +82,4 @@ def test_critical_points_of_a_typed_function_are_found(played):
 
 
 def test_what_falls_off_the_picture_is_lower_than_it(played):
-    says(played("saddle"), "is lower than all that is shown")
+    says(played("saddle"), "is lower than the whole surface shown")

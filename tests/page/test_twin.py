@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from steepest.view.film.document import encode
 from steepest.view.render.canvas import Canvas
-from steepest.view.render.decode import grid_of, tracks_of
 from steepest.view.render.framing import Frame
 from steepest.view.render.stage import Stage
-from steepest.view.render.theme import theme_of
+from steepest.view.render.theme import find_theme
 from tests.page import films
 
 CATCH = """() => {
@@ -41,8 +41,8 @@ of letters and lines, which Skia and FreeType draw otherwise."""
     ("kind", "width", "scheme"), [("run", 1400, "light"), ("race", 1400, "dark"), ("race", 1000, "light")]
 )
 def test_the_twin_draws_what_the_page_draws(opened, kind, width, scheme):
-    film = getattr(films, kind)()
-    page = opened(film, width, 800, scheme)
+    film = getattr(films, f"a_{kind}")()
+    page = opened(encode(film), width, 800, scheme)
     page.wait_for_selector(".stage[data-fine]")
     page.evaluate(CATCH)
     page.focus(".stage")
@@ -65,10 +65,10 @@ def test_the_twin_draws_what_the_page_draws(opened, kind, width, scheme):
 
 def twin(film, width: int, height: int, overlaid: bool, scheme: str) -> tuple[Stage, Canvas]:
     """Our stage of a film's first surface at its end."""
-    name, surface = next(iter(film["surfaces"].items()))
-    theme = theme_of(scheme)
+    name, grid = next(iter(film.surfaces.items()))
+    theme = find_theme(scheme)
     frame = Frame(width, height, overlaid)
-    stage = Stage(grid_of(surface), name, tracks_of(film), film["steps"], frame, theme)
-    canvas = Canvas.of(width, height, theme.paper)
-    stage.draw(canvas, film["steps"])
+    stage = Stage(grid, name, list(film.members.values()), film.steps, frame, theme)
+    canvas = Canvas(width, height, theme.paper)
+    stage.draw(canvas, film.steps)
     return stage, canvas

@@ -1,4 +1,4 @@
-/// A play film in the hands of a user: what is set, and what follows from it.
+/// The state of a play film: settings, and what follows from them.
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import type { Film, Mark } from '../film/film';
 import { count, decimal, short } from '../ui/numbers';
@@ -11,13 +11,13 @@ export interface Play {
   setup: Setup;
   ground: Ground;
   shown: Take;
-  /** Where the rate is right; null until that is known. */
+  /** Zones of the learning rate; null until they are computed. */
   zones: Zones | null;
-  /** The least and greatest rate on the slider. */
+  /** The smallest and largest learning rate on the slider. */
   reach: [number, number];
-  /** The greatest stable rate of the selected member at the least minimum; null where none is known. */
+  /** The largest stable learning rate of the selected member at the lowest minimum; null where it is unknown. */
   limit: number | null;
-  /** Curvature and stability where the selected member is at a step, in words. */
+  /** Curvature and stability at the selected member's position at a step, in words. */
   here(t: number): string;
   advice: string;
   setSource(text: string): void;
@@ -27,9 +27,9 @@ export interface Play {
   setSchedule(text: string): void;
 }
 
-/** After so long without a change, rates are tried. */
+/** Pause after the last change before learning rates are tried. */
 const SETTLE_MS = 120;
-/** Rules whose stability at a minimum does not depend on how they came there. */
+/** Rules whose stability at a minimum does not depend on their path. */
 const PLAIN = ['gradient_descent', 'momentum', 'nesterov'];
 
 /** The play of a film on one of its surfaces. */
@@ -78,9 +78,9 @@ function atMinimum(ground: Ground, bottom: Mark): string {
   const [least, greatest] = eigenvalues(xx, xy, yy);
   if (!(least > 0)) return '';
   const condition = greatest / least;
-  const shape = condition > 20 ? 'a ravine' : condition > 3 ? 'a long bowl' : 'a round bowl';
-  return `Curvature at the minimum is ${short(greatest, 3)} one way and ${decimal(least, 2)} the other, ${shape} of condition number ` +
-    `${count(condition)}. Rates above ${decimal(2 / greatest, 2)} throw plain gradient descent out of it.`;
+  const shape = condition > 20 ? 'narrow valley' : condition > 3 ? 'elongated' : 'round';
+  return `Curvature at the minimum: ${short(greatest, 3)} and ${decimal(least, 2)} (${shape}, condition number ${count(condition)}). ` +
+    `Plain gradient descent diverges there for lr above ${decimal(2 / greatest, 2)}.`;
 }
 
 function here({ descents, racers }: Take, ground: Ground, member: number, rule: string, t: number): string {
@@ -93,7 +93,7 @@ function here({ descents, racers }: Take, ground: Ground, member: number, rule: 
   const curvature = `Curvature here ${short(greatest, 3)} and ${short(least, 2)}`;
   const most = limit(rule, hyper, at, secondAt(descent, k, Number(hyper.beta2)));
   if (most === null) return `${curvature}.`;
-  if (most === Infinity) return `${curvature}: nothing holds it here at any rate.`;
-  const other = least < 0 ? '; along the other nothing holds it' : '';
-  return `${curvature}: ${descent.rate[k] < most ? 'stable below' : 'not stable, above'} ${decimal(most, 2)}${other}.`;
+  if (most === Infinity) return `${curvature}. No lr is stable here.`;
+  const other = least < 0 ? '; the other direction is unstable' : '';
+  return `${curvature}. ${descent.rate[k] < most ? 'Stable: lr is below' : 'Unstable: lr is above'} ${decimal(most, 2)}${other}.`;
 }

@@ -1,8 +1,8 @@
-/// Which rates are stable: from the exact curvature at a point, and by trying.
+/// Stable learning rates: from the exact curvature at a point, and by trying.
 import { descend, type Course, type Descent, type Racer } from './descend';
 import type { Jet } from './jet';
 
-/** The least and the greatest eigenvalue of a symmetric 2 × 2 matrix. */
+/** The smallest and the largest eigenvalue of a symmetric 2 × 2 matrix. */
 export function eigenvalues(xx: number, xy: number, yy: number): [number, number] {
   const middle = (xx + yy) / 2;
   const radius = Math.hypot((xx - yy) / 2, xy);
@@ -10,7 +10,7 @@ export function eigenvalues(xx: number, xy: number, yy: number): [number, number
 }
 
 /**
- * The greatest stable rate of a rule on a quadratic of this curvature; null where none is known.
+ * The largest stable learning rate of a rule on a quadratic of this curvature; null where no formula is known.
  *
  * Gradient descent 2/λ; heavy ball (2 + 2β)/λ; Nesterov (2 + 2β)/((1 + 2β) λ); Adam 2(1 + β₁)/((1 − β₁) λ) with λ of the
  * Hessian that is preconditioned by √v̂ (Cohen et al. 2022, arXiv:2207.14484).
@@ -46,26 +46,26 @@ export function secondAt(descent: Descent, k: number, beta2: number): [number, n
   return [descent.second[2 * k] / unbias, descent.second[2 * k + 1] / unbias];
 }
 
-/** Where on a rate's slider a member is too slow, right, or too fast. */
+/** Zones of a member's learning rate: too low, good, too high. */
 export interface Zones {
-  /** From here it comes as far as any rate does. */
+  /** From here on it gets as far as with any learning rate. */
   right: number;
   /** From here it does not. */
   tooLarge: number;
   /** What happens beyond. */
-  beyond: 'diverges' | 'too large';
+  beyond: 'diverges' | 'too high';
 }
 
 const TRIED = 25;
 const EACH_SIDE = 1.5;
-/** A rate is right where the loss has fallen by at least this share of the best rate's orders of magnitude. */
+/** A learning rate is good where the loss falls by at least this share of the best one's orders of magnitude. */
 const AS_GOOD = 1 / 3;
 const SMALLEST = 1e-300;
 
-/** The rates that a slider around a rate reaches. */
+/** The range of a slider around a learning rate. */
 export const reach = (middle: number): [number, number] => [middle / 10 ** EACH_SIDE, middle * 10 ** EACH_SIDE];
 
-/** Descends at many rates around a rule's own and says which of them get as far as the best. */
+/** Descends at many learning rates around a rule's own; returns the zones. */
 export function zones(racer: Racer, course: Course, middle: number, least: number): Zones {
   const [lo, hi] = reach(middle);
   const rates = Array.from({ length: TRIED }, (_, i) => lo * (hi / lo) ** (i / (TRIED - 1)));
@@ -80,11 +80,11 @@ export function zones(racer: Racer, course: Course, middle: number, least: numbe
   const good = ends.map((end, i) => end.reached || (!end.failed && fall[i] > 0 && fall[i] >= best * AS_GOOD));
   const [first, last] = [good.indexOf(true), good.lastIndexOf(true)];
   const between = (i: number) => Math.sqrt(rates[Math.max(0, i - 1)] * rates[Math.min(TRIED - 1, i)]);
-  if (first < 0) return { right: hi, tooLarge: hi, beyond: 'too large' };
+  if (first < 0) return { right: hi, tooLarge: hi, beyond: 'too high' };
   const faster = ends.slice(last + 1);
   return {
     right: first === 0 ? lo : between(first),
     tooLarge: last === TRIED - 1 ? hi : between(last + 1),
-    beyond: 2 * faster.filter(end => end.failed).length > faster.length ? 'diverges' : 'too large',
+    beyond: 2 * faster.filter(end => end.failed).length > faster.length ? 'diverges' : 'too high',
   };
 }

@@ -99,7 +99,7 @@ function trackOf(id: string, film: Film, surface: string, setup: Setup, descent:
   const { kind, step } = descent.ending;
   const words = {
     reached: `within ${powerOfTen(-4)} of the minimum`, diverged: 'diverged', moving: '',
-    undefined: 'came to where the function has no value',
+    undefined: 'reached a point where the function is undefined',
   }[kind];
   return {
     id, name, rule, mathml, ...setup.members[id], last: descent.n, verdict: null, ending: descent.ending, eigenvalues: [],
@@ -127,7 +127,7 @@ export function headline(tracks: Track[], least: number): (string | { member: nu
     const gap = above(i) > 0 && above(i) < 1e-4 ? powerOfTen(Math.floor(Math.log10(above(i)))) : short(above(i), 2);
     say(i, k ? `, ${gap} above` : ` is still ${gap} above ${reached.length ? 'it' : 'the lowest point'}`, k ? ', ' : '; ');
   });
-  by('moving').filter(i => above(i) < 0).forEach((i, k) => say(i, k ? '' : ' is lower than all that is shown', k ? ', so is ' : '; '));
+  by('moving').filter(i => above(i) < 0).forEach((i, k) => say(i, k ? '' : ' is lower than the whole surface shown', k ? ', so is ' : '; '));
   by('undefined').forEach(i => say(i, ` leaves the function’s domain at step ${count(tracks[i].ending!.step)}`, '; '));
   by('diverged').forEach((i, k) => say(i, ` diverges at step ${count(tracks[i].ending!.step)}`, k ? ', ' : '; '));
   return [...out, '.'];

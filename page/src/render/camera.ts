@@ -1,16 +1,17 @@
 /// An orbit camera over a world with x and y on the floor and z up. One matrix serves relief, paths, labels and picking.
+import { constants } from './theme';
 
 export interface Camera {
   /** Radians around the z axis, and above the floor. */
   azimuth: number;
   elevation: number;
   distance: number;
-  /** Where the middle of the world lies on the canvas, as a share of its half size, right and up. */
+  /** Shift of the world's middle on the canvas, as a share of its half size, right and up. */
   shift: [number, number];
 }
 
-const LENS = (14 / 180) * Math.PI;
-const TARGET_HEIGHT = 0.12;
+const LENS = (constants.camera.lensDegrees / 180) * Math.PI;
+const TARGET_HEIGHT = constants.camera.targetHeight;
 export const LOWEST = 0.12;
 export const HIGHEST = 1.5;
 
@@ -51,7 +52,7 @@ export function project(
   out[k + 2] = w;
 }
 
-/** The world point that is seen at a canvas point at this distance: `project` undone. */
+/** The world point at a canvas point and this distance: the inverse of `project`. */
 export function unproject(
   m: Matrix, width: number, height: number, px: number, py: number, w: number,
 ): [number, number, number] {

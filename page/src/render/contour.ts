@@ -1,13 +1,10 @@
 /// The map: a field from above, coloured by height, with its contour lines.
 import { DIVERGED, MISSING, onAxis, sample, type Field } from './field';
 import { divergedColour, pixel, ramp, type Rgb } from './shade';
-import type { Theme } from './theme';
+import { constants, type Theme } from './theme';
 
-const DIM_IN_THE_DARK = 0.86;
-const THIN = { width: 0.38, dark: 0.28 };
-const THICK = { width: 0.62, dark: 0.5 };
-/** Levels a pixel from which lines are drawn fainter. */
-const DENSE = 0.6;
+/** (half width in pixels, darkness) of lines, and the levels a pixel from which lines are drawn fainter. */
+const { thin, thick, dense } = constants.map;
 
 /** Pixels of a map of this size. */
 export function drawMap(field: Field, width: number, height: number, theme: Theme): ImageData {
@@ -18,14 +15,13 @@ export function drawMap(field: Field, width: number, height: number, theme: Them
   for (let j = 0; j < height; j++) for (let i = 0; i < width; i++) level[j * width + i] = sample(field, field.level, ...at(i, j));
   const colours = Array.from({ length: 256 }, (_, v) => ramp(theme.look, v / 255));
   const diverged = divergedColour(theme.look, theme.bad);
-  const bright = theme.name === 'dark' ? DIM_IN_THE_DARK : 1;
   for (let j = 0; j < height; j++) {
     for (let i = 0; i < width; i++) {
       const state = stateAt(field, ...at(i, j));
       if (state === MISSING) continue;
       const ground = state === DIVERGED ? diverged : colours[Math.round(sample(field, field.height, ...at(i, j)) * 255)];
       const line = state === DIVERGED ? 0 : lineAt(level, i, j, width, height, field.scale.major) * sample(field, field.support, ...at(i, j));
-      pixels[j * width + i] = pixel(ground.map(c => c * bright * (1 - 0.9 * line)) as Rgb);
+      pixels[j * width + i] = pixel(ground.map(c => c * theme.dim * (1 - 0.9 * line)) as Rgb);
     }
   }
   return image;
@@ -37,16 +33,16 @@ function stateAt(field: Field, u: number, v: number): number {
   return field.state[j * field.x.n + i];
 }
 
-/** How dark the contour line through a pixel is, from the level's differences around it. */
+/** Darkness of the contour line through a pixel, from the level's differences around it. */
 function lineAt(level: Float32Array, i: number, j: number, width: number, height: number, major: number): number {
   const right = level[j * width + Math.min(width - 1, i + 1)], left = level[j * width + Math.max(0, i - 1)];
   const down = level[Math.min(height - 1, j + 1) * width + i], up = level[Math.max(0, j - 1) * width + i];
   const steep = Math.hypot(right - left, down - up) / 2 + 1e-5;
   const here = level[j * width + i];
   const line = Math.round(here);
-  const pen = line % major === 0 ? THICK : THIN;
-  const cover = Math.min(1, Math.max(0, pen.width + 0.4 - Math.abs(here - line) / steep)) * pen.dark;
-  return steep > DENSE ? cover * 0.6 : cover;
+  const [half, dark] = line % major === 0 ? thick : thin;
+  const cover = Math.min(1, Math.max(0, half + 0.4 - Math.abs(here - line) / steep)) * dark;
+  return steep > dense ? cover * 0.6 : cover;
 }
 
 /** The values on the axes under a point of a map of this size. */

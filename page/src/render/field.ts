@@ -56,10 +56,10 @@ function supported(spacing: number, error: number): number {
   return Math.min(1, Math.max(0, (spacing / error - 1) / 2));
 }
 
-/** What share of a terrain is no number, in a sentence; empty where none is. */
+/** The share of a terrain on which the function is undefined, in a sentence; empty where there is none. */
 export function gaps({ state }: Field): string {
   const share = (100 * state.reduce((n, s) => n + Number(s === MISSING), 0)) / state.length;
-  return share ? `On ${short(Math.max(share, 0.1), 2)} % of this domain the function is no number.` : '';
+  return share ? `The function is undefined on ${short(Math.max(share, 0.1), 2)} % of this domain.` : '';
 }
 
 /** World coordinate, −1 … 1, of a value on an axis. */

@@ -1,11 +1,11 @@
-/// Words on a canvas, placed so that they cover neither one another nor what they name.
-import type { Theme } from './theme';
+/// Labels on a canvas, placed so that they cover neither one another nor what they name.
+import { constants, type Theme } from './theme';
 
 export const SANS = '"Steepest Sans", ui-sans-serif, system-ui, sans-serif';
 export const SERIF = '"Steepest Serif", Georgia, serif';
 
 export interface Label {
-  /** What it names. */
+  /** Position of what it names. */
   x: number;
   y: number;
   text: string;
@@ -22,12 +22,9 @@ interface Box {
   bottom: number;
 }
 
-const LINE_HEIGHT = 18;
-/** Around what is named. */
-const CLEAR = 11;
-/** Where a label may begin, as seen from what it names: near places first, then farther ones with a line. */
-const NEAR = [[14, 0], [-14, 0], [12, 17], [12, -17], [-12, 17], [-12, -17]];
-const FAR = [1, 1.6, 2.3].flatMap(r => [[40, 32], [-40, 32], [44, -30], [-44, -30], [56, 4], [-56, 4], [8, 44], [8, -44]].map(([x, y]) => [x * r, y * r]));
+/** Offsets of a label from what it names, nearest first; from the distance `long` on, a leader line connects them. */
+const { lineHeight: LINE_HEIGHT, clear: CLEAR, near: NEAR, far, reach, long } = constants.labels;
+const FAR = reach.flatMap(r => far.map(([x, y]) => [x * r, y * r]));
 
 /**
  * Draws labels inside a canvas of this size, the first ones taking their places first.
@@ -75,7 +72,7 @@ const overlap = (a: Box, b: Box) => a.left < b.right + 3 && b.left < a.right + 3
 function draw(c: CanvasRenderingContext2D, label: Label, { box, dx, dy }: Place, theme: Theme): void {
   const { x, y, text, colour } = label;
   const distance = Math.hypot(dx, dy);
-  if (distance > 24) {
+  if (distance > long) {
     c.beginPath();
     c.moveTo(x + (dx / distance) * 9, y + (dy / distance) * 9);
     c.lineTo(dx < 0 ? box.right + 4 : box.left - 4, y + dy);

@@ -1,9 +1,9 @@
-/// The members' paths over a relief: cased where they are seen, dotted where they are hidden, faint far off the plane.
+/// The members' paths over a relief: outlined where visible, dotted where hidden, faint far from the plane.
 import { project, type Matrix } from './camera';
 import { world } from './field';
 import { mark } from './glyph';
 import type { Relief } from './relief';
-import type { Theme } from './theme';
+import { constants, type Theme } from './theme';
 import { indexAt, type Track } from '../film/track';
 
 /** A path in world coordinates. */
@@ -12,7 +12,7 @@ export interface Trace {
   t: Float64Array;
   /** x, y, z of its points; NaN outside the plot. */
   at: Float64Array;
-  /** 0 … 1 of each point: how near the plane it lies. */
+  /** Of each point: 1 in the plane, less far from it. */
   near: Float32Array;
   name: string;
 }
@@ -23,14 +23,12 @@ export interface Head {
   member: number;
 }
 
-/** Above the surface, so that the line is not buried between vertices. */
-export const LIFT = 0.008;
-/** Off-plane distance, as a share of the plot's half width, at which a path is at its faintest. */
-const FAR_OFF = 1;
-const FAINTEST = 0.25;
-/** Share of a distance by which what is drawn on the surface may lie behind it. */
-export const SLACK = 0.008;
-const FADES = 5;
+/** `farOff`: distance from the plane, as a share of the plot's half width, at which a path is `faintest`. */
+const style = constants.path;
+/** Height above the surface, so that the line does not sink between vertices. */
+export const LIFT = style.lift;
+/** Share of its distance by which a point on the surface may lie behind it and still count as visible. */
+export const SLACK = style.slack;
 
 /** A track's path over a surface; null where it has none. */
 export function traceOf(track: Track, surface: string, relief: Relief): Trace | null {
@@ -40,7 +38,7 @@ export function traceOf(track: Track, surface: string, relief: Relief): Trace | 
   const n = on.x.length;
   const at = new Float64Array(3 * n);
   const reach = Math.max((x.hi - x.lo) * x.scale, (y.hi - y.lo) * y.scale) / 2;
-  const near = Float32Array.from(on.off, off => Math.max(FAINTEST, 1 - Math.abs(off) / (FAR_OFF * reach)));
+  const near = Float32Array.from(on.off, off => Math.max(style.faintest, 1 - Math.abs(off) / (style.farOff * reach)));
   for (let k = 0; k < n; k++) {
     const [u, v] = [world(x, on.x[k]), world(y, on.y[k])];
     const outside = !(Math.abs(u) <= 1 && Math.abs(v) <= 1);
@@ -49,7 +47,7 @@ export function traceOf(track: Track, surface: string, relief: Relief): Trace | 
   return { t: track.path.t, at, near, name: track.name };
 }
 
-/** Where a trace is at a step, between its points; null outside the plot. */
+/** Position of a trace at a step, between its points; null outside the plot. */
 export function positionAt(trace: Trace, t: number): [number, number, number] | null {
   const k = Math.max(0, indexAt(trace.t, t));
   const next = Math.min(k + 1, trace.t.length - 1);
@@ -84,7 +82,7 @@ function stretches(trace: Trace, t: number, view: View): Stretch[] {
       return;
     }
     project(matrix, width, height, x, y, z, p);
-    if (!always && Math.abs(p[0] - px) + Math.abs(p[1] - py) < 0.8) return;
+    if (!always && Math.abs(p[0] - px) + Math.abs(p[1] - py) < style.near) return;
     const visible = relief.isVisible(p[0] * zoom, p[1] * zoom, p[2], SLACK);
     if (!now || now.visible !== visible || now.fade !== fade) {
       now = { visible, fade, points: Number.isNaN(px) ? [] : [px, py] };
@@ -94,10 +92,10 @@ function stretches(trace: Trace, t: number, view: View): Stretch[] {
     [px, py] = [p[0], p[1]];
   };
   for (let k = 0; k <= last; k++) {
-    const fade = Math.round(trace.near[k] * FADES) / FADES;
+    const fade = Math.round(trace.near[k] * style.fades) / style.fades;
     put(trace.at[3 * k], trace.at[3 * k + 1], trace.at[3 * k + 2], fade, k === last);
   }
-  if (head) put(...head, Math.round(trace.near[Math.max(0, last)] * FADES) / FADES, true);
+  if (head) put(...head, Math.round(trace.near[Math.max(0, last)] * style.fades) / style.fades, true);
   return out;
 }
 
@@ -112,14 +110,14 @@ export interface View {
   theme: Theme;
 }
 
-/** Draws all paths up to a step, the selected one on top, and returns where their heads are. */
+/** Draws all paths up to a step, the selected one on top, and returns the members' positions. */
 export function drawPaths(view: View, traces: (Trace | null)[], t: number, selected: number): Head[] {
   const { context: c, theme } = view;
   c.lineJoin = c.lineCap = 'round';
   const order = traces.map((_, member) => member).sort((a, b) => Number(a === selected) - Number(b === selected));
   for (const member of order) {
     const trace = traces[member];
-    if (trace) drawPath(view, stretches(trace, t, view), theme.members[member % 6], member === selected ? 2.6 : 2.1);
+    if (trace) drawPath(view, stretches(trace, t, view), theme.members[member % 6], member === selected ? style.selected : style.other);
   }
   return order.flatMap(member => {
     const trace = traces[member];
@@ -128,16 +126,13 @@ export function drawPaths(view: View, traces: (Trace | null)[], t: number, selec
   });
 }
 
-/** Points of a path that labels keep away from. */
-const OBSTACLES = 60;
-
 /** Some canvas points of all whole paths, x, y, …: they stay while the film plays, and so do the labels. */
 export function outlines({ matrix, width, height }: View, traces: (Trace | null)[]): number[] {
   const p = new Float64Array(3);
   return traces.flatMap(trace => {
     const n = trace ? trace.t.length : 0;
     const points: number[] = [];
-    for (let k = 0; k < n; k += Math.max(1, Math.floor(n / OBSTACLES))) {
+    for (let k = 0; k < n; k += Math.max(1, Math.floor(n / style.obstacles))) {
       project(matrix, width, height, trace!.at[3 * k], trace!.at[3 * k + 1], trace!.at[3 * k + 2], p);
       if (!Number.isNaN(p[0])) points.push(p[0], p[1]);
     }
@@ -147,18 +142,18 @@ export function outlines({ matrix, width, height }: View, traces: (Trace | null)
 
 function drawPath(view: View, parts: Stretch[], colour: string, width: number): void {
   const { context: c, theme } = view;
-  const stroke = (part: Stretch, style: string, line: number, alpha: number) => {
+  const stroke = (part: Stretch, ink: string, line: number, alpha: number) => {
     c.beginPath();
     for (let i = 0; i < part.points.length; i += 2) c.lineTo(part.points[i], part.points[i + 1]);
-    c.strokeStyle = style;
+    c.strokeStyle = ink;
     c.lineWidth = line;
     c.globalAlpha = alpha;
     c.stroke();
   };
-  c.setLineDash([0.1, 4.5]);
-  for (const part of parts) if (!part.visible) stroke(part, colour, 1.7, 0.75 * part.fade);
+  c.setLineDash(style.hidden.dash);
+  for (const part of parts) if (!part.visible) stroke(part, colour, style.hidden.width, style.hidden.alpha * part.fade);
   c.setLineDash([]);
-  for (const part of parts) if (part.visible) stroke(part, theme.casing, width + 2.6, (theme.name === 'dark' ? 0.8 : 0.92) * part.fade);
+  for (const part of parts) if (part.visible) stroke(part, theme.casing, width + style.casing, theme.opacity * part.fade);
   for (const part of parts) if (part.visible) stroke(part, colour, width, part.fade);
   c.globalAlpha = 1;
 }

@@ -1,16 +1,12 @@
-/// The one renderer: a field as a block of relief, rasterised with a depth buffer into ImageData.
+/// A field as a block of relief, rasterised with a depth buffer into ImageData.
 import { project, unproject, type Matrix } from './camera';
 import { DIVERGED, MISSING, type Field } from './field';
 import { bakeLight, divergedColour, SHADES, shadeTable, TONES, wallTable } from './shade';
-import type { Theme } from './theme';
+import { constants, type Theme } from './theme';
 
-/** Where the block's floor lies. */
-export const BASE = -0.1;
-/** How much darker the two visible walls are. */
-const WALL_TONES: [number, number] = [0.93, 0.8];
-/** Half width of a contour line in pixels of a 1,100 pixels wide canvas. */
-const LINE = 0.5 / 1100;
-const THICK_LINE = 1.55;
+/** `line` is half the width of a contour line as a share of the canvas's width, `base` the height of the block's floor. */
+const { base: BASE, wallTones, line: LINE, thickLine } = constants.relief;
+export { BASE };
 /** Pixels at a triangle's edge belong to both sides, so that rounding leaves no gaps. */
 const EDGE = -1e-6;
 
@@ -43,8 +39,8 @@ export class Relief {
 
   setTheme({ look, bad }: Theme): void {
     this.table = shadeTable(look, divergedColour(look, bad));
-    this.walls = WALL_TONES.map(tone => wallTable(look, BASE, this.field.scale.block, tone));
-    this.contour = { thin: look.contour, thick: look.thick };
+    this.walls = wallTones.map(tone => wallTable(look, BASE, this.field.scale.block, tone));
+    this.contour = { thin: look.thin, thick: look.thick };
   }
 
   resize(width: number, height: number): void {
@@ -85,7 +81,7 @@ export class Relief {
     return 1 / distance > this.depth[j * this.width + i] * (1 - slack);
   }
 
-  /** The point of the surface that is seen at a pixel, in world coordinates; null beside the block and on its walls. */
+  /** The point of the surface at a pixel, in world coordinates; null beside the block and on its walls. */
   pick(m: Matrix, px: number, py: number): [number, number] | null {
     const [i, j] = [Math.floor(px), Math.floor(py)];
     const near = this.depth[j * this.width + i];
@@ -143,7 +139,7 @@ export class Relief {
     const thin = this.contour.thin * worth * Math.min(1, Math.max(0, 1.25 - steep * 5));
     const thick = this.contour.thick * worth * Math.min(1, Math.max(0, 1.25 - steep * 1.6));
     const perPixel = 1 / Math.max(1e-5, steep);
-    const halfThin = LINE * width + 0.5, halfThick = LINE * width * THICK_LINE + 0.5;
+    const halfThin = LINE * width + 0.5, halfThick = LINE * width * thickLine + 0.5;
     const major = scale.major;
     for (let y = y0; y <= y1; y++) {
       let pa = (x0 + 0.5 - cx) * da + (y + 0.5 - cy) * ea;

@@ -1,47 +1,45 @@
-/// From losses to heights of the relief, and where its contour lines and its ticks are.
+/// From losses to heights of the relief, with the places of contour lines and ticks.
 import { linearTicks, short } from '../ui/numbers';
+import { constants } from './theme';
 
 export interface Scale {
-  /** 0 at the least loss, 1 at the greatest. */
+  /** 0 at the smallest loss, 1 at the largest. */
   height(loss: number): number;
   /** The height's inverse. */
   loss(height: number): number;
-  /** Contour lines lie where this is whole. */
+  /** Contour lines lie where this is an integer. */
   level(loss: number): number;
-  /** Distance in loss between the contour lines beside a loss. */
+  /** Distance in loss between the contour lines around a loss. */
   spacing(loss: number): number;
-  /** Every so many contour lines one is thick. */
+  /** One contour line in so many is thick. */
   major: number;
   ticks: { at: number; text: string }[];
   /** Of the block, in half widths. */
   block: number;
 }
 
-const LINES = 32;
+/** `soft`: the share of the range below which a logarithmic scale is nearly linear. */
+const { lines, linesPerDecade, soft: softShare, linearBlock, logBlock, linearMajor } = constants.scale;
 
 /** Heights proportional to the loss. */
 export function linearScale(lo: number, hi: number): Scale {
   const range = hi - lo || 1;
-  const step = linearTicks(0, range, LINES)[1] ?? range;
+  const step = linearTicks(0, range, lines)[1] ?? range;
   const ticks = linearTicks(lo, hi, 4).map(v => ({ at: (v - lo) / range, text: short(v) }));
   return {
     height: v => (v - lo) / range,
     loss: h => lo + h * range,
     level: v => v / step,
     spacing: () => step,
-    major: 5,
+    major: linearMajor,
     ticks,
-    block: 0.7,
+    block: linearBlock,
   };
 }
 
-/** The share of the range below which a logarithmic scale is nearly linear. */
-const SOFT = 1.4e-4;
-const LINES_A_DECADE = 4;
-
-/** Heights proportional to the logarithm of the loss above its least value; near that value they are linear. */
+/** Heights proportional to the logarithm of the loss above its smallest value; linear near that value. */
 export function logScale(lo: number, hi: number): Scale {
-  const soft = (hi - lo || 1) * SOFT;
+  const soft = (hi - lo || 1) * softShare;
   const log = (v: number) => Math.log10(Math.max(0, v - lo) + soft);
   const [bottom, top] = [log(lo), log(hi)];
   const height = (v: number) => (log(v) - bottom) / (top - bottom || 1);
@@ -51,10 +49,10 @@ export function logScale(lo: number, hi: number): Scale {
   return {
     height,
     loss: h => lo + 10 ** (bottom + h * (top - bottom)) - soft,
-    level: v => log(v) * LINES_A_DECADE,
-    spacing: v => ((v - lo + soft) * Math.LN10) / LINES_A_DECADE,
-    major: LINES_A_DECADE,
+    level: v => log(v) * linesPerDecade,
+    spacing: v => ((v - lo + soft) * Math.LN10) / linesPerDecade,
+    major: linesPerDecade,
     ticks,
-    block: 0.42,
+    block: logBlock,
   };
 }

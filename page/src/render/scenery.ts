@@ -7,8 +7,10 @@ import { linearTicks, short } from '../ui/numbers';
 import { positionAt, type Trace, type View } from './paths';
 import { BASE } from './relief';
 import { mark } from './glyph';
+import { constants } from './theme';
 
 const LIFT = 0.006;
+const NARROW = constants.view.narrow;
 const DARK = 'rgba(10, 20, 26, 0.85)';
 
 /** A point of the world on the canvas. */
@@ -42,7 +44,7 @@ export function drawEdges(view: View, edges: Float64Array[]): void {
 export function drawAxes(view: View, x: Axis, y: Axis, azimuth: number): void {
   const { context: c, theme } = view;
   const [sx, sy] = [Math.cos(azimuth) > 0 ? 1 : -1, Math.sin(azimuth) > 0 ? 1 : -1];
-  const few = view.width < 500 ? 3 : 5;
+  const few = view.width < NARROW ? 3 : 5;
   c.textAlign = 'center';
   c.textBaseline = 'middle';
   const tick = (u: number, v: number, du: number, dv: number, text: string) => {
@@ -78,7 +80,7 @@ function name(view: View, axis: Axis, at: [number, number], edge: [number, numbe
   const unit = axis.scale === 1 ? '' : `1 is ${short(axis.scale, 2)} in weights`;
   const length = Math.max(c.measureText(axis.name).width, unit.length * 5.6);
   const before = { left: 0, center: length / 2, right: length }[c.textAlign as 'left'];
-  const map = view.width < 500 || y < view.height - INSET ? 0 : Math.min(INSET - 40, 0.26 * view.width);
+  const map = view.width < NARROW || y < view.height - INSET ? 0 : Math.min(INSET - 40, 0.26 * view.width);
   const inside = Math.min(view.width - 6 - length + before, Math.max(6 + before + map, x));
   c.fillText(axis.name, inside, y);
   c.fillStyle = theme.ink3;

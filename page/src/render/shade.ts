@@ -1,6 +1,6 @@
-/// Colour and light: the ramp from low to high, and what sun and sky give to each vertex.
+/// Colour and light: the ramp from low to high, and the light of sun and sky at each vertex.
 import type { Field } from './field';
-import type { Look } from './theme';
+import { constants, type Look } from './theme';
 
 /** Red, green and blue, 0 … 1. */
 export type Rgb = [number, number, number];
@@ -22,7 +22,7 @@ export function ramp(look: Look, height: number): Rgb {
   return a.map((v, k) => fromLinear(toLinear(v) * (1 - at + i) + toLinear(b[k]) * (at - i))) as Rgb;
 }
 
-/** What diverged: the highest ground, tinged with the colour of what is bad. */
+/** What diverged: the ramp's top, tinged with the colour of errors. */
 export function divergedColour(look: Look, bad: string): Rgb {
   const [top, tinge] = [ramp(look, 1), fromHex(bad)];
   return top.map((c, i) => c * 0.6 + tinge[i] * 0.4) as Rgb;
@@ -52,27 +52,22 @@ export function wallTable(look: Look, base: number, top: number, tone: number): 
   return Uint32Array.from({ length: SHADES }, (_, v) => {
     const z = base + ((top - base) * v) / (SHADES - 1);
     const stratum = ramp(look, z / top);
-    return pixel(look.wall.map((w, i) => tone * (w * (1 - look.wallRamp) + stratum[i] * look.wallRamp)) as Rgb);
+    return pixel(look.wall.map((w, i) => tone * (w * (1 - look.strata) + stratum[i] * look.strata)) as Rgb);
   });
 }
 
-const SUN = { azimuth: 2.45, elevation: 0.72 };
-const SKY_DIRECTIONS = 10;
-const SKY_REACH = 10;
-const SHADOW_REACH = 14;
-/** Half width of the shadow's edge, radians. */
-const SOFTNESS = 0.22;
-const SKY_SHARE = 0.34;
+/** Radians of the sun's direction and of half a shadow's edge; the sky's share; strides. */
+const sun = constants.light;
 
-/** The light at each vertex, 0 … 1: a sun with soft shadows, and a sky that hollows see less of. */
+/** The light at each vertex, 0 … 1: a sun with soft shadows, and a sky that is darker in hollows. */
 export function bakeLight(field: Field): Float32Array {
   const [nx, ny] = [field.x.n, field.y.n];
   const cell = 2 / (nx - 1);
   const z = (i: number, j: number) =>
     field.height[Math.max(0, Math.min(ny - 1, j)) * nx + Math.max(0, Math.min(nx - 1, i))] * field.scale.block;
   const horizon = horizonOf(nx, ny, cell, z);
-  const [sx, sy] = [Math.cos(SUN.azimuth), Math.sin(SUN.azimuth)];
-  const [flat, up] = [Math.cos(SUN.elevation), Math.sin(SUN.elevation)];
+  const [sx, sy] = [Math.cos(sun.azimuth), Math.sin(sun.azimuth)];
+  const [flat, up] = [Math.cos(sun.elevation), Math.sin(sun.elevation)];
   const light = new Float32Array(nx * ny);
   for (let j = 0; j < ny; j++) {
     for (let i = 0; i < nx; i++) {
@@ -80,13 +75,13 @@ export function bakeLight(field: Field): Float32Array {
       const dy = ((z(i, j + 1) - z(i, j - 1)) / 4) * (ny - 1);
       const facing = Math.max(0, (up - (dx * sx + dy * sy) * flat) / Math.hypot(dx, dy, 1));
       let sky = 0;
-      for (let k = 0; k < SKY_DIRECTIONS; k++) {
-        const a = (k / SKY_DIRECTIONS) * 2 * Math.PI;
-        sky += 1 / Math.hypot(1, horizon(i, j, Math.cos(a), Math.sin(a), SKY_REACH)) / SKY_DIRECTIONS;
+      for (let k = 0; k < sun.skyDirections; k++) {
+        const a = (k / sun.skyDirections) * 2 * Math.PI;
+        sky += 1 / Math.hypot(1, horizon(i, j, Math.cos(a), Math.sin(a), sun.skyReach)) / sun.skyDirections;
       }
-      const above = Math.atan(horizon(i, j, sx, sy, SHADOW_REACH)) - SUN.elevation;
-      const shadow = Math.min(1, Math.max(0, (above + SOFTNESS) / 0.3)) * 0.75;
-      light[j * nx + i] = Math.min(1, SKY_SHARE * sky * sky + (1 - SKY_SHARE) * facing * (1 - shadow));
+      const above = Math.atan(horizon(i, j, sx, sy, sun.shadowReach)) - sun.elevation;
+      const shadow = Math.min(1, Math.max(0, (above + sun.softness) / 0.3)) * 0.75;
+      light[j * nx + i] = Math.min(1, sun.skyShare * sky * sky + (1 - sun.skyShare) * facing * (1 - shadow));
     }
   }
   return light;

@@ -1,37 +1,19 @@
-/// How a relief is looked at: framing, and the opening view that hides least of the paths.
+/// The camera of a relief: its frame, and the opening view, which hides as little of the paths as possible.
 import { matrix, project, type Camera, type Matrix } from './camera';
 import { coarse } from './field';
 import { LIFT, SLACK, type Trace } from './paths';
 import { Relief } from './relief';
+import { constants } from './theme';
 
-const NARROW = 500;
-const LOW = 700;
-const WIDE = 1.3;
-/** At which the block fills a canvas that is wide enough. */
-const DISTANCE = 13.8;
-const AZIMUTHS = 16;
-const ELEVATIONS = [0.5, 0.75, 1.02];
-/** Widths of the small pictures in which hidden points are counted. */
-const SMALL = 200;
-const LARGER = 480;
-const POINTS = 120;
-/** Vertices of the coarse grid, and how many views are looked at again on the whole one. */
-const COARSE = 40;
-const FINALISTS = 6;
-/** What is hidden weighs most; then that paths spread on the screen, and that axes run as on a map. */
-const SPREAD = 0.15;
-const COVERED = 0.5;
-const AS_ON_A_MAP = 0.06;
-const MAP_AZIMUTH = -1.2;
-/** A block that is seen along an axis looks flat. */
-const ALONG_AN_AXIS = 0.12;
+/** Candidate views are compared on a coarse grid in small pictures, the finalists on the whole grid in larger ones. */
+const view = constants.view;
 
-/** The camera that frames the block on a canvas; where the verdict overlays it, a little lower and to the right. */
+/** The camera that fits the block into a canvas, lower and to the right where the verdict overlays it. */
 export function framed(azimuth: number, elevation: number, zoom: number, width: number, height: number, overlaid: boolean): Camera {
   const aspect = width / height;
-  const low = overlaid ? 1 + Math.max(0, LOW - height) / LOW : 1; // there the verdict takes a larger share
-  const distance = (DISTANCE * low * Math.max(1, WIDE / aspect)) / zoom;
-  return { azimuth, elevation, distance, shift: overlaid ? [0.15, -0.1] : width < NARROW ? [0, -0.02] : [0.12, 0.05] };
+  const low = overlaid ? 1 + Math.max(0, view.low - height) / view.low : 1; // a low canvas: the verdict takes a larger share
+  const distance = (view.distance * low * Math.max(1, view.wide / aspect)) / zoom;
+  return { azimuth, elevation, distance, shift: overlaid ? [0.15, -0.1] : width < view.narrow ? [0, -0.02] : [0.12, 0.05] };
 }
 
 interface Candidate {
@@ -43,21 +25,21 @@ interface Candidate {
 /** Of 16 azimuths and 3 elevations, the one that hides least of the paths: all on a coarse grid, the best ones on the whole. */
 export function openingView(relief: Relief, traces: (Trace | null)[], width: number, height: number, overlaid: boolean): [number, number] {
   const points = traces.flatMap(trace => (trace ? thinned(trace) : []));
-  const all = ELEVATIONS.flatMap(elevation => Array.from({ length: AZIMUTHS }, (_, a): Candidate => {
-    const azimuth = ((a + 0.5) / AZIMUTHS) * 2 * Math.PI;
-    const turned = Math.abs(Math.atan2(Math.sin(azimuth - MAP_AZIMUTH), Math.cos(azimuth - MAP_AZIMUTH))) / Math.PI;
-    return { azimuth, elevation, cost: AS_ON_A_MAP * turned + ALONG_AN_AXIS * Math.cos(2 * azimuth) ** 2 };
+  const all = view.elevations.flatMap(elevation => Array.from({ length: view.azimuths }, (_, a): Candidate => {
+    const azimuth = ((a + 0.5) / view.azimuths) * 2 * Math.PI;
+    const turned = Math.abs(Math.atan2(Math.sin(azimuth - view.mapAzimuth), Math.cos(azimuth - view.mapAzimuth))) / Math.PI;
+    return { azimuth, elevation, cost: view.asOnMap * turned + view.alongAxis * Math.cos(2 * azimuth) ** 2 };
   }));
-  const stride = Math.max(1, Math.floor(relief.field.x.n / COARSE));
+  const stride = Math.max(1, Math.floor(relief.field.x.n / view.coarseVertices));
   const look = (azimuth: number, elevation: number) =>
     matrix(framed(azimuth, elevation, 1, width, height, overlaid), width / height);
   const picture = (of: Relief, across: number) => {
     of.resize(across, Math.round((across * height) / width));
     return of;
   };
-  const first = ranked(picture(new Relief(coarse(relief.field, stride)), SMALL), all, points, look, overlaid);
-  const few = first.slice(0, FINALISTS).map(one => all.find(c => c.azimuth === one.azimuth && c.elevation === one.elevation)!);
-  const [best] = ranked(picture(relief, LARGER), few, points, look, overlaid);
+  const first = ranked(picture(new Relief(coarse(relief.field, stride)), view.smallWidth), all, points, look, overlaid);
+  const few = first.slice(0, view.finalists).map(one => all.find(c => c.azimuth === one.azimuth && c.elevation === one.elevation)!);
+  const [best] = ranked(picture(relief, view.largeWidth), few, points, look, overlaid);
   return [best.azimuth, best.elevation];
 }
 
@@ -76,7 +58,7 @@ function ranked(
 
 function thinned({ at }: Trace): [number, number][] {
   const n = at.length / 3;
-  const stride = Math.max(1, Math.floor(n / POINTS));
+  const stride = Math.max(1, Math.floor(n / view.points));
   const points: [number, number][] = [];
   for (let k = 0; k < n; k += stride) if (!Number.isNaN(at[3 * k])) points.push([at[3 * k], at[3 * k + 1]]);
   return points;
@@ -92,9 +74,9 @@ function hiding(relief: Relief, m: Matrix, points: [number, number][], overlaid:
   for (const [x, y] of points) {
     project(m, width, height, x, y, relief.heightAt(x, y) + LIFT, p);
     if (!relief.isVisible(p[0], p[1], p[2], SLACK)) hidden++;
-    else if (overlaid && p[0] < 0.5 * width && p[1] < 0.27 * height) hidden += COVERED;
+    else if (overlaid && p[0] < 0.5 * width && p[1] < 0.27 * height) hidden += view.covered;
     [left, right, top, bottom] = [Math.min(left, p[0]), Math.max(right, p[0]), Math.min(top, p[1]), Math.max(bottom, p[1])];
   }
   const spread = Math.hypot((right - left) / width, (bottom - top) / height);
-  return hidden / points.length - SPREAD * Math.min(1, spread);
+  return hidden / points.length - view.spread * Math.min(1, spread);
 }

@@ -1,4 +1,4 @@
-/// The page: a sentence above a relief, what is chosen and measured beside it, the film's clock below.
+/// The page: a headline above a relief, members and curves beside it, the film's clock below.
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { Aside, Charts } from './aside';
 import { MEDIUM, NARROW, useMedia, useTheme } from './document';
@@ -15,7 +15,7 @@ import { HiddenTable } from './table';
 import { headline, playable } from '../play/take';
 import { Timeline } from './timeline';
 import { tracksOf } from '../film/track';
-import { coloured, PLACES, Verdict, type Piece } from './verdict';
+import { coloured, placeIn, Verdict, type Piece } from './verdict';
 import type { Theme } from '../render/theme';
 
 export function App({ film }: { film: Film }) {
@@ -77,7 +77,7 @@ function Page({ film, play, selected, onSelect }: PageProps) {
   });
   useReady();
 
-  // What does not change while the film plays is not looked at again at every frame.
+  // Memoised: it does not change while the film plays.
   const advice = play ? play.advice : film.advice;
   const verdict = useMemo(() => <Verdict pieces={sentence(film, play, theme)} advice={advice} />, [film, play?.shown, advice, theme]);
   const onStart = play && ((x: number, y: number) => {
@@ -114,8 +114,7 @@ function sentence(film: Film, play: Play | null, theme: Theme): Piece[] {
   const members = Object.values(film.members);
   if (!play) {
     const names = members.map(({ name }, i): [string, string] => [name, theme.names[i % 6]]);
-    const places = PLACES.map((place): [string, string] => [place, theme.names[0]]);
-    return coloured(film.headline, film.kind === 'run' ? places : names);
+    return coloured(film.headline, film.kind === 'run' ? placeIn(film.headline, theme.names[0]) : names);
   }
   return headline(play.shown.tracks, play.ground.least).map(part => {
     if (typeof part === 'string') return { text: part };
@@ -125,7 +124,7 @@ function sentence(film: Film, play: Play | null, theme: Theme): Piece[] {
   });
 }
 
-/** Films begin by themselves, unless somebody prefers that nothing moves, or they are still being made. */
+/** Films play by themselves, unless the reader prefers reduced motion or the run is live. */
 function useAutoplay(film: Film, play: () => void): void {
   useEffect(() => {
     if (!film.live && !matchMedia('(prefers-reduced-motion: reduce)').matches) play();

@@ -1,4 +1,4 @@
-/// Beside the relief: members or the verdict's numbers, the rule's formula with its sliders, the curves.
+/// The right column: members or the verdict's numbers, the rule's formula with its sliders, the curves.
 import { useMemo, useState } from 'preact/hooks';
 import { Rate, Slider, Text } from './controls';
 import { Curves, type Line } from './curves';
@@ -8,7 +8,7 @@ import { Members } from './members';
 import { hasDirections, Momentum } from './momentum';
 import { short } from './numbers';
 import type { Play } from '../play/play';
-import type { Theme } from '../render/theme';
+import { constants, type Theme } from '../render/theme';
 import type { Track } from '../film/track';
 import { Numbers } from './verdict';
 
@@ -29,7 +29,7 @@ export interface AsideProps extends ChartsProps {
   onSelect(member: number): void;
 }
 
-/** More numbers than these may need scrolling, by the keyboard too. */
+/** With more numbers the list may need scrolling, by the keyboard too. */
 const FEW = 5;
 
 export function Aside(props: AsideProps) {
@@ -38,7 +38,7 @@ export function Aside(props: AsideProps) {
   const alone = tracks.length === 1;
   const numbers = track.verdict?.numbers ?? [];
   return (
-    <aside aria-label="Members and curves">
+    <aside aria-label="Runs and curves">
       <div class="facts" tabIndex={numbers.length > FEW ? 0 : undefined} role="group" aria-label="Facts">
         {!alone && <Members tracks={tracks} t={t} selected={selected} theme={theme} onSelect={onSelect} />}
         {(film.kind === 'run' || !play) && numbers.length > 0 && <Numbers numbers={numbers} />}
@@ -54,7 +54,7 @@ export function Aside(props: AsideProps) {
   );
 }
 
-/** A rule's formula and what it was used with. */
+/** A rule's formula and its settings. */
 function Rule({ track }: { track: Track }) {
   return (
     <div class="rule">
@@ -69,7 +69,7 @@ function settings({ hyper, schedule }: Track): string {
   return [...values, schedule].filter(Boolean).join(' · ');
 }
 
-/** The batch noise that the slider's middle stands for, and its greatest, as multiples. */
+/** The largest batch noise. */
 const MOST_NOISE = 100;
 
 function Controls({ play, track, t }: { play: Play; track: Track; t: number }) {
@@ -84,17 +84,16 @@ function Controls({ play, track, t }: { play: Play; track: Track; t: number }) {
       )}
       <Slider symbol="σ" label="batch noise" value={play.setup.noise} from={p => Number((p * p * MOST_NOISE).toPrecision(2))}
         to={v => Math.sqrt(v / MOST_NOISE)} onChange={play.setNoise} />
-      <Text id="schedule" symbol="schedule" label="of the rate" value={schedule} onChange={play.setSchedule} />
+      <Text id="schedule" symbol="schedule" label="of the learning rate" value={schedule} onChange={play.setSchedule} />
       <p class="here">{play.here(t)}</p>
     </>
   );
 }
 
 type Quantity = 'loss' | 'grad_norm' | 'momentum' | 'rule';
-const TITLES: Record<Quantity, string> = { loss: 'Loss', grad_norm: 'Gradient', momentum: 'Momentum', rule: 'Rule' };
+const TITLES: Record<Quantity, string> = { loss: 'Loss', grad_norm: 'Gradient norm', momentum: 'Momentum', rule: 'Update rule' };
 
-const LOSS_DECADES = 12;
-const RATE_DECADES = 3;
+const { lossDecades, lrDecades } = constants.charts;
 
 export function Charts({ tracks, t, steps, selected, theme, onSeek }: ChartsProps) {
   const [chosen, show] = useState<Quantity>('loss');
@@ -113,21 +112,21 @@ export function Charts({ tracks, t, steps, selected, theme, onSeek }: ChartsProp
           {offered.map(name => offered.length === 1 ? TITLES[name] : (
             <button key={name} aria-pressed={name === quantity} onClick={() => show(name)}>{TITLES[name]}</button>
           ))}
-          {banded && <span><i class="band" />batch</span>}
-          {banded && <span><i class="smooth" />middle</span>}
-          {upper.some(line => line.dots) && <span><i class="dot" />held out</span>}
+          {banded && <span><i class="band" />per-step range</span>}
+          {banded && <span><i class="smooth" />running median</span>}
+          {upper.some(line => line.dots) && <span><i class="dot" />validation</span>}
           {quantity === 'momentum' && tracks[selected].eigenvalues.some(lambda => lambda < 0) && <span><i class="ring" />negative curvature</span>}
         </h2>
         {quantity === 'momentum' && <Momentum key={tracks[selected].id} track={tracks[selected]} />}
         {quantity === 'rule' && <Rule track={tracks[selected]} />}
         {(quantity === 'loss' || quantity === 'grad_norm') && (
-          <Curves lines={upper} steps={steps} t={t} theme={theme} label={`${TITLES[quantity]} against the step; a table follows at the end of the page`} decades={LOSS_DECADES} onSeek={onSeek} />
+          <Curves lines={upper} steps={steps} t={t} theme={theme} label={`${TITLES[quantity]} against the step; a table follows at the end of the page`} decades={lossDecades} onSeek={onSeek} />
         )}
       </section>
       {quantity !== 'momentum' && lower.length > 0 && (
-        <section class="chart small" aria-label="Rate">
-          <h2>Rate</h2>
-          <Curves lines={lower} steps={steps} t={t} theme={theme} label="Learning rate against the step" decades={RATE_DECADES} onSeek={onSeek} />
+        <section class="chart small" aria-label="Learning rate">
+          <h2>Learning rate</h2>
+          <Curves lines={lower} steps={steps} t={t} theme={theme} label="Learning rate against the step" decades={lrDecades} onSeek={onSeek} />
         </section>
       )}
     </>

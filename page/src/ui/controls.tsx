@@ -1,7 +1,8 @@
-/// What can be changed in a play film: rate, momentum, batch noise, schedule, and the function itself.
+/// Controls of a play film: learning rate, momentum, batch noise, schedule, function.
 import { useEffect, useState } from 'preact/hooks';
 import { useSize } from '../render/canvas';
 import { short } from './numbers';
+import { tooltip } from './terms';
 import type { Zones } from '../play/stability';
 import { TextError } from '../play/text';
 
@@ -12,21 +13,20 @@ interface SliderProps {
   /** From the slider's place, 0 … 1, to the value, and back. */
   from(place: number): number;
   to(value: number): number;
-  /** Where, of 1, it is right, and from where on it is not. */
+  /** Ends of the good zone, 0 … 1. */
   zone?: [number, number];
-  /** Whether what lies beyond the zone is certain to fail. */
   onChange(value: number): void;
 }
 
 const PLACES = 200;
-/** Width of the longest word below a rate's slider; "right" has half of it. */
+/** Width of the longest word below the slider; "good" has half of it. */
 const WORD = 50;
 
 export function Slider({ symbol, label, value, from, to, zone, onChange }: SliderProps) {
   const style = zone && { '--right': `${zone[0] * 100}%`, '--beyond': `${zone[1] * 100}%` };
   return (
     <label class="control">
-      <span class="symbol">{symbol}</span>
+      <span class="symbol" title={tooltip(symbol)}>{symbol}</span>
       <span class="label">{label}</span>
       <span class={zone ? 'track zoned' : 'track'} style={style}>
         <input type="range" min={0} max={PLACES} value={Math.round(to(value) * PLACES)} aria-valuetext={short(value)}
@@ -40,30 +40,30 @@ export function Slider({ symbol, label, value, from, to, zone, onChange }: Slide
 interface RateProps {
   value: number;
   zones: Zones | null;
-  /** The least and the greatest rate. */
+  /** The smallest and the largest learning rate. */
   reach: [number, number];
-  /** The greatest stable rate where the member ends; null where none is known. */
+  /** The largest stable learning rate at the minimum; null where it is unknown. */
   limit: number | null;
   onChange(value: number): void;
 }
 
-/** The rate's slider: too small, right, and beyond what is stable. */
+/** The learning rate's slider with its zones. */
 export function Rate({ value, zones, reach: [lo, hi], limit, onChange }: RateProps) {
   const place = (rate: number) => Math.min(1, Math.max(0, Math.log(rate / lo) / Math.log(hi / lo)));
   const stable = limit !== null && limit < hi;
   const beyond = stable ? limit : (zones?.tooLarge ?? hi);
   const [a, b] = [place(Math.min(zones?.right ?? lo, beyond)), place(beyond)];
   const [box, width] = useSize();
-  const [before, after] = [a * width > WORD, (1 - b) * width > WORD]; // where there is room for words
+  const [before, after] = [a * width > WORD, (1 - b) * width > WORD]; // whether there is room for words
   const middle = ((a + b) / 2) * width;
   const between = b > a && middle - WORD / 4 > (before ? WORD : 0) && middle + WORD / 4 < width - (after ? WORD : 0);
   return (
     <>
-      <Slider symbol="α" label="rate" value={value} zone={[a, b]} onChange={onChange}
+      <Slider symbol="α" label="learning rate" value={value} zone={[a, b]} onChange={onChange}
         from={p => Number((lo * (hi / lo) ** p).toPrecision(3))} to={place} />
       <div class="zones" aria-hidden="true" ref={box}>
-        <span style={{ width: `${a * 100}%` }}>{before && 'too small'}</span>
-        <span class="right" style={{ width: `${(b - a) * 100}%` }}>{between && 'right'}</span>
+        <span style={{ width: `${a * 100}%` }}>{before && 'too low'}</span>
+        <span class="right" style={{ width: `${(b - a) * 100}%` }}>{between && 'good'}</span>
         <span class="beyond">{after && (stable ? 'diverges' : zones?.beyond)}</span>
       </div>
     </>
@@ -79,7 +79,7 @@ interface TextProps {
   onChange(text: string): void;
 }
 
-/** A line of text that is taken as soon as it can be read; what is wrong with it is said, and where. */
+/** A line of text that takes effect as soon as it parses; errors are shown with their position. */
 export function Text({ symbol, label, value, id, onChange }: TextProps) {
   const [text, setText] = useState(value);
   const [error, setError] = useState<TextError | null>(null);

@@ -1,10 +1,10 @@
-/// Loss, rate and the like against the step: spikes kept, the future faint.
+/// Charts of the loss, the learning rate and others against the step: spikes stay visible, the future is faint.
 import { useEffect, useMemo, useRef } from 'preact/hooks';
 import { cleared, useFonts, useSize } from '../render/canvas';
 import { outline } from '../render/glyph';
 import { write } from '../render/labels';
 import { linearTicks, logTicks, tickText } from './numbers';
-import type { Theme } from '../render/theme';
+import { constants, type Theme } from '../render/theme';
 import { valueAt, type Series } from '../film/track';
 
 export interface Line {
@@ -28,11 +28,7 @@ export interface CurvesProps {
   onSeek(t: number): void;
 }
 
-const LEFT = 46;
-const RIGHT = 14;
-const TOP = 8;
-const BOTTOM = 6;
-const BAND = 0.38;
+const { left: LEFT, right: RIGHT, top: TOP, bottom: BOTTOM, band: BAND, pixelsPerTick } = constants.charts;
 /** Ticks nearer than this would write over one another. */
 const LETTERS = 13;
 
@@ -115,7 +111,7 @@ type Context = CanvasRenderingContext2D;
 type Place = (v: number) => number;
 
 function drawTicks(c: Context, { log, lo, hi }: Range, width: number, height: number, y: Place, theme: Theme): void {
-  const about = Math.max(2, Math.round(height / 46));
+  const about = Math.max(2, Math.round(height / pixelsPerTick));
   c.textAlign = 'right';
   c.textBaseline = 'middle';
   c.lineWidth = 1;

@@ -1,9 +1,10 @@
 /// What the page knows of the window it is in: its theme and its width.
 import { useEffect, useState } from 'preact/hooks';
-import { dark, light, type Theme } from '../render/theme';
+import { constants, dark, light, type Theme } from '../render/theme';
 
-export const NARROW = '(max-width: 819px)';
-export const MEDIUM = '(min-width: 820px) and (max-width: 1179px)';
+const { medium, wide } = constants.layout;
+export const NARROW = `(max-width: ${medium - 1}px)`;
+export const MEDIUM = `(min-width: ${medium}px) and (max-width: ${wide - 1}px)`;
 
 /** Whether a media query holds. */
 export function useMedia(query: string): boolean {
@@ -18,7 +19,7 @@ export function useMedia(query: string): boolean {
   return holds;
 }
 
-/** The theme: the system's until somebody chooses. */
+/** The theme: the system's until the reader chooses. */
 export function useTheme(): [Theme, () => void] {
   const system = useMedia('(prefers-color-scheme: dark)');
   const [chosen, choose] = useState<boolean | null>(null);

@@ -25,12 +25,12 @@ export function Header({ film, play, theme, mapped, onTheme, onMap, onSave, onHe
       <span class="title">{film.title}{!play && film.subtitle && <span class="subtitle">{film.subtitle}</span>}</span>
       {play && <div class="function"><Text id="function" symbol="L(x, y) =" label="function of x and y" value={play.setup.source} onChange={play.setSource} /></div>}
       <nav aria-label="Page">
-        <button class="quiet" onClick={onMap} aria-pressed={mapped} aria-label="Map in place of the relief" title="Map (C)"><Icon of="map" /></button>
+        <button class="quiet" onClick={onMap} aria-pressed={mapped} aria-label="Map instead of the relief" title="Map (C)"><Icon of="map" /></button>
         <button class="quiet" onClick={onTheme} aria-label={theme.name === 'dark' ? 'Light theme' : 'Dark theme'} title="Theme (T)">
           <Icon of={theme.name === 'dark' ? 'sun' : 'moon'} />
         </button>
         <button class="quiet" onClick={onSave} aria-label="Save as picture" title="Save as picture"><Icon of="save" /></button>
-        <button class="quiet" onClick={onHelp} aria-label="Keys" title="Keys (?)"><Icon of="help" /></button>
+        <button class="quiet" onClick={onHelp} aria-label="Help" title="Help (?)"><Icon of="help" /></button>
       </nav>
     </header>
   );

@@ -1,6 +1,8 @@
-/// The keys, in a dialog.
+/// Keys and terms, in a dialog.
 import { useEffect, useRef } from 'preact/hooks';
 import { KEYS } from './keys';
+import { Symbol } from './math';
+import { TERMS } from './terms';
 
 export function Help({ open, version, onClose }: { open: boolean; version: string; onClose(): void }) {
   const dialog = useRef<HTMLDialogElement>(null);
@@ -18,6 +20,12 @@ export function Help({ open, version, onClose }: { open: boolean; version: strin
             <dt>{keys.split(' ').map(key => (key === '–' ? ' – ' : <kbd key={key}>{key}</kbd>))}</dt>
             <dd>{meaning}</dd>
           </div>
+        ))}
+      </dl>
+      <h2>Terms</h2>
+      <dl class="terms">
+        {TERMS.map(([symbol, name, meaning]) => (
+          <div key={symbol}><dt><Symbol name={symbol} /></dt><dd>{name}: {meaning}</dd></div>
         ))}
       </dl>
       <form method="dialog"><button class="close">Close</button><span class="version">steepest {version}</span></form>

@@ -10,14 +10,14 @@ const FAR = 50;
 /** What is said of the keys in the help. */
 export const KEYS: [keys: string, meaning: string][] = [
   ['Space', 'play or pause'],
-  ['← →', 'a step back, a step on'],
+  ['← →', 'one step back, one step forward'],
   ['Shift ← →', `${FAR} steps`],
   ['Home End', 'first step, last step'],
-  ['1 – 9', 'choose a member'],
-  ['C', 'map in place of the relief'],
-  ['T', 'light or dark'],
+  ['1 – 9', 'select a run'],
+  ['C', 'map instead of the relief'],
+  ['T', 'light or dark theme'],
   ['?', 'this help'],
-  ['Tab', 'on the surface: arrows turn it, + and − zoom'],
+  ['Tab', 'on the surface: arrows rotate it, + and − zoom'],
 ];
 
 export interface Press {

@@ -1,4 +1,4 @@
-/// The surface from above, with the paths: small beside the relief, or in its place.
+/// The surface from above, with the paths: small beside the relief, or instead of it.
 import { useEffect, useRef } from 'preact/hooks';
 import { cleared, density, useSize } from '../render/canvas';
 import { drawMap, underMap } from '../render/contour';

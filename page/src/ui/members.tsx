@@ -1,4 +1,4 @@
-/// The members: one is chosen, all show their loss at the film's step.
+/// The members: one is selected, all show their loss at the film's step.
 import { Glyph } from './icons';
 import { Digits } from './math';
 import { count, decimal } from './numbers';
@@ -15,7 +15,7 @@ export interface MembersProps {
 
 export function Members({ tracks, t, selected, theme, onSelect }: MembersProps) {
   return (
-    <div class="members" role="radiogroup" aria-label="Members">
+    <div class="members" role="radiogroup" aria-label="Runs">
       {tracks.map((track, i) => (
         <label key={track.id} class={i === selected ? 'member on' : 'member'}>
           <input type="radio" name="member" checked={i === selected} onChange={() => onSelect(i)} />
@@ -34,7 +34,7 @@ function Status({ track, t }: { track: Track; t: number }) {
   const { ending, verdict } = track;
   if (ending && t >= ending.step) {
     if (ending.kind === 'reached') return <span class="status">reached at {count(ending.step)}</span>;
-    if (ending.kind === 'moving') return <span class="status">on the way</span>;
+    if (ending.kind === 'moving') return <span class="status">still moving</span>;
     return <span class="status bad">{ending.kind === 'diverged' ? 'diverged' : 'no value'}</span>;
   }
   const target = track.events.find(event => event.kind === 'target' && event.t <= t);

@@ -2,7 +2,7 @@
 import { useState } from 'preact/hooks';
 import { useSize } from '../render/canvas';
 import { Slider } from './controls';
-import { best, edges, fate, largest, radius, share, told, worth, type Settings } from '../play/heavyball';
+import { best, edges, fate, largest, radius, share, summary, comparison, type Settings } from '../play/heavyball';
 import { Digits } from './math';
 import { count, decimal, logTicks, short, tickText } from './numbers';
 import type { Track } from '../film/track';
@@ -11,13 +11,13 @@ const LEFT = 46;
 const RIGHT = 14;
 const TOP = 8;
 const BOTTOM = 34;
-/** |1 − ρ| on a logarithmic axis, on both sides of ρ = 1: nearer to 1 than this is 1. What grows has half the height. */
+/** |1 − ρ| on a logarithmic axis, on both sides of ρ = 1, cut here. Growth has half the height. */
 const NEAREST = 1e-4;
 const BELOW = 4;
 const ABOVE = 2;
 const TICKS = [0, 0.9, 0.99, 0.999, 1];
 const POINTS = 160;
-/** Decades around the best rate that the slider reaches, and how near 1 the momentum comes, as decades. */
+/** Decades of the learning-rate slider around the best value, and decades of 1 − momentum. */
 const RATES = 2;
 const MOMENTA = 3;
 /** Rows of the hidden table. */
@@ -35,11 +35,11 @@ export function Momentum({ track }: { track: Track }) {
   const [settings, set] = useState<Settings>(own ?? optimum ?? { alpha: 1 / largest(eigenvalues), beta: 0 });
   const middle = optimum?.alpha ?? settings.alpha;
   const steps = Math.max(1, track.last);
-  const words = told(settings, eigenvalues, steps);
+  const words = summary(settings, eigenvalues, steps);
   return (
     <section class="momentum" aria-label="Momentum on the run’s curvature">
       <Picture settings={settings} eigenvalues={eigenvalues} steps={steps} words={words} />
-      <Slider symbol="α" label="rate" value={settings.alpha} onChange={alpha => set({ ...settings, alpha })}
+      <Slider symbol="α" label="learning rate" value={settings.alpha} onChange={alpha => set({ ...settings, alpha })}
         from={p => Number((middle * 10 ** (RATES * (2 * p - 1))).toPrecision(3))}
         to={alpha => Math.min(1, Math.max(0, (Math.log10(alpha / middle) / RATES + 1) / 2))} />
       <Slider symbol="β" label="momentum" value={settings.beta} onChange={beta => set({ ...settings, beta })}
@@ -48,11 +48,11 @@ export function Momentum({ track }: { track: Track }) {
       <p class="here">
         {optimum ? (
           <>
-            Best for these: <button class="best" onClick={() => set(optimum)}><Digits text={`α ${decimal(optimum.alpha, 2)}, β ${share(optimum.beta)}`} /></button>
-            {` ${worth(settings, optimum, eigenvalues)}.`}
+            Fastest: <button class="best" onClick={() => set(optimum)}><Digits text={`α ${decimal(optimum.alpha, 2)}, β ${share(optimum.beta)}`} /></button>
+            {`: ${comparison(settings, optimum, eigenvalues)}.`}
           </>
-        ) : 'No measured direction curves upwards: momentum has nowhere to settle.'}
-        {!own && ` The run was made with ${track.rule || 'another rule'}; this is what heavy ball would do here.`}
+        ) : 'No positive curvature measured, so no best momentum exists.'}
+        {!own && ` This run used ${track.rule || 'another rule'}. Shown: what SGD with momentum would do on its curvature.`}
       </p>
       <Table settings={settings} eigenvalues={eigenvalues} steps={steps} />
     </section>
@@ -84,7 +84,7 @@ function Picture({ settings, eigenvalues, steps, words }: PictureProps) {
   const floor = height - BOTTOM;
   return (
     <div class="plot directions" ref={box}>
-      <svg width={width} height={height} role="img" aria-label={`Share of the distance that a step leaves, against curvature. ${words}`}>
+      <svg width={width} height={height} role="img" aria-label={`Contraction factor, the share of the distance left after a step, against curvature. ${words}`}>
         <rect class="lost" x={LEFT} y={TOP} width={Math.max(0, width - LEFT - RIGHT)} height={Math.max(0, y(1) - TOP)} />
         {TICKS.map(rho => (
           <g key={rho}>
@@ -94,7 +94,7 @@ function Picture({ settings, eigenvalues, steps, words }: PictureProps) {
         ))}
         <Zones settings={settings} steps={steps} x={x} from={TOP} to={floor} left={LEFT} right={width - RIGHT} />
         <text class="tick word" x={LEFT + 6} y={y(1) - 6}>grows</text>
-        <text class="tick word" x={LEFT + 6} y={y(0) - 6}>ρ, the share that a step leaves</text>
+        <text class="tick word" x={LEFT + 6} y={y(0) - 6}>contraction factor ρ: share of the distance left after a step</text>
         <path class="curve" d={line(1)} />
         {eigenvalues.some(lambda => lambda < 0) && <path class="curve negative" d={line(-1)} />}
         {eigenvalues.map((lambda, i) => lambda !== 0 && (
@@ -111,7 +111,7 @@ function Picture({ settings, eigenvalues, steps, words }: PictureProps) {
   );
 }
 
-/** Where ρ is: decades of 1 − ρ below 1, half as many above. */
+/** Position of ρ: decades of 1 − ρ below 1, half as many above. */
 function nearness(rho: number): number {
   const decades = Math.max(0, Math.log10(Math.abs(1 - rho) / NEAREST));
   return rho > 1 ? Math.min(ABOVE, decades / 2) : -Math.min(BELOW, decades);
@@ -134,11 +134,11 @@ interface ZonesProps {
   right: number;
 }
 
-/** What curvatures of which size do, below the axis. */
+/** Names of the regions of curvature, below the axis. */
 function Zones({ settings, steps, x, from, to, left, right }: ZonesProps) {
-  const { crawls, settles, rings } = edges(settings, steps);
-  const ends = [crawls, settles, rings].map(lambda => (lambda > 0 ? x(lambda) : left));
-  const zones = ['crawls', 'monotone', 'rings', 'diverges'].map((name, i) => ({ name, a: i ? ends[i - 1] : left, b: ends[i] ?? right }));
+  const { slow, converges, oscillates } = edges(settings, steps);
+  const ends = [slow, converges, oscillates].map(lambda => (lambda > 0 ? x(lambda) : left));
+  const zones = ['slow', 'converges', 'oscillates', 'diverges'].map((name, i) => ({ name, a: i ? ends[i - 1] : left, b: ends[i] ?? right }));
   return (
     <g class="regions">
       {ends.filter(at => at > left && at < right).map((at, i) => <path key={i} d={`M${at} ${from}V${to + 4}`} />)}
@@ -156,8 +156,8 @@ function Table({ settings, eigenvalues, steps }: { settings: Settings; eigenvalu
   return (
     <div class="hidden">
       <table>
-        <caption>{shown.length < sorted.length ? `The ends of ${count(sorted.length)} directions` : 'Each direction'} under heavy ball at these settings</caption>
-        <thead><tr><th scope="col">curvature</th><th scope="col">share that a step leaves</th><th scope="col">what becomes of it</th></tr></thead>
+        <caption>{shown.length < sorted.length ? `The largest and smallest of ${count(sorted.length)} directions` : 'Each direction'} under SGD with momentum at these settings</caption>
+        <thead><tr><th scope="col">curvature</th><th scope="col">contraction factor</th><th scope="col">behaviour</th></tr></thead>
         <tbody>
           {shown.map((lambda, i) => (
             <tr key={i}>

@@ -9,7 +9,7 @@ import { traceOf } from '../render/paths';
 import { Relief } from '../render/relief';
 import type { Scale } from '../render/scale';
 import { Stage } from './stage';
-import type { Theme } from '../render/theme';
+import { constants, type Theme } from '../render/theme';
 import { indexAt, lossAt, type Track } from '../film/track';
 
 export interface SceneProps {
@@ -28,9 +28,7 @@ export interface SceneProps {
   onSurface(name: string): void;
 }
 
-const KINDS = {
-  terrain: 'terrain', curvature: 'plane of curvature', principal: 'principal plane', random: 'random plane', points: 'three points',
-};
+const KINDS = constants.planes;
 
 export function Scene(props: SceneProps) {
   const { film, surface, field, tracks, marks, t, last, selected, theme, overlaid, mapped, onStart } = props;
@@ -39,7 +37,7 @@ export function Scene(props: SceneProps) {
     () => (relief && surface ? tracks.map(track => traceOf(track, surface, relief)) : []), [relief, surface, tracks]);
   if (!field || !relief || !surface) {
     if (film.live || film.kind === 'race') return null;
-    return <p class="nothing">This film has no surface: none was made (steepest film RUN makes one), no points were kept along the way, or the model could not be loaded.</p>;
+    return <p class="nothing">No surface: run `steepest film RUN` to compute one; it needs a saved path and the model.</p>;
   }
   const description = describe(field, surface, tracks, t);
   const map = <MapView field={field} surface={surface} tracks={tracks} marks={marks} t={t} selected={selected} theme={theme}
@@ -61,15 +59,14 @@ export function Scene(props: SceneProps) {
   );
 }
 
-/** How far the path is from the plane at a step, in words. */
+/** The distance of the path from the plane at a step, in words. */
 function distance(track: Track, surface: string, t: number): string {
   const on = track.path.on[surface];
   const k = Math.max(0, indexAt(track.path.t, t));
-  if (!on?.off.length) return 'From above. No points of this member were kept.';
-  const farthest = on.off.reduce((a, b) => Math.max(a, b));
-  if (!(farthest > 0)) return 'From above. The path lies in this plane.';
-  const where = on.off[k] > 0 ? `is ${short(on.off[k], 2)} off this plane here` : 'is in this plane here';
-  return `From above. The path ${where}, and ${short(farthest, 2)} where it is farthest.`;
+  if (!on?.off.length) return 'From above. This run has no saved path.';
+  const most = on.off.reduce((a, b) => Math.max(a, b));
+  if (!(most > 0)) return 'From above. The path lies in this plane.';
+  return `Distance of the path from this plane: ${short(on.off[k], 2)} here, at most ${short(most, 2)}.`;
 }
 
 function describe({ x, y, scale }: Field, surface: string, tracks: Track[], t: number): string {
@@ -82,17 +79,17 @@ function describe({ x, y, scale }: Field, surface: string, tracks: Track[], t: n
   return `Loss from ${short(scale.loss(0))} to ${short(scale.loss(1))} over ${x.name} and ${y.name}. Step ${Math.floor(t)}: ${where.join('; ')}.`;
 }
 
-/** Ticks that have room beside the ones before them. */
+/** Ticks with enough room after the ones before them. */
 function spaced(ticks: Scale['ticks']): Scale['ticks'] {
-  const kept: Scale['ticks'] = [];
+  const shown: Scale['ticks'] = [];
   for (const tick of ticks) {
-    const before = kept.at(-1);
-    if (!before || tick.at - before.at > 0.05 + 0.02 * (before.text.length + tick.text.length)) kept.push(tick);
+    const before = shown.at(-1);
+    if (!before || tick.at - before.at > 0.05 + 0.02 * (before.text.length + tick.text.length)) shown.push(tick);
   }
-  return kept;
+  return shown;
 }
 
-/** The colours' scale, the surface's caption, and a choice where there are several surfaces. */
+/** The colour scale, the surface's caption, and a choice where there are several surfaces. */
 function Legend({ film, surface, field, theme, onStart, onSurface }: SceneProps & { field: Field; surface: string }) {
   const names = Object.keys(film.surfaces);
   const { kind } = film.surfaces[surface];

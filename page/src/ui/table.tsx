@@ -1,4 +1,4 @@
-/// The curves as a table, for those who cannot see them.
+/// The curves as a table, for screen readers.
 import { count, decimal } from './numbers';
 import { lossAt, valueAt, type Track } from '../film/track';
 
@@ -9,13 +9,13 @@ export function HiddenTable({ tracks, steps }: { tracks: Track[]; steps: number 
   return (
     <div class="hidden">
       <table>
-        <caption>Loss and learning rate of each member along the way</caption>
+        <caption>Loss and learning rate of each run</caption>
         <thead>
           <tr>
             <th scope="col">step</th>
             {tracks.flatMap(track => [
               <th scope="col" key={`${track.id} loss`}>{track.name}, loss</th>,
-              <th scope="col" key={`${track.id} rate`}>{track.name}, rate</th>,
+              <th scope="col" key={`${track.id} rate`}>{track.name}, learning rate</th>,
             ])}
           </tr>
         </thead>

@@ -2,6 +2,8 @@
 import type { Quantity } from '../film/film';
 import { Digits, Symbol } from './math';
 import { short } from './numbers';
+import { tooltip } from './terms';
+import { constants } from '../render/theme';
 
 /** A piece of the headline, and the colour of what it names. */
 export interface Piece {
@@ -20,7 +22,7 @@ export function Verdict({ pieces, advice }: { pieces: Piece[]; advice: string })
   );
 }
 
-/** A headline whose phrases wear colours: the first of each that is found. */
+/** A headline with its phrases in colours: the first occurrence of each. */
 export function coloured(headline: string, phrases: [phrase: string, colour: string][]): Piece[] {
   const found = phrases
     .map(([phrase, colour]) => ({ at: headline.toLowerCase().indexOf(phrase.toLowerCase()), length: phrase.length, colour }))
@@ -36,17 +38,19 @@ export function coloured(headline: string, phrases: [phrase: string, colour: str
   return [...pieces, { text: headline.slice(from) }].filter(piece => piece.text);
 }
 
-/** Phrases of a run's headline that name where it ended. */
-export const PLACES = [
-  'a saddle', 'a minimum', 'a maximum', 'the noise floor', 'the edge of stability', 'diverged', 'undecided', 'still descending',
-];
+/** The first phrase of a run's headline that says where it ended: of today's verdicts, and of stored runs' older ones. */
+export function placeIn(headline: string, colour: string): [phrase: string, colour: string][] {
+  const at = (place: string) => headline.toLowerCase().indexOf(place);
+  const first = constants.places.filter(place => at(place) >= 0).sort((a, b) => at(a) - at(b))[0];
+  return first ? [[first, colour]] : [];
+}
 
 export function Numbers({ numbers }: { numbers: Quantity[] }) {
   return (
     <dl class="numbers">
       {numbers.map((quantity, i) => (
         <div class="number" key={i}>
-          <dt><Symbol name={quantity.name} /></dt>
+          <dt title={tooltip(quantity.name)}><Symbol name={quantity.name} /></dt>
           <dd>
             <b>{withInterval(quantity)}</b>
             <Whisker quantity={quantity} />

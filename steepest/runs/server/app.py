@@ -123,12 +123,13 @@ def filmed(store: Store, ids: Sequence[str]) -> dict[str, Any]:
         StoreError: they cannot be read.
     """
     if len(ids) > 1:
-        return side_by_side.of_runs([store.history(run) for run in ids])
+        return document.encode(side_by_side.of_runs([store.history(run) for run in ids]))
     history = store.history(ids[0])
     if history.record.status == "running":  # what was found at an earlier end no longer holds
-        return film.of_run(history, live=True)
+        return document.encode(film.of_run(history, live=True))
     found = history.record.config.get("verdict")
-    return film.of_run(history, stored_surfaces(store, ids[0]), None if found is None else Verdict.of(found))
+    verdict = None if found is None else Verdict.of(found)
+    return document.encode(film.of_run(history, stored_surfaces(store, ids[0]), verdict))
 
 
 def _failed(request: Request, error: Exception) -> Response:

@@ -1,51 +1,99 @@
-"""The film as a document: the schema of the page (`page/src/film/film.ts`) as functions, and the page with a film in
-it.
-
-Nothing here computes: numbers of records, grids and verdicts become what the page decodes.
-"""
+"""A film encoded for the page, and the page with a film in it. The schema is `page/src/film/film.ts`."""
 
 import base64
 import html
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed
+from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from steepest.errors import InputError, StoreError
-from steepest.records.surfaces import Axis, Grid, Projection
+from steepest.records.surfaces import Axis, Grid
 from steepest.records.verdict import Number, Verdict
+from steepest.view.film.schema import Film, Member, Series
 
 FORMAT = 1
 PAGE = Path(__file__).with_name("page.html")
+LAMBDA_MAX, LAMBDA_MIN = ("λ_max", "largest curvature"), ("λ_min", "smallest curvature")
+GRADIENT_NORM2 = "‖∇L‖^2", "gradient norm²"
 SYMBOLS = {
-    "loss": "L",
-    "gradient norm": "‖∇L‖",
-    "squared norm of the gradient": "‖∇L‖^2",
-    "greatest curvature": "λ_max",
-    "least curvature": "λ_min",
-    "least curvature is above": "λ_min",
-    "sharpness": "λ_P",
-    "batch sharpness": "λ_B",
-    "gain of a step down": "ΔL",
-    "gain of an escape": "ΔL",
-    "gain of ten calm steps": "ΔL",
-    "noise scale": "B",
-    "critical batch size": "B_crit",
-    "greatest curvature of one layer": "λ_layer",
+    "largest Hessian eigenvalue": LAMBDA_MAX,
+    "greatest curvature": LAMBDA_MAX,
+    "smallest Hessian eigenvalue": LAMBDA_MIN,
+    "least curvature": LAMBDA_MIN,
+    "sharpness": ("λ_P", "sharpness"),
+    "‖∇L‖², noise removed": GRADIENT_NORM2,
+    "squared norm of the gradient": GRADIENT_NORM2,
+    "noise scale": ("B", "noise scale"),
 }
-"""What a verdict's numbers are called where a symbol has room; the page lowers what follows `_` and raises `^`."""
-SLOT = 'id="film">null<'
-"""Where in the page the film belongs."""
+"""Numbers of a verdict that the page shows, with symbol and name; labels of older versions too. In a symbol `_` lowers
+what follows, and `^` raises it."""
+ZERO_REFERENCE = (LAMBDA_MIN, GRADIENT_NORM2)
+"""Numbers that are compared with 0."""
+FILM_SLOT = 'id="film">null<'
+"""Place of the film in the page."""
+
+
+class Quantity(NamedTuple):
+    """A number as the page shows it.
+
+    Attributes:
+        name: its symbol.
+        value: measured.
+        lo, hi: its interval.
+        text: its name, and how it was measured.
+        reference: what it is compared with.
+    """
+
+    name: str
+    value: float
+    lo: float
+    hi: float
+    text: str
+    reference: float | None
+
+
+def quantities(verdict: Verdict | None) -> list[Quantity]:
+    """The finite numbers of a verdict that the page has room for."""
+    numbers = () if verdict is None else verdict.numbers
+    return [_quantity(number) for number in numbers if number.name in SYMBOLS and math.isfinite(number.value)]
+
+
+def _quantity(number: Number) -> Quantity:
+    symbol = SYMBOLS[number.name]
+    text = "; ".join(filter(None, (symbol[1], number.words)))
+    reference = 0.0 if symbol in ZERO_REFERENCE else number.reference
+    return Quantity(symbol[0], number.value, number.low, number.high, text, reference)
+
+
+# -- Encoding ----------------------------------------------------------------------------------------------------------
+
+
+def encode(film: Film) -> dict[str, Any]:
+    """A film as the page reads it: JSON with columns of base64."""
+    return {
+        "format": FORMAT,
+        "kind": film.kind,
+        "title": film.title,
+        "subtitle": film.subtitle,
+        "version": _version(),
+        "steps": film.steps,
+        "live": film.live,
+        "headline": film.headline,
+        "advice": film.advice,
+        "surfaces": {name: encode_surface(grid) for name, grid in film.surfaces.items()},
+        "members": {key: encode_member(member) for key, member in film.members.items()},
+    }
 
 
 def column(values: ArrayLike, dtype: str = "f4") -> dict[str, Any]:
-    """Numbers as base64 of little-endian bytes; NaN is what was not evaluated, infinity what diverged.
+    """Numbers as base64 of little-endian bytes; NaN was not evaluated, infinity diverged.
 
     Args:
         values: of any shape.
@@ -59,8 +107,8 @@ def column(values: ArrayLike, dtype: str = "f4") -> dict[str, Any]:
     return {"dtype": dtype, "shape": list(array.shape), "data": base64.b64encode(array.tobytes()).decode()}
 
 
-def surface(grid: Grid) -> dict[str, Any]:
-    """A surface to descend on, with its marks."""
+def encode_surface(grid: Grid) -> dict[str, Any]:
+    """A surface with its marks."""
     return {
         "kind": grid.kind,
         "x": _axis(grid.x),
@@ -74,160 +122,43 @@ def surface(grid: Grid) -> dict[str, Any]:
     }
 
 
-def curve(t: ArrayLike, lo: ArrayLike, hi: ArrayLike, mid: ArrayLike, log: bool) -> dict[str, Any]:
-    """A quantity over steps, in at most 4,096 buckets.
-
-    Args:
-        t: the first step of each bucket [B]; they do not fall.
-        lo, hi, mid: its least, greatest and middle value [B] each.
-        log: whether to draw it on a logarithmic axis.
-    """
-    return {"t": column(t, "i4"), "lo": column(lo), "hi": column(hi), "mid": column(mid), "log": log}
+def encode_series(series: Series) -> dict[str, Any]:
+    """A quantity over steps."""
+    values = {name: column(getattr(series, name)) for name in ("lo", "hi", "mid")}
+    return {"t": column(series.t, "i4"), **values, "log": series.log}
 
 
-def path(t: ArrayLike, loss: ArrayLike, on: Mapping[str, Projection]) -> dict[str, Any]:
-    """Points along a descent.
-
-    Args:
-        t: their steps [P].
-        loss: there [P].
-        on: where they fall on each surface, by its name.
-    """
-    shadows = {name: {key: column(values) for key, values in s._asdict().items()} for name, s in on.items()}
-    return {"t": column(t, "i4"), "loss": column(loss), "on": shadows}
-
-
-def member(
-    name: str,
-    rule: str = "",
-    hyper: Mapping[str, float | str] | None = None,
-    schedule: str = "",
-    *,
-    mathml: str = "",
-    js: str = "",
-    path: Mapping[str, Any] | None = None,
-    curves: Mapping[str, Any] | None = None,
-    events: Sequence[Mapping[str, Any]] = (),
-    verdict: Mapping[str, Any] | None = None,
-    eigenvalues: Sequence[float] | None = None,
-) -> dict[str, Any]:
-    """One descent of a film; what is not given is not known.
-
-    Args:
-        name: that people read.
-        rule: its name.
-        hyper: values of its hyperparameters; a text is a schedule.
-        schedule: of the rate, as text.
-        mathml: the rule's formula.
-        js: the rule as a program, for a page that descends by itself.
-        path: what `path` gives.
-        curves: what `curve` gives, by name: loss, held_out, lr, grad_norm.
-        events: each `{"t", "kind", "text"}`, a rewind with the step it went back "to".
-        verdict: what `verdict` gives.
-        eigenvalues: of the Hessian where it ended, in any order.
-    """
-    known = {} if eigenvalues is None else {"eigenvalues": [float(x) for x in eigenvalues]}
+def encode_member(member: Member) -> dict[str, Any]:
+    """One descent of a film."""
+    on = {name: {key: column(v) for key, v in at._asdict().items()} for name, at in member.on.items()}
+    known = {} if member.eigenvalues is None else {"eigenvalues": [float(x) for x in member.eigenvalues]}
     return {
-        "name": name,
-        "rule": rule,
-        "hyper": dict(hyper or {}),
-        "schedule": schedule,
-        "mathml": mathml,
-        "js": js,
-        "path": _nowhere() if path is None else path,
-        "curves": dict(curves or {}),
-        "events": list(events),
-        "verdict": verdict,
+        "name": member.name,
+        "rule": member.rule,
+        "hyper": dict(member.hyper),
+        "schedule": member.schedule,
+        "mathml": member.mathml,
+        "js": member.js,
+        "path": {"t": column(member.t, "i4"), "loss": column(member.loss), "on": on},
+        "curves": {name: encode_series(series) for name, series in member.curves.items()},
+        "events": [
+            {"t": e.t, "kind": e.kind, "text": e.text} | ({} if e.to is None else {"to": e.to}) for e in member.events
+        ],
+        "verdict": None if member.verdict is None else encode_verdict(member.verdict),
         **known,
     }
 
 
-def verdict(found: Verdict | None) -> dict[str, Any] | None:
-    """Where a descent ended, in words and numbers."""
-    if found is None:
-        return None
-    numbers = [_quantity(number) for number in found.numbers]
-    return {"kind": found.kind, "text": found.sentence, "advice": found.advice, "numbers": numbers}
-
-
-def film(
-    kind: str,
-    *,
-    title: str,
-    subtitle: str,
-    steps: int,
-    headline: str = "",
-    advice: str = "",
-    live: bool = False,
-    surfaces: Mapping[str, Any],
-    members: Mapping[str, Any],
-) -> dict[str, Any]:
-    """The whole film.
-
-    Args:
-        kind: "run", "race" or "play".
-        title, subtitle: of the page.
-        steps: its length.
-        headline, advice: the sentence above the relief and what follows from it; a play writes its own.
-        live: whether it is still being made.
-        surfaces: what `surface` gives, by name; the first is shown first.
-        members: what `member` gives, by an id that does not change.
-    """
-    return {
-        "format": FORMAT,
-        "kind": kind,
-        "title": title,
-        "subtitle": subtitle,
-        "version": _version(),
-        "steps": steps,
-        "live": live,
-        "headline": headline,
-        "advice": advice,
-        "surfaces": dict(surfaces),
-        "members": dict(members),
-    }
-
-
-def page(film: Mapping[str, Any] | None, events: str | None = None, runs: str | None = None) -> str:
-    """The page's HTML with a film in it.
-
-    Args:
-        film: None where it only comes by frames.
-        events: address, on the page's own origin, of the stream that a live film comes from.
-        runs: address of the list of runs that it is one of; None where there is no way back.
-
-    Raises:
-        StoreError: the page is not where it is installed.
-    """
-    try:
-        text = PAGE.read_text(encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"the page {PAGE} cannot be read ({error}); install steepest again") from None
-    document = json.dumps(film, allow_nan=False).replace("<", "\\u003c")
-    known = {"events": events, "list": runs}
-    said = "".join(f' data-{name}="{html.escape(value)}"' for name, value in known.items() if value is not None)
-    before, after = text.split(SLOT)
-    return f'{before}id="film"{said}>{document}<{after}'
-
-
-def write(film: Mapping[str, Any], out: str | Path) -> Path:
-    """Writes the page with a film in it: one file that needs nothing else.
-
-    Args:
-        film: what `film` gives.
-        out: where to; .html.
-
-    Raises:
-        InputError: another suffix, or a place where nothing can be written.
-    """
-    out = Path(out)
-    if out.suffix.lower() != ".html":
-        raise InputError(f"a film '{out}' is asked for; its name must end in .html")
-    try:
-        out.write_text(page(film), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"the film cannot be written to '{out}': {error.strerror}") from None
-    return out
+def encode_verdict(verdict: Verdict) -> dict[str, Any]:
+    """Where a descent ended, in words and numbers. JSON has no infinity: an end that is not finite is null."""
+    numbers = []
+    for quantity in quantities(verdict):
+        finite = {
+            key: v if math.isfinite(v := float(getattr(quantity, key))) else None for key in ("value", "lo", "hi")
+        }
+        reference = {} if quantity.reference is None else {"reference": float(quantity.reference)}
+        numbers.append({"name": quantity.name, **finite, "text": quantity.text, **reference})
+    return {"kind": verdict.kind, "text": verdict.sentence, "advice": verdict.advice, "numbers": numbers}
 
 
 def _axis(axis: Axis) -> dict[str, Any]:
@@ -235,21 +166,53 @@ def _axis(axis: Axis) -> dict[str, Any]:
     return {"name": axis.name, "lo": lo, "hi": hi, "n": int(axis.n), "scale": scale}
 
 
-def _nowhere() -> dict[str, Any]:
-    return path([], [], {})
-
-
-def _quantity(number: Number) -> dict[str, Any]:
-    """A number of a verdict; an end that is not finite is null, for JSON has no infinity."""
-    name = SYMBOLS.get(number.name, number.name)
-    text = number.words if name == number.name else "; ".join(filter(None, (number.name, number.words)))
-    value, lo, hi = (float(x) if math.isfinite(x) else None for x in (number.value, number.low, number.high))
-    reference = {} if number.reference is None else {"reference": float(number.reference)}
-    return {"name": name, "value": value, "lo": lo, "hi": hi, "text": text, **reference}
-
-
 def _version() -> str:
     try:
-        return installed("steepest")
+        return installed_version("steepest")
     except PackageNotFoundError:
         return ""
+
+
+# -- The page ----------------------------------------------------------------------------------------------------------
+
+
+def page(film: Mapping[str, Any] | None, events: str | None = None, runs: str | None = None) -> str:
+    """The page's HTML with a film in it.
+
+    Args:
+        film: as `encode` gives it; None where it comes by frames only.
+        events: address, on the page's own origin, of the stream of a live film.
+        runs: address of the list of runs; None where there is none.
+
+    Raises:
+        StoreError: the installed page cannot be read.
+    """
+    try:
+        text = PAGE.read_text(encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"Cannot read the page {PAGE} ({error}). Install steepest again.") from None
+    document = json.dumps(film, allow_nan=False).replace("<", "\\u003c")
+    addresses = {"events": events, "list": runs}
+    data = "".join(f' data-{name}="{html.escape(value)}"' for name, value in addresses.items() if value is not None)
+    before, after = text.split(FILM_SLOT)
+    return f'{before}id="film"{data}>{document}<{after}'
+
+
+def write(film: Film, out: str | Path) -> Path:
+    """Writes the page with a film in it: one file that needs nothing else.
+
+    Args:
+        film: to show.
+        out: the file; .html.
+
+    Raises:
+        InputError: another suffix, or a place where nothing can be written.
+    """
+    out = Path(out)
+    if out.suffix.lower() != ".html":
+        raise InputError(f"out must end in .html, got '{out}'")
+    try:
+        out.write_text(page(encode(film)), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"Cannot write the film to '{out}' ({error.strerror}). Choose another out.") from None
+    return out

@@ -1,35 +1,35 @@
-"""A film without a browser: a picture of it as PNG, and the film itself as GIF or MP4. The relief is the page's."""
+"""Pictures and videos of a film without a browser: PNG, GIF and MP4."""
 
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from steepest.errors import InputError
 from steepest.view.figures.curves import check_path
+from steepest.view.film.schema import Film
 from steepest.view.render.picture import Picture
-from steepest.view.render.theme import theme_of
+from steepest.view.render.theme import find_theme
 
-LEAST = ((360, 600), (820, 480))
-"""Least widths and heights in pixels, of narrow pictures and of others: below them words do not fit."""
+MIN_SIZES = ((360, 600), (820, 480))
+"""Smallest width and height in pixels, of narrow pictures and of others."""
 HOLD_S = 1.5
-"""So long the last frame of a GIF stays."""
+"""Duration of the last frame of a GIF."""
 COLOURS = 255
 QUALITY = 7
-"""Of an MP4, as imageio-ffmpeg counts from 0 to 10: x264's constant rate factor 15, at which thin lines stay clean."""
+"""Of an MP4, on imageio-ffmpeg's scale from 0 to 10: x264's constant rate factor 15, at which thin lines stay clean."""
 
 
 def still(
-    film: dict[str, Any], out: str | Path, *, surface: str | None = None, t: float | None = None,
+    film: Film, out: str | Path, *, surface: str | None = None, t: float | None = None,
     size: tuple[int, int] = (1400, 900), theme: str = "light",
 ) -> Path:  # fmt: skip
-    """Draws a film at one step as the page shows it: the sentence, relief and paths, map, members or numbers, curves.
+    """Draws a film at one step, in the page's layout.
 
     Args:
-        film: as the page takes it (`page/src/film/film.ts`).
-        out: where to; .png.
+        film: to draw.
+        out: the file; .png.
         surface: name of one of its surfaces; the first where it is None. A film without surfaces shows its curves.
         t: the step; the last where it is None.
         size: width and height in pixels.
@@ -44,29 +44,29 @@ def still(
     from PIL import Image
 
     out = check_path(out, (".png",))
-    plate = _plate(film, surface, size, theme)
-    if t is not None and not 0 <= t <= plate.steps:
-        raise InputError(f"step {t} is not in the film; expected is one from 0 to {plate.steps:g}")
-    Image.fromarray(plate.draw(plate.steps if t is None else t)).save(out)
+    picture = _picture(film, surface, size, theme)
+    if t is not None and not 0 <= t <= picture.steps:
+        raise InputError(f"t must be a step from 0 to {picture.steps:g}, got {t}")
+    Image.fromarray(picture.draw(picture.steps if t is None else t)).save(out)
     return out
 
 
 def moving(
-    film: dict[str, Any], out: str | Path, *, seconds: float = 12, fps: int = 25, surface: str | None = None,
+    film: Film, out: str | Path, *, seconds: float = 12, fps: int = 25, surface: str | None = None,
     size: tuple[int, int] = (960, 620), theme: str = "light", turn: float = 0.0,
 ) -> Path:  # fmt: skip
-    """Plays a whole film as the page plays it.
+    """Writes a video of a whole film.
 
     Args:
-        film: as the page takes it; its members have paths or curves.
-        out: where to; .gif or .mp4.
-        seconds: how long it plays.
+        film: whose members have paths or curves.
+        out: the file; .gif or .mp4.
+        seconds: duration.
         fps: frames a second. A GIF counts hundredths of seconds: 20, 25 and 50 are exact.
         surface: name of one of its surfaces; the first where it is None.
         size: width and height in pixels; both even for an MP4.
         theme: light or dark.
-        turn: degrees by which the camera goes around meanwhile, half before and half behind the view of the page. A GIF
-            whose camera rests is a fifth as large.
+        turn: degrees by which the camera rotates in all, around the page's view in the middle. A GIF without rotation
+            is a fifth as large.
 
     Returns:
         The file.
@@ -77,29 +77,26 @@ def moving(
     """
     out = check_path(out, (".gif", ".mp4"))
     if not (seconds > 0 and fps > 0):
-        raise InputError(f"{seconds} seconds at {fps} frames a second were asked for; expected are more than 0 of both")
+        raise InputError(f"seconds and fps must be positive, got {seconds} and {fps}")
     write = _write_gif if out.suffix.lower() == ".gif" else _write_mp4
-    plate = _plate(film, surface, size, theme)
-    if not plate.is_moving:
+    picture = _picture(film, surface, size, theme)
+    if not picture.is_moving:
         raise InputError(
-            "nothing moves in this film: no member has a curve or a path of two points; on a play's terrain the page "
-            "descends by itself. Expected are recorded members; ask for a .png of the surface"
+            "A video needs a member with a curve or a path of two points or more, got none. Write a .png of the surface."
         )
     count = max(2, round(seconds * fps))
     shares = np.arange(count) / (count - 1)
-    turned = math.radians(turn) * (shares - 0.5)
-    frames = (plate.draw(share * plate.steps, angle) for share, angle in zip(shares.tolist(), turned.tolist()))
-    write(out, frames, plate.draw(plate.steps), size, fps)
+    angles = math.radians(turn) * (shares - 0.5)
+    frames = (picture.draw(share * picture.steps, angle) for share, angle in zip(shares.tolist(), angles.tolist()))
+    write(out, frames, picture.draw(picture.steps), size, fps)
     return out
 
 
-def _plate(film: dict[str, Any], surface: str | None, size: tuple[int, int], theme: str) -> Picture:
-    if film.get("format") != 1:
-        raise InputError(f"the film's format is {film.get('format')}; expected is a film of format 1")
-    if not any(size[0] >= width and size[1] >= height for width, height in LEAST):
-        fitting = " or ".join(f"{width} × {height}" for width, height in LEAST)
-        raise InputError(f"the size is {size[0]} × {size[1]}; expected are at least {fitting} pixels")
-    return Picture(film, surface, size, theme_of(theme))
+def _picture(film: Film, surface: str | None, size: tuple[int, int], theme: str) -> Picture:
+    if not any(size[0] >= width and size[1] >= height for width, height in MIN_SIZES):
+        sizes = " or ".join(f"{width} × {height}" for width, height in MIN_SIZES)
+        raise InputError(f"size must be at least {sizes} pixels, got {size[0]} × {size[1]}")
+    return Picture(film, surface, size, find_theme(theme))
 
 
 def _write_gif(out: Path, frames: Iterator[np.ndarray], last: np.ndarray, size: tuple[int, int], fps: int) -> None:
@@ -107,10 +104,15 @@ def _write_gif(out: Path, frames: Iterator[np.ndarray], last: np.ndarray, size: 
     from PIL import Image
 
     palette = Image.fromarray(last).quantize(COLOURS, dither=Image.Dither.NONE)
-    shown, images = np.full(last.shape[:2], COLOURS, np.uint8), []
+    indices, images = np.full(last.shape[:2], COLOURS, np.uint8), []
     for frame in frames:
-        before, shown = shown, np.asarray(Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE))
-        image = Image.fromarray(np.where(shown == before, np.uint8(COLOURS), shown))  # what stays is not told again
+        before, indices = (
+            indices,
+            np.asarray(Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE)),
+        )
+        image = Image.fromarray(
+            np.where(indices == before, np.uint8(COLOURS), indices)
+        )  # unchanged pixels are transparent
         image.putpalette(palette.getpalette() or [])
         images.append(image)
     tick = max(20, 10 * round(100 / fps))
@@ -122,13 +124,13 @@ def _write_gif(out: Path, frames: Iterator[np.ndarray], last: np.ndarray, size: 
 
 
 def _write_mp4(out: Path, frames: Iterator[np.ndarray], last: np.ndarray, size: tuple[int, int], fps: int) -> None:
-    """H.264 in the colours that every player reads."""
+    """H.264 in the pixel format that every player reads."""
     if size[0] % 2 or size[1] % 2:
-        raise InputError(f"the size is {size[0]} × {size[1]}; an .mp4 needs an even width and an even height")
+        raise InputError(f"The width and height of an .mp4 must be even, got {size[0]} × {size[1]}")
     try:
         import imageio_ffmpeg
     except ImportError:
-        raise InputError("an .mp4 needs imageio-ffmpeg; pip install 'steepest[video]', or ask for a .gif") from None
+        raise InputError("An .mp4 needs imageio-ffmpeg. Run pip install 'steepest[video]', or write a .gif.") from None
     writer = imageio_ffmpeg.write_frames(
         str(out), size, fps=fps, codec="libx264", quality=QUALITY, macro_block_size=2, pix_fmt_out="yuv420p",
         output_params=["-movflags", "+faststart"],

@@ -1,33 +1,37 @@
-"""Several runs in one film: their curves and events side by side, and what may be said of them."""
+"""Several runs in one film: their curves and events side by side."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 from steepest.records.run import History, Record
 from steepest.records.surfaces import LossSurfaces
-from steepest.view.film import document, film
+from steepest.view.film import film
+from steepest.view.film.schema import Film
 from steepest.view.format import number
 
 ADVICE = (
-    "One run of each: noise between seeds cannot be told from a difference. No surfaces, for each run's lie around its "
+    "One run of each: the spread between seeds is not known. There are no surfaces, since each run's would lie around its "
     "own end."
 )
 
 
-def of_runs(histories: Sequence[History]) -> dict[str, Any]:
+def of_runs(histories: Sequence[History]) -> Film:
     """The film of several runs, each a member; it is live while one of them is.
 
     Args:
         histories: of the runs.
     """
     records = [history.record for history in histories]
-    names = called(records)
+    names = display_names(records)
     live = any(record.status == "running" for record in records)
     longest = max(len(record.steps) for record in records)
-    members = {h.record.id: film.member(h, LossSurfaces(), None) | {"name": names[h.record.id]} for h in histories}
-    return document.film(
+    members = {
+        history.record.id: replace(film.member(history, LossSurfaces(), None), name=names[history.record.id])
+        for history in histories
+    }
+    return Film(
         "race",
-        title=" against ".join(names.values()),
+        title=" vs ".join(names.values()),
         subtitle=f"{len(records)} runs",
         steps=max(longest, *(record.config.get("steps", 0) for record in records)) if live else longest,
         headline=_headline(records, names, live),
@@ -38,8 +42,8 @@ def of_runs(histories: Sequence[History]) -> dict[str, Any]:
     )
 
 
-def called(records: Sequence[Record]) -> dict[str, str]:
-    """What to call each run, by its id: its name, or its id where another one has that name."""
+def display_names(records: Sequence[Record]) -> dict[str, str]:
+    """The name of each run by its id: its own, or its id where another run has the same name."""
     names = [record.name for record in records]
     return {record.id: record.name if names.count(record.name) == 1 else record.id for record in records}
 
@@ -47,12 +51,15 @@ def called(records: Sequence[Record]) -> dict[str, str]:
 def _headline(records: Sequence[Record], names: dict[str, str], live: bool) -> str:
     metrics = {(r.config.get("metric", "loss"), r.config.get("better", "lower")) for r in records}
     if len(metrics) > 1:
-        return "They are measured by different metrics, so only their curves can be compared."
+        return "The runs have different metrics, so only their curves can be compared."
     ((metric, better),) = metrics
-    measured = {names[r.id]: value for r in records if (value := r.last("validation", metric)) is not None}
-    if not measured:
-        return f"No validation {metric} is measured yet."
-    first, *others = sorted(measured, key=measured.__getitem__, reverse=better == "higher")
-    words = f"{first} {'is ahead' if live else 'ended best'}: validation {metric} {number(measured[first])}"
-    rest = ", ".join(f"{name} {number(measured[name])}" for name in others)
+    values = {names[r.id]: value for r in records if (value := r.last("validation", metric)) is not None}
+    if not values:
+        return f"No run has measured the validation {metric} yet."
+    texts = {name: number(value) for name, value in values.items()}
+    first, *others = sorted(values, key=values.__getitem__, reverse=better == "higher")
+    if others and len(set(texts.values())) == 1:
+        return f"All {len(texts)} runs {'are' if live else 'end'} at the same validation {metric}, {texts[first]}."
+    words = f"{first} {'is ahead' if live else 'ended best'}: validation {metric} {texts[first]}"
+    rest = ", ".join(f"{name} {texts[name]}" for name in others)
     return f"{words}; {rest}." if rest else f"{words}."

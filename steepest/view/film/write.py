@@ -1,4 +1,4 @@
-"""Writes a film in the format that the suffix of its file names."""
+"""Writes a film in the format of its file's suffix."""
 
 import sys
 from pathlib import Path
@@ -7,35 +7,31 @@ from steepest.errors import InputError
 from steepest.records.surfaces import LossSurfaces
 from steepest.view.figures import contours
 from steepest.view.film import document, images, npz
-from steepest.view.film.film import Film
+from steepest.view.film.schema import Film
 
-MOVING = (".gif", ".mp4")
-
-
-VECTORS = (".npz", *contours.SUFFIXES)
-
-
-SUFFIXES = (".html", ".png", *MOVING, *VECTORS)
+VIDEOS = (".gif", ".mp4")
+SURFACE_SUFFIXES = (".npz", *contours.SUFFIXES)
+SUFFIXES = (".html", ".png", *VIDEOS, *SURFACE_SUFFIXES)
 
 
-def write(made: Film, ground: LossSurfaces, out: str | Path) -> Path:
-    """Writes a film as what its name ends in, and says on the terminal what it lacks.
+def write(film: Film, surfaces: LossSurfaces, out: str | Path) -> Path:
+    """Writes a film in the format of its suffix, and prints what it lacks.
 
     Raises:
         InputError: another suffix, or one that shows surfaces where there are none.
     """
     out = Path(out)
     suffix = out.suffix.lower()
-    for words in ground.messages:
+    for words in surfaces.messages:
         print(words, file=sys.stderr)
     if suffix == ".html":
-        return document.write(made, out)
+        return document.write(film, out)
     if suffix == ".png":
-        return images.still(made, out)
-    if suffix in MOVING:
-        return images.moving(made, out)
-    if suffix not in VECTORS:
-        raise InputError(f"a film '{out}' is asked for; its name must end in {', '.join(SUFFIXES)}")
-    if not ground.grids:
-        raise InputError(f"'{out}' is to show surfaces, and there are none: {'; '.join(ground.messages)}")
-    return npz.save(out, ground) if suffix == ".npz" else contours.contours(ground, made["title"], out)
+        return images.still(film, out)
+    if suffix in VIDEOS:
+        return images.moving(film, out)
+    if suffix not in SURFACE_SUFFIXES:
+        raise InputError(f"out must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, got '{out}'")
+    if not surfaces.grids:
+        raise InputError(f"'{out}' shows surfaces, but the film has none ({'; '.join(surfaces.messages)})")
+    return npz.save(out, surfaces) if suffix == ".npz" else contours.contours(surfaces, film.title, out)

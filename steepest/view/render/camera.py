@@ -5,18 +5,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LENS = 14 / 180 * math.pi
-TARGET_HEIGHT = 0.12
+from steepest.view.render.theme import CONSTANTS
+
+LENS = CONSTANTS["camera"]["lensDegrees"] / 180 * math.pi
+TARGET_HEIGHT: float = CONSTANTS["camera"]["targetHeight"]
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Where the world is seen from.
+    """Position and direction of a view.
 
     Attributes:
         azimuth, elevation: radians around the z axis, and above the floor.
         distance: to the target, in half widths of the block.
-        shift: where the middle of the world lies on the canvas, as a share of its half size, right and up.
+        shift: of the world's middle on the canvas, as a share of the canvas's half size, right and up.
     """
 
     azimuth: float
@@ -29,7 +31,7 @@ def matrix(camera: Camera, aspect: float) -> np.ndarray:
     """The camera's matrix [3, 4]: a world point becomes (x · w, y · w, w), w the distance along the view.
 
     Args:
-        camera: where it is.
+        camera: of the view.
         aspect: the canvas's width over its height.
     """
     ca, sa = math.cos(camera.azimuth), math.sin(camera.azimuth)

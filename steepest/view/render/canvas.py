@@ -1,116 +1,193 @@
-"""A canvas: pixels, and what is drawn on them."""
+"""A canvas: pixels with y downwards, on which matplotlib's Agg draws lines, shapes and text."""
 
-import re
+import warnings
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path as Files
+from typing import Any
 
 import numpy as np
+from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.colors import to_rgb, to_rgba
+from matplotlib.font_manager import FontProperties, fontManager
+from matplotlib.path import Path
+from matplotlib.textpath import TextPath, text_to_path
+from matplotlib.transforms import Affine2D, Bbox
 
-from steepest.view.render.colours import from_hex
-from steepest.view.render.fonts import Font, advance, mask
-from steepest.view.render.ticks import LOWERED
-
-RAISED = re.compile(f"([{''.join(LOWERED)}]+)")
-SMALL, UP = 0.72, 0.34
-"""Size of raised digits, and how far they are raised, in sizes of the line."""
 MIDDLE = 0.35
-"""From a line's middle down to its baseline, in sizes of its font."""
+"""From the middle of a line of text down to its baseline, in font sizes."""
+ALIGN = {"left": 0.0, "center": 0.5, "right": 1.0}
+ARM = 0.36
+CROSS = np.array(
+    [(-ARM, -1), (ARM, -1), (ARM, -ARM), (1, -ARM), (1, ARM), (ARM, ARM),
+     (ARM, 1), (-ARM, 1), (-ARM, ARM), (-1, ARM), (-1, -ARM), (-ARM, -ARM)]
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Font:
+    """A font of a size.
+
+    Attributes:
+        style: sans, bold, serif or italic.
+        size: in pixels.
+    """
+
+    style: str
+    size: float
 
 
 class Canvas:
-    """Pixels that are drawn on; a part of a canvas is one.
+    """Pixels that are drawn on. A part of a canvas draws on the same pixels.
 
     Args:
+        width, height: in pixels.
+        paper: colour of the background.
+
+    Attributes:
         pixels: [height, width, 3] uint8.
     """
 
-    def __init__(self, pixels: np.ndarray) -> None:
-        self.pixels = pixels
-        self.height, self.width = pixels.shape[:2]
-        self._cover = np.zeros((self.height, self.width), np.float32)
+    def __init__(self, width: int, height: int, paper: str) -> None:
+        self._renderer = RendererAgg(width, height, 72)
+        self._view(np.asarray(self._renderer.buffer_rgba()), 0, 0, width, height)
+        self.pixels[:] = np.round(np.array(to_rgb(paper)) * 255)
 
-    @classmethod
-    def of(cls, width: int, height: int, paper: str) -> "Canvas":
-        """An empty one."""
-        pixels = np.empty((height, width, 3), np.uint8)
-        pixels[:] = np.round(from_hex(paper) * 255).astype(np.uint8)
-        return cls(pixels)
+    def _view(self, buffer: np.ndarray, left: int, top: int, width: int, height: int) -> None:
+        self._buffer, self._left, self._top, self.width, self.height = buffer, left, top, width, height
+        buffer[..., 3] = 255
+        self.pixels = buffer[top : top + height, left : left + width, :3]
+        self._to_renderer = Affine2D().scale(1, -1).translate(left, buffer.shape[0] - top)
 
-    def part(self, left: int, top: int, width: int, height: int) -> "Canvas":
+    def part(self, left: float, top: float, width: float, height: float) -> "Canvas":
         """A rectangle of it, on the same pixels."""
-        return Canvas(self.pixels[top : top + height, left : left + width])
+        part = object.__new__(Canvas)
+        part._renderer = self._renderer
+        part._view(self._buffer, self._left + round(left), self._top + round(top), round(width), round(height))
+        return part
 
-    def stroke(self, points: np.ndarray, width: float, colour: str, alpha: float = 1.0) -> None:
-        """A line through points [P, 2], round at joints and ends; NaN interrupts it."""
-        from steepest.view.render import strokes
+    def stroke(
+        self, points: np.ndarray, width: float, colour: str, alpha: float = 1.0, dash: tuple[float, float] | None = None
+    ) -> None:
+        """A line through points [P, 2], round at joints and ends; NaN interrupts it.
 
-        line = np.ascontiguousarray(points, np.float64)
-        strokes.stroke(self.pixels, self._cover, line, float(width), from_hex(colour) * 255, alpha)
+        Args:
+            points: in pixels.
+            width: in pixels.
+            colour: as matplotlib takes it.
+            alpha: opacity, times that of the colour.
+            dash: lengths of dashes and of the gaps between them.
+        """
+        self._draw(Path(points), width, colour, alpha, dash)
 
     def fill(self, corners: np.ndarray, colour: str, alpha: float = 1.0) -> None:
         """A polygon [C, 2]."""
-        from steepest.view.render import strokes
-
-        strokes.fill(self.pixels, np.ascontiguousarray(corners, np.float64), from_hex(colour) * 255, alpha)
+        self._draw(Path(corners), 0, colour, alpha, is_filled=True)
 
     def rectangle(self, left: float, top: float, width: float, height: float, colour: str, alpha: float = 1.0) -> None:
         """A rectangle."""
-        from steepest.view.render import strokes
+        right, bottom = left + width, top + height
+        self.fill(np.array(((left, top), (right, top), (right, bottom), (left, bottom))), colour, alpha)
 
-        strokes.fill_box(self.pixels, left, top, left + width, top + height, from_hex(colour) * 255, alpha)
+    def ellipse(
+        self, x: float, y: float, rx: float, ry: float, colour: str, alpha: float = 1.0, width: float = 0.0
+    ) -> None:
+        """A filled ellipse around a point; one of a line, where a width is given."""
+        path = Affine2D().scale(rx, ry).translate(x, y).transform_path(Path.unit_circle())
+        self._draw(path, width, colour, alpha, is_filled=not width)
+
+    def marker(
+        self, member: int, x: float, y: float, radius: float, colour: str, casing: str | None, alpha: float = 1.0
+    ) -> None:
+        """A member's marker, in a casing that sets it off from any background."""
+        shape = SHAPES[member % len(SHAPES)] * radius
+        if casing:
+            self.fill(shape * 1.37 + np.array((x, y)), casing, alpha)
+        self.fill(shape + np.array((x, y)), colour, alpha)
 
     def write(
-        self,
-        text: str,
-        x: float,
-        y: float,
-        font: Font,
-        colour: str,
-        align: str = "left",
-        halo: tuple[str, float] | None = None,
-    ) -> None:
-        """A line of text; superscripts are raised small digits, since few fonts have all of them.
+        self, text: str, x: float, y: float, font: Font, colour: str, align: str = "left", halo: str | None = None
+    ) -> float:
+        """A line of text; returns its width.
 
         Args:
             text: the line.
-            x, y: where it begins, has its middle or ends, and its baseline.
-            font: of letters.
-            colour: of letters.
+            x, y: its left end, middle or right end, and its baseline.
+            font: of the letters.
+            colour: of the letters.
             align: left, center or right.
-            halo: colour of a rim around the letters, and its width.
+            halo: colour of an outline of 2 pixels around the letters.
         """
-        x -= {"left": 0.0, "center": 0.5, "right": 1.0}[align] * measured(text, font)
-        for part, part_font, rise in _parts(text, font):
+        outline, width = _outline(text, font)
+        if outline is not None:
+            place = Affine2D().scale(1, -1).translate(x - ALIGN[align] * width, y).transform_path(outline)
             if halo:
-                self._lay(part, x, y - rise, part_font, *halo, 0.9)
-            self._lay(part, x, y - rise, part_font, colour, 0.0, 1.0)
-            x += advance(part, part_font)
+                self._draw(place, 4, halo, 0.9)
+            self._draw(place, 0, colour, 1.0, is_filled=True)
+        return width
 
-    def _lay(self, text: str, x: float, y: float, font: Font, colour: str, halo: float, alpha: float) -> None:
-        from steepest.view.render import strokes
-
-        quarter = round(x * 4) / 4
-        cover, left, top = mask(text, font, halo, quarter % 1)
-        strokes.lay(self.pixels, cover, int(quarter // 1) + left, round(y) + top, from_hex(colour) * 255, alpha)
-
-
-def measured(text: str, font: Font) -> float:
-    """The width of a line as `Canvas.write` writes it."""
-    return sum(advance(part, part_font) for part, part_font, _ in _parts(text, font))
-
-
-def _parts(text: str, font: Font) -> list[tuple[str, Font, float]]:
-    """A line in parts: text, font and how far it is raised."""
-    parts = []
-    for k, part in enumerate(RAISED.split(text)):
-        if part and k % 2:
-            parts.append(("".join(LOWERED[c] for c in part), Font(font.style, font.size * SMALL), font.size * UP))
-        elif part:
-            parts.append((part, font, 0.0))
-    return parts
+    def _draw(
+        self, path: Path, width: float, colour: str, alpha: float, dash: Any = None, is_filled: bool = False
+    ) -> None:
+        gc = self._renderer.new_gc()
+        gc.set_linewidth(width)
+        gc.set_capstyle("round")
+        gc.set_joinstyle("round")
+        gc.set_snap(False)
+        if dash:
+            gc.set_dashes(0, dash)
+        *rgb, opacity = to_rgba(colour)
+        gc.set_alpha(alpha * opacity)
+        gc.set_foreground(rgb)
+        bottom = self._buffer.shape[0] - self._top - self.height
+        gc.set_clip_rectangle(Bbox.from_bounds(self._left, bottom, self.width, self.height))
+        self._renderer.draw_path(gc, path, self._to_renderer, tuple(rgb) if is_filled else None)
 
 
-def dashes(points: np.ndarray, on: float, off: float) -> np.ndarray:
-    """A line [P, 2] cut into dashes of a length with gaps between them, for `Canvas.stroke`: NaN between dashes."""
-    lengths = np.concatenate(([0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))))
-    begin = np.arange(0.0, lengths[-1], on + off)
-    ends = np.stack((begin, np.minimum(begin + on, lengths[-1]), np.full_like(begin, np.nan)), axis=1).ravel()
-    return np.column_stack([np.interp(ends, lengths, points[:, k]) for k in (0, 1)])
+def text_width(text: str, font: Font) -> float:
+    """The width of a line of text in pixels.
+
+    >>> text_width("saddle", Font("italic", 28)) == 2 * text_width("saddle", Font("italic", 14)) > 0
+    True
+    """
+    return _outline(text, font)[1]
+
+
+@lru_cache(4096)
+def _outline(text: str, font: Font) -> tuple[Path | None, float]:
+    """The outline of a line of text, y upwards from its baseline, and its width. None where nothing is to be drawn."""
+    properties = _properties()[font.style]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of characters that no font has: they are drawn as boxes
+        width = text_to_path.get_text_width_height_descent(text, properties, ismath=False)[0] * font.size / 100
+        return (TextPath((0, 0), text, size=font.size, prop=properties) if text.strip() else None), width
+
+
+@cache
+def _properties() -> dict[str, FontProperties]:
+    """The page's fonts by style, with matplotlib's own where these lack a character."""
+    for file in sorted(Files(__file__).with_name("fonts").glob("*.ttf")):
+        fontManager.addfont(file)
+    sans, serif = ["Steepest Sans", "DejaVu Sans"], ["Steepest Serif", "DejaVu Serif"]
+    return {
+        "sans": FontProperties(family=sans, size=100),
+        "bold": FontProperties(family=sans, weight="bold", size=100),
+        "serif": FontProperties(family=serif, size=100),
+        "italic": FontProperties(family=serif, style="italic", size=100),
+    }
+
+
+def _regular(n: int, turn: float, size: float) -> np.ndarray:
+    a = turn + np.arange(n) / n * 2 * np.pi
+    return np.column_stack((np.cos(a), np.sin(a))) * size
+
+
+SHAPES = (
+    _regular(48, 0, 1.0),
+    _regular(4, 0, 1.22),
+    _regular(4, np.pi / 4, 1.2),
+    _regular(3, -np.pi / 2, 1.3),
+    _regular(6, 0, 1.1),
+    CROSS,
+)
+"""Circle, diamond, square, triangle, hexagon, cross: corners around 0 for a radius of 1."""

@@ -1,29 +1,28 @@
-"""Loss, rate and the like against the step: spikes kept, the future faint."""
+"""Charts of the loss and the learning rate against the step: spikes stay visible, the future is faint."""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from steepest.view.render.canvas import MIDDLE, Canvas, measured
-from steepest.view.render.decode import Series, Track
-from steepest.view.render.fonts import Font
-from steepest.view.render.markers import SHAPES, mark
-from steepest.view.render.paths import order_of
-from steepest.view.render.theme import Theme
-from steepest.view.render.ticks import linear_ticks, log_ticks, tick_text
+from steepest.view.film.numbers import linear_ticks, log_ticks, tick_text
+from steepest.view.film.schema import Member, Series
+from steepest.view.render.canvas import MIDDLE, Canvas, Font
+from steepest.view.render.paths import draw_order
+from steepest.view.render.theme import CONSTANTS, Theme
 
-LEFT, RIGHT, TOP, BOTTOM = 46, 14, 8, 6
-BAND, FUTURE = 0.38, 0.78
-"""Opacity of least to greatest, and of the paper over what is to come."""
-TICK_FONT, KEY_FONT = Font("sans", 11), Font("sans", 12)
+CHARTS = CONSTANTS["charts"]
+LEFT, RIGHT, TOP, BOTTOM = (CHARTS[side] for side in ("left", "right", "top", "bottom"))
+BAND, FUTURE = CHARTS["band"], 0.78
+"""Opacity of the range of the buckets, and of the paper over the steps to come."""
+TICK_FONT, KEY_FONT, TITLE_FONT = Font("sans", 11), Font("sans", 12), Font("bold", 12)
+TITLE_HEIGHT = 28
 DOT, HEAD = 2.1, 3.8
-PIXELS_A_TICK = 46
 
 
 @dataclass(frozen=True)
 class Line:
-    """A curve of a member; its head stays at its last step. Dots are for what is measured now and then."""
+    """A curve of a member; its marker stays at its last step. Dots stand for values measured now and then."""
 
     series: Series
     last: float
@@ -32,145 +31,123 @@ class Line:
     dots: bool
 
 
-def lines_of(tracks: list[Track], name: str, theme: Theme, dots: bool = False, selected: int = 0) -> list[Line]:
-    """One line for each member that has the curve, the selected one on top; of dots only its own."""
-    return [
-        Line(tracks[i].curves[name], tracks[i].last, i, theme.members[i % len(theme.members)], dots)
-        for i in order_of(len(tracks), selected)
-        if name in tracks[i].curves and len(tracks[i].curves[name].t) and (not dots or i == selected)
-    ]
-
-
 @dataclass(frozen=True)
-class Range:
-    """What an axis shows, from lo to hi."""
+class Chart:
+    """Curves on common axes.
 
+    Attributes:
+        title: above the axes.
+        lines: the curves.
+        log: whether the axis of values is logarithmic.
+        lo, hi: its ends.
+        steps: the end of the axis of steps.
+    """
+
+    title: str
+    lines: list[Line]
     log: bool
     lo: float
     hi: float
+    steps: float
 
-    def share(self, v: np.ndarray) -> np.ndarray:
-        """How far up the axis values are, 0 … 1; NaN is at its foot."""
+    def height(self, v: np.ndarray) -> np.ndarray:
+        """Height of values on the axis, 0 … 1; NaN is at its foot."""
         clipped = np.clip(np.where(np.isnan(v), self.lo, v), self.lo, self.hi)
         if self.log:
             return np.log(clipped / self.lo) / math.log(self.hi / self.lo)
         return (clipped - self.lo) / (self.hi - self.lo)
 
 
-def range_of(lines: list[Line], decades: int) -> Range:
-    """The axis for some curves: logarithmic where they ask for it and nothing is below zero.
+def lines_of(members: list[Member], name: str, theme: Theme, dots: bool = False, selected: int = 0) -> list[Line]:
+    """One line for each member that has the curve, the selected one on top; dots for the selected member only."""
+    return [
+        Line(members[i].curves[name], members[i].last, i, theme.members[i % len(theme.members)], dots)
+        for i in draw_order(len(members), selected)
+        if name in members[i].curves and len(members[i].curves[name].t) and (not dots or i == selected)
+    ]
+
+
+def chart_of(title: str, lines: list[Line], steps: float, decades: int) -> Chart:
+    """A chart whose axis is logarithmic where a curve asks for it and none has values below zero.
 
     Args:
+        title: above the axes.
         lines: the curves.
-        decades: that a logarithmic axis shows below the greatest value.
+        steps: the film's last step.
+        decades: shown on a logarithmic axis, below the largest value.
     """
     every = [values for line in lines for values in (line.series.lo, line.series.hi, line.series.mid)]
     values = np.concatenate([np.empty(0), *every])
     values = values[np.isfinite(values)]
     if not len(values):
-        return Range(False, 0.0, 1.0)
+        return Chart(title, lines, False, 0.0, 1.0, steps)
     lo, hi = float(values.min()), float(values.max())
     if lo >= 0 and hi > 0 and any(line.series.log for line in lines):
-        least = float(values[values > 0].min())
-        return Range(True, max(least, hi / 10.0**decades) / 1.15, hi * 1.15)
+        smallest = float(values[values > 0].min())
+        return Chart(title, lines, True, max(smallest, hi / 10.0**decades) / 1.15, hi * 1.15, steps)
     room = (hi - lo or abs(hi) or 1) * 0.04
-    return Range(False, 0.0 if 0 <= lo < hi * 0.5 else lo - room, hi + room)
+    return Chart(title, lines, False, 0.0 if 0 <= lo < hi * 0.5 else lo - room, hi + room, steps)
 
 
-class Chart:
-    """Curves on axes; what does not change while the film plays is drawn once.
+def draw_chart(whole: Canvas, chart: Chart, t: float, theme: Theme) -> None:
+    """Draws a chart at a step."""
+    whole.stroke(np.array(((0, 0.5), (whole.width, 0.5))), 1, theme.hair)
+    _draw_key(whole, chart, whole.write(chart.title, 0, 20, TITLE_FONT, theme.ink) + 14, theme)
+    canvas = whole.part(0, TITLE_HEIGHT, whole.width, whole.height - TITLE_HEIGHT)
+    width, height = canvas.width, canvas.height
 
-    Args:
-        lines: the curves.
-        steps: the film's last step.
-        decades: that a logarithmic axis shows.
-        width, height: in pixels.
-        theme: its colours.
-    """
+    def place(step: np.ndarray | float, v: np.ndarray | float) -> np.ndarray:
+        x = LEFT + np.asarray(step) / chart.steps * (width - LEFT - RIGHT)
+        return np.stack((x, height - BOTTOM - chart.height(np.asarray(v)) * (height - TOP - BOTTOM)), axis=-1)
 
-    def __init__(self, lines: list[Line], steps: float, decades: int, width: int, height: int, theme: Theme) -> None:
-        self._lines, self._steps, self._theme = lines, max(1.0, steps), theme
-        self._width, self._height = width, height
-        self._range = range_of(lines, decades)
-        canvas = Canvas.of(width, height, theme.paper)
-        self._draw_ticks(canvas)
-        for line in lines:
-            self._draw_line(canvas, line)
-        self._whole = canvas.pixels
-
-    def draw_key(self, canvas: Canvas, x: float, base: float) -> None:
-        """What band, line and dots are, from x on along a baseline, where there is more than lines."""
-        theme, middle = self._theme, base - 4
-        alone = {line.member for line in self._lines if not line.dots}
-        if len(alone) == 1 and any(line.series.is_banded for line in self._lines):
-            colour = next(line.colour for line in self._lines if not line.dots)
-            canvas.rectangle(x, middle - 3.5, 12, 7, colour, BAND)
-            x = self._write_key(canvas, "batch", x + 17, base)
-            canvas.rectangle(x, middle - 1, 14, 2, colour)
-            x = self._write_key(canvas, "middle", x + 19, base)
-        if any(line.dots for line in self._lines):
-            canvas.fill(SHAPES[0] * 2.5 + (x + 2.5, middle), theme.ink2)
-            self._write_key(canvas, "held out", x + 10, base)
-
-    def _write_key(self, canvas: Canvas, text: str, x: float, base: float) -> float:
-        canvas.write(text, x, base, KEY_FONT, self._theme.ink2)
-        return x + measured(text, KEY_FONT) + 12
-
-    def draw(self, canvas: Canvas, t: float) -> None:
-        """Draws it at a step on a canvas of its size."""
-        canvas.pixels[:] = self._whole
-        at = float(self._x(t))
-        theme = self._theme
-        canvas.rectangle(at, 0, self._width - at, self._height, theme.paper, FUTURE)
-        canvas.rectangle(at - 0.5, 0, 1, self._height, theme.ink, 0.5)
-        for line in self._lines:
-            step = min(t, line.last)
-            v = line.series.at(step)
-            if not line.dots and not math.isnan(v):
-                x, y = float(self._x(step)), float(self._y(np.asarray(v)))
-                mark(canvas, line.member, x, y, HEAD, line.colour, theme.paper)
-
-    def _x(self, step: float | np.ndarray) -> np.ndarray:
-        return np.asarray(LEFT + step / self._steps * (self._width - LEFT - RIGHT))
-
-    def _y(self, v: np.ndarray) -> np.ndarray:
-        return self._height - BOTTOM - self._range.share(v) * (self._height - TOP - BOTTOM)
-
-    def _draw_ticks(self, canvas: Canvas) -> None:
-        log, theme = self._range.log, self._theme
-        about = max(2, round(self._height / PIXELS_A_TICK))
-        for v in (log_ticks if log else linear_ticks)(self._range.lo, self._range.hi, about):
-            y = round(float(self._y(np.asarray(v)))) + 0.5
-            canvas.stroke(np.array(((LEFT, y), (self._width - RIGHT, y))), 1, theme.hair)
-            canvas.write(tick_text(v, log), LEFT - 8, y + MIDDLE * 11, TICK_FONT, theme.ink3, "right")
-
-    def _draw_line(self, canvas: Canvas, line: Line) -> None:
+    ticks = (log_ticks if chart.log else linear_ticks)(
+        chart.lo, chart.hi, max(2, round(height / CHARTS["pixelsPerTick"]))
+    )
+    for v in ticks:
+        y = round(float(place(0, v)[1])) + 0.5
+        canvas.stroke(np.array(((LEFT, y), (width - RIGHT, y))), 1, theme.hair)
+        canvas.write(tick_text(v, chart.log), LEFT - 8, y + MIDDLE * 11, TICK_FONT, theme.ink3, "right")
+    for line in chart.lines:
         series = line.series
         if line.dots:
-            for x, y in zip(self._x(series.t), self._y(series.mid)):
-                canvas.fill(SHAPES[0] * DOT + (x, y), self._theme.ink2)
-            return
+            for x, y in place(series.t, series.mid):
+                canvas.ellipse(x, y, DOT, DOT, theme.ink2)
+            continue
         if series.is_banded:
-            for (x, _), (_, top), (_, bottom), _ in self._columns(series.t, series.lo, series.hi, 1):
-                canvas.rectangle(x, top - 0.5, 1, bottom - top + 1, line.colour, BAND)
-        through = [point for column in self._columns(series.t, series.mid, series.mid, 2) for point in column]
-        if through:
-            canvas.stroke(np.array(through), 1.6, line.colour)
+            canvas.stroke(_columns(place(series.t, series.lo), place(series.t, series.hi)), 1, line.colour, BAND)
+        canvas.stroke(place(series.t, series.mid)[~np.isnan(series.mid)], 1.6, line.colour)
+    now = float(place(t, 1.0)[0])
+    canvas.rectangle(now, 0, width - now, height, theme.paper, FUTURE)
+    canvas.rectangle(now - 0.5, 0, 1, height, theme.ink, 0.5)
+    for line in chart.lines:
+        step = min(t, line.last)
+        v = line.series.at(step)
+        if not line.dots and not math.isnan(v):
+            canvas.marker(line.member, *place(step, v), HEAD, line.colour, theme.paper)
 
-    def _columns(self, t: np.ndarray, lo: np.ndarray, hi: np.ndarray, finer: int) -> list[list[tuple[float, float]]]:
-        """Where first, greatest, least and last of the values of each column lie, so that no spike is lost.
 
-        Args:
-            t, lo, hi: steps, least and greatest values.
-            finer: columns a pixel.
-        """
-        known = ~(np.isnan(lo) | np.isnan(hi))
-        t, lo, hi = t[known], lo[known], hi[known]
-        if not len(t):
-            return []
-        column = np.floor(self._x(t) * finer + 0.5)
-        begin = np.flatnonzero(np.diff(column, prepend=-math.inf))
-        end = np.append(begin[1:], len(t)) - 1
-        values = hi[begin], np.maximum.reduceat(hi, begin), np.minimum.reduceat(lo, begin), hi[end]
-        x, places = (column[begin] / finer).tolist(), [self._y(v).tolist() for v in values]
-        return [[(x[k], y[k]) for y in places] for k in range(len(x))]
+def _columns(lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
+    """Vertical lines between the ends of each column of pixels, so that no spike is lost: [3 · C, 2], NaN between them.
+
+    Args:
+        lo, hi: places [B, 2] of the smallest and the largest values.
+    """
+    column = np.floor(hi[:, 0])
+    begin = np.flatnonzero(np.diff(column, prepend=-math.inf))
+    out = np.full((len(begin), 3, 2), np.nan)
+    out[:, :2, 0] = column[begin, None] + 0.5
+    out[:, 0, 1], out[:, 1, 1] = np.minimum.reduceat(hi[:, 1], begin), np.maximum.reduceat(lo[:, 1], begin) + 0.01
+    return out.reshape(-1, 2)
+
+
+def _draw_key(canvas: Canvas, chart: Chart, x: float, theme: Theme) -> None:
+    """Explains band, line and dots beside the title, where there is more than lines."""
+    lines = [line for line in chart.lines if not line.dots]
+    if len(lines) == 1 and lines[0].series.is_banded:
+        canvas.rectangle(x, 12.5, 12, 7, lines[0].colour, BAND)
+        x += 29 + canvas.write("per-step range", x + 17, 20, KEY_FONT, theme.ink2)
+        canvas.rectangle(x, 15, 14, 2, lines[0].colour)
+        x += 31 + canvas.write("running median", x + 19, 20, KEY_FONT, theme.ink2)
+    if len(lines) < len(chart.lines):
+        canvas.ellipse(x + 2.5, 16, 2.5, 2.5, theme.ink2)
+        canvas.write("validation", x + 10, 20, KEY_FONT, theme.ink2)

@@ -1,4 +1,4 @@
-"""A surface as the renderer wants it: heights, contour levels and what they are worth, at the vertices of a grid."""
+"""A surface as the renderer needs it: heights and contour levels at the vertices of a grid."""
 
 import math
 from dataclasses import dataclass, replace
@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from steepest.records.surfaces import Axis, Grid
-from steepest.view.render.scale import Scale, scale_of
+from steepest.view.render.scale import Linear, Logarithmic, scale_of
 
 THERE, MISSING, DIVERGED = 0, 1, 2
-"""What is known at a vertex."""
+"""State of a vertex: finite, not evaluated, infinite."""
 
-SMOOTH = 100
-"""Vertices along an axis from which on a grid is fine enough to look smooth."""
+SMOOTH_VERTICES = 100
+"""Vertices along an axis that look smooth; coarser grids are refined."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class Field:
         x, y: the axes.
         scale: from losses to heights.
         height: 0 … 1, float32.
-        level: contour lines lie where it is whole, float32.
-        support: 0 … 1, float32: how far the standard error lets contour lines be told apart.
+        level: contour lines lie where it is an integer, float32.
+        support: opacity of contour lines, 0 … 1, float32: low where the standard error exceeds their spacing.
         state: THERE, MISSING or DIVERGED, uint8.
     """
 
     x: Axis
     y: Axis
-    scale: Scale
+    scale: Linear | Logarithmic
     height: np.ndarray
     level: np.ndarray
     support: np.ndarray
@@ -38,19 +38,23 @@ class Field:
 
 
 def field_of(grid: Grid) -> Field:
-    """The field of a surface that has a finite cell. NaN cells are holes, infinite ones a plateau at the top."""
-    loss = grid.loss
+    """The field of a surface that has a finite cell. NaN cells are holes, infinite ones a plateau at the top.
+
+    The loss is rounded to float32 first, as the page gets it: both draw the same picture.
+    """
+    with np.errstate(over="ignore"):
+        loss = grid.loss.astype(np.float32).astype(np.float64)
     finite = loss[np.isfinite(loss)]
     lo, hi = float(finite.min()), float(finite.max())
     scale = scale_of(grid.height, lo, hi)
-    seen = np.where(np.isnan(loss), lo, np.clip(loss, lo, hi))
+    clipped = np.where(np.isnan(loss), lo, np.clip(loss, lo, hi))
     state = np.where(np.isnan(loss), MISSING, np.where(np.isinf(loss), DIVERGED, THERE)).astype(np.uint8)
     support = np.ones(loss.shape, np.float32)
     if grid.error is not None:
-        known = grid.error > 0
-        # Lines one standard error apart are not drawn; from three on they are drawn in full.
-        support[known] = np.clip((scale.spacing(seen[known]) / grid.error[known] - 1) / 2, 0, 1)
-    height, level = (f(seen).astype(np.float32) for f in (scale.height, scale.level))
+        error = grid.error.astype(np.float32).astype(np.float64)
+        # Lines one standard error apart are not drawn; from three on they are opaque.
+        support[error > 0] = np.clip((scale.spacing(clipped)[error > 0] / error[error > 0] - 1) / 2, 0, 1)
+    height, level = (f(clipped).astype(np.float32) for f in (scale.height, scale.level))
     return Field(grid.x, grid.y, scale, height, level, support, state)
 
 
@@ -66,12 +70,11 @@ def sample(values: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def refined(field: Field) -> Field:
-    """The field on a finer grid.
+    """The field on a finer grid, for a smooth picture.
 
-    Cubic (Catmull and Rom) between the vertices, which stay as they are; linear beside what is missing or diverged. It
-    smooths how the surface looks, and knows no more than the coarse grid.
+    Cubic (Catmull and Rom) between the vertices, which keep their values; linear next to missing or diverged vertices.
     """
-    factor = math.ceil(SMOOTH / (max(field.x.n, field.y.n) - 1))
+    factor = math.ceil(SMOOTH_VERTICES / (max(field.x.n, field.y.n) - 1))
     if factor < 2:
         return field
     shape = field.height.shape
@@ -91,24 +94,27 @@ def refined(field: Field) -> Field:
 
 
 def coarse(field: Field, stride: int) -> Field:
-    """Every so many vertices: for looking for a view."""
+    """One vertex in `stride` along both axes."""
 
     def thin(axis: Axis) -> Axis:
         n = (axis.n - 1) // stride + 1
         return axis._replace(n=n, hi=axis.lo + (axis.hi - axis.lo) * (n - 1) * stride / (axis.n - 1))
 
-    kept = {name: getattr(field, name)[::stride, ::stride] for name in ("height", "level", "support", "state")}
-    return replace(field, x=thin(field.x), y=thin(field.y), **{k: np.ascontiguousarray(v) for k, v in kept.items()})
+    thinned = {
+        name: np.ascontiguousarray(getattr(field, name)[::stride, ::stride])
+        for name in ("height", "level", "support", "state")
+    }
+    return replace(field, x=thin(field.x), y=thin(field.y), **thinned)
 
 
 def _below(at: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The vertex below each place, and how far towards the next it is."""
+    """The vertex below each place, and the share of the way to the next one."""
     i = np.clip(np.floor(at).astype(int), 0, n - 2)
     return i, at - i
 
 
 def _linear(at: np.ndarray, n: int) -> np.ndarray:
-    """Weights [places, n] of n vertices for values between them; places beyond the ends are taken to the ends."""
+    """Weights [places, n] of n vertices for values between them; places beyond the ends are clamped."""
     i, s = _below(np.clip(at, 0, n - 1), n)
     weights = np.zeros((len(at), n))
     every = np.arange(len(at))
@@ -117,7 +123,7 @@ def _linear(at: np.ndarray, n: int) -> np.ndarray:
 
 
 def _cubic(at: np.ndarray, n: int) -> np.ndarray:
-    """The same for Catmull and Rom's cubic, which beyond the ends goes on straight."""
+    """The same for Catmull and Rom's cubic, continued linearly beyond the ends."""
     i, s = _below(at, n)
     four = np.zeros((len(at), n + 2))  # one vertex more before and one behind
     every = np.arange(len(at))
@@ -131,11 +137,10 @@ def _cubic(at: np.ndarray, n: int) -> np.ndarray:
     return weights
 
 
-def _worst(state: np.ndarray, places: list[np.ndarray], farther: int) -> np.ndarray:
-    """The worst state of the vertices around each place, or so many farther out: missing, then diverged."""
+def _worst(state: np.ndarray, places: list[np.ndarray], margin: int) -> np.ndarray:
+    """The worst state of the vertices around each place, up to `margin` vertices away: missing, then diverged."""
     window = [
-        (np.arange(n) >= np.floor(at + 1e-9)[:, None] - farther)
-        & (np.arange(n) <= np.ceil(at - 1e-9)[:, None] + farther)
+        (np.arange(n) >= np.floor(at + 1e-9)[:, None] - margin) & (np.arange(n) <= np.ceil(at - 1e-9)[:, None] + margin)
         for at, n in zip(places, state.shape)
     ]
     rows, columns = (w.astype(np.float32) for w in window)

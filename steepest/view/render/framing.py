@@ -1,4 +1,4 @@
-"""How a relief is looked at: framing, and the opening view that hides least of the paths."""
+"""The camera of a picture: its frame, and the opening view, which hides as little of the paths as possible."""
 
 import math
 from collections.abc import Sequence
@@ -10,26 +10,17 @@ from steepest.view.render.camera import Camera, matrix, project
 from steepest.view.render.field import coarse
 from steepest.view.render.paths import LIFT, SLACK, Trace
 from steepest.view.render.relief import Block
-from steepest.view.render.theme import Theme
+from steepest.view.render.theme import CONSTANTS, Theme
 
-NARROW, LOW, WIDE = 500, 700, 1.3
-DISTANCE = 13.8
-"""At which the block fills a canvas that is wide enough."""
-AZIMUTHS, ELEVATIONS = 16, (0.5, 0.75, 1.02)
-SMALL, LARGER = 200, 480
-"""Widths of the small pictures in which hidden points are counted."""
-POINTS = 120
-COARSE, FINALISTS = 40, 6
-"""Vertices of the coarse grid, and how many views are looked at again on the whole one."""
-SPREAD, COVERED, AS_ON_A_MAP, MAP_AZIMUTH = 0.15, 0.5, 0.06, -1.2
-"""What is hidden weighs most; then that paths spread on the screen, and that axes run as on a map."""
-ALONG_AN_AXIS = 0.12
-"""A block that is seen along an axis looks flat."""
+VIEW = CONSTANTS["view"]
+"""`distance` is where the block fills a canvas that is at least `wide` times as wide as high. Candidate views are compared
+on a coarse grid in pictures `smallWidth` wide, the `finalists` on the whole grid in pictures `largeWidth` wide; the other
+numbers are weights of what such a picture hides."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The canvas that is looked through.
+    """The canvas of a view.
 
     Attributes:
         width, height: in pixels of the page.
@@ -41,12 +32,10 @@ class Frame:
     overlaid: bool
 
     def camera(self, azimuth: float, elevation: float) -> Camera:
-        """The camera that frames the block; where the verdict overlays it, a little lower and to the right."""
-        aspect = self.width / self.height
-        # There the verdict takes a larger share.
-        low = 1 + max(0.0, LOW - self.height) / LOW if self.overlaid else 1.0
-        distance = DISTANCE * low * max(1.0, WIDE / aspect)
-        shift = (0.15, -0.1) if self.overlaid else (0.0, -0.02) if self.width < NARROW else (0.12, 0.05)
+        """The camera that fits the block into the frame, lower and to the right where the verdict overlays it."""
+        low = 1 + max(0.0, VIEW["low"] - self.height) / VIEW["low"] if self.overlaid else 1.0
+        distance = VIEW["distance"] * low * max(1.0, VIEW["wide"] / (self.width / self.height))
+        shift = (0.15, -0.1) if self.overlaid else (0.0, -0.02) if self.width < VIEW["narrow"] else (0.12, 0.05)
         return Camera(azimuth, elevation, distance, shift)
 
     def matrix(self, azimuth: float, elevation: float) -> np.ndarray:
@@ -55,51 +44,51 @@ class Frame:
 
 
 def opening_view(block: Block, traces: Sequence[Trace | None], frame: Frame, theme: Theme) -> tuple[float, float]:
-    """(azimuth, elevation): of 16 azimuths and 3 elevations, the one that hides least of the paths.
-
-    All are looked at on a coarse grid, the best ones on the whole.
+    """(azimuth, elevation) of the view that hides least of the paths, out of 16 azimuths and 3 elevations.
 
     Args:
-        block: the relief; it is left at the size of the last look.
+        block: the relief; it keeps the size of the last comparison.
         traces: the paths on it.
-        frame: through which it is looked at.
-        theme: of a block made for looking.
+        frame: of the picture.
+        theme: its colours.
     """
-    thinned = [t.at[:: max(1, len(t.at) // POINTS), :2] for t in traces if t is not None]
+    thinned = [t.at[:: max(1, len(t.at) // VIEW["points"]), :2] for t in traces if t is not None]
     points = np.concatenate([np.empty((0, 2)), *thinned])
     points = points[~np.isnan(points[:, 0])]
-    every = [((a + 0.5) / AZIMUTHS * 2 * math.pi, elevation) for elevation in ELEVATIONS for a in range(AZIMUTHS)]
-    small = Block(coarse(block.field, max(1, block.field.x.n // COARSE)), theme)
-    return _ranked(block, LARGER, _ranked(small, SMALL, every, points, frame)[:FINALISTS], points, frame)[0]
+    count = VIEW["azimuths"]
+    views = [((a + 0.5) / count * 2 * math.pi, elevation) for elevation in VIEW["elevations"] for a in range(count)]
+    small = Block(coarse(block.field, max(1, block.field.x.n // VIEW["coarseVertices"])), theme)
+    finalists = _rank(small, VIEW["smallWidth"], views, points, frame)[: VIEW["finalists"]]
+    return _rank(block, VIEW["largeWidth"], finalists, points, frame)[0]
 
 
-def _ranked(
-    block: Block, across: int, views: list[tuple[float, float]], points: np.ndarray, frame: Frame
+def _rank(
+    block: Block, width: int, views: list[tuple[float, float]], points: np.ndarray, frame: Frame
 ) -> list[tuple[float, float]]:
-    """Views in the order of what they cost, the cheapest first, as seen in a picture so many pixels wide."""
-    block.resize(across, math.floor(across * frame.height / frame.width + 0.5))
+    """Views by their cost in a picture of this width, the cheapest first."""
+    block.resize(width, math.floor(width * frame.height / frame.width + 0.5))
 
     def cost(view: tuple[float, float]) -> float:
         azimuth, elevation = view
-        away = azimuth - MAP_AZIMUTH
-        turned = abs(math.atan2(math.sin(away), math.cos(away))) / math.pi
+        turn = azimuth - VIEW["mapAzimuth"]  # axes should run as on a map, and the block not be seen along an axis
         m = frame.matrix(azimuth, elevation)
         block.render(m, azimuth)
-        given = AS_ON_A_MAP * turned + ALONG_AN_AXIS * math.cos(2 * azimuth) ** 2
-        return given + _hiding(block, m, points, frame.overlaid)
+        turned = abs(math.atan2(math.sin(turn), math.cos(turn))) / math.pi
+        own = VIEW["asOnMap"] * turned + VIEW["alongAxis"] * math.cos(2 * azimuth) ** 2
+        return own + _hiding(block, m, points, frame.overlaid)
 
     return sorted(views, key=cost)
 
 
 def _hiding(block: Block, m: np.ndarray, points: np.ndarray, overlaid: bool) -> float:
-    """Share of points that are hidden or lie under the verdict, less how far they spread over the picture."""
+    """Share of points that are hidden or lie under the verdict, minus a reward for their spread over the picture."""
     if not len(points):
         return 0.0
     above = np.column_stack((points, block.height_at(*points.T) + LIFT))
-    seen = project(m, block.width, block.height, above)
-    visible = block.is_visible(seen, 1, SLACK)
-    under = overlaid & visible & (seen[:, 0] < 0.5 * block.width) & (seen[:, 1] < 0.27 * block.height)
-    hidden = (~visible).sum() + COVERED * under.sum()
-    across, down = np.ptp(seen[:, :2], axis=0)
+    at = project(m, block.width, block.height, above)
+    visible = block.is_visible(at, 1, SLACK)
+    under = overlaid & visible & (at[:, 0] < 0.5 * block.width) & (at[:, 1] < 0.27 * block.height)
+    hidden = (~visible).sum() + VIEW["covered"] * under.sum()
+    across, down = np.ptp(at[:, :2], axis=0)
     spread = math.hypot(across / block.width, down / block.height)
-    return float(hidden / len(points) - SPREAD * min(1.0, spread))
+    return float(hidden / len(points) - VIEW["spread"] * min(1.0, spread))

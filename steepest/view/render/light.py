@@ -1,16 +1,16 @@
-"""Light, baked once for each vertex: a sun with soft shadows, and a sky that hollows see less of. Compiled by numba."""
+"""Light at each vertex: a sun with soft shadows, and a sky that is darker in hollows. Compiled by numba."""
 
 import math
 
 import numpy as np
 
 from steepest.rules.backends.jit import jit
+from steepest.view.render.theme import CONSTANTS
 
-SUN_AZIMUTH, SUN_ELEVATION = 2.45, 0.72
-SKY_DIRECTIONS, SKY_REACH, SHADOW_REACH = 10, 10, 14
-SOFTNESS = 0.22
-"""Half width of the shadow's edge, radians."""
-SKY_SHARE = 0.34
+LIGHT = np.array([CONSTANTS["light"][key] for key in (
+    "azimuth", "elevation", "softness", "skyShare", "skyDirections", "skyReach", "shadowReach"
+)], np.float64)  # fmt: skip
+"""Direction of the sun and half width of a shadow's edge in radians; the sky's share, directions and reach in strides."""
 
 
 @jit("float64(float64[:,::1], int64, int64)")
@@ -36,17 +36,23 @@ def _horizon(z: np.ndarray, i: int, j: int, dx: float, dy: float, steps: int, ce
     return slope
 
 
-@jit("float32[:,::1](float64[:,::1])")
 def bake(z: np.ndarray) -> np.ndarray:
     """The light at each vertex, 0 … 1.
 
     Args:
         z: heights [ny, nx] in half widths of the block.
     """
+    return _bake(z, LIGHT)
+
+
+@jit("float32[:,::1](float64[:,::1], float64[::1])")
+def _bake(z: np.ndarray, constants: np.ndarray) -> np.ndarray:
+    azimuth, elevation, softness, share = constants[0], constants[1], constants[2], constants[3]
+    directions, sky_reach, shadow_reach = int(constants[4]), int(constants[5]), int(constants[6])
     ny, nx = z.shape
     cell = 2 / (nx - 1)
-    sx, sy = math.cos(SUN_AZIMUTH), math.sin(SUN_AZIMUTH)
-    flat, up = math.cos(SUN_ELEVATION), math.sin(SUN_ELEVATION)
+    sx, sy = math.cos(azimuth), math.sin(azimuth)
+    flat, up = math.cos(elevation), math.sin(elevation)
     light = np.empty((ny, nx), np.float32)
     for j in range(ny):
         for i in range(nx):
@@ -54,11 +60,11 @@ def bake(z: np.ndarray) -> np.ndarray:
             dy = (_at(z, i, j + 1) - _at(z, i, j - 1)) / 4 * (ny - 1)
             facing = max(0.0, (up - (dx * sx + dy * sy) * flat) / math.sqrt(dx * dx + dy * dy + 1))
             sky = 0.0
-            for k in range(SKY_DIRECTIONS):
-                a = k / SKY_DIRECTIONS * 2 * math.pi
-                rise = _horizon(z, i, j, math.cos(a), math.sin(a), SKY_REACH, cell)
-                sky += 1 / math.sqrt(1 + rise * rise) / SKY_DIRECTIONS
-            above = math.atan(_horizon(z, i, j, sx, sy, SHADOW_REACH, cell)) - SUN_ELEVATION
-            shadow = min(1.0, max(0.0, (above + SOFTNESS) / 0.3)) * 0.75
-            light[j, i] = min(1.0, SKY_SHARE * sky * sky + (1 - SKY_SHARE) * facing * (1 - shadow))
+            for k in range(directions):
+                a = k / directions * 2 * math.pi
+                rise = _horizon(z, i, j, math.cos(a), math.sin(a), sky_reach, cell)
+                sky += 1 / math.sqrt(1 + rise * rise) / directions
+            above = math.atan(_horizon(z, i, j, sx, sy, shadow_reach, cell)) - elevation
+            shadow = min(1.0, max(0.0, (above + softness) / 0.3)) * 0.75
+            light[j, i] = min(1.0, share * sky * sky + (1 - share) * facing * (1 - shadow))
     return light

@@ -1,130 +1,114 @@
-"""LiveServer the relief: the members with their losses, the verdict's numbers with their intervals, what happened."""
+"""Text and marks around the stage: header, members with their losses, a verdict's numbers, events, the colour scale."""
 
 import math
 import re
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.colors import to_hex, to_rgb
 
-from steepest.view.render.canvas import Canvas, measured
-from steepest.view.render.decode import Track
-from steepest.view.render.fonts import Font
-from steepest.view.render.markers import SHAPES
-from steepest.view.render.text import draw_text, shortened
-from steepest.view.render.theme import Theme
-from steepest.view.render.ticks import count, decimal, short
+from steepest.records.surfaces import Grid
+from steepest.view.film.document import Quantity
+from steepest.view.film.numbers import count, decimal, short, with_interval
+from steepest.view.film.schema import FilmEvent, Member
+from steepest.view.render.canvas import Canvas, Font, text_width
+from steepest.view.render.colours import diverged_colour
+from steepest.view.render.field import DIVERGED, Field
+from steepest.view.render.text import draw_text, shorten, wrap
+from steepest.view.render.theme import CONSTANTS, Theme
 
-BODY, BODY_BOLD, SMALL, SYMBOL = Font("sans", 14), Font("bold", 14), Font("sans", 12), Font("serif", 17)
-MEMBER = 34
-STATUS = 96
-WHISKER = 120
-ROOM = 0.2
-EVENT = 20
-EVENTS = 3
+BODY, BODY_BOLD, SMALL, SMALL_BOLD = Font("sans", 14), Font("bold", 14), Font("sans", 12), Font("bold", 12)
+TINY, SYMBOL, SUBSCRIPT, LOGO = Font("sans", 11), Font("serif", 17), Font("serif", 11), Font("bold", 15)
+MEMBER, STATUS = 34, 96
+WHISKER, WHISKER_ROOM = 120, 0.2
+EVENT, EVENTS = 20, 3
+LEADING = 14
+LOGO_CURVE = ((2, 3), (6, 3), (7.5, 15.5), (13, 15.5)), ((13, 15.5), (18.5, 15.5), (19, 8), (24, 8))
 
 
-def draw_members(canvas: Canvas, tracks: list[Track], t: float, theme: Theme, selected: int, most: int) -> float:
-    """A row for each member: mark, name, loss at a step and how it ended; returns the height.
+def draw_header(canvas: Canvas, pad: int, title: str, subtitle: str, clock: str, theme: Theme) -> None:
+    """The top line: logo, title and step."""
+    s = np.linspace(0, 1, 16)[:, None]
+    weights = ((1 - s) ** 3, 3 * (1 - s) ** 2 * s, 3 * (1 - s) * s * s, s**3)
+    curve = np.vstack([sum(w * np.array(point) for w, point in zip(weights, points)) for points in LOGO_CURVE])
+    base, top = 33, 18
+    canvas.stroke(curve + np.array((pad, top)), 1.7, theme.ink)
+    canvas.ellipse(pad + 13, top + 15.5, 2.6, 2.6, theme.accent)
+    x = pad + 59 + canvas.write("steepest", pad + 35, base, LOGO, theme.ink)
+    right = canvas.width - pad
+    right -= 24 + canvas.write(clock, right, base, BODY, theme.ink2, "right")
+    for text, colour in ((title, theme.ink2), (subtitle, theme.ink3)):
+        if right - x > 60:
+            x += 14 + canvas.write(shorten(text, BODY, right - x), x, base, BODY, colour)
+
+
+def draw_members(canvas: Canvas, members: list[Member], t: float, theme: Theme, selected: int, most: int) -> float:
+    """A row for each member: marker, name, loss at a step and how it ended; returns the height.
 
     Args:
         canvas: as wide as the rows.
-        tracks: the members.
+        members: of the film.
         t: the step.
         theme: its colours.
-        selected: the member that is set off.
-        most: rows there is room for.
+        selected: the member that is emphasised.
+        most: rows for which there is room.
     """
-    shown = tracks if len(tracks) <= most else tracks[: most - 1]
+    rows = members if len(members) <= most else members[: most - 1]
     width, y = canvas.width, 0.0
-    for i, track in enumerate(shown):
+    for i, member in enumerate(rows):
         base = y + MEMBER / 2 + 5
-        canvas.fill(SHAPES[i % len(SHAPES)] * 5.2 + (7, y + MEMBER / 2), theme.members[i % len(theme.members)])
+        canvas.marker(i, 7, y + MEMBER / 2, 5.2, theme.members[i % len(theme.members)], None)
         font, ink = (BODY_BOLD, theme.ink) if i == selected else (BODY, theme.ink2)
-        status, bad = _status(track, t)
-        beside = width - max(STATUS, measured(status, SMALL) + 10)
-        loss = decimal(track.loss_at(min(t, track.last)))
-        room = beside - 22 - measured(loss, BODY) - 8
-        canvas.write(shortened(track.name, font, room), 22, base, font, ink)
-        canvas.write(loss, beside, base, BODY, theme.ink, "right")
+        status, bad = _status(member, t)
+        right = width - max(STATUS, text_width(status, SMALL) + 10)
+        loss = decimal(member.loss_at(min(t, member.last)))
         canvas.write(status, width, base, SMALL, theme.bad if bad else theme.ink2, "right")
+        room = right - 30 - canvas.write(loss, right, base, BODY, theme.ink, "right")
+        canvas.write(shorten(member.name, font, room), 22, base, font, ink)
         y += MEMBER
-        _rule(canvas, y, theme)
-    if len(shown) < len(tracks):
-        canvas.write(f"and {len(tracks) - len(shown)} more", 22, y + MEMBER / 2 + 5, BODY, theme.ink3)
+        _draw_rule(canvas, y, theme)
+    if len(rows) < len(members):
+        canvas.write(f"and {len(members) - len(rows)} more", 22, y + MEMBER / 2 + 5, BODY, theme.ink3)
         y += MEMBER
     return y
 
 
-def _status(track: Track, t: float) -> tuple[str, bool]:
+def _status(member: Member, t: float) -> tuple[str, bool]:
     """How a member ended, from the step at which that is known, and whether that is bad."""
-    past = {event["kind"]: event for event in reversed(track.events) if event["t"] <= t}
-    kind = track.verdict["kind"] if track.verdict and t >= track.last else ""
+    past = {event.kind: event for event in reversed(member.events) if event.t <= t}
+    kind = member.verdict.kind if member.verdict and t >= member.last else ""
     if "target" in past:
-        return f"reached at {count(past['target']['t'])}", False
+        return f"reached at {count(past['target'].t)}", False
     if "diverged" in past or kind == "DIVERGED":
         return "diverged", True
     return kind.lower().replace("_", " "), False
 
 
-def draw_numbers(canvas: Canvas, numbers: list[dict[str, Any]], colour: str, theme: Theme) -> float:
-    """A row for each quantity: its symbol, its value with an interval, a whisker, and why; returns the height."""
+def draw_numbers(canvas: Canvas, numbers: Sequence[Quantity], colour: str, theme: Theme) -> float:
+    """A row for each quantity: symbol, value with its interval, the interval as a bar, explanation; returns the height."""
     y = 0.0
     for quantity in numbers:
-        _symbol(canvas, quantity["name"], y + 23, theme.ink)
-        canvas.write(with_interval(quantity), 56, y + 23, BODY_BOLD, theme.ink)
-        _whisker(canvas, quantity, y + 18, colour, theme)
-        y = draw_text(canvas, quantity["text"], 56, y + 42, canvas.width - 56, SMALL, 16, theme.ink2) - 4
-        _rule(canvas, y, theme)
+        x = 0.0
+        for part in re.findall("[_^]?[^_^]+", quantity.name):  # `_` lowers what follows, `^` raises it
+            shift = {"_": 4, "^": -7}.get(part[0], 0)
+            x += canvas.write(part.lstrip("_^"), x, y + 23 + shift, SUBSCRIPT if shift else SYMBOL, theme.ink)
+        value = with_interval(quantity.value, quantity.lo, quantity.hi)
+        canvas.write(value, max(56, x + 8), y + 23, BODY_BOLD, theme.ink)
+        _draw_whisker(canvas, quantity, y + 18, colour, theme)
+        y = draw_text(canvas, quantity.text, 56, y + 42, canvas.width - 56, SMALL, 16, theme.ink2) - 4
+        _draw_rule(canvas, y, theme)
     return y
 
 
-def _symbol(canvas: Canvas, name: str, y: float, ink: str) -> None:
-    """A quantity's name: what follows `_` is lowered, what follows `^` is raised."""
-    x = 0.0
-    for part in re.findall("[_^]?[^_^]+", name):
-        moved = {"_": 4, "^": -7}.get(part[0], 0)
-        font, text = (Font("serif", 11), part[1:]) if moved else (SYMBOL, part)
-        canvas.write(text, x, y + moved, font, ink)
-        x += measured(text, font)
-
-
-def with_interval(quantity: dict[str, Any]) -> str:
-    """A value and its interval, in words.
-
-    >>> with_interval({"value": 412, "lo": 406, "hi": 418}), with_interval({"value": 2250, "lo": 1900, "hi": 2700})
-    ('412 ± 6', '1,900 – 2,700')
-    >>> with_interval({"value": 2250, "lo": 1900, "hi": None})  # no upper end is known
-    '1,900 – ∞'
-    """
-    value, lo, hi = _ends(quantity)
-    if not hi > lo:
-        return short(value)
-    half = (hi - lo) / 2
-    if not abs(value - lo - half) < 0.05 * half:
-        return f"{short(lo)} – {short(hi)}"
-    digits = max(1, math.ceil(math.log10(abs(value) / half)) + 1) if value else 1
-    return f"{short(value, min(6, digits))} ± {short(half, 2)}"
-
-
-def _ends(quantity: dict[str, Any]) -> tuple[float, float, float]:
-    """A quantity's value and the ends of its interval, infinite where there is none."""
-    known = (
-        (quantity[key], otherwise) for key, otherwise in (("value", math.inf), ("lo", -math.inf), ("hi", math.inf))
-    )
-    value, lo, hi = (otherwise if x is None else float(x) for x, otherwise in known)
-    return value, lo, hi
-
-
-def _whisker(canvas: Canvas, quantity: dict[str, Any], y: float, colour: str, theme: Theme) -> None:
-    """The interval on a line, with a tick where the reference is."""
-    reference = quantity.get("reference")
-    value, lo, hi = _ends(quantity)
-    marks = [v for v in (lo, hi, value, reference) if v is not None and math.isfinite(v)]
-    left, least, greatest = canvas.width - WHISKER, min(marks, default=0.0), max(marks, default=0.0)
-    room = (greatest - least or 1) * ROOM
+def _draw_whisker(canvas: Canvas, quantity: Quantity, y: float, colour: str, theme: Theme) -> None:
+    """The interval as a bar, with a tick at the reference."""
+    reference, lo, hi = quantity.reference, quantity.lo, quantity.hi
+    marks = [v for v in (lo, hi, quantity.value, reference) if v is not None and math.isfinite(v)]
+    left, first, last = canvas.width - WHISKER, min(marks, default=0.0), max(marks, default=0.0)
+    room = (last - first or 1) * WHISKER_ROOM
 
     def x(v: float) -> float:
-        return left + min(1.0, max(0.0, (v - least + room) / (greatest - least + 2 * room))) * WHISKER
+        return left + min(1.0, max(0.0, (v - first + room) / (last - first + 2 * room))) * WHISKER
 
     canvas.rectangle(left, y - 1, WHISKER, 2, theme.hair)
     if reference is not None:
@@ -132,23 +116,47 @@ def _whisker(canvas: Canvas, quantity: dict[str, Any], y: float, colour: str, th
     canvas.rectangle(x(lo), y - 2.5, max(x(hi) - x(lo), 1.5), 5, colour)
 
 
-def draw_events(canvas: Canvas, tracks: list[Track], t: float, theme: Theme) -> None:
-    """The last things that happened up to a step, as many as have room."""
-    past = sorted(
-        ((event["t"], i, event["text"]) for i, track in enumerate(tracks) for event in track.events if event["t"] <= t),
-        key=lambda event: event[0],
-    )
-    for k, (at, i, text) in enumerate(past[-EVENTS:]):
+def draw_events(canvas: Canvas, members: list[Member], t: float, theme: Theme) -> None:
+    """The last events up to a step, as many as there is room for."""
+
+    def step(event: tuple[int, FilmEvent]) -> int:
+        return event[1].t
+
+    past = sorted(((i, event) for i, m in enumerate(members) for event in m.events if event.t <= t), key=step)
+    for k, (i, event) in enumerate(past[-EVENTS:]):
         base = k * EVENT + 14
-        step = count(at)
-        canvas.write(step, 0, base, Font("bold", 12), theme.ink)
-        x = max(41.0, measured(step, Font("bold", 12)) + 8)
-        if len(tracks) > 1:
-            who = tracks[i].name
-            canvas.write(who, x, base, Font("bold", 12), theme.names[i % len(theme.names)])
-            x += measured(who + " ", Font("bold", 12))
-        canvas.write(shortened(text, SMALL, canvas.width - x), x, base, SMALL, theme.ink2)
+        x = max(41.0, 8 + canvas.write(count(event.t), 0, base, SMALL_BOLD, theme.ink))
+        if len(members) > 1:
+            x += canvas.write(members[i].name + " ", x, base, SMALL_BOLD, theme.names[i % len(theme.names)])
+        canvas.write(shorten(event.text, SMALL, canvas.width - x), x, base, SMALL, theme.ink2)
 
 
-def _rule(canvas: Canvas, y: float, theme: Theme) -> None:
+def draw_scale(canvas: Canvas, grid: Grid, field: Field, theme: Theme) -> None:
+    """The surface's caption, a bar of the ramp and its ticks, at the foot of a canvas of the scale's width."""
+    width, foot = canvas.width, canvas.height
+    caption = grid.caption or ("loss" if grid.kind == "terrain" else f"loss, {CONSTANTS['planes'][grid.kind]}")
+    extra = LEADING if (field.state == DIVERGED).any() else 0
+    y = foot - 25 - LEADING * len(wrap(caption, TINY, width)) - extra
+    draw_text(canvas, caption, 0, y, width, TINY, LEADING, theme.ink2, theme.paper)
+    if extra:
+        canvas.rectangle(0, foot - 28 - LEADING - 5, 8, 8, to_hex(diverged_colour(theme)))
+        canvas.write("diverged", 13, foot - 28 - LEADING + 3, TINY, theme.ink2)
+    stops = np.array([to_rgb(stop) for stop in theme.look.ramp]) * 255
+    at = (np.arange(width) + 0.5) / width * (len(stops) - 1)
+    bar = np.column_stack([np.interp(at, np.arange(len(stops)), stops[:, k]) for k in range(3)])
+    canvas.pixels[foot - 28 : foot - 22] = bar
+    end = -math.inf
+    for share, text in field.scale.ticks:
+        x = share * (width - text_width(text, TINY))
+        if x > end:
+            end = x + 8 + canvas.write(text, x, foot - 8, TINY, theme.ink2)
+
+
+def settings_text(member: Member) -> str:
+    """Settings of a member's rule in one line."""
+    values = [f"{name} {short(v) if isinstance(v, int | float) else v}" for name, v in member.hyper.items()]
+    return " · ".join([*values, *filter(None, [member.schedule])])
+
+
+def _draw_rule(canvas: Canvas, y: float, theme: Theme) -> None:
     canvas.stroke(np.array(((0.0, y - 0.5), (canvas.width, y - 0.5))), 1, theme.hair)

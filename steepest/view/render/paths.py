@@ -1,4 +1,4 @@
-"""The members' paths over a relief: cased where they are seen, dotted where hidden, faint far off the plane."""
+"""The members' paths over a relief: outlined where visible, dotted where hidden, faint far from the plane."""
 
 import math
 from dataclasses import dataclass
@@ -6,28 +6,20 @@ from typing import NamedTuple
 
 import numpy as np
 
+from steepest.view.film.schema import Member, index_at
 from steepest.view.render.camera import project
-from steepest.view.render.canvas import Canvas, dashes
-from steepest.view.render.decode import Track, index_at
+from steepest.view.render.canvas import Canvas
 from steepest.view.render.field import world
-from steepest.view.render.markers import mark
 from steepest.view.render.relief import Block
-from steepest.view.render.theme import Theme
+from steepest.view.render.theme import CONSTANTS, Theme
 
-LIFT = 0.008
-"""Above the surface, so that the line is not buried between vertices."""
-FAR_OFF, FAINTEST = 1.0, 0.25
-"""Off-plane distance, as a share of the plot's half width, at which a path is at its faintest."""
-SLACK = 0.008
-"""Share of a distance by which what is drawn on the surface may lie behind it."""
-FADES = 5
-NEARER = 0.8
-"""Points so near the one before on the canvas, in pixels, are left out."""
-SELECTED, OTHER = 2.6, 2.1
-CASING = 2.6
-HIDDEN = {"width": 1.7, "on": 0.1, "off": 4.5, "alpha": 0.75}
-OBSTACLES = 60
-"""Points of a path that labels keep away from."""
+PATH = CONSTANTS["path"]
+"""`farOff` is the distance from the plane, as a share of the plot's half width, at which a path is `faintest`."""
+LIFT: float = PATH["lift"]
+"""Height above the surface, so that the line does not sink between vertices."""
+SLACK: float = PATH["slack"]
+"""Share of its distance by which a point on the surface may lie behind it and still count as visible."""
+HIDDEN = PATH["hidden"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +29,8 @@ class Trace:
     Attributes:
         t: steps of its points [P].
         at: x, y, z [P, 3]; NaN outside the plot.
-        near: 0 … 1 of each point: how near the plane it lies.
-        name: its member's.
+        near: of each point, 1 in the plane and less far from it.
+        name: of its member.
     """
 
     t: np.ndarray
@@ -56,45 +48,43 @@ class View:
     matrix: np.ndarray
     theme: Theme
 
-    @property
-    def zoom(self) -> float:
-        """Pixels of the relief a pixel of the canvas."""
-        return self.block.width / self.canvas.width
-
-    def seen(self, points: np.ndarray) -> np.ndarray:
+    def project(self, points: np.ndarray) -> np.ndarray:
         """Canvas x, y and distance [..., 3] of world points."""
         return project(self.matrix, self.canvas.width, self.canvas.height, points)
 
-    def is_visible(self, seen: np.ndarray, slack: float) -> np.ndarray:
-        """Which projected points [P, 3] the relief does not hide."""
-        return self.block.is_visible(seen, self.zoom, slack)
+    def is_visible(self, projected: np.ndarray, slack: float) -> np.ndarray:
+        """Mask of projected points [P, 3] that the relief does not hide."""
+        return self.block.is_visible(projected, self.block.width / self.canvas.width, slack)
 
 
 class Head(NamedTuple):
-    """Where a member is on the canvas."""
+    """Position of a member on the canvas."""
 
     x: float
     y: float
     member: int
+    name: str
 
 
-def trace_of(track: Track, surface: str, block: Block) -> Trace | None:
-    """A track's path over a surface; None where it has none."""
-    on = track.on.get(surface)
+def trace_of(member: Member, surface: str, block: Block) -> Trace | None:
+    """A member's path over a surface; None where it has none. Positions are rounded as the page gets them."""
+    on = member.on.get(surface)
     if on is None or not len(on.x):
         return None
     x, y = block.field.x, block.field.y
     reach = max((x.hi - x.lo) * x.scale, (y.hi - y.lo) * y.scale) / 2
-    u, v = world(x, on.x), world(y, on.y)
+    with np.errstate(over="ignore"):
+        px, py, off = (np.asarray(v).astype(np.float32).astype(np.float64) for v in on)
+    u, v = world(x, px), world(y, py)
     inside = (np.abs(u) <= 1) & (np.abs(v) <= 1)
     at = np.full((len(u), 3), np.nan)
     at[inside] = np.column_stack((u, v, block.height_at(np.where(inside, u, 0), np.where(inside, v, 0)) + LIFT))[inside]
-    near = np.maximum(FAINTEST, 1 - np.abs(np.nan_to_num(on.off, nan=math.inf)) / (FAR_OFF * reach))
-    return Trace(track.t, at, near, track.name)
+    near = np.maximum(PATH["faintest"], 1 - np.abs(np.nan_to_num(off, nan=math.inf)) / (PATH["farOff"] * reach))
+    return Trace(member.t, at, near, member.name)
 
 
 def position_at(trace: Trace, t: float) -> np.ndarray | None:
-    """Where a trace is at a step, between its points; None outside the plot."""
+    """Position of a trace at a step, between its points; None outside the plot."""
     k = max(0, index_at(trace.t, t))
     following = min(k + 1, len(trace.t) - 1)
     span = trace.t[following] - trace.t[k]
@@ -114,81 +104,78 @@ class Stretch(NamedTuple):
 
 def stretches(trace: Trace, t: float, view: View) -> list[Stretch]:
     """Cuts a path up to a step into stretches of canvas points."""
-    from steepest.view.render import strokes
+    from steepest.view.render.raster import thin
 
     last = index_at(trace.t, t)
     if last < 0:
         return []
     head = position_at(trace, t)
     at = trace.at[: last + 1]
-    fade = np.round(trace.near[: last + 1] * FADES) / FADES
+    fade = np.round(trace.near[: last + 1] * PATH["fades"]) / PATH["fades"]
     if head is not None:
         at, fade = np.vstack((at, head)), np.append(fade, fade[-1])
-    seen = view.seen(at)
-    kept = strokes.thinned(np.ascontiguousarray(seen[:, :2]), NEARER)
-    kept[last:] = True
-    seen, fade = seen[kept], fade[kept]
-    visible = view.is_visible(seen, SLACK)
-    gone = np.isnan(seen[:, 0])
-    cuts = np.flatnonzero((np.diff(visible) != 0) | (np.diff(fade) != 0) | (np.diff(gone) != 0)) + 1
-    bounds = [0, *cuts.tolist(), len(seen)]
+    projected = view.project(at)
+    selected = thin(np.ascontiguousarray(projected[:, :2]), PATH["near"])
+    selected[last:] = True
+    projected, fade = projected[selected], fade[selected]
+    visible = view.is_visible(projected, SLACK)
+    outside = np.isnan(projected[:, 0])
+    cuts = np.flatnonzero((np.diff(visible) != 0) | (np.diff(fade) != 0) | (np.diff(outside) != 0)) + 1
+    bounds = [0, *cuts.tolist(), len(projected)]
     out = []
     for a, b in zip(bounds, bounds[1:]):
-        if not gone[a]:
-            begin = a - 1 if a and not gone[a - 1] else a  # from the point before, so that there is no gap
-            out.append(Stretch(bool(visible[a]), float(fade[a]), seen[begin:b, :2]))
+        if not outside[a]:
+            begin = a - 1 if a and not outside[a - 1] else a  # from the point before, so that there is no gap
+            out.append(Stretch(bool(visible[a]), float(fade[a]), projected[begin:b, :2]))
     return out
 
 
-def order_of(count: int, selected: int) -> list[int]:
+def draw_order(count: int, selected: int) -> list[int]:
     """Members in the order in which they are drawn: the selected one on top."""
     return sorted(range(count), key=lambda member: member == selected)
 
 
 def draw_paths(view: View, traces: list[Trace | None], t: float, selected: int) -> list[Head]:
-    """Draws all paths up to a step, the selected one on top, and returns where their heads are."""
-    order = order_of(len(traces), selected)
+    """Draws all paths up to a step, the selected one on top, and returns the positions of the members."""
+    order = draw_order(len(traces), selected)
     colours = view.theme.members
     for member in order:
         trace = traces[member]
         if trace is not None:
-            width = SELECTED if member == selected else OTHER
+            width = PATH["selected"] if member == selected else PATH["other"]
             _draw_path(view, stretches(trace, t, view), colours[member % len(colours)], width)
     heads = []
     for member in order:
         trace = traces[member]
         at = None if trace is None else position_at(trace, t)
-        if at is not None:
-            heads.append(_draw_head(view, at, member))
+        if trace is not None and at is not None:
+            heads.append(Head(*_draw_head(view, at, member), member, trace.name))
     return heads
 
 
-def outlines(view: View, traces: list[Trace | None]) -> np.ndarray:
-    """Some canvas points [P, 2] of all whole paths: they stay while the film plays, and so do the labels."""
-    points = [trace.at[:: max(1, len(trace.at) // OBSTACLES)] for trace in traces if trace is not None]
-    seen = view.seen(np.concatenate([np.empty((0, 3)), *points]))[:, :2]
-    return seen[~np.isnan(seen[:, 0])]
+def outline_points(view: View, traces: list[Trace | None]) -> np.ndarray:
+    """Some canvas points [P, 2] of all whole paths, from which labels keep away while the film plays."""
+    points = [trace.at[:: max(1, len(trace.at) // PATH["obstacles"])] for trace in traces if trace is not None]
+    projected = view.project(np.concatenate([np.empty((0, 3)), *points]))[:, :2]
+    return projected[~np.isnan(projected[:, 0])]
 
 
 def _draw_path(view: View, parts: list[Stretch], colour: str, width: float) -> None:
     canvas, theme = view.canvas, view.theme
     for visible, fade, points in parts:
         if not visible:
-            dotted = dashes(points, HIDDEN["on"], HIDDEN["off"])
-            canvas.stroke(dotted, HIDDEN["width"], colour, HIDDEN["alpha"] * fade)
-    seen = [part for part in parts if part.visible]
-    for _, fade, points in seen:
-        canvas.stroke(points, width + CASING, theme.casing, theme.cased * fade)
-    for _, fade, points in seen:
-        canvas.stroke(points, width, colour, fade)
+            canvas.stroke(points, HIDDEN["width"], colour, HIDDEN["alpha"] * fade, HIDDEN["dash"])
+    for line, ink, alpha in ((width + PATH["casing"], theme.casing, theme.opacity), (width, colour, 1.0)):
+        for visible, fade, points in parts:
+            if visible:
+                canvas.stroke(points, line, ink, alpha * fade)
 
 
-def _draw_head(view: View, at: np.ndarray, member: int) -> Head:
+def _draw_head(view: View, at: np.ndarray, member: int) -> tuple[float, float]:
     canvas, theme = view.canvas, view.theme
-    seen = view.seen(at[None])
-    x, y, _ = seen[0].tolist()
-    alpha = 1.0 if view.is_visible(seen, SLACK)[0] else 0.55
-    a = np.linspace(0, 2 * math.pi, 32, endpoint=False)
-    canvas.fill(np.column_stack((x + 2.5 + 8 * np.cos(a), y + 5 + 4 * np.sin(a))), "#000000", 0.22 * alpha)
-    mark(canvas, member, x, y, 6, theme.members[member % len(theme.members)], theme.casing, alpha)
-    return Head(x, y, member)
+    projected = view.project(at[None])
+    x, y, _ = projected[0].tolist()
+    alpha = 1.0 if view.is_visible(projected, SLACK)[0] else 0.55
+    canvas.ellipse(x + 2.5, y + 5, 8, 4, "#000000", 0.22 * alpha)
+    canvas.marker(member, x, y, 6, theme.members[member % len(theme.members)], theme.casing, alpha)
+    return x, y

@@ -1,52 +1,114 @@
-"""A plate: what the film page shows of a film at one step, as a picture."""
+"""A picture of a film at one step: what the page shows, without what can only be clicked."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from steepest.errors import InputError, unknown
 from steepest.records.surfaces import Grid
-from steepest.view.render.canvas import Canvas, measured
-from steepest.view.render.curves import Chart, lines_of
-from steepest.view.render.decode import grid_of, index_at, tracks_of
-from steepest.view.render.fonts import Font
+from steepest.view.film.document import quantities
+from steepest.view.film.numbers import count, short
+from steepest.view.film.schema import Film, index_at
+from steepest.view.render.canvas import Canvas, Font
+from steepest.view.render.curves import Chart, chart_of, draw_chart, lines_of
 from steepest.view.render.framing import Frame
-from steepest.view.render.layout import EVENTS, HEADER, LEAST_STAGE, RATE, Box, layout_of
-from steepest.view.render.legend import draw_header, draw_scale
-from steepest.view.render.map import draw_plan, map_of
-from steepest.view.render.panels import MEMBER, draw_events, draw_members, draw_numbers
+from steepest.view.render.map import draw_map, map_of
+from steepest.view.render.panels import (
+    MEMBER,
+    draw_events,
+    draw_header,
+    draw_members,
+    draw_numbers,
+    draw_scale,
+    settings_text,
+)
 from steepest.view.render.stage import Stage
-from steepest.view.render.text import PLACES, Word, balanced, draw_lines, draw_text, words_of
-from steepest.view.render.theme import Theme
-from steepest.view.render.ticks import count, short
+from steepest.view.render.text import balance, draw_lines, draw_text, phrase_colours
+from steepest.view.render.theme import CONSTANTS, Theme
 
-LOSS_DECADES, RATE_DECADES = 12, 3
-BODY, SMALL, TITLE = Font("sans", 14), Font("sans", 12), Font("bold", 12)
-TOP = 10
-ADVICE = 362
-"""Greatest width of a line of advice over the stage: 42 figures."""
-ADVISED = 700
-"""Narrow plates that are lower have no room for advice."""
-MAPPED = 330
-"""A map covers too much of a stage that is lower."""
-CAPTION, SCALE, MARGIN = 40, 140, 14
-"""Room for two lines below the map, for the scale with its caption, and below both."""
-CHART_TITLE, LEAST_CHART, EVENTS_GAP = 28, 150, 12
+LAYOUT, CHARTS, PLACES = (CONSTANTS[key] for key in ("layout", "charts", "places"))
+HEADER: int = LAYOUT["header"]
+FOOT, TOP, MARGIN = 16, 10, 14
+LR, EVENTS, EVENTS_GAP = 112, 84, 12
+"""Heights of the learning rate's chart and of the list of events, and the gap above the list."""
+MIN_STAGE, MIN_CHART = 120, 150
+BENEATH, STRIP = 0.3, 72
+"""Share of a narrow picture that the curves take, and height of the scale below its stage."""
+ADVICE_WIDTH = 362
+"""Of a line of advice over the stage: 42 figures."""
+MIN_ADVICE_HEIGHT, MIN_MAP_STAGE = 700, 330
+"""Of a narrow picture, and of a stage, from which there is room for advice and for a map."""
+CAPTION, SCALE = 40, 140
 NUMBER, MEMBERS_SHARE = 62, 0.45
-"""Height of a number, and the greatest share of the right column that members take."""
-NOTHING = (
-    "This film has no surface: no points were kept along the way, or the model could not be loaded. "
+"""Height of a number, and the largest share of the right column for members."""
+BODY, SMALL = Font("sans", 14), Font("sans", 12)
+NO_SURFACE = (
+    "This film has no surface: no points were recorded along the path, or the model could not be loaded. "
     "Its curves are complete."
 )
-NOWHERE = "No cell of this surface has a finite loss, so there is nothing to draw. The curves are complete."
+NO_FINITE_CELL = "No cell of this surface has a finite loss, so there is nothing to draw. The curves are complete."
+
+
+class Box(NamedTuple):
+    """A rectangle in pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+class Layout(NamedTuple):
+    """Places of a picture's parts.
+
+    Attributes:
+        left: of the stage, or of the curves of a film without a surface.
+        right: beside it; of no width where there is no room.
+        beneath: below it, in narrow pictures.
+        overlaid: whether the verdict lies over the stage; else the stage begins below it.
+        heading, leading: font of the headline, and from line to line.
+        measure: width of the headline.
+        map, scale: side of the map, width of the colour scale.
+        strip: height of the scale below the stage; 0 where it lies over its lower right.
+    """
+
+    left: Box
+    right: Box
+    beneath: Box
+    overlaid: bool
+    heading: Font
+    leading: int
+    measure: int
+    map: int
+    scale: int
+    strip: int = 0
+
+
+def layout_of(width: int, height: int) -> Layout:
+    """The layout of a picture of this size."""
+    below, wide = height - HEADER - FOOT, width >= LAYOUT["wide"]
+    side = LAYOUT["map"] if height >= LAYOUT["tall"] and wide else LAYOUT["smallMap"]
+    if width < LAYOUT["medium"]:
+        pad, curves = 18, int(BENEATH * below)
+        left = Box(pad, HEADER, width - 2 * pad, below - curves)
+        beneath = Box(pad, HEADER + left.height, left.width, curves)
+        right, heading = Box(width, HEADER, 0, 0), Font("serif", 23)
+        return Layout(left, right, beneath, False, heading, 29, left.width, side, left.width, STRIP)
+    pad, gap, column = (28, 32, 372) if wide else (20, 24, 308)
+    left = Box(pad, HEADER, width - 2 * pad - gap - column, below)
+    right, beneath = Box(width - pad - column, HEADER, column, below), Box(pad, height, 0, 0)
+    if wide:
+        return Layout(left, right, beneath, True, Font("serif", 29), 36, min(600, int(0.7 * left.width)), side, 190)
+    return Layout(left, right, beneath, False, Font("serif", 24), 30, left.width, side, 150)
 
 
 class Picture:
-    """A film's picture, from which it is drawn at any step.
+    """A film's picture, drawn at any step.
 
     Args:
-        film: as the page takes it.
+        film: to draw.
         surface: the surface's name; None for the first.
         size: width and height in pixels.
         theme: its colours.
@@ -55,90 +117,75 @@ class Picture:
         InputError: a surface that the film does not have, or a film without surfaces, points and curves.
     """
 
-    def __init__(self, film: dict[str, Any], surface: str | None, size: tuple[int, int], theme: Theme) -> None:
+    def __init__(self, film: Film, surface: str | None, size: tuple[int, int], theme: Theme) -> None:
         self._film, self._size, self._theme = film, size, theme
-        self._tracks = tracks_of(film)
+        self._members = list(film.members.values())
         self._at = layout_of(*size)
-        self.steps = max(1.0, float(film["steps"]))
-        self._name, self._grid = self._surface(surface)
-        finite = self._grid is not None and bool(np.isfinite(self._grid.loss).any())
-        self._note = "" if finite else NOTHING if self._grid is None else NOWHERE
-        self._heading = self._headline()
-        self._advice = film["advice"] if self._at.right.width or size[1] >= ADVISED else ""
-        scratch = Canvas.of(*size, theme.paper)
-        self._paper = scratch.pixels.copy()
+        self.steps = max(1.0, float(film.steps))
+        self._name, self._grid = self._find_surface(surface)
+        grid = self._grid
+        finite = grid is not None and bool(np.isfinite(grid.loss).any())
+        self._note = "" if finite else NO_SURFACE if grid is None else NO_FINITE_CELL
+        self._advice = film.advice if self._at.right.width or size[1] >= MIN_ADVICE_HEIGHT else ""
+        scratch = Canvas(*size, theme.paper)
         self._below = int(self._draw_verdict(scratch))
         self._stage_box = self._at.left
         if not self._at.overlaid:
             foot = self._at.left.top + self._at.left.height
-            height = max(LEAST_STAGE, foot - self._below - self._at.strip)
+            height = max(MIN_STAGE, foot - self._below - self._at.strip)
             self._stage_box = self._at.left._replace(top=self._below, height=height)
-        self._stage = self._staged() if finite else None
-        self._map = map_of(self._stage.field, self._at.map, self._at.map, theme) if self._stage else None
-        self._charts = self._charted(self._chart_box(scratch))
+        self._stage = None
+        if finite:
+            frame = Frame(self._stage_box.width, self._stage_box.height, self._at.overlaid)
+            self._stage = Stage(grid, self._name, self._members, self.steps, frame, theme)
+            self._map = map_of(self._stage.field, self._at.map, self._at.map, theme)
+        self._charts = self._place_charts(self._chart_box(scratch))
 
     @property
     def is_moving(self) -> bool:
         """Whether anything changes from step to step: a member has a curve, or a path of two points or more."""
         return any(
-            any(len(curve.t) > 1 for curve in track.curves.values())
-            or (self._stage is not None and self._name in track.on and len(track.t) > 1)
-            for track in self._tracks
+            any(len(curve.t) > 1 for curve in member.curves.values())
+            or (self._stage is not None and self._name in member.on and len(member.t) > 1)
+            for member in self._members
         )
 
     def draw(self, t: float, turned: float = 0.0) -> np.ndarray:
-        """Pixels [height, width, 3] uint8 at a step, the camera turned by so many radians."""
+        """Pixels [height, width, 3] uint8 at a step, the camera turned by this many radians."""
         theme, film, right = self._theme, self._film, self._at.right
-        canvas = Canvas(self._paper.copy())
+        canvas = Canvas(*self._size, theme.paper)
         if self._stage:
             self._stage.draw(canvas.part(*self._stage_box), t, turned)
         clock = f"step {count(math.floor(t))} of {count(self.steps)}" if self.is_moving else ""
-        draw_header(canvas, self._at.left.left, film["title"], film["subtitle"], clock, theme)
+        draw_header(canvas, self._at.left.left, film.title, film.subtitle, clock, theme)
         self._draw_verdict(canvas)
         if self._stage:
             self._draw_insets(canvas, self._stage, t)
         if right.width:
             self._draw_facts(canvas.part(*right), t)
             top = right.top + right.height - EVENTS + EVENTS_GAP
-            draw_events(canvas.part(right.left, top, right.width, EVENTS - EVENTS_GAP), self._tracks, t, theme)
-        for title, chart, box in self._charts:
-            canvas.stroke(np.array(((box.left, box.top + 0.5), (box.left + box.width, box.top + 0.5))), 1, theme.hair)
-            canvas.write(title, box.left, box.top + 20, TITLE, theme.ink)
-            chart.draw_key(canvas, box.left + measured(title, TITLE) + 14, box.top + 20)
-            chart.draw(canvas.part(box.left, box.top + CHART_TITLE, box.width, box.height - CHART_TITLE), t)
+            draw_events(canvas.part(right.left, top, right.width, EVENTS - EVENTS_GAP), self._members, t, theme)
+        for chart, box in self._charts:
+            draw_chart(canvas.part(*box), chart, t, theme)
         return canvas.pixels
 
-    # -- Made once -----------------------------------------------------------------------------------------------------
+    # -- Once ----------------------------------------------------------------------------------------------------------
 
-    def _surface(self, name: str | None) -> tuple[str, Grid | None]:
-        """The name and the surface that is drawn; None where the film has none."""
-        surfaces = self._film["surfaces"]
+    def _find_surface(self, name: str | None) -> tuple[str, Grid | None]:
+        """The name and the surface to draw; None where the film has none."""
+        surfaces = self._film.surfaces
         if name is not None and name not in surfaces:
             raise unknown("surface", name, surfaces)
-        if not surfaces and not any(track.curves for track in self._tracks):
+        if not surfaces and not any(member.curves for member in self._members):
             raise InputError(
-                "the film has no surface, and no member has a curve, so there is nothing to draw; "
-                "expected is a film of a run or a race, or of a terrain"
+                "The film must have a surface or a member with a curve, got neither. Make it from a run, a race or a "
+                "terrain."
             )
-        chosen = name if name is not None else next(iter(surfaces), "")
-        return chosen, grid_of(surfaces[chosen]) if surfaces else None
-
-    def _headline(self) -> list[list[Word]]:
-        film, names, font = self._film, self._theme.names, self._at.heading
-        phrases = [(track.name, names[i % len(names)]) for i, track in enumerate(self._tracks)]
-        if film["kind"] == "run":
-            phrases = [(place, names[0]) for place in PLACES]
-        words = words_of(film["headline"], phrases, font, self._theme.ink) if film["headline"] else []
-        return balanced(words, self._at.measure, measured(" ", font))
-
-    def _staged(self) -> Stage:
-        assert self._grid is not None
-        box = self._stage_box
-        frame = Frame(box.width, box.height, self._at.overlaid)
-        return Stage(self._grid, self._name, self._tracks, self.steps, frame, self._theme)
+        name = name if name is not None else next(iter(surfaces), "")
+        return name, surfaces.get(name)
 
     def _chart_box(self, scratch: Canvas) -> Box:
-        """Where the curves are: beside the stage, beneath it, or in its place."""
+        """Place of the curves: beside the stage, beneath it, or instead of it."""
         at = self._at
         if self._stage is None:
             return at.left._replace(
@@ -147,77 +194,83 @@ class Picture:
         if not at.right.width:
             return at.beneath
         facts = int(self._draw_facts(scratch.part(*at.right), self.steps))
-        events = EVENTS if any(track.events for track in self._tracks) else 0
+        events = EVENTS if any(member.events for member in self._members) else 0
         return at.right._replace(top=at.right.top + facts, height=at.right.height - facts - events)
 
-    def _charted(self, box: Box) -> list[tuple[str, Chart, Box]]:
-        """The charts with their titles and places."""
-        tracks, theme = self._tracks, self._theme
-        loss = lines_of(tracks, "loss", theme) + lines_of(tracks, "held_out", theme, dots=True)
-        rate = lines_of(tracks, "lr", theme)
-        parts = [("Loss", loss, LOSS_DECADES, box)]
-        if rate and box.height >= LEAST_CHART + RATE:
-            above = box._replace(height=box.height - RATE)
-            below = box._replace(top=box.top + above.height, height=RATE)
-            parts = [("Loss", loss, LOSS_DECADES, above), ("Rate", rate, RATE_DECADES, below)]
-        return [
-            (title, Chart(lines, self.steps, decades, place.width, place.height - CHART_TITLE, theme), place)
-            for title, lines, decades, place in parts
-            if lines and place.height > 2 * CHART_TITLE
-        ]
+    def _place_charts(self, box: Box) -> list[tuple[Chart, Box]]:
+        members, theme = self._members, self._theme
+        loss = lines_of(members, "loss", theme) + lines_of(members, "held_out", theme, dots=True)
+        lr = lines_of(members, "lr", theme)
+        below = LR if lr and box.height >= MIN_CHART + LR else 0
+        upper = box._replace(height=box.height - below)
+        placed = [(chart_of("Loss", loss, self.steps, CHARTS["lossDecades"]), upper)]
+        if below:
+            lower = box._replace(top=box.top + upper.height, height=below)
+            placed.append((chart_of("Learning rate", lr, self.steps, CHARTS["lrDecades"]), lower))
+        return [(chart, place) for chart, place in placed if chart.lines and place.height > 56]
 
-    # -- Drawn at every step -------------------------------------------------------------------------------------------
+    # -- At every step -------------------------------------------------------------------------------------------------
 
     def _draw_verdict(self, canvas: Canvas) -> float:
-        """The sentence, what to do, and why there is no surface; returns where the next thing may begin."""
-        at, theme = self._at, self._theme
+        """Headline, advice, and why there is no surface; returns where the next part may begin."""
+        at, theme, film = self._at, self._theme, self._film
         halo = theme.paper if at.overlaid else None
         x, y = at.left.left, HEADER + TOP + 0.8 * at.leading
-        y = draw_lines(canvas, self._heading, x, y, at.heading, at.leading, halo) - 0.35 * at.leading
-        wide = ADVICE if at.overlaid else at.left.width
-        for text, width in ((self._advice, wide), (self._note, at.measure)):
+        if film.headline:
+            lines = balance(film.headline, at.heading, at.measure)
+            colours = phrase_colours(film.headline, self._phrases(), theme.ink)
+            y = draw_lines(canvas, lines, x, y, at.heading, at.leading, colours, halo)
+        y -= 0.35 * at.leading
+        for text, width in ((self._advice, ADVICE_WIDTH if at.overlaid else at.left.width), (self._note, at.measure)):
             if text:
                 y = draw_text(canvas, text, x, y + 14, width, BODY, 20, theme.ink2, halo)
         return y
 
+    def _phrases(self) -> Sequence[tuple[str, str]]:
+        """Phrases of the headline with their colours: where a run ended, or the members' names."""
+        names = self._theme.names
+        if self._film.kind == "run":
+            headline = self._film.headline.lower()
+            return [(place, names[0]) for place in sorted(PLACES, key=headline.find) if place in headline][:1]
+        return [(member.name, names[i % len(names)]) for i, member in enumerate(self._members)]
+
     def _draw_facts(self, canvas: Canvas, t: float) -> float:
-        """The members, or the verdict's numbers or the rule's settings; returns the height."""
-        tracks, theme = self._tracks, self._theme
-        if len(tracks) > 1:
-            rows = int(MEMBERS_SHARE * canvas.height) // MEMBER
-            return draw_members(canvas, tracks, t, theme, 0, rows)
-        if not tracks:
+        """The members, or the verdict's numbers, or the rule's settings; returns the height."""
+        members, theme = self._members, self._theme
+        if len(members) > 1:
+            return draw_members(canvas, members, t, theme, 0, int(MEMBERS_SHARE * canvas.height) // MEMBER)
+        if not members:
             return 0.0
-        room = max(0, (canvas.height - 2 * LEAST_CHART - RATE) // NUMBER)
-        numbers = (tracks[0].verdict or {}).get("numbers", [])[:room]
+        room = max(0, (canvas.height - 2 * MIN_CHART - LR) // NUMBER)
+        numbers = quantities(members[0].verdict)[:room]
         if numbers:
             return draw_numbers(canvas, numbers, theme.members[0], theme)
-        return draw_text(canvas, tracks[0].settings, 0, 20, canvas.width, SMALL, 16, theme.ink2)
+        return draw_text(canvas, settings_text(members[0]), 0, 20, canvas.width, SMALL, 16, theme.ink2)
 
     def _draw_insets(self, canvas: Canvas, stage: Stage, t: float) -> None:
         """The map at the lower left and the scale at the lower right of the stage."""
         assert self._grid is not None
         at, theme, box = self._at, self._theme, self._stage_box
         foot = box.top + box.height
-        if at.right.width and box.height >= MAPPED and self._map is not None:
+        if at.right.width and box.height >= MIN_MAP_STAGE:
             caption = CAPTION if at.overlaid else 0
             top = foot - MARGIN - caption - at.map
-            plan = canvas.part(box.left, top, at.map, at.map)
-            draw_plan(plan, self._map, stage.field, self._grid.marks, self._name, self._tracks, t, theme)
+            part = canvas.part(box.left, top, at.map, at.map)
+            part.pixels[:] = self._map
+            draw_map(part, stage.field, self._grid.marks, self._name, self._members, t, theme)
             if caption:
-                y = top + at.map + 20
-                draw_text(canvas, self._distance(t), box.left, y, at.map, SMALL, 16, theme.ink2, theme.paper)
-        tall = at.strip or SCALE
-        scale = canvas.part(box.left + box.width - at.scale, foot + at.strip - tall, at.scale, tall)
+                words = self._distance(t)
+                draw_text(canvas, words, box.left, top + at.map + 20, at.map, SMALL, 16, theme.ink2, theme.paper)
+        height = at.strip or SCALE
+        scale = canvas.part(box.left + box.width - at.scale, foot + at.strip - height, at.scale, height)
         draw_scale(scale, self._grid, stage.field, theme)
 
     def _distance(self, t: float) -> str:
-        """How far the first member's path is from the plane at a step, in words."""
-        on = self._tracks[0].on.get(self._name) if self._tracks else None
+        """The distance of the first member's path from the plane at a step, in words."""
+        on = self._members[0].on.get(self._name) if self._members else None
         if on is None or not len(on.off):
             return "From above."
-        off, farthest = float(on.off[max(0, index_at(self._tracks[0].t, t))]), float(on.off.max())
-        if not farthest > 0:
+        off, most = float(on.off[max(0, index_at(self._members[0].t, t))]), float(on.off.max())
+        if not most > 0:
             return "From above. The path lies in this plane."
-        where = f"is {short(off, 2)} off this plane here" if off > 0 else "is in this plane here"
-        return f"From above. The path {where}, and {short(farthest, 2)} where it is farthest."
+        return f"Distance of the path from this plane: {short(off, 2)} here, at most {short(most, 2)}."

@@ -1,4 +1,4 @@
-"""Triangles into a depth buffer, compiled by numba."""
+"""The inner loops of a picture, compiled by numba: triangles into a depth buffer, and the points that a line needs."""
 
 import math
 
@@ -8,27 +8,24 @@ from steepest.rules.backends.jit import jit
 from steepest.view.render.colours import SHADES, TONES
 from steepest.view.render.field import DIVERGED, MISSING
 
-LINE = 0.5 / 1100
-"""Half width of a contour line in pixels of a 1,100 pixels wide canvas."""
-THICK_LINE = 1.55
 EDGE = -1e-6
 """Pixels at a triangle's edge belong to both sides, so that rounding leaves no gaps."""
 BROKEN = SHADES + 0.5
 """In the middle of the table's last row, whatever rounding does."""
 BEHIND = 1.0006
-"""A wall is drawn where it is nearer than this times what is there: the surface's edge stays in front of its wall."""
+"""Factor of 1 / distance by which a wall must be nearer to be drawn: the surface's edge stays in front of it."""
 
 PICTURE = "uint32[:,::1], float32[:,::1]"  # pixels and 1 / distance, [height, width] each
 
 
 CORNER = "float64[::1], float64[::1], float64[::1]"
 X, Y, NEAR, LIGHT, LEVEL, SHADE, SUPPORT = range(7)
-"""Columns of the vertices: canvas x and y, 1 / distance, and what is drawn there."""
+"""Columns of the vertices."""
 
 
 @jit(f"UniTuple(float64, 4)({CORNER})")
 def _growth(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> tuple[float, float, float, float]:
-    """How the weights of corners a and b grow along x, and along y; NaN for an empty triangle."""
+    """Derivatives of the weights of corners a and b along x and along y; NaN for an empty triangle."""
     area = (b[X] - a[X]) * (c[Y] - a[Y]) - (b[Y] - a[Y]) * (c[X] - a[X])
     if abs(area) < 1e-9:
         return math.nan, math.nan, math.nan, math.nan
@@ -37,7 +34,7 @@ def _growth(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> tuple[float, float, 
 
 @jit(f"UniTuple(int64, 4)({CORNER}, int64, int64)")
 def _box(a: np.ndarray, b: np.ndarray, c: np.ndarray, width: int, height: int) -> tuple[int, int, int, int]:
-    """The pixels whose middles a triangle may cover: x0, x1, y0, y1, ends included."""
+    """Bounds of the pixels that a triangle may cover: x0, x1, y0, y1, ends included."""
     x0 = max(0, math.ceil(min(a[X], b[X], c[X]) - 0.5))
     x1 = min(width - 1, math.floor(max(a[X], b[X], c[X]) - 0.5))
     y0 = max(0, math.ceil(min(a[Y], b[Y], c[Y]) - 0.5))
@@ -65,7 +62,7 @@ def _triangle(
     thin = pens[0] * worth * min(1.0, max(0.0, 1.25 - steep * 5))
     thick = pens[1] * worth * min(1.0, max(0.0, 1.25 - steep * 1.6))
     per_pixel = 1 / max(1e-5, steep)
-    half_thin, half_thick = LINE * width + 0.5, LINE * width * THICK_LINE + 0.5
+    half_thin, half_thick = pens[3] * width + 0.5, pens[3] * width * pens[4] + 0.5
     for y in range(y0, y1 + 1):
         pa = (x0 + 0.5 - c[X]) * da + (y + 0.5 - c[Y]) * ea
         pb = (x0 + 0.5 - c[X]) * db + (y + 0.5 - c[Y]) * eb
@@ -96,7 +93,8 @@ def surface(
         vertices: [ny, nx, 7].
         state: of each vertex.
         table: pixels by height and brightness.
-        pens: how dark thin and thick contour lines are, and every how many lines one is thick.
+        pens: darkness of thin and thick contour lines, the number of lines from one thick line to the next, half
+            the width of a thin line as a share of the picture's width, and the factor of a thick one.
         pixels, depth: the picture.
     """
     ny, nx = state.shape
@@ -153,3 +151,18 @@ def wall(ring: np.ndarray, state: np.ndarray, table: np.ndarray, pixels: np.ndar
         if state[k] != MISSING and state[k + 1] != MISSING:
             _wall_triangle(ring[k, 0], ring[k + 1, 0], ring[k, 1], table, pixels, depth)
             _wall_triangle(ring[k + 1, 0], ring[k + 1, 1], ring[k, 1], table, pixels, depth)
+
+
+@jit("boolean[::1](float64[:,::1], float64)")
+def thin(points: np.ndarray, distance: float) -> np.ndarray:
+    """Mask of points [P, 2], each at least this far, across plus down, from the one selected before."""
+    selected = np.ones(len(points), np.bool_)
+    last = -1
+    for k in range(len(points)):
+        if math.isnan(points[k, 0]):
+            last = -1
+        elif last >= 0 and abs(points[k, 0] - points[last, 0]) + abs(points[k, 1] - points[last, 1]) < distance:
+            selected[k] = False
+        else:
+            last = k
+    return selected

@@ -1,30 +1,29 @@
-"""The one renderer: a field as a block of relief, drawn into a depth buffer."""
+"""A field as a block of relief, drawn into a depth buffer: the twin of `page/src/render/relief.ts`."""
 
 import math
 
 import numpy as np
 
 from steepest.view.render.camera import project
-from steepest.view.render.colours import SHADES, diverged_colour, shade_table, wall_table
+from steepest.view.render.colours import SHADES, shade_table, wall_table
 from steepest.view.render.field import MISSING, Field
-from steepest.view.render.theme import Theme
+from steepest.view.render.theme import CONSTANTS, Theme
 
-BASE = -0.1
-"""Where the block's floor lies."""
-WALL_TONES = (0.93, 0.8)
-"""How much darker the two visible walls are."""
+RELIEF = CONSTANTS["relief"]
+BASE: float = RELIEF["base"]
+"""Height of the block's floor."""
 
 
 class Block:
-    """A field's relief; its light is baked once.
+    """A field's relief; its light is computed once.
 
     Args:
-        field: what is drawn.
-        theme: in which colours.
+        field: the surface.
+        theme: its colours.
 
     Attributes:
         pixels: [height, width] uint32, whose bytes are red, green, blue and alpha.
-        depth: [height, width] float32: 1 / distance of what is seen at each pixel; 0 where nothing is.
+        depth: [height, width] float32: 1 / distance at each pixel; 0 where nothing is drawn.
     """
 
     def __init__(self, field: Field, theme: Theme) -> None:
@@ -39,9 +38,10 @@ class Block:
         shade = np.clip(field.height.astype(np.float64) * (SHADES - 1), 0, SHADES - 1).astype(np.float32)
         self._vertices = np.empty((ny, nx, 7))
         self._vertices[..., 3:] = np.stack((light.bake(z), field.level, shade, field.support), axis=-1)
-        self._table = shade_table(look, diverged_colour(look, theme.bad))
-        self._walls = [wall_table(look, BASE, scale.block, tone) for tone in WALL_TONES]
-        self._pens = np.array((look.contour, look.thick, scale.major), np.float64)
+        self._table = shade_table(theme)
+        self._walls = [wall_table(look, BASE, scale.block, tone) for tone in RELIEF["wallTones"]]
+        pens = look.thin, look.thick, scale.major, RELIEF["line"], RELIEF["thickLine"]
+        self._pens = np.array(pens, np.float64)
         self.resize(1, 1)
 
     def resize(self, width: int, height: int) -> None:
@@ -51,14 +51,14 @@ class Block:
         self.depth = np.zeros((height, width), np.float32)
 
     def render(self, m: np.ndarray, azimuth: float) -> None:
-        """Draws the block as the camera of this matrix and azimuth sees it."""
+        """Draws the block for the camera of this matrix and azimuth."""
         from steepest.view.render import raster
 
         self.pixels.fill(0)
         self.depth.fill(0)
-        seen = project(m, self.width, self.height, self._world)
-        self._vertices[..., :2] = seen[..., :2]
-        self._vertices[..., raster.NEAR] = 1 / seen[..., 2]
+        projected = project(m, self.width, self.height, self._world)
+        self._vertices[..., :2] = projected[..., :2]
+        self._vertices[..., raster.NEAR] = 1 / projected[..., 2]
         raster.surface(self._vertices, self.field.state, self._table, self._pens, self.pixels, self.depth)
         east, north = -1 if math.cos(azimuth) > 0 else 0, -1 if math.sin(azimuth) > 0 else 0
         for edge, table in zip(((slice(None), east), (north, slice(None))), self._walls):
@@ -69,26 +69,25 @@ class Block:
         """The wall below an edge [n, 3]: [n, 2, 4] of canvas x and y, 1 / distance, and row of the wall's table."""
         both = np.stack((edge, edge), axis=1)
         both[:, 1, 2] = BASE
-        seen = project(m, self.width, self.height, both)
+        projected = project(m, self.width, self.height, both)
         row = (both[..., 2] - BASE) * ((SHADES - 1) / (self.field.scale.block - BASE))
-        return np.ascontiguousarray(np.stack((seen[..., 0], seen[..., 1], 1 / seen[..., 2], row), axis=-1))
+        return np.ascontiguousarray(
+            np.stack((projected[..., 0], projected[..., 1], 1 / projected[..., 2], row), axis=-1)
+        )
 
-    def is_visible(self, seen: np.ndarray, zoom: float, slack: float) -> np.ndarray:
-        """Whether projected points are in front of the relief.
+    def is_visible(self, projected: np.ndarray, zoom: float, slack: float) -> np.ndarray:
+        """Mask of projected points that the relief does not hide.
 
         Args:
-            seen: canvas x, y and distance [P, 3].
+            projected: canvas x, y and distance [P, 3].
             zoom: pixels of the relief a pixel of that canvas.
-            slack: share of a distance by which they may lie behind it.
+            slack: share of their distance by which they may lie behind it.
         """
-        inside, i, j = self._pixels_of(seen, zoom)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return ~inside | (1 / seen[:, 2] > self.depth[j, i].astype(np.float64) * (1 - slack))
-
-    def _pixels_of(self, seen: np.ndarray, zoom: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        x, y = np.floor(seen[:, 0] * zoom), np.floor(seen[:, 1] * zoom)
+        x, y = np.floor(projected[:, 0] * zoom), np.floor(projected[:, 1] * zoom)
         inside = (x >= 0) & (y >= 0) & (x < self.width) & (y < self.height)
-        return inside, np.where(inside, x, 0).astype(int), np.where(inside, y, 0).astype(int)
+        i, j = np.where(inside, x, 0).astype(int), np.where(inside, y, 0).astype(int)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return ~inside | (1 / projected[:, 2] > self.depth[j, i].astype(np.float64) * (1 - slack))
 
     def height_at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """World heights of the surface as it is drawn: on the same triangles."""
@@ -103,7 +102,7 @@ class Block:
         return self.field.scale.block * np.where((i + j) % 2 == 1, falling, rising)
 
     def edges(self) -> list[np.ndarray]:
-        """The four upper edges of the block [n, 3]; z is NaN where nothing is."""
+        """The four upper edges of the block [n, 3]; z is NaN at holes."""
         z = np.where(self.field.state == MISSING, math.nan, self._world[..., 2])
         there = np.concatenate((self._world[..., :2], z[..., None]), axis=-1)
         return [there[0], there[-1], there[:, 0], there[:, -1]]

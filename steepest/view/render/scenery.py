@@ -1,63 +1,62 @@
-"""What stands around a path on the stage: the block's edges, axes with their scales, critical points, the escape."""
+"""What surrounds a path on the stage: the block's edges, axes, critical points, the escape step."""
 
 import math
 
 import numpy as np
 
 from steepest.records.surfaces import Axis, Mark
-from steepest.view.render.canvas import MIDDLE, dashes, measured
+from steepest.view.film.numbers import linear_ticks, short
+from steepest.view.render.canvas import MIDDLE, Font, text_width
 from steepest.view.render.field import world
-from steepest.view.render.fonts import Font
 from steepest.view.render.labels import Label
-from steepest.view.render.markers import SHAPES, mark
 from steepest.view.render.paths import Trace, View, position_at
 from steepest.view.render.relief import BASE
-from steepest.view.render.ticks import linear_ticks, short
+from steepest.view.render.theme import CONSTANTS
 
 LIFT, ESCAPE_LIFT = 0.006, 0.012
-DARK, DARK_ALPHA, WHITE = "#0A141A", 0.85, "#FFFFFF"
-NARROW = 500
+MARK_CASING, WHITE = "#0A141AD9", "#FFFFFF"
+NARROW: float = CONSTANTS["view"]["narrow"]
 INSET = 240
 """The map over the lower left corner, in pixels of the page."""
 TICK, TICK_FONT = 0.28, Font("sans", 11)
 NAME_FONT, WORD_FONT = Font("italic", 15), Font("italic", 14)
-DOTS = 40
+ESCAPE_POINTS = 41
 
 
 def draw_edges(view: View, edges: list[np.ndarray]) -> None:
-    """The block's upper edges where they are seen."""
+    """The block's upper edges where they are visible."""
     for edge in edges:
-        seen = view.seen(edge)
-        visible = ~np.isnan(seen[:, 0]) & view.is_visible(seen, 0.012)
-        seen[~visible] = np.nan
-        view.canvas.stroke(seen[:, :2], 1, *view.theme.edge)
+        line = view.project(edge)
+        line[np.isnan(line[:, 0]) | ~view.is_visible(line, 0.012)] = np.nan
+        view.canvas.stroke(line[:, :2], 1, view.theme.edge)
 
 
 def draw_axes(view: View, x: Axis, y: Axis, azimuth: float) -> None:
-    """Ticks and names along the two lower edges that face the camera, at each axis's own scale."""
+    """Ticks and names along the two lower edges that face the camera, each in its axis's own units."""
     sx, sy = 1 if math.cos(azimuth) > 0 else -1, 1 if math.sin(azimuth) > 0 else -1
-    few = 3 if view.canvas.width < NARROW else 5
-
-    def tick(u: float, v: float, du: float, dv: float, text: str) -> None:
-        foot, end = view.seen(np.array(((u, v, BASE), (u + du, v + dv, BASE))))[:, :2]
-        view.canvas.stroke(np.stack((foot, foot + (end - foot) * TICK)), 1, view.theme.ink3)
-        view.canvas.write(text, end[0], end[1] + MIDDLE * TICK_FONT.size, TICK_FONT, view.theme.ink3, "center")
-
-    for v in linear_ticks(x.lo, x.hi, few):
-        tick(float(world(x, np.asarray(v))), sy, 0, sy * 0.15, short(v))
-    for v in linear_ticks(y.lo, y.hi, few):
-        tick(sx, float(world(y, np.asarray(v))), sx * 0.15, 0, short(v))
-    _name(view, x, (0, sy * 1.34), (0, sy))
-    _name(view, y, (sx * 1.34, 0), (sx, 0))
+    about = 3 if view.canvas.width < NARROW else 5
+    for v in linear_ticks(x.lo, x.hi, about):
+        _draw_tick(view, (float(world(x, np.asarray(v))), sy), (0, sy * 0.15), short(v))
+    for v in linear_ticks(y.lo, y.hi, about):
+        _draw_tick(view, (sx, float(world(y, np.asarray(v)))), (sx * 0.15, 0), short(v))
+    _draw_name(view, x, (0, sy * 1.34), (0, sy))
+    _draw_name(view, y, (sx * 1.34, 0), (sx, 0))
 
 
-def _name(view: View, axis: Axis, at: tuple[float, float], edge: tuple[float, float]) -> None:
-    """An axis's name and, where it is not 1, what its unit is in weight space; away from the block."""
+def _draw_tick(view: View, at: tuple[float, float], outwards: tuple[float, float], text: str) -> None:
+    (u, v), (du, dv) = at, outwards
+    foot, end = view.project(np.array(((u, v, BASE), (u + du, v + dv, BASE))))[:, :2]
+    view.canvas.stroke(np.stack((foot, foot + (end - foot) * TICK)), 1, view.theme.ink3)
+    view.canvas.write(text, end[0], end[1] + MIDDLE * TICK_FONT.size, TICK_FONT, view.theme.ink3, "center")
+
+
+def _draw_name(view: View, axis: Axis, at: tuple[float, float], edge: tuple[float, float]) -> None:
+    """An axis's name beside the block and, where it is not 1, its unit in weight space."""
     canvas, theme = view.canvas, view.theme
-    (x, y), (begin, _) = view.seen(np.array(((*at, BASE), (*edge, BASE))))[:, :2].tolist()
+    (x, y), (begin, _) = view.project(np.array(((*at, BASE), (*edge, BASE))))[:, :2].tolist()
     align = "center" if len(axis.name) <= 2 or abs(x - begin) < 12 else "right" if x < begin else "left"
     unit = "" if axis.scale == 1 else f"1 is {short(axis.scale, 2)} in weights"
-    length = max(measured(axis.name, NAME_FONT), measured(unit, TICK_FONT))
+    length = max(text_width(axis.name, NAME_FONT), text_width(unit, TICK_FONT))
     before = {"left": 0.0, "center": length / 2, "right": length}[align]
     beside_map = canvas.width >= NARROW and y >= canvas.height - INSET
     left = min(INSET - 40, 0.26 * canvas.width) if beside_map else 0.0
@@ -67,21 +66,20 @@ def _name(view: View, axis: Axis, at: tuple[float, float], edge: tuple[float, fl
 
 
 def draw_marks(view: View, marks: tuple[Mark, ...], x: Axis, y: Axis, verbose: bool) -> list[Label]:
-    """Minima as crosses, saddles and maxima as ×, and words for those that have room."""
+    """Draws minima as +, saddles and maxima as ×; returns their labels."""
     labels = []
-    for at in marks:
-        u, v = world(x, np.asarray(at.x)), world(y, np.asarray(at.y))
-        if at.kind == "escape" or abs(u) > 1 or abs(v) > 1:
+    for mark in marks:
+        u, v = world(x, np.asarray(mark.x)), world(y, np.asarray(mark.y))
+        if mark.kind == "escape" or abs(u) > 1 or abs(v) > 1:
             continue
-        seen = view.seen(np.array([(u, v, view.block.height_at(u, v) + LIFT)]))
-        if not view.is_visible(seen, 0.02)[0]:
+        projected = view.project(np.array([(u, v, view.block.height_at(u, v) + LIFT)]))
+        if not view.is_visible(projected, 0.02)[0]:
             continue
-        px, py = seen[0, :2].tolist()
-        arms = cross(at.kind, 6, 4.6) + seen[0, :2]
-        view.canvas.stroke(arms, 5, DARK, DARK_ALPHA)
+        arms = cross(mark.kind, 6, 4.6) + projected[0, :2]
+        view.canvas.stroke(arms, 5, MARK_CASING)
         view.canvas.stroke(arms, 2, WHITE)
         if verbose:
-            labels.append(Label(px, py, at.text or at.kind, WORD_FONT, view.theme.ink, True))
+            labels.append(Label(*projected[0, :2].tolist(), mark.text or mark.kind, WORD_FONT, view.theme.ink, True))
     return labels
 
 
@@ -92,34 +90,31 @@ def cross(kind: str, upright: float, slanted: float) -> np.ndarray:
 
 
 def draw_start(view: View, trace: Trace, verbose: bool) -> list[Label]:
-    """Where the first trace begins."""
+    """Draws a ring at the start of a trace; returns its label."""
     at = position_at(trace, -math.inf)
     if at is None:
         return []
-    x, y = view.seen(at)[:2].tolist()
-    ring = SHAPES[0][[*range(len(SHAPES[0])), 0]] * 4.5 + (x, y)
-    view.canvas.stroke(ring, 4.5, view.theme.casing)
-    view.canvas.stroke(ring, 1.6, view.theme.ink)
+    x, y = view.project(at)[:2].tolist()
+    for width, colour in ((4.5, view.theme.casing), (1.6, view.theme.ink)):
+        view.canvas.ellipse(x, y, 4.5, 4.5, colour, width=width)
     return [Label(x, y, "start", WORD_FONT, view.theme.ink, True)] if verbose else []
 
 
 def draw_escape(view: View, marks: tuple[Mark, ...], x: Axis, y: Axis, begin: np.ndarray) -> list[Label]:
-    """The step along the direction of escape, dotted, from where the path ends."""
+    """Draws the step along the direction of negative curvature, dotted, from the end of the path; returns its label."""
     canvas, theme = view.canvas, view.theme
     labels = []
-    for at in marks:
-        if at.kind != "escape":
-            continue
-        share = np.linspace(0, 1, DOTS + 1)
+    for mark in (mark for mark in marks if mark.kind == "escape"):
+        share = np.linspace(0, 1, ESCAPE_POINTS)
         u, v = (
             begin[k] + (world(axis, np.asarray(end)) - begin[k]) * share
-            for k, axis, end in ((0, x, at.x), (1, y, at.y))
+            for k, axis, end in ((0, x, mark.x), (1, y, mark.y))
         )
-        line = view.seen(np.column_stack((u, v, view.block.height_at(u, v) + ESCAPE_LIFT)))[:, :2]
+        line = view.project(np.column_stack((u, v, view.block.height_at(u, v) + ESCAPE_LIFT)))[:, :2]
         canvas.stroke(line, 5, theme.casing)
-        canvas.stroke(dashes(line, 1, 6), 2, theme.ink)
+        canvas.stroke(line, 2, theme.ink, dash=(1, 6))
         px, py = line[-1].tolist()
-        mark(canvas, 0, px, py, 5.4, theme.ink, theme.casing)
-        mark(canvas, 0, px, py, 2.8, theme.casing, theme.ink)
-        labels.append(Label(px, py, at.text, WORD_FONT, theme.ink, True))
+        canvas.marker(0, px, py, 5.4, theme.ink, theme.casing)
+        canvas.marker(0, px, py, 2.8, theme.casing, theme.ink)
+        labels.append(Label(px, py, mark.text, WORD_FONT, theme.ink, True))
     return labels

@@ -9,7 +9,7 @@ import pytest
 from steepest.records.surfaces import Axis, Grid, LossSurfaces, Projection
 from steepest.runs.server import run_list
 from steepest.runs.store import Store
-from steepest.view.film import film, npz, side_by_side
+from steepest.view.film import document, film, npz, side_by_side
 from tests.runs.server.conftest import begun, ended, serving
 
 
@@ -74,7 +74,7 @@ def test_an_explosion_cannot_hide_in_the_small_curve():
 def test_a_run_that_is_over(served):
     for run in served.store.names():
         page = served.ask(f"/runs/{run}").text
-        assert embedded(page) == film.of_run(served.store.history(run))
+        assert embedded(page) == document.encode(film.of_run(served.store.history(run)))
         assert "data-events" not in page
 
 
@@ -83,7 +83,7 @@ def test_a_run_that_goes_on(tmp_path):
     writer = begun(store)
     with serving(store) as served:
         page = served.ask(f"/runs/{writer.id}").text
-        assert embedded(page) == film.of_run(store.history(writer.id), live=True)
+        assert embedded(page) == document.encode(film.of_run(store.history(writer.id), live=True))
         assert embedded(page)["headline"] == "Step 40 of 60. Validation accuracy 0.975."
         assert f'data-events="/runs/{writer.id}/events"' in page
     writer.close("interrupted", 1.0)
@@ -113,7 +113,7 @@ def test_several_runs_in_one_film(served):
     one, other = served.store.names()
     page = served.ask(f"/compare?run={one}&run={other}&run={one}").text
     shown = embedded(page)
-    assert shown == side_by_side.of_runs([served.store.history(run) for run in (one, other)])
+    assert shown == document.encode(side_by_side.of_runs([served.store.history(run) for run in (one, other)]))
     assert (shown["kind"], list(shown["members"])) == ("race", [one, other])
     assert shown["headline"] == "digits ended best: validation accuracy 0.975; ball 0.9667."
     assert "data-events" not in page
@@ -124,15 +124,15 @@ def test_several_runs_in_one_film(served):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"metric": "loss"}, "They are measured by different metrics, so only their curves can be compared."),
+        ({"metric": "loss"}, "The runs have different metrics, so only their curves can be compared."),
         ({"steps": 5}, "digits ended best: validation accuracy 0.975."),
-        ({"better": "lower"}, "They are measured by different metrics, so only their curves can be compared."),
+        ({"better": "lower"}, "The runs have different metrics, so only their curves can be compared."),
     ],
 )
 def test_what_is_said_of_several_runs(tmp_path, changed, words):
     store = Store(tmp_path)
     runs = [ended(store), ended(store, "other", changed.pop("steps", 40), **changed)]
-    assert side_by_side.of_runs([store.history(run) for run in runs])["headline"] == words
+    assert side_by_side.of_runs([store.history(run) for run in runs]).headline == words
 
 
 def test_runs_of_one_name_are_called_by_their_ids(tmp_path):
@@ -140,9 +140,9 @@ def test_runs_of_one_name_are_called_by_their_ids(tmp_path):
     one, other = ended(store), begun(store)
     shown = side_by_side.of_runs([store.history(run) for run in (one, other.id)])
     other.close("done", 1.0)
-    assert [member["name"] for member in shown["members"].values()] == [one, other.id]
-    assert shown["headline"].startswith(f"{one} is ahead")
-    assert (shown["live"], shown["steps"]) == (True, 60)
+    assert [member.name for member in shown.members.values()] == [one, other.id]
+    assert shown.headline.startswith(f"{one} is ahead")
+    assert (shown.live, shown.steps) == (True, 60)
 
 
 def test_a_database_that_cannot_be_read_is_told(tmp_path):

@@ -19,7 +19,7 @@ from steepest.runs.server import serve
 from steepest.runs.server.address import address, is_loopback, open_socket
 from steepest.runs.store import Store
 from steepest.tasks import load
-from steepest.view.film import film
+from steepest.view.film import document, film
 from tests.runs.server.conftest import ended
 from tests.runs.server.test_stream import folded, parsed
 
@@ -37,7 +37,7 @@ def test_ctrl_c_ends_it_cleanly(tmp_path):
     assert line.startswith(f"1 run of {runs.folder} at http://127.0.0.1:")
     assert run in httpx.get(url).text
     with httpx.stream("GET", f"{url}runs/{run}/events") as answer:
-        assert folded(parsed(answer.read().decode())) == film.of_run(runs.history(run))
+        assert folded(parsed(answer.read().decode())) == document.encode(film.of_run(runs.history(run)))
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err) == (0, "", "")
@@ -54,7 +54,7 @@ def test_training_is_served_beside_it(tmp_path):
     assert url.endswith(f"/runs/{run}")
     with httpx.stream("GET", f"{url}/events", timeout=60) as answer:  # it goes on for those who come late
         shown = folded(parsed(answer.read().decode()))
-    assert shown == film.of_run(store.history(run), stored_surfaces(store, run))
+    assert shown == document.encode(film.of_run(store.history(run), stored_surfaces(store, run)))
     assert set(shown["surfaces"]) == {"curvature", "principal", "random"}
 
 

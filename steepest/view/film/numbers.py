@@ -1,9 +1,8 @@
-"""Numbers as the page writes them, and where ticks go."""
+"""Numbers and intervals as the page writes them, and where ticks go: a twin of `page/src/ui/numbers.ts`."""
 
 import math
 
-RAISED = dict(zip("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-LOWERED = {raised: "−" if plain == "-" else plain for plain, raised in RAISED.items()}
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def _minus(text: str) -> str:
@@ -25,11 +24,11 @@ def power_of_ten(n: int) -> str:
     >>> power_of_ten(-12)
     '10⁻¹²'
     """
-    return "10" + "".join(RAISED[c] for c in str(n))
+    return "10" + str(n).translate(RAISED)
 
 
 def decimal(v: float, digits: int = 3) -> str:
-    """A number with so many digits, in powers of ten where it is very large or small.
+    """A number with this many significant digits, in powers of ten where it is very large or small.
 
     >>> decimal(0.0640), decimal(3.5e-18), decimal(1234.5), decimal(math.nan), decimal(-math.inf)
     ('0.0640', '3.5 × 10⁻¹⁸', '1,234', '—', '−∞')
@@ -47,7 +46,7 @@ def decimal(v: float, digits: int = 3) -> str:
 
 
 def _precise(v: float, digits: int) -> str:
-    """So many significant digits, zeros at the end included."""
+    """This many significant digits, trailing zeros included."""
     return f"{v:#.{digits}g}".rstrip(".")
 
 
@@ -82,8 +81,23 @@ def tick_text(v: float, log: bool) -> str:
     return power_of_ten(exponent) if is_power and (exponent < -2 or exponent > 3) else short(v)
 
 
+def with_interval(value: float, lo: float, hi: float) -> str:
+    """A value and its interval: as ± where the interval is symmetric.
+
+    >>> with_interval(412, 406, 418), with_interval(2250, 1900, 2700), with_interval(2250, 1900, math.inf)
+    ('412 ± 6', '1,900 – 2,700', '1,900 – ∞')
+    """
+    if not hi > lo:
+        return short(value)
+    half = (hi - lo) / 2
+    if not abs(value - lo - half) < 0.05 * half:
+        return f"{short(lo)} – {short(hi)}"
+    digits = max(1, math.ceil(math.log10(abs(value) / half)) + 1) if value else 1
+    return f"{short(value, min(6, digits))} ± {short(half, 2)}"
+
+
 def linear_ticks(lo: float, hi: float, about: int) -> list[float]:
-    """About so many round numbers from lo to hi.
+    """About this many round numbers from lo to hi.
 
     >>> linear_ticks(-1.0, 1.0, 5)
     [-1.0, -0.5, 0.0, 0.5, 1.0]
@@ -98,7 +112,7 @@ def linear_ticks(lo: float, hi: float, about: int) -> list[float]:
 
 
 def log_ticks(lo: float, hi: float, about: int) -> list[float]:
-    """Powers of ten from lo to hi, thinned to about so many; 1, 3, 10 where there are few.
+    """Powers of ten from lo to hi, thinned to about this many; 1, 3, 10 where there are few.
 
     >>> log_ticks(0.2, 9.0, 5)
     [0.3, 1.0, 3.0]
