@@ -43,6 +43,7 @@ from steepest.analysis.diagnosis.findings import (
     TOO_SLOW,
     UNDECIDED,
 )
+from steepest.records.config import Config
 from steepest.records.run import Event, Measurement, Record, Steps
 
 GAIN, SOUND, STUCK = 0.2, 0.05, 0.3
@@ -72,7 +73,8 @@ def recorded(outcome: dict[str, Any]) -> Record:
     measured = (start, *(Measurement(*m) for m in outcome["measurements"]))
     return Record(
         id=outcome["series"], name=outcome["series"], status="done", started="", seconds=0.0,
-        config=outcome["config"], versions={}, steps=Steps(t, epoch, lr, loss, grad_norm, update_norm),
+        config=Config.from_json(outcome["config"]), versions={},
+        steps=Steps(t, epoch, lr, loss, grad_norm, update_norm),
         measurements=measured, events=tuple(Event(*e) for e in outcome["events"]),
     )  # fmt: skip
 

@@ -79,7 +79,7 @@ def task_of(record: Any, given: str | None = None, instead: str = "") -> Any:
     """
     from steepest.tasks import load
 
-    source = given or record.config.get("source")
+    source = given or record.config.source
     if source is None:
         raise StoreError(f"run {record.id} was begun from Python, so its task is not known here; {instead}")
     return load(source)

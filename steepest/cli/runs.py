@@ -159,6 +159,7 @@ def rm(run: Annotated[str, typer.Argument(help="Id, its beginning, or a name.")]
 
 
 def _summary(record: Any) -> dict[str, Any]:
+    from steepest.records.config import to_json
     from steepest.view.tables import headline
 
     metric, value = headline(record)
@@ -166,5 +167,6 @@ def _summary(record: Any) -> dict[str, Any]:
         "id": record.id, "name": record.name, "status": record.status, "started": record.started,
         "seconds": record.seconds, "metric": value, "metric_name": metric, "losses": record.steps.loss.tolist(),
         "measurements": [m._asdict() for m in record.measurements],
-        "events": [e._asdict() for e in record.events], "config": record.config, "notes": record.notes,
+        "events": [e._asdict() for e in record.events],
+        "config": to_json(record.config, record.search, record.verdict), "notes": record.notes,
     })  # fmt: skip

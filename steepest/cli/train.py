@@ -62,14 +62,15 @@ def train(
 
     Example: steepest train digits --epochs 1
     """
-    from steepest.descent.settings import brings_rate
-    from steepest.runs.fit import AUTO, fit
+    from steepest.descent.settings import has_recipe_lr
+    from steepest.runs.config import AUTO
+    from steepest.runs.fit import fit
     from steepest.runs.live import LiveServer
     from steepest.tasks import load
 
     made = load(task)
     chosen = rule if finish is None else finished(rule or made.recipe.get("rule", "adam"), finish)
-    given = AUTO if lr is None and not brings_rate(made, chosen) else rate(lr)
+    given = AUTO if lr is None and not has_recipe_lr(made, chosen) else rate(lr)
     server = LiveServer(runs, open) if live else None
     run = fit(
         made, chosen, given, schedule, number(batch_size), epochs, steps, clip=clip, accumulate=accumulate,
@@ -113,7 +114,7 @@ def resume(
 
 def _report(run: Any, runs: Path) -> None:
     """Where it ended, and where it is kept."""
-    metric = run.record.config["metric"]
+    metric = run.record.config.metric
     if run.metric is not None:
         typer.echo(f"validation {metric}  {run.metric:.4f}")
     if metric in run.test:

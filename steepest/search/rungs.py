@@ -33,7 +33,7 @@ def looked_at(task: Task, settings: Settings) -> tuple[int, float, float, float]
     """(steps of the run, validation loss at the start, the rule's usual rate, seconds of a step)."""
     usual = dataclasses.replace(settings, lr=None, guard=None)
     descent = Descent(task, usual, task.copy(settings.seed))
-    rate = descent.base_rate
+    rate = descent.base_lr
     start = descent.measure()["loss"]
     if not math.isfinite(start):
         raise TaskError(f"the validation loss at the start is {start}; a rate can be found where it is finite")
@@ -126,7 +126,7 @@ class _Searching:
         self.task, self.settings, self.between, self.way = task, settings, between, way
         if len(settings.stages.parts) > 1:
             raise InputError("a rate is searched for one rule at a time, and stages are given; search for each of them")
-        self.rule = settings.describe()["rule"]
+        self.rule = settings.rule_name
         self.run_steps, self.start, self.usual, step_s = looked_at(task, settings)
         self.allowed = allowed(budget, self.run_steps, step_s)
         self.steps, self.members = 0, dict[tuple[int, float], Member]()

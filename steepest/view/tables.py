@@ -10,10 +10,9 @@ from rich.table import Table
 
 from steepest.records.run import Record
 from steepest.records.search import RaceResult, Search, Trial
-from steepest.records.verdict import Verdict
 from steepest.view.format import duration, number, sparkline
 
-HIDDEN = {"stages", "search", "verdict"}
+HIDDEN = {"stages"}
 
 
 def print_runs(records: Sequence[Record]) -> None:
@@ -25,9 +24,9 @@ def print_runs(records: Sequence[Record]) -> None:
         name, value = headline(r)
         shown = f"{name} {number(value)}" if value is not None else ""
         started = r.started[:16].replace("T", " ")
-        rate = r.config.get("lr")
+        rate = r.config.lr
         lr = number(rate) if isinstance(rate, float) else ""
-        table.add_row(r.id, r.status, str(r.config.get("rule", "")), lr, shown, duration(r.seconds), started)
+        table.add_row(r.id, r.status, r.config.rule, lr, shown, duration(r.seconds), started)
     Console(soft_wrap=False).print(table)
 
 
@@ -45,15 +44,15 @@ def print_run(record: Record) -> None:
     if len(record.steps):
         losses = record.steps.loss.tolist()
         console.print(f"loss {number(losses[0])} {sparkline(losses, 48)} {number(losses[-1])}", markup=False)
-    if "search" in record.config:
-        console.print(record.config["search"]["sentence"], markup=False)
-    if "verdict" in record.config:
-        console.print(str(Verdict.of(record.config["verdict"])), markup=False)
+    if record.search is not None:
+        console.print(record.search.sentence, markup=False)
+    if record.verdict is not None:
+        console.print(str(record.verdict), markup=False)
     for event in record.events:
         after = f"; {event.after}" if event.after else ""
         console.print(f"step {event.t}: {event.kind}: {event.seen}; {event.done}{after}", markup=False)
     table = Table(box=None, pad_edge=False, show_header=False)
-    for key, setting in {**record.config, **record.versions}.items():
+    for key, setting in {**record.config.to_json(), **record.versions}.items():
         if key not in HIDDEN:
             table.add_row(key, str(setting))
     console.print(table)
@@ -119,7 +118,7 @@ def print_race(contest: RaceResult) -> None:
 
 def headline(record: Record) -> tuple[str, float | None]:
     """Name and last validation value of the run's metric."""
-    name = record.config.get("metric", "loss")
+    name = record.config.metric
     return name, record.last("validation", name)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from steepest.errors import InputError
+from steepest.records.config import Config
 from steepest.records.run import Measurement, Record, Step, Steps
 from steepest.records.search import SearchProgress
 from steepest.view.figures.curves import compare_curves, curves
@@ -31,7 +32,7 @@ class Screen(io.StringIO):
 def a_record(losses):
     steps = Steps.of([Step(t, t / 10, 1e-3, loss, 1.0, 0.1) for t, loss in enumerate(losses, 1)])
     measured = (Measurement(len(losses), 1.0, "validation", "loss", 0.5),)
-    config = {"rule": "adam", "metric": "loss"}
+    config = Config(rule="adam")
     return Record("run-1", "run", "done", "2026-01-01", 1.0, config, {}, steps, measured)
 
 

@@ -93,18 +93,18 @@ def diagnose(run: Record | Recorded) -> Diagnosis:
         the Diagnosis; of fewer than 20 finite steps it is "undecided".
 
     >>> import numpy as np
+    >>> from steepest.records.config import Config
     >>> from steepest.records.run import Record, Steps
     >>> t = np.arange(1.0, 101.0)
     >>> loss = 2 - 1e-4 * t                       # w ← w − 10⁻⁴ ∇L, ‖∇L‖ = 1: a hundred steps promise 0.01 in all
     >>> steps = Steps(t, t, 1e-4 + 0 * t, loss, 1 + 0 * t, 1e-4 + 0 * t)
-    >>> print(diagnose(Record("id", "name", "done", "", 0.0, {}, {}, steps)).kind)
+    >>> print(diagnose(Record("id", "name", "done", "", 0.0, Config(), {}, steps)).kind)
     too slow
     """
     record = run if isinstance(run, Record) else run.record
     sound = int(finite(record.steps).sum())
     found = tuple(_exploded(record)) or tuple(_judged(record, sound))
-    planned = record.config.get("steps")
-    return Diagnosis(found, len(record.steps), planned if isinstance(planned, int) else len(record.steps))
+    return Diagnosis(found, len(record.steps), record.config.steps or len(record.steps))
 
 
 def _exploded(record: Record) -> Iterator[Finding]:

@@ -160,7 +160,7 @@ def noise_floor(record: Record, s: Symptoms) -> Finding:
     few = Indicator("samples of a batch", s.batch, FEW)
     evidence = (_noise(s), varied, few, _kept(s, GOOD), _promised(s, TIMID))
     sentence = "The noise of the batches keeps the loss up: the steps follow chance more than the slope."
-    batch = record.config.get("batch_size")
+    batch = record.config.batch_size
     larger = f"batches of {8 * batch} instead of {batch}" if isinstance(batch, int) else "batches eight times as large"
     advice = (
         f"Try {larger}, or {_rates(record, 1 / 3, 1 / 10)}; a schedule that falls to 0, such as cosine, ends the noise."
@@ -202,7 +202,7 @@ def _burst(s: Symptoms) -> Indicator:
 
 def _rates(record: Record, *factors: float) -> str:
     """The base rate times these, where it is known."""
-    lr = record.config.get("lr")
+    lr = record.config.lr
     if not isinstance(lr, int | float):
         return f"the rate × {factors[0]:.2g} to × {factors[-1]:.2g}"
     return f"lr={factors[0] * lr:.2g} to {factors[-1] * lr:.2g} instead of {lr:.3g}"

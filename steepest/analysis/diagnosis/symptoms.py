@@ -23,14 +23,14 @@ Eight of them carry most of what can be told without the model:
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steepest.descent.guard.running_stats import MAD
+from steepest.records.config import Config, StageConfig
 from steepest.records.run import COLUMNS, Measurement, Record, Steps
 
 Values = NDArray[np.float64]
@@ -165,7 +165,7 @@ def symptoms(record: Record) -> Symptoms:
         burst=float(s.grad_norm.max()) / max(float(late.mean()), TINY),
         narrow=float(np.quantile(late, 0.05)) / max(float(np.median(late)), TINY),
         coherence=_coherence(record.config, s),
-        travelled=float(s.update_norm.sum()) / math.sqrt(record.config.get("weights") or math.nan),
+        travelled=float(s.update_norm.sum()) / math.sqrt(record.config.weights or math.nan),
         full=_is_full(record.config),
         lost=lost,
         fell_on=since / scale >= 2 * error,
@@ -219,17 +219,17 @@ def _line(x: Values, y: Values) -> tuple[float, float]:
     return slope, math.sqrt(float(rest @ rest) / (len(x) - 2) / spread)
 
 
-def _hovering(config: Mapping[str, Any]) -> float:
+def _hovering(config: Config) -> float:
     """¼ √((1 + β)/(1 − β))."""
     beta = _beta(config)
     return 0.25 * math.sqrt((1 + beta) / (1 - beta))
 
 
-def _coherence(config: Mapping[str, Any], s: Steps) -> float:
+def _coherence(config: Config, s: Steps) -> float:
     """‖Δw‖ / (α √N) of the steps in the second half, as a median."""
-    weights = config.get("weights")
+    weights = config.weights
     moved = (s.lr > 0) & (np.arange(len(s)) >= len(s) // 2)
-    if config.get("rule") not in BY_SECOND_MOMENT or not weights or not moved.any():
+    if config.rule not in BY_SECOND_MOMENT or not weights or not moved.any():
         return 1.0
     return float(np.median(s.update_norm[moved] / s.lr[moved])) / math.sqrt(weights)
 
@@ -250,22 +250,22 @@ def _overfitting(series: Sequence[Measurement], start: float, t: Values, means: 
 # -- Configuration -----------------------------------------------------------------------------------------------------
 
 
-def _batch(config: Mapping[str, Any]) -> float:
+def _batch(config: Config) -> float:
     """Samples of a step; as many as there are where it is not known."""
-    batch, samples = config.get("batch_size"), config.get("samples")
+    batch, samples = config.batch_size, config.samples
     known = batch if isinstance(batch, int) else samples
     return float(known) if isinstance(known, int) and known > 0 else float(SAMPLES)
 
 
-def _is_full(config: Mapping[str, Any]) -> bool:
-    batch, samples = config.get("batch_size"), config.get("samples")
+def _is_full(config: Config) -> bool:
+    batch, samples = config.batch_size, config.samples
     return batch == "full" or (isinstance(batch, int) and isinstance(samples, int) and batch >= samples)
 
 
-def _beta(config: Mapping[str, Any]) -> float:
+def _beta(config: Config) -> float:
     """Share of the last stage's momentum that stays at a step; 0 where it is not a number."""
-    stages = config.get("stages") or [{}]
-    hypers = stages[-1].get("hypers") or {}
+    last = config.stages[-1] if config.stages else StageConfig()
+    hypers = last.hypers or {}
     beta = hypers.get("beta1", hypers.get("beta", 0.0))
-    by_moment = stages[-1].get("rule") == "rmsprop"  # whose beta is the second moment's
+    by_moment = last.rule == "rmsprop"  # whose beta is the second moment's
     return beta if isinstance(beta, float) and 0 <= beta < 1 and not by_moment else 0.0

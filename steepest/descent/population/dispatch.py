@@ -125,9 +125,9 @@ class Alone:
     def run(self) -> Member:
         """To its end, or its failure."""
         descent = self.descent
-        while self._goes_on and descent.t < descent.steps and not descent.stopped:
+        while self._goes_on and descent.t < descent.steps and not descent.is_stopped:
             self.step()
-        if descent.stopped:
+        if descent.is_stopped:
             self.member.failed = "the guard has given it up"
         return self.member
 
@@ -151,7 +151,8 @@ class Alone:
 
 def _kind(task: Task, settings: Settings) -> tuple[str, Any]:
     """(why it goes alone, or ""; what those that go together have in common)."""
-    (rule, _, _), *later = settings.stages.parts
+    first, *later = settings.stages.parts
+    rule = first.rule
     why = ""
     if later:
         why = "its rule changes on the way"
@@ -181,8 +182,7 @@ def _alike(
         return alone(settings), Way(SEQUENTIAL, "its schedule looks at the loss", 1)
     why = why_not_batched(first.model, first.objective, first.space, first.batches(1), settings[0].seed)
     if why:
-        task.say(f"its members go one after another, for torch.func cannot carry the model: {why}")
-        return alone(settings), Way(SEQUENTIAL, why, 1)
+        return alone(settings), Way(SEQUENTIAL, f"torch.func cannot batch this model ({why})", 1)
     room = _room(first)
     parts = [settings[lo : lo + room] for lo in range(0, len(settings), room)]
     tried = replace(plan, stepped=lambda members: None)  # of two ways that are tried, the steps of one count

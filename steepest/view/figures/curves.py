@@ -143,11 +143,11 @@ def plain(axes: "Axes") -> None:
 
 
 def _title(record: Record) -> str:
-    name = record.config.get("metric", "loss")
+    name = record.config.metric
     value = record.last("test", name)
     split, value = ("test", value) if value is not None else ("validation", record.last("validation", name))
     ending = "" if value is None else f": {split} {name} {number(value)}"
-    return f"{record.id}, {record.config.get('rule', '')}{ending}"
+    return f"{record.id}, {record.config.rule}{ending}"
 
 
 def save(figure: "Figure", path: Path) -> Path:

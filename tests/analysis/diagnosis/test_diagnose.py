@@ -24,6 +24,7 @@ from steepest.analysis.diagnosis.findings import (
     UNDECIDED,
 )
 from steepest.analysis.diagnosis.symptoms import symptoms
+from steepest.records.config import Config
 from steepest.records.run import Event, Measurement, Record, Steps
 
 T = 400
@@ -42,7 +43,9 @@ def recorded(loss, grad_norm=1.0, lr=0.1, update_norm=None, validation=(), event
     if before is not None:
         measured = (Measurement(0, 0.0, "validation", "loss", before), *measured)
     known = {"rule": "gradient_descent", "lr": 0.1, "batch_size": 32, "samples": 1000, "steps": n, **config}
-    return Record("id", "name", "done", "", 0.0, known, {}, Steps(times, times, a, loss, g, u), measured, tuple(events))
+    return Record(
+        "id", "name", "done", "", 0.0, Config(**known), {}, Steps(times, times, a, loss, g, u), measured, tuple(events)
+    )
 
 
 def noise(scale, seed=0):
@@ -274,7 +277,7 @@ def descended(task, lr, batch_size, seed=0):
     steps = list(sd.descend(task, lr=lr, batch_size=batch_size, seed=seed, **choices))
     columns = (np.array(column, float) for column in zip(*(s[:6] for s in steps), strict=True))
     config = {"rule": "gradient_descent", "lr": lr, "batch_size": batch_size, "samples": 512, "steps": 200}
-    return Record("id", "name", "done", "", 0.0, config, {}, Steps(*columns))
+    return Record("id", "name", "done", "", 0.0, Config.from_json(config), {}, Steps(*columns))
 
 
 @pytest.mark.parametrize(
@@ -321,7 +324,7 @@ configs = st.fixed_dictionaries(
 def test_no_record_is_too_much(columns, config, data):
     values = data.draw(st.lists(anything, max_size=5))
     measured = tuple(Measurement(i + 1, i + 1.0, "validation", "loss", v) for i, v in enumerate(values))
-    record = Record("id", "name", "running", "", 0.0, config, {}, Steps(*columns), measured)
+    record = Record("id", "name", "running", "", 0.0, Config.from_json(config), {}, Steps(*columns), measured)
     assert str(diagnose(record))
 
 

@@ -228,7 +228,7 @@ def test_a_run_on_a_full_disk_goes_on_and_says_so_once(tmp_path, monkeypatch, ca
     assert Store(tmp_path).history(run.id).path.t.tolist() == kept == [*range(20), *range(41, 61)]
     assert (run.status, len(run.losses)) == ("done", 60)
     assert said.count("No space left on device") == 1
-    assert "the run goes on" in said
+    assert "the run continues" in said
     assert checkpoints.load(tmp_path / run.id / "checkpoints")[0]["t"] == 60
 
 
@@ -271,6 +271,6 @@ def test_no_checkpoint_is_ahead_of_its_record(tmp_path, monkeypatch, capsys):
         with pytest.raises(StoreError, match="60 steps of its record are lost"):
             small(tmp_path)
     said = capsys.readouterr().err
-    assert said.count("no checkpoint is written while the record cannot be") == 1
+    assert said.count("No checkpoint is written while the record cannot be") == 1
     assert list(tmp_path.rglob(checkpoints.MANIFEST)) == []
-    assert json.dumps(Store(tmp_path).read("small").config)
+    assert json.dumps(Store(tmp_path).read("small").config.to_json())
