@@ -40,6 +40,7 @@ from steepest.rules.textbook import (
 from steepest.rules.trace import abs, exp, log, maximum, minimum, sign, sqrt, where
 from steepest.runs.compare import Comparison, compare
 from steepest.runs.fit import fit
+from steepest.runs.resume import resume
 from steepest.runs.run import Run, open
 from steepest.schedule import (
     constant,
@@ -122,6 +123,7 @@ __all__ = [
     "play",
     "polynomial",
     "race",
+    "resume",
     "rmsprop",
     "rule",
     "scalar",

@@ -76,6 +76,7 @@ PUBLIC = {
     "play",
     "polynomial",
     "race",
+    "resume",
     "rmsprop",
     "rule",
     "scalar",

@@ -70,8 +70,8 @@ def train(problem: Problem, seed: int, guard: bool) -> dict[str, Any]:
             measurements.append(Measurement(step.t, step.t / descent.steps_per_epoch, "validation", "loss", value))
             train_losses.append(_train_loss(descent))
     config = {
-        **descent.settings.describe(), "steps": descent.steps, "steps_per_epoch": descent.steps_per_epoch,
-        "samples": descent.batches.samples, "weights": descent.space.size, "metric": "loss", "better": "lower",
+        **descent.settings.describe().to_json(), "steps": descent.steps, "steps_per_epoch": descent.steps_per_epoch,
+        "samples": descent.batches.samples, "weights": descent.space.size,
     }  # fmt: skip
     return {
         "start": start,
@@ -84,7 +84,7 @@ def train(problem: Problem, seed: int, guard: bool) -> dict[str, Any]:
 
 
 def _train_loss(descent: Descent) -> float:
-    with descent.reported():
+    with descent.at_reported_point():
         batches = data.in_batches(descent.task.data, EVALUATION_BATCH, descent.device)
         loss = descent.objective.evaluate(batches, {})["loss"]
     return loss if math.isfinite(loss) else math.inf

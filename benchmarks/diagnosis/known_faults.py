@@ -46,6 +46,7 @@ from steepest.analysis.diagnosis.findings import (
     TOO_SLOW,
     UNDECIDED,
 )
+from steepest.records.config import Config
 from steepest.records.run import Event, Measurement, Record, Steps
 
 MIN_GAIN, MAX_HEALTHY_GAIN, MIN_RESTART_GAIN = 0.2, 0.05, 0.3
@@ -83,7 +84,8 @@ def make_record(outcome: Outcome) -> Record:
     measurements = (start, *(Measurement(*m) for m in outcome["measurements"]))
     return Record(
         id=outcome["series"], name=outcome["series"], status="done", started="", seconds=0.0,
-        config=outcome["config"], versions={}, steps=Steps(t, epoch, lr, loss, grad_norm, update_norm),
+        config=Config.from_json(outcome["config"]), versions={},
+        steps=Steps(t, epoch, lr, loss, grad_norm, update_norm),
         measurements=measurements, events=tuple(Event(*e) for e in outcome["events"]),
     )  # fmt: skip
 

@@ -84,7 +84,7 @@ def _end(problem: Problem, seed: int) -> tuple[float, float]:
     for _ in descent:
         pass
     loss = descent.measure()["loss"]
-    return loss if math.isfinite(loss) else math.inf, descent.base_rate
+    return loss if math.isfinite(loss) else math.inf, descent.base_lr
 
 
 def _difference(problem: Problem, losses: Losses, baseline: str) -> Finding:

@@ -78,7 +78,14 @@ def convert(style: str, name: str, weight: int | None, family: str, subfamily: s
     font["head"].created = font["head"].modified = 0
     font["OS/2"].usWeightClass = 700 if subfamily == "Bold" else 400  # as matplotlib's own bold font has it
     whole = f"{family} {subfamily}".removesuffix(" Regular")
-    names = {1: family, 2: subfamily, 4: whole, 6: whole.replace(" ", ""), 13: LICENCE, 14: "https://openfontlicense.org"}
+    names = {
+        1: family,
+        2: subfamily,
+        4: whole,
+        6: whole.replace(" ", ""),
+        13: LICENCE,
+        14: "https://openfontlicense.org",
+    }
     font["name"].names = []
     for identifier, text in names.items():
         font["name"].setName(text, identifier, 3, 1, 0x409)
@@ -94,7 +101,9 @@ def set_figures_of_one_width(font: TTFont) -> None:
         return
     table = font["GSUB"].table
     lookups = {k for f in table.FeatureList.FeatureRecord if f.FeatureTag == "tnum" for k in f.Feature.LookupListIndex}
-    swap = {old: new for k in lookups for sub in table.LookupList.Lookup[k].SubTable for old, new in sub.mapping.items()}
+    swap = {
+        old: new for k in lookups for sub in table.LookupList.Lookup[k].SubTable for old, new in sub.mapping.items()
+    }
     for cmap in font["cmap"].tables:
         cmap.cmap = {code: swap.get(glyph, glyph) for code, glyph in cmap.cmap.items()}
 

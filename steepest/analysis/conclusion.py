@@ -14,8 +14,7 @@ CONVERGED_DECREASE = 0.5
 
 def run_verdict(record: Record) -> Verdict | None:
     """The verdict of a run's end, in the light of its record; None if there is none."""
-    description = record.config.get("verdict")
-    return None if description is None else conclude(Verdict.of(description), record)
+    return None if record.verdict is None else conclude(record.verdict, record)
 
 
 def conclude(verdict: Verdict, record: Record) -> Verdict:

@@ -87,7 +87,7 @@ def load_task(record: Any, name: str | None = None, advice: str = "Pass --task."
     """
     from steepest.tasks import load
 
-    source = name or record.config.get("source")
+    source = name or record.config.source
     if source is None:
         raise StoreError(f"Run {record.id} was started from Python, so its task is unknown. {advice}")
     return load(source)

@@ -52,7 +52,7 @@ def show(
     if as_json:
         typer.echo(json.dumps({**_summary(result.record), "losses": base.jsonable(result.losses.tolist())}))
     else:
-        print_run(result.record)
+        print_run(result.record, result.verdict)
 
 
 @command
@@ -156,6 +156,7 @@ def rm(run: base.RunName, runs: base.Runs = Path("runs")) -> None:
 
 
 def _summary(record: Any) -> dict[str, Any]:
+    from steepest.records.config import to_json
     from steepest.view.tables import last_metric
 
     metric, value = last_metric(record)
@@ -163,5 +164,6 @@ def _summary(record: Any) -> dict[str, Any]:
         "id": record.id, "name": record.name, "status": record.status, "started": record.started,
         "seconds": record.seconds, "metric": value, "metric_name": metric, "losses": record.steps.loss.tolist(),
         "measurements": [m._asdict() for m in record.measurements],
-        "events": [e._asdict() for e in record.events], "config": record.config, "notes": record.notes,
+        "events": [e._asdict() for e in record.events],
+        "config": to_json(record.config, record.search, record.verdict), "notes": record.notes,
     })  # fmt: skip

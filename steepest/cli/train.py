@@ -63,14 +63,15 @@ def train(
 
     Example: steepest train digits --epochs 1
     """
-    from steepest.descent.settings import brings_rate
-    from steepest.runs.fit import AUTO, fit
+    from steepest.descent.settings import has_recipe_lr
+    from steepest.runs.config import AUTO
+    from steepest.runs.fit import fit
     from steepest.runs.live import LiveServer
     from steepest.tasks import load
 
     source = load(task)
     stages = rule if finish is None else stages_with_finish(rule or source.recipe.get("rule", "adam"), finish)
-    rate = AUTO if lr is None and not brings_rate(source, stages) else base.learning_rate(lr)
+    rate = AUTO if lr is None and not has_recipe_lr(source, stages) else base.learning_rate(lr)
     server = LiveServer(runs, open) if live else None
     run = fit(
         source, stages, rate, schedule, number(batch_size), epochs, steps, clip=clip, accumulate=accumulate,
@@ -114,7 +115,7 @@ def _report(run: Any, runs: Path) -> None:
     """Prints the metric and where the run ended, and where it is saved."""
     from steepest.view.tables import headline
 
-    typer.echo(headline(run.record))
+    typer.echo(headline(run.record, run.verdict))
     folder = runs / run.id
     folder.mkdir(parents=True, exist_ok=True)
     typer.echo(f"Saved run {run.id} to {folder} ({run.figure(folder / 'curves.png').name})")

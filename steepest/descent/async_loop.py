@@ -1,13 +1,13 @@
-"""The loop on a device that nobody waits for: steps in blocks, whose numbers are read at once.
+"""The loop on a device that runs asynchronously: steps in blocks, whose numbers are read at once.
 
     t = a … b:   scale ← min(1, bound / ‖g‖);  NaN, which leaves the point as it is, where L or ‖g‖ is not finite
-                 w     ← rule(w, scale · g; rate(t))
-    then:        read L, ‖g‖, ‖Δw‖ of a … b, judge them one after another, hand them out
+                 w     ← rule(w, scale · g; lr(t))
+    then:        read L, ‖g‖, ‖Δw‖ of a … b, judge them in order, return them
 
-So the guard sees a step up to LAG − 1 steps late. What it would have done at once is done on the device: a step that is
-not finite, or far beyond the usual, is not taken, buffers included; one beyond it is clipped. What needs the host comes
-late: a lowered rate holds from the next block on, and the guard knows that; a rewind drops the rest of its block, whose
-steps are then as if they had never been. While the guard has reason to watch, a block is one step.
+So the guard judges a step up to LAG − 1 steps late. What it would do at once is done on the device: a step that is not
+finite, or far above the clipping threshold, is skipped, buffers included; one above the threshold is clipped. What
+needs the host is late: a lowered learning rate holds from the next block on, and the guard accounts for that; a rewind
+discards the rest of its block. While the guard needs every step, a block is one step.
 """
 
 import math
@@ -20,51 +20,53 @@ from torch import Tensor
 from steepest.descent.guard.backoff import JUMP_RATIO
 from steepest.descent.guard.recovery import TIMED
 from steepest.descent.guard.running_stats import NO_LIMITS, GradientLimits
-from steepest.descent.loop import Descent
+from steepest.descent.loop import Descent, add_updates
 from steepest.records.run import REWIND, STOP, Step
 from steepest.rules.update import Update
 
 LAG = 16
-"""Steps of a block at most."""
-MOST = 700.0
-"""The log of a norm that no gradient reaches, and that is still a number."""
+"""Maximum steps of a block."""
+MAX_LOG_NORM = 700.0
+"""Its exponential is above every gradient norm, and finite."""
 
 
 def steps(descent: Descent, marks: Sequence[int] = (), lag: int = LAG) -> Iterator[Step]:
-    """The steps of a descent as iterating over it gives them, read in blocks.
+    """The steps that iterating over the descent gives, read in blocks.
 
-    Between two blocks the descent is at the last step handed out, and its state is whole; within one, it is ahead.
+    Between two blocks the descent is at the last step yielded, and its state is consistent; within one, it is ahead.
 
     Args:
-        descent: at its beginning, or where it goes on.
-        marks: a block ends at every multiple of these: where somebody wants to look at the descent.
-        lag: steps of a block at most.
+        descent: at its start, or where it resumes.
+        marks: a block ends at every multiple of these, where the caller reads the descent's state.
+        lag: maximum steps of a block.
     """
     descent.model.train()
-    while descent.t < descent.steps and not descent.stopped:
-        descent.prepare(descent.t + 1)
+    while descent.t < descent.steps and not descent.is_stopped:
+        updates = descent.before_step(descent.t + 1)
         if isinstance(descent.update, Update):
             descent.update.keep_on_device()
-            yield from _block(descent, _last(descent, marks, lag))
+            first, *later = _block(descent, _last(descent, marks, lag))
         else:
-            yield descent.step()  # torch's optimizers have numbers of their own
+            first, later = descent.step(), []  # a torch optimizer synchronises with the device
+        yield add_updates(first, updates)
+        yield from later
 
 
 def _last(descent: Descent, marks: Sequence[int], lag: int) -> int:
-    """Where the block that begins now ends."""
+    """The last step of the next block."""
     first, recovery = descent.t + 1, descent.recovery
     if recovery is not None and not recovery.guard.is_calm:
         return first
     ends = [_multiple(first, n) for n in (lag, descent.steps_per_epoch, *marks) if n]
     if recovery is not None:
         ends += [_multiple(first, recovery.snapshots.every)] if recovery.snapshots.every else TIMED
-    last = min(end for end in (*ends, descent.end, descent.steps) if end >= first)
+    last = min(end for end in (*ends, descent.stage.last, descent.steps) if end >= first)
     jumps = (t for t in range(first, last + 1) if t > 1 and _is_jump(descent.schedule(t - 1), descent.schedule(t)))
     return max(first, next(jumps, last + 1) - 1) if recovery is not None else last
 
 
 def _is_jump(before: float, after: float) -> bool:
-    """Whether the guard puts a rate on trial after it: such a step begins a block, and is one of its own."""
+    """Whether the guard starts probation at this change of the learning rate: the step is then a block of its own."""
     return after > JUMP_RATIO * before or before > JUMP_RATIO * after
 
 
@@ -73,33 +75,32 @@ def _multiple(t: int, n: int) -> int:
 
 
 def _block(descent: Descent, last: int) -> list[Step]:
-    """The steps up to the last one, which stand, or up to one that is gone back from."""
+    """The steps up to the last one, or up to one that is rewound."""
     first, recovery = descent.t + 1, descent.recovery
     bounds = NO_LIMITS if recovery is None else recovery.guard.bounds
-    rates, numbers = [], []
+    lrs, numbers = [], []
     for t in range(first, last + 1):
         hypers = descent.hypers_at(t)
-        rates.append(hypers["lr"])
+        lrs.append(hypers["lr"])
         descent.random.begin(t)
         try:
             numbers.append(_step(descent, t, hypers, bounds))
         finally:
             descent.random.end()
-    found = []
-    for t, rate, read in zip(range(first, last + 1), rates, torch.stack(numbers).tolist(), strict=True):
-        loss, norm, moved = read
+    block = []
+    for t, lr, row in zip(range(first, last + 1), lrs, torch.stack(numbers).tolist(), strict=True):
+        loss, norm, _ = row
         call = descent.judge(t, loss, norm, bounds, last - t)
-        found.append(descent.told(t, rate, loss, norm, moved, call))
+        block.append(descent.make_step(t, call, lr, *row))
         if call.kind in (REWIND, STOP):
-            return [*found[:-1], descent.gone_back(found[-1], call)]
+            return [*block[:-1], descent.rewind(block[-1], call)]
     descent.t = last
-    descent.settle(found[-1])
-    return found
+    return [*block[:-1], add_updates(block[-1], descent.after_step(block[-1]))]
 
 
 def _step(descent: Descent, t: int, hypers: dict[str, Any], bounds: GradientLimits) -> Tensor:
-    """Takes a step; loss, gradient norm and length of the step, float64 [3], on the device."""
-    update, skip, clip = descent.update, *(math.exp(min(bound, MOST)) for bound in (bounds.skip, bounds.clip))
+    """Takes a step; returns the loss, ‖∇L‖ and ‖Δw‖, float64 [3], on the device."""
+    update, skip, clip = descent.update, *(math.exp(min(bound, MAX_LOG_NORM)) for bound in (bounds.skip, bounds.clip))
     assert isinstance(update, Update)
     descent.buffers.save(all=True)
     loss = descent.objective.backward(descent.batches(t), descent.space.tensors()).double()
@@ -109,6 +110,6 @@ def _step(descent: Descent, t: int, hypers: dict[str, Any], bounds: GradientLimi
         live = torch.zeros_like(live)
     clip = min(clip, descent.settings.clip or math.inf)
     scale = torch.where(norm <= clip, 1.0, clip / (norm + 1e-6))
-    moved = descent.advance(t, hypers, torch.where(live, scale, math.nan))
+    update_norm = descent.advance(t, hypers, torch.where(live, scale, math.nan))
     descent.buffers.restore_unless(live)
-    return torch.stack([loss, norm, moved])
+    return torch.stack([loss, norm, update_norm])

@@ -1,4 +1,4 @@
-"""The descent as a generator: your `for` body is what others need callbacks for."""
+"""The descent as a generator: your `for` body takes the place of callbacks."""
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
@@ -13,42 +13,42 @@ from steepest.tasks.space import NORMS_AND_BIASES
 from steepest.tasks.task import Task
 
 
-class Descending(Iterator[Step]):
-    """A descent that is looped over.
+class DescentIterator(Iterator[Step]):
+    """The steps of a descent, and its path.
 
     Args:
         descent: at its start.
     """
 
     def __init__(self, descent: Descent) -> None:
-        self._kept = PathRecorder(descent.space, descent.steps)
+        self._recorder = PathRecorder(descent.space, descent.steps)
         self._name = descent.update.rule.name if isinstance(descent.update, Update) else descent.task.name
-        self._steps = _run(descent, self._kept)
+        self._steps = _run(descent, self._recorder)
 
     def __next__(self) -> Step:
         return next(self._steps)
 
     def close(self) -> None:
-        """Ends it here: the model is left at the point that the rule reports."""
+        """Ends the descent; leaves the model at the point that the rule reports."""
         self._steps.close()
 
     @property
     def path(self) -> Path:
-        """Where it went so far: at most some 200 points [P, N] as float32, evenly thinned, and the losses there."""
-        return self._kept.path(self._name)
+        """The path so far: about 200 points [P, N] at most, evenly spaced, as float32, and their losses."""
+        return self._recorder.path(self._name)
 
 
-def _run(descent: Descent, kept: PathRecorder) -> Generator[Step, None, None]:
-    training = descent.model.training
-    kept.add()
+def _run(descent: Descent, recorder: PathRecorder) -> Generator[Step, None, None]:
+    mode = descent.model.training
+    recorder.add_point()
     try:
         for step in descent:
-            kept.note(step)
+            recorder.add_step(step)
             yield step
     finally:
-        kept.add()
+        recorder.add_point()
         descent.finish()
-        descent.model.train(training)
+        descent.model.train(mode)
 
 
 def descend(
@@ -69,17 +69,17 @@ def descend(
     guard: bool | str | Guard = False,
     seed: int = 0,
     device: str = "auto",
-) -> "Descending":
-    """Trains the task's model in place, one Step after another; your `for` body is the callback.
+) -> DescentIterator:
+    """Trains the task's model in place and yields each Step; your `for` body takes the place of callbacks.
 
-    The arguments are those of `fit`; the guard is off unless asked for. Settings are checked when it is called, before
-    the first step.
+    The arguments are those of `fit`; the guard is off by default. Settings are checked by the call, before the first
+    step.
 
     Returns:
-        an iterator of frozen Steps of plain floats for t = 1 … T, whose `path` is where it went.
+        an iterator over Steps of plain floats for t = 1 … T. Its `path` holds points of the descent.
 
     Raises:
-        SteepestError: settings, model or data that cannot be used.
+        SteepestError: settings, model or data are invalid.
 
     >>> import torch, steepest as sd
     >>> from steepest.tasks.terrains import TERRAINS
@@ -93,4 +93,4 @@ def descend(
         accumulate=accumulate, average=average, precision=precision, groups=groups, no_decay=no_decay,
         guard=guard, seed=seed, device=device,
     )  # fmt: skip
-    return Descending(Descent(task, settings, task.build(seed)))
+    return DescentIterator(Descent(task, settings, task.build(seed)))

@@ -4,8 +4,8 @@ for t = 1 … T:
     batch = batches(t)
     L, g  = objective.gradient(batch)
     call  = guard.judge(L, ‖g‖)               # go | clip | skip | lower | rewind | stop
-    w     ← rule(w, clip(g); rate(t))
-    yield Step(t, rate, L, ‖g‖, ‖Δw‖)
+    w     ← rule(w, clip(g); lr(t))
+    yield Step(t, lr, L, ‖g‖, ‖Δw‖)
 """
 
 import math
@@ -22,7 +22,7 @@ from steepest.descent.guard.running_stats import GradientLimits
 from steepest.descent.optimizer import is_schedule, make_optimizer
 from steepest.descent.settings import Settings, device, horizon
 from steepest.descent.state import restore_tensors
-from steepest.records.run import GO, REWIND, SKIP, STOP, Call, Event, Step
+from steepest.records.run import GO, REWIND, SKIP, STOP, Call, Event, Message, SnapshotInterval, Step
 from steepest.schedule import as_schedule
 from steepest.seeds import StepRandomness
 from steepest.tasks import data
@@ -42,20 +42,22 @@ class Descent:
         task, settings, model, space: what is trained, and how.
         steps: of the whole run, T.
         steps_per_epoch: steps of one epoch.
-        t: the last step done.
-        end: the last step of its stage.
-        rule: of the stage.
-        base_rate: learning rate of the stage, before the schedule.
-        recovery: the guard and its snapshots; None where nobody watches.
-        stopped: whether the guard has given up; the model is then at the best snapshot there is.
+        t: the last completed step.
+        stage: the present stage.
+        base_lr: learning rate of the stage, before the schedule.
+        recovery: the guard and its snapshots; None without a guard.
+        events: number of events so far.
+        is_stopped: whether the guard or the caller has ended the run; after the guard, the model is at the best
+            snapshot.
+        can_replay: whether a batch can be loaded again; not from an iterable.
 
     Args:
-        task: what is to be trained.
+        task: what to train.
         settings: how.
         model: the module to train in place, at its start.
 
     Raises:
-        SteepestError: settings, model or data that cannot be used; before the first step.
+        SteepestError: settings, model or data are invalid; before the first step.
     """
 
     def __init__(self, task: Task, settings: Settings, model: nn.Module) -> None:
@@ -71,59 +73,56 @@ class Descent:
         self.objective = Objective(model, task.loss, task.objective, task.count, s.precision, self.device.type)
         assert s.schedule is not None
         self.schedule = s.schedule.bind(self.steps, self.steps_per_epoch)
-        self._stages = s.stages.bounds(self.steps, self.steps_per_epoch)
+        first, *later = s.stages.bounds(self.steps, self.steps_per_epoch)
+        self._stages = [first._replace(lr=s.lr), *later]
         self.random = StepRandomness(s.seed, self.device)
         self.buffers = Buffers(model)
-        self._measured: tuple[int, dict[str, float]] = (-1, {})
-        self.t, self.end, self.stopped = 0, 0, False
-        self._handed: Event | None = None
+        self._validation: tuple[int, dict[str, float]] = (-1, {})
+        self.t, self.events, self.is_stopped = 0, 0, False
+        self._handoff: Event | None = None
         self.recovery = None if s.guard is None else Recovery(s.guard)
-        self.can_look = not self.batches.is_iterable
-        for rule, lr, _ in self._stages[1:]:
-            make_optimizer(self.space, rule, lr, s)  # so that a later stage that cannot be is known now
+        self.can_replay = not self.batches.is_iterable
+        for stage in later:
+            make_optimizer(self.space, stage.rule, stage.lr, s)  # an invalid later stage is an error now
         self._enter_stage()
 
     def __iter__(self) -> Iterator[Step]:
         self.model.train()
-        while self.t < self.steps and not self.stopped:
+        while self.t < self.steps and not self.is_stopped:
             yield self.step()
 
     def step(self) -> Step:
-        """The next step. After a rewind it is one that was done before."""
+        """The next step. After a rewind it repeats an earlier one."""
         t = self.t + 1
-        self.prepare(t)
+        updates = self.before_step(t)
         self.random.begin(t)
         try:
             step, call = self._step(t)
         finally:
             self.random.end()
         if call.kind in (REWIND, STOP):
-            return self.gone_back(step, call)
+            return add_updates(self.rewind(step, call), updates)
         self.t = t
-        self.settle(step)
-        return step
+        return add_updates(step, updates + self.after_step(step))
 
-    def prepare(self, t: int) -> None:
-        """What comes before step t: its stage, and the guard's first snapshot."""
+    def before_step(self, t: int) -> tuple[Message, ...]:
+        """Enters the stage of step t, and takes the guard's first snapshot."""
         recovery = self.recovery
-        if t > self.end:
+        if t > self.stage.last:
             self._hand_over(t)
-        if recovery is not None and not recovery.snapshots.good:
-            recovery.begin(self)
+        return () if recovery is None or recovery.snapshots.good else recovery.begin(self)
 
-    def settle(self, step: Step) -> None:
-        """What comes after a step that stands: plateaus see an epoch's loss, and a snapshot may be due."""
+    def after_step(self, step: Step) -> tuple[SnapshotInterval, ...]:
+        """Shows plateaus the loss of an epoch, and takes a snapshot that is due; after a step that was not rewound."""
         if step.t % self.steps_per_epoch == 0:
             self._observe(step)
-        if self.recovery is not None:
-            self.recovery.after(self)
+        return () if self.recovery is None else self.recovery.after(self)
 
-    def gone_back(self, step: Step, call: Call) -> Step:
-        """Goes back as the guard has called for at this step; the step as it is told."""
-        recovery = self.recovery
-        assert recovery is not None
-        self.stopped = call.kind == STOP
-        return step._replace(event=recovery.noted(recovery.rewind(self, call, step.t)))
+    def rewind(self, step: Step, call: Call) -> Step:
+        """Restores a snapshot as the guard has called for at this step; returns the step with the event."""
+        assert self.recovery is not None
+        self.is_stopped = call.kind == STOP
+        return step._replace(event=self.register(self.recovery.rewind(self, call, step.t)))
 
     def _step(self, t: int) -> tuple[Step, Call]:
         buffers = self.buffers
@@ -135,124 +134,132 @@ class Descent:
         hypers = self.hypers_at(t)
         if call.kind in (SKIP, REWIND, STOP):
             buffers.restore()
-            moved = 0.0
+            update_norm = 0.0
         else:
-            moved = self.advance(t, hypers, self._scale(norm, call.limit))
+            update_norm = self.advance(t, hypers, self._scale(norm, call.limit))
             if buffers:
                 buffers.detect_changes()
-        return self.told(t, hypers["lr"], loss, norm, moved, call), call
+        return self.make_step(t, call, hypers["lr"], loss, norm, update_norm), call
 
     def judge(self, t: int, loss: float, norm: float, bounds: GradientLimits | None = None, ahead: int = 0) -> Call:
-        """What is to be done with a step; the last two as `Guard.judge` has them."""
+        """What to do with a step; the last two arguments are those of `Guard.judge`."""
         if self.recovery is None:
-            return _finite(loss, norm)
-        return self.recovery.judge(t, loss, norm, self.base_rate * self.schedule(t), bounds, ahead)
+            return _skip_non_finite(loss, norm)
+        return self.recovery.judge(t, loss, norm, self.base_lr * self.schedule(t), bounds, ahead)
 
-    def told(self, t: int, lr: float, loss: float, norm: float, moved: float, call: Call) -> Step:
-        """The step as a record, with its event."""
+    def make_step(self, t: int, call: Call, lr: float, loss: float, norm: float, update_norm: float) -> Step:
+        """The step as a record, with its event and the outcomes of earlier events."""
+        outcomes = () if self.recovery is None else self.recovery.outcomes(t)
         event = Event(t, call.kind, call.seen, call.done) if call.seen else None
-        if self._handed is not None:
-            event, self._handed = handoff.merge_events(self._handed, event), None
-        if event is not None and self.recovery is not None and call.kind not in (REWIND, STOP):
-            self.recovery.noted(event)
-        return Step(t, t / self.steps_per_epoch, lr, loss, norm, moved, event)
+        if self._handoff is not None:
+            event, self._handoff = handoff.merge_events(self._handoff, event), None
+        if event is not None and call.kind not in (REWIND, STOP):
+            self.register(event)
+        return Step(t, t / self.steps_per_epoch, lr, loss, norm, update_norm, event, outcomes)
+
+    def register(self, event: Event) -> Event:
+        """Counts an event; from now on the guard follows the loss after it."""
+        self.events += 1
+        if self.recovery is not None:
+            self.recovery.follow(self.events)
+        return event
 
     def advance(self, t: int, hypers: dict[str, Any], scale: Any) -> Any:
-        """Moves the point as `Update.advance` does; before a stage whose rate follows, the last steps are looked at."""
-        since = self.end - handoff.WINDOW
-        if self._stride is None or t <= since:
+        """Moves the point as `Update.advance` does; measures the last steps before a stage with a derived lr."""
+        since = self.stage.last - handoff.STATISTICS_STEPS
+        if self._statistics is None or t <= since:
             return self.update.advance(hypers, scale)
-        if t == since + 1:  # a run that was stretched has looked at others
-            self._stride = handoff.StepStatistics(self.space)
-        return self._stride.advance(self.update, hypers, scale, hypers["lr"] / self.base_rate)
+        if t == since + 1:  # before the run was stretched, other steps were the last ones
+            self._statistics = handoff.StepStatistics(self.space)
+        return self._statistics.advance(self.update, hypers, scale, hypers["lr"] / self.base_lr)
 
     def _scale(self, norm: float, limit: float) -> float:
-        """Factor of the gradient: min(1, clip / ‖g‖), as `clip_grad_norm_` has it."""
+        """Factor of the gradient: min(1, clip / ‖g‖), as in `clip_grad_norm_`."""
         clip = self.settings.clip
         clip = limit if clip is None else min(clip, limit)
         return 1.0 if norm <= clip else clip / (norm + 1e-6)
 
     def _observe(self, step: Step) -> None:
-        """Shows the plateaus, of the rate or of another hyperparameter, the epoch's loss."""
-        for bound in (self.schedule, *(bound for _, bound in self._scheduled)):
-            if bound.watches:
-                bound.observe(step.t, self._watched(step))
+        """Shows the epoch's loss to plateaus, of the learning rate or another hyperparameter."""
+        for bound in self._bound_schedules():
+            if bound.watches:  # the validation loss; without validation data the step's
+                bound.observe(step.t, self.measure().get("loss", step.loss))
+
+    def _bound_schedules(self) -> list[Any]:
+        return [self.schedule, *(bound for _, bound in self._hyper_schedules)]
 
     def hypers_at(self, t: int) -> dict[str, Any]:
-        """The hyperparameters of step t, the guard's factor of the rate included."""
+        """The hyperparameters of step t; the learning rate includes the guard's factor."""
         hypers = self._hypers
-        for name, bound in self._scheduled:
+        for name, bound in self._hyper_schedules:
             hypers[name] = bound(t)
-        rate = self.base_rate * self.schedule(t)
-        hypers["lr"] = rate if self.recovery is None else rate * self.recovery.guard.rate_for(rate)
+        lr = self.base_lr * self.schedule(t)
+        hypers["lr"] = lr if self.recovery is None else lr * self.recovery.guard.rate_for(lr)
         return hypers
 
-    def _enter_stage(self) -> float | None:
-        """The rule of step t + 1, with a fresh memory; returns the rate that its stage was given."""
-        ends = [0, *(end for _, _, end in self._stages)]
-        at = next(k for k, end in enumerate(ends[1:]) if end > self.t)
-        (self.rule, lr, self.end), self._begin = self._stages[at], ends[at]
-        if lr is None and at == 0:
-            lr = self.settings.lr
-        self.update, self.base_rate, self._hypers = make_optimizer(self.space, self.rule, lr, self.settings)
-        self._scheduled = [
+    def _enter_stage(self) -> None:
+        """Makes the optimizer of step t + 1, with fresh state."""
+        at = next(k for k, stage in enumerate(self._stages) if stage.last > self.t)
+        self.stage = self._stages[at]
+        optimizer = make_optimizer(self.space, self.stage.rule, self.stage.lr, self.settings)
+        self.update, self.base_lr, self._hypers = optimizer
+        self._hyper_schedules = [
             (name, as_schedule(value).bind(self.steps, self.steps_per_epoch))
             for name, value in self._hypers.items()
             if is_schedule(value)
         ]
-        self._stride = handoff.stride_before(self.space, self._stages[at + 1 : at + 2])
-        return lr
+        self._statistics = handoff.statistics_before(self.space, self._stages[at + 1 :])
 
     def _hand_over(self, t: int) -> None:
-        """The next stage's rule goes on from step t, at the rate that it is given or that follows."""
-        stride, ended = self._stride, self.update.name
-        given = self._enter_stage()
-        if stride is None:
-            why = handoff.why_given(self.rule, given)
+        """Enters the next stage at step t, with its learning rate, given or derived."""
+        statistics, old_rule = self._statistics, self.update.name
+        self._enter_stage()
+        if statistics is None:
+            new = handoff.HandoffLR(self.base_lr, handoff.lr_origin(self.stage.rule, self.stage.lr))
         else:
-            self.base_rate, why = handoff.derive_lr(stride, self, self.hypers_at(t), range(t, self.end + 1))
-        self._handed = handoff.event(t, ended, self.update.name, self.base_rate, why)
+            new = handoff.derive_lr(statistics, self, self.hypers_at(t), range(t, self.stage.last + 1))
+        self.base_lr = new.lr
+        self._handoff = handoff.handoff_event(t, old_rule, self.update.name, new)
         if self.recovery is not None:
             self.recovery.guard.reset_statistics()
 
-    # -- going back ----------------------------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """Everything that the steps to come depend on, nested; the tensors are its own (`state.copied`)."""
+        """Everything that later steps depend on, nested; the tensors are the descent's own (`state.copy_state`)."""
         return {
             "t": self.t,
             "weights": {name: p.detach() for name, p in self.space.named()},
             "buffers": dict(self.model.named_buffers()),
             "update": self.update.state(),
-            "base_rate": self.base_rate,
-            "stride": None if self._stride is None else self._stride.state(),
-            "schedules": [bound.state_dict() for bound in (self.schedule, *(b for _, b in self._scheduled))],
+            "base_rate": self.base_lr,
+            "stride": None if self._statistics is None else self._statistics.state(),
+            "schedules": [bound.state_dict() for bound in self._bound_schedules()],
             "guard": None if self.recovery is None else self.recovery.guard.state_dict(),
             "taken": self.batches.position,
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state` gave; the batches of an iterable go on from where they are."""
+        """Restores what `state` gave; an iterable continues from where it is."""
         self.t = max(0, state["t"] - 1)
-        if not self._begin < self.t + 1 <= self.end:
+        if not self.stage.first <= self.t + 1 <= self.stage.last:
             self._enter_stage()
-        self.t, self._measured = state["t"], (-1, {})
-        self.base_rate = state["base_rate"]
-        if self._stride is not None:
-            self._stride.load(state["stride"])
+        self.t, self._validation = state["t"], (-1, {})
+        self.base_lr = state["base_rate"]
+        if self._statistics is not None:
+            self._statistics.load(state["stride"])
         restore_tensors(state["weights"], dict(self.space.named()))
         restore_tensors(state["buffers"], dict(self.model.named_buffers()))
         self.update.load(state["update"])
-        bounds = (self.schedule, *(b for _, b in self._scheduled))
-        for bound, own in zip(bounds, state["schedules"], strict=True):
+        for bound, own in zip(self._bound_schedules(), state["schedules"], strict=True):
             bound.load_state_dict(own)
 
-    def everything(self) -> dict[str, Tensor]:
+    def named_tensors(self) -> dict[str, Tensor]:
         """Weights and buffers, by name."""
         return dict((*self.space.named(), *self.model.named_buffers()))
 
-    def look(self, t: int) -> float:
-        """The loss of step t's batch at the point as it is; everything is as before afterwards."""
+    def batch_loss(self, t: int) -> float:
+        """The loss of step t's batch at the present point; leaves everything as it was."""
         buffers = Buffers(self.model)
         buffers.save()
         self.random.begin(t)
@@ -262,28 +269,25 @@ class Descent:
             self.random.end()
             buffers.restore()
 
-    def is_finite(self) -> bool:
-        """Whether all weights are."""
-        return all(bool(torch.isfinite(p).all()) for p in self.space.tensors())
-
     # -- measuring -----------------------------------------------------------------------------------------------------
 
     def measure(self, split: str = "validation") -> dict[str, float]:
         """Mean loss and metrics on a split, at the point that the rule reports; empty where there is no such split."""
-        held = getattr(self.task, split)
-        if held is None and (split != "validation" or self.task.data is not None):
+        split_data = getattr(self.task, split)
+        if split_data is None and (split != "validation" or self.task.data is not None):
             return {}
-        if split == "validation" and self._measured[0] == self.t:
-            return self._measured[1]
-        with self.reported():
-            found = self.objective.evaluate(data.in_batches(held, EVALUATION_BATCH, self.device), self.task.metrics)
+        if split == "validation" and self._validation[0] == self.t:
+            return self._validation[1]
+        with self.at_reported_point():
+            batches = data.in_batches(split_data, EVALUATION_BATCH, self.device)
+            values = self.objective.evaluate(batches, self.task.metrics)
         if split == "validation":
-            self._measured = (self.t, found)
-        return found
+            self._validation = (self.t, values)
+        return values
 
     @contextmanager
-    def reported(self) -> Iterator[None]:
-        """The model at the point that the rule reports (a running average), for as long as the block lasts."""
+    def at_reported_point(self) -> Iterator[None]:
+        """The model is at the point that the rule reports (a running average) inside the block."""
         weights = self.update.reported_weights(self.hypers_at(max(1, self.t)))
         if weights is None:
             yield
@@ -302,16 +306,17 @@ class Descent:
             _copy(weights, self.space.tensors())
         self.task.remember_weights(self.model)
 
-    def _watched(self, step: Step) -> float:
-        """What a plateau looks at: the validation loss, or the step's where there is no validation data."""
-        return self.measure().get("loss", step.loss)
+
+def add_updates(step: Step, updates: Sequence[Any]) -> Step:
+    """The step with more updates."""
+    return step._replace(updates=(*step.updates, *updates)) if updates else step
 
 
-def _finite(loss: float, norm: float) -> Call:
-    """Without a guard: every step is taken whose gradient is finite."""
+def _skip_non_finite(loss: float, norm: float) -> Call:
+    """Without a guard: only a step with a non-finite gradient is skipped."""
     if math.isfinite(norm):
         return Call(GO)
-    return Call(SKIP, seen=f"the gradient is not finite (norm {norm}, loss {loss:.4g})", done="the step was not taken")
+    return Call(SKIP, seen=f"non-finite gradient (norm {norm}, loss {loss:.4g})", done="step skipped")
 
 
 @torch.no_grad()

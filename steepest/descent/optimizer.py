@@ -1,6 +1,6 @@
-"""What moves the point in a stage: one of our rules, or another's optimizer, at its beginning."""
+"""What moves the point in a stage: one of our rules, or a torch optimizer."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from steepest.descent.settings import Settings
 from steepest.errors import InputError
@@ -10,44 +10,50 @@ from steepest.rules.update import Update
 from steepest.tasks.space import Space
 
 
-def make_optimizer(
-    space: Space, rule: Any, lr: float | None, settings: Settings
-) -> tuple[Update | TorchOptimizer, float, dict[str, Any]]:
-    """A rule at its beginning, its base rate, and its hyperparameters.
+class Optimizer(NamedTuple):
+    """An update with fresh state, its base learning rate, and its hyperparameters."""
+
+    update: Update | TorchOptimizer
+    base_lr: float
+    hypers: dict[str, Any]
+
+
+def make_optimizer(space: Space, rule: Any, lr: float | None, settings: Settings) -> Optimizer:
+    """An optimizer with fresh state.
 
     Args:
-        space: what it moves.
+        space: the weights that it moves.
         rule: one of ours, or a function `params -> torch.optim.Optimizer`.
-        lr: its base rate; None for its own default.
+        lr: base learning rate; None for the rule's default.
         settings: of the descent.
 
     Raises:
-        InputError: a choice that does not go with the rule.
+        InputError: a setting that the rule does not support.
     """
     if isinstance(rule, Rule):
-        rule, rate, hypers = resolve_rule(rule, lr, settings)
-        return Update(space, rule), rate, hypers
-    foreign = TorchOptimizer(space, rule)
-    for name, given in (("average", settings.average), ("groups", settings.groups)):
-        if given is not None:
-            kind = type(foreign.optimizer).__name__
-            raise InputError(f"{name}={given!r} goes with rules of Steepest, and {kind} is torch's; leave it out")
-    return foreign, _rate(lr, foreign.lr, "of torch"), {}
+        rule, base_lr, hypers = resolve_rule(rule, lr, settings)
+        return Optimizer(Update(space, rule), base_lr, hypers)
+    update = TorchOptimizer(space, rule)
+    for name, value in (("average", settings.average), ("groups", settings.groups)):
+        if value is not None:
+            kind = type(update.optimizer).__name__
+            raise InputError(f"{name} needs a rule of Steepest, got torch's {kind}. Drop {name}={value!r}.")
+    return Optimizer(update, _base_lr(lr, update.lr, "of torch"), {})
 
 
 def resolve_rule(rule: Rule, lr: float | None, settings: Settings) -> tuple[Rule, float, dict[str, Any]]:
-    """The rule as the settings have it, its base rate, and its hyperparameters."""
+    """The rule with the settings' average, its base learning rate, and its hyperparameters."""
     rule = rule if settings.average is None else with_average(rule, settings.average)
-    return rule, _rate(lr, rule.hypers["lr"], rule.name), dict(rule.hypers)
+    return rule, _base_lr(lr, rule.hypers["lr"], rule.name), dict(rule.hypers)
 
 
-def _rate(given: float | None, default: Any, rule: str) -> float:
-    rate = default if given is None else given
-    if rate is None:
-        raise InputError(f"rule {rule} has no default rate; give lr")
-    if is_schedule(rate):
-        raise InputError(f"rule {rule}: lr is a schedule; give its base rate as a number, and schedule= beside it")
-    return float(rate)
+def _base_lr(lr: float | None, default: Any, rule: str) -> float:
+    lr = default if lr is None else lr
+    if lr is None:
+        raise InputError(f"Rule {rule} has no default learning rate. Pass lr.")
+    if is_schedule(lr):
+        raise InputError(f"Rule {rule}: lr must be a number, got a schedule. Pass the factor as schedule=.")
+    return float(lr)
 
 
 def is_schedule(value: Any) -> bool:

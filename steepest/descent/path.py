@@ -1,7 +1,6 @@
-"""Which points of a descent are kept: evenly many of them, and those at events, within a number of bytes.
+"""Which points of a descent are stored: evenly spaced ones, and those at events, within a number of bytes.
 
-A film, and the principal plane of a path (from the points' Gram matrix), need no more than a few hundred points of a
-descent of any length.
+A film, and the PCA plane of a path (from the points' Gram matrix), need no more than a few hundred points.
 """
 
 import math
@@ -13,18 +12,17 @@ from steepest.records.run import Path, Step
 from steepest.tasks.space import Space
 
 POINTS, EVENTS = 160, 40
-"""Points at most, the two ends not counted; and those at events beside them."""
+"""Maximum number of evenly spaced points, the two ends not counted, and of additional points at events."""
 PATH_BYTES = 128 << 20
-"""Of weights as float32, of which a fifth is for events; of a model so large that fewer than FEWEST points fit, none
-are kept."""
+"""Of weights as float32, a fifth of them for events; a model with room for fewer than MIN_POINTS has no path."""
 MIN_POINTS = 3
 
 
-class Thinning:
-    """Says of each step whether its point is kept.
+class PointSelection:
+    """Selects the steps whose points are stored.
 
     Attributes:
-        every: steps from one point to the next; 0 where none are kept.
+        every: steps from one point to the next; 0 where none are stored.
 
     Args:
         size: weights of the model.
@@ -34,23 +32,18 @@ class Thinning:
     """
 
     def __init__(self, size: int, steps: int, block: int = 1, budget: int = PATH_BYTES) -> None:
-        fitting = budget // (4 * size)
-        count = min(POINTS, fitting - fitting // 5)
+        room = budget // (4 * size)
+        count = min(POINTS, room - room // 5)
         self.every = 0 if count < MIN_POINTS else block * max(1, math.ceil(steps / (count * block)))
-        self._left = min(EVENTS, fitting // 5)
+        self._events_left = min(EVENTS, room // 5)
 
-    def takes(self, t: int, happened: bool = False) -> bool:
-        """Whether the point after step t is kept.
-
-        Args:
-            t: the step.
-            happened: an event at it.
-        """
+    def selects(self, t: int, has_event: bool = False) -> bool:
+        """Whether the point after step t is stored."""
         if self.every and t % self.every == 0:
             return True
-        if not happened or not self.every or not self._left:
+        if not has_event or not self.every or not self._events_left:
             return False
-        self._left -= 1
+        self._events_left -= 1
         return True
 
 
@@ -58,36 +51,36 @@ class PathRecorder:
     """The points of a descent in memory.
 
     Args:
-        space: where its weights are.
-        steps: of it.
+        space: of its weights.
+        steps: of the descent.
     """
 
     def __init__(self, space: Space, steps: int) -> None:
-        self._space, self._thinning = space, Thinning(space.size, steps)
+        self._space, self._selection = space, PointSelection(space.size, steps)
         self._points: list[np.ndarray] = []
         self._losses: list[float] = []
         self._t: list[int] = []
-        self._taken = 0
-        self._wanted = self._thinning.every > 0
+        self._steps = 0
+        self._needs_loss = self._selection.every > 0
 
-    def note(self, step: Step) -> None:
-        """One more step is done: its loss is that of the point before it."""
-        if self._wanted:
+    def add_step(self, step: Step) -> None:
+        """Takes a completed step: its loss is that of the point before it."""
+        if self._needs_loss:
             self._losses.append(step.loss)
-            self._wanted = False
-        self._taken += 1
-        if self._thinning.takes(self._taken, step.event is not None):
-            self.add()
+            self._needs_loss = False
+        self._steps += 1
+        if self._selection.selects(self._steps, step.event is not None):
+            self.add_point()
 
-    def add(self) -> None:
-        """Keeps the point as it is now, unless it is the last one already."""
-        if self._thinning.every and self._t[-1:] != [self._taken]:
+    def add_point(self) -> None:
+        """Stores the present point, unless it is already the last one."""
+        if self._selection.every and self._t[-1:] != [self._steps]:
             self._points.append(self._space.gather().to("cpu", torch.float32).numpy())
-            self._t.append(self._taken)
-            self._wanted = True
+            self._t.append(self._steps)
+            self._needs_loss = True
 
     def path(self, name: str) -> Path:
-        """What was kept; the loss of a point is that of the step after it, of the last one that of the last step."""
+        """The stored points; a point's loss is that of the step after it, the last point's that of the last step."""
         losses = self._losses + [self._losses[-1] if self._losses else math.nan] * (len(self._t) - len(self._losses))
         points = np.stack(self._points) if self._points else np.empty((0, self._space.size), np.float32)
         return Path(name, points, np.array(losses), np.array(self._t, np.int64))

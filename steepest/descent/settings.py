@@ -1,17 +1,19 @@
-"""How a task is trained: every choice, made and checked before the first step."""
+"""How a task is trained: every choice, resolved and checked before the first step."""
 
 import copy
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from steepest.descent.guard.guard import Guard
-from steepest.descent.stages import Stages, stage
+from steepest.descent.stages import Stage, Stages, stage
 from steepest.errors import InputError
+from steepest.records.config import Config, StageConfig
 from steepest.rules.rule import Rule
 from steepest.rules.textbook import adam, find_rule
 from steepest.schedule import Schedule, as_schedule
@@ -25,23 +27,23 @@ DEFAULT_BATCH = 64
 
 @dataclass(frozen=True)
 class Settings:
-    """The choices of one descent.
+    """The choices for one descent. `resolve` makes them.
 
     Attributes:
-        stages: rules in their order; one rule is one stage.
-        lr: base rate of the first stage, or None for its default.
-        schedule: of the rate, over the whole run.
+        stages: update rules in their order; one rule is one stage.
+        lr: base learning rate of the first stage; None for a torch optimizer at its default.
+        schedule: factor of the learning rate over the whole run.
         batch_size: samples per step, "full", or None for data that brings its own batches.
-        epochs, steps: how long; one of them.
-        clip: greatest gradient norm that is let through.
+        epochs, steps: length of the run; one of them.
+        clip: largest gradient norm; a longer gradient is scaled down to it.
         accumulate: micro-batches per step.
-        average: share of a running average of the weights that stays at each step.
-        precision: of forward pass and loss.
+        average: β of a running average of the weights.
+        precision: of the forward pass and the loss.
         groups: hyperparameters by glob on parameter names.
         no_decay: parameters without weight decay.
-        guard: what watches the descent, or None.
-        seed: of the order of data, of all randomness in a step, and of the start where the model is a function.
-        device: where it runs.
+        guard: of the descent, or None.
+        seed: of the order of data, the randomness in a step, and the start where the model is a function.
+        device: "auto", "cpu" or "cuda".
     """
 
     stages: Stages
@@ -64,76 +66,76 @@ class Settings:
         for name in ("epochs", "steps"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise InputError(f"{name}={value!r} is given; expected is a whole number of at least 1")
-        if (self.epochs is None) == (self.steps is None):
-            given = "neither is given" if self.epochs is None else "both are given"
-            raise InputError(f"epochs or steps must be said: {given}; give one of them")
-        for name in ("lr", "clip"):
+                raise InputError(f"{name} must be an integer ≥ 1, got {value!r}")
+        if self.epochs is None and self.steps is None:
+            raise InputError("Run length missing: pass epochs or steps.")
+        if self.epochs is not None and self.steps is not None:
+            raise InputError("Pass either epochs or steps, not both.")
+        for name, domain in (("lr", "a positive number or 'auto'"), ("clip", "positive")):
             value = getattr(self, name)
             if value is not None and not (_is_number(value) and value > 0):
-                auto = ", or 'auto'" if name == "lr" else ""
-                raise InputError(f"{name}={value!r} is given; expected is a number above 0{auto}")
+                raise InputError(f"{name} must be {domain}, got {value!r}")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int):
-            raise InputError(f"seed={self.seed!r} is given; expected is a whole number")
+            raise InputError(f"seed must be an integer, got {self.seed!r}")
 
-    def describe(self) -> dict[str, Any]:
-        """The choices as JSON, in words where they are not numbers."""
-        parts = [_described(rule) | _given(length=n and str(n), lr=lr) for rule, n, lr in self.stages.parts]
-        lr = self.lr if self.lr is not None else parts[0].get("hypers", {}).get("lr")
-        return {
-            "rule": parts[0]["rule"] if len(parts) == 1 else str(self.stages),
-            "lr": lr,
-            "schedule": str(self.schedule),
-            "batch_size": self.batch_size,
-            **_given(epochs=self.epochs, steps=self.steps, clip=self.clip, average=self.average),
-            **_given(precision=self.precision, groups=self.groups and {k: dict(v) for k, v in self.groups.items()}),
-            "accumulate": self.accumulate,
-            "no_decay": self.no_decay,
-            "guard": self.guard and self.guard.describe(),
-            "seed": self.seed,
-            "stages": parts,
-        }
+    @property
+    def rule_name(self) -> str:
+        """Name of the rule, or the stages as text."""
+        first, *later = self.stages.parts
+        return str(self.stages) if later else describe_stage(first).rule
+
+    def describe(self) -> Config:
+        """The choices as they are recorded; what only the run knows is left at its default."""
+        return Config(
+            rule=self.rule_name, lr=self.lr, schedule=str(self.schedule), batch_size=self.batch_size,
+            epochs=self.epochs, steps=self.steps or 0, clip=self.clip, average=self.average, precision=self.precision,
+            groups=self.groups and {k: dict(v) for k, v in self.groups.items()}, accumulate=self.accumulate,
+            no_decay=self.no_decay, guard=self.guard and self.guard.describe(), seed=self.seed,
+            stages=tuple(map(describe_stage, self.stages.parts)),
+        )  # fmt: skip
 
 
-def resolve(task: Task, **given: Any) -> Settings:
-    """Settings for a task: what is given, else the task's recipe, else defaults.
+def resolve(task: Task, **arguments: Any) -> Settings:
+    """Settings for a task: each argument that is given, else the task's recipe, else the default.
+
+    The first stage's learning rate is the stage's own, else `lr`, else the recipe's, else the rule's default.
 
     Args:
-        task: what is to be trained.
-        given: as the arguments of `fit`; None is "not said", and so is a default where the recipe says something else.
+        task: the task to train.
+        arguments: of `fit`. None means "not given", and so does a default that the recipe overrides.
 
     Raises:
-        InputError: a recipe or an argument that cannot be meant.
+        InputError: an invalid recipe or argument.
     """
     for name in task.recipe:
         if name not in RECIPE:
-            raise InputError(f"task {task.name}: its recipe names '{name}'; expected are {', '.join(RECIPE)}")
+            raise InputError(f"task {task.name}: recipe must only have the keys {', '.join(RECIPE)}, got '{name}'")
     recipe = dict(task.recipe)
-    said = {name: value for name, value in given.items() if _is_said(name, value, recipe)}
-    if "epochs" in said or "steps" in said:
+    arguments = {name: value for name, value in arguments.items() if _is_given(name, value, recipe)}
+    if "epochs" in arguments or "steps" in arguments:
         recipe = {k: v for k, v in recipe.items() if k not in ("epochs", "steps")}
-    if not brings_rate(task, said.get("rule")):
-        recipe.pop("lr", None)  # a rate belongs to its rule
-    chosen = {"rule": adam, "schedule": DEFAULT_SCHEDULE, **recipe, **said}
-    if "batch_size" not in chosen and task.data is not None and not _brings_batches(task):
-        chosen["batch_size"] = min(DEFAULT_BATCH, length(task.data) or DEFAULT_BATCH)
-    stages = _stages(chosen.pop("rule"))
-    chosen["schedule"] = as_schedule(chosen["schedule"])
-    chosen["guard"] = _guard(chosen.get("guard", False))
-    return Settings(stages, **chosen)
+    if not has_recipe_lr(task, arguments.get("rule")):
+        recipe.pop("lr", None)  # a learning rate belongs to its rule
+    choices = {"rule": adam, "schedule": DEFAULT_SCHEDULE, **recipe, **arguments}
+    if "batch_size" not in choices and task.data is not None and not is_iterable(task.data):
+        choices["batch_size"] = min(DEFAULT_BATCH, length(task.data) or DEFAULT_BATCH)
+    stages, choices["lr"] = _resolve_lr(_stages(choices.pop("rule")), choices.get("lr"))
+    choices["schedule"] = as_schedule(choices["schedule"])
+    choices["guard"] = _guard(choices.get("guard", False))
+    return Settings(stages, **choices)
 
 
-def brings_rate(task: Task, rule: Any) -> bool:
-    """Whether the task's recipe has a learning rate for this rule, or the first of these stages; None is its own."""
+def has_recipe_lr(task: Task, rule: Any) -> bool:
+    """Whether the task's recipe has a learning rate for this rule (or first stage); None is the recipe's own rule."""
     own = task.recipe.get("rule", adam)
     return "lr" in task.recipe and (rule is None or _first(rule) == _first(own))
 
 
 def device(name: str) -> str:
-    """Where a descent runs: "auto" is CUDA where there is one.
+    """Where a descent runs: "auto" is CUDA where it is available.
 
     Raises:
-        InputError: torch cannot use it here.
+        InputError: torch cannot use the device.
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -141,9 +143,7 @@ def device(name: str) -> str:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"device={name!r} cannot be used here ({reason}); expected is 'auto', 'cpu' or 'cuda'"
-        ) from None
+        raise InputError(f"Device {name!r} is not available ({reason}). Use 'cpu' or 'auto'.") from None
     return name
 
 
@@ -153,10 +153,7 @@ def horizon(steps_per_epoch: int | None, settings: Settings) -> tuple[int, int]:
         return steps_per_epoch or settings.steps, settings.steps
     assert settings.epochs is not None
     if steps_per_epoch is None:
-        raise InputError(
-            f"epochs={settings.epochs} is given and the data does not say how many batches it has (it has no length); "
-            "give steps instead"
-        )
+        raise InputError("epochs needs data with a length; this iterable has none. Pass steps.")
     return steps_per_epoch, steps_per_epoch * settings.epochs
 
 
@@ -164,54 +161,57 @@ CHOICES = inspect.signature(Settings).parameters
 RECIPE = ("rule", *(n for n in CHOICES if n not in ("stages", "seed", "device")))
 
 
-def _is_said(name: str, value: Any, recipe: Mapping[str, Any]) -> bool:
+def _is_given(name: str, value: Any, recipe: Mapping[str, Any]) -> bool:
     if name in recipe and name in ("accumulate", "no_decay"):
         return value != CHOICES[name].default
     return value is not None or name == "no_decay"
 
 
-def _brings_batches(task: Task) -> bool:
-    return is_iterable(task.data)
-
-
 def _stages(rule: Any) -> Stages:
-    if isinstance(rule, Stages):
-        parts = tuple((_rule(r), n, lr) for r, n, lr in rule.parts)
-        return Stages(parts)
-    return stage(_rule(rule))
+    stages = rule if isinstance(rule, Stages) else stage(rule)
+    return Stages(tuple(replace(part, rule=_rule(part.rule)) for part in stages.parts))
+
+
+def _resolve_lr(stages: Stages, lr: Any) -> tuple[Stages, Any]:
+    """The stages without a learning rate in the first, and that learning rate."""
+    first, *later = stages.parts
+    default = first.rule.hypers.get("lr") if isinstance(first.rule, Rule) else None
+    candidates = (first.lr, lr, default if _is_number(default) else None)
+    return Stages((replace(first, lr=None), *later)), next((x for x in candidates if x is not None), None)
 
 
 def _first(rule: Any) -> Any:
-    return _stages(rule).parts[0][0]
+    return _stages(rule).parts[0].rule
 
 
-def _guard(given: Any) -> Guard | None:
-    if isinstance(given, Guard):
-        return copy.deepcopy(given)  # a guard remembers one run
-    if isinstance(given, bool):
-        return Guard() if given else None
-    if given == "watch":
+def _guard(guard: Any) -> Guard | None:
+    if isinstance(guard, Guard):
+        return copy.deepcopy(guard)  # a guard has the state of one run
+    if isinstance(guard, bool):
+        return Guard() if guard else None
+    if guard == "watch":
+        warnings.warn('guard="watch" is deprecated. Use guard="report".', DeprecationWarning, stacklevel=4)
+    if guard in ("report", "watch"):
         return Guard(report=True)
-    raise InputError(f"guard={given!r} is given; expected is True, False, 'watch' or sd.Guard(...)")
+    raise InputError(f"guard must be True, False, 'report' or sd.Guard(...), got {guard!r}")
 
 
 def _rule(rule: Any) -> Rule | Callable:
     if callable(rule) and not isinstance(rule, Rule):
         return rule  # params -> torch.optim.Optimizer
-    found = find_rule(rule)
-    _ = found.program  # so that a formula that cannot be lowered is known now
-    return found
+    rule = find_rule(rule)
+    _ = rule.program  # raises now if the formula cannot be lowered
+    return rule
 
 
-def _described(rule: Any) -> dict[str, Any]:
+def describe_stage(part: Stage) -> StageConfig:
+    """A stage as it is recorded."""
+    rule, length = part.rule, part.length and str(part.length)
     if not isinstance(rule, Rule):
-        return {"rule": f"{getattr(rule, '__module__', '')}.{getattr(rule, '__qualname__', type(rule).__name__)}"}
+        name = f"{getattr(rule, '__module__', '')}.{getattr(rule, '__qualname__', type(rule).__name__)}"
+        return StageConfig(name, length=length, lr=part.lr)
     hypers = {k: v if _is_number(v) or v is None else str(v) for k, v in rule.hypers.items()}
-    return {"rule": rule.name, "hypers": hypers, "formula": rule.source}
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    return {k: v for k, v in values.items() if v is not None}
+    return StageConfig(rule.name, hypers, rule.source, length, part.lr)
 
 
 def _is_number(x: Any) -> bool:

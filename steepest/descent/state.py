@@ -7,25 +7,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-PLAIN = frozenset((int, float, bool, str, type(None)))
-"""What nobody can change."""
+IMMUTABLE = frozenset((int, float, bool, str, type(None)))
+"""Types that need no copy."""
 
 
 def copy_state(nested: Any) -> Any:
-    """The state with tensors of its own, each laid out in memory as it was."""
+    """A deep copy; tensors keep their memory layout."""
     if isinstance(nested, Tensor):
         return nested.detach().clone()
     if isinstance(nested, Mapping):
         return {k: copy_state(v) for k, v in nested.items()}
     if isinstance(nested, list | tuple):
-        plain = PLAIN.issuperset(map(type, nested))  # a guard's windows: hundreds of numbers
-        return type(nested)(nested if plain else [copy_state(v) for v in nested])
-    return nested if type(nested) in PLAIN else copy.deepcopy(nested)
+        is_immutable = IMMUTABLE.issuperset(map(type, nested))  # a guard's windows: hundreds of numbers
+        return type(nested)(nested if is_immutable else [copy_state(v) for v in nested])
+    return nested if type(nested) in IMMUTABLE else copy.deepcopy(nested)
 
 
 @torch.no_grad()
 def restore_tensors(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
-    """Copies tensors into those of the same names."""
+    """Copies tensors into the target tensors of the same names."""
     for name, x in target.items():
         x.copy_(source[name])
 

@@ -1,11 +1,17 @@
 """Records of a run: steps, measurements, events, paths. Loop, store and views share them."""
 
 import math
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+
+from steepest.records.config import Config, from_json
+from steepest.records.path import Path
+from steepest.records.search import Search
+from steepest.records.verdict import Verdict
 
 
 class Event(NamedTuple):
@@ -60,6 +66,25 @@ class Call(NamedTuple):
     done: str = ""
 
 
+class Outcome(NamedTuple):
+    """What the loss did after a run's n-th event, from 1, in words."""
+
+    n: int
+    words: str
+
+
+class SnapshotInterval(NamedTuple):
+    """The guard has chosen the number of steps between two snapshots."""
+
+    every: int
+
+
+class Message(NamedTuple):
+    """Words for the user."""
+
+    words: str
+
+
 class Step(NamedTuple):
     """One step of a descent; its numbers are plain floats.
 
@@ -71,6 +96,7 @@ class Step(NamedTuple):
         grad_norm: ‖∇L(w)‖ before clipping.
         update_norm: ‖w_new − w_old‖; 0 for a skipped step.
         event: what happened at this step, if anything.
+        updates: what became known at this step about the run and its earlier events.
     """
 
     t: int
@@ -80,6 +106,7 @@ class Step(NamedTuple):
     grad_norm: float
     update_norm: float
     event: Event | None = None
+    updates: tuple[Outcome | SnapshotInterval | Message, ...] = ()
 
 
 class Measurement(NamedTuple):
@@ -129,12 +156,14 @@ class Record:
         status: running, done, interrupted, stopped or failed.
         started: when, as ISO 8601 text in UTC.
         seconds: how long it ran.
-        config: the whole configuration: every choice that was made, as JSON.
+        config: every choice that was made.
         versions: of Python, torch, steepest, the platform and the processor.
         steps: the recorded steps.
         measurements: metrics and mean losses on whole splits.
         events: what happened, in order.
         notes: the user's words.
+        search: the learning-rate search before the run, for lr="auto".
+        verdict: where the run ended, by a quick check.
     """
 
     id: str
@@ -142,12 +171,20 @@ class Record:
     status: str
     started: str
     seconds: float
-    config: dict[str, Any]
+    config: Config
     versions: dict[str, str]
     steps: Steps
     measurements: tuple[Measurement, ...] = ()
     events: tuple[Event, ...] = ()
     notes: str = ""
+    search: Search | None = None
+    verdict: Verdict | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.config, Mapping):
+            warnings.warn("Record(config=) with a dict is deprecated. Pass a Config.", DeprecationWarning, stacklevel=3)
+            for name, value in zip(("config", "search", "verdict"), from_json(self.config), strict=True):
+                object.__setattr__(self, name, value)
 
     def series(self, split: str, name: str) -> list[Measurement]:
         """All measurements of one metric on one split, in time order."""
@@ -157,23 +194,6 @@ class Record:
         """The last value of one metric on one split, or None if it was never measured."""
         series = self.series(split, name)
         return series[-1].value if series else None
-
-
-@dataclass(frozen=True)
-class Path:
-    """The path of a descent: points in weight space and the losses there.
-
-    Attributes:
-        name: its label in a legend.
-        points: [P, D].
-        losses: [P] float64; empty if unknown.
-        t: number of steps before each point [P]; empty if every step has a point.
-    """
-
-    name: str
-    points: np.ndarray
-    losses: np.ndarray = field(default_factory=lambda: np.empty(0))
-    t: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 @dataclass(frozen=True)

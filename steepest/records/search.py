@@ -1,12 +1,13 @@
 """Results of searches and races."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from steepest.records.run import Path
+from steepest.records.path import Path
 
 TOO_SMALL, WORKS, TOO_LARGE, FAILED = "too small", "works", "too large", "fails"
 
@@ -89,6 +90,11 @@ class Search:
         """Everything but the paths, as JSON."""
         found = {f: getattr(self, f) for f in self.__dataclass_fields__ if f != "paths"}
         return {**found, "table": [list(row) for row in self.table]}
+
+    @classmethod
+    def of(cls, described: Mapping[str, Any]) -> "Search":
+        """From what `describe` gave; without the paths."""
+        return cls(**{**described, "table": tuple(Trial(*row) for row in described["table"])})
 
 
 @dataclass(frozen=True)

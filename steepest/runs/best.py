@@ -13,14 +13,14 @@ BEST_FIELDS = {"higher": "higher", "value": "value", "t": "t", "tensors": "tenso
 
 
 @dataclass
-class Best:
-    """The best point by validation, and how long ago it was.
+class BestPoint:
+    """The best point by validation, and the measurements since.
 
     Attributes:
         higher: whether a higher value is better.
         value, t: of the best measurement.
-        tensors: weights and buffers there, where they are kept.
-        since: measurements without a gain.
+        tensors: weights and buffers there, where they are wanted.
+        since: measurements without improvement.
     """
 
     higher: bool
@@ -29,22 +29,22 @@ class Best:
     tensors: dict[str, Tensor] | None = None
     since: int = 0
 
-    def is_gain(self, value: float) -> bool:
-        """Whether this measurement is better than all before; one that is not a number is not."""
+    def is_better(self, value: float) -> bool:
+        """Whether a value is better than all before; NaN is not."""
         if self.value is None:
             return value == value
         return value > self.value if self.higher else value < self.value
 
-    def note(self, t: int, value: float, tensors: Mapping[str, Tensor] | None) -> None:
-        """Takes a measurement; the tensors are copied where it is a gain."""
-        if not self.is_gain(value):
+    def update(self, t: int, value: float, tensors: Mapping[str, Tensor] | None) -> None:
+        """Takes a measurement; copies the tensors if it is better."""
+        if not self.is_better(value):
             self.since += 1
             return
         self.value, self.t, self.since = value, t, 0
         self.tensors = None if tensors is None else {k: v.detach().clone() for k, v in tensors.items()}
 
     def state(self) -> dict[str, Any]:
-        """The state, nested."""
+        """The state, nested; the fields' names are the checkpoint's keys."""
         return get_fields(self, BEST_FIELDS)
 
     def load(self, state: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Two runs side by side: what differed, how both ended, and what may be concluded."""
+"""Two runs, or two groups of runs, compared: what differed, how both ended, and what may be concluded."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,31 +10,30 @@ from steepest.runs.run import Run, open
 from steepest.search.statistics import differences
 from steepest.view.figures.curves import compare_curves
 
+IDENTITY_KEYS = ("stages", "pid", "parameters")
+"""Keys that say nothing more than others do."""
 
-def differing(one: Record, other: Record) -> dict[str, tuple[Any, Any]]:
-    """The settings and versions in which two runs differ: (of the one, of the other)."""
-    sides = [{**r.config, **r.versions} for r in (one, other)]
-    keys = [
-        k
-        for k in dict.fromkeys((*sides[0], *sides[1]))
-        if k not in ("stages", "pid", "parameters", "search", "verdict")
-    ]
-    return {k: (sides[0].get(k), sides[1].get(k)) for k in keys if sides[0].get(k) != sides[1].get(k)}
+
+def find_differences(one: Record, other: Record) -> dict[str, tuple[Any, Any]]:
+    """The settings and versions in which two runs differ: (the one's, the other's)."""
+    a, b = ({**r.config.to_json(), **r.versions} for r in (one, other))
+    keys = [k for k in dict.fromkeys((*a, *b)) if k not in IDENTITY_KEYS]
+    return {k: (a.get(k), b.get(k)) for k in keys if a.get(k) != b.get(k)}
 
 
 class Comparison:
-    """Two runs, or two groups of runs, side by side.
+    """Two runs, or two groups of runs, compared.
 
     Attributes:
-        records: of the first run of each side.
-        differing: settings in which these differ; a seed does not count where a side has several.
-        sentence: what may be concluded.
+        records: of the first run of each group.
+        differing: settings in which these differ; without the seed if a group has several runs.
+        sentence: the conclusion.
     """
 
     def __init__(self, ones: Sequence[Run], others: Sequence[Run]) -> None:
         self.sides = (tuple(ones), tuple(others))
         self.records = (ones[0].record, others[0].record)
-        self.differing = differing(*self.records)
+        self.differing = find_differences(*self.records)
         if len(ones) > 1 or len(others) > 1:
             self.differing.pop("seed", None)
         self.sentence = _conclusion(*self.sides)
@@ -48,53 +47,53 @@ class Comparison:
         return "\n".join([f"{self.records[0].id} | {self.records[1].id}", *lines, self.sentence])
 
 
-Side = Run | str | Sequence[Run | str]
+Group = Run | str | Sequence[Run | str]
 
 
-def compare(one: Side, other: Side, runs: str | Path = "runs") -> Comparison:
-    """What differed between two runs, both curves, and what may be concluded.
+def compare(one: Group, other: Group, runs: str | Path = "runs") -> Comparison:
+    """Compares two runs: what differed, both curves, and the conclusion.
 
-    With one run a side it cannot be told whether a difference exceeds the noise between seeds, and it says so; with
-    several a side it is told as a race tells it.
+    One run each cannot separate a difference from seed-to-seed variation, and the conclusion says so. Groups of several
+    runs are compared with the statistics of a race.
 
     Args:
-        one, other: a run, its id, or several of them that differ in nothing but their seeds.
-        runs: folder of the runs that are named.
+        one, other: a run, its id, or several of them that differ only in their seeds.
+        runs: folder of the runs that are given by id.
 
     Raises:
-        StoreError: a run that does not exist.
-        InputError: a side without runs.
+        StoreError: no such run.
+        InputError: a group without runs.
     """
-    return Comparison(_opened(one, runs), _opened(other, runs))
+    return Comparison(_open_group(one, runs), _open_group(other, runs))
 
 
-def _opened(side: Side, runs: str | Path) -> list[Run]:
-    given = [side] if isinstance(side, Run | str) else list(side)
-    if not given:
-        raise InputError("compare: a side without runs is given; expected is a run, its id, or several of them")
-    return [open(r, runs) if isinstance(r, str) else r for r in given]
+def _open_group(group: Group, runs: str | Path) -> list[Run]:
+    members = [group] if isinstance(group, Run | str) else list(group)
+    if not members:
+        raise InputError("compare needs a run, its id, or several of them on each side, got none")
+    return [open(r, runs) if isinstance(r, str) else r for r in members]
 
 
 def _conclusion(ones: Sequence[Run], others: Sequence[Run]) -> str:
-    every = [*ones, *others]
-    names = {run.record.config.get("metric", "loss") for run in every}
-    values = [[run.metric for run in side if run.metric is not None] for side in (ones, others)]
-    if len(names) > 1 or sum(map(len, values)) < len(every):
-        return "They were not measured by the same metric, so their ends cannot be compared."
+    runs = [*ones, *others]
+    names = {run.record.config.metric for run in runs}
+    values = [[run.metric for run in group if run.metric is not None] for group in (ones, others)]
+    if len(names) > 1 or sum(map(len, values)) < len(runs):
+        return "The runs have no metric in common, so their ends cannot be compared."
     (name,) = names
+    labels = _labels(ones[0].record, others[0].record)
     if min(map(len, values)) > 1:
-        sides = dict(zip(_labels(ones[0].record, others[0].record), values, strict=True))
         scale = "log" if name == "loss" and min(map(min, values)) > 0 else "linear"
-        better = ones[0].record.config.get("better", "lower")
-        (found,) = differences(f"last validation {name}", sides, scale=scale, better=better)
-        return found.sentence + "."
-    gap = abs(values[0][0] - values[1][0])
+        groups, better = dict(zip(labels, values, strict=True)), ones[0].record.config.better
+        (difference,) = differences(f"last validation {name}", groups, scale=scale, better=better)
+        return difference.sentence + "."
+    ends = ", ".join(f"{label} {group[0]:.3g}" for label, group in zip(labels, values, strict=True))
     return (
-        f"Their last validation {name} differs by {gap:.3g}. With one run a side, noise between seeds cannot be told "
-        "from a difference: repeat both with several seeds before you believe it."
+        f"Validation {name}: {ends}. One run each cannot separate this from seed-to-seed variation; repeat both with "
+        "several seeds."
     )
 
 
 def _labels(one: Record, other: Record) -> tuple[str, str]:
-    """Names, or ids where the names are the same."""
+    """Names, or ids if the names are equal."""
     return (one.name, other.name) if one.name != other.name else (one.id, other.id)

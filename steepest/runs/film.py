@@ -1,5 +1,6 @@
-"""Films of runs and races: the ground below their paths is looked at once, and kept with the run."""
+"""A run's film: the loss surfaces below its path are computed once, and stored with the run."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -23,8 +24,8 @@ from steepest.view.film import film, npz
 from steepest.view.film.schema import Film
 
 SURVEY = "survey.npz"
-CRITICAL = ("SADDLE", "MINIMUM", "MAXIMUM", "GRADIENT_FLAT")
-"""Verdicts whose film opens with the plane of greatest and least curvature; others open with the path's own."""
+CRITICAL_POINTS = ("SADDLE", "MINIMUM", "MAXIMUM", "GRADIENT_FLAT")
+"""Verdicts whose film opens with the curvature plane (λ_max, λ_min); others open with the PCA plane of the path."""
 
 
 def run_film(
@@ -35,38 +36,37 @@ def run_film(
     kinds: Sequence[str] | None = None,
     why: str = "",
 ) -> tuple[Film, LossSurfaces]:
-    """A run's film, and its ground.
+    """A run's film, and its surfaces.
 
     Args:
-        store: where it is kept.
+        store: that holds the run.
         run: its id.
-        task: whose loss the surfaces are of; None: only the curves are shown.
+        task: the run's, for the surfaces; None for a film with only the curves.
         model: with the run's buffers at its end.
         kinds: of planes: curvature, principal, random; None for all, in the order that suits the verdict.
         why: there is no task or model, in words.
     """
     history = store.history(run)
-    found = history.record.config.get("verdict")
-    verdict = None if found is None else Verdict.of(found)
+    verdict = history.record.verdict
     if task is None or model is None:
-        ground = LossSurfaces(messages=(f"there are no surfaces: {why}",))
+        surfaces = LossSurfaces(messages=(f"No surfaces: {why}",))
     else:
-        ground = _ground(store, history, verdict, task, model, kinds)
-    return film.of_run(history, ground, verdict), ground
+        surfaces = _surfaces(store, history, verdict, task, model, kinds)
+    return film.of_run(history, surfaces, verdict), surfaces
 
 
 def stored_surfaces(store: Store, run: str) -> LossSurfaces | None:
-    """The ground of a run's film, where one was made since the run ended."""
+    """The surfaces of a run's film, if one was made since the run ended."""
     path, points = store.folder / store.resolve(run) / SURVEY, store.points(run)
     try:
-        if not points or path.stat().st_mtime_ns < points[-1][1].stat().st_mtime_ns:  # it went on afterwards
+        if not points or path.stat().st_mtime_ns < points[-1][1].stat().st_mtime_ns:  # the run was extended since
             return None
         return npz.load(path)
     except (OSError, StoreError):
         return None
 
 
-def _ground(
+def _surfaces(
     store: Store,
     history: History,
     verdict: Verdict | None,
@@ -75,39 +75,33 @@ def _ground(
     kinds: Sequence[str] | None,
 ) -> LossSurfaces:
     record, points = history.record, history.path.points
-    end = _flat(store, record.id, record.config["parameters"])
+    end = _end(store, record.id, record.config.parameters)
     if not bool(torch.isfinite(end).all()):
-        return LossSurfaces(messages=("it ended at weights that are not finite, so there are no surfaces",))
-    chosen = kinds or _ordered(verdict, len(points))
-    said = () if len(points) else ("no points were kept on the way, so there is no path",)
+        return LossSurfaces(messages=("No surfaces: the run ended at non-finite weights.",))
+    kinds = kinds or _default_planes(verdict, len(points))
+    messages = () if len(points) else ("No path: the run stored no points.",)
     kind = "" if verdict is None else verdict.kind
     paths = {record.id: points} if len(points) else {}
-    ground = measure_surfaces(task, model, end, paths, chosen, verdict=kind, gain=_gain(verdict))
-    ground = LossSurfaces(**{**vars(ground), "messages": (*said, *ground.messages)})
-    npz.save(store.folder / record.id / SURVEY, ground)
-    return ground
+    surfaces = measure_surfaces(task, model, end, paths, kinds, verdict=kind, gain=_gain(verdict))
+    surfaces = dataclasses.replace(surfaces, messages=(*messages, *surfaces.messages))
+    npz.save(store.folder / record.id / SURVEY, surfaces)
+    return surfaces
 
 
-def _ordered(verdict: Verdict | None, points: int) -> tuple[str, ...]:
+def _default_planes(verdict: Verdict | None, points: int) -> tuple[str, ...]:
     if points < 3:
         return CURVATURE_PLANE, RANDOM_PLANE
-    if verdict is None or verdict.kind in CRITICAL:
+    if verdict is None or verdict.kind in CRITICAL_POINTS:
         return PLANE_KINDS
     return PRINCIPAL_PLANE, CURVATURE_PLANE, RANDOM_PLANE
 
 
-def _flat(store: Store, run: str, names: Sequence[str]) -> torch.Tensor:
-    stored = store.load_point(run)
-    return torch.cat([stored[name].reshape(-1) for name in names])
+def _end(store: Store, run: str, names: Sequence[str]) -> torch.Tensor:
+    tensors = store.load_point(run)
+    return torch.cat([tensors[name].reshape(-1) for name in names])
 
 
 def _gain(verdict: Verdict | None) -> float:
-    """What an escape from a saddle gains."""
-    found = None if verdict is None or verdict.kind != "SADDLE" else verdict.number("gain of an escape")
-    return 0.0 if found is None or not math.isfinite(found.value) else max(0.0, found.value)
-
-
-# -- Races -------------------------------------------------------------------------------------------------------------
-
-
-# -- Writing -----------------------------------------------------------------------------------------------------------
+    """The decrease of the loss along a saddle's negative curvature."""
+    number = None if verdict is None or verdict.kind != "SADDLE" else verdict.number("gain of an escape")
+    return 0.0 if number is None or not math.isfinite(number.value) else max(0.0, number.value)

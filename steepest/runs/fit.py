@@ -1,19 +1,19 @@
 """`fit`: trains a task and records the run."""
 
 import dataclasses
-import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from steepest.descent.guard.guard import Guard
 from steepest.descent.loop import Descent
-from steepest.descent.settings import Settings, resolve
+from steepest.descent.settings import Settings
+from steepest.records.config import to_json
 from steepest.records.search import Search
-from steepest.runs.config import make_config
+from steepest.runs.config import AUTO, Request, make_config
 from steepest.runs.live import LiveServer, open_live
 from steepest.runs.restore import load_start
-from steepest.runs.resume import resumed
+from steepest.runs.resume import resume as resume_run
 from steepest.runs.run import Run
 from steepest.runs.store import Store, versions
 from steepest.runs.trainer import Trainer, train
@@ -21,8 +21,6 @@ from steepest.search.rungs import run_search
 from steepest.tasks.space import NORMS_AND_BIASES, Space
 from steepest.tasks.task import Task
 from steepest.view.terminal import Progress, SearchDisplay
-
-AUTO = "auto"
 
 
 def fit(
@@ -54,90 +52,90 @@ def fit(
     notes: str | None = None,
     live: bool | LiveServer = False,
 ) -> Run:
-    """Trains the task's model in place, from the task's start, and records everything.
+    """Trains the task's model in place, from the task's start, and records the run.
 
         w ← rule(w, ∇L(w); lr · schedule(t)),  t = 1 … T
 
-    What is not given comes from the task's recipe, else: adam at its default rate, `warmup(5%) >> cosine`, batches of
-    64; epochs or steps must be said. The validation split is measured before the first step, after each epoch and at
-    the end. Ctrl-C ends the run cleanly: it is marked interrupted, and everything so far is kept.
+    An argument that is not given comes from the task's recipe; without one the rule is adam at its default learning
+    rate, the schedule `warmup(5%) >> cosine`, the batch size 64. epochs or steps is required. The validation split is
+    measured before the first step, after each epoch and at the end. Ctrl-C ends the run after the present step: its
+    status is "interrupted", and everything so far is saved.
 
     Args:
-        task: what is to be trained.
+        task: the task to train.
         rule: a name, a rule, stages, or a function `params -> torch.optim.Optimizer`.
-        lr: base learning rate, above 0, of the first stage where there are several; "auto" finds it by measurement
-            first, as `find_lr` does for that stage's rule alone but from where the run begins, and keeps with the run
-            what was measured.
-        schedule: factor of the rate over the run, as text or schedule.
-        batch_size: samples per step: "full", 1, or n.
-        epochs, steps: how long.
-        clip: greatest gradient norm; a longer gradient is scaled down to it.
-        accumulate: micro-batches that a batch is split into.
-        average: β of a running average of the weights, which is then what is measured and left; such as 0.999.
-        precision: "bfloat16" for forward pass and loss under autocast; weights stay as they are.
+        lr: base learning rate, positive; with stages, that of the first one. "auto" measures it first, as `find_lr`
+            does for that stage's rule, but from this run's start; the measurement is recorded.
+        schedule: factor of the learning rate over the run, as text or schedule.
+        batch_size: samples per step: "full" or an integer ≥ 1.
+        epochs, steps: length of the run; one of them.
+        clip: largest gradient norm; a longer gradient is scaled down to it.
+        accumulate: micro-batches that each batch is split into.
+        average: β of a running average of the weights, such as 0.999; the average is measured and left in the model.
+        precision: "bfloat16" for forward pass and loss under autocast; the weights keep their precision.
         groups: hyperparameters by glob on parameter names, `{"head.*": {"lr_scale": 0.1}}`.
         no_decay: parameters without weight decay: "norms and biases", globs, or None.
-        keep: "last", or "best": the point with the best validation metric is left and kept.
-        stop_after: measurements without a better validation metric after which the run stops.
-        guard: whether it gets up again when the loss explodes; "watch" only reports; a Guard has its own thresholds.
-        locate: end with a short look at where the point is (`run.verdict`), which takes a tenth of the run's time or
-            two seconds, whichever is more.
-        start: a run (or its id) at whose end to begin, instead of the task's start.
-        resume: a run (or its id) to go on with, under the same id. Everything is as it was recorded; only `rule`, where
-            it is not a built-in one, is given again, and epochs or steps may be, which stretches the schedule.
-        checkpoint_every: steps, or seconds as text ("30 s"), between what a killed run goes on from.
-        seed: of order, randomness, and of the start where the task's model is a function.
-        device: "auto", "cpu", "cuda".
+        keep: "last", or "best" to leave and store the point with the best validation metric.
+        stop_after: number of measurements without a better validation metric after which the run stops.
+        guard: True lowers the learning rate or rewinds when the loss explodes; "report" only reports; a Guard sets the
+            thresholds.
+        locate: end with a quick check of the point (`run.verdict`), which takes at most 10 % of the run's time, or two
+            seconds if that is longer.
+        start: a run or its id, at whose end to start instead of the task's start.
+        resume: a run or its id to continue, as `sd.resume` does. Only rule, epochs, steps, runs, device and live may be
+            given with it.
+        checkpoint_every: steps, or seconds as text ("30 s"), between checkpoints, from which a killed run resumes.
+        seed: of the order of data, of all randomness, and of the start if the task's model is a function.
+        device: "auto", "cpu" or "cuda".
         runs: folder of the runs.
-        name: of this run; else the task's.
-        notes: kept with it.
-        live: show it in a browser while it trains, at an address that is printed; the server is a process of its own,
-            which ends with this one.
+        name: of the run; None for the task's.
+        notes: stored with the run.
+        live: show the run in a browser while it trains, at an address that is printed; the server is a process of its
+            own, which ends with this one.
 
     Returns:
         the Run.
 
     Raises:
-        SteepestError: what cannot be trained or stored, before the first step; data found to be bad.
+        SteepestError: invalid arguments, or a task that cannot be trained or stored, before the first step; bad data
+            when it is found.
     """
-    watched = open_live(live, runs)
-    if resume is not None:
-        given = {
-            "lr": lr, "schedule": schedule, "batch_size": batch_size, "clip": clip, "average": average, "notes": notes,
-            "precision": precision, "groups": groups, "stop_after": stop_after, "start": start, "name": name,
-            "accumulate": accumulate, "no_decay": no_decay, "keep": keep, "guard": guard, "seed": seed,
-            "checkpoint_every": checkpoint_every, "locate": locate,
-        }  # fmt: skip
-        said = {k: v for k, v in given.items() if v != inspect.signature(fit).parameters[k].default}
-        record, model = resumed(task, resume, runs, rule, epochs, steps, said, device, watched)
-        return Run(Store(runs), record, model, task)
-    settings = resolve(
-        task, rule=rule, lr=None if lr == AUTO else lr, schedule=schedule, batch_size=batch_size, epochs=epochs,
-        steps=steps, clip=clip, accumulate=accumulate, average=average, precision=precision, groups=groups,
-        no_decay=no_decay, guard=guard, seed=seed, device=device,
+    request = Request(
+        lr=lr, schedule=schedule, batch_size=batch_size, clip=clip, accumulate=accumulate, average=average,
+        precision=precision, groups=groups, no_decay=no_decay, guard=guard, seed=seed, keep=keep, stop_after=stop_after,
+        checkpoint_every=checkpoint_every, locate=locate, start=start, name=name, notes=notes,
     )  # fmt: skip
-    store = Store(runs)
-    found = None
+    if resume is not None:
+        request.refuse_changes(resume if isinstance(resume, str) else resume.id)
+        return resume_run(resume, task, epochs=epochs, steps=steps, rule=rule, runs=runs, device=device, live=live)
+    on_start = open_live(live, runs)
+    settings = request.settings(task, rule=rule, epochs=epochs, steps=steps, device=device)
+    store, search, messages = Store(runs), None, [task.validation_note()]
     if lr == AUTO:
-        found = _searched(task, settings, start, store)
-        settings = dataclasses.replace(settings, lr=found.best)
-        task.say(found.sentence)
+        search = _find_lr(task, settings, start, store)
+        settings = dataclasses.replace(settings, lr=search.best)
+        messages += [search.sentence, _why_sequential(search)]
+    if start is None:
+        messages.append(task.change_note())
     descent = Descent(task, settings, task.build(seed))
     if start is not None:
         load_start(start, descent.space, store)
-    config = make_config(task, descent, start, keep, stop_after, checkpoint_every, locate)
-    if found is not None:
-        config["search"] = found.describe()
-    writer = store.begin(name or task.name, config, versions(), seed, notes)
-    train(Trainer(descent, writer, Progress(descent.steps, config["metric"]), config), watched)
+    config = make_config(task, descent, request)
+    writer = store.begin(name or task.name, to_json(config, search, None), versions(), seed, notes)
+    trainer = Trainer(descent, writer, Progress(descent.steps, config.metric), config, search)
+    train(trainer, on_start, [words for words in messages if words])
     return Run(store, store.read(writer.id), descent.model, task)
 
 
-def _searched(task: Task, settings: Settings, start: Run | str | None, store: Store) -> Search:
-    """The rate of the first stage, from where the training will begin."""
+def _find_lr(task: Task, settings: Settings, start: Run | str | None, store: Store) -> Search:
+    """The learning rate of the first stage, measured at the run's start."""
     if start is not None:
         space = Space(task.copy(settings.seed))
         load_start(start, space, store)
         task = task.at(space.gather())
-    with SearchDisplay() as shown:
-        return run_search(task, dataclasses.replace(settings, stages=settings.stages.first), watch=shown)
+    with SearchDisplay() as display:
+        return run_search(task, dataclasses.replace(settings, stages=settings.stages.first), watch=display)
+
+
+def _why_sequential(search: Search) -> str:
+    return f"The search ran sequentially: {search.why}." if search.way == "one after another" else ""

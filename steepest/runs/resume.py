@@ -1,18 +1,20 @@
-"""A run that goes on as if it had never stopped, and what is left where it has ended."""
+"""`resume`: continues a run as if it had never stopped."""
 
-from collections.abc import Callable, Mapping
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from steepest.descent.loop import Descent
 from steepest.descent.stages import Stages
 from steepest.errors import InputError, StoreError
+from steepest.records.config import Config, to_json
 from steepest.records.run import Record
 from steepest.runs.config import identity, settings_of
-from steepest.runs.restore import check_identity, load_start
+from steepest.runs.live import LiveServer, open_live
+from steepest.runs.restore import built_in_task, check_identity, load_start
+from steepest.runs.run import Run
 from steepest.runs.store import Store, checkpoints, versions
 from steepest.runs.store.state import unpack
 from steepest.runs.store.store import refuse_running
@@ -21,136 +23,132 @@ from steepest.tasks import data
 from steepest.tasks.task import Task
 from steepest.view.terminal import Progress
 
-# -- Going on ----------------------------------------------------------------------------------------------------------
+NO_CHECKPOINT = {"t": 0, "attempt": 0, "events": 0}
+"""The manifest of a run without a checkpoint."""
 
 
-def resumed(
-    task: Task, run: Any, runs: str | Path, rule: Any, epochs: int | None, steps: int | None,
-    given: Mapping[str, Any], device: str, watched: Callable[[str], None] | None = None,
-) -> tuple[Record, nn.Module]:  # fmt: skip
-    """Goes on with a run, from its last sound checkpoint, to its end.
+def resume(
+    run: Run | str,
+    task: Task | None = None,
+    *,
+    epochs: int | None = None,
+    steps: int | None = None,
+    rule: Any = None,
+    runs: str | Path = "runs",
+    device: str = "auto",
+    live: bool | LiveServer = False,
+) -> Run:
+    """Continues a run from its last valid checkpoint to its end, under the same id.
+
+    On the same machine and versions, the result is bit for bit that of a run that was never interrupted.
 
     Args:
-        task: the run's task.
-        run: a Run, or what names one.
-        runs: the folder.
-        rule: the run's rule, where it is not a built-in one.
-        epochs, steps: another length; the schedule is stretched.
-        given: what else the caller said; a resumed run takes none of it.
-        device: "auto" for the recorded one.
-        watched: is told the run's id when it goes on.
-
-    Returns:
-        the record at the end, and the model.
+        run: a Run, its id, the beginning of it, or its name.
+        task: the run's task; None for the Run's own, or a built-in one.
+        epochs, steps: a new length of the whole run, which stretches the schedule.
+        rule: the run's rule, needed where it is not a built-in one.
+        runs: folder of the runs.
+        device: "auto" for the recorded one, "cpu", "cuda".
+        live: show the run in a browser, as in `fit`.
 
     Raises:
-        StoreError: the run is still running, is done, or its checkpoints are of something else; says what differs.
-        InputError: something is given that a run that goes on already has.
+        StoreError: the run is still running, is finished, or was made with a different task; says what differs.
+        InputError: the length or the rule does not fit the run.
     """
+    on_start = open_live(live, runs)
     store = Store(runs)
     record = store.read(run if isinstance(run, str) else run.id)
-    if given:
-        raise InputError(
-            f"resume={record.id!r} is given with {', '.join(given)}; a run that goes on has them already: leave them "
-            "out, or begin a new run at its end with start="
+    refuse_running(record)
+    if record.status in ("done", "stopped") and not (epochs or steps):
+        raise StoreError(
+            f"Run {record.id} is already finished. Pass more epochs or steps to extend it, or start={record.id!r} to "
+            "start a new run from it."
         )
-    _check_free(record, epochs or steps)
-    config = dict(record.config)
-    check_identity(record, {"data": config["data"]}, {"data": data.fingerprint(task.data)})
-    settings = settings_of(task, config, rule, epochs, steps, device)
-    said = _same_machine(record)
+    task = task or (None if isinstance(run, str) else run.task) or built_in_task(record)
+    check_identity(record, {"data": data.fingerprint(task.data)})
+    config = record.config if device == "auto" else dataclasses.replace(record.config, device=device)
+    settings = settings_of(task, config, rule, epochs, steps)
+    messages = _restore_threads(record)
     descent = Descent(task, settings, task.build(settings.seed))
-    check_identity(record, {k: config[k] for k in ("model", "data")}, identity(task, descent.model))
-    then = config["steps"]
-    said += _stretched(config, descent)
-    found = checkpoints.load(store.folder / record.id / "checkpoints")
-    manifest, state, tensors, damaged = found or ({"t": 0, "attempt": 0, "events": 0}, None, {}, [])
-    if found:
-        check_identity(record, {k: manifest[k] for k in ("model", "data")}, identity(task, descent.model))
-    elif config["start"] != "the task's":
-        load_start(config["start"], descent.space, store)
-    _check_longer(record, manifest["t"], epochs, steps, descent.steps)
-    _check_stage(record, manifest["t"], settings.stages, (then, descent.steps), descent.steps_per_epoch)
-    if damaged:
-        checkpoints.rename_damaged(store.folder / record.id / "checkpoints")
-    writer = store.reopen(record.id, manifest["attempt"], manifest["t"], manifest["events"], config)
-    progress = Progress(descent.steps, config["metric"], start=manifest["t"])
-    before = manifest.get("seconds", 0.0) if record.status == "interrupted" else record.seconds
-    training = Trainer(descent, writer, progress, config, before)
-    if found:
-        held = unpack(state, tensors)
-        said += _passed_over(descent, held)
-        if epochs or steps:
-            _go_on(held)
-        training.restore(held)
-    for words in (*said, *damaged, f"{record.id} goes on after step {manifest['t']}"):
-        progress.say(words)
-    train(training, watched)
-    return store.read(record.id), descent.model
+    check_identity(record, identity(task, descent.model))
+    trainer, more = _make_trainer(store, record, descent, is_longer=bool(epochs or steps))
+    train(trainer, on_start, [*messages, *more])
+    return Run(store, store.read(record.id), descent.model, task)
 
 
-def _check_longer(record: Record, t: int, epochs: int | None, steps: int | None, now: int) -> None:
-    ended = record.status in ("done", "stopped")
-    if t > now or (ended and t == now):
-        given = f"steps={steps}" if epochs is None else f"epochs={epochs}"
-        raise InputError(f"{given} is given, and run {record.id} goes on after step {t}, at the end of that or beyond")
+def _make_trainer(store: Store, record: Record, descent: Descent, is_longer: bool) -> tuple[Trainer, list[str]]:
+    """A trainer at the last valid checkpoint, and messages."""
+    folder = store.folder / record.id / "checkpoints"
+    checkpoint = checkpoints.load(folder)
+    manifest, nested, tensors, damage = checkpoint or (NO_CHECKPOINT, None, {}, [])
+    t = manifest["t"]
+    if checkpoint:
+        check_identity(record, {k: str(manifest[k]) for k in ("model", "data")})
+    elif record.config.start != Config.start:
+        load_start(record.config.start, descent.space, store)
+    _check_length(record, t, descent)
+    _check_stage(record, t, descent.settings.stages, descent)
+    if damage:
+        checkpoints.rename_damaged(folder)
+    config, messages = _stretch(record.config, descent)
+    writer = store.reopen(
+        record.id, manifest["attempt"], t, manifest["events"], to_json(config, record.search, record.verdict)
+    )
+    seconds = manifest.get("seconds", 0.0) if record.status == "interrupted" else record.seconds
+    progress = Progress(descent.steps, config.metric, start=t)
+    trainer = Trainer(descent, writer, progress, config, record.search, record.verdict, seconds)
+    if checkpoint:
+        state = unpack(nested, tensors)
+        messages += _skip_message(descent, state)
+        if is_longer and state["stopped"]:  # the patience that ended the run starts again
+            state["stopped"], state["best"]["since"] = False, 0
+        trainer.restore(state, manifest["events"])
+    return trainer, [*messages, *damage, f"Resuming {record.id} after step {t}."]
 
 
-def _check_stage(record: Record, t: int, stages: Stages, lengths: tuple[int, int], steps_per_epoch: int) -> None:
-    """A rule's memory is of its own stage: another length must not put step t into another one."""
+def _check_length(record: Record, t: int, descent: Descent) -> None:
+    has_ended = record.status in ("done", "stopped")
+    if t > descent.steps or (has_ended and t == descent.steps):
+        s = descent.settings
+        name, value = ("steps", s.steps) if s.epochs is None else ("epochs", s.epochs)
+        raise InputError(f"{name} must extend run {record.id} beyond step {t}, got {value}")
+
+
+def _check_stage(record: Record, t: int, stages: Stages, descent: Descent) -> None:
+    """Another length must not move step t into another stage, whose rule has no state for it."""
     then, now = (
-        next((n for n, (*_, end) in enumerate(stages.bounds(steps, steps_per_epoch), 1) if end >= t), 0)
-        for steps in lengths
+        next((n for n, part in enumerate(stages.bounds(steps, descent.steps_per_epoch), 1) if part.last >= t), 0)
+        for steps in (record.config.steps, descent.steps)
     )
     if then != now:
         raise InputError(
-            f"run {record.id} goes on after step {t} of {lengths[0]}, in its stage {then}; of {lengths[1]} steps this "
-            f"one belongs to stage {now}, whose rule has another memory: give a length that leaves it where it is, or "
-            "begin a new run at its end with start="
+            f"The new length must leave step {t} in stage {then}, whose rule has its state, got {descent.steps} steps, "
+            f"which move it to stage {now}. Pass another length, or start={record.id!r} for a new run."
         )
 
 
-def _go_on(held: dict[str, Any]) -> None:
-    """Where more is asked for, what had ended the run no longer does."""
-    if held["stopped"]:
-        held["stopped"], held["best"]["since"] = False, 0
-
-
-def _passed_over(descent: Descent, held: dict[str, Any]) -> list[str]:
-    """What an iterable has given already is taken from it again, unless it can begin in the middle."""
-    taken, kind = held["descent"]["taken"], type(descent.task.data).__name__
-    if not descent.batches.is_iterable or not taken or held["place"] is not None:
+def _skip_message(descent: Descent, state: dict[str, Any]) -> list[str]:
+    """Batches that an iterable gave before are loaded and skipped, unless it can be set to its place."""
+    count = state["descent"]["taken"]
+    if not descent.batches.is_iterable or not count or state["place"] is not None:
         return []
-    return [f"{taken} batches of the {kind} are passed over"]
+    return [f"Skipping {count} batches of the {type(descent.task.data).__name__} that were used before."]
 
 
-def _check_free(record: Record, longer: int | None) -> None:
-    refuse_running(record)
-    if record.status in ("done", "stopped") and not longer:
-        raise StoreError(
-            f"run {record.id} is {record.status}; give more epochs or steps to go on, or begin a new run at its end "
-            "with start="
-        )
-
-
-def _same_machine(record: Record) -> list[str]:
-    """Restores the thread count, and says what else differs: the same bits are promised only where nothing does."""
+def _restore_threads(record: Record) -> list[str]:
+    """Restores the thread count; a message where anything else differs, since the result is then not bit-equal."""
     threads = int(record.versions["threads"])
     if threads != torch.get_num_threads():
         torch.set_num_threads(threads)
     now = versions()
-    differing = [f"{k} {record.versions[k]} then, {v} now" for k, v in now.items() if record.versions.get(k) != v]
-    return [f"not bit for bit as it would have been: {'; '.join(differing)}"] if differing else []
+    changes = [f"{k} {record.versions[k]} → {v}" for k, v in now.items() if record.versions.get(k) != v]
+    return [f"Not continued bit for bit, since these changed: {'; '.join(changes)}."] if changes else []
 
 
-def _stretched(config: dict[str, Any], descent: Descent) -> list[str]:
-    """Another length goes into the configuration, and is said."""
-    if descent.steps == config["steps"]:
-        return []
-    words = f"from {config['steps']} to {descent.steps} steps, the schedule with it"
-    config["stretched"] = [*config.get("stretched", []), words]
-    config["steps"] = descent.steps
-    config.pop("epochs", None)
-    if descent.settings.epochs is not None:
-        config["epochs"] = descent.settings.epochs
-    return [f"stretched {words}"]
+def _stretch(config: Config, descent: Descent) -> tuple[Config, list[str]]:
+    """The configuration with the descent's length, and a message if it is another one."""
+    if descent.steps == config.steps:
+        return config, []
+    words = f"from {config.steps} to {descent.steps} steps, the schedule with it"
+    changes = {"steps": descent.steps, "epochs": descent.settings.epochs, "stretched": (*config.stretched, words)}
+    return dataclasses.replace(config, **changes), [f"Stretched {words}."]

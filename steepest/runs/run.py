@@ -1,4 +1,4 @@
-"""The front door: `fit` composes descent, store and view into a Run; `open` and `compare` read stored ones."""
+"""A run: its record, its model, its figure and film; `open` reads a stored one."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from steepest.descent.loop import Descent
-from steepest.errors import SteepestError, StoreError
+from steepest.analysis.conclusion import run_verdict
+from steepest.errors import SteepestError
 from steepest.records.run import Event, Measurement, Record
 from steepest.records.verdict import Verdict
 from steepest.runs.film import run_film
-from steepest.runs.restore import restore_end
+from steepest.runs.restore import RunEnd, built_in_task, restore_end
 from steepest.runs.store import Store
 from steepest.tasks.task import Task
 from steepest.view.figures.curves import curves
@@ -20,13 +20,13 @@ from steepest.view.film.write import write
 
 
 class Run:
-    """A run and what is known of it.
+    """A run.
 
     Attributes:
-        store: where it is kept.
+        store: that holds it.
         record: its numbers and words.
-        model: the trained module; None where the run was opened and its task is not one that can be built.
-        task: that it was trained on; None where the run was opened.
+        model: the trained module.
+        task: that it was trained on; None for an opened run.
     """
 
     def __init__(self, store: Store, record: Record, model: nn.Module | None = None, task: Task | None = None) -> None:
@@ -48,17 +48,17 @@ class Run:
 
     @property
     def metrics(self) -> tuple[Measurement, ...]:
-        """What was measured on whole splits, in time order."""
+        """Measurements on whole splits, in time order."""
         return self.record.measurements
 
     @property
     def metric(self) -> float | None:
         """The last validation value of the task's first metric, or the validation loss."""
-        return self.record.last("validation", self.record.config.get("metric", "loss"))
+        return self.record.last("validation", self.record.config.metric)
 
     @property
     def test(self) -> dict[str, float]:
-        """Metrics and loss on the test split, measured once at the end; empty without one."""
+        """Metrics and loss on the test split, measured once at the end; empty without a test split."""
         return {m.name: m.value for m in self.record.measurements if m.split == "test"}
 
     @property
@@ -67,9 +67,8 @@ class Run:
 
     @property
     def verdict(self) -> Verdict | None:
-        """Where it ended, by a short look; None where none was taken. `locate` looks longer."""
-        found = self.record.config.get("verdict")
-        return None if found is None else Verdict.of(found)
+        """Where the run ended, by a quick check; None without one. `locate` is the full analysis."""
+        return run_verdict(self.record)
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -79,87 +78,72 @@ class Run:
     @property
     def point(self) -> Tensor:
         """The weights at the end as one vector [N]."""
-        stored = self.tensors
-        return torch.cat([stored[name].reshape(-1) for name in self.record.config["parameters"]])
+        tensors = self.tensors
+        return torch.cat([tensors[name].reshape(-1) for name in self.record.config.parameters])
 
     @property
     def model(self) -> nn.Module:
         """The trained module.
 
         Raises:
-            StoreError: the run was opened, and its task is not a built-in one; says what to do.
+            StoreError: the run was opened, and its task is not a built-in one.
         """
         if self._model is None:
-            self._model, _ = restore_end(_built_in(self.record), self.store, self.record)
+            self._model = restore_end(built_in_task(self.record), self.store, self.record).model
         return self._model
 
-    def at_end(self, task: Task) -> tuple[nn.Module, Descent | None]:
-        """A model of the task's as the run left it, and the descent at its end (None for a rule that is not ours)."""
+    def at_end(self, task: Task) -> RunEnd:
+        """A copy of the task's model where the run ended, and its descent (None for a rule that is not built in)."""
         return restore_end(task, self.store, self.record)
 
     def figure(self, path: str | Path) -> Path:
-        """Writes a figure of loss and rate over the steps: .png, .svg or .pdf."""
+        """Writes a figure of the loss and the learning rate over the steps: .png, .svg or .pdf."""
         return curves(self.record, path)
 
     def film(
         self, out: str | Path = "film.html", task: Task | None = None, planes: Sequence[str] | None = None
     ) -> Path:
-        """Writes the run's film: its path on the loss surface, curves, events, verdict, to play and scrub.
+        """Writes the run's film: its path on the loss surface, curves, events and verdict, to play and scrub.
 
-        Where the model or its data are not here, the film has the curves alone, and says why.
+        Without the model or its data, the film has only the curves, and says why.
 
         Args:
-            out: where to; .html is one page that needs nothing else, .png a picture of its end, .gif and .mp4 (extra
-                `video`) play it, .svg and .pdf show the first surface from above, .npz has the surfaces and the path.
-            task: of the run, where it was opened and its task is not a built-in one.
-            planes: through its end, the first one shown first: "curvature" (greatest and least), "principal" (the
-                path's own), "random" (normalised filter by filter). None: all, with the curvature first where it
-                ended at a critical point.
+            out: path to write to. .html is one self-contained page, .png a picture of the end, .gif and .mp4 (extra
+                `video`) an animation; .svg and .pdf show the first surface from above; .npz has the surfaces and path.
+            task: the run's, where it was opened and its task is not a built-in one.
+            planes: through the end; the first one is shown first: "curvature" (λ_max, λ_min), "principal" (PCA of the
+                path), "random" (filter-normalised). None for all, with the curvature plane first where the run ended
+                at a critical point.
 
         Raises:
-            InputError: another suffix, or a plane that there is none of.
+            InputError: an unknown suffix or plane.
         """
-        known, model, why = self._known(task)
-        made, ground = run_film(self.store, self.id, known, model, planes, why)
-        return write(made, ground, out)
-
-    def _known(self, task: Task | None) -> tuple[Task | None, nn.Module | None, str]:
-        """Task, and model at the end, or why there are none."""
+        model, why = None, ""
         try:
-            known = task or self.task or _built_in(self.record)
-            if known is self.task and self._model is not None:
-                return known, self._model, ""
-            return known, restore_end(known, self.store, self.record)[0], ""
+            task = task or self.task or built_in_task(self.record)
+            if task is self.task and self._model is not None:
+                model = self._model
+            else:
+                model = restore_end(task, self.store, self.record).model
         except SteepestError as error:
-            return None, None, str(error)
+            why = str(error)
+        film, surfaces = run_film(self.store, self.id, task, model, planes, why)
+        return write(film, surfaces, out)
 
     def __repr__(self) -> str:
-        metric = "" if self.metric is None else f", {self.record.config.get('metric', 'loss')} {self.metric:.4g}"
+        metric = "" if self.metric is None else f", {self.record.config.metric} {self.metric:.4g}"
         return f"<Run {self.id}: {self.status}, {len(self.losses)} steps{metric}>"
 
 
 def open(run: str, runs: str | Path = "runs") -> Run:
-    """A stored run, to read.
+    """A stored run.
 
     Args:
-        run: its id, the beginning of it, or a name (then the newest of that name).
-        runs: the folder.
+        run: its id, the beginning of it, or a name (the newest run of that name).
+        runs: folder of the runs.
 
     Raises:
-        StoreError: there is none; says the nearest.
+        StoreError: no such run; says the nearest.
     """
     store = Store(runs)
     return Run(store, store.read(run))
-
-
-def _built_in(record: Record) -> Task:
-    """The task of an opened run, where it is a built-in one."""
-    from steepest.tasks import BUILT_IN, load
-
-    source = record.config.get("source")
-    if source not in BUILT_IN:
-        raise StoreError(
-            f"run {record.id} was opened and its model is not here, for its task is not a built-in one; give the task, "
-            "or make the model yourself and load `run.tensors` into it with load_state_dict(..., strict=False)"
-        )
-    return load(source)

@@ -1,64 +1,74 @@
-"""Training with a record: every step to the store and to the screen, measurements, points, checkpoints."""
+"""Training with a record: each step goes to the store and the terminal, with measurements, points and checkpoints."""
 
+import dataclasses
 import math
 import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from steepest.analysis.location.locate import QUICK_MIN_S, QUICK_SHARE, quick_check
 from steepest.descent import async_loop
 from steepest.descent.loop import Descent
-from steepest.descent.path import Thinning
+from steepest.descent.path import PointSelection
 from steepest.descent.state import restore_tensors
 from steepest.errors import StoreError
-from steepest.records.run import Event, Measurement, Step, Steps
+from steepest.records.config import Config, to_json
+from steepest.records.run import Event, Measurement, Message, Outcome, SnapshotInterval, Step, Steps
+from steepest.records.search import Search
+from steepest.records.verdict import Verdict
 from steepest.rules.stability import FINAL_SHARE
-from steepest.runs.best import Best
+from steepest.runs.best import BestPoint
+from steepest.runs.config import checkpoint_interval
 from steepest.runs.store import Writer, checkpoints
 from steepest.runs.store.state import pack
 from steepest.view.terminal import Progress
 
-WRITING_SHARE = 0.02
-"""Of the time that writing checkpoints may take, whatever interval is asked for in seconds."""
+MAX_CHECKPOINT_SHARE = 0.02
+"""Of the run's time, for checkpoints whose interval is given in seconds."""
 
 
 class Trainer:
     """A descent that is recorded.
 
     Attributes:
-        status: how it ended.
+        status: of the run at its end.
+        config, search, verdict: as recorded.
 
     Args:
-        descent: at its start, or where it goes on.
-        writer: of its record.
-        progress: of its terminal.
-        config: its configuration, as recorded.
-        before: seconds that it took until it was interrupted.
+        descent: at its start, or where it resumes.
+        writer: of the record.
+        progress: in the terminal.
+        config: of the run.
+        search: the learning-rate search before the run.
+        verdict: of an earlier end, for a resumed run.
+        seconds: that the run took before it was resumed.
     """
 
     def __init__(
-        self, descent: Descent, writer: Writer, progress: Progress, config: dict[str, Any], before: float = 0.0
-    ) -> None:
+        self, descent: Descent, writer: Writer, progress: Progress, config: Config, search: Search | None = None,
+        verdict: Verdict | None = None, seconds: float = 0.0,
+    ) -> None:  # fmt: skip
         self.descent, self.writer, self.progress = descent, writer, progress
-        self.config, self.status, self._before = config, "failed", before
-        self.best = Best(config["better"] == "higher")
+        self.config, self.search, self.verdict = config, search, verdict
+        self.status, self._earlier_s = "failed", seconds
+        self.best = BestPoint(config.better == "higher")
         block = 1 if descent.device.type == "cpu" else async_loop.LAG
-        self._thinning, self._kept = Thinning(descent.space.size, descent.steps, block), -1
-        self._asked, self._troubled, self._measured = False, False, -1
+        self._selection, self._path_t = PointSelection(descent.space.size, descent.steps, block), -1
+        self._must_stop, self._has_complained, self._validation_t = False, False, -1
         self._recent = deque[Step](maxlen=max(1, math.ceil(FINAL_SHARE * descent.steps)))
-        self._began = self._written = time.perf_counter()
-        self._interval_s, self._interval = _interval(config["checkpoint_every"])
+        self._start = self._last_checkpoint = time.perf_counter()
+        self._interval_s, self._interval = checkpoint_interval(config.checkpoint_every)
 
     def run(self) -> None:
-        """To the end, or to an interruption; the record is ended whatever happens."""
-        with self._ended(), self._interruptible():
-            self._keep(self._thinning.takes(self.descent.t))
+        """Trains to the end or an interruption; the record is closed in any case."""
+        with self._close_at_end(), self._interruptible():
+            self._add_point(self._selection.selects(self.descent.t))
             if self.descent.t == 0:
-                self._note("validation")  # what the first steps begin from, free of their batches' noise
+                self._measure("validation")  # the loss at the start, without the noise of a batch
             self._train()
 
     def _train(self) -> None:
@@ -68,145 +78,146 @@ class Trainer:
             show(step)
             recent(step)
             if step.event is not None:
-                self._happened(step.event)
+                self._on_event(step.event)
+            for update in step.updates:
+                self._on_update(update)
             if step.t == descent.t:
                 self._after(step)
             if step.t == descent.t or step.event is not None:
-                self._keep(self._thinning.takes(descent.t, step.event is not None))
-            if self._asked and step.t == descent.t:
-                self._interrupted()
+                self._add_point(self._selection.selects(descent.t, step.event is not None))
+            if self._must_stop and step.t == descent.t:
+                self._interrupt()
                 return
-        self.status = "stopped" if descent.stopped else "done"
-        self.checkpoint()  # a longer run may go on from here
+        self.status = "stopped" if descent.is_stopped else "done"
+        self.checkpoint()  # from which the run can be extended
 
     def _steps(self) -> Iterator[Step]:
-        """One after another; on a device that need not be waited for, in blocks."""
+        """The descent's steps; in blocks on an asynchronous device."""
         if self.descent.device.type == "cpu":
             return iter(self.descent)
-        return async_loop.steps(self.descent, (self._thinning.every, self._interval or 0))
+        return async_loop.steps(self.descent, (self._selection.every, self._interval or 0))
 
     def _after(self, step: Step) -> None:
-        """What belongs after a step that was not rewound."""
-        descent, recovery = self.descent, self.descent.recovery
+        """Measurements and checkpoints, after a step that was not rewound."""
+        descent = self.descent
         if step.t % descent.steps_per_epoch == 0 or step.t == descent.steps:
-            self.measure()
-        if recovery is not None and recovery.news:
-            self._follow(recovery)
+            self._validate()
         if self._interval is not None:
             if step.t % self._interval == 0:
                 self.checkpoint()
-        elif time.perf_counter() - self._written >= self._interval_s:
+        elif time.perf_counter() - self._last_checkpoint >= self._interval_s:
             self.checkpoint()
 
-    def _keep(self, is_wanted: bool) -> None:
-        """Keeps the point as one of the path's; where it cannot be written, the run goes on."""
+    def _add_point(self, is_selected: bool) -> None:
+        """Adds the point to the path; the run continues if it cannot be written."""
         t = self.descent.t
-        if t == self._kept or not is_wanted:
+        if t == self._path_t or not is_selected:
             return
         try:
             self.writer.keep(t, self.descent.space.tensors())
-            self._kept = t
+            self._path_t = t
         except StoreError as error:
-            self._complain(f"{error}; the run goes on")
+            self._complain(f"{error}; the run continues")
 
-    def _happened(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         self.writer.event(event)
         self.progress.event(event)
         if event.kind in ("rewind", "stop"):
             self.writer.go_back(self.descent.t)
-            self._kept = -1
+            self._path_t = -1
 
-    def _follow(self, recovery: Any) -> None:
-        """What the losses did after earlier events; the interval of the snapshots, once it is chosen."""
-        for n, words in recovery.news:
-            if n:
+    def _on_update(self, update: Outcome | SnapshotInterval | Message) -> None:
+        match update:
+            case Outcome(n, words):
                 self.writer.after(n, words)
-            else:
-                self.config["guard"]["snapshot_every"] = recovery.snapshots.every
-                self.writer.configure(self.config)
-        recovery.news.clear()
-        for words in recovery.said:
-            self.progress.say(words)
-        recovery.said.clear()
+            case SnapshotInterval(every):
+                guard = {**(self.config.guard or {}), "snapshot_every": every}
+                self._record(config=dataclasses.replace(self.config, guard=guard))
+            case Message(words):
+                self.progress.say(words)
+
+    def _record(self, config: Config | None = None, verdict: Verdict | None = None) -> None:
+        """Records what was decided or measured during the run."""
+        self.config, self.verdict = config or self.config, verdict or self.verdict
+        self.writer.configure(to_json(self.config, self.search, self.verdict))
 
     # -- measuring -----------------------------------------------------------------------------------------------------
 
-    def measure(self) -> None:
-        """Loss and metrics on the validation split, and whether they are a gain."""
-        found = self._note("validation")
-        self._measured = self.descent.t
-        metric = self.config["metric"]
-        if metric in found:
-            self._judge(found[metric])
+    def _validate(self) -> None:
+        """Measures the validation split, and compares the metric with the best."""
+        values = self._measure("validation")
+        self._validation_t = self.descent.t
+        if self.config.metric in values:
+            self._compare(values[self.config.metric])
 
-    def _note(self, split: str) -> dict[str, float]:
-        """Measures a split, to record and screen."""
+    def _measure(self, split: str) -> dict[str, float]:
+        """Loss and metrics on a split, recorded and shown."""
         descent = self.descent
-        found = descent.measure(split)
-        for name, value in found.items():
+        values = descent.measure(split)
+        for name, value in values.items():
             m = Measurement(descent.t, descent.t / descent.steps_per_epoch, split, name, value)
             self.writer.measure(m)
             self.progress.measure(m)
-        return found
+        return values
 
-    def _judge(self, value: float) -> None:
-        """Keeps the best point, and stops where patience ends."""
-        descent, patience = self.descent, self.config["stop_after"]
-        if self.config["keep"] == "best" and self.best.is_gain(value):
-            with descent.reported():
-                self.best.note(descent.t, value, descent.everything())
+    def _compare(self, value: float) -> None:
+        """Updates the best point, and stops the run after `stop_after` measurements without improvement."""
+        descent, patience, best = self.descent, self.config.stop_after, self.best
+        if self.config.keep == "best" and best.is_better(value):
+            with descent.at_reported_point():
+                best.update(descent.t, value, descent.named_tensors())
         else:
-            self.best.note(descent.t, value, None)
-        if patience is not None and self.best.since >= patience and descent.t < descent.steps:
-            descent.stopped = True
-            seen = f"the validation {self.config['metric']} has not improved for {patience} measurements"
-            done = f"stopped; the best was {self.best.value:.4g} after step {self.best.t}"
-            event = Event(descent.t, "stop", seen, done)
-            self.writer.event(event if descent.recovery is None else descent.recovery.noted(event))
+            best.update(descent.t, value, None)
+        if patience is not None and best.since >= patience and descent.t < descent.steps:
+            descent.is_stopped = True
+            reason = f"validation {self.config.metric} has not improved in {patience} evaluations"
+            event = Event(descent.t, "stop", reason, f"stopped early; best {best.value:.4g} at step {best.t}")
+            self.writer.event(descent.register(event))
             self.progress.event(event)
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from what a checkpoint held."""
+    def restore(self, state: Mapping[str, Any], events: int) -> None:
+        """Restores a checkpoint's state and number of events."""
         descent = self.descent
         descent.load(state["descent"])
         descent.batches.restore(state["descent"]["taken"], descent.t, state["place"])
-        descent.stopped = state["stopped"]
+        descent.is_stopped, descent.events = state["stopped"], events
         if descent.recovery is not None and state["recovery"] is not None:
             descent.recovery.load(state["recovery"])
         self.best.load(state["best"])
 
     def checkpoint(self) -> None:
-        """Writes everything that going on needs; what cannot be written is said, and the run goes on."""
-        began, tensors = time.perf_counter(), {}
-        descent = self.descent
+        """Writes everything that a resumed run needs; reports a failure, and the run continues."""
+        now, tensors = time.perf_counter(), {}
+        descent, recovery = self.descent, self.descent.recovery
         state = {
             "descent": descent.state(),
             "place": self._place(),
-            "recovery": descent.recovery and descent.recovery.state(),
+            "recovery": recovery and {**recovery.state(), "count": descent.events},
             "best": self.best.state(),
-            "stopped": descent.stopped,
+            "stopped": descent.is_stopped,
         }
-        at = {"t": descent.t, "attempt": descent.recovery.attempt if descent.recovery else 0}
-        at |= {"events": self.writer.events, "seconds": self._before + began - self._began}
-        at |= {"model": self.config["model"], "data": self.config["data"]}
+        manifest = {
+            "t": descent.t, "attempt": recovery.attempt if recovery else 0, "events": descent.events,
+            "seconds": self._earlier_s + now - self._start, "model": self.config.model, "data": self.config.data,
+        }  # fmt: skip
         try:
             self.writer.flush()
-            if self.writer.trouble:  # a run that went on from here would have a hole in its record
-                raise StoreError(f"no checkpoint is written while the record cannot be: {self.writer.trouble}")
-            packed = pack(state, tensors)
-            checkpoints.save(self.writer.folder / "checkpoints", packed, tensors, at)
-            self._troubled = False
+            if self.writer.trouble:  # a run that resumed from here would have a gap in its record
+                raise StoreError(f"No checkpoint is written while the record cannot be: {self.writer.trouble}")
+            nested = pack(state, tensors)
+            checkpoints.save(self.writer.folder / "checkpoints", nested, tensors, manifest)
+            self._has_complained = False
         except TypeError as error:
-            self._complain(f"no checkpoints: a state cannot be written as numbers and tensors: {error}")
+            self._complain(f"No checkpoints: a state cannot be written as numbers and tensors ({error}).")
         except StoreError as error:
             self._complain(str(error))
-        self._written = time.perf_counter()
-        self._interval_s = max(self._interval_s, (self._written - began) / WRITING_SHARE)
+        self._last_checkpoint = time.perf_counter()
+        self._interval_s = max(self._interval_s, (self._last_checkpoint - now) / MAX_CHECKPOINT_SHARE)
 
     def _place(self) -> dict[str, Any] | None:
-        """Where the user's loader is; one that says it in what cannot be written is passed over on resuming."""
+        """The state of the user's loader; None if it cannot be written: a resumed run then skips its batches."""
         place = self.descent.batches.loader_state()
         try:
             pack(place, {})
@@ -215,107 +226,97 @@ class Trainer:
         return place
 
     def _complain(self, words: str) -> None:
-        if not self._troubled:
+        if not self._has_complained:
             self.progress.say(words)
-        self._troubled = True
+        self._has_complained = True
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
-    def _interrupted(self) -> None:
-        """Between two steps: nothing is lost."""
+    def _interrupt(self) -> None:
+        """Ends the run between two steps; nothing is lost."""
         self.status = "interrupted"
         self.checkpoint()
+        run = self.writer.id
         self.progress.say(
-            f"interrupted after step {self.descent.t}; what was done is kept as {self.writer.id}: "
-            f"steepest resume {self.writer.id} goes on"
+            f"Interrupted after step {self.descent.t}. Saved as {run}; continue with: steepest resume {run}"
         )
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
-        """Ctrl-C and a request to end are heard between two steps; a second one ends the run at once."""
+        """Ctrl-C or SIGTERM ends the run after the present step; a second one at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        kept = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
 
-        def asked(number: int, frame: Any) -> None:
-            if self._asked:
+        def request_stop(number: int, frame: Any) -> None:
+            if self._must_stop:
                 raise KeyboardInterrupt
-            self._asked = True
+            self._must_stop = True
 
-        for s in kept:
-            signal.signal(s, asked)
+        for s in handlers:
+            signal.signal(s, request_stop)
         try:
             yield
         except KeyboardInterrupt:
-            self.status = "interrupted"
-            self.progress.say(f"interrupted; {self.writer.id} goes on from its last checkpoint")
+            self.status, run = "interrupted", self.writer.id
+            self.progress.say(f"Interrupted. Continue from the last checkpoint with: steepest resume {run}")
         finally:
-            for s, handler in kept.items():
+            for s, handler in handlers.items():
                 signal.signal(s, handler)
 
     @contextmanager
-    def _ended(self) -> Iterator[None]:
-        """Ends the record whatever happens in the block."""
+    def _close_at_end(self) -> Iterator[None]:
+        """Closes the record, whatever happens in the block."""
         descent, writer = self.descent, self.writer
         try:
             yield
         finally:
-            seconds = time.perf_counter() - self._began
+            seconds = time.perf_counter() - self._start
             try:
                 if self.status != "failed":
                     self._finish()
                 writer.point(descent.t, dict(descent.space.named()))
             finally:
                 self.progress.stop()
-                writer.close(self.status, seconds + self._before)
+                writer.close(self.status, seconds + self._earlier_s)
 
     def _finish(self) -> None:
-        """Leaves the model at the point that is reported, or at the best one; measures the test split there."""
+        """Leaves the model at the reported or the best point; measures the test split there."""
         descent = self.descent
-        self._keep(self._thinning.every > 0)
+        self._add_point(self._selection.every > 0)
         descent.finish()
         if self.status == "interrupted":
             return
         if self.best.tensors is not None:
-            restore_tensors(self.best.tensors, descent.everything())
+            restore_tensors(self.best.tensors, descent.named_tensors())
             descent.task.remember_weights(descent.model)
-            self.progress.say(f"kept: the best point, after step {self.best.t}")
-        elif self.status == "stopped" and descent.t != self._measured:
-            self._note("validation")
-        self._note("test")
-        if self.config["locate"]:
+            self.progress.say(f"Restored the best weights (step {self.best.t}).")
+        elif self.status == "stopped" and descent.t != self._validation_t:
+            self._measure("validation")
+        self._measure("test")
+        if self.config.locate:
             self._locate()
 
     def _locate(self) -> None:
-        """A short look at where it ended."""
-        seconds = max(QUICK_SHARE * (time.perf_counter() - self._began), QUICK_MIN_S)
+        """A quick check of the end."""
+        seconds = max(QUICK_SHARE * (time.perf_counter() - self._start), QUICK_MIN_S)
         try:
-            found = quick_check(self.descent, Steps.of(list(self._recent)), seconds)
-        except Exception as error:  # whatever a model makes of being differentiated twice; the run itself is done
-            found = f"no verdict: {error}"
-        if isinstance(found, str):
-            self.progress.say(found)
-            return
-        self.config["verdict"] = found.describe()
-        self.writer.configure(self.config)
+            verdict = quick_check(self.descent, Steps.of(list(self._recent)), seconds)
+        except Exception as error:  # the user's model may fail to be differentiated twice in any way; the run is done
+            verdict = f"No verdict: {error}"
+        if isinstance(verdict, str):
+            self.progress.say(verdict)
+        else:
+            self._record(verdict=verdict)
 
 
-def _interval(given: int | str) -> tuple[float, int | None]:
-    """Checkpoints' interval as (seconds, None) or (0, steps)."""
-    if isinstance(given, int):
-        return 0.0, given
-    return float(given.removesuffix("s").strip()), None
-
-
-def train(training: Trainer, watched: Callable[[str], None] | None = None) -> None:
-    """Says what there is to say, and trains to the end; whoever wants to watch is told the run's id first."""
-    if watched is not None:
-        watched(training.writer.id)
-    descent, task = training.descent, training.descent.task
-    for words in task.said:
-        training.progress.say(words)
-    task.said.clear()
-    mode = descent.model.training
-    training.run()
-    descent.model.train(mode)
+def train(trainer: Trainer, on_start: Callable[[str], None] | None = None, messages: Sequence[str] = ()) -> None:
+    """Shows the messages and trains to the end; `on_start` gets the run's id first."""
+    if on_start is not None:
+        on_start(trainer.writer.id)
+    for words in messages:
+        trainer.progress.say(words)
+    mode = trainer.descent.model.training
+    trainer.run()
+    trainer.descent.model.train(mode)

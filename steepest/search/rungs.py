@@ -62,7 +62,7 @@ class _Baseline(NamedTuple):
 
 def _measure_baseline(task: Task, settings: Settings) -> _Baseline:
     descent = Descent(task, dataclasses.replace(settings, lr=None, guard=None), task.copy(settings.seed))
-    lr, loss = descent.base_rate, descent.measure()["loss"]
+    lr, loss = descent.base_lr, descent.measure()["loss"]
     if not math.isfinite(loss):
         raise TaskError(f"The initial validation loss must be finite, got {loss}. Check model, loss and data.")
     descent.model.train()
@@ -131,7 +131,7 @@ class _Search:
         self.task, self.settings, self.between, self.way = task, settings, between, way
         if len(settings.stages.parts) > 1:
             raise InputError("The learning rate is searched for one update rule, got stages. Search for each of them.")
-        self.rule = settings.describe()["rule"]
+        self.rule = settings.rule_name
         self.baseline = _measure_baseline(task, settings)
         self.max_steps = _max_steps(budget, self.baseline.steps, self.baseline.step_s)
         self.members: dict[tuple[int, float], Member] = {}

@@ -105,28 +105,19 @@ class Task:
             )
         self.augment, self.count, self.recipe = augment, count or sources.count, dict(recipe or {})
         self.name = name or (type(model).__name__.lower() if isinstance(model, nn.Module) else "task")
-        self.said: list[str] = []
         self.source: str | None = None  # a built-in name, or the path of its file
         self._split(data, validation, test)
         self._start = _state(model) if isinstance(model, nn.Module) else None
         self._fingerprint = _tensor_versions(model) if isinstance(model, nn.Module) else None
 
     def build(self, seed: int) -> nn.Module:
-        """The model at its start: the task's own module, restored, or a new one for the seed.
-
-        Weights that the user has changed since are restored too, with a message.
-        """
+        """The model at its start: the task's own module, reset, or a new one for the seed."""
         if not isinstance(self.model, nn.Module):
             with seeds.ours(seed, "model"):
                 model = self.model(seed)
             if not isinstance(model, nn.Module):
                 raise TaskError(f"Task: model(seed) must return a torch.nn.Module, got {type(model).__name__}")
             return model
-        if _tensor_versions(self.model) != self._fingerprint and not self._at_start():
-            self.say(
-                "The model's weights changed since Task(...) was created. This run starts from the original ones; "
-                "create a new Task, or pass start=, to use the new ones."
-            )
         _restore(self.model, self._start or {})
         return self.model
 
@@ -185,19 +176,36 @@ class Task:
         if model is self.model:
             self._fingerprint = _tensor_versions(model)
 
-    def say(self, words: str) -> None:
-        """Adds a message for the user, shown once, with the next run."""
-        if words not in self.said:
-            self.said.append(words)
+    def validation_note(self) -> str:
+        """For the user, if the validation split was taken from the data; else empty."""
+        if not self._held_out:
+            return ""
+        samples = self._held_out + (sources.length(self.data) or 0)
+        share = 100 * self._held_out / samples
+        return f"No validation= given: holding out {self._held_out:,} of {samples:,} samples ({share:.0f} %)."
+
+    def change_note(self) -> str:
+        """For the user, if the module's weights were changed elsewhere, which `build` resets; else empty."""
+        if (
+            not isinstance(self.model, nn.Module)
+            or _tensor_versions(self.model) == self._fingerprint
+            or self._at_start()
+        ):
+            return ""
+        return (
+            "The model's weights changed since Task(...) was created. This run starts from the original ones; create a "
+            "new Task, or pass start=, to use the new ones."
+        )
 
     def _split(self, data: Any, validation: Any, test: Any) -> None:
+        self._held_out = 0
         for what, split in (("data", data), ("validation", validation), ("test", test)):
             sources.check(split, what)
         if data is not None and validation is None:
             if sources.is_iterable(data):
                 raise TaskError("Task: with an iterable as data, pass validation= too.")
             data, validation = sources.set_aside(data, VALIDATION_SHARE)
-            self.say(f"No validation data: {sources.length(validation)} samples of the data are used for validation.")
+            self._held_out = sources.length(validation) or 0
         self.data, self.validation, self.test = data, validation, test
 
     def _at_start(self) -> bool:

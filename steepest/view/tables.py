@@ -27,31 +27,30 @@ def print_runs(records: Sequence[Record]) -> None:
     for r in records:
         name, value = last_metric(r)
         metric = "" if value is None else f"{name} {number(value)}"
-        lr = r.config.get("lr")
-        rule = " → ".join(part["rule"] for part in r.config.get("stages", [])) or str(r.config.get("rule", ""))
-        lr = number(lr) if isinstance(lr, float) else ""
+        rule = " → ".join(stage.rule for stage in r.config.stages) or r.config.rule
+        lr = number(r.config.lr) if r.config.lr is not None else ""
         table.add_row(r.id, r.status, rule, lr, metric, duration(r.seconds), r.started[:16].replace("T", " "))
     Console(soft_wrap=False).print(table)
 
 
-def print_run(record: Record) -> None:
+def print_run(record: Record, verdict: Verdict | None) -> None:
     """Prints one run in full."""
-    losses, verdict = record.steps.loss.tolist(), _verdict(record)
+    losses = record.steps.loss.tolist()
     lines = [f"{record.id} · {record.status} · {len(losses):,} steps in {duration(record.seconds)}", record.notes]
-    lines += [headline(record), *(f"  {n}" for n in (verdict.numbers if verdict else ()))]
+    lines += [headline(record, verdict), *(f"  {n}" for n in (verdict.numbers if verdict else ()))]
     measurements = {(m.split, m.name): m.value for m in record.measurements}
     for split in dict.fromkeys(split for split, _ in measurements):
         values = [f"{name} {number(x)}" for (s, name), x in measurements.items() if s == split]
         lines.append(f"{split}: {' · '.join(values)}")
     if losses:
         lines.append(f"train loss: {number(losses[0])} {sparkline(losses, 48)} {number(losses[-1])}")
-    lines += [record.config["search"]["sentence"]] if "search" in record.config else []
+    lines += [record.search.sentence] if record.search is not None else []
     lines += [describe_event(event) for event in record.events]
     table = _table("", "", show_header=False)
-    for key, setting in {**record.config, **record.versions}.items():
+    for key, setting in {**record.config.to_json(), **record.versions}.items():
         if key not in INTERNAL_SETTINGS:
             table.add_row(key, str(setting))
-    table.add_row("guard", "on" if record.config.get("guard") else "off")
+    table.add_row("guard", "on" if record.config.guard else "off")
     _print(*filter(None, lines), table)
 
 
@@ -107,14 +106,14 @@ def print_race(race: RaceResult) -> None:
 
 def last_metric(record: Record) -> tuple[str, float | None]:
     """Name and last validation value of the run's metric."""
-    name = record.config.get("metric", "loss")
+    name = record.config.metric
     return name, record.last("validation", name)
 
 
-def headline(record: Record) -> str:
+def headline(record: Record, verdict: Verdict | None) -> str:
     """How a run ended: its metric, then the verdict's sentence and advice."""
     name, value = last_metric(record)
-    test, verdict = record.last("test", name), _verdict(record)
+    test = record.last("test", name)
     parts = []
     if test is not None:
         validation = "" if value is None else f" (validation {metric_value(name, value)})"
@@ -122,13 +121,8 @@ def headline(record: Record) -> str:
     elif value is not None:
         parts.append(f"Validation {name} {metric_value(name, value)}.")
     if verdict is not None:
-        parts += [verdict.sentence, verdict.advice.replace("RUN", record.id)]
+        parts += [verdict.sentence, verdict.advice]
     return " ".join(filter(None, parts))
-
-
-def _verdict(record: Record) -> Verdict | None:
-    state = record.config.get("verdict")
-    return None if state is None else Verdict.of(state)
 
 
 def _table(*headings: str, show_header: bool = True, right: int = 0) -> Table:

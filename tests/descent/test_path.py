@@ -5,35 +5,35 @@ import pytest
 import torch
 
 import steepest as sd
-from steepest.descent.path import EVENTS, POINTS, Thinning
+from steepest.descent.path import EVENTS, POINTS, PointSelection
 from steepest.tasks.terrains import TERRAINS
 
 
 @pytest.mark.parametrize("steps", [1, 7, 160, 161, 1000, 99_999])
 def test_evenly_and_no_more_than_fit(steps):
-    thinning = Thinning(10, steps)
-    kept = [t for t in range(1, steps + 1) if thinning.takes(t)]
+    selection = PointSelection(10, steps)
+    kept = [t for t in range(1, steps + 1) if selection.selects(t)]
     assert min(steps, POINTS) / 2 <= len(kept) <= POINTS
-    assert set(np.diff(kept)) <= {thinning.every}
+    assert set(np.diff(kept)) <= {selection.every}
 
 
 def test_events_are_kept_beside_them():
-    thinning = Thinning(10, 100_000)
-    assert not thinning.takes(1)
-    assert [thinning.takes(t, True) for t in range(1, EVENTS + 2)] == [True] * EVENTS + [False]
-    assert thinning.takes(thinning.every)
+    selection = PointSelection(10, 100_000)
+    assert not selection.selects(1)
+    assert [selection.selects(t, True) for t in range(1, EVENTS + 2)] == [True] * EVENTS + [False]
+    assert selection.selects(selection.every)
 
 
 @pytest.mark.parametrize("fitting", [0, 3, 10, 200, 1000])
 def test_the_budget_holds(fitting):
-    thinning = Thinning(1000, 5000, budget=4000 * fitting)
-    kept = sum(thinning.takes(t, True) for t in range(1, 5001))
+    selection = PointSelection(1000, 5000, budget=4000 * fitting)
+    kept = sum(selection.selects(t, True) for t in range(1, 5001))
     assert kept <= fitting
-    assert (thinning.every == 0) == (fitting < 3)
+    assert (selection.every == 0) == (fitting < 3)
 
 
 def test_a_block_is_not_cut():
-    assert Thinning(10, 420, block=16).every % 16 == 0
+    assert PointSelection(10, 420, block=16).every % 16 == 0
 
 
 def test_the_path_of_a_loop():

@@ -10,7 +10,7 @@ from steepest.rules.textbook import adam, momentum
 
 
 def lasts(stages, steps, steps_per_epoch=1):
-    return [last for _, _, last in stages.bounds(steps, steps_per_epoch)]
+    return [part.last for part in stages.bounds(steps, steps_per_epoch)]
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_shares_make_up_every_run(steps, share):
     stages = stage("adam", f"{share}%") >> stage("momentum", f"{100 - share}%")
     first = -(-steps * share // 100)
     if first == steps:
-        with pytest.raises(InputError, match="give lengths that make up the run"):
+        with pytest.raises(InputError, match="must add up to the run's"):
             lasts(stages, steps)
     else:
         assert lasts(stages, steps) == [first, steps]
@@ -45,7 +45,7 @@ def test_shares_make_up_every_run(steps, share):
 
 def test_rules_and_rates_stay_with_their_stages():
     stages = stage(adam, 3) >> stage(momentum, lr=0.05)
-    assert stages.bounds(5, 1) == [(adam, None, 3), (momentum, 0.05, 5)]
+    assert stages.bounds(5, 1) == [(adam, None, 1, 3), (momentum, 0.05, 4, 5)]
 
 
 def test_joining_is_associative():
@@ -60,11 +60,14 @@ def test_text():
 @pytest.mark.parametrize(
     ("stages", "says"),
     [
-        (stage("adam") >> stage("momentum"), "at most one stage can be without a length, to take the rest"),
-        (stage("adam", 4) >> stage("momentum", 4), "they take 8 of the run's 10 steps; give lengths that make up"),
-        (stage("adam", 4) >> stage("momentum", 8), "they take 12 of the run's 10 steps"),
-        (stage("adam", 12) >> stage("momentum"), "they take 10 of the run's 10 steps; give lengths"),
-        (stage("adam", 10) >> stage("momentum"), "they take 10 of the run's 10 steps; .* or leave one out"),
+        (stage("adam") >> stage("momentum"), r"at most one stage may omit its length \(it takes the rest\)"),
+        (
+            stage("adam", 4) >> stage("momentum", 4),
+            "must add up to the run's 10 steps with at least one step each, got 8. Change the lengths",
+        ),
+        (stage("adam", 4) >> stage("momentum", 8), "must add up to the run's 10 steps .*, got 12"),
+        (stage("adam", 12) >> stage("momentum"), "10 steps with at least one step each, got 10. Change the lengths"),
+        (stage("adam", 10) >> stage("momentum"), "10 steps with at least one step each, got 10. .* or omit one"),
     ],
     ids=str,
 )
@@ -75,7 +78,7 @@ def test_lengths_that_do_not_make_up_the_run(stages, says):
 
 @pytest.mark.parametrize("lr", [0, -0.1, float("nan")])
 def test_a_rate_is_above_0(lr):
-    with pytest.raises(InputError, match=r"stage: lr=.* is given; a learning rate is a number above 0, such as 1e-3"):
+    with pytest.raises(InputError, match=r"stage: lr must be positive, got"):
         stage("adam", lr=lr)
 
 

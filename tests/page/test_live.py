@@ -8,7 +8,6 @@ import time
 import httpx
 import pytest
 
-from steepest.records.verdict import Verdict
 from steepest.runs.film import stored_surfaces
 from steepest.runs.store import Store
 from steepest.view.film import document, film
@@ -96,7 +95,7 @@ def test_a_run_is_watched_while_it_trains(opened, training, tmp_path):
     store = Store(tmp_path / "runs")
     (run,) = store.names()
     history = store.history(run)
-    verdict = Verdict.of(history.record.config["verdict"])
+    verdict = history.record.verdict
     expected = document.encode(film.of_run(history, stored_surfaces(store, run), verdict))
     assert list(expected["surfaces"]) == ["principal"]
     state = None

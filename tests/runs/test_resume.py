@@ -225,7 +225,7 @@ KINDS = {
     "schedule-free": (a_task, {"rule": "schedule_free_adamw"}),
     "plateau": (a_task, {"schedule": "warmup(5) >> plateau(0.5, patience=0)", "lr": 0.1}),
     "no guard": (a_task, {"guard": False}),
-    "watched": (a_task, {"guard": "watch"}),
+    "a guard that reports": (a_task, {"guard": "report"}),
     "best": (a_task, {"keep": "best", "lr": 0.1}),
     "patience": (a_task, {"keep": "best", "stop_after": 1, "lr": 0.3}),
     "full batch": (a_task, {"batch_size": "full", "steps": 60, "epochs": None}),
@@ -290,7 +290,7 @@ def test_skipped_batches_of_an_iterable_are_said(tmp_path, monkeypatch, capsys):
     interrupted(monkeypatch, 25, lambda: fit(a_task(loader()), tmp_path, batch_size=None))
     capsys.readouterr()
     sd.fit(a_task(loader()), resume="small", runs=tmp_path)
-    assert "21 batches of the DataLoader are passed over" in capsys.readouterr().err
+    assert "Skipping 21 batches of the DataLoader that were used before." in capsys.readouterr().err
 
 
 def test_a_loader_that_knows_where_it_is_goes_there(tmp_path, monkeypatch, capsys):
@@ -309,7 +309,7 @@ def test_a_loader_that_knows_where_it_is_goes_there(tmp_path, monkeypatch, capsy
     capsys.readouterr()
     fetched.clear()
     sd.fit(task(), resume="small", runs=tmp_path)
-    assert "passed over" not in capsys.readouterr().err
+    assert "Skipping" not in capsys.readouterr().err
     assert len(fetched) == 16 * (60 - 21)
 
 
@@ -326,14 +326,14 @@ def test_a_loader_that_says_where_it_is_in_what_cannot_be_written_is_passed_over
 
     interrupted(monkeypatch, 25, lambda: fit(task(), tmp_path, batch_size=None))
     sd.fit(task(), resume="small", runs=tmp_path)
-    assert "21 batches of the Odd are passed over" in capsys.readouterr().err
+    assert "Skipping 21 batches of the Odd that were used before." in capsys.readouterr().err
 
 
 def test_a_custom_rule_is_asked_for(tmp_path, monkeypatch):
     interrupted(monkeypatch, 25, lambda: fit(a_task(), tmp_path, rule=mine, lr=None))
-    with pytest.raises(sd.InputError, match=r"the run's rule mine is not a built-in one; give it again"):
+    with pytest.raises(sd.InputError, match=r"The run's rule mine is not built in. Pass it again: resume"):
         sd.fit(a_task(), resume="small", runs=tmp_path)
-    with pytest.raises(sd.InputError, match="is not the run's"):
+    with pytest.raises(sd.InputError, match="rule must be the run's: mine with lr"):
         sd.fit(a_task(), "lion", resume="small", runs=tmp_path)
 
 
@@ -364,18 +364,18 @@ def test_more_epochs_stretch_the_schedule(tmp_path):
     first = fit(a_task(), tmp_path)
     run = sd.fit(a_task(), resume=first.id, epochs=9, runs=tmp_path)
     config = run.record.config
-    assert (run.id, run.status, len(run.losses), config["epochs"], config["steps"]) == (first.id, "done", 90, 9, 90)
-    assert config["stretched"] == ["from 60 to 90 steps, the schedule with it"]
+    assert (run.id, run.status, len(run.losses), config.epochs, config.steps) == (first.id, "done", 90, 9, 90)
+    assert config.stretched == ("from 60 to 90 steps, the schedule with it",)
     assert run.losses[:60].tolist() == first.losses.tolist()
     assert run.record.steps.lr[60] > first.record.steps.lr[-1]
-    assert "seconds" not in config
+    assert "seconds" not in config.to_json()
 
 
 def test_a_stretched_run_is_resumed_at_its_new_length(tmp_path, monkeypatch):
     fit(a_task(), tmp_path)
     interrupted(monkeypatch, 10, lambda: sd.fit(a_task(), resume="small", steps=85, runs=tmp_path))
     run = sd.fit(a_task(), resume="small", runs=tmp_path)
-    assert (len(run.losses), run.record.config["steps"]) == (85, 85)
+    assert (len(run.losses), run.record.config.steps) == (85, 85)
 
 
 def test_a_stopped_run_goes_on_when_more_is_asked_for(tmp_path):
@@ -388,7 +388,7 @@ def test_a_stopped_run_goes_on_when_more_is_asked_for(tmp_path):
 def test_a_run_with_stages_is_not_stretched_across_a_hand_off(tmp_path):
     first = fit(a_task(), tmp_path, rule=STAGES)
     words = refusal(tmp_path, kind=sd.InputError, epochs=60)
-    assert "goes on after step 60 of 60, in its stage 2; of 600 steps this one belongs to stage 1" in words
+    assert "must leave step 60 in stage 2, whose rule has its state, got 600 steps, which move it to stage 1." in words
     assert sd.open(first.id, tmp_path).status == "done"
     assert len(sd.fit(a_task(), resume=first.id, epochs=8, runs=tmp_path).losses) == 80
 
@@ -430,9 +430,9 @@ def test_still_running(tmp_path):
 def test_of_two_that_go_on_with_a_run_one_is_refused(broken):
     store = Store(broken)
     record = store.read("small")
-    writer = store.reopen(record.id, 0, 21, 0, record.config)
+    writer = store.reopen(record.id, 0, 21, 0, record.config.to_json())
     with pytest.raises(sd.StoreError, match="is still running"):
-        store.reopen(record.id, 0, 21, 0, record.config)
+        store.reopen(record.id, 0, 21, 0, record.config.to_json())
     writer.close("interrupted", 1.0)
 
 
@@ -443,20 +443,20 @@ def test_there_is_no_such_run(broken):
 
 def test_other_data_and_another_model(broken):
     x, y = tensors()
-    assert "its data is another one" in refusal(broken, task=a_task((x + 1, y)))
-    assert "its data is another one" in refusal(broken, task=a_task((x[:8], y[:8])))
+    assert "made with a different task (data differs: " in refusal(broken, task=a_task((x + 1, y)))
+    assert "made with a different task (data differs: " in refusal(broken, task=a_task((x[:8], y[:8])))
     wider = nn.Sequential(nn.Linear(4, 13), nn.ReLU(), nn.Linear(13, 3))
-    assert "its model is another one" in refusal(broken, task=a_task(model=wider))
+    assert "made with a different task (model differs: " in refusal(broken, task=a_task(model=wider))
     assert sd.open("small", broken).status == "failed"  # and nothing has been changed
     assert len(sd.fit(a_task(), resume="small", runs=broken).losses) == 60
 
 
 def test_done_and_nothing_more_asked(tmp_path):
     fit(a_task(), tmp_path)
-    assert "is done; give more epochs or steps" in refusal(tmp_path)
+    assert "is already finished. Pass more epochs or steps to extend it, or start=" in refusal(tmp_path)
     words = refusal(tmp_path, kind=sd.InputError, steps=20)
-    assert "steps=20 is given" in words
-    assert "step 60" in words
+    assert words.startswith("steps must extend run small-")
+    assert words.endswith("beyond step 60, got 20")
 
 
 @pytest.mark.parametrize(
@@ -464,7 +464,7 @@ def test_done_and_nothing_more_asked(tmp_path):
 )
 def test_settings_given_again(given, broken):
     words = refusal(broken, kind=sd.InputError, **given)
-    assert f"is given with {next(iter(given))}; a run that goes on has them already" in words
+    assert words == f"resume cannot change {next(iter(given))}. Drop it, or start a new run with start='small'."
 
 
 def test_a_checkpoint_of_another_format(broken, monkeypatch):
@@ -479,7 +479,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_it_used(broken, tmp_pat
     run = sd.fit(a_task(), resume="small", runs=broken)
     said = capsys.readouterr().err
     assert f"{newest} is damaged: state.json is not what was written; the one before it is used" in said
-    assert "goes on after step 14" in said
+    assert "after step 14." in said
     assert newest.with_name(f"{newest.name}.damaged").is_dir()  # beside those that are kept
     assert_same(run, twin)
 
@@ -521,5 +521,55 @@ def test_a_frozen_weight_is_where_the_task_has_it(tmp_path):
 def test_another_model_is_refused_whatever_the_rule(tmp_path):
     for rule in ("adam", torch_adam):
         run = fit(a_task(), tmp_path, rule=rule, lr=None)
-        with pytest.raises(sd.StoreError, match="its model is another one"):
+        with pytest.raises(sd.StoreError, match="model differs"):
             restore_end(a_task(model=normed), run.store, run.record)
+
+
+# -- The function ------------------------------------------------------------------------------------------------------
+
+
+def test_resume_is_what_fit_does_with_it(tmp_path, monkeypatch):
+    twin = fit(a_task(), tmp_path / "twin")
+    interrupted(monkeypatch, 25, lambda: fit(a_task(), tmp_path))
+    run = sd.resume("small", a_task(), runs=tmp_path)
+    assert_same(run, twin)
+    longer = sd.resume(run, epochs=8)  # its own task
+    assert (longer.id, len(longer.losses)) == (run.id, 80)
+
+
+def test_resume_knows_built_in_tasks_and_asks_for_others(tmp_path, monkeypatch):
+    given = {"steps": 30, "epochs": None, "batch_size": 32}
+    twin = fit(load("digits"), tmp_path / "twin", **given)
+    interrupted(monkeypatch, 20, lambda: fit(load("digits"), tmp_path, **given))
+    assert_same(sd.resume("digits", runs=tmp_path), twin)
+    interrupted(monkeypatch, 20, lambda: fit(a_task(), tmp_path))
+    with pytest.raises(sd.StoreError, match=r"was not trained on a built-in task.* Pass the task"):
+        sd.resume("small", runs=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rule", "again"),
+    [
+        (sd.stage("adam", "50%", lr=0.03) >> sd.stage(sd.momentum(), lr=0.02), None),
+        (sd.stage(mine, lr=0.03), sd.stage(mine, lr=0.03)),
+        (sd.stage(mine, lr=0.03), mine),
+    ],
+    ids=["built-in", "custom", "custom, without its lr"],
+)
+def test_a_first_stages_lr_is_that_of_the_resumed_run(rule, again, tmp_path, monkeypatch):
+    twin = fit(a_task(), tmp_path / "twin", rule=rule, lr=None)
+    interrupted(monkeypatch, 25, lambda: fit(a_task(), tmp_path, rule=rule, lr=None))
+    run = sd.resume("small", a_task(), runs=tmp_path, rule=again)
+    assert_same(run, twin)
+    assert run.record.config.lr == 0.03
+
+
+def test_a_first_stages_lr_as_it_was_recorded_before(tmp_path, monkeypatch):
+    """Then the stage's own learning rate, which was used, stood with the stage, and another one as the run's."""
+    rule = sd.stage("adam", lr=0.03)
+    twin = fit(a_task(), tmp_path / "twin", rule=rule, lr=None)
+    interrupted(monkeypatch, 25, lambda: fit(a_task(), tmp_path, rule=rule, lr=None))
+    with closing(sqlite3.connect(tmp_path / "runs.db")) as database, database:
+        database.execute("UPDATE runs SET config=json_set(config, '$.lr', 0.001, '$.stages[0].lr', 0.03)")
+    assert sd.open("small", tmp_path).record.config.lr == 0.03
+    assert_same(sd.resume("small", a_task(), runs=tmp_path), twin)

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import steepest as sd
+from steepest.records.config import to_json
 
 
 def network(seed=0):
@@ -45,14 +46,8 @@ def test_the_record(data, tmp_path):
     assert run.status == "done"
     assert run.id.startswith("mine-")
     assert run.record.notes == "first"
-    assert (config["rule"], config["lr"], config["batch_size"], config["clip"], config["steps"]) == (
-        "adam",
-        1e-2,
-        32,
-        1.0,
-        15,
-    )
-    assert config["schedule"] == "warmup(5%) >> cosine"
+    assert (config.rule, config.lr, config.batch_size, config.clip, config.steps) == ("adam", 1e-2, 32, 1.0, 15)
+    assert config.schedule == "warmup(5%) >> cosine"
     assert run.record.versions["torch"] == torch.__version__.partition("+")[0] or "torch" in run.record.versions
     assert len(run.losses) == 15
     assert np.isfinite(run.losses).all()
@@ -99,9 +94,9 @@ def test_start_is_another_runs_end(data, tmp_path):
     two = fit(a_task(data), tmp_path, start=one, batch_size="full", steps=1, epochs=None)
     x, y = data
     assert two.losses[0] == pytest.approx(cross_entropy(one.model(x[:150]), y[:150]).item(), rel=1e-6)
-    assert two.record.config["start"] == one.id
+    assert two.record.config.start == one.id
     wrong = a_task(data, model=lambda seed: nn.Linear(4, 3))
-    with pytest.raises(sd.InputError, match="not those of this model"):
+    with pytest.raises(sd.InputError, match="does not match this model; parameters that differ: "):
         fit(wrong, tmp_path, start=one.id)
 
 
@@ -125,8 +120,8 @@ def test_a_rate_is_searched_where_the_run_begins(model, data, tmp_path):
     nn.utils.vector_to_parameters(end, net.parameters())
     with torch.no_grad():
         there = cross_entropy(net(x), y).item()
-    assert two.record.config["search"]["start"] == pytest.approx(there, rel=1e-6)
-    from_the_start = fit(task, tmp_path, lr="auto").record.config["search"]["start"]
+    assert two.record.search.start == pytest.approx(there, rel=1e-6)
+    from_the_start = fit(task, tmp_path, lr="auto").record.search.start
     assert there < 0.5 * from_the_start
     assert torch.equal(one.point, end)
     assert torch.equal(torch.cat([p.detach().flatten() for p in task.copy(0).parameters()]), before)
@@ -134,7 +129,7 @@ def test_a_rate_is_searched_where_the_run_begins(model, data, tmp_path):
 
 def test_a_search_from_another_models_end_is_refused(data, tmp_path):
     one = fit(a_task(data), tmp_path, lr=1e-2)
-    with pytest.raises(sd.InputError, match="not those of this model"):
+    with pytest.raises(sd.InputError, match="does not match this model; parameters that differ: "):
         fit(a_task(data, model=lambda seed: nn.Linear(4, 3)), tmp_path, lr="auto", start=one)
 
 
@@ -147,7 +142,7 @@ def test_open_and_compare(data, tmp_path):
         _ = found.model
     comparison = sd.compare(one, two.id, tmp_path)
     assert comparison.differing["lr"] == (1e-2, 1e-3)
-    assert "cannot be told" in comparison.sentence
+    assert "One run each cannot separate this from seed-to-seed variation" in comparison.sentence
     assert comparison.figure(tmp_path / "both.png").exists()
 
 
@@ -256,8 +251,8 @@ def test_patience_stops_a_run(data, tmp_path, capsys, guard):
     assert len(run.losses) == series[-1].t == best.t + 2 * 5  # two epochs without a gain
     (event,) = (e for e in run.events if e.kind == "stop")
     assert event.t == len(run.losses)
-    assert event.seen == "the validation accuracy has not improved for 2 measurements"
-    assert event.done == f"stopped; the best was {best.value:.4g} after step {best.t}"
+    assert event.seen == "validation accuracy has not improved in 2 evaluations"
+    assert event.done == f"stopped early; best {best.value:.4g} at step {best.t}"
     assert event.seen in capsys.readouterr().err
     assert set(run.test) == {"accuracy", "loss"}
 
@@ -283,7 +278,7 @@ def test_a_run_that_the_guard_stops_ends_where_it_went_back_to(data, tmp_path):
     "given", [{"keep": "all"}, {"stop_after": 0}, {"checkpoint_every": 0}, {"checkpoint_every": "x"}]
 )
 def test_what_cannot_be_meant_is_refused(data, tmp_path, given):
-    with pytest.raises(sd.InputError, match=f"{next(iter(given))}=.* is given; expected is"):
+    with pytest.raises(sd.InputError, match=f"{next(iter(given))} must be .*, got "):
         fit(a_task(data), tmp_path, **given)
 
 
@@ -291,14 +286,81 @@ def test_a_rate_that_is_found_is_kept_with_what_was_measured(data, tmp_path):
     adam = torch.optim.Adam  # its members always go one after another, so two searches are equal bit for bit
     run = fit(a_task(data), tmp_path, rule=adam, lr="auto", epochs=20)
     found = sd.find_lr(a_task(data), adam, batch_size=32, epochs=20)
-    assert run.record.config["lr"] == pytest.approx(found.best)
-    kept = sd.open(run.id, tmp_path).record.config["search"]
-    assert kept["best"] == found.best
-    assert [row[:3] for row in kept["table"]] == [list(row[:3]) for row in found.table]
+    assert run.record.config.lr == pytest.approx(found.best)
+    kept = sd.open(run.id, tmp_path).record.search
+    assert kept.best == found.best
+    assert [row[:3] for row in kept.table] == [row[:3] for row in found.table]
     twin = fit(a_task(data), tmp_path, rule=adam, lr=found.best, epochs=20)
     np.testing.assert_array_equal(run.losses, twin.losses)
 
 
 def test_a_rate_that_is_no_number(data, tmp_path):
-    with pytest.raises(sd.InputError, match="lr='often' is given; expected is a number above 0, or 'auto'"):
+    with pytest.raises(sd.InputError, match="lr must be a positive number or 'auto', got 'often'"):
         fit(a_task(data), tmp_path, lr="often")
+
+
+# -- The learning rate of a first stage --------------------------------------------------------------------------------
+
+TWO = sd.stage("adam", "50%", lr=0.02) >> sd.stage("momentum", lr=0.05)
+
+
+@pytest.mark.parametrize(
+    ("given", "lr"),
+    [
+        ({"rule": sd.stage(sd.adam(), lr=0.02), "lr": None}, 0.02),
+        ({"rule": sd.stage(sd.adam(), lr=0.02), "lr": 0.5}, 0.02),
+        ({"rule": TWO, "lr": None}, 0.02),
+        ({"rule": sd.stage("adam", "50%") >> sd.stage("momentum", lr=0.05), "lr": 0.02}, 0.02),
+        ({"rule": sd.stage(torch.optim.SGD, lr=0.02), "lr": None}, 0.02),
+    ],
+)
+@pytest.mark.parametrize("recipe", [{}, {"rule": "adam", "lr": 0.3}])
+def test_the_recorded_lr_is_the_one_that_was_used(given, lr, recipe, data, tmp_path):
+    run = fit(a_task(data, recipe=recipe), tmp_path, schedule="constant", locate=False, **given)
+    plain = given["rule"].parts[0].rule
+    assert run.record.config.lr == run.record.steps.lr[0] == lr
+    steps = sd.descend(a_task(data), batch_size=32, epochs=3, schedule="constant", **given)
+    assert next(steps).lr == lr
+    if len(given["rule"].parts) == 1:
+        twin = fit(a_task(data), tmp_path, schedule="constant", locate=False, rule=plain, lr=lr)
+        assert run.losses.tolist() == twin.losses.tolist()
+
+
+def test_a_search_tries_the_learning_rates_that_it_reports(data):
+    x, y = data[0], data[0] @ torch.tensor([[1.0], [-2.0], [3.0], [0.5]])
+    task = sd.Task(nn.Linear(4, 1), (x, y), loss=nn.functional.mse_loss)
+    plain, staged = (
+        sd.find_lr(task, rule, batch_size="full", steps=100, way="one after another")
+        for rule in (sd.gradient_descent, sd.stage(sd.gradient_descent, lr=1e-3))
+    )
+    assert (staged.best, staged.table) == (plain.best, plain.table)
+    assert len({row.loss for row in staged.table}) > 3
+
+
+def test_a_measured_lr_replaces_the_first_stages(data, tmp_path):
+    run = fit(a_task(data), tmp_path, rule=TWO, lr="auto", epochs=6, schedule="constant", locate=False)
+    search = run.record.search
+    assert run.record.config.lr == run.record.steps.lr[0] == search.best != 0.02
+    assert (search.rule, run.record.steps.lr[-1]) == ("adam", 0.05)
+
+
+# -- The record's types ------------------------------------------------------------------------------------------------
+
+
+def test_settings_of_a_run_by_item_access_are_deprecated(data, tmp_path):
+    record = fit(a_task(data), tmp_path, locate=False).record
+    with pytest.warns(DeprecationWarning, match="Use config.lr"):
+        assert record.config["lr"] == 1e-2
+    with pytest.warns(DeprecationWarning, match="Pass a Config"):
+        old = sd.Record("id", "name", "done", "", 0.0, record.config.to_json(), {}, record.steps)
+    assert old.config == record.config
+
+
+def test_the_verdict_is_recorded_under_its_key(data, tmp_path):
+    run = fit(a_task(data), tmp_path)
+    opened = sd.open(run.id, tmp_path)
+    assert opened.verdict == run.verdict == run.record.verdict
+    assert opened.verdict is not None
+    stored = to_json(opened.record.config, None, opened.verdict)
+    assert stored["verdict"] == run.verdict.describe()
+    assert "search" not in stored

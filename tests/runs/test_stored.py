@@ -84,7 +84,7 @@ def test_the_findings_of_a_finished_run(stored, tmp_path):
     run = sd.open("finished", stored)
     assert run.verdict is not None
     assert run.verdict.numbers
-    assert run.verdict.kind in str(run.record.config["verdict"])
+    assert run.verdict.kind in str(run.record.verdict)
     surfaces = stored_surfaces(Store(stored), run.id)
     assert surfaces is not None
     assert set(surfaces.grids) == {"curvature", "principal", "random"}
@@ -94,8 +94,8 @@ def test_the_findings_of_a_finished_run(stored, tmp_path):
 
 
 def test_the_search_of_a_run(stored):
-    search = sd.open("searched", stored).record.config["search"]
-    assert search["best"] == sd.open("searched", stored).record.config["lr"]
+    record = sd.open("searched", stored).record
+    assert record.search.best == record.config.lr
 
 
 def resumed(name, stored, folder):

@@ -50,10 +50,11 @@ def test_two_descents_start_from_one_point():
     task = classes(network())
     first = losses(task)
     trained = state(task.model)
+    assert task.change_note() == ""
     assert losses(task) == first
     assert equal(state(task.model), trained)
+    assert task.change_note() == ""
     assert losses(task, rule="momentum")[0] == first[0]
-    assert task.said == []
 
 
 def test_a_descent_that_is_left_early_changes_nothing_for_the_next():
@@ -63,8 +64,8 @@ def test_a_descent_that_is_left_early_changes_nothing_for_the_next():
         if step.t == 3:
             break
     del step
+    assert task.change_note() == ""
     assert losses(task) == first
-    assert task.said == []
 
 
 def test_a_descent_begins_at_the_weights_the_task_was_made_with():
@@ -116,14 +117,12 @@ def test_weights_changed_since_are_noticed_and_put_back(change, trained):
     if trained:
         losses(task)
     change(task.model)
-    assert losses(task) == expected
-    (said,) = task.said
-    assert said == (
-        "The model's weights changed since Task(...) was created. This run starts from the original ones; create "
-        "a new Task, or pass start=, to use the new ones."
+    assert task.change_note() == (
+        "The model's weights changed since Task(...) was created. This run starts from the original ones; create a "
+        "new Task, or pass start=, to use the new ones."
     )
-    losses(task)
-    assert len(task.said) == 1
+    assert losses(task) == expected
+    assert task.change_note() == ""
 
 
 @pytest.mark.parametrize("change", [load, write])
@@ -141,8 +140,7 @@ def test_weights_put_back_by_the_user_are_nothing_to_speak_of():
     task = classes(model)
     losses(task)
     model.load_state_dict(start)
-    losses(task)
-    assert task.said == []
+    assert task.change_note() == ""
 
 
 def test_looking_at_a_trained_model_is_nothing_to_speak_of():
@@ -151,8 +149,7 @@ def test_looking_at_a_trained_model_is_nothing_to_speak_of():
     task.model.eval()(samples()[0])
     task.model.state_dict()
     task.model.zero_grad()
-    losses(task)
-    assert task.said == []
+    assert task.change_note() == ""
 
 
 def test_a_model_in_evaluation_mode_is_left_there():
@@ -211,7 +208,7 @@ def test_a_function_that_gives_no_module():
 def test_validation_data_is_set_aside_and_that_is_said(kind):
     given = samples() if kind == "tensors" else TensorDataset(*samples())
     task = Task(network(), given, F.cross_entropy)
-    assert task.said == ["No validation data: 3 samples of the data are used for validation."]
+    assert task.validation_note() == "No validation= given: holding out 3 of 30 samples (10 %)."
     assert [tasks.sources.length(split) for split in (task.data, task.validation, task.test)] == [27, 3, None]
 
 
@@ -223,12 +220,12 @@ def test_the_same_samples_are_set_aside_for_every_model():
 def test_validation_data_that_is_given_is_used():
     task = classes(network())
     assert tasks.sources.length(task.data) == 30
-    assert task.said == []
+    assert task.validation_note() == ""
 
 
 def test_an_objective_without_data_needs_no_validation():
     task = Task(nn.Linear(1, 1), objective=lambda model, batch: model.weight.square().sum())
-    assert (task.data, task.validation, task.said) == (None, None, [])
+    assert (task.data, task.validation, task.validation_note()) == (None, None, "")
 
 
 # -- Metrics -----------------------------------------------------------------------------------------------------------

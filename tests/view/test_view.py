@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from steepest.errors import InputError
+from steepest.records.config import Config
 from steepest.records.run import Event, Measurement, Record, Step, Steps
 from steepest.records.search import Curve, RaceResult, Search, SearchProgress, Trial
 from steepest.records.verdict import Verdict
@@ -35,7 +36,7 @@ class Screen(io.StringIO):
 def a_record(losses):
     steps = Steps.of([Step(t, t / 10, 1e-3, loss, 1.0, 0.1) for t, loss in enumerate(losses, 1)])
     measured = (Measurement(len(losses), 1.0, "validation", "loss", 0.5),)
-    config = {"rule": "adam", "metric": "loss"}
+    config = Config(rule="adam")
     return Record("run-1", "run", "done", "2026-01-01", 1.0, config, {}, steps, measured)
 
 
@@ -136,16 +137,15 @@ def test_of_many_clipped_gradients_only_some_are_shown():
 def test_the_metric_comes_first_then_the_verdict_with_the_run_s_id():
     verdict = Verdict("UNDECIDED", "Stationary.", "To test for a minimum run `steepest locate RUN`.")
     record = a_record([2.0, 1.0])
-    config = {**record.config, "metric": "accuracy", "verdict": verdict.describe()}
     measurements = (
         Measurement(2, 1.0, "validation", "accuracy", 0.875),
         Measurement(2, 1.0, "test", "accuracy", 0.9778),
     )
-    record = replace(record, config=config, measurements=measurements)
-    assert headline(record) == (
-        "Test accuracy 97.8 % (validation 87.5 %). Stationary. To test for a minimum run `steepest locate run-1`."
+    record = replace(record, config=replace(record.config, metric="accuracy"), measurements=measurements)
+    assert headline(record, verdict) == (
+        "Test accuracy 97.8 % (validation 87.5 %). Stationary. To test for a minimum run `steepest locate RUN`."
     )
-    assert headline(replace(record, measurements=measurements[:1])).startswith(
+    assert headline(replace(record, measurements=measurements[:1]), verdict).startswith(
         "Validation accuracy 87.5 %. Stationary."
     )
     assert headline(a_record([2.0, 1.0])) == "Validation loss 0.5."

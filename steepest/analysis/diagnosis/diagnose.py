@@ -96,19 +96,19 @@ def diagnose(run: Record | HasRecord) -> Diagnosis:
         the Diagnosis; with fewer than 20 finite steps it is "undecided".
 
     >>> import numpy as np
+    >>> from steepest.records.config import Config
     >>> from steepest.records.run import Record, Steps
     >>> t = np.arange(1.0, 101.0)
     >>> loss = 2 - 1e-4 * t                 # w ← w − 10⁻⁴ ∇L, ‖∇L‖ = 1: a hundred steps predict a decrease of 0.01
     >>> steps = Steps(t, t, 1e-4 + 0 * t, loss, 1 + 0 * t, 1e-4 + 0 * t)
-    >>> print(diagnose(Record("id", "name", "done", "", 0.0, {}, {}, steps)).kind)
+    >>> print(diagnose(Record("id", "name", "done", "", 0.0, Config(), {}, steps)).kind)
     too slow
     """
     record = run if isinstance(run, Record) else run.record
     finite_steps = int(finite(record.steps).sum())
     explosion = _explosion(record, len(record.steps) - finite_steps)
     results = (explosion,) if explosion else _findings(record, finite_steps)
-    steps, total = len(record.steps), record.config.get("steps")
-    return Diagnosis(results, steps, total if isinstance(total, int) else steps)
+    return Diagnosis(results, len(record.steps), record.config.steps or len(record.steps))
 
 
 def _explosion(record: Record, nonfinite: int) -> Finding | None:

@@ -115,7 +115,7 @@ def oscillation(record: Record, s: Symptoms) -> Finding:
 def noise_floor(record: Record, s: Symptoms) -> Finding:
     """A larger batch, or a learning rate that decays, would have brought the loss lower."""
     signs = th.NOISE_EXCESS, th.BATCH_SPREAD, th.BATCH_SIZE, th.DECREASE, th.PREDICTED_LARGE
-    batch = record.config.get("batch_size")
+    batch = record.config.batch_size
     larger = f"batch size {8 * batch} (now {batch})" if isinstance(batch, int) else "8× larger batches"
     advice = f"Use {larger}, or {_lr(record, 1 / 3, 1 / 10)}, or a schedule that ends at 0 (cosine)."
     why = "mini-batch noise keeps the loss above what a smaller lr would reach"
@@ -148,7 +148,7 @@ def _evidence(s: Symptoms, signs: Sequence[Sign]) -> tuple[Indicator, ...]:
 
 def _lr(record: Record, first: float, last: float) -> str:
     """The base learning rate times these factors, where it is known."""
-    lr = record.config.get("lr")
+    lr = record.config.lr
     if isinstance(lr, int | float):
         return f"lr = {first * lr:.2g} to {last * lr:.2g} (now {lr:.3g})"
     return f"{first:g}–{last:g}× the lr" if first > 1 else f"lr ÷ {1 / first:.3g} to ÷ {1 / last:.3g}"

@@ -24,14 +24,14 @@ Eight of them carry most of what the record can tell without the model:
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steepest.descent.guard.running_stats import MAD
+from steepest.records.config import Config, StageConfig
 from steepest.records.run import COLUMNS, Measurement, Record, Steps
 
 Values = NDArray[np.float64]
@@ -165,7 +165,7 @@ def symptoms(record: Record) -> Symptoms:
         peak_gradient_ratio=float(s.grad_norm.max()) / max(float(late_norms.mean()), TINY),
         gradient_q05_ratio=float(np.quantile(late_norms, 0.05)) / max(float(np.median(late_norms)), TINY),
         coherence=_coherence(config, s),
-        distance_per_weight=float(s.update_norm.sum()) / math.sqrt(config.get("weights") or math.nan),
+        distance_per_weight=float(s.update_norm.sum()) / math.sqrt(config.weights or math.nan),
         is_full_batch=_is_full_batch(config),
         validation_regained=regain,
         train_still_falling=train_fall / scale >= 2 * error,
@@ -219,17 +219,17 @@ def _line(x: Values, y: Values) -> tuple[float, float]:
     return slope, math.sqrt(float(rest @ rest) / (len(x) - 2) / spread)
 
 
-def _excess_factor(config: Mapping[str, Any]) -> float:
+def _excess_factor(config: Config) -> float:
     """¼ √((1 + β)/(1 − β))."""
     beta = _beta(config)
     return 0.25 * math.sqrt((1 + beta) / (1 - beta))
 
 
-def _coherence(config: Mapping[str, Any], s: Steps) -> float:
+def _coherence(config: Config, s: Steps) -> float:
     """‖Δw‖ / (α √N) of the steps in the second half, as a median."""
-    weights = config.get("weights")
+    weights = config.weights
     mask = (s.lr > 0) & (np.arange(len(s)) >= len(s) // 2)
-    if config.get("rule") not in RULES_WITH_SECOND_MOMENT or not weights or not mask.any():
+    if config.rule not in RULES_WITH_SECOND_MOMENT or not weights or not mask.any():
         return 1.0
     return float(np.median(s.update_norm[mask] / s.lr[mask])) / math.sqrt(weights)
 
@@ -250,22 +250,22 @@ def _validation_regain(series: Sequence[Measurement], start: float, t: Values, m
 # -- Configuration -----------------------------------------------------------------------------------------------------
 
 
-def _batch_size(config: Mapping[str, Any]) -> float:
+def _batch_size(config: Config) -> float:
     """Samples of a step; all samples if the batch size is not known."""
-    batch, samples = config.get("batch_size"), config.get("samples")
+    batch, samples = config.batch_size, config.samples
     size = batch if isinstance(batch, int) else samples
     return float(size) if isinstance(size, int) and size > 0 else float(START_SAMPLES)
 
 
-def _is_full_batch(config: Mapping[str, Any]) -> bool:
-    batch, samples = config.get("batch_size"), config.get("samples")
+def _is_full_batch(config: Config) -> bool:
+    batch, samples = config.batch_size, config.samples
     return batch == "full" or (isinstance(batch, int) and isinstance(samples, int) and batch >= samples)
 
 
-def _beta(config: Mapping[str, Any]) -> float:
+def _beta(config: Config) -> float:
     """The momentum coefficient of the last stage; 0 if it is not a number."""
-    stages = config.get("stages") or [{}]
-    hypers = stages[-1].get("hypers") or {}
+    last = config.stages[-1] if config.stages else StageConfig()
+    hypers = last.hypers or {}
     beta = hypers.get("beta1", hypers.get("beta", 0.0))
-    is_second_moment = stages[-1].get("rule") == "rmsprop"
+    is_second_moment = last.rule == "rmsprop"
     return beta if isinstance(beta, float) and 0 <= beta < 1 and not is_second_moment else 0.0

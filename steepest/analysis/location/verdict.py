@@ -323,11 +323,8 @@ def _how_to_confirm(inputs: VerdictInputs) -> str:
 def _from_to(loss: float, decrease: float) -> str:
     """Both losses, with the digits that tell them apart."""
     after = loss - decrease
-    for precision in range(3, 16):
-        before, then = f"{loss:.{precision}g}", f"{after:.{precision}g}"
-        if before != then:
-            break
-    return f"from {before} to {then}"
+    digits = next((n for n in range(3, 16) if f"{loss:.{n}g}" != f"{after:.{n}g}"), 16)
+    return f"from {loss:.{digits}g} to {after:.{digits}g}"
 
 
 def _interval(by: Estimate, what: str = "decrease ") -> str:

@@ -391,5 +391,5 @@ class Guard:
     @classmethod
     def of(cls, described: Mapping[str, Any]) -> "Guard":
         """The guard that `describe` described."""
-        values = {"report" if name == "watch" else name: value for name, value in rename(described).items()}
+        values: dict[str, Any] = {"report" if k == "watch" else k: value for k, value in rename(described).items()}
         return cls(**values)

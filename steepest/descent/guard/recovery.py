@@ -15,7 +15,7 @@ from steepest.descent.guard.running_stats import GradientLimits, RunningStats
 from steepest.descent.guard.snapshots import Snapshot, Snapshots
 from steepest.descent.guard.thresholds import CUSUM_DRIFT, DEVIATION_OFFSET, MAX_EXCESS
 from steepest.descent.state import copy_state
-from steepest.records.run import REWIND, SKIP, STOP, Call, Event
+from steepest.records.run import REWIND, SKIP, STOP, Call, Event, Message, Outcome, SnapshotInterval
 
 OUTLIER_DEVIATIONS = 4.0
 """Robust deviations above the median loss at which a batch counts as an outlier."""
@@ -42,11 +42,11 @@ class Rewindable(Protocol):
 
     def load(self, state: dict[str, Any]) -> None: ...
 
-    def look(self, t: int) -> float:
+    def batch_loss(self, t: int) -> float:
         """The loss of step t's batch at the point as it is, leaving everything as it was."""
         ...
 
-    can_look: bool
+    can_replay: bool
     steps: int
 
 
@@ -57,32 +57,28 @@ class Recovery:
         guard, snapshots: as named.
         attempt: number of rewinds so far.
         skipped_steps: steps whose batches are skipped.
-        news: (number of the event, what the loss did after it), to be taken away by whoever records; number 0 says that
-            the interval of the snapshots has been chosen.
-        said: words for the user, to be taken away.
     """
 
     def __init__(self, guard: Guard) -> None:
-        self.guard, self.attempt, self.count = guard, 0, 0
+        self.guard, self.attempt = guard, 0
         self.snapshots = Snapshots(guard.snapshot_every)
         self.skipped_steps: set[int] = set()
-        self.news: list[tuple[int, str]] = []
-        self.said: list[str] = []
         self._followed: list[tuple[int, int, float]] = []  # event, steps left, level then
         self._clock: tuple[float, float] | None = None
 
-    def begin(self, descent: Rewindable) -> None:
-        """Keeps the start."""
+    def begin(self, descent: Rewindable) -> tuple[Message, ...]:
+        """Takes a snapshot of the start; a message where only one snapshot fits into memory."""
         if self.guard.report:
-            return
+            return ()
         began = time.perf_counter()
         state = copy_state(descent.state())
         self._clock = (time.perf_counter() - began, 0.0)
         size = sum(x.nbytes for x in _tensors(state))
         if 3 * size > SNAPSHOT_MEMORY_SHARE * _memory():
             self.snapshots.single = True
-            self.said.append(f"snapshots of {size / 2**30:.1f} GiB each: one is kept instead of three")
         self.snapshots.good = [Snapshot(descent.t, state)]
+        words = f"The guard keeps one snapshot instead of three: each takes {size / 2**30:.1f} GiB."
+        return (Message(words),) if self.snapshots.single else ()
 
     def judge(
         self, t: int, loss: float, norm: float, lr: float, bounds: GradientLimits | None = None, ahead: int = 0
@@ -90,22 +86,20 @@ class Recovery:
         """The guard's call on a step (`Guard.judge`); a skipped batch is not judged."""
         if t in self.skipped_steps:
             return Call(SKIP, seen="bad batch", done="step skipped")
-        call = self.guard.judge(loss, norm, lr, bounds, ahead)
-        if self._followed:
-            self._follow()
-        return call
+        return self.guard.judge(loss, norm, lr, bounds, ahead)
 
-    def after(self, descent: Rewindable) -> None:
-        """Called after each step: takes the snapshot that is due."""
+    def after(self, descent: Rewindable) -> tuple[SnapshotInterval, ...]:
+        """Called after each step: takes the snapshot that is due; returns the interval once it is chosen."""
         t, snapshots = descent.t, self.snapshots
         if self.guard.report:
-            return
+            return ()
         if snapshots.every is None:
-            self._choose_interval(t)
-        elif t % snapshots.every == 0 and self.guard.is_quiet and t < descent.steps:
+            return self._choose_interval(t)
+        if t % snapshots.every == 0 and self.guard.is_quiet and t < descent.steps:
             snapshots.take(t, copy_state(descent.state()))
+        return ()
 
-    def _choose_interval(self, t: int) -> None:
+    def _choose_interval(self, t: int) -> tuple[SnapshotInterval, ...]:
         """Chooses the interval once, from the time that a snapshot and a step take; then it is part of the record."""
         if self._clock is None:
             self.snapshots.every = MIN_SNAPSHOT_STEPS
@@ -115,9 +109,10 @@ class Recovery:
             cost, began = self._clock
             step = (time.perf_counter() - began) / (TIMED[1] - TIMED[0])
             self.snapshots.every = max(MIN_SNAPSHOT_STEPS, math.ceil(cost / (SNAPSHOT_TIME_SHARE * step)))
-        if self.snapshots.every is not None:
-            self.guard.snapshot_every = self.snapshots.every
-            self.news.append((0, ""))
+        if self.snapshots.every is None:
+            return ()
+        self.guard.snapshot_every = self.snapshots.every
+        return (SnapshotInterval(self.snapshots.every),)
 
     def rewind(self, descent: Rewindable, call: Call, t: int) -> Event:
         """Restores a snapshot, finds the cause, and tells the guard; for a stop it restores the best snapshot."""
@@ -140,10 +135,10 @@ class Recovery:
         All losses are computed at one point, so only the batches differ. Median and deviation are those of the first
         half of the steps up to t, before anything rose.
         """
-        if not descent.can_look:
+        if not descent.can_replay:
             return set()
         steps = [s for s in range(then + 1, t + 1) if s not in self.skipped_steps]
-        levels = {s: self._level(descent.look(s)) for s in steps}
+        levels = {s: self._level(descent.batch_loss(s)) for s in steps}
         usual = RunningStats(len(steps))
         usual.values.extend(x for s, x in levels.items() if s <= (then + t) // 2 and x < math.inf)
         if len(usual.values) < MIN_NORMAL_BATCHES:
@@ -155,7 +150,7 @@ class Recovery:
             s += 1
             if s in self.skipped_steps:
                 continue
-            level = levels[s] if s in levels else self._level(descent.look(s))
+            level = levels[s] if s in levels else self._level(descent.batch_loss(s))
             z = (level - usual.median) / (usual.deviation + DEVIATION_OFFSET)
             cusum = math.inf if z == math.inf else max(0.0, cusum + min(z, MAX_EXCESS) - CUSUM_DRIFT)
             highest, normal = max(highest, cusum), 0 if z > OUTLIER_DEVIATIONS else normal + 1
@@ -168,19 +163,21 @@ class Recovery:
 
     # -- events --------------------------------------------------------------------------------------------------------
 
-    def noted(self, event: Event) -> Event:
-        """Counts an event, and follows the loss after it."""
-        self.count += 1
-        self._followed.append((self.count, FOLLOWED, self.guard.mean))
-        return event
+    def follow(self, n: int) -> None:
+        """From now on follows the loss after the run's n-th event."""
+        self._followed.append((n, FOLLOWED, self.guard.mean))
 
-    def _follow(self) -> None:
+    def outcomes(self, t: int) -> tuple[Outcome, ...]:
+        """What the loss did after those events that are FOLLOWED judged steps ago at step t."""
+        if not self._followed or t in self.skipped_steps:
+            return ()
         left = [(n, k - 1, then) for n, k, then in self._followed]
         self._followed = [item for item in left if item[1] > 0]
-        for n, k, then in left:
-            if k <= 0:
-                change = math.exp(min(self.guard.mean - then, 50.0))
-                self.news.append((n, f"{FOLLOWED} steps later the running mean of the loss was {change:.3g} × that"))
+        return tuple(Outcome(n, self._outcome(then)) for n, k, then in left if k <= 0)
+
+    def _outcome(self, then: float) -> str:
+        change = math.exp(min(self.guard.mean - then, 50.0))
+        return f"{FOLLOWED} steps later the running mean of the loss was {change:.3g} × that"
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
@@ -190,7 +187,6 @@ class Recovery:
             "guard": self.guard.state_dict(),
             "snapshots": self.snapshots.state(),
             "attempt": self.attempt,
-            "count": self.count,
             "passed_over": sorted(self.skipped_steps),
             "followed": [list(f) for f in self._followed],
         }
@@ -200,7 +196,7 @@ class Recovery:
         self.guard.load_state_dict(state["guard"])
         self.snapshots.load({**state["snapshots"], "every": state["snapshots"]["every"] or self.snapshots.every})
         self.guard.snapshot_every = self.snapshots.every
-        self.attempt, self.count = state["attempt"], state["count"]
+        self.attempt = state["attempt"]
         self.skipped_steps = set(state["passed_over"])
         self._followed = [(n, k, then) for n, k, then in state["followed"]]
 

@@ -130,9 +130,9 @@ class SequentialDescent:
     def run(self) -> list[Member]:
         """Steps to the end, or to the failure."""
         descent = self.descent
-        while self._continues and descent.t < descent.steps and not descent.stopped:
+        while self._continues and descent.t < descent.steps and not descent.is_stopped:
             self.step()
-        if descent.stopped:
+        if descent.is_stopped:
             self.members[0].failure = "stopped by the guard"
         return self.members
 
@@ -186,7 +186,8 @@ def run(
 
 def _group(task: Task, settings: Settings) -> tuple[str, Any]:
     """(why a descent must run sequentially, or ""; what it has in common with those that it can be batched with)."""
-    (rule, _, _), *later = settings.stages.parts
+    first, *later = settings.stages.parts
+    rule = first.rule
     obstacle = ""
     if later:
         obstacle = "the update rule changes during the run"
@@ -219,8 +220,7 @@ def choose_strategy(
         return Strategy(SEQUENTIAL, "the schedule depends on the loss"), None
     obstacle = why_not_batched(first.model, first.objective, first.space, first.batches(1), settings[0].seed)
     if obstacle:
-        task.say(f"Running sequentially: torch.func cannot batch this model ({obstacle}).")
-        return Strategy(SEQUENTIAL, obstacle), None
+        return Strategy(SEQUENTIAL, f"torch.func cannot batch this model ({obstacle})"), None
     silent = replace(plan, on_step=lambda members: None)  # only the steps of the chosen one are reported
     population = Population(task, settings[: _max_batch(first)], silent)
     if requested == BATCHED:

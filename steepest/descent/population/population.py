@@ -136,7 +136,7 @@ class Population:
                     task.data, first.batch_size, seed, accumulate=first.accumulate, augment=task.augment, device=device
                 )
         self.points = Members([models[seed].to(device) for seed in seeds], self.objective, self.space)
-        resolved = [resolve_rule(s.stages.parts[0][0], s.stages.parts[0][2] or s.lr, s) for s in settings]
+        resolved = [resolve_rule(s.stages.parts[0].rule, s.lr, s) for s in settings]
         self._update = Update(self.points, resolved[0][0], members=len(settings))
         self.places = np.arange(len(settings))
         self._rates = np.array([rate for _, rate, _ in resolved])

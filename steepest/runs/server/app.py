@@ -20,7 +20,6 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response, Stream
 from starlette.routing import Route
 
 from steepest.errors import SteepestError
-from steepest.records.verdict import Verdict
 from steepest.runs.film import stored_surfaces
 from steepest.runs.server.run_list import RunList
 from steepest.runs.server.stream import FilmStream
@@ -127,9 +126,7 @@ def filmed(store: Store, ids: Sequence[str]) -> dict[str, Any]:
     history = store.history(ids[0])
     if history.record.status == "running":  # what was found at an earlier end no longer holds
         return document.encode(film.of_run(history, live=True))
-    found = history.record.config.get("verdict")
-    verdict = None if found is None else Verdict.of(found)
-    return document.encode(film.of_run(history, stored_surfaces(store, ids[0]), verdict))
+    return document.encode(film.of_run(history, stored_surfaces(store, ids[0]), history.record.verdict))
 
 
 def _failed(request: Request, error: Exception) -> Response:

@@ -57,16 +57,16 @@ class RunList:
         taken, curve = self._curve(record)
         run, running = escape(record.id), record.status == "running"
         metric, value = last_metric(record)
-        rate = record.config.get("lr")
+        rate = record.config.lr
         details = " · ".join(
             filter(None, [
-                record.name if not record.id.startswith(record.name) else "", str(record.config.get("rule", "")),
-                f"lr {number(rate)}" if isinstance(rate, float) else "", str(record.config.get("schedule") or ""),
+                record.name if not record.id.startswith(record.name) else "", record.config.rule,
+                f"lr {number(rate)}" if isinstance(rate, float) else "", record.config.schedule,
                 record.notes,
             ])
         )  # fmt: skip
-        planned = record.config.get("steps")
-        of = f" of {planned:,}" if planned is not None and planned != taken else ""
+        planned = record.config.steps
+        of = f" of {planned:,}" if planned and planned != taken else ""
         began = datetime.fromisoformat(record.started).astimezone()
         took = "" if running else f"<small>took {duration(record.seconds)}</small>"
         measured = "" if value is None else f"{number(value)}<small>{escape(metric)}</small>"

@@ -117,7 +117,7 @@ def told(
 
 def _path(record: Record, steps: Steps, clock: Clock, folder: File) -> Path:
     """The points that were kept, and the loss of the step after each, which was computed there."""
-    points = path_file.read(folder, record.config.get("weights", 0))
+    points = path_file.read(folder, record.config.weights)
     t = np.array([clock(int(a), int(at)) for a, at in zip(points["attempt"], points["t"], strict=True)], np.int64)
     known = len(steps)
     losses = steps.loss[np.minimum(t, known - 1)] if known else np.full(len(t), np.nan)

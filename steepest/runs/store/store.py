@@ -15,6 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from steepest.errors import StoreError, nearest
+from steepest.records.config import from_json
 from steepest.records.run import COLUMNS, Event, History, Measurement, Record, Steps
 from steepest.runs.store import database, path_file, weights
 from steepest.runs.store.database import trim
@@ -76,7 +77,7 @@ class Store:
             connection.execute("COMMIT")
         weights.drop_beyond(self.folder / run / "points", t)
         path_file.trim(self.folder / run, config.get("weights", 0), attempt, t)
-        return Writer(self._path, run, attempt, events)
+        return Writer(self._path, run, attempt)
 
     def runs(self) -> list[Record]:
         """All runs, oldest first, without their steps."""
@@ -211,9 +212,12 @@ class Store:
         run, name, status, started, seconds, config, versions, notes, host, pid, born = row
         if status == "running" and is_gone(host, pid, born, self.folder / run / BEAT):
             status = "interrupted"
-        known, chosen = {**json.loads(versions), "host": host, "pid": str(pid)}, json.loads(config)
+        known = {**json.loads(versions), "host": host, "pid": str(pid)}
+        choices, search, verdict = from_json(json.loads(config))
         steps = standing([]) if steps is None else steps
-        return Record(run, name, status, started, seconds, chosen, known, steps, measurements, events, notes)
+        return Record(
+            run, name, status, started, seconds, choices, known, steps, measurements, events, notes, search, verdict
+        )
 
     def _connected(self) -> "_Connection":
         return _Connection(self._path)

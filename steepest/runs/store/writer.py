@@ -37,13 +37,13 @@ class Writer:
         trouble: what cannot be written and why, in words; None while all is well.
     """
 
-    def __init__(self, path: Path, run: str, attempt: int = 0, events: int = 0) -> None:
+    def __init__(self, path: Path, run: str, attempt: int = 0) -> None:
         self.id, self.folder, self.trouble = run, path.parent / run, None
         self.trouble: str | None
         self._path, self._process = path, os.getpid()
         self._steps: list[Step] = []
         self._others: list[tuple[str, tuple]] = []
-        self._count, self._attempt = events, attempt
+        self._attempt = attempt
         self._set_aside: list[tuple[int, list[Step]]] = []  # with their attempts, not yet written
         self._lock, self._wake, self._ended = threading.Lock(), threading.Event(), False
         self._database, self._trail = database.connect(path), PathFile(self.folder)
@@ -57,15 +57,10 @@ class Writer:
         self._others.append(("INSERT OR REPLACE INTO measurements VALUES (?,?,?,?,?,?,?)", row))
 
     def event(self, e: Event) -> None:
-        """Records an event."""
-        self._count += 1
-        row = (self.id, self._attempt, self._count, *e)
-        self._others.append(("INSERT OR REPLACE INTO events VALUES (?,?,?,?,?,?,?,?)", row))
-
-    @property
-    def events(self) -> int:
-        """How many there were."""
-        return self._count
+        """Records an event; its number is one more than the run's last."""
+        number = "(SELECT COALESCE(MAX(n), 0) + 1 FROM events WHERE run=?)"
+        row = (self.id, self._attempt, self.id, *e)
+        self._others.append((f"INSERT INTO events VALUES (?,?,{number},?,?,?,?,?)", row))
 
     def after(self, n: int, words: str) -> None:
         """What the loss did after the n-th event, from 1."""

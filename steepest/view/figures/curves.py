@@ -145,11 +145,11 @@ def plain(axes: "Axes") -> None:
 
 
 def _title(record: Record) -> str:
-    name = record.config.get("metric", "loss")
+    name = record.config.metric
     value = record.last("test", name)
     split, value = ("test", value) if value is not None else ("validation", record.last("validation", name))
     metric = "" if value is None else f": {split} {name} {number(value)}"
-    return f"{record.id}, {record.config.get('rule', '')}{metric}"
+    return f"{record.id}, {record.config.rule}{metric}"
 
 
 def save(figure: "Figure", path: Path) -> Path:

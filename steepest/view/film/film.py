@@ -31,7 +31,7 @@ def of_run(
     """
     record, surfaces = history.record, surfaces or LossSurfaces()
     done = len(record.steps)
-    planned = record.config.get("steps", done) + sum(at - to for at, to in history.back.items())
+    planned = (record.config.steps or done) + sum(at - to for at, to in history.back.items())
     return Film(
         "run",
         title=record.name,
@@ -85,16 +85,16 @@ def runs_shown(race: RaceResult) -> dict[str, Curve]:
 def member(history: History, surfaces: LossSurfaces, verdict: Verdict | None) -> Member:
     """A run as a member of a film. Without surfaces it has no path."""
     record = history.record
-    stages = record.config.get("stages", [])
-    hyper = dict(stages[0].get("hypers", {})) if stages else {}
-    if record.config.get("lr") is not None:
-        hyper["lr"] = record.config["lr"]
+    config = record.config
+    hyper = dict(config.stages[0].hypers or {}) if config.stages else {}
+    if config.lr is not None:
+        hyper["lr"] = config.lr
     return Member(
         record.name,
-        " → ".join(stage["rule"] for stage in stages),
+        " → ".join(stage.rule for stage in config.stages),
         hyper,
-        str(record.config.get("schedule") or ""),
-        mathml="".join(_formula(stage["rule"], stage.get("hypers", {})) for stage in stages),
+        config.schedule,
+        mathml="".join(_formula(stage.rule, stage.hypers or {}) for stage in config.stages),
         curves=_curves(record),
         events=tuple(_event(event, history.back) for event in record.events),
         verdict=verdict,
@@ -164,23 +164,21 @@ def _event(event: Event, back: Mapping[int, int]) -> FilmEvent:
 
 def _subtitle(record: Record) -> str:
     config = record.config
-    rules = " → ".join(stage["rule"] for stage in config.get("stages", []))
-    size = config.get("batch_size")
     known = [
-        f"{config['weights']:,} weights" if "weights" in config else "",
-        rules,
-        f"lr {config['lr']:.3g}" if config.get("lr") is not None else "",
-        str(config.get("schedule") or ""),
-        f"batch {size}" if size is not None else "",
+        f"{config.weights:,} weights" if config.weights else "",
+        " → ".join(stage.rule for stage in config.stages),
+        f"lr {config.lr:.3g}" if config.lr is not None else "",
+        config.schedule,
+        f"batch {config.batch_size}" if config.batch_size is not None else "",
     ]
     return " · ".join(part for part in known if part)
 
 
 def _headline(record: Record, verdict: Verdict | None, live: bool) -> str:
-    metric = record.config.get("metric", "loss")
+    metric = record.config.metric
     value = record.last("validation", metric)
     if live:
-        done, planned = len(record.steps), record.config.get("steps", 0)
+        done, planned = len(record.steps), record.config.steps
         words = f"Step {done:,} of {planned:,}." if planned else f"Step {done:,}."
         return words if value is None else f"{words} Validation {metric} {value:.3g}."
     if verdict is not None:

@@ -33,7 +33,7 @@ def of_runs(histories: Sequence[History]) -> Film:
         "race",
         title=" vs ".join(names.values()),
         subtitle=f"{len(records)} runs",
-        steps=max(longest, *(record.config.get("steps", 0) for record in records)) if live else longest,
+        steps=max(longest, *(record.config.steps for record in records)) if live else longest,
         headline=_headline(records, names, live),
         advice=ADVICE,
         live=live,
@@ -49,7 +49,7 @@ def display_names(records: Sequence[Record]) -> dict[str, str]:
 
 
 def _headline(records: Sequence[Record], names: dict[str, str], live: bool) -> str:
-    metrics = {(r.config.get("metric", "loss"), r.config.get("better", "lower")) for r in records}
+    metrics = {(r.config.metric, r.config.better) for r in records}
     if len(metrics) > 1:
         return "The runs have different metrics, so only their curves can be compared."
     ((metric, better),) = metrics

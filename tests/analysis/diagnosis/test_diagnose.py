@@ -26,6 +26,7 @@ from steepest.analysis.diagnosis.findings import (
 )
 from steepest.analysis.diagnosis.symptoms import symptoms
 from steepest.analysis.diagnosis.thresholds import NOISE_EXCESS, percent
+from steepest.records.config import Config
 from steepest.records.run import Event, Measurement, Record, Steps
 
 T = 400
@@ -47,7 +48,16 @@ def record_of(loss, grad_norm=1.0, lr=0.1, update_norm=None, validation=(), even
         measurements = (Measurement(0, 0.0, "validation", "loss", before), *measurements)
     config = {"rule": "gradient_descent", "lr": 0.1, "batch_size": 32, "samples": 1000, "steps": n, **config}
     return Record(
-        "id", "name", "done", "", 0.0, config, {}, Steps(times, times, a, loss, g, u), measurements, tuple(events)
+        "id",
+        "name",
+        "done",
+        "",
+        0.0,
+        Config(**config),
+        {},
+        Steps(times, times, a, loss, g, u),
+        measurements,
+        tuple(events),
     )
 
 
@@ -321,7 +331,7 @@ def record_of_descent(task, lr, batch_size, seed=0):
     steps = list(sd.descend(task, lr=lr, batch_size=batch_size, seed=seed, **choices))
     columns = (np.array(column, float) for column in zip(*(s[:6] for s in steps), strict=True))
     config = {"rule": "gradient_descent", "lr": lr, "batch_size": batch_size, "samples": 512, "steps": 200}
-    return Record("id", "name", "done", "", 0.0, config, {}, Steps(*columns))
+    return Record("id", "name", "done", "", 0.0, Config.from_json(config), {}, Steps(*columns))
 
 
 @pytest.mark.parametrize(
@@ -368,7 +378,7 @@ configs = st.fixed_dictionaries(
 def test_every_record_has_a_diagnosis(columns, config, data):
     values = data.draw(st.lists(anything, max_size=5))
     measurements = tuple(Measurement(i + 1, i + 1.0, "validation", "loss", v) for i, v in enumerate(values))
-    record = Record("id", "name", "running", "", 0.0, config, {}, Steps(*columns), measurements)
+    record = Record("id", "name", "running", "", 0.0, Config.from_json(config), {}, Steps(*columns), measurements)
     assert str(diagnose(record))
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.functional import hessian, jacobian
 
 import steepest as sd
-from benchmarks.geometry.critical import Quartic, factorisation_points, factorisation_point, field, morse
+from benchmarks.geometry.critical import Quartic, factorisation_point, factorisation_points, field, morse
 from steepest.curvature.loss_function import LossFunction
 
 RATE, OUT = 0.1, 0.5

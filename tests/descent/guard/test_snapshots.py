@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from steepest.descent.guard.snapshots import Snapshots
-from steepest.runs.best import Best
+from steepest.runs.best import BestPoint
 from steepest.runs.store.state import pack, unpack
 
 
@@ -72,10 +72,10 @@ def test_state_round_trip():
 
 def test_the_best_point_by_either_direction():
     for higher, values, at in ((True, [0.1, 0.5, math.nan, 0.3], 2), (False, [0.5, 0.1, math.nan, 0.3], 2)):
-        best, w = Best(higher), torch.zeros(1)
+        best, w = BestPoint(higher), torch.zeros(1)
         for t, value in enumerate(values, 1):
             w.fill_(t)
-            best.note(t, value, {"w": w})
+            best.update(t, value, {"w": w})
         assert (best.t, best.since) == (at, 2)
         assert best.tensors is not None
         assert best.tensors["w"].item() == at

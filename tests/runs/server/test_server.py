@@ -14,7 +14,7 @@ import steepest as sd
 from steepest.cli import app
 from steepest.errors import InputError, StoreError
 from steepest.runs.film import stored_surfaces
-from steepest.runs.resume import resumed
+from steepest.runs.live import LiveServer
 from steepest.runs.server import serve
 from steepest.runs.server.address import address, is_loopback, open_socket
 from steepest.runs.store import Store
@@ -61,8 +61,16 @@ def test_training_is_served_beside_it(tmp_path):
 def test_a_run_that_goes_on_is_shown(tmp_path):
     run = sd.fit(load("digits"), steps=2, runs=tmp_path, locate=False)
     shown = []
-    resumed(load("digits"), run, tmp_path, None, None, 4, {}, "auto", lambda i: shown.append((i, sd.open(i, tmp_path))))
-    assert [(i, found.status) for i, found in shown] == [(run.id, "running")]
+
+    class Server(LiveServer):
+        def __init__(self):
+            pass
+
+        def show(self, run):
+            shown.append((run, sd.open(run, tmp_path).status))
+
+    sd.resume(run, steps=4, runs=tmp_path, live=Server())
+    assert shown == [(run.id, "running")]
 
 
 @pytest.mark.parametrize(

@@ -274,6 +274,6 @@ def test_no_checkpoint_is_ahead_of_its_record(tmp_path, monkeypatch, capsys):
         with pytest.raises(StoreError, match="60 steps of its record are lost"):
             small(tmp_path)
     said = capsys.readouterr().err
-    assert said.count("no checkpoint is written while the record cannot be") == 1
+    assert said.count("No checkpoint is written while the record cannot be") == 1
     assert list(tmp_path.rglob(checkpoints.MANIFEST)) == []
-    assert json.dumps(Store(tmp_path).read("small").config)
+    assert json.dumps(Store(tmp_path).read("small").config.to_json())

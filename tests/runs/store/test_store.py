@@ -54,7 +54,7 @@ def test_round_trip(tmp_path):
     assert found.steps.t.tolist() == list(range(1, 1001))
     assert found.steps.loss[6] == np.inf
     assert found.steps.loss[-1] == 1 / 1000
-    assert np.isnan(found.config["lr"])
+    assert np.isnan(found.config.lr)
     assert found.last("validation", "accuracy") == 0.9
     assert np.isnan(found.last("validation", "loss"))
     assert found.events == (Event(5, "skip", "seen", "done"),)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from steepest.records.config import Config
 from steepest.records.run import Event, History, Measurement, Path, Record, Steps
 from steepest.records.search import Curve, RaceResult
 from steepest.records.surfaces import Axis, Grid, LossSurfaces, Mark, Projection
@@ -12,10 +13,10 @@ from steepest.records.verdict import Number, Verdict
 from steepest.view.film import document, film
 from steepest.view.film.schema import FilmEvent
 
-CONFIG = {
+CONFIG = Config.from_json({
     "stages": [{"rule": "adam", "hypers": {"beta1": 0.9}}], "lr": 3e-3, "schedule": "warmup(5%) >> cosine",
     "batch_size": 64, "weights": 26122, "metric": "accuracy", "steps": 60,
-}  # fmt: skip
+})  # fmt: skip
 
 
 def steps(n, loss=None):
