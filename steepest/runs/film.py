@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from steepest.analysis.conclusion import run_verdict
 from steepest.analysis.landscape.surfaces import (
     CURVATURE_PLANE,
     PLANE_KINDS,
@@ -46,8 +47,7 @@ def run_film(
         why: there is no task or model, in words.
     """
     history = store.history(run)
-    found = history.record.config.get("verdict")
-    verdict = None if found is None else Verdict.of(found)
+    verdict = run_verdict(history.record)
     if task is None or model is None:
         ground = LossSurfaces(said=(f"there are no surfaces: {why}",))
     else:
@@ -103,7 +103,7 @@ def _flat(store: Store, run: str, names: Sequence[str]) -> torch.Tensor:
 
 def _gain(verdict: Verdict | None) -> float:
     """What an escape from a saddle gains."""
-    found = None if verdict is None or verdict.kind != "SADDLE" else verdict.number("gain of an escape")
+    found = None if verdict is None or verdict.kind != "SADDLE" else verdict.number("decrease along λ_min")
     return 0.0 if found is None or not math.isfinite(found.value) else max(0.0, found.value)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from steepest.analysis.conclusion import run_verdict
 from steepest.descent.loop import Descent
 from steepest.errors import SteepestError, StoreError
 from steepest.records.run import Event, Measurement, Record
@@ -68,8 +69,7 @@ class Run:
     @property
     def verdict(self) -> Verdict | None:
         """Where it ended, by a short look; None where none was taken. `locate` looks longer."""
-        found = self.record.config.get("verdict")
-        return None if found is None else Verdict.of(found)
+        return run_verdict(self.record)
 
     @property
     def tensors(self) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ import time
 import httpx
 import pytest
 
-from steepest.records.verdict import Verdict
+from steepest.analysis.conclusion import run_verdict
 from steepest.runs.film import stored_surfaces
 from steepest.runs.store import Store
 from steepest.view.film import film
@@ -95,7 +95,7 @@ def test_a_run_is_watched_while_it_trains(opened, training, tmp_path):
     store = Store(tmp_path / "runs")
     (run,) = store.names()
     history = store.history(run)
-    verdict = Verdict.of(history.record.config["verdict"])
+    verdict = run_verdict(history.record)
     expected = film.of_run(history, stored_surfaces(store, run), verdict)
     assert list(expected["surfaces"]) == ["principal"]
     state = None

@@ -16,7 +16,6 @@ from steepest.analysis.location.rule_in_use import SHARPNESS_BATCHES, SMALL_LR_F
 from steepest.curvature.gradient_noise import Noise
 from steepest.records.verdict import (
     DESCENDING,
-    DIVERGED,
     EDGE_OF_STABILITY,
     GRADIENT_FLAT,
     HEADLINES,
@@ -30,13 +29,8 @@ from steepest.records.verdict import (
     Number,
     Verdict,
     digits,
-)
+)  # fmt: skip
 from steepest.rules.stability import Limit
-
-__all__ = [
-    "DESCENDING", "DIVERGED", "EDGE_OF_STABILITY", "GRADIENT_FLAT", "MAXIMUM", "MINIMUM", "NOISE_FLOOR", "SADDLE",
-    "UNDECIDED", "Coverage", "FullAnalysis", "VerdictInputs", "make_verdict",
-]  # fmt: skip
 
 MIN_GAIN, MIN_SADDLE_GAIN = 1e-3, 1e-2
 """Share of the loss that a gradient step gains where the loss still descends; that a step off a saddle gains."""
@@ -322,12 +316,9 @@ def _how_to_confirm(inputs: VerdictInputs) -> str:
 
 def _from_to(loss: float, decrease: float) -> str:
     """Both losses, with the digits that tell them apart."""
-    after = loss - decrease
-    for precision in range(3, 16):
-        before, then = f"{loss:.{precision}g}", f"{after:.{precision}g}"
-        if before != then:
-            break
-    return f"from {before} to {then}"
+    pairs = [(f"{loss:.{n}g}", f"{loss - decrease:.{n}g}") for n in range(3, 16)]
+    before, after = next((pair for pair in pairs if pair[0] != pair[1]), pairs[0])
+    return f"from {before} to {after}"
 
 
 def _interval(by: Estimate, what: str = "decrease ") -> str:

@@ -19,8 +19,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from steepest.analysis.conclusion import run_verdict
 from steepest.errors import SteepestError
-from steepest.records.verdict import Verdict
 from steepest.runs.film import stored_surfaces
 from steepest.runs.server.run_list import RunList
 from steepest.runs.server.stream import FilmStream
@@ -127,8 +127,7 @@ def filmed(store: Store, ids: Sequence[str]) -> dict[str, Any]:
     history = store.history(ids[0])
     if history.record.status == "running":  # what was found at an earlier end no longer holds
         return film.of_run(history, live=True)
-    found = history.record.config.get("verdict")
-    return film.of_run(history, stored_surfaces(store, ids[0]), None if found is None else Verdict.of(found))
+    return film.of_run(history, stored_surfaces(store, ids[0]), run_verdict(history.record))
 
 
 def _failed(request: Request, error: Exception) -> Response:

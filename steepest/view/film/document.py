@@ -24,20 +24,20 @@ from steepest.records.verdict import Number, Verdict
 FORMAT = 1
 PAGE = Path(__file__).with_name("page.html")
 SYMBOLS = {
-    "loss": "L",
+    "training loss": "L",
     "gradient norm": "‖∇L‖",
-    "squared norm of the gradient": "‖∇L‖^2",
-    "greatest curvature": "λ_max",
-    "least curvature": "λ_min",
-    "least curvature is above": "λ_min",
+    "‖∇L‖², noise removed": "‖∇L‖^2",
+    "largest Hessian eigenvalue": "λ_max",
+    "smallest Hessian eigenvalue": "λ_min",
+    "λ_min lower bound": "λ_min",
     "sharpness": "λ_P",
     "batch sharpness": "λ_B",
-    "gain of a step down": "ΔL",
-    "gain of an escape": "ΔL",
-    "gain of ten calm steps": "ΔL",
+    "decrease by the best gradient step": "ΔL",
+    "decrease along λ_min": "ΔL",
+    "decrease by ten steps at lr / 10": "ΔL",
     "noise scale": "B",
     "critical batch size": "B_crit",
-    "greatest curvature of one layer": "λ_layer",
+    "sharpest layer": "λ_layer",
 }
 """What a verdict's numbers are called where a symbol has room; the page lowers what follows `_` and raises `^`."""
 SLOT = 'id="film">null<'

@@ -21,14 +21,14 @@ from steepest.view.film import document
 SMOOTHED, NARROWEST = 0.01, 17
 """Of a curve: the window of its middle line, as a share of the buckets, and how many of them it spans at least."""
 SHOWN = (
-    "greatest curvature",
-    "least curvature",
+    "largest Hessian eigenvalue",
+    "smallest Hessian eigenvalue",
     "sharpness",
-    "squared norm of the gradient",
+    "‖∇L‖², noise removed",
     "noise scale",
 )
 """Numbers of a verdict that the page has room for."""
-AGAINST_ZERO = ("least curvature", "squared norm of the gradient")
+AGAINST_ZERO = ("smallest Hessian eigenvalue", "‖∇L‖², noise removed")
 
 Film = dict[str, Any]
 

@@ -90,9 +90,18 @@ def test_a_member_of_which_little_is_known():
 
 
 def test_numbers_of_a_verdict_have_symbols_and_ends():
-    numbers = (Number("least curvature", -0.8, -0.9, -0.7, words="exact"), Number("mine", math.inf, 3.0, math.inf))
+    numbers = (
+        Number("smallest Hessian eigenvalue", -0.8, -0.9, -0.7, words="exact"),
+        Number("mine", math.inf, 3.0, math.inf),
+    )
     first, second = document.verdict(Verdict("SADDLE", "s", "a", numbers))["numbers"]
-    assert first == {"name": "λ_min", "value": -0.8, "lo": -0.9, "hi": -0.7, "text": "least curvature; exact"}
+    assert first == {
+        "name": "λ_min",
+        "value": -0.8,
+        "lo": -0.9,
+        "hi": -0.7,
+        "text": "smallest Hessian eigenvalue; exact",
+    }
     assert second == {"name": "mine", "value": None, "lo": 3.0, "hi": None, "text": ""}
 
 
