@@ -114,6 +114,7 @@ MEANINGLESS = 1e6
 
 
 def plain(x: float) -> str:
+    """A number, or a dash where it is meaningless."""
     return digits(x) if abs(x) < MEANINGLESS else UNKNOWN
 
 
@@ -134,6 +135,7 @@ def share(x: float) -> str:
 
 
 def change(decrease: float) -> str:
+    """A fall or a rise of the loss."""
     return f"fell by {percent(decrease)}" if decrease >= 0 else f"rose by {percent(-decrease)}"
 
 

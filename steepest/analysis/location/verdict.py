@@ -287,8 +287,8 @@ def _stationary(inputs: VerdictInputs) -> tuple[str, str]:
         normal = ": slight negative curvature is normal for trained networks" if is_slight else ""
         where = "" if point.negative is None else " on all data"
         return (
-            f"{HEADLINES[UNDECIDED]}: no step tried lowers the loss ({loss}) measurably. The smallest eigenvalue{where} "
-            f"is {digits(smallest)}, {digits(100 * ratio)} % of the largest{normal}.",
+            f"{HEADLINES[UNDECIDED]}: no step tried lowers the loss ({loss}) measurably. The smallest "
+            f"eigenvalue{where} is {digits(smallest)}, {digits(100 * ratio)} % of the largest{normal}.",
             advice,
         )
     hedge = "" if coverage.is_full else ", as far as a quick check can tell"
