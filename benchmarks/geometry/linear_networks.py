@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 import steepest as sd
-from steepest.analysis.location.verdict import MINIMUM, SADDLE, UNDECIDED
+from steepest.records.verdict import MINIMUM, SADDLE, UNDECIDED
 
 
 class Product(nn.Module):

@@ -10,7 +10,7 @@ import steepest as sd
 from benchmarks.geometry.linear_networks import critical_point
 from benchmarks.report import table
 from steepest.analysis.location.locate import QUICK_PRODUCTS, analyse_point
-from steepest.analysis.location.verdict import MINIMUM, SADDLE, UNDECIDED
+from steepest.records.verdict import MINIMUM, SADDLE, UNDECIDED
 from steepest.tasks import load
 
 TITLE = "Verdicts on points"

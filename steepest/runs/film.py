@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from steepest.analysis.conclusion import run_verdict
 from steepest.analysis.landscape.surfaces import (
     CURVATURE_PLANE,
     PLANE_KINDS,
@@ -47,7 +48,7 @@ def run_film(
         why: there is no task or model, in words.
     """
     history = store.history(run)
-    verdict = history.record.verdict
+    verdict = run_verdict(history.record)
     if task is None or model is None:
         surfaces = LossSurfaces(messages=(f"No surfaces: {why}",))
     else:
@@ -103,5 +104,5 @@ def _end(store: Store, run: str, names: Sequence[str]) -> torch.Tensor:
 
 def _gain(verdict: Verdict | None) -> float:
     """The decrease of the loss along a saddle's negative curvature."""
-    number = None if verdict is None or verdict.kind != "SADDLE" else verdict.number("gain of an escape")
+    number = None if verdict is None or verdict.kind != "SADDLE" else verdict.number("decrease along λ_min")
     return 0.0 if number is None or not math.isfinite(number.value) else max(0.0, number.value)

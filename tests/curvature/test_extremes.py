@@ -153,7 +153,7 @@ def test_a_certificate_needs_no_more_products_than_one_by_the_norm():
 @pytest.mark.parametrize(("dtype", "epsilon"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
 def test_curvature_beyond_the_precision_is_refused(dtype, epsilon):
     a = Mirrored(torch.linspace(0, 1, 300), dtype)
-    with pytest.raises(InputError, match="epsilon must be at least .*resolves"):
+    with pytest.raises(InputError, match=r"epsilon must be at least .*resolves"):
         negative_curvature(a, epsilon)
 
 

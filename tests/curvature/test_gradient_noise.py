@@ -156,7 +156,7 @@ def test_too_little_is_refused():
         gradient_noise(torch.ones(8, 3), [1] * 9)
     with pytest.raises(InputError, match="gradients must be finite"):
         gradient_noise(torch.full((8, 3), math.nan), [1] * 8)
-    with pytest.raises(InputError, match="between 0 and 1.*got 95"):
+    with pytest.raises(InputError, match=r"between 0 and 1.*got 95"):
         gradient_noise(torch.ones(8, 3), [1] * 8, level=95)
     with pytest.raises(InputError, match="must be tensors or a Dataset"):
         disjoint(Task(model=torch.nn.Linear(1, 1), objective=lambda model, batch: model.weight.sum()))

@@ -8,6 +8,7 @@ import time
 import httpx
 import pytest
 
+from steepest.analysis.conclusion import run_verdict
 from steepest.runs.film import stored_surfaces
 from steepest.runs.store import Store
 from steepest.view.film import document, film
@@ -95,7 +96,7 @@ def test_a_run_is_watched_while_it_trains(opened, training, tmp_path):
     store = Store(tmp_path / "runs")
     (run,) = store.names()
     history = store.history(run)
-    verdict = history.record.verdict
+    verdict = run_verdict(history.record)
     expected = document.encode(film.of_run(history, stored_surfaces(store, run), verdict))
     assert list(expected["surfaces"]) == ["principal"]
     state = None

@@ -215,7 +215,7 @@ def is_noise_limited(s: Symptoms) -> bool:
 
 def has_risen(s: Symptoms) -> bool:
     """Whether the loss rose above its start measurably."""
-    return s.max_rise > max(th.RISE_ERRORS_MAX * s.decrease_error, th.ROUNDING)
+    return s.max_rise > max(th.RISE_ERRORS_MAX * s.decrease_error, th.RISE_ROUNDING)
 
 
 def had_divergent_step(s: Symptoms) -> bool:

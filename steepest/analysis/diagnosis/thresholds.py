@@ -41,7 +41,7 @@ no gradient (|N(0, 1)| has 0.09, two components 0.27, ten 0.65). In batches of f
 cancel."""
 PEAK_GRADIENT_MAX = 8.0
 """Largest / mean late gradient norm: above 8 a step diverged to where the loss is flat."""
-RISE_ERRORS_MAX, ROUNDING = 3.0, 1e-12
+RISE_ERRORS_MAX, RISE_ROUNDING = 3.0, 1e-12
 """A rise above the start of up to so many standard errors is chance; one below the second is rounding."""
 RISE_MAX, PEAK_RISE_MAX = 0.5, 10.0
 """Rise of the loss above its start: above 0.5 the lr was too high if there is no noise; above 10 even if the loss fell
@@ -114,6 +114,7 @@ MEANINGLESS = 1e6
 
 
 def plain(x: float) -> str:
+    """A number, or a dash where it is meaningless."""
     return digits(x) if abs(x) < MEANINGLESS else UNKNOWN
 
 
@@ -134,6 +135,7 @@ def share(x: float) -> str:
 
 
 def change(decrease: float) -> str:
+    """A fall or a rise of the loss."""
     return f"fell by {percent(decrease)}" if decrease >= 0 else f"rose by {percent(-decrease)}"
 
 

@@ -12,21 +12,13 @@ from steepest.analysis.conclusion import conclude
 from steepest.analysis.location import rule_in_use as in_use
 from steepest.analysis.location.evidence import EvaluationSample, bound_min_eigenvalue, measure_point, sharpest_layer
 from steepest.analysis.location.rule_in_use import RuleInUse
-from steepest.analysis.location.verdict import (
-    DIVERGED,
-    NEAR_ZERO_CURVATURE,
-    UNDECIDED,
-    Coverage,
-    FullAnalysis,
-    VerdictInputs,
-    make_verdict,
-)
+from steepest.analysis.location.verdict import NEAR_ZERO_CURVATURE, Coverage, FullAnalysis, VerdictInputs, make_verdict
 from steepest.curvature import gradient_noise
 from steepest.curvature.loss_function import CHUNK_SAMPLES, LossFunction, sample_loss_functions
 from steepest.descent.loop import Descent
 from steepest.errors import DivergedError, InputError
 from steepest.records.run import Steps
-from steepest.records.verdict import Estimate, Verdict
+from steepest.records.verdict import DIVERGED, UNDECIDED, Estimate, Verdict
 from steepest.rules.rule import Rule
 from steepest.rules.stability import FINAL_SHARE
 from steepest.tasks import data as sources

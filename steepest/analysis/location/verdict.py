@@ -16,7 +16,6 @@ from steepest.analysis.location.rule_in_use import SHARPNESS_BATCHES, SMALL_LR_F
 from steepest.curvature.gradient_noise import Noise
 from steepest.records.verdict import (
     DESCENDING,
-    DIVERGED,
     EDGE_OF_STABILITY,
     GRADIENT_FLAT,
     HEADLINES,
@@ -30,13 +29,8 @@ from steepest.records.verdict import (
     Number,
     Verdict,
     digits,
-)
+)  # fmt: skip
 from steepest.rules.stability import Limit
-
-__all__ = [
-    "DESCENDING", "DIVERGED", "EDGE_OF_STABILITY", "GRADIENT_FLAT", "MAXIMUM", "MINIMUM", "NOISE_FLOOR", "SADDLE",
-    "UNDECIDED", "Coverage", "FullAnalysis", "VerdictInputs", "make_verdict",
-]  # fmt: skip
 
 MIN_GAIN, MIN_SADDLE_GAIN = 1e-3, 1e-2
 """Share of the loss that a gradient step gains where the loss still descends; that a step off a saddle gains."""
@@ -291,9 +285,10 @@ def _stationary(inputs: VerdictInputs) -> tuple[str, str]:
         ratio = -smallest / point.largest.value
         is_slight = ratio <= SLIGHT_NEGATIVE_CURVATURE
         normal = ": slight negative curvature is normal for trained networks" if is_slight else ""
+        where = "" if point.negative is None else " on all data"
         return (
-            f"{HEADLINES[UNDECIDED]}: no step tried lowers the loss ({loss}) measurably. The smallest eigenvalue is "
-            f"{digits(smallest)}, {digits(100 * ratio)} % of the largest{normal}.",
+            f"{HEADLINES[UNDECIDED]}: no step tried lowers the loss ({loss}) measurably. The smallest "
+            f"eigenvalue{where} is {digits(smallest)}, {digits(100 * ratio)} % of the largest{normal}.",
             advice,
         )
     hedge = "" if coverage.is_full else ", as far as a quick check can tell"
@@ -322,9 +317,9 @@ def _how_to_confirm(inputs: VerdictInputs) -> str:
 
 def _from_to(loss: float, decrease: float) -> str:
     """Both losses, with the digits that tell them apart."""
-    after = loss - decrease
-    digits = next((n for n in range(3, 16) if f"{loss:.{n}g}" != f"{after:.{n}g}"), 16)
-    return f"from {loss:.{digits}g} to {after:.{digits}g}"
+    pairs = [(f"{loss:.{n}g}", f"{loss - decrease:.{n}g}") for n in range(3, 16)]
+    before, after = next((pair for pair in pairs if pair[0] != pair[1]), pairs[0])
+    return f"from {before} to {after}"
 
 
 def _interval(by: Estimate, what: str = "decrease ") -> str:

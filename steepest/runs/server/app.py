@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from steepest.analysis.conclusion import run_verdict
 from steepest.errors import SteepestError
 from steepest.runs.film import stored_surfaces
 from steepest.runs.server.run_list import RunList
@@ -126,7 +127,7 @@ def filmed(store: Store, ids: Sequence[str]) -> dict[str, Any]:
     history = store.history(ids[0])
     if history.record.status == "running":  # what was found at an earlier end no longer holds
         return document.encode(film.of_run(history, live=True))
-    return document.encode(film.of_run(history, stored_surfaces(store, ids[0]), history.record.verdict))
+    return document.encode(film.of_run(history, stored_surfaces(store, ids[0]), run_verdict(history.record)))
 
 
 def _failed(request: Request, error: Exception) -> Response:

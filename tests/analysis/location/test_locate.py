@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import steepest as sd
 from benchmarks.geometry.linear_networks import critical_point
 from steepest.analysis.location.locate import QUICK_PRODUCTS, analyse_point
-from steepest.analysis.location.verdict import (
+from steepest.curvature.loss_function import sample_loss_functions
+from steepest.records.verdict import (
     DESCENDING,
     DIVERGED,
     EDGE_OF_STABILITY,
@@ -23,7 +24,6 @@ from steepest.analysis.location.verdict import (
     SADDLE,
     UNDECIDED,
 )
-from steepest.curvature.loss_function import sample_loss_functions
 from steepest.tasks.terrains import TERRAINS
 
 REPETITIONS = 40
@@ -31,37 +31,37 @@ COVERED = int(binom.ppf(0.005, REPETITIONS, 0.95))
 """Intervals that cover, of 95 % ones that do what they say: fewer come out once in 200 times."""
 
 
-def on(terrain, point, **given):
+def on(terrain, point, **options):
     model = TERRAINS[terrain].model()
     task = sd.Task(model=model, objective=lambda model, batch: model())
-    return analyse_point(task, torch.tensor(point, dtype=torch.float64), model, **given)
+    return analyse_point(task, torch.tensor(point, dtype=torch.float64), model, **options)
 
 
-KNOWN = [(name, p, MINIMUM) for name, t in TERRAINS.items() for p in t.minima]
-KNOWN += [(name, p, SADDLE) for name, t in TERRAINS.items() for p in t.saddles if name != "monkey_saddle"]
-KNOWN += [(name, p, MAXIMUM) for name, t in TERRAINS.items() for p in t.maxima]
-KNOWN += [(name, t.start, DESCENDING) for name, t in TERRAINS.items()]
+CRITICAL_POINTS = [(name, p, MINIMUM) for name, t in TERRAINS.items() for p in t.minima]
+CRITICAL_POINTS += [(name, p, SADDLE) for name, t in TERRAINS.items() for p in t.saddles if name != "monkey_saddle"]
+CRITICAL_POINTS += [(name, p, MAXIMUM) for name, t in TERRAINS.items() for p in t.maxima]
+CRITICAL_POINTS += [(name, t.start, DESCENDING) for name, t in TERRAINS.items()]
 
 
-@pytest.mark.parametrize(("terrain", "point", "kind"), KNOWN)
+@pytest.mark.parametrize(("terrain", "point", "kind"), CRITICAL_POINTS)
 def test_the_critical_points_of_the_terrains(terrain, point, kind):
-    found = on(terrain, point)
-    assert found.kind == kind
-    assert found.sentence
-    assert found.advice
+    verdict = on(terrain, point)
+    assert verdict.kind == kind
+    assert verdict.sentence
+    assert verdict.advice
 
 
 def test_himmelblau_has_four_minima_four_saddles_and_a_maximum():
-    kinds = collections.Counter(kind for name, _, kind in KNOWN if name == "himmelblau")
+    kinds = collections.Counter(kind for name, _, kind in CRITICAL_POINTS if name == "himmelblau")
     assert (kinds[MINIMUM], kinds[SADDLE], kinds[MAXIMUM]) == (4, 4, 1)
 
 
-def test_a_monkey_saddle_cannot_be_told_from_its_hessian():
+def test_the_hessian_does_not_show_a_monkey_saddle():
     assert on("monkey_saddle", (0.0, 0.0)).kind == UNDECIDED
 
 
 @pytest.mark.parametrize("point", [(3.0, 2.0), (0.0, 0.0)])
-def test_a_short_look_never_says_minimum(point):
+def test_a_quick_check_never_reports_a_minimum(point):
     assert on("himmelblau" if point[0] else "bowl", point, products=QUICK_PRODUCTS).kind == UNDECIDED
 
 
@@ -77,18 +77,18 @@ class Quadratic(nn.Module):
         return 0.5 * (self.d * self.w**2).sum() + 1
 
 
-def of_quadratic(d, w=None, **given):
+def of_quadratic(d, w=None, **options):
     model = Quadratic(d)
     task = sd.Task(model=model, objective=lambda model, batch: model())
-    return analyse_point(task, torch.zeros(len(d), dtype=torch.float64) if w is None else w, model, **given)
+    return analyse_point(task, torch.zeros(len(d), dtype=torch.float64) if w is None else w, model, **options)
 
 
 @pytest.mark.parametrize("negative", [100, 1])
 def test_a_few_directions_down_among_many_up_are_a_saddle(negative):
     d = torch.cat([torch.ones(1000 - negative), -torch.ones(negative)]).double()
-    found = of_quadratic(d)
-    assert found.kind == SADDLE
-    assert found.number("least curvature").value == pytest.approx(-1.0)
+    verdict = of_quadratic(d)
+    assert verdict.kind == SADDLE
+    assert verdict.number("smallest Hessian eigenvalue").value == pytest.approx(-1.0)
 
 
 def test_a_slope_without_curvature_is_no_critical_point():
@@ -112,13 +112,13 @@ def test_a_slope_without_curvature_is_no_critical_point():
 
 def test_critical_points_of_linear_networks():
     """Thirty of them; `python -m benchmarks locate` has a thousand."""
-    told = collections.Counter()
+    counts = collections.Counter()
     for seed in range(30):
         task, w, kind = critical_point(seed)
-        told[kind, analyse_point(task, w, task.model).kind] += 1
-    assert {said for known, said in told if known != said} <= {UNDECIDED}, told
-    assert sum(n for (known, said), n in told.items() if known == said) == 30, told
-    assert all(told[kind, kind] >= 4 for kind in (MINIMUM, SADDLE, UNDECIDED))
+        counts[kind, analyse_point(task, w, task.model).kind] += 1
+    assert {kind for truth, kind in counts if truth != kind} <= {UNDECIDED}, counts
+    assert sum(n for (truth, kind), n in counts.items() if truth == kind) == 30, counts
+    assert all(counts[kind, kind] >= 4 for kind in (MINIMUM, SADDLE, UNDECIDED))
 
 
 # -- Networks and their data -------------------------------------------------------------------------------------------
@@ -136,31 +136,31 @@ def network(width=16):
     return nn.Sequential(nn.Linear(5, width), nn.Tanh(), nn.Linear(width, 1))
 
 
-def regressed(tmp_path, **given):
+def fit_regression(tmp_path, **options):
     data = regression()
     task = sd.Task(network(), data, mse_loss, validation=regression(seed=1))
-    return task, sd.fit(task, runs=tmp_path, seed=0, **{"schedule": "constant", "batch_size": 40, **given})
+    return task, sd.fit(task, runs=tmp_path, seed=0, **{"schedule": "constant", "batch_size": 40, **options})
 
 
 def test_a_young_run_is_still_descending(tmp_path):
-    task, run = regressed(tmp_path, rule="adam", lr=1e-3, epochs=2)
+    task, run = fit_regression(tmp_path, rule="adam", lr=1e-3, epochs=2)
     assert run.verdict.kind == DESCENDING
     assert sd.locate(task, run).kind == DESCENDING
     assert sd.open(run.id, tmp_path).verdict == run.verdict
 
 
-def test_small_batches_at_a_constant_rate_end_on_the_noise_floor(tmp_path):
-    task, run = regressed(tmp_path, rule="gradient_descent", lr=0.3, batch_size=4, epochs=60)
+def test_small_batches_at_a_constant_learning_rate_end_at_the_noise_floor(tmp_path):
+    task, run = fit_regression(tmp_path, rule="gradient_descent", lr=0.3, batch_size=4, epochs=60)
     assert run.verdict.kind == NOISE_FLOOR, str(run.verdict)
-    assert "at a rate of 0.3" in run.verdict.sentence
-    found = sd.locate(task, run)
-    assert found.kind == NOISE_FLOOR
-    assert found.number("gain of ten calm steps").low > 0
-    assert found.number("batch sharpness").reference == pytest.approx(2 / 0.3)
+    assert run.verdict.sentence.startswith("At the noise floor: at lr = 0.3 the training loss has stopped falling")
+    verdict = sd.locate(task, run)
+    assert verdict.kind == NOISE_FLOOR
+    assert verdict.number("decrease by ten steps at lr / 10").low > 0
+    assert verdict.number("batch sharpness").reference == pytest.approx(2 / 0.3)
 
 
 def test_full_batches_end_at_the_edge_of_stability(tmp_path):
-    task, run = regressed(tmp_path, rule="gradient_descent", lr=0.5, batch_size="full", steps=1500, guard=False)
+    task, run = fit_regression(tmp_path, rule="gradient_descent", lr=0.5, batch_size="full", steps=1500, guard=False)
     assert run.verdict.kind == EDGE_OF_STABILITY, str(run.verdict)
     assert run.verdict.number("sharpness").reference == pytest.approx(2 / 0.5)
     assert sd.locate(task, run).kind == EDGE_OF_STABILITY
@@ -175,7 +175,7 @@ def test_a_loaders_batches_are_not_taken_for_full_ones(tmp_path):
 
 
 def test_a_network_that_generalises_is_not_called_a_saddle(tmp_path):
-    task, run = regressed(tmp_path, rule="adam", lr=1e-2, epochs=60, schedule="cosine")
+    task, run = fit_regression(tmp_path, rule="adam", lr=1e-2, epochs=60, schedule="cosine")
     assert run.verdict.kind in (UNDECIDED, DESCENDING)
     assert sd.locate(task, run).kind in (UNDECIDED, DESCENDING)
 
@@ -190,7 +190,7 @@ def test_equal_neurons_sit_on_a_saddle():
 
 
 def test_a_model_is_left_as_it_was(tmp_path):
-    task, run = regressed(tmp_path, rule="adam", lr=1e-3, epochs=1)
+    task, run = fit_regression(tmp_path, rule="adam", lr=1e-3, epochs=1)
     before, state = {n: p.clone() for n, p in task.model.state_dict().items()}, torch.get_rng_state()
     sd.locate(task, run)
     sd.locate(task, run.point)
@@ -198,16 +198,67 @@ def test_a_model_is_left_as_it_was(tmp_path):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_loss_that_is_no_mean_over_samples_is_taken_apart_by_batches():
+def test_a_loss_that_is_no_mean_over_samples_is_measured_by_batches():
     x, y = regression()
     model = network()
     task = sd.Task(model, (x, y), lambda output, target: (output - target).square().mean().sqrt(), validation=(x, y))
-    found = sd.locate(task)
-    assert found.kind == DESCENDING
-    assert found.number("loss").low < found.number("loss").value < found.number("loss").high
+    verdict = sd.locate(task)
+    assert verdict.kind == DESCENDING
+    assert (
+        verdict.number("training loss").low
+        < verdict.number("training loss").value
+        < verdict.number("training loss").high
+    )
 
 
-# -- Beside the verdict, in a long look --------------------------------------------------------------------------------
+# -- Words -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_flat_direction_that_leads_down_is_named():
+    verdict = on("monkey_saddle", (0.0, 0.0))
+    assert verdict.sentence.startswith("Undecided: a step along a near-flat direction lowers the loss by ")
+    assert verdict.advice == "Perturb the weights slightly and train on."
+
+
+def test_a_minimum_is_strict_where_the_bound_is_positive():
+    assert on("bowl", (0.0, 0.0)).sentence.startswith("At a strict minimum: with probability 0.99 every Hessian")
+
+
+def test_an_escape_is_shown_only_where_the_curvature_is_negative():
+    assert on("bowl", (0.0, 0.0)).number("decrease along λ_min") is None
+    assert on("saddle", (0.0, 0.0)).number("decrease along λ_min").words.endswith("mean of both signs")
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        ({"products": QUICK_PRODUCTS}, "To test for a minimum run `steepest locate RUN`."),
+        ({"samples": 200}, "A minimum can be confirmed only on all 400 training samples: `--samples 400`."),
+        ({"products": 61}, "Use more products: `--products 122`."),
+    ],
+)
+def test_the_advice_follows_from_what_the_analysis_did(options, advice):
+    """A linear regression at its solution; the smallest of 40 eigenvalues is near 0, and takes products to bound."""
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 40, generator=g, dtype=torch.float64) * torch.logspace(0, -4, 40, dtype=torch.float64)
+    y = torch.randn(400, 1, generator=g, dtype=torch.float64)
+    task = sd.Task(nn.Linear(40, 1, bias=False).double(), (x, y), mse_loss, validation=(x, y))
+    verdict = sd.locate(task, torch.linalg.lstsq(x, y).solution.flatten(), **options)
+    assert (verdict.kind, verdict.headline) == (UNDECIDED, "Stationary")
+    assert "no negative curvature was measured" in verdict.sentence
+    assert verdict.advice == advice
+
+
+def test_negative_curvature_on_all_data_needs_no_more_products(tmp_path):
+    task, run = fit_regression(tmp_path, rule="adam", lr=1e-2, epochs=60, schedule="cosine")
+    verdict = sd.locate(task, run)
+    assert verdict.kind == UNDECIDED
+    assert "The smallest eigenvalue on all data is -" in verdict.sentence
+    assert verdict.sentence.endswith("slight negative curvature is normal for trained networks.")
+    assert verdict.advice == ""
+
+
+# -- Beside the verdict, in a full analysis ----------------------------------------------------------------------------
 
 
 class Layered(nn.Module):
@@ -237,34 +288,34 @@ def dense(model, loss, names):
 
 def test_the_sharpest_layer_is_that_of_the_dense_hessians_blocks():
     model = Layered()
-    found = sd.locate(sd.Task(model, objective=lambda model, batch: model()), products=1000)
+    verdict = sd.locate(sd.Task(model, objective=lambda model, batch: model()), products=1000)
     blocks = {n: dense(model, lambda f: f(), (f"net.{n}.weight", f"net.{n}.bias")) for n in (0, 2, 4)}
     top = {n: float(torch.linalg.eigvalsh(b)[-1]) for n, b in blocks.items()}
     sharpest = max(top, key=lambda n: top[n])
-    number = found.number("greatest curvature of one layer")
+    number = verdict.number("sharpest layer")
     assert number.value == number.low == number.high == pytest.approx(top[sharpest], rel=1e-6)
-    assert f"layer net.{sharpest} is the sharpest of 3 layers; exact" in str(found)
+    assert f"λ_max of net.{sharpest}; of 3 layers, other layers fixed; exact" in str(verdict)
 
 
-def test_the_sharpest_layer_is_measured_on_what_was_held_back():
+def test_the_sharpest_layer_is_measured_on_the_evaluation_half():
     x, y = (z.double() for z in regression(noise=1.0))
     model = network(width=8).double()
     task = sd.Task(model, (x, y), mse_loss, validation=(x, y))
-    number = sd.locate(task, products=1000).number("greatest curvature of one layer")
-    (chosen, _), (held, _) = (part.batches[0] for part in sample_loss_functions(task, (200, 200)))
+    number = sd.locate(task, products=1000).number("sharpest layer")
+    (search, _), (evaluation, _) = (part.batches[0] for part in sample_loss_functions(task, (200, 200)))
     labels = {tuple(a.tolist()): b for a, b in zip(x, y)}
     by_layer = {}
     for n in (0, 2):
         on = [
             dense(model, lambda f, s=s: mse_loss(f(s), torch.stack([labels[tuple(a.tolist())] for a in s])),
                   (f"{n}.weight", f"{n}.bias"))
-            for s in (chosen, held)
+            for s in (search, evaluation)
         ]  # fmt: skip
         values, vectors = torch.linalg.eigh(on[0])
         by_layer[float(values[-1])] = float(vectors[:, -1] @ on[1] @ vectors[:, -1])
     assert number.value == pytest.approx(by_layer[max(by_layer)], rel=1e-6)
     assert number.low < number.value < number.high
-    assert number.words.endswith("on samples that were held back")
+    assert number.words.endswith("on the evaluation half")
 
 
 def test_of_two_layers_alike_neither_is_claimed():
@@ -273,9 +324,8 @@ def test_of_two_layers_alike_neither_is_claimed():
     for layer in model:
         nn.init.eye_(layer.weight)
     task = sd.Task(model, (x, 2 * x), mse_loss, validation=(x, x))
-    words = sd.locate(task).number("greatest curvature of one layer").words
-    assert words.startswith(("layer 0 is the sharpest of 2 layers, unless layer 1 is", "layer 1 is the sharpest of 2"))
-    assert ", unless layer " in words
+    words = sd.locate(task).number("sharpest layer").words
+    assert words.startswith(("λ_max of 0, unless 1 is; of 2 layers", "λ_max of 1, unless 0 is; of 2 layers"))
 
 
 def linear_regression(seed, samples=800):
@@ -297,7 +347,7 @@ def test_the_critical_batch_size_covers_that_of_a_linear_regression():
     truth = float((c.double() * sigma.diagonal()).sum() / (g @ (c * g)))
     numbers = [sd.locate(linear_regression(seed)[0]).number("critical batch size") for seed in range(REPETITIONS)]
     assert sum(n.low <= truth <= n.high for n in numbers) >= COVERED
-    assert all("heuristic" in n.words for n in numbers)
+    assert all(n.words.startswith("estimate") for n in numbers)
 
 
 def test_a_rule_without_a_known_scale_has_no_critical_batch_size():
@@ -306,14 +356,14 @@ def test_a_rule_without_a_known_scale_has_no_critical_batch_size():
     assert sd.locate(task, rule=sd.momentum(), lr=1e-2).number("critical batch size") is not None
 
 
-def test_a_short_look_has_neither():
+def test_a_quick_check_has_neither():
     task, *_ = linear_regression(0)
-    found = sd.locate(task, products=QUICK_PRODUCTS)
-    assert found.number("critical batch size") is found.number("greatest curvature of one layer") is None
-    assert sd.locate(task).number("greatest curvature of one layer") is None  # there is one layer
+    verdict = sd.locate(task, products=QUICK_PRODUCTS)
+    assert verdict.number("critical batch size") is verdict.number("sharpest layer") is None
+    assert sd.locate(task).number("sharpest layer") is None  # there is one layer
 
 
-# -- What cannot be looked at ------------------------------------------------------------------------------------------
+# -- What cannot be analysed -------------------------------------------------------------------------------------------
 
 
 def test_a_point_that_is_not_finite_has_diverged():
@@ -322,20 +372,20 @@ def test_a_point_that_is_not_finite_has_diverged():
 
 
 def test_a_point_of_another_shape_is_refused():
-    with pytest.raises(sd.InputError, match=r"shape \(3,\).*2 weights"):
+    with pytest.raises(sd.InputError, match=r"point must have shape \(2,\).*got \(3,\)"):
         on("bowl", (0.0, 0.0, 0.0))
 
 
 def test_too_few_samples_are_refused():
     x, y = regression(samples=12)
     task = sd.Task(network(), (x, y), mse_loss, validation=(x, y))
-    with pytest.raises(sd.InputError, match=r"12 samples.*at least 16"):
+    with pytest.raises(sd.InputError, match=r"needs at least 16 samples .*, got 12"):
         sd.locate(task)
 
 
-def test_a_rule_without_its_rate_is_refused():
+def test_a_rule_without_its_learning_rate_is_refused():
     x, y = regression()
-    with pytest.raises(sd.InputError, match="give the other one too"):
+    with pytest.raises(sd.InputError, match="Pass both rule and lr"):
         sd.locate(sd.Task(network(), (x, y), mse_loss), rule=sd.adam())
 
 

@@ -91,7 +91,7 @@ def test_a_run_without_a_verdict(status):
 def test_the_page_gets_the_numbers_that_it_has_room_for():
     given = (
         Number("loss", 1, 1, 1),
-        Number("least curvature", -0.83, -0.9, -0.8, words="held back"),
+        Number("smallest Hessian eigenvalue", -0.83, -0.9, -0.8, words="held back"),
         Number("noise scale", np.inf, 20, np.inf, 64),
         Number("sharpness", 300, 290, 310, 500, "2 / lr"),
     )

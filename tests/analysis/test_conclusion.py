@@ -1,0 +1,87 @@
+"""A verdict in the light of the run's record."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from steepest.analysis.conclusion import conclude, run_verdict
+from steepest.records.run import Event, Record, Steps
+from steepest.records.verdict import UNDECIDED, Verdict
+
+T = 400
+t = np.arange(1.0, T + 1)
+STATIONARY = Verdict(
+    UNDECIDED, "Stationary: no step tried lowers the loss (0.05) measurably.", "Run `steepest locate RUN`."
+)
+
+
+def record(loss, g=1.0, lr=0.1, events=(), **config):
+    g = np.broadcast_to(g, T).astype(float)
+    noise = 0.001 * np.random.default_rng(0).standard_normal(T)
+    steps = Steps(t, t, np.full(T, lr), loss + noise, g, lr * g)
+    config = {"lr": lr, "batch_size": 32, "samples": 1000, "steps": T, **config}
+    return Record("digits-28b7", "digits", "done", "", 0.0, config, {}, steps, (), tuple(events))
+
+
+FELL = record(0.05 + 1.95 * np.exp(-t / 40), np.sqrt(49 * np.exp(-t / 40)) + 0.3)
+
+
+def test_a_healthy_run_whose_loss_fell_has_converged():
+    verdict = conclude(STATIONARY, FELL)
+    assert verdict.headline == "Converged"
+    assert verdict.sentence == "Converged: no step tried lowers the loss (0.05) measurably."
+    assert verdict.kind == UNDECIDED
+    assert verdict.advice == "Run `steepest locate digits-28b7`."
+
+
+def test_a_run_that_gained_nothing_has_not_converged():
+    """A network whose units are all inactive: the loss stays where it began."""
+    verdict = conclude(STATIONARY, record(2 + 0 * t, lr=0.2))
+    assert verdict.headline == "Stationary"
+    assert verdict.sentence.endswith("Stuck on a plateau: the steps were large enough, but the loss did not change.")
+    assert verdict.advice.startswith("Check the start")
+
+
+def test_a_rewind_is_named():
+    rewind = Event(50, "rewind", "the loss doubled", "back to step 40")
+    verdict = conclude(STATIONARY, replace(FELL, events=(rewind,)))
+    assert verdict.sentence.endswith("The guard rewound once: the loss doubled.")
+
+
+def test_other_verdicts_keep_their_words():
+    verdict = Verdict("SADDLE", "At a saddle: …", "Train on.")
+    assert conclude(verdict, FELL) == verdict
+
+
+def test_a_run_without_a_verdict_has_none():
+    assert run_verdict(FELL) is None
+
+
+# -- Verdicts of version 0.1 -------------------------------------------------------------------------------------------
+
+OLD = {
+    "kind": UNDECIDED,
+    "sentence": "No step that was tried lowers the loss of 0.02184 clearly: undecided.",
+    "advice": "A short look cannot tell a minimum: `steepest locate RUN` looks longer.",
+    "numbers": [
+        ["loss", 0.02, 0.01, 0.03, None, "on samples"],
+        ["noise scale", float("inf"), 74.0, float("inf"), 64.0, ""],
+    ],
+    "products": 48,
+}
+
+
+def test_a_stored_verdict_of_before_opens_with_its_words_and_the_new_labels():
+    verdict = run_verdict(replace(FELL, config={**FELL.config, "verdict": OLD}))
+    assert verdict.headline == "Stationary"
+    assert verdict.sentence == OLD["sentence"]
+    assert verdict.advice.endswith("`steepest locate digits-28b7` looks longer.")
+    assert verdict.number("training loss").value == 0.02
+    assert "  noise scale ≥ 74 (your batch: 64)" in str(verdict)
+    assert Verdict.of(verdict.describe()) == verdict
+
+
+def test_an_old_label_still_finds_its_number_and_warns():
+    with pytest.warns(DeprecationWarning, match="'loss' is now called 'training loss'"):
+        assert Verdict.of(OLD).number("loss").value == 0.02
