@@ -306,8 +306,8 @@ class _Search:
         ends = [(m.value, rate) for (steps, rate), m in self.members.items() if steps == longest]
         loss, best = min(ends, default=(math.inf, None))
         best = best if math.isfinite(loss) else None
-        expected = max(self.steps, self.expected_steps)
-        return SearchProgress(self.steps, expected, len(self.members), best, loss, is_rung)
+        total = max(self.steps, self.expected_steps)
+        return SearchProgress(self.steps, total, len(self.members), best, loss, is_rung)
 
     def _table(self) -> list[Trial]:
         lengths = sorted({steps for steps, _ in self.members})

@@ -179,9 +179,9 @@ def ranks(one: Values, other: Values) -> tuple[float, float]:
     Statistical Software Newsletter 12, 10–17.
     """
     both = np.concatenate((one, other))
-    ascending = np.sort(both)
+    order = np.sort(both)
     # The ranks of equal values are left + 1 … right; twice their mean is a whole number.
-    twice = np.searchsorted(ascending, both, "left") + np.searchsorted(ascending, both, "right") + 1
+    twice = np.searchsorted(order, both, "left") + np.searchsorted(order, both, "right") + 1
     n = len(one)
     shift = float(twice[n:].mean() - twice[:n].mean()) / 2
     if len(both) > MAX_EXACT:

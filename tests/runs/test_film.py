@@ -143,7 +143,7 @@ def test_a_race_without_points(race, tmp_path, capsys):
 
     bare = sd.Race(replace(race.record, paths=()), race.task)
     assert shown(bare.film(tmp_path / "race.html"))["surfaces"] == {}
-    assert "no points were kept" in capsys.readouterr().err
+    assert "no points of the paths were recorded" in capsys.readouterr().err
 
 
 def test_a_race_of_models_with_statistics_of_their_own(race, tmp_path, capsys):

@@ -202,7 +202,7 @@ def _group(task: Task, settings: Settings) -> tuple[str, Any]:
 
 
 def choose_strategy(
-    task: Task, settings: Sequence[Settings], plan: Plan, requested: str | None, obstacle: str = ""
+    task: Task, settings: Sequence[Settings], plan: Plan, request: str | None, obstacle: str = ""
 ) -> tuple[Strategy, Runner | None]:
     """The strategy of a group, and what was started to measure it.
 
@@ -210,11 +210,12 @@ def choose_strategy(
         task: that they train.
         settings: of the group.
         plan: what is recorded on the way.
-        requested: BATCHED or SEQUENTIAL; None measures which is faster.
+        request: BATCHED or SEQUENTIAL; None measures which is faster.
         obstacle: why the group must run sequentially; empty where it need not.
     """
-    if obstacle or requested == SEQUENTIAL or len(settings) == 1:
-        return Strategy(SEQUENTIAL, obstacle or ("requested" if requested else "there is only one run")), None
+    if obstacle or request == SEQUENTIAL or len(settings) == 1:
+        reason = obstacle or ("there is only one run" if len(settings) == 1 else "requested")
+        return Strategy(SEQUENTIAL, reason), None
     first = Descent(task, settings[0], task.copy(settings[0].seed))
     if first.schedule.watches:
         return Strategy(SEQUENTIAL, "the schedule depends on the loss"), None
@@ -223,7 +224,7 @@ def choose_strategy(
         return Strategy(SEQUENTIAL, f"torch.func cannot batch this model ({obstacle})"), None
     silent = replace(plan, on_step=lambda members: None)  # only the steps of the chosen one are reported
     population = Population(task, settings[: _max_batch(first)], silent)
-    if requested == BATCHED:
+    if request == BATCHED:
         return Strategy(BATCHED, "requested", len(population.members)), population
     one = SequentialDescent(task, settings[0], silent)
     strategy = _compare_speed(population, one)
@@ -262,15 +263,15 @@ def _max_batch(one: Descent) -> int:
     """How many descents fit in memory: each has weights, gradient, slots, and what the backward pass saves."""
     weights = sum(p.nbytes for p in one.space.tensors())
     slots = sum(x.nbytes for by in getattr(one.update, "slots", {}).values() for x in by.values())
-    saved: dict[int, int] = {}
+    sizes: dict[int, int] = {}
 
     def pack(x: torch.Tensor) -> torch.Tensor:
-        saved[x.data_ptr()] = x.nbytes
+        sizes[x.data_ptr()] = x.nbytes
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
         one.objective.gradient(one.batches(1)[:1], one.space.tensors())
-    size = 3 * weights + slots + 2 * sum(saved.values())
+    size = 3 * weights + slots + 2 * sum(sizes.values())
     return max(1, int(MEMORY_SHARE * free_memory(one.device) / max(1, size)))
 
 

@@ -158,13 +158,13 @@ class Members:
         """
         from torch.fx.experimental.proxy_tensor import make_fx
 
-        mapped, fresh = self._vmap(per_member), {n: b.clone() for n, b in self.buffers.items()}
+        function, fresh = self._vmap(per_member), {n: b.clone() for n, b in self.buffers.items()}
         traces = []
         try:
             for draw in (1, 2):
                 with seeds.ours(draw, "trace"), torch.no_grad(), warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    traces.append(make_fx(lambda *args: mapped(*args))(self.weights, dict(fresh), batches[0]))
+                    traces.append(make_fx(lambda *args: function(*args))(self.weights, dict(fresh), batches[0]))
         except Exception:  # any error of torch or the model under tracing
             return False
         one, two = traces

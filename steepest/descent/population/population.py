@@ -136,13 +136,11 @@ class Population:
                     task.data, first.batch_size, seed, accumulate=first.accumulate, augment=task.augment, device=device
                 )
         self.points = Members([models[seed].to(device) for seed in seeds], self.objective, self.space)
-        resolved = [resolve_rule(s.stages.parts[0].rule, s.lr, s) for s in settings]
-        self._update = Update(self.points, resolved[0][0], members=len(settings))
+        rules = [resolve_rule(s.stages.parts[0].rule, s.lr, s) for s in settings]
+        self._update = Update(self.points, rules[0][0], members=len(settings))
         self.places = np.arange(len(settings))
-        self._rates = np.array([rate for _, rate, _ in resolved])
-        self._hypers = {
-            name: _array([hypers[name] for _, _, hypers in resolved]) for name in resolved[0][2] if name != "lr"
-        }
+        self._rates = np.array([rate for _, rate, _ in rules])
+        self._hypers = {name: _array([hypers[name] for _, _, hypers in rules]) for name in rules[0][2] if name != "lr"}
         self._clips = np.array([math.inf if s.clip is None else s.clip for s in settings])
         self._guards = [copy.deepcopy(s.guard) for s in settings]
         self._random = StepRandomness(first.seed, device)

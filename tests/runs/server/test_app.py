@@ -35,14 +35,14 @@ def test_the_list_has_the_newest_first(tmp_path):
         assert "3 runs, one of them running." in page
         assert [row.split(" ")[0] for row in shown] == [new.id, failed.id, old]
         assert "adam · lr 0.1 · cosine" in shown[0]
-        assert "running 0.9667 accuracy 30 of 60" in shown[0]
+        assert "running 0.967 accuracy 30 of 60" in shown[0]
         assert "failed 3 of 60" in shown[1]
         assert "took 1 min 15 s" in shown[1]
         assert "lr 0.25" in shown[2]
         assert f'href="/runs/{old}"' in page
         assert page.count('<svg class="spark"') == 3
         new.close("done", 2.0)
-        assert rows(served.ask().text)[0].count("done 0.9667") == 1
+        assert rows(served.ask().text)[0].count("done 0.967") == 1
 
 
 def test_a_folder_without_runs_says_how_to_begin(tmp_path):
@@ -115,7 +115,7 @@ def test_several_runs_in_one_film(served):
     shown = embedded(page)
     assert shown == document.encode(side_by_side.of_runs([served.store.history(run) for run in (one, other)]))
     assert (shown["kind"], list(shown["members"])) == ("race", [one, other])
-    assert shown["headline"] == "digits ended best: validation accuracy 0.975; ball 0.9667."
+    assert shown["headline"] == "digits ended best: validation accuracy 0.975; ball 0.967."
     assert "data-events" not in page
     alone = served.ask(f"/compare?run={one}")
     assert (alone.status_code, alone.headers["location"]) == (303, f"/runs/{one}")
