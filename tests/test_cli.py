@@ -204,6 +204,22 @@ def test_bad_input_is_answered_in_words(line, run, tmp_path):
 
 
 SENTENCES = {
+    "train digits --batch-size 0": "batch_size must be 'full' or an integer ≥ 1, got 0",
+    "train digits --batch-size 5000": (
+        "batch_size must be ≤ 1293 (the number of samples), got 5000. Use 'full' for all."
+    ),
+    "train digits --accumulate 65": "accumulate must be ≤ batch_size (64), got 65",
+    "train digits --lr -1": "lr must be a positive number or 'auto', got -1.0",
+    "train digits --clip -1": "clip must be positive, got -1.0",
+    "train digits --epochs 0": "epochs must be an integer ≥ 1, got 0",
+    "train digits --steps 5 --epochs 5": "Pass either epochs or steps, not both.",
+    "train digits --keep worst": "keep must be 'last' or 'best', got 'worst'",
+    "train digits --precision half": (
+        "precision must be 'bfloat16' or 'float32', got 'half'. For float64, convert model and data."
+    ),
+    "train nowhere.py": "No file nowhere.py. Pass a Python file that defines task() returning sd.Task(...).",
+    "train nothing.py": "nothing.py must define task() returning sd.Task(...).",
+    "train wrong.py": "task() in wrong.py must return sd.Task, got int",
     "find-lr digits --low 1e-3": "Pass both --low and --high, or neither.",
     "find-lr digits --low 1 --high 0.1": "between must be (low, high) with 0 < low < high, got (1.0, 0.1)",
     "find-lr digits --low 0.1 --high 0.2": ("between must span half a decade or more, got (0.1, 0.2). Try (0.1, 1)."),
@@ -231,7 +247,9 @@ SENTENCES = {
 
 
 @pytest.mark.parametrize("line", SENTENCES)
-def test_an_error_is_one_whole_sentence(line, run):
+def test_an_error_is_one_whole_sentence(line, run, tmp_path):
+    (tmp_path / "nothing.py").write_text("x = 1\n")
+    (tmp_path / "wrong.py").write_text("def task():\n    return 1\n")
     result = run(line)
     assert result.exit_code == 1, result.output
     assert result.stderr.split(maxsplit=1)[1].split("\n")[0] == SENTENCES[line]
