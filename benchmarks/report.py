@@ -15,7 +15,7 @@ medians. `make bench` measures the quick sections, `python -m benchmarks NAME ..
 section says when, where and with which command it was made.
 """
 
-MISSING = "not installed: `make bench` installs it"
+ABSENT = "not installed: `make bench` installs it"
 
 
 def write(title: str, body: str, order: Sequence[str]) -> None:
@@ -65,7 +65,7 @@ def _three(x: float) -> str:
     return f"{x:.0f}" if x >= 99.95 else f"{x:.1f}" if x >= 9.995 else f"{x:.2f}"
 
 
-def met(value: float, limit: float) -> str:
+def check(value: float, limit: float) -> str:
     """Whether a figure is at most its limit."""
     return yes(value <= limit)
 

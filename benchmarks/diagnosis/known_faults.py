@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.report import met, table
+from benchmarks.report import check, table
 from steepest.analysis.diagnosis.diagnose import Diagnosis, diagnose
 from steepest.analysis.diagnosis.findings import (
     EXPLODING,
@@ -226,8 +226,8 @@ def lines(outcomes: Iterable[Outcome], details: bool = False) -> list[str]:
     )
     clear_words = "of these, lr ten times too small or large, batches of at most four, no regularisation, or healthy"
     rows = [
-        ["right: lr, batch, no regularisation, or healthy", _share(right), "≥ 95 %", met(-_mean(right), -0.95)],
-        [clear_words, _share(clear), "≥ 95 %", met(-_mean(clear), -0.95)],
+        ["right: lr, batch, no regularisation, or healthy", _share(right), "≥ 95 %", check(-_mean(right), -0.95)],
+        [clear_words, _share(clear), "≥ 95 %", check(-_mean(clear), -0.95)],
         ["right, with starts on a plateau", _share([_is_right(d, f) for _, f, d in cases]), "", ""],
         ["first finding is the fault whose remedy gains most", _share(first), "", ""],
     ]

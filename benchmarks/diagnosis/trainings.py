@@ -14,7 +14,7 @@ from pathlib import Path
 
 import steepest as sd
 from benchmarks.problems import tasks
-from benchmarks.problems.problems import COSINE, SHARED, Problem
+from benchmarks.problems.problems import COSINE, TASKS, Problem
 
 CONSTANT = "constant"
 SCHEDULES = {"constant": CONSTANT, "cosine": COSINE}
@@ -45,7 +45,7 @@ class Series:
 
 def _series(name: str) -> Iterator[Series]:
     """The series of a set."""
-    rows = SHARED | tasks.rows(_TABLE[name]["tasks"])
+    rows = TASKS | tasks.rows(_TABLE[name]["tasks"])
     for task, rule, lr, schedule, steps, batches, grid in _TABLE[name]["series"]:
         row = rows[task]
         words = f"{task}-{rule}-{schedule}".replace("_", "-")

@@ -16,9 +16,6 @@ class Critical(NamedTuple):
     index: int
 
 
-# -- Matrix factorisation, and two linear layers on whitened data ------------------------------------------------------
-
-
 def factorisation_point(singular: Sequence[float], components: Sequence[int], width: int) -> Critical:
     """A critical point of L(W₂, W₁) = ‖W₂W₁ − A‖² / 2 that has learned some components of A.
 
@@ -45,9 +42,6 @@ def factorisation_points(singular: Sequence[float], width: int) -> Iterator[Crit
     for size in range(min(width, len(singular)) + 1):
         for components in itertools.combinations(range(len(singular)), size):
             yield factorisation_point(singular, components, width)
-
-
-# -- Gaussian random fields --------------------------------------------------------------------------------------------
 
 
 SPREAD = 2.0

@@ -14,7 +14,7 @@ import steepest as sd
 from benchmarks.geometry.density import density
 from benchmarks.geometry.edges import largest
 from benchmarks.problems import networks
-from benchmarks.report import met, span, table
+from benchmarks.report import check, span, table
 from benchmarks.timing import seconds
 from steepest.curvature.extremes import extremes
 from steepest.curvature.lanczos import materialize, unit
@@ -113,7 +113,7 @@ def _products() -> list[str]:
         "",
         *table(["precision", "what", "time", "÷ loss and gradient"], rows),
         "",
-        f"Target: a product ≤ 3.5 × loss and gradient: met {met(worst, 3.5)}.",
+        f"Target: a product ≤ 3.5 × loss and gradient: met {check(worst, 3.5)}.",
     ]
 
 

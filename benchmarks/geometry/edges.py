@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 import steepest as sd
-from benchmarks.report import met, table
+from benchmarks.report import check, table
 from steepest.curvature.loss_function import LossFunction
 from steepest.descent.loop import Descent
 from steepest.descent.settings import resolve
@@ -146,6 +146,6 @@ def _row(run: Run, values: np.ndarray, loss: float, every: int) -> list[str]:
     assert bound is not None
     return [
         run.rule.name, f"{run.lr:g}", f"{bound.value:.4g}", *(f"{x:.2f}" for x in values[every - 1 :: every]),
-        f"{middle:.3f}", f"{low:.2f} to {high:.2f}", met(abs(middle - 1), MAX_DISTANCE) if run.required else "",
+        f"{middle:.3f}", f"{low:.2f} to {high:.2f}", check(abs(middle - 1), MAX_DISTANCE) if run.required else "",
         f"{loss:.2g}",
     ]  # fmt: skip

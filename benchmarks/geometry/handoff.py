@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import steepest as sd
-from benchmarks.problems.problems import BESTS, REPORTED, TUNING, Problem, find
+from benchmarks.problems.problems import BESTS, REPORT, TUNING, Problem, find
 from benchmarks.report import table
 from steepest.search.statistics import differences
 
@@ -43,7 +43,7 @@ Finding = tuple[str, str, str]
 def measure() -> list[str]:
     """Lines of the report. It takes about ten minutes."""
     torch.set_num_threads(1)
-    problems = find(PROBLEMS, REPORTED + TUNING + BESTS)
+    problems = find(PROBLEMS, REPORT + TUNING + BESTS)
     rows = []
     against: dict[str, list[Finding]] = {ADAM: [], DEFAULT: [], MOMENTUM: []}
     for problem in problems:

@@ -20,7 +20,7 @@ from benchmarks.guard import trials
 from benchmarks.guard.trials import Outcome
 from benchmarks.parts import Options, Outcomes, Study
 from benchmarks.problems.problems import GROUPS, Problem, find
-from benchmarks.report import met, table
+from benchmarks.report import check, table
 
 TITLE = "False rewinds"
 
@@ -104,7 +104,7 @@ def lines(outcomes: Iterable[dict[str, Any]], problems: Sequence[Problem], detai
     )
     rate = (
         f"False rewinds: {false} ({strict} without the tolerance), {false / steps:.1e} per step; with 95 % confidence "
-        f"at most {bound(false, steps):.1e}. Target ≤ {LIMIT:g}: met {met(bound(false, steps), LIMIT)}."
+        f"at most {bound(false, steps):.1e}. Target ≤ {LIMIT:g}: met {check(bound(false, steps), LIMIT)}."
     )
     header = ["problem", "runs", "steps", *KINDS, "false", "loss, median ratio", "maximum", "no worse"]
     return [how, "", *table(header, rows), "", rate, *(_details(runs) if details else [])]

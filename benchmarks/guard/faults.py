@@ -168,9 +168,6 @@ def _shuffle_labels(batch: Batch, random: torch.Generator) -> Batch:
     return x, y.flatten()[torch.randperm(y.numel(), generator=random)].view(y.shape)
 
 
-# -- A broken weight ---------------------------------------------------------------------------------------------------
-
-
 class BrokenWeight(Fault):
     """A weight of the last matrix becomes NaN between two steps, once."""
 

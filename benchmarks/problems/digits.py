@@ -1,4 +1,4 @@
-"""Data from scikit-learn's 1,797 handwritten digits: a generator makes x and y from pixels [1797, 64] and digits [1797].
+"""Data from scikit-learn's 1,797 handwritten digits: generators make x and y from pixels [1797, 64] and digits [1797].
 
 `random` is the torch generator of all random numbers of a generator, in the order in which they are drawn.
 """

@@ -11,7 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from benchmarks.problems.text import SYMBOLS
 
 
-def seeded(make: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+def with_seed(make: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
     """`make` with a seed for torch's random numbers as its first argument."""
 
     @functools.wraps(make)
@@ -22,7 +22,7 @@ def seeded(make: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
     return build
 
 
-@seeded
+@with_seed
 def dense(widths: tuple[int, ...], activation: type[nn.Module] = nn.ReLU) -> nn.Module:
     """A multilayer perceptron with these widths, from input to output."""
     pairs = list(zip(widths, widths[1:]))
@@ -30,7 +30,7 @@ def dense(widths: tuple[int, ...], activation: type[nn.Module] = nn.ReLU) -> nn.
     return nn.Sequential(*layers[:-1])
 
 
-@seeded
+@with_seed
 def convolution() -> nn.Module:
     """Two convolutions with BatchNorm, for 1 × 8 × 8 pixels and ten classes."""
     return nn.Sequential(
@@ -139,10 +139,10 @@ class Residual(nn.Module):
         return x + self.think(x)
 
 
-transformer = seeded(Transformer)
+transformer = with_seed(Transformer)
 
 
-@seeded
+@with_seed
 def recurrent(inputs: int, width: int) -> nn.Module:
     """A GRU that predicts its next input at every place."""
     return Recurrent("GRU", inputs, width, inputs, "every")

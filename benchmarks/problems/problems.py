@@ -1,6 +1,6 @@
 """Small real training problems, on which the guard is tried: each takes about a second on one core.
 
-REPORTED are those whose figures are published. TUNING are others, in data, network, size or rule: thresholds may be
+REPORT are those whose figures are published. TUNING are others, in data, network, size or rule: thresholds may be
 chosen on them, and on them only. SPIKY are healthy runs with spikes: the guard must leave them alone; TUNING_SPIKY are
 others of the kind, to choose thresholds on.
 
@@ -26,7 +26,7 @@ from steepest.descent.settings import resolve
 
 COSINE = "warmup(5%) >> cosine"
 TABLE = tasks.load(Path(__file__).with_suffix(".toml"))
-SHARED = tasks.rows(TABLE["tasks"])
+TASKS = tasks.rows(TABLE["tasks"])
 """Rows of the tasks that several benchmarks use. Most have smoothed labels (Szegedy et al. 2016): where a loss falls to
 nearly 0, its last value is chance and differs by 20 % between seeds; with smoothed labels it differs by 1 to 3 %."""
 
@@ -68,28 +68,28 @@ def _make(make: Callable[[], sd.Task]) -> sd.Task:
     return make()
 
 
-def shared(name: str) -> sd.Task:
-    """A task of SHARED."""
-    return tasks.task(SHARED[name])
+def shared_task(name: str) -> sd.Task:
+    """A task of TASKS."""
+    return tasks.task(TASKS[name])
 
 
 def problem(task: str, rule: str, lr: float, schedule: str, batch_size: int | str, steps: int) -> Problem:
     """A shared task trained by a rule; it is named after both, or after the task and "full" for full batches."""
     name = f"{task}-{'full' if batch_size == 'full' else rule}".replace("_", "-")
-    return Problem(name, functools.partial(shared, task), rule, lr, schedule, batch_size, steps)
+    return Problem(name, functools.partial(shared_task, task), rule, lr, schedule, batch_size, steps)
 
 
-REPORTED, TUNING, BESTS = (
+REPORT, TUNING, BESTS = (
     tuple(problem(*row) for row in TABLE["problems"][group]) for group in ("reported", "tuning", "bests")
 )
 
 
 def _spiky() -> Iterator[Problem]:
-    momentum, adam, lion, deep, full, squared, density, *_ = BESTS
+    momentum, adam, lion, deep, full, squares, density, *_ = BESTS
     yield replace(deep, name="deep-2x", lr=2 * deep.lr)
     yield replace(deep, name="deep-constant", schedule="constant")
     yield replace(full, name="deep-full-rising", lr=1.5 * full.lr)
-    yield replace(squared, name="edge-of-stability")
+    yield replace(squares, name="edge-of-stability")
     yield replace(lion, name="lion-3x", lr=3 * lion.lr, schedule="constant")
     yield replace(adam, name="sharp-warmup", schedule="warmup(5) >> constant")
     hand_off = sd.stage("adam", "70%") >> sd.stage("momentum", lr=momentum.lr)
@@ -113,7 +113,7 @@ def _tuning_spiky() -> Iterator[Problem]:
 SPIKY = tuple(_spiky())
 TUNING_SPIKY = tuple(_tuning_spiky())
 
-GROUPS = {"reported": REPORTED, "spiky": SPIKY, "tuning": TUNING, "tuning-spiky": TUNING_SPIKY}
+GROUPS = {"reported": REPORT, "spiky": SPIKY, "tuning": TUNING, "tuning-spiky": TUNING_SPIKY}
 
 
 def find(names: Sequence[str], among: Sequence[Problem]) -> list[Problem]:
@@ -135,7 +135,7 @@ def final_loss(problem: Problem, seed: int, **choices: Any) -> float:
 
 def main(names: Sequence[str]) -> None:
     """Prints the validation losses on the half-decade grid around each problem's learning rate."""
-    for one in find(names, REPORTED + TUNING + BESTS):
+    for one in find(names, REPORT + TUNING + BESTS):
         exponent = round(2 * math.log10(one.lr))
         losses = {}
         for half in range(exponent - 2, exponent + 3):

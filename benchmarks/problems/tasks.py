@@ -65,9 +65,6 @@ class Row:
     healthy: float | None = None
 
 
-# -- Text to objects ---------------------------------------------------------------------------------------------------
-
-
 def parse(words: str) -> tuple[str, list[Any], dict[str, Any]]:
     """The name, arguments and options that a text stands for.
 
@@ -96,7 +93,7 @@ def _layer(words: str) -> nn.Module:
     return _find(name, networks, nn)(*arguments, **options)
 
 
-@networks.seeded
+@networks.with_seed
 def build(words: str) -> nn.Module:
     """The network that a text stands for."""
     layers = [_layer(layer) for layer in words.split("|")]
@@ -120,9 +117,6 @@ def loss(words: str) -> Callable[..., Tensor]:
     return functools.partial(function, **options) if options else function
 
 
-# -- Losses ------------------------------------------------------------------------------------------------------------
-
-
 def _at_each_place(output: Tensor, target: Tensor) -> Tensor:
     """Cross entropy at every place of a sequence."""
     return functional.cross_entropy(output.flatten(0, 1), target.flatten())
@@ -139,9 +133,6 @@ def _gaussian(output: Tensor, target: Tensor) -> Tensor:
 
 
 LOSSES = {"at_each_place": _at_each_place, "binary": _binary, "gaussian": _gaussian}
-
-
-# -- Rows to tasks -----------------------------------------------------------------------------------------------------
 
 
 def task(row: Row, healthy: bool = False) -> sd.Task:

@@ -11,7 +11,7 @@ import numpy as np
 
 import steepest as sd
 from benchmarks.problems import problems
-from benchmarks.report import met, table
+from benchmarks.report import check, table
 from steepest.descent.settings import Settings, resolve
 from steepest.records.search import Curve
 from steepest.search import contest
@@ -25,7 +25,7 @@ FIFTH = 0.2
 
 def measure() -> list[str]:
     """Lines of the report."""
-    task = problems.shared("dense")
+    task = problems.shared_task("dense")
     settings = resolve(task, rule="momentum", batch_size=32, steps=STEPS)
     by_seed = {k: dataclasses.replace(settings, seed=k) for k in range(SEEDS)}
     rates = {k: contest.search_lr(task, s)[0] for k, s in by_seed.items()}
@@ -35,8 +35,8 @@ def measure() -> list[str]:
     false = sum(_claims(task, own, own, draw) for _ in range(RACES)) / RACES
     true = sum(_claims(task, own, slow, draw) for _ in range(RACES)) / RACES
     rows = [
-        ["against itself", f"{false:.1%}", "≤ 6.5 %", met(false, 0.065)],
-        ["against a fifth of its lr", f"{true:.1%}", "≥ 95 %", met(-true, -0.95)],
+        ["against itself", f"{false:.1%}", "≤ 6.5 %", check(false, 0.065)],
+        ["against a fifth of its lr", f"{true:.1%}", "≥ 95 %", check(-true, -0.95)],
     ]
     spread = np.log10(list(rates.values()))
     return [

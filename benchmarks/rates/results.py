@@ -9,10 +9,10 @@ from typing import Any
 from benchmarks.problems.problems import Problem
 from benchmarks.rates.range_tests import PACKAGES, PEERS
 from benchmarks.rates.rate_problems import RATE_PROBLEMS
-from benchmarks.report import MISSING, table, yes
+from benchmarks.report import ABSENT, table, yes
 
 OURS = "find_lr"
-BATCHED = "together"
+BATCH_WAY = "together"
 """`SearchResult.way` where the members of our search are batched."""
 GRID, START = "grid", "start"
 KEY = ("problem", "seed", "method", "at")
@@ -97,7 +97,7 @@ def lines(results: Results, details: bool = False) -> list[str]:
     header = ["method", "ratio, median", "ratio ≤ 2", "within 10 % of the gap", "within 20 %", "worst regret"]
     header += ["cost in steps", "in time", "in plain loops"]
     rows = [_row(results, method) for method in results.methods]
-    rows += [[name, MISSING, *[""] * 7] for name in PEERS if not is_installed(name)]
+    rows += [[name, ABSENT, *[""] * 7] for name in PEERS if not is_installed(name)]
     text = [how, "", *table(header, rows)]
     if OURS in results.methods:
         text += ["", *table(["goal", f"`{OURS}`", "target", "met"], _goals(results))]
@@ -125,8 +125,8 @@ def _goals(results: Results) -> list[list[str]]:
     twice = _within(2, ratios) if ratios else math.nan
     tenth, fifth = _within(0.1, regrets), _within(0.2, regrets)
     words = "time ÷ a plain loop's, median of the {} with batched members"
-    steps, plain = results.cost(OURS, "steps"), results.cost(OURS, "plain", BATCHED)
-    count = sum(results.outcomes[OURS, case]["way"] == BATCHED for case in results.cases(OURS))
+    steps, plain = results.cost(OURS, "steps"), results.cost(OURS, "plain", BATCH_WAY)
+    count = sum(results.outcomes[OURS, case]["way"] == BATCH_WAY for case in results.cases(OURS))
     rows = [
         ("ratio, median", f"{median:.3g}", "≤ 1.2", median <= 1.2),
         ("ratio ≤ 2", _share(twice), "90 %", twice >= 0.9),

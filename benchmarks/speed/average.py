@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from benchmarks.report import met, span, table
+from benchmarks.report import check, span, table
 from benchmarks.speed.update import theirs
 from benchmarks.speed.weights import GPT2, Weights, copy
 from benchmarks.timing import seconds
@@ -47,8 +47,8 @@ def measure() -> list[str]:
     )
     rows = [[name, span(s), f"{own / s:.3f}", f"{s / floor:.2f}"] for name, s in times.items()]
     targets = [
-        ["ours ÷ the faster of torch's", f"{own / best:.3f}", "≤ 0.6", met(own / best, 0.6)],
-        ["ours ÷ floor", f"{own / floor:.2f}", "≤ 1", met(own / floor, 1.0)],
+        ["ours ÷ the faster of torch's", f"{own / best:.3f}", "≤ 0.6", check(own / best, 0.6)],
+        ["ours ÷ floor", f"{own / floor:.2f}", "≤ 1", check(own / floor, 1.0)],
     ]
     lines = table(("update", "time", "ours ÷ it", "÷ floor"), rows)
     return [how, "", *lines, "", *table(("ratio", "value", "target", "met"), targets)]

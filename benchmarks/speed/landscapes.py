@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import steepest as sd
-from benchmarks.report import MISSING, met, span, table
+from benchmarks.report import ABSENT, check, span, table
 from benchmarks.timing import seconds
 from steepest.analysis.landscape.grids import TOLERANCE, estimate_grid, exact_grid
 from steepest.analysis.landscape.planes import Plane, random_plane
@@ -35,7 +35,7 @@ def measure() -> list[str]:
         import loss_landscapes
         from loss_landscapes.metrics import Loss
     except ImportError:
-        return [MISSING]
+        return [ABSENT]
     task = load("digits")
     model = task.copy(0)
     task_of_model = sd.Task(model=model, loss=task.loss, data=task.data)
@@ -83,7 +83,7 @@ def _lines(peer: np.ndarray, exact: Grid, estimate: Grid, times: dict[str, float
     rows = [["loss-landscapes", span(times["peer"]), "", "", ""]]
     for name, target in (("exact", EXACT_SPEEDUP), ("estimate", ESTIMATE_SPEEDUP)):
         ratio = times["peer"] / times[name]
-        rows.append([name, span(times[name]), f"{ratio:.2f} ×", f"≥ {target:g} ×", met(-ratio, -target)])
+        rows.append([name, span(times[name]), f"{ratio:.2f} ×", f"≥ {target:g} ×", check(-ratio, -target)])
     return [
         f"1,293 samples in {CELLS} × {CELLS} cells, float32; medians of {ROUNDS}, in turns.",
         "",

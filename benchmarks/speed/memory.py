@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import steepest as sd
-from benchmarks.report import met, table
+from benchmarks.report import check, table
 from benchmarks.speed.fresh import run_fresh
 from benchmarks.speed.loops import minimal
 from benchmarks.timing import medians
@@ -35,7 +35,7 @@ def measure() -> list[str]:
     sizes = medians(contenders, ROUNDS)
     floor, own = sizes[MINIMAL], sizes["sd.fit"]
     rows = [[name, f"{size / 2**20:,.0f} MiB", f"{size / floor:.3f}", "", ""] for name, size in sizes.items()]
-    rows[-1][-2:] = [f"≤ {LIMIT} × minimal loop", met(own / floor, LIMIT)]
+    rows[-1][-2:] = [f"≤ {LIMIT} × minimal loop", check(own / floor, LIMIT)]
     how = (
         f"Peak resident memory above that before the model was made; {STEPS} steps of AdamW, batches of {BATCH}, each "
         f"contender in a process of its own, median of {ROUNDS}."

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy, interpolate
 
 import steepest as sd
 from benchmarks.problems import networks
-from benchmarks.report import met, span, table
+from benchmarks.report import check, span, table
 from benchmarks.speed.fresh import run_fresh
 from benchmarks.speed.loops import plain
 from benchmarks.speed.memory import resident
@@ -93,8 +93,8 @@ def _steps() -> list[str]:
         "",
         *table(["what", "median", "minimum", "÷ plain loop"], rows),
         "",
-        f"Targets: ≤ 0.1 of the plain loop's step: met {met(ratio, 0.1)}; ≤ 140 µs on a quiet machine: met "
-        f"{met(minimum, 140e-6)}.",
+        f"Targets: ≤ 0.1 of the plain loop's step: met {check(ratio, 0.1)}; ≤ 140 µs on a quiet machine: met "
+        f"{check(minimum, 140e-6)}.",
     ]
 
 
@@ -111,7 +111,7 @@ def _growth() -> list[str]:
         *table(["members", "a step of all", "per member"], rows),
         "",
         f"From {COUNTS[0]} to {COUNTS[-1]} members the time grows by a factor of {growth:.1f}, {linear:.2f} of linear "
-        f"growth; target ≤ 1: met {met(linear, 1.0)}.",
+        f"growth; target ≤ 1: met {check(linear, 1.0)}.",
     ]
 
 
@@ -185,7 +185,7 @@ def _convolutions() -> list[str]:
             total = time.perf_counter() - start
             ratios.append(total / sum(_single(task, s) for s in settings))
         ratio = statistics.median(ratios)
-        rows.append([str(make.__doc__), f"{count} × {steps}", way.name, f"{ratio:.2f}", met(ratio, 1.05)])
+        rows.append([str(make.__doc__), f"{count} × {steps}", way.name, f"{ratio:.2f}", check(ratio, 1.05)])
     how = "Convolutions: the whole time, including the choice between batched and sequential, ÷ that of single runs."
     return [how, "", *table(["task", "members × steps", "choice", "÷ single runs", "≤ 1.05"], rows)]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from benchmarks.report import MISSING, met, span, table
+from benchmarks.report import ABSENT, check, span, table
 from benchmarks.speed.update import ours
 from benchmarks.speed.weights import RESNET, Weights, copy
 from benchmarks.timing import seconds
@@ -65,9 +65,9 @@ def _row(rule: Rule) -> list[str]:
     size = traffic(rule)
     alone, whole = times["alone"], times["whole"]
     floor, floor_whole = (times["copy"] * b / 8 for b in (size, size + 4))
-    verdict = met(max(alone / floor, whole / floor_whole), LIMIT)
+    verdict = check(max(alone / floor, whole / floor_whole), LIMIT)
     own = [span(alone), f"{alone / floor:.2f}", span(whole), f"{whole / floor_whole:.2f}"]
-    theirs = [span(times["peer"]), f"{alone / times['peer']:.3f}"] if peer else [MISSING, ""]
+    theirs = [span(times["peer"]), f"{alone / times['peer']:.3f}"] if peer else [ABSENT, ""]
     return [rule.name, str(size), *own, verdict, ".".join(PEERS[rule.name][:2]), *theirs]
 
 

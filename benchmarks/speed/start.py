@@ -2,7 +2,7 @@
 
 import tempfile
 
-from benchmarks.report import met, span, table
+from benchmarks.report import check, span, table
 from benchmarks.speed.fresh import run_fresh
 from benchmarks.timing import medians
 
@@ -58,9 +58,9 @@ def measure() -> list[str]:
     imports, first = own / torch, kernel / numba
     rows = [
         ["`import steepest`, including torch", span(own), "`import torch`", span(torch), f"{imports:.2f}",
-         f"≤ {IMPORT_LIMIT} ×", met(imports, IMPORT_LIMIT)],
+         f"≤ {IMPORT_LIMIT} ×", check(imports, IMPORT_LIMIT)],
         ["update built and first step, kernels from the cache", span(kernel), "`import numba`", span(numba),
-         f"{first:.3f}", f"≤ {KERNEL_LIMIT} ×", met(first, KERNEL_LIMIT)],
+         f"{first:.3f}", f"≤ {KERNEL_LIMIT} ×", check(first, KERNEL_LIMIT)],
         ["the same without cache, kernels compiled", span(cold), "", "", "", "", ""],
     ]  # fmt: skip
     how = (

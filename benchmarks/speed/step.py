@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-from benchmarks.report import MISSING, met, table
+from benchmarks.report import ABSENT, check, table
 from benchmarks.speed import against, frameworks
 from benchmarks.speed.frameworks import BATCH, RATE, WARM
 from benchmarks.speed.loops import bare, minimal, plain
@@ -73,7 +73,7 @@ def measure() -> list[str]:
         contenders[name] = lambda train=train: train(network(0), x, y, FEWER_STEPS)
     times = medians({name: _after_collection(call) for name, call in contenders.items()}, ROUNDS)
     rows = [_row(name, seconds, times) for name, seconds in times.items()]
-    rows += [[name, MISSING, "", "", "", ""] for name in FRAMEWORKS if name not in available]
+    rows += [[name, ABSENT, "", "", "", ""] for name in FRAMEWORKS if name not in available]
     how = (
         f"Time from the end of step {WARM} to the end ÷ steps, of whole trainings ({STEPS:,} steps; frameworks "
         f"{FEWER_STEPS}) that take turns, {ROUNDS} of each. `sd.fit` includes store, points and progress, without "
@@ -85,10 +85,10 @@ def measure() -> list[str]:
 
 def _row(name: str, seconds: float, times: dict[str, float]) -> list[str]:
     ratio = seconds / times[MINIMAL]
-    target = [f"≤ {LIMIT} × minimal loop", met(ratio, LIMIT)] if name in OWN else ["", ""]
+    target = [f"≤ {LIMIT} × minimal loop", check(ratio, LIMIT)] if name in OWN else ["", ""]
     if name == FIT_GUARD:
         guard = seconds / times[FIT]
-        target = [f"{guard:.3f} × without guard, ≤ {GUARD_LIMIT}", met(guard, GUARD_LIMIT)]
+        target = [f"{guard:.3f} × without guard, ≤ {GUARD_LIMIT}", check(guard, GUARD_LIMIT)]
     return [name, f"{1e6 * seconds:,.0f}", f"{seconds / times[BARE]:.2f}", f"{ratio:.2f}", *target]
 
 

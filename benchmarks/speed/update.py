@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.report import met, span, table
+from benchmarks.report import check, span, table
 from benchmarks.speed.weights import GPT2, RESNET, Weights
 from benchmarks.timing import seconds
 from steepest.rules.rule import Rule
@@ -49,14 +49,14 @@ def _small(caches: str, rounds: int) -> list[str]:
     a, b = seconds(contenders, rounds, before[caches]).values()
     ratio = min(a / MAX_SECONDS, a / b / MAX_RATIO)
     words = f"≤ {span(MAX_SECONDS)}, or ≤ {MAX_RATIO} ×"
-    target = ["", ""] if caches == "evicted" else [words, met(ratio, 1.0)]
+    target = ["", ""] if caches == "evicted" else [words, check(ratio, 1.0)]
     return ["26 thousand in 6", caches, span(a), span(b), f"{a / b:.3f}", *target]
 
 
 def _large(name: str, shapes: list[tuple[int, ...]], rounds: int, limit: float) -> list[str]:
     """A row for weights larger than the caches."""
     a, b = seconds({"ours": ours(Weights(shapes)), "theirs": theirs(Weights(shapes))}, rounds).values()
-    return [name, "beyond", span(a), span(b), f"{a / b:.3f}", f"≤ {limit} ×", met(a / b, limit)]
+    return [name, "beyond", span(a), span(b), f"{a / b:.3f}", f"≤ {limit} ×", check(a / b, limit)]
 
 
 def backward(net: nn.Module) -> Callable[[], None]:
