@@ -15,7 +15,7 @@ from steepest.runs.config import identity, settings_of
 from steepest.runs.restore import check_identity, load_start
 from steepest.runs.store import Store, checkpoints, versions
 from steepest.runs.store.state import unpack
-from steepest.runs.store.store import refuse_running
+from steepest.runs.store.store import check_not_in_use
 from steepest.runs.trainer import Trainer, train
 from steepest.tasks import data
 from steepest.tasks.task import Task
@@ -125,7 +125,7 @@ def _passed_over(descent: Descent, held: dict[str, Any]) -> list[str]:
 
 
 def _check_free(record: Record, longer: int | None) -> None:
-    refuse_running(record)
+    check_not_in_use(record)
     if record.status in ("done", "stopped") and not longer:
         raise StoreError(
             f"run {record.id} is {record.status}; give more epochs or steps to go on, or begin a new run at its end "
