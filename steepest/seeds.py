@@ -1,7 +1,7 @@
-"""All randomness follows from a seed and a purpose: `mix(seed, "order", epoch)`.
+"""All randomness is a function of a seed and a purpose: `mix(seed, "order", epoch)`.
 
-So a run needs no replay to be resumed: step t draws what it would have drawn. The caller's own random state is theirs:
-we put it aside around our steps.
+A run can therefore be resumed without a replay: step t draws the same numbers. The caller's own random state is saved
+and restored around our steps.
 """
 
 import random
@@ -11,34 +11,34 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-MASK = (1 << 64) - 1
+MASK_64 = (1 << 64) - 1
 
 
 def mix(seed: int, *parts: int | str) -> int:
     """A well-mixed number in 0 … 2⁶³ − 1, the same in every process and version.
 
-    Source: SplitMix64, Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195; texts by FNV-1a.
+    Source: SplitMix64, Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195; strings are hashed by FNV-1a.
 
     >>> mix(0, "order", 1) == mix(0, "order", 1) != mix(0, "order", 2)
     True
     """
-    state = _scrambled(seed & MASK)
+    state = _scramble(seed & MASK_64)
     for part in parts:
-        state = _scrambled(state ^ (_hash(part) if isinstance(part, str) else part & MASK))
+        state = _scramble(state ^ (_hash(part) if isinstance(part, str) else part & MASK_64))
     return state >> 1
 
 
-def _scrambled(z: int) -> int:
-    z = (z + 0x9E3779B97F4A7C15) & MASK
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
+def _scramble(z: int) -> int:
+    z = (z + 0x9E3779B97F4A7C15) & MASK_64
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK_64
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK_64
     return z ^ (z >> 31)
 
 
 def _hash(text: str) -> int:
     state = 0xCBF29CE484222325
     for byte in text.encode():
-        state = ((state ^ byte) * 0x100000001B3) & MASK
+        state = ((state ^ byte) * 0x100000001B3) & MASK_64
     return state
 
 
@@ -49,7 +49,7 @@ def generator(seed: int, *parts: int | str, device: str | torch.device = "cpu") 
 
 @contextmanager
 def ours(seed: int, *parts: int | str) -> Iterator[None]:
-    """Torch's, numpy's and Python's global random states as a function of the seed; afterwards as they were."""
+    """Sets the global random states of torch, numpy and Python from the seed, and restores them afterwards."""
     state = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
     number = mix(seed, *parts)
     random.seed(number)
@@ -64,9 +64,9 @@ def ours(seed: int, *parts: int | str) -> Iterator[None]:
 
 
 class StepRandomness:
-    """Torch's global generators during a step: a function of (seed, t), and the caller's again afterwards.
+    """Sets torch's global generators from (seed, t) during a step, and restores the caller's afterwards.
 
-    `torch.manual_seed` costs a hundred microseconds, because it visits every kind of device; this costs three.
+    `torch.manual_seed` takes 100 µs because it visits every kind of device; this takes 3 µs.
     """
 
     def __init__(self, seed: int, device: torch.device) -> None:
@@ -74,8 +74,8 @@ class StepRandomness:
         self._cuda = torch.cuda.default_generators[device.index or 0] if device.type == "cuda" else None
 
     def begin(self, t: int) -> None:
-        """Puts the caller's state aside and begins step t."""
-        number = _scrambled(self.seed ^ t) >> 1
+        """Saves the caller's state and begins step t."""
+        number = _scramble(self.seed ^ t) >> 1
         self._caller = torch.default_generator.get_state()
         torch.default_generator.manual_seed(number)
         if self._cuda is not None:
@@ -83,7 +83,7 @@ class StepRandomness:
             self._cuda.manual_seed(number)
 
     def end(self) -> None:
-        """Gives the caller's state back."""
+        """Restores the caller's state."""
         torch.default_generator.set_state(self._caller)
         if self._cuda is not None:
             self._cuda.set_state(self._callers_cuda)

@@ -166,7 +166,7 @@ BAD = {
     "train digits --steps 5 --finish 'momentum, 5'": "give lengths that make up the run",
     "train digits --device gpu": "'cuda'",
     "train digits --precision half": "bfloat16",
-    "train digits --runs file/below": "cannot be made",
+    "train digits --runs file/below": "Cannot create the runs folder",
     "train nowhere.py": "No file",
     "train raises.py": "raises.py, line 3",
     "train nothing.py": "must define task()",

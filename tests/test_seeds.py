@@ -29,7 +29,7 @@ def test_scrambles_as_splitmix64_does():
     # The generator's first outputs from state 0, as its authors' C code prints them.
     state, found = 0, []
     for _ in range(3):
-        found.append(seeds._scrambled(state))
+        found.append(seeds._scramble(state))
         state += 0x9E3779B97F4A7C15
     assert found == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
 

@@ -17,7 +17,7 @@ from steepest.runs.restore import built_in_task, check_identity, load_start
 from steepest.runs.run import Run
 from steepest.runs.store import Store, checkpoints, versions
 from steepest.runs.store.state import unpack
-from steepest.runs.store.store import refuse_running
+from steepest.runs.store.store import check_not_in_use
 from steepest.runs.trainer import Trainer, train
 from steepest.tasks import data
 from steepest.tasks.task import Task
@@ -58,7 +58,7 @@ def resume(
     on_start = open_live(live, runs)
     store = Store(runs)
     record = store.read(run if isinstance(run, str) else run.id)
-    refuse_running(record)
+    check_not_in_use(record)
     if record.status in ("done", "stopped") and not (epochs or steps):
         raise StoreError(
             f"Run {record.id} is already finished. Pass more epochs or steps to extend it, or start={record.id!r} to "

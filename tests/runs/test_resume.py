@@ -423,7 +423,7 @@ def test_still_running(tmp_path):
     config, versions = {"lr": 0.1}, {"threads": "1"}
     writer = Store(tmp_path).begin("small", config, versions, 0)
     words = refusal(tmp_path)
-    assert f"is still running (process {os.getpid()} on {os.uname().nodename})" in words
+    assert f"is still running (pid {os.getpid()} on {os.uname().nodename})" in words
     writer.close("done", 1.0)
 
 
@@ -437,7 +437,7 @@ def test_of_two_that_go_on_with_a_run_one_is_refused(broken):
 
 
 def test_there_is_no_such_run(broken):
-    assert "there is no run 'smal-x'" in refusal(broken, run="smal-x")
+    assert "There is no run 'smal-x'" in refusal(broken, run="smal-x")
     assert Store(broken).resolve("small") in refusal(broken, run="smal-x")
 
 
@@ -478,7 +478,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_it_used(broken, tmp_pat
     (newest / "state.json").write_text(json.dumps({}))
     run = sd.fit(a_task(), resume="small", runs=broken)
     said = capsys.readouterr().err
-    assert f"{newest} is damaged: state.json is not what was written; the one before it is used" in said
+    assert f"{newest} is damaged: state.json does not match its hash. Using the one before it." in said
     assert "after step 14." in said
     assert newest.with_name(f"{newest.name}.damaged").is_dir()  # beside those that are kept
     assert_same(run, twin)

@@ -1,13 +1,14 @@
-"""Runs in a browser: a list of them, one live while it trains, several compared.
+"""`steepest serve`: runs in a browser, as a list, one live while it trains, or several compared.
 
-    server.py    an address, and the server at it
-    door.py      who may come in, and what every answer says to the browser
-    app.py       which address shows what
-    listing.py   the runs as a list
-    look.py      how that looks
-    channel.py   a film as it grows, read once for all who watch
+    server.py     the server
+    address.py    addresses and sockets
+    access.py     access control, and headers of every response
+    app.py        routes and pages
+    run_list.py   the list of runs
+    style.py      styles of the server's own pages
+    stream.py     a growing film, read once for all viewers
 
-Nothing is served but what the store of one folder knows, and nothing is ever written.
+It serves only the runs of one folder, and never writes.
 """
 
 from steepest.runs.server.server import serve

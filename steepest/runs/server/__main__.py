@@ -1,7 +1,6 @@
-"""The server beside a training process: `python -m steepest.runs.server RUNS HANDLE` answers at a socket that it is
-given.
+"""The server of a training process: `python -m steepest.runs.server RUNS HANDLE` answers at an inherited socket.
 
-It ends some seconds after its standard input does, which is when that process has gone, however it went.
+It ends a few seconds after its standard input closes, which happens when the training process ends for any reason.
 """
 
 import socket
@@ -13,10 +12,10 @@ from steepest.runs.server.server import LINGER_S, attend
 from steepest.runs.store import Store
 
 
-def _gone() -> None:
+def _wait_for_parent() -> None:
     sys.stdin.buffer.read()
     time.sleep(LINGER_S)
 
 
 if __name__ == "__main__":
-    attend(Store(sys.argv[1]), socket.socket(fileno=int(sys.argv[2])), HOST, None, _gone)
+    attend(Store(sys.argv[1]), socket.socket(fileno=int(sys.argv[2])), HOST, None, _wait_for_parent)

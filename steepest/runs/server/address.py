@@ -1,4 +1,4 @@
-"""Addresses that the server listens at."""
+"""Addresses and sockets of the server."""
 
 import ipaddress
 import socket
@@ -7,8 +7,6 @@ from urllib.parse import quote
 from steepest.errors import InputError
 
 HOST, PORT = "127.0.0.1", 7878
-
-
 BACKLOG, LAST_PORT = 128, 65535
 
 
@@ -21,7 +19,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_everywhere(host: str) -> bool:
-    """Whether it stands for all addresses of this machine."""
+    """Whether an address stands for all addresses of this machine."""
     try:
         return ipaddress.ip_address(host).is_unspecified
     except ValueError:
@@ -29,10 +27,10 @@ def is_everywhere(host: str) -> bool:
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-    """A socket that listens at an address: whoever connects waits until somebody answers.
+    """A socket that listens at an address; connections wait until the server answers.
 
     Raises:
-        InputError: it cannot.
+        InputError: it cannot listen there.
     """
     try:
         if not 0 <= port <= LAST_PORT:
@@ -42,13 +40,13 @@ def open_socket(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:
         why = str(getattr(error, "strerror", None) or error).partition(" (")[0]
         raise InputError(
-            f"port {port} of {host} cannot be listened at: {why}; give another one with --port, or --port 0 for any "
-            "that is free; --host is an address of this machine"
+            f"Cannot listen on {host}:{port} ({why}). Use another --port (0 picks a free one); --host must be an "
+            "address of this machine."
         ) from None
 
 
 def address(listener: socket.socket, host: str, token: str | None = None, path: str = "/") -> str:
-    """What to open in a browser; of a server at all addresses, under the machine's name."""
-    named = socket.gethostname() if is_everywhere(host) else f"[{host}]" if ":" in host else host
+    """The address to open in a browser; the machine's name if the server listens at all addresses."""
+    name = socket.gethostname() if is_everywhere(host) else f"[{host}]" if ":" in host else host
     query = "" if token is None else f"?token={quote(token, safe='')}"
-    return f"http://{named}:{listener.getsockname()[1]}{path}{query}"
+    return f"http://{name}:{listener.getsockname()[1]}{path}{query}"

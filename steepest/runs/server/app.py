@@ -1,8 +1,8 @@
-"""Which address shows what.
+"""Routes and pages.
 
-/                 the runs as a list
-/runs/ID          the page of a run; /runs/ID/events: its film in frames while it runs
-/compare?run=ID…  several runs in one film; /compare/events likewise
+/                 the list of runs
+/runs/ID          the page of a run; /runs/ID/events streams its film while it runs
+/compare?run=ID…  several runs in one film; /compare/events streams it
 """
 
 from collections.abc import Callable, Sequence
@@ -24,100 +24,100 @@ from steepest.errors import SteepestError
 from steepest.runs.film import stored_surfaces
 from steepest.runs.server.run_list import RunList
 from steepest.runs.server.stream import FilmStream
-from steepest.runs.server.style import policy, told
+from steepest.runs.server.style import message_page, policy
 from steepest.runs.store import Store
 from steepest.view.film import document, film, side_by_side
 
-MOST = 6
-"""Runs in one film: the page has so many colours that everybody tells apart."""
-FRAMED = {"Content-Security-Policy": "frame-ancestors 'none'"}
-"""The page has a policy of its own, which cannot say this."""
+MAX_RUNS = 6
+"""Maximum of runs in one film: the page has this many distinguishable colours."""
+PAGE_HEADERS = {"Content-Security-Policy": "frame-ancestors 'none'"}
+"""The film page has its own policy in a meta element, which cannot contain frame-ancestors."""
 
 
-class Showing:
-    """What the addresses of an application show.
+class Pages:
+    """The pages of the application.
 
     Args:
-        store: whose runs.
-        closing: whether the server ends.
+        store: of the runs.
+        is_closing: whether the server is shutting down.
     """
 
-    def __init__(self, store: Store, closing: Callable[[], bool]) -> None:
-        self._store, self._closing, self._listing = store, closing, RunList(store)
-        self._channels: WeakValueDictionary[tuple[str, ...], FilmStream] = WeakValueDictionary()
+    def __init__(self, store: Store, is_closing: Callable[[], bool]) -> None:
+        self._store, self._is_closing, self._list = store, is_closing, RunList(store)
+        self._streams: WeakValueDictionary[tuple[str, ...], FilmStream] = WeakValueDictionary()
 
     def runs(self, request: Request) -> Response:
         """The list."""
         number = request.query_params.get("page", "1")
         if not (number.isascii() and number.isdigit() and len(number) < 9):
-            raise HTTPException(404, f"there is no page '{number}' of the list")
-        return HTMLResponse(self._listing.page(int(number)), headers={"Content-Security-Policy": policy()})
+            raise HTTPException(404, f"there is no page {number!r} of the list")
+        return HTMLResponse(self._list.page(int(number)), headers={"Content-Security-Policy": policy()})
 
     def run(self, request: Request) -> Response:
         """The page of a run."""
-        ids = self._known([request.path_params["run"]])
+        ids = self._ids([request.path_params["run"]])
         return self._page(ids, f"/runs/{quote(ids[0], safe='')}/events")
 
     def compare(self, request: Request) -> Response:
         """The page of several runs."""
-        ids = self._known(request.query_params.getlist("run"))
+        ids = self._ids(request.query_params.getlist("run"))
         if len(ids) == 1:
             return RedirectResponse(f"/runs/{quote(ids[0], safe='')}", 303)
         return self._page(ids, f"/compare/events?{urlencode([('run', i) for i in ids])}")
 
     async def events(self, request: Request) -> Response:
-        """The film of these runs in frames."""
-        asked = request.path_params.get("run")
-        asked = request.query_params.getlist("run") if asked is None else [asked]
-        ids = await anyio.to_thread.run_sync(self._known, asked)
-        channel = self._channels.get(ids) or FilmStream(partial(filmed, self._store, ids), self._closing)
-        self._channels[ids] = channel
+        """Streams the film of these runs."""
+        run = request.path_params.get("run")
+        requested = request.query_params.getlist("run") if run is None else [run]
+        ids = await anyio.to_thread.run_sync(self._ids, requested)
+        stream = self._streams.get(ids) or FilmStream(partial(make_film, self._store, ids), self._is_closing)
+        self._streams[ids] = stream
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
-        return StreamingResponse(channel.text(), media_type="text/event-stream")
+        return StreamingResponse(stream.text(), media_type="text/event-stream")
 
     def _page(self, ids: tuple[str, ...], events: str) -> Response:
-        shown = filmed(self._store, ids)
-        return HTMLResponse(document.page(shown, events if shown["live"] else None, runs="/"), headers=FRAMED)
+        content = make_film(self._store, ids)
+        return HTMLResponse(document.page(content, events if content["live"] else None, runs="/"), headers=PAGE_HEADERS)
 
-    def _known(self, asked: Sequence[str]) -> tuple[str, ...]:
-        """Ids, each once, that the store has; a folder's name and nothing that leads elsewhere."""
-        known = [run for run in self._store.names() if PurePath(run).name == run]
-        ids = tuple(dict.fromkeys(asked))
+    def _ids(self, requested: Sequence[str]) -> tuple[str, ...]:
+        """The requested ids without repetitions, which must be runs of the store and no paths."""
+        names = [run for run in self._store.names() if PurePath(run).name == run]
+        ids = tuple(dict.fromkeys(requested))
         for run in ids:
-            if run not in known:
-                raise HTTPException(404, f"there is no run '{run}'")
-        if not 0 < len(ids) <= MOST:
-            raise HTTPException(400, f"{len(ids)} runs are given; choose two to {MOST}")
+            if run not in names:
+                raise HTTPException(404, f"there is no run {run!r}")
+        if not 0 < len(ids) <= MAX_RUNS:
+            raise HTTPException(400, f"select 2 to {MAX_RUNS} runs, got {len(ids)}")
         return ids
 
 
-def app(store: Store, closing: Callable[[], bool]) -> Starlette:
+def app(store: Store, is_closing: Callable[[], bool]) -> Starlette:
     """The application.
 
     Args:
-        store: whose runs are shown.
-        closing: whether the server ends, so that no stream keeps it.
+        store: of the runs.
+        is_closing: whether the server is shutting down; streams end then.
     """
-    shows = Showing(store, closing)
+    pages = Pages(store, is_closing)
     routes = [
-        Route("/", shows.runs),
-        Route("/runs/{run}", shows.run),
-        Route("/runs/{run}/events", shows.events),
-        Route("/compare", shows.compare),
-        Route("/compare/events", shows.events),
+        Route("/", pages.runs),
+        Route("/runs/{run}", pages.run),
+        Route("/runs/{run}/events", pages.events),
+        Route("/compare", pages.compare),
+        Route("/compare/events", pages.events),
     ]
-    found = Starlette(routes=routes, exception_handlers={SteepestError: _failed, HTTPException: _refused})
-    found.router.redirect_slashes = False
-    return found
+    application = Starlette(routes=routes, exception_handlers={SteepestError: _on_error, HTTPException: _on_http_error})
+    application.router.redirect_slashes = False
+    return application
 
 
-def filmed(store: Store, ids: Sequence[str]) -> dict[str, Any]:
-    """The film of a run as it is now, with its surfaces where it has ended and they were made; or of several runs.
+def make_film(store: Store, ids: Sequence[str]) -> dict[str, Any]:
+    """The film of a run as it is now, with its surfaces if it has ended and they exist; or of several runs.
 
     Args:
-        store: where they are kept.
-        ids: of the runs.
+        store: of the runs.
+        ids: of these runs.
 
     Raises:
         StoreError: they cannot be read.
@@ -125,20 +125,20 @@ def filmed(store: Store, ids: Sequence[str]) -> dict[str, Any]:
     if len(ids) > 1:
         return document.encode(side_by_side.of_runs([store.history(run) for run in ids]))
     history = store.history(ids[0])
-    if history.record.status == "running":  # what was found at an earlier end no longer holds
+    if history.record.status == "running":  # an earlier verdict no longer holds
         return document.encode(film.of_run(history, live=True))
     return document.encode(film.of_run(history, stored_surfaces(store, ids[0]), run_verdict(history.record)))
 
 
-def _failed(request: Request, error: Exception) -> Response:
-    return _said(500, str(error))
+def _on_error(request: Request, error: Exception) -> Response:
+    return _error_response(500, str(error))
 
 
-def _refused(request: Request, error: Exception) -> Response:
+def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     words = "there is nothing at this address" if error.detail == "Not Found" else error.detail
-    return _said(error.status_code, words)
+    return _error_response(error.status_code, words)
 
 
-def _said(status: int, words: str) -> Response:
-    return HTMLResponse(told(words), status, headers={"Content-Security-Policy": policy()})
+def _error_response(status: int, words: str) -> Response:
+    return HTMLResponse(message_page(words), status, headers={"Content-Security-Policy": policy()})

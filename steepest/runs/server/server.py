@@ -1,4 +1,4 @@
-"""An address, and the server at it."""
+"""The server."""
 
 import secrets
 import socket
@@ -13,7 +13,7 @@ from steepest.runs.server.address import HOST, PORT, address, is_loopback, open_
 from steepest.runs.store import Store
 
 LINGER_S = 3.0
-"""How long a server that belongs to a training process goes on after it, for a page that is still being opened."""
+"""How long the server of a training process outlives it, for a page that is still loading."""
 
 
 def serve(
@@ -24,68 +24,68 @@ def serve(
     Args:
         runs: the folder.
         host: address to listen at; one that other machines can reach needs a token.
-        port: to listen at; 0 for any that is free.
-        token: that a browser must bring; made up where the address needs one and none is given.
+        port: to listen at; 0 picks a free one.
+        token: that a browser must send; generated if the address needs one and none is passed.
         open: show it in a browser.
 
     Raises:
-        InputError: an address or port that cannot be listened at, an empty token.
+        InputError: the server cannot listen there, or the token is empty.
         StoreError: the runs cannot be read.
     """
     if token == "":
-        raise InputError("token='' is given; give one of at least one character, or none")
+        raise InputError("token must not be empty, got ''")
     store = Store(runs)
-    known = store.names()
+    count = len(store.names())
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
     listener = open_socket(host, port)
     url = address(listener, host, token)
-    print(f"{words(store, len(known))} at {url} (Ctrl-C ends it)", file=sys.stderr, flush=True)
+    print(f"{describe_store(store, count)} at {url} (Ctrl-C stops it)", file=sys.stderr, flush=True)
     if open:
-        threading.Thread(target=shown, args=(url,), daemon=True).start()  # a browser of the terminal would hold us
+        threading.Thread(target=open_browser, args=(url,), daemon=True).start()  # a browser in the terminal would block
     attend(store, listener, host, token)
 
 
-def words(store: Store, count: int) -> str:
-    """What there is to see."""
+def describe_store(store: Store, count: int) -> str:
+    """How many runs there are."""
     if count:
         return f"{count} run{'s' if count > 1 else ''} of {store.folder}"
-    return f"no runs in {store.folder} yet (begin with: steepest train digits --runs {store.folder})"
+    return f"no runs in {store.folder} yet (start one: steepest train digits --runs {store.folder})"
 
 
-def shown(url: str) -> None:
-    """Opens a browser; where there is none, says so."""
+def open_browser(url: str) -> None:
+    """Opens a browser, or says that there is none."""
     if not webbrowser.open(url):
-        print(f"no browser could be started; open {url} in one", file=sys.stderr, flush=True)
+        print(f"Cannot start a browser. Open {url} in one.", file=sys.stderr, flush=True)
 
 
 def attend(
-    store: Store, listener: socket.socket, host: str, token: str | None, ended: Callable[[], None] | None = None
+    store: Store, listener: socket.socket, host: str, token: str | None, wait: Callable[[], None] | None = None
 ) -> None:
-    """Answers until Ctrl-C, or until `ended` returns.
+    """Serves until Ctrl-C, or until `wait` returns.
 
     Args:
-        store: whose runs are shown.
-        listener: socket that listens.
-        host: the address that it was asked to listen at.
-        token: that a browser must bring.
-        ended: returns when it is time to end.
+        store: of the runs.
+        listener: the listening socket.
+        host: the address that it listens at.
+        token: that a browser must send; None for none.
+        wait: blocks until the server should end.
     """
     import uvicorn
 
     from steepest.runs.server.access import AccessControl
     from steepest.runs.server.app import app
 
-    door = AccessControl(app(store, lambda: server.should_exit), host, listener.getsockname()[1], token)
+    application = AccessControl(app(store, lambda: server.should_exit), host, listener.getsockname()[1], token)
     config = uvicorn.Config(
-        door, http="h11", ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
+        application, http="h11", ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
         proxy_headers=False,
     )  # fmt: skip
     server = uvicorn.Server(config)
 
     def end() -> None:
-        if ended is not None:
-            ended()
+        if wait is not None:
+            wait()
             server.should_exit = True
 
     threading.Thread(target=end, daemon=True).start()

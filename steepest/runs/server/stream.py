@@ -1,7 +1,7 @@
-"""A film as it grows, read once for all who watch.
+"""A growing film, read once for all viewers.
 
-Whoever asks first reads, in a thread, and who asks meanwhile gets the same film: no task of its own, so nothing to
-end when the last one goes.
+The first viewer that needs a newer film reads it, in a thread, and the others get the same one. There is no background
+task, so nothing has to end when the last viewer leaves.
 """
 
 import time
@@ -15,64 +15,64 @@ from steepest.view.film.frames import frames
 
 Film = dict[str, Any]
 
-EVERY_S = 0.1
-"""The shortest time between two readings."""
-SHARE = 0.1
-"""Of the time that reading may take, however long a run has become."""
-SURFACES_S = 10.0
-"""How long a page waits for the surfaces of a run that has just ended: the digits' take 6 s on two shared cores."""
+MIN_READ_INTERVAL_S = 0.1
+"""Minimum time between two reads."""
+READ_TIME_SHARE = 0.1
+"""Maximum share of the time that is spent reading, however long the run is."""
+SURFACES_TIMEOUT_S = 10.0
+"""How long a page waits for the surfaces of a run that just ended: those of digits take 6 s on two shared cores."""
 
 
 class FilmStream:
-    """What is shown of some runs.
+    """The film of some runs as a stream.
 
     Args:
-        read: gives their film as it is now; it may block.
-        closing: whether the server ends: everybody gets the film once more.
+        read: returns the film as it is now; it may block.
+        is_closing: whether the server is shutting down; every viewer then gets the film a last time.
     """
 
-    def __init__(self, read: Callable[[], Film], closing: Callable[[], bool]) -> None:
-        self._read, self._closing = read, closing
+    def __init__(self, read: Callable[[], Film], is_closing: Callable[[], bool]) -> None:
+        self._read, self._is_closing = read, is_closing
         self._lock, self._due, self._count = anyio.Lock(), 0.0, 0
         self._film: Film | None = None
-        self._ended: float | None = None
+        self._end_time: float | None = None
 
     async def text(self) -> AsyncIterator[str]:
-        """The stream that a page listens to, until nothing more comes."""
-        sent, count, number = None, 0, 0
-        while sent is None or sent["live"]:
-            closing = self._closing()
+        """The server-sent events for one page, until the film is complete."""
+        previous, count, number = None, 0, 0
+        while previous is None or previous["live"]:
+            is_last = self._is_closing()
             try:
                 film, count = await self._newer(count)
-            except SteepestError:  # deleted, or locked: the page asks again, and is told
+            except SteepestError:  # deleted or locked: the page asks again and gets the error
                 return
-            found = sorted(frames(sent, film), key=lambda f: f.path == ("live",))  # a page that has it listens no more
-            if found:
-                lines = (f"id: {number + i}\nevent: {f.event}\ndata: {f.data}\n\n" for i, f in enumerate(found))
+            changes = sorted(frames(previous, film), key=lambda f: f.path == ("live",))  # last: the page then stops
+            if changes:
+                lines = (f"id: {number + i}\nevent: {f.event}\ndata: {f.data}\n\n" for i, f in enumerate(changes))
                 yield "".join(lines)
-            sent, number = film, number + len(found)
-            if closing:
+            previous, number = film, number + len(changes)
+            if is_last:
                 return
 
     async def _newer(self, count: int) -> tuple[Film, int]:
-        """The film of a later reading than the one of that number, and its number."""
+        """A film read later than read number `count`, and its number."""
         async with self._lock:
             if self._film is None or self._count <= count:
-                while (left := self._due - time.monotonic()) > 0 and not self._closing():
-                    await anyio.sleep(min(left, EVERY_S))
-                began = time.monotonic()
-                self._film = self._held(await anyio.to_thread.run_sync(self._read))
+                while (left := self._due - time.monotonic()) > 0 and not self._is_closing():
+                    await anyio.sleep(min(left, MIN_READ_INTERVAL_S))
+                start = time.monotonic()
+                self._film = self._await_surfaces(await anyio.to_thread.run_sync(self._read))
                 self._count, now = self._count + 1, time.monotonic()
-                self._due = began + max(EVERY_S, (now - began) / SHARE)
+                self._due = start + max(MIN_READ_INTERVAL_S, (now - start) / READ_TIME_SHARE)
             return self._film, self._count
 
-    def _held(self, film: Film) -> Film:
-        """A film that has just ended stays live while its surfaces may come."""
+    def _await_surfaces(self, film: Film) -> Film:
+        """A film whose run just ended stays live while its surfaces may still come."""
         if film["live"] or self._film is None or not self._film["live"]:
-            self._ended = None
+            self._end_time = None
             return film
-        if film["surfaces"] or film["kind"] != "run" or self._closing():
+        if film["surfaces"] or film["kind"] != "run" or self._is_closing():
             return film
         now = time.monotonic()
-        self._ended = self._ended or now
-        return film | {"live": now - self._ended < SURFACES_S}
+        self._end_time = self._end_time or now
+        return film | {"live": now - self._end_time < SURFACES_TIMEOUT_S}

@@ -1,4 +1,4 @@
-"""How the server's own pages look: their style is the one in the built film page, with little beside it."""
+"""Styles of the server's own pages: that of the built film page, and a few rules for the list."""
 
 import base64
 import hashlib
@@ -81,25 +81,25 @@ def frame_page(title: str, content: str, folder: str = "") -> str:
     )
 
 
-def told(words: str) -> str:
-    """A page that says why there is nothing else to see."""
-    sentence = words[:1].upper() + words[1:]
+def message_page(words: str) -> str:
+    """A page with one sentence, such as an error."""
+    sentence = words[:1].upper() + words[1:].removesuffix(".")
     return frame_page("steepest", f'<h1>{escape(sentence)}.</h1><p class="foot"><a href="/">All runs</a></p>')
 
 
 @cache
 def style() -> str:
-    """The film page's style, with its dark colours where the system wants them, and the list's own."""
-    look = re.search(r"<style[^>]*>(.*?)</style>", document.PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert look is not None
-    dark = re.search(r"\[data-theme=dark\]\s*\{(.*?)\}", look[1])
+    """The film page's style, with its dark colours if the system prefers them, and the list's own."""
+    page_style = re.search(r"<style[^>]*>(.*?)</style>", document.PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert page_style is not None
+    dark = re.search(r"\[data-theme=dark\]\s*\{(.*?)\}", page_style[1])
     assert dark is not None
-    return f"{look[1]}@media (prefers-color-scheme: dark) {{ :root {{ {dark[1]} }} }}{STYLE}"
+    return f"{page_style[1]}@media (prefers-color-scheme: dark) {{ :root {{ {dark[1]} }} }}{STYLE}"
 
 
 @cache
 def policy() -> str:
-    """What a browser may do with these pages: show them with this style, and send their form here."""
+    """The content security policy: this style only, and forms are sent to this server only."""
     digest = base64.b64encode(hashlib.sha256(style().encode()).digest()).decode()
     return (
         f"default-src 'none'; style-src 'sha256-{digest}'; font-src data:; form-action 'self'; base-uri 'none'; "

@@ -8,9 +8,9 @@ from pathlib import Path
 from steepest.errors import StoreError
 from steepest.records.run import COLUMNS
 
-VERSION = 1
+SCHEMA_VERSION = 1
 BUSY_S = 5.0
-"""How long another process may hold the database before we say so."""
+"""Timeout for a database that another process holds."""
 
 SCHEMA = """
 CREATE TABLE runs (
@@ -35,24 +35,26 @@ CREATE TABLE events (
 
 
 def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
-    """A connection in WAL mode to a database of our version.
+    """Connects to a database in WAL mode.
 
     Raises:
-        StoreError: the folder or file cannot be used, or is of a newer version.
+        StoreError: the folder or file cannot be used, or has a newer version.
     """
-    with explained(path):
+    with describe_errors(path):
         if create:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise StoreError(
-                    f"the runs folder {path.parent} cannot be made ({error.strerror}); give another one with runs="
+                    f"Cannot create the runs folder {path.parent} ({error.strerror}). Pass another one with runs=."
                 ) from error
         database = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-        found = database.execute("PRAGMA user_version").fetchone()[0]
-        if found > VERSION:
-            raise StoreError(f"{path} is of version {found}, this Steepest reads up to {VERSION}; update Steepest")
-        if found == 0:
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise StoreError(
+                f"{path} has version {version}; this version reads up to {SCHEMA_VERSION}. Update Steepest."
+            )
+        if version == 0:
             _create(database)
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=NORMAL")
@@ -60,53 +62,53 @@ def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
 
 
 def _create(database: sqlite3.Connection) -> None:
-    """Makes the tables, once, however many processes try."""
+    """Creates the tables, once even if several processes try."""
     database.execute("BEGIN IMMEDIATE")
     if database.execute("PRAGMA user_version").fetchone()[0] == 0:
         for statement in SCHEMA.split(";"):
             database.execute(statement)
-        database.execute(f"PRAGMA user_version={VERSION}")
+        database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
     database.execute("COMMIT")
 
 
 def trim(database: sqlite3.Connection, run: str, attempt: int, t: int, events: int) -> None:
-    """Drops what a run recorded after step t of an attempt, and after so many events."""
+    """Deletes what a run recorded after step t of an attempt and after its first `events` events."""
     beyond = "run=? AND (attempt>? OR attempt=? AND {}>?)"
     key = (run, attempt, attempt, t)
     database.execute(f"DELETE FROM chunks WHERE {beyond.format('t0')}", key)
     database.execute(f"DELETE FROM measurements WHERE {beyond.format('t')}", key)
     database.execute("DELETE FROM events WHERE run=? AND n>?", (run, events))
-    straddling = database.execute(
+    chunks = database.execute(
         "SELECT t0, n FROM chunks WHERE run=? AND attempt=? AND t0+n-1>?", (run, attempt, t)
     ).fetchall()
-    for t0, n in straddling:
-        kept = t - t0 + 1
-        columns = ", ".join(f"{c}=substr({c}, 1, {8 * kept})" for c in COLUMNS)
+    for t0, n in chunks:
+        count = t - t0 + 1
+        columns = ", ".join(f"{c}=substr({c}, 1, {8 * count})" for c in COLUMNS)
         where = "WHERE run=? AND attempt=? AND t0=? AND n=?"
-        database.execute(f"UPDATE chunks SET n=?, {columns} {where}", (kept, run, attempt, t0, n))
+        database.execute(f"UPDATE chunks SET n=?, {columns} {where}", (count, run, attempt, t0, n))
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """SQLite's errors in words."""
+def describe_errors(path: Path) -> Iterator[None]:
+    """Turns SQLite's errors into StoreErrors with advice."""
     try:
         yield
     except sqlite3.Error as error:
-        raise StoreError(words(path, error)) from error
+        raise StoreError(describe_error(path, error)) from error
 
 
-def words(path: Path, error: Exception) -> str:
-    """What went wrong with a database, and what to do."""
+def describe_error(path: Path, error: Exception) -> str:
+    """An error of a database, with advice."""
     text = str(error)
     hints = {
-        "locked": f"another process has held it for {BUSY_S:.0f} s; wait for it or end it, or give another runs folder",
-        "full": "the disk is full; free some space, or give another runs folder",
-        "I/O error": "the disk cannot be written (is it full?); free some space, or give another runs folder",
-        "readonly": "it cannot be written; check its permissions, or give another runs folder",
-        "read-only": "it cannot be written; check its permissions, or give another runs folder",
-        "unable to open": "it cannot be opened; check that the folder can be written, or give another runs folder",
-        "not a database": "it is another kind of file; move it away, or give another runs folder",
-        "malformed": "it is damaged; move it away, or restore it from a copy",
+        "locked": f"Another process has held it for {BUSY_S:.0f} s: wait, stop it, or use another runs folder.",
+        "full": "The disk is full: free some space, or use another runs folder.",
+        "I/O error": "Cannot write to the disk (is it full?): free some space, or use another runs folder.",
+        "readonly": "Check its permissions, or use another runs folder.",
+        "read-only": "Check its permissions, or use another runs folder.",
+        "unable to open": "Check that the folder is writable, or use another runs folder.",
+        "not a database": "Move this file away, or use another runs folder.",
+        "malformed": "The file is damaged: move it away, or restore it from a copy.",
     }
-    hint = next((h for key, h in hints.items() if key in text), "give another runs folder")
-    return f"{path}: {text}: {hint}"
+    hint = next((h for key, h in hints.items() if key in text), "Use another runs folder.")
+    return f"{path}: {text}. {hint}"

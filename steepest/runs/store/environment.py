@@ -1,4 +1,4 @@
-"""What a run ran on: part of its record, since another version may give other bits."""
+"""The environment of a run: part of its record, because other versions may give other bits."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -8,7 +8,7 @@ import torch
 
 
 def versions() -> dict[str, str]:
-    """Python, packages, platform, processor and thread count.
+    """Versions of Python and packages, platform, processor and thread count.
 
     >>> sorted(versions())[:3]
     ['numba', 'numpy', 'platform']

@@ -6,27 +6,25 @@ import time
 from pathlib import Path
 
 BEAT = "beat"
-"""A file in a run's folder that is touched while it runs, for other hosts cannot see its process."""
-
-
+"""A file in a run's folder that is touched while it runs, because other hosts cannot see its process."""
 BEAT_S, SILENT_S = 5.0, 60.0
 
 
-def process() -> tuple[str, int, str]:
-    """(host, process, when that process was born): who runs a run."""
-    return socket.gethostname(), os.getpid(), born(os.getpid())
+def this_process() -> tuple[str, int, str]:
+    """(host, process id, start time of the process): what identifies the process of a run."""
+    return socket.gethostname(), os.getpid(), start_time(os.getpid())
 
 
-def born(pid: int) -> str:
-    """When a process began, in the kernel's ticks; "" where that is not known or the process is gone."""
+def start_time(pid: int) -> str:
+    """The start time of a process in the kernel's ticks; "" if unknown, or if the process has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):
         return ""
 
 
-def is_gone(host: str, pid: int, when: str, beat: Path) -> bool:
-    """Whether a process has ended; one of another host (or container) has once it is silent."""
+def has_ended(host: str, pid: int, when: str, beat: Path) -> bool:
+    """Whether a process has ended; on another host (or container), whether it no longer touches its file."""
     if host != socket.gethostname():
         return _is_silent(beat)
     try:
@@ -35,7 +33,7 @@ def is_gone(host: str, pid: int, when: str, beat: Path) -> bool:
         return True
     except PermissionError:
         return False
-    return bool(when) and born(pid) != when
+    return bool(when) and start_time(pid) != when
 
 
 def _is_silent(beat: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Nested state as numbers and named tensors, and back."""
+"""Converts a nested state to JSON and named tensors, and back."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,11 +7,11 @@ from torch import Tensor
 
 
 def pack(nested: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
-    """The state as JSON; its tensors go into `tensors` under their paths, and are named there by these.
+    """The state as JSON; adds its tensors to `tensors` by path, and refers to them by it.
 
     >>> import torch
-    >>> held = {}
-    >>> pack({"t": 3, "w": torch.zeros(2)}, held), list(held)
+    >>> tensors = {}
+    >>> pack({"t": 3, "w": torch.zeros(2)}, tensors), list(tensors)
     ({'t': 3, 'w': {'$tensor': 'w'}}, ['w'])
     """
     if isinstance(nested, Tensor):
@@ -30,13 +30,13 @@ def pack(nested: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
 
 
 def _below(path: str, key: str) -> str:
-    """A key's path; what separates keys is escaped in them, so that no two have one path (as in RFC 6901)."""
+    """The path of a key; separators in keys are escaped, so that paths are unique (as in RFC 6901)."""
     key = key.replace("~", "~0").replace("/", "~1")
     return f"{path}/{key}" if path else key
 
 
 def unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """The state that `pack` took apart."""
+    """The state that was given to `pack`."""
     if isinstance(packed, list):
         return [unpack(v, tensors) for v in packed]
     if not isinstance(packed, dict):

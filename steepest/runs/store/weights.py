@@ -1,4 +1,4 @@
-"""Weights on disk: one safetensors file a point, written so that it is there whole or not at all."""
+"""Weights on disk: one safetensors file for each point, written whole or not at all."""
 
 import os
 from collections.abc import Mapping
@@ -26,21 +26,21 @@ def save(folder: Path, t: int, tensors: Mapping[str, Tensor], metadata: Mapping[
         sync(folder)
     except Exception as error:
         temporary.unlink(missing_ok=True)
-        raise StoreError(f"the weights after step {t} cannot be written to {path}: {error}; free some space") from error
+        raise StoreError(f"Cannot write the weights after step {t} to {path} ({error}). Free some space.") from error
     return path
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes tensors to a file, and syncs it to disk."""
+    """Writes tensors to a file and syncs it to disk."""
     from safetensors.torch import save_file
 
-    held = {name: _alone(x.detach().cpu().contiguous()) for name, x in tensors.items()}
-    save_file(held, path, {k: str(v) for k, v in metadata.items()})
+    own = {name: _own_storage(x.detach().cpu().contiguous()) for name, x in tensors.items()}
+    save_file(own, path, {k: str(v) for k, v in metadata.items()})
     sync(path)
 
 
-def _alone(x: Tensor) -> Tensor:
-    """The same memory as a storage of its own, for the format refuses tensors that share one."""
+def _own_storage(x: Tensor) -> Tensor:
+    """The same memory as a storage of its own: safetensors refuses tensors that share one."""
     return x if x.untyped_storage().nbytes() == x.nbytes else torch.from_dlpack(x)
 
 
@@ -55,23 +55,23 @@ def load(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except Exception as error:
-        raise StoreError(f"{path} cannot be read as weights: {error}") from error
+        raise StoreError(f"Cannot read weights from {path} ({error}).") from error
 
 
-def stored(folder: Path) -> list[tuple[int, Path]]:
+def list_points(folder: Path) -> list[tuple[int, Path]]:
     """(t, file) of all points in a folder, in time order."""
     return sorted((int(p.stem), p) for p in folder.glob(f"*{SUFFIX}") if p.stem.isdigit())
 
 
 def drop_beyond(folder: Path, t: int) -> None:
-    """Deletes the points after step t: the descent has gone back before them."""
-    for at, path in stored(folder):
-        if at > t:
+    """Deletes the points after step t, after a rewind."""
+    for step, path in list_points(folder):
+        if step > t:
             path.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:
-    """Waits until a file or a folder's entries are on disk."""
+    """Syncs a file, or a folder's entries, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,8 +1,7 @@
-"""Recording a run: the training thread appends, one other thread writes.
+"""Records a run: the training thread appends to lists, another thread writes them to the database.
 
-A step costs an append to a list. Every half second the writer thread takes what has gathered and commits it in one
-transaction. Where it cannot (a full disk, a database that another process holds), everything stays in memory, is tried
-again with the next batch, and `trouble` says so.
+Every half second the writer thread commits what is in the lists in one transaction. If that fails (a full disk, a
+database that another process holds), the rows stay in memory for the next attempt, and `trouble` says why.
 """
 
 import contextlib
@@ -25,7 +24,7 @@ from steepest.runs.store import database, weights
 from steepest.runs.store.liveness import BEAT, BEAT_S
 from steepest.runs.store.path_file import PathFile
 
-EVERY_S = 0.5
+WRITE_INTERVAL_S = 0.5
 
 
 class Writer:
@@ -34,7 +33,7 @@ class Writer:
     Attributes:
         id: of the run.
         folder: of its points and checkpoints.
-        trouble: what cannot be written and why, in words; None while all is well.
+        trouble: why rows could not be written, in words; None if they were.
     """
 
     def __init__(self, path: Path, run: str, attempt: int = 0) -> None:
@@ -45,11 +44,11 @@ class Writer:
         self._others: list[tuple[str, tuple]] = []
         self._attempt = attempt
         self._set_aside: list[tuple[int, list[Step]]] = []  # with their attempts, not yet written
-        self._lock, self._wake, self._ended = threading.Lock(), threading.Event(), False
+        self._lock, self._wake, self._is_closed = threading.Lock(), threading.Event(), False
         self._database, self._trail = database.connect(path), PathFile(self.folder)
         self._thread = threading.Thread(target=self._write_on, name=f"steepest-{run}", daemon=True)
         self._thread.start()
-        self.step = self._steps.append  # the hot path: nothing but the append
+        self.step = self._steps.append  # the hot path: only an append
 
     def measure(self, m: Measurement) -> None:
         """Records a measurement."""
@@ -63,18 +62,18 @@ class Writer:
         self._others.append((f"INSERT INTO events VALUES (?,?,{number},?,?,?,?,?)", row))
 
     def after(self, n: int, words: str) -> None:
-        """What the loss did after the n-th event, from 1."""
+        """Records the outcome of the n-th event, from 1."""
         self._others.append(("UPDATE events SET after=? WHERE run=? AND n=?", (words, self.id, n)))
 
     def go_back(self, t: int) -> None:
-        """The steps to come repeat those after step t: another attempt; the points there are no longer the run's."""
+        """Begins another attempt, whose steps repeat those after step t; deletes the points after it."""
         weights.drop_beyond(self.folder / "points", t)
         with self._lock:
             self._put_aside()
             self._attempt += 1
 
     def configure(self, config: Mapping[str, Any]) -> None:
-        """Replaces the run's configuration, once all choices are known."""
+        """Replaces the run's configuration."""
         self._others.append(("UPDATE runs SET config=? WHERE id=?", (json.dumps(config), self.id)))
 
     def point(self, t: int, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> Path:
@@ -82,7 +81,7 @@ class Writer:
         return weights.save(self.folder / "points", t, tensors, metadata or {})
 
     def keep(self, t: int, tensors: Iterable[Tensor]) -> None:
-        """Keeps the weights after step t as a point of the run's path.
+        """Adds the weights after step t to the run's path.
 
         Raises:
             StoreError: they cannot be written.
@@ -90,10 +89,10 @@ class Writer:
         try:
             self._trail.append(self._attempt, t, tensors)
         except OSError as error:
-            raise StoreError(f"a point of the path cannot be written to {self.folder}: {error}") from error
+            raise StoreError(f"Cannot write a point of the path to {self.folder} ({error}).") from error
 
     def flush(self) -> None:
-        """Returns when all so far is on disk, or `trouble` says why not."""
+        """Writes all rows; afterwards they are on disk, or `trouble` says why not."""
         if os.getpid() == self._process:
             self._write()
 
@@ -101,12 +100,12 @@ class Writer:
         """Ends the record.
 
         Raises:
-            StoreError: it could not be written to the end; says what is lost.
+            StoreError: the last steps could not be written; says how many.
         """
         if os.getpid() != self._process:
             return
         self._others.append(("UPDATE runs SET status=?, seconds=? WHERE id=?", (status, seconds, self.id)))
-        self._ended = True
+        self._is_closed = True
         self._wake.set()
         self._thread.join()
         self._write()
@@ -116,30 +115,28 @@ class Writer:
             (self.folder / BEAT).unlink(missing_ok=True)
         if self.trouble:
             steps = sum(len(chunk) for _, chunk in self._set_aside)
-            raise StoreError(
-                f"run {self.id} is trained, but the last {steps} steps of its record are lost: {self.trouble}"
-            )
+            raise StoreError(f"Run {self.id} is trained, but its last {steps} steps were not recorded. {self.trouble}")
 
     def _write_on(self) -> None:
-        beaten = -math.inf
-        while not self._ended:
-            if time.monotonic() - beaten >= BEAT_S:
-                beaten = time.monotonic()
+        last_beat = -math.inf
+        while not self._is_closed:
+            if time.monotonic() - last_beat >= BEAT_S:
+                last_beat = time.monotonic()
                 with contextlib.suppress(OSError):
                     self.folder.mkdir(exist_ok=True)
                     (self.folder / BEAT).touch()
-            self._wake.wait(EVERY_S)
+            self._wake.wait(WRITE_INTERVAL_S)
             self._write()
 
     def _put_aside(self) -> None:
-        """Takes the steps that have gathered, with the attempt they belong to."""
+        """Moves the waiting steps to `_set_aside`, with their attempt."""
         n = len(self._steps)
         if n:
             self._set_aside.append((self._attempt, self._steps[:n]))
             del self._steps[:n]
 
     def _write(self) -> None:
-        """Commits what has gathered; keeps it where that fails."""
+        """Commits the waiting rows; keeps them if that fails."""
         with self._lock:
             self._put_aside()
             m = len(self._others)
@@ -150,7 +147,7 @@ class Writer:
                 self._set_aside, self.trouble = [], None
                 del self._others[:m]
             except (sqlite3.Error, OSError) as error:
-                self.trouble = database.words(self._path, error)
+                self.trouble = database.describe_error(self._path, error)
 
     def _commit(self, chunks: list[tuple[int, list[Step]]], others: list[tuple[str, tuple]]) -> None:
         run = self._database.execute

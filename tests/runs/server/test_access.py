@@ -74,7 +74,7 @@ def test_too_few_or_too_many_to_compare(served, count, tmp_path):
     else:
         answer = served.ask("/compare")
     assert answer.status_code == 400
-    assert f"{count} runs are given; choose two to 6" in answer.text
+    assert f"Select 2 to 6 runs, got {count}" in answer.text
 
 
 @pytest.mark.parametrize(

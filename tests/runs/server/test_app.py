@@ -32,7 +32,7 @@ def test_the_list_has_the_newest_first(tmp_path):
     with serving(store) as served:
         page = served.ask().text
         shown = rows(page)
-        assert "3 runs, one of them running." in page
+        assert "3 runs, 1 running." in page
         assert [row.split(" ")[0] for row in shown] == [new.id, failed.id, old]
         assert "adam · lr 0.1 · cosine" in shown[0]
         assert "running 0.967 accuracy 30 of 60" in shown[0]
@@ -55,7 +55,7 @@ def test_a_folder_without_runs_says_how_to_begin(tmp_path):
 
 
 def test_a_long_list_has_pages(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_list, "PAGE", 2)
+    monkeypatch.setattr(run_list, "RUNS_PER_PAGE", 2)
     store = Store(tmp_path)
     ids = [ended(store, f"run{i}", 2) for i in range(5)][::-1]
     shown = run_list.RunList(store)
@@ -66,9 +66,9 @@ def test_a_long_list_has_pages(tmp_path, monkeypatch):
 
 
 def test_an_explosion_cannot_hide_in_the_small_curve():
-    assert "class=bad" not in run_list.drawn([3.0, 2.0, 1.0])
-    assert 'class=bad d="M60.0 0v5M120.0 0v5"' in run_list.drawn([3.0, float("nan"), float("inf")])
-    assert "no steps yet" in run_list.drawn([])
+    assert "class=bad" not in run_list.draw_curve([3.0, 2.0, 1.0])
+    assert 'class=bad d="M60.0 0v5M120.0 0v5"' in run_list.draw_curve([3.0, float("nan"), float("inf")])
+    assert "no steps yet" in run_list.draw_curve([])
 
 
 def test_a_run_that_is_over(served):
@@ -154,5 +154,5 @@ def test_a_database_that_cannot_be_read_is_told(tmp_path):
         for target in ("/", f"/runs/{run}", f"/runs/{run}/events"):
             answer = served.ask(target)
             assert answer.status_code == 500
-            assert "another kind of file" in answer.text
+            assert "Move this file away" in answer.text
             assert "Traceback" not in answer.text

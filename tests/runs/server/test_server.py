@@ -76,11 +76,11 @@ def test_a_run_that_goes_on_is_shown(tmp_path):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"host": "192.0.2.1"}, "of 192.0.2.1 cannot be listened at"),
-        ({"host": "no such name"}, "--host is an address of this machine"),
-        ({"port": 99999}, "port 99999 of 127.0.0.1 cannot be listened at"),
-        ({"port": -1}, "--port 0 for any that is free"),
-        ({"token": ""}, "token='' is given"),
+        ({"host": "192.0.2.1"}, "Cannot listen on 192.0.2.1:"),
+        ({"host": "no such name"}, "--host must be an address of this machine"),
+        ({"port": 99999}, "Cannot listen on 127.0.0.1:99999"),
+        ({"port": -1}, "Use another --port (0 picks a free one)"),
+        ({"token": ""}, "token must not be empty"),
     ],
 )
 def test_bad_input_is_answered_in_words(tmp_path, given, words):
@@ -91,13 +91,13 @@ def test_bad_input_is_answered_in_words(tmp_path, given, words):
 def test_a_port_in_use(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(InputError, match=f"port {port} of 127.0.0.1 .* in use; give another one with --port"):
+        with pytest.raises(InputError, match=rf"Cannot listen on 127.0.0.1:{port} \(.* in use\). Use another --port"):
             serve(tmp_path, port=port)
 
 
 def test_a_damaged_database(tmp_path):
     (tmp_path / "runs.db").write_bytes(b"nonsense" * 600)
-    with pytest.raises(StoreError, match="another kind of file"):
+    with pytest.raises(StoreError, match=r"not a database\. Move this file away"):
         serve(tmp_path, port=0)
 
 

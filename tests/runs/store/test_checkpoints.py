@@ -271,7 +271,7 @@ def test_no_checkpoint_is_ahead_of_its_record(tmp_path, monkeypatch, capsys):
 
     with monkeypatch.context() as patched:
         patched.setattr(Writer, "_commit", locked)
-        with pytest.raises(StoreError, match="60 steps of its record are lost"):
+        with pytest.raises(StoreError, match="its last 60 steps were not recorded"):
             small(tmp_path)
     said = capsys.readouterr().err
     assert said.count("No checkpoint is written while the record cannot be") == 1

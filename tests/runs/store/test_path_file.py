@@ -31,7 +31,7 @@ def test_half_a_point_is_none(tmp_path):
     for t in range(3):
         kept.append(0, t, point(t))
     kept.close()
-    file = tmp_path / path_file.NAME
+    file = tmp_path / path_file.PATH_FILE
     os.truncate(file, file.stat().st_size - 5)
     assert path_file.read(tmp_path, 8)["t"].tolist() == [0, 1]
     path_file.trim(tmp_path, 8, 0, 7)  # as a run does that goes on
