@@ -174,7 +174,7 @@ def of_race(task: Task, contest: RaceResult) -> tuple[Film, LossSurfaces]:
 
 
 def _common(task: Task, contest: RaceResult) -> LossSurfaces:
-    names = {film.path_name(curve): curve.final for curve in film.runs_shown(contest).values()}
+    names = {film.path_name(curve): curve.final for curve in film.display_runs(contest).values()}
     walked = {p.name: p.points for p in contest.paths if p.name in names and len(p.points)}
     if not walked:
         return LossSurfaces(said=("no points were kept on the way, so there are no surfaces",))
