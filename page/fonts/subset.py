@@ -1,9 +1,8 @@
 """Cuts the page's fonts out of their npm packages: `python fonts/subset.py`, in page/ after `npm ci`.
 
-Needs fontTools and brotli. Only the weights and characters that the page uses are kept. The page gets them as woff2; the
-pictures that Python draws get the same letters as one TrueType file a style, which is what matplotlib reads. The serif's
-licence (SIL OFL 1.1) reserves the name "Source" for the unmodified font, so the subset is named "Steepest Serif", and
-Inter's "Steepest Sans".
+Needs fontTools and brotli. Only the weights and characters that the page uses are kept, as woff2 for the page, and as
+one TrueType file a style for the pictures that matplotlib draws. The serif's licence (SIL OFL 1.1) reserves the name
+"Source" for the unmodified font, so the subset is named "Steepest Serif", and Inter's "Steepest Sans".
 """
 
 import tempfile
@@ -101,9 +100,8 @@ def set_figures_of_one_width(font: TTFont) -> None:
         return
     table = font["GSUB"].table
     lookups = {k for f in table.FeatureList.FeatureRecord if f.FeatureTag == "tnum" for k in f.Feature.LookupListIndex}
-    swap = {
-        old: new for k in lookups for sub in table.LookupList.Lookup[k].SubTable for old, new in sub.mapping.items()
-    }
+    subtables = [part for k in lookups for part in table.LookupList.Lookup[k].SubTable]
+    swap = {old: new for part in subtables for old, new in part.mapping.items()}
     for cmap in font["cmap"].tables:
         cmap.cmap = {code: swap.get(glyph, glyph) for code, glyph in cmap.cmap.items()}
 

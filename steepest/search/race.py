@@ -184,7 +184,7 @@ def of_race(task: Task, result: RaceResult) -> tuple[Film, LossSurfaces]:
 
 
 def _common_surface(task: Task, result: RaceResult) -> LossSurfaces:
-    losses = {film.path_name(curve): curve.final for curve in film.runs_shown(result).values()}
+    losses = {film.path_name(curve): curve.final for curve in film.display_runs(result).values()}
     points = {p.name: p.points for p in result.paths if p.name in losses and len(p.points)}
     if not points:
         return LossSurfaces(messages=("No surface: no points of the paths were recorded.",))

@@ -78,7 +78,7 @@ def play(
     film = _recorded_film(land, with_lr, steps)
     if out.suffix.lower() == ".png":
         return images.still(film, out, size=SIZE)
-    return images.moving(film, out, size=SIZE)
+    return images.video(film, out, size=SIZE)
 
 
 def path(terrain: Terrain, rule: str | Rule, lr: float, steps: int) -> Path:

@@ -1,9 +1,9 @@
 """Presets of a terrain: scale of its heights, number of steps, and learning rates that show a rule's character.
 
 For named terrains they were chosen by eye; for others, and for other rules, they are computed from the surface. With λ
-the largest curvature where the loss is not above that of the start, gradient descent at lr = 1/λ never leaves that region
-(Nesterov 2004, Introductory lectures on convex optimization, 1.2.3). A rule that normalises the gradient moves by about
-lr a step, so its lr is a share of the domain.
+the largest curvature where the loss is not above that of the start, gradient descent at lr = 1/λ never leaves that
+region (Nesterov 2004, Introductory lectures on convex optimization, 1.2.3). A rule that normalises the gradient moves
+by about lr a step, so its lr is a share of the domain.
 """
 
 import math
@@ -22,7 +22,7 @@ LR_TIMES_CURVATURE = {"gradient_descent": 1.0, "momentum": 0.4, "nesterov": 0.4}
 LR_SHARE = 0.02
 """lr of other rules, as a share of the domain's longer side; Adam was tried from 0.005 to 0.04 on all terrains."""
 FIRST_STEP = {"rmsprop": 10.0}
-"""Length of a first step, in lr, where it is not 1: RMSProp's second moment starts at 0, so √v is √(1 − 0.99) of |g|."""
+"""Length of a first step in lr, where it is not 1: RMSProp's second moment starts at 0, so √v is √(1 − 0.99) |g|."""
 MAX_FIRST_STEP = 0.05
 """Longest first step of a rule that curvature limits, as a share of the domain: without curvature it has no bound."""
 MAX_LOG_MEDIAN = 0.12

@@ -150,8 +150,7 @@ def a_run(steps: int = 2400, points: int = 800) -> Film:
     return film(
         "run", title="digits, MLP 64-128-128-10", steps=steps,
         subtitle="26,122 weights · adam · warmup(5%) » cosine · batch 64",
-        headline="At a saddle: along one direction of curvature −0.83 a step of length 0.12 lowers the loss from 0.412 to "
-        "0.398 ± 0.002.",
+        headline="At a saddle: a step of length 0.12 along λ_min lowers the loss from 0.412 to 0.398 ± 0.002.",
         advice="Train on: gradient noise from smaller batches, or a small random perturbation, escapes it.",
         surfaces={"curvature": surface, "random": random_plane}, members={"adam": whole},
     )  # fmt: skip
@@ -169,7 +168,8 @@ def a_race(members: int = 5, points: int = 1000, n: int = 51) -> Film:
     values[-(n // 8) :, -(n // 8) :] = np.nan
     surface = Grid(
         "principal", Axis("first component", -2, 2, n), Axis("second component", -1, 3, n), values, None,
-        "83 % of the path's variance; a random walk has 76 %", "log", None, (Mark("minimum", 1.0, 1.0, 0.0, "minimum"),),
+        "83 % of the path's variance; a random walk has 76 %", "log",
+        marks=(Mark("minimum", 1.0, 1.0, 0.0, "minimum"),),
     )  # fmt: skip
     rates = np.geomspace(3e-4, 4e-3, members)
     folk = {}

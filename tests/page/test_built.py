@@ -72,12 +72,12 @@ def test_the_style_has_the_colours_of_the_themes(name):
     block = re.search(r":root \{(.*?)\}" if name == "light" else r"\[data-theme=dark\] \{(.*?)\}", style, re.S)[1]
     theme = THEMES[name]
     colours = {key: getattr(theme, key) for key in ("paper", "ink", "ink2", "ink3", "hair", "wash", "bad", "accent")}
-    assert dict(re.findall(r"--(\w+): (#\w{6})", block)) == {**colours, "top": theme.look.ramp[-1]}
+    assert dict(re.findall(r"--(\w+): (#\w{6})", block)) == {**colours, "top": theme.ramp[-1]}
 
 
 def test_page_and_pictures_read_the_same_constants(html):
     assert "steepest/view/render/constants.json" in (SOURCES / "src" / "render" / "theme.ts").read_text()
     for theme in THEMES.values():
-        assert all(colour in html for colour in (*theme.members, *theme.look.ramp, theme.edge))
+        assert all(colour in html for colour in (*theme.members, *theme.ramp, theme.edge))
     for place in CONSTANTS["places"]:
         assert place in html

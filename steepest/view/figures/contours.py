@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SUFFIXES = (".svg", ".pdf")
-RAMP, MEMBERS = LIGHT.look.ramp, LIGHT.members
+RAMP, MEMBERS = LIGHT.ramp, LIGHT.members
 GLYPHS = ("o", "D", "s", "^", "h", "X")
 LEVELS = 24
 

@@ -131,7 +131,7 @@ def encode_series(series: Series) -> dict[str, Any]:
 def encode_member(member: Member) -> dict[str, Any]:
     """One descent of a film."""
     on = {name: {key: column(v) for key, v in at._asdict().items()} for name, at in member.on.items()}
-    known = {} if member.eigenvalues is None else {"eigenvalues": [float(x) for x in member.eigenvalues]}
+    eigenvalues = {} if member.eigenvalues is None else {"eigenvalues": [float(x) for x in member.eigenvalues]}
     return {
         "name": member.name,
         "rule": member.rule,
@@ -145,7 +145,7 @@ def encode_member(member: Member) -> dict[str, Any]:
             {"t": e.t, "kind": e.kind, "text": e.text} | ({} if e.to is None else {"to": e.to}) for e in member.events
         ],
         "verdict": None if member.verdict is None else encode_verdict(member.verdict),
-        **known,
+        **eigenvalues,
     }
 
 

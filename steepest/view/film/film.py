@@ -30,13 +30,13 @@ def of_run(
         live: whether the run still goes on.
     """
     record, surfaces = history.record, surfaces or LossSurfaces()
-    done = len(record.steps)
-    planned = (record.config.steps or done) + sum(at - to for at, to in history.back.items())
+    count = len(record.steps)
+    total = (record.config.steps or count) + sum(at - to for at, to in history.back.items())
     return Film(
         "run",
         title=record.name,
         subtitle=_subtitle(record),
-        steps=max(done, planned) if live else done,
+        steps=max(count, total) if live else count,
         headline=_headline(record, verdict, live),
         advice="" if verdict is None else verdict.advice.replace("`", ""),
         live=live,
@@ -50,33 +50,33 @@ def of_race(race: RaceResult, surfaces: LossSurfaces | None = None, title: str =
 
     Args:
         race: its result.
-        surfaces: of the loss below the paths, by the names of `runs_shown`.
+        surfaces: of the loss below the paths, by the names of `display_runs`.
         title: of the film.
     """
     surfaces = surfaces or LossSurfaces()
-    shown = runs_shown(race)
+    curves = display_runs(race)
     seeds = {curve.seed for curve in race.curves}
     return Film(
         "race",
         title=title,
         subtitle=f"{len(race.sides)} contenders · {len(seeds)} seeds each · to a validation loss of {race.target:.3g}",
-        steps=max((int(curve.t[-1]) for curve in shown.values() if len(curve.t)), default=0),
+        steps=max((int(curve.t[-1]) for curve in curves.values() if len(curve.t)), default=0),
         headline=_claim(race),
-        advice=f"Each at its own best learning rate. Shown: seed {next(iter(shown.values())).seed} of {len(seeds)} seeds.",
+        advice=f"Each at its own best learning rate. Shown: seed {next(iter(curves.values())).seed} of {len(seeds)}.",
         surfaces=surfaces.grids,
-        members={name: _contender(name, curve, race, surfaces) for name, curve in shown.items()},
+        members={name: _contender(name, curve, race, surfaces) for name, curve in curves.items()},
     )
 
 
-def runs_shown(race: RaceResult) -> dict[str, Curve]:
-    """One run of each contender, all of one seed, so that all start at one point: the seed with the most median ends."""
+def display_runs(race: RaceResult) -> dict[str, Curve]:
+    """One run of each contender, all of the seed whose ends are nearest the median: all start at one point."""
     ranks = {side: sorted(race.of(side), key=lambda curve: curve.final) for side in race.sides}
     distance: dict[int, float] = {}
-    for ordered in ranks.values():
-        for rank, curve in enumerate(ordered):
-            distance[curve.seed] = distance.get(curve.seed, 0.0) + abs(rank - (len(ordered) - 1) / 2)
+    for group in ranks.values():
+        for rank, curve in enumerate(group):
+            distance[curve.seed] = distance.get(curve.seed, 0.0) + abs(rank - (len(group) - 1) / 2)
     seed = min(distance, key=lambda k: distance[k])
-    return {side: curve for side, ordered in ranks.items() for curve in ordered if curve.seed == seed}
+    return {side: curve for side, group in ranks.items() for curve in group if curve.seed == seed}
 
 
 # -- A run -------------------------------------------------------------------------------------------------------------
@@ -164,27 +164,27 @@ def _event(event: Event, back: Mapping[int, int]) -> FilmEvent:
 
 def _subtitle(record: Record) -> str:
     config = record.config
-    known = [
+    parts = [
         f"{config.weights:,} weights" if config.weights else "",
         " → ".join(stage.rule for stage in config.stages),
         f"lr {config.lr:.3g}" if config.lr is not None else "",
         config.schedule,
         f"batch {config.batch_size}" if config.batch_size is not None else "",
     ]
-    return " · ".join(part for part in known if part)
+    return " · ".join(part for part in parts if part)
 
 
 def _headline(record: Record, verdict: Verdict | None, live: bool) -> str:
     metric = record.config.metric
     value = record.last("validation", metric)
     if live:
-        done, planned = len(record.steps), record.config.steps
-        words = f"Step {done:,} of {planned:,}." if planned else f"Step {done:,}."
+        count, total = len(record.steps), record.config.steps
+        words = f"Step {count:,} of {total:,}." if total else f"Step {count:,}."
         return words if value is None else f"{words} Validation {metric} {value:.3g}."
     if verdict is not None:
         return verdict.sentence
-    ended = {"done": "Done", "stopped": "Stopped", "interrupted": "Interrupted", "failed": "Failed"}
-    words = f"{ended.get(record.status, record.status)} after {len(record.steps):,} steps"
+    states = {"done": "Done", "stopped": "Stopped", "interrupted": "Interrupted", "failed": "Failed"}
+    words = f"{states.get(record.status, record.status)} after {len(record.steps):,} steps"
     return f"{words}." if value is None else f"{words}, validation {metric} {value:.3g}."
 
 
@@ -197,10 +197,10 @@ def _claim(race: RaceResult) -> str:
 
 
 def _contender(name: str, curve: Curve, race: RaceResult, surfaces: LossSurfaces) -> Member:
-    reached = curve.reached(race.target)
+    step = curve.reached(race.target)
     events = []
-    if np.isfinite(reached):
-        events.append(FilmEvent(int(reached), "target", f"reached a loss of {race.target:.3g}"))
+    if np.isfinite(step):
+        events.append(FilmEvent(int(step), "target", f"reached a loss of {race.target:.3g}"))
     if curve.failed:
         events.append(FilmEvent(int(curve.t[-1]) if len(curve.t) else 0, "diverged", curve.failed))
     rule = RULES.get(name.split(" ")[0])

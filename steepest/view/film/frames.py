@@ -1,6 +1,6 @@
 """Differences between encoded films, which a live page is sent as frames (`page/src/film/fold.ts` folds them).
 
-A frame puts a value at a path of keys (`set`), or appends to what is there (`append`: lists extend, columns concatenate).
+A frame sets a value at a path of keys (`set`), or appends to it (`append`: lists extend, columns concatenate).
 """
 
 import base64

@@ -51,7 +51,7 @@ def still(
     return out
 
 
-def moving(
+def video(
     film: Film, out: str | Path, *, seconds: float = 12, fps: int = 25, surface: str | None = None,
     size: tuple[int, int] = (960, 620), theme: str = "light", turn: float = 0.0,
 ) -> Path:  # fmt: skip
@@ -82,7 +82,7 @@ def moving(
     picture = _picture(film, surface, size, theme)
     if not picture.is_moving:
         raise InputError(
-            "A video needs a member with a curve or a path of two points or more, got none. Write a .png of the surface."
+            "A video needs a member with a curve or a path of two points or more, got none. Write a .png instead."
         )
     count = max(2, round(seconds * fps))
     shares = np.arange(count) / (count - 1)

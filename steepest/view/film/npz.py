@@ -2,7 +2,7 @@
 
     principal/loss [y, x] · principal/error · principal/x [x] · principal/y [y]     a surface, at its cells' coordinates
     principal/paths/NAME/x | y | off [P]                                            a path on it
-    paths/NAME/loss | kept [P]                                                      losses, and the indices of their points
+    paths/NAME/loss | kept [P]                                                      losses, indices of their points
 
 `numpy.load` reads it without code; names, captions and marks are JSON in `about`.
 """

@@ -2,7 +2,7 @@
 
 import math
 
-RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def _minus(text: str) -> str:
@@ -24,7 +24,7 @@ def power_of_ten(n: int) -> str:
     >>> power_of_ten(-12)
     '10⁻¹²'
     """
-    return "10" + str(n).translate(RAISED)
+    return "10" + str(n).translate(SUPERSCRIPTS)
 
 
 def decimal(v: float, digits: int = 3) -> str:
@@ -64,8 +64,8 @@ def short(v: float, digits: int = 3) -> str:
         mantissa = float(f"{v / 10.0**exponent:.{digits}g}")
         front = {1.0: "", -1.0: "-"}.get(mantissa, f"{mantissa:g} × ")
         return _minus(front + power_of_ten(exponent))
-    rounded = float(f"{v:.{max(4, digits) if size >= 1000 else digits}g}")
-    return _minus(f"{rounded:,.10g}" if size >= 1000 else f"{rounded:.10g}")
+    value = float(f"{v:.{max(4, digits) if size >= 1000 else digits}g}")
+    return _minus(f"{value:,.10g}" if size >= 1000 else f"{value:.10g}")
 
 
 def tick_text(v: float, log: bool) -> str:

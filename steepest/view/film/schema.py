@@ -1,6 +1,6 @@
 """What a film holds: surfaces, and members with their paths and curves as arrays.
 
-`document` encodes it for the page, whose side of the schema is `page/src/film/film.ts`; `steepest.view.render` draws it.
+`document` encodes it for the page (`page/src/film/film.ts`); `steepest.view.render` draws it.
 """
 
 from collections.abc import Mapping

@@ -10,8 +10,8 @@ from steepest.view.film.schema import Film
 from steepest.view.format import number
 
 ADVICE = (
-    "One run of each: the spread between seeds is not known. There are no surfaces, since each run's would lie around its "
-    "own end."
+    "One run of each: the spread between seeds is not known. There are no surfaces, since each run's would lie around "
+    "its own end."
 )
 
 

@@ -29,7 +29,7 @@ def write(film: Film, surfaces: LossSurfaces, out: str | Path) -> Path:
     if suffix == ".png":
         return images.still(film, out)
     if suffix in VIDEOS:
-        return images.moving(film, out)
+        return images.video(film, out)
     if suffix not in SURFACE_SUFFIXES:
         raise InputError(f"out must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, got '{out}'")
     if not surfaces.grids:

@@ -1,7 +1,6 @@
 """An orbit camera over a world with x and y on the floor and z up. One matrix serves relief, paths and labels."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,39 +10,22 @@ LENS = CONSTANTS["camera"]["lensDegrees"] / 180 * math.pi
 TARGET_HEIGHT: float = CONSTANTS["camera"]["targetHeight"]
 
 
-@dataclass(frozen=True)
-class Camera:
-    """Position and direction of a view.
-
-    Attributes:
-        azimuth, elevation: radians around the z axis, and above the floor.
-        distance: to the target, in half widths of the block.
-        shift: of the world's middle on the canvas, as a share of the canvas's half size, right and up.
-    """
-
-    azimuth: float
-    elevation: float
-    distance: float
-    shift: tuple[float, float] = (0.0, 0.0)
-
-
-def matrix(camera: Camera, aspect: float) -> np.ndarray:
+def matrix(azimuth: float, elevation: float, distance: float, shift: tuple[float, float], aspect: float) -> np.ndarray:
     """The camera's matrix [3, 4]: a world point becomes (x · w, y · w, w), w the distance along the view.
 
     Args:
-        camera: of the view.
+        azimuth, elevation: radians around the z axis, and above the floor.
+        distance: to the target, in half widths of the block.
+        shift: of the world's middle on the canvas, as a share of the canvas's half size, right and up.
         aspect: the canvas's width over its height.
     """
-    ca, sa = math.cos(camera.azimuth), math.sin(camera.azimuth)
-    ce, se = math.cos(camera.elevation), math.sin(camera.elevation)
-    forward = np.array((-ce * ca, -ce * sa, -se))
+    ca, sa = math.cos(azimuth), math.sin(azimuth)
+    ce, se = math.cos(elevation), math.sin(elevation)
+    forward, up = np.array((-ce * ca, -ce * sa, -se)), np.array((-se * ca, -se * sa, ce))
     right = np.array((-sa, ca, 0.0))
-    up = np.array((-se * ca, -se * sa, ce))
-    eye = np.array((0.0, 0.0, TARGET_HEIGHT)) - forward * camera.distance
+    eye = np.array((0.0, 0.0, TARGET_HEIGHT)) - forward * distance
     focal = 1 / math.tan(LENS / 2)
-    rows = np.stack(
-        (focal / aspect * right + camera.shift[0] * forward, focal * up + camera.shift[1] * forward, forward)
-    )
+    rows = np.stack((focal / aspect * right + shift[0] * forward, focal * up + shift[1] * forward, forward))
     return np.hstack((rows, -(rows @ eye)[:, None]))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.colors import to_rgb
 
-from steepest.view.render.theme import Look, Theme
+from steepest.view.render.theme import Theme
 
 TONES = 64
 """Brightnesses in a row of the table."""
@@ -25,9 +25,9 @@ def to_pixels(rgb: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(values).view("<u4")[..., 0]
 
 
-def ramp(look: Look, height: np.ndarray) -> np.ndarray:
+def ramp(theme: Theme, height: np.ndarray) -> np.ndarray:
     """The ramp's colours [..., 3] at heights [...], mixed in linear light."""
-    stops = _to_linear(np.array([to_rgb(stop) for stop in look.ramp]))
+    stops = _to_linear(np.array([to_rgb(stop) for stop in theme.ramp]))
     last = len(stops) - 1
     at = np.clip(height * last, 0, last - 1e-9)
     i = np.floor(at).astype(int)
@@ -37,19 +37,19 @@ def ramp(look: Look, height: np.ndarray) -> np.ndarray:
 
 def diverged_colour(theme: Theme) -> np.ndarray:
     """What diverged: the ramp's top, tinged with the colour of errors."""
-    return ramp(theme.look, np.asarray(1.0)) * 0.6 + np.array(to_rgb(theme.bad)) * 0.4
+    return ramp(theme, np.asarray(1.0)) * 0.6 + np.array(to_rgb(theme.bad)) * 0.4
 
 
 def shade_table(theme: Theme) -> np.ndarray:
     """Pixels by height and brightness, [SHADES + 1, TONES] uint32."""
-    look = theme.look
-    colours = _to_linear(np.vstack((ramp(look, np.arange(SHADES) / (SHADES - 1)), diverged_colour(theme))))
+    colours = _to_linear(np.vstack((ramp(theme, np.arange(SHADES) / (SHADES - 1)), diverged_colour(theme))))
     sun = (np.arange(TONES) / (TONES - 1))[:, None]
-    light = np.array(look.shadow) * (1 - sun) + np.array(look.sun) * sun
+    light = np.array(theme.shadow) * (1 - sun) + np.array(theme.sun) * sun
     return to_pixels(np.minimum(1, _from_linear(np.minimum(1, colours[:, None] * light))))
 
 
-def wall_table(look: Look, base: float, top: float, tone: float) -> np.ndarray:
-    """Pixels of a wall by height above the base, [SHADES] uint32: strata of the ramp, seen through paper."""
+def wall_table(theme: Theme, base: float, top: float, tone: float) -> np.ndarray:
+    """Pixels of a wall by height above the base, [SHADES, TONES] uint32: strata of the ramp, seen through paper."""
     z = base + (top - base) * np.arange(SHADES) / (SHADES - 1)
-    return to_pixels(tone * (np.array(look.wall) * (1 - look.strata) + ramp(look, z / top) * look.strata))
+    rows = to_pixels(tone * (np.array(theme.wall) * (1 - theme.strata) + ramp(theme, z / top) * theme.strata))
+    return np.repeat(rows[:, None], TONES, axis=1)

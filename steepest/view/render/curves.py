@@ -7,7 +7,7 @@ import numpy as np
 
 from steepest.view.film.numbers import linear_ticks, log_ticks, tick_text
 from steepest.view.film.schema import Member, Series
-from steepest.view.render.canvas import MIDDLE, Canvas, Font
+from steepest.view.render.canvas import MIDDLE, Canvas, Font, text_width
 from steepest.view.render.paths import draw_order
 from steepest.view.render.theme import CONSTANTS, Theme
 
@@ -52,18 +52,18 @@ class Chart:
 
     def height(self, v: np.ndarray) -> np.ndarray:
         """Height of values on the axis, 0 … 1; NaN is at its foot."""
-        clipped = np.clip(np.where(np.isnan(v), self.lo, v), self.lo, self.hi)
+        v = np.clip(np.where(np.isnan(v), self.lo, v), self.lo, self.hi)
         if self.log:
-            return np.log(clipped / self.lo) / math.log(self.hi / self.lo)
-        return (clipped - self.lo) / (self.hi - self.lo)
+            return np.log(v / self.lo) / math.log(self.hi / self.lo)
+        return (v - self.lo) / (self.hi - self.lo)
 
 
-def lines_of(members: list[Member], name: str, theme: Theme, dots: bool = False, selected: int = 0) -> list[Line]:
+def lines_of(members: list[Member], name: str, theme: Theme, dots: bool = False, focus: int = 0) -> list[Line]:
     """One line for each member that has the curve, the selected one on top; dots for the selected member only."""
     return [
-        Line(members[i].curves[name], members[i].last, i, theme.members[i % len(theme.members)], dots)
-        for i in draw_order(len(members), selected)
-        if name in members[i].curves and len(members[i].curves[name].t) and (not dots or i == selected)
+        Line(members[i].curves[name], members[i].last, i, theme.colour(i), dots)
+        for i in draw_order(len(members), focus)
+        if name in members[i].curves and len(members[i].curves[name].t) and (not dots or i == focus)
     ]
 
 
@@ -148,6 +148,6 @@ def _draw_key(canvas: Canvas, chart: Chart, x: float, theme: Theme) -> None:
         x += 29 + canvas.write("per-step range", x + 17, 20, KEY_FONT, theme.ink2)
         canvas.rectangle(x, 15, 14, 2, lines[0].colour)
         x += 31 + canvas.write("running median", x + 19, 20, KEY_FONT, theme.ink2)
-    if len(lines) < len(chart.lines):
+    if len(lines) < len(chart.lines) and x + 10 + text_width("validation", KEY_FONT) <= canvas.width:
         canvas.ellipse(x + 2.5, 16, 2.5, 2.5, theme.ink2)
         canvas.write("validation", x + 10, 20, KEY_FONT, theme.ink2)

@@ -12,7 +12,7 @@ THERE, MISSING, DIVERGED = 0, 1, 2
 """State of a vertex: finite, not evaluated, infinite."""
 
 SMOOTH_VERTICES = 100
-"""Vertices along an axis that look smooth; coarser grids are refined."""
+"""Vertices along an axis that look smooth; coarser grids are refine."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ def field_of(grid: Grid) -> Field:
     finite = loss[np.isfinite(loss)]
     lo, hi = float(finite.min()), float(finite.max())
     scale = scale_of(grid.height, lo, hi)
-    clipped = np.where(np.isnan(loss), lo, np.clip(loss, lo, hi))
+    values = np.where(np.isnan(loss), lo, np.clip(loss, lo, hi))
     state = np.where(np.isnan(loss), MISSING, np.where(np.isinf(loss), DIVERGED, THERE)).astype(np.uint8)
     support = np.ones(loss.shape, np.float32)
     if grid.error is not None:
         error = grid.error.astype(np.float32).astype(np.float64)
         # Lines one standard error apart are not drawn; from three on they are opaque.
-        support[error > 0] = np.clip((scale.spacing(clipped)[error > 0] / error[error > 0] - 1) / 2, 0, 1)
-    height, level = (f(clipped).astype(np.float32) for f in (scale.height, scale.level))
+        support[error > 0] = np.clip((scale.spacing(values)[error > 0] / error[error > 0] - 1) / 2, 0, 1)
+    height, level = (f(values).astype(np.float32) for f in (scale.height, scale.level))
     return Field(grid.x, grid.y, scale, height, level, support, state)
 
 
@@ -69,7 +69,7 @@ def sample(values: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return rows @ values.astype(np.float64) @ columns.T
 
 
-def refined(field: Field) -> Field:
+def refine(field: Field) -> Field:
     """The field on a finer grid, for a smooth picture.
 
     Cubic (Catmull and Rom) between the vertices, which keep their values; linear next to missing or diverged vertices.
@@ -100,31 +100,22 @@ def coarse(field: Field, stride: int) -> Field:
         n = (axis.n - 1) // stride + 1
         return axis._replace(n=n, hi=axis.lo + (axis.hi - axis.lo) * (n - 1) * stride / (axis.n - 1))
 
-    thinned = {
+    arrays = {
         name: np.ascontiguousarray(getattr(field, name)[::stride, ::stride])
         for name in ("height", "level", "support", "state")
     }
-    return replace(field, x=thin(field.x), y=thin(field.y), **thinned)
-
-
-def _below(at: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The vertex below each place, and the share of the way to the next one."""
-    i = np.clip(np.floor(at).astype(int), 0, n - 2)
-    return i, at - i
+    return replace(field, x=thin(field.x), y=thin(field.y), **arrays)
 
 
 def _linear(at: np.ndarray, n: int) -> np.ndarray:
     """Weights [places, n] of n vertices for values between them; places beyond the ends are clamped."""
-    i, s = _below(np.clip(at, 0, n - 1), n)
-    weights = np.zeros((len(at), n))
-    every = np.arange(len(at))
-    weights[every, i], weights[every, i + 1] = 1 - s, s
-    return weights
+    return np.column_stack([np.interp(at, np.arange(n), vertex) for vertex in np.eye(n)])
 
 
 def _cubic(at: np.ndarray, n: int) -> np.ndarray:
     """The same for Catmull and Rom's cubic, continued linearly beyond the ends."""
-    i, s = _below(at, n)
+    i = np.clip(np.floor(at).astype(int), 0, n - 2)
+    s = at - i
     four = np.zeros((len(at), n + 2))  # one vertex more before and one behind
     every = np.arange(len(at))
     four[every, i] = 0.5 * s * (s * (2 - s) - 1)
@@ -144,5 +135,7 @@ def _worst(state: np.ndarray, places: list[np.ndarray], margin: int) -> np.ndarr
         for at, n in zip(places, state.shape)
     ]
     rows, columns = (w.astype(np.float32) for w in window)
-    missing, diverged = (rows @ (state == kind).astype(np.float32) @ columns.T > 0 for kind in (MISSING, DIVERGED))
-    return np.where(missing, MISSING, np.where(diverged, DIVERGED, THERE)).astype(np.uint8)
+    is_missing, has_diverged = (
+        rows @ (state == kind).astype(np.float32) @ columns.T > 0 for kind in (MISSING, DIVERGED)
+    )
+    return np.where(is_missing, MISSING, np.where(has_diverged, DIVERGED, THERE)).astype(np.uint8)

@@ -6,16 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steepest.view.render.camera import Camera, matrix, project
+from steepest.view.render.camera import matrix, project
 from steepest.view.render.field import coarse
 from steepest.view.render.paths import LIFT, SLACK, Trace
 from steepest.view.render.relief import Block
 from steepest.view.render.theme import CONSTANTS, Theme
 
 VIEW = CONSTANTS["view"]
-"""`distance` is where the block fills a canvas that is at least `wide` times as wide as high. Candidate views are compared
-on a coarse grid in pictures `smallWidth` wide, the `finalists` on the whole grid in pictures `largeWidth` wide; the other
-numbers are weights of what such a picture hides."""
+"""Weights and sizes of `opening_view`. `distance` is where the block fills a canvas `wide` times as wide as high."""
 
 
 @dataclass(frozen=True)
@@ -31,20 +29,18 @@ class Frame:
     height: int
     overlaid: bool
 
-    def camera(self, azimuth: float, elevation: float) -> Camera:
-        """The camera that fits the block into the frame, lower and to the right where the verdict overlays it."""
-        low = 1 + max(0.0, VIEW["low"] - self.height) / VIEW["low"] if self.overlaid else 1.0
-        distance = VIEW["distance"] * low * max(1.0, VIEW["wide"] / (self.width / self.height))
-        shift = (0.15, -0.1) if self.overlaid else (0.0, -0.02) if self.width < VIEW["narrow"] else (0.12, 0.05)
-        return Camera(azimuth, elevation, distance, shift)
-
     def matrix(self, azimuth: float, elevation: float) -> np.ndarray:
-        """The matrix of that camera."""
-        return matrix(self.camera(azimuth, elevation), self.width / self.height)
+        """The matrix of the camera that fits the block in, lower and to the right where the verdict overlays it."""
+        aspect = self.width / self.height
+        low = 1 + max(0.0, VIEW["low"] - self.height) / VIEW["low"] if self.overlaid else 1.0
+        shift = (0.15, -0.1) if self.overlaid else (0.0, -0.02) if self.width < VIEW["narrow"] else (0.12, 0.05)
+        return matrix(azimuth, elevation, VIEW["distance"] * low * max(1.0, VIEW["wide"] / aspect), shift, aspect)
 
 
 def opening_view(block: Block, traces: Sequence[Trace | None], frame: Frame, theme: Theme) -> tuple[float, float]:
     """(azimuth, elevation) of the view that hides least of the paths, out of 16 azimuths and 3 elevations.
+
+    All are compared on a coarse grid in small pictures, the finalists on the whole grid in larger ones.
 
     Args:
         block: the relief; it keeps the size of the last comparison.
@@ -52,8 +48,8 @@ def opening_view(block: Block, traces: Sequence[Trace | None], frame: Frame, the
         frame: of the picture.
         theme: its colours.
     """
-    thinned = [t.at[:: max(1, len(t.at) // VIEW["points"]), :2] for t in traces if t is not None]
-    points = np.concatenate([np.empty((0, 2)), *thinned])
+    paths = [t.at[:: max(1, len(t.at) // VIEW["points"]), :2] for t in traces if t is not None]
+    points = np.concatenate([np.empty((0, 2)), *paths])
     points = points[~np.isnan(points[:, 0])]
     count = VIEW["azimuths"]
     views = [((a + 0.5) / count * 2 * math.pi, elevation) for elevation in VIEW["elevations"] for a in range(count)]
@@ -73,14 +69,14 @@ def _rank(
         turn = azimuth - VIEW["mapAzimuth"]  # axes should run as on a map, and the block not be seen along an axis
         m = frame.matrix(azimuth, elevation)
         block.render(m, azimuth)
-        turned = abs(math.atan2(math.sin(turn), math.cos(turn))) / math.pi
-        own = VIEW["asOnMap"] * turned + VIEW["alongAxis"] * math.cos(2 * azimuth) ** 2
-        return own + _hiding(block, m, points, frame.overlaid)
+        away = abs(math.atan2(math.sin(turn), math.cos(turn))) / math.pi
+        own = VIEW["asOnMap"] * away + VIEW["alongAxis"] * math.cos(2 * azimuth) ** 2
+        return own + _hidden_share(block, m, points, frame.overlaid)
 
     return sorted(views, key=cost)
 
 
-def _hiding(block: Block, m: np.ndarray, points: np.ndarray, overlaid: bool) -> float:
+def _hidden_share(block: Block, m: np.ndarray, points: np.ndarray, overlaid: bool) -> float:
     """Share of points that are hidden or lie under the verdict, minus a reward for their spread over the picture."""
     if not len(points):
         return 0.0
@@ -88,7 +84,7 @@ def _hiding(block: Block, m: np.ndarray, points: np.ndarray, overlaid: bool) -> 
     at = project(m, block.width, block.height, above)
     visible = block.is_visible(at, 1, SLACK)
     under = overlaid & visible & (at[:, 0] < 0.5 * block.width) & (at[:, 1] < 0.27 * block.height)
-    hidden = (~visible).sum() + VIEW["covered"] * under.sum()
+    count = (~visible).sum() + VIEW["covered"] * under.sum()
     across, down = np.ptp(at[:, :2], axis=0)
     spread = math.hypot(across / block.width, down / block.height)
-    return float(hidden / len(points) - VIEW["spread"] * min(1.0, spread))
+    return float(count / len(points) - VIEW["spread"] * min(1.0, spread))

@@ -10,7 +10,7 @@ from steepest.view.render.theme import CONSTANTS
 LIGHT = np.array([CONSTANTS["light"][key] for key in (
     "azimuth", "elevation", "softness", "skyShare", "skyDirections", "skyReach", "shadowReach"
 )], np.float64)  # fmt: skip
-"""Direction of the sun and half width of a shadow's edge in radians; the sky's share, directions and reach in strides."""
+"""Direction of the sun and half width of a shadow's edge in radians; the sky's share; directions and reaches."""
 
 
 @jit("float64(float64[:,::1], int64, int64)")
@@ -58,7 +58,7 @@ def _bake(z: np.ndarray, constants: np.ndarray) -> np.ndarray:
         for i in range(nx):
             dx = (_at(z, i + 1, j) - _at(z, i - 1, j)) / (2 * cell)
             dy = (_at(z, i, j + 1) - _at(z, i, j - 1)) / 4 * (ny - 1)
-            facing = max(0.0, (up - (dx * sx + dy * sy) * flat) / math.sqrt(dx * dx + dy * dy + 1))
+            direct = max(0.0, (up - (dx * sx + dy * sy) * flat) / math.sqrt(dx * dx + dy * dy + 1))
             sky = 0.0
             for k in range(directions):
                 a = k / directions * 2 * math.pi
@@ -66,5 +66,5 @@ def _bake(z: np.ndarray, constants: np.ndarray) -> np.ndarray:
                 sky += 1 / math.sqrt(1 + rise * rise) / directions
             above = math.atan(_horizon(z, i, j, sx, sy, shadow_reach, cell)) - elevation
             shadow = min(1.0, max(0.0, (above + softness) / 0.3)) * 0.75
-            light[j, i] = min(1.0, share * sky * sky + (1 - share) * facing * (1 - shadow))
+            light[j, i] = min(1.0, share * sky * sky + (1 - share) * direct * (1 - shadow))
     return light

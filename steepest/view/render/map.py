@@ -14,7 +14,7 @@ from steepest.view.render.theme import CONSTANTS, Theme
 
 MAP = CONSTANTS["map"]
 """(half width in pixels, darkness) of contour lines, and the levels a pixel from which lines are drawn fainter."""
-MARK_CASING = "#0A141ACC"
+MARK_EDGE = "#0A141ACC"
 HEAD = 3.3
 
 
@@ -22,7 +22,7 @@ def map_of(field: Field, width: int, height: int, theme: Theme) -> np.ndarray:
     """Pixels [height, width, 3] uint8 of a map of this size."""
     u = (np.arange(width) + 0.5) / width * 2 - 1
     v = 1 - (np.arange(height) + 0.5) / height * 2
-    colours = np.vstack((ramp(theme.look, np.arange(SHADES) / (SHADES - 1)), diverged_colour(theme)))
+    colours = np.vstack((ramp(theme, np.arange(SHADES) / (SHADES - 1)), diverged_colour(theme)))
     nearest = [np.floor((at + 1) / 2 * (n - 1) + 0.5).astype(int) for at, n in zip((v, u), field.state.shape)]
     state = field.state[np.ix_(*nearest)]
     row = np.floor(sample(field.height, u, v) * (SHADES - 1) + 0.5).astype(int)
@@ -46,7 +46,7 @@ def _lines(level: np.ndarray, major: int) -> np.ndarray:
 
 def draw_map(
     canvas: Canvas, field: Field, marks: tuple[Mark, ...], surface: str, members: list[Member], t: float, theme: Theme,
-    selected: int = 0,
+    focus: int = 0,
 ) -> None:  # fmt: skip
     """Draws marks, and paths up to a step, on a canvas that shows the map.
 
@@ -58,7 +58,7 @@ def draw_map(
         members: of the film.
         t: the step.
         theme: its colours.
-        selected: the member on top.
+        focus: the member on top.
     """
 
     def place(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -67,18 +67,18 @@ def draw_map(
 
     for mark in (mark for mark in marks if mark.kind != "escape"):
         arms = cross(mark.kind, 4, 3) + place(np.asarray(mark.x), np.asarray(mark.y))
-        canvas.stroke(arms, 3.4, MARK_CASING)
+        canvas.stroke(arms, 3.4, MARK_EDGE)
         canvas.stroke(arms, 1.4, WHITE)
     ends = []
-    for i in draw_order(len(members), selected):
+    for i in draw_order(len(members), focus):
         on = members[i].on.get(surface)
         if on is not None and len(on.x):
             last = max(0, index_at(members[i].t, t))
             line = place(on.x[: last + 1], on.y[: last + 1])
             line[~(np.abs(line) < 1e6).all(axis=1)] = np.nan
             canvas.stroke(line, 3.4, theme.casing, 0.8)
-            canvas.stroke(line, 1.5, theme.members[i % len(theme.members)])
+            canvas.stroke(line, 1.5, theme.colour(i))
             ends.append((i, *line[-1].tolist()))
     for i, x, y in ends:
         if np.isfinite(x + y):
-            canvas.marker(i, x, y, HEAD, theme.members[i % len(theme.members)], theme.casing)
+            canvas.marker(i, x, y, HEAD, theme.colour(i), theme.casing)

@@ -42,7 +42,7 @@ def draw_header(canvas: Canvas, pad: int, title: str, subtitle: str, clock: str,
             x += 14 + canvas.write(shorten(text, BODY, right - x), x, base, BODY, colour)
 
 
-def draw_members(canvas: Canvas, members: list[Member], t: float, theme: Theme, selected: int, most: int) -> float:
+def draw_members(canvas: Canvas, members: list[Member], t: float, theme: Theme, focus: int, most: int) -> float:
     """A row for each member: marker, name, loss at a step and how it ended; returns the height.
 
     Args:
@@ -50,15 +50,15 @@ def draw_members(canvas: Canvas, members: list[Member], t: float, theme: Theme, 
         members: of the film.
         t: the step.
         theme: its colours.
-        selected: the member that is emphasised.
+        focus: the member that is emphasised.
         most: rows for which there is room.
     """
     rows = members if len(members) <= most else members[: most - 1]
     width, y = canvas.width, 0.0
     for i, member in enumerate(rows):
         base = y + MEMBER / 2 + 5
-        canvas.marker(i, 7, y + MEMBER / 2, 5.2, theme.members[i % len(theme.members)], None)
-        font, ink = (BODY_BOLD, theme.ink) if i == selected else (BODY, theme.ink2)
+        canvas.marker(i, 7, y + MEMBER / 2, 5.2, theme.colour(i), None)
+        font, ink = (BODY_BOLD, theme.ink) if i == focus else (BODY, theme.ink2)
         status, bad = _status(member, t)
         right = width - max(STATUS, text_width(status, SMALL) + 10)
         loss = decimal(member.loss_at(min(t, member.last)))
@@ -85,7 +85,7 @@ def _status(member: Member, t: float) -> tuple[str, bool]:
 
 
 def draw_numbers(canvas: Canvas, numbers: Sequence[Quantity], colour: str, theme: Theme) -> float:
-    """A row for each quantity: symbol, value with its interval, the interval as a bar, explanation; returns the height."""
+    """A row for each quantity: symbol, value, interval as a bar, explanation; returns the height."""
     y = 0.0
     for quantity in numbers:
         x = 0.0
@@ -127,7 +127,7 @@ def draw_events(canvas: Canvas, members: list[Member], t: float, theme: Theme) -
         base = k * EVENT + 14
         x = max(41.0, 8 + canvas.write(count(event.t), 0, base, SMALL_BOLD, theme.ink))
         if len(members) > 1:
-            x += canvas.write(members[i].name + " ", x, base, SMALL_BOLD, theme.names[i % len(theme.names)])
+            x += canvas.write(members[i].name + " ", x, base, SMALL_BOLD, theme.name_colour(i))
         canvas.write(shorten(event.text, SMALL, canvas.width - x), x, base, SMALL, theme.ink2)
 
 
@@ -141,7 +141,7 @@ def draw_scale(canvas: Canvas, grid: Grid, field: Field, theme: Theme) -> None:
     if extra:
         canvas.rectangle(0, foot - 28 - LEADING - 5, 8, 8, to_hex(diverged_colour(theme)))
         canvas.write("diverged", 13, foot - 28 - LEADING + 3, TINY, theme.ink2)
-    stops = np.array([to_rgb(stop) for stop in theme.look.ramp]) * 255
+    stops = np.array([to_rgb(stop) for stop in theme.ramp]) * 255
     at = (np.arange(width) + 0.5) / width * (len(stops) - 1)
     bar = np.column_stack([np.interp(at, np.arange(len(stops)), stops[:, k]) for k in range(3)])
     canvas.pixels[foot - 28 : foot - 22] = bar

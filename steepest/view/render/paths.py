@@ -19,7 +19,7 @@ LIFT: float = PATH["lift"]
 """Height above the surface, so that the line does not sink between vertices."""
 SLACK: float = PATH["slack"]
 """Share of its distance by which a point on the surface may lie behind it and still count as visible."""
-HIDDEN = PATH["hidden"]
+DOTS = PATH["hidden"]
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class View:
         """Canvas x, y and distance [..., 3] of world points."""
         return project(self.matrix, self.canvas.width, self.canvas.height, points)
 
-    def is_visible(self, projected: np.ndarray, slack: float) -> np.ndarray:
+    def is_visible(self, points: np.ndarray, slack: float) -> np.ndarray:
         """Mask of projected points [P, 3] that the relief does not hide."""
-        return self.block.is_visible(projected, self.block.width / self.canvas.width, slack)
+        return self.block.is_visible(points, self.block.width / self.canvas.width, slack)
 
 
 class Head(NamedTuple):
@@ -86,10 +86,10 @@ def trace_of(member: Member, surface: str, block: Block) -> Trace | None:
 def position_at(trace: Trace, t: float) -> np.ndarray | None:
     """Position of a trace at a step, between its points; None outside the plot."""
     k = max(0, index_at(trace.t, t))
-    following = min(k + 1, len(trace.t) - 1)
-    span = trace.t[following] - trace.t[k]
+    after = min(k + 1, len(trace.t) - 1)
+    span = trace.t[after] - trace.t[k]
     share = min(1.0, max(0.0, (t - trace.t[k]) / span)) if span > 0 else 0.0
-    between = trace.at[k] * (1 - share) + trace.at[following] * share
+    between = trace.at[k] * (1 - share) + trace.at[after] * share
     place = trace.at[k] if np.isnan(between[0]) else between
     return None if np.isnan(place[0]) else place
 
@@ -114,36 +114,35 @@ def stretches(trace: Trace, t: float, view: View) -> list[Stretch]:
     fade = np.round(trace.near[: last + 1] * PATH["fades"]) / PATH["fades"]
     if head is not None:
         at, fade = np.vstack((at, head)), np.append(fade, fade[-1])
-    projected = view.project(at)
-    selected = thin(np.ascontiguousarray(projected[:, :2]), PATH["near"])
-    selected[last:] = True
-    projected, fade = projected[selected], fade[selected]
-    visible = view.is_visible(projected, SLACK)
-    outside = np.isnan(projected[:, 0])
+    points = view.project(at)
+    mask = thin(np.ascontiguousarray(points[:, :2]), PATH["near"])
+    mask[last:] = True
+    points, fade = points[mask], fade[mask]
+    visible = view.is_visible(points, SLACK)
+    outside = np.isnan(points[:, 0])
     cuts = np.flatnonzero((np.diff(visible) != 0) | (np.diff(fade) != 0) | (np.diff(outside) != 0)) + 1
-    bounds = [0, *cuts.tolist(), len(projected)]
+    bounds = [0, *cuts.tolist(), len(points)]
     out = []
     for a, b in zip(bounds, bounds[1:]):
         if not outside[a]:
             begin = a - 1 if a and not outside[a - 1] else a  # from the point before, so that there is no gap
-            out.append(Stretch(bool(visible[a]), float(fade[a]), projected[begin:b, :2]))
+            out.append(Stretch(bool(visible[a]), float(fade[a]), points[begin:b, :2]))
     return out
 
 
-def draw_order(count: int, selected: int) -> list[int]:
+def draw_order(count: int, focus: int) -> list[int]:
     """Members in the order in which they are drawn: the selected one on top."""
-    return sorted(range(count), key=lambda member: member == selected)
+    return sorted(range(count), key=lambda member: member == focus)
 
 
-def draw_paths(view: View, traces: list[Trace | None], t: float, selected: int) -> list[Head]:
+def draw_paths(view: View, traces: list[Trace | None], t: float, focus: int) -> list[Head]:
     """Draws all paths up to a step, the selected one on top, and returns the positions of the members."""
-    order = draw_order(len(traces), selected)
-    colours = view.theme.members
+    order = draw_order(len(traces), focus)
     for member in order:
         trace = traces[member]
         if trace is not None:
-            width = PATH["selected"] if member == selected else PATH["other"]
-            _draw_path(view, stretches(trace, t, view), colours[member % len(colours)], width)
+            width = PATH["selected"] if member == focus else PATH["other"]
+            _draw_path(view, stretches(trace, t, view), view.theme.colour(member), width)
     heads = []
     for member in order:
         trace = traces[member]
@@ -156,15 +155,15 @@ def draw_paths(view: View, traces: list[Trace | None], t: float, selected: int) 
 def outline_points(view: View, traces: list[Trace | None]) -> np.ndarray:
     """Some canvas points [P, 2] of all whole paths, from which labels keep away while the film plays."""
     points = [trace.at[:: max(1, len(trace.at) // PATH["obstacles"])] for trace in traces if trace is not None]
-    projected = view.project(np.concatenate([np.empty((0, 3)), *points]))[:, :2]
-    return projected[~np.isnan(projected[:, 0])]
+    points = view.project(np.concatenate([np.empty((0, 3)), *points]))[:, :2]
+    return points[~np.isnan(points[:, 0])]
 
 
 def _draw_path(view: View, parts: list[Stretch], colour: str, width: float) -> None:
     canvas, theme = view.canvas, view.theme
     for visible, fade, points in parts:
         if not visible:
-            canvas.stroke(points, HIDDEN["width"], colour, HIDDEN["alpha"] * fade, HIDDEN["dash"])
+            canvas.stroke(points, DOTS["width"], colour, DOTS["alpha"] * fade, DOTS["dash"])
     for line, ink, alpha in ((width + PATH["casing"], theme.casing, theme.opacity), (width, colour, 1.0)):
         for visible, fade, points in parts:
             if visible:
@@ -173,9 +172,9 @@ def _draw_path(view: View, parts: list[Stretch], colour: str, width: float) -> N
 
 def _draw_head(view: View, at: np.ndarray, member: int) -> tuple[float, float]:
     canvas, theme = view.canvas, view.theme
-    projected = view.project(at[None])
-    x, y, _ = projected[0].tolist()
-    alpha = 1.0 if view.is_visible(projected, SLACK)[0] else 0.55
+    points = view.project(at[None])
+    x, y, _ = points[0].tolist()
+    alpha = 1.0 if view.is_visible(points, SLACK)[0] else 0.55
     canvas.ellipse(x + 2.5, y + 5, 8, 4, "#000000", 0.22 * alpha)
-    canvas.marker(member, x, y, 6, theme.members[member % len(theme.members)], theme.casing, alpha)
+    canvas.marker(member, x, y, 6, theme.colour(member), theme.casing, alpha)
     return x, y

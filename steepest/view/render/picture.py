@@ -66,7 +66,7 @@ class Layout(NamedTuple):
     Attributes:
         left: of the stage, or of the curves of a film without a surface.
         right: beside it; of no width where there is no room.
-        beneath: below it, in narrow pictures.
+        beneath: of the curves below the stage, in narrow pictures.
         overlaid: whether the verdict lies over the stage; else the stage begins below it.
         heading, leading: font of the headline, and from line to line.
         measure: width of the headline.
@@ -83,25 +83,26 @@ class Layout(NamedTuple):
     measure: int
     map: int
     scale: int
-    strip: int = 0
+    strip: int
 
 
 def layout_of(width: int, height: int) -> Layout:
     """The layout of a picture of this size."""
-    below, wide = height - HEADER - FOOT, width >= LAYOUT["wide"]
+    wide, narrow = width >= LAYOUT["wide"], width < LAYOUT["medium"]
+    pad, gap, column, heading, leading, scale = LAYOUT["styles"][
+        "wide" if wide else "narrow" if narrow else "medium"
+    ].values()
+    below = height - HEADER - FOOT
+    curves = int(BENEATH * below) if narrow else 0
+    left = Box(pad, HEADER, width - 2 * pad - gap - column, below - curves)
+    right = Box(width - pad - column, HEADER, column, below)
+    beneath = Box(pad, HEADER + left.height, left.width, curves)
+    measure = min(600, int(0.7 * left.width)) if wide else left.width
     side = LAYOUT["map"] if height >= LAYOUT["tall"] and wide else LAYOUT["smallMap"]
-    if width < LAYOUT["medium"]:
-        pad, curves = 18, int(BENEATH * below)
-        left = Box(pad, HEADER, width - 2 * pad, below - curves)
-        beneath = Box(pad, HEADER + left.height, left.width, curves)
-        right, heading = Box(width, HEADER, 0, 0), Font("serif", 23)
-        return Layout(left, right, beneath, False, heading, 29, left.width, side, left.width, STRIP)
-    pad, gap, column = (28, 32, 372) if wide else (20, 24, 308)
-    left = Box(pad, HEADER, width - 2 * pad - gap - column, below)
-    right, beneath = Box(width - pad - column, HEADER, column, below), Box(pad, height, 0, 0)
-    if wide:
-        return Layout(left, right, beneath, True, Font("serif", 29), 36, min(600, int(0.7 * left.width)), side, 190)
-    return Layout(left, right, beneath, False, Font("serif", 24), 30, left.width, side, 150)
+    strip = STRIP if narrow else 0
+    return Layout(
+        left, right, beneath, wide, Font("serif", heading), leading, measure, side, scale or left.width, strip
+    )
 
 
 class Picture:
@@ -150,12 +151,12 @@ class Picture:
             for member in self._members
         )
 
-    def draw(self, t: float, turned: float = 0.0) -> np.ndarray:
-        """Pixels [height, width, 3] uint8 at a step, the camera turned by this many radians."""
+    def draw(self, t: float, rotation: float = 0.0) -> np.ndarray:
+        """Pixels [height, width, 3] uint8 at a step, the camera rotated by this many radians."""
         theme, film, right = self._theme, self._film, self._at.right
         canvas = Canvas(*self._size, theme.paper)
         if self._stage:
-            self._stage.draw(canvas.part(*self._stage_box), t, turned)
+            self._stage.draw(canvas.part(*self._stage_box), t, rotation)
         clock = f"step {count(math.floor(t))} of {count(self.steps)}" if self.is_moving else ""
         draw_header(canvas, self._at.left.left, film.title, film.subtitle, clock, theme)
         self._draw_verdict(canvas)
@@ -203,11 +204,11 @@ class Picture:
         lr = lines_of(members, "lr", theme)
         below = LR if lr and box.height >= MIN_CHART + LR else 0
         upper = box._replace(height=box.height - below)
-        placed = [(chart_of("Loss", loss, self.steps, CHARTS["lossDecades"]), upper)]
+        charts = [(chart_of("Loss", loss, self.steps, CHARTS["lossDecades"]), upper)]
         if below:
             lower = box._replace(top=box.top + upper.height, height=below)
-            placed.append((chart_of("Learning rate", lr, self.steps, CHARTS["lrDecades"]), lower))
-        return [(chart, place) for chart, place in placed if chart.lines and place.height > 56]
+            charts.append((chart_of("Learning rate", lr, self.steps, CHARTS["lrDecades"]), lower))
+        return [(chart, place) for chart, place in charts if chart.lines and place.height > 56]
 
     # -- At every step -------------------------------------------------------------------------------------------------
 
@@ -232,7 +233,7 @@ class Picture:
         if self._film.kind == "run":
             headline = self._film.headline.lower()
             return [(place, names[0]) for place in sorted(PLACES, key=headline.find) if place in headline][:1]
-        return [(member.name, names[i % len(names)]) for i, member in enumerate(self._members)]
+        return [(member.name, self._theme.name_colour(i)) for i, member in enumerate(self._members)]
 
     def _draw_facts(self, canvas: Canvas, t: float) -> float:
         """The members, or the verdict's numbers, or the rule's settings; returns the height."""

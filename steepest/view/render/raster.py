@@ -10,7 +10,7 @@ from steepest.view.render.field import DIVERGED, MISSING
 
 EDGE = -1e-6
 """Pixels at a triangle's edge belong to both sides, so that rounding leaves no gaps."""
-BROKEN = SHADES + 0.5
+DIVERGED_ROW = SHADES + 0.5
 """In the middle of the table's last row, whatever rounding does."""
 BEHIND = 1.0006
 """Factor of 1 / distance by which a wall must be nearer to be drawn: the surface's edge stays in front of it."""
@@ -42,23 +42,23 @@ def _box(a: np.ndarray, b: np.ndarray, c: np.ndarray, width: int, height: int) -
     return x0, x1, y0, y1
 
 
-@jit(f"void({CORNER}, boolean, uint32[:,::1], float64[::1], {PICTURE})")
+@jit(f"void({CORNER}, boolean, float64, uint32[:,::1], float64[::1], {PICTURE})")
 def _triangle(
-    a: np.ndarray, b: np.ndarray, c: np.ndarray, broken: bool,
+    a: np.ndarray, b: np.ndarray, c: np.ndarray, has_diverged: bool, behind: float,
     table: np.ndarray, pens: np.ndarray, pixels: np.ndarray, depth: np.ndarray,
 ) -> None:  # fmt: skip
-    """One triangle of the surface, with its contour lines."""
+    """One triangle, with its contour lines, where it is nearer than `behind` times what is drawn."""
     height, width = pixels.shape
     da, db, ea, eb = _growth(a, b, c)
     if math.isnan(da):
         return
     x0, x1, y0, y1 = _box(a, b, c, width, height)
-    va, vb, vc = (BROKEN, BROKEN, BROKEN) if broken else (a[SHADE], b[SHADE], c[SHADE])
+    va, vb, vc = (DIVERGED_ROW, DIVERGED_ROW, DIVERGED_ROW) if has_diverged else (a[SHADE], b[SHADE], c[SHADE])
     wa, wb, wc, la, lb, lc = a[NEAR], b[NEAR], c[NEAR], a[LIGHT], b[LIGHT], c[LIGHT]
     ua, ub, uc = a[LEVEL], b[LEVEL], c[LEVEL]
     # Contour levels a pixel: lines fade where they are dense, and where the standard error does not support them.
     steep = math.hypot((ua - uc) * da + (ub - uc) * db, (ua - uc) * ea + (ub - uc) * eb)
-    worth = 0.0 if broken else (a[SUPPORT] + b[SUPPORT] + c[SUPPORT]) / 3
+    worth = 0.0 if has_diverged else (a[SUPPORT] + b[SUPPORT] + c[SUPPORT]) / 3
     thin = pens[0] * worth * min(1.0, max(0.0, 1.25 - steep * 5))
     thick = pens[1] * worth * min(1.0, max(0.0, 1.25 - steep * 1.6))
     per_pixel = 1 / max(1e-5, steep)
@@ -69,7 +69,7 @@ def _triangle(
         for x in range(x0, x1 + 1):
             pc = 1 - pa - pb
             near = pa * wa + pb * wb + pc * wc
-            if pa >= EDGE and pb >= EDGE and pc >= EDGE and near > depth[y, x]:
+            if pa >= EDGE and pb >= EDGE and pc >= EDGE and near > depth[y, x] * behind:
                 depth[y, x] = near
                 u = pa * ua + pb * ub + pc * uc
                 line = math.floor(u + 0.5)
@@ -105,64 +105,41 @@ def surface(
                 continue
             sa, sb, sc, sd = states
             a, b, c, d = vertices[j, i], vertices[j, i + 1], vertices[j + 1, i], vertices[j + 1, i + 1]
+            da, db, dc, dd = sa == DIVERGED, sb == DIVERGED, sc == DIVERGED, sd == DIVERGED
             if (i + j) % 2:
-                _triangle(a, b, c, sa == DIVERGED or sb == DIVERGED or sc == DIVERGED, table, pens, pixels, depth)
-                _triangle(b, d, c, sb == DIVERGED or sd == DIVERGED or sc == DIVERGED, table, pens, pixels, depth)
+                _triangle(a, b, c, da or db or dc, 1.0, table, pens, pixels, depth)
+                _triangle(b, d, c, db or dd or dc, 1.0, table, pens, pixels, depth)
             else:
-                _triangle(a, b, d, sa == DIVERGED or sb == DIVERGED or sd == DIVERGED, table, pens, pixels, depth)
-                _triangle(a, d, c, sa == DIVERGED or sd == DIVERGED or sc == DIVERGED, table, pens, pixels, depth)
+                _triangle(a, b, d, da or db or dd, 1.0, table, pens, pixels, depth)
+                _triangle(a, d, c, da or dd or dc, 1.0, table, pens, pixels, depth)
 
 
-@jit(f"void({CORNER}, uint32[::1], {PICTURE})")
-def _wall_triangle(
-    a: np.ndarray, b: np.ndarray, c: np.ndarray, table: np.ndarray, pixels: np.ndarray, depth: np.ndarray
+@jit(f"void(float64[:,:,::1], uint8[::1], uint32[:,::1], float64[::1], {PICTURE})")
+def wall(
+    ring: np.ndarray, state: np.ndarray, table: np.ndarray, pens: np.ndarray, pixels: np.ndarray, depth: np.ndarray
 ) -> None:
-    """One triangle of a wall; corners are canvas x and y, 1 / distance and row of the table."""
-    height, width = pixels.shape
-    da, db, ea, eb = _growth(a, b, c)
-    if math.isnan(da):
-        return
-    x0, x1, y0, y1 = _box(a, b, c, width, height)
-    for y in range(y0, y1 + 1):
-        pa = (x0 + 0.5 - c[X]) * da + (y + 0.5 - c[Y]) * ea
-        pb = (x0 + 0.5 - c[X]) * db + (y + 0.5 - c[Y]) * eb
-        for x in range(x0, x1 + 1):
-            pc = 1 - pa - pb
-            near = pa * a[NEAR] + pb * b[NEAR] + pc * c[NEAR]
-            if pa >= EDGE and pb >= EDGE and pc >= EDGE and near > depth[y, x] * BEHIND:
-                depth[y, x] = near
-                row = pa * a[3] + pb * b[3] + pc * c[3]
-                pixels[y, x] = table[int(min(SHADES - 1.0, max(0.0, row)))]
-            pa += da
-            pb += db
-
-
-@jit(f"void(float64[:,:,::1], uint8[::1], uint32[::1], {PICTURE})")
-def wall(ring: np.ndarray, state: np.ndarray, table: np.ndarray, pixels: np.ndarray, depth: np.ndarray) -> None:
     """A wall from the surface's edge down to the base.
 
     Args:
-        ring: [n, 2, 4]: the edge's vertices, above and at the base, as `_wall_triangle` takes them.
-        state: of each vertex.
-        table: pixels by height.
-        pixels, depth: the picture.
+        ring: [n, 2, 7]: vertices along the edge, above and at the base.
+        state, table, pens, pixels, depth: as of `surface`.
     """
     for k in range(len(ring) - 1):
         if state[k] != MISSING and state[k + 1] != MISSING:
-            _wall_triangle(ring[k, 0], ring[k + 1, 0], ring[k, 1], table, pixels, depth)
-            _wall_triangle(ring[k + 1, 0], ring[k + 1, 1], ring[k, 1], table, pixels, depth)
+            _triangle(ring[k, 0], ring[k + 1, 0], ring[k, 1], False, BEHIND, table, pens, pixels, depth)
+            _triangle(ring[k + 1, 0], ring[k + 1, 1], ring[k, 1], False, BEHIND, table, pens, pixels, depth)
 
 
 @jit("boolean[::1](float64[:,::1], float64)")
 def thin(points: np.ndarray, distance: float) -> np.ndarray:
     """Mask of points [P, 2], each at least this far, across plus down, from the one selected before."""
-    selected = np.ones(len(points), np.bool_)
+    mask = np.ones(len(points), np.bool_)
     last = -1
     for k in range(len(points)):
         if math.isnan(points[k, 0]):
             last = -1
         elif last >= 0 and abs(points[k, 0] - points[last, 0]) + abs(points[k, 1] - points[last, 1]) < distance:
-            selected[k] = False
+            mask[k] = False
         else:
             last = k
-    return selected
+    return mask

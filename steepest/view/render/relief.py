@@ -30,7 +30,7 @@ class Block:
         from steepest.view.render import light
 
         self.field = field
-        look, scale = theme.look, field.scale
+        scale = field.scale
         ny, nx = field.height.shape
         z = field.height.astype(np.float64) * scale.block
         x, y = np.meshgrid(2 * np.arange(nx) / (nx - 1) - 1, 2 * np.arange(ny) / (ny - 1) - 1)
@@ -39,8 +39,8 @@ class Block:
         self._vertices = np.empty((ny, nx, 7))
         self._vertices[..., 3:] = np.stack((light.bake(z), field.level, shade, field.support), axis=-1)
         self._table = shade_table(theme)
-        self._walls = [wall_table(look, BASE, scale.block, tone) for tone in RELIEF["wallTones"]]
-        pens = look.thin, look.thick, scale.major, RELIEF["line"], RELIEF["thickLine"]
+        self._walls = [wall_table(theme, BASE, scale.block, tone) for tone in RELIEF["wallTones"]]
+        pens = theme.thin, theme.thick, scale.major, RELIEF["line"], RELIEF["thickLine"]
         self._pens = np.array(pens, np.float64)
         self.resize(1, 1)
 
@@ -56,38 +56,41 @@ class Block:
 
         self.pixels.fill(0)
         self.depth.fill(0)
-        projected = project(m, self.width, self.height, self._world)
-        self._vertices[..., :2] = projected[..., :2]
-        self._vertices[..., raster.NEAR] = 1 / projected[..., 2]
+        points = project(m, self.width, self.height, self._world)
+        self._vertices[..., :2] = points[..., :2]
+        self._vertices[..., raster.NEAR] = 1 / points[..., 2]
         raster.surface(self._vertices, self.field.state, self._table, self._pens, self.pixels, self.depth)
         east, north = -1 if math.cos(azimuth) > 0 else 0, -1 if math.sin(azimuth) > 0 else 0
         for edge, table in zip(((slice(None), east), (north, slice(None))), self._walls):
             state = np.ascontiguousarray(self.field.state[edge])
-            raster.wall(self._ring(m, self._world[edge]), state, table, self.pixels, self.depth)
+            ring = self._ring(m, self._world[edge])
+            raster.wall(ring, state, table, self._pens, self.pixels, self.depth)
 
     def _ring(self, m: np.ndarray, edge: np.ndarray) -> np.ndarray:
-        """The wall below an edge [n, 3]: [n, 2, 4] of canvas x and y, 1 / distance, and row of the wall's table."""
+        """The vertices [n, 2, 7] of the wall below an edge [n, 3]."""
+        from steepest.view.render.raster import NEAR, SHADE
+
         both = np.stack((edge, edge), axis=1)
         both[:, 1, 2] = BASE
-        projected = project(m, self.width, self.height, both)
-        row = (both[..., 2] - BASE) * ((SHADES - 1) / (self.field.scale.block - BASE))
-        return np.ascontiguousarray(
-            np.stack((projected[..., 0], projected[..., 1], 1 / projected[..., 2], row), axis=-1)
-        )
+        ring = np.zeros((len(edge), 2, 7))
+        ring[..., : NEAR + 1] = project(m, self.width, self.height, both)
+        ring[..., NEAR] = 1 / ring[..., NEAR]
+        ring[..., SHADE] = (both[..., 2] - BASE) * ((SHADES - 1) / (self.field.scale.block - BASE))
+        return ring
 
-    def is_visible(self, projected: np.ndarray, zoom: float, slack: float) -> np.ndarray:
+    def is_visible(self, points: np.ndarray, zoom: float, slack: float) -> np.ndarray:
         """Mask of projected points that the relief does not hide.
 
         Args:
-            projected: canvas x, y and distance [P, 3].
+            points: canvas x, y and distance [P, 3].
             zoom: pixels of the relief a pixel of that canvas.
             slack: share of their distance by which they may lie behind it.
         """
-        x, y = np.floor(projected[:, 0] * zoom), np.floor(projected[:, 1] * zoom)
+        x, y = np.floor(points[:, 0] * zoom), np.floor(points[:, 1] * zoom)
         inside = (x >= 0) & (y >= 0) & (x < self.width) & (y < self.height)
         i, j = np.where(inside, x, 0).astype(int), np.where(inside, y, 0).astype(int)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return ~inside | (1 / projected[:, 2] > self.depth[j, i].astype(np.float64) * (1 - slack))
+            return ~inside | (1 / points[:, 2] > self.depth[j, i].astype(np.float64) * (1 - slack))
 
     def height_at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """World heights of the surface as it is drawn: on the same triangles."""
@@ -97,9 +100,9 @@ class Block:
         i, j = np.minimum(nx - 2, np.floor(fx)).astype(int), np.minimum(ny - 2, np.floor(fy)).astype(int)
         u, v = fx - i, fy - j
         a, b, c, d = h[j, i], h[j, i + 1], h[j + 1, i], h[j + 1, i + 1]
-        falling = np.where(u + v < 1, a + (b - a) * u + (c - a) * v, d + (c - d) * (1 - u) + (b - d) * (1 - v))
-        rising = np.where(u > v, a + (b - a) * u + (d - b) * v, a + (d - c) * u + (c - a) * v)
-        return self.field.scale.block * np.where((i + j) % 2 == 1, falling, rising)
+        odd = np.where(u + v < 1, a + (b - a) * u + (c - a) * v, d + (c - d) * (1 - u) + (b - d) * (1 - v))
+        even = np.where(u > v, a + (b - a) * u + (d - b) * v, a + (d - c) * u + (c - a) * v)
+        return self.field.scale.block * np.where((i + j) % 2 == 1, odd, even)
 
     def edges(self) -> list[np.ndarray]:
         """The four upper edges of the block [n, 3]; z is NaN at holes."""

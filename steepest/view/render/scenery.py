@@ -14,7 +14,7 @@ from steepest.view.render.relief import BASE
 from steepest.view.render.theme import CONSTANTS
 
 LIFT, ESCAPE_LIFT = 0.006, 0.012
-MARK_CASING, WHITE = "#0A141AD9", "#FFFFFF"
+MARK_EDGE, WHITE = "#0A141AD9", "#FFFFFF"
 NARROW: float = CONSTANTS["view"]["narrow"]
 INSET = 240
 """The map over the lower left corner, in pixels of the page."""
@@ -72,20 +72,20 @@ def draw_marks(view: View, marks: tuple[Mark, ...], x: Axis, y: Axis, verbose: b
         u, v = world(x, np.asarray(mark.x)), world(y, np.asarray(mark.y))
         if mark.kind == "escape" or abs(u) > 1 or abs(v) > 1:
             continue
-        projected = view.project(np.array([(u, v, view.block.height_at(u, v) + LIFT)]))
-        if not view.is_visible(projected, 0.02)[0]:
+        at = view.project(np.array([(u, v, view.block.height_at(u, v) + LIFT)]))
+        if not view.is_visible(at, 0.02)[0]:
             continue
-        arms = cross(mark.kind, 6, 4.6) + projected[0, :2]
-        view.canvas.stroke(arms, 5, MARK_CASING)
+        arms = cross(mark.kind, 6, 4.6) + at[0, :2]
+        view.canvas.stroke(arms, 5, MARK_EDGE)
         view.canvas.stroke(arms, 2, WHITE)
         if verbose:
-            labels.append(Label(*projected[0, :2].tolist(), mark.text or mark.kind, WORD_FONT, view.theme.ink, True))
+            labels.append(Label(*at[0, :2].tolist(), mark.text or mark.kind, WORD_FONT, view.theme.ink, True))
     return labels
 
 
-def cross(kind: str, upright: float, slanted: float) -> np.ndarray:
+def cross(kind: str, upright: float, diagonal: float) -> np.ndarray:
     """The two lines of a critical point's mark around 0: upright for a minimum, slanted for a saddle or a maximum."""
-    a, b = (upright, 0.0) if kind == "minimum" else (slanted, slanted)
+    a, b = (upright, 0.0) if kind == "minimum" else (diagonal, diagonal)
     return np.array(((-a, -b), (a, b), (math.nan, math.nan), (b, -a), (-b, a)))
 
 

@@ -8,7 +8,7 @@ from steepest.records.surfaces import Grid
 from steepest.view.film.numbers import count
 from steepest.view.film.schema import Member
 from steepest.view.render.canvas import Canvas, Font
-from steepest.view.render.field import field_of, refined
+from steepest.view.render.field import field_of, refine
 from steepest.view.render.framing import Frame, opening_view
 from steepest.view.render.labels import Label, draw_labels
 from steepest.view.render.paths import View, draw_paths, outline_points, position_at, trace_of
@@ -33,38 +33,38 @@ class Stage:
         steps: the film's last step.
         frame: of the view.
         theme: its colours.
-        selected: the member that is drawn on top.
+        focus: the member that is drawn on top.
     """
 
     def __init__(
-        self, grid: Grid, name: str, members: list[Member], steps: float, frame: Frame, theme: Theme, selected: int = 0
+        self, grid: Grid, name: str, members: list[Member], steps: float, frame: Frame, theme: Theme, focus: int = 0
     ) -> None:
-        self.field = refined(field_of(grid))
+        self.field = refine(field_of(grid))
         self.block = Block(self.field, theme)
         self.traces = [trace_of(member, name, self.block) for member in members]
-        self._marks, self._steps, self._selected = grid.marks, steps, selected
+        self._marks, self._steps, self._focus = grid.marks, steps, focus
         self.frame, self.theme = frame, theme
         self.azimuth, self.elevation = opening_view(self.block, self.traces, frame, theme)
         self.block.resize(FINE * frame.width, FINE * frame.height)
         self._edges = self.block.edges()
         self._static: tuple[float, np.ndarray] | None = None
 
-    def draw(self, canvas: Canvas, t: float, turned: float = 0.0) -> None:
+    def draw(self, canvas: Canvas, t: float, rotation: float = 0.0) -> None:
         """Draws it at a step.
 
         Args:
             canvas: of the frame's size, empty.
             t: the step, with fractions while playing.
-            turned: rotation of the camera from the opening view in radians.
+            rotation: of the camera from the opening view in radians.
         """
-        azimuth = self.azimuth + turned
+        azimuth = self.azimuth + rotation
         view = View(canvas, self.block, self.frame.matrix(azimuth, self.elevation), self.theme)
-        if self._static is None or turned != self._static[0]:
+        if self._static is None or rotation != self._static[0]:
             self.block.render(view.matrix, azimuth)
             _lay(self.block.pixels, canvas.pixels)
             draw_edges(view, self._edges)
             draw_axes(view, self.field.x, self.field.y, azimuth)
-            self._static = turned, canvas.pixels.copy()
+            self._static = rotation, canvas.pixels.copy()
         canvas.pixels[:] = self._static[1]
         self._draw_paths(view, t)
 
@@ -73,25 +73,25 @@ class Stage:
         x, y, traces = self.field.x, self.field.y, self.traces
         verbose = view.canvas.width >= NARROW
         labels = draw_marks(view, self._marks, x, y, verbose)
-        own = traces[self._selected] if traces else None
+        own = traces[self._focus] if traces else None
         end = None if own is None else position_at(own, self._steps)
         if end is not None and t >= self._steps:
             labels += draw_escape(view, self._marks, x, y, end)
         first = next((trace for trace in traces if trace is not None), None)
         if first is not None:
             labels += draw_start(view, first, verbose)
-        names, step = self.theme.names, f"step {count(math.floor(t))}"
+        step = f"step {count(math.floor(t))}"
         labels += [
             Label(
                 head.x,
                 head.y,
                 head.name if len(traces) > 1 else step,
                 HEAD_FONT,
-                names[head.member % len(names)],
+                self.theme.name_colour(head.member),
                 False,
             )
-            for head in reversed(draw_paths(view, traces, t, self._selected))
-            if verbose or head.member == self._selected
+            for head in reversed(draw_paths(view, traces, t, self._focus))
+            if verbose or head.member == self._focus
         ]
         draw_labels(view.canvas, labels, outline_points(view, traces), self.theme)
 

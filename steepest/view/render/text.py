@@ -49,25 +49,16 @@ def phrase_colours(text: str, phrases: Sequence[tuple[str, str]], ink: str) -> l
 
 
 def draw_lines(
-    canvas: Canvas, lines: list[str], x: float, y: float, font: Font, leading: float, colours: Sequence[str],
+    canvas: Canvas, lines: list[str], x: float, y: float, font: Font, leading: float, colours: str | Sequence[str],
     halo: str | None = None,
 ) -> float:  # fmt: skip
-    """Writes lines; returns where the next baseline would be.
-
-    Args:
-        canvas: to write on.
-        lines: as `wrap` gives them.
-        x, y: where they begin, and the first baseline.
-        font: of all.
-        leading: from one baseline to the next.
-        colours: of each character, spaces between lines included.
-        halo: colour of an outline around the letters.
-    """
+    """Writes lines from a baseline on, in one colour or in one for each character; returns the next baseline."""
     at = 0
     for line in lines:
         end = x
-        for colour, run in groupby(zip(line, colours[at:]), key=lambda pair: pair[1]):
-            end += canvas.write("".join(character for character, _ in run), end, y, font, colour, halo=halo)
+        inks = [colours] * len(line) if isinstance(colours, str) else colours[at:]
+        for ink, run in groupby(zip(line, inks), key=lambda pair: pair[1]):
+            end += canvas.write("".join(character for character, _ in run), end, y, font, ink, halo=halo)
         at += len(line) + 1
         y += leading
     return y
@@ -77,8 +68,8 @@ def draw_text(
     canvas: Canvas, text: str, x: float, y: float, width: float, font: Font, leading: float, colour: str,
     halo: str | None = None,
 ) -> float:  # fmt: skip
-    """Writes a paragraph in one colour; returns where the next baseline would be."""
-    return draw_lines(canvas, wrap(text, font, width), x, y, font, leading, [colour] * len(text), halo) if text else y
+    """Writes a paragraph of this width in one colour; returns the next baseline."""
+    return draw_lines(canvas, wrap(text, font, width), x, y, font, leading, colour, halo) if text else y
 
 
 def shorten(text: str, font: Font, width: float) -> str:

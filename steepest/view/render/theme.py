@@ -12,26 +12,6 @@ CONSTANTS: dict[str, Any] = json.loads(files(__package__).joinpath("constants.js
 
 
 @dataclass(frozen=True)
-class Look:
-    """Colours of the relief.
-
-    Attributes:
-        ramp: from the smallest loss to the largest.
-        shadow, sun: factors of a colour in shadow and in the sun, in linear light.
-        thin, thick: darkness of contour lines.
-        wall, strata: colour of the block's walls, and the share of the ramp in it.
-    """
-
-    ramp: tuple[str, ...]
-    shadow: Rgb
-    sun: Rgb
-    thin: float
-    thick: float
-    wall: Rgb
-    strata: float
-
-
-@dataclass(frozen=True)
 class Theme:
     """Colours of a picture.
 
@@ -41,10 +21,12 @@ class Theme:
         ink, ink2, ink3: text, from strong to faint.
         bad, accent: errors, and the logo's dot.
         casing, opacity: outline of what lies on the relief, and its opacity for paths.
-        edge: block edges and leader lines.
-        dim: brightness of the map.
+        edge, dim: block edges and leader lines, and the brightness of the map.
         members, names: colours of the members, and the same for small text.
-        look: of the relief.
+        ramp: of the relief, from the smallest loss to the largest.
+        shadow, sun: factors of a colour in shadow and in the sun, in linear light.
+        thin, thick: darkness of contour lines.
+        wall, strata: colour of the block's walls, and the share of the ramp in it.
     """
 
     name: str
@@ -62,10 +44,27 @@ class Theme:
     dim: float
     members: tuple[str, ...]
     names: tuple[str, ...]
-    look: Look
+    ramp: tuple[str, ...]
+    shadow: Rgb
+    sun: Rgb
+    thin: float
+    thick: float
+    wall: Rgb
+    strata: float
+
+    def colour(self, member: int) -> str:
+        """A member's colour."""
+        return self.members[member % len(self.members)]
+
+    def name_colour(self, member: int) -> str:
+        """A member's colour for small text."""
+        return self.names[member % len(self.names)]
 
 
-THEMES = {name: Theme(**{**entry, "look": Look(**entry["look"])}) for name, entry in CONSTANTS["themes"].items()}
+THEMES = {
+    name: Theme(**entry["look"], **{key: value for key, value in entry.items() if key != "look"})
+    for name, entry in CONSTANTS["themes"].items()
+}
 LIGHT = THEMES["light"]
 
 

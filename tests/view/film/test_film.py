@@ -155,7 +155,7 @@ def test_a_race():
 
 
 def test_the_seed_in_the_middle_is_shown_of_every_side():
-    assert {curve.seed for curve in film.runs_shown(contest()).values()} == {0}
+    assert {curve.seed for curve in film.display_runs(contest()).values()} == {0}
     assert film.of_race(contest(claimed=False)).headline == "No difference detected in final loss."
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from steepest.errors import InputError
 from steepest.records.surfaces import Projection
-from steepest.view.film.images import moving, still
+from steepest.view.film.images import still, video
 from tests.page import films
 
 SMALL = (840, 480)
@@ -113,7 +113,7 @@ def test_without_a_surface_the_curves_are_larger(tmp_path):
 
 REFUSED = {
     r"must end in .png": lambda out: still(films.a_run(), out / "a.jpg"),
-    r"must end in .gif or .mp4": lambda out: moving(films.a_run(), out / "a.webm"),
+    r"must end in .gif or .mp4": lambda out: video(films.a_run(), out / "a.webm"),
     r"'curvatur'.*Did you mean 'curvature'": lambda out: still(films.a_run(), out / "a.png", surface="curvatur"),
     r"'drak'.*Did you mean 'dark'": lambda out: still(films.a_run(), out / "a.png", theme="drak"),
     r"t must be a step from 0 to 2400, got 2401": lambda out: still(films.a_run(), out / "a.png", t=2401),
@@ -121,9 +121,9 @@ REFUSED = {
         films.a_run(), out / "a.png", size=(700, 500)
     ),
     r"must have a surface or a member with a curve": lambda out: still(films.film("run"), out / "a.png"),
-    r"needs a member with a curve or a path": lambda out: moving(films.a_play(), out / "a.gif"),
-    r"seconds and fps must be positive, got 0 and 25": lambda out: moving(films.a_run(), out / "a.gif", seconds=0),
-    r"must be even, got 841 × 480": lambda out: moving(films.a_run(), out / "a.mp4", size=(841, 480)),
+    r"needs a member with a curve or a path": lambda out: video(films.a_play(), out / "a.gif"),
+    r"seconds and fps must be positive, got 0 and 25": lambda out: video(films.a_run(), out / "a.gif", seconds=0),
+    r"must be even, got 841 × 480": lambda out: video(films.a_run(), out / "a.mp4", size=(841, 480)),
 }
 
 
@@ -135,7 +135,7 @@ def test_what_cannot_be_drawn_is_refused_in_words(words, ask, tmp_path):
 
 def test_a_gif_plays_the_whole_film(tmp_path):
     film = films.a_race(points=200)
-    one, two = (moving(film, tmp_path / f"{n}.gif", seconds=0.6, fps=20, size=SMALL).read_bytes() for n in "ab")
+    one, two = (video(film, tmp_path / f"{n}.gif", seconds=0.6, fps=20, size=SMALL).read_bytes() for n in "ab")
     assert one == two
     with Image.open(tmp_path / "a.gif") as image:
         frames = []
@@ -152,13 +152,13 @@ def test_a_gif_plays_the_whole_film(tmp_path):
 def test_the_camera_turns_when_asked(tmp_path):
     film = films.a_race(points=100)
     ask = {"seconds": 0.2, "fps": 20, "size": SMALL}
-    rests, turns = (moving(film, tmp_path / f"{turn}.gif", turn=turn, **ask) for turn in (0, 40))
+    rests, turns = (video(film, tmp_path / f"{turn}.gif", turn=turn, **ask) for turn in (0, 40))
     assert turns.stat().st_size > 1.5 * rests.stat().st_size
 
 
 def test_an_mp4_has_all_frames(tmp_path):
     imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
-    out = moving(films.a_race(points=100), tmp_path / "a.mp4", seconds=0.5, fps=20, size=SMALL, theme="dark")
+    out = video(films.a_race(points=100), tmp_path / "a.mp4", seconds=0.5, fps=20, size=SMALL, theme="dark")
     assert out.read_bytes()[4:8] == b"ftyp"
     assert imageio_ffmpeg.count_frames_and_secs(str(out)) == (10, pytest.approx(0.5))
     reader = imageio_ffmpeg.read_frames(str(out))
@@ -170,4 +170,4 @@ def test_an_mp4_has_all_frames(tmp_path):
 def test_without_the_extra_an_mp4_is_refused_in_words(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)  # as if it were not installed
     with pytest.raises(InputError, match=r"pip install 'steepest\[video\]'"):
-        moving(films.a_race(points=50), tmp_path / "a.mp4", seconds=0.1, size=SMALL)
+        video(films.a_race(points=50), tmp_path / "a.mp4", seconds=0.1, size=SMALL)

@@ -10,10 +10,10 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from steepest.records.surfaces import Axis, Grid, Projection
-from steepest.view.render.camera import LENS, TARGET_HEIGHT, Camera, matrix, project
+from steepest.view.render.camera import LENS, TARGET_HEIGHT, matrix, project
 from steepest.view.render.canvas import Canvas, Font, text_width
 from steepest.view.render.colours import SHADES, TONES, shade_table
-from steepest.view.render.field import DIVERGED, MISSING, THERE, field_of, refined
+from steepest.view.render.field import DIVERGED, MISSING, THERE, field_of, refine
 from steepest.view.render.framing import Frame, opening_view
 from steepest.view.render.map import map_of
 from steepest.view.render.paths import LIFT, Trace, View, stretches, trace_of
@@ -42,7 +42,7 @@ def bowl(x, y):
 
 
 def drawn(grid: Grid, azimuth: float = 0.9, elevation: float = 0.5) -> tuple[Block, np.ndarray]:
-    block = Block(refined(field_of(grid)), LIGHT)
+    block = Block(refine(field_of(grid)), LIGHT)
     block.resize(2 * FRAME.width, 2 * FRAME.height)
     m = FRAME.matrix(azimuth, elevation)
     block.render(m, azimuth)
@@ -55,24 +55,23 @@ def drawn(grid: Grid, azimuth: float = 0.9, elevation: float = 0.5) -> tuple[Blo
 @pytest.mark.parametrize("seed", range(5))
 def test_a_point_is_seen_where_a_turned_world_has_it(seed):
     random = np.random.default_rng(seed)
-    camera = Camera(
-        random.uniform(0, 6), random.uniform(0.1, 1.5), random.uniform(8, 20), tuple(random.uniform(-0.2, 0.2, 2))
-    )
+    azimuth, elevation, away_by = random.uniform(0, 6), random.uniform(0.1, 1.5), random.uniform(8, 20)
+    shift = tuple(random.uniform(-0.2, 0.2, 2))
     points = random.uniform(-1, 1, (50, 3))
     width, height = 700, 400
-    turn = Rotation.from_euler("zy", [-camera.azimuth, camera.elevation])  # the eye comes to lie on the x axis
+    turn = Rotation.from_euler("zy", [-azimuth, elevation])  # the eye comes to lie on the x axis
     away, right, up = (turn.apply(points - (0, 0, TARGET_HEIGHT))).T
-    distance = camera.distance - away
+    distance = away_by - away
     focal = height / 2 / math.tan(LENS / 2)
-    x = width / 2 + focal * right / distance + camera.shift[0] * width / 2
-    y = height / 2 - focal * up / distance - camera.shift[1] * height / 2
-    seen = project(matrix(camera, width / height), width, height, points)
+    x = width / 2 + focal * right / distance + shift[0] * width / 2
+    y = height / 2 - focal * up / distance - shift[1] * height / 2
+    seen = project(matrix(azimuth, elevation, away_by, shift, width / height), width, height, points)
     np.testing.assert_allclose(seen, np.column_stack((x, y, distance)), rtol=1e-10)
 
 
 def test_the_opening_view_hides_nothing_where_it_can():
     """A path on one side of a ridge: from the other side it would be hidden."""
-    block = Block(refined(field_of(surface(lambda x, y: np.exp(-20 * x * x)))), LIGHT)
+    block = Block(refine(field_of(surface(lambda x, y: np.exp(-20 * x * x)))), LIGHT)
     line = np.column_stack((np.linspace(0.25, 0.3, 60), np.linspace(-0.8, 0.8, 60)))
     at = np.column_stack((line, block.height_at(*line.T) + LIFT))
     trace = Trace(np.arange(60.0), at, np.ones(60), "")
@@ -103,7 +102,7 @@ def test_heights_and_losses_are_each_others_inverse(kind):
 
 def test_a_finer_grid_keeps_the_vertices_and_draws_a_cubic_where_it_can():
     field = field_of(surface(lambda x, y: x * x + 2 * y, 26))
-    fine = refined(field)
+    fine = refine(field)
     assert fine.height.shape == (101, 101)
     np.testing.assert_array_equal(fine.height[::4, ::4], field.height)
     at = np.linspace(-1, 1, 101)
@@ -116,7 +115,7 @@ def test_a_finer_grid_keeps_the_vertices_and_draws_a_cubic_where_it_can():
 def test_holes_and_plateaus_spread_to_the_next_vertices_and_no_farther():
     grid = surface(bowl, 26)
     grid.loss[10, 12], grid.loss[20, 5] = math.nan, math.inf
-    fine = refined(field_of(grid))
+    fine = refine(field_of(grid))
     assert set(np.argwhere(fine.state == MISSING).min(0)) == {37, 45}
     assert set(np.argwhere(fine.state == MISSING).max(0)) == {43, 51}
     assert fine.state[80, 20] == DIVERGED
@@ -180,8 +179,8 @@ def test_colours_go_from_the_ramps_first_to_its_last_and_from_shadow_to_sun(them
     table = shade_table(theme).view(np.uint8).reshape(SHADES + 1, TONES, 4)
     assert (np.diff(table[..., :3].astype(int), axis=1) >= 0).all()
     assert (table[..., 3] == 255).all()
-    sun = np.array(theme.look.sun)
-    for row, stop in ((0, theme.look.ramp[0]), (SHADES - 1, theme.look.ramp[-1])):
+    sun = np.array(theme.sun)
+    for row, stop in ((0, theme.ramp[0]), (SHADES - 1, theme.ramp[-1])):
         linear = ((np.array(to_rgb(stop)) + 0.055) / 1.055) ** 2.4 * sun
         shown = np.minimum(1, 1.055 * np.minimum(1, linear) ** (1 / 2.4) - 0.055)
         np.testing.assert_allclose(table[row, -1, :3] / 255, shown, atol=1.5 / 255)
@@ -206,7 +205,7 @@ def test_holes_are_not_drawn_and_what_diverged_has_its_own_colour():
 @pytest.mark.parametrize("size", [300, 420])
 def test_the_map_has_a_line_wherever_a_level_is_whole(size):
     """Loss 0 … 32 from left to right: a line at each whole number."""
-    field = refined(field_of(surface(lambda x, y: 16 * (x + 1), 33)))
+    field = refine(field_of(surface(lambda x, y: 16 * (x + 1), 33)))
     plain = replace(field, support=np.zeros_like(field.support))
     drawn, ground = (map_of(f, size, size, LIGHT)[size // 2].astype(float).sum(axis=1) for f in (field, plain))
     inner = slice(2, -2)  # at the margin the slope is told from one side only
@@ -257,7 +256,7 @@ def test_dashes_leave_gaps():
 def test_a_path_outside_the_plot_is_not_drawn_and_fades_off_the_plane():
     on = Projection(np.linspace(0, 3, 50), np.zeros(50), np.linspace(0, 100, 50))
     member = replace(films.a_race(members=1, points=50).members["m0"], on={"principal": on})
-    block = Block(refined(field_of(surface(bowl))), LIGHT)
+    block = Block(refine(field_of(surface(bowl))), LIGHT)
     trace = trace_of(member, "principal", block)
     assert trace is not None
     np.testing.assert_array_equal(np.isnan(trace.at[:, 0]), np.linspace(0, 3, 50, dtype=np.float32) > 1)
