@@ -50,7 +50,8 @@ def print_run(record: Record) -> None:
     if "verdict" in record.config:
         console.print(str(Verdict.of(record.config["verdict"])), markup=False)
     for event in record.events:
-        console.print(f"step {event.t} · {event.text}", markup=False)
+        after = f"; {event.after}" if event.after else ""
+        console.print(f"step {event.t}: {event.kind}: {event.seen}; {event.done}{after}", markup=False)
     table = Table(box=None, pad_edge=False, show_header=False)
     for key, setting in {**record.config, **record.versions}.items():
         if key not in HIDDEN:

@@ -125,9 +125,9 @@ class Progress:
             if self._clipped & (self._clipped - 1):  # the 1st, 2nd, 4th, 8th, ... is told
                 return
             times = f" (the {self._clipped}th)" if self._clipped > 3 else ""
-            self.say(f"step {event.t} · {event.text}{times}")
+            self.say(f"step {event.t}: {event.kind}{times}: {event.seen}; {event.done}")
             return
-        self.say(f"step {event.t} · {event.text}")
+        self.say(f"step {event.t}: {event.kind}: {event.seen}; {event.done}")
 
     def say(self, words: str) -> None:
         """A line of its own, above the live one."""
