@@ -21,7 +21,7 @@ class Event(NamedTuple):
         t: the step, from 1.
         kind: one word, such as "skip".
         seen: the reason, in words.
-        done: the action, in words; details follow after "; ".
+        done: the action, in words; details follow after "; ", as in "rewound to step 300; lr × 0.125 with warmup".
         after: the outcome, what the loss did afterwards, in words; empty until it is known.
     """
 
@@ -30,18 +30,6 @@ class Event(NamedTuple):
     seen: str
     done: str
     after: str = ""
-
-    @property
-    def text(self) -> str:
-        """Action, reason and outcome in one line.
-
-        >>> Event(7, "lower", "loss rising (5.1)", "lr × 0.25").text
-        'lr × 0.25: loss rising (5.1)'
-        >>> Event(9, "rewind", "loss rising (8.2)", "rewound to step 4; retrying unchanged").text
-        'rewound to step 4: loss rising (8.2); retrying unchanged'
-        """
-        action, *details = self.done.split("; ")
-        return "; ".join(filter(None, (f"{action}: {self.seen}" if self.seen else action, *details, self.after)))
 
 
 STAGE = "stage"

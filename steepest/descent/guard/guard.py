@@ -29,23 +29,10 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from steepest.descent.guard import thresholds as limits
 from steepest.descent.guard.backoff import DROP_BACK, NEW_MAXIMUM, Backoff, JumpDetector
 from steepest.descent.guard.running_stats import NO_LIMITS, REFRESH_STEPS, GradientLimits, GradientNorms, RunningStats
-from steepest.descent.guard.thresholds import (
-    ALARM_RISE,
-    CUSUM_DRIFT,
-    DEVIATION_OFFSET,
-    DOUBLING,
-    MAX_EXCESS,
-    MAX_SKIPS_IN_A_ROW,
-    MEAN_DECAY,
-    MIN_CLIP_LOG_RATIO,
-    PROBATION_ALARM_SHARE,
-    PROBATION_DEVIATIONS,
-    PROBATION_RISE,
-    Thresholds,
-    rename,
-)
+from steepest.descent.guard.thresholds import Thresholds, rename
 from steepest.descent.state import get_fields, set_fields
 from steepest.errors import InputError
 from steepest.records.run import CLIP, GO, LOWER, REWIND, SKIP, STOP, Call
@@ -104,12 +91,7 @@ class Guard:
     """
 
     def __init__(
-        self,
-        *,
-        report: bool = False,
-        snapshot_every: int | None = None,
-        watch: bool | None = None,
-        **thresholds: float,
+        self, *, report: bool = False, snapshot_every: int | None = None, watch: bool | None = None, **thresholds: float
     ) -> None:
         if snapshot_every is not None and snapshot_every < 1:
             raise InputError(f"Guard: snapshot_every must be an integer ≥ 1, got {snapshot_every}")
@@ -156,8 +138,8 @@ class Guard:
         if not math.isfinite(loss) or not math.isfinite(grad_norm):
             return self._judge_non_finite(loss, grad_norm)
         log_norm = math.log(max(grad_norm, 1e-300))
-        limits = bounds or self.bounds
-        is_outlier = self._norms.add(log_norm, limits.clip)
+        clip, skip = bounds or self.bounds
+        is_outlier = self._norms.add(log_norm, clip)
         call = self._judge_loss(loss, ahead)
         if self._step % REFRESH_STEPS == 0:
             self._losses.refresh()
@@ -166,8 +148,8 @@ class Guard:
             return call
         if not is_outlier:
             return GO_CALL
-        threshold = math.exp(limits.clip)
-        if log_norm > limits.skip:
+        threshold = math.exp(clip)
+        if log_norm > skip:
             reason = f"gradient norm {grad_norm:.3g}, far above the clipping threshold {threshold:.3g}"
             return Call(SKIP, seen=reason, done="step skipped")
         return Call(CLIP, threshold, f"norm {grad_norm:.3g}, threshold {threshold:.3g}", "gradient clipped")
@@ -188,7 +170,7 @@ class Guard:
         """Limits of the next step's gradient."""
         if self.report or not self._is_armed:
             return NO_LIMITS
-        return self._norms.limits(self.thresholds.clip_deviations, MIN_CLIP_LOG_RATIO, MAX_SKIPS_IN_A_ROW)
+        return self._norms.limits(self.thresholds.clip_deviations, limits.MIN_CLIP_LOG_RATIO, limits.MAX_SKIPS_IN_A_ROW)
 
     def _judge_non_finite(self, loss: float, grad_norm: float) -> Call:
         reason = f"non-finite gradient (norm {grad_norm:.3g}, loss {loss:.3g})"
@@ -203,18 +185,18 @@ class Guard:
     def _judge_loss(self, loss: float, ahead: int) -> Call | None:
         level = math.log(loss) if self._asinh_scale is None and loss > 0 else self.level(loss)
         losses = self._losses
-        z = min((level - losses.median) / (losses.deviation + DEVIATION_OFFSET), MAX_EXCESS)
-        self._cusum = max(0.0, self._cusum + z - CUSUM_DRIFT) if losses.deviation < math.inf else 0.0
+        z = min((level - losses.median) / (losses.deviation + limits.DEVIATION_OFFSET), limits.MAX_EXCESS)
+        self._cusum = max(0.0, self._cusum + z - limits.CUSUM_DRIFT) if losses.deviation < math.inf else 0.0
         losses.values.append(level)
-        self.mean = level if math.isnan(self.mean) else MEAN_DECAY * self.mean + (1 - MEAN_DECAY) * level
+        self.mean = level if math.isnan(self.mean) else limits.MEAN_DECAY * self.mean + (1 - limits.MEAN_DECAY) * level
         if not self._is_armed:
             return None
         if self._alarm is not None:
             return self._judge_lowered(self._alarm)
         self._best_mean = min(self._best_mean, self.mean)
-        share, rise = 1.0, ALARM_RISE
+        share, rise = 1.0, limits.ALARM_RISE
         if self._probation_end >= self._step:
-            share, rise = PROBATION_ALARM_SHARE, PROBATION_RISE
+            share, rise = limits.PROBATION_ALARM_SHARE, limits.PROBATION_RISE
         is_alarm = self._cusum > share * self.thresholds.alarm_threshold and self.mean > self._best_mean + rise
         if not is_alarm and not (self._is_on_probation and self._has_failed()):
             return None
@@ -230,7 +212,7 @@ class Guard:
         deviation = self._losses.deviation
         is_end = self._probation_end == self._step
         return self.mean > self._initial_mean + (
-            PROBATION_DEVIATIONS * deviation if is_end else max(DOUBLING, deviation)
+            limits.PROBATION_DEVIATIONS * deviation if is_end else max(limits.DOUBLING, deviation)
         )
 
     def _raise_alarm(self, loss: float, ahead: int) -> Call:
@@ -254,10 +236,12 @@ class Guard:
         if age <= 0:  # the learning rate was not lowered yet
             self._alarm = alarm._replace(mean=self.mean)
             return None
-        if self.mean <= alarm.best + ALARM_RISE / 2:
+        if self.mean <= alarm.best + limits.ALARM_RISE / 2:
             self._alarm, self._cusum = None, 0.0
             return None
-        is_rising = self.mean > alarm.mean + DOUBLING or (age >= 12 and self.mean > alarm.mean + ALARM_RISE)
+        is_rising = self.mean > alarm.mean + limits.DOUBLING or (
+            age >= 12 and self.mean > alarm.mean + limits.ALARM_RISE
+        )
         if not is_rising and age < self.thresholds.lowered_steps:
             return None
         self._alarm, self._cusum = None, 0.0
@@ -334,7 +318,7 @@ class Guard:
     @property
     def is_calm(self) -> bool:
         """Whether the next steps need not be judged one by one."""
-        is_raised = self._cusum >= MAX_EXCESS or self._norms.outliers
+        is_raised = self._cusum >= limits.MAX_EXCESS or self._norms.outliers
         if self._alarm is not None or self._is_on_probation or is_raised or self.rate < 1:
             return False
         return not self._non_finite_steps or self._step - self._non_finite_steps[-1] >= NON_FINITE_WINDOW

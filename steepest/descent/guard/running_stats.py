@@ -21,9 +21,9 @@ class RunningStats:
 
     def refresh(self) -> None:
         """Computes median and deviation."""
-        ordered = sorted(self.values)
-        self.median = ordered[len(ordered) // 2]
-        self.deviation = MAD * _distance(ordered, self.median, len(ordered) // 2)
+        values = sorted(self.values)
+        self.median = values[len(values) // 2]
+        self.deviation = MAD * _distance(values, self.median, len(values) // 2)
 
     def state_dict(self) -> dict[str, Any]:
         """The state as JSON."""
@@ -86,15 +86,15 @@ class GradientNorms(RunningStats):
         self.outliers = state["outliers"]
 
 
-def _distance(ordered: Sequence[float], center: float, k: int) -> float:
+def _distance(values: Sequence[float], center: float, k: int) -> float:
     """The k-th smallest |x − center|, counted from 0, without computing all of them.
 
     The k + 1 nearest values are contiguous in the order; a bisection finds where they begin.
     """
-    last = len(ordered) - 1 - k
+    last = len(values) - 1 - k
 
     def farthest(i: int) -> float:
-        return max(center - ordered[i], ordered[i + k] - center)
+        return max(center - values[i], values[i + k] - center)
 
-    i = bisect_left(range(last), True, key=lambda i: ordered[i + k] - center >= center - ordered[i])
+    i = bisect_left(range(last), True, key=lambda i: values[i + k] - center >= center - values[i])
     return farthest(i) if i == 0 else min(farthest(i), farthest(i - 1))

@@ -104,8 +104,8 @@ class Thresholds:
 
     def describe(self) -> dict[str, float]:
         """The values by the names that configurations are stored with."""
-        stored = {new: old for old, new in OLD_NAMES.items()}
-        return {stored.get(name, name): value for name, value in asdict(self).items()}
+        old_names = {new: old for old, new in OLD_NAMES.items()}
+        return {old_names.get(name, name): value for name, value in asdict(self).items()}
 
 
 def rename(values: Mapping[str, float]) -> dict[str, float]:

@@ -68,8 +68,8 @@ class Pages:
     async def events(self, request: Request) -> Response:
         """Streams the film of these runs."""
         run = request.path_params.get("run")
-        requested = request.query_params.getlist("run") if run is None else [run]
-        ids = await anyio.to_thread.run_sync(self._ids, requested)
+        run_ids = request.query_params.getlist("run") if run is None else [run]
+        ids = await anyio.to_thread.run_sync(self._ids, run_ids)
         stream = self._streams.get(ids) or FilmStream(partial(make_film, self._store, ids), self._is_closing)
         self._streams[ids] = stream
         if request.method == "HEAD":
@@ -80,10 +80,10 @@ class Pages:
         content = make_film(self._store, ids)
         return HTMLResponse(document.page(content, events if content["live"] else None, runs="/"), headers=PAGE_HEADERS)
 
-    def _ids(self, requested: Sequence[str]) -> tuple[str, ...]:
-        """The requested ids without repetitions, which must be runs of the store and no paths."""
+    def _ids(self, run_ids: Sequence[str]) -> tuple[str, ...]:
+        """The run_ids ids without repetitions, which must be runs of the store and no paths."""
         names = [run for run in self._store.names() if PurePath(run).name == run]
-        ids = tuple(dict.fromkeys(requested))
+        ids = tuple(dict.fromkeys(run_ids))
         for run in ids:
             if run not in names:
                 raise HTTPException(404, f"there is no run {run!r}")

@@ -125,8 +125,8 @@ def _empty(store: Store) -> str:
 
 
 def _summary(records: Sequence[Record]) -> str:
-    running = sum(record.status == "running" for record in records)
-    return f"{len(records):,} run{'s' if len(records) > 1 else ''}" + (f", {running:,} running." if running else ".")
+    count = sum(record.status == "running" for record in records)
+    return f"{len(records):,} run{'s' if len(records) > 1 else ''}" + (f", {count:,} running." if count else ".")
 
 
 def _page_links(which: int, count: int) -> str:

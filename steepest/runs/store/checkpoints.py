@@ -110,9 +110,8 @@ def _reader(path: Path, manifest: Mapping[str, Any]) -> Any:
     number = manifest.get("format")
     if number in READERS:
         return READERS[number]
-    known = " and ".join(map(str, READERS))
     do = "Update Steepest." if isinstance(number, int) and number > FORMAT else "Use the version that wrote it."
-    raise StoreError(f"Checkpoint {path} has format {number}; this version reads format {known}. {do}")
+    raise StoreError(f"Checkpoint {path} has format {number}; this version reads format {FORMAT}. {do}")
 
 
 def _read_2(path: Path, manifest: dict[str, Any], messages: list[str]) -> Checkpoint:

@@ -110,12 +110,8 @@ def make_history(
     steps = Steps(np.arange(1.0, columns.shape[1] + 1), *columns[1:])
     values = (Measurement(clock(a, t), epoch, split, name, np.nan if v is None else v)
               for a, t, epoch, split, name, v in measurements)  # fmt: skip
-    whole = replace(
-        record,
-        steps=steps,
-        measurements=tuple(sorted(values, key=lambda m: m.t)),
-        events=tuple(Event(clock(a, t), *words) for a, t, *words in events),
-    )
+    events = tuple(Event(clock(a, t), *words) for a, t, *words in events)
+    whole = replace(record, steps=steps, measurements=tuple(sorted(values, key=lambda m: m.t)), events=events)
     return History(whole, clock.back(), _path(record, steps, clock, folder))
 
 
