@@ -39,12 +39,12 @@ from steepest.analysis.diagnosis.diagnose import Diagnosis, diagnose
 from steepest.analysis.diagnosis.findings import (
     EXPLODING,
     HEALTHY,
-    NOISE_FLOOR,
+    NOISE_LIMITED,
     OSCILLATING,
     OVERFITTING,
     PLATEAU,
+    TOO_SHORT,
     TOO_SLOW,
-    UNDECIDED,
 )
 from steepest.records.config import Config
 from steepest.records.run import Event, Measurement, Record, Steps
@@ -62,13 +62,13 @@ PLAIN, DECAY, HEALTHY_START, GUARD = "plain", "lr decays at the end", "healthy s
 """Variants of a run."""
 
 CAUSES = {
-    TOO_SLOW: "a small lr", OSCILLATING: "a large lr", EXPLODING: "a large lr", NOISE_FLOOR: "a small batch",
+    TOO_SLOW: "a small lr", OSCILLATING: "a large lr", EXPLODING: "a large lr", NOISE_LIMITED: "a small batch",
     OVERFITTING: "no regularisation", PLATEAU: "the start",
 }  # fmt: skip
 """Causes of faults, on which the seeds must agree."""
 
-KINDS = (TOO_SLOW, OSCILLATING, PLATEAU, NOISE_FLOOR, OVERFITTING, EXPLODING, HEALTHY)
-VERDICTS = (*KINDS, UNDECIDED)
+KINDS = (TOO_SLOW, OSCILLATING, PLATEAU, NOISE_LIMITED, OVERFITTING, EXPLODING, HEALTHY)
+VERDICTS = (*KINDS, TOO_SHORT)
 
 
 Faults = dict[str, float]
@@ -124,7 +124,7 @@ class Grid:
         stands = end > start - MIN_GAIN * gap
         high = max(batch, decay, fast)
         gains = {TOO_SLOW: slow}
-        gains[NOISE_FLOOR] = high if batch >= BOTH_RIGHT[0] * high else 0.0
+        gains[NOISE_LIMITED] = high if batch >= BOTH_RIGHT[0] * high else 0.0
         gains[OSCILLATING] = high if batch <= BOTH_RIGHT[1] * high else 0.0
         gains[EXPLODING] = fast if stands else 0.0
         if restart >= MIN_RESTART_GAIN:
@@ -252,7 +252,7 @@ def _is_clear(run: Outcome, faults: Faults) -> bool:
     """Whether a run's fault, if any, is a learning rate far from the best, a tiny batch, or no regularisation."""
     kind = _main_fault(faults)
     tiny = isinstance(run["batch"], int) and run["batch"] <= TINY_BATCH
-    return {NOISE_FLOOR: tiny, OVERFITTING: True, HEALTHY: True}.get(kind, run["off"] >= FAR_HALF_DECADES)
+    return {NOISE_LIMITED: tiny, OVERFITTING: True, HEALTHY: True}.get(kind, run["off"] >= FAR_HALF_DECADES)
 
 
 def _main_fault(faults: Faults) -> str:

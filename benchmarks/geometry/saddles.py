@@ -97,7 +97,7 @@ def _draw_dimensions(axes, fields, quartics) -> None:
         "random quartics": [_minima(quartics[n]) for n in d],
         "factorisations": [2.0**-n for n in d],
     }
-    for (name, values), colour in zip(minima.items(), curves.COLOURS):
+    for (name, values), colour in zip(minima.items(), curves.FIGURE_COLOURS):
         axes.plot(d, values, "o-", color=colour, markersize=4, linewidth=1.6)
         curves._label(axes, d[-1], values[-1], name, colour)
     axes.set_yscale("log")
@@ -118,9 +118,9 @@ def _draw_losses(axes, of_field: tuple[np.ndarray, ...]) -> None:
     """Share of descent directions by loss: the mean of a field, each point of a factorisation."""
     points = list(factorisation_points(range(1, 9), 8))
     worst, most = max(p.loss for p in points), max(p.index for p in points)
-    axes.plot([p.loss / worst for p in points], [p.index / most for p in points], ".", color=curves.COLOURS[2],
+    axes.plot([p.loss / worst for p in points], [p.index / most for p in points], ".", color=curves.FIGURE_COLOURS[2],
               markersize=4, alpha=0.6)  # fmt: skip
-    axes.text(0.72, 0.14, "factorisations 8 × 8,\nwidth 8: all 256", color=curves.COLOURS[2], fontsize=9)
+    axes.text(0.72, 0.14, "factorisations 8 × 8,\nwidth 8: all 256", color=curves.FIGURE_COLOURS[2], fontsize=9)
     losses, indices, weights = of_field
     edges = np.linspace(-3, 3, 21)
     place = np.digitize(losses, edges)
@@ -130,8 +130,8 @@ def _draw_losses(axes, of_field: tuple[np.ndarray, ...]) -> None:
         x.append(losses[here].mean())
         y.append(float(np.average(indices[here], weights=weights[here])) / 8)
     x = (np.array(x) + 3) / 6  # three deviations below the mean to three above
-    axes.plot(x, y, color=curves.COLOURS[0], linewidth=1.8)
-    axes.text(0.02, 0.52, "random field in\n8 dimensions: mean", color=curves.COLOURS[0], fontsize=9)
+    axes.plot(x, y, color=curves.FIGURE_COLOURS[0], linewidth=1.8)
+    axes.text(0.02, 0.52, "random field in\n8 dimensions: mean", color=curves.FIGURE_COLOURS[0], fontsize=9)
     axes.set_xlabel("loss (0 lowest, 1 highest; field: −3 to +3 deviations)", color=curves.MUTED)
     axes.set_ylabel("directions that go down, of the most there are", color=curves.MUTED)
     _finish(axes, "The higher, the more ways down")
@@ -146,15 +146,15 @@ def _draw_escape() -> None:
     figure = Figure(figsize=(7.2, 4.2), dpi=150, layout="constrained")
     axes = figure.subplots()
     jitter = 10 ** np.random.default_rng(0).uniform(-0.18, 0.18, times.shape)
-    axes.plot(sigmas[:, None] * jitter, times, ".", color=curves.COLOURS[0], markersize=3, alpha=0.35)
+    axes.plot(sigmas[:, None] * jitter, times, ".", color=curves.FIGURE_COLOURS[0], markersize=3, alpha=0.35)
     law = [math.log(ESCAPE / _amplitude(s)) / math.log(1 + LR) + _delay() for s in sigmas]
     axes.plot(sigmas, law, color=curves.INK, linewidth=1.6)
     axes.set_xscale("log")
     axes.set_ylim(0, 480)
     axes.set_xlabel("noise σ of a step's gradient along the way out", color=curves.MUTED)
     axes.set_ylabel("steps until |y| > ½", color=curves.MUTED)
-    axes.axvspan(3e-18, 3e-16, color=curves.COLOURS[1], alpha=0.12, linewidth=0)
-    axes.text(5e-16, 30, "rounding of float64:\nall that full batch has", color=curves.COLOURS[1], fontsize=9)
+    axes.axvspan(3e-18, 3e-16, color=curves.FIGURE_COLOURS[1], alpha=0.12, linewidth=0)
+    axes.text(5e-16, 30, "rounding of float64:\nall that full batch has", color=curves.FIGURE_COLOURS[1], fontsize=9)
     axes.annotate("log(1/σ) / log(1 + α)", (sigmas[9], law[9]), xytext=(14, 12), textcoords="offset points",
                   color=curves.INK, fontsize=9)  # fmt: skip
     _finish(axes, "Ten times less noise, 24 steps longer at the saddle (α = 0.1)")

@@ -6,7 +6,7 @@ from steepest.analysis.diagnosis.diagnose import diagnose
 from steepest.analysis.diagnosis.findings import EXPLODING, HEALTHY, PLATEAU
 from steepest.analysis.diagnosis.symptoms import symptoms
 from steepest.records.run import Record
-from steepest.records.verdict import CONVERGED, HEADLINES, RUN, UNDECIDED, Verdict
+from steepest.records.verdict import CONVERGED, RUN, UNDECIDED, VERDICT_HEADLINES, Verdict
 
 CONVERGED_DECREASE = 0.5
 """The loss of a converged run has fallen by more than this share of its initial value."""
@@ -29,7 +29,7 @@ def conclude(verdict: Verdict, record: Record) -> Verdict:
         record: of the run.
     """
     verdict = replace(verdict, advice=verdict.advice.replace(f" {RUN}", f" {record.id}"))
-    stationary = HEADLINES[UNDECIDED]
+    stationary = VERDICT_HEADLINES[UNDECIDED]
     if not verdict.sentence.startswith(stationary):
         return verdict
     diagnosis = diagnose(record)

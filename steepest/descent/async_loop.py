@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from steepest.descent.guard.backoff import JUMP_RATIO
-from steepest.descent.guard.recovery import TIMED
+from steepest.descent.guard.recovery import TIMING_STEPS
 from steepest.descent.guard.running_stats import NO_LIMITS, GradientLimits
 from steepest.descent.loop import Descent, add_updates
 from steepest.records.run import REWIND, STOP, Step
@@ -59,7 +59,7 @@ def _last(descent: Descent, marks: Sequence[int], lag: int) -> int:
         return first
     ends = [_multiple(first, n) for n in (lag, descent.steps_per_epoch, *marks) if n]
     if recovery is not None:
-        ends += [_multiple(first, recovery.snapshots.every)] if recovery.snapshots.every else TIMED
+        ends += [_multiple(first, recovery.snapshots.every)] if recovery.snapshots.every else TIMING_STEPS
     last = min(end for end in (*ends, descent.stage.last, descent.steps) if end >= first)
     jumps = (t for t in range(first, last + 1) if t > 1 and _is_jump(descent.schedule(t - 1), descent.schedule(t)))
     return max(first, next(jumps, last + 1) - 1) if recovery is not None else last

@@ -11,7 +11,7 @@ import torch
 from steepest.records.run import Path, Step
 from steepest.tasks.space import Space
 
-POINTS, EVENTS = 160, 40
+POINTS, EVENT_POINTS = 160, 40
 """Maximum number of evenly spaced points, the two ends not counted, and of additional points at events."""
 PATH_BYTES = 128 << 20
 """Of weights as float32, a fifth of them for events; a model with room for fewer than MIN_POINTS has no path."""
@@ -35,7 +35,7 @@ class PointSelection:
         room = budget // (4 * size)
         count = min(POINTS, room - room // 5)
         self.every = 0 if count < MIN_POINTS else block * max(1, math.ceil(steps / (count * block)))
-        self._events_left = min(EVENTS, room // 5)
+        self._events_left = min(EVENT_POINTS, room // 5)
 
     def selects(self, t: int, has_event: bool = False) -> bool:
         """Whether the point after step t is stored."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 DESCENDING, NOISE_FLOOR, EDGE_OF_STABILITY = "DESCENDING", "NOISE_FLOOR", "EDGE_OF_STABILITY"
 GRADIENT_FLAT, SADDLE, MINIMUM, MAXIMUM = "GRADIENT_FLAT", "SADDLE", "MINIMUM", "MAXIMUM"
 UNDECIDED, DIVERGED = "UNDECIDED", "DIVERGED"
-HEADLINES = {
+VERDICT_HEADLINES = {
     DESCENDING: "Still descending",
     NOISE_FLOOR: "At the noise floor",
     EDGE_OF_STABILITY: "At the edge of stability",
@@ -139,7 +139,7 @@ class Verdict:
     @property
     def headline(self) -> str:
         """The first words, such as "At a saddle"."""
-        return CONVERGED if self.sentence.startswith(CONVERGED) else HEADLINES.get(self.kind, self.kind)
+        return CONVERGED if self.sentence.startswith(CONVERGED) else VERDICT_HEADLINES.get(self.kind, self.kind)
 
     def number(self, name: str) -> Number | None:
         """The number of this name, or None."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steepest.rules.trace import MEMBER, Instruction, Program
+from steepest.rules.trace import MEMBER_VALUE, Instruction, Program
 
 OPERATORS = {
     "add": "({} + {})", "sub": "({} - {})", "mul": "({} * {})", "div": "({} / {})", "pow": "({} ** {})",
@@ -74,7 +74,7 @@ def table(
     own: list[dict[int, str]] = [{} for _ in rows]  # for each row the variables that differ from the common ones
     scope: dict[str, Any] = dict(functions) | {"rows": [dict(row) for row in rows]}
     for n, i in enumerate(program.instructions):
-        if i.kind > MEMBER:
+        if i.kind > MEMBER_VALUE:
             continue
         for r, row in enumerate(rows):
             text = _override(i, r, row, slots) if i.op == "input" else None

@@ -22,7 +22,7 @@ from typing import Any, overload
 import numpy as np
 
 from steepest.errors import FormulaError, InputError, unknown
-from steepest.rules.trace import MEMBER, Program, trace
+from steepest.rules.trace import MEMBER_VALUE, Program, trace
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class Rule:
                 f"got {len(program.outputs)} value{'s' * (len(program.outputs) != 1)}"
             )
         for slot, place in zip(self.slots, program.outputs[1:], strict=True):
-            if slot.is_scalar and program.instructions[place].kind > MEMBER:
+            if slot.is_scalar and program.instructions[place].kind > MEMBER_VALUE:
                 raise FormulaError(
                     f"{where}slot {slot.name} of rule {self.name} is sd.scalar (one number per member), so it must not "
                     "depend on weights or gradients. Make it a slot per weight, or compute it from hyperparameters."

@@ -22,7 +22,7 @@ import torch
 
 from steepest.errors import FormulaError
 
-CONSTANT, MEMBER, WEIGHT = 0, 1, 2
+CONSTANT, MEMBER_VALUE, WEIGHT = 0, 1, 2
 RULES_FOLDER = Path(__file__).parent
 LIBRARY_FILES = (
     *(str(RULES_FOLDER / name) for name in ("hoist.py", "rule.py", "trace.py")),
@@ -264,7 +264,7 @@ def trace(formula: Callable, weights: Sequence[str], members: Sequence[str], hyp
     """
     tracer = Tracer()
     symbols = {name: tracer.emit("input", value=name, kind=WEIGHT) for name in weights}
-    symbols |= {name: tracer.emit("input", value=name, kind=MEMBER) for name in (*members, *hypers)}
+    symbols |= {name: tracer.emit("input", value=name, kind=MEMBER_VALUE) for name in (*members, *hypers)}
     parameters = inspect.signature(formula).parameters.values()
     takes = {p.name for p in parameters}
     if any(p.kind is p.VAR_KEYWORD for p in parameters):

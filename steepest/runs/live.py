@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from steepest.errors import InputError
 
-HOST = "127.0.0.1"
+LIVE_HOST = "127.0.0.1"
 
 
 class LiveServer:
@@ -36,7 +36,7 @@ class LiveServer:
         self._open, self._url = open, ""
         package = Path(__file__).parents[2]
         path = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
-        with socket.create_server((HOST, 0)) as listener:
+        with socket.create_server((LIVE_HOST, 0)) as listener:
             self._port = listener.getsockname()[1]
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "steepest.runs.server", str(runs), str(listener.fileno())],
@@ -47,7 +47,7 @@ class LiveServer:
 
     def show(self, run: str) -> None:
         """Prints a run's address, and opens it in a browser if `open` was set."""
-        self._url = f"http://{HOST}:{self._port}/runs/{quote(run, safe='')}"
+        self._url = f"http://{LIVE_HOST}:{self._port}/runs/{quote(run, safe='')}"
         print(f"live at {self._url}", file=sys.stderr, flush=True)
         if self._open:
             threading.Thread(

@@ -89,7 +89,7 @@ def _make_trainer(store: Store, record: Record, descent: Descent, is_longer: boo
     _check_length(record, t, descent)
     _check_stage(record, t, descent.settings.stages, descent)
     if damage:
-        checkpoints.rename_damaged(folder)
+        checkpoints.set_damage_aside(folder)
     config, messages = _stretch(record.config, descent)
     writer = store.reopen(
         record.id, manifest["attempt"], t, manifest["events"], to_json(config, record.search, record.verdict)

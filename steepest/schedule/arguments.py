@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from steepest.errors import InputError
 
-NUMBER = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
-LENGTH = re.compile(rf"\s*({NUMBER})\s*(%|epochs?|steps?)?\s*")
+NUMBER_PATTERN = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+LENGTH = re.compile(rf"\s*({NUMBER_PATTERN})\s*(%|epochs?|steps?)?\s*")
 UNITS = {"step": "steps", "steps": "steps", "epoch": "epochs", "epochs": "epochs", "%": "%"}
 MAX_LENGTH = 10**15  # integers up to here are exact in float64
 

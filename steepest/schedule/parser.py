@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 from steepest.errors import InputError, ScheduleError, nearest
 from steepest.schedule import shapes
 from steepest.schedule.algebra import Bare, Schedule, lift, scale
-from steepest.schedule.arguments import NUMBER, UNITS, Length, number_text
+from steepest.schedule.arguments import NUMBER_PATTERN, UNITS, Length, number_text
 from steepest.schedule.plateau import plateau
 from steepest.schedule.shapes import Part
 
@@ -36,9 +36,11 @@ EXAMPLES = {
     "cosine_restarts": "cosine_restarts(10 epochs, mult=2)",
     "inverse_sqrt": "inverse_sqrt(4000)",
 }
-MAX_DEPTH = 50  # nested parentheses; far below Python's own limit
+MAX_SCHEDULE_DEPTH = 50  # nested parentheses; far below Python's own limit
 MAX_DIGITS = 15  # of an integer, which is then exact in float64
-TOKEN = re.compile(rf"(?P<number>{NUMBER})|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<sign>>>|[*(),=%-])|(?P<space>\s+)")
+SCHEDULE_TOKEN = re.compile(
+    rf"(?P<number>{NUMBER_PATTERN})|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<sign>>>|[*(),=%-])|(?P<space>\s+)"
+)
 
 
 def parse(text: str) -> Schedule:
@@ -96,7 +98,7 @@ class _Token(NamedTuple):
 def _tokens(text: str) -> list[_Token]:
     tokens, position = [], 0
     while position < len(text):
-        match = TOKEN.match(text, position)
+        match = SCHEDULE_TOKEN.match(text, position)
         if match is None:
             is_quote = text[position] in "'\""
             hint = "Write lengths without quotes: 5%, 30 epochs." if is_quote else "Use >> to join and * to multiply."
@@ -187,8 +189,8 @@ class _Parser:
 
     def group(self, bracket: _Token) -> Schedule:
         self.depth += 1
-        if self.depth > MAX_DEPTH:
-            self.fail(bracket.position, f"parentheses are nested more than {MAX_DEPTH} deep")
+        if self.depth > MAX_SCHEDULE_DEPTH:
+            self.fail(bracket.position, f"parentheses are nested more than {MAX_SCHEDULE_DEPTH} deep")
         schedule = self.schedule()
         self.close(bracket)
         self.depth -= 1

@@ -35,7 +35,7 @@ SEARCH_SHARE = 0.2
 """Share of the training data by which learning rates are chosen."""
 EVALUATIONS = 40
 """Evaluations of a run on the validation split."""
-PATH_POINTS = 48
+RACE_PATH_POINTS = 48
 """Recorded points of each run, where they fit."""
 MIN_VALIDATION = 30
 """Validation samples that a race needs."""
@@ -105,7 +105,7 @@ def search_lr(task: Task, settings: Settings) -> tuple[float, int]:
 def run_contenders(task: Task, settings: Mapping[tuple[str, int], Settings]) -> dict[tuple[str, int], Member]:
     """Runs all; every contender is evaluated as often, whatever its steps are."""
     size = 4 * len(settings) * sum(p.numel() for p in task.copy(0).parameters())
-    points = min(PATH_POINTS, PATH_BYTES // size)
+    points = min(RACE_PATH_POINTS, PATH_BYTES // size)
     members: dict[tuple[str, int], Member] = {}
     for name in dict.fromkeys(name for name, _ in settings):
         group = {key: s for key, s in settings.items() if key[0] == name}

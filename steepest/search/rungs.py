@@ -25,7 +25,7 @@ from steepest.records.search import FAILED, TOO_LARGE, TOO_SMALL, WORKS, Search,
 from steepest.schedule import Schedule, as_schedule
 from steepest.tasks.task import Task
 
-TIMING_STEPS = 4
+SPEED_STEPS = 4
 """Steps by which the time of a run is estimated."""
 LONG_RUN_S, LONG_RUN_SHARE = 600.0, 0.15
 """The search for a run that takes longer than this takes at most this share of it."""
@@ -34,7 +34,7 @@ SHORT, LONG = 0.05, 0.2
 MIN_SHORT_STEPS = 20
 """Steps of a short run, where the run itself has as many."""
 HALF, QUARTER = 10**0.5, 10**0.25
-BELOW, ABOVE, LOWER = 2, 4, 4
+BELOW, ABOVE, LOWER_STEPS = 2, 4, 4
 """Half decades around the usual learning rate; quarter decades below the first rung's best."""
 DIVISOR = 1.8
 FAILED_BELOW, WORKS_FROM = 0.5, 0.9
@@ -42,7 +42,7 @@ FAILED_BELOW, WORKS_FROM = 0.5, 0.9
 MIN_RUNG_GAIN = 0.02
 """Share of the initial loss by which the best must lower it for a rung to count."""
 MAX_WIDENINGS = 8
-PATH_POINTS = 12
+SEARCH_PATH_POINTS = 12
 """Recorded points of each run's path, where the model is small."""
 PATH_WEIGHTS = 1 << 20
 """Weights of the largest model whose paths are recorded."""
@@ -67,7 +67,7 @@ def _measure_baseline(task: Task, settings: Settings) -> _Baseline:
         raise TaskError(f"The initial validation loss must be finite, got {loss}. Check model, loss and data.")
     descent.model.train()
     step_s = math.inf
-    for _ in range(min(TIMING_STEPS, descent.steps)):
+    for _ in range(min(SPEED_STEPS, descent.steps)):
         start = time.perf_counter()
         descent.step()
         step_s = min(step_s, time.perf_counter() - start)
@@ -142,8 +142,8 @@ class _Search:
     def run(self) -> Search:
         rates = self._grid()
         short, long = self._lengths(len(rates))
-        self.later_steps = (LOWER + 1) * long
-        first = self._run_rung(rates, short, self._widen, reserve=(LOWER + 1) * short)
+        self.later_steps = (LOWER_STEPS + 1) * long
+        first = self._run_rung(rates, short, self._widen, reserve=(LOWER_STEPS + 1) * short)
         if not self._winner(first):
             lowest = min(first)
             raise TaskError(
@@ -153,9 +153,9 @@ class _Search:
         short, first = self._lengthen(first, short)
         best, long = self._winner(first), max(short, long)
         if self.max_steps < math.inf:
-            long = min(long, int(self.max_steps - self.steps) // (LOWER + 1))
+            long = min(long, int(self.max_steps - self.steps) // (LOWER_STEPS + 1))
         self.later_steps = 0
-        lower = [best / QUARTER**k for k in range(LOWER + 1)]
+        lower = [best / QUARTER**k for k in range(LOWER_STEPS + 1)]
         second = self._run_rung([rate for rate in lower if self._is_between(rate)], long, self._widen_down)
         return self._result(self._winner(second) or min(second), short, long)
 
@@ -176,13 +176,13 @@ class _Search:
 
     def _lengths(self, count: int) -> tuple[int, int]:
         """Steps of the runs of both rungs, as the budget allows."""
-        usual, run_steps = count * SHORT + (LOWER + 1) * LONG, self.baseline.steps
+        usual, run_steps = count * SHORT + (LOWER_STEPS + 1) * LONG, self.baseline.steps
         share = min(1.0, self.max_steps / (usual * run_steps))
         least = min(MIN_SHORT_STEPS, run_steps) if share == 1.0 else 2
         short, long = (max(least, int(part * share * run_steps + 1e-9)) for part in (SHORT, LONG))
-        if count * short + (LOWER + 1) * long > self.max_steps:
+        if count * short + (LOWER_STEPS + 1) * long > self.max_steps:
             raise InputError(
-                f"budget must allow {count + LOWER + 1} short runs of 2 steps, got {self.max_steps:.0f} steps. "
+                f"budget must allow {count + LOWER_STEPS + 1} short runs of 2 steps, got {self.max_steps:.0f} steps. "
                 f"The usual search takes {usual * run_steps:.0f} steps."
             )
         return short, max(short, long)
@@ -208,7 +208,7 @@ class _Search:
         while start - first[self._winner(first)].value < MIN_RUNG_GAIN * abs(start):
             best, length = self._winner(first), 2 * short
             rates = [r for r in (best / HALF, best, best * HALF, best * HALF**2) if self._is_between(r)]
-            reserve = (LOWER + 1) * length
+            reserve = (LOWER_STEPS + 1) * length
             if 2 * length > self.baseline.steps or self.steps + len(rates) * length + reserve > self.max_steps:
                 break
             again = self._run_rung(rates, length, self._widen, reserve)
@@ -225,7 +225,7 @@ class _Search:
             for rate in rates
         ]
         is_small = sum(p.numel() for p in self.task.copy(0).parameters()) <= PATH_WEIGHTS
-        plan = Plan(points=PATH_POINTS if is_small else 0, on_step=lambda members: self._on_step(members, steps))
+        plan = Plan(points=SEARCH_PATH_POINTS if is_small else 0, on_step=lambda members: self._on_step(members, steps))
         descents = run_descents(self.task, settings, plan, strategy=self.way)
         self.way, self.reason = self.way or descents.strategies[0].name, self.reason or descents.strategies[0].reason
         for rate, member in zip(rates, descents.members, strict=True):

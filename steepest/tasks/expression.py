@@ -39,9 +39,9 @@ OPERATIONS: dict[str, Callable[..., Tensor]] = {
 }
 CONSTANTS = {"pi": math.pi, "π": math.pi, "e": math.e}
 SYNONYMS = {"**": "^", "−": "-", "·": "*", "ln": "log", "σ": "sigmoid", "arctan": "atan"}
-SUPERSCRIPTS = {"²": 2.0, "³": 3.0, "⁴": 4.0}
-MAX_DEPTH = 60  # of nested brackets and signs; the page has the same
-TOKEN = re.compile(
+EXPONENT_DIGITS = {"²": 2.0, "³": 3.0, "⁴": 4.0}
+MAX_EXPRESSION_DEPTH = 60  # of nested brackets and signs; the page has the same
+EXPRESSION_TOKEN = re.compile(
     r"(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)|(?P<name>[A-Za-z]+|[πσ])"
     r"|(?P<sign>\*\*|[-+*/^()−·²³⁴])|(?P<space>(?![\x1c-\x1f\x85])\s|\ufeff)"  # white space as JavaScript has it
 )
@@ -115,7 +115,7 @@ class _Token(NamedTuple):
 def _tokens(text: str) -> list[_Token]:
     tokens, at = [], 0
     while at < len(text):
-        match = TOKEN.match(text, at)
+        match = EXPRESSION_TOKEN.match(text, at)
         if match is None:
             raise ExpressionError(text, at, f"‘{text[at]}’ does not belong in a formula of x and y")
         kind, word = str(match.lastgroup), match.group()
@@ -166,8 +166,8 @@ class _Parser:
         base = self.atom()
         if self.accept("^"):
             return Node("^", (base, self.nested(self.signed)))
-        if sign := self.accept(*SUPERSCRIPTS):
-            return Node("^", (base, Node("number", value=SUPERSCRIPTS[sign])))
+        if sign := self.accept(*EXPONENT_DIGITS):
+            return Node("^", (base, Node("number", value=EXPONENT_DIGITS[sign])))
         return base
 
     def atom(self) -> Node:
@@ -201,8 +201,8 @@ class _Parser:
 
     def nested(self, part: Callable[[], Node]) -> Node:
         self.depth += 1
-        if self.depth > MAX_DEPTH:
-            self.fail(self.next.at, f"nested more than {MAX_DEPTH} deep")
+        if self.depth > MAX_EXPRESSION_DEPTH:
+            self.fail(self.next.at, f"nested more than {MAX_EXPRESSION_DEPTH} deep")
         node = part()
         self.depth -= 1
         return node

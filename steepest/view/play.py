@@ -26,7 +26,7 @@ from steepest.view.film.schema import Film, Member, Series
 from steepest.view.format import number
 from steepest.view.presets import rate, scene
 
-SUFFIXES = (".html", ".png", ".gif", ".mp4")
+PLAY_SUFFIXES = (".html", ".png", ".gif", ".mp4")
 SIZE = (960, 620)
 """Size of a video in pixels."""
 PAGE_CELLS, PICTURE_CELLS = 51, 201
@@ -67,7 +67,7 @@ def play(
         InputError: a function that does not parse or has no value at the start; an unknown terrain, rule, domain or
             suffix; an lr that is not a positive number.
     """
-    out = check_path(out, SUFFIXES)
+    out = check_path(out, PLAY_SUFFIXES)
     land = _terrain(terrain, domain, start)
     if steps is not None and steps < 1:
         raise InputError(f"steps must be at least 1, got {steps}")

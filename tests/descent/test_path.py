@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import steepest as sd
-from steepest.descent.path import EVENTS, POINTS, PointSelection
+from steepest.descent.path import EVENT_POINTS, POINTS, PointSelection
 from steepest.tasks.terrains import TERRAINS
 
 
@@ -20,7 +20,7 @@ def test_evenly_and_no_more_than_fit(steps):
 def test_events_are_kept_beside_them():
     selection = PointSelection(10, 100_000)
     assert not selection.selects(1)
-    assert [selection.selects(t, True) for t in range(1, EVENTS + 2)] == [True] * EVENTS + [False]
+    assert [selection.selects(t, True) for t in range(1, EVENT_POINTS + 2)] == [True] * EVENT_POINTS + [False]
     assert selection.selects(selection.every)
 
 

@@ -43,7 +43,9 @@ def two_ways(own: Rule, w: Tensor, g: Tensor, steps: int = 3) -> tuple[Tensor, T
         known = {k: v for k, v in HYPERS.items() if k in own.hypers}
         slow.step(g * t, known)
         values = {**own.hypers, **known, "t": t, **dict(zip(names, state[1:]))}
-        members = [n for n, place in own.program.inputs.items() if own.program.instructions[place].kind == sd.MEMBER]
+        members = [
+            n for n, place in own.program.inputs.items() if own.program.instructions[place].kind == sd.MEMBER_VALUE
+        ]
         hoisted = hoisted_values(own.program, {n: float(values[n]) for n in members})
         weights = {"w": state[0], "g": g * t, **dict(zip(names, state[1:]))}
         state = eager.evaluate(own.program, weights, hoisted)

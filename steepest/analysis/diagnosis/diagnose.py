@@ -18,7 +18,7 @@ from typing import Protocol
 from steepest.analysis.diagnosis import findings
 from steepest.analysis.diagnosis import thresholds as th
 from steepest.analysis.diagnosis.findings import Finding
-from steepest.analysis.diagnosis.symptoms import TINY, Symptoms, finite, symptoms
+from steepest.analysis.diagnosis.symptoms import TINY_GRADIENT, Symptoms, finite, symptoms
 from steepest.analysis.diagnosis.thresholds import Indicator
 from steepest.records.run import REWIND, Record
 
@@ -162,7 +162,7 @@ def _training_problem(record: Record, s: Symptoms) -> Finding | None:
 def is_plateau(s: Symptoms) -> bool:
     """Whether there is no slope to descend, and no step diverged away from one."""
     can_tell = not s.is_full_batch and s.batch_size >= th.GRADIENT_Q05_MIN_BATCH and s.coherence == 1
-    few_weights = (can_tell and s.gradient_q05_ratio < th.GRADIENT_Q05_MIN) or s.coherence < th.COHERENCE_EXPLODED
+    few_weights = (can_tell and s.gradient_q05_ratio < th.GRADIENT_Q05_MIN) or s.coherence < th.EXPLOSION_COHERENCE
     may_rise = has_risen(s) or s.noise_excess > th.NOISE_EXCESS_SMALL
     rose = may_rise and s.predicted_decrease >= th.PREDICTED_DECREASE_MIN
     most = max(th.DECREASE_NONE, 2 * s.decrease_error) if few_weights else th.DECREASE_NONE
@@ -183,7 +183,7 @@ def could_gain_with_larger_lr(s: Symptoms) -> bool:
         is_measurable = s.decrease > th.DECREASE_PARTIAL or s.is_full_batch  # else noise hides the remaining gain
         has_more = s.remaining_gain > th.REMAINING_GAIN_LARGE or s.distance_per_weight < th.DISTANCE_SMALL
         return not noise_may_dominate(s) and (has_more or not is_measurable)
-    gain = min(s.remaining_gain / max(1 - s.remaining_gain, TINY) * s.decrease, 1 - s.decrease)
+    gain = min(s.remaining_gain / max(1 - s.remaining_gain, TINY_GRADIENT) * s.decrease, 1 - s.decrease)
     has_more = s.decrease > th.DECREASE_NONE and s.remaining_gain > th.REMAINING_GAIN_LARGE
     return not s.is_full_batch and has_more and s.noise_excess < th.NOISE_EXCESS_SMALL * gain
 
@@ -221,7 +221,7 @@ def has_risen(s: Symptoms) -> bool:
 def had_divergent_step(s: Symptoms) -> bool:
     """Whether a large step moved the point to where gradients are smaller."""
     has_jump = s.max_rise > th.RISE_MAX and s.peak_gradient_ratio > th.PEAK_GRADIENT_MAX
-    return s.peak_rise > th.PEAK_RISE_MAX or s.coherence < th.COHERENCE_EXPLODED or has_jump
+    return s.peak_rise > th.PEAK_RISE_MAX or s.coherence < th.EXPLOSION_COHERENCE or has_jump
 
 
 def _diverged_beyond_noise(s: Symptoms) -> bool:

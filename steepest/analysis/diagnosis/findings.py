@@ -9,17 +9,17 @@ from steepest.analysis.diagnosis.symptoms import Symptoms
 from steepest.analysis.diagnosis.thresholds import Indicator, Sign, percent
 from steepest.records.run import Event, Record
 
-TOO_SLOW, PLATEAU, OSCILLATING, NOISE_FLOOR = "too slow", "plateau", "oscillating", "noise floor"
-EXPLODING, OVERFITTING, HEALTHY, UNDECIDED = "exploding", "overfitting", "healthy", "undecided"
-HEADLINES = {
+TOO_SLOW, PLATEAU, OSCILLATING, NOISE_LIMITED = "too slow", "plateau", "oscillating", "noise floor"
+EXPLODING, OVERFITTING, HEALTHY, TOO_SHORT = "exploding", "overfitting", "healthy", "undecided"
+DIAGNOSIS_HEADLINES = {
     TOO_SLOW: "Learning rate too low",
     PLATEAU: "Stuck on a plateau",
     OSCILLATING: "Learning rate too high",
-    NOISE_FLOOR: "Limited by gradient noise",
+    NOISE_LIMITED: "Limited by gradient noise",
     EXPLODING: "The loss exploded",
     OVERFITTING: "Overfitting",
     HEALTHY: "No problem found",
-    UNDECIDED: "Too short to diagnose",
+    TOO_SHORT: "Too short to diagnose",
 }
 """What a person reads first, by kind."""
 BAD_DATA = re.compile(r"it was the data|bad data")
@@ -49,7 +49,9 @@ class Finding(NamedTuple):
 
 def too_short(steps: int) -> Finding:
     """The run has too few finite steps."""
-    return Finding(UNDECIDED, f"{HEADLINES[UNDECIDED]}: {steps} finite steps, {th.MIN_FINITE_STEPS} needed.", ())
+    return Finding(
+        TOO_SHORT, f"{DIAGNOSIS_HEADLINES[TOO_SHORT]}: {steps} finite steps, {th.MIN_FINITE_STEPS} needed.", ()
+    )
 
 
 def explosion(record: Record, nonfinite: int, rewinds: Sequence[Event]) -> Finding:
@@ -67,7 +69,9 @@ def explosion(record: Record, nonfinite: int, rewinds: Sequence[Event]) -> Findi
             Indicator(words, nonfinite, th.MIN_NONFINITE_STEPS, f"problem: {th.MIN_NONFINITE_STEPS} or more")
         )
     if nonfinite >= th.MIN_NONFINITE_STEPS:
-        sentences.append(f"{HEADLINES[EXPLODING]}: {nonfinite} steps had a non-finite loss, gradient or update.")
+        sentences.append(
+            f"{DIAGNOSIS_HEADLINES[EXPLODING]}: {nonfinite} steps had a non-finite loss, gradient or update."
+        )
     if rewinds:
         evidence.append(Indicator(f"rewinds by the guard: {len(rewinds)}", len(rewinds), 1, "problem: 1 or more"))
         often = "once" if len(rewinds) == 1 else f"{len(rewinds)} times"
@@ -105,7 +109,7 @@ def diverged_without_gain(record: Record, s: Symptoms) -> Finding:
 
 def oscillation(record: Record, s: Symptoms) -> Finding:
     """A lower learning rate would have brought the loss lower, and not because of noise."""
-    last = th.COHERENCE if s.coherence < th.COHERENCE_EXPLODED else th.OSCILLATION
+    last = th.COHERENCE if s.coherence < th.EXPLOSION_COHERENCE else th.OSCILLATION
     cause = "the batch is the full data set" if s.is_full_batch else "the gradients have shrunk since a divergent step"
     why = f"the loss oscillates; the steps predicted far more decrease than happened. Noise is not the cause: {cause}"
     advice = f"Try {_lr(record, 1 / 3, 1 / 10)}, or add a warmup."
@@ -119,7 +123,7 @@ def noise_floor(record: Record, s: Symptoms) -> Finding:
     larger = f"batch size {8 * batch} (now {batch})" if isinstance(batch, int) else "8× larger batches"
     advice = f"Use {larger}, or {_lr(record, 1 / 3, 1 / 10)}, or a schedule that ends at 0 (cosine)."
     why = "mini-batch noise keeps the loss above what a smaller lr would reach"
-    return _finding(NOISE_FLOOR, why, s, signs, advice)
+    return _finding(NOISE_LIMITED, why, s, signs, advice)
 
 
 def overfit(s: Symptoms) -> Finding:
@@ -135,11 +139,11 @@ def overfit(s: Symptoms) -> Finding:
 def healthy(s: Symptoms) -> Finding:
     """No problem; the numbers have no bounds."""
     evidence = _evidence(s, (th.DECREASE, th.PREDICTED_LARGE, th.NOISE_EXCESS))
-    return Finding(HEALTHY, f"{HEADLINES[HEALTHY]}.", tuple(one._replace(problem="") for one in evidence))
+    return Finding(HEALTHY, f"{DIAGNOSIS_HEADLINES[HEALTHY]}.", tuple(one._replace(problem="") for one in evidence))
 
 
 def _finding(kind: str, why: str, s: Symptoms, signs: Sequence[Sign], advice: str) -> Finding:
-    return Finding(kind, f"{HEADLINES[kind]}: {why}.", _evidence(s, signs), advice)
+    return Finding(kind, f"{DIAGNOSIS_HEADLINES[kind]}: {why}.", _evidence(s, signs), advice)
 
 
 def _evidence(s: Symptoms, signs: Sequence[Sign]) -> tuple[Indicator, ...]:

@@ -48,7 +48,7 @@ HIGH_LR_SHARE = 0.5
 """A learning rate is high from this share of the largest one."""
 LAST_PART_GROWTH = 3.0
 """The last part of a run is that in which the cumulative learning rate grew by this factor."""
-TINY = 1e-300
+TINY_GRADIENT = 1e-300
 RULES_WITH_SECOND_MOMENT = frozenset({"adam", "adamw", "amsgrad", "nadam"})
 
 
@@ -107,7 +107,7 @@ class Symptoms:
     @property
     def batch_spread(self) -> float:
         """Deviation of the batches' losses, relative to their mean at the end."""
-        return self.oscillation / max(1 - self.decrease, TINY)
+        return self.oscillation / max(1 - self.decrease, TINY_GRADIENT)
 
     @property
     def likely_excess(self) -> float:
@@ -141,7 +141,7 @@ def symptoms(record: Record) -> Symptoms:
     if math.isfinite(initial) and start_steps * batch < START_SAMPLES:
         start, start_steps = initial, math.ceil(START_SAMPLES / batch)
     end, lowest = float(means[-1]), float(means.min())
-    scale = max(abs(start), start - lowest, TINY)
+    scale = max(abs(start), start - lowest, TINY_GRADIENT)
     late_norms = s.grad_norm[len(s) // 2 :]
     last_high = np.flatnonzero(np.abs(s.lr) >= HIGH_LR_SHARE * np.abs(s.lr).max())[-1] + 1
     oscillation = _oscillation(s.loss[-2 * window :]) / scale
@@ -162,8 +162,8 @@ def symptoms(record: Record) -> Symptoms:
         remaining_gain=_remaining_gain(s, start - end),
         decrease_ratio=_decrease_ratio(s, slopes),
         batch_size=batch,
-        peak_gradient_ratio=float(s.grad_norm.max()) / max(float(late_norms.mean()), TINY),
-        gradient_q05_ratio=float(np.quantile(late_norms, 0.05)) / max(float(np.median(late_norms)), TINY),
+        peak_gradient_ratio=float(s.grad_norm.max()) / max(float(late_norms.mean()), TINY_GRADIENT),
+        gradient_q05_ratio=float(np.quantile(late_norms, 0.05)) / max(float(np.median(late_norms)), TINY_GRADIENT),
         coherence=_coherence(config, s),
         distance_per_weight=float(s.update_norm.sum()) / math.sqrt(config.weights or math.nan),
         is_full_batch=_is_full_batch(config),
@@ -175,7 +175,7 @@ def symptoms(record: Record) -> Symptoms:
 def _start(losses: Values, slopes: Values, batch: float) -> tuple[float, int]:
     """Mean loss of the first samples, while the point has hardly moved, and the number of steps in it."""
     n = max(1, min(math.ceil(START_SAMPLES / batch), len(losses) // 10))
-    prediction = slopes[: n - 1] / np.maximum(np.abs(losses[: n - 1]), TINY)
+    prediction = slopes[: n - 1] / np.maximum(np.abs(losses[: n - 1]), TINY_GRADIENT)
     has_moved = (np.cumsum(prediction) > MAX_START_DECREASE) | (prediction > MAX_START_STEP)
     n = int(np.argmax(has_moved)) + 1 if has_moved.any() else n
     return float(losses[:n].mean()), n
@@ -187,7 +187,7 @@ def _validation(record: Record) -> tuple[list[Measurement], float, float]:
     if len(series) < 2 or series[0].t > 0:
         return series, math.nan, math.nan
     initial = series[0].value
-    return series, initial, (initial - series[-1].value) / max(abs(initial), TINY)
+    return series, initial, (initial - series[-1].value) / max(abs(initial), TINY_GRADIENT)
 
 
 def _oscillation(losses: Values) -> float:

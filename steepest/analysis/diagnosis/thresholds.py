@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from steepest.analysis.diagnosis.symptoms import TINY, Symptoms
+from steepest.analysis.diagnosis.symptoms import TINY_GRADIENT, Symptoms
 from steepest.records.verdict import digits
 
 MIN_FINITE_STEPS = 20
@@ -46,7 +46,7 @@ RISE_ERRORS_MAX, RISE_ROUNDING = 3.0, 1e-12
 RISE_MAX, PEAK_RISE_MAX = 0.5, 10.0
 """Rise of the loss above its start: above 0.5 the lr was too high if there is no noise; above 10 even if the loss fell
 since."""
-COHERENCE_EXPLODED, COHERENCE_NOT_NOISE = 0.055, 0.0125
+EXPLOSION_COHERENCE, COHERENCE_NOT_NOISE = 0.055, 0.0125
 """Adam's step size / lr: below 0.055 the second moment remembers an explosion; noise never makes it 0.0125."""
 BATCH_SPREAD_MIN, NOISY_BATCH_SIZE = 0.15, 6
 """Batch-to-batch spread of the loss where noise matters; in batches of fewer than 6 samples it always does. Where a
@@ -141,7 +141,7 @@ def change(decrease: float) -> str:
 
 def of_fall(part: float, s: Symptoms) -> float:
     """Relative to the largest fall; NaN if the loss did not fall."""
-    return part / s.max_fall if s.max_fall > TINY else math.nan
+    return part / s.max_fall if s.max_fall > TINY_GRADIENT else math.nan
 
 
 # fmt: off
@@ -162,7 +162,7 @@ GRADIENT_Q05 = Sign(lambda s: s.gradient_q05_ratio, "below", GRADIENT_Q05_MIN,
 PEAK_GRADIENT = Sign(lambda s: s.peak_gradient_ratio, "above", PEAK_GRADIENT_MAX,
                      "largest / mean late gradient norm: {}×", plain, "{} rules a plateau out")
 RISE = Sign(lambda s: max(s.max_rise, 0.0), "above", RISE_MAX, "the loss rose by {}× its initial value", plain)
-COHERENCE = Sign(lambda s: s.coherence, "below", COHERENCE_EXPLODED, "Adam's step size / lr: {}", plain)
+COHERENCE = Sign(lambda s: s.coherence, "below", EXPLOSION_COHERENCE, "Adam's step size / lr: {}", plain)
 OSCILLATION = Sign(lambda s: of_fall(max(s.max_fall - s.decrease, s.oscillation), s), "above", OSCILLATION_MAX,
                    "oscillation: {} of the largest fall", share)
 BATCH_SPREAD = Sign(lambda s: s.batch_spread, "above", BATCH_SPREAD_MIN,

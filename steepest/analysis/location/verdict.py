@@ -18,13 +18,13 @@ from steepest.records.verdict import (
     DESCENDING,
     EDGE_OF_STABILITY,
     GRADIENT_FLAT,
-    HEADLINES,
     MAXIMUM,
     MINIMUM,
     NOISE_FLOOR,
     RUN,
     SADDLE,
     UNDECIDED,
+    VERDICT_HEADLINES,
     Estimate,
     Number,
     Verdict,
@@ -184,7 +184,7 @@ class FullAnalysis:
 
 # -- Words -------------------------------------------------------------------------------------------------------------
 
-ADVICE = {
+VERDICT_ADVICE = {
     DESCENDING: f"Train longer: `--start {RUN}`, or more `--epochs`.",
     NOISE_FLOOR: 'Decay the learning rate to 0 (`schedule="cosine"`), use a larger batch, or average the weights '
     "(`average=0.999`).",
@@ -200,8 +200,8 @@ ADVICE = {
 def make_verdict(inputs: VerdictInputs, rest: FullAnalysis | None = None) -> Verdict:
     """The verdict in words, then numbers."""
     kind = inputs.kind
-    sentence = f"{HEADLINES[kind]}{_sentence(kind, inputs)}."
-    advice = ADVICE.get(kind, "")
+    sentence = f"{VERDICT_HEADLINES[kind]}{_sentence(kind, inputs)}."
+    advice = VERDICT_ADVICE.get(kind, "")
     if kind == UNDECIDED:
         sentence, advice = _stationary(inputs)
     elif kind == MINIMUM:
@@ -263,7 +263,8 @@ def _minimum(point: PointEvidence) -> tuple[str, str]:
     if point.bound > 0:
         return f"At a strict minimum: with probability 0.99 every Hessian eigenvalue is above {bound}.", advice
     return (
-        f"{HEADLINES[MINIMUM]}, as far as can be verified: with probability 0.99 no Hessian eigenvalue is below "
+        f"{VERDICT_HEADLINES[MINIMUM]}, as far as can be verified: with probability 0.99 no Hessian eigenvalue is "
+        "below "
         f"{bound}, and no descent was found along the near-flat directions tried.",
         advice,
     )
@@ -287,14 +288,15 @@ def _stationary(inputs: VerdictInputs) -> tuple[str, str]:
         normal = ": slight negative curvature is normal for trained networks" if is_slight else ""
         where = "" if point.negative is None else " on all data"
         return (
-            f"{HEADLINES[UNDECIDED]}: no step tried lowers the loss ({loss}) measurably. The smallest "
+            f"{VERDICT_HEADLINES[UNDECIDED]}: no step tried lowers the loss ({loss}) measurably. The smallest "
             f"eigenvalue{where} is {digits(smallest)}, {digits(100 * ratio)} % of the largest{normal}.",
             advice,
         )
     hedge = "" if coverage.is_full else ", as far as a quick check can tell"
     step = "step tried" if coverage.is_full else "gradient step"
     return (
-        f"{HEADLINES[UNDECIDED]}{hedge}: no {step} lowers the loss ({loss}) measurably, and no negative curvature was "
+        f"{VERDICT_HEADLINES[UNDECIDED]}{hedge}: no {step} lowers the loss ({loss}) measurably, and no negative "
+        "curvature was "
         "measured.",
         advice,
     )

@@ -212,7 +212,7 @@ class Guard:
         deviation = self._losses.deviation
         is_end = self._probation_end == self._step
         return self.mean > self._initial_mean + (
-            limits.PROBATION_DEVIATIONS * deviation if is_end else max(limits.DOUBLING, deviation)
+            limits.PROBATION_DEVIATIONS * deviation if is_end else max(limits.DOUBLE_AFTER, deviation)
         )
 
     def _raise_alarm(self, loss: float, ahead: int) -> Call:
@@ -239,7 +239,7 @@ class Guard:
         if self.mean <= alarm.best + limits.ALARM_RISE / 2:
             self._alarm, self._cusum = None, 0.0
             return None
-        is_rising = self.mean > alarm.mean + limits.DOUBLING or (
+        is_rising = self.mean > alarm.mean + limits.DOUBLE_AFTER or (
             age >= 12 and self.mean > alarm.mean + limits.ALARM_RISE
         )
         if not is_rising and age < self.thresholds.lowered_steps:

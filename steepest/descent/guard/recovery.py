@@ -23,9 +23,9 @@ MIN_NORMAL_BATCHES, MAX_LOOKAHEAD = 8, 200
 """Normal batches in a row that end the search for outliers beyond the alarm, and how many batches it sees at most."""
 SNAPSHOT_TIME_SHARE = 0.015
 """Share of the run's time that snapshots may take."""
-MIN_SNAPSHOT_STEPS, TIMED = 50, (8, 24)
+MIN_SNAPSHOT_STEPS, TIMING_STEPS = 50, (8, 24)
 """Minimum of steps between snapshots; the steps whose time is measured to choose the interval."""
-FOLLOWED = 50
+OUTCOME_STEPS = 50
 """Steps after which an event's outcome is recorded."""
 SNAPSHOT_MEMORY_SHARE = 0.25
 """Share of the machine's memory that three snapshots may take; beyond it only one is kept."""
@@ -103,11 +103,11 @@ class Recovery:
         """Chooses the interval once, from the time that a snapshot and a step take; then it is part of the record."""
         if self._clock is None:
             self.snapshots.every = MIN_SNAPSHOT_STEPS
-        elif t == TIMED[0]:
+        elif t == TIMING_STEPS[0]:
             self._clock = (self._clock[0], time.perf_counter())
-        elif t >= TIMED[1]:
+        elif t >= TIMING_STEPS[1]:
             cost, began = self._clock
-            step = (time.perf_counter() - began) / (TIMED[1] - TIMED[0])
+            step = (time.perf_counter() - began) / (TIMING_STEPS[1] - TIMING_STEPS[0])
             self.snapshots.every = max(MIN_SNAPSHOT_STEPS, math.ceil(cost / (SNAPSHOT_TIME_SHARE * step)))
         if self.snapshots.every is None:
             return ()
@@ -165,7 +165,7 @@ class Recovery:
 
     def follow(self, n: int) -> None:
         """From now on follows the loss after the run's n-th event."""
-        self._followed.append((n, FOLLOWED, self.guard.mean))
+        self._followed.append((n, OUTCOME_STEPS, self.guard.mean))
 
     def outcomes(self, t: int) -> tuple[Outcome, ...]:
         """What the loss did after those events that are FOLLOWED judged steps ago at step t."""
@@ -177,7 +177,7 @@ class Recovery:
 
     def _outcome(self, then: float) -> str:
         change = math.exp(min(self.guard.mean - then, 50.0))
-        return f"{FOLLOWED} steps later the running mean of the loss was {change:.3g} × that"
+        return f"{OUTCOME_STEPS} steps later the running mean of the loss was {change:.3g} × that"
 
     # -- state ---------------------------------------------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ MIN_CLIP_LOG_RATIO = math.log(30.0)
 """Gradients within 30 times the median are never clipped: clipping at ten made healthy runs end 4 to 7 % worse."""
 MAX_SKIPS_IN_A_ROW = 8
 """Far outliers skipped in a row; after more of them the gradients have changed for good and are clipped."""
-DOUBLING = math.log(2.0)
+DOUBLE_AFTER = math.log(2.0)
 """Rise of the running mean since an alarm at which the guard rewinds without waiting."""
 PROBATION_ALARM_SHARE, PROBATION_RISE = 0.5, math.log(1.1)
 """On probation: share of the alarm threshold, and rise, that make an alarm."""

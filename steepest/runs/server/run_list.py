@@ -14,7 +14,7 @@ from steepest.view.tables import last_metric
 
 RUNS_PER_PAGE = 100
 """Runs on a page of the list."""
-WIDTH, HEIGHT, BUCKETS = 120, 28, 60
+WIDTH, HEIGHT, SPARKLINE_BUCKETS = 120, 28, 60
 """Size in pixels and points of the curve beside each run."""
 
 
@@ -94,7 +94,7 @@ class RunList:
 
 def draw_curve(losses: Sequence[float]) -> str:
     """A curve as a small picture; non-finite values are strokes at the top."""
-    levels = heights(losses, BUCKETS)
+    levels = heights(losses, SPARKLINE_BUCKETS)
     across = WIDTH / max(1, len(levels) - 1)
     places = [(i * across, HEIGHT * (1 - h)) for i, h in enumerate(levels)]
     line = "".join(

@@ -24,9 +24,9 @@ from torch import Tensor
 from steepest.errors import StoreError
 from steepest.runs.store import weights
 
-FORMAT = 2
+CHECKPOINT_FORMAT = 2
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
-NEWEST_KEPT, HOUR_S = 2, 3600.0
+MAX_NEWEST, HOUR_S = 2, 3600.0
 """How many of the newest checkpoints are kept; of those before them the newest of each hour is."""
 
 
@@ -67,7 +67,7 @@ def save(folder: Path, state: Any, tensors: Mapping[str, Tensor], identity: Mapp
         weights.write(temporary / TENSORS, tensors, {})
         _write(temporary / STATE, state)
         files = {name: _size_and_hash(temporary / name) for name in (TENSORS, STATE)}
-        manifest = {"format": FORMAT, "files": files, **identity}
+        manifest = {"format": CHECKPOINT_FORMAT, "files": files, **identity}
         _write(temporary / MANIFEST, {**manifest, "seal": _seal(manifest)})
         weights.sync(temporary)
         os.rename(temporary, path)
@@ -110,8 +110,12 @@ def _reader(path: Path, manifest: Mapping[str, Any]) -> Any:
     number = manifest.get("format")
     if number in READERS:
         return READERS[number]
-    do = "Update Steepest." if isinstance(number, int) and number > FORMAT else "Use the version that wrote it."
-    raise StoreError(f"Checkpoint {path} has format {number}; this version reads format {FORMAT}. {do}")
+    do = (
+        "Update Steepest."
+        if isinstance(number, int) and number > CHECKPOINT_FORMAT
+        else "Use the version that wrote it."
+    )
+    raise StoreError(f"Checkpoint {path} has format {number}; this version reads format {CHECKPOINT_FORMAT}. {do}")
 
 
 def _read_2(path: Path, manifest: dict[str, Any], messages: list[str]) -> Checkpoint:
@@ -122,7 +126,7 @@ READERS = {2: _read_2}
 """How a checkpoint of each format is read: the place for a reader that converts an older format to today's."""
 
 
-def rename_damaged(folder: Path) -> None:
+def set_damage_aside(folder: Path) -> None:
     """Renames the damaged checkpoints newer than the newest undamaged one, so that they do not count as kept."""
     for path in reversed(folders(folder)):
         try:
@@ -163,7 +167,7 @@ def verify(path: Path) -> dict[str, Any]:
 def _prune(folder: Path) -> None:
     """Keeps the newest, and of those before them the newest of each hour."""
     hours = {int(time.time() // HOUR_S)}
-    for path in reversed(folders(folder)[:-NEWEST_KEPT]):
+    for path in reversed(folders(folder)[:-MAX_NEWEST]):
         hour = int(path.stat().st_mtime // HOUR_S)
         if hour in hours:
             shutil.rmtree(path, ignore_errors=True)

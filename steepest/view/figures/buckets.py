@@ -2,11 +2,11 @@
 
 import numpy as np
 
-BUCKETS = 4096
+MAX_BUCKETS = 4096
 """Maximum of a curve."""
 
 
-def size(count: int, most: int = BUCKETS) -> int:
+def size(count: int, most: int = MAX_BUCKETS) -> int:
     """The bucket size for `count` values in at most `most` buckets."""
     return max(1, -(-count // most))
 

@@ -9,15 +9,15 @@ import numpy as np
 from steepest.records.surfaces import Grid, LossSurfaces, Projection
 from steepest.view.figures.curves import INK, MUTED, check_path, save
 from steepest.view.format import number
-from steepest.view.render.theme import LIGHT
+from steepest.view.render.theme import LIGHT_THEME
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SUFFIXES = (".svg", ".pdf")
-RAMP, MEMBERS = LIGHT.ramp, LIGHT.members
+CONTOUR_SUFFIXES = (".svg", ".pdf")
+RAMP, MEMBERS = LIGHT_THEME.ramp, LIGHT_THEME.members
 GLYPHS = ("o", "D", "s", "^", "h", "X")
-LEVELS = 24
+CONTOUR_LEVELS = 24
 
 
 def contours(surfaces: LossSurfaces, title: str, path: str | Path) -> Path:
@@ -33,13 +33,13 @@ def contours(surfaces: LossSurfaces, title: str, path: str | Path) -> Path:
     """
     from matplotlib.figure import Figure
 
-    out = check_path(path, SUFFIXES)
+    out = check_path(path, CONTOUR_SUFFIXES)
     kind, grid = next(iter(surfaces.grids.items()))
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")
     axes = figure.subplots()
     contour_set = _draw_surface(axes, grid)
-    bar = figure.colorbar(contour_set, ax=axes, shrink=0.8, pad=0.02, ticks=contour_set.levels[:: LEVELS // 5])
-    bar.ax.set_yticklabels([number(level) for level in contour_set.levels[:: LEVELS // 5]])
+    bar = figure.colorbar(contour_set, ax=axes, shrink=0.8, pad=0.02, ticks=contour_set.levels[:: CONTOUR_LEVELS // 5])
+    bar.ax.set_yticklabels([number(level) for level in contour_set.levels[:: CONTOUR_LEVELS // 5]])
     bar.ax.minorticks_off()
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.ax.tick_params(colors=MUTED, labelsize=8, length=0)
@@ -71,9 +71,9 @@ def _draw_surface(axes: "Axes", grid: Grid) -> Any:
     colours = LinearSegmentedColormap.from_list("steepest", RAMP)
     loss = np.ma.masked_invalid(grid.loss)
     if grid.height == "log" and lo > 0:
-        levels, norm = np.geomspace(lo, hi, LEVELS), LogNorm(lo, hi)
+        levels, norm = np.geomspace(lo, hi, CONTOUR_LEVELS), LogNorm(lo, hi)
     else:
-        levels, norm = np.linspace(lo, hi, LEVELS) if hi > lo else np.array([lo - 0.5, lo + 0.5]), None
+        levels, norm = np.linspace(lo, hi, CONTOUR_LEVELS) if hi > lo else np.array([lo - 0.5, lo + 0.5]), None
     axes.set_facecolor(RAMP[-1])  # where it diverged
     contour_set = axes.contourf(grid.x.at, grid.y.at, loss, levels=levels, cmap=colours, norm=norm)
     axes.contour(grid.x.at, grid.y.at, loss, levels=levels, colors="white", linewidths=0.4, alpha=0.7)
@@ -85,7 +85,7 @@ def _draw_paths(axes: "Axes", shadows: Mapping[str, Projection], losses: Mapping
         colour, glyph = MEMBERS[k % len(MEMBERS)], GLYPHS[k % len(GLYPHS)]
         if not len(shadow.x):
             continue
-        axes.plot(shadow.x, shadow.y, color=LIGHT.paper, linewidth=3.6, zorder=3, solid_capstyle="round")
+        axes.plot(shadow.x, shadow.y, color=LIGHT_THEME.paper, linewidth=3.6, zorder=3, solid_capstyle="round")
         axes.plot(shadow.x, shadow.y, color=colour, linewidth=1.8, zorder=4, solid_capstyle="round")
         axes.plot(shadow.x[0], shadow.y[0], "o", color="white", markeredgecolor=INK, markersize=5, zorder=5)
         label = f"{name}: {number(float(losses[name][-1]))}"

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SUFFIXES = (".png", ".svg", ".pdf")
+FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
 MEDIANS = 60
 """Points of a curve's strong line."""
 INK, MUTED, GRID = "#20242c", "#6b7280", "#e5e7eb"
-COLOURS = ("#2563a8", "#c2571a", "#2f855a", "#8b5aa8")  # distinguishable with colour blindness
+FIGURE_COLOURS = ("#2563a8", "#c2571a", "#2f855a", "#8b5aa8")  # distinguishable with colour blindness
 
 
 def curves(record: Record, path: str | Path) -> Path:
@@ -34,14 +34,14 @@ def curves(record: Record, path: str | Path) -> Path:
     """
     path = check_path(path)
     figure, loss, rate = _panels()
-    _draw_loss(loss, record, COLOURS[0], "train")
+    _draw_loss(loss, record, FIGURE_COLOURS[0], "train")
     validation = record.series("validation", "loss")
     if validation:
         steps, values = [m.t for m in validation], [m.value for m in validation]
-        loss.plot(steps, values, color=COLOURS[1], marker="o", markersize=3, linewidth=1.2)
-        _label(loss, steps[-1], values[-1], "val", COLOURS[1])
+        loss.plot(steps, values, color=FIGURE_COLOURS[1], marker="o", markersize=3, linewidth=1.2)
+        _label(loss, steps[-1], values[-1], "val", FIGURE_COLOURS[1])
     for event in record.events:
-        loss.axvline(event.t, color=COLOURS[3], linewidth=0.8, alpha=0.6)
+        loss.axvline(event.t, color=FIGURE_COLOURS[3], linewidth=0.8, alpha=0.6)
     rate.plot(record.steps.t, record.steps.lr, color=MUTED, linewidth=1.4)
     _finish(loss, rate, _title(record))
     return save(figure, path)
@@ -55,14 +55,14 @@ def compare_curves(records: Sequence[Record], path: str | Path) -> Path:
     """
     path = check_path(path)
     figure, loss, rate = _panels()
-    for record, colour in zip(records, COLOURS * len(records)):
+    for record, colour in zip(records, FIGURE_COLOURS * len(records)):
         _draw_loss(loss, record, colour, record.id)
         rate.plot(record.steps.t, record.steps.lr, color=colour, linewidth=1.2)
     _finish(loss, rate, " vs ".join(r.id for r in records))
     return save(figure, path)
 
 
-def check_path(path: str | Path, suffixes: Sequence[str] = SUFFIXES) -> Path:
+def check_path(path: str | Path, suffixes: Sequence[str] = FIGURE_SUFFIXES) -> Path:
     """The path, if its suffix is supported."""
     if Path(path).suffix.lower() not in suffixes:
         raise InputError(f"The figure's file must end in {' or '.join(suffixes)}, got '{path}'")
@@ -99,7 +99,9 @@ def _draw_loss(axes: "Axes", record: Record, colour: str, label: str) -> None:
     axes.plot(np.repeat(_middles(t, each), 2), np.stack([low, high], 1).flat, color=colour, linewidth=0.6, alpha=0.35)
     crosses = t[~np.isfinite(loss)]
     if len(crosses):
-        axes.plot(crosses, np.full(len(crosses), 0.98), "x", color=COLOURS[3], transform=axes.get_xaxis_transform())
+        axes.plot(
+            crosses, np.full(len(crosses), 0.98), "x", color=FIGURE_COLOURS[3], transform=axes.get_xaxis_transform()
+        )
     wide = size(len(t), MEDIANS)
     mx, median = _middles(t, wide), _middles(clean, wide)
     axes.plot(mx, median, color=colour, linewidth=1.8)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from steepest.records.search import RaceResult
-from steepest.view.figures.curves import COLOURS, INK, MUTED, panel, plain, save
+from steepest.view.figures.curves import FIGURE_COLOURS, INK, MUTED, panel, plain, save
 from steepest.view.format import number
 
 
@@ -26,7 +26,7 @@ def race_figure(race: RaceResult, path: str | Path) -> Path:
     path, figure, axes = panel(path)
     batches = {c.batch for c in race.curves}
     by_samples = len(batches) > 1 and all(map(math.isfinite, batches))
-    for name, colour in zip(race.sides, COLOURS * len(race.sides)):
+    for name, colour in zip(race.sides, FIGURE_COLOURS * len(race.sides)):
         curves = race.of(name)
         scale = curves[0].batch if by_samples else 1
         for curve in curves:

@@ -4,10 +4,10 @@ import math
 from pathlib import Path
 
 from steepest.records.search import FAILED, Search
-from steepest.view.figures.curves import COLOURS, INK, MUTED, panel, plain, save
+from steepest.view.figures.curves import FIGURE_COLOURS, INK, MUTED, panel, plain, save
 from steepest.view.format import number
 
-SHADES = ("#eef2f7", "#dff3e4", "#fdf3dc", "#fbe3e0")
+REGION_SHADES = ("#eef2f7", "#dff3e4", "#fdf3dc", "#fbe3e0")
 
 
 def rates_figure(search: Search, path: str | Path) -> Path:
@@ -28,7 +28,7 @@ def rates_figure(search: Search, path: str | Path) -> Path:
     _shade(axes, search, left, right)
     lengths = sorted({row.steps for row in search.table})
     top = search.start
-    for steps, colour in zip(lengths, (COLOURS[0], COLOURS[1])):
+    for steps, colour in zip(lengths, (FIGURE_COLOURS[0], FIGURE_COLOURS[1])):
         rows = sorted(row for row in search.table if row.steps == steps)
         losses = [min(row.loss, 1.05 * top) if math.isfinite(row.loss) else math.nan for row in rows]
         axes.plot([r.lr for r in rows], losses, "o-", color=colour, markersize=5, linewidth=1.6)
@@ -59,7 +59,7 @@ def _shade(axes: object, search: Search, left: float, right: float) -> None:
     fails = search.fails or math.inf
     bounds = [(left, search.low, "too low"), (search.low, search.high, "works"), (search.high, fails, "too high"),
               (fails, right, "failed")]  # fmt: skip
-    for (a, b, name), shade in zip(bounds, SHADES, strict=True):
+    for (a, b, name), shade in zip(bounds, REGION_SHADES, strict=True):
         b = min(b, right)
         if b > a * 1.001:
             axes.axvspan(a, b, color=shade, linewidth=0, zorder=0)  # type: ignore[attr-defined]

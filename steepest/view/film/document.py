@@ -18,7 +18,7 @@ from steepest.records.surfaces import Axis, Grid
 from steepest.records.verdict import Number, Verdict
 from steepest.view.film.schema import Film, Member, Series
 
-FORMAT = 1
+FILM_FORMAT = 1
 PAGE = Path(__file__).with_name("page.html")
 LAMBDA_MAX, LAMBDA_MIN = ("λ_max", "largest curvature"), ("λ_min", "smallest curvature")
 GRADIENT_NORM2 = "‖∇L‖^2", "gradient norm²"
@@ -78,7 +78,7 @@ def _quantity(number: Number) -> Quantity:
 def encode(film: Film) -> dict[str, Any]:
     """A film as the page reads it: JSON with columns of base64."""
     return {
-        "format": FORMAT,
+        "format": FILM_FORMAT,
         "kind": film.kind,
         "title": film.title,
         "subtitle": film.subtitle,

@@ -16,7 +16,7 @@ MIN_SIZES = ((360, 600), (820, 480))
 """Smallest width and height in pixels, of narrow pictures and of others."""
 HOLD_S = 1.5
 """Duration of the last frame of a GIF."""
-COLOURS = 255
+PALETTE_SIZE = 255
 QUALITY = 7
 """Of an MP4, on imageio-ffmpeg's scale from 0 to 10: x264's constant rate factor 15, at which thin lines stay clean."""
 
@@ -103,22 +103,22 @@ def _write_gif(out: Path, frames: Iterator[np.ndarray], last: np.ndarray, size: 
     """One palette for all frames, so that colours do not flicker; the last one is held."""
     from PIL import Image
 
-    palette = Image.fromarray(last).quantize(COLOURS, dither=Image.Dither.NONE)
-    indices, images = np.full(last.shape[:2], COLOURS, np.uint8), []
+    palette = Image.fromarray(last).quantize(PALETTE_SIZE, dither=Image.Dither.NONE)
+    indices, images = np.full(last.shape[:2], PALETTE_SIZE, np.uint8), []
     for frame in frames:
         before, indices = (
             indices,
             np.asarray(Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE)),
         )
         image = Image.fromarray(
-            np.where(indices == before, np.uint8(COLOURS), indices)
+            np.where(indices == before, np.uint8(PALETTE_SIZE), indices)
         )  # unchanged pixels are transparent
         image.putpalette(palette.getpalette() or [])
         images.append(image)
     tick = max(20, 10 * round(100 / fps))
     times = [tick] * (len(images) - 1) + [round(1000 * HOLD_S)]
     images[0].save(
-        out, save_all=True, append_images=images[1:], duration=times, loop=0, optimize=False, transparency=COLOURS,
+        out, save_all=True, append_images=images[1:], duration=times, loop=0, optimize=False, transparency=PALETTE_SIZE,
         disposal=1,
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from steepest.view.film import film
 from steepest.view.film.schema import Film
 from steepest.view.format import number
 
-ADVICE = (
+REPEAT_ADVICE = (
     "One run of each: the spread between seeds is not known. There are no surfaces, since each run's would lie around "
     "its own end."
 )
@@ -35,7 +35,7 @@ def of_runs(histories: Sequence[History]) -> Film:
         subtitle=f"{len(records)} runs",
         steps=max(longest, *(record.config.steps for record in records)) if live else longest,
         headline=_headline(records, names, live),
-        advice=ADVICE,
+        advice=REPEAT_ADVICE,
         live=live,
         surfaces={},
         members=members,

@@ -10,8 +10,8 @@ from steepest.view.film import document, images, npz
 from steepest.view.film.schema import Film
 
 VIDEOS = (".gif", ".mp4")
-SURFACE_SUFFIXES = (".npz", *contours.SUFFIXES)
-SUFFIXES = (".html", ".png", *VIDEOS, *SURFACE_SUFFIXES)
+SURFACE_SUFFIXES = (".npz", *contours.CONTOUR_SUFFIXES)
+FILM_SUFFIXES = (".html", ".png", *VIDEOS, *SURFACE_SUFFIXES)
 
 
 def write(film: Film, surfaces: LossSurfaces, out: str | Path) -> Path:
@@ -31,7 +31,7 @@ def write(film: Film, surfaces: LossSurfaces, out: str | Path) -> Path:
     if suffix in VIDEOS:
         return images.video(film, out)
     if suffix not in SURFACE_SUFFIXES:
-        raise InputError(f"out must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, got '{out}'")
+        raise InputError(f"out must end in {', '.join(FILM_SUFFIXES[:-1])} or {FILM_SUFFIXES[-1]}, got '{out}'")
     if not surfaces.grids:
         raise InputError(f"'{out}' shows surfaces, but the film has none ({'; '.join(surfaces.messages)})")
     return npz.save(out, surfaces) if suffix == ".npz" else contours.contours(surfaces, film.title, out)

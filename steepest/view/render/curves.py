@@ -11,13 +11,13 @@ from steepest.view.render.canvas import MIDDLE, Canvas, Font, text_width
 from steepest.view.render.paths import draw_order
 from steepest.view.render.theme import CONSTANTS, Theme
 
-CHARTS = CONSTANTS["charts"]
-LEFT, RIGHT, TOP, BOTTOM = (CHARTS[side] for side in ("left", "right", "top", "bottom"))
-BAND, FUTURE = CHARTS["band"], 0.78
+CHART_CONSTANTS = CONSTANTS["charts"]
+LEFT, RIGHT, CHART_TOP, BOTTOM = (CHART_CONSTANTS[side] for side in ("left", "right", "top", "bottom"))
+BAND, FUTURE = CHART_CONSTANTS["band"], 0.78
 """Opacity of the range of the buckets, and of the paper over the steps to come."""
 TICK_FONT, KEY_FONT, TITLE_FONT = Font("sans", 11), Font("sans", 12), Font("bold", 12)
 TITLE_HEIGHT = 28
-DOT, HEAD = 2.1, 3.8
+DOT, CHART_HEAD = 2.1, 3.8
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,10 @@ def draw_chart(whole: Canvas, chart: Chart, t: float, theme: Theme) -> None:
 
     def place(step: np.ndarray | float, v: np.ndarray | float) -> np.ndarray:
         x = LEFT + np.asarray(step) / chart.steps * (width - LEFT - RIGHT)
-        return np.stack((x, height - BOTTOM - chart.height(np.asarray(v)) * (height - TOP - BOTTOM)), axis=-1)
+        return np.stack((x, height - BOTTOM - chart.height(np.asarray(v)) * (height - CHART_TOP - BOTTOM)), axis=-1)
 
     ticks = (log_ticks if chart.log else linear_ticks)(
-        chart.lo, chart.hi, max(2, round(height / CHARTS["pixelsPerTick"]))
+        chart.lo, chart.hi, max(2, round(height / CHART_CONSTANTS["pixelsPerTick"]))
     )
     for v in ticks:
         y = round(float(place(0, v)[1])) + 0.5
@@ -123,7 +123,7 @@ def draw_chart(whole: Canvas, chart: Chart, t: float, theme: Theme) -> None:
         step = min(t, line.last)
         v = line.series.at(step)
         if not line.dots and not math.isnan(v):
-            canvas.marker(line.member, *place(step, v), HEAD, line.colour, theme.paper)
+            canvas.marker(line.member, *place(step, v), CHART_HEAD, line.colour, theme.paper)
 
 
 def _columns(lo: np.ndarray, hi: np.ndarray) -> np.ndarray:

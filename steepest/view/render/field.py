@@ -8,7 +8,7 @@ import numpy as np
 from steepest.records.surfaces import Axis, Grid
 from steepest.view.render.scale import Linear, Logarithmic, scale_of
 
-THERE, MISSING, DIVERGED = 0, 1, 2
+THERE, MISSING_CELL, DIVERGED_CELL = 0, 1, 2
 """State of a vertex: finite, not evaluated, infinite."""
 
 SMOOTH_VERTICES = 100
@@ -48,7 +48,7 @@ def field_of(grid: Grid) -> Field:
     lo, hi = float(finite.min()), float(finite.max())
     scale = scale_of(grid.height, lo, hi)
     values = np.where(np.isnan(loss), lo, np.clip(loss, lo, hi))
-    state = np.where(np.isnan(loss), MISSING, np.where(np.isinf(loss), DIVERGED, THERE)).astype(np.uint8)
+    state = np.where(np.isnan(loss), MISSING_CELL, np.where(np.isinf(loss), DIVERGED_CELL, THERE)).astype(np.uint8)
     support = np.ones(loss.shape, np.float32)
     if grid.error is not None:
         error = grid.error.astype(np.float32).astype(np.float64)
@@ -136,6 +136,6 @@ def _worst(state: np.ndarray, places: list[np.ndarray], margin: int) -> np.ndarr
     ]
     rows, columns = (w.astype(np.float32) for w in window)
     is_missing, has_diverged = (
-        rows @ (state == kind).astype(np.float32) @ columns.T > 0 for kind in (MISSING, DIVERGED)
+        rows @ (state == kind).astype(np.float32) @ columns.T > 0 for kind in (MISSING_CELL, DIVERGED_CELL)
     )
-    return np.where(is_missing, MISSING, np.where(has_diverged, DIVERGED, THERE)).astype(np.uint8)
+    return np.where(is_missing, MISSING_CELL, np.where(has_diverged, DIVERGED_CELL, THERE)).astype(np.uint8)

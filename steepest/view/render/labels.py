@@ -11,7 +11,7 @@ from steepest.view.render.theme import CONSTANTS, Theme
 
 LABELS = CONSTANTS["labels"]
 """Offsets of a label from what it names, nearest first; from the distance `long` on, a leader line connects them."""
-MARGIN, AROUND_PATHS = 4, 3
+LABEL_MARGIN, AROUND_PATHS = 4, 3
 FAR = [(x * r, y * r) for r in LABELS["reach"] for x, y in LABELS["far"]]
 
 
@@ -52,10 +52,10 @@ def draw_labels(canvas: Canvas, labels: list[Label], obstacles: np.ndarray, them
     """
     boxes = _around(np.array([(label.x, label.y) for label in labels]).reshape(-1, 2), LABELS["clear"])
     avoid = _around(obstacles, AROUND_PATHS)
-    limits = np.array((canvas.width, canvas.height)) - MARGIN
+    limits = np.array((canvas.width, canvas.height)) - LABEL_MARGIN
     for label in labels:
         places = [_place(label, dx, dy) for dx, dy in (FAR if label.leader else LABELS["near"] + FAR)]
-        inside = [p for p in places if (p.box[:2] >= MARGIN).all() and (p.box[2:] <= limits).all()]
+        inside = [p for p in places if (p.box[:2] >= LABEL_MARGIN).all() and (p.box[2:] <= limits).all()]
         free = [p for p in inside if not _overlaps(p.box, boxes)]
         best = [p for p in free if not (label.leader and _overlaps(p.box, avoid))]
         for place in (best or free or inside)[:1]:

@@ -7,7 +7,7 @@ import numpy as np
 from steepest.rules.backends.jit import jit
 from steepest.view.render.theme import CONSTANTS
 
-LIGHT = np.array([CONSTANTS["light"][key] for key in (
+LIGHT_DIRECTION = np.array([CONSTANTS["light"][key] for key in (
     "azimuth", "elevation", "softness", "skyShare", "skyDirections", "skyReach", "shadowReach"
 )], np.float64)  # fmt: skip
 """Direction of the sun and half width of a shadow's edge in radians; the sky's share; directions and reaches."""
@@ -42,7 +42,7 @@ def bake(z: np.ndarray) -> np.ndarray:
     Args:
         z: heights [ny, nx] in half widths of the block.
     """
-    return _bake(z, LIGHT)
+    return _bake(z, LIGHT_DIRECTION)
 
 
 @jit("float32[:,::1](float64[:,::1], float64[::1])")

@@ -7,14 +7,14 @@ from steepest.records.surfaces import Mark
 from steepest.view.film.schema import Member, index_at
 from steepest.view.render.canvas import Canvas
 from steepest.view.render.colours import SHADES, diverged_colour, ramp
-from steepest.view.render.field import DIVERGED, MISSING, Field, sample, world
+from steepest.view.render.field import DIVERGED_CELL, MISSING_CELL, Field, sample, world
 from steepest.view.render.paths import draw_order
 from steepest.view.render.scenery import WHITE, cross
 from steepest.view.render.theme import CONSTANTS, Theme
 
 MAP = CONSTANTS["map"]
 """(half width in pixels, darkness) of contour lines, and the levels a pixel from which lines are drawn fainter."""
-MARK_EDGE = "#0A141ACC"
+MAP_MARK_EDGE = "#0A141ACC"
 HEAD = 3.3
 
 
@@ -27,9 +27,9 @@ def map_of(field: Field, width: int, height: int, theme: Theme) -> np.ndarray:
     state = field.state[np.ix_(*nearest)]
     row = np.floor(sample(field.height, u, v) * (SHADES - 1) + 0.5).astype(int)
     line = _lines(sample(field.level, u, v), field.scale.major) * sample(field.support, u, v)
-    line[state == DIVERGED] = 0
-    pixels = colours[np.where(state == DIVERGED, SHADES, row)] * (theme.dim * (1 - 0.9 * line))[..., None]
-    pixels[state == MISSING] = to_rgb(theme.paper)
+    line[state == DIVERGED_CELL] = 0
+    pixels = colours[np.where(state == DIVERGED_CELL, SHADES, row)] * (theme.dim * (1 - 0.9 * line))[..., None]
+    pixels[state == MISSING_CELL] = to_rgb(theme.paper)
     return (pixels * 255).astype(np.uint8)
 
 
@@ -67,7 +67,7 @@ def draw_map(
 
     for mark in (mark for mark in marks if mark.kind != "escape"):
         arms = cross(mark.kind, 4, 3) + place(np.asarray(mark.x), np.asarray(mark.y))
-        canvas.stroke(arms, 3.4, MARK_EDGE)
+        canvas.stroke(arms, 3.4, MAP_MARK_EDGE)
         canvas.stroke(arms, 1.4, WHITE)
     ends = []
     for i in draw_order(len(members), focus):

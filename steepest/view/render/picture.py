@@ -16,7 +16,7 @@ from steepest.view.render.curves import Chart, chart_of, draw_chart, lines_of
 from steepest.view.render.framing import Frame
 from steepest.view.render.map import draw_map, map_of
 from steepest.view.render.panels import (
-    MEMBER,
+    MEMBER_HEIGHT,
     draw_events,
     draw_header,
     draw_members,
@@ -41,9 +41,9 @@ ADVICE_WIDTH = 362
 MIN_ADVICE_HEIGHT, MIN_MAP_STAGE = 700, 330
 """Of a narrow picture, and of a stage, from which there is room for advice and for a map."""
 CAPTION, SCALE = 40, 140
-NUMBER, MEMBERS_SHARE = 62, 0.45
+NUMBER_HEIGHT, MEMBERS_SHARE = 62, 0.45
 """Height of a number, and the largest share of the right column for members."""
-BODY, SMALL = Font("sans", 14), Font("sans", 12)
+PICTURE_TEXT, SMALL = Font("sans", 14), Font("sans", 12)
 NO_SURFACE = (
     "This film has no surface: no points were recorded along the path, or the model could not be loaded. "
     "Its curves are complete."
@@ -224,7 +224,7 @@ class Picture:
         y -= 0.35 * at.leading
         for text, width in ((self._advice, ADVICE_WIDTH if at.overlaid else at.left.width), (self._note, at.measure)):
             if text:
-                y = draw_text(canvas, text, x, y + 14, width, BODY, 20, theme.ink2, halo)
+                y = draw_text(canvas, text, x, y + 14, width, PICTURE_TEXT, 20, theme.ink2, halo)
         return y
 
     def _phrases(self) -> Sequence[tuple[str, str]]:
@@ -239,10 +239,10 @@ class Picture:
         """The members, or the verdict's numbers, or the rule's settings; returns the height."""
         members, theme = self._members, self._theme
         if len(members) > 1:
-            return draw_members(canvas, members, t, theme, 0, int(MEMBERS_SHARE * canvas.height) // MEMBER)
+            return draw_members(canvas, members, t, theme, 0, int(MEMBERS_SHARE * canvas.height) // MEMBER_HEIGHT)
         if not members:
             return 0.0
-        room = max(0, (canvas.height - 2 * MIN_CHART - LR) // NUMBER)
+        room = max(0, (canvas.height - 2 * MIN_CHART - LR) // NUMBER_HEIGHT)
         numbers = quantities(members[0].verdict)[:room]
         if numbers:
             return draw_numbers(canvas, numbers, theme.members[0], theme)

@@ -6,7 +6,7 @@ import numpy as np
 
 from steepest.rules.backends.jit import jit
 from steepest.view.render.colours import SHADES, TONES
-from steepest.view.render.field import DIVERGED, MISSING
+from steepest.view.render.field import DIVERGED_CELL, MISSING_CELL
 
 EDGE = -1e-6
 """Pixels at a triangle's edge belong to both sides, so that rounding leaves no gaps."""
@@ -101,11 +101,11 @@ def surface(
     for j in range(ny - 1):
         for i in range(nx - 1):
             states = state[j, i], state[j, i + 1], state[j + 1, i], state[j + 1, i + 1]
-            if MISSING in states:
+            if MISSING_CELL in states:
                 continue
             sa, sb, sc, sd = states
             a, b, c, d = vertices[j, i], vertices[j, i + 1], vertices[j + 1, i], vertices[j + 1, i + 1]
-            da, db, dc, dd = sa == DIVERGED, sb == DIVERGED, sc == DIVERGED, sd == DIVERGED
+            da, db, dc, dd = sa == DIVERGED_CELL, sb == DIVERGED_CELL, sc == DIVERGED_CELL, sd == DIVERGED_CELL
             if (i + j) % 2:
                 _triangle(a, b, c, da or db or dc, 1.0, table, pens, pixels, depth)
                 _triangle(b, d, c, db or dd or dc, 1.0, table, pens, pixels, depth)
@@ -125,7 +125,7 @@ def wall(
         state, table, pens, pixels, depth: as of `surface`.
     """
     for k in range(len(ring) - 1):
-        if state[k] != MISSING and state[k + 1] != MISSING:
+        if state[k] != MISSING_CELL and state[k + 1] != MISSING_CELL:
             _triangle(ring[k, 0], ring[k + 1, 0], ring[k, 1], False, BEHIND, table, pens, pixels, depth)
             _triangle(ring[k + 1, 0], ring[k + 1, 1], ring[k, 1], False, BEHIND, table, pens, pixels, depth)
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from steepest.view.render.camera import project
 from steepest.view.render.colours import SHADES, shade_table, wall_table
-from steepest.view.render.field import MISSING, Field
+from steepest.view.render.field import MISSING_CELL, Field
 from steepest.view.render.theme import CONSTANTS, Theme
 
 RELIEF = CONSTANTS["relief"]
@@ -106,6 +106,6 @@ class Block:
 
     def edges(self) -> list[np.ndarray]:
         """The four upper edges of the block [n, 3]; z is NaN at holes."""
-        z = np.where(self.field.state == MISSING, math.nan, self._world[..., 2])
+        z = np.where(self.field.state == MISSING_CELL, math.nan, self._world[..., 2])
         there = np.concatenate((self._world[..., :2], z[..., None]), axis=-1)
         return [there[0], there[-1], there[:, 0], there[:, -1]]

@@ -18,7 +18,7 @@ MARK_EDGE, WHITE = "#0A141AD9", "#FFFFFF"
 NARROW: float = CONSTANTS["view"]["narrow"]
 INSET = 240
 """The map over the lower left corner, in pixels of the page."""
-TICK, TICK_FONT = 0.28, Font("sans", 11)
+TICK, AXIS_TICK_FONT = 0.28, Font("sans", 11)
 NAME_FONT, WORD_FONT = Font("italic", 15), Font("italic", 14)
 ESCAPE_POINTS = 41
 
@@ -47,7 +47,7 @@ def _draw_tick(view: View, at: tuple[float, float], outwards: tuple[float, float
     (u, v), (du, dv) = at, outwards
     foot, end = view.project(np.array(((u, v, BASE), (u + du, v + dv, BASE))))[:, :2]
     view.canvas.stroke(np.stack((foot, foot + (end - foot) * TICK)), 1, view.theme.ink3)
-    view.canvas.write(text, end[0], end[1] + MIDDLE * TICK_FONT.size, TICK_FONT, view.theme.ink3, "center")
+    view.canvas.write(text, end[0], end[1] + MIDDLE * AXIS_TICK_FONT.size, AXIS_TICK_FONT, view.theme.ink3, "center")
 
 
 def _draw_name(view: View, axis: Axis, at: tuple[float, float], edge: tuple[float, float]) -> None:
@@ -56,13 +56,13 @@ def _draw_name(view: View, axis: Axis, at: tuple[float, float], edge: tuple[floa
     (x, y), (begin, _) = view.project(np.array(((*at, BASE), (*edge, BASE))))[:, :2].tolist()
     align = "center" if len(axis.name) <= 2 or abs(x - begin) < 12 else "right" if x < begin else "left"
     unit = "" if axis.scale == 1 else f"1 is {short(axis.scale, 2)} in weights"
-    length = max(text_width(axis.name, NAME_FONT), text_width(unit, TICK_FONT))
+    length = max(text_width(axis.name, NAME_FONT), text_width(unit, AXIS_TICK_FONT))
     before = {"left": 0.0, "center": length / 2, "right": length}[align]
     beside_map = canvas.width >= NARROW and y >= canvas.height - INSET
     left = min(INSET - 40, 0.26 * canvas.width) if beside_map else 0.0
     inside = min(canvas.width - 6 - length + before, max(6 + before + left, x))
     canvas.write(axis.name, inside, y + MIDDLE * NAME_FONT.size, NAME_FONT, theme.ink2, align)
-    canvas.write(unit, inside, y + 16 + MIDDLE * TICK_FONT.size, TICK_FONT, theme.ink3, align)
+    canvas.write(unit, inside, y + 16 + MIDDLE * AXIS_TICK_FONT.size, AXIS_TICK_FONT, theme.ink3, align)
 
 
 def draw_marks(view: View, marks: tuple[Mark, ...], x: Axis, y: Axis, verbose: bool) -> list[Label]:

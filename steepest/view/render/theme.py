@@ -65,7 +65,7 @@ THEMES = {
     name: Theme(**entry["look"], **{key: value for key, value in entry.items() if key != "look"})
     for name, entry in CONSTANTS["themes"].items()
 }
-LIGHT = THEMES["light"]
+LIGHT_THEME = THEMES["light"]
 
 
 def find_theme(name: str) -> Theme:

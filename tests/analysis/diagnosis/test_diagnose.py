@@ -17,12 +17,12 @@ from steepest.analysis.diagnosis.diagnose import diagnose
 from steepest.analysis.diagnosis.findings import (
     EXPLODING,
     HEALTHY,
-    NOISE_FLOOR,
+    NOISE_LIMITED,
     OSCILLATING,
     OVERFITTING,
     PLATEAU,
+    TOO_SHORT,
     TOO_SLOW,
-    UNDECIDED,
 )
 from steepest.analysis.diagnosis.symptoms import symptoms
 from steepest.analysis.diagnosis.thresholds import NOISE_EXCESS, percent
@@ -122,7 +122,7 @@ def test_overfitting_is_reported_after_an_explosion():
 def test_the_batch_separates_noise_from_too_high_a_learning_rate():
     start = 2 * np.exp(-t / 10)
     loss = 0.8 + start + noise(0.1)
-    assert diagnose(record_of(loss, grad_norm=2.0, lr=0.2)).kind == NOISE_FLOOR
+    assert diagnose(record_of(loss, grad_norm=2.0, lr=0.2)).kind == NOISE_LIMITED
     zigzag = 0.8 + start + 0.5 * (t % 2) * (1 - np.exp(-t / 50))
     assert diagnose(record_of(zigzag, grad_norm=2.0, lr=0.2, batch_size="full")).kind == OSCILLATING
 
@@ -145,7 +145,7 @@ def test_where_batches_differ_the_initial_loss_is_the_validation_loss():
     assert symptoms(record_of(loss, validation=(1.6, 1.5), before=1.0, batch_size=500)).scale == loss[0]
 
 
-@pytest.mark.parametrize(("end", "kind"), [(0.9, NOISE_FLOOR), (1.3, EXPLODING)])
+@pytest.mark.parametrize(("end", "kind"), [(0.9, NOISE_LIMITED), (1.3, EXPLODING)])
 def test_the_validation_loss_separates_noise_from_an_explosion(end, kind):
     """The batches' losses alone say the same of both."""
     diagnosis = diagnose(record_of(1 + noise(0.5), 30.0, 0.2, validation=(1.0, end), before=1.0, batch_size=2))
@@ -202,7 +202,7 @@ def test_without_validation_there_is_no_regain():
 @pytest.mark.parametrize("n", [0, 1, 3, 19])
 def test_a_short_run_is_undecided(n):
     diagnosis = diagnose(record_of(np.linspace(2, 1, n)))
-    assert diagnosis.kind == UNDECIDED
+    assert diagnosis.kind == TOO_SHORT
     assert str(diagnosis) == f"Too short to diagnose: {n} finite steps, 20 needed."
 
 
@@ -293,7 +293,7 @@ def test_the_start_ends_where_the_point_jumps():
 
 def test_batch_spread_separates_noise_from_a_divergent_step():
     loss, columns = 2.2 - 0.2 * (t < 2), {"grad_norm": np.where(t < 5, 30.0, 2.0), "lr": 0.2}
-    assert diagnose(record_of(loss + noise(1.0), **columns)).kind == NOISE_FLOOR
+    assert diagnose(record_of(loss + noise(1.0), **columns)).kind == NOISE_LIMITED
     assert diagnose(record_of(loss + noise(0.05), **columns)).kind == EXPLODING
 
 
@@ -352,7 +352,7 @@ def test_real_descents(lr, batch_size, kind):
 def test_a_noise_floor_is_found_and_a_larger_batch_ends_it(seed):
     """Of single samples L comes to rest σ² α d/(1 − α (d + 2)) above its least (Widrow and Hoff's rule, inputs normal):
     4.2 of the 10 that can be gained, for d = 10, α = 0.03 and σ = 3. Of 128 samples it is less than 0.1."""
-    assert diagnose(record_of_descent(line(noise=3.0), 0.03, 1, seed)).kind == NOISE_FLOOR
+    assert diagnose(record_of_descent(line(noise=3.0), 0.03, 1, seed)).kind == NOISE_LIMITED
     assert diagnose(record_of_descent(line(noise=3.0), 0.03, 128, seed)).kind == HEALTHY
 
 

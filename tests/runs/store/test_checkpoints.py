@@ -152,7 +152,7 @@ def test_another_format(number, do, two, monkeypatch):
         save(two, 21)
     with pytest.raises(StoreError, match=rf"00000003 has format {number}; this version reads format 2\. {do}\.$"):
         checkpoints.load(two)
-    checkpoints.rename_damaged(two)
+    checkpoints.set_damage_aside(two)
     assert (two / "00000003").exists()
 
 

@@ -13,7 +13,7 @@ from steepest.records.surfaces import Axis, Grid, Projection
 from steepest.view.render.camera import LENS, TARGET_HEIGHT, matrix, project
 from steepest.view.render.canvas import Canvas, Font, text_width
 from steepest.view.render.colours import SHADES, TONES, shade_table
-from steepest.view.render.field import DIVERGED, MISSING, THERE, field_of, refine
+from steepest.view.render.field import DIVERGED_CELL, MISSING_CELL, THERE, field_of, refine
 from steepest.view.render.framing import Frame, opening_view
 from steepest.view.render.map import map_of
 from steepest.view.render.paths import LIFT, Trace, View, stretches, trace_of
@@ -116,9 +116,9 @@ def test_holes_and_plateaus_spread_to_the_next_vertices_and_no_farther():
     grid = surface(bowl, 26)
     grid.loss[10, 12], grid.loss[20, 5] = math.nan, math.inf
     fine = refine(field_of(grid))
-    assert set(np.argwhere(fine.state == MISSING).min(0)) == {37, 45}
-    assert set(np.argwhere(fine.state == MISSING).max(0)) == {43, 51}
-    assert fine.state[80, 20] == DIVERGED
+    assert set(np.argwhere(fine.state == MISSING_CELL).min(0)) == {37, 45}
+    assert set(np.argwhere(fine.state == MISSING_CELL).max(0)) == {43, 51}
+    assert fine.state[80, 20] == DIVERGED_CELL
     assert (fine.state == THERE).sum() == 101 * 101 - 2 * 7 * 7
     rows, columns = np.mgrid[36:45, 44:53] / 4
     straight = map_coordinates(field_of(grid).height.astype(float), [rows, columns], order=1)
