@@ -44,7 +44,16 @@ def recorded(loss, grad_norm=1.0, lr=0.1, update_norm=None, validation=(), event
         measured = (Measurement(0, 0.0, "validation", "loss", before), *measured)
     known = {"rule": "gradient_descent", "lr": 0.1, "batch_size": 32, "samples": 1000, "steps": n, **config}
     return Record(
-        "id", "name", "done", "", 0.0, Config(**known), {}, Steps(times, times, a, loss, g, u), measured, tuple(events)
+        "id",
+        "name",
+        "done",
+        "",
+        0.0,
+        Config.from_json(known),
+        {},
+        Steps(times, times, a, loss, g, u),
+        measured,
+        tuple(events),
     )
 
 
