@@ -4,7 +4,7 @@ import dataclasses
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from steepest.records.search import Search
 from steepest.records.verdict import Verdict
@@ -91,7 +91,7 @@ class Config:
     samples: int | None = None
     weights: int = 0
     metric: str = "loss"
-    better: str = "lower"
+    better: Literal["higher", "lower"] = "lower"
     start: str = "the task's"
     model: str = ""
     data: str = ""

@@ -23,7 +23,7 @@ from steepest.tasks import data
 from steepest.tasks.task import Task
 from steepest.view.terminal import Progress
 
-NO_CHECKPOINT = {"t": 0, "attempt": 0, "events": 0}
+NO_CHECKPOINT: dict[str, Any] = {"t": 0, "attempt": 0, "events": 0}
 """The manifest of a run without a checkpoint."""
 
 

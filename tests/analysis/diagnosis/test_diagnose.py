@@ -53,10 +53,10 @@ def record_of(loss, grad_norm=1.0, lr=0.1, update_norm=None, validation=(), even
         "done",
         "",
         0.0,
-        Config(**config),
+        Config.from_json(known),
         {},
         Steps(times, times, a, loss, g, u),
-        measurements,
+        measured,
         tuple(events),
     )
 

@@ -231,7 +231,7 @@ def test_a_run_on_a_full_disk_goes_on_and_says_so_once(tmp_path, monkeypatch, ca
     assert Store(tmp_path).history(run.id).path.t.tolist() == kept == [*range(20), *range(41, 61)]
     assert (run.status, len(run.losses)) == ("done", 60)
     assert said.count("No space left on device") == 1
-    assert "The run continues" in said
+    assert "The run goes on" in said
     assert checkpoints.load(tmp_path / run.id / "checkpoints")[0]["t"] == 60
 
 
