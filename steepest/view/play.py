@@ -173,7 +173,8 @@ def _recorded_film(land: Terrain, rules: dict[str, Rule], steps: int) -> Film:
         descent = path(land, rule, rule.hypers["lr"], steps)
         t = np.arange(len(descent.points))
         losses = np.where(np.isnan(descent.losses), np.inf, descent.losses)
-        on = {land.name: Projection(*descent.points.T, np.zeros(len(t)))}
+        x, y = descent.points.T
+        on = {land.name: Projection(x, y, np.zeros(len(t)))}
         curves, hyper = {"loss": Series.of(t, losses)}, {"lr": rule.hypers["lr"]}
         members[key] = Member(name, rule.name, hyper, t=t, loss=losses, on=on, curves=curves, mathml=_formula(rule))
         ends[name] = losses[-1]

@@ -7,8 +7,9 @@ import { TERMS } from './terms';
 export function Help({ open, version, onClose }: { open: boolean; version: string; onClose(): void }) {
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => {
-    if (open) dialog.current!.showModal();
-    else dialog.current!.close();
+    if (!open) return dialog.current!.close();
+    dialog.current!.showModal();
+    dialog.current!.scrollTop = 0; // the focused button is at the end
   }, [open]);
   return (
     <dialog ref={dialog} onClose={onClose} aria-labelledby="help-title"

@@ -59,7 +59,8 @@ def _headline(records: Sequence[Record], names: dict[str, str], live: bool) -> s
     texts = {name: number(value) for name, value in values.items()}
     first, *others = sorted(values, key=values.__getitem__, reverse=better == "higher")
     if others and len(set(texts.values())) == 1:
-        return f"All {len(texts)} runs {'are' if live else 'end'} at the same validation {metric}, {texts[first]}."
+        runs = "Both runs" if len(texts) == 2 else f"All {len(texts)} runs"
+        return f"{runs} {'are' if live else 'end'} at the same validation {metric}, {texts[first]}."
     words = f"{first} {'is ahead' if live else 'ended best'}: validation {metric} {texts[first]}"
     rest = ", ".join(f"{name} {texts[name]}" for name in others)
     return f"{words}; {rest}." if rest else f"{words}."

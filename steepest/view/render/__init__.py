@@ -1,7 +1,6 @@
-"""The film page's relief, drawn without a browser: a twin of what `page/src` draws, room by room.
+"""Pictures of a film without a browser: a twin of what `page/src/render` draws, with the page's layout around it.
 
-`camera`, `field`, `scale`, `shade`, `paths`, `scenery`, `labels`, `glyph`, `curves`, `theme` and `numerals` (there:
-`numbers`) do what the page's rooms of these names do, by the same formulas and with the same constants; `block` and
-`raster` are its `relief`, `opening` its `view`, `plan` its `contour` and `map`. A test lays both pictures over each
-other. What numba compiles is in `raster`, `light` and `ink`, which are imported where they are used.
+Relief, paths and camera follow the page's formulas; a test lays both pictures over each other. Constants that both need
+stand once, in `constants.json`. matplotlib's Agg draws lines, shapes and text (`canvas`). What numba compiles is in
+`raster` and `light`, which are imported where they are used.
 """

@@ -136,12 +136,12 @@ class Canvas:
         gc.set_snap(False)
         if dash:
             gc.set_dashes(0, dash)
-        *rgb, opacity = to_rgba(colour)
+        red, green, blue, opacity = to_rgba(colour)
         gc.set_alpha(alpha * opacity)
-        gc.set_foreground(rgb)
+        gc.set_foreground((red, green, blue))
         bottom = self._buffer.shape[0] - self._top - self.height
         gc.set_clip_rectangle(Bbox.from_bounds(self._left, bottom, self.width, self.height))
-        self._renderer.draw_path(gc, path, self._to_renderer, tuple(rgb) if is_filled else None)
+        self._renderer.draw_path(gc, path, self._to_renderer, (red, green, blue) if is_filled else None)
 
 
 def text_width(text: str, font: Font) -> float:

@@ -123,7 +123,8 @@ def draw_chart(whole: Canvas, chart: Chart, t: float, theme: Theme) -> None:
         step = min(t, line.last)
         v = line.series.at(step)
         if not line.dots and not math.isnan(v):
-            canvas.marker(line.member, *place(step, v), CHART_HEAD, line.colour, theme.paper)
+            x, y = place(step, v)
+            canvas.marker(line.member, x, y, CHART_HEAD, line.colour, theme.paper)
 
 
 def _columns(lo: np.ndarray, hi: np.ndarray) -> np.ndarray:

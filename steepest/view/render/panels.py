@@ -139,7 +139,7 @@ def draw_scale(canvas: Canvas, grid: Grid, field: Field, theme: Theme) -> None:
     y = foot - 25 - LEADING * len(wrap(caption, PANEL_TINY, width)) - extra
     draw_text(canvas, caption, 0, y, width, PANEL_TINY, LEADING, theme.ink2, theme.paper)
     if extra:
-        canvas.rectangle(0, foot - 28 - LEADING - 5, 8, 8, to_hex(diverged_colour(theme)))
+        canvas.rectangle(0, foot - 28 - LEADING - 5, 8, 8, to_hex(tuple(diverged_colour(theme))))
         canvas.write("diverged", 13, foot - 28 - LEADING + 3, PANEL_TINY, theme.ink2)
     stops = np.array([to_rgb(stop) for stop in theme.ramp]) * 255
     at = (np.arange(width) + 0.5) / width * (len(stops) - 1)

@@ -136,7 +136,7 @@ class Picture:
             height = max(MIN_STAGE, foot - self._below - self._at.strip)
             self._stage_box = self._at.left._replace(top=self._below, height=height)
         self._stage = None
-        if finite:
+        if grid is not None and finite:
             frame = Frame(self._stage_box.width, self._stage_box.height, self._at.overlaid)
             self._stage = Stage(grid, self._name, self._members, self.steps, frame, theme)
             self._map = map_of(self._stage.field, self._at.map, self._at.map, theme)

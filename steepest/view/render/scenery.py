@@ -79,7 +79,8 @@ def draw_marks(view: View, marks: tuple[Mark, ...], x: Axis, y: Axis, verbose: b
         view.canvas.stroke(arms, 5, MARK_EDGE)
         view.canvas.stroke(arms, 2, WHITE)
         if verbose:
-            labels.append(Label(*at[0, :2].tolist(), mark.text or mark.kind, WORD_FONT, view.theme.ink, True))
+            px, py = at[0, :2].tolist()
+            labels.append(Label(px, py, mark.text or mark.kind, WORD_FONT, view.theme.ink, True))
     return labels
 
 

@@ -100,6 +100,8 @@ def _lay(fine: np.ndarray, pixels: np.ndarray) -> None:
     """Lays a finer picture [FINE · height, FINE · width] uint32 over pixels: the mean of each block of FINE²."""
     height, width = pixels.shape[:2]
     samples = fine.view(np.uint8).reshape(height * FINE, width * FINE, 4)
-    total = sum(samples[j::FINE, i::FINE].astype(np.uint16) for j in range(FINE) for i in range(FINE))
+    total = np.zeros((height, width, 4), np.uint16)
+    for k in range(FINE**2):
+        total += samples[k // FINE :: FINE, k % FINE :: FINE]
     free = FINE**2 - total[..., 3:] // 255  # where nothing is drawn, all four bytes are 0
     pixels[:] = (total[..., :3] + free * pixels + FINE**2 // 2) // FINE**2

@@ -8,7 +8,9 @@ from typing import Any
 from steepest.errors import unknown
 
 Rgb = tuple[float, float, float]
-CONSTANTS: dict[str, Any] = json.loads(files(__package__).joinpath("constants.json").read_text(encoding="utf-8"))
+CONSTANTS: dict[str, Any] = json.loads(
+    files("steepest.view.render").joinpath("constants.json").read_text(encoding="utf-8")
+)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from steepest.runs.server.stream import FilmStream
 from steepest.runs.store import Store
 from steepest.view.film import document, film
 from steepest.view.film.frames import Frame
+from steepest.view.film.schema import Film
 from tests.runs.server.conftest import begun, ended, grow, serving
 from tests.view.film.fold import fold
 
@@ -35,7 +36,7 @@ def folded(found):
 
 
 def short(steps, live, surfaces=None):
-    return film.document.film("run", title="", subtitle="", steps=steps, live=live, surfaces=surfaces or {}, members={})
+    return document.encode(Film("run", "", "", steps, {}, {}, live=live)) | {"surfaces": surfaces or {}}
 
 
 class Reader:
