@@ -77,14 +77,14 @@ def train(runs: str, aim: str, after: int) -> None:
     if aim == "sync":
         _kill_in(weights, "sync", after)
     elif aim == "step":
-        on_event = Trainer._happened
+        on_event = Trainer._on_event
 
         def kill_after_rewind(training: Trainer, event: Any) -> None:
             on_event(training, event)
             if event.kind == "rewind":
                 _kill_in(Descent, "step", after)
 
-        Trainer._happened = kill_after_rewind
+        Trainer._on_event = kill_after_rewind
     print("begins", flush=True)
     if _run(Path(runs)) is not None:
         sd.fit(task(), resume="killed", runs=runs)

@@ -155,5 +155,5 @@ class Verdict:
     @classmethod
     def of(cls, description: Mapping[str, Any]) -> "Verdict":
         """From what `describe` gave, of this version or the one before."""
-        numbers = tuple(Number(OLD_LABELS.get(n[0], n[0]), *n[1:]) for n in description["numbers"])
+        numbers = tuple(Number(str(OLD_LABELS.get(n[0], n[0])), *n[1:]) for n in description["numbers"])
         return cls(**{**description, "numbers": numbers})

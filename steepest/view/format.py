@@ -32,7 +32,9 @@ def describe_event(event: Event) -> str:
     >>> describe_event(Event(412, "clip", "norm 40.2, threshold 3.1", "gradient clipped"))
     'step 412 · gradient clipped: norm 40.2, threshold 3.1'
     """
-    return f"step {event.t} · {event.text}"
+    action, *details = event.done.split("; ")
+    reason = f"{action}: {event.seen}" if event.seen else action
+    return f"step {event.t} · {'; '.join(filter(None, (reason, *details, event.after)))}"
 
 
 def duration(seconds: float) -> str:

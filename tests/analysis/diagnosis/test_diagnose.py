@@ -53,10 +53,10 @@ def record_of(loss, grad_norm=1.0, lr=0.1, update_norm=None, validation=(), even
         "done",
         "",
         0.0,
-        Config.from_json(known),
+        Config.from_json(config),
         {},
         Steps(times, times, a, loss, g, u),
-        measured,
+        measurements,
         tuple(events),
     )
 
