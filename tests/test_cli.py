@@ -155,15 +155,15 @@ BAD = {
     "train digits --schedule 'warmup(5%'": "^",
     "train digits --batch-size 0": "batch_size=0",
     "train digits --batch-size 5000": "1293 samples",
-    "train digits --lr 0": "above 0",
-    "train digits --lr -1": "above 0",
-    "train digits --epochs 0": "epochs=0",
-    "train digits --steps 5 --epochs 5": "both are given",
+    "train digits --lr 0": "lr must be a positive number",
+    "train digits --lr -1": "got -1.0",
+    "train digits --epochs 0": "epochs must be an integer ≥ 1, got 0",
+    "train digits --steps 5 --epochs 5": "Pass either epochs or steps, not both.",
     "train digits --finish momentun": "did you mean 'momentum'",
     "train digits --finish 'momentum, 120%'": "at most 100%",
     "train digits --finish 'momentum, soon'": "soon",
-    "train digits --steps 5 --finish 'momentum, 5'": "give lengths that make up the run",
-    "train digits --device gpu": "'cuda'",
+    "train digits --steps 5 --finish 'momentum, 5'": "must add up to the run's 5 steps",
+    "train digits --device gpu": "Device 'gpu' is not available",
     "train digits --precision half": "bfloat16",
     "train digits --runs file/below": "cannot be made",
     "train nowhere.py": "there is no file",
@@ -215,7 +215,7 @@ def test_the_last_part_by_another_rule(given, rules, last, run):
     config = json.loads(run("show digits --json").stdout)["config"]
     assert [part["rule"] for part in config["stages"]] == rules
     assert config["lr"] == (0.01 if "--lr" in given else 3e-3)  # the recipe's, whose rule is the first stage's
-    assert f"step {last + 1}: stage: {rules[0]}'s stage is over; {rules[1]} takes over" in run("show digits").output
+    assert f"step {last + 1}: stage: {rules[0]}'s stage ended; switched to {rules[1]}" in run("show digits").output
 
 
 def test_the_rate_of_the_first_part_is_found(run, tmp_path):
