@@ -80,7 +80,7 @@ def test_without_its_task_the_curves_are_shown(run, tmp_path, capsys):
     film = shown(sd.open(run.id, run.store.folder).film(tmp_path / "film.html"))
     assert film["surfaces"] == {}
     assert len(numbers(film["members"]["run"]["curves"]["loss"]["t"])) == 48
-    assert "there are no surfaces: run" in capsys.readouterr().err
+    assert "No surfaces: Run" in capsys.readouterr().err
     with pytest.raises(sd.InputError, match="there are none"):
         sd.open(run.id, run.store.folder).film(tmp_path / "film.npz")
 
@@ -90,7 +90,7 @@ def test_with_another_task_too(run, tmp_path, capsys):
     other.data = (other.data[0] + 1, other.data[1])
     film = shown(sd.open(run.id, run.store.folder).film(tmp_path / "film.html", other))
     assert film["surfaces"] == {}
-    assert "its data is another one" in capsys.readouterr().err
+    assert "(data differs: " in capsys.readouterr().err
 
 
 def test_a_run_without_points(run, tmp_path, capsys):
@@ -99,7 +99,7 @@ def test_a_run_without_points(run, tmp_path, capsys):
     film = shown(mine.film(tmp_path / "film.html"))
     assert set(film["surfaces"]) == {"curvature", "random"}
     assert numbers(film["members"]["run"]["path"]["t"]).tolist() == []
-    assert "no points were kept on the way" in capsys.readouterr().err
+    assert "No path: the run stored no points" in capsys.readouterr().err
 
 
 def test_what_was_rewound_is_in_the_film(tmp_path):
