@@ -88,13 +88,13 @@ class Search:
 
     def describe(self) -> dict[str, Any]:
         """Everything but the paths, as JSON."""
-        found = {f: getattr(self, f) for f in self.__dataclass_fields__ if f != "paths"}
-        return {**found, "table": [list(row) for row in self.table]}
+        values = {f: getattr(self, f) for f in self.__dataclass_fields__ if f != "paths"}
+        return {**values, "table": [list(row) for row in self.table]}
 
     @classmethod
-    def of(cls, described: Mapping[str, Any]) -> "Search":
+    def of(cls, description: Mapping[str, Any]) -> "Search":
         """From what `describe` gave; without the paths."""
-        return cls(**{**described, "table": tuple(Trial(*row) for row in described["table"])})
+        return cls(**{**description, "table": tuple(Trial(*row) for row in description["table"])})
 
 
 @dataclass(frozen=True)

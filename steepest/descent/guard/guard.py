@@ -192,7 +192,7 @@ class Guard:
         if not self._is_armed:
             return None
         if self._alarm is not None:
-            return self._judge_lowered(self._alarm)
+            return self._judge_at_lower_lr(self._alarm)
         self._best_mean = min(self._best_mean, self.mean)
         share, rise = 1.0, limits.ALARM_RISE
         if self._probation_end >= self._step:
@@ -230,7 +230,7 @@ class Guard:
         action = "report only" if self.report else f"lr × {t.lr_factor:g} for up to {t.lowered_steps} steps"
         return Call(LOWER, seen=reason, done=action)
 
-    def _judge_lowered(self, alarm: Alarm) -> Call | None:
+    def _judge_at_lower_lr(self, alarm: Alarm) -> Call | None:
         """Whether the lowered learning rate has helped."""
         age = self._step - alarm.step
         if age <= 0:  # the learning rate was not lowered yet
@@ -373,7 +373,7 @@ class Guard:
         return {"watch": self.report, "snapshot_every": self.snapshot_every, **self.thresholds.describe()}
 
     @classmethod
-    def of(cls, described: Mapping[str, Any]) -> "Guard":
+    def of(cls, description: Mapping[str, Any]) -> "Guard":
         """The guard that `describe` described."""
-        values: dict[str, Any] = {"report" if k == "watch" else k: value for k, value in rename(described).items()}
+        values: dict[str, Any] = {"report" if k == "watch" else k: value for k, value in rename(description).items()}
         return cls(**values)

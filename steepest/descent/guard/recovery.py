@@ -63,7 +63,7 @@ class Recovery:
         self.guard, self.attempt = guard, 0
         self.snapshots = Snapshots(guard.snapshot_every)
         self.skipped_steps: set[int] = set()
-        self._followed: list[tuple[int, int, float]] = []  # event, steps left, level then
+        self._open_events: list[tuple[int, int, float]] = []  # event, steps left, level then
         self._clock: tuple[float, float] | None = None
 
     def begin(self, descent: Rewindable) -> tuple[Message, ...]:
@@ -126,8 +126,8 @@ class Recovery:
         bad = self._outliers(descent, then, t)
         self.skipped_steps |= bad
         action = self.guard.on_rewind(BY_DATA if bad else BY_RATE, t - then)
-        skipping = f"; skipping {len(bad)} batches from step {min(bad)}" if bad else ""
-        return Event(t, REWIND, call.seen, f"rewound to step {then}; {action}{skipping}")
+        skip_words = f"; skipping {len(bad)} batches from step {min(bad)}" if bad else ""
+        return Event(t, REWIND, call.seen, f"rewound to step {then}; {action}{skip_words}")
 
     def _outliers(self, descent: Rewindable, then: int, t: int) -> set[int]:
         """The steps after `then` whose batches are outliers at the snapshot, if their losses alone raise the alarm.
@@ -165,14 +165,14 @@ class Recovery:
 
     def follow(self, n: int) -> None:
         """From now on follows the loss after the run's n-th event."""
-        self._followed.append((n, OUTCOME_STEPS, self.guard.mean))
+        self._open_events.append((n, OUTCOME_STEPS, self.guard.mean))
 
     def outcomes(self, t: int) -> tuple[Outcome, ...]:
         """What the loss did after those events that are FOLLOWED judged steps ago at step t."""
-        if not self._followed or t in self.skipped_steps:
+        if not self._open_events or t in self.skipped_steps:
             return ()
-        left = [(n, k - 1, then) for n, k, then in self._followed]
-        self._followed = [item for item in left if item[1] > 0]
+        left = [(n, k - 1, then) for n, k, then in self._open_events]
+        self._open_events = [item for item in left if item[1] > 0]
         return tuple(Outcome(n, self._outcome(then)) for n, k, then in left if k <= 0)
 
     def _outcome(self, then: float) -> str:
@@ -188,7 +188,7 @@ class Recovery:
             "snapshots": self.snapshots.state(),
             "attempt": self.attempt,
             "passed_over": sorted(self.skipped_steps),
-            "followed": [list(f) for f in self._followed],
+            "followed": [list(f) for f in self._open_events],
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -198,7 +198,7 @@ class Recovery:
         self.guard.snapshot_every = self.snapshots.every
         self.attempt = state["attempt"]
         self.skipped_steps = set(state["passed_over"])
-        self._followed = [(n, k, then) for n, k, then in state["followed"]]
+        self._open_events = [(n, k, then) for n, k, then in state["followed"]]
 
 
 def _mean(state: dict[str, Any]) -> float:

@@ -35,16 +35,16 @@ def _below(path: str, key: str) -> str:
     return f"{path}/{key}" if path else key
 
 
-def unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
+def unpack(plain: Any, tensors: Mapping[str, Tensor]) -> Any:
     """The state that was given to `pack`."""
-    if isinstance(packed, list):
-        return [unpack(v, tensors) for v in packed]
-    if not isinstance(packed, dict):
-        return packed
-    if "$tensor" in packed:
-        return tensors[packed["$tensor"]]
-    if "$items" in packed:
-        return {k: unpack(v, tensors) for k, v in packed["$items"]}
-    if "$tuple" in packed:
-        return tuple(unpack(v, tensors) for v in packed["$tuple"])
-    return {k: unpack(v, tensors) for k, v in packed.items()}
+    if isinstance(plain, list):
+        return [unpack(v, tensors) for v in plain]
+    if not isinstance(plain, dict):
+        return plain
+    if "$tensor" in plain:
+        return tensors[plain["$tensor"]]
+    if "$items" in plain:
+        return {k: unpack(v, tensors) for k, v in plain["$items"]}
+    if "$tuple" in plain:
+        return tuple(unpack(v, tensors) for v in plain["$tuple"])
+    return {k: unpack(v, tensors) for k, v in plain.items()}

@@ -208,20 +208,23 @@ class Store:
         starts = dict(connection.execute("SELECT attempt, MIN(t0) FROM chunks WHERE run=? GROUP BY attempt", (run,)))
         ends = {a: min((t0 for b, t0 in starts.items() if b > a), default=math.inf) for a in {r[0] for r in rows}}
         current = [row[1:] for row in rows if row[1] < ends[row[0]]]  # not repeated by a later attempt
-        values = [Measurement(*row[:4], math.nan if row[4] is None else row[4]) for row in current]
+        values = [
+            Measurement(t, epoch, split, name, math.nan if value is None else value)
+            for t, epoch, split, name, value in current
+        ]
         return tuple(sorted(values, key=lambda m: m.t))
 
     def _record(
         self, row: tuple, steps: Steps | None = None, measurements: tuple = (), events: tuple = ()
     ) -> Record:  # fmt: skip
-        run, name, status, started, seconds, config, versions, notes, host, pid, born = row
+        run, name, status, start, seconds, config, versions, notes, host, pid, born = row
         if status == "running" and has_ended(host, pid, born, self.folder / run / BEAT):
             status = "interrupted"
-        known = {**json.loads(versions), "host": host, "pid": str(pid)}
+        environment = {**json.loads(versions), "host": host, "pid": str(pid)}
         choices, search, verdict = from_json(json.loads(config))
         steps = current_steps([]) if steps is None else steps
         return Record(
-            run, name, status, started, seconds, choices, known, steps, measurements, events, notes, search, verdict
+            run, name, status, start, seconds, choices, environment, steps, measurements, events, notes, search, verdict
         )
 
     def _connect(self) -> "_Connection":
