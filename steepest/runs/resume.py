@@ -47,7 +47,7 @@ def resume(
         task: the run's task; None for the Run's own, or a built-in one.
         epochs, steps: a new length of the whole run, which stretches the schedule.
         rule: the run's rule, needed where it is not a built-in one.
-        runs: folder of the runs.
+        runs: folder of the runs, for a run that is named; a Run is continued in its own.
         device: "auto" for the recorded one, "cpu", "cuda".
         live: show the run in a browser, as in `fit`.
 
@@ -55,8 +55,8 @@ def resume(
         StoreError: the run is still running, is finished, or was made with a different task; says what differs.
         InputError: the length or the rule does not fit the run.
     """
-    on_start = open_live(live, runs)
-    store = Store(runs)
+    store, own_task = (Store(runs), None) if isinstance(run, str) else (run.store, run.task)
+    on_start = open_live(live, store.folder)
     record = store.read(run if isinstance(run, str) else run.id)
     check_not_in_use(record)
     if record.status in ("done", "stopped") and not (epochs or steps):
@@ -64,7 +64,7 @@ def resume(
             f"Run {record.id} is already finished. Pass more epochs or steps to extend it, or start={record.id!r} to "
             "start a new run from it."
         )
-    task = task or (None if isinstance(run, str) else run.task) or built_in_task(record)
+    task = task or own_task or built_in_task(record)
     check_identity(record, {"data": data.fingerprint(task.data)})
     config = record.config if device == "auto" else dataclasses.replace(record.config, device=device)
     settings = settings_of(task, config, rule, epochs, steps)
