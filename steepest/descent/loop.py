@@ -311,7 +311,7 @@ def _finite(loss: float, norm: float) -> Call:
     """Without a guard: every step is taken whose gradient is finite."""
     if math.isfinite(norm):
         return Call(GO)
-    return Call(SKIP, seen=f"the gradient is not finite (norm {norm}, loss {loss:.4g})", done="the step was not taken")
+    return Call(SKIP, seen=f"non-finite gradient (norm {norm:.3g}, loss {loss:.3g})", done="step skipped")
 
 
 @torch.no_grad()

@@ -358,8 +358,8 @@ def test_steps_that_were_not_taken_do_not_count():
 def test_a_hand_off_in_a_step_that_is_not_taken_is_still_told(guard):
     found = handed(quadratic(1.0, 3.0, break_at=(41,)), sd.stage("adam", 40) >> sd.stage("momentum"), guard=guard)
     assert found.event.kind == "skip"
-    assert found.event.seen.startswith("adam's stage is over; the gradient is not finite")
-    assert found.event.done.endswith("; the step was not taken")
+    assert found.event.seen.startswith("adam's stage is over; non-finite gradient")
+    assert found.event.done.endswith("; step skipped")
 
 
 # -- Other optimizers, data and schedules ------------------------------------------------------------------------------

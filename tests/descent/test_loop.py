@@ -499,8 +499,8 @@ def test_a_nan_batch_is_as_if_never_seen(rule, place):
     skipped = seen.pop(place)
     assert [step[3:] for step in seen] == [step[3:] for step in steps]
     assert (skipped.update_norm, skipped.event.kind, skipped.event.t) == (0.0, "skip", place + 1)
-    assert skipped.event.seen == "the gradient is not finite (norm nan, loss nan)"
-    assert skipped.event.done == "the step was not taken"
+    assert skipped.event.seen == "non-finite gradient (norm nan, loss nan)"
+    assert skipped.event.done == "step skipped"
     assert math.isnan(skipped.loss)
 
 
