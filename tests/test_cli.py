@@ -180,7 +180,7 @@ BAD = {
     "film nobody": "no run",
     "play bowl --rules adam:fast": "name:rate",
     "serve --port 99999": "ports are 0 to 65535",
-    "serve --host nowhere.invalid": "--host is an address of this machine",
+    "serve --host nowhere.invalid": "--host must be an address of this machine",
     "play 'x^2 + * y'": "x^2 + * y\n          ^",
     "play 'log(x)' --start -1,0": "no value at the start",
     "play bowl --start 1": "--start must be 2 numbers such as 0,1, got 1",

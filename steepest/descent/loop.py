@@ -316,7 +316,7 @@ def _skip_non_finite(loss: float, norm: float) -> Call:
     """Without a guard: only a step with a non-finite gradient is skipped."""
     if math.isfinite(norm):
         return Call(GO)
-    return Call(SKIP, seen=f"non-finite gradient (norm {norm}, loss {loss:.4g})", done="step skipped")
+    return Call(SKIP, seen=f"non-finite gradient (norm {norm:.3g}, loss {loss:.3g})", done="step skipped")
 
 
 @torch.no_grad()

@@ -267,7 +267,7 @@ def test_patience_and_the_best_point(data, tmp_path):
 
 def test_a_run_that_the_guard_stops_ends_where_it_went_back_to(data, tmp_path):
     """Not at a later point that had been stored before."""
-    guard = sd.Guard(snapshot_every=10, rewinds=0.5, lowered=5, armed=20)
+    guard = sd.Guard(snapshot_every=10, rewinds=0.5, lowered_steps=5, warmup_steps=20)
     given = {"rule": "momentum", "schedule": "step(60, gamma=1000)", "epochs": 40, "lr": 0.02}
     run = fit(a_task(data), tmp_path, guard=guard, **given)
     assert (run.status, run.events[-1].kind) == ("stopped", "stop")

@@ -31,6 +31,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from steepest.errors import InputError
 
@@ -100,7 +101,7 @@ class Thresholds:
                 raise InputError(f"Guard: {name} must be positive, got {value!r}")
             if name in OLD_NAMES:
                 warnings.warn(f"Guard({name}=) is deprecated. Use {OLD_NAMES[name]}.", DeprecationWarning, stacklevel=3)
-        return cls(**rename(values))  # type: ignore[arg-type]
+        return cls(**rename(values))
 
     def describe(self) -> dict[str, float]:
         """The values by the names that configurations are stored with."""
@@ -108,6 +109,6 @@ class Thresholds:
         return {old_names.get(name, name): value for name, value in asdict(self).items()}
 
 
-def rename(values: Mapping[str, float]) -> dict[str, float]:
+def rename(values: Mapping[str, Any]) -> dict[str, Any]:
     """Thresholds by today's names."""
     return {OLD_NAMES.get(name, name): value for name, value in values.items()}
