@@ -133,7 +133,7 @@ def settings_of(
     bare.recipe = {}  # the configuration has what was used of it
     settings = resolve(
         bare, rule=_recorded_stages(config) if rule is None else rule, epochs=epochs, steps=steps, device=config.device,
-        guard=False if config.guard is None else Guard(**config.guard),
+        guard=False if config.guard is None else Guard.of(config.guard),
         **{name: getattr(config, name) for name in SETTINGS_FIELDS},
     )  # fmt: skip
     description = settings.describe()
