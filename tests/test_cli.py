@@ -154,8 +154,8 @@ BAD = {
     "train digit": "Did you mean 'digits'",
     "train digits --schedule 'warmup(5%) >> cosin'": "cosine",
     "train digits --schedule 'warmup(5%'": "^",
-    "train digits --batch-size 0": "batch_size=0",
-    "train digits --batch-size 5000": "1293 samples",
+    "train digits --batch-size 0": "batch_size must be 'full' or an integer ≥ 1, got 0",
+    "train digits --batch-size 5000": "batch_size must be ≤ 1293 (the number of samples), got 5000",
     "train digits --lr 0": "lr must be a positive number",
     "train digits --lr -1": "got -1.0",
     "train digits --epochs 0": "epochs must be an integer ≥ 1, got 0",
@@ -178,14 +178,14 @@ BAD = {
     "play rosenbrok": "Did you mean 'rosenbrock'",
     "play bowl -o play.bmp": "must end in .html",
     "film nobody": "no run",
-    "play bowl --rules adam:fast": "name:rate",
+    "play bowl --rules adam:fast": "name:lr",
     "serve --port 99999": "ports are 0 to 65535",
     "serve --host nowhere.invalid": "--host must be an address of this machine",
     "play 'x^2 + * y'": "x^2 + * y\n          ^",
     "play 'log(x)' --start -1,0": "no value at the start",
     "play bowl --start 1": "--start must be 2 numbers such as 0,1, got 1",
     "play bowl --domain 0,1,wide,3": "--domain must be 4 numbers such as 0,1,2,3, got 0,1,wide,3",
-    "play bowl -o nowhere/play.html": "cannot be written",
+    "play bowl -o nowhere/play.html": "Cannot write",
 }
 
 
@@ -359,7 +359,7 @@ def test_a_film_on_the_command_line(run, trained, monkeypatch):
     film = json.loads(re.search(r'id="film">(.*?)</script>', Path(page).read_text())[1])
     assert list(film["surfaces"]) == ["principal"]
     assert run("film digits --planes side").exit_code == 1
-    assert "expected are some of curvature" in run("film digits --planes side").stderr
+    assert "planes must be some of curvature" in run("film digits --planes side").stderr
     assert "no file nowhere.py" in run("film digits --task nowhere.py").stderr
 
 

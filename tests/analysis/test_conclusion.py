@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from steepest.analysis.conclusion import conclude, run_verdict
+from steepest.records.config import Config
 from steepest.records.run import Event, Record, Steps
 from steepest.records.verdict import UNDECIDED, Verdict
 
@@ -21,7 +22,7 @@ def record(loss, g=1.0, lr=0.1, events=(), **config):
     noise = 0.001 * np.random.default_rng(0).standard_normal(T)
     steps = Steps(t, t, np.full(T, lr), loss + noise, g, lr * g)
     config = {"lr": lr, "batch_size": 32, "samples": 1000, "steps": T, **config}
-    return Record("digits-28b7", "digits", "done", "", 0.0, config, {}, steps, (), tuple(events))
+    return Record("digits-28b7", "digits", "done", "", 0.0, Config(**config), {}, steps, (), tuple(events))
 
 
 FELL = record(0.05 + 1.95 * np.exp(-t / 40), np.sqrt(49 * np.exp(-t / 40)) + 0.3)
@@ -73,7 +74,7 @@ OLD = {
 
 
 def test_a_stored_verdict_of_before_opens_with_its_words_and_the_new_labels():
-    verdict = run_verdict(replace(FELL, config={**FELL.config, "verdict": OLD}))
+    verdict = run_verdict(replace(FELL, verdict=Verdict.of(OLD)))
     assert verdict.headline == "Stationary"
     assert verdict.sentence == OLD["sentence"]
     assert verdict.advice.endswith("`steepest locate digits-28b7` looks longer.")

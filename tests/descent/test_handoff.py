@@ -455,6 +455,6 @@ def test_it_is_in_the_record(tmp_path, capsys):
     run = sd.fit(load("digits"), stages, steps=60, epochs=None, runs=tmp_path)
     (event,) = sd.open(run.id, tmp_path).events
     assert (event.t, event.kind, event.seen) == (43, "stage", "adam's stage ended")
-    assert f"step 43: stage: {event.seen}; {event.done}" in capsys.readouterr().err
+    assert f"step 43 · {event.done.split('; ')[0]}" in capsys.readouterr().err
     factor = as_schedule("warmup(5%) >> cosine").bind(60, 21)(43)
     assert f"switched to momentum, lr {run.record.steps.lr[42] / factor:.4g}, " in event.done

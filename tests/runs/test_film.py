@@ -81,7 +81,7 @@ def test_without_its_task_the_curves_are_shown(run, tmp_path, capsys):
     assert film["surfaces"] == {}
     assert len(numbers(film["members"]["run"]["curves"]["loss"]["t"])) == 48
     assert "No surfaces: Run" in capsys.readouterr().err
-    with pytest.raises(sd.InputError, match="there are none"):
+    with pytest.raises(sd.InputError, match="but the film has none"):
         sd.open(run.id, run.store.folder).film(tmp_path / "film.npz")
 
 
@@ -154,7 +154,7 @@ def test_a_race_of_models_with_statistics_of_their_own(race, tmp_path, capsys):
 
 
 def test_the_end_is_kept_however_much_happened(tmp_path, monkeypatch):
-    monkeypatch.setattr("steepest.descent.path.EVENTS", 0)
+    monkeypatch.setattr("steepest.descent.path.EVENT_POINTS", 0)
     monkeypatch.setattr("steepest.descent.path.POINTS", 3)
     run = sd.fit(task("ends"), "adam", 1e-2, batch_size=20, steps=7, epochs=None, runs=tmp_path, locate=False)
     assert Store(tmp_path).history(run.id).path.t.tolist() == [0, 3, 6, 7]

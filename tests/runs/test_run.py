@@ -359,8 +359,9 @@ def test_settings_of_a_run_by_item_access_are_deprecated(data, tmp_path):
 def test_the_verdict_is_recorded_under_its_key(data, tmp_path):
     run = fit(a_task(data), tmp_path)
     opened = sd.open(run.id, tmp_path)
-    assert opened.verdict == run.verdict == run.record.verdict
-    assert opened.verdict is not None
-    stored = to_json(opened.record.config, None, opened.verdict)
-    assert stored["verdict"] == run.verdict.describe()
+    assert opened.verdict == run.verdict
+    assert opened.record.verdict == run.record.verdict
+    assert opened.record.verdict is not None
+    stored = to_json(opened.record.config, None, opened.record.verdict)
+    assert stored["verdict"] == run.record.verdict.describe()
     assert "search" not in stored

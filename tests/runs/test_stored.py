@@ -84,7 +84,7 @@ def test_the_findings_of_a_finished_run(stored, tmp_path):
     run = sd.open("finished", stored)
     assert run.verdict is not None
     assert run.verdict.numbers
-    assert run.verdict.kind in str(run.record.verdict)
+    assert run.verdict.kind == run.record.verdict.kind
     surfaces = stored_surfaces(Store(stored), run.id)
     assert surfaces is not None
     assert set(surfaces.grids) == {"curvature", "principal", "random"}

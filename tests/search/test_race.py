@@ -197,5 +197,5 @@ def test_groups_of_runs_are_compared_as_a_race_compares(tmp_path):
     assert "seed" not in found.differing
     assert found.figure(tmp_path / "both.png").stat().st_size > 5000
     assert "No difference detected" in sd.compare(good[:2], good[2:4], tmp_path).sentence
-    with pytest.raises(InputError, match="a side without runs"):
+    with pytest.raises(InputError, match="on each side, got none"):
         sd.compare([], good)

@@ -148,7 +148,7 @@ def test_the_metric_comes_first_then_the_verdict_with_the_run_s_id():
     assert headline(replace(record, measurements=measurements[:1]), verdict).startswith(
         "Validation accuracy 87.5 %. Stationary."
     )
-    assert headline(a_record([2.0, 1.0])) == "Validation loss 0.5."
+    assert headline(a_record([2.0, 1.0]), None) == "Validation loss 0.5."
 
 
 def search_record(**changes):

@@ -209,8 +209,7 @@ class Store:
         ends = {a: min((t0 for b, t0 in starts.items() if b > a), default=math.inf) for a in {r[0] for r in rows}}
         current = [row[1:] for row in rows if row[1] < ends[row[0]]]  # not repeated by a later attempt
         values = [
-            Measurement(t, epoch, split, name, math.nan if v is None else v)
-            for t, epoch, split, name, v in current
+            Measurement(t, epoch, split, name, math.nan if v is None else v) for t, epoch, split, name, v in current
         ]
         return tuple(sorted(values, key=lambda m: m.t))
 

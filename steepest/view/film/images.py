@@ -3,14 +3,17 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from steepest.errors import InputError
 from steepest.view.figures.curves import check_path
 from steepest.view.film.schema import Film
-from steepest.view.render.picture import Picture
 from steepest.view.render.theme import find_theme
+
+if TYPE_CHECKING:
+    from steepest.view.render.picture import Picture
 
 MIN_SIZES = ((360, 600), (820, 480))
 """Smallest width and height in pixels, of narrow pictures and of others."""
@@ -92,7 +95,9 @@ def video(
     return out
 
 
-def _picture(film: Film, surface: str | None, size: tuple[int, int], theme: str) -> Picture:
+def _picture(film: Film, surface: str | None, size: tuple[int, int], theme: str) -> "Picture":
+    from steepest.view.render.picture import Picture  # loads matplotlib
+
     if not any(size[0] >= width and size[1] >= height for width, height in MIN_SIZES):
         sizes = " or ".join(f"{width} × {height}" for width, height in MIN_SIZES)
         raise InputError(f"size must be at least {sizes} pixels, got {size[0]} × {size[1]}")

@@ -173,5 +173,5 @@ def test_a_survey_on_disk(trained, tmp_path):
         assert file["principal/loss"].shape == (51, 51)
         assert file["principal/x"].shape == (51,)
     (tmp_path / "s.npz").write_bytes(b"PK nothing")
-    with pytest.raises(sd.StoreError, match="make the film again"):
+    with pytest.raises(sd.StoreError, match="Make the film again"):
         npz.load(tmp_path / "s.npz")

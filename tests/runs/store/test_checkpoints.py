@@ -148,7 +148,7 @@ def test_none_is_sound(two):
 @pytest.mark.parametrize(("number", "do"), [(3, "Update Steepest"), (1, "Use the version that wrote it")])
 def test_another_format(number, do, two, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoints, "FORMAT", number)
+        patched.setattr(checkpoints, "CHECKPOINT_FORMAT", number)
         save(two, 21)
     with pytest.raises(StoreError, match=rf"00000003 has format {number}; this version reads format 2\. {do}\.$"):
         checkpoints.load(two)
@@ -177,7 +177,7 @@ def test_kept_by_hour(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints.time, "time", lambda: now)
     ages = (2.3, 2.1, 1.2, 0.2, 0.1, 0.05, 0.0)  # hours, on either side of whole ones
     for k, age in enumerate(ages):
-        monkeypatch.setattr(checkpoints, "NEWEST_KEPT", 100 if k < len(ages) - 1 else 2)
+        monkeypatch.setattr(checkpoints, "MAX_NEWEST", 100 if k < len(ages) - 1 else 2)
         path = save(tmp_path, k)
         if k < len(ages) - 1:
             os.utime(path, (now - 3600 * age,) * 2)
@@ -231,7 +231,7 @@ def test_a_run_on_a_full_disk_goes_on_and_says_so_once(tmp_path, monkeypatch, ca
     assert Store(tmp_path).history(run.id).path.t.tolist() == kept == [*range(20), *range(41, 61)]
     assert (run.status, len(run.losses)) == ("done", 60)
     assert said.count("No space left on device") == 1
-    assert "The run goes on" in said
+    assert "The run continues" in said
     assert checkpoints.load(tmp_path / run.id / "checkpoints")[0]["t"] == 60
 
 
