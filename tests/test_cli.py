@@ -360,7 +360,7 @@ def test_a_film_on_the_command_line(run, trained, monkeypatch):
     assert list(film["surfaces"]) == ["principal"]
     assert run("film digits --planes side").exit_code == 1
     assert "planes must be some of curvature" in run("film digits --planes side").stderr
-    assert "no file nowhere.py" in run("film digits --task nowhere.py").stderr
+    assert "No file nowhere.py" in run("film digits --task nowhere.py").stderr
 
 
 def test_a_film_whose_task_has_gone_shows_the_curves(run, tmp_path):
