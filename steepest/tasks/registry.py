@@ -36,7 +36,7 @@ def load(name: str) -> Task:
         return task
     path = Path(name)
     if path.suffix != ".py":
-        raise unknown("task", name, [*BUILT_IN, "a path that ends in .py"])
+        raise unknown("task", name, [*BUILT_IN, "a path ending in .py"])
     if not path.is_file():
         raise TaskError(f"No file {path}. Pass a Python file that defines task() returning sd.Task(...).")
     module = _run(path)

@@ -32,9 +32,18 @@ def describe_event(event: Event) -> str:
     >>> describe_event(Event(412, "clip", "norm 40.2, threshold 3.1", "gradient clipped"))
     'step 412 · gradient clipped: norm 40.2, threshold 3.1'
     """
+    return f"step {event.t} · {event_text(event)}"
+
+
+def event_text(event: Event) -> str:
+    """Action, reason and outcome.
+
+    >>> event_text(Event(9, "rewind", "loss rising (8.2)", "rewound to step 4; retrying unchanged"))
+    'rewound to step 4: loss rising (8.2); retrying unchanged'
+    """
     action, *details = event.done.split("; ")
     reason = f"{action}: {event.seen}" if event.seen else action
-    return f"step {event.t} · {'; '.join(filter(None, (reason, *details, event.after)))}"
+    return "; ".join(filter(None, (reason, *details, event.after)))
 
 
 def duration(seconds: float) -> str:

@@ -13,6 +13,7 @@ from steepest.rules.notation import mathml
 from steepest.rules.textbook import RULES
 from steepest.view.figures.buckets import bucket, size
 from steepest.view.film.schema import Film, FilmEvent, Member, Series
+from steepest.view.format import event_text
 
 SMOOTHING, MIN_SMOOTHING_BUCKETS = 0.01, 17
 """Window of a curve's running median, as a share of its buckets, and the smallest window in buckets."""
@@ -158,8 +159,7 @@ def _smooth(values: np.ndarray, min_window: int) -> np.ndarray:
 
 
 def _event(event: Event, back: Mapping[int, int]) -> FilmEvent:
-    words = "; ".join(part for part in (event.seen, event.done, event.after) if part)
-    return FilmEvent(event.t, event.kind, words, back.get(event.t) if event.kind == REWIND else None)
+    return FilmEvent(event.t, event.kind, event_text(event), back.get(event.t) if event.kind == REWIND else None)
 
 
 def _subtitle(record: Record) -> str:

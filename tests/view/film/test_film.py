@@ -57,7 +57,7 @@ def test_a_run():
     assert member.eigenvalues == (0.1, 4.0)
     assert member.verdict == verdict
     rewind, clip = member.events
-    assert rewind == FilmEvent(30, "rewind", "diverging since 28; went back to step 20", 20)
+    assert rewind == FilmEvent(30, "rewind", "went back to step 20: diverging since 28", 20)
     assert clip.to is None
     assert set(member.curves) == {"loss", "lr", "grad_norm", "held_out"}
     assert member.curves["held_out"].mid.tolist() == [0.5]
