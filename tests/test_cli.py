@@ -269,7 +269,7 @@ def test_the_last_part_by_another_rule(given, rules, last, run):
     config = json.loads(run("show digits --json").stdout)["config"]
     assert [part["rule"] for part in config["stages"]] == rules
     assert config["lr"] == (0.01 if "--lr" in given else 3e-3)  # the recipe's, whose rule is the first stage's
-    assert re.search(rf"step {last + 1} · .*{rules[1]}", run("show digits").output)
+    assert re.search(rf"step {last + 1} · switched to {rules[1]}\b", run("show digits").output)
 
 
 def test_the_rate_of_the_first_part_is_found(run, tmp_path):

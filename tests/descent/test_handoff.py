@@ -21,6 +21,7 @@ from steepest.schedule import as_schedule
 from steepest.tasks import load
 from steepest.tasks.batches import Batches
 from steepest.tasks.terrains import TERRAINS
+from steepest.view.format import describe_event
 
 SAMPLES, BATCH = 60, 12
 
@@ -359,8 +360,8 @@ def test_steps_that_were_not_taken_do_not_count():
 def test_a_hand_off_in_a_step_that_is_not_taken_is_still_told(guard):
     found = handed(quadratic(1.0, 3.0, break_at=(41,)), sd.stage("adam", 40) >> sd.stage("momentum"), guard=guard)
     assert found.event.kind == "skip"
-    assert re.match("adam's stage ended; (non-finite gradient|the gradient is not finite)", found.event.seen)
-    assert re.search("; (step skipped|the step was not taken)$", found.event.done)
+    assert re.match("adam's stage ended; non-finite gradient", found.event.seen)
+    assert re.search("; step skipped$", found.event.done)
 
 
 # -- Other optimizers, data and schedules ------------------------------------------------------------------------------
@@ -455,6 +456,6 @@ def test_it_is_in_the_record(tmp_path, capsys):
     run = sd.fit(load("digits"), stages, steps=60, epochs=None, runs=tmp_path)
     (event,) = sd.open(run.id, tmp_path).events
     assert (event.t, event.kind, event.seen) == (43, "stage", "adam's stage ended")
-    assert f"step 43 · {event.done.split('; ')[0]}" in capsys.readouterr().err
+    assert describe_event(event) in capsys.readouterr().err
     factor = as_schedule("warmup(5%) >> cosine").bind(60, 21)(43)
     assert f"switched to momentum, lr {run.record.steps.lr[42] / factor:.4g}, " in event.done

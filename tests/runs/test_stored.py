@@ -84,7 +84,8 @@ def test_the_findings_of_a_finished_run(stored, tmp_path):
     run = sd.open("finished", stored)
     assert run.verdict is not None
     assert run.verdict.numbers
-    assert run.verdict.kind == run.record.verdict.kind
+    assert run.verdict.kind == run.record.verdict.kind == "DESCENDING"
+    assert run.verdict.sentence.startswith("Still descending")
     surfaces = stored_surfaces(Store(stored), run.id)
     assert surfaces is not None
     assert set(surfaces.grids) == {"curvature", "principal", "random"}
