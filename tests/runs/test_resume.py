@@ -78,14 +78,6 @@ def python(code, *args):
     )  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def _threads():
-    """A run that goes on has the threads that it had; the other tests have theirs."""
-    kept = torch.get_num_threads()
-    yield
-    torch.set_num_threads(kept)
-
-
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     path = tmp_path_factory.mktemp("task") / "mine.py"

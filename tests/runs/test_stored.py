@@ -6,7 +6,6 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner
 
 import steepest as sd
@@ -24,14 +23,6 @@ set (`ATEN_CPU_CAPABILITY=default`) nine in ten runs agree to 1e-7, those after 
 AMPLIFIES = {"guard-watch"}
 """Runs that diverge and are not caught: rounding grows to 0.4 of the loss there."""
 INTERRUPTED = [name for name, case in make.CASES.items() if case.stop]
-
-
-@pytest.fixture(autouse=True)
-def _threads():
-    """A run is resumed with the threads that it had; the other tests have theirs."""
-    count = torch.get_num_threads()
-    yield
-    torch.set_num_threads(count)
 
 
 @pytest.fixture(scope="module")

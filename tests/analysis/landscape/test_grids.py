@@ -27,38 +27,12 @@ from steepest.rules.textbook import momentum
 from steepest.rules.update import Update
 from steepest.tasks.task import Task
 from steepest.tasks.terrains import TERRAINS
+from tests.analysis.landscape.test_plane_loss import Tied, TwoInputs, net
 from tests.oracles import Tensors
 
 
 def drawn(*shape, seed=0, dtype=torch.float64):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def net(*layers):
-    torch.manual_seed(0)
-    return nn.Sequential(*layers)
-
-
-class TwoInputs(nn.Module):
-    """Two first layers, one of them used again deeper, where it is no longer affine in all weights."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.one, self.two, self.out = nn.Linear(6, 6), nn.Linear(6, 6, bias=False), nn.Linear(6, 3)
-
-    def forward(self, x):
-        return self.out(self.one(torch.tanh(self.one(x) + self.two(2 * x))))
-
-
-class Tied(nn.Module):
-    """The first layer's weights count a second time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.one = nn.Linear(6, 6)
-
-    def forward(self, x):
-        return torch.relu(self.one(x)) @ self.one.weight[:, :3]
 
 
 X, Y = drawn(40, 6), torch.arange(40) % 3
