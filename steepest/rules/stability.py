@@ -99,8 +99,9 @@ def preconditioner(update: Update, hypers: Hypers) -> Tensor:
         raise InputError(f"rule must be one of Steepest's (the scaling of others is unknown), got {update.rule.name}")
     scale = _SCALES.get(update.rule.name)
     slots, parts = update.slots, []
-    for name, p, row in zip(update.point.names, update.point.tensors(), update.point.rows, strict=True):
-        own = {**hypers, **update.point.overrides[row], "t": update.t}
+    point = update.point
+    for place, (name, p, row) in enumerate(zip(point.names, point.tensors(), point.rows, strict=True)):
+        own = {**hypers, **point.overrides[row], "t": max(1, update.steps(place))}
         memory = {slot: by[name].detach().double().reshape(-1) for slot, by in slots.items()}
         one = torch.ones(p.numel(), dtype=torch.float64, device=p.device)
         parts.append((one if scale is None else scale(memory, own)) / own.get("lr_scale", 1.0))

@@ -2,24 +2,27 @@
 
     w, slots ← rule(w, scale · g, slots; hyperparameters)
 
-An update owns the rule's slots and its step count t, but not the weights. It works on groups of tensors, one group per
-device and dtype: the compiled kernel updates dense float32 and float64 tensors on the CPU, the eager reference all
-others.
+An update owns the rule's slots and its counts of steps, but not the weights. It works on groups of tensors, one group
+per device and dtype: the compiled kernel updates plain tensors (`rules.memory`) on the CPU, the eager reference all
+others. A parameter without a gradient stays where it is, and its count of steps too.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from steepest.errors import InputError, unknown
+from steepest.errors import InputError, TaskError, unknown
 from steepest.rules import hoist
 from steepest.rules.backends import eager
+from steepest.rules.clocks import Clocks, read
+from steepest.rules.memory import Layouts, check_parameter, is_plain, plain_gradient
 from steepest.rules.rule import Rule
-from steepest.rules.tensor_groups import EagerGroup, GroupSpec, KernelGroup, broadcast, is_dense
+from steepest.rules.slots import make_slots
+from steepest.rules.tensor_groups import EagerGroup, KernelGroup, broadcast
 
 
 class Point(Protocol):
@@ -34,13 +37,28 @@ class Point(Protocol):
         ...
 
 
+class _Group(NamedTuple):
+    """Tensors of one device and dtype, and their places in the point."""
+
+    group: EagerGroup | KernelGroup
+    places: list[int]
+
+
+class _Kind(NamedTuple):
+    """What decides in which group a parameter is, and the memory layout of its slots."""
+
+    device: str
+    dtype: torch.dtype
+    stride: tuple[int, ...]
+    has_kernel: bool
+
+
 class Update:
     """A rule with its state, bound to a point.
 
     Attributes:
         t: steps taken, without skipped ones: an int, or an int64 array [K] for K members.
         slots: for each slot per weight its values by parameter name, shaped like the parameter; views of its buffers.
-        scalars: the slots per member, for each row of the point's overrides: floats, or float64 [K].
 
     Args:
         point: the weights.
@@ -57,33 +75,43 @@ class Update:
         self.t: Any = 0 if members is None else np.zeros(members, np.int64)
         start = [s.start.start for s in rule.slots if s.is_scalar]
         self._rows = [_row(rule, overrides) for overrides in point.overrides]
-        self.scalars: list[list[Any]] = [
-            [s if members is None else np.full(members, s) for s in start] for _ in self._rows
-        ]
         self._scalar_names = [s.name for s in rule.slots if s.is_scalar]
+        self._clocks = Clocks(point.rows, [self._scalars(start) for _ in self._rows])
         self._on_device = False
         self._functions = hoist.NUMBERS if members is None else hoist.ARRAYS
-        self._table = self._make_table(self._functions)
-        self._tensors = point.tensors()
-        self._layout = [_layout(p) for p in self._tensors]
-        self._addresses: list[int] = []
-        self._groups = self._make_groups(self._tensors)
+        self._make_tables()
+        self._tensors, self._gradients = point.tensors(), []
+        self._make_groups(self._tensors)
         self._is_fresh = False
 
     @property
     def name(self) -> str:
         return self.rule.name
 
-    def _make_table(self, functions: Mapping[str, Any]) -> Any:
+    @property
+    def scalars(self) -> list[list[Any]]:
+        """The slots per member of each clock that runs."""
+        return [clock.scalars for clock in self._clocks.running]
+
+    def _scalars(self, start: list[float]) -> list[Any]:
+        return [s if self.members is None else np.full(self.members, s) for s in start]
+
+    def _make_tables(self) -> None:
+        """The functions that compute all rows of hyperparameters, or one of them."""
         scalars = tuple(n for n, s in enumerate(self.rule.slots, 1) if s.is_scalar)
-        return hoist.table(self.program, scalars, self._scalar_names, self._rows, functions)
+        functions = hoist.TENSORS if self._on_device else self._functions
+
+        def make(rows: list[dict[str, Any]]) -> Any:
+            return hoist.table(self.program, scalars, self._scalar_names, rows, functions)
+
+        self._table, self._row_tables = make(self._rows), [make([row]) for row in self._rows]
 
     # -- the two passes over memory ------------------------------------------------------------------------------------
 
     def norm(self) -> Any:
         """‖g‖ over all parameters with a gradient, a float or float64 [K]; `advance` then uses these gradients."""
-        self._refresh_addresses()
-        squares = [group.squares() for group in self._groups]
+        self._refresh()
+        squares = [group.squares() for group, _ in self._groups]
         total = squares[0] if len(squares) == 1 else sum(squares)
         return self._root(total)
 
@@ -98,20 +126,48 @@ class Update:
             ‖w_new − w‖, a float or float64 [K]; 0 for a member that skips the step.
         """
         if not self._is_fresh:
-            self._refresh_addresses()
+            self._refresh()
         self._is_fresh = False
         live = scale == scale
         if isinstance(scale, float) and not live:
             return 0.0
-        t = self.t + live
-        values, scalars = self._table(hypers, self._clock(t), scale, self.scalars)
-        if self._scalar_names:
-            self.scalars = [self._where_live(t, new, old) for new, old in zip(scalars, self.scalars, strict=True)]
-        self.t = t
-        squares = [group.advance(values) for group in self._groups]
+        values = self._next_values(hypers, scale, live)
+        none = 0.0 if self.members is None else np.zeros(self.members)
+        squares = [group.advance(values) for group, _ in self._groups] if values else [none]
         total = squares[0] if len(squares) == 1 else sum(squares)
-        torch.autograd.graph.increment_version(self._tensors)
+        torch.autograd.graph.increment_version(self._stepped)
+        self._gradients = self._stepped = []  # not kept alive
         return self._root(total)
+
+    def _next_values(self, hypers: Mapping[str, Any], scale: Any, live: Any) -> Sequence[Any]:
+        """The table of hyperparameters of the next step; advances `t` and the scalar slots of all clocks that step."""
+        t, clocks = self.t + live, self._clocks
+        if self._absent:
+            clocks.miss(self._absent, live)
+            self._set_rows()
+        if clocks.are_rows:
+            values, scalars = self._table(hypers, self._first(t), scale, self.scalars)
+        else:
+            values, scalars = (), ()
+            for clock in clocks.running:
+                table = self._row_tables[clock.row]
+                row, new = table(hypers, self._first(t - clock.missed), scale, [clock.scalars])
+                values, scalars = values + row, scalars + new
+        if self._scalar_names:
+            for clock, new in zip(clocks.running, scalars, strict=True):
+                clock.scalars = self._where_live(t, new, clock.scalars)
+        self.t = t
+        return values
+
+    def _set_rows(self) -> None:
+        """Gives every clock that runs in this step a row in the table of hyperparameters."""
+        rows = self._clocks.run(set(self._absent))
+        for group, places in self._groups:
+            group.set_rows([rows[i] for i in places], len(self._clocks.running))
+
+    def steps(self, place: int) -> Any:
+        """The steps that a parameter has taken: an int, or int64 [K]."""
+        return self.t - self._clocks.of[place].missed
 
     def _root(self, squares: Any) -> Any:
         """The norm of a sum of squares: float, float64 [K] or tensor; the float 0 if there are no tensors."""
@@ -119,7 +175,7 @@ class Update:
             return np.sqrt(squares)
         return squares.sqrt() if isinstance(squares, Tensor) else math.sqrt(squares)
 
-    def _clock(self, t: Any) -> Any:
+    def _first(self, t: Any) -> Any:
         """The `t` of the formula: at least 1, also for a member that has not taken a step yet and skips this one."""
         if self._on_device:
             return t.clamp(min=1).double()
@@ -134,7 +190,7 @@ class Update:
         if self._on_device:
             return
         self._on_device = True
-        self._table = self._make_table(hoist.TENSORS)
+        self._make_tables()
         self._rebuild_groups(self.point.tensors())
 
     def parameter_norms(self) -> dict[str, tuple[Any, Any]]:
@@ -142,10 +198,8 @@ class Update:
 
         Both are 0 for a member that skipped the step.
         """
-        norms: dict[str, tuple[Any, Any]] = {}
-        for group in self._groups:
-            norms |= group.norms()
-        return norms
+        names = self.point.names
+        return {names[places[i]]: both for group, places in self._groups for i, both in group.norms.items()}
 
     def _where_live(self, t: Any, new: tuple, old: list[Any]) -> list[Any]:
         """The new scalar slots of the members that take this step, the old ones of the others."""
@@ -155,37 +209,73 @@ class Update:
 
     # -- groups and addresses ------------------------------------------------------------------------------------------
 
-    def _refresh_addresses(self) -> None:
-        """Reads all addresses; rebuilds the groups if the dtype, device or strides of a tensor have changed."""
+    def _refresh(self) -> None:
+        """Reads weights and gradients, and checks that their memory is what the groups take it for."""
         tensors = self.point.tensors()
-        self._tensors = tensors
-        addresses = [p.data_ptr() for p in tensors]
-        if addresses != self._addresses:  # a tensor that changes at the same address shows in its gradient
-            self._addresses = addresses
-            if [_layout(p) for p in tensors] != self._layout:
-                self._rebuild_groups(tensors)
-        for group in self._groups:
-            if not group.refresh_addresses(tensors, addresses):
-                self._rebuild_groups(tensors)
-                self._refresh_addresses()
-                return
+        gradients = [p.grad for p in tensors]
+        present = [g for g in gradients if g is not None] if self._absent else gradients
+        if not self._layouts.hold([*tensors, *present]) or (
+            self._absent and self._absent != _places_of_none(gradients)
+        ):
+            self._inspect(tensors, gradients)
+        for i in self._copies:
+            gradients[i] = plain_gradient(gradients[i], tensors[i])
+        self._stepped = tensors
+        if self._absent:
+            self._stepped = [p for p, g in zip(tensors, gradients, strict=True) if g is not None]
+        self._gradients = gradients  # alive until the step
+        for group, places in self._groups:
+            if len(self._groups) == 1:
+                has_memory = group.read(tensors, gradients)
+            else:
+                has_memory = group.read([tensors[i] for i in places], [gradients[i] for i in places])
+            if not has_memory:
+                raise TaskError("a parameter or its gradient has no memory: its storage was freed")
         self._is_fresh = True
+
+    def _inspect(self, tensors: list[Tensor], gradients: list[Tensor | None]) -> None:
+        """Checks each tensor; new groups if a parameter has changed its kind, such as its dtype or device."""
+        for place, (p, g) in enumerate(zip(tensors, gradients, strict=True)):
+            check_parameter(self.point.names[place], p, self._shapes[place], g)
+        kinds = [self._kind(p) for p in tensors]
+        if kinds != self._kinds:
+            self._rebuild_groups(tensors)
+        present = [g for g in gradients if g is not None]
+        self._absent = _places_of_none(gradients)
+        self._set_rows()
+        self._copies = [
+            i for i, (kind, p, g) in enumerate(zip(kinds, tensors, gradients, strict=True))
+            if g is not None and kind.has_kernel and plain_gradient(g, p) is not g
+        ]  # fmt: skip
+        self._layouts = Layouts([*tensors, *present])
 
     def _rebuild_groups(self, tensors: list[Tensor]) -> None:
         """Makes new groups and copies the slots to them."""
         state = self.state()
-        self._layout = [_layout(p) for p in tensors]
-        self._groups = self._make_groups(tensors)
+        self._make_groups(tensors)
         self.load(state)
 
-    def _make_groups(self, tensors: list[Tensor]) -> list[EagerGroup | KernelGroup]:
+    def _make_groups(self, tensors: list[Tensor]) -> None:
+        self._shapes = [p.shape for p in tensors]
+        self._kinds = [self._kind(p) for p in tensors]
+        self._layouts, self._copies = Layouts([]), []
         places: dict[tuple, list[int]] = {}
-        for i, p in enumerate(tensors):
-            has_kernel = p.device.type == "cpu" and p.dtype in (torch.float32, torch.float64) and is_dense(p)
-            kind = KernelGroup if has_kernel and not self._on_device else EagerGroup
-            places.setdefault((str(p.device), p.dtype, kind), []).append(i)
-        spec = GroupSpec(self.rule, self.members, len(self._rows), self.point.names, self.point.rows, self._on_device)
-        return [kind(spec, tensors, own) for (_, _, kind), own in places.items()]
+        for i, kind in enumerate(self._kinds):
+            places.setdefault((kind.device, kind.dtype, kind.has_kernel), []).append(i)
+        slots = [s for s in self.rule.slots if not s.is_scalar]
+        self._groups = []
+        for (_, _, has_kernel), own in places.items():
+            mine = [tensors[i] for i in own]
+            make = KernelGroup if has_kernel else EagerGroup
+            group = make(self.rule, self.members, mine, make_slots(slots, mine))
+            if isinstance(group, EagerGroup):
+                group.keep_on_device = self._on_device
+            self._groups.append(_Group(group, own))
+        self._absent: list[int] = []
+        self._set_rows()
+
+    def _kind(self, p: Tensor) -> _Kind:
+        return _Kind(str(p.device), p.dtype, p.stride(), is_plain(p) and not self._on_device)
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
@@ -193,25 +283,29 @@ class Update:
     def slots(self) -> dict[str, dict[str, Tensor]]:
         names = [s.name for s in self.rule.slots if not s.is_scalar]
         slots: dict[str, dict[str, Tensor]] = {name: {} for name in names}
-        for group in self._groups:
-            for parameter, views in zip(group.names, group.views, strict=True):
-                for name, view in zip(names, views, strict=True):
-                    slots[name][parameter] = view
+        for group, places in self._groups:
+            for name, views in zip(names, group.slots, strict=True):
+                slots[name] |= {self.point.names[i]: view for i, view in zip(places, views, strict=True)}
         return slots
 
     def state(self) -> dict[str, Any]:
-        """The state of the rule: `t`, `scalars`, and `slots` by slot and parameter name; not copied."""
-        scalars = [[_read(x) for x in row] for row in self.scalars]
-        return {"t": _read(self.t), "scalars": scalars, "slots": self.slots}
+        """The state of the rule: `t`, `scalars`, and `slots` by slot and parameter name; not copied.
+
+        If parameters have missed steps, `clocks` has the clocks and `clock_of` that of each parameter by name.
+        """
+        return {"t": read(self.t), "slots": self.slots, **self._clocks.state(self.point.names)}
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Any]) -> None:
         """Restores what `state` returned, by name."""
-        self.t, self.scalars = state["t"], [list(row) for row in state["scalars"]]
+        self.t = state["t"]
+        self._clocks.load(state, self.point.names, self.point.rows)
         if self._on_device:
             device = self.point.tensors()[0].device
             self.t = torch.tensor(self.t, device=device)
-            self.scalars = [[torch.tensor(s, dtype=torch.float64, device=device) for s in row] for row in self.scalars]
+            for clock in set(self._clocks.of):
+                clock.scalars = [torch.tensor(s, dtype=torch.float64, device=device) for s in clock.scalars]
+        self._layouts = Layouts([])  # the next step inspects all tensors
         for slot, by in self.slots.items():
             for name, view in by.items():
                 view.copy_(state["slots"][slot][name])
@@ -222,16 +316,17 @@ class Update:
         program = self.rule.evaluation
         if program is None or (self.members is None and self.t == 0):
             return None
-        slots, state = self.slots, self.state()
+        slots, weights = self.slots, []
         rows = [{k: v for k, v in row.items() if k != "lr_scale"} for row in self._rows]
-        table = hoist.table(program, (), self._scalar_names, rows, self._functions)
-        values, _ = table(hypers, state["t"], 1.0, state["scalars"])
-        weights = []
-        for p, name, row in zip(self.point.tensors(), self.point.names, self.point.rows, strict=True):
+        tables = [hoist.table(program, (), self._scalar_names, [row], self._functions) for row in rows]
+        for place, (p, name) in enumerate(zip(self.point.tensors(), self.point.names, strict=True)):
+            clock, steps = self._clocks.of[place], read(self.steps(place))
+            if self.members is None and steps == 0:
+                weights.append(p.detach().clone())
+                continue
+            values, _ = tables[clock.row](hypers, steps, 1.0, [[read(s) for s in clock.scalars]])
             inputs = {"w": p.detach(), **{slot: views[name] for slot, views in slots.items()}}
-            weights.append(
-                eager.evaluate(program, inputs, [broadcast(h, p) for h in hoist.row_of(values, program, row)])[0]
-            )
+            weights.append(eager.evaluate(program, inputs, [broadcast(h, p) for h in values[1:]])[0])
         return weights
 
 
@@ -248,10 +343,5 @@ def _row(rule: Rule, overrides: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _read(x: Any) -> Any:
-    """The number in a tensor; any other value as it is."""
-    return x.item() if isinstance(x, Tensor) else x
-
-
-def _layout(p: Tensor) -> tuple:
-    return p.dtype, p.device, p.stride()
+def _places_of_none(values: Sequence[Any]) -> list[int]:
+    return [i for i, x in enumerate(values) if x is None]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import steepest.rules.update as module
 from steepest.descent.state import copy_state
 from steepest.errors import InputError, TaskError
-from steepest.rules import tensor_groups
+from steepest.rules import slots
 from steepest.rules.rule import rule, scalar
 from steepest.rules.textbook import RULES
 from steepest.rules.trace import where
@@ -354,7 +354,7 @@ def test_slots_begin_at_cache_lines():
     for dtype in (torch.float32, torch.float64):
         update = Update(point(dtype), RULES["adam"])
         starts = [v.data_ptr() for by in update.slots.values() for v in by.values()]
-        assert all((a - min(starts)) % tensor_groups.ALIGNMENT_BYTES == 0 for a in starts)
+        assert all((a - min(starts)) % slots.ALIGNMENT_BYTES == 0 for a in starts)
 
 
 def test_misuse_is_seen_by_autograd(path):
@@ -441,7 +441,7 @@ def test_nothing_is_kept_when_an_update_goes():
     net(torch.ones(1, 3)).sum().backward()
     update.norm()
     update.advance(dict(RULES["adam"].hypers))
-    slots = [weakref.ref(group.flat[0]) for group in update._groups]
+    slots = [weakref.ref(own.slots[0][0]) for own, _ in update._groups]
     del update
     gc.collect()
     assert [s() for s in slots] == [None]

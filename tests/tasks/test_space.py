@@ -14,7 +14,7 @@ from torch.nn.utils import parametrizations
 
 from steepest.descent.state import copy_state
 from steepest.errors import InputError, TaskError
-from steepest.rules.tensor_groups import is_dense
+from steepest.rules.memory import is_dense
 from steepest.rules.textbook import RULES
 from steepest.rules.update import Update
 from steepest.tasks.space import Space

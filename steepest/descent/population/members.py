@@ -21,7 +21,7 @@ from torch.func import functional_call, vmap
 from torch.utils._pytree import tree_flatten
 
 from steepest import seeds
-from steepest.rules.tensor_groups import is_dense
+from steepest.rules.memory import is_dense
 from steepest.tasks.objective import Loss, Objective
 from steepest.tasks.space import Space
 

@@ -273,4 +273,10 @@ def _select_state(state: Mapping[str, Any], places: np.ndarray) -> dict[str, Any
         slot: {n: x[torch.from_numpy(places).to(x.device)] for n, x in by.items()}
         for slot, by in state["slots"].items()
     }
-    return {"t": state["t"][places], "scalars": [[s[places] for s in row] for row in state["scalars"]], "slots": slots}
+    own = {"t": state["t"][places], "scalars": [[s[places] for s in row] for row in state["scalars"]], "slots": slots}
+    if "clocks" in state:
+        own["clocks"] = [
+            {**c, "missed": np.broadcast_to(c["missed"], state["t"].shape)[places]} for c in state["clocks"]
+        ]
+        own["clock_of"] = state["clock_of"]
+    return own

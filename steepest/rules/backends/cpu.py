@@ -10,7 +10,8 @@ A slot below the smallest normal number is set to 0, as happens to a dead unit's
 numbers are many times slower, and the update of such a network took twice as long.
 
 A kernel reads a table with one row per block of at most `BLOCK_SIZE` weights: its tensor, its start in the tensor, its
-length, the start of its slots, and its row of hyperparameters. So groups and members are rows, not special cases.
+length, and its member. Weight, gradient and slots of a tensor have an address each and the same layout; every tensor
+has a row of hyperparameters for each member. So groups and members are rows, not special cases.
 """
 
 import functools
@@ -32,8 +33,8 @@ CHUNK_SIZE = 1 << 11
 """Weights per chunk: squares are summed in the weights' precision within a chunk and in float64 over the chunks. In
 float32 a sum of 32 thousand nearly equal squares was off by 2e-5 on a processor with eight lanes."""
 
-TABLE_COLUMNS = 5
-"""Tensor, start in it, length, start of the slots, row of hyperparameters."""
+TABLE_COLUMNS = 4
+"""Tensor, start in it, length, member."""
 
 EXPRESSIONS = {
     "add": "{} + {}", "sub": "{} - {}", "mul": "{} * {}", "div": "{} / {}", "neg": "-{}", "pow": "{} ** {}",
@@ -50,9 +51,9 @@ FLAGS: dict[str, Any] = {"fastmath": {"contract", "reassoc", "arcp", "nsz"}, "er
 
 DRIVER = """
 def kernel(arguments):
-    d = carray(arguments, (10,))
-    parts, table, W, G, H, width, sums, parallel, flat = d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7], d[8]
-    team = d[9]
+    d = carray(arguments, (12,))
+    parts, table, W, G, S, R, H = d[0], d[1], d[2], d[3], d[4], d[5], d[6]
+    count, width, sums, parallel, team = d[7], d[8], d[9], d[10], d[11]
     first, stride = 0, 1
     if parallel != 0:
         first, stride = thread(), threads()
@@ -60,7 +61,8 @@ def kernel(arguments):
     for part in range(first, team, stride):
         for b in range({order}):
             row = carray(integers(table + b * TABLE_COLUMNS * 8), (TABLE_COLUMNS,))
-            p, lo, n, at, r = row[0], row[1] * SIZE, row[2], row[3] * SIZE, row[4]
+            p, lo, n = row[0], row[1] * SIZE, row[2]
+            r = carray(integers(R + p * 8), (1,))[0] + row[3]
             wp = carray(integers(W + p * 8), (1,))[0] + lo
             gp = carray(integers(G + p * 8), (1,))[0]
             h = carray(floats(H + r * width * SIZE), (width,))
@@ -96,7 +98,11 @@ def advance_kernel(program: Program, slots: tuple[str, ...], dtype: torch.dtype)
         dtype: float32 or float64.
     """
     source = _block_source(program, slots)
-    starts = ["wp", "gp", *(f"carray(integers(flat + {k * 8}), (1,))[0] + at" for k in range(sum(map(bool, slots))))]
+    starts = [
+        "wp",
+        "gp",
+        *(f"carray(integers(S + (p + {k} * count) * 8), (1,))[0] + lo" for k in range(sum(map(bool, slots)))),
+    ]
     hypers = [f"h[{k}]" for k in range(1 + len(program.hoisted))]
     arguments = ", ".join([*map(CHUNK_SLICE.format, starts), *hypers])
     return _kernel(source, arguments, dtype, "bounds[part + 1] - 1, bounds[part] - 1, -1")

@@ -62,7 +62,7 @@ def test_our_loader_gives_what_llvms_gives(name, monkeypatch):
                 patch.setattr(object_code, "Image", refusing)
             at = weights()
             update = Update(at, RULES[name])
-            kernel = update._groups[0].kernel
+            kernel = update._groups[0].group.kernel
             assert isinstance(kernel._owner, Image) == (loader == "ours")
             for _ in range(3):
                 update.norm()

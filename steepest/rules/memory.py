@@ -1,0 +1,118 @@
+"""Which memory a kernel may be handed, and whether it is still what the kernel takes it for.
+
+A kernel gets addresses. So every tensor is checked to be plain: of exactly torch's own types, dense, on the CPU, with
+memory, and without the lazy negation or conjugation that only torch's operators apply. Before each step all types,
+dtypes, shapes and strides are compared with those of the step before, in one call.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from steepest.errors import TaskError
+
+REAL_DTYPES = {
+    torch.float32: torch.float32, torch.float64: torch.float64,
+    torch.complex64: torch.float32, torch.complex128: torch.float64,
+}  # fmt: skip
+"""The dtypes that have kernels, and the dtype of their real numbers: a complex weight is two real ones."""
+PLAIN_TYPES = (Tensor, nn.Parameter, nn.Buffer)
+
+try:
+    from torch._C._dynamo.guards import TensorGuards  # 0.13 µs per tensor; our own comparison takes 0.6
+except ImportError:
+    TensorGuards = None
+
+
+def is_plain(x: Any) -> bool:
+    """Whether a kernel may read and write a tensor's memory."""
+    return (
+        type(x) in PLAIN_TYPES
+        and x.layout is torch.strided
+        and x.device.type == "cpu"
+        and x.dtype in REAL_DTYPES
+        and not x.is_neg()
+        and not x.is_conj()
+        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+        and is_dense(x)
+        and x.data_ptr() != 0  # no memory: no weights, or a storage that was freed
+    )
+
+
+def is_dense(x: Tensor) -> bool:
+    """Whether a tensor is contiguous in some order of its dimensions, as channels_last is."""
+    size = 1
+    for stride, length in sorted(zip(x.stride(), x.shape, strict=True)):
+        if length == 1:
+            continue
+        if stride != size:
+            return False
+        size *= length
+    return True
+
+
+def plain_gradient(g: Any, p: Tensor) -> Tensor | None:
+    """A gradient as a plain tensor with the dtype and strides of its plain parameter; itself if it is one already.
+
+    None if that is impossible: its shape, device or kind differs.
+    """
+    if type(g) not in PLAIN_TYPES or g.layout is not torch.strided or g.shape != p.shape or g.device != p.device:
+        return None
+    if g.dtype is p.dtype and g.stride() == p.stride() and is_plain(g):
+        return g
+    return torch.empty_strided(p.shape, p.stride(), dtype=p.dtype).copy_(g.detach())
+
+
+def check_parameter(name: str, p: Tensor, shape: torch.Size, g: Tensor | None) -> None:
+    """Checks that a parameter has the shape of its slots, and a gradient that fits it.
+
+    Raises:
+        TaskError: it has not.
+    """
+    if p.shape != shape:
+        raise TaskError(f"{name} must keep its shape {tuple(shape)}, got {tuple(p.shape)}. Start a new descent.")
+    if p.device.type == "meta":
+        raise TaskError(f"{name} must have memory, got a tensor on the meta device. Call model.to_empty(device='cpu').")
+    if g is None:
+        return
+    if g.layout is not torch.strided:
+        raise TaskError(f"the gradient of {name} must be dense, got {g.layout}. Build the embedding with sparse=False.")
+    if g.shape != p.shape or g.device != p.device:
+        raise TaskError(
+            f"the gradient of {name} must have the parameter's shape {tuple(p.shape)} and device {p.device}, "
+            f"got {tuple(g.shape)} on {g.device}"
+        )
+
+
+def have_memory_of_their_own(tensors: Sequence[Tensor]) -> bool:
+    """Whether no two dense tensors overlap."""
+    spans = sorted((p.data_ptr(), p.data_ptr() + p.nbytes) for p in tensors if p.numel())
+    return all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+
+
+class Layouts:
+    """The types, dtypes, devices, shapes and strides of a list of tensors at one moment."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self._count = len(tensors)
+        if TensorGuards is None:
+            self._expected = [_layout(x) for x in tensors]
+            return
+        sizes, strides = [list(x.shape) for x in tensors], [list(x.stride()) for x in tensors]
+        self._check = TensorGuards(*tensors, dynamic_dims_sizes=sizes, dynamic_dims_strides=strides).check
+
+    def hold(self, tensors: Sequence[Any]) -> bool:
+        """Whether other tensors (or these, later) have the same layouts."""
+        if len(tensors) != self._count:
+            return False
+        if TensorGuards is None:
+            return [_layout(x) for x in tensors] == self._expected
+        return self._check(*tensors)
+
+
+def _layout(x: Any) -> Any:
+    if not isinstance(x, Tensor):
+        return None
+    return type(x), x.dtype, x.device, x.layout, x.shape, x.stride(), x.is_neg(), x.is_conj()
