@@ -62,14 +62,15 @@ class Clocks:
             absent: places of the parameters.
             live: whether the step is taken, a bool; with members one for each.
         """
-        running = {clock for i, clock in enumerate(self.of) if i not in set(absent)}
-        stopped: dict[Clock, Clock] = {}
+        places = set(absent)
+        running = {clock for i, clock in enumerate(self.of) if i not in places}
+        late: dict[Clock, Clock] = {}
         for i in absent:
             clock = self.of[i]
-            if clock not in stopped:
-                stopped[clock] = Clock(clock.row, clock.missed, list(clock.scalars)) if clock in running else clock
-                stopped[clock].missed = clock.missed + live
-            self.of[i] = stopped[clock]
+            if clock not in late:
+                late[clock] = Clock(clock.row, clock.missed, list(clock.scalars)) if clock in running else clock
+                late[clock].missed = clock.missed + live
+            self.of[i] = late[clock]
 
     def state(self, names: Sequence[str]) -> dict[str, Any]:
         """The `scalars` of all clocks; unless there is one clock per row, the clocks and that of each parameter too."""
@@ -84,8 +85,8 @@ class Clocks:
     def load(self, state: Mapping[str, Any], names: Sequence[str], rows: Sequence[int]) -> None:
         """Restores what `state` returned."""
         scalars = [list(own) for own in state["scalars"]]
-        stored = state.get("clocks") or [{"row": row, "missed": 0} for row in range(len(scalars))]
-        clocks = [Clock(c["row"], c["missed"], own) for c, own in zip(stored, scalars, strict=True)]
+        entries = state.get("clocks") or [{"row": row, "missed": 0} for row in range(len(scalars))]
+        clocks = [Clock(c["row"], c["missed"], own) for c, own in zip(entries, scalars, strict=True)]
         places = [state["clock_of"][name] for name in names] if "clocks" in state else rows
         self.of = [clocks[place] for place in places]
 

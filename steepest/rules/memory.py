@@ -86,8 +86,8 @@ def check_parameter(name: str, p: Tensor, shape: torch.Size, g: Tensor | None) -
         )
 
 
-def have_memory_of_their_own(tensors: Sequence[Tensor]) -> bool:
-    """Whether no two dense tensors overlap."""
+def has_own_memory(tensors: Sequence[Tensor]) -> bool:
+    """Whether no two dense tensors share memory."""
     spans = sorted((p.data_ptr(), p.data_ptr() + p.nbytes) for p in tensors if p.numel())
     return all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
 
@@ -98,7 +98,7 @@ class Layouts:
     def __init__(self, tensors: Sequence[Tensor]) -> None:
         self._count = len(tensors)
         if TensorGuards is None:
-            self._expected = [_layout(x) for x in tensors]
+            self._layouts = [_layout(x) for x in tensors]
             return
         sizes, strides = [list(x.shape) for x in tensors], [list(x.stride()) for x in tensors]
         self._check = TensorGuards(*tensors, dynamic_dims_sizes=sizes, dynamic_dims_strides=strides).check
@@ -108,7 +108,7 @@ class Layouts:
         if len(tensors) != self._count:
             return False
         if TensorGuards is None:
-            return [_layout(x) for x in tensors] == self._expected
+            return [_layout(x) for x in tensors] == self._layouts
         return self._check(*tensors)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from steepest.rules import hoist
 from steepest.rules.backends import eager
 from steepest.rules.backends.object_code import threads  # at the top: it must be imported before a fork to detect it
-from steepest.rules.memory import REAL_DTYPES
+from steepest.rules.memory import REAL_DTYPES, has_own_memory
 from steepest.rules.rule import Rule
 
 
@@ -133,6 +133,7 @@ class KernelGroup(TensorGroup):
         self.kernel = cpu.advance_kernel(rule.program, names, dtype)
         self.norm_kernel = cpu.norm_kernel(dtype)
         self.teams: dict[int, tuple[int, list[np.ndarray]]] = {}
+        self._packers: dict[int, struct.Struct] = {}
         self.real = np.dtype(np.float32 if dtype is torch.float32 else np.float64)
         sizes = [p.numel() * (2 if p.is_complex() else 1) // (members or 1) for p in tensors]
         self._build_table(sizes, cpu.BLOCK_SIZE)
@@ -166,7 +167,7 @@ class KernelGroup(TensorGroup):
         self.rows, K = rows, self.members or 1
         self.R = np.array(rows, np.int64) * K
         self.H = np.zeros((max(1, count) * K, 1 + len(self.rule.program.hoisted)), self.real)
-        self._H, self._to_H = self.H.data.cast("B"), struct.Struct(f"{self.H.size}{self.real.char}")
+        self._H = self.H.data.cast("B")
         self.teams.clear()
 
     def _arguments(self, team: int) -> int:
@@ -183,6 +184,13 @@ class KernelGroup(TensorGroup):
             arguments = np.array([*(a.ctypes.data for a in arrays), *numbers], np.int64)
             self.teams[team] = arguments.ctypes.data, [arguments, *arrays]
         return self.teams[team][0]
+
+    def _packer(self, count: int) -> struct.Struct:
+        """Packs that many values into the first rows of the table of hyperparameters."""
+        packer = self._packers.get(count)
+        if packer is None:
+            packer = self._packers[count] = struct.Struct(f"{count}{self.real.char}")
+        return packer
 
     def _run(self, kernel: Any) -> float:
         """Runs a kernel; returns the total of the first sums, always added in block order."""
@@ -209,7 +217,8 @@ class KernelGroup(TensorGroup):
         if addresses != self._at:
             self._addresses.pack_into(self._to_W, 0, *addresses)
             self._at = addresses
-        self._team = threads(self.weights)
+            self._is_shared = not has_own_memory(tensors)  # two parameters may share memory; never two threads
+        self._team = 1 if self._is_shared else threads(self.weights)
         return has_memory and 0 not in addresses
 
     def squares(self) -> Any:
@@ -222,7 +231,7 @@ class KernelGroup(TensorGroup):
     def advance(self, values: Sequence[Any]) -> Any:
         """Takes a step with a table of hyperparameters (`hoist.table`); returns Σ‖w_new − w‖²."""
         if self.members is None:
-            self._to_H.pack_into(self._H, 0, *values)
+            self._packer(len(values)).pack_into(self._H, 0, *values)
             return self._run(self.kernel)
         width, K = self.H.shape[1], self.members
         for place, value in enumerate(values):

@@ -8,7 +8,7 @@ the paper or from common practice; `find_lr` measures better ones.
 
 from steepest.errors import InputError, unknown
 from steepest.rules.rule import Rule, W, rule, scalar
-from steepest.rules.trace import maximum, sign, sqrt
+from steepest.rules.trace import exp, log, maximum, minimum, sign, sqrt, where
 
 # -- Gradient descent and momentum -------------------------------------------------------------------------------------
 
@@ -144,6 +144,71 @@ def adamax(w, g, m=0.0, u=0.0, *, t, lr=2e-3, beta1=0.9, beta2=0.999, eps=1e-8, 
     return w - lr / (1 - beta1**t) * m / u, m, u
 
 
+@rule
+def radam(w, g, m=0.0, v=0.0, *, t, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0):
+    """RAdam: Adam that does not divide by the root mean square until its variance is small enough.
+
+    Liu et al. 2020, arXiv:1908.03265, algorithm 2; eps as in torch.
+    """
+    g = g + weight_decay * w
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g * g
+    rho_end = 2 / (1 - beta2) - 1
+    rho = rho_end - 2 * t * beta2**t / (1 - beta2**t)
+    r, e = maximum(rho, 5.0), maximum(rho_end, 5.0)
+    rectification = sqrt((r - 4) * (r - 2) * e / ((e - 4) * (e - 2) * r))
+    adaptive = where(rho > 5, rectification * sqrt(1 - beta2**t), 0.0)
+    m_hat = m / (1 - beta1**t)
+    return w - lr * m_hat * (adaptive / (sqrt(v) + eps) + where(rho > 5, 0.0, 1.0)), m, v
+
+
+@rule
+def adadelta(w, g, v=0.0, u=0.0, *, lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0):
+    """Adadelta: the step has the running root mean square of past steps in place of a learning rate.
+
+    Zeiler 2012, arXiv:1212.5701, algorithm 1.
+    """
+    g = g + weight_decay * w
+    v = rho * v + (1 - rho) * g * g
+    step = sqrt(u + eps) / sqrt(v + eps) * g
+    u = rho * u + (1 - rho) * step * step
+    return w - lr * step, v, u
+
+
+@rule
+def adopt(w, g, m=0.0, v=0.0, *, t, lr=1e-3, beta1=0.9, beta2=0.9999, eps=1e-6, weight_decay=0.0):
+    """ADOPT: the gradient is divided by the root mean square of the gradients before it, then averaged.
+
+    Taniguchi et al. 2024, arXiv:2411.02853, algorithm 2, with the clip t^(1/4); the first step only measures.
+    """
+    g = g + weight_decay * w
+    clip = (t - 1) ** 0.25
+    u = minimum(maximum(g / maximum(sqrt(v), eps), -clip), clip)
+    m = beta1 * m + (1 - beta1) * u
+    v = where(t > 1, beta2, 0.0) * v + where(t > 1, 1 - beta2, 1.0) * g * g
+    return w - lr * m, m, v
+
+
+@rule
+def ademamix(
+    w, g, m=0.0, m_slow=0.0, v=0.0, *,
+    t, lr=1e-3, beta1=0.9, beta2=0.999, beta3=0.9999, alpha=5.0, warmup=0.0, eps=1e-8, weight_decay=0.0,
+):  # fmt: skip
+    """AdEMAMix: AdamW with a second, much slower momentum.
+
+    Pagliardini, Ablin and Grangier 2024, arXiv:2409.03137, algorithm 1; `warmup` steps for alpha and beta3.
+    """
+    share = minimum(t / maximum(warmup, 1.0), 1.0)
+    log1, log3 = log(maximum(beta1, 1e-300)), log(maximum(beta3, 1e-300))
+    beta = minimum(exp(log1 * log3 / ((1 - share) * log3 + share * log1)), beta3)
+    m = beta1 * m + (1 - beta1) * g
+    m_slow = beta * m_slow + (1 - beta) * g
+    v = beta2 * v + (1 - beta2) * g * g
+    m_hat = m / (1 - beta1**t)
+    v_hat = v / (1 - beta2**t)
+    return w - lr * ((m_hat + share * alpha * m_slow) / (sqrt(v_hat) + eps) + weight_decay * w), m, m_slow, v
+
+
 # -- Sign rules --------------------------------------------------------------------------------------------------------
 
 
@@ -166,6 +231,44 @@ def signum(w, g, m=0.0, *, lr=1e-4, beta=0.9, weight_decay=0.0):
     """
     m = beta * m + (1 - beta) * g
     return w - lr * (sign(m) + weight_decay * w), m
+
+
+@rule
+def rprop(
+    w, g, previous=0.0, size=0.0, *, t, lr=1e-2, eta_minus=0.5, eta_plus=1.2, size_min=1e-6, size_max=50.0
+):  # fmt: skip
+    """Rprop: each weight has a step size, which grows while the gradient keeps its sign and shrinks when it changes.
+
+    Riedmiller and Braun 1993, doi:10.1109/ICNN.1993.298623; for full batches. Step sizes begin at lr.
+    """
+    change = g * previous
+    size = where(t > 1, size, lr) * where(change > 0, eta_plus, where(change < 0, eta_minus, 1.0))
+    size = minimum(maximum(size, size_min), size_max)
+    g = where(change < 0, 0.0, g)
+    return w - sign(g) * size, g, size
+
+
+# -- Averages of the weights -------------------------------------------------------------------------------------------
+
+
+def _asgd_average(w, average):
+    return average
+
+
+@rule(evaluate=_asgd_average)
+def asgd(
+    w, g, average=W, eta=scalar(0.0), mu=scalar(1.0), *,
+    t, lr=1e-2, lambd=1e-4, alpha=0.75, t0=1e6, weight_decay=0.0,
+):  # fmt: skip
+    """Averaged gradient descent: the learning rate decays, and the weights of all steps after t0 are averaged.
+
+    Polyak and Juditsky 1992, doi:10.1137/0330046; the decay as in torch, after Bottou. Reports the average.
+    """
+    g = g + weight_decay * w
+    eta = where(t > 1, eta, lr)
+    w = w * (1 - lambd * eta) - eta * g
+    average = average + mu * (w - average)
+    return w, average, lr / (1 + lambd * lr * t) ** alpha, 1 / maximum(1.0, t - t0)
 
 
 # -- Schedule-free -----------------------------------------------------------------------------------------------------
@@ -199,8 +302,8 @@ def schedule_free_adamw(
 RULES: dict[str, Rule] = {
     r.name: r
     for r in (
-        gradient_descent, momentum, nesterov, adagrad, rmsprop, adam, adamw, amsgrad, nadam, adamax, lion, signum,
-        schedule_free_adamw,
+        gradient_descent, momentum, nesterov, adagrad, rmsprop, adam, adamw, amsgrad, nadam, adamax, radam, adadelta,
+        adopt, ademamix, lion, signum, rprop, asgd, schedule_free_adamw,
     )
 }  # fmt: skip
 

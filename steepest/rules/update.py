@@ -135,8 +135,8 @@ class Update:
         none = 0.0 if self.members is None else np.zeros(self.members)
         squares = [group.advance(values) for group, _ in self._groups] if values else [none]
         total = squares[0] if len(squares) == 1 else sum(squares)
-        torch.autograd.graph.increment_version(self._stepped)
-        self._gradients = self._stepped = []  # not kept alive
+        torch.autograd.graph.increment_version(self._present)
+        self._gradients = self._present = []  # not kept alive
         return self._root(total)
 
     def _next_values(self, hypers: Mapping[str, Any], scale: Any, live: Any) -> Sequence[Any]:
@@ -220,9 +220,9 @@ class Update:
             self._inspect(tensors, gradients)
         for i in self._copies:
             gradients[i] = plain_gradient(gradients[i], tensors[i])
-        self._stepped = tensors
+        self._present = tensors
         if self._absent:
-            self._stepped = [p for p, g in zip(tensors, gradients, strict=True) if g is not None]
+            self._present = [p for p, g in zip(tensors, gradients, strict=True) if g is not None]
         self._gradients = gradients  # alive until the step
         for group, places in self._groups:
             if len(self._groups) == 1:

@@ -82,6 +82,48 @@ def kernel(arguments):
         for b in range(bounds[team]):
             total[0] += carray(doubles(sums + b * 16), (2,))[0]
 """
+ROWS_DRIVER = """
+def kernel(arguments):
+    d = carray(arguments, (11,))
+    count, width, G, owners, S, sizes, R, values, firsts = d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7], d[8]
+    rows, is_write = d[9], d[10]
+    used = 0
+    for p in range(count):
+        if carray(integers(G + p * 8), (1,))[0] == 0:
+            continue
+        row = carray(integers(R + p * 8), (1,))
+        if is_write == 0:
+            row[0] = used
+            for q in range(width):
+                slot = carray(integers(S + (p * width + q) * 8), (1,))[0]
+                value = carray(doubles(values + (used * width + q) * 8), (1,))
+                if carray(integers(sizes + (p * width + q) * 8), (1,))[0] == 4:
+                    value[0] = carray(singles(slot), (1,))[0]
+                else:
+                    value[0] = carray(doubles(slot), (1,))[0]
+            owner = carray(integers(owners + p * 8), (1,))[0]
+            for r in range(used - 1, -1, -1):
+                same = carray(integers(owners + carray(integers(firsts + r * 8), (1,))[0] * 8), (1,))[0] == owner
+                for q in range(width):
+                    new = carray(doubles(values + (used * width + q) * 8), (1,))[0]
+                    same = same and carray(doubles(values + (r * width + q) * 8), (1,))[0] == new
+                if same:
+                    row[0] = r
+                    break
+            if row[0] == used:
+                carray(integers(firsts + used * 8), (1,))[0] = p
+                used += 1
+        else:
+            for q in range(width):
+                slot = carray(integers(S + (p * width + q) * 8), (1,))[0]
+                new = carray(doubles(values + (row[0] * width + q) * 8), (1,))[0]
+                if carray(integers(sizes + (p * width + q) * 8), (1,))[0] == 4:
+                    carray(singles(slot), (1,))[0] = new
+                else:
+                    carray(doubles(slot), (1,))[0] = new
+    if is_write == 0:
+        carray(integers(rows), (1,))[0] = used
+"""
 CHUNK_SLICE = "carray(floats({} + c * SIZE), (m,))"
 """The current chunk of an array, given its address. Inlined, as every function takes 0.15 s to compile."""
 
@@ -129,6 +171,16 @@ def exact(g):
     return total
 """
     return _kernel(source, CHUNK_SLICE.format("gp"), dtype)
+
+
+def rows_kernel() -> Kernel:
+    """The kernel that reads and writes the scalar state of tensors, such as their counts of steps, by address.
+
+    When it reads, tensors with a gradient that have the same owner and the same scalars get the same row; `values` are
+    the scalars of each row, and `firsts` its first tensor. When it writes, each tensor gets the scalars of its row.
+    """
+    text = "\n".join([Path(__file__).read_text(), ROWS_DRIVER])
+    return load_or_build(hashlib.sha256(text.encode()).hexdigest(), lambda: _build("", ROWS_DRIVER, torch.float64))
 
 
 def _block_source(program: Program, slots: tuple[str, ...]) -> str:
@@ -192,13 +244,14 @@ def _build(source: str, driver: str, dtype: torch.dtype) -> tuple[bytes, str]:
         "TABLE_COLUMNS": TABLE_COLUMNS,
     }
     scope |= {"carray": carray, "integers": _pointer(types.int64), "floats": _pointer(element)}
-    scope |= {"doubles": _pointer(types.float64)}
+    scope |= {"doubles": _pointer(types.float64), "singles": _pointer(types.float32)}
     scope |= {"thread": types.ExternalFunction("omp_get_thread_num", types.int32())}
     scope |= {"threads": types.ExternalFunction("omp_get_num_threads", types.int32())}
     exec(source + driver, scope)
     if "exact" in scope:
         scope["exact"] = njit(error_model="numpy")(scope["exact"])
-    scope["block"] = njit(**FLAGS)(scope["block"])
+    if "block" in scope:
+        scope["block"] = njit(**FLAGS)(scope["block"])
     function: Any = cfunc(types.void(types.CPointer(types.int64)), **FLAGS)(scope["kernel"])
     return function._library.serialize_using_object_code()[2][0], function._wrapper_name
 

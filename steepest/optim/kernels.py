@@ -1,0 +1,271 @@
+"""The steps of a torch optimizer by the kernels of the rules, on the optimizer's own memory.
+
+`param_groups` and `state` are the truth: the groups are read and the state is looked at before every step, so they may
+be changed between any two steps. A plan holds what follows from the tensors alone; it is used again as long as the
+tensors, their memory and their layouts are the same. What a kernel may not be handed is left to the optimizer.
+"""
+
+import struct
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from operator import is_
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from steepest.errors import TaskError
+from steepest.rules import hoist
+from steepest.rules.memory import Layouts, has_own_memory, is_plain, plain_gradient
+from steepest.rules.rule import Rule
+from steepest.rules.tensor_groups import KernelGroup
+
+PLANS = 8
+"""Plans that are kept, for trainings in which different parameters have gradients at different steps."""
+
+
+class Formula(NamedTuple):
+    """What the options of a param group mean.
+
+    Attributes:
+        rule: the update rule.
+        hypers: its hyperparameters.
+        keys: the key in `state[p]` of each slot, and of the count of steps "t" if the optimizer has one.
+        sign: −1 to maximise, else 1.
+    """
+
+    rule: Rule
+    hypers: dict[str, float]
+    keys: Mapping[str, str]
+    sign: float = 1.0
+
+
+class Member(NamedTuple):
+    """A parameter that a kernel steps.
+
+    Attributes:
+        place: its place in the list of all parameters.
+        owner: its param group.
+        slots: its state per weight, in the order of the rule's slots.
+        scalars: its count of steps, if the optimizer has one, and its other state that is one number.
+    """
+
+    place: int
+    owner: int
+    slots: list[Tensor]
+    scalars: list[Tensor]
+
+
+def local(x: Any) -> Any:
+    """The part of a DTensor on this process; any other tensor as it is."""
+    return x._local_tensor if hasattr(x, "_local_tensor") else x
+
+
+class KernelSteps:
+    """Steps the parameters of an optimizer that kernels may step."""
+
+    def __init__(self) -> None:
+        self._plans: list[Plan] = []
+
+    def step(self, optimizer: Any) -> None:
+        """One step: by a kernel where that may be, else by the optimizer's `step_left(groups)`."""
+        groups, state = optimizer.param_groups, optimizer.state
+        params = list(chain.from_iterable([group["params"] for group in groups]))
+        gradients = [p.grad for p in params]
+        formulas = [optimizer.formula(group) for group in groups]
+        for place, plan in enumerate(self._plans):
+            if plan.fits(params, gradients, formulas, state):
+                if place:
+                    self._plans.insert(0, self._plans.pop(place))
+                break
+        else:
+            optimizer.check(params, gradients)
+            plan = Plan(groups, params, gradients, formulas, state)
+            self._plans = [plan, *self._plans[: PLANS - 1]]
+        if plan.left:
+            optimizer.step_left([{**groups[owner], "params": params} for owner, params in plan.left.items()])
+        plan.run(gradients, formulas)
+
+
+class Plan:
+    """Which parameters a kernel steps, and which are left.
+
+    Attributes:
+        left: for each param group the parameters that the optimizer has to step itself.
+    """
+
+    def __init__(
+        self, groups: Sequence[dict[str, Any]], params: list[Tensor], gradients: list[Any],
+        formulas: Sequence[Formula | None], state: Mapping[Tensor, dict[str, Any]],
+    ) -> None:  # fmt: skip
+        self._params, self._rules = params, [f and f.rule for f in formulas]
+        self._absent = [i for i, g in enumerate(gradients) if g is None]
+        self._keys, self._dictionaries = list(state), list(state.values())
+        self._values = _values(self._dictionaries)
+        owners = [owner for owner, group in enumerate(groups) for _ in group["params"]]
+        members: dict[tuple, list[Member]] = {}
+        self.left: dict[int, list[Tensor]] = {}
+        for place, (p, g, owner) in enumerate(zip(params, gradients, owners, strict=True)):
+            if g is None:
+                continue
+            formula = formulas[owner]
+            member = None if formula is None else _member(place, owner, p, g, formula, state.get(p, {}))
+            if formula is None or member is None:
+                self.left.setdefault(owner, []).append(p)
+            else:
+                members.setdefault((formula.rule.program, local(p).dtype), []).append(member)
+        self._batches = [Batch(formulas[own[0].owner].rule, own, params, gradients) for own in members.values()]
+        self._places = [member.place for batch in self._batches for member in batch.members]
+        self._memory = [x for batch in self._batches for m in batch.members for x in (*m.slots, *m.scalars)]
+        self._pointers = list(map(Tensor.data_ptr, map(local, self._memory)))
+        self._shards = [x._spec for x in self._all(gradients) if hasattr(x, "_spec")]
+        self._layouts = Layouts([local(x) for x in self._all(gradients)])
+
+    def _all(self, gradients: list[Any]) -> list[Any]:
+        """All tensors on which the plan depends."""
+        present = [g for g in gradients if g is not None] if self._absent else gradients
+        return [*self._params, *present, *self._memory]
+
+    def fits(
+        self, params: list[Tensor], gradients: list[Any], formulas: Sequence[Formula | None],
+        state: Mapping[Tensor, dict[str, Any]],
+    ) -> bool:  # fmt: skip
+        """Whether all that the plan depends on is still so."""
+        dictionaries = list(state.values())
+        if not (
+            _are_same(params, self._params)
+            and _are_same([f and f.rule for f in formulas], self._rules)
+            and _are_same(dictionaries, self._dictionaries)
+            and _are_same(list(state), self._keys)
+            and _are_same(_values(dictionaries), self._values)
+        ):
+            return False
+        if self._absent and [i for i, g in enumerate(gradients) if g is None] != self._absent:
+            return False
+        tensors, memory = self._all(gradients), self._memory
+        if self._shards:
+            if [x._spec for x in tensors if hasattr(x, "_spec")] != self._shards:
+                return False
+            tensors, memory = list(map(local, tensors)), list(map(local, memory))
+        return self._layouts.hold(tensors) and list(map(Tensor.data_ptr, memory)) == self._pointers
+
+    def run(self, gradients: list[Any], formulas: Sequence[Any]) -> None:
+        """One step of the parameters that kernels step."""
+        for batch in self._batches:
+            batch.run(self._params, gradients, formulas)
+        torch.autograd.graph.increment_version([self._params[i] for i in self._places])
+
+
+class Batch:
+    """Parameters of one rule and dtype that one call of the kernel steps."""
+
+    def __init__(self, rule: Rule, members: list[Member], params: list[Tensor], gradients: list[Any]) -> None:
+        self.members = members
+        self._places = [m.place for m in members]
+        self._is_all = self._places == list(range(len(params))) and not any(hasattr(p, "_spec") for p in params)
+        weights = [local(params[i]) for i in self._places]
+        pairs = zip(weights, (local(gradients[i]) for i in self._places), strict=True)
+        self._copies = [i for i, (p, g) in enumerate(pairs) if plain_gradient(g, p) is not g]
+        slots = [[local(x) for x in by] for by in zip(*(m.slots for m in members), strict=True)]
+        self.group = KernelGroup(rule, None, weights, slots)
+        self._counts_steps = len(members[0].scalars) > sum(s.is_scalar for s in rule.slots)
+        scalars = tuple(n for n, s in enumerate(rule.slots, 1) if s.is_scalar)
+        self._table = hoist.table(rule.program, scalars, [s.name for s in rule.slots if s.is_scalar], [{}])
+        self._owners = list(dict.fromkeys(m.owner for m in members))
+        rows = [self._owners.index(m.owner) for m in members]
+        self.group.set_rows(rows, len(self._owners) if not members[0].scalars else len(members))
+        self._rows = ScalarRows(members, self.group) if members[0].scalars else None
+
+    def run(self, params: list[Tensor], gradients: list[Any], formulas: Sequence[Any]) -> None:
+        """One step."""
+        if not self._is_all:
+            params = [local(params[i]) for i in self._places]
+            gradients = [local(gradients[i]) for i in self._places]
+        if self._copies:
+            gradients = list(gradients)
+            for i in self._copies:
+                gradients[i] = plain_gradient(gradients[i], params[i])
+        if not self.group.read(params, gradients):
+            raise TaskError("a parameter or its gradient has no memory: its storage was freed")
+        rows = [(owner, ()) for owner in self._owners] if self._rows is None else self._rows.read()
+        values: tuple = ()
+        new: list[float] = []
+        for owner, scalars in rows:
+            _, hypers, _, sign = formulas[owner]
+            t = scalars[0] + 1 if self._counts_steps else 1
+            own, slots = self._table(hypers, t, sign, (scalars[1:] if self._counts_steps else scalars,))
+            values += own
+            new += (t, *slots[0]) if self._counts_steps else slots[0]
+        self.group.advance(values)
+        if self._rows is not None:
+            self._rows.write(new)
+
+
+class ScalarRows:
+    """The state that is one number per parameter, such as its count of steps, read and written by address.
+
+    Parameters of one group with equal numbers share a row of hyperparameters.
+    """
+
+    def __init__(self, members: list[Member], group: KernelGroup) -> None:
+        from steepest.rules.backends import cpu
+
+        self._kernel, P, self._width = cpu.rows_kernel(), len(members), len(members[0].scalars)
+        self._owners = [m.owner for m in members]
+        owners = np.array(self._owners, np.int64)
+        addresses = np.array([[x.data_ptr() for x in m.scalars] for m in members], np.int64)
+        sizes = np.array([[x.element_size() for x in m.scalars] for m in members], np.int64)
+        values, firsts, count = np.zeros((P, self._width)), np.zeros(P, np.int64), np.zeros(1, np.int64)
+        arrays = [group.G, owners, addresses, sizes, group.R, values, firsts, count]
+        numbers = [P, self._width, *(a.ctypes.data for a in arrays)]
+        self._read, self._write = np.array([*numbers, 0], np.int64), np.array([*numbers, 1], np.int64)
+        self._addresses = self._read.ctypes.data, self._write.ctypes.data
+        self._arrays = arrays
+        self._values, self._firsts, self._count = values.reshape(-1).data, firsts.data, count.data
+
+    def read(self) -> list[tuple[int, list[float]]]:
+        """The param group and the numbers of each row; the group of tensors has the row of each parameter."""
+        self._kernel.serial(self._addresses[0])
+        width, values = self._width, self._values
+        return [
+            (self._owners[self._firsts[row]], values[row * width : (row + 1) * width].tolist())
+            for row in range(self._count[0])
+        ]
+
+    def write(self, values: list[float]) -> None:
+        """Gives each parameter the numbers of its row."""
+        struct.pack_into(f"{len(values)}d", self._values, 0, *values)
+        self._kernel.serial(self._addresses[1])
+
+
+def _member(
+    place: int, owner: int, p: Tensor, g: Any, formula: Formula, state: Mapping[str, Any]
+) -> Member | None:
+    """A parameter for a kernel, or None if a kernel may not be handed it, its gradient or its state."""
+    if not set(formula.keys.values()) <= state.keys() or getattr(g, "_spec", None) != getattr(p, "_spec", None):
+        return None
+    slots = [state[formula.keys[s.name]] for s in formula.rule.slots if not s.is_scalar]
+    scalars = [state[formula.keys[s.name]] for s in formula.rule.slots if s.is_scalar]
+    if "t" in formula.keys:
+        scalars.insert(0, state[formula.keys["t"]])
+    weight = local(p)
+    if not is_plain(weight) or plain_gradient(local(g), weight) is None:
+        return None
+    if any(getattr(x, "_spec", None) != getattr(p, "_spec", None) for x in slots):
+        return None
+    for x in map(local, slots):
+        if not is_plain(x) or (x.dtype, x.shape, x.stride()) != (weight.dtype, weight.shape, weight.stride()):
+            return None
+    if not all(is_plain(x) and x.numel() == 1 and not x.is_complex() for x in scalars):
+        return None
+    own = [weight, *map(local, slots), *scalars]
+    return Member(place, owner, slots, scalars) if has_own_memory(own) else None
+
+
+def _values(dictionaries: Sequence[dict]) -> list[Any]:
+    return list(chain.from_iterable(map(dict.values, dictionaries)))
+
+
+def _are_same(objects: Sequence[Any], others: Sequence[Any]) -> bool:
+    return len(objects) == len(others) and all(map(is_, objects, others))
