@@ -1,8 +1,10 @@
 """Steepest in a PyTorch loop: update rules as `torch.optim` optimizers, schedules as `torch.optim` schedulers."""
 
 from steepest.optim.classes import ASGD, SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop, Rprop
+from steepest.optim.rule_optimizer import ADOPT, AdEMAMix, Lion, RuleOptimizer, ScheduleFreeAdamW, Signum
 from steepest.optim.schedule import Schedule
 
 __all__ = [
-    "ASGD", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop", "Schedule",
+    "ADOPT", "ASGD", "SGD", "AdEMAMix", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "NAdam", "RAdam",
+    "RMSprop", "Rprop", "RuleOptimizer", "Schedule", "ScheduleFreeAdamW", "Signum",
 ]  # fmt: skip

@@ -5,10 +5,9 @@ from typing import Any
 
 import torch
 
-from steepest.optim import formulas
 from steepest.optim.kernels import Formula
 from steepest.optim.optimizer import KernelOptimizer
-from steepest.rules import textbook
+from steepest.rules import textbook, variants
 
 MOMENTS = {"t": "step", "m": "exp_avg", "v": "exp_avg_sq"}
 """Where Adam's relatives keep the slots m and v."""
@@ -28,10 +27,6 @@ class TorchRule(KernelOptimizer):
         rule, keys, hypers = self.choose(group)
         hypers = {"lr": float(group["lr"]), "weight_decay": float(group.get("weight_decay", 0.0)), **hypers}
         return Formula(rule, hypers, keys, -1.0 if group.get("maximize") else 1.0)
-
-    def choose(self, group: Mapping[str, Any]) -> tuple[Any, dict[str, str], dict[str, float]]:
-        """The rule, the keys of its slots, and its hyperparameters but lr and weight_decay."""
-        raise NotImplementedError
 
     def step_left(self, groups: list[dict[str, Any]]) -> None:
         """Steps the parameters of these groups by torch's own code."""
@@ -61,7 +56,7 @@ class SGD(TorchRule, torch.optim.SGD):
         if group["nesterov"]:
             return textbook.nesterov, {"v": "momentum_buffer"}, hypers
         hypers["dampening"] = float(group["dampening"])
-        return formulas.damped_momentum, {"v": "momentum_buffer"}, hypers
+        return variants.damped_momentum, {"v": "momentum_buffer"}, hypers
 
 
 class Adam(TorchRule, torch.optim.Adam):
@@ -74,7 +69,7 @@ class Adam(TorchRule, torch.optim.Adam):
         is_decoupled = group.get("decoupled_weight_decay", isinstance(self, torch.optim.AdamW))
         hypers = {**_betas(group), "eps": float(group["eps"])}
         if group["amsgrad"]:
-            rule = formulas.DECOUPLED["amsgrad"] if is_decoupled else textbook.amsgrad
+            rule = variants.DECOUPLED["amsgrad"] if is_decoupled else textbook.amsgrad
             return rule, MOMENTS | {"v_max": "max_exp_avg_sq"}, hypers
         return textbook.adamw if is_decoupled else textbook.adam, MOMENTS, hypers
 
@@ -94,7 +89,7 @@ class Adagrad(TorchRule, torch.optim.Adagrad):
 
     def choose(self, group: Mapping[str, Any]) -> tuple:
         hypers = {"lr_decay": float(group["lr_decay"]), "eps": float(group["eps"])}
-        return formulas.adagrad, {"t": "step", "s": "sum"}, hypers
+        return variants.adagrad, {"t": "step", "s": "sum"}, hypers
 
 
 class RMSprop(TorchRule, torch.optim.RMSprop):
@@ -110,8 +105,8 @@ class RMSprop(TorchRule, torch.optim.RMSprop):
         if group["centered"]:
             keys["a"] = "grad_avg"
         rules = {
-            (False, False): textbook.rmsprop, (False, True): formulas.rmsprop_momentum,
-            (True, False): formulas.centered_rmsprop, (True, True): formulas.centered_rmsprop_momentum,
+            (False, False): textbook.rmsprop, (False, True): variants.rmsprop_momentum,
+            (True, False): variants.centered_rmsprop, (True, True): variants.centered_rmsprop_momentum,
         }  # fmt: skip
         return rules[bool(group["centered"]), group["momentum"] > 0], keys, hypers
 
@@ -124,7 +119,7 @@ class NAdam(TorchRule, torch.optim.NAdam):
 
     def choose(self, group: Mapping[str, Any]) -> tuple:
         is_decoupled = group["decoupled_weight_decay"]
-        rule = formulas.DECOUPLED["nadam"] if is_decoupled else textbook.nadam
+        rule = variants.DECOUPLED["nadam"] if is_decoupled else textbook.nadam
         hypers = {**_betas(group), "eps": float(group["eps"]), "decay": float(group["momentum_decay"])}
         return rule, MOMENTS | {"mu_product": "mu_product"}, hypers
 
@@ -148,7 +143,7 @@ class RAdam(TorchRule, torch.optim.RAdam):
 
     def choose(self, group: Mapping[str, Any]) -> tuple:
         is_decoupled = group["decoupled_weight_decay"]
-        rule = formulas.DECOUPLED["radam"] if is_decoupled else textbook.radam
+        rule = variants.DECOUPLED["radam"] if is_decoupled else textbook.radam
         return rule, MOMENTS, {**_betas(group), "eps": float(group["eps"])}
 
 

@@ -239,9 +239,7 @@ class ScalarRows:
         self._kernel.serial(self._addresses[1])
 
 
-def _member(
-    place: int, owner: int, p: Tensor, g: Any, formula: Formula, state: Mapping[str, Any]
-) -> Member | None:
+def _member(place: int, owner: int, p: Tensor, g: Any, formula: Formula, state: Mapping[str, Any]) -> Member | None:
     """A parameter for a kernel, or None if a kernel may not be handed it, its gradient or its state."""
     if not set(formula.keys.values()) <= state.keys() or getattr(g, "_spec", None) != getattr(p, "_spec", None):
         return None

@@ -1,5 +1,6 @@
 """The base of all our torch optimizers."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from steepest.errors import InputError, nearest
 from steepest.optim.kernels import Formula, KernelSteps
+from steepest.rules.rule import Rule
 
 BOOKKEEPING = frozenset(
     ("params", "param_names", "name", "initial_lr", "max_lr", "min_lr", "base_lr", "base_momentum", "max_momentum",
@@ -24,6 +26,10 @@ class KernelOptimizer(torch.optim.Optimizer):
 
     def formula(self, group: Mapping[str, Any]) -> Formula | None:
         """What the options of a param group mean; None if a kernel does not support them."""
+        raise NotImplementedError
+
+    def choose(self, group: Mapping[str, Any]) -> tuple[Rule, dict[str, str], dict[str, float]]:
+        """The rule of a param group, the key of each slot and of the count of steps, and the rule's hyperparameters."""
         raise NotImplementedError
 
     def step_left(self, groups: list[dict[str, Any]]) -> None:
@@ -82,6 +88,64 @@ class KernelOptimizer(torch.optim.Optimizer):
         return "a parameter"
 
     @torch._disable_dynamo
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:  # type: ignore[override]
+        """Restores what `state_dict` returned, also that of torch's class of the same name.
+
+        Raises:
+            InputError: the state belongs to another optimizer, or to parameters of other shapes; nothing is changed.
+        """
+        if "steepest" in state_dict:
+            warnings.warn(
+                "This state_dict was made by Steepest 0.1; the next version will not read it. Save it again.",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            state_dict = self._convert(state_dict)
+        if not self._optimizer_load_state_dict_pre_hooks:  # these may change it
+            self._check_state(state_dict)
+        super().load_state_dict(state_dict)  # type: ignore[arg-type]
+
+    def _check_state(self, state_dict: Mapping[str, Any]) -> None:
+        kind = type(self).__name__
+        needs = {name for name, value in self.defaults.items() if _is_number(value)}
+        for group in state_dict["param_groups"]:
+            missing = sorted(needs - group.keys())
+            if missing:
+                raise InputError(
+                    f"state_dict must come from {kind}, but its param groups have no {', '.join(missing)}. "
+                    f"They have: {', '.join(sorted(group.keys() - {'params'}))}"
+                )
+        places = [place for group in state_dict["param_groups"] for place in group["params"]]
+        params = [p for group in self.param_groups for p in group["params"]]
+        if len(places) != len(params):
+            return  # torch's own error
+        for place, p in zip(places, params, strict=True):
+            for key, x in state_dict["state"].get(place, {}).items():
+                if isinstance(x, Tensor) and x.numel() > 1 and x.shape != p.shape:
+                    raise InputError(
+                        f"state_dict must belong to the same parameters: '{key}' of {self._name(p)} must have its "
+                        f"shape {tuple(p.shape)}, got {tuple(x.shape)}"
+                    )
+
+    def _convert(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+        """A state_dict of Steepest 0.1, whose groups and state had the rule's names, in today's format."""
+        groups, state = [], {}
+        for group, own in zip(state_dict["param_groups"], state_dict["steepest"], strict=True):
+            new = {**self.defaults, **{k: v for k, v in group.items() if k in self.defaults or k == "params"}}
+            if "beta" in group and "momentum" in self.defaults:
+                new["momentum"] = group["beta"]
+            if "beta1" in group and "betas" in self.defaults:
+                new["betas"] = (group["beta1"], group["beta2"])
+            groups.append(new)
+            rule, keys, _ = self.choose(new)
+            scalars = [slot.name for slot in rule.slots if slot.is_scalar]
+            numbers = dict(zip(scalars, own["scalars"][0], strict=True)) | {"t": own["t"]}
+            for place in group["params"] if own["t"] else ():
+                slots = {keys[name]: x for name, x in state_dict["state"][place].items()}
+                state[place] = {keys[n]: torch.tensor(float(x)) for n, x in numbers.items() if n in keys} | slots
+        return {"state": state, "param_groups": groups}
+
+    @torch._disable_dynamo
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a param group, as in torch.
 
@@ -93,8 +157,8 @@ class KernelOptimizer(torch.optim.Optimizer):
                 if key not in self.defaults and key not in BOOKKEEPING and _is_number(value):
                     names = [name for name in self.defaults if _is_number(self.defaults[name])]
                     raise InputError(
-                        f"Unknown option '{key}' of a param group of {type(self).__name__}. {nearest(key, names)} "
-                        "A key for a scheduler of your own can be set in param_groups after this."
+                        f"Unknown option '{key}' of a param group of {type(self).__name__}. {nearest(key, names)}. "
+                        "Set a key for code of your own later, in optimizer.param_groups."
                     )
         super().add_param_group(param_group)
 
@@ -103,4 +167,4 @@ def _is_number(value: Any) -> bool:
     """Whether a value may be a hyperparameter: a number, or several."""
     if isinstance(value, tuple | list):
         return bool(value) and all(map(_is_number, value))
-    return isinstance(value, int | float | Tensor)
+    return isinstance(value, int | float | Tensor) and not isinstance(value, bool)

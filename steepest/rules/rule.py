@@ -11,9 +11,11 @@ page's program (`backends.page`) and the printed formula (`notation`) are genera
 """
 
 import functools
+import importlib
 import inspect
 import math
 import numbers
+import sys
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -93,6 +95,14 @@ class Rule:
             _check_hyper(self.name, name, value)
         return replace(self, hypers={**self.hypers, **hypers})
 
+    def __reduce__(self) -> Any:
+        """A rule of a module is pickled by its name, since its formula has the same one."""
+        module, name = self.formula.__module__, self.formula.__qualname__
+        base = getattr(sys.modules.get(module), name, None)
+        if isinstance(base, Rule) and base.formula is self.formula:
+            return _find, (module, name, dict(self.hypers))
+        return super().__reduce_ex__(2)
+
     def __repr__(self) -> str:
         return f"{self.name}({', '.join(f'{k}={v}' for k, v in self.hypers.items())})"
 
@@ -162,6 +172,11 @@ class Rule:
                     f"{where}slot {slot.name} of rule {self.name} is sd.scalar (one number per member), so it must not "
                     "depend on weights or gradients. Make it a slot per weight, or compute it from hyperparameters."
                 )
+
+
+def _find(module: str, name: str, hypers: dict[str, Any]) -> Rule:
+    """The rule of a module with other hyperparameters."""
+    return replace(getattr(importlib.import_module(module), name), hypers=hypers)
 
 
 def with_average(rule: Rule, beta: float) -> Rule:
