@@ -21,6 +21,7 @@ from steepest.rules.memory import Layouts, has_own_memory, is_plain, plain_gradi
 from steepest.rules.rule import Rule
 from steepest.rules.tensor_groups import KernelGroup
 
+IMMUTABLE = (int, float, str, tuple, type(None))
 PLANS = 8
 """Plans that are kept, for trainings in which different parameters have gradients at different steps."""
 
@@ -67,13 +68,15 @@ class KernelSteps:
 
     def __init__(self) -> None:
         self._plans: list[Plan] = []
+        self._options: list[Any] = []
+        self._formulas: list[Formula | None] = []
 
     def step(self, optimizer: Any) -> None:
         """One step: by a kernel where that may be, else by the optimizer's `step_left(groups)`."""
         groups, state = optimizer.param_groups, optimizer.state
         params = list(chain.from_iterable([group["params"] for group in groups]))
         gradients = [p.grad for p in params]
-        formulas = [optimizer.formula(group) for group in groups]
+        formulas = self._read_options(optimizer)
         for place, plan in enumerate(self._plans):
             if plan.fits(params, gradients, formulas, state):
                 if place:
@@ -86,6 +89,15 @@ class KernelSteps:
         if plan.left:
             optimizer.step_left([{**groups[owner], "params": params} for owner, params in plan.left.items()])
         plan.run(gradients, formulas)
+
+    def _read_options(self, optimizer: Any) -> list[Formula | None]:
+        """The formulas of all param groups; those of the step before if all options are the same objects."""
+        options = _values(optimizer.param_groups)
+        if not _are_same(options, self._options):
+            self._formulas = [optimizer.formula(group) for group in optimizer.param_groups]
+            is_constant = all(isinstance(x, IMMUTABLE) for group in optimizer.param_groups for x in _options(group))
+            self._options = options if is_constant and "grad_scale" not in optimizer.__dict__ else []
+        return self._formulas
 
 
 class Plan:
@@ -119,13 +131,13 @@ class Plan:
         self._places = [member.place for batch in self._batches for member in batch.members]
         self._memory = [x for batch in self._batches for m in batch.members for x in (*m.slots, *m.scalars)]
         self._pointers = list(map(Tensor.data_ptr, map(local, self._memory)))
-        self._shards = [x._spec for x in self._all(gradients) if hasattr(x, "_spec")]
+        self._shards = [x._spec for x in (*self._all(gradients), *self._memory) if hasattr(x, "_spec")]
         self._layouts = Layouts([local(x) for x in self._all(gradients)])
 
     def _all(self, gradients: list[Any]) -> list[Any]:
-        """All tensors on which the plan depends."""
+        """All parameters and gradients."""
         present = [g for g in gradients if g is not None] if self._absent else gradients
-        return [*self._params, *present, *self._memory]
+        return [*self._params, *present]
 
     def fits(
         self, params: list[Tensor], gradients: list[Any], formulas: Sequence[Formula | None],
@@ -145,7 +157,7 @@ class Plan:
             return False
         tensors, memory = self._all(gradients), self._memory
         if self._shards:
-            if [x._spec for x in tensors if hasattr(x, "_spec")] != self._shards:
+            if [x._spec for x in (*tensors, *memory) if hasattr(x, "_spec")] != self._shards:
                 return False
             tensors, memory = list(map(local, tensors)), list(map(local, memory))
         return self._layouts.hold(tensors) and list(map(Tensor.data_ptr, memory)) == self._pointers
@@ -259,6 +271,10 @@ def _member(place: int, owner: int, p: Tensor, g: Any, formula: Formula, state: 
         return None
     own = [weight, *map(local, slots), *scalars]
     return Member(place, owner, slots, scalars) if has_own_memory(own) else None
+
+
+def _options(group: Mapping[str, Any]) -> list[Any]:
+    return [value for key, value in group.items() if key not in ("params", "param_names")]
 
 
 def _values(dictionaries: Sequence[dict]) -> list[Any]:
