@@ -56,8 +56,9 @@ def optimizer(**given):
 ERRORS = {
     "adma": (
         lambda: find_rule("adma"),
-        "Unknown rule 'adma'. Did you mean 'adam'? Known rules: adagrad, adam, adamax, adamw, amsgrad, "
-        "gradient_descent, lion, momentum, nadam, nesterov, rmsprop, schedule_free_adamw, signum",
+        "Unknown rule 'adma'. Did you mean 'adam'? Known rules: adadelta, adagrad, adam, adamax, adamw, ademamix, adopt, "
+        "amsgrad, asgd, gradient_descent, lion, momentum, nadam, nesterov, radam, rmsprop, rprop, schedule_free_adamw, "
+        "signum",
     ),
     "not a rule": (
         lambda: find_rule(3),
@@ -106,10 +107,10 @@ ERRORS = {
         lambda: TorchOptimizer(Tensors({"w": torch.ones(2)}), lambda params: params),
         "the function passed as rule must return a torch.optim.Optimizer, got list",
     ),
-    "closure": (
-        lambda: TorchOptimizer(Tensors({"w": torch.ones(2, requires_grad=True)}), torch.optim.LBFGS),
-        "rule cannot be LBFGS: its step() needs a closure (it evaluates the loss several times per step). "
-        "Use an optimizer whose step() needs no argument.",
+    "option of a param group": (
+        lambda: sd.optim.SGD([{"params": [torch.nn.Parameter(torch.ones(2))], "momentun": 0.9}]),
+        "Unknown option 'momentun' of a param group of SGD. Did you mean 'momentum'? Known: dampening, lr, momentum, "
+        "weight_decay. Set a key for code of your own later, in optimizer.param_groups.",
     ),
     "cosin": (
         lambda: parse("cosin"),
@@ -162,15 +163,23 @@ ERRORS = {
         lambda: sd.optim.RuleOptimizer([nn.Parameter(torch.ones(2))], without_rate),
         "lr is missing: rule without_rate has no default. Pass without_rate(lr=...).",
     ),
-    "nesterov": (
-        lambda: optimizer(nesterov=True),
-        "nesterov=True needs momentum above 0, such as 0.9, got momentum=0.0",
-    ),
     "state of another optimizer": (
-        lambda: optimizer().load_state_dict(torch.optim.SGD([nn.Parameter(torch.ones(2))]).state_dict()),
-        "state_dict must come from a Steepest optimizer with 1 param group, got another optimizer",
+        lambda: optimizer().load_state_dict(torch.optim.Adam([nn.Parameter(torch.ones(2))]).state_dict()),
+        "state_dict must come from SGD, but its param groups have no dampening, momentum. They have: amsgrad, betas, "
+        "capturable, decoupled_weight_decay, differentiable, eps, foreach, fused, lr, maximize, weight_decay",
+    ),
+    "sparse gradient": (
+        lambda: step_sparsely(),
+        "the gradient of parameter 0 of param group 0 must be dense, got torch.sparse_coo. "
+        "Build the embedding with sparse=False.",
     ),
 }
+
+
+def step_sparsely():
+    net = nn.Embedding(3, 2, sparse=True)
+    net(torch.tensor([1])).sum().backward()
+    sd.optim.Lion(net.parameters()).step()
 
 
 @pytest.mark.parametrize("name", ERRORS)

@@ -23,6 +23,7 @@ from steepest.descent.optimizer import is_schedule, make_optimizer
 from steepest.descent.settings import Settings, device, horizon
 from steepest.descent.state import restore_tensors
 from steepest.records.run import GO, REWIND, SKIP, STOP, Call, Event, Message, SnapshotInterval, Step
+from steepest.rules.torch_optimizer import ClosureStep, TorchOptimizer
 from steepest.schedule import as_schedule
 from steepest.seeds import StepRandomness
 from steepest.tasks import data
@@ -128,7 +129,8 @@ class Descent:
         buffers = self.buffers
         if buffers:
             buffers.save()
-        loss = self.objective.gradient(self.batches(t), self.space.tensors())
+        batches = self.batches(t)
+        loss = self.objective.gradient(batches, self.space.tensors())
         norm = self.update.norm()
         call = self.judge(t, loss, norm)
         hypers = self.hypers_at(t)
@@ -136,7 +138,7 @@ class Descent:
             buffers.restore()
             update_norm = 0.0
         else:
-            update_norm = self.advance(t, hypers, self._scale(norm, call.limit))
+            update_norm = self.advance(t, hypers, self._scale(norm, call.limit), batches)
             if buffers:
                 buffers.detect_changes()
         return self.make_step(t, call, hypers["lr"], loss, norm, update_norm), call
@@ -164,14 +166,16 @@ class Descent:
             self.recovery.follow(self.events)
         return event
 
-    def advance(self, t: int, hypers: dict[str, Any], scale: Any) -> Any:
+    def advance(self, t: int, hypers: dict[str, Any], scale: Any, batches: Sequence[Any] = ()) -> Any:
         """Moves the point as `Update.advance` does; measures the last steps before a stage with a derived lr."""
-        since = self.stage.last - handoff.STATISTICS_STEPS
+        since, update = self.stage.last - handoff.STATISTICS_STEPS, self.update
+        if isinstance(update, TorchOptimizer) and update.needs_closure:
+            update = ClosureStep(update, lambda: self.objective.gradient(batches, self.space.tensors()))
         if self._statistics is None or t <= since:
-            return self.update.advance(hypers, scale)
+            return update.advance(hypers, scale)
         if t == since + 1:  # before the run was stretched, other steps were the last ones
             self._statistics = handoff.StepStatistics(self.space)
-        return self._statistics.advance(self.update, hypers, scale, hypers["lr"] / self.base_lr)
+        return self._statistics.advance(update, hypers, scale, hypers["lr"] / self.base_lr)
 
     def _scale(self, norm: float, limit: float) -> float:
         """Factor of the gradient: min(1, clip / ‖g‖), as in `clip_grad_norm_`."""

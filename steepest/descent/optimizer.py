@@ -38,6 +38,9 @@ def make_optimizer(space: Space, rule: Any, lr: float | None, settings: Settings
         if value is not None:
             kind = type(update.optimizer).__name__
             raise InputError(f"{name} needs a rule of Steepest, got torch's {kind}. Drop {name}={value!r}.")
+    if update.needs_closure and settings.clip is not None:
+        kind = type(update.optimizer).__name__
+        raise InputError(f"clip cannot be used with {kind}, which searches along a line. Drop clip={settings.clip!r}.")
     return Optimizer(update, _base_lr(lr, update.lr, "of torch"), {})
 
 

@@ -3,8 +3,9 @@
 from steepest.optim.classes import ASGD, SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop, Rprop
 from steepest.optim.rule_optimizer import ADOPT, AdEMAMix, Lion, RuleOptimizer, ScheduleFreeAdamW, Signum
 from steepest.optim.schedule import Schedule
+from steepest.optim.split import SplitOptimizer, split
 
 __all__ = [
     "ADOPT", "ASGD", "SGD", "AdEMAMix", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "NAdam", "RAdam",
-    "RMSprop", "Rprop", "RuleOptimizer", "Schedule", "ScheduleFreeAdamW", "Signum",
+    "RMSprop", "Rprop", "RuleOptimizer", "Schedule", "ScheduleFreeAdamW", "Signum", "SplitOptimizer", "split",
 ]  # fmt: skip

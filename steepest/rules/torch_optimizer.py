@@ -4,7 +4,7 @@ import copy
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,9 +22,10 @@ class TorchOptimizer:
 
     Attributes:
         lr: the learning rate of its first param group.
+        needs_closure: whether its step evaluates the loss several times, as L-BFGS does.
 
     Raises:
-        InputError: `make` returns another type, or an optimizer whose step() needs a closure.
+        InputError: `make` returns another type.
     """
 
     def __init__(self, space: Point, make: Callable[[list[Tensor]], torch.optim.Optimizer]) -> None:
@@ -34,11 +35,7 @@ class TorchOptimizer:
         if not isinstance(self.optimizer, torch.optim.Optimizer):
             raise InputError(f"the function passed as rule must return a torch.optim.Optimizer, got {kind}")
         closure = inspect.signature(type(self.optimizer).step).parameters.get("closure")
-        if closure is not None and closure.default is closure.empty:
-            raise InputError(
-                f"rule cannot be {kind}: its step() needs a closure (it evaluates the loss several times per step). "
-                "Use an optimizer whose step() needs no argument."
-            )
+        self.needs_closure = closure is not None and closure.default is closure.empty
         self._scales = [float(g["lr"]) for g in self.optimizer.param_groups]
         self.lr = self._scales[0]
 
@@ -52,21 +49,46 @@ class TorchOptimizer:
         return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
 
     @torch.no_grad()
-    def advance(self, hypers: Mapping[str, Any], scale: float = 1.0) -> float:
-        """One step at `hypers["lr"]`; param groups keep the ratios of their learning rates. A NaN scale skips it."""
+    def advance(
+        self, hypers: Mapping[str, Any], scale: float = 1.0, evaluate: Callable[[], float] | None = None
+    ) -> float:
+        """One step at `hypers["lr"]`; param groups keep the ratios of their learning rates.
+
+        Args:
+            hypers: `lr` of this step.
+            scale: factor of the gradient; NaN skips the step.
+            evaluate: computes loss and gradient at the current weights; for an optimizer that needs a closure, whose
+                losses and gradients are all scaled.
+
+        Returns:
+            ‖w_new − w‖.
+        """
         if math.isnan(scale):
             return 0.0
         tensors = self.space.tensors()
         before = [p.detach().clone() for p in tensors]
-        if scale != 1.0:
-            for p in tensors:
-                if p.grad is not None:
-                    p.grad.mul_(scale)
         for group, own in zip(self.optimizer.param_groups, self._scales, strict=True):
             group["lr"] = hypers["lr"] * own / self.lr
-        self.optimizer.step()
+        if self.needs_closure:
+            assert evaluate is not None, "this optimizer needs `evaluate`"
+            self.optimizer.step(lambda: self._evaluate(evaluate, scale))  # type: ignore[arg-type]
+        else:
+            self._scale_gradients(scale)
+            self.optimizer.step()
         self.t += 1
         return float(torch.nn.utils.get_total_norm([p.detach() - old for p, old in zip(tensors, before, strict=True)]))
+
+    def _evaluate(self, evaluate: Callable[[], float], scale: float) -> float:
+        with torch.enable_grad():
+            loss = evaluate()
+        self._scale_gradients(scale)
+        return scale * loss
+
+    def _scale_gradients(self, scale: float) -> None:
+        if scale != 1.0:
+            for p in self.space.tensors():
+                if p.grad is not None:
+                    p.grad.mul_(scale)
 
     def state(self) -> dict[str, Any]:
         """The state of the optimizer, not copied."""
@@ -80,3 +102,19 @@ class TorchOptimizer:
     def reported_weights(self, hypers: Mapping[str, Any]) -> None:
         """None: the optimizer reports the weights themselves."""
         return
+
+
+class ClosureStep(NamedTuple):
+    """The step of an optimizer that needs a closure, on one batch.
+
+    Attributes:
+        optimizer: the optimizer.
+        evaluate: computes loss and gradient of the batch at the current weights.
+    """
+
+    optimizer: TorchOptimizer
+    evaluate: Callable[[], float]
+
+    def advance(self, hypers: Mapping[str, Any], scale: Any = 1.0) -> float:
+        """One step, as `TorchOptimizer.advance`."""
+        return self.optimizer.advance(hypers, scale, self.evaluate)

@@ -800,12 +800,6 @@ def test_a_rules_own_rate_is_used_where_none_is_given():
             "Rule momentum: lr must be a number, got a schedule. Pass the factor as schedule=",
         ),
         (
-            {"steps": 1, "rule": torch.optim.LBFGS},
-            r"rule cannot be LBFGS: its step\(\) needs a closure \(it evaluates the loss several times per step\). "
-            r"Use an optimizer whose step\(\) needs no argument",
-        ),
-        ({"steps": 9, "rule": stage("adam", 4) >> stage(torch.optim.LBFGS)}, "rule cannot be LBFGS: its step"),
-        (
             {"steps": 9, "rule": stage("adam", 4) >> stage("momentum", 4)},
             "must add up to the run's 9 steps .*, got 8. Change the lengths",
         ),

@@ -116,10 +116,6 @@ def test_its_rate_is_the_optimizers():
     [
         (lambda params: None, "the function passed as rule must return a torch.optim.Optimizer, got NoneType"),
         (lambda params: torch.optim.SGD, "the function passed as rule must return a torch.optim.Optimizer, got type"),
-        (
-            torch.optim.LBFGS,
-            r"rule cannot be LBFGS: its step\(\) needs a closure \(it evaluates the loss several times per step\)",
-        ),
     ],
 )
 def test_what_is_no_optimizer_for_this_loop(make, says):
