@@ -166,7 +166,7 @@ class Rprop(TorchRule, torch.optim.Rprop):
 
     def choose(self, group: Mapping[str, Any]) -> tuple:
         (eta_minus, eta_plus), (least, most) = group["etas"], group["step_sizes"]
-        hypers = {"eta_minus": eta_minus, "eta_plus": eta_plus, "size_min": least, "size_max": most}
+        hypers = {"eta_minus": eta_minus, "eta_plus": eta_plus, "smallest": least, "largest": most}
         return textbook.rprop, {"t": "step", "previous": "prev", "size": "step_size"}, hypers
 
 

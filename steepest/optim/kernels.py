@@ -21,7 +21,7 @@ from steepest.rules.memory import Layouts, has_own_memory, is_plain, plain_gradi
 from steepest.rules.rule import Rule
 from steepest.rules.tensor_groups import KernelGroup
 
-IMMUTABLE = (int, float, str, tuple, type(None))
+CONSTANT_TYPES = (int, float, str, tuple, type(None))
 PLANS = 8
 """Plans that are kept, for trainings in which different parameters have gradients at different steps."""
 
@@ -95,7 +95,9 @@ class KernelSteps:
         options = _values(optimizer.param_groups)
         if not _are_same(options, self._options):
             self._formulas = [optimizer.formula(group) for group in optimizer.param_groups]
-            is_constant = all(isinstance(x, IMMUTABLE) for group in optimizer.param_groups for x in _options(group))
+            is_constant = all(
+                isinstance(x, CONSTANT_TYPES) for group in optimizer.param_groups for x in _options(group)
+            )
             self._options = options if is_constant and "grad_scale" not in optimizer.__dict__ else []
         return self._formulas
 

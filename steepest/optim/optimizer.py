@@ -13,7 +13,7 @@ from steepest.errors import InputError, nearest
 from steepest.optim.kernels import Formula, KernelSteps
 from steepest.rules.rule import Rule
 
-BOOKKEEPING = frozenset(
+OTHER_KEYS = frozenset(
     ("params", "param_names", "name", "initial_lr", "max_lr", "min_lr", "base_lr", "base_momentum", "max_momentum",
      "swa_lr", "lr_scale", "lr_mult", "decay_mult", "layer_id")
 )  # fmt: skip
@@ -168,7 +168,7 @@ class KernelOptimizer(torch.optim.Optimizer):
         """
         if isinstance(param_group, dict):
             for key, value in param_group.items():
-                if key not in self.defaults and key not in BOOKKEEPING and _is_number(value):
+                if key not in self.defaults and key not in OTHER_KEYS and _is_number(value):
                     names = [name for name in self.defaults if _is_number(self.defaults[name])]
                     raise InputError(
                         f"Unknown option '{key}' of a param group of {type(self).__name__}. {nearest(key, names)}. "

@@ -165,6 +165,8 @@ _LIMITS: dict[str, tuple[str, Callable[[Hypers], float]]] = {
     "amsgrad": ("2 (1 + β₁) / ((1 − β₁) lr)", _adam),
     "nadam": ("2 (1 + β₁) / ((μ (1 − β₁) + (1 − μ) (1 + β₁)) lr)", _nadam),
     "adamax": ("2 (1 + β₁) / ((1 − β₁) lr)", _adam),
+    "radam": ("2 (1 + β₁) / ((1 − β₁) lr)", _adam),
+    "adopt": ("2 (1 + β₁) / ((1 − β₁) lr)", _adam),
     # Late in a run, when its average hardly changes; H is the Hessian at w, where the gradient is computed.
     "schedule_free_adamw": (
         "2 / ((1 − β₁) lr) − weight_decay", lambda h: 2 / ((1 - h["beta1"]) * h["lr"]) - h["weight_decay"],
@@ -189,6 +191,17 @@ def _bias_corrected_root(slot: str, momentum: bool) -> Callable[[Mapping[str, Te
     return scale
 
 
+def _rectified_root(memory: Mapping[str, Tensor], h: Hypers) -> Tensor:
+    """The divisor of RAdam's step: 1 / (1 − β₁ᵗ) of it is the momentum's bias correction."""
+    beta2, t = h["beta2"], h["t"]
+    end = 2 / (1 - beta2) - 1
+    rho = end - 2 * t * beta2**t / (1 - beta2**t)
+    if rho <= 5:
+        return torch.full_like(memory["v"], 1 - h["beta1"] ** t)
+    rectification = math.sqrt((rho - 4) * (rho - 2) * end / ((end - 4) * (end - 2) * rho))
+    return _bias_corrected_root("v", momentum=True)(memory, h) / rectification
+
+
 _SCALES: dict[str, Callable[[Mapping[str, Tensor], Hypers], Tensor]] = {
     "adagrad": _root("s"),
     "rmsprop": _root("v"),
@@ -197,6 +210,8 @@ _SCALES: dict[str, Callable[[Mapping[str, Tensor], Hypers], Tensor]] = {
     "amsgrad": _bias_corrected_root("v_max", momentum=True),
     "nadam": _bias_corrected_root("v", momentum=False),  # its correction vanishes within a few tens of steps
     "adamax": lambda memory, h: memory["u"] * (1 - h["beta1"] ** h["t"]),
+    "radam": _rectified_root,
+    "adopt": lambda memory, h: memory["v"].sqrt().clamp(min=h["eps"]),
     "schedule_free_adamw": _bias_corrected_root("v", momentum=False),
 }
 

@@ -170,7 +170,7 @@ def adadelta(w, g, v=0.0, u=0.0, *, lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0)
     """
     g = g + weight_decay * w
     v = rho * v + (1 - rho) * g * g
-    step = sqrt(u + eps) / sqrt(v + eps) * g
+    step = sqrt((u + eps) / (v + eps)) * g
     u = rho * u + (1 - rho) * step * step
     return w - lr * step, v, u
 
@@ -235,15 +235,17 @@ def signum(w, g, m=0.0, *, lr=1e-4, beta=0.9, weight_decay=0.0):
 
 @rule
 def rprop(
-    w, g, previous=0.0, size=0.0, *, t, lr=1e-2, eta_minus=0.5, eta_plus=1.2, size_min=1e-6, size_max=50.0
+    w, g, previous=0.0, size=0.0, *,
+    t, lr=1e-2, eta_minus=0.5, eta_plus=1.2, smallest=1e-6, largest=50.0, weight_decay=0.0,
 ):  # fmt: skip
     """Rprop: each weight has a step size, which grows while the gradient keeps its sign and shrinks when it changes.
 
     Riedmiller and Braun 1993, doi:10.1109/ICNN.1993.298623; for full batches. Step sizes begin at lr.
     """
+    g = g + weight_decay * w
     change = g * previous
-    size = where(t > 1, size, lr) * where(change > 0, eta_plus, where(change < 0, eta_minus, 1.0))
-    size = minimum(maximum(size, size_min), size_max)
+    growth = where(change > 0, eta_plus, where(change < 0, eta_minus, 1.0))
+    size = minimum(maximum(where(t > 1, size, lr) * growth, smallest), largest)
     g = where(change < 0, 0.0, g)
     return w - sign(g) * size, g, size
 

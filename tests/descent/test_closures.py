@@ -70,5 +70,7 @@ def test_one_stage_may_be_l_bfgs():
 
 
 def test_clipping_is_refused_in_words():
-    with pytest.raises(sd.InputError, match=r"clip cannot be used with LBFGS, which searches along a line. Drop clip=1"):
+    with pytest.raises(
+        sd.InputError, match=r"clip cannot be used with LBFGS, which searches along a line. Drop clip=1"
+    ):
         next(iter(sd.descend(task(), rule=LBFGS, clip=1.0, batch_size="full", steps=8)))

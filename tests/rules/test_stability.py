@@ -17,12 +17,15 @@ from tests.oracles import SlowUpdate, takes_t
 
 SIGNS = ("lion", "signum")
 LR = 0.01
-STILL = {"adagrad": "s", "rmsprop": "v", "adam": "v", "adamw": "v", "amsgrad": "v", "nadam": "v", "adamax": "u",
+STILL = {"adagrad": "s", "rmsprop": "v", "adam": "v", "adamw": "v", "amsgrad": "v", "nadam": "v", "adamax": "u", "radam": "v",
+         "adopt": "v",
          "schedule_free_adamw": "v"}  # fmt: skip
 """The slot that is held still: at 1, which small gradients do not change when the others' share of it is 1e-16."""
 HYPERS = {"beta2": math.nextafter(1, 0), "eps": 0.0, "weight_decay": 0.0}
 LATE = 10**18
-LIMITED = [name for name in RULES if name not in SIGNS]
+UNKNOWN = ("adadelta", "ademamix", "rprop", "asgd")
+"""Rules whose limit is not known: `limit` says None."""
+LIMITED = [name for name in RULES if name not in (*SIGNS, *UNKNOWN)]
 
 
 def held(name: str, lr: float = LR, **hypers: float):
@@ -104,6 +107,11 @@ def test_real_descents_settle_below_and_run_away_above(name):
     value = limit(held(name)[0], LR).value
     assert growth(name, 0.9 * value, 1500)[1] < 0.9
     assert growth(name, 1.1 * value, 1500)[0] > 1000
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_an_unknown_limit_is_none(name):
+    assert limit(RULES[name], LR) is None
 
 
 @pytest.mark.parametrize("name", SIGNS)

@@ -60,6 +60,15 @@ PEERS: dict[str, Peer] = {
     "nadam": Peer(_torch(torch.optim.NAdam, betas=BETAS, momentum_decay=0.01), 1e-3, {**ADAM, "decay": 0.01}),
     # eps is added to |g| inside the maximum, as torch has it
     "adamax": Peer(_torch(torch.optim.Adamax, betas=BETAS), 1e-3, ADAM),
+    "radam": Peer(_torch(torch.optim.RAdam, betas=BETAS), 1e-3, ADAM),
+    "adadelta": Peer(_torch(torch.optim.Adadelta, rho=0.8), 0.5, {"rho": 0.8}),
+    "adopt": Peer(_torch(pytorch_optimizer.ADOPT, betas=BETAS), 1e-3, ADAM | {"eps": 1e-6}),
+    "ademamix": Peer(
+        _torch(pytorch_optimizer.AdEMAMix, betas=(0.9, 0.99, 0.999), alpha=4.0, t_alpha_beta3=300.0),
+        1e-3, {**ADAM, "beta3": 0.999, "alpha": 4.0, "warmup": 300.0}, weight_decay=0.1,
+    ),
+    "rprop": Peer(_torch(torch.optim.Rprop, etas=(0.4, 1.1)), 1e-3, {"eta_minus": 0.4, "eta_plus": 1.1}, 0.0),
+    "asgd": Peer(_torch(torch.optim.ASGD, lambd=1e-3, t0=100.0), 0.02, {"lambd": 1e-3, "t0": 100.0}),
     "lion": Peer(
         _torch(pytorch_optimizer.Lion, betas=(0.9, 0.99), weight_decouple=True),
         1e-4, {"beta1": 0.9, "beta2": 0.99}, weight_decay=0.1,
@@ -184,6 +193,9 @@ def test_same_gradients_same_weights(name, dtype, gradients):
             reported = ours.update.reported_weights(ours.hypers)
             theirs.optimizer.eval()
             assert furthest(reported, list(yours.parameters())) <= TOLERANCE[dtype]
+        elif name == "asgd":
+            averages = [theirs.optimizer.state[p]["ax"] for p in yours.parameters()]
+            assert furthest(ours.update.reported_weights(ours.hypers), averages) <= TOLERANCE[dtype]
         else:
             assert ours.update.reported_weights(ours.hypers) is None
     assert ours.update.t == STEPS

@@ -63,7 +63,8 @@ def give_gradients(at: Tensors, t: int, seed: int = 1) -> None:
 
 def hypers_of(name: str, t: int, members: int | None = None) -> dict:
     """Hyperparameters of step t; for members an array [K] each, all different."""
-    found = dict(RULES[name].hypers) | {"weight_decay": 0.1, "lr": 0.01 / t}
+    lr = 1.0 if name == "adadelta" else 0.01  # Adadelta's own steps are a thousandth of others'
+    found = dict(RULES[name].hypers) | {"weight_decay": 0.1, "lr": lr / t}
     if members is None:
         return found
     shift = np.arange(members)

@@ -119,7 +119,7 @@ LEVELS = {"rosenbrock": 0.5, "himmelblau": 1e-2, "beale": 0.5, "rastrigin": 0.9,
 def test_every_rule_gets_down_the_others(name, rule):
     terrain = TERRAINS[name]
     shares = []
-    for lr in RATES:
+    for lr in (*RATES, 1.0, 10.0, 30.0) if rule == "adadelta" else RATES:  # its own steps are a hundredth of others'
         found = np.array(losses(terrain, rule, lr, 500, "cosine"))
         shares.append((np.median(found[-50:]) - terrain.floor) / (found[0] - terrain.floor))
         if shares[-1] < LEVELS[name]:

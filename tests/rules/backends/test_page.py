@@ -97,8 +97,12 @@ def spelled(x):
 
 
 def agree(found, expected):
-    """To the tolerance where numbers are finite, and not finite in the same places."""
-    scale = expected.abs().clamp_min(1e-12)
+    """To the tolerance where numbers are finite, and not finite in the same places.
+
+    The tolerance is relative to the largest coordinate of a path: torch's square roots of float64 are off by one
+    rounding in 0.7 % of cases, which is a large share of a coordinate that passes 0.
+    """
+    scale = expected.abs().nan_to_num(posinf=0.0).amax(0, keepdim=True).clamp_min(1e-12)
     both = torch.isfinite(expected)
     assert torch.equal(torch.isfinite(found), both)
     assert ((found - expected).abs() / scale)[both].max() <= TOLERANCE

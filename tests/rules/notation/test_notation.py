@@ -142,7 +142,8 @@ class Reader:
         if token in FUNCTIONS:
             return FUNCTIONS[token](*self.fenced("(", ")"))
         if token == SIGN:
-            return math.copysign(1.0, self.fenced("(", ")")[0])
+            x = self.fenced("(", ")")[0]
+            return float((x > 0) - (x < 0))
         if token == r"\begin":
             return self.cases()
         return float(token) if token[0].isdigit() else self.names[self.name(token).replace(" ", "")]
