@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,14 +16,8 @@ VIEW = CONSTANTS["view"]
 """Weights and sizes of `opening_view`. `distance` is where the block fills a canvas `wide` times as wide as high."""
 
 
-@dataclass(frozen=True)
-class Frame:
-    """The canvas of a view.
-
-    Attributes:
-        width, height: in pixels of the page.
-        overlaid: whether the verdict lies over its top left.
-    """
+class Frame(NamedTuple):
+    """The canvas of a view, in pixels of the page; the verdict may lie over its top left."""
 
     width: int
     height: int
@@ -40,13 +34,7 @@ class Frame:
 def opening_view(block: Block, traces: Sequence[Trace | None], frame: Frame, theme: Theme) -> tuple[float, float]:
     """(azimuth, elevation) of the view that hides least of the paths, out of 16 azimuths and 3 elevations.
 
-    All are compared on a coarse grid in small pictures, the finalists on the whole grid in larger ones.
-
-    Args:
-        block: the relief; it keeps the size of the last comparison.
-        traces: the paths on it.
-        frame: of the picture.
-        theme: its colours.
+    All are compared on a coarse grid in small pictures, the finalists on the whole one in larger ones.
     """
     paths = [t.at[:: max(1, len(t.at) // VIEW["points"]), :2] for t in traces if t is not None]
     points = np.concatenate([np.empty((0, 2)), *paths])
@@ -80,8 +68,7 @@ def _hidden_share(block: Block, m: np.ndarray, points: np.ndarray, overlaid: boo
     """Share of points that are hidden or lie under the verdict, minus a reward for their spread over the picture."""
     if not len(points):
         return 0.0
-    above = np.column_stack((points, block.height_at(*points.T) + LIFT))
-    at = project(m, block.width, block.height, above)
+    at = project(m, block.width, block.height, block.above(*points.T, LIFT))
     visible = block.is_visible(at, 1, SLACK)
     under = overlaid & visible & (at[:, 0] < 0.5 * block.width) & (at[:, 1] < 0.27 * block.height)
     count = (~visible).sum() + VIEW["covered"] * under.sum()

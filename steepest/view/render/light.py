@@ -37,11 +37,7 @@ def _horizon(z: np.ndarray, i: int, j: int, dx: float, dy: float, steps: int, ce
 
 
 def bake(z: np.ndarray) -> np.ndarray:
-    """The light at each vertex, 0 … 1.
-
-    Args:
-        z: heights [ny, nx] in half widths of the block.
-    """
+    """The light at each vertex, 0 … 1, of heights [ny, nx] in half widths of the block."""
     return _bake(z, LIGHT_DIRECTION)
 
 

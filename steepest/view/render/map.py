@@ -7,7 +7,7 @@ from steepest.records.surfaces import Mark
 from steepest.view.film.schema import Member, index_at
 from steepest.view.render.canvas import Canvas
 from steepest.view.render.colours import SHADES, diverged_colour, ramp
-from steepest.view.render.field import DIVERGED_CELL, MISSING_CELL, Field, sample, world
+from steepest.view.render.field import DIVERGED_CELL, MISSING_CELL, Field, sample
 from steepest.view.render.paths import draw_order
 from steepest.view.render.scenery import WHITE, cross
 from steepest.view.render.theme import CONSTANTS, Theme
@@ -45,32 +45,20 @@ def _lines(level: np.ndarray, major: int) -> np.ndarray:
 
 
 def draw_map(
-    canvas: Canvas, field: Field, marks: tuple[Mark, ...], surface: str, members: list[Member], t: float, theme: Theme,
-    focus: int = 0,
-) -> None:  # fmt: skip
-    """Draws marks, and paths up to a step, on a canvas that shows the map.
+    canvas: Canvas, field: Field, marks: tuple[Mark, ...], surface: str, members: list[Member], t: float, theme: Theme
+) -> None:
+    """Draws marks, and the members' paths on a surface up to a step, on a canvas that shows the map."""
 
-    Args:
-        canvas: of the map's size.
-        field: the surface.
-        marks: its critical points.
-        surface: its name.
-        members: of the film.
-        t: the step.
-        theme: its colours.
-        focus: the member on top.
-    """
-
-    def place(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        across, down = (world(field.x, x) + 1) / 2, (1 - world(field.y, y)) / 2
-        return np.stack((across * canvas.width, down * canvas.height), axis=-1)
+    def place(x: np.ndarray | float, y: np.ndarray | float) -> np.ndarray:
+        across, down = field.world(x, y)
+        return np.stack(((across + 1) / 2 * canvas.width, (1 - down) / 2 * canvas.height), axis=-1)
 
     for mark in (mark for mark in marks if mark.kind != "escape"):
-        arms = cross(mark.kind, 4, 3) + place(np.asarray(mark.x), np.asarray(mark.y))
+        arms = cross(mark.kind, 4, 3) + place(mark.x, mark.y)
         canvas.stroke(arms, 3.4, MAP_MARK_EDGE)
         canvas.stroke(arms, 1.4, WHITE)
     ends = []
-    for i in draw_order(len(members), focus):
+    for i in draw_order(len(members)):
         on = members[i].on.get(surface)
         if on is not None and len(on.x):
             last = max(0, index_at(members[i].t, t))

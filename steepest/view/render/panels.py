@@ -5,70 +5,60 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import LinearSegmentedColormap, to_hex
+from matplotlib.path import Path
 
 from steepest.records.surfaces import Grid
 from steepest.view.film.document import Quantity
 from steepest.view.film.numbers import count, decimal, short, with_interval
-from steepest.view.film.schema import FilmEvent, Member
-from steepest.view.render.canvas import Canvas, Font, text_width
+from steepest.view.film.schema import Member
+from steepest.view.render.canvas import Canvas, Font, shorten, text_width, wrap
 from steepest.view.render.colours import diverged_colour
 from steepest.view.render.field import DIVERGED_CELL, Field
-from steepest.view.render.text import draw_text, shorten, wrap
 from steepest.view.render.theme import CONSTANTS, Theme
 
-PANEL_TEXT, BODY_BOLD, PANEL_SMALL, SMALL_BOLD = Font("sans", 14), Font("bold", 14), Font("sans", 12), Font("bold", 12)
-PANEL_TINY, SYMBOL, SUBSCRIPT, LOGO_FONT = Font("sans", 11), Font("serif", 17), Font("serif", 11), Font("bold", 15)
+TEXT, BOLD, SMALL, SMALL_BOLD = Font("sans", 14), Font("bold", 14), Font("sans", 12), Font("bold", 12)
+TINY, SYMBOL, SUBSCRIPT, LOGO_FONT = Font("sans", 11), Font("serif", 17), Font("serif", 11), Font("bold", 15)
 MEMBER_HEIGHT, STATUS = 34, 96
 WHISKER, WHISKER_ROOM = 120, 0.2
 EVENT, MAX_EVENT_LINES = 20, 3
 LEADING = 14
-LOGO_CURVE = ((2, 3), (6, 3), (7.5, 15.5), (13, 15.5)), ((13, 15.5), (18.5, 15.5), (19, 8), (24, 8))
+LOGO = Path(
+    [(2, 3), (6, 3), (7.5, 15.5), (13, 15.5), (18.5, 15.5), (19, 8), (24, 8)], [Path.MOVETO, *[Path.CURVE4] * 6]
+).to_polygons(closed_only=False)[0]
 
 
 def draw_header(canvas: Canvas, pad: int, title: str, subtitle: str, clock: str, theme: Theme) -> None:
     """The top line: logo, title and step."""
-    s = np.linspace(0, 1, 16)[:, None]
-    weights = ((1 - s) ** 3, 3 * (1 - s) ** 2 * s, 3 * (1 - s) * s * s, s**3)
-    curve = np.vstack([sum(w * np.array(point) for w, point in zip(weights, points)) for points in LOGO_CURVE])
     base, top = 33, 18
-    canvas.stroke(curve + np.array((pad, top)), 1.7, theme.ink)
+    canvas.stroke(LOGO + np.array((pad, top)), 1.7, theme.ink)
     canvas.ellipse(pad + 13, top + 15.5, 2.6, 2.6, theme.accent)
     x = pad + 59 + canvas.write("steepest", pad + 35, base, LOGO_FONT, theme.ink)
     right = canvas.width - pad
-    right -= 24 + canvas.write(clock, right, base, PANEL_TEXT, theme.ink2, "right")
+    right -= 24 + canvas.write(clock, right, base, TEXT, theme.ink2, "right")
     for text, colour in ((title, theme.ink2), (subtitle, theme.ink3)):
         if right - x > 60:
-            x += 14 + canvas.write(shorten(text, PANEL_TEXT, right - x), x, base, PANEL_TEXT, colour)
+            x += 14 + canvas.write(shorten(text, TEXT, right - x), x, base, TEXT, colour)
 
 
-def draw_members(canvas: Canvas, members: list[Member], t: float, theme: Theme, focus: int, most: int) -> float:
-    """A row for each member: marker, name, loss at a step and how it ended; returns the height.
-
-    Args:
-        canvas: as wide as the rows.
-        members: of the film.
-        t: the step.
-        theme: its colours.
-        focus: the member that is emphasised.
-        most: rows for which there is room.
-    """
+def draw_members(canvas: Canvas, members: list[Member], t: float, theme: Theme, most: int) -> float:
+    """A row for each member, at most so many: marker, name, loss at a step and how it ended; returns the height."""
     rows = members if len(members) <= most else members[: most - 1]
     width, y = canvas.width, 0.0
     for i, member in enumerate(rows):
         base = y + MEMBER_HEIGHT / 2 + 5
         canvas.marker(i, 7, y + MEMBER_HEIGHT / 2, 5.2, theme.colour(i), None)
-        font, ink = (BODY_BOLD, theme.ink) if i == focus else (PANEL_TEXT, theme.ink2)
+        font, ink = (TEXT, theme.ink2) if i else (BOLD, theme.ink)
         status, bad = _status(member, t)
-        right = width - max(STATUS, text_width(status, PANEL_SMALL) + 10)
+        right = width - max(STATUS, text_width(status, SMALL) + 10)
         loss = decimal(member.loss_at(min(t, member.last)))
-        canvas.write(status, width, base, PANEL_SMALL, theme.bad if bad else theme.ink2, "right")
-        room = right - 30 - canvas.write(loss, right, base, PANEL_TEXT, theme.ink, "right")
+        canvas.write(status, width, base, SMALL, theme.bad if bad else theme.ink2, "right")
+        room = right - 30 - canvas.write(loss, right, base, TEXT, theme.ink, "right")
         canvas.write(shorten(member.name, font, room), 22, base, font, ink)
         y += MEMBER_HEIGHT
         _draw_rule(canvas, y, theme)
     if len(rows) < len(members):
-        canvas.write(f"and {len(members) - len(rows)} more", 22, y + MEMBER_HEIGHT / 2 + 5, PANEL_TEXT, theme.ink3)
+        canvas.write(f"and {len(members) - len(rows)} more", 22, y + MEMBER_HEIGHT / 2 + 5, TEXT, theme.ink3)
         y += MEMBER_HEIGHT
     return y
 
@@ -93,9 +83,9 @@ def draw_numbers(canvas: Canvas, numbers: Sequence[Quantity], colour: str, theme
             shift = {"_": 4, "^": -7}.get(part[0], 0)
             x += canvas.write(part.lstrip("_^"), x, y + 23 + shift, SUBSCRIPT if shift else SYMBOL, theme.ink)
         value = with_interval(quantity.value, quantity.lo, quantity.hi)
-        canvas.write(value, max(56, x + 8), y + 23, BODY_BOLD, theme.ink)
+        canvas.write(value, max(56, x + 8), y + 23, BOLD, theme.ink)
         _draw_whisker(canvas, quantity, y + 18, colour, theme)
-        y = draw_text(canvas, quantity.text, 56, y + 42, canvas.width - 56, PANEL_SMALL, 16, theme.ink2) - 4
+        y = canvas.write_lines(wrap(quantity.text, SMALL, canvas.width - 56), 56, y + 42, SMALL, 16, theme.ink2) - 4
         _draw_rule(canvas, y, theme)
     return y
 
@@ -118,38 +108,32 @@ def _draw_whisker(canvas: Canvas, quantity: Quantity, y: float, colour: str, the
 
 def draw_events(canvas: Canvas, members: list[Member], t: float, theme: Theme) -> None:
     """The last events up to a step, as many as there is room for."""
-
-    def step(event: tuple[int, FilmEvent]) -> int:
-        return event[1].t
-
-    past = sorted(((i, event) for i, m in enumerate(members) for event in m.events if event.t <= t), key=step)
-    for k, (i, event) in enumerate(past[-MAX_EVENT_LINES:]):
+    past = [(i, event) for i, member in enumerate(members) for event in member.events if event.t <= t]
+    for k, (i, event) in enumerate(sorted(past, key=lambda pair: pair[1].t)[-MAX_EVENT_LINES:]):
         base = k * EVENT + 14
         x = max(41.0, 8 + canvas.write(count(event.t), 0, base, SMALL_BOLD, theme.ink))
         if len(members) > 1:
             x += canvas.write(members[i].name + " ", x, base, SMALL_BOLD, theme.name_colour(i))
-        canvas.write(shorten(event.text, PANEL_SMALL, canvas.width - x), x, base, PANEL_SMALL, theme.ink2)
+        canvas.write(shorten(event.text, SMALL, canvas.width - x), x, base, SMALL, theme.ink2)
 
 
 def draw_scale(canvas: Canvas, grid: Grid, field: Field, theme: Theme) -> None:
     """The surface's caption, a bar of the ramp and its ticks, at the foot of a canvas of the scale's width."""
     width, foot = canvas.width, canvas.height
     caption = grid.caption or ("loss" if grid.kind == "terrain" else f"loss, {CONSTANTS['planes'][grid.kind]}")
+    lines = wrap(caption, TINY, width)
     extra = LEADING if (field.state == DIVERGED_CELL).any() else 0
-    y = foot - 25 - LEADING * len(wrap(caption, PANEL_TINY, width)) - extra
-    draw_text(canvas, caption, 0, y, width, PANEL_TINY, LEADING, theme.ink2, theme.paper)
+    canvas.write_lines(lines, 0, foot - 25 - LEADING * len(lines) - extra, TINY, LEADING, theme.ink2, theme.paper)
     if extra:
         canvas.rectangle(0, foot - 28 - LEADING - 5, 8, 8, to_hex(tuple(diverged_colour(theme))))
-        canvas.write("diverged", 13, foot - 28 - LEADING + 3, PANEL_TINY, theme.ink2)
-    stops = np.array([to_rgb(stop) for stop in theme.ramp]) * 255
-    at = (np.arange(width) + 0.5) / width * (len(stops) - 1)
-    bar = np.column_stack([np.interp(at, np.arange(len(stops)), stops[:, k]) for k in range(3)])
-    canvas.pixels[foot - 28 : foot - 22] = bar
+        canvas.write("diverged", 13, foot - 28 - LEADING + 3, TINY, theme.ink2)
+    ramp = LinearSegmentedColormap.from_list("ramp", theme.ramp, N=width)
+    canvas.pixels[foot - 28 : foot - 22] = ramp(np.arange(width), bytes=True)[:, :3]
     end = -math.inf
     for share, text in field.scale.ticks:
-        x = share * (width - text_width(text, PANEL_TINY))
+        x = share * (width - text_width(text, TINY))
         if x > end:
-            end = x + 8 + canvas.write(text, x, foot - 8, PANEL_TINY, theme.ink2)
+            end = x + 8 + canvas.write(text, x, foot - 8, TINY, theme.ink2)
 
 
 def settings_text(member: Member) -> str:

@@ -87,15 +87,10 @@ def _triangle(
 def surface(
     vertices: np.ndarray, state: np.ndarray, table: np.ndarray, pens: np.ndarray, pixels: np.ndarray, depth: np.ndarray
 ) -> None:
-    """The block's upper side. Diagonals alternate, so that no direction is favoured.
+    """The block's upper side, of vertices [ny, nx, 7]. Diagonals alternate, so that no direction is favoured.
 
-    Args:
-        vertices: [ny, nx, 7].
-        state: of each vertex.
-        table: pixels by height and brightness.
-        pens: darkness of thin and thick contour lines, the number of lines from one thick line to the next, half
-            the width of a thin line as a share of the picture's width, and the factor of a thick one.
-        pixels, depth: the picture.
+    The table has pixels by height and brightness. The pens are the darkness of thin and thick contour lines, the number
+    of lines from one thick line to the next, half a thin line's width as a share of the picture's, a thick one's factor.
     """
     ny, nx = state.shape
     for j in range(ny - 1):
@@ -118,12 +113,7 @@ def surface(
 def wall(
     ring: np.ndarray, state: np.ndarray, table: np.ndarray, pens: np.ndarray, pixels: np.ndarray, depth: np.ndarray
 ) -> None:
-    """A wall from the surface's edge down to the base.
-
-    Args:
-        ring: [n, 2, 7]: vertices along the edge, above and at the base.
-        state, table, pens, pixels, depth: as of `surface`.
-    """
+    """A wall from the surface's edge down to the base, of a ring of vertices [n, 2, 7]: above, and at the base."""
     for k in range(len(ring) - 1):
         if state[k] != MISSING_CELL and state[k + 1] != MISSING_CELL:
             _triangle(ring[k, 0], ring[k + 1, 0], ring[k, 1], False, BEHIND, table, pens, pixels, depth)

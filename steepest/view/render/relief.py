@@ -17,10 +17,6 @@ BASE: float = RELIEF["base"]
 class Block:
     """A field's relief; its light is computed once.
 
-    Args:
-        field: the surface.
-        theme: its colours.
-
     Attributes:
         pixels: [height, width] uint32, whose bytes are red, green, blue and alpha.
         depth: [height, width] float32: 1 / distance at each pixel; 0 where nothing is drawn.
@@ -79,12 +75,9 @@ class Block:
         return ring
 
     def is_visible(self, points: np.ndarray, zoom: float, slack: float) -> np.ndarray:
-        """Mask of projected points that the relief does not hide.
+        """Mask of projected points [P, 3] that the relief does not hide.
 
-        Args:
-            points: canvas x, y and distance [P, 3].
-            zoom: pixels of the relief a pixel of that canvas.
-            slack: share of their distance by which they may lie behind it.
+        There are `zoom` of its pixels along one of the canvas; points may lie behind it by `slack` of their distance.
         """
         x, y = np.floor(points[:, 0] * zoom), np.floor(points[:, 1] * zoom)
         inside = (x >= 0) & (y >= 0) & (x < self.width) & (y < self.height)
@@ -103,6 +96,10 @@ class Block:
         odd = np.where(u + v < 1, a + (b - a) * u + (c - a) * v, d + (c - d) * (1 - u) + (b - d) * (1 - v))
         even = np.where(u > v, a + (b - a) * u + (d - b) * v, a + (d - c) * u + (c - a) * v)
         return self.field.scale.block * np.where((i + j) % 2 == 1, odd, even)
+
+    def above(self, x: np.ndarray, y: np.ndarray, lift: float) -> np.ndarray:
+        """World points [..., 3] above the surface."""
+        return np.stack((x, y, self.height_at(x, y) + lift), axis=-1)
 
     def edges(self) -> list[np.ndarray]:
         """The four upper edges of the block [n, 3]; z is NaN at holes."""

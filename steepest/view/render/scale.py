@@ -12,15 +12,10 @@ SCALE_CONSTANTS = CONSTANTS["scale"]
 
 
 class Linear:
-    """Heights proportional to the loss.
+    """Heights proportional to the loss, between its smallest and its largest value.
 
-    Args:
-        lo, hi: the smallest and the largest loss.
-
-    Attributes:
-        block: height of the block in half widths.
-        major: one contour line in so many is thick.
-        ticks: (height, text) of the legend.
+    `block` is the height of the block in half widths; one contour line in `major` is thick; `ticks` are heights and
+    texts of the legend.
     """
 
     block, major = SCALE_CONSTANTS["linearBlock"], SCALE_CONSTANTS["linearMajor"]
@@ -49,10 +44,7 @@ class Linear:
 
 
 class Logarithmic:
-    """Heights proportional to the logarithm of the loss above its smallest value; linear near that value.
-
-    Args, attributes and methods: as of `Linear`.
-    """
+    """Heights proportional to the logarithm of the loss above its smallest value; linear near that value."""
 
     block, major = SCALE_CONSTANTS["logBlock"], SCALE_CONSTANTS["linesPerDecade"]
 
