@@ -2,7 +2,7 @@
 
 import warnings
 from bisect import bisect_left
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path as Files
 from typing import NamedTuple
 
@@ -29,6 +29,16 @@ MARKERS = (
 
 
 Dash = tuple[float, float]
+for file in sorted(Files(__file__).with_name("fonts").glob("*.ttf")):
+    fontManager.addfont(file)
+SANS, SERIF = ["Steepest Sans", "DejaVu Sans"], ["Steepest Serif", "DejaVu Serif"]
+FONTS = {
+    "sans": FontProperties(family=SANS, size=100),
+    "bold": FontProperties(family=SANS, weight="bold", size=100),
+    "serif": FontProperties(family=SERIF, size=100),
+    "italic": FontProperties(family=SERIF, style="italic", size=100),
+}
+"""The page's fonts by style, with matplotlib's own where these lack a character."""
 
 
 class Font(NamedTuple):
@@ -65,12 +75,8 @@ class Canvas:
         self._draw(Path(points), width, colour, alpha, dash)
 
     def rectangle(self, left: float, top: float, width: float, height: float, colour: str, alpha: float = 1.0) -> None:
-        """A rectangle."""
-        self._shape(Path.unit_rectangle(), left, top, width, height, colour, alpha)
-
-    def ellipse(self, x: float, y: float, rx: float, ry: float, colour: str, alpha: float = 1.0) -> None:
-        """A filled ellipse around a point."""
-        self._shape(Path.unit_circle(), x, y, rx, ry, colour, alpha)
+        """A filled rectangle."""
+        self.shape(Path.unit_rectangle(), left, top, width, height, colour, alpha)
 
     def marker(
         self, member: int, x: float, y: float, radius: float, colour: str, casing: str | None, alpha: float = 1.0
@@ -78,7 +84,11 @@ class Canvas:
         """A member's marker, in a casing that sets it off from any background."""
         for r, ink in ((radius * 1.37, casing), (radius, colour)):
             if ink:
-                self._shape(MARKERS[member % len(MARKERS)], x, y, r, r, ink, alpha)
+                self.shape(MARKERS[member % len(MARKERS)], x, y, r, r, ink, alpha)
+
+    def shape(self, path: Path, x: float, y: float, rx: float, ry: float, colour: str, alpha: float = 1.0) -> None:
+        """A filled shape, whose 0 comes to (x, y) and whose 1 is rx to the right and ry down."""
+        self._draw(Affine2D().scale(rx, ry).translate(x, y).transform_path(path), 0, colour, alpha)
 
     def write(
         self, text: str, x: float, y: float, font: Font, colour: str, align: str = "left", halo: str | None = None
@@ -106,10 +116,6 @@ class Canvas:
         for k, line in enumerate(lines):
             self.write(line, x, y + k * leading, font, colour, halo=halo)
         return y + len(lines) * leading
-
-    def _shape(self, path: Path, x: float, y: float, rx: float, ry: float, colour: str, alpha: float) -> None:
-        place = Affine2D().scale(rx, ry).translate(x, y)
-        self._draw(place.transform_path(path), 0, colour, alpha)
 
     def _draw(self, path: Path, width: float, colour: str, alpha: float, dash: Dash | None = None) -> None:
         """A line of this width; of no width, a filled shape."""
@@ -170,22 +176,8 @@ def shorten(text: str, font: Font, width: float) -> str:
 @lru_cache(4096)
 def _outline(text: str, font: Font) -> tuple[Path | None, float]:
     """The outline of a line of text, y upwards from its baseline, and its width. None where nothing is to be drawn."""
-    properties = fonts()[font.style]
+    properties = FONTS[font.style]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of characters that no font has: they are drawn as boxes
         width = text_to_path.get_text_width_height_descent(text, properties, ismath=False)[0] * font.size / 100
         return (TextPath((0, 0), text, size=font.size, prop=properties) if text.strip() else None), width
-
-
-@cache
-def fonts() -> dict[str, FontProperties]:
-    """The page's fonts by style, with matplotlib's own where these lack a character."""
-    for file in sorted(Files(__file__).with_name("fonts").glob("*.ttf")):
-        fontManager.addfont(file)
-    sans, serif = ["Steepest Sans", "DejaVu Sans"], ["Steepest Serif", "DejaVu Serif"]
-    return {
-        "sans": FontProperties(family=sans, size=100),
-        "bold": FontProperties(family=sans, weight="bold", size=100),
-        "serif": FontProperties(family=serif, size=100),
-        "italic": FontProperties(family=serif, style="italic", size=100),
-    }

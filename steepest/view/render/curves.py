@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from steepest.view.film.numbers import linear_ticks, log_ticks, tick_text
 from steepest.view.film.schema import Member, Series
-from steepest.view.render.canvas import Canvas, Font, fonts
+from steepest.view.render.canvas import SANS, Canvas, Font
 from steepest.view.render.paths import draw_order
 from steepest.view.render.theme import CONSTANTS, Theme
 
@@ -33,7 +33,7 @@ class Chart:
         self._curves = {i: members[i].curves[name] for i in draw_order(len(members)) if has_curve(members[i], name)}
         dots = [members[0].curves["held_out"]] if name == "loss" and has_curve(members[0], "held_out") else []
         lo, hi, is_log = limits([*self._curves.values(), *dots], CHARTS[f"{name}Decades"])
-        (width, height), family = size, fonts()["sans"].get_family()
+        width, height = size
         figure = Figure((width / 72, height / 72), dpi=72, facecolor=theme.paper)
         across, down = width - LEFT - RIGHT, height - TITLE_HEIGHT - TOP - BOTTOM
         self._axes = axes = figure.add_axes(
@@ -41,7 +41,7 @@ class Chart:
         )
         axes.set(xlim=(0, steps), ylim=(lo, hi), yscale="log" if is_log else "linear", xticks=[])
         ticks = (log_ticks if is_log else linear_ticks)(lo, hi, max(2, round(down / CHARTS["pixelsPerTick"])))
-        axes.set_yticks(ticks, [tick_text(v, is_log) for v in ticks], family=family, size=11, color=theme.ink3)
+        axes.set_yticks(ticks, [tick_text(v, is_log) for v in ticks], family=SANS, size=11, color=theme.ink3)
         axes.minorticks_off()
         axes.tick_params(which="both", length=0, pad=8)
         axes.grid(axis="y", color=theme.hair, linewidth=1, clip_on=False)
@@ -58,7 +58,7 @@ class Chart:
             ncols=3,
             frameon=False,
             borderaxespad=0.7,
-            prop={"family": family, "size": 12},
+            prop={"family": SANS, "size": 12},
             labelcolor=theme.ink2,
             handlelength=1,
             handletextpad=0.5,

@@ -32,7 +32,7 @@ def draw_header(canvas: Canvas, pad: int, title: str, subtitle: str, clock: str,
     """The top line: logo, title and step."""
     base, top = 33, 18
     canvas.stroke(LOGO + np.array((pad, top)), 1.7, theme.ink)
-    canvas.ellipse(pad + 13, top + 15.5, 2.6, 2.6, theme.accent)
+    canvas.marker(0, pad + 13, top + 15.5, 2.6, theme.accent, None)
     x = pad + 59 + canvas.write("steepest", pad + 35, base, LOGO_FONT, theme.ink)
     right = canvas.width - pad
     right -= 24 + canvas.write(clock, right, base, TEXT, theme.ink2, "right")
@@ -56,7 +56,7 @@ def draw_members(canvas: Canvas, members: list[Member], t: float, theme: Theme, 
         room = right - 30 - canvas.write(loss, right, base, TEXT, theme.ink, "right")
         canvas.write(shorten(member.name, font, room), 22, base, font, ink)
         y += MEMBER_HEIGHT
-        _draw_rule(canvas, y, theme)
+        canvas.rectangle(0, y - 1, width, 1, theme.hair)
     if len(rows) < len(members):
         canvas.write(f"and {len(members) - len(rows)} more", 22, y + MEMBER_HEIGHT / 2 + 5, TEXT, theme.ink3)
         y += MEMBER_HEIGHT
@@ -76,7 +76,7 @@ def _status(member: Member, t: float) -> tuple[str, bool]:
 
 def draw_numbers(canvas: Canvas, numbers: Sequence[Quantity], colour: str, theme: Theme) -> float:
     """A row for each quantity: symbol, value, interval as a bar, explanation; returns the height."""
-    y = 0.0
+    width, y = canvas.width, 0.0
     for quantity in numbers:
         x = 0.0
         for part in re.findall("[_^]?[^_^]+", quantity.name):  # `_` lowers what follows, `^` raises it
@@ -85,8 +85,8 @@ def draw_numbers(canvas: Canvas, numbers: Sequence[Quantity], colour: str, theme
         value = with_interval(quantity.value, quantity.lo, quantity.hi)
         canvas.write(value, max(56, x + 8), y + 23, BOLD, theme.ink)
         _draw_whisker(canvas, quantity, y + 18, colour, theme)
-        y = canvas.write_lines(wrap(quantity.text, SMALL, canvas.width - 56), 56, y + 42, SMALL, 16, theme.ink2) - 4
-        _draw_rule(canvas, y, theme)
+        y = canvas.write_lines(wrap(quantity.text, SMALL, width - 56), 56, y + 42, SMALL, 16, theme.ink2) - 4
+        canvas.rectangle(0, y - 1, width, 1, theme.hair)
     return y
 
 
@@ -140,7 +140,3 @@ def settings_text(member: Member) -> str:
     """Settings of a member's rule in one line."""
     values = [f"{name} {short(v) if isinstance(v, int | float) else v}" for name, v in member.hyper.items()]
     return " · ".join([*values, *filter(None, [member.schedule])])
-
-
-def _draw_rule(canvas: Canvas, y: float, theme: Theme) -> None:
-    canvas.stroke(np.array(((0.0, y - 0.5), (canvas.width, y - 0.5))), 1, theme.hair)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.path import Path
 
 from steepest.view.film.schema import Member, index_at
 from steepest.view.render.camera import project
@@ -151,6 +152,6 @@ def _draw_head(view: View, at: np.ndarray, member: int) -> tuple[float, float]:
     point = view.project(at)
     x, y, _ = point.tolist()
     alpha = 1.0 if view.is_visible(point[None], SLACK)[0] else 0.55
-    view.canvas.ellipse(x + 2.5, y + 5, 8, 4, "#000000", 0.22 * alpha)
+    view.canvas.shape(Path.unit_circle(), x + 2.5, y + 5, 8, 4, "#000000", 0.22 * alpha)
     view.canvas.marker(member, x, y, 6, view.theme.colour(member), view.theme.casing, alpha)
     return x, y

@@ -14,9 +14,8 @@ from steepest.view.film.schema import Film, index_at
 from steepest.view.render import panels
 from steepest.view.render.canvas import Canvas, Font, balance, wrap
 from steepest.view.render.curves import Chart, has_curve
-from steepest.view.render.framing import Frame
 from steepest.view.render.map import draw_map, map_of
-from steepest.view.render.stage import Stage
+from steepest.view.render.stage import Frame, Stage
 from steepest.view.render.theme import CONSTANTS, Theme
 
 LAYOUT, PLACES = CONSTANTS["layout"], CONSTANTS["places"]

@@ -6,12 +6,14 @@ import numpy as np
 
 from steepest.view.render.camera import project
 from steepest.view.render.colours import SHADES, shade_table, wall_table
-from steepest.view.render.field import MISSING_CELL, Field
+from steepest.view.render.field import MISSING_CELL, THERE, Field
 from steepest.view.render.theme import CONSTANTS, Theme
 
 RELIEF = CONSTANTS["relief"]
 BASE: float = RELIEF["base"]
 """Height of the block's floor."""
+BEHIND = 1.0006
+"""Factor of 1 / distance by which a wall must be nearer to be drawn: the surface's edge stays in front of it."""
 
 
 class Block:
@@ -23,7 +25,7 @@ class Block:
     """
 
     def __init__(self, field: Field, theme: Theme) -> None:
-        from steepest.view.render import light
+        from steepest.view.render.raster import bake
 
         self.field = field
         scale = field.scale
@@ -33,7 +35,7 @@ class Block:
         self._world = np.stack((x, y, z), axis=-1)
         shade = np.clip(field.height.astype(np.float64) * (SHADES - 1), 0, SHADES - 1).astype(np.float32)
         self._vertices = np.empty((ny, nx, 7))
-        self._vertices[..., 3:] = np.stack((light.bake(z), field.level, shade, field.support), axis=-1)
+        self._vertices[..., 3:] = np.stack((bake(z), field.level, shade, field.support), axis=-1)
         self._table = shade_table(theme)
         self._walls = [wall_table(theme, BASE, scale.block, tone) for tone in RELIEF["wallTones"]]
         pens = theme.thin, theme.thick, scale.major, RELIEF["line"], RELIEF["thickLine"]
@@ -48,31 +50,24 @@ class Block:
 
     def render(self, m: np.ndarray, azimuth: float) -> None:
         """Draws the block for the camera of this matrix and azimuth."""
-        from steepest.view.render import raster
+        from steepest.view.render.raster import NEAR, SHADE, mesh
 
         self.pixels.fill(0)
         self.depth.fill(0)
         points = project(m, self.width, self.height, self._world)
         self._vertices[..., :2] = points[..., :2]
-        self._vertices[..., raster.NEAR] = 1 / points[..., 2]
-        raster.surface(self._vertices, self.field.state, self._table, self._pens, self.pixels, self.depth)
+        self._vertices[..., NEAR] = 1 / points[..., 2]
+        mesh(self._vertices, self.field.state, 1.0, self._table, self._pens, self.pixels, self.depth)
         east, north = -1 if math.cos(azimuth) > 0 else 0, -1 if math.sin(azimuth) > 0 else 0
         for edge, table in zip(((slice(None), east), (north, slice(None))), self._walls):
-            state = np.ascontiguousarray(self.field.state[edge])
-            ring = self._ring(m, self._world[edge])
-            raster.wall(ring, state, table, self._pens, self.pixels, self.depth)
-
-    def _ring(self, m: np.ndarray, edge: np.ndarray) -> np.ndarray:
-        """The vertices [n, 2, 7] of the wall below an edge [n, 3]."""
-        from steepest.view.render.raster import NEAR, SHADE
-
-        both = np.stack((edge, edge), axis=1)
-        both[:, 1, 2] = BASE
-        ring = np.zeros((len(edge), 2, 7))
-        ring[..., : NEAR + 1] = project(m, self.width, self.height, both)
-        ring[..., NEAR] = 1 / ring[..., NEAR]
-        ring[..., SHADE] = (both[..., 2] - BASE) * ((SHADES - 1) / (self.field.scale.block - BASE))
-        return ring
+            both = np.stack((self._world[edge], self._world[edge]))  # above, and at the base
+            both[1, :, 2] = BASE
+            wall = np.zeros((*both.shape[:2], 7))
+            wall[..., : NEAR + 1] = project(m, self.width, self.height, both)
+            wall[..., NEAR] = 1 / wall[..., NEAR]
+            wall[..., SHADE] = (both[..., 2] - BASE) * ((SHADES - 1) / (self.field.scale.block - BASE))
+            state = np.where(self.field.state[edge] == MISSING_CELL, MISSING_CELL, THERE).astype(np.uint8)
+            mesh(wall, np.stack((state, state)), BEHIND, table, self._pens, self.pixels, self.depth)
 
     def is_visible(self, points: np.ndarray, zoom: float, slack: float) -> np.ndarray:
         """Mask of projected points [P, 3] that the relief does not hide.

@@ -25,9 +25,9 @@ EAST, NORTH, FLOOR = np.diag((1.0, 1.0, BASE))
 RING = 4.5 * Path.unit_regular_polygon(32).vertices
 
 
-def draw_edges(view: View, edges: list[np.ndarray]) -> None:
+def draw_edges(view: View) -> None:
     """The block's upper edges where they are visible."""
-    for edge in edges:
+    for edge in view.block.edges():
         line = view.project(edge)
         line[np.isnan(line[:, 0]) | ~view.is_visible(line, 0.012)] = np.nan
         view.canvas.stroke(line[:, :2], 1, view.theme.edge)
@@ -37,19 +37,14 @@ def draw_axes(view: View, azimuth: float) -> None:
     """Ticks and names along the two lower edges that face the camera, each in its axis's own units."""
     sx, sy = 1 if math.cos(azimuth) > 0 else -1, 1 if math.sin(azimuth) > 0 else -1
     about = 3 if view.canvas.width < NARROW else 5
-    field = view.block.field
+    field, canvas, ink = view.block.field, view.canvas, view.theme.ink3
     for axis, along, outwards in ((field.x, EAST, sy * NORTH), (field.y, NORTH, sx * EAST)):
         for v in linear_ticks(axis.lo, axis.hi, about):
             at = FLOOR + outwards + world(axis, v) * along
-            _draw_tick(view, at, at + 0.15 * outwards, short(v))
+            foot, end = view.project(np.stack((at, at + 0.15 * outwards)))[:, :2]
+            canvas.stroke(np.stack((foot, foot + (end - foot) * TICK)), 1, ink)
+            canvas.write(short(v), end[0], end[1] + MIDDLE * AXIS_TICK_FONT.size, AXIS_TICK_FONT, ink, "center")
         _draw_name(view, axis, FLOOR + 1.34 * outwards, FLOOR + outwards)
-
-
-def _draw_tick(view: View, begin: np.ndarray, end: np.ndarray, text: str) -> None:
-    foot, head = view.project(np.stack((begin, end)))[:, :2]
-    view.canvas.stroke(np.stack((foot, foot + (head - foot) * TICK)), 1, view.theme.ink3)
-    base = head[1] + MIDDLE * AXIS_TICK_FONT.size
-    view.canvas.write(text, head[0], base, AXIS_TICK_FONT, view.theme.ink3, "center")
 
 
 def _draw_name(view: View, axis: Axis, at: np.ndarray, edge: np.ndarray) -> None:
