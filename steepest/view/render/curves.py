@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib import rc_context
@@ -10,16 +11,17 @@ from matplotlib.figure import Figure
 
 from steepest.view.film.numbers import linear_ticks, log_ticks, tick_text
 from steepest.view.film.schema import Member, Series
-from steepest.view.render.canvas import SANS, Canvas, Font
+from steepest.view.render.canvas import Canvas, Font
 from steepest.view.render.paths import draw_order
 from steepest.view.render.theme import CONSTANTS, Theme
 
+STYLE = Path(__file__).with_name("charts.mplstyle")
 CHARTS = CONSTANTS["charts"]
 LEFT, RIGHT, TOP, BOTTOM = (CHARTS[side] for side in ("left", "right", "top", "bottom"))
 FUTURE = 0.78
 """Opacity of the paper over the steps to come."""
 TITLES, TITLE_FONT, TITLE_HEIGHT = {"loss": "Loss", "lr": "Learning rate"}, Font("bold", 12), 28
-DOT, CHART_HEAD, WHOLE_LEGEND = 4.2, 3.8, 290
+CHART_HEAD, WHOLE_LEGEND = 3.8, 290
 
 
 class Chart:
@@ -34,54 +36,36 @@ class Chart:
         dots = [members[0].curves["held_out"]] if name == "loss" and has_curve(members[0], "held_out") else []
         lo, hi, is_log = limits([*self._curves.values(), *dots], CHARTS[f"{name}Decades"])
         width, height = size
-        figure = Figure((width / 72, height / 72), dpi=72, facecolor=theme.paper)
         across, down = width - LEFT - RIGHT, height - TITLE_HEIGHT - TOP - BOTTOM
-        self._axes = axes = figure.add_axes(
-            (LEFT / width, BOTTOM / height, across / width, down / height), frameon=False
-        )
-        axes.set(xlim=(0, steps), ylim=(lo, hi), yscale="log" if is_log else "linear", xticks=[])
         ticks = (log_ticks if is_log else linear_ticks)(lo, hi, max(2, round(down / CHARTS["pixelsPerTick"])))
-        axes.set_yticks(ticks, [tick_text(v, is_log) for v in ticks], family=SANS, size=11, color=theme.ink3)
-        axes.minorticks_off()
-        axes.tick_params(which="both", length=0, pad=8)
-        axes.grid(axis="y", color=theme.hair, linewidth=1, clip_on=False)
-        axes.set_axisbelow(True)
-        for i, series in self._curves.items():
-            self._draw_curve(series, theme.colour(i), has_label=name == "loss" and len(self._curves) == 1)
-        for series in dots:
-            axes.plot(series.t, series.mid, "o", color=theme.ink2, ms=DOT, mew=0, label="validation", clip_on=False)
-        handles, _ = axes.get_legend_handles_labels()
-        legend = axes.legend(
-            handles=handles if across >= WHOLE_LEGEND else handles[:2],
-            loc="lower left",
-            bbox_to_anchor=(-0.03, 1),
-            ncols=3,
-            frameon=False,
-            borderaxespad=0.7,
-            prop={"family": SANS, "size": 12},
-            labelcolor=theme.ink2,
-            handlelength=1,
-            handletextpad=0.5,
-            columnspacing=1,
-        )
-        for band in (line for line in legend.get_lines() if line.get_alpha()):
-            band.set(linewidth=7, solid_capstyle="butt")
-        agg = FigureCanvasAgg(figure)
-        with rc_context({"text.hinting": "none"}):
+        with rc_context(fname=STYLE):
+            figure = Figure((width / 72, height / 72), dpi=72, facecolor=theme.paper)
+            self._axes = axes = figure.add_axes((LEFT / width, BOTTOM / height, across / width, down / height))
+            axes.set(xlim=(0, steps), ylim=(lo, hi), yscale="log" if is_log else "linear", facecolor="none")
+            axes.set_yticks(ticks, [tick_text(v, is_log) for v in ticks], color=theme.ink3)
+            axes.minorticks_off()
+            axes.grid(axis="y", color=theme.hair, clip_on=False)
+            for i, series in self._curves.items():
+                self._plot(series, theme.colour(i), has_label=name == "loss" and len(self._curves) == 1)
+            for series in dots:
+                axes.plot(series.t, series.mid, "o", color=theme.ink2, label="validation", clip_on=False)
+            handles = axes.get_legend_handles_labels()[0][: 3 if across >= WHOLE_LEGEND else 2]
+            legend = axes.legend(handles=handles, bbox_to_anchor=(-0.03, 1), ncols=3, labelcolor=theme.ink2)
+            for band in (line for line in legend.get_lines() if line.get_alpha()):
+                band.set(linewidth=7, solid_capstyle="butt")
+            agg = FigureCanvasAgg(figure)
             agg.draw()
         self._pixels = np.asarray(agg.buffer_rgba())[..., :3]
 
-    def _draw_curve(self, series: Series, colour: str, has_label: bool) -> None:
+    def _plot(self, series: Series, colour: str, has_label: bool) -> None:
         """The range of each bucket as a column, so that no spike is lost, and the line of the middle values."""
         lo, hi = self._axes.get_ylim()
         names = ("per-step range", "running median") if has_label else (None, None)
         if series.is_banded:
-            columns = np.stack((series.lo, series.hi), axis=1).clip(lo, hi).ravel()
-            t = np.repeat(series.t, 2)
-            self._axes.plot(t, columns, color=colour, alpha=CHARTS["band"], linewidth=1, label=names[0], clip_on=False)
+            t, ends = np.repeat(series.t, 2), np.stack((series.lo, series.hi), axis=1).clip(lo, hi).ravel()
+            self._axes.plot(t, ends, color=colour, alpha=CHARTS["band"], linewidth=1, label=names[0], clip_on=False)
         there = ~np.isnan(series.mid)
-        line = series.mid[there].clip(lo, hi)
-        self._axes.plot(series.t[there], line, color=colour, linewidth=1.6, label=names[1], clip_on=False)
+        self._axes.plot(series.t[there], series.mid[there].clip(lo, hi), color=colour, label=names[1], clip_on=False)
 
     def draw(self, canvas: Canvas, t: float) -> None:
         """Draws it at a step on a canvas of its size."""

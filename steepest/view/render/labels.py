@@ -43,7 +43,14 @@ def draw_labels(canvas: Canvas, labels: list[Label], obstacles: np.ndarray, them
         best = [(at, box) for at, box in free if not (label.has_leader and _overlaps(box, avoid))]
         for at, box in (best or free or inside)[:1]:
             boxes = np.vstack((boxes, box))
-            _draw(canvas, label, at, box, theme)
+            y = label.y + at[1]
+            distance = math.hypot(*at)
+            if distance > LABELS["long"]:
+                begin = np.array(label[:2]) + np.array(at) / distance * 9
+                end = box[2] + 4 if at[0] < 0 else box[0] - 4
+                canvas.stroke(np.array((begin, (end, y))), 1, theme.edge)
+            base = y + MIDDLE * label.font.size
+            canvas.write(label.text, box[0], base, label.font, label.colour, halo=theme.paper)
 
 
 def _around(points: np.ndarray, r: float) -> np.ndarray:
@@ -54,12 +61,3 @@ def _overlaps(box: np.ndarray, others: np.ndarray) -> bool:
     left, top, right, bottom = box
     across = (left < others[:, 2] + 3) & (others[:, 0] < right + 3)
     return bool((across & (top < others[:, 3]) & (others[:, 1] < bottom)).any())
-
-
-def _draw(canvas: Canvas, label: Label, offset: tuple[float, float], box: np.ndarray, theme: Theme) -> None:
-    at, offset, distance = np.array(label[:2]), np.array(offset), math.hypot(*offset)
-    _, y = at + offset
-    if distance > LABELS["long"]:
-        end = box[2] + 4 if offset[0] < 0 else box[0] - 4
-        canvas.stroke(np.array((at + offset / distance * 9, (end, y))), 1, theme.edge)
-    canvas.write(label.text, box[0], y + MIDDLE * label.font.size, label.font, label.colour, halo=theme.paper)

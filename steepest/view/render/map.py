@@ -23,25 +23,22 @@ def map_of(field: Field, width: int, height: int, theme: Theme) -> np.ndarray:
     u = (np.arange(width) + 0.5) / width * 2 - 1
     v = 1 - (np.arange(height) + 0.5) / height * 2
     colours = np.vstack((ramp(theme, np.arange(SHADES) / (SHADES - 1)), diverged_colour(theme)))
-    nearest = [np.floor((at + 1) / 2 * (n - 1) + 0.5).astype(int) for at, n in zip((v, u), field.state.shape)]
-    state = field.state[np.ix_(*nearest)]
+    cells = [np.floor((at + 1) / 2 * (n - 1) + 0.5).astype(int) for at, n in zip((v, u), field.state.shape)]
+    state = field.state[np.ix_(*cells)]
     row = np.floor(sample(field.height, u, v) * (SHADES - 1) + 0.5).astype(int)
-    line = _lines(sample(field.level, u, v), field.scale.major) * sample(field.support, u, v)
+    level = sample(field.level, u, v)
+    around = np.pad(level, 1, mode="edge")
+    across, down = around[1:-1, 2:] - around[1:-1, :-2], around[2:, 1:-1] - around[:-2, 1:-1]
+    steep = np.hypot(across, down) / 2 + 1e-5
+    nearest = np.floor(level + 0.5)
+    is_thick = nearest % field.scale.major == 0
+    half, dark = (np.where(is_thick, thick, thin) for thin, thick in zip(MAP["thin"], MAP["thick"]))
+    line = np.clip(half + 0.4 - np.abs(level - nearest) / steep, 0, 1) * dark * sample(field.support, u, v)
+    line[steep > MAP["dense"]] *= 0.6
     line[state == DIVERGED_CELL] = 0
     pixels = colours[np.where(state == DIVERGED_CELL, SHADES, row)] * (theme.dim * (1 - 0.9 * line))[..., None]
     pixels[state == MISSING_CELL] = to_rgb(theme.paper)
     return (pixels * 255).astype(np.uint8)
-
-
-def _lines(level: np.ndarray, major: int) -> np.ndarray:
-    """Darkness of the contour line through each pixel, from the level's differences around it."""
-    around = np.pad(level, 1, mode="edge")
-    across, down = around[1:-1, 2:] - around[1:-1, :-2], around[2:, 1:-1] - around[:-2, 1:-1]
-    steep = np.hypot(across, down) / 2 + 1e-5
-    line = np.floor(level + 0.5)
-    width, dark = (np.where(line % major == 0, thick, thin) for thin, thick in zip(MAP["thin"], MAP["thick"]))
-    cover = np.clip(width + 0.4 - np.abs(level - line) / steep, 0, 1) * dark
-    return np.where(steep > MAP["dense"], cover * 0.6, cover)
 
 
 def draw_map(

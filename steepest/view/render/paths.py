@@ -124,10 +124,16 @@ def draw_order(count: int) -> list[int]:
 
 def draw_paths(view: View, traces: Sequence[Trace | None], t: float) -> dict[int, tuple[float, float]]:
     """Draws all paths up to a step, the first one on top, and returns where the members are on the canvas."""
+    canvas, theme = view.canvas, view.theme
     drawn = {member: trace for member in draw_order(len(traces)) if (trace := traces[member]) is not None}
     for member, trace in drawn.items():
-        width = PATH["selected"] if member == 0 else PATH["other"]
-        _draw_path(view, stretches(trace, t, view), view.theme.colour(member), width)
+        colour, width = theme.colour(member), PATH["selected"] if member == 0 else PATH["other"]
+        parts = stretches(trace, t, view)
+        for _, fade, points in (part for part in parts if not part.visible):
+            canvas.stroke(points, DOTS["width"], colour, DOTS["alpha"] * fade, DOTS["dash"])
+        for line, ink, alpha in ((width + PATH["casing"], theme.casing, theme.opacity), (width, colour, 1.0)):
+            for _, fade, points in (part for part in parts if part.visible):
+                canvas.stroke(points, line, ink, alpha * fade)
     heads = {member: at for member, trace in drawn.items() if (at := position_at(trace, t)) is not None}
     return {member: _draw_head(view, at, member) for member, at in heads.items()}
 
@@ -137,15 +143,6 @@ def outline_points(view: View, traces: Sequence[Trace | None]) -> np.ndarray:
     points = [trace.at[:: max(1, len(trace.at) // PATH["obstacles"])] for trace in traces if trace is not None]
     points = view.project(np.concatenate([np.empty((0, 3)), *points]))[:, :2]
     return points[~np.isnan(points[:, 0])]
-
-
-def _draw_path(view: View, parts: list[Stretch], colour: str, width: float) -> None:
-    canvas, theme = view.canvas, view.theme
-    for _, fade, points in (part for part in parts if not part.visible):
-        canvas.stroke(points, DOTS["width"], colour, DOTS["alpha"] * fade, DOTS["dash"])
-    for line, ink, alpha in ((width + PATH["casing"], theme.casing, theme.opacity), (width, colour, 1.0)):
-        for _, fade, points in (part for part in parts if part.visible):
-            canvas.stroke(points, line, ink, alpha * fade)
 
 
 def _draw_head(view: View, at: np.ndarray, member: int) -> tuple[float, float]:

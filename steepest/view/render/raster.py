@@ -15,7 +15,7 @@ DIVERGED_ROW = SHADES + 0.5
 """In the middle of the table's last row, whatever rounding does."""
 
 PICTURE = "uint32[:,::1], float32[:,::1]"  # pixels and 1 / distance, [height, width] each
-X, Y, NEAR, LIGHT, LEVEL, SHADE, SUPPORT = range(7)
+X, Y, NEAR, LIGHT, LEVEL, SHADE, SUPPORT, STATE = range(8)
 """Columns of the vertices."""
 LIGHT_DIRECTION = np.array([CONSTANTS["light"][key] for key in (
     "azimuth", "elevation", "softness", "skyShare", "skyDirections", "skyReach", "shadowReach"
@@ -23,9 +23,9 @@ LIGHT_DIRECTION = np.array([CONSTANTS["light"][key] for key in (
 """Direction of the sun and half width of a shadow's edge in radians; the sky's share; directions and reaches."""
 
 
-@jit(f"void(float64[::1], float64[::1], float64[::1], boolean, float64, uint32[:,::1], float64[::1], {PICTURE})")
+@jit(f"void(float64[::1], float64[::1], float64[::1], float64, uint32[:,::1], float64[::1], {PICTURE})")
 def _triangle(
-    a: np.ndarray, b: np.ndarray, c: np.ndarray, has_diverged: bool, behind: float,
+    a: np.ndarray, b: np.ndarray, c: np.ndarray, behind: float,
     table: np.ndarray, pens: np.ndarray, pixels: np.ndarray, depth: np.ndarray,
 ) -> None:  # fmt: skip
     """One triangle, with its contour lines, where it is nearer than `behind` times what is drawn."""
@@ -37,6 +37,7 @@ def _triangle(
     da, db, ea, eb = (b[Y] - c[Y]) / area, (c[Y] - a[Y]) / area, (c[X] - b[X]) / area, (a[X] - c[X]) / area
     x0, x1 = max(0, math.ceil(min(a[X], b[X], c[X]) - 0.5)), min(width - 1, math.floor(max(a[X], b[X], c[X]) - 0.5))
     y0, y1 = max(0, math.ceil(min(a[Y], b[Y], c[Y]) - 0.5)), min(height - 1, math.floor(max(a[Y], b[Y], c[Y]) - 0.5))
+    has_diverged = DIVERGED_CELL in (a[STATE], b[STATE], c[STATE])
     va, vb, vc = (DIVERGED_ROW, DIVERGED_ROW, DIVERGED_ROW) if has_diverged else (a[SHADE], b[SHADE], c[SHADE])
     wa, wb, wc, la, lb, lc = a[NEAR], b[NEAR], c[NEAR], a[LIGHT], b[LIGHT], c[LIGHT]
     ua, ub, uc = a[LEVEL], b[LEVEL], c[LEVEL]
@@ -67,32 +68,29 @@ def _triangle(
             pb += db
 
 
-@jit(f"void(float64[:,:,::1], uint8[:,::1], float64, uint32[:,::1], float64[::1], {PICTURE})")
+@jit(f"void(float64[:,:,::1], float64, uint32[:,::1], float64[::1], {PICTURE})")
 def mesh(
-    vertices: np.ndarray, state: np.ndarray, behind: float,
+    vertices: np.ndarray, behind: float,
     table: np.ndarray, pens: np.ndarray, pixels: np.ndarray, depth: np.ndarray,
 ) -> None:  # fmt: skip
-    """Draws vertices [ny, nx, 7] where they are nearer than `behind` times what is drawn; two rows are a wall.
+    """Draws vertices [ny, nx, 8] where they are nearer than `behind` times what is drawn; two rows are a wall.
 
     The table has pixels by height and brightness. The pens are the darkness of thin and thick contour lines, the number
     of lines from one thick line to the next, half a thin line's width as a share of the picture's, and the factor of a
     thick one. Diagonals alternate, but in walls, so that no direction is favoured.
     """
-    ny, nx = state.shape
+    ny, nx, _ = vertices.shape
     for j in range(ny - 1):
         for i in range(nx - 1):
-            states = state[j, i], state[j, i + 1], state[j + 1, i], state[j + 1, i + 1]
-            if MISSING_CELL in states:
-                continue
-            sa, sb, sc, sd = states
             a, b, c, d = vertices[j, i], vertices[j, i + 1], vertices[j + 1, i], vertices[j + 1, i + 1]
-            da, db, dc, dd = sa == DIVERGED_CELL, sb == DIVERGED_CELL, sc == DIVERGED_CELL, sd == DIVERGED_CELL
+            if MISSING_CELL in (a[STATE], b[STATE], c[STATE], d[STATE]):
+                continue
             if ny == 2 or (i + j) % 2:
-                _triangle(a, b, c, da or db or dc, behind, table, pens, pixels, depth)
-                _triangle(b, d, c, db or dd or dc, behind, table, pens, pixels, depth)
+                _triangle(a, b, c, behind, table, pens, pixels, depth)
+                _triangle(b, d, c, behind, table, pens, pixels, depth)
             else:
-                _triangle(a, b, d, da or db or dd, behind, table, pens, pixels, depth)
-                _triangle(a, d, c, da or dd or dc, behind, table, pens, pixels, depth)
+                _triangle(a, b, d, behind, table, pens, pixels, depth)
+                _triangle(a, d, c, behind, table, pens, pixels, depth)
 
 
 @jit("boolean[::1](float64[:,::1], float64)")
@@ -113,47 +111,44 @@ def thin(points: np.ndarray, distance: float) -> np.ndarray:
 # -- Light: a sun with soft shadows, and a sky that is darker in hollows -----------------------------------------------
 
 
-@jit("float64(float64[:,::1], int64, int64)")
-def _at(z: np.ndarray, i: int, j: int) -> float:
-    """The height of a vertex, or of the nearest one."""
-    return z[max(0, min(z.shape[0] - 1, j)), max(0, min(z.shape[1] - 1, i))]
-
-
 @jit("float64(float64[:,::1], int64, int64, float64, float64, int64, float64)")
 def _horizon(z: np.ndarray, i: int, j: int, dx: float, dy: float, steps: int, cell: float) -> float:
-    """The steepest slope upwards that is seen from a vertex in a direction; strides grow with the distance."""
+    """The steepest slope upwards that is seen from a vertex in a direction; strides grow with the distance.
+
+    The heights have a margin of one vertex.
+    """
     slope = 0.0
     for q in range(1, steps + 1):
         r = 0.18 * q * q + 0.82 * q
         x, y = i + dx * r, j + dy * r
-        if x < 0 or y < 0 or x > z.shape[1] - 1 or y > z.shape[0] - 1:
+        if x < 0 or y < 0 or x > z.shape[1] - 3 or y > z.shape[0] - 3:
             break
         p, o = int(x), int(y)
         a, b = x - p, y - o
-        above = (_at(z, p, o) * (1 - a) + _at(z, p + 1, o) * a) * (1 - b)
-        below = (_at(z, p, o + 1) * (1 - a) + _at(z, p + 1, o + 1) * a) * b
-        slope = max(slope, (above + below - z[j, i]) / (r * cell))
+        above = (z[o + 1, p + 1] * (1 - a) + z[o + 1, p + 2] * a) * (1 - b)
+        below = (z[o + 2, p + 1] * (1 - a) + z[o + 2, p + 2] * a) * b
+        slope = max(slope, (above + below - z[j + 1, i + 1]) / (r * cell))
     return slope
 
 
 def bake(z: np.ndarray) -> np.ndarray:
     """The light at each vertex, 0 … 1, of heights [ny, nx] in half widths of the block."""
-    return _bake(z, LIGHT_DIRECTION)
+    return _bake(np.pad(z, 1, mode="edge"), LIGHT_DIRECTION)
 
 
 @jit("float32[:,::1](float64[:,::1], float64[::1])")
 def _bake(z: np.ndarray, constants: np.ndarray) -> np.ndarray:
     azimuth, elevation, softness, share = constants[0], constants[1], constants[2], constants[3]
     directions, sky_reach, shadow_reach = int(constants[4]), int(constants[5]), int(constants[6])
-    ny, nx = z.shape
+    ny, nx = z.shape[0] - 2, z.shape[1] - 2
     cell = 2 / (nx - 1)
     sx, sy = math.cos(azimuth), math.sin(azimuth)
     flat, up = math.cos(elevation), math.sin(elevation)
     light = np.empty((ny, nx), np.float32)
     for j in range(ny):
         for i in range(nx):
-            dx = (_at(z, i + 1, j) - _at(z, i - 1, j)) / (2 * cell)
-            dy = (_at(z, i, j + 1) - _at(z, i, j - 1)) / 4 * (ny - 1)
+            dx = (z[j + 1, i + 2] - z[j + 1, i]) / (2 * cell)
+            dy = (z[j + 2, i + 1] - z[j, i + 1]) / 4 * (ny - 1)
             direct = max(0.0, (up - (dx * sx + dy * sy) * flat) / math.sqrt(dx * dx + dy * dy + 1))
             sky = 0.0
             for k in range(directions):

@@ -34,8 +34,8 @@ class Block:
         x, y = np.meshgrid(2 * np.arange(nx) / (nx - 1) - 1, 2 * np.arange(ny) / (ny - 1) - 1)
         self._world = np.stack((x, y, z), axis=-1)
         shade = np.clip(field.height.astype(np.float64) * (SHADES - 1), 0, SHADES - 1).astype(np.float32)
-        self._vertices = np.empty((ny, nx, 7))
-        self._vertices[..., 3:] = np.stack((bake(z), field.level, shade, field.support), axis=-1)
+        self._vertices = np.empty((ny, nx, 8))
+        self._vertices[..., 3:] = np.stack((bake(z), field.level, shade, field.support, field.state), axis=-1)
         self._table = shade_table(theme)
         self._walls = [wall_table(theme, BASE, scale.block, tone) for tone in RELIEF["wallTones"]]
         pens = theme.thin, theme.thick, scale.major, RELIEF["line"], RELIEF["thickLine"]
@@ -50,24 +50,24 @@ class Block:
 
     def render(self, m: np.ndarray, azimuth: float) -> None:
         """Draws the block for the camera of this matrix and azimuth."""
-        from steepest.view.render.raster import NEAR, SHADE, mesh
+        from steepest.view.render.raster import NEAR, SHADE, STATE, mesh
 
         self.pixels.fill(0)
         self.depth.fill(0)
         points = project(m, self.width, self.height, self._world)
         self._vertices[..., :2] = points[..., :2]
         self._vertices[..., NEAR] = 1 / points[..., 2]
-        mesh(self._vertices, self.field.state, 1.0, self._table, self._pens, self.pixels, self.depth)
+        mesh(self._vertices, 1.0, self._table, self._pens, self.pixels, self.depth)
         east, north = -1 if math.cos(azimuth) > 0 else 0, -1 if math.sin(azimuth) > 0 else 0
         for edge, table in zip(((slice(None), east), (north, slice(None))), self._walls):
             both = np.stack((self._world[edge], self._world[edge]))  # above, and at the base
             both[1, :, 2] = BASE
-            wall = np.zeros((*both.shape[:2], 7))
+            wall = np.zeros((*both.shape[:2], 8))
             wall[..., : NEAR + 1] = project(m, self.width, self.height, both)
             wall[..., NEAR] = 1 / wall[..., NEAR]
             wall[..., SHADE] = (both[..., 2] - BASE) * ((SHADES - 1) / (self.field.scale.block - BASE))
-            state = np.where(self.field.state[edge] == MISSING_CELL, MISSING_CELL, THERE).astype(np.uint8)
-            mesh(wall, np.stack((state, state)), BEHIND, table, self._pens, self.pixels, self.depth)
+            wall[..., STATE] = np.where(self.field.state[edge] == MISSING_CELL, MISSING_CELL, THERE)
+            mesh(wall, BEHIND, table, self._pens, self.pixels, self.depth)
 
     def is_visible(self, points: np.ndarray, zoom: float, slack: float) -> np.ndarray:
         """Mask of projected points [P, 3] that the relief does not hide.
