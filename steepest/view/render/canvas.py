@@ -15,6 +15,8 @@ from matplotlib.path import Path
 from matplotlib.textpath import TextPath, text_to_path
 from matplotlib.transforms import Affine2D, Bbox
 
+Dash = tuple[float, float] | None
+"""Lengths of dashes and of the gaps between them; None for a line without gaps."""
 MIDDLE = 0.35
 """From the middle of a line of text down to its baseline, in font sizes."""
 ALIGN = {"left": 0.0, "center": 0.5, "right": 1.0}
@@ -26,9 +28,6 @@ MARKERS = (
     Affine2D().scale(2).transform_path(PLUS.get_path().transformed(PLUS.get_transform())),
 )
 """The members' markers: circle, diamond, square, triangle, hexagon, cross; around 0 for a radius of 1."""
-
-
-Dash = tuple[float, float]
 for file in sorted(Files(__file__).with_name("fonts").glob("*.ttf")):
     fontManager.addfont(file)
 SANS, SERIF = ["Steepest Sans", "DejaVu Sans"], ["Steepest Serif", "DejaVu Serif"]
@@ -54,7 +53,7 @@ class Canvas:
     def __init__(self, width: int, height: int, paper: str) -> None:
         self._renderer = RendererAgg(width, height, 72)
         self._view(np.asarray(self._renderer.buffer_rgba()), 0, 0, width, height)
-        self._buffer[:] = np.round(np.array(to_rgba(paper)) * 255)
+        self._buffer.view(np.uint32)[:] = np.round(np.array(to_rgba(paper)) * 255).astype(np.uint8).view(np.uint32)
 
     def _view(self, buffer: np.ndarray, left: int, top: int, width: int, height: int) -> None:
         self._buffer, self._left, self._top, self.width, self.height = buffer, left, top, width, height
@@ -68,10 +67,8 @@ class Canvas:
         part._view(self._buffer, self._left + round(left), self._top + round(top), round(width), round(height))
         return part
 
-    def stroke(
-        self, points: np.ndarray, width: float, colour: str, alpha: float = 1.0, dash: Dash | None = None
-    ) -> None:
-        """A line through points [P, 2], round at joints and ends, with dashes and gaps; NaN interrupts it."""
+    def stroke(self, points: np.ndarray, width: float, colour: str, alpha: float = 1.0, dash: Dash = None) -> None:
+        """A line through points [P, 2], round at joints and ends; NaN interrupts it."""
         self._draw(Path(points), width, colour, alpha, dash)
 
     def rectangle(self, left: float, top: float, width: float, height: float, colour: str, alpha: float = 1.0) -> None:
@@ -93,14 +90,7 @@ class Canvas:
     def write(
         self, text: str, x: float, y: float, font: Font, colour: str, align: str = "left", halo: str | None = None
     ) -> float:
-        """A line of text; returns its width.
-
-        Args:
-            text, font, colour: of the line.
-            x, y: its left end, middle or right end, and its baseline.
-            align: left, center or right.
-            halo: colour of an outline of 2 pixels around the letters.
-        """
+        """A line of text, aligned at x, with its baseline at y and a halo of 2 pixels; returns its width."""
         outline, width = _outline(text, font)
         if outline is not None:
             place = Affine2D().scale(1, -1).translate(x - ALIGN[align] * width, y).transform_path(outline)
@@ -117,7 +107,7 @@ class Canvas:
             self.write(line, x, y + k * leading, font, colour, halo=halo)
         return y + len(lines) * leading
 
-    def _draw(self, path: Path, width: float, colour: str, alpha: float, dash: Dash | None = None) -> None:
+    def _draw(self, path: Path, width: float, colour: str, alpha: float, dash: Dash = None) -> None:
         """A line of this width; of no width, a filled shape."""
         gc = self._renderer.new_gc()
         gc.set_linewidth(width)
@@ -132,9 +122,6 @@ class Canvas:
         bottom = self._buffer.shape[0] - self._top - self.height
         gc.set_clip_rectangle(Bbox.from_bounds(self._left, bottom, self.width, self.height))
         self._renderer.draw_path(gc, path, self._to_renderer, None if width else (red, green, blue))
-
-
-# -- Text --------------------------------------------------------------------------------------------------------------
 
 
 def text_width(text: str, font: Font) -> float:

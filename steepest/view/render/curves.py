@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import rc_context, rc_params_from_file
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -15,13 +15,14 @@ from steepest.view.render.canvas import Canvas, Font
 from steepest.view.render.paths import draw_order
 from steepest.view.render.theme import CONSTANTS, Theme
 
-STYLE = Path(__file__).with_name("charts.mplstyle")
+STYLE = rc_params_from_file(Path(__file__).with_name("charts.mplstyle"), use_default_template=False)
 CHARTS = CONSTANTS["charts"]
 LEFT, RIGHT, TOP, BOTTOM = (CHARTS[side] for side in ("left", "right", "top", "bottom"))
 FUTURE = 0.78
 """Opacity of the paper over the steps to come."""
 TITLES, TITLE_FONT, TITLE_HEIGHT = {"loss": "Loss", "lr": "Learning rate"}, Font("bold", 12), 28
 CHART_HEAD, WHOLE_LEGEND = 3.8, 290
+"""Radius of a member's marker, and width of axes from which the legend has room for three entries."""
 
 
 class Chart:
@@ -38,7 +39,7 @@ class Chart:
         width, height = size
         across, down = width - LEFT - RIGHT, height - TITLE_HEIGHT - TOP - BOTTOM
         ticks = (log_ticks if is_log else linear_ticks)(lo, hi, max(2, round(down / CHARTS["pixelsPerTick"])))
-        with rc_context(fname=STYLE):
+        with rc_context(STYLE):
             figure = Figure((width / 72, height / 72), dpi=72, facecolor=theme.paper)
             self._axes = axes = figure.add_axes((LEFT / width, BOTTOM / height, across / width, down / height))
             axes.set(xlim=(0, steps), ylim=(lo, hi), yscale="log" if is_log else "linear", facecolor="none")
@@ -94,10 +95,7 @@ def has_curve(member: Member, name: str) -> bool:
 
 
 def limits(curves: Sequence[Series], decades: int) -> tuple[float, float, bool]:
-    """Ends of the axis of values, and whether it is logarithmic: where a curve asks for it and none is negative.
-
-    A logarithmic axis shows at most so many decades below the largest value.
-    """
+    """Ends of the axis of values, and whether it is logarithmic: then with so many decades below the largest value."""
     values = np.concatenate([values for series in curves for values in (series.lo, series.hi, series.mid)])
     values = values[np.isfinite(values)]
     if not len(values):

@@ -11,7 +11,6 @@ from steepest.view.render.theme import CONSTANTS
 
 THERE, MISSING_CELL, DIVERGED_CELL = 0, 1, 2
 """State of a vertex: finite, not evaluated, infinite."""
-
 SMOOTH_VERTICES = 100
 """Vertices along an axis that look smooth; coarser grids are refined."""
 SCALE = CONSTANTS["scale"]
@@ -51,7 +50,7 @@ class Linear:
 
 
 class Logarithmic:
-    """Heights proportional to the logarithm of the loss above its smallest value; linear near that value."""
+    """As `Linear`, but proportional to the logarithm of the loss above its smallest value; linear near that value."""
 
     block, major = SCALE["logBlock"], SCALE["linesPerDecade"]
 
@@ -157,19 +156,15 @@ def refine(field: Field) -> Field:
 
 def coarse(field: Field, stride: int) -> Field:
     """One vertex in `stride` along both axes."""
-
-    def thin(axis: Axis) -> Axis:
-        at = axis.at[::stride]
-        return axis._replace(n=len(at), hi=float(at[-1]))
-
+    x, y = (axis._replace(n=len(axis.at[::stride]), hi=float(axis.at[::stride][-1])) for axis in (field.x, field.y))
     names = "height", "level", "support", "state"
     arrays = {name: np.ascontiguousarray(getattr(field, name)[::stride, ::stride]) for name in names}
-    return replace(field, x=thin(field.x), y=thin(field.y), **arrays)
+    return replace(field, x=x, y=y, **arrays)
 
 
 def _linear(at: np.ndarray, n: int) -> np.ndarray:
     """Weights [places, n] of n vertices for values between them; places beyond the ends are clamped."""
-    return np.column_stack([np.interp(at, np.arange(n), vertex) for vertex in np.eye(n)])
+    return np.maximum(0, 1 - np.abs(np.clip(at, 0, n - 1)[:, None] - np.arange(n)))
 
 
 def _cubic(at: np.ndarray, n: int) -> np.ndarray:
@@ -184,11 +179,8 @@ def _cubic(at: np.ndarray, n: int) -> np.ndarray:
 
 def _worst(state: np.ndarray, places: list[np.ndarray], margin: int) -> np.ndarray:
     """The worst state of the vertices around each place, up to `margin` vertices away: missing, then diverged."""
-    rows, columns = (
-        ((np.arange(n) >= np.floor(at)[:, None] - margin) & (np.arange(n) <= np.ceil(at)[:, None] + margin)).astype(
-            float
-        )
-        for at, n in zip(places, state.shape)
+    rows, columns = (np.abs(at[:, None] - np.arange(n)) < margin + 1.0 for at, n in zip(places, state.shape))
+    is_missing, has_diverged = (
+        rows.astype(float) @ (state == kind) @ columns.T > 0 for kind in (MISSING_CELL, DIVERGED_CELL)
     )
-    is_missing, has_diverged = (rows @ (state == kind) @ columns.T > 0 for kind in (MISSING_CELL, DIVERGED_CELL))
     return np.where(is_missing, MISSING_CELL, np.where(has_diverged, DIVERGED_CELL, THERE)).astype(np.uint8)

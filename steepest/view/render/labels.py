@@ -33,8 +33,9 @@ class Label(NamedTuple):
 
 def draw_labels(canvas: Canvas, labels: list[Label], obstacles: np.ndarray, theme: Theme) -> None:
     """Draws labels, the most important first: they choose their places first, away from the obstacles [P, 2]."""
-    boxes = _around(np.array([label[:2] for label in labels]).reshape(-1, 2), LABELS["clear"])
-    avoid = _around(obstacles, AROUND_PATHS)
+    points = np.array([label[:2] for label in labels]).reshape(-1, 2)
+    boxes = np.hstack((points - LABELS["clear"], points + LABELS["clear"]))
+    avoid = np.hstack((obstacles - AROUND_PATHS, obstacles + AROUND_PATHS))
     limits = np.array((canvas.width, canvas.height)) - LABEL_MARGIN
     for label in labels:
         places = [(at, label.box(*at)) for at in (FAR if label.has_leader else LABELS["near"] + FAR)]
@@ -49,12 +50,7 @@ def draw_labels(canvas: Canvas, labels: list[Label], obstacles: np.ndarray, them
                 begin = np.array(label[:2]) + np.array(at) / distance * 9
                 end = box[2] + 4 if at[0] < 0 else box[0] - 4
                 canvas.stroke(np.array((begin, (end, y))), 1, theme.edge)
-            base = y + MIDDLE * label.font.size
-            canvas.write(label.text, box[0], base, label.font, label.colour, halo=theme.paper)
-
-
-def _around(points: np.ndarray, r: float) -> np.ndarray:
-    return np.hstack((points - r, points + r))
+            canvas.write(label.text, box[0], y + MIDDLE * label.font.size, label.font, label.colour, halo=theme.paper)
 
 
 def _overlaps(box: np.ndarray, others: np.ndarray) -> bool:

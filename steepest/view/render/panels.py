@@ -136,7 +136,8 @@ def draw_scale(canvas: Canvas, grid: Grid, field: Field, theme: Theme) -> None:
             end = x + 8 + canvas.write(text, x, foot - 8, TINY, theme.ink2)
 
 
-def settings_text(member: Member) -> str:
-    """Settings of a member's rule in one line."""
+def draw_settings(canvas: Canvas, member: Member, theme: Theme) -> float:
+    """The settings of a member's rule; returns the height."""
     values = [f"{name} {short(v) if isinstance(v, int | float) else v}" for name, v in member.hyper.items()]
-    return " · ".join([*values, *filter(None, [member.schedule])])
+    lines = wrap(" · ".join([*values, *filter(None, [member.schedule])]), SMALL, canvas.width)
+    return canvas.write_lines(lines, 0, 20, SMALL, 16, theme.ink2)

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -35,8 +34,7 @@ class Trace(NamedTuple):
     name: str
 
 
-@dataclass(frozen=True)
-class View:
+class View(NamedTuple):
     """What a scene is drawn with."""
 
     canvas: Canvas

@@ -70,13 +70,7 @@ class Layout:
 
 
 class Picture:
-    """A film's picture, drawn at any step.
-
-    Args:
-        film: to draw.
-        surface: the surface's name; None for the first.
-        size: width and height in pixels.
-        theme: its colours.
+    """A film's picture, drawn at any step: of a surface by its name, or of the first one.
 
     Raises:
         InputError: a surface that the film does not have, or a film without surfaces, points and curves.
@@ -134,8 +128,6 @@ class Picture:
             chart.draw(canvas.part(*box), t)
         return canvas.pixels
 
-    # -- Once ----------------------------------------------------------------------------------------------------------
-
     def _find_surface(self, name: str | None) -> tuple[str, Grid | None]:
         """The name and the surface to draw; None where the film has none."""
         surfaces = self._film.surfaces
@@ -168,8 +160,6 @@ class Picture:
             if places[name].height > MIN_ANY_CHART
         ]
 
-    # -- At every step -------------------------------------------------------------------------------------------------
-
     def _draw_verdict(self, canvas: Canvas) -> float:
         """Headline, advice, and why there is no surface; returns where the next part may begin."""
         at, theme = self._at, self._theme
@@ -182,10 +172,8 @@ class Picture:
                 end += canvas.write("".join(run), end, y, at.heading, colour, halo=halo)
             y += at.leading
         y -= 0.35 * at.leading
-        for text, width in (
-            (self._advice, ADVICE_WIDTH if at.is_overlaid else at.stage.width),
-            (self._note, at.measure),
-        ):
+        widths = ADVICE_WIDTH if at.is_overlaid else at.stage.width, at.measure
+        for text, width in zip((self._advice, self._note), widths):
             if text:
                 y = canvas.write_lines(wrap(text, TEXT, width), x, y + 14, TEXT, 20, theme.ink2, halo)
         return y
@@ -217,8 +205,7 @@ class Picture:
         numbers = quantities(members[0].verdict)[:room]
         if numbers:
             return panels.draw_numbers(canvas, numbers, theme.members[0], theme)
-        lines = wrap(panels.settings_text(members[0]), SMALL, canvas.width)
-        return canvas.write_lines(lines, 0, 20, SMALL, 16, theme.ink2)
+        return panels.draw_settings(canvas, members[0], theme)
 
     def _draw_insets(self, canvas: Canvas, stage: Stage, t: float) -> None:
         """The map at the lower left and the scale at the lower right of the stage."""

@@ -31,12 +31,12 @@ def _triangle(
     """One triangle, with its contour lines, where it is nearer than `behind` times what is drawn."""
     height, width = pixels.shape
     area = (b[X] - a[X]) * (c[Y] - a[Y]) - (b[Y] - a[Y]) * (c[X] - a[X])
-    if abs(area) < 1e-9:
-        return
-    # How the weights of corners a and b grow along x and along y, and the bounds of the pixels that may be covered.
-    da, db, ea, eb = (b[Y] - c[Y]) / area, (c[Y] - a[Y]) / area, (c[X] - b[X]) / area, (a[X] - c[X]) / area
     x0, x1 = max(0, math.ceil(min(a[X], b[X], c[X]) - 0.5)), min(width - 1, math.floor(max(a[X], b[X], c[X]) - 0.5))
     y0, y1 = max(0, math.ceil(min(a[Y], b[Y], c[Y]) - 0.5)), min(height - 1, math.floor(max(a[Y], b[Y], c[Y]) - 0.5))
+    if x0 > x1 or y0 > y1 or abs(area) < 1e-9:
+        return
+    # How the weights of corners a and b grow along x and along y.
+    da, db, ea, eb = (b[Y] - c[Y]) / area, (c[Y] - a[Y]) / area, (c[X] - b[X]) / area, (a[X] - c[X]) / area
     has_diverged = DIVERGED_CELL in (a[STATE], b[STATE], c[STATE])
     va, vb, vc = (DIVERGED_ROW, DIVERGED_ROW, DIVERGED_ROW) if has_diverged else (a[SHADE], b[SHADE], c[SHADE])
     wa, wb, wc, la, lb, lc = a[NEAR], b[NEAR], c[NEAR], a[LIGHT], b[LIGHT], c[LIGHT]
@@ -106,9 +106,6 @@ def thin(points: np.ndarray, distance: float) -> np.ndarray:
         else:
             last = k
     return mask
-
-
-# -- Light: a sun with soft shadows, and a sky that is darker in hollows -----------------------------------------------
 
 
 @jit("float64(float64[:,::1], int64, int64, float64, float64, int64, float64)")

@@ -19,9 +19,8 @@ BEHIND = 1.0006
 class Block:
     """A field's relief; its light is computed once.
 
-    Attributes:
-        pixels: [height, width] uint32, whose bytes are red, green, blue and alpha.
-        depth: [height, width] float32: 1 / distance at each pixel; 0 where nothing is drawn.
+    `pixels` [height, width] are uint32 of the bytes red, green, blue and alpha; `depth` [height, width], float32, is
+    1 / distance, and 0 where nothing is drawn.
     """
 
     def __init__(self, field: Field, theme: Theme) -> None:
@@ -38,8 +37,7 @@ class Block:
         self._vertices[..., 3:] = np.stack((bake(z), field.level, shade, field.support, field.state), axis=-1)
         self._table = shade_table(theme)
         self._walls = [wall_table(theme, BASE, scale.block, tone) for tone in RELIEF["wallTones"]]
-        pens = theme.thin, theme.thick, scale.major, RELIEF["line"], RELIEF["thickLine"]
-        self._pens = np.array(pens, np.float64)
+        self._pens = np.array((theme.thin, theme.thick, scale.major, RELIEF["line"], RELIEF["thickLine"]))
         self.resize(1, 1)
 
     def resize(self, width: int, height: int) -> None:

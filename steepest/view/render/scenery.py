@@ -22,7 +22,7 @@ INSET = 240
 TICK, AXIS_TICK_FONT = 0.28, Font("sans", 11)
 NAME_FONT, WORD_FONT = Font("italic", 15), Font("italic", 14)
 EAST, NORTH, FLOOR = np.diag((1.0, 1.0, BASE))
-RING = 4.5 * Path.unit_regular_polygon(32).vertices
+RING = 4.5 * np.asarray(Path.unit_regular_polygon(32).vertices)
 
 
 def draw_edges(view: View) -> None:
@@ -74,7 +74,7 @@ def draw_marks(view: View, marks: tuple[Mark, ...], verbose: bool) -> list[Label
         view.canvas.stroke(arms, 5, MARK_EDGE)
         view.canvas.stroke(arms, 2, WHITE)
         if verbose:
-            labels.append(Label(*at[:2].tolist(), mark.text or mark.kind, WORD_FONT, view.theme.ink, True))
+            labels.append(Label(at[0], at[1], mark.text or mark.kind, WORD_FONT, view.theme.ink, True))
     return labels
 
 

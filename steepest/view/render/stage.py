@@ -19,6 +19,8 @@ from steepest.view.render.relief import Block
 from steepest.view.render.scenery import draw_axes, draw_edges, draw_escape, draw_marks, draw_start
 from steepest.view.render.theme import CONSTANTS, Theme
 
+Angles = tuple[float, float]
+"""Azimuth and elevation of the camera in radians."""
 VIEW = CONSTANTS["view"]
 """Weights and sizes of `opening_view`. `distance` is where the block fills a canvas `wide` times as wide as high."""
 FINE = 2
@@ -57,10 +59,7 @@ class Stage:
         self._static: tuple[float, np.ndarray] | None = None
 
     def draw(self, canvas: Canvas, t: float, rotation: float = 0.0) -> None:
-        """Draws it at a step, with fractions while playing, on an empty canvas of the frame's size.
-
-        The camera is rotated from the opening view by this many radians.
-        """
+        """Draws it at a step, with fractions while playing, the camera rotated by radians from the opening view."""
         azimuth = self.azimuth + rotation
         view = View(canvas, self.block, self.frame.matrix(azimuth, self.elevation), self.theme)
         if self._static is None or rotation != self._static[0]:
@@ -69,7 +68,8 @@ class Stage:
             draw_edges(view)
             draw_axes(view, azimuth)
             self._static = rotation, canvas.pixels.copy()
-        canvas.pixels[:] = self._static[1]
+        else:
+            canvas.pixels[:] = self._static[1]
         traces, has_room = self.traces, canvas.width >= NARROW
         labels = draw_marks(view, self._marks, has_room)
         end = position_at(traces[0], self._steps) if traces and traces[0] else None
@@ -87,12 +87,12 @@ class Stage:
 def _lay(fine: np.ndarray, pixels: np.ndarray) -> None:
     """Lays a finer picture [FINE · height, FINE · width] uint32 over pixels of one colour: the mean of each FINE²."""
     paper = np.append(pixels[0, 0], np.uint8(255)).view(np.uint32)
-    opaque = np.where(fine == 0, paper, fine).view(np.uint8).reshape(*fine.shape, 4)  # 0 where nothing is drawn
-    pixels[:] = np.asarray(Image.fromarray(opaque).reduce(FINE))[..., :3]
+    opaque = np.where(fine == 0, paper, fine)  # 0 where nothing is drawn
+    pixels[:] = np.asarray(Image.frombuffer("RGBX", fine.shape[::-1], opaque).reduce(FINE))[..., :3]
 
 
-def opening_view(block: Block, traces: Sequence[Trace | None], frame: Frame, theme: Theme) -> tuple[float, float]:
-    """(azimuth, elevation) of the view that hides least of the paths, out of 16 azimuths and 3 elevations.
+def opening_view(block: Block, traces: Sequence[Trace | None], frame: Frame, theme: Theme) -> Angles:
+    """The view that hides least of the paths, out of 16 azimuths and 3 elevations.
 
     All are compared on a coarse grid in small pictures, the finalists on the whole one in larger ones.
     """
@@ -106,32 +106,29 @@ def opening_view(block: Block, traces: Sequence[Trace | None], frame: Frame, the
     return _rank(block, VIEW["largeWidth"], finalists, points, frame)[0]
 
 
-def _rank(
-    block: Block, width: int, views: list[tuple[float, float]], points: np.ndarray, frame: Frame
-) -> list[tuple[float, float]]:
-    """Views by their cost in a picture of this width, the cheapest first."""
-    block.resize(width, math.floor(width * frame.height / frame.width + 0.5))
+def _rank(block: Block, width: int, views: list[Angles], points: np.ndarray, frame: Frame) -> list[Angles]:
+    """Views by their cost in a picture of this width, the cheapest first.
 
-    def cost(view: tuple[float, float]) -> float:
+    The cost is the share of points that are hidden or lie under the verdict, minus a reward for their spread.
+    """
+    block.resize(width, math.floor(width * frame.height / frame.width + 0.5))
+    above = block.above(points[:, 0], points[:, 1], LIFT)
+
+    def cost(view: Angles) -> float:
         azimuth, elevation = view
         turn = azimuth - VIEW["mapAzimuth"]  # axes should run as on a map, and the block not be seen along an axis
-        m = frame.matrix(azimuth, elevation)
-        block.render(m, azimuth)
         away = abs(math.atan2(math.sin(turn), math.cos(turn))) / math.pi
         own = VIEW["asOnMap"] * away + VIEW["alongAxis"] * math.cos(2 * azimuth) ** 2
-        return own + _hidden_share(block, m, points, frame.overlaid)
+        if not len(points):
+            return own
+        m = frame.matrix(azimuth, elevation)
+        block.render(m, azimuth)
+        at = project(m, block.width, block.height, above)
+        visible = block.is_visible(at, 1, SLACK)
+        under = frame.overlaid & visible & (at[:, 0] < 0.5 * block.width) & (at[:, 1] < 0.27 * block.height)
+        hidden = (~visible).sum() + VIEW["covered"] * under.sum()
+        across, down = np.ptp(at[:, :2], axis=0)
+        spread = math.hypot(across / block.width, down / block.height)
+        return own + float(hidden / len(points) - VIEW["spread"] * min(1.0, spread))
 
     return sorted(views, key=cost)
-
-
-def _hidden_share(block: Block, m: np.ndarray, points: np.ndarray, overlaid: bool) -> float:
-    """Share of points that are hidden or lie under the verdict, minus a reward for their spread over the picture."""
-    if not len(points):
-        return 0.0
-    at = project(m, block.width, block.height, block.above(*points.T, LIFT))
-    visible = block.is_visible(at, 1, SLACK)
-    under = overlaid & visible & (at[:, 0] < 0.5 * block.width) & (at[:, 1] < 0.27 * block.height)
-    hidden = (~visible).sum() + VIEW["covered"] * under.sum()
-    across, down = np.ptp(at[:, :2], axis=0)
-    spread = math.hypot(across / block.width, down / block.height)
-    return float(hidden / len(points) - VIEW["spread"] * min(1.0, spread))
