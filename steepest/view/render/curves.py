@@ -51,7 +51,7 @@ class Chart:
             for series in dots:
                 axes.plot(series.t, series.mid, "o", color=theme.ink2, label="validation", clip_on=False)
             handles = axes.get_legend_handles_labels()[0][: 3 if across >= WHOLE_LEGEND else 2]
-            legend = axes.legend(handles=handles, bbox_to_anchor=(-0.03, 1), ncols=3, labelcolor=theme.ink2)
+            legend = axes.legend(handles=handles, bbox_to_anchor=(-9 / across, 1), ncols=3, labelcolor=theme.ink2)
             for band in (line for line in legend.get_lines() if line.get_alpha()):
                 band.set(linewidth=7, solid_capstyle="butt")
             agg = FigureCanvasAgg(figure)
