@@ -15,9 +15,9 @@ from steepest.view.render.canvas import Canvas, Font
 from steepest.view.render.paths import draw_order
 from steepest.view.render.theme import CONSTANTS, Theme
 
-STYLE = rc_params_from_file(Path(__file__).with_name("charts.mplstyle"), use_default_template=False)
+CHART_STYLE = rc_params_from_file(Path(__file__).with_name("charts.mplstyle"), use_default_template=False)
 CHARTS = CONSTANTS["charts"]
-LEFT, RIGHT, TOP, BOTTOM = (CHARTS[side] for side in ("left", "right", "top", "bottom"))
+LEFT, RIGHT, CHART_TOP, BOTTOM = (CHARTS[side] for side in ("left", "right", "top", "bottom"))
 FUTURE = 0.78
 """Opacity of the paper over the steps to come."""
 TITLES, TITLE_FONT, TITLE_HEIGHT = {"loss": "Loss", "lr": "Learning rate"}, Font("bold", 12), 28
@@ -37,9 +37,9 @@ class Chart:
         dots = [members[0].curves["held_out"]] if name == "loss" and has_curve(members[0], "held_out") else []
         lo, hi, is_log = limits([*self._curves.values(), *dots], CHARTS[f"{name}Decades"])
         width, height = size
-        across, down = width - LEFT - RIGHT, height - TITLE_HEIGHT - TOP - BOTTOM
+        across, down = width - LEFT - RIGHT, height - TITLE_HEIGHT - CHART_TOP - BOTTOM
         ticks = (log_ticks if is_log else linear_ticks)(lo, hi, max(2, round(down / CHARTS["pixelsPerTick"])))
-        with rc_context(STYLE):
+        with rc_context(CHART_STYLE):
             figure = Figure((width / 72, height / 72), dpi=72, facecolor=theme.paper)
             self._axes = axes = figure.add_axes((LEFT / width, BOTTOM / height, across / width, down / height))
             axes.set(xlim=(0, steps), ylim=(lo, hi), yscale="log" if is_log else "linear", facecolor="none")

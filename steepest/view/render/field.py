@@ -13,7 +13,7 @@ THERE, MISSING_CELL, DIVERGED_CELL = 0, 1, 2
 """State of a vertex: finite, not evaluated, infinite."""
 SMOOTH_VERTICES = 100
 """Vertices along an axis that look smooth; coarser grids are refined."""
-SCALE = CONSTANTS["scale"]
+SCALE_CONSTANTS = CONSTANTS["scale"]
 """`soft` is the share of the range below which a logarithmic scale is nearly linear."""
 
 
@@ -24,11 +24,11 @@ class Linear:
     texts of the legend.
     """
 
-    block, major = SCALE["linearBlock"], SCALE["linearMajor"]
+    block, major = SCALE_CONSTANTS["linearBlock"], SCALE_CONSTANTS["linearMajor"]
 
     def __init__(self, lo: float, hi: float) -> None:
         self._lo, self._range = lo, (hi - lo) or 1.0
-        steps = linear_ticks(0, self._range, SCALE["lines"])
+        steps = linear_ticks(0, self._range, SCALE_CONSTANTS["lines"])
         self._step = steps[1] if len(steps) > 1 else self._range
         self.ticks = [((v - lo) / self._range, short(v)) for v in linear_ticks(lo, hi, 4)]
 
@@ -52,10 +52,10 @@ class Linear:
 class Logarithmic:
     """As `Linear`, but proportional to the logarithm of the loss above its smallest value; linear near that value."""
 
-    block, major = SCALE["logBlock"], SCALE["linesPerDecade"]
+    block, major = SCALE_CONSTANTS["logBlock"], SCALE_CONSTANTS["linesPerDecade"]
 
     def __init__(self, lo: float, hi: float) -> None:
-        self._lo, self._soft = lo, ((hi - lo) or 1.0) * SCALE["soft"]
+        self._lo, self._soft = lo, ((hi - lo) or 1.0) * SCALE_CONSTANTS["soft"]
         self._bottom, top = (float(self._log(np.asarray(v))) for v in (lo, hi))
         self._span = (top - self._bottom) or 1.0
         first = math.ceil(math.log10(self._soft * 2.5))

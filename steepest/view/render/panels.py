@@ -17,13 +17,13 @@ from steepest.view.render.colours import diverged_colour
 from steepest.view.render.field import DIVERGED_CELL, Field
 from steepest.view.render.theme import CONSTANTS, Theme
 
-TEXT, BOLD, SMALL, SMALL_BOLD = Font("sans", 14), Font("bold", 14), Font("sans", 12), Font("bold", 12)
-TINY, SYMBOL, SUBSCRIPT, LOGO_FONT = Font("sans", 11), Font("serif", 17), Font("serif", 11), Font("bold", 15)
+PANEL_TEXT, PANEL_BOLD, PANEL_SMALL, SMALL_BOLD = Font("sans", 14), Font("bold", 14), Font("sans", 12), Font("bold", 12)
+PANEL_TINY, SYMBOL, SUBSCRIPT, LOGO_FONT = Font("sans", 11), Font("serif", 17), Font("serif", 11), Font("bold", 15)
 MEMBER_HEIGHT, STATUS = 34, 96
 WHISKER, WHISKER_ROOM = 120, 0.2
 EVENT, MAX_EVENT_LINES = 20, 3
 LEADING = 14
-LOGO = Path(
+LOGO_CURVE = Path(
     [(2, 3), (6, 3), (7.5, 15.5), (13, 15.5), (18.5, 15.5), (19, 8), (24, 8)], [Path.MOVETO, *[Path.CURVE4] * 6]
 ).to_polygons(closed_only=False)[0]
 
@@ -31,14 +31,14 @@ LOGO = Path(
 def draw_header(canvas: Canvas, pad: int, title: str, subtitle: str, clock: str, theme: Theme) -> None:
     """The top line: logo, title and step."""
     base, top = 33, 18
-    canvas.stroke(LOGO + np.array((pad, top)), 1.7, theme.ink)
+    canvas.stroke(LOGO_CURVE + np.array((pad, top)), 1.7, theme.ink)
     canvas.marker(0, pad + 13, top + 15.5, 2.6, theme.accent, None)
     x = pad + 59 + canvas.write("steepest", pad + 35, base, LOGO_FONT, theme.ink)
     right = canvas.width - pad
-    right -= 24 + canvas.write(clock, right, base, TEXT, theme.ink2, "right")
+    right -= 24 + canvas.write(clock, right, base, PANEL_TEXT, theme.ink2, "right")
     for text, colour in ((title, theme.ink2), (subtitle, theme.ink3)):
         if right - x > 60:
-            x += 14 + canvas.write(shorten(text, TEXT, right - x), x, base, TEXT, colour)
+            x += 14 + canvas.write(shorten(text, PANEL_TEXT, right - x), x, base, PANEL_TEXT, colour)
 
 
 def draw_members(canvas: Canvas, members: list[Member], t: float, theme: Theme, most: int) -> float:
@@ -48,17 +48,17 @@ def draw_members(canvas: Canvas, members: list[Member], t: float, theme: Theme, 
     for i, member in enumerate(rows):
         base = y + MEMBER_HEIGHT / 2 + 5
         canvas.marker(i, 7, y + MEMBER_HEIGHT / 2, 5.2, theme.colour(i), None)
-        font, ink = (TEXT, theme.ink2) if i else (BOLD, theme.ink)
+        font, ink = (PANEL_TEXT, theme.ink2) if i else (PANEL_BOLD, theme.ink)
         status, bad = _status(member, t)
-        right = width - max(STATUS, text_width(status, SMALL) + 10)
+        right = width - max(STATUS, text_width(status, PANEL_SMALL) + 10)
         loss = decimal(member.loss_at(min(t, member.last)))
-        canvas.write(status, width, base, SMALL, theme.bad if bad else theme.ink2, "right")
-        room = right - 30 - canvas.write(loss, right, base, TEXT, theme.ink, "right")
+        canvas.write(status, width, base, PANEL_SMALL, theme.bad if bad else theme.ink2, "right")
+        room = right - 30 - canvas.write(loss, right, base, PANEL_TEXT, theme.ink, "right")
         canvas.write(shorten(member.name, font, room), 22, base, font, ink)
         y += MEMBER_HEIGHT
         canvas.rectangle(0, y - 1, width, 1, theme.hair)
     if len(rows) < len(members):
-        canvas.write(f"and {len(members) - len(rows)} more", 22, y + MEMBER_HEIGHT / 2 + 5, TEXT, theme.ink3)
+        canvas.write(f"and {len(members) - len(rows)} more", 22, y + MEMBER_HEIGHT / 2 + 5, PANEL_TEXT, theme.ink3)
         y += MEMBER_HEIGHT
     return y
 
@@ -83,9 +83,10 @@ def draw_numbers(canvas: Canvas, numbers: Sequence[Quantity], colour: str, theme
             shift = {"_": 4, "^": -7}.get(part[0], 0)
             x += canvas.write(part.lstrip("_^"), x, y + 23 + shift, SUBSCRIPT if shift else SYMBOL, theme.ink)
         value = with_interval(quantity.value, quantity.lo, quantity.hi)
-        canvas.write(value, max(56, x + 8), y + 23, BOLD, theme.ink)
+        canvas.write(value, max(56, x + 8), y + 23, PANEL_BOLD, theme.ink)
         _draw_whisker(canvas, quantity, y + 18, colour, theme)
-        y = canvas.write_lines(wrap(quantity.text, SMALL, width - 56), 56, y + 42, SMALL, 16, theme.ink2) - 4
+        lines = wrap(quantity.text, PANEL_SMALL, width - 56)
+        y = canvas.write_lines(lines, 56, y + 42, PANEL_SMALL, 16, theme.ink2) - 4
         canvas.rectangle(0, y - 1, width, 1, theme.hair)
     return y
 
@@ -114,30 +115,30 @@ def draw_events(canvas: Canvas, members: list[Member], t: float, theme: Theme) -
         x = max(41.0, 8 + canvas.write(count(event.t), 0, base, SMALL_BOLD, theme.ink))
         if len(members) > 1:
             x += canvas.write(members[i].name + " ", x, base, SMALL_BOLD, theme.name_colour(i))
-        canvas.write(shorten(event.text, SMALL, canvas.width - x), x, base, SMALL, theme.ink2)
+        canvas.write(shorten(event.text, PANEL_SMALL, canvas.width - x), x, base, PANEL_SMALL, theme.ink2)
 
 
 def draw_scale(canvas: Canvas, grid: Grid, field: Field, theme: Theme) -> None:
     """The surface's caption, a bar of the ramp and its ticks, at the foot of a canvas of the scale's width."""
     width, foot = canvas.width, canvas.height
     caption = grid.caption or ("loss" if grid.kind == "terrain" else f"loss, {CONSTANTS['planes'][grid.kind]}")
-    lines = wrap(caption, TINY, width)
+    lines = wrap(caption, PANEL_TINY, width)
     extra = LEADING if (field.state == DIVERGED_CELL).any() else 0
-    canvas.write_lines(lines, 0, foot - 25 - LEADING * len(lines) - extra, TINY, LEADING, theme.ink2, theme.paper)
+    canvas.write_lines(lines, 0, foot - 25 - LEADING * len(lines) - extra, PANEL_TINY, LEADING, theme.ink2, theme.paper)
     if extra:
         canvas.rectangle(0, foot - 28 - LEADING - 5, 8, 8, to_hex(tuple(diverged_colour(theme))))
-        canvas.write("diverged", 13, foot - 28 - LEADING + 3, TINY, theme.ink2)
+        canvas.write("diverged", 13, foot - 28 - LEADING + 3, PANEL_TINY, theme.ink2)
     ramp = LinearSegmentedColormap.from_list("ramp", theme.ramp, N=width)
     canvas.pixels[foot - 28 : foot - 22] = ramp(np.arange(width), bytes=True)[:, :3]
     end = -math.inf
     for share, text in field.scale.ticks:
-        x = share * (width - text_width(text, TINY))
+        x = share * (width - text_width(text, PANEL_TINY))
         if x > end:
-            end = x + 8 + canvas.write(text, x, foot - 8, TINY, theme.ink2)
+            end = x + 8 + canvas.write(text, x, foot - 8, PANEL_TINY, theme.ink2)
 
 
 def draw_settings(canvas: Canvas, member: Member, theme: Theme) -> float:
     """The settings of a member's rule; returns the height."""
     values = [f"{name} {short(v) if isinstance(v, int | float) else v}" for name, v in member.hyper.items()]
-    lines = wrap(" · ".join([*values, *filter(None, [member.schedule])]), SMALL, canvas.width)
-    return canvas.write_lines(lines, 0, 20, SMALL, 16, theme.ink2)
+    lines = wrap(" · ".join([*values, *filter(None, [member.schedule])]), PANEL_SMALL, canvas.width)
+    return canvas.write_lines(lines, 0, 20, PANEL_SMALL, 16, theme.ink2)

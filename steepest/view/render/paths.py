@@ -123,8 +123,8 @@ def draw_order(count: int) -> list[int]:
 def draw_paths(view: View, traces: Sequence[Trace | None], t: float) -> dict[int, tuple[float, float]]:
     """Draws all paths up to a step, the first one on top, and returns where the members are on the canvas."""
     canvas, theme = view.canvas, view.theme
-    drawn = {member: trace for member in draw_order(len(traces)) if (trace := traces[member]) is not None}
-    for member, trace in drawn.items():
+    paths = {member: trace for member in draw_order(len(traces)) if (trace := traces[member]) is not None}
+    for member, trace in paths.items():
         colour, width = theme.colour(member), PATH["selected"] if member == 0 else PATH["other"]
         parts = stretches(trace, t, view)
         for _, fade, points in (part for part in parts if not part.visible):
@@ -132,7 +132,7 @@ def draw_paths(view: View, traces: Sequence[Trace | None], t: float) -> dict[int
         for line, ink, alpha in ((width + PATH["casing"], theme.casing, theme.opacity), (width, colour, 1.0)):
             for _, fade, points in (part for part in parts if part.visible):
                 canvas.stroke(points, line, ink, alpha * fade)
-    heads = {member: at for member, trace in drawn.items() if (at := position_at(trace, t)) is not None}
+    heads = {member: at for member, trace in paths.items() if (at := position_at(trace, t)) is not None}
     return {member: _draw_head(view, at, member) for member, at in heads.items()}
 
 

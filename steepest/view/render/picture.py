@@ -33,7 +33,6 @@ MIN_ADVICE_HEIGHT, MIN_MAP_STAGE = 700, 330
 CAPTION, SCALE = 40, 140
 NUMBER_HEIGHT, MEMBERS_SHARE = 62, 0.45
 """Height of a number, and the largest share of the right column for members."""
-TEXT, SMALL = Font("sans", 14), Font("sans", 12)
 NO_SURFACE = (
     "This film has no surface: no points were recorded along the path, or the model could not be loaded. "
     "Its curves are complete."
@@ -175,7 +174,8 @@ class Picture:
         widths = ADVICE_WIDTH if at.is_overlaid else at.stage.width, at.measure
         for text, width in zip((self._advice, self._note), widths):
             if text:
-                y = canvas.write_lines(wrap(text, TEXT, width), x, y + 14, TEXT, 20, theme.ink2, halo)
+                lines = wrap(text, panels.PANEL_TEXT, width)
+                y = canvas.write_lines(lines, x, y + 14, panels.PANEL_TEXT, 20, theme.ink2, halo)
         return y
 
     def _headline_colours(self) -> list[str]:
@@ -219,8 +219,8 @@ class Picture:
             part.pixels[:] = self._map
             draw_map(part, stage.field, self._grid.marks, self._name, self._members, t, theme)
             if caption:
-                lines = wrap(self._distance(t), SMALL, at.map)
-                canvas.write_lines(lines, box.left, top + at.map + 20, SMALL, 16, theme.ink2, theme.paper)
+                lines = wrap(self._distance(t), panels.PANEL_SMALL, at.map)
+                canvas.write_lines(lines, box.left, top + at.map + 20, panels.PANEL_SMALL, 16, theme.ink2, theme.paper)
         height = at.strip or SCALE
         scale = canvas.part(box.left + box.width - at.scale, foot + at.strip - height, at.scale, height)
         panels.draw_scale(scale, self._grid, stage.field, theme)

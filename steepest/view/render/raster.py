@@ -15,7 +15,7 @@ DIVERGED_ROW = SHADES + 0.5
 """In the middle of the table's last row, whatever rounding does."""
 
 PICTURE = "uint32[:,::1], float32[:,::1]"  # pixels and 1 / distance, [height, width] each
-X, Y, NEAR, LIGHT, LEVEL, SHADE, SUPPORT, STATE = range(8)
+X, Y, NEAR, LIGHT, LEVEL, SHADE, SUPPORT, CELL_STATE = range(8)
 """Columns of the vertices."""
 LIGHT_DIRECTION = np.array([CONSTANTS["light"][key] for key in (
     "azimuth", "elevation", "softness", "skyShare", "skyDirections", "skyReach", "shadowReach"
@@ -37,7 +37,7 @@ def _triangle(
         return
     # How the weights of corners a and b grow along x and along y.
     da, db, ea, eb = (b[Y] - c[Y]) / area, (c[Y] - a[Y]) / area, (c[X] - b[X]) / area, (a[X] - c[X]) / area
-    has_diverged = DIVERGED_CELL in (a[STATE], b[STATE], c[STATE])
+    has_diverged = DIVERGED_CELL in (a[CELL_STATE], b[CELL_STATE], c[CELL_STATE])
     va, vb, vc = (DIVERGED_ROW, DIVERGED_ROW, DIVERGED_ROW) if has_diverged else (a[SHADE], b[SHADE], c[SHADE])
     wa, wb, wc, la, lb, lc = a[NEAR], b[NEAR], c[NEAR], a[LIGHT], b[LIGHT], c[LIGHT]
     ua, ub, uc = a[LEVEL], b[LEVEL], c[LEVEL]
@@ -83,7 +83,7 @@ def mesh(
     for j in range(ny - 1):
         for i in range(nx - 1):
             a, b, c, d = vertices[j, i], vertices[j, i + 1], vertices[j + 1, i], vertices[j + 1, i + 1]
-            if MISSING_CELL in (a[STATE], b[STATE], c[STATE], d[STATE]):
+            if MISSING_CELL in (a[CELL_STATE], b[CELL_STATE], c[CELL_STATE], d[CELL_STATE]):
                 continue
             if ny == 2 or (i + j) % 2:
                 _triangle(a, b, c, behind, table, pens, pixels, depth)

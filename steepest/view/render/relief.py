@@ -48,7 +48,7 @@ class Block:
 
     def render(self, m: np.ndarray, azimuth: float) -> None:
         """Draws the block for the camera of this matrix and azimuth."""
-        from steepest.view.render.raster import NEAR, SHADE, STATE, mesh
+        from steepest.view.render.raster import CELL_STATE, NEAR, SHADE, mesh
 
         self.pixels.fill(0)
         self.depth.fill(0)
@@ -64,7 +64,7 @@ class Block:
             wall[..., : NEAR + 1] = project(m, self.width, self.height, both)
             wall[..., NEAR] = 1 / wall[..., NEAR]
             wall[..., SHADE] = (both[..., 2] - BASE) * ((SHADES - 1) / (self.field.scale.block - BASE))
-            wall[..., STATE] = np.where(self.field.state[edge] == MISSING_CELL, MISSING_CELL, THERE)
+            wall[..., CELL_STATE] = np.where(self.field.state[edge] == MISSING_CELL, MISSING_CELL, THERE)
             mesh(wall, BEHIND, table, self._pens, self.pixels, self.depth)
 
     def is_visible(self, points: np.ndarray, zoom: float, slack: float) -> np.ndarray:

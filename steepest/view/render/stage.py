@@ -126,9 +126,9 @@ def _rank(block: Block, width: int, views: list[Angles], points: np.ndarray, fra
         at = project(m, block.width, block.height, above)
         visible = block.is_visible(at, 1, SLACK)
         under = frame.overlaid & visible & (at[:, 0] < 0.5 * block.width) & (at[:, 1] < 0.27 * block.height)
-        hidden = (~visible).sum() + VIEW["covered"] * under.sum()
+        penalty = (~visible).sum() + VIEW["covered"] * under.sum()
         across, down = np.ptp(at[:, :2], axis=0)
         spread = math.hypot(across / block.width, down / block.height)
-        return own + float(hidden / len(points) - VIEW["spread"] * min(1.0, spread))
+        return own + float(penalty / len(points) - VIEW["spread"] * min(1.0, spread))
 
     return sorted(views, key=cost)
