@@ -9,8 +9,7 @@ from PIL import Image
 
 from steepest.view.film.document import encode
 from steepest.view.render.canvas import Canvas
-from steepest.view.render.framing import Frame
-from steepest.view.render.stage import Stage
+from steepest.view.render.stage import Frame, Stage
 from steepest.view.render.theme import find_theme
 from tests.page import films
 

@@ -16,7 +16,7 @@ def matrix(azimuth: float, elevation: float, distance: float, shift: tuple[float
     Args:
         azimuth, elevation: radians around the z axis, and above the floor.
         distance: to the target, in half widths of the block.
-        shift: of the world's middle on the canvas, as a share of the canvas's half size, right and up.
+        shift: of the world's middle to the right and up, as a share of the canvas's half size.
         aspect: the canvas's width over its height.
     """
     ca, sa = math.cos(azimuth), math.sin(azimuth)

@@ -1,154 +1,108 @@
-"""Charts of the loss and the learning rate against the step: spikes stay visible, the future is faint."""
+"""Charts of the loss and the learning rate against the step, drawn by matplotlib: spikes stay visible."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context, rc_params_from_file
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from steepest.view.film.numbers import linear_ticks, log_ticks, tick_text
 from steepest.view.film.schema import Member, Series
-from steepest.view.render.canvas import MIDDLE, Canvas, Font, text_width
+from steepest.view.render.canvas import Canvas, Font
 from steepest.view.render.paths import draw_order
 from steepest.view.render.theme import CONSTANTS, Theme
 
-CHART_CONSTANTS = CONSTANTS["charts"]
-LEFT, RIGHT, CHART_TOP, BOTTOM = (CHART_CONSTANTS[side] for side in ("left", "right", "top", "bottom"))
-BAND, FUTURE = CHART_CONSTANTS["band"], 0.78
-"""Opacity of the range of the buckets, and of the paper over the steps to come."""
-TICK_FONT, KEY_FONT, TITLE_FONT = Font("sans", 11), Font("sans", 12), Font("bold", 12)
-TITLE_HEIGHT = 28
-DOT, CHART_HEAD = 2.1, 3.8
+CHART_STYLE = rc_params_from_file(Path(__file__).with_name("charts.mplstyle"), use_default_template=False)
+CHARTS = CONSTANTS["charts"]
+LEFT, RIGHT, CHART_TOP, BOTTOM = (CHARTS[side] for side in ("left", "right", "top", "bottom"))
+FUTURE = 0.78
+"""Opacity of the paper over the steps to come."""
+TITLES, TITLE_FONT, TITLE_HEIGHT = {"loss": "Loss", "lr": "Learning rate"}, Font("bold", 12), 28
+CHART_HEAD, WHOLE_LEGEND = 3.8, 290
+"""Radius of a member's marker, and width of axes from which the legend has room for three entries."""
 
 
-@dataclass(frozen=True)
-class Line:
-    """A curve of a member; its marker stays at its last step. Dots stand for values measured now and then."""
-
-    series: Series
-    last: float
-    member: int
-    colour: str
-    dots: bool
-
-
-@dataclass(frozen=True)
 class Chart:
-    """Curves on common axes.
+    """The loss, "loss", or the learning rate, "lr", of the members that have it: drawn once, and shown at any step.
 
-    Attributes:
-        title: above the axes.
-        lines: the curves.
-        log: whether the axis of values is logarithmic.
-        lo, hi: its ends.
-        steps: the end of the axis of steps.
+    The first member is on top, its validation losses as dots. `size` is width and height in pixels.
     """
 
-    title: str
-    lines: list[Line]
-    log: bool
-    lo: float
-    hi: float
-    steps: float
+    def __init__(self, members: Sequence[Member], name: str, steps: float, size: tuple[int, int], theme: Theme) -> None:
+        self._members, self._title, self._theme = members, TITLES[name], theme
+        self._curves = {i: members[i].curves[name] for i in draw_order(len(members)) if has_curve(members[i], name)}
+        dots = [members[0].curves["held_out"]] if name == "loss" and has_curve(members[0], "held_out") else []
+        lo, hi, is_log = limits([*self._curves.values(), *dots], CHARTS[f"{name}Decades"])
+        width, height = size
+        across, down = width - LEFT - RIGHT, height - TITLE_HEIGHT - CHART_TOP - BOTTOM
+        ticks = (log_ticks if is_log else linear_ticks)(lo, hi, max(2, round(down / CHARTS["pixelsPerTick"])))
+        with rc_context(CHART_STYLE):
+            figure = Figure((width / 72, height / 72), dpi=72, facecolor=theme.paper)
+            self._axes = axes = figure.add_axes((LEFT / width, BOTTOM / height, across / width, down / height))
+            axes.set(xlim=(0, steps), ylim=(lo, hi), yscale="log" if is_log else "linear", facecolor="none")
+            axes.set_yticks(ticks, [tick_text(v, is_log) for v in ticks], color=theme.ink3)
+            axes.minorticks_off()
+            axes.grid(axis="y", color=theme.hair, clip_on=False)
+            for i, series in self._curves.items():
+                self._plot(series, theme.colour(i), has_label=name == "loss" and len(self._curves) == 1)
+            for series in dots:
+                axes.plot(series.t, series.mid, "o", color=theme.ink2, label="validation", clip_on=False)
+            handles = axes.get_legend_handles_labels()[0][: 3 if across >= WHOLE_LEGEND else 2]
+            legend = axes.legend(handles=handles, bbox_to_anchor=(-9 / across, 1), ncols=3, labelcolor=theme.ink2)
+            for band in (line for line in legend.get_lines() if line.get_alpha()):
+                band.set(linewidth=7, solid_capstyle="butt")
+            agg = FigureCanvasAgg(figure)
+            agg.draw()
+        self._pixels = np.asarray(agg.buffer_rgba())[..., :3]
 
-    def height(self, v: np.ndarray) -> np.ndarray:
-        """Height of values on the axis, 0 … 1; NaN is at its foot."""
-        v = np.clip(np.where(np.isnan(v), self.lo, v), self.lo, self.hi)
-        if self.log:
-            return np.log(v / self.lo) / math.log(self.hi / self.lo)
-        return (v - self.lo) / (self.hi - self.lo)
+    def _plot(self, series: Series, colour: str, has_label: bool) -> None:
+        """The range of each bucket as a column, so that no spike is lost, and the line of the middle values."""
+        lo, hi = self._axes.get_ylim()
+        names = ("per-step range", "running median") if has_label else (None, None)
+        if series.is_banded:
+            t, ends = np.repeat(series.t, 2), np.stack((series.lo, series.hi), axis=1).clip(lo, hi).ravel()
+            self._axes.plot(t, ends, color=colour, alpha=CHARTS["band"], linewidth=1, label=names[0], clip_on=False)
+        there = ~np.isnan(series.mid)
+        self._axes.plot(series.t[there], series.mid[there].clip(lo, hi), color=colour, label=names[1], clip_on=False)
+
+    def draw(self, canvas: Canvas, t: float) -> None:
+        """Draws it at a step on a canvas of its size."""
+        theme, width, height = self._theme, canvas.width, canvas.height
+        canvas.pixels[:] = self._pixels
+        canvas.rectangle(0, 0, width, 1, theme.hair)
+        canvas.write(self._title, 0, 20, TITLE_FONT, theme.ink)
+        now, _ = self._place(t, 1.0)
+        canvas.rectangle(now, TITLE_HEIGHT, width - now, height, theme.paper, FUTURE)
+        canvas.rectangle(now - 0.5, TITLE_HEIGHT, 1, height, theme.ink, 0.5)
+        for i, series in self._curves.items():
+            step = min(t, self._members[i].last)
+            v = series.at(step)
+            if not math.isnan(v):
+                canvas.marker(i, *self._place(step, v), CHART_HEAD, theme.colour(i), theme.paper)
+
+    def _place(self, t: float, v: float) -> tuple[float, float]:
+        """Place of a value at a step on the canvas."""
+        x, y = self._axes.transData.transform((t, np.clip(v, *self._axes.get_ylim())))
+        return float(x), len(self._pixels) - float(y)
 
 
-def lines_of(members: list[Member], name: str, theme: Theme, dots: bool = False, focus: int = 0) -> list[Line]:
-    """One line for each member that has the curve, the selected one on top; dots for the selected member only."""
-    return [
-        Line(members[i].curves[name], members[i].last, i, theme.colour(i), dots)
-        for i in draw_order(len(members), focus)
-        if name in members[i].curves and len(members[i].curves[name].t) and (not dots or i == focus)
-    ]
+def has_curve(member: Member, name: str) -> bool:
+    """Whether a member has values of this curve."""
+    return name in member.curves and len(member.curves[name].t) > 0
 
 
-def chart_of(title: str, lines: list[Line], steps: float, decades: int) -> Chart:
-    """A chart whose axis is logarithmic where a curve asks for it and none has values below zero.
-
-    Args:
-        title: above the axes.
-        lines: the curves.
-        steps: the film's last step.
-        decades: shown on a logarithmic axis, below the largest value.
-    """
-    every = [values for line in lines for values in (line.series.lo, line.series.hi, line.series.mid)]
-    values = np.concatenate([np.empty(0), *every])
+def limits(curves: Sequence[Series], decades: int) -> tuple[float, float, bool]:
+    """Ends of the axis of values, and whether it is logarithmic: then with so many decades below the largest value."""
+    values = np.concatenate([values for series in curves for values in (series.lo, series.hi, series.mid)])
     values = values[np.isfinite(values)]
     if not len(values):
-        return Chart(title, lines, False, 0.0, 1.0, steps)
+        return 0.0, 1.0, False
     lo, hi = float(values.min()), float(values.max())
-    if lo >= 0 and hi > 0 and any(line.series.log for line in lines):
+    if lo >= 0 and hi > 0 and any(series.log for series in curves):
         smallest = float(values[values > 0].min())
-        return Chart(title, lines, True, max(smallest, hi / 10.0**decades) / 1.15, hi * 1.15, steps)
+        return max(smallest, hi / 10.0**decades) / 1.15, hi * 1.15, True
     room = (hi - lo or abs(hi) or 1) * 0.04
-    return Chart(title, lines, False, 0.0 if 0 <= lo < hi * 0.5 else lo - room, hi + room, steps)
-
-
-def draw_chart(whole: Canvas, chart: Chart, t: float, theme: Theme) -> None:
-    """Draws a chart at a step."""
-    whole.stroke(np.array(((0, 0.5), (whole.width, 0.5))), 1, theme.hair)
-    _draw_key(whole, chart, whole.write(chart.title, 0, 20, TITLE_FONT, theme.ink) + 14, theme)
-    canvas = whole.part(0, TITLE_HEIGHT, whole.width, whole.height - TITLE_HEIGHT)
-    width, height = canvas.width, canvas.height
-
-    def place(step: np.ndarray | float, v: np.ndarray | float) -> np.ndarray:
-        x = LEFT + np.asarray(step) / chart.steps * (width - LEFT - RIGHT)
-        return np.stack((x, height - BOTTOM - chart.height(np.asarray(v)) * (height - CHART_TOP - BOTTOM)), axis=-1)
-
-    ticks = (log_ticks if chart.log else linear_ticks)(
-        chart.lo, chart.hi, max(2, round(height / CHART_CONSTANTS["pixelsPerTick"]))
-    )
-    for v in ticks:
-        y = round(float(place(0, v)[1])) + 0.5
-        canvas.stroke(np.array(((LEFT, y), (width - RIGHT, y))), 1, theme.hair)
-        canvas.write(tick_text(v, chart.log), LEFT - 8, y + MIDDLE * 11, TICK_FONT, theme.ink3, "right")
-    for line in chart.lines:
-        series = line.series
-        if line.dots:
-            for x, y in place(series.t, series.mid):
-                canvas.ellipse(x, y, DOT, DOT, theme.ink2)
-            continue
-        if series.is_banded:
-            canvas.stroke(_columns(place(series.t, series.lo), place(series.t, series.hi)), 1, line.colour, BAND)
-        canvas.stroke(place(series.t, series.mid)[~np.isnan(series.mid)], 1.6, line.colour)
-    now = float(place(t, 1.0)[0])
-    canvas.rectangle(now, 0, width - now, height, theme.paper, FUTURE)
-    canvas.rectangle(now - 0.5, 0, 1, height, theme.ink, 0.5)
-    for line in chart.lines:
-        step = min(t, line.last)
-        v = line.series.at(step)
-        if not line.dots and not math.isnan(v):
-            x, y = place(step, v)
-            canvas.marker(line.member, x, y, CHART_HEAD, line.colour, theme.paper)
-
-
-def _columns(lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
-    """Vertical lines between the ends of each column of pixels, so that no spike is lost: [3 · C, 2], NaN between them.
-
-    Args:
-        lo, hi: places [B, 2] of the smallest and the largest values.
-    """
-    column = np.floor(hi[:, 0])
-    begin = np.flatnonzero(np.diff(column, prepend=-math.inf))
-    out = np.full((len(begin), 3, 2), np.nan)
-    out[:, :2, 0] = column[begin, None] + 0.5
-    out[:, 0, 1], out[:, 1, 1] = np.minimum.reduceat(hi[:, 1], begin), np.maximum.reduceat(lo[:, 1], begin) + 0.01
-    return out.reshape(-1, 2)
-
-
-def _draw_key(canvas: Canvas, chart: Chart, x: float, theme: Theme) -> None:
-    """Explains band, line and dots beside the title, where there is more than lines."""
-    lines = [line for line in chart.lines if not line.dots]
-    if len(lines) == 1 and lines[0].series.is_banded:
-        canvas.rectangle(x, 12.5, 12, 7, lines[0].colour, BAND)
-        x += 29 + canvas.write("per-step range", x + 17, 20, KEY_FONT, theme.ink2)
-        canvas.rectangle(x, 15, 14, 2, lines[0].colour)
-        x += 31 + canvas.write("running median", x + 19, 20, KEY_FONT, theme.ink2)
-    if len(lines) < len(chart.lines) and x + 10 + text_width("validation", KEY_FONT) <= canvas.width:
-        canvas.ellipse(x + 2.5, 16, 2.5, 2.5, theme.ink2)
-        canvas.write("validation", x + 10, 20, KEY_FONT, theme.ink2)
+    return 0.0 if 0 <= lo < hi * 0.5 else lo - room, hi + room, False

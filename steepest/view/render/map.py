@@ -7,7 +7,7 @@ from steepest.records.surfaces import Mark
 from steepest.view.film.schema import Member, index_at
 from steepest.view.render.canvas import Canvas
 from steepest.view.render.colours import SHADES, diverged_colour, ramp
-from steepest.view.render.field import DIVERGED_CELL, MISSING_CELL, Field, sample, world
+from steepest.view.render.field import DIVERGED_CELL, MISSING_CELL, Field, sample
 from steepest.view.render.paths import draw_order
 from steepest.view.render.scenery import WHITE, cross
 from steepest.view.render.theme import CONSTANTS, Theme
@@ -23,54 +23,39 @@ def map_of(field: Field, width: int, height: int, theme: Theme) -> np.ndarray:
     u = (np.arange(width) + 0.5) / width * 2 - 1
     v = 1 - (np.arange(height) + 0.5) / height * 2
     colours = np.vstack((ramp(theme, np.arange(SHADES) / (SHADES - 1)), diverged_colour(theme)))
-    nearest = [np.floor((at + 1) / 2 * (n - 1) + 0.5).astype(int) for at, n in zip((v, u), field.state.shape)]
-    state = field.state[np.ix_(*nearest)]
+    cells = [np.floor((at + 1) / 2 * (n - 1) + 0.5).astype(int) for at, n in zip((v, u), field.state.shape)]
+    state = field.state[np.ix_(*cells)]
     row = np.floor(sample(field.height, u, v) * (SHADES - 1) + 0.5).astype(int)
-    line = _lines(sample(field.level, u, v), field.scale.major) * sample(field.support, u, v)
+    level = sample(field.level, u, v)
+    around = np.pad(level, 1, mode="edge")
+    across, down = around[1:-1, 2:] - around[1:-1, :-2], around[2:, 1:-1] - around[:-2, 1:-1]
+    steep = np.hypot(across, down) / 2 + 1e-5
+    nearest = np.floor(level + 0.5)
+    is_thick = nearest % field.scale.major == 0
+    half, dark = (np.where(is_thick, thick, thin) for thin, thick in zip(MAP["thin"], MAP["thick"]))
+    line = np.clip(half + 0.4 - np.abs(level - nearest) / steep, 0, 1) * dark * sample(field.support, u, v)
+    line[steep > MAP["dense"]] *= 0.6
     line[state == DIVERGED_CELL] = 0
     pixels = colours[np.where(state == DIVERGED_CELL, SHADES, row)] * (theme.dim * (1 - 0.9 * line))[..., None]
     pixels[state == MISSING_CELL] = to_rgb(theme.paper)
     return (pixels * 255).astype(np.uint8)
 
 
-def _lines(level: np.ndarray, major: int) -> np.ndarray:
-    """Darkness of the contour line through each pixel, from the level's differences around it."""
-    around = np.pad(level, 1, mode="edge")
-    across, down = around[1:-1, 2:] - around[1:-1, :-2], around[2:, 1:-1] - around[:-2, 1:-1]
-    steep = np.hypot(across, down) / 2 + 1e-5
-    line = np.floor(level + 0.5)
-    width, dark = (np.where(line % major == 0, thick, thin) for thin, thick in zip(MAP["thin"], MAP["thick"]))
-    cover = np.clip(width + 0.4 - np.abs(level - line) / steep, 0, 1) * dark
-    return np.where(steep > MAP["dense"], cover * 0.6, cover)
-
-
 def draw_map(
-    canvas: Canvas, field: Field, marks: tuple[Mark, ...], surface: str, members: list[Member], t: float, theme: Theme,
-    focus: int = 0,
-) -> None:  # fmt: skip
-    """Draws marks, and paths up to a step, on a canvas that shows the map.
+    canvas: Canvas, field: Field, marks: tuple[Mark, ...], surface: str, members: list[Member], t: float, theme: Theme
+) -> None:
+    """Draws marks, and the members' paths on a surface up to a step, on a canvas that shows the map."""
 
-    Args:
-        canvas: of the map's size.
-        field: the surface.
-        marks: its critical points.
-        surface: its name.
-        members: of the film.
-        t: the step.
-        theme: its colours.
-        focus: the member on top.
-    """
-
-    def place(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        across, down = (world(field.x, x) + 1) / 2, (1 - world(field.y, y)) / 2
-        return np.stack((across * canvas.width, down * canvas.height), axis=-1)
+    def place(x: np.ndarray | float, y: np.ndarray | float) -> np.ndarray:
+        across, down = field.world(x, y)
+        return np.stack(((across + 1) / 2 * canvas.width, (1 - down) / 2 * canvas.height), axis=-1)
 
     for mark in (mark for mark in marks if mark.kind != "escape"):
-        arms = cross(mark.kind, 4, 3) + place(np.asarray(mark.x), np.asarray(mark.y))
+        arms = cross(mark.kind, 4, 3) + place(mark.x, mark.y)
         canvas.stroke(arms, 3.4, MAP_MARK_EDGE)
         canvas.stroke(arms, 1.4, WHITE)
     ends = []
-    for i in draw_order(len(members), focus):
+    for i in draw_order(len(members)):
         on = members[i].on.get(surface)
         if on is not None and len(on.x):
             last = max(0, index_at(members[i].t, t))

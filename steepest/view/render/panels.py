@@ -5,35 +5,34 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import LinearSegmentedColormap, to_hex
+from matplotlib.path import Path
 
 from steepest.records.surfaces import Grid
 from steepest.view.film.document import Quantity
 from steepest.view.film.numbers import count, decimal, short, with_interval
-from steepest.view.film.schema import FilmEvent, Member
-from steepest.view.render.canvas import Canvas, Font, text_width
+from steepest.view.film.schema import Member
+from steepest.view.render.canvas import Canvas, Font, shorten, text_width, wrap
 from steepest.view.render.colours import diverged_colour
 from steepest.view.render.field import DIVERGED_CELL, Field
-from steepest.view.render.text import draw_text, shorten, wrap
 from steepest.view.render.theme import CONSTANTS, Theme
 
-PANEL_TEXT, BODY_BOLD, PANEL_SMALL, SMALL_BOLD = Font("sans", 14), Font("bold", 14), Font("sans", 12), Font("bold", 12)
+PANEL_TEXT, PANEL_BOLD, PANEL_SMALL, SMALL_BOLD = Font("sans", 14), Font("bold", 14), Font("sans", 12), Font("bold", 12)
 PANEL_TINY, SYMBOL, SUBSCRIPT, LOGO_FONT = Font("sans", 11), Font("serif", 17), Font("serif", 11), Font("bold", 15)
 MEMBER_HEIGHT, STATUS = 34, 96
 WHISKER, WHISKER_ROOM = 120, 0.2
 EVENT, MAX_EVENT_LINES = 20, 3
 LEADING = 14
-LOGO_CURVE = ((2, 3), (6, 3), (7.5, 15.5), (13, 15.5)), ((13, 15.5), (18.5, 15.5), (19, 8), (24, 8))
+LOGO_CURVE = Path(
+    [(2, 3), (6, 3), (7.5, 15.5), (13, 15.5), (18.5, 15.5), (19, 8), (24, 8)], [Path.MOVETO, *[Path.CURVE4] * 6]
+).to_polygons(closed_only=False)[0]
 
 
 def draw_header(canvas: Canvas, pad: int, title: str, subtitle: str, clock: str, theme: Theme) -> None:
     """The top line: logo, title and step."""
-    s = np.linspace(0, 1, 16)[:, None]
-    weights = ((1 - s) ** 3, 3 * (1 - s) ** 2 * s, 3 * (1 - s) * s * s, s**3)
-    curve = np.vstack([sum(w * np.array(point) for w, point in zip(weights, points)) for points in LOGO_CURVE])
     base, top = 33, 18
-    canvas.stroke(curve + np.array((pad, top)), 1.7, theme.ink)
-    canvas.ellipse(pad + 13, top + 15.5, 2.6, 2.6, theme.accent)
+    canvas.stroke(LOGO_CURVE + np.array((pad, top)), 1.7, theme.ink)
+    canvas.marker(0, pad + 13, top + 15.5, 2.6, theme.accent, None)
     x = pad + 59 + canvas.write("steepest", pad + 35, base, LOGO_FONT, theme.ink)
     right = canvas.width - pad
     right -= 24 + canvas.write(clock, right, base, PANEL_TEXT, theme.ink2, "right")
@@ -42,23 +41,14 @@ def draw_header(canvas: Canvas, pad: int, title: str, subtitle: str, clock: str,
             x += 14 + canvas.write(shorten(text, PANEL_TEXT, right - x), x, base, PANEL_TEXT, colour)
 
 
-def draw_members(canvas: Canvas, members: list[Member], t: float, theme: Theme, focus: int, most: int) -> float:
-    """A row for each member: marker, name, loss at a step and how it ended; returns the height.
-
-    Args:
-        canvas: as wide as the rows.
-        members: of the film.
-        t: the step.
-        theme: its colours.
-        focus: the member that is emphasised.
-        most: rows for which there is room.
-    """
+def draw_members(canvas: Canvas, members: list[Member], t: float, theme: Theme, most: int) -> float:
+    """A row for each member, at most so many: marker, name, loss at a step and how it ended; returns the height."""
     rows = members if len(members) <= most else members[: most - 1]
     width, y = canvas.width, 0.0
     for i, member in enumerate(rows):
         base = y + MEMBER_HEIGHT / 2 + 5
         canvas.marker(i, 7, y + MEMBER_HEIGHT / 2, 5.2, theme.colour(i), None)
-        font, ink = (BODY_BOLD, theme.ink) if i == focus else (PANEL_TEXT, theme.ink2)
+        font, ink = (PANEL_TEXT, theme.ink2) if i else (PANEL_BOLD, theme.ink)
         status, bad = _status(member, t)
         right = width - max(STATUS, text_width(status, PANEL_SMALL) + 10)
         loss = decimal(member.loss_at(min(t, member.last)))
@@ -66,7 +56,7 @@ def draw_members(canvas: Canvas, members: list[Member], t: float, theme: Theme, 
         room = right - 30 - canvas.write(loss, right, base, PANEL_TEXT, theme.ink, "right")
         canvas.write(shorten(member.name, font, room), 22, base, font, ink)
         y += MEMBER_HEIGHT
-        _draw_rule(canvas, y, theme)
+        canvas.rectangle(0, y - 1, width, 1, theme.hair)
     if len(rows) < len(members):
         canvas.write(f"and {len(members) - len(rows)} more", 22, y + MEMBER_HEIGHT / 2 + 5, PANEL_TEXT, theme.ink3)
         y += MEMBER_HEIGHT
@@ -86,17 +76,18 @@ def _status(member: Member, t: float) -> tuple[str, bool]:
 
 def draw_numbers(canvas: Canvas, numbers: Sequence[Quantity], colour: str, theme: Theme) -> float:
     """A row for each quantity: symbol, value, interval as a bar, explanation; returns the height."""
-    y = 0.0
+    width, y = canvas.width, 0.0
     for quantity in numbers:
         x = 0.0
         for part in re.findall("[_^]?[^_^]+", quantity.name):  # `_` lowers what follows, `^` raises it
             shift = {"_": 4, "^": -7}.get(part[0], 0)
             x += canvas.write(part.lstrip("_^"), x, y + 23 + shift, SUBSCRIPT if shift else SYMBOL, theme.ink)
         value = with_interval(quantity.value, quantity.lo, quantity.hi)
-        canvas.write(value, max(56, x + 8), y + 23, BODY_BOLD, theme.ink)
+        canvas.write(value, max(56, x + 8), y + 23, PANEL_BOLD, theme.ink)
         _draw_whisker(canvas, quantity, y + 18, colour, theme)
-        y = draw_text(canvas, quantity.text, 56, y + 42, canvas.width - 56, PANEL_SMALL, 16, theme.ink2) - 4
-        _draw_rule(canvas, y, theme)
+        lines = wrap(quantity.text, PANEL_SMALL, width - 56)
+        y = canvas.write_lines(lines, 56, y + 42, PANEL_SMALL, 16, theme.ink2) - 4
+        canvas.rectangle(0, y - 1, width, 1, theme.hair)
     return y
 
 
@@ -118,12 +109,8 @@ def _draw_whisker(canvas: Canvas, quantity: Quantity, y: float, colour: str, the
 
 def draw_events(canvas: Canvas, members: list[Member], t: float, theme: Theme) -> None:
     """The last events up to a step, as many as there is room for."""
-
-    def step(event: tuple[int, FilmEvent]) -> int:
-        return event[1].t
-
-    past = sorted(((i, event) for i, m in enumerate(members) for event in m.events if event.t <= t), key=step)
-    for k, (i, event) in enumerate(past[-MAX_EVENT_LINES:]):
+    past = [(i, event) for i, member in enumerate(members) for event in member.events if event.t <= t]
+    for k, (i, event) in enumerate(sorted(past, key=lambda pair: pair[1].t)[-MAX_EVENT_LINES:]):
         base = k * EVENT + 14
         x = max(41.0, 8 + canvas.write(count(event.t), 0, base, SMALL_BOLD, theme.ink))
         if len(members) > 1:
@@ -135,16 +122,14 @@ def draw_scale(canvas: Canvas, grid: Grid, field: Field, theme: Theme) -> None:
     """The surface's caption, a bar of the ramp and its ticks, at the foot of a canvas of the scale's width."""
     width, foot = canvas.width, canvas.height
     caption = grid.caption or ("loss" if grid.kind == "terrain" else f"loss, {CONSTANTS['planes'][grid.kind]}")
+    lines = wrap(caption, PANEL_TINY, width)
     extra = LEADING if (field.state == DIVERGED_CELL).any() else 0
-    y = foot - 25 - LEADING * len(wrap(caption, PANEL_TINY, width)) - extra
-    draw_text(canvas, caption, 0, y, width, PANEL_TINY, LEADING, theme.ink2, theme.paper)
+    canvas.write_lines(lines, 0, foot - 25 - LEADING * len(lines) - extra, PANEL_TINY, LEADING, theme.ink2, theme.paper)
     if extra:
         canvas.rectangle(0, foot - 28 - LEADING - 5, 8, 8, to_hex(tuple(diverged_colour(theme))))
         canvas.write("diverged", 13, foot - 28 - LEADING + 3, PANEL_TINY, theme.ink2)
-    stops = np.array([to_rgb(stop) for stop in theme.ramp]) * 255
-    at = (np.arange(width) + 0.5) / width * (len(stops) - 1)
-    bar = np.column_stack([np.interp(at, np.arange(len(stops)), stops[:, k]) for k in range(3)])
-    canvas.pixels[foot - 28 : foot - 22] = bar
+    ramp = LinearSegmentedColormap.from_list("ramp", theme.ramp, N=width)
+    canvas.pixels[foot - 28 : foot - 22] = ramp(np.arange(width), bytes=True)[:, :3]
     end = -math.inf
     for share, text in field.scale.ticks:
         x = share * (width - text_width(text, PANEL_TINY))
@@ -152,11 +137,8 @@ def draw_scale(canvas: Canvas, grid: Grid, field: Field, theme: Theme) -> None:
             end = x + 8 + canvas.write(text, x, foot - 8, PANEL_TINY, theme.ink2)
 
 
-def settings_text(member: Member) -> str:
-    """Settings of a member's rule in one line."""
+def draw_settings(canvas: Canvas, member: Member, theme: Theme) -> float:
+    """The settings of a member's rule; returns the height."""
     values = [f"{name} {short(v) if isinstance(v, int | float) else v}" for name, v in member.hyper.items()]
-    return " · ".join([*values, *filter(None, [member.schedule])])
-
-
-def _draw_rule(canvas: Canvas, y: float, theme: Theme) -> None:
-    canvas.stroke(np.array(((0.0, y - 0.5), (canvas.width, y - 0.5))), 1, theme.hair)
+    lines = wrap(" · ".join([*values, *filter(None, [member.schedule])]), PANEL_SMALL, canvas.width)
+    return canvas.write_lines(lines, 0, 20, PANEL_SMALL, 16, theme.ink2)

@@ -1,15 +1,15 @@
 """The members' paths over a relief: outlined where visible, dotted where hidden, faint far from the plane."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.path import Path
 
 from steepest.view.film.schema import Member, index_at
 from steepest.view.render.camera import project
 from steepest.view.render.canvas import Canvas
-from steepest.view.render.field import world
 from steepest.view.render.relief import Block
 from steepest.view.render.theme import CONSTANTS, Theme
 
@@ -22,15 +22,10 @@ SLACK: float = PATH["slack"]
 DOTS = PATH["hidden"]
 
 
-@dataclass(frozen=True)
-class Trace:
-    """A path in world coordinates.
+class Trace(NamedTuple):
+    """A path in world coordinates: steps `t` [P], points `at` [P, 3], NaN outside the plot, of a member by name.
 
-    Attributes:
-        t: steps of its points [P].
-        at: x, y, z [P, 3]; NaN outside the plot.
-        near: of each point, 1 in the plane and less far from it.
-        name: of its member.
+    `near` [P] is 1 in the plane and less far from it.
     """
 
     t: np.ndarray
@@ -39,8 +34,7 @@ class Trace:
     name: str
 
 
-@dataclass(frozen=True)
-class View:
+class View(NamedTuple):
     """What a scene is drawn with."""
 
     canvas: Canvas
@@ -57,15 +51,6 @@ class View:
         return self.block.is_visible(points, self.block.width / self.canvas.width, slack)
 
 
-class Head(NamedTuple):
-    """Position of a member on the canvas."""
-
-    x: float
-    y: float
-    member: int
-    name: str
-
-
 def trace_of(member: Member, surface: str, block: Block) -> Trace | None:
     """A member's path over a surface; None where it has none. Positions are rounded as the page gets them."""
     on = member.on.get(surface)
@@ -75,10 +60,10 @@ def trace_of(member: Member, surface: str, block: Block) -> Trace | None:
     reach = max((x.hi - x.lo) * x.scale, (y.hi - y.lo) * y.scale) / 2
     with np.errstate(over="ignore"):
         px, py, off = (np.asarray(v).astype(np.float32).astype(np.float64) for v in on)
-    u, v = world(x, px), world(y, py)
+    u, v = block.field.world(px, py)
     inside = (np.abs(u) <= 1) & (np.abs(v) <= 1)
     at = np.full((len(u), 3), np.nan)
-    at[inside] = np.column_stack((u, v, block.height_at(np.where(inside, u, 0), np.where(inside, v, 0)) + LIFT))[inside]
+    at[inside] = block.above(u[inside], v[inside], LIFT)
     near = np.maximum(PATH["faintest"], 1 - np.abs(np.nan_to_num(off, nan=math.inf)) / (PATH["farOff"] * reach))
     return Trace(member.t, at, near, member.name)
 
@@ -130,51 +115,38 @@ def stretches(trace: Trace, t: float, view: View) -> list[Stretch]:
     return out
 
 
-def draw_order(count: int, focus: int) -> list[int]:
-    """Members in the order in which they are drawn: the selected one on top."""
-    return sorted(range(count), key=lambda member: member == focus)
+def draw_order(count: int) -> list[int]:
+    """Members in the order in which they are drawn: the first one on top."""
+    return sorted(range(count), key=lambda member: member == 0)
 
 
-def draw_paths(view: View, traces: list[Trace | None], t: float, focus: int) -> list[Head]:
-    """Draws all paths up to a step, the selected one on top, and returns the positions of the members."""
-    order = draw_order(len(traces), focus)
-    for member in order:
-        trace = traces[member]
-        if trace is not None:
-            width = PATH["selected"] if member == focus else PATH["other"]
-            _draw_path(view, stretches(trace, t, view), view.theme.colour(member), width)
-    heads = []
-    for member in order:
-        trace = traces[member]
-        at = None if trace is None else position_at(trace, t)
-        if trace is not None and at is not None:
-            heads.append(Head(*_draw_head(view, at, member), member, trace.name))
-    return heads
+def draw_paths(view: View, traces: Sequence[Trace | None], t: float) -> dict[int, tuple[float, float]]:
+    """Draws all paths up to a step, the first one on top, and returns where the members are on the canvas."""
+    canvas, theme = view.canvas, view.theme
+    paths = {member: trace for member in draw_order(len(traces)) if (trace := traces[member]) is not None}
+    for member, trace in paths.items():
+        colour, width = theme.colour(member), PATH["selected"] if member == 0 else PATH["other"]
+        parts = stretches(trace, t, view)
+        for _, fade, points in (part for part in parts if not part.visible):
+            canvas.stroke(points, DOTS["width"], colour, DOTS["alpha"] * fade, DOTS["dash"])
+        for line, ink, alpha in ((width + PATH["casing"], theme.casing, theme.opacity), (width, colour, 1.0)):
+            for _, fade, points in (part for part in parts if part.visible):
+                canvas.stroke(points, line, ink, alpha * fade)
+    heads = {member: at for member, trace in paths.items() if (at := position_at(trace, t)) is not None}
+    return {member: _draw_head(view, at, member) for member, at in heads.items()}
 
 
-def outline_points(view: View, traces: list[Trace | None]) -> np.ndarray:
+def outline_points(view: View, traces: Sequence[Trace | None]) -> np.ndarray:
     """Some canvas points [P, 2] of all whole paths, from which labels keep away while the film plays."""
     points = [trace.at[:: max(1, len(trace.at) // PATH["obstacles"])] for trace in traces if trace is not None]
     points = view.project(np.concatenate([np.empty((0, 3)), *points]))[:, :2]
     return points[~np.isnan(points[:, 0])]
 
 
-def _draw_path(view: View, parts: list[Stretch], colour: str, width: float) -> None:
-    canvas, theme = view.canvas, view.theme
-    for visible, fade, points in parts:
-        if not visible:
-            canvas.stroke(points, DOTS["width"], colour, DOTS["alpha"] * fade, DOTS["dash"])
-    for line, ink, alpha in ((width + PATH["casing"], theme.casing, theme.opacity), (width, colour, 1.0)):
-        for visible, fade, points in parts:
-            if visible:
-                canvas.stroke(points, line, ink, alpha * fade)
-
-
 def _draw_head(view: View, at: np.ndarray, member: int) -> tuple[float, float]:
-    canvas, theme = view.canvas, view.theme
-    points = view.project(at[None])
-    x, y, _ = points[0].tolist()
-    alpha = 1.0 if view.is_visible(points, SLACK)[0] else 0.55
-    canvas.ellipse(x + 2.5, y + 5, 8, 4, "#000000", 0.22 * alpha)
-    canvas.marker(member, x, y, 6, theme.colour(member), theme.casing, alpha)
+    point = view.project(at)
+    x, y, _ = point.tolist()
+    alpha = 1.0 if view.is_visible(point[None], SLACK)[0] else 0.55
+    view.canvas.shape(Path.unit_circle(), x + 2.5, y + 5, 8, 4, "#000000", 0.22 * alpha)
+    view.canvas.marker(member, x, y, 6, view.theme.colour(member), view.theme.casing, alpha)
     return x, y

@@ -1,4 +1,4 @@
-"""The inner loops of a picture, compiled by numba: triangles into a depth buffer, and the points that a line needs."""
+"""The inner loops of a picture, compiled by numba: triangles into a depth buffer, light, the points of a line."""
 
 import math
 
@@ -7,52 +7,37 @@ import numpy as np
 from steepest.rules.backends.jit import jit
 from steepest.view.render.colours import SHADES, TONES
 from steepest.view.render.field import DIVERGED_CELL, MISSING_CELL
+from steepest.view.render.theme import CONSTANTS
 
 EDGE = -1e-6
 """Pixels at a triangle's edge belong to both sides, so that rounding leaves no gaps."""
 DIVERGED_ROW = SHADES + 0.5
 """In the middle of the table's last row, whatever rounding does."""
-BEHIND = 1.0006
-"""Factor of 1 / distance by which a wall must be nearer to be drawn: the surface's edge stays in front of it."""
 
 PICTURE = "uint32[:,::1], float32[:,::1]"  # pixels and 1 / distance, [height, width] each
-
-
-CORNER = "float64[::1], float64[::1], float64[::1]"
-X, Y, NEAR, LIGHT, LEVEL, SHADE, SUPPORT = range(7)
+X, Y, NEAR, LIGHT, LEVEL, SHADE, SUPPORT, CELL_STATE = range(8)
 """Columns of the vertices."""
+LIGHT_DIRECTION = np.array([CONSTANTS["light"][key] for key in (
+    "azimuth", "elevation", "softness", "skyShare", "skyDirections", "skyReach", "shadowReach"
+)], np.float64)  # fmt: skip
+"""Direction of the sun and half width of a shadow's edge in radians; the sky's share; directions and reaches."""
 
 
-@jit(f"UniTuple(float64, 4)({CORNER})")
-def _growth(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> tuple[float, float, float, float]:
-    """Derivatives of the weights of corners a and b along x and along y; NaN for an empty triangle."""
-    area = (b[X] - a[X]) * (c[Y] - a[Y]) - (b[Y] - a[Y]) * (c[X] - a[X])
-    if abs(area) < 1e-9:
-        return math.nan, math.nan, math.nan, math.nan
-    return (b[Y] - c[Y]) / area, (c[Y] - a[Y]) / area, (c[X] - b[X]) / area, (a[X] - c[X]) / area
-
-
-@jit(f"UniTuple(int64, 4)({CORNER}, int64, int64)")
-def _box(a: np.ndarray, b: np.ndarray, c: np.ndarray, width: int, height: int) -> tuple[int, int, int, int]:
-    """Bounds of the pixels that a triangle may cover: x0, x1, y0, y1, ends included."""
-    x0 = max(0, math.ceil(min(a[X], b[X], c[X]) - 0.5))
-    x1 = min(width - 1, math.floor(max(a[X], b[X], c[X]) - 0.5))
-    y0 = max(0, math.ceil(min(a[Y], b[Y], c[Y]) - 0.5))
-    y1 = min(height - 1, math.floor(max(a[Y], b[Y], c[Y]) - 0.5))
-    return x0, x1, y0, y1
-
-
-@jit(f"void({CORNER}, boolean, float64, uint32[:,::1], float64[::1], {PICTURE})")
+@jit(f"void(float64[::1], float64[::1], float64[::1], float64, uint32[:,::1], float64[::1], {PICTURE})")
 def _triangle(
-    a: np.ndarray, b: np.ndarray, c: np.ndarray, has_diverged: bool, behind: float,
+    a: np.ndarray, b: np.ndarray, c: np.ndarray, behind: float,
     table: np.ndarray, pens: np.ndarray, pixels: np.ndarray, depth: np.ndarray,
 ) -> None:  # fmt: skip
     """One triangle, with its contour lines, where it is nearer than `behind` times what is drawn."""
     height, width = pixels.shape
-    da, db, ea, eb = _growth(a, b, c)
-    if math.isnan(da):
+    area = (b[X] - a[X]) * (c[Y] - a[Y]) - (b[Y] - a[Y]) * (c[X] - a[X])
+    x0, x1 = max(0, math.ceil(min(a[X], b[X], c[X]) - 0.5)), min(width - 1, math.floor(max(a[X], b[X], c[X]) - 0.5))
+    y0, y1 = max(0, math.ceil(min(a[Y], b[Y], c[Y]) - 0.5)), min(height - 1, math.floor(max(a[Y], b[Y], c[Y]) - 0.5))
+    if x0 > x1 or y0 > y1 or abs(area) < 1e-9:
         return
-    x0, x1, y0, y1 = _box(a, b, c, width, height)
+    # How the weights of corners a and b grow along x and along y.
+    da, db, ea, eb = (b[Y] - c[Y]) / area, (c[Y] - a[Y]) / area, (c[X] - b[X]) / area, (a[X] - c[X]) / area
+    has_diverged = DIVERGED_CELL in (a[CELL_STATE], b[CELL_STATE], c[CELL_STATE])
     va, vb, vc = (DIVERGED_ROW, DIVERGED_ROW, DIVERGED_ROW) if has_diverged else (a[SHADE], b[SHADE], c[SHADE])
     wa, wb, wc, la, lb, lc = a[NEAR], b[NEAR], c[NEAR], a[LIGHT], b[LIGHT], c[LIGHT]
     ua, ub, uc = a[LEVEL], b[LEVEL], c[LEVEL]
@@ -83,51 +68,29 @@ def _triangle(
             pb += db
 
 
-@jit(f"void(float64[:,:,::1], uint8[:,::1], uint32[:,::1], float64[::1], {PICTURE})")
-def surface(
-    vertices: np.ndarray, state: np.ndarray, table: np.ndarray, pens: np.ndarray, pixels: np.ndarray, depth: np.ndarray
-) -> None:
-    """The block's upper side. Diagonals alternate, so that no direction is favoured.
+@jit(f"void(float64[:,:,::1], float64, uint32[:,::1], float64[::1], {PICTURE})")
+def mesh(
+    vertices: np.ndarray, behind: float,
+    table: np.ndarray, pens: np.ndarray, pixels: np.ndarray, depth: np.ndarray,
+) -> None:  # fmt: skip
+    """Draws vertices [ny, nx, 8] where they are nearer than `behind` times what is drawn; two rows are a wall.
 
-    Args:
-        vertices: [ny, nx, 7].
-        state: of each vertex.
-        table: pixels by height and brightness.
-        pens: darkness of thin and thick contour lines, the number of lines from one thick line to the next, half
-            the width of a thin line as a share of the picture's width, and the factor of a thick one.
-        pixels, depth: the picture.
+    The table has pixels by height and brightness. The pens are the darkness of thin and thick contour lines, the number
+    of lines from one thick line to the next, half a thin line's width as a share of the picture's, and the factor of a
+    thick one. Diagonals alternate, but in walls, so that no direction is favoured.
     """
-    ny, nx = state.shape
+    ny, nx, _ = vertices.shape
     for j in range(ny - 1):
         for i in range(nx - 1):
-            states = state[j, i], state[j, i + 1], state[j + 1, i], state[j + 1, i + 1]
-            if MISSING_CELL in states:
-                continue
-            sa, sb, sc, sd = states
             a, b, c, d = vertices[j, i], vertices[j, i + 1], vertices[j + 1, i], vertices[j + 1, i + 1]
-            da, db, dc, dd = sa == DIVERGED_CELL, sb == DIVERGED_CELL, sc == DIVERGED_CELL, sd == DIVERGED_CELL
-            if (i + j) % 2:
-                _triangle(a, b, c, da or db or dc, 1.0, table, pens, pixels, depth)
-                _triangle(b, d, c, db or dd or dc, 1.0, table, pens, pixels, depth)
+            if MISSING_CELL in (a[CELL_STATE], b[CELL_STATE], c[CELL_STATE], d[CELL_STATE]):
+                continue
+            if ny == 2 or (i + j) % 2:
+                _triangle(a, b, c, behind, table, pens, pixels, depth)
+                _triangle(b, d, c, behind, table, pens, pixels, depth)
             else:
-                _triangle(a, b, d, da or db or dd, 1.0, table, pens, pixels, depth)
-                _triangle(a, d, c, da or dd or dc, 1.0, table, pens, pixels, depth)
-
-
-@jit(f"void(float64[:,:,::1], uint8[::1], uint32[:,::1], float64[::1], {PICTURE})")
-def wall(
-    ring: np.ndarray, state: np.ndarray, table: np.ndarray, pens: np.ndarray, pixels: np.ndarray, depth: np.ndarray
-) -> None:
-    """A wall from the surface's edge down to the base.
-
-    Args:
-        ring: [n, 2, 7]: vertices along the edge, above and at the base.
-        state, table, pens, pixels, depth: as of `surface`.
-    """
-    for k in range(len(ring) - 1):
-        if state[k] != MISSING_CELL and state[k + 1] != MISSING_CELL:
-            _triangle(ring[k, 0], ring[k + 1, 0], ring[k, 1], False, BEHIND, table, pens, pixels, depth)
-            _triangle(ring[k + 1, 0], ring[k + 1, 1], ring[k, 1], False, BEHIND, table, pens, pixels, depth)
+                _triangle(a, b, d, behind, table, pens, pixels, depth)
+                _triangle(a, d, c, behind, table, pens, pixels, depth)
 
 
 @jit("boolean[::1](float64[:,::1], float64)")
@@ -143,3 +106,53 @@ def thin(points: np.ndarray, distance: float) -> np.ndarray:
         else:
             last = k
     return mask
+
+
+@jit("float64(float64[:,::1], int64, int64, float64, float64, int64, float64)")
+def _horizon(z: np.ndarray, i: int, j: int, dx: float, dy: float, steps: int, cell: float) -> float:
+    """The steepest slope upwards that is seen from a vertex in a direction; strides grow with the distance.
+
+    The heights have a margin of one vertex.
+    """
+    slope = 0.0
+    for q in range(1, steps + 1):
+        r = 0.18 * q * q + 0.82 * q
+        x, y = i + dx * r, j + dy * r
+        if x < 0 or y < 0 or x > z.shape[1] - 3 or y > z.shape[0] - 3:
+            break
+        p, o = int(x), int(y)
+        a, b = x - p, y - o
+        above = (z[o + 1, p + 1] * (1 - a) + z[o + 1, p + 2] * a) * (1 - b)
+        below = (z[o + 2, p + 1] * (1 - a) + z[o + 2, p + 2] * a) * b
+        slope = max(slope, (above + below - z[j + 1, i + 1]) / (r * cell))
+    return slope
+
+
+def bake(z: np.ndarray) -> np.ndarray:
+    """The light at each vertex, 0 … 1, of heights [ny, nx] in half widths of the block."""
+    return _bake(np.pad(z, 1, mode="edge"), LIGHT_DIRECTION)
+
+
+@jit("float32[:,::1](float64[:,::1], float64[::1])")
+def _bake(z: np.ndarray, constants: np.ndarray) -> np.ndarray:
+    azimuth, elevation, softness, share = constants[0], constants[1], constants[2], constants[3]
+    directions, sky_reach, shadow_reach = int(constants[4]), int(constants[5]), int(constants[6])
+    ny, nx = z.shape[0] - 2, z.shape[1] - 2
+    cell = 2 / (nx - 1)
+    sx, sy = math.cos(azimuth), math.sin(azimuth)
+    flat, up = math.cos(elevation), math.sin(elevation)
+    light = np.empty((ny, nx), np.float32)
+    for j in range(ny):
+        for i in range(nx):
+            dx = (z[j + 1, i + 2] - z[j + 1, i]) / (2 * cell)
+            dy = (z[j + 2, i + 1] - z[j, i + 1]) / 4 * (ny - 1)
+            direct = max(0.0, (up - (dx * sx + dy * sy) * flat) / math.sqrt(dx * dx + dy * dy + 1))
+            sky = 0.0
+            for k in range(directions):
+                a = k / directions * 2 * math.pi
+                rise = _horizon(z, i, j, math.cos(a), math.sin(a), sky_reach, cell)
+                sky += 1 / math.sqrt(1 + rise * rise) / directions
+            above = math.atan(_horizon(z, i, j, sx, sy, shadow_reach, cell)) - elevation
+            shadow = min(1.0, max(0.0, (above + softness) / 0.3)) * 0.75
+            light[j, i] = min(1.0, share * sky * sky + (1 - share) * direct * (1 - shadow))
+    return light

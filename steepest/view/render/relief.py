@@ -6,28 +6,25 @@ import numpy as np
 
 from steepest.view.render.camera import project
 from steepest.view.render.colours import SHADES, shade_table, wall_table
-from steepest.view.render.field import MISSING_CELL, Field
+from steepest.view.render.field import MISSING_CELL, THERE, Field
 from steepest.view.render.theme import CONSTANTS, Theme
 
 RELIEF = CONSTANTS["relief"]
 BASE: float = RELIEF["base"]
 """Height of the block's floor."""
+BEHIND = 1.0006
+"""Factor of 1 / distance by which a wall must be nearer to be drawn: the surface's edge stays in front of it."""
 
 
 class Block:
     """A field's relief; its light is computed once.
 
-    Args:
-        field: the surface.
-        theme: its colours.
-
-    Attributes:
-        pixels: [height, width] uint32, whose bytes are red, green, blue and alpha.
-        depth: [height, width] float32: 1 / distance at each pixel; 0 where nothing is drawn.
+    `pixels` [height, width] are uint32 of the bytes red, green, blue and alpha; `depth` [height, width], float32, is
+    1 / distance, and 0 where nothing is drawn.
     """
 
     def __init__(self, field: Field, theme: Theme) -> None:
-        from steepest.view.render import light
+        from steepest.view.render.raster import bake
 
         self.field = field
         scale = field.scale
@@ -36,12 +33,11 @@ class Block:
         x, y = np.meshgrid(2 * np.arange(nx) / (nx - 1) - 1, 2 * np.arange(ny) / (ny - 1) - 1)
         self._world = np.stack((x, y, z), axis=-1)
         shade = np.clip(field.height.astype(np.float64) * (SHADES - 1), 0, SHADES - 1).astype(np.float32)
-        self._vertices = np.empty((ny, nx, 7))
-        self._vertices[..., 3:] = np.stack((light.bake(z), field.level, shade, field.support), axis=-1)
+        self._vertices = np.empty((ny, nx, 8))
+        self._vertices[..., 3:] = np.stack((bake(z), field.level, shade, field.support, field.state), axis=-1)
         self._table = shade_table(theme)
         self._walls = [wall_table(theme, BASE, scale.block, tone) for tone in RELIEF["wallTones"]]
-        pens = theme.thin, theme.thick, scale.major, RELIEF["line"], RELIEF["thickLine"]
-        self._pens = np.array(pens, np.float64)
+        self._pens = np.array((theme.thin, theme.thick, scale.major, RELIEF["line"], RELIEF["thickLine"]))
         self.resize(1, 1)
 
     def resize(self, width: int, height: int) -> None:
@@ -52,39 +48,29 @@ class Block:
 
     def render(self, m: np.ndarray, azimuth: float) -> None:
         """Draws the block for the camera of this matrix and azimuth."""
-        from steepest.view.render import raster
+        from steepest.view.render.raster import CELL_STATE, NEAR, SHADE, mesh
 
         self.pixels.fill(0)
         self.depth.fill(0)
         points = project(m, self.width, self.height, self._world)
         self._vertices[..., :2] = points[..., :2]
-        self._vertices[..., raster.NEAR] = 1 / points[..., 2]
-        raster.surface(self._vertices, self.field.state, self._table, self._pens, self.pixels, self.depth)
+        self._vertices[..., NEAR] = 1 / points[..., 2]
+        mesh(self._vertices, 1.0, self._table, self._pens, self.pixels, self.depth)
         east, north = -1 if math.cos(azimuth) > 0 else 0, -1 if math.sin(azimuth) > 0 else 0
         for edge, table in zip(((slice(None), east), (north, slice(None))), self._walls):
-            state = np.ascontiguousarray(self.field.state[edge])
-            ring = self._ring(m, self._world[edge])
-            raster.wall(ring, state, table, self._pens, self.pixels, self.depth)
-
-    def _ring(self, m: np.ndarray, edge: np.ndarray) -> np.ndarray:
-        """The vertices [n, 2, 7] of the wall below an edge [n, 3]."""
-        from steepest.view.render.raster import NEAR, SHADE
-
-        both = np.stack((edge, edge), axis=1)
-        both[:, 1, 2] = BASE
-        ring = np.zeros((len(edge), 2, 7))
-        ring[..., : NEAR + 1] = project(m, self.width, self.height, both)
-        ring[..., NEAR] = 1 / ring[..., NEAR]
-        ring[..., SHADE] = (both[..., 2] - BASE) * ((SHADES - 1) / (self.field.scale.block - BASE))
-        return ring
+            both = np.stack((self._world[edge], self._world[edge]))  # above, and at the base
+            both[1, :, 2] = BASE
+            wall = np.zeros((*both.shape[:2], 8))
+            wall[..., : NEAR + 1] = project(m, self.width, self.height, both)
+            wall[..., NEAR] = 1 / wall[..., NEAR]
+            wall[..., SHADE] = (both[..., 2] - BASE) * ((SHADES - 1) / (self.field.scale.block - BASE))
+            wall[..., CELL_STATE] = np.where(self.field.state[edge] == MISSING_CELL, MISSING_CELL, THERE)
+            mesh(wall, BEHIND, table, self._pens, self.pixels, self.depth)
 
     def is_visible(self, points: np.ndarray, zoom: float, slack: float) -> np.ndarray:
-        """Mask of projected points that the relief does not hide.
+        """Mask of projected points [P, 3] that the relief does not hide.
 
-        Args:
-            points: canvas x, y and distance [P, 3].
-            zoom: pixels of the relief a pixel of that canvas.
-            slack: share of their distance by which they may lie behind it.
+        There are `zoom` of its pixels along one of the canvas; points may lie behind it by `slack` of their distance.
         """
         x, y = np.floor(points[:, 0] * zoom), np.floor(points[:, 1] * zoom)
         inside = (x >= 0) & (y >= 0) & (x < self.width) & (y < self.height)
@@ -103,6 +89,10 @@ class Block:
         odd = np.where(u + v < 1, a + (b - a) * u + (c - a) * v, d + (c - d) * (1 - u) + (b - d) * (1 - v))
         even = np.where(u > v, a + (b - a) * u + (d - b) * v, a + (d - c) * u + (c - a) * v)
         return self.field.scale.block * np.where((i + j) % 2 == 1, odd, even)
+
+    def above(self, x: np.ndarray, y: np.ndarray, lift: float) -> np.ndarray:
+        """World points [..., 3] above the surface."""
+        return np.stack((x, y, self.height_at(x, y) + lift), axis=-1)
 
     def edges(self) -> list[np.ndarray]:
         """The four upper edges of the block [n, 3]; z is NaN at holes."""

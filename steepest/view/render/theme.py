@@ -2,33 +2,23 @@
 
 import json
 from dataclasses import dataclass
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from steepest.errors import unknown
 
 Rgb = tuple[float, float, float]
-CONSTANTS: dict[str, Any] = json.loads(
-    files("steepest.view.render").joinpath("constants.json").read_text(encoding="utf-8")
-)
+CONSTANTS: dict[str, Any] = json.loads(Path(__file__).with_name("constants.json").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
 class Theme:
     """Colours of a picture.
 
-    Attributes:
-        name: light or dark.
-        paper, wash, hair: background, highlighted background, rules.
-        ink, ink2, ink3: text, from strong to faint.
-        bad, accent: errors, and the logo's dot.
-        casing, opacity: outline of what lies on the relief, and its opacity for paths.
-        edge, dim: block edges and leader lines, and the brightness of the map.
-        members, names: colours of the members, and the same for small text.
-        ramp: of the relief, from the smallest loss to the largest.
-        shadow, sun: factors of a colour in shadow and in the sun, in linear light.
-        thin, thick: darkness of contour lines.
-        wall, strata: colour of the block's walls, and the share of the ramp in it.
+    `ink` to `ink3` are text, from strong to faint; `casing` outlines what lies on the relief, paths with an `opacity`;
+    `edge` is for the block's edges and leader lines, `names` for members in small text. The relief's `ramp` goes from
+    the smallest loss to the largest; `shadow` and `sun` are its factors in linear light, `thin` and `thick` the
+    darkness of contour lines, `strata` the share of the ramp in the `wall`, `dim` the brightness of the map.
     """
 
     name: str

@@ -13,12 +13,11 @@ from steepest.records.surfaces import Axis, Grid, Projection
 from steepest.view.render.camera import LENS, TARGET_HEIGHT, matrix, project
 from steepest.view.render.canvas import Canvas, Font, text_width
 from steepest.view.render.colours import SHADES, TONES, shade_table
-from steepest.view.render.field import DIVERGED_CELL, MISSING_CELL, THERE, field_of, refine
-from steepest.view.render.framing import Frame, opening_view
+from steepest.view.render.field import DIVERGED_CELL, MISSING_CELL, THERE, Linear, Logarithmic, field_of, refine
 from steepest.view.render.map import map_of
 from steepest.view.render.paths import LIFT, Trace, View, stretches, trace_of
 from steepest.view.render.relief import Block
-from steepest.view.render.scale import scale_of
+from steepest.view.render.stage import Frame, opening_view
 from steepest.view.render.theme import CONSTANTS, THEMES
 from tests.page import films
 
@@ -89,9 +88,9 @@ def test_the_opening_view_hides_nothing_where_it_can():
 # -- Vertices ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["linear", "log"])
+@pytest.mark.parametrize("kind", [Linear, Logarithmic])
 def test_heights_and_losses_are_each_others_inverse(kind):
-    scale = scale_of(kind, 0.3, 40.0)
+    scale = kind(0.3, 40.0)
     losses = np.linspace(0.3, 40.0, 50)
     np.testing.assert_allclose(scale.loss(scale.height(losses)), losses, rtol=1e-9)
     assert scale.height(losses)[[0, -1]] == pytest.approx([0, 1])
@@ -159,7 +158,7 @@ def test_a_pixel_shows_the_nearest_surface_on_its_ray():
 
 
 def test_light_falls_from_the_sun_and_hollows_are_darker():
-    from steepest.view.render.light import bake
+    from steepest.view.render.raster import bake
 
     share, elevation = CONSTANTS["light"]["skyShare"], CONSTANTS["light"]["elevation"]
 
