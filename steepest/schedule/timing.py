@@ -1,4 +1,4 @@
-"""A schedule in a run: which steps each part gets, and the factor at each step.
+"""Intervals of a run in exact fractions of a step, and the factors on them.
 
 Boundaries are added exactly, in fractions of a step, and only then rounded up to whole steps. So shares that add up to
 100% fill a run of any length, and a warmup at the beginning has at least one step. A later part of a very short run may
@@ -6,16 +6,12 @@ have no step: it is then omitted.
 """
 
 import math
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from steepest.errors import InputError, ScheduleError
-from steepest.schedule.arguments import Extent, Length, integer
+from steepest.schedule.arguments import Extent, Length
 
 
 @dataclass(frozen=True)
@@ -48,30 +44,20 @@ class Span:
         """Whole steps in it: s = 1 … n."""
         return math.ceil(self.end) - self.start
 
+    def exact(self, length: Extent) -> Fraction:
+        """A length in steps of this run, before rounding."""
+        return Length.parse(length).exact(self.T, self.steps_per_epoch)
+
     def steps(self, length: Extent) -> int:
-        """A length in whole steps of this run."""
-        return Length.parse(length).resolve(self.T, self.steps_per_epoch)
-
-    def part(self, begin: Fraction, end: Fraction) -> "Span":
-        """Another interval of the same run."""
-        return Span(begin, end, self.T, self.steps_per_epoch)
-
-
-class Controller(Protocol):
-    """A part with memory: it observes the losses."""
-
-    def observe(self, loss: float) -> None: ...
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+        """A length in whole steps of this run, rounded up."""
+        return math.ceil(self.exact(length))
 
 
 class Watch(NamedTuple):
-    """A controller and the interval in which it is the active part."""
+    """A part's memory, such as a plateau's, which observes the losses, and the interval in which it is active."""
 
     span: Span
-    controller: Controller
+    controller: Any
 
 
 class Curve(NamedTuple):
@@ -79,161 +65,3 @@ class Curve(NamedTuple):
 
     factor: Callable[[int], float]
     watches: tuple[Watch, ...] = ()
-
-
-class Piece(Protocol):
-    """A schedule: a part, a sequence or a product."""
-
-    @property
-    def pieces(self) -> Sequence["Piece"]: ...
-
-    def extent(self, T: int, steps_per_epoch: int) -> Fraction | None: ...
-
-    def over(self, span: Span) -> Curve: ...
-
-
-def lay(parts: Sequence[Piece], span: Span) -> list[Span]:
-    """The interval of each part of a sequence, exact and in order.
-
-    A part without a length takes what the others leave; at most one part has no length.
-
-    Raises:
-        ScheduleError: a part ends after the span.
-    """
-    extents = [part.extent(span.T, span.steps_per_epoch) for part in parts]
-    rest = max(Fraction(0), span.end - span.begin - sum(extent for extent in extents if extent is not None))
-    spans, begin = [], span.begin
-    for index, extent in enumerate(extents):
-        end = begin + (rest if extent is None else extent)
-        if end > span.end:
-            position = len("".join(f"{part} >> " for part in parts[:index]))
-            problem = (
-                f"{parts[index]} lasts {float(end - begin):.10g} steps, but only {float(span.end - begin):.10g} of the "
-                f"run's {span.T} are left. Shorten it, train longer, or use a share of the run, such as 5%."
-            )
-            raise ScheduleError(" >> ".join(map(str, parts)), position, problem)
-        spans.append(span.part(begin, end))
-        begin = end
-    return spans
-
-
-def sequence(parts: Sequence[Piece], span: Span) -> Curve:
-    """The parts one after another on a span; after the last one its last value is held.
-
-    Each part counts its own steps from 1.
-    """
-    spans = lay(parts, span)
-    if not any(own.n for own in spans):  # the whole sequence is shorter than a step: the first part gets that step
-        spans[0] = span.part(spans[0].begin, spans[0].begin + 1)
-    live = [(part, own) for part, own in zip(parts, spans) if own.n]
-    curves = [part.over(own) for part, own in live]
-    if len(live) == 1 and live[0][1].n == span.n:
-        return curves[0]
-    starts = [own.start - span.start for _, own in live]
-    end = starts[-1] + live[-1][1].n
-
-    def factor(s: int) -> float:
-        s = min(s, end)
-        active = bisect_left(starts, s) - 1  # the last part with start < s
-        return curves[active].factor(s - starts[active])
-
-    return Curve(factor, tuple(watch for curve in curves for watch in curve.watches))
-
-
-class Bound:
-    """A schedule bound to one run: the factor of the base learning rate at each step t = 1 … T.
-
-    After T the last value is held. Without a plateau it is a pure function of t and accepts steps in any order.
-
-    Args:
-        schedule: the schedule.
-        T: steps of the whole run, at least 1.
-        steps_per_epoch: steps of one epoch, at least 1.
-
-    Raises:
-        InputError: T or steps_per_epoch is below 1.
-        ScheduleError: a part does not fit into the run.
-
-    >>> from steepest.schedule import parse
-    >>> bound = parse("warmup(2) >> linear").bind(T=4, steps_per_epoch=2)
-    >>> [bound(t) for t in (1, 2, 3, 4, 5)]
-    [0.5, 1.0, 0.5, 0.0, 0.0]
-    """
-
-    def __init__(self, schedule: Piece, T: int, steps_per_epoch: int) -> None:
-        self.schedule = schedule
-        self.T = integer(1)(T, "T, the number of steps of the run,")
-        self.steps_per_epoch = integer(1)(steps_per_epoch, "steps_per_epoch")
-        curve = sequence(schedule.pieces, Span(Fraction(0), Fraction(self.T), self.T, self.steps_per_epoch))
-        self._factor, self._watches = curve
-
-    def __call__(self, t: int) -> float:
-        """The factor at step t."""
-        if t < 1:
-            raise InputError(f"t must be at least 1 (steps are counted from 1), got {t}")
-        return self._factor(min(t, self.T))
-
-    @property
-    def watches(self) -> bool:
-        """Whether a part of it observes the losses."""
-        return bool(self._watches)
-
-    def observe(self, t: int, loss: float) -> None:
-        """Passes the loss of the epoch that ended at step t to the plateau that is active then.
-
-        Args:
-            t: the last step of the epoch.
-            loss: the quantity to minimise; call this once per epoch.
-
-        >>> from steepest.schedule import plateau, warmup
-        >>> bound = (warmup(2) >> plateau(0.5, patience=0)).bind(T=6, steps_per_epoch=2)
-        >>> for t, loss in ((2, 1.0), (4, 3.0), (6, 3.0)):  # the first epoch belongs to the warmup
-        ...     bound.observe(t, loss)
-        >>> bound(6)
-        0.5
-        """
-        for span, controller in self._watches:
-            if span.start < t <= span.start + span.n:
-                controller.observe(float(loss))
-
-    def values(self, ts: Iterable[int] | np.ndarray) -> np.ndarray:
-        """The factors at many steps, for a figure.
-
-        Args:
-            ts: steps, [n].
-
-        Returns:
-            float64 [n].
-
-        Raises:
-            InputError: the schedule contains a plateau, whose factors depend on the losses.
-        """
-        if self.watches:
-            raise InputError(f"the factors of {self.schedule} depend on the losses and cannot be listed in advance")
-        return np.array([self(int(t)) for t in ts], np.float64)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state of the plateaus, as JSON; a schedule without a plateau has none."""
-        return {"plateaus": [controller.state_dict() for _, controller in self._watches]}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what `state_dict` returned, also if T has changed since.
-
-        Raises:
-            InputError: the state belongs to another schedule.
-        """
-        plateaus = state.get("plateaus")
-        if not isinstance(plateaus, list) or len(plateaus) != len(self._watches):
-            raise InputError(f"the state of {self.schedule} must have {len(self._watches)} plateaus, got {state}")
-        for (_, controller), own in zip(self._watches, plateaus):
-            controller.load_state_dict(own)
-
-    def __reduce__(self) -> tuple:
-        # The closures would share memory between copies, so a copy is bound again.
-        return _rebind, (self.schedule, self.T, self.steps_per_epoch, self.state_dict())
-
-
-def _rebind(schedule: Piece, T: int, steps_per_epoch: int, state: dict[str, Any]) -> Bound:
-    bound = Bound(schedule, T, steps_per_epoch)
-    bound.load_state_dict(state)
-    return bound
