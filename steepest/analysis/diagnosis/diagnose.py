@@ -13,7 +13,7 @@ the one to fix first.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 from steepest.analysis.diagnosis import findings
 from steepest.analysis.diagnosis import thresholds as th
@@ -67,20 +67,10 @@ class Diagnosis:
         progress = "" if self.steps >= self.planned else f"So far, after {self.steps:,} of {self.planned:,} steps. "
         return progress + "\n".join(finding.words() for finding in self.findings)
 
-    def __str__(self) -> str:
-        return self.words()
+    __str__ = words
 
 
-class HasRecord(Protocol):
-    """An object with a record, such as a Run."""
-
-    @property
-    def record(self) -> Record:
-        """Its record."""
-        ...
-
-
-def diagnose(run: Record | HasRecord) -> Diagnosis:
+def diagnose(run: Any) -> Diagnosis:
     """Diagnoses a run from its record: the problem, the evidence, and what to change.
 
     Let P = Σ ‖Δw‖ ‖∇L‖ be the decrease that the steps predict and F the fall of the loss. P near F: the learning rate
@@ -104,19 +94,14 @@ def diagnose(run: Record | HasRecord) -> Diagnosis:
     >>> print(diagnose(Record("id", "name", "done", "", 0.0, Config(), {}, steps)).kind)
     too slow
     """
-    record = run if isinstance(run, Record) else run.record
-    finite_steps = int(finite(record.steps).sum())
-    explosion = _explosion(record, len(record.steps) - finite_steps)
-    results = (explosion,) if explosion else _findings(record, finite_steps)
+    record: Record = getattr(run, "record", run)
+    finite_steps, rewinds = int(finite(record.steps).sum()), [e for e in record.events if e.kind == REWIND]
+    nonfinite = len(record.steps) - finite_steps
+    if nonfinite >= th.MIN_NONFINITE_STEPS or rewinds:  # needs no statistics
+        results = (findings.explosion(record, nonfinite, rewinds),)
+    else:
+        results = _findings(record, finite_steps)
     return Diagnosis(results, len(record.steps), record.config.steps or len(record.steps))
-
-
-def _explosion(record: Record, nonfinite: int) -> Finding | None:
-    """What needs no statistics: steps that are not finite, a guard that rewound."""
-    rewinds = [event for event in record.events if event.kind == REWIND]
-    if nonfinite >= th.MIN_NONFINITE_STEPS or rewinds:
-        return findings.explosion(record, nonfinite, rewinds)
-    return None
 
 
 def _findings(record: Record, finite_steps: int) -> tuple[Finding, ...]:

@@ -148,6 +148,7 @@ def symptoms(record: Record) -> Symptoms:
     error = oscillation * math.sqrt(2 / window)
     reference = initial if math.isfinite(initial) else start
     regain, train_fall = _validation_regain(validation, reference, s.t[window - 1 :], means)
+    slope, slope_error = fit_line(np.cumsum(slopes), s.loss)
     return Symptoms(
         scale=scale,
         decrease=float(np.fmax((start - end) / scale, validation_decrease)),
@@ -160,7 +161,7 @@ def symptoms(record: Record) -> Symptoms:
         oscillation=oscillation,
         start_steps=start_steps,
         remaining_gain=_remaining_gain(s, start - end),
-        decrease_ratio=_decrease_ratio(s, slopes),
+        decrease_ratio=max(-slope, 0.0) + 2 * slope_error,
         batch_size=batch,
         peak_gradient_ratio=float(s.grad_norm.max()) / max(float(late_norms.mean()), TINY_GRADIENT),
         gradient_q05_ratio=float(np.quantile(late_norms, 0.05)) / max(float(np.median(late_norms)), TINY_GRADIENT),
@@ -200,29 +201,17 @@ def _remaining_gain(s: Steps, fall: float) -> float:
     lr = np.abs(s.lr)
     total, is_high = np.cumsum(lr), (lr > 0) & (lr >= HIGH_LR_SHARE * lr.max())
     part = is_high & (total * LAST_PART_GROWTH >= total[is_high].max(initial=0.0))
-    gain = -math.log(10) * _line(np.log(total[part]), s.loss[part])[0]
+    gain = -math.log(10) * fit_line(np.log(total[part]), s.loss[part])[0]
     return gain / (fall + gain) if gain > 0 and fall + gain > 0 else 0.0
 
 
-def _decrease_ratio(s: Steps, slopes: Values) -> float:
-    """−dL/dP plus two standard errors, P = Σ ‖Δw‖ ‖∇L‖."""
-    slope, error = _line(np.cumsum(slopes), s.loss)
-    return max(-slope, 0.0) + 2 * error
-
-
-def _line(x: Values, y: Values) -> tuple[float, float]:
+def fit_line(x: Values, y: Values) -> tuple[float, float]:
     """Slope of the least-squares line and its standard error; 0 and ∞ if there is none."""
     if len(x) < 3 or (spread := float(np.square(x - x.mean()).sum())) == 0:
         return 0.0, math.inf
     slope = float((x - x.mean()) @ y) / spread
     rest = y - y.mean() - slope * (x - x.mean())
     return slope, math.sqrt(float(rest @ rest) / (len(x) - 2) / spread)
-
-
-def _excess_factor(config: Config) -> float:
-    """¼ √((1 + β)/(1 − β))."""
-    beta = _beta(config)
-    return 0.25 * math.sqrt((1 + beta) / (1 - beta))
 
 
 def _coherence(config: Config, s: Steps) -> float:
@@ -252,8 +241,7 @@ def _validation_regain(series: Sequence[Measurement], start: float, t: Values, m
 
 def _batch_size(config: Config) -> float:
     """Samples of a step; all samples if the batch size is not known."""
-    batch, samples = config.batch_size, config.samples
-    size = batch if isinstance(batch, int) else samples
+    size = config.batch_size if isinstance(config.batch_size, int) else config.samples
     return float(size) if isinstance(size, int) and size > 0 else float(START_SAMPLES)
 
 
@@ -262,10 +250,11 @@ def _is_full_batch(config: Config) -> bool:
     return batch == "full" or (isinstance(batch, int) and isinstance(samples, int) and batch >= samples)
 
 
-def _beta(config: Config) -> float:
-    """The momentum coefficient of the last stage; 0 if it is not a number."""
+def _excess_factor(config: Config) -> float:
+    """¼ √((1 + β)/(1 − β)), β the momentum coefficient of the last stage; 0 if it is not a number."""
     last = config.stages[-1] if config.stages else StageConfig()
     hypers = last.hypers or {}
     beta = hypers.get("beta1", hypers.get("beta", 0.0))
-    is_second_moment = last.rule == "rmsprop"
-    return beta if isinstance(beta, float) and 0 <= beta < 1 and not is_second_moment else 0.0
+    if last.rule == "rmsprop" or not (isinstance(beta, float) and 0 <= beta < 1):  # rmsprop's is of a second moment
+        beta = 0.0
+    return 0.25 * math.sqrt((1 + beta) / (1 - beta))

@@ -127,17 +127,16 @@ class EvaluationSample:
 
     def losses(self, w: Tensor) -> Tensor:
         """The losses [n] whose mean is that of the sample."""
-        at = w.to(self.surface.start)
         if not self.is_by_batch:
-            return self.surface.losses(at)
-        return torch.tensor([one.value(at) for one in self.surface.per_batch()], dtype=torch.float64)
+            return self.surface.losses(w)
+        return torch.tensor([one.value(w) for one in self.surface.per_batch()], dtype=torch.float64)
 
     def curvatures(self, w: Tensor, v: Tensor) -> Tensor:
         """vᵀHv [n] of each."""
-        at, v = w.to(self.surface.start), v.to(self.surface.start)
         if not self.is_by_batch:
-            return self.surface.curvatures(at, v)
-        return torch.tensor([float(v @ (one.hessian(at) @ v)) for one in self.surface.per_batch()], dtype=torch.float64)
+            return self.surface.curvatures(w, v)
+        v = v.to(self.surface.start)
+        return torch.tensor([float(v @ (one.hessian(w) @ v)) for one in self.surface.per_batch()], dtype=torch.float64)
 
 
 def measure_point(search: LossFunction, evaluation: EvaluationSample, w: Tensor, products: int) -> PointEvidence:

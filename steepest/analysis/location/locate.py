@@ -1,7 +1,7 @@
 """`locate`: analyses a point, or the end of a run, in stages, and gives a verdict."""
 
 import math
-import time
+import timeit
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from steepest.analysis.conclusion import conclude
 from steepest.analysis.location import rule_in_use as in_use
+from steepest.analysis.location.budget import FULL_PRODUCTS, QUICK_PRODUCTS, SHARPNESS_PRODUCTS, Budget
 from steepest.analysis.location.evidence import EvaluationSample, bound_min_eigenvalue, measure_point, sharpest_layer
 from steepest.analysis.location.rule_in_use import RuleInUse
-from steepest.analysis.location.verdict import NEAR_ZERO_CURVATURE, Coverage, FullAnalysis, VerdictInputs, make_verdict
+from steepest.analysis.location.verdict import NEAR_ZERO_CURVATURE, VerdictInputs, make_verdict
 from steepest.curvature import gradient_noise
 from steepest.curvature.loss_function import CHUNK_SAMPLES, LossFunction, sample_loss_functions
 from steepest.descent.loop import Descent
@@ -25,10 +26,6 @@ from steepest.tasks import data as sources
 from steepest.tasks.space import Space
 from steepest.tasks.task import Task
 
-MIN_PRODUCTS, QUICK_PRODUCTS, FULL_PRODUCTS = 10, 60, 400
-"""Hessian-vector products: fewest, most of a quick check, and of a full analysis by default."""
-SHARPNESS_PRODUCTS = 15
-"""Products for the sharpness as the rule sees it."""
 FULL_SAMPLES = 4096
 """Samples of a full analysis, at most; half of them are for evaluation."""
 QUICK_SHARE, QUICK_MIN_S = 0.1, 2.0
@@ -39,48 +36,12 @@ QUICK_GRADIENTS = 200
 
 
 @dataclass(frozen=True)
-class Budget:
-    """How an analysis divides its Hessian-vector products.
-
-    |                     | quick check   | full analysis  |
-    |---------------------|---------------|----------------|
-    | extreme eigenvalues | the rest      | a quarter      |
-    | sharpness           | 15            | 15             |
-    | bound on λ_min      |               | half           |
-    | sharpest layer      |               | what is left   |
-
-    The critical batch size (one product for each block of gradients) and the batch sharpness (one for each batch) come
-    out of what is left, too.
-
-    Attributes:
-        products: in all; more than 60 are a full analysis.
-        samples: of the training data; half of them are for evaluation.
-    """
-
-    products: int
-    samples: int
-
-    @property
-    def is_full(self) -> bool:
-        return self.products > QUICK_PRODUCTS
-
-    @property
-    def eigenvalues(self) -> int:
-        """For the extreme eigenvalues."""
-        return self.products // 4 if self.is_full else self.products - SHARPNESS_PRODUCTS
-
-    @property
-    def bound(self) -> int:
-        """For the bound on the smallest eigenvalue."""
-        return self.products // 2
-
-
-@dataclass(frozen=True)
 class Scene:
     """What all stages of an analysis share.
 
     Attributes:
-        task, model, point, rule, budget, seed: as in `analyse_point`.
+        task, model, point, seed: as in `analyse_point`.
+        budget: of products and samples.
         search: the loss on the sample on which directions are chosen.
         evaluation: the sample on which they are measured.
     """
@@ -88,22 +49,10 @@ class Scene:
     task: Task
     model: nn.Module
     point: Tensor
-    rule: RuleInUse | None
     budget: Budget
     seed: int
     search: LossFunction
     evaluation: EvaluationSample
-
-    @property
-    def length(self) -> int | None:
-        """Training samples; None if there are none, or the data bring their own batches."""
-        has_length = self.task.data is not None and not sources.is_iterable(self.task.data)
-        return sources.length(self.task.data) if has_length else None
-
-    @property
-    def has_all_data(self) -> bool:
-        """Whether all data may be used: nothing less bounds a curvature."""
-        return self.task.data is None or (self.length is not None and self.length <= self.budget.samples)
 
 
 def quick_check(descent: Descent, steps: Steps, seconds: float) -> Verdict | str:
@@ -128,11 +77,7 @@ def _affordable_samples(descent: Descent, w: Tensor, seconds: float) -> int:
     length = sources.length(task.data) or QUICK_MAX_SAMPLES
     batch = next(iter(sources.in_batches(task.data, QUICK_MIN_SAMPLES)))
     surface = LossFunction(task, [batch], model=descent.model)
-    times = []
-    for _ in range(3):  # the first one is slow
-        start = time.perf_counter()
-        surface.gradient(w.to(surface.device, surface.dtype))
-        times.append(time.perf_counter() - start)
+    times = timeit.repeat(lambda: surface.gradient(w), number=1, repeat=3)  # the first one is slow
     fewest_s = min(times) * QUICK_GRADIENTS
     affordable = int(QUICK_MIN_SAMPLES * max(1.0, seconds / fewest_s)) if fewest_s <= seconds else 0
     return min(length, QUICK_MAX_SAMPLES, affordable)
@@ -162,31 +107,25 @@ def analyse_point(
         InputError: a point of another shape, or too few samples.
         TaskError: a model without second derivatives; says which module.
     """
-    if products < MIN_PRODUCTS:
-        raise InputError(f"products must be at least {MIN_PRODUCTS}, got {products}")
+    budget = Budget.of(task, products, samples)
     search, evaluation = _samples(task, model, samples, seed)
     if point.shape != (search.size,):
         raise InputError(
             f"point must have shape ({search.size},), one number for each weight, got {tuple(point.shape)}"
         )
-    scene = Scene(task, model, point, rule, Budget(products, samples), seed, search, evaluation)
+    scene = Scene(task, model, point, budget, seed, search, evaluation)
     try:
-        evidence = measure_point(search, evaluation, point, scene.budget.eigenvalues)
+        evidence = measure_point(search, evaluation, point, budget.eigenvalues)
     except DivergedError as error:
         return Verdict(
             DIVERGED, f"Diverged: {error}.", "Restart with a lower lr; `steepest find-lr TASK` measures one."
         )
     gradients = _block_gradients(scene)
-    coverage = Coverage(scene.budget.is_full, scene.has_all_data, scene.length, products)
-    inputs = VerdictInputs(
-        evidence, coverage, rule, None if gradients is None else gradient_noise.gradient_noise(*gradients)
-    )
-    inputs = _measure_rule(scene, inputs)
-    if not scene.budget.is_full:
-        return make_verdict(inputs)
-    if inputs.kind == UNDECIDED and scene.has_all_data:
+    noise = None if gradients is None else gradient_noise.gradient_noise(*gradients)
+    inputs = _measure_rule(scene, VerdictInputs(evidence, budget, rule, noise))
+    if budget.is_full and budget.has_all_data and inputs.kind == UNDECIDED:
         inputs = _bound_curvature(scene, inputs)
-    return make_verdict(*_measure_rest(scene, inputs, gradients))
+    return make_verdict(_measure_rest(scene, inputs, gradients) if budget.is_full else inputs)
 
 
 # -- Stages ------------------------------------------------------------------------------------------------------------
@@ -213,7 +152,7 @@ def _samples(task: Task, model: nn.Module, samples: int, seed: int) -> tuple[Los
 
 def _block_gradients(scene: Scene) -> gradient_noise.BlockGradients | None:
     """Gradients of disjoint blocks, which show the noise; None if there is no data to draw from."""
-    if scene.length is None:
+    if scene.budget.length is None:
         return None
     blocks = gradient_noise.disjoint(scene.task, samples=scene.budget.samples, seed=scene.seed)
     return gradient_noise.block_gradients(scene.task, scene.point, blocks, model=scene.model)
@@ -221,7 +160,7 @@ def _block_gradients(scene: Scene) -> gradient_noise.BlockGradients | None:
 
 def _measure_rule(scene: Scene, inputs: VerdictInputs) -> VerdictInputs:
     """Sharpness as the rule sees it, and what steps at a lower learning rate gain."""
-    rule = scene.rule
+    rule = inputs.rule
     if rule is None:
         return inputs
     if rule.limit is not None:
@@ -235,7 +174,7 @@ def _measure_rule(scene: Scene, inputs: VerdictInputs) -> VerdictInputs:
 
 def _rule_sample(scene: Scene, rule: RuleInUse) -> LossFunction:
     """The loss that the rule's steps see: full batches see all data, and a part of it would look sharper."""
-    length = None if scene.task.data is None else sources.length(scene.task.data)
+    length = sources.length(scene.task.data)
     if rule.batch_size is not None or length is None:
         return scene.search
     size = min(scene.budget.samples, length)
@@ -254,29 +193,31 @@ def _bound_curvature(scene: Scene, inputs: VerdictInputs) -> VerdictInputs:
 
 def _measure_rest(
     scene: Scene, inputs: VerdictInputs, gradients: gradient_noise.BlockGradients | None
-) -> tuple[VerdictInputs, FullAnalysis]:
+) -> VerdictInputs:
     """What a full analysis measures beside the verdict: batch sharpness, critical batch size, sharpest layer."""
-    rule, products = scene.rule, inputs.extra_products
+    rule, products = inputs.rule, inputs.extra_products
     batch, critical = None, None
     if rule is not None and rule.batch_size is not None:
         batch = in_use.batch_sharpness(scene.task, scene.model, scene.point, rule.batch_size, scene.seed)
         products += in_use.SHARPNESS_BATCHES
     if gradients is not None:
-        critical = _critical_batch_size(scene, gradients)
+        critical = _critical_batch_size(scene, rule, gradients)
         products += gradient_noise.BLOCKS
     left = scene.budget.products - inputs.evidence.products - products
     layer = sharpest_layer(scene.search, scene.evaluation, scene.point, left)
-    return replace(inputs, extra_products=products), FullAnalysis(batch, critical, layer)
+    return replace(
+        inputs, extra_products=products, batch_sharpness=batch, critical_batch_size=critical, sharpest_layer=layer
+    )
 
 
-def _critical_batch_size(scene: Scene, gradients: gradient_noise.BlockGradients) -> Estimate | None:
+def _critical_batch_size(
+    scene: Scene, rule: RuleInUse | None, gradients: gradient_noise.BlockGradients
+) -> Estimate | None:
     """Of the rule's steps, or of gradient descent's; None if it is not known."""
-    rule, search = scene.rule, scene.search
     if rule is not None and rule.limit is None:
         return None  # the scale of its steps is not known
-    hessian = search.hessian(scene.point.to(search.device, search.dtype))
     scale = None if rule is None else rule.preconditioner
-    size = gradient_noise.critical_batch_size(*gradients, hessian, scale)
+    size = gradient_noise.critical_batch_size(*gradients, scene.search.hessian(scene.point), scale)
     return size if size.low > 0 or size.high < math.inf else None
 
 
