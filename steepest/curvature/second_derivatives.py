@@ -63,28 +63,38 @@ def modules_without_second_derivative(model: nn.Module, call: Callable[[], Any])
         model: whose modules are checked, each with the inputs that reach it.
         call: runs the model once.
     """
-    inputs: dict[str, tuple[Any, Any]] = {}
+    with torch.no_grad():
+        inputs = module_inputs(model, call)
+    names, culprits = {module: name for name, module in model.named_modules()}, dict[str, nn.Module]()
+    for module, calls in reversed(inputs.items()):  # inner ones first
+        name = names[module]
+        if not any(n.startswith(f"{name}." if name else "") for n in culprits) and _lacks(module, *calls[0]):
+            culprits[name] = module
+    return " and ".join(f"{type(module).__name__} ({n or 'the model'})" for n, module in reversed(culprits.items()))
 
-    def recorder(name: str) -> Callable:
-        def record(_: nn.Module, args: Any, kwargs: Any) -> None:
-            inputs.setdefault(name, (args, kwargs))
 
-        return record
+def module_inputs(
+    model: nn.Module, call: Callable[[], Any], kinds: Any = nn.Module
+) -> dict[nn.Module, list[tuple[Any, Any]]]:
+    """The inputs of a model's modules in one pass: the arguments of each call, by position and by name.
 
-    hooks = [m.register_forward_pre_hook(recorder(name), with_kwargs=True) for name, m in model.named_modules()]
+    Args:
+        model: whose modules are watched.
+        call: runs the model once.
+        kinds: classes of modules.
+    """
+    inputs: dict[nn.Module, list[tuple[Any, Any]]] = {}
+
+    def record(module: nn.Module, args: Any, kwargs: Any) -> None:
+        inputs.setdefault(module, []).append((args, kwargs))
+
+    hooks = [m.register_forward_pre_hook(record, with_kwargs=True) for m in model.modules() if isinstance(m, kinds)]
     try:
-        with torch.no_grad():
-            call()
+        call()
     finally:
         for hook in hooks:
             hook.remove()
-    culprits: list[str] = []
-    for name in reversed(inputs):  # inner ones first
-        module = model.get_submodule(name)
-        if not any(n.startswith(f"{name}." if name else "") for n in culprits) and _lacks(module, *inputs[name]):
-            culprits.append(name)
-    kinds = [f"{type(model.get_submodule(n)).__name__} ({n or 'the model'})" for n in reversed(culprits)]
-    return " and ".join(kinds)
+    return inputs
 
 
 def _lacks(module: nn.Module, args: Any, kwargs: Any) -> bool:

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.conv import _ConvNd
 
+from steepest.curvature.second_derivatives import module_inputs
+
 AFFINE = (nn.Linear, _ConvNd)
 
 Outputs = dict[nn.Module, Tensor]
@@ -29,25 +31,15 @@ class AffineOutput(NamedTuple):
     v: Tensor
 
 
-class AffineLayers:
-    """The affine layers of a model on one batch.
-
-    Args:
-        outputs: their outputs; none by default.
-    """
-
-    def __init__(self, outputs: dict[nn.Module, AffineOutput] | None = None) -> None:
-        self._outputs = outputs or {}
-
-    def __len__(self) -> int:
-        return len(self._outputs)
+class AffineLayers(dict[nn.Module, AffineOutput]):
+    """The affine layers of a model on one batch, with their outputs."""
 
     @contextmanager
     def replacement(self) -> Iterator[Outputs]:
         """Within this context the layers return the outputs in the dictionary, which `move` writes."""
         outputs: Outputs = {}
-        before = {m: m.__dict__.get("forward") for m in self._outputs}
-        for m in self._outputs:
+        before = {m: m.__dict__.get("forward") for m in self}
+        for m in self:
             m.forward = lambda *_, m=m: outputs[m]
         try:
             yield outputs
@@ -59,16 +51,16 @@ class AffineLayers:
 
     def at_line(self, a: float) -> Outputs:
         """The outputs at (a, 0)."""
-        return {m: torch.add(x.origin, x.u, alpha=a) for m, x in self._outputs.items()}
+        return {m: torch.add(x.origin, x.u, alpha=a) for m, x in self.items()}
 
     def move(self, outputs: Outputs, line: Outputs, b: float) -> None:
         """Writes the outputs at (a, b), in place, from those at (a, 0)."""
         for m, x in line.items():
-            outputs[m] = torch.add(x, self._outputs[m].v, alpha=b, out=outputs.get(m))
+            outputs[m] = torch.add(x, self[m].v, alpha=b, out=outputs.get(m))
 
     def move_under_vmap(self, outputs: Outputs, line: Outputs, b: Tensor) -> None:
         """Does the same under `vmap` over b."""
-        outputs.update({m: torch.addcmul(x, self._outputs[m].v, b) for m, x in line.items()})
+        outputs.update({m: torch.addcmul(x, self[m].v, b) for m, x in line.items()})
 
 
 def find_affine_layers(
@@ -85,39 +77,17 @@ def find_affine_layers(
         run: a forward pass of the model.
     """
     with torch.enable_grad():
-        inputs = _record_inputs(model, run)
-    index = {id(w): k for k, w in enumerate(weights)}
-    outputs = {}
+        inputs = module_inputs(model, run, AFFINE)
+    index, layers = {id(w): k for k, w in enumerate(weights)}, AffineLayers()
+    constants = Tensor.detach, torch.zeros_like, torch.zeros_like  # what is not trained, at w₀ and along u and v
     for layer, calls in inputs.items():
-        if len(calls) == 1 and not calls[0].requires_grad and id(layer.weight) in index:
-            points = _parameters_on_plane(layer, index, directions)
-            with torch.no_grad():
-                outputs[layer] = AffineOutput(*(functional_call(layer, p, (calls[0],)) for p in points))
-    return AffineLayers(outputs)
-
-
-def _parameters_on_plane(
-    layer: nn.Module, index: dict[int, int], directions: list[list[Tensor]]
-) -> list[dict[str, Tensor]]:
-    """A layer's parameters at w₀, and their change along u and v: 0 for those that are not trained."""
-    constant = [lambda p: p.detach(), torch.zeros_like, torch.zeros_like]
-    return [
-        {n: d[index[id(p)]] if id(p) in index else other(p) for n, p in layer.named_parameters()}
-        for d, other in zip(directions, constant, strict=True)
-    ]
-
-
-def _record_inputs(model: nn.Module, run: Callable[[], object]) -> dict[nn.Module, list[Tensor]]:
-    """The inputs of linear and convolutional layers in a pass, by call."""
-    inputs: dict[nn.Module, list[Tensor]] = {}
-
-    def record(m: nn.Module, args: tuple[Tensor, ...], _: Tensor) -> None:
-        inputs.setdefault(m, []).append(args[0])
-
-    handles = [m.register_forward_hook(record) for m in model.modules() if isinstance(m, AFFINE)]
-    try:
-        run()
-    finally:
-        for handle in handles:
-            handle.remove()
-    return inputs
+        args, _ = calls[0]
+        if len(calls) > 1 or not args or args[0].requires_grad or id(layer.weight) not in index:
+            continue
+        points = [
+            {n: part[index[id(p)]] if id(p) in index else constant(p) for n, p in layer.named_parameters()}
+            for part, constant in zip(directions, constants, strict=True)
+        ]
+        with torch.no_grad():
+            layers[layer] = AffineOutput(*(functional_call(layer, p, args[:1]) for p in points))
+    return layers
