@@ -140,12 +140,7 @@ def _nested_grids(n: int) -> list[_Nodes]:
 
 
 def _correction(
-    loss: PlaneLoss,
-    cells: Points,
-    grids: tuple[_Nodes, _Nodes],
-    max_variance: np.ndarray,
-    order: np.ndarray,
-    first: int,
+    loss: PlaneLoss, cells: Points, pair: tuple[_Nodes, _Nodes], max_variance: np.ndarray, order: np.ndarray, first: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The mean difference between a coarse grid and a finer one, and its variance, in each cell [n²].
 
