@@ -93,11 +93,7 @@ class BlockGradients(NamedTuple):
 
 
 def block_gradients(
-    task: Task,
-    w: Tensor,
-    batches: Iterable[Any],
-    dtype: torch.dtype = torch.float64,
-    model: nn.Module | None = None,
+    task: Task, w: Tensor, batches: Iterable[Any], dtype: torch.dtype = torch.float64, model: nn.Module | None = None
 ) -> BlockGradients:
     """The gradient of each of several batches.
 
@@ -131,12 +127,7 @@ def gradient_noise(gradients: Tensor, sizes: Sequence[float], level: float = 0.9
     >>> [round(x, 1) for x in noise.scale]
     [43.9, 39.8, 48.5]
     """
-    return from_gram((gradients @ gradients.T).cpu(), sizes, level)
-
-
-def from_gram(gram: Tensor | Values, sizes: Sequence[float], level: float = 0.95) -> Noise:
-    """The same from the Gram matrix [K, K] of the blocks' gradients."""
-    pairs = _Pairs(gram, sizes, level)
+    pairs = _Pairs((gradients @ gradients.T).cpu(), sizes, level)
     return Noise(pairs.signal(), pairs.noise(), pairs.ratio(), len(sizes), float(sum(sizes)), level)
 
 
@@ -208,7 +199,8 @@ class _Pairs:
             half = self._t * _jackknife(self._ss)
             return Estimate(self._s, self._s - half, self._s + half)
         logs = np.log(self._ss)
-        middle, half = _remove_bias(np.log(self._s), logs), self._t * _jackknife(logs)
+        bias = (len(logs) - 1) * (logs.mean() - np.log(self._s))
+        middle, half = np.log(self._s) - bias, self._t * _jackknife(logs)
         return Estimate(self._s, float(np.exp(middle - half)), float(np.exp(middle + half)))
 
     def ratio(self) -> Estimate:
@@ -246,11 +238,6 @@ def _means_without(pairs: Values) -> Values:
     """The means with each block left out [K]."""
     k = len(pairs)
     return (pairs.sum() - 2 * pairs.sum(1)) / ((k - 1) * (k - 2))
-
-
-def _remove_bias(value: float, without: Values) -> float:
-    """The value − its jackknife bias, (K − 1) · (mean of the values with a block left out − value)."""
-    return float(value - (len(without) - 1) * (without.mean() - value))
 
 
 def _jackknife(without: Values) -> float:

@@ -61,7 +61,9 @@ class Hessian:
                 self._graphs.append((list(graph), weight))
             else:
                 self._passes.append((evaluate, weight))
-        self._check_finite()
+        if not math.isfinite(self.loss):
+            bad = f"{sum(int((~p.isfinite()).sum()) for p in parts)} of {self.shape[0]} weights are not finite"
+            raise InputError(f"the loss must be finite to measure curvature, got {self.loss} ({bad})")
 
     def __matmul__(self, v: Tensor) -> Tensor:
         if v.dim() not in (1, 2) or len(v) != self.shape[1]:
@@ -93,25 +95,14 @@ class Hessian:
         gradients, vectors = zip(*variable)
         if len(rows) > 1:
             try:
-                return self._products_together(gradients, vectors)
+                products = torch.autograd.grad(
+                    gradients, self._parts, vectors, retain_graph=True, materialize_grads=True, is_grads_batched=True
+                )
+                return torch.cat([x.reshape(len(x), -1) for x in products], 1)
             except RuntimeError:  # an operation that torch cannot map over columns
                 self._columns = 1
         one_by_one = [[x[i] for x in vectors] for i in range(len(rows))]
         return torch.stack([flat(gradient_product(gradients, v, self._parts, retain_graph=True)) for v in one_by_one])
-
-    def _products_together(self, gradients: Sequence[Tensor], vectors: Sequence[Tensor]) -> Tensor:
-        products = torch.autograd.grad(
-            gradients, self._parts, vectors, retain_graph=True, materialize_grads=True, is_grads_batched=True
-        )
-        return torch.cat([x.reshape(len(x), -1) for x in products], 1)
-
-    def _check_finite(self) -> None:
-        if not math.isfinite(self.loss):
-            bad = sum(int((~p.isfinite()).sum()) for p in self._parts)
-            raise InputError(
-                f"the loss must be finite to measure curvature, got {self.loss} "
-                f"({bad} of {self.shape[0]} weights are not finite)"
-            )
 
 
 def flat(parts: Iterable[Tensor]) -> Tensor:

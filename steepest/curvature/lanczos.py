@@ -131,11 +131,6 @@ class Krylov:
         self.residuals = (self._betas[-1] * self._inner[-1].abs()).clamp_min(floor)
 
 
-def lanczos(matrix: Symmetric, steps: int, seed: int = 0) -> Krylov:
-    """The Krylov space of a random start after so many products."""
-    return Krylov(matrix, unit(matrix, seed, "lanczos")).extend(steps)
-
-
 def unit(matrix: Symmetric, seed: int, *purpose: int | str) -> Tensor:
     """A uniformly random direction [P], float64, of length 1."""
     stream = seeds.generator(seed, *purpose, device=matrix.device)

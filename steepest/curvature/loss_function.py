@@ -7,7 +7,6 @@ statistics), random numbers. The model is a copy, so the task's model does not c
 """
 
 import copy
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -54,11 +53,7 @@ class LossFunction:
     """
 
     def __init__(
-        self,
-        task: Task,
-        batches: Iterable[Any],
-        dtype: torch.dtype = torch.float64,
-        model: nn.Module | None = None,
+        self, task: Task, batches: Iterable[Any], dtype: torch.dtype = torch.float64, model: nn.Module | None = None
     ) -> None:
         own = task.copy(0) if model is None else copy.deepcopy(model)
         own = getattr(own, "_orig_mod", own).eval()  # a compiled model has only first derivatives
@@ -136,18 +131,12 @@ class LossFunction:
         return singles
 
     @property
-    def by_parameter(self) -> dict[str, slice]:
-        """The slice of each parameter in the vector of weights."""
-        ends = list(itertools.accumulate(self.space.sizes))
-        return {name: slice(e - n, e) for name, n, e in zip(self.space.names, self.space.sizes, ends, strict=True)}
-
-    @property
     def by_layer(self) -> dict[str, slice]:
         """The slice of each module's own parameters in the vector of weights, by the module's name."""
-        layers: dict[str, slice] = {}
-        for name, place in self.by_parameter.items():
-            layer = name.rpartition(".")[0]
-            layers[layer] = slice(layers.get(layer, place).start, place.stop)
+        layers, end = dict[str, slice](), 0
+        for name, size in zip(self.space.names, self.space.sizes, strict=True):
+            layer, start, end = name.rpartition(".")[0], end, end + size
+            layers[layer] = slice(layers[layer].start if layer in layers else start, end)
         return layers
 
     # -- the loss on a batch -------------------------------------------------------------------------------------------
@@ -179,9 +168,8 @@ class LossFunction:
     def _split(self, w: Tensor) -> list[Tensor]:
         """A vector as tensors of the parameters' shapes."""
         if w.shape != (self.size,):
-            raise InputError(
-                f"the point must have shape ({self.size},), one number for each weight, got {tuple(w.shape)}"
-            )
+            shape = f"({self.size},), one number for each weight"
+            raise InputError(f"the point must have shape {shape}, got {tuple(w.shape)}")
         split = w.detach().to(self.device, self.dtype).split(list(self.space.sizes))
         return [x.view(s) for x, s in zip(split, self.space.shapes, strict=True)]
 
@@ -214,13 +202,10 @@ class LossFunction:
         if not why:
             return
         with self._deterministic():
-            where = (
-                modules_without_second_derivative(self.objective.model, lambda: self.objective.loss(batch))
-                or "the loss"
-            )
+            where = modules_without_second_derivative(self.objective.model, lambda: self.objective.loss(batch))
         raise TaskError(
-            f"{where} has no second derivative ({why}), which curvature needs. Write its backward pass in torch "
-            "operations that can be differentiated again."
+            f"{where or 'the loss'} has no second derivative ({why}), which curvature needs. Write its backward pass "
+            "in torch operations that can be differentiated again."
         )
 
     # -- sample by sample ----------------------------------------------------------------------------------------------
