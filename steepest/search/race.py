@@ -27,37 +27,25 @@ class Race:
     """The result of a race.
 
     Attributes:
-        record: all results.
+        record: all results; this object has its attributes, too.
         task: that was trained.
+        verdict: the conclusions, in words.
+        words: a sentence for each quantity and pair of contenders.
+        target: the validation loss to reach.
+        curves: of every run.
+        paths: the recorded points of the runs; empty for a large model.
     """
 
+    record: RaceResult
+    task: Task
+    verdict: str
+    words: tuple[str, ...]
+    target: float
+    curves: tuple[Curve, ...]
+    paths: tuple[DescentPath, ...]
+
     def __init__(self, record: RaceResult, task: Task) -> None:
-        self.record, self.task = record, task
-
-    @property
-    def verdict(self) -> str:
-        """The conclusions, in words."""
-        return self.record.verdict
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """A sentence for each quantity and pair of contenders."""
-        return self.record.words
-
-    @property
-    def target(self) -> float:
-        """The validation loss to reach."""
-        return self.record.target
-
-    @property
-    def curves(self) -> tuple[Curve, ...]:
-        """The curve of every run."""
-        return self.record.curves
-
-    @property
-    def paths(self) -> tuple[DescentPath, ...]:
-        """The recorded points of the runs; empty for a large model."""
-        return self.record.paths
+        vars(self).update(vars(record), record=record, task=task)
 
     def figure(self, path: str | Path) -> Path:
         """Writes all curves and each contender's median: .png, .svg or .pdf."""

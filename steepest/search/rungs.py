@@ -10,10 +10,10 @@ start at one point and see the same batches. A value fails if its loss is not fi
 best's gain: the loss of a network with dead units is just below its initial loss.
 """
 
-import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from steepest.descent.loop import Descent
@@ -61,7 +61,7 @@ class _Baseline(NamedTuple):
 
 
 def _measure_baseline(task: Task, settings: Settings) -> _Baseline:
-    descent = Descent(task, dataclasses.replace(settings, lr=None, guard=None), task.copy(settings.seed))
+    descent = Descent(task, replace(settings, lr=None, guard=None), task.copy(settings.seed))
     lr, loss = descent.base_lr, descent.measure()["loss"]
     if not math.isfinite(loss):
         raise TaskError(f"The initial validation loss must be finite, got {loss}. Check model, loss and data.")
@@ -110,34 +110,33 @@ def run_search(
         TaskError: every learning rate failed.
         SearchInterrupt: Ctrl-C.
     """
-    search = _Search(task, settings, budget, between, way, watch)
+    if len(settings.stages.parts) > 1:
+        raise InputError("The learning rate is searched for one update rule, got stages. Search for each of them.")
+    start_time, baseline = time.perf_counter(), _measure_baseline(task, settings)
+    max_steps = _max_steps(budget, baseline.steps, baseline.step_s)
+    search = _Search(task, settings, between, way, watch, start_time, baseline, max_steps)
     try:
         return search.run()
     except KeyboardInterrupt:
         raise search.interrupt() from None
 
 
+@dataclass
 class _Search:
-    def __init__(
-        self,
-        task: Task,
-        settings: Settings,
-        budget: int | str | None,
-        between: tuple[float, float] | None,
-        way: str | None,
-        watch: Watch | None,
-    ) -> None:
-        self.start_time, self.watch = time.perf_counter(), watch
-        self.task, self.settings, self.between, self.way = task, settings, between, way
-        if len(settings.stages.parts) > 1:
-            raise InputError("The learning rate is searched for one update rule, got stages. Search for each of them.")
-        self.rule = settings.rule_name
-        self.baseline = _measure_baseline(task, settings)
-        self.max_steps = _max_steps(budget, self.baseline.steps, self.baseline.step_s)
-        self.members: dict[tuple[int, float], Member] = {}
-        """By steps and learning rate."""
-        self.steps, self.expected_steps, self.later_steps = 0, 0, 0
-        self.reason = ""
+    task: Task
+    settings: Settings
+    between: tuple[float, float] | None
+    way: str | None
+    watch: Watch | None
+    start_time: float
+    baseline: _Baseline
+    max_steps: float
+    members: dict[tuple[int, float], Member] = field(default_factory=dict)
+    """By steps and learning rate."""
+    steps: int = 0
+    expected_steps: int = 0
+    later_steps: int = 0
+    reason: str = ""
 
     def run(self) -> Search:
         rates = self._grid()
@@ -221,8 +220,7 @@ class _Search:
         self.expected_steps = self.steps + len(rates) * steps + self.later_steps
         schedule = _fitting_schedule(self.settings, steps)
         settings = [
-            dataclasses.replace(self.settings, lr=rate, epochs=None, steps=steps, guard=None, schedule=schedule)
-            for rate in rates
+            replace(self.settings, lr=rate, epochs=None, steps=steps, guard=None, schedule=schedule) for rate in rates
         ]
         is_small = sum(p.numel() for p in self.task.copy(0).parameters()) <= PATH_WEIGHTS
         plan = Plan(points=SEARCH_PATH_POINTS if is_small else 0, on_step=lambda members: self._on_step(members, steps))
@@ -275,14 +273,14 @@ class _Search:
         paths = tuple(m.path(f"{rate:.3g}") for (_, rate), m in self.members.items() if m.points)
         return Search(
             winner / DIVISOR, low, high, failure.lr if failure else None, tuple(table), self.baseline.loss, self.steps,
-            self.baseline.steps, time.perf_counter() - self.start_time, self.way or "", self.reason, self.rule,
-            self._sentence(winner, low, high, failure, long), paths,
+            self.baseline.steps, time.perf_counter() - self.start_time, self.way or "", self.reason,
+            self.settings.rule_name, self._sentence(winner, low, high, failure, long), paths,
         )  # fmt: skip
 
     def _sentence(self, winner: float, low: float, high: float, failure: Trial | None, long: int) -> str:
-        tail = f"{low:.3g} to {high:.3g} worked" if low < high else f"{low:.3g} worked"
+        rule, tail = self.settings.rule_name, f"{low:.3g} to {high:.3g} worked" if low < high else f"{low:.3g} worked"
         words = (
-            f"Use lr = {winner / DIVISOR:.3g} with {self.rule}. Best short run: {winner:.3g}; divided by {DIVISOR} "
+            f"Use lr = {winner / DIVISOR:.3g} with {rule}. Best short run: {winner:.3g}; divided by {DIVISOR} "
             f"because short runs favour high values. {tail}"
         )
         words += f"; {failure.lr:.3g} failed ({failure.how})." if failure else ". No value tried failed."
