@@ -45,16 +45,11 @@ class Noise:
         squared_norm: ‖G‖²; unbiased, so it may be negative where there is little signal.
         trace: tr Σ, of the gradient of one sample.
         scale: B = tr Σ / ‖G‖², in samples; its interval has no upper end where G cannot be separated from 0.
-        blocks, samples: number of.
-        level: coverage of each interval.
     """
 
     squared_norm: Estimate
     trace: Estimate
     scale: Estimate
-    blocks: int
-    samples: float
-    level: float
 
 
 def disjoint(task: Task, blocks: int = BLOCKS, samples: int | None = None, seed: int = 0) -> list[Any]:
@@ -128,7 +123,7 @@ def gradient_noise(gradients: Tensor, sizes: Sequence[float], level: float = 0.9
     [43.9, 39.8, 48.5]
     """
     pairs = _Pairs((gradients @ gradients.T).cpu(), sizes, level)
-    return Noise(pairs.signal(), pairs.noise(), pairs.ratio(), len(sizes), float(sum(sizes)), level)
+    return Noise(pairs.signal(), pairs.noise(), pairs.ratio())
 
 
 def critical_batch_size(

@@ -18,7 +18,7 @@ from typing import Any
 from steepest.analysis.diagnosis import findings
 from steepest.analysis.diagnosis import thresholds as th
 from steepest.analysis.diagnosis.findings import Finding
-from steepest.analysis.diagnosis.symptoms import TINY_GRADIENT, Symptoms, finite, symptoms
+from steepest.analysis.diagnosis.symptoms import TINY_GRADIENT, Symptoms, finite
 from steepest.analysis.diagnosis.thresholds import Indicator
 from steepest.records.run import REWIND, Record
 
@@ -108,7 +108,7 @@ def _findings(record: Record, finite_steps: int) -> tuple[Finding, ...]:
     """Training problem and overfitting, the one to fix first in front."""
     if finite_steps < th.MIN_FINITE_STEPS:
         return (findings.too_short(finite_steps),)
-    s = symptoms(record)
+    s = Symptoms(record)
     problem = _training_problem(record, s)
     training = () if problem is None else (problem,)
     if not (s.validation_regained > th.REGAINED_MAX and s.train_still_falling):
