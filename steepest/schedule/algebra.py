@@ -1,5 +1,10 @@
 """The algebra of schedules: `a >> b` joins in time, `a * b` multiplies, `0.9 * a` scales. Then a schedule in a run:
-which steps each part gets, and the factor at each step."""
+which steps each part gets, and the factor at each step.
+
+Boundaries are added exactly, in fractions of a step, and only then rounded up to whole steps. So shares that add up to
+100% fill a run of any length, and a warmup at the beginning has at least one step. A later part of a very short run may
+have no step: it is then omitted.
+"""
 
 import math
 from abc import ABC, abstractmethod
@@ -10,13 +15,65 @@ from fractions import Fraction
 from functools import reduce
 from numbers import Real
 from operator import mul
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from steepest.errors import InputError, ScheduleError
-from steepest.schedule.arguments import integer, number_text
-from steepest.schedule.timing import Curve, Span
+from steepest.schedule.arguments import Extent, Length, integer, number_text
+
+
+@dataclass(frozen=True)
+class Span:
+    """An interval of a run: its exact begin and end, and the run.
+
+    Attributes:
+        begin: exact steps of the run before it.
+        end: exact steps of the run up to its end.
+        T: steps of the whole run.
+        steps_per_epoch: steps of one epoch.
+
+    >>> span = Span(Fraction(3, 2), Fraction(30), T=30, steps_per_epoch=10)
+    >>> span.start, span.n, span.steps("10%")
+    (2, 28, 3)
+    """
+
+    begin: Fraction
+    end: Fraction
+    T: int
+    steps_per_epoch: int
+
+    @property
+    def start(self) -> int:
+        """Whole steps before it: its local step s is step start + s of the run."""
+        return math.ceil(self.begin)
+
+    @property
+    def n(self) -> int:
+        """Whole steps in it: s = 1 … n."""
+        return math.ceil(self.end) - self.start
+
+    def exact(self, length: Extent) -> Fraction:
+        """A length in steps of this run, before rounding."""
+        return Length.parse(length).exact(self.T, self.steps_per_epoch)
+
+    def steps(self, length: Extent) -> int:
+        """A length in whole steps of this run, rounded up."""
+        return math.ceil(self.exact(length))
+
+
+class Watch(NamedTuple):
+    """A part's memory, such as a plateau's, which observes the losses, and the interval in which it is active."""
+
+    span: Span
+    controller: Any
+
+
+class Curve(NamedTuple):
+    """The factors on a span, at local step s = 1 … n, and the controllers that observe the losses."""
+
+    factor: Callable[[int], float]
+    watches: tuple[Watch, ...] = ()
 
 
 class Schedule(ABC):

@@ -15,9 +15,8 @@ from math import cos, log, pi, sqrt
 from typing import Any, get_args
 
 from steepest.errors import ScheduleError
-from steepest.schedule.algebra import Bare, Schedule, bare
+from steepest.schedule.algebra import Bare, Curve, Schedule, Span, bare
 from steepest.schedule.arguments import BelowOne, Duration, Multiple, NotNegative, Positive, Rest, Share, argument_text
-from steepest.schedule.timing import Curve, Span
 
 MAX_EXPONENT = 700.0  # e to this power is still a float64
 

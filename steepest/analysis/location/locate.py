@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from steepest.analysis.conclusion import conclude
 from steepest.analysis.location import rule_in_use as in_use
 from steepest.analysis.location.budget import FULL_PRODUCTS, QUICK_PRODUCTS, SHARPNESS_PRODUCTS, Budget
-from steepest.analysis.location.evidence import EvaluationSample, bound_min_eigenvalue, measure_point, sharpest_layer
+from steepest.analysis.location.evidence import EvaluationSample, PointEvidence, sharpest_layer
 from steepest.analysis.location.rule_in_use import RuleInUse
 from steepest.analysis.location.verdict import NEAR_ZERO_CURVATURE, VerdictInputs, make_verdict
 from steepest.curvature import gradient_noise
@@ -115,7 +115,7 @@ def analyse_point(
         )
     scene = Scene(task, model, point, budget, seed, search, evaluation)
     try:
-        evidence = measure_point(search, evaluation, point, budget.eigenvalues)
+        evidence = PointEvidence(search, evaluation, point, budget.eigenvalues)
     except DivergedError as error:
         return Verdict(
             DIVERGED, f"Diverged: {error}.", "Restart with a lower lr; `steepest find-lr TASK` measures one."
@@ -124,7 +124,7 @@ def analyse_point(
     noise = None if gradients is None else gradient_noise.gradient_noise(*gradients)
     inputs = _measure_rule(scene, VerdictInputs(evidence, budget, rule, noise))
     if budget.is_full and budget.has_all_data and inputs.kind == UNDECIDED:
-        inputs = _bound_curvature(scene, inputs)
+        _bound_curvature(scene, evidence)
     return make_verdict(_measure_rest(scene, inputs, gradients) if budget.is_full else inputs)
 
 
@@ -181,14 +181,13 @@ def _rule_sample(scene: Scene, rule: RuleInUse) -> LossFunction:
     return sample_loss_functions(scene.task, (size,), scene.seed, model=scene.model)[0]
 
 
-def _bound_curvature(scene: Scene, inputs: VerdictInputs) -> VerdictInputs:
+def _bound_curvature(scene: Scene, evidence: PointEvidence) -> None:
     """Whether a minimum can be certified: a bound on the smallest eigenvalue, on all data."""
     whole = scene.search
     if scene.task.data is not None:
         whole = LossFunction(scene.task, list(sources.in_batches(scene.task.data, CHUNK_SAMPLES)), model=scene.model)
-    epsilon = NEAR_ZERO_CURVATURE * inputs.top if inputs.top > 0 else NEAR_ZERO_CURVATURE
-    evidence = bound_min_eigenvalue(inputs.evidence, whole, scene.point, epsilon, scene.budget.bound)
-    return replace(inputs, evidence=evidence)
+    epsilon = NEAR_ZERO_CURVATURE * evidence.top if evidence.top > 0 else NEAR_ZERO_CURVATURE
+    evidence.bound_min_eigenvalue(whole, epsilon, scene.budget.bound)
 
 
 def _measure_rest(

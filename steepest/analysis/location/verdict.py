@@ -65,7 +65,7 @@ class VerdictInputs:
     @property
     def kind(self) -> str:
         """The verdict's kind."""
-        point, rule, top = self.evidence, self.rule, self.top
+        point, rule, top = self.evidence, self.rule, self.evidence.top
         if rule is not None and rule.batch_size is None and self.edge_ratio >= EDGE_FRACTION:
             return kinds.EDGE_OF_STABILITY
         has_stopped = rule is not None and rule.is_still_falling is False
@@ -90,21 +90,16 @@ class VerdictInputs:
     @property
     def is_descending(self) -> bool:
         """Whether a gradient step gains enough: measurably, or as the unbiased gradient norm predicts."""
-        point, gain = self.evidence, self.evidence.gradient_step.decrease
+        point, gain, top = self.evidence, self.evidence.gradient_step.decrease, self.evidence.top
         if point.is_exact:
             return gain.low > self.min_gain and point.relative_newton_step > CRITICAL_POINT_TOLERANCE
-        predicts = self.noise is not None and self.top and self.noise.squared_norm.low / (2 * self.top) > self.min_gain
+        predicts = self.noise is not None and top and self.noise.squared_norm.low / (2 * top) > self.min_gain
         return gain.low > self.min_gain or (bool(predicts) and gain.value > self.min_gain)
 
     @property
     def has_flat_descent(self) -> bool:
         """Whether a near-flat direction leads down."""
         return (self.evidence.flat_direction_gain or 0.0) > self.rounding
-
-    @property
-    def top(self) -> float:
-        """The largest curvature, whatever its sign."""
-        return max(abs(self.evidence.ends.greatest.value), abs(self.evidence.ends.least.value))
 
     @property
     def edge_ratio(self) -> float:

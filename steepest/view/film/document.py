@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from steepest.errors import InputError, StoreError
 from steepest.records.surfaces import Axis, Grid
-from steepest.records.verdict import Number, Verdict
+from steepest.records.verdict import Verdict
 from steepest.view.film.schema import Film, Member, Series
 
 FILM_FORMAT = 1
@@ -61,15 +61,14 @@ class Quantity(NamedTuple):
 
 def quantities(verdict: Verdict | None) -> list[Quantity]:
     """The finite numbers of a verdict that the page has room for."""
-    numbers = () if verdict is None else verdict.numbers
-    return [_quantity(number) for number in numbers if number.name in SYMBOLS and math.isfinite(number.value)]
-
-
-def _quantity(number: Number) -> Quantity:
-    symbol = SYMBOLS[number.name]
-    text = "; ".join(filter(None, (symbol[1], number.words)))
-    reference = 0.0 if symbol in ZERO_REFERENCE else number.reference
-    return Quantity(symbol[0], number.value, number.low, number.high, text, reference)
+    shown = []
+    for number in () if verdict is None else verdict.numbers:
+        if number.name in SYMBOLS and math.isfinite(number.value):
+            symbol, name = SYMBOLS[number.name]
+            text = "; ".join(filter(None, (name, number.words)))
+            reference = 0.0 if (symbol, name) in ZERO_REFERENCE else number.reference
+            shown.append(Quantity(symbol, number.value, number.low, number.high, text, reference))
+    return shown
 
 
 # -- Encoding ----------------------------------------------------------------------------------------------------------
