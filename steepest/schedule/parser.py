@@ -21,13 +21,7 @@ from steepest.schedule.arguments import NUMBER_PATTERN, UNITS, Length, number_te
 from steepest.schedule.plateau import plateau
 from steepest.schedule.shapes import Part
 
-PARTS: dict[str, type[Part]] = {
-    part.__name__: part
-    for part in (
-        shapes.constant, shapes.warmup, shapes.cosine, shapes.linear, shapes.polynomial, shapes.exponential,
-        shapes.step, shapes.one_cycle, shapes.cosine_restarts, shapes.inverse_sqrt, plateau,
-    )
-}  # fmt: skip
+PARTS: dict[str, type[Part]] = {part.__name__: part for part in (*Part.__subclasses__(), plateau)}
 EXAMPLES = {
     "warmup": "warmup(5%)",
     "polynomial": "polynomial(2)",

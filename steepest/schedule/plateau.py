@@ -50,15 +50,15 @@ class plateau(Part):
         return Curve(lambda s: memory.scale, (Watch(span, memory),))
 
 
+@dataclass
 class Memory:
     """State of one plateau: its current factor, the best loss, and counters of epochs."""
 
-    def __init__(self, settings: plateau) -> None:
-        self.settings = settings
-        self.scale = 1.0
-        self.best: float | None = None  # not inf, which JSON lacks
-        self.bad_epochs = 0
-        self.cooldown = 0
+    settings: plateau
+    scale: float = 1.0
+    best: float | None = None  # not inf, which JSON lacks
+    bad_epochs: int = 0
+    cooldown: int = 0
 
     def observe(self, loss: float) -> None:
         """Counts one epoch. A NaN loss has not fallen."""

@@ -10,7 +10,7 @@ from steepest.records.search import Search, Trial
 from steepest.search.rungs import run_search
 from steepest.tasks.space import NORMS_AND_BIASES
 from steepest.tasks.task import Task
-from steepest.view.figures.rates import rates_figure
+from steepest.view.figures.searches import rates_figure
 from steepest.view.terminal import SearchDisplay
 
 

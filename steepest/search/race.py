@@ -17,7 +17,7 @@ from steepest.records.surfaces import LossSurfaces
 from steepest.rules.rule import Rule
 from steepest.search import contest
 from steepest.tasks.task import Task
-from steepest.view.figures.races import race_figure
+from steepest.view.figures.searches import race_figure
 from steepest.view.film import film
 from steepest.view.film.schema import Film
 from steepest.view.film.write import write
@@ -178,9 +178,8 @@ def _common_surface(task: Task, result: RaceResult) -> LossSurfaces:
         return LossSurfaces(messages=("No surface: no points of the paths were recorded.",))
     model = task.copy(0)
     if any(b.is_floating_point() for b in model.buffers()):
-        return LossSurfaces(
-            messages=("No surface: the model has running statistics (batch norm), which differ between runs.",)
-        )
+        why = "the model has running statistics (batch norm), which differ between runs"
+        return LossSurfaces(messages=(f"No surface: {why}.",))
     names = sorted(points, key=lambda name: -losses[name])  # the plane goes through the end of the last path
     paths: dict[str, np.ndarray] = {name: points[name] for name in names}
     end = torch.from_numpy(np.array(paths[names[-1]][-1]))

@@ -309,10 +309,10 @@ class _Search:
 
     def _table(self) -> list[Trial]:
         lengths = sorted({steps for steps, _ in self.members})
-        rungs = {n: {rate: m for (steps, rate), m in self.members.items() if steps == n} for n in lengths}
-        return [row for steps in lengths for row in self._rows(rungs[steps], steps)]
+        return [row for steps in lengths for row in self._rows(steps)]
 
-    def _rows(self, rung: Rung, steps: int) -> list[Trial]:
+    def _rows(self, steps: int) -> list[Trial]:
+        rung = {rate: member for (length, rate), member in self.members.items() if length == steps}
         best, start = self._winner(rung) or min(rung), self.baseline.loss
         gain = start - rung[best].value
         rows = []

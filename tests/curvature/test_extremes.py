@@ -13,8 +13,16 @@ from torch.nn.functional import cross_entropy
 import steepest as sd
 from benchmarks.geometry.density import density
 from benchmarks.problems import networks
-from steepest.curvature.extremes import MAX_DENSE_SIZE, certificate_products, extremes, negative_curvature
-from steepest.curvature.lanczos import Block, Krylov, materialize, unit
+from steepest.curvature.extremes import (
+    MAX_DENSE_SIZE,
+    Block,
+    Krylov,
+    certificate_products,
+    extremes,
+    materialize,
+    negative_curvature,
+    unit,
+)
 from steepest.curvature.loss_function import LossFunction
 from steepest.errors import InputError
 from steepest.tasks.digits import images

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from steepest.curvature.extremes import Extremes, extremes, negative_curvature
-from steepest.curvature.lanczos import Block
+from steepest.curvature.extremes import Block, Extremes, extremes, negative_curvature
 from steepest.curvature.loss_function import LossFunction
 from steepest.errors import DivergedError, TaskError
 from steepest.records.verdict import Estimate

@@ -2,7 +2,7 @@
 
 import math
 import timeit
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -122,10 +122,14 @@ def analyse_point(
         )
     gradients = _block_gradients(scene)
     noise = None if gradients is None else gradient_noise.gradient_noise(*gradients)
-    inputs = _measure_rule(scene, VerdictInputs(evidence, budget, rule, noise))
-    if budget.is_full and budget.has_all_data and inputs.kind == UNDECIDED:
-        _bound_curvature(scene, evidence)
-    return make_verdict(_measure_rest(scene, inputs, gradients) if budget.is_full else inputs)
+    inputs = VerdictInputs(evidence, budget, rule, noise)
+    if rule is not None:
+        _measure_rule(scene, inputs, rule)
+    if budget.is_full:
+        if budget.has_all_data and inputs.kind == UNDECIDED:
+            _bound_curvature(scene, evidence)
+        _measure_rest(scene, inputs, gradients)
+    return make_verdict(inputs)
 
 
 # -- Stages ------------------------------------------------------------------------------------------------------------
@@ -158,18 +162,13 @@ def _block_gradients(scene: Scene) -> gradient_noise.BlockGradients | None:
     return gradient_noise.block_gradients(scene.task, scene.point, blocks, model=scene.model)
 
 
-def _measure_rule(scene: Scene, inputs: VerdictInputs) -> VerdictInputs:
+def _measure_rule(scene: Scene, inputs: VerdictInputs, rule: RuleInUse) -> None:
     """Sharpness as the rule sees it, and what steps at a lower learning rate gain."""
-    rule = inputs.rule
-    if rule is None:
-        return inputs
     if rule.limit is not None:
-        sharpness, products = in_use.sharpness(_rule_sample(scene, rule), scene.point, rule, SHARPNESS_PRODUCTS)
-        inputs = replace(inputs, sharpness=sharpness, extra_products=products)
+        surface = _rule_sample(scene, rule)
+        inputs.sharpness, inputs.extra_products = in_use.sharpness(surface, scene.point, rule, SHARPNESS_PRODUCTS)
     if rule.is_still_falling is False and scene.task.data is not None:
-        gain = in_use.small_lr_gain(scene.task, scene.model, scene.evaluation, scene.point, rule)
-        inputs = replace(inputs, small_lr_gain=gain)
-    return inputs
+        inputs.small_lr_gain = in_use.small_lr_gain(scene.task, scene.model, scene.evaluation, scene.point, rule)
 
 
 def _rule_sample(scene: Scene, rule: RuleInUse) -> LossFunction:
@@ -190,23 +189,17 @@ def _bound_curvature(scene: Scene, evidence: PointEvidence) -> None:
     evidence.bound_min_eigenvalue(whole, epsilon, scene.budget.bound)
 
 
-def _measure_rest(
-    scene: Scene, inputs: VerdictInputs, gradients: gradient_noise.BlockGradients | None
-) -> VerdictInputs:
+def _measure_rest(scene: Scene, inputs: VerdictInputs, gradients: gradient_noise.BlockGradients | None) -> None:
     """What a full analysis measures beside the verdict: batch sharpness, critical batch size, sharpest layer."""
-    rule, products = inputs.rule, inputs.extra_products
-    batch, critical = None, None
-    if rule is not None and rule.batch_size is not None:
-        batch = in_use.batch_sharpness(scene.task, scene.model, scene.point, rule.batch_size, scene.seed)
-        products += in_use.SHARPNESS_BATCHES
+    rule, size = inputs.rule, inputs.batch_size
+    if size is not None:
+        inputs.batch_sharpness = in_use.batch_sharpness(scene.task, scene.model, scene.point, size, scene.seed)
+        inputs.extra_products += in_use.SHARPNESS_BATCHES
     if gradients is not None:
-        critical = _critical_batch_size(scene, rule, gradients)
-        products += gradient_noise.BLOCKS
-    left = scene.budget.products - inputs.evidence.products - products
-    layer = sharpest_layer(scene.search, scene.evaluation, scene.point, left)
-    return replace(
-        inputs, extra_products=products, batch_sharpness=batch, critical_batch_size=critical, sharpest_layer=layer
-    )
+        inputs.critical_batch_size = _critical_batch_size(scene, rule, gradients)
+        inputs.extra_products += gradient_noise.BLOCKS
+    left = scene.budget.products - inputs.evidence.products - inputs.extra_products
+    inputs.sharpest_layer = sharpest_layer(scene.search, scene.evaluation, scene.point, left)
 
 
 def _critical_batch_size(

@@ -34,7 +34,7 @@ MAX_RELATIVE_STEP = 10.0
 """A step longer than this many times 1 + ‖w‖ is not worth a number."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class VerdictInputs:
     """Everything that decides a verdict.
 
@@ -117,11 +117,6 @@ class VerdictInputs:
         return None if self.rule is None else self.rule.batch_size
 
     @property
-    def sample(self) -> str:
-        """What curvature was measured on."""
-        return "exact" if self.evidence.is_exact else "on the evaluation half"
-
-    @property
     def rounding(self) -> float:
         return LOSS_ROUNDING * max(1.0, abs(self.evidence.loss.value))
 
@@ -162,8 +157,7 @@ def make_verdict(inputs: VerdictInputs) -> Verdict:
         sentence, advice = _stationary(inputs)
     elif kind == kinds.MINIMUM:
         sentence, advice = _minimum(inputs.evidence)
-    numbers = (*_numbers(inputs), *_full_analysis_numbers(inputs))
-    return Verdict(kind, sentence, advice, numbers, inputs.evidence.products + inputs.extra_products)
+    return Verdict(kind, sentence, advice, _numbers(inputs), inputs.evidence.products + inputs.extra_products)
 
 
 def _sentence(kind: str, inputs: VerdictInputs) -> str:
@@ -278,53 +272,43 @@ def _interval(by: Estimate, what: str = "decrease ") -> str:
 # -- Numbers -----------------------------------------------------------------------------------------------------------
 
 
-def _numbers(inputs: VerdictInputs) -> list[Number]:
-    point, limit, sample = inputs.evidence, inputs.limit, inputs.sample
+def _numbers(inputs: VerdictInputs) -> tuple[Number, ...]:
+    """What was measured; the last three by a full analysis only."""
+    point, limit, noise, layer = inputs.evidence, inputs.limit, inputs.noise, inputs.sharpest_layer
+    sample = "exact" if point.is_exact else "on the evaluation half"
+    numbers: list[Number] = []
+
+    def add(name: str, x: Estimate | None, words: str = "", reference: float | None = None) -> None:
+        if x is not None:
+            numbers.append(Number(name, *x, reference, words))
+
+    add("training loss", point.loss, sample)
+    add("gradient norm", Estimate(*[math.sqrt(point.squared_norm)] * 3))
+    add("largest Hessian eigenvalue", point.largest, sample)
+    add("smallest Hessian eigenvalue", point.smallest, sample)
     step, escape = point.gradient_step, point.escape
-    numbers = [
-        Number("training loss", *point.loss, words=sample),
-        _exact("gradient norm", math.sqrt(point.squared_norm)),
-        Number("largest Hessian eigenvalue", *point.largest, words=sample),
-        Number("smallest Hessian eigenvalue", *point.smallest, words=sample),
-    ]
     if 0 < step.step_length <= MAX_RELATIVE_STEP * point.size:
-        words = f"length {digits(step.step_length)}"
-        numbers.append(Number("decrease by the best gradient step", *step.decrease, words=words))
+        add("decrease by the best gradient step", step.decrease, f"length {digits(step.step_length)}")
     if escape.step_length > 0 > point.smallest.value:
-        words = f"length {digits(escape.step_length)}, mean of both signs"
-        numbers.append(Number("decrease along λ_min", *escape.decrease, words=words))
+        add("decrease along λ_min", escape.decrease, f"length {digits(escape.step_length)}, mean of both signs")
     if point.bound > -math.inf:
-        numbers.append(_exact("λ_min lower bound", point.bound, "probability 0.99"))
-    if limit is not None and inputs.sharpness is not None:
-        numbers.append(Number("sharpness", *inputs.sharpness, reference=limit.value, words=limit.formula))
-    if inputs.small_lr_gain is not None:
-        numbers.append(Number("decrease by ten steps at lr / 10", *inputs.small_lr_gain))
-    if inputs.noise is not None:
+        add("λ_min lower bound", Estimate(*[point.bound] * 3), "probability 0.99")
+    if limit is not None:
+        add("sharpness", inputs.sharpness, limit.formula, limit.value)
+    add("decrease by ten steps at lr / 10", inputs.small_lr_gain)
+    if noise is not None:
+        add("‖∇L‖², noise removed", noise.squared_norm, "unbiased, can be negative")
         words = "rough estimate of the critical batch size, assuming equal curvatures"
-        numbers += [
-            Number("‖∇L‖², noise removed", *inputs.noise.squared_norm, words="unbiased, can be negative"),
-            Number("noise scale", *inputs.noise.scale, reference=inputs.batch_size, words=words),
-        ]
-    return numbers
-
-
-def _full_analysis_numbers(inputs: VerdictInputs) -> list[Number]:
-    numbers, limit, layer = [], inputs.limit, inputs.sharpest_layer
-    if inputs.critical_batch_size is not None:
-        words = "estimate; larger batches pay off less and less"
-        size = inputs.critical_batch_size
-        numbers.append(Number("critical batch size", *size, reference=inputs.batch_size, words=words))
-    if inputs.batch_sharpness is not None:
-        reference = None if limit is None or limit.preconditioned else limit.value
-        words = limit.formula if limit is not None and reference is not None else f"mean of {SHARPNESS_BATCHES} batches"
-        numbers.append(Number("batch sharpness", *inputs.batch_sharpness, reference=reference, words=words))
+        add("noise scale", noise.scale, words, inputs.batch_size)
+    words = "estimate; larger batches pay off less and less"
+    add("critical batch size", inputs.critical_batch_size, words, inputs.batch_size)
+    if limit is None or limit.preconditioned:
+        add("batch sharpness", inputs.batch_sharpness, f"mean of {SHARPNESS_BATCHES} batches")
+    else:
+        add("batch sharpness", inputs.batch_sharpness, limit.formula, limit.value)
     if layer is not None:
         name, rival = (part or "the model's own parameters" for part in (layer.name, layer.rival))
         unless = "" if layer.rival is None else f", unless {rival} is"
-        words = f"λ_max of {name}{unless}; of {layer.count} layers, other layers fixed; {inputs.sample}"
-        numbers.append(Number("sharpest layer", *layer.curvature, words=words))
-    return numbers
-
-
-def _exact(name: str, value: float, words: str = "") -> Number:
-    return Number(name, value, value, value, words=words)
+        words = f"λ_max of {name}{unless}; of {layer.count} layers, other layers fixed; {sample}"
+        add("sharpest layer", layer.curvature, words)
+    return tuple(numbers)

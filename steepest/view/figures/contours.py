@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steepest.records.surfaces import Grid, LossSurfaces, Projection
-from steepest.view.figures.curves import INK, MUTED, check_path, save
+from steepest.view.figures.curves import INK, MUTED, TITLE, check_path, save
 from steepest.view.format import number
 from steepest.view.render.theme import LIGHT_THEME
 
@@ -57,7 +57,7 @@ def contours(surfaces: LossSurfaces, title: str, path: str | Path) -> Path:
     axes.tick_params(colors=MUTED, labelsize=8, length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    axes.set_title(title, loc="left", color=INK, fontsize=11, fontweight="bold", wrap=True)
+    axes.set_title(title, **TITLE, wrap=True)
     figure.supxlabel(grid.caption, color=MUTED, fontsize=7, wrap=True)
     return save(figure, out)
 

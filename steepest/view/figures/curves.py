@@ -19,6 +19,7 @@ FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
 MEDIANS = 60
 """Points of a curve's strong line."""
 INK, MUTED, GRID = "#20242c", "#6b7280", "#e5e7eb"
+TITLE: dict[str, Any] = {"loc": "left", "color": INK, "fontsize": 11, "fontweight": "bold"}
 FIGURE_COLOURS = ("#2563a8", "#c2571a", "#2f855a", "#8b5aa8")  # distinguishable with colour blindness
 
 
@@ -96,22 +97,18 @@ def _draw_loss(axes: "Axes", record: Record, colour: str, label: str) -> None:
         return
     clean, each = np.where(np.isfinite(loss), loss, np.nan), size(len(t))
     low, _, high = bucket(clean, each)
-    axes.plot(np.repeat(_middles(t, each), 2), np.stack([low, high], 1).flat, color=colour, linewidth=0.6, alpha=0.35)
+    axes.plot(np.repeat(bucket(t, each)[1], 2), np.stack([low, high], 1).flat, color=colour, linewidth=0.6, alpha=0.35)
     crosses = t[~np.isfinite(loss)]
     if len(crosses):
         axes.plot(
             crosses, np.full(len(crosses), 0.98), "x", color=FIGURE_COLOURS[3], transform=axes.get_xaxis_transform()
         )
     wide = size(len(t), MEDIANS)
-    mx, median = _middles(t, wide), _middles(clean, wide)
+    mx, median = bucket(t, wide)[1], bucket(clean, wide)[1]
     axes.plot(mx, median, color=colour, linewidth=1.8)
     finite = np.isfinite(median)
     if finite.any():
         _label(axes, mx[finite][-1], median[finite][-1], label, colour)
-
-
-def _middles(values: np.ndarray, each: int) -> np.ndarray:
-    return bucket(values, each)[1]
 
 
 def _label(axes: "Axes", x: float, y: float, text: str, colour: str) -> None:
@@ -123,11 +120,8 @@ def _label(axes: "Axes", x: float, y: float, text: str, colour: str) -> None:
 
 
 def _finish(loss: "Axes", rate: "Axes", title: str) -> None:
-    lines = [np.asarray(line.get_ydata(), float) for line in loss.get_lines()[:2]]
-    values = np.concatenate([v[np.isfinite(v)] for v in lines]) if lines else np.empty(0)
-    if len(values) and values.min() > 0 and values.max() > 30 * values.min():
-        loss.set_yscale("log")
-    loss.set_title(title, loc="left", color=INK, fontsize=11, fontweight="bold")
+    log_if_wide(loss, [np.asarray(line.get_ydata(), float) for line in loss.get_lines()[:2]], 30)
+    loss.set_title(title, **TITLE)
     loss.set_ylabel("loss", color=MUTED)
     rate.set_ylabel("learning rate", color=MUTED)
     rate.set_xlabel("step", color=MUTED)
@@ -135,6 +129,13 @@ def _finish(loss: "Axes", rate: "Axes", title: str) -> None:
     for axes in (loss, rate):
         plain(axes)
         axes.margins(x=0.01)
+
+
+def log_if_wide(axes: "Axes", lines: Sequence[np.ndarray], ratio: float) -> None:
+    """A logarithmic axis where all finite values are positive and the largest is more than `ratio` × the smallest."""
+    values = np.concatenate([np.empty(0), *(line[np.isfinite(line)] for line in lines)])
+    if len(values) and values.min() > 0 and values.max() > ratio * values.min():
+        axes.set_yscale("log")
 
 
 def plain(axes: "Axes") -> None:
