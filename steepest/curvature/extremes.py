@@ -244,14 +244,12 @@ class NegativeCurvature:
         value: vᵀAv of the direction; without one, the smallest Ritz value.
         direction: v [P] of length 1 with vᵀAv ≤ −ε/2; None if there is none.
         bound: the smallest eigenvalue is above this, with probability 1 − delta; −∞ if the products did not suffice.
-        delta: probability that the bound is wrong.
         products: used.
     """
 
     value: float
     direction: Tensor | None
     bound: float
-    delta: float
     products: int
 
 
@@ -289,12 +287,12 @@ def negative_curvature(
         if low <= -epsilon / 2:
             v = krylov.vector(0)
             value = float(v @ (matrix @ v.to(matrix.dtype)).double())
-            return NegativeCurvature(value, v, bound, delta, krylov.products + 1)
+            return NegativeCurvature(value, v, bound, krylov.products + 1)
         if krylov.is_complete:
             bound = low - float(krylov.residuals[0])
         elif krylov.products >= certificate_products(matrix.shape[0], delta, epsilon / 2, high - low):
             bound = low - epsilon / 2
-    return NegativeCurvature(float(krylov.values[0]), None, bound, delta, krylov.products)
+    return NegativeCurvature(float(krylov.values[0]), None, bound, krylov.products)
 
 
 SPREAD_ERROR = 1 / 20

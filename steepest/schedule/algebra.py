@@ -91,9 +91,9 @@ class Schedule(ABC):
     """
 
     @property
-    @abstractmethod
     def takes_rest(self) -> bool:
         """Whether it has no length of its own and takes the rest of the run."""
+        return self.extent(1, 1) is None
 
     @property
     def pieces(self) -> "tuple[Schedule, ...]":
@@ -181,13 +181,9 @@ class Join(Schedule):
 
     parts: tuple[Schedule, ...]
 
-    @property
-    def takes_rest(self) -> bool:
-        return any(part.takes_rest for part in self.parts)
-
     def extent(self, T: int, steps_per_epoch: int) -> Fraction | None:
-        extents = (part.extent(T, steps_per_epoch) or Fraction(0) for part in self.parts)
-        return None if self.takes_rest else sum(extents, Fraction(0))
+        extents = [x for part in self.parts if (x := part.extent(T, steps_per_epoch)) is not None]
+        return sum(extents, Fraction(0)) if len(extents) == len(self.parts) else None
 
     def over(self, span: Span) -> Curve:
         return sequence(self.parts, span)
@@ -203,13 +199,9 @@ class Product(Schedule):
     scale: float
     factors: tuple[Schedule, ...]
 
-    @property
-    def takes_rest(self) -> bool:
-        return any(factor.takes_rest for factor in self.factors)
-
     def extent(self, T: int, steps_per_epoch: int) -> Fraction | None:
-        extents = (factor.extent(T, steps_per_epoch) or Fraction(0) for factor in self.factors)
-        return None if self.takes_rest else max(extents)
+        extents = [x for factor in self.factors if (x := factor.extent(T, steps_per_epoch)) is not None]
+        return max(extents) if len(extents) == len(self.factors) else None
 
     def over(self, span: Span) -> Curve:
         curves = [sequence(factor.pieces, span) for factor in self.factors]

@@ -57,10 +57,6 @@ class Part(Schedule, metaclass=PartType):
         _, convert = get_args(cls.parameters()[name].type)
         return convert(value, f"{name} of {cls.__name__}")
 
-    @property
-    def takes_rest(self) -> bool:
-        return vars(self)["length"] is None
-
     def extent(self, T: int, steps_per_epoch: int) -> Fraction | None:
         length = vars(self)["length"]
         return length and length.exact(T, steps_per_epoch)

@@ -141,9 +141,9 @@ def _samples(task: Task, model: nn.Module, samples: int, seed: int) -> tuple[Los
         only = LossFunction(task, [None], model=model)
         return only, EvaluationSample(only)
     length, fewest = sources.length(task.data), 2 * gradient_noise.MIN_BLOCKS
-    half = (samples if length is None else min(samples, length)) // 2
+    count = samples if length is None else min(samples, length)
+    half = count // 2
     if 2 * half < fewest:
-        count = samples if length is None else min(samples, length)
         raise InputError(f"locate needs at least {fewest} samples (half are for evaluation), got {count}.")
     search, other = sample_loss_functions(task, (half, half), seed, model=model)
     evaluation = EvaluationSample(other)

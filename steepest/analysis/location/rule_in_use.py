@@ -5,7 +5,7 @@
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +82,9 @@ def rule_in_use(descent: Descent, steps: Steps) -> RuleInUse | None:
     hypers = {**descent.hypers_at(descent.t), "lr": lr}
     rule = update.rule(**{name: hypers[name] for name in update.rule.hypers})
     limit = stability.limit(rule, lr)
-    scale = _preconditioner(update, hypers) if limit is not None and limit.preconditioned else None
+    scale = stability.preconditioner(update, hypers) if limit is not None and limit.preconditioned else None
+    if scale is not None and not bool((scale > 0).all()):
+        scale = None  # a weight has never had a gradient
     return RuleInUse(rule, lr, _batch_size(descent), scale, int(update.t), is_still_falling(steps))
 
 
@@ -95,12 +97,6 @@ def _batch_size(descent: Descent) -> int | None:
         return data.count(next(iter(batches), None))
     size = descent.settings.batch_size
     return size if isinstance(size, int) else None
-
-
-def _preconditioner(update: Update, hypers: Mapping[str, Any]) -> Tensor | None:
-    """P [N], by which the rule divides each weight's step; None if a weight has never had a gradient."""
-    scale = stability.preconditioner(update, hypers)
-    return scale if bool((scale > 0).all()) else None
 
 
 def is_still_falling(steps: Steps) -> bool | None:

@@ -8,7 +8,6 @@ import numpy as np
 
 from steepest.errors import InputError
 from steepest.records.run import Record
-from steepest.view.figures.buckets import bucket, size
 from steepest.view.format import number
 
 if TYPE_CHECKING:
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
+MAX_BUCKETS = 4096
+"""Maximum of a curve."""
 MEDIANS = 60
 """Points of a curve's strong line."""
 INK, MUTED, GRID = "#20242c", "#6b7280", "#e5e7eb"
@@ -163,3 +164,32 @@ def save(figure: "Figure", path: Path) -> Path:
     with matplotlib.rc_context({"svg.hashsalt": "steepest", "svg.fonttype": "none"}):
         figure.savefig(path, metadata=metadata, facecolor="white")
     return path
+
+
+# -- Long curves in few buckets that keep every spike ------------------------------------------------------------------
+
+
+def size(count: int, most: int = MAX_BUCKETS) -> int:
+    """The bucket size for `count` values in at most `most` buckets."""
+    return max(1, -(-count // most))
+
+
+def bucket(values: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The smallest value, the median and the largest value of each bucket of neighbours.
+
+    Args:
+        values: [n]; NaN is a gap.
+        size: of a bucket; the last one may be smaller.
+
+    Returns:
+        three arrays, one value per bucket; NaN for a bucket of gaps.
+
+    >>> least, middle, greatest = bucket(np.array([1.0, 9.0, 2.0, np.nan, 3.0]), 3)
+    >>> least.tolist(), middle.tolist(), greatest.tolist()
+    ([1.0, 3.0], [2.0, 3.0], [9.0, 3.0])
+    """
+    rows = np.full((-(-len(values) // size), size), np.nan)
+    rows.flat[: len(values)] = values
+    some, middle = ~np.isnan(rows).all(1), np.full(len(rows), np.nan)
+    middle[some] = np.nanmedian(rows[some], axis=1)
+    return np.fmin.reduce(rows, axis=1), middle, np.fmax.reduce(rows, axis=1)

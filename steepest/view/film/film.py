@@ -11,7 +11,7 @@ from steepest.records.surfaces import LossSurfaces
 from steepest.records.verdict import Verdict
 from steepest.rules.notation import mathml
 from steepest.rules.textbook import RULES
-from steepest.view.figures.buckets import bucket, size
+from steepest.view.figures.curves import bucket, size
 from steepest.view.film.schema import Film, FilmEvent, Member, Series
 from steepest.view.format import event_text
 
