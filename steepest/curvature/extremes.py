@@ -10,8 +10,7 @@ Source: Lanczos 1950, doi:10.6028/jres.045.026.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -161,8 +160,7 @@ def rounding(matrix: Symmetric, scale: float) -> float:
 # -- Both ends ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Eigenpair:
+class Eigenpair(NamedTuple):
     """An eigenvalue, its vector [P] of length 1, and ‖A v − λ v‖: some eigenvalue is no further away than that."""
 
     value: float
@@ -170,8 +168,7 @@ class Eigenpair:
     residual: float
 
 
-@dataclass(frozen=True)
-class Extremes:
+class Extremes(NamedTuple):
     """The ends of a spectrum.
 
     Attributes:
@@ -236,8 +233,7 @@ def _ends(
 # -- Negative curvature ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class NegativeCurvature:
+class NegativeCurvature(NamedTuple):
     """Result of a search for negative curvature.
 
     Attributes:

@@ -15,7 +15,6 @@ estimates, and neither says how well the network generalises.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,8 +36,7 @@ MIN_BLOCKS = 8
 Values = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Noise:
+class Noise(NamedTuple):
     """A gradient's noise at a point; estimates.
 
     Attributes:
@@ -72,7 +70,9 @@ def disjoint(task: Task, blocks: int = BLOCKS, samples: int | None = None, seed:
     size = min(count, samples or count) // blocks if blocks > 0 else 0
     _check_enough(blocks, size)
     order = torch.randperm(count, generator=seeds.generator(seed, "noise"))[: size * blocks]
-    return [_take(task.data, indices) for indices in order.split(size)]
+    if is_tensors(task.data):
+        return [tuple(x[rows] for x in as_tuple(task.data)) for rows in order.split(size)]
+    return [take(task.data, rows.tolist()) for rows in order.split(size)]
 
 
 class BlockGradients(NamedTuple):
@@ -273,9 +273,3 @@ def _check_enough(blocks: int, smallest: float) -> None:
         raise InputError(f"blocks must be at least {MIN_BLOCKS}, got {blocks}. Split the data into more.")
     if smallest < 1:
         raise InputError(f"each of the {blocks} blocks needs at least 1 sample, got {smallest:g}. Use more data.")
-
-
-def _take(data: Any, indices: Tensor) -> Any:
-    if is_tensors(data):
-        return tuple(x[indices] for x in as_tuple(data))
-    return take(data, indices.tolist())

@@ -17,8 +17,7 @@ from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from steepest import seeds
-from steepest.curvature.hessian import Hessian, flat, graph_bytes
-from steepest.curvature.second_derivatives import modules_without_second_derivative, why_not_twice_differentiable
+from steepest.curvature import hessian
 from steepest.errors import InputError, TaskError
 from steepest.tasks.data import count, disjoint_samples, map_tensors
 from steepest.tasks.objective import Loss, Objective
@@ -82,7 +81,7 @@ class LossFunction:
             parts = self._parts(w)
             loss = self._loss(parts, batch)
             by_part = torch.autograd.grad(loss, parts, materialize_grads=True)
-            total, gradient = total + n * loss.item(), gradient + n * flat(by_part)
+            total, gradient = total + n * loss.item(), gradient + n * hessian.flat(by_part)
         return total, gradient
 
     def losses(self, w: Tensor) -> Tensor:
@@ -107,7 +106,7 @@ class LossFunction:
         """
         return torch.cat([self._batch_curvatures(self._split(w), self._split(v), batch) for batch in self.batches])
 
-    def hessian(self, w: Tensor) -> Hessian:
+    def hessian(self, w: Tensor) -> hessian.Hessian:
         """∇²L(w), by its products with vectors.
 
         Raises:
@@ -117,9 +116,9 @@ class LossFunction:
         parts, batches = self._parts(w), self._weighted_batches()
         if not self._graph_sizes:
             self._check_second_derivative(batches[0][0], parts)
-            one = graph_bytes(lambda: self._loss(parts, batches[0][0]), parts)
+            one = hessian.graph_bytes(lambda: self._loss(parts, batches[0][0]), parts)
             self._graph_sizes = [one * count(b) / count(batches[0][0]) for b, _ in batches]
-        return Hessian(parts, [(lambda b=b: self._loss(parts, b), n) for b, n in batches], self._graph_sizes)
+        return hessian.Hessian(parts, [(lambda b=b: self._loss(parts, b), n) for b, n in batches], self._graph_sizes)
 
     def per_batch(self) -> "list[LossFunction]":
         """One loss function for each batch of the sample, with the same model."""
@@ -188,21 +187,18 @@ class LossFunction:
     def _deterministic(self) -> Iterator[None]:
         """The same random numbers in every pass, and attention that has a second derivative."""
         on_gpu = self.device.type == "cuda"
-        with (
-            torch.random.fork_rng([self.device], enabled=on_gpu),
-            seeds.ours(0, "surface"),
-            sdpa_kernel(SDPBackend.MATH),
-        ):
+        device_rng = torch.random.fork_rng([self.device], enabled=on_gpu)
+        with device_rng, seeds.ours(0, "surface"), sdpa_kernel(SDPBackend.MATH):
             if on_gpu:
                 torch.cuda.manual_seed(0)
             yield
 
     def _check_second_derivative(self, batch: Any, parts: Sequence[Tensor]) -> None:
-        why = why_not_twice_differentiable(lambda at: self._loss(at, batch), parts)
+        why = hessian.why_not_twice_differentiable(lambda at: self._loss(at, batch), parts)
         if not why:
             return
         with self._deterministic():
-            where = modules_without_second_derivative(self.objective.model, lambda: self.objective.loss(batch))
+            where = hessian.modules_without_second_derivative(self.objective.model, lambda: self.objective.loss(batch))
         raise TaskError(
             f"{where or 'the loss'} has no second derivative ({why}), which curvature needs. Write its backward pass "
             "in torch operations that can be differentiated again."

@@ -143,8 +143,7 @@ class Schedule(ABC):
         factor = float(other) if isinstance(other, Real) else lift(other)
         return NotImplemented if factor is None else _product(self, factor)
 
-    def __rmul__(self, other: float) -> "Schedule":
-        return self * other if isinstance(other, Real) else NotImplemented
+    __rmul__ = __mul__
 
 
 Bare = Schedule | type[Schedule]
@@ -304,8 +303,8 @@ class Bound:
         self.schedule = schedule
         self.T = integer(1)(T, "T, the number of steps of the run,")
         self.steps_per_epoch = integer(1)(steps_per_epoch, "steps_per_epoch")
-        curve = sequence(schedule.pieces, Span(Fraction(0), Fraction(self.T), self.T, self.steps_per_epoch))
-        self._factor, self._watches = curve
+        whole = Span(Fraction(0), Fraction(self.T), self.T, self.steps_per_epoch)
+        self._factor, self._watches = sequence(schedule.pieces, whole)
 
     def __call__(self, t: int) -> float:
         """The factor at step t."""

@@ -12,7 +12,7 @@ import operator
 import re
 from collections.abc import Callable
 from dataclasses import MISSING
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn
 
 from steepest.errors import InputError, ScheduleError, nearest
 from steepest.schedule import shapes
@@ -100,9 +100,6 @@ def _tokens(text: str) -> list[_Token]:
     return [*tokens, _Token("end", "", len(text))]
 
 
-_R = TypeVar("_R")
-
-
 class _Parser:
     """Recursive descent over the tokens: one method for each line of the grammar."""
 
@@ -129,7 +126,7 @@ class _Parser:
         self.index += is_next
         return is_next
 
-    def at(self, position: int, make: Callable[..., _R], *arguments: Any) -> _R:
+    def at(self, position: int, make: Callable[..., Any], *arguments: Any) -> Any:
         """`make(*arguments)`; its errors are reported at the position."""
         try:
             return make(*arguments)

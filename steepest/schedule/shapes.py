@@ -30,8 +30,7 @@ class PartType(ABCMeta):
     def __mul__(cls, other: float | Bare) -> Schedule:
         return bare(cls) * other
 
-    def __rmul__(cls, other: float) -> Schedule:
-        return other * bare(cls)
+    __rmul__ = __mul__
 
 
 @dataclass(frozen=True, repr=False)

@@ -1,6 +1,7 @@
 """The learning rate by measurement, with its figure."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,5 @@ def find_lr(
         accumulate=accumulate, average=average, precision=precision, groups=groups, no_decay=no_decay, seed=seed,
         device=device,
     )  # fmt: skip
-    if not progress:
-        return Rates(run_search(task, settings, budget, between, way))
-    with SearchDisplay() as display:
+    with SearchDisplay() if progress else nullcontext() as display:
         return Rates(run_search(task, settings, budget, between, way, display))

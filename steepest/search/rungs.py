@@ -219,9 +219,8 @@ class _Search:
     def _run_short(self, rates: Sequence[float], steps: int, rung: Rung) -> None:
         self.expected_steps = self.steps + len(rates) * steps + self.later_steps
         schedule = _fitting_schedule(self.settings, steps)
-        settings = [
-            replace(self.settings, lr=rate, epochs=None, steps=steps, guard=None, schedule=schedule) for rate in rates
-        ]
+        common = replace(self.settings, epochs=None, steps=steps, guard=None, schedule=schedule)
+        settings = [replace(common, lr=rate) for rate in rates]
         is_small = sum(p.numel() for p in self.task.copy(0).parameters()) <= PATH_WEIGHTS
         plan = Plan(points=SEARCH_PATH_POINTS if is_small else 0, on_step=lambda members: self._on_step(members, steps))
         descents = run_descents(self.task, settings, plan, strategy=self.way)

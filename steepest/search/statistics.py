@@ -21,9 +21,8 @@ in families of four groups in at most 4.5 % of 2000. The tests repeat this with 
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +39,7 @@ Scale = Literal["log", "linear"]
 Better = Literal["lower", "higher"]
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """The difference of two groups in one quantity.
 
     Attributes:
@@ -128,8 +126,7 @@ def holm(p: Sequence[float]) -> list[float]:
     return out
 
 
-@dataclass(frozen=True)
-class _Test:
+class _Test(NamedTuple):
     """The result of a test; `shift` is other − one in mean logarithm, mean value or mean rank, `effect` the ratio or
     difference with the ends of its interval."""
 
@@ -220,8 +217,7 @@ def _squared_error(x: Values) -> float:
 # -- Sentences ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Words:
+class _Words(NamedTuple):
     """Sentences about the differences in a quantity: the better group is the subject."""
 
     quantity: str

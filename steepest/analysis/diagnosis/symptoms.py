@@ -74,7 +74,7 @@ class Symptoms:
         gradient_q05_ratio: 5 % quantile / median of the gradient norm in the second half.
         coherence: of the steps in the second half; 1 if the rule has no second moment.
         distance_per_weight: Σ ‖Δw‖ / √N; NaN if N is not known.
-        batch_size: samples of a step.
+        batch_size: samples of a step; all samples if the batch size is not known.
         is_full_batch: whether a batch has all samples.
         validation_regained: share of the validation loss's fall that is lost again at the end; NaN if not known.
         train_still_falling: whether the training loss has fallen, by two standard errors, since the validation loss was
@@ -88,7 +88,11 @@ class Symptoms:
         slopes = s.update_norm * s.grad_norm
         window = min(len(s), max(MIN_WINDOW, int(WINDOW_SHARE * len(s))))
         means = np.convolve(s.loss, np.full(window, 1 / window), "valid")
-        self.batch_size, self.is_full_batch = _batch_size(config), _is_full_batch(config)
+        batch, samples = config.batch_size, config.samples
+        length = batch if isinstance(batch, int) else samples
+        self.batch_size = float(length) if isinstance(length, int) and length > 0 else float(START_SAMPLES)
+        has_all = isinstance(batch, int) and isinstance(samples, int) and batch >= samples
+        self.is_full_batch = has_all or batch == "full"
         start, self.start_steps = _start(s.loss, slopes, self.batch_size)
         validation, initial, self.validation_decrease = _validation(record)
         if math.isfinite(initial) and self.start_steps * self.batch_size < START_SAMPLES:
@@ -201,17 +205,6 @@ def _validation_regain(series: Sequence[Measurement], start: float, t: Values, m
 
 
 # -- Configuration -----------------------------------------------------------------------------------------------------
-
-
-def _batch_size(config: Config) -> float:
-    """Samples of a step; all samples if the batch size is not known."""
-    size = config.batch_size if isinstance(config.batch_size, int) else config.samples
-    return float(size) if isinstance(size, int) and size > 0 else float(START_SAMPLES)
-
-
-def _is_full_batch(config: Config) -> bool:
-    batch, samples = config.batch_size, config.samples
-    return batch == "full" or (isinstance(batch, int) and isinstance(samples, int) and batch >= samples)
 
 
 def _excess_factor(config: Config) -> float:

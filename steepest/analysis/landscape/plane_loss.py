@@ -26,8 +26,8 @@ from torch.nn.modules.conv import _ConvNd
 
 from steepest import seeds
 from steepest.analysis.landscape.planes import Plane, Points
+from steepest.curvature.hessian import module_inputs
 from steepest.curvature.loss_function import LossFunction
-from steepest.curvature.second_derivatives import module_inputs
 from steepest.tasks import data
 from steepest.tasks.objective import Loss
 
@@ -345,10 +345,8 @@ class Threads:
         torch.set_num_threads(1)
         try:
             with ThreadPoolExecutor(len(parts)) as pool:  # new threads inherit the number
-                futures = [
-                    pool.submit(worker, batch, points[part], per_sample)
-                    for worker, part in zip(self._workers, parts, strict=False)
-                ]
+                shares = zip(self._workers, parts)
+                futures = [pool.submit(worker, batch, points[part], per_sample) for worker, part in shares]
                 return np.concatenate([future.result() for future in futures])
         finally:
             torch.set_num_threads(threads)

@@ -1,6 +1,6 @@
 """How an analysis divides its Hessian-vector products and samples."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from steepest.errors import InputError
 from steepest.tasks import data
@@ -12,8 +12,7 @@ SHARPNESS_PRODUCTS = 15
 """Products for the sharpness as the rule sees it."""
 
 
-@dataclass(frozen=True)
-class Budget:
+class Budget(NamedTuple):
     """How an analysis divides its Hessian-vector products.
 
     |                     | quick check   | full analysis  |

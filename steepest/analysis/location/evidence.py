@@ -9,6 +9,7 @@ error of the difference over samples. A task without data has no sampling error.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,8 +38,7 @@ EVIDENCE_PRODUCTS = 3
 """Products of `PointEvidence` beside those of the eigenvalues."""
 
 
-@dataclass(frozen=True)
-class Gain:
+class Gain(NamedTuple):
     """The decrease by an actual step, on samples that did not choose it.
 
     Attributes:
@@ -104,6 +104,9 @@ class PointEvidence:
     """Measurements at a point w, with g = ∇L(w).
 
     Attributes:
+        search: the sample on which directions are chosen.
+        evaluation: the sample on which they are measured; the same if the task has no data.
+        w: the point [N].
         loss: with its interval over samples.
         is_exact: whether the task has no data, so that nothing is sampled.
         squared_norm: ‖g‖².
@@ -121,9 +124,7 @@ class PointEvidence:
         flat_direction_gain: the largest gain along near-flat directions; None where none was tried.
 
     Args:
-        search: the sample on which directions are chosen.
-        evaluation: the sample on which they are measured; the same if the task has no data.
-        w: the point [N].
+        search, evaluation, w: as above.
         products: Hessian-vector products at most.
 
     Raises:
@@ -131,24 +132,24 @@ class PointEvidence:
     """
 
     def __init__(self, search: LossFunction, evaluation: EvaluationSample, w: Tensor, products: int) -> None:
-        self._search, self._evaluation, self._w = search, evaluation, w.to(search.device, search.dtype)
+        self.search, self.evaluation, self.w = search, evaluation, w.to(search.device, search.dtype)
         self._losses = evaluation.losses(w)
         self.loss, self.is_exact = mean(self._losses), search is evaluation.surface
         if not math.isfinite(self.loss.value):
             raise DivergedError(f"the loss here is {self.loss.value:.3g}")
-        if not bool(torch.isfinite(self._w).all()):
+        if not bool(torch.isfinite(self.w).all()):
             raise DivergedError("some weights are not finite")
-        hessian, (_, g) = search.hessian(self._w), search.gradient(self._w)
+        hessian, (_, g) = search.hessian(self.w), search.gradient(self.w)
         self.ends = extremes(hessian, max(1, products - EVIDENCE_PRODUCTS), tolerance=1e-4)
         self.products = self.ends.products + EVIDENCE_PRODUCTS
         first, last = self.ends.least, self.ends.greatest
         top, norm = max(abs(last.value), abs(first.value)), float(g.norm())
-        self.top, self.squared_norm, self.size = top, norm**2, 1 + float(self._w.norm())
+        self.top, self.squared_norm, self.size = top, norm**2, 1 + float(self.w.norm())
         self.flatness = float((hessian @ g).norm()) / (top * norm) if top * norm > 0 else 0.0
         self.relative_newton_step = norm / top / self.size if top > 0 else math.inf
-        self.largest, self.smallest = (mean(evaluation.curvatures(self._w, end.vector)) for end in (last, first))
+        self.largest, self.smallest = (mean(evaluation.curvatures(self.w, end.vector)) for end in (last, first))
         self.gradient_step = self._best_gradient_step(g)
-        self.escape = self._best_escape(first.vector.to(self._w), first.value)
+        self.escape = self._best_escape(first.vector.to(self.w), first.value)
         self.bound, self.negative, self.flat_direction_gain = -math.inf, None, None
 
     def bound_min_eigenvalue(self, whole: LossFunction, epsilon: float, products: int) -> None:
@@ -159,7 +160,7 @@ class PointEvidence:
             epsilon: curvature that counts as none.
             products: at most.
         """
-        at = self._w.to(whole.start)
+        at = self.w.to(whole.start)
         result = negative_curvature(whole.hessian(at), epsilon, products=products)
         self.bound, self.negative = result.bound, None if result.direction is None else result.value
         self.products += result.products
@@ -167,53 +168,51 @@ class PointEvidence:
             self.flat_direction_gain, smoothing = _flat_direction_gain(whole, at, self.ends, epsilon)
             self.products += smoothing
 
+    def sharpest_layer(self, products: int) -> Layer | None:
+        """The layer of the largest λmax(Hₗₗ), by the diagonal blocks of the Hessian.
+
+        Args:
+            products: at most, of all layers.
+
+        Returns:
+            None if there is one layer, or the products do not suffice for all.
+        """
+        layers = self.search.by_layer
+        per_layer = products // len(layers)
+        if len(layers) < 2 or per_layer < LAYER_PRODUCTS:
+            return None
+        hessian, sharpness, directions = self.search.hessian(self.w), dict[str, float](), dict[str, Tensor]()
+        for name, place in layers.items():
+            end = extremes(Block(hessian, place), per_layer, tolerance=1e-2).greatest
+            sharpness[name], directions[name] = end.value, torch.zeros_like(self.w)
+            directions[name][place] = end.vector.to(self.w)
+        first, second = sorted(sharpness, key=lambda name: -sharpness[name])[:2]
+        largest, next_one = (mean(self.evaluation.curvatures(self.w, directions[name])) for name in (first, second))
+        return Layer(first, largest, len(layers), second if next_one.high >= largest.low else None)
+
     def _best_gradient_step(self, g: Tensor) -> Gain:
         """The best step −k/λmax · g; k = 1 minimises a quadratic model along its sharpest direction."""
         if float(g.norm()) == 0 or self.top == 0:
             return NO_GAIN
-        best = min((-(k / self.top) * g for k in STEP_FACTORS), key=lambda step: self._value(self._w + step))
+        best = min((-(k / self.top) * g for k in STEP_FACTORS), key=lambda step: self._value(self.w + step))
         return Gain(self._decrease([best]), float(best.norm()))
 
     def _best_escape(self, v: Tensor, curvature: float) -> Gain:
         """The best step along v, mean of both signs: a slope along v, which a saddle has not, cancels out."""
         if not curvature < 0:
             return NO_GAIN
-        w, a_percent = self._w, 0.01 * max(abs(self.loss.value), 1e-3)
+        w, a_percent = self.w, 0.01 * max(abs(self.loss.value), 1e-3)
         unit = min(math.sqrt(2 * a_percent / -curvature), 0.1 * self.size)
         best = min((k * unit for k in STEP_FACTORS), key=lambda r: self._value(w + r * v) + self._value(w - r * v))
         return Gain(self._decrease([best * v, -best * v]), best)
 
     def _value(self, w: Tensor) -> float:
-        value = self._search.value(w)
+        value = self.search.value(w)
         return value if math.isfinite(value) else math.inf
 
     def _decrease(self, steps: Sequence[Tensor]) -> Estimate:
-        after = torch.stack([self._evaluation.losses(self._w + step) for step in steps]).mean(0)
+        after = torch.stack([self.evaluation.losses(self.w + step) for step in steps]).mean(0)
         return mean(self._losses - after)
-
-
-def sharpest_layer(search: LossFunction, evaluation: EvaluationSample, w: Tensor, products: int) -> Layer | None:
-    """The layer of the largest λmax(Hₗₗ), by the diagonal blocks of the Hessian.
-
-    Args:
-        search, evaluation, w: as in `PointEvidence`.
-        products: at most, of all layers.
-
-    Returns:
-        None if there is one layer, or the products do not suffice for all.
-    """
-    layers, at = search.by_layer, w.to(search.device, search.dtype)
-    per_layer = products // len(layers)
-    if len(layers) < 2 or per_layer < LAYER_PRODUCTS:
-        return None
-    hessian, sharpness, directions = search.hessian(at), dict[str, float](), dict[str, Tensor]()
-    for name, place in layers.items():
-        end = extremes(Block(hessian, place), per_layer, tolerance=1e-2).greatest
-        sharpness[name], directions[name] = end.value, torch.zeros_like(at)
-        directions[name][place] = end.vector.to(at)
-    first, second = sorted(sharpness, key=lambda name: -sharpness[name])[:2]
-    largest, next_one = (mean(evaluation.curvatures(w, directions[name])) for name in (first, second))
-    return Layer(first, largest, len(layers), second if next_one.high >= largest.low else None)
 
 
 def mean(values: Tensor) -> Estimate:

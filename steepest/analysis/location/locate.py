@@ -2,7 +2,6 @@
 
 import math
 import timeit
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from steepest.analysis.conclusion import conclude
 from steepest.analysis.location import rule_in_use as in_use
 from steepest.analysis.location.budget import FULL_PRODUCTS, QUICK_PRODUCTS, SHARPNESS_PRODUCTS, Budget
-from steepest.analysis.location.evidence import EvaluationSample, PointEvidence, sharpest_layer
+from steepest.analysis.location.evidence import EvaluationSample, PointEvidence
 from steepest.analysis.location.rule_in_use import RuleInUse
 from steepest.analysis.location.verdict import NEAR_ZERO_CURVATURE, VerdictInputs, make_verdict
 from steepest.curvature import gradient_noise
@@ -33,26 +32,6 @@ QUICK_SHARE, QUICK_MIN_S = 0.1, 2.0
 QUICK_MIN_SAMPLES, QUICK_MAX_SAMPLES = 64, 1024
 QUICK_GRADIENTS = 200
 """Gradients that take as long as a quick check: 60 products, noise and steps."""
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What all stages of an analysis share.
-
-    Attributes:
-        task, model, point, seed: as in `analyse_point`.
-        budget: of products and samples.
-        search: the loss on the sample on which directions are chosen.
-        evaluation: the sample on which they are measured.
-    """
-
-    task: Task
-    model: nn.Module
-    point: Tensor
-    budget: Budget
-    seed: int
-    search: LossFunction
-    evaluation: EvaluationSample
 
 
 def quick_check(descent: Descent, steps: Steps, seconds: float) -> Verdict | str:
@@ -109,26 +88,23 @@ def analyse_point(
     """
     budget = Budget.of(task, products, samples)
     search, evaluation = _samples(task, model, samples, seed)
-    if point.shape != (search.size,):
-        raise InputError(
-            f"point must have shape ({search.size},), one number for each weight, got {tuple(point.shape)}"
-        )
-    scene = Scene(task, model, point, budget, seed, search, evaluation)
+    shape = (search.size,)
+    if point.shape != shape:
+        raise InputError(f"point must have shape {shape}, one number for each weight, got {tuple(point.shape)}")
     try:
         evidence = PointEvidence(search, evaluation, point, budget.eigenvalues)
     except DivergedError as error:
-        return Verdict(
-            DIVERGED, f"Diverged: {error}.", "Restart with a lower lr; `steepest find-lr TASK` measures one."
-        )
-    gradients = _block_gradients(scene)
-    noise = None if gradients is None else gradient_noise.gradient_noise(*gradients)
-    inputs = VerdictInputs(evidence, budget, rule, noise)
+        advice = "Restart with a lower lr; `steepest find-lr TASK` measures one."
+        return Verdict(DIVERGED, f"Diverged: {error}.", advice)
+    inputs = VerdictInputs(task, model, seed, evidence, budget, rule)
+    gradients = _block_gradients(inputs)
+    inputs.noise = None if gradients is None else gradient_noise.gradient_noise(*gradients)
     if rule is not None:
-        _measure_rule(scene, inputs, rule)
+        _measure_rule(inputs, rule)
     if budget.is_full:
         if budget.has_all_data and inputs.kind == UNDECIDED:
-            _bound_curvature(scene, evidence)
-        _measure_rest(scene, inputs, gradients)
+            _bound_curvature(inputs)
+        _measure_rest(inputs, gradients)
     return make_verdict(inputs)
 
 
@@ -154,62 +130,65 @@ def _samples(task: Task, model: nn.Module, samples: int, seed: int) -> tuple[Los
     return search, evaluation
 
 
-def _block_gradients(scene: Scene) -> gradient_noise.BlockGradients | None:
+def _block_gradients(inputs: VerdictInputs) -> gradient_noise.BlockGradients | None:
     """Gradients of disjoint blocks, which show the noise; None if there is no data to draw from."""
-    if scene.budget.length is None:
+    if inputs.budget.length is None:
         return None
-    blocks = gradient_noise.disjoint(scene.task, samples=scene.budget.samples, seed=scene.seed)
-    return gradient_noise.block_gradients(scene.task, scene.point, blocks, model=scene.model)
+    blocks = gradient_noise.disjoint(inputs.task, samples=inputs.budget.samples, seed=inputs.seed)
+    return gradient_noise.block_gradients(inputs.task, inputs.evidence.w, blocks, model=inputs.model)
 
 
-def _measure_rule(scene: Scene, inputs: VerdictInputs, rule: RuleInUse) -> None:
+def _measure_rule(inputs: VerdictInputs, rule: RuleInUse) -> None:
     """Sharpness as the rule sees it, and what steps at a lower learning rate gain."""
+    task, w = inputs.task, inputs.evidence.w
     if rule.limit is not None:
-        surface = _rule_sample(scene, rule)
-        inputs.sharpness, inputs.extra_products = in_use.sharpness(surface, scene.point, rule, SHARPNESS_PRODUCTS)
-    if rule.is_still_falling is False and scene.task.data is not None:
-        inputs.small_lr_gain = in_use.small_lr_gain(scene.task, scene.model, scene.evaluation, scene.point, rule)
+        inputs.sharpness, inputs.extra_products = in_use.sharpness(
+            _rule_sample(inputs, rule), w, rule, SHARPNESS_PRODUCTS
+        )
+    if rule.is_still_falling is False and task.data is not None:
+        inputs.small_lr_gain = in_use.small_lr_gain(task, inputs.model, inputs.evidence.evaluation, w, rule)
 
 
-def _rule_sample(scene: Scene, rule: RuleInUse) -> LossFunction:
+def _rule_sample(inputs: VerdictInputs, rule: RuleInUse) -> LossFunction:
     """The loss that the rule's steps see: full batches see all data, and a part of it would look sharper."""
-    length = sources.length(scene.task.data)
+    length = sources.length(inputs.task.data)
     if rule.batch_size is not None or length is None:
-        return scene.search
-    size = min(scene.budget.samples, length)
-    return sample_loss_functions(scene.task, (size,), scene.seed, model=scene.model)[0]
+        return inputs.evidence.search
+    size = min(inputs.budget.samples, length)
+    return sample_loss_functions(inputs.task, (size,), inputs.seed, model=inputs.model)[0]
 
 
-def _bound_curvature(scene: Scene, evidence: PointEvidence) -> None:
+def _bound_curvature(inputs: VerdictInputs) -> None:
     """Whether a minimum can be certified: a bound on the smallest eigenvalue, on all data."""
-    whole = scene.search
-    if scene.task.data is not None:
-        whole = LossFunction(scene.task, list(sources.in_batches(scene.task.data, CHUNK_SAMPLES)), model=scene.model)
+    task, evidence = inputs.task, inputs.evidence
+    whole = evidence.search
+    if task.data is not None:
+        whole = LossFunction(task, list(sources.in_batches(task.data, CHUNK_SAMPLES)), model=inputs.model)
     epsilon = NEAR_ZERO_CURVATURE * evidence.top if evidence.top > 0 else NEAR_ZERO_CURVATURE
-    evidence.bound_min_eigenvalue(whole, epsilon, scene.budget.bound)
+    evidence.bound_min_eigenvalue(whole, epsilon, inputs.budget.bound)
 
 
-def _measure_rest(scene: Scene, inputs: VerdictInputs, gradients: gradient_noise.BlockGradients | None) -> None:
+def _measure_rest(inputs: VerdictInputs, gradients: gradient_noise.BlockGradients | None) -> None:
     """What a full analysis measures beside the verdict: batch sharpness, critical batch size, sharpest layer."""
-    rule, size = inputs.rule, inputs.batch_size
+    evidence, size = inputs.evidence, inputs.batch_size
     if size is not None:
-        inputs.batch_sharpness = in_use.batch_sharpness(scene.task, scene.model, scene.point, size, scene.seed)
+        inputs.batch_sharpness = in_use.batch_sharpness(inputs.task, inputs.model, evidence.w, size, inputs.seed)
         inputs.extra_products += in_use.SHARPNESS_BATCHES
     if gradients is not None:
-        inputs.critical_batch_size = _critical_batch_size(scene, rule, gradients)
+        inputs.critical_batch_size = _critical_batch_size(evidence, inputs.rule, gradients)
         inputs.extra_products += gradient_noise.BLOCKS
-    left = scene.budget.products - inputs.evidence.products - inputs.extra_products
-    inputs.sharpest_layer = sharpest_layer(scene.search, scene.evaluation, scene.point, left)
+    left = inputs.budget.products - evidence.products - inputs.extra_products
+    inputs.sharpest_layer = evidence.sharpest_layer(left)
 
 
 def _critical_batch_size(
-    scene: Scene, rule: RuleInUse | None, gradients: gradient_noise.BlockGradients
+    evidence: PointEvidence, rule: RuleInUse | None, gradients: gradient_noise.BlockGradients
 ) -> Estimate | None:
     """Of the rule's steps, or of gradient descent's; None if it is not known."""
     if rule is not None and rule.limit is None:
         return None  # the scale of its steps is not known
     scale = None if rule is None else rule.preconditioner
-    size = gradient_noise.critical_batch_size(*gradients, scene.search.hessian(scene.point), scale)
+    size = gradient_noise.critical_batch_size(*gradients, evidence.search.hessian(evidence.w), scale)
     return size if size.low > 0 or size.high < math.inf else None
 
 

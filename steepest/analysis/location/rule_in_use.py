@@ -6,8 +6,7 @@
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -38,8 +37,7 @@ SHARPNESS_BATCHES = 8
 """The batch sharpness is a mean over so many batches."""
 
 
-@dataclass(frozen=True)
-class RuleInUse:
+class RuleInUse(NamedTuple):
     """The update rule that led to a point.
 
     Attributes:

@@ -10,6 +10,8 @@ curvature, and a sample seldom certifies a minimum. After Royer, O'Neill and Wri
 import math
 from dataclasses import dataclass
 
+from torch import nn
+
 from steepest.analysis.location.budget import Budget
 from steepest.analysis.location.evidence import FLAT_DIRECTIONS, LOSS_ROUNDING, Layer, PointEvidence
 from steepest.analysis.location.rule_in_use import SHARPNESS_BATCHES, SMALL_LR_FACTOR, RuleInUse
@@ -17,6 +19,7 @@ from steepest.curvature.gradient_noise import Noise
 from steepest.records import verdict as kinds
 from steepest.records.verdict import RUN, VERDICT_HEADLINES, Estimate, Number, Verdict, digits
 from steepest.rules.stability import Limit
+from steepest.tasks.task import Task
 
 MIN_GAIN, MIN_SADDLE_GAIN = 1e-3, 1e-2
 """Share of the loss that a gradient step gains where the loss still descends; that a step off a saddle gains."""
@@ -39,6 +42,7 @@ class VerdictInputs:
     """Everything that decides a verdict.
 
     Attributes:
+        task, model, seed: as in `analyse_point`.
         evidence: measurements at the point.
         budget: of the analysis.
         rule: that led to the point; None if it is not known.
@@ -51,6 +55,9 @@ class VerdictInputs:
         sharpest_layer: None if it is not known.
     """
 
+    task: Task
+    model: nn.Module
+    seed: int
     evidence: PointEvidence
     budget: Budget
     rule: RuleInUse | None = None

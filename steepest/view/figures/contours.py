@@ -46,9 +46,8 @@ def contours(surfaces: LossSurfaces, title: str, path: str | Path) -> Path:
     bar.set_label("loss", color=MUTED, fontsize=9)
     _draw_paths(axes, surfaces.projections.get(kind, {}), surfaces.losses)
     for mark in grid.marks:
-        axes.plot(
-            mark.x, mark.y, "X" if mark.kind == "saddle" else "*", color="white", markeredgecolor=INK, markersize=9
-        )
+        glyph = "X" if mark.kind == "saddle" else "*"
+        axes.plot(mark.x, mark.y, glyph, color="white", markeredgecolor=INK, markersize=9)
         axes.annotate(mark.text, (mark.x, mark.y), xytext=(7, 5), textcoords="offset points", fontsize=8, color=INK)
     axes.set_xlim(grid.x.lo, grid.x.hi)
     axes.set_ylim(grid.y.lo, grid.y.hi)

@@ -34,8 +34,7 @@ def curves(record: Record, path: str | Path) -> Path:
     Raises:
         InputError: another suffix.
     """
-    path = check_path(path)
-    figure, loss, rate = _panels()
+    path, figure, (loss, rate) = panels(path, 4.8, (3, 1))
     _draw_loss(loss, record, FIGURE_COLOURS[0], "train")
     validation = record.series("validation", "loss")
     if validation:
@@ -55,8 +54,7 @@ def compare_curves(records: Sequence[Record], path: str | Path) -> Path:
     Raises:
         InputError: a suffix that is not .png, .svg or .pdf.
     """
-    path = check_path(path)
-    figure, loss, rate = _panels()
+    path, figure, (loss, rate) = panels(path, 4.8, (3, 1))
     for record, colour in zip(records, FIGURE_COLOURS * len(records)):
         _draw_loss(loss, record, colour, record.id)
         rate.plot(record.steps.t, record.steps.lr, color=colour, linewidth=1.2)
@@ -71,24 +69,21 @@ def check_path(path: str | Path, suffixes: Sequence[str] = FIGURE_SUFFIXES) -> P
     return Path(path)
 
 
-def _panels() -> "tuple[Figure, Axes, Axes]":
-    from matplotlib.figure import Figure
+def panels(path: str | Path, height: float, rows: Sequence[float]) -> "tuple[Path, Figure, Any]":
+    """The checked path, a figure and its panels, one below another.
 
-    figure = Figure(figsize=(7.2, 4.8), dpi=150, layout="constrained")
-    loss, rate = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    return figure, loss, rate
-
-
-def panel(path: str | Path) -> "tuple[Path, Figure, Axes]":
-    """The checked path, a figure and its one panel.
+    Args:
+        path: file; .png, .svg or .pdf.
+        height: of the figure in inches.
+        rows: relative heights of the panels; one is given alone, several as an array.
 
     Raises:
-        InputError: a suffix that is not .png, .svg or .pdf.
+        InputError: another suffix.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 4.4), dpi=150, layout="constrained")
-    return check_path(path), figure, figure.subplots()
+    figure = Figure(figsize=(7.2, height), dpi=150, layout="constrained")
+    return check_path(path), figure, figure.subplots(len(rows), sharex=True, height_ratios=rows)
 
 
 def _draw_loss(axes: "Axes", record: Record, colour: str, label: str) -> None:
@@ -101,9 +96,8 @@ def _draw_loss(axes: "Axes", record: Record, colour: str, label: str) -> None:
     axes.plot(np.repeat(bucket(t, each)[1], 2), np.stack([low, high], 1).flat, color=colour, linewidth=0.6, alpha=0.35)
     crosses = t[~np.isfinite(loss)]
     if len(crosses):
-        axes.plot(
-            crosses, np.full(len(crosses), 0.98), "x", color=FIGURE_COLOURS[3], transform=axes.get_xaxis_transform()
-        )
+        heights = np.full(len(crosses), 0.98)
+        axes.plot(crosses, heights, "x", color=FIGURE_COLOURS[3], transform=axes.get_xaxis_transform())
     wide = size(len(t), MEDIANS)
     mx, median = bucket(t, wide)[1], bucket(clean, wide)[1]
     axes.plot(mx, median, color=colour, linewidth=1.8)

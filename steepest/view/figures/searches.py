@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from steepest.records.search import FAILED, RaceResult, Search
-from steepest.view.figures.curves import FIGURE_COLOURS, INK, MUTED, TITLE, log_if_wide, panel, plain, save
+from steepest.view.figures.curves import FIGURE_COLOURS, INK, MUTED, TITLE, log_if_wide, panels, plain, save
 from steepest.view.format import number
 
 REGION_SHADES = ("#eef2f7", "#dff3e4", "#fdf3dc", "#fbe3e0")
@@ -23,7 +23,7 @@ def rates_figure(search: Search, path: str | Path) -> Path:
     Raises:
         InputError: another suffix.
     """
-    path, figure, axes = panel(path)
+    path, figure, axes = panels(path, 4.4, (1,))
     rates = [row.lr for row in search.table]
     left, right = min(rates) / 2.5, max(rates) * 3
     axes.set_xscale("log")
@@ -86,7 +86,7 @@ def race_figure(race: RaceResult, path: str | Path) -> Path:
     Raises:
         InputError: another suffix.
     """
-    path, figure, axes = panel(path)
+    path, figure, axes = panels(path, 4.4, (1,))
     batches = {c.batch for c in race.curves}
     by_samples = len(batches) > 1 and all(map(math.isfinite, batches))
     for name, colour in zip(race.sides, FIGURE_COLOURS * len(race.sides)):

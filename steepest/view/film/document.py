@@ -152,9 +152,7 @@ def encode_verdict(verdict: Verdict) -> dict[str, Any]:
     """Where a descent ended, in words and numbers. JSON has no infinity: an end that is not finite is null."""
     numbers = []
     for quantity in quantities(verdict):
-        finite = {
-            key: v if math.isfinite(v := float(getattr(quantity, key))) else None for key in ("value", "lo", "hi")
-        }
+        finite = {k: v if math.isfinite(v := float(getattr(quantity, k))) else None for k in ("value", "lo", "hi")}
         reference = {} if quantity.reference is None else {"reference": float(quantity.reference)}
         numbers.append({"name": quantity.name, **finite, "text": quantity.text, **reference})
     return {"kind": verdict.kind, "text": verdict.sentence, "advice": verdict.advice, "numbers": numbers}

@@ -163,14 +163,14 @@ def _smooth(values: np.ndarray, min_window: int) -> np.ndarray:
 
 def _subtitle(record: Record) -> str:
     config = record.config
-    parts = [
+    parts = (
         f"{config.weights:,} weights" if config.weights else "",
         " → ".join(stage.rule for stage in config.stages),
         f"lr {config.lr:.3g}" if config.lr is not None else "",
         config.schedule,
         f"batch {config.batch_size}" if config.batch_size is not None else "",
-    ]
-    return " · ".join(part for part in parts if part)
+    )
+    return " · ".join(filter(None, parts))
 
 
 def _headline(record: Record, verdict: Verdict | None, live: bool) -> str:

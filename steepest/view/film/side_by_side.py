@@ -26,10 +26,7 @@ def of_runs(histories: Sequence[History]) -> Film:
     names = {record.id: record.name if own.count(record.name) == 1 else record.id for record in records}
     live = any(record.status == "running" for record in records)
     longest = max(len(record.steps) for record in records)
-    members = {
-        history.record.id: replace(film.member(history, LossSurfaces(), None), name=names[history.record.id])
-        for history in histories
-    }
+    members = {h.record.id: replace(film.member(h, LossSurfaces(), None), name=names[h.record.id]) for h in histories}
     return Film(
         "race",
         title=" vs ".join(names.values()),
