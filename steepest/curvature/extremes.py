@@ -80,8 +80,7 @@ class Krylov:
     def __init__(self, matrix: Symmetric, start: Tensor) -> None:
         self._matrix = matrix
         self._basis = (start.double() / start.double().norm())[None]
-        self._alphas: list[float] = []
-        self._betas: list[float] = []
+        self._alphas, self._betas = list[float](), list[float]()
         self.is_complete = False
 
     @property

@@ -75,16 +75,8 @@ def disjoint(task: Task, blocks: int = BLOCKS, samples: int | None = None, seed:
     return [take(task.data, rows.tolist()) for rows in order.split(size)]
 
 
-class BlockGradients(NamedTuple):
-    """The gradients of disjoint blocks.
-
-    Attributes:
-        gradients: [K, N], each the mean over a block.
-        sizes: samples of each block.
-    """
-
-    gradients: Tensor
-    sizes: list[float]
+BlockGradients = tuple[Tensor, list[float]]
+"""Of disjoint blocks: gradients [K, N], each the mean over a block; samples of each block."""
 
 
 def block_gradients(
@@ -101,7 +93,7 @@ def block_gradients(
     """
     blocks = list(batches)
     gradients = [one.gradient(w)[1] for one in LossFunction(task, blocks, dtype, model).per_batch()]
-    return BlockGradients(torch.stack(gradients), [float(task.count(batch)) for batch in blocks])
+    return torch.stack(gradients), [float(task.count(batch)) for batch in blocks]
 
 
 def gradient_noise(gradients: Tensor, sizes: Sequence[float], level: float = 0.95) -> Noise:

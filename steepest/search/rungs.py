@@ -14,7 +14,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 from steepest.descent.loop import Descent
 from steepest.descent.population.dispatch import run_descents
@@ -51,16 +50,8 @@ Rung = dict[float, Member]
 Watch = Callable[[SearchProgress], None]
 
 
-class _Baseline(NamedTuple):
+def _measure_baseline(task: Task, settings: Settings) -> tuple[int, float, float, float]:
     """What a search starts from: steps of the run, initial validation loss, the rule's usual rate, time of a step."""
-
-    steps: int
-    loss: float
-    lr: float
-    step_s: float
-
-
-def _measure_baseline(task: Task, settings: Settings) -> _Baseline:
     descent = Descent(task, replace(settings, lr=None, guard=None), task.copy(settings.seed))
     lr, loss = descent.base_lr, descent.measure()["loss"]
     if not math.isfinite(loss):
@@ -71,7 +62,7 @@ def _measure_baseline(task: Task, settings: Settings) -> _Baseline:
         start = time.perf_counter()
         descent.step()
         step_s = min(step_s, time.perf_counter() - start)
-    return _Baseline(descent.steps, loss, lr, step_s)
+    return descent.steps, loss, lr, step_s
 
 
 def _max_steps(budget: int | str | None, run_steps: int, step_s: float) -> float:
@@ -112,9 +103,10 @@ def run_search(
     """
     if len(settings.stages.parts) > 1:
         raise InputError("The learning rate is searched for one update rule, got stages. Search for each of them.")
-    start_time, baseline = time.perf_counter(), _measure_baseline(task, settings)
-    max_steps = _max_steps(budget, baseline.steps, baseline.step_s)
-    search = _Search(task, settings, between, way, watch, start_time, baseline, max_steps)
+    start_time = time.perf_counter()
+    run_steps, start, usual_lr, step_s = _measure_baseline(task, settings)
+    max_steps = _max_steps(budget, run_steps, step_s)
+    search = _Search(task, settings, between, way, watch, start_time, run_steps, start, usual_lr, max_steps)
     try:
         return search.run()
     except KeyboardInterrupt:
@@ -129,7 +121,9 @@ class _Search:
     way: str | None
     watch: Watch | None
     start_time: float
-    baseline: _Baseline
+    run_steps: int
+    start: float
+    usual_lr: float
     max_steps: float
     members: dict[tuple[int, float], Member] = field(default_factory=dict)
     """By steps and learning rate."""
@@ -162,7 +156,7 @@ class _Search:
 
     def _grid(self) -> list[float]:
         if self.between is None:
-            return [self.baseline.lr * HALF**k for k in range(-BELOW, ABOVE + 1)]
+            return [self.usual_lr * HALF**k for k in range(-BELOW, ABOVE + 1)]
         low, high = self.between
         if not 0 < low < high < math.inf:
             raise InputError(f"between must be (low, high) with 0 < low < high, got {self.between}")
@@ -175,7 +169,7 @@ class _Search:
 
     def _lengths(self, count: int) -> tuple[int, int]:
         """Steps of the runs of both rungs, as the budget allows."""
-        usual, run_steps = count * SHORT + (LOWER_STEPS + 1) * LONG, self.baseline.steps
+        usual, run_steps = count * SHORT + (LOWER_STEPS + 1) * LONG, self.run_steps
         share = min(1.0, self.max_steps / (usual * run_steps))
         least = min(MIN_SHORT_STEPS, run_steps) if share == 1.0 else 2
         short, long = (max(least, int(part * share * run_steps + 1e-9)) for part in (SHORT, LONG))
@@ -203,12 +197,12 @@ class _Search:
 
         Near a saddle the loss hardly falls at first, and a value that looks too large there may be the best.
         """
-        start = self.baseline.loss
+        start = self.start
         while start - first[self._winner(first)].value < MIN_RUNG_GAIN * abs(start):
             best, length = self._winner(first), 2 * short
             rates = [r for r in (best / HALF, best, best * HALF, best * HALF**2) if self._is_between(r)]
             reserve = (LOWER_STEPS + 1) * length
-            if 2 * length > self.baseline.steps or self.steps + len(rates) * length + reserve > self.max_steps:
+            if 2 * length > self.run_steps or self.steps + len(rates) * length + reserve > self.max_steps:
                 break
             again = self._run_rung(rates, length, self._widen, reserve)
             if not self._winner(again):
@@ -257,7 +251,7 @@ class _Search:
     def _winner(self, rung: Rung) -> float:
         """The learning rate with the lowest loss; 0 where none is below the initial loss."""
         best = min(rung, key=lambda rate: rung[rate].value)
-        return best if rung[best].value < self.baseline.loss else 0.0
+        return best if rung[best].value < self.start else 0.0
 
     # -- The result ----------------------------------------------------------------------------------------------------
 
@@ -271,8 +265,8 @@ class _Search:
         high = max([winner, *(row.lr for row in works if failure is None or row.lr < failure.lr)])
         paths = tuple(m.path(f"{rate:.3g}") for (_, rate), m in self.members.items() if m.points)
         return Search(
-            winner / DIVISOR, low, high, failure.lr if failure else None, tuple(table), self.baseline.loss, self.steps,
-            self.baseline.steps, time.perf_counter() - self.start_time, self.way or "", self.reason,
+            winner / DIVISOR, low, high, failure.lr if failure else None, tuple(table), self.start, self.steps,
+            self.run_steps, time.perf_counter() - self.start_time, self.way or "", self.reason,
             self.settings.rule_name, self._sentence(winner, low, high, failure, long), paths,
         )  # fmt: skip
 
@@ -283,8 +277,8 @@ class _Search:
             f"because short runs favour high values. {tail}"
         )
         words += f"; {failure.lr:.3g} failed ({failure.how})." if failure else ". No value tried failed."
-        usual = LONG * self.baseline.steps
-        if long < 0.9 * min(usual, self.baseline.steps):
+        usual = LONG * self.run_steps
+        if long < 0.9 * min(usual, self.run_steps):
             words += (
                 f" The budget allowed runs of {long} steps instead of {usual:.0f}: the best value for the whole run "
                 "may be lower."
@@ -312,7 +306,7 @@ class _Search:
 
     def _rows(self, steps: int) -> list[Trial]:
         rung = {rate: member for (length, rate), member in self.members.items() if length == steps}
-        best, start = self._winner(rung) or min(rung), self.baseline.loss
+        best, start = self._winner(rung) or min(rung), self.start
         gain = start - rung[best].value
         rows = []
         for rate, member in sorted(rung.items(), key=lambda item: item[0]):

@@ -306,9 +306,8 @@ def _check_values(where: str, values: Sequence[float], scale: Scale, better: Bet
 
 
 def _check_choices(scale: str, better: str, level: float) -> None:
-    if scale not in ("log", "linear"):
-        raise InputError(f"scale must be 'log' or 'linear', got {scale!r}")
-    if better not in ("lower", "higher"):
-        raise InputError(f"better must be 'lower' or 'higher', got {better!r}")
+    for name, value, (one, other) in (("scale", scale, ("log", "linear")), ("better", better, ("lower", "higher"))):
+        if value not in (one, other):
+            raise InputError(f"{name} must be {one!r} or {other!r}, got {value!r}")
     if not 0 < level < 1:
         raise InputError(f"level must be between 0 and 1, such as 0.05, got {level}")

@@ -57,8 +57,3 @@ class Budget(NamedTuple):
     def eigenvalues(self) -> int:
         """For the extreme eigenvalues."""
         return self.products // 4 if self.is_full else self.products - SHARPNESS_PRODUCTS
-
-    @property
-    def bound(self) -> int:
-        """For the bound on the smallest eigenvalue."""
-        return self.products // 2

@@ -79,10 +79,9 @@ class EvaluationSample:
     """
 
     def __init__(self, surface: LossFunction) -> None:
-        self.surface = surface
+        self.surface, self.is_by_batch = surface, False
         try:
             surface.losses(surface.start)
-            self.is_by_batch = False
         except TaskError:
             self.is_by_batch = True
 

@@ -142,9 +142,8 @@ def _measure_rule(inputs: VerdictInputs, rule: RuleInUse) -> None:
     """Sharpness as the rule sees it, and what steps at a lower learning rate gain."""
     task, w = inputs.task, inputs.evidence.w
     if rule.limit is not None:
-        inputs.sharpness, inputs.extra_products = in_use.sharpness(
-            _rule_sample(inputs, rule), w, rule, SHARPNESS_PRODUCTS
-        )
+        surface = _rule_sample(inputs, rule)
+        inputs.sharpness, inputs.extra_products = in_use.sharpness(surface, w, rule, SHARPNESS_PRODUCTS)
     if rule.is_still_falling is False and task.data is not None:
         inputs.small_lr_gain = in_use.small_lr_gain(task, inputs.model, inputs.evidence.evaluation, w, rule)
 
@@ -165,7 +164,7 @@ def _bound_curvature(inputs: VerdictInputs) -> None:
     if task.data is not None:
         whole = LossFunction(task, list(sources.in_batches(task.data, CHUNK_SAMPLES)), model=inputs.model)
     epsilon = NEAR_ZERO_CURVATURE * evidence.top if evidence.top > 0 else NEAR_ZERO_CURVATURE
-    evidence.bound_min_eigenvalue(whole, epsilon, inputs.budget.bound)
+    evidence.bound_min_eigenvalue(whole, epsilon, inputs.budget.products // 2)
 
 
 def _measure_rest(inputs: VerdictInputs, gradients: gradient_noise.BlockGradients | None) -> None:

@@ -108,10 +108,8 @@ def _draw_loss(axes: "Axes", record: Record, colour: str, label: str) -> None:
 
 def _label(axes: "Axes", x: float, y: float, text: str, colour: str) -> None:
     if np.isfinite(y):
-        axes.annotate(
-            text, (x, y), xytext=(6, 0), textcoords="offset points", color=colour, va="center",
-            annotation_clip=False, fontsize=9,
-        )  # fmt: skip
+        axes.annotate(text, (x, y), xytext=(6, 0), textcoords="offset points", color=colour, va="center",
+                      annotation_clip=False, fontsize=9)  # fmt: skip
 
 
 def _finish(loss: "Axes", rate: "Axes", title: str) -> None:

@@ -1,6 +1,7 @@
 """A film encoded for the page, and the page with a film in it. The schema is `page/src/film/film.ts`."""
 
 import base64
+import contextlib
 import html
 import json
 import math
@@ -78,14 +79,9 @@ def encode(film: Film) -> dict[str, Any]:
     """A film as the page reads it: JSON with columns of base64."""
     return {
         "format": FILM_FORMAT,
-        "kind": film.kind,
-        "title": film.title,
-        "subtitle": film.subtitle,
+        **_fields(film, "kind", "title", "subtitle"),
         "version": _version(),
-        "steps": film.steps,
-        "live": film.live,
-        "headline": film.headline,
-        "advice": film.advice,
+        **_fields(film, "steps", "live", "headline", "advice"),
         "surfaces": {name: encode_surface(grid) for name, grid in film.surfaces.items()},
         "members": {key: encode_member(member) for key, member in film.members.items()},
     }
@@ -115,8 +111,7 @@ def encode_surface(grid: Grid) -> dict[str, Any]:
         "height": grid.height,
         "loss": column(grid.loss),
         "error": None if grid.error is None else column(grid.error),
-        "source": grid.source,
-        "caption": grid.caption,
+        **_fields(grid, "source", "caption"),
         "marks": [mark._asdict() for mark in grid.marks],
     }
 
@@ -132,12 +127,9 @@ def encode_member(member: Member) -> dict[str, Any]:
     on = {name: {key: column(v) for key, v in at._asdict().items()} for name, at in member.on.items()}
     eigenvalues = {} if member.eigenvalues is None else {"eigenvalues": [float(x) for x in member.eigenvalues]}
     return {
-        "name": member.name,
-        "rule": member.rule,
+        **_fields(member, "name", "rule"),
         "hyper": dict(member.hyper),
-        "schedule": member.schedule,
-        "mathml": member.mathml,
-        "js": member.js,
+        **_fields(member, "schedule", "mathml", "js"),
         "path": {"t": column(member.t, "i4"), "loss": column(member.loss), "on": on},
         "curves": {name: encode_series(series) for name, series in member.curves.items()},
         "events": [
@@ -158,16 +150,20 @@ def encode_verdict(verdict: Verdict) -> dict[str, Any]:
     return {"kind": verdict.kind, "text": verdict.sentence, "advice": verdict.advice, "numbers": numbers}
 
 
+def _fields(value: Film | Grid | Member, *names: str) -> dict[str, Any]:
+    """Fields that the page reads as they are."""
+    return {name: getattr(value, name) for name in names}
+
+
 def _axis(axis: Axis) -> dict[str, Any]:
     lo, hi, scale = float(axis.lo), float(axis.hi), float(axis.scale)
     return {"name": axis.name, "lo": lo, "hi": hi, "n": int(axis.n), "scale": scale}
 
 
 def _version() -> str:
-    try:
+    with contextlib.suppress(PackageNotFoundError):
         return installed_version("steepest")
-    except PackageNotFoundError:
-        return ""
+    return ""
 
 
 # -- The page ----------------------------------------------------------------------------------------------------------
