@@ -89,7 +89,10 @@ class Krylov:
 
     def extend(self, steps: int) -> "Krylov":
         """Adds so many products, or fewer if the basis becomes complete."""
-        self._make_room(self.products + steps)
+        rows, size = self._basis.shape
+        if rows <= self.products + steps:  # no room for all vectors and the next one
+            room = torch.zeros(max(self.products + steps + 1, 2 * rows) - rows, size).to(self._basis)
+            self._basis = torch.cat([self._basis, room])
         for k in range(self.products, self.products + steps):
             if self.is_complete:
                 break
@@ -107,13 +110,6 @@ class Krylov:
     def vector(self, i: int) -> Tensor:
         """The Ritz vector of value i [P], of length 1."""
         return self._basis[: self.products].T @ self._inner[:, i].to(self._basis)
-
-    def _make_room(self, steps: int) -> None:
-        """For the vectors of so many products and the next one."""
-        rows, size = self._basis.shape
-        if rows <= steps:
-            room = torch.zeros(max(steps + 1, 2 * rows) - rows, size).to(self._basis)
-            self._basis = torch.cat([self._basis, room])
 
     def _orthogonalize(self, k: int, u: Tensor) -> Tensor:
         """The part of a product with vector k outside the basis; stores α and β."""
@@ -278,7 +274,13 @@ def negative_curvature(
     while math.isinf(bound) and krylov.products < products:
         krylov.extend(_next_interval(krylov.products, products))
         low, high = float(krylov.values[0]), float(krylov.values[-1])
-        _check_resolution(matrix, epsilon, max(abs(low), abs(high)))
+        greatest = max(abs(low), abs(high))
+        smallest = RESOLUTION[matrix.dtype] * greatest
+        if epsilon < smallest:
+            raise InputError(
+                f"epsilon must be at least {smallest:.3g}, which {matrix.dtype} resolves beside the largest curvature "
+                f"{greatest:.3g}, got {epsilon:.3g}. Pass a larger epsilon, or compute in float64."
+            )
         if low <= -epsilon / 2:
             v = krylov.vector(0)
             value = float(v @ (matrix @ v.to(matrix.dtype)).double())
@@ -314,15 +316,6 @@ def certificate_products(size: int, delta: float, error: float, spread: float) -
 def _next_interval(count: int, products: int) -> int:
     """Products until the next check of the eigenvalues."""
     return min(max(MIN_INTERVAL, count // 10), products - count)
-
-
-def _check_resolution(matrix: Symmetric, epsilon: float, greatest: float) -> None:
-    smallest = RESOLUTION[matrix.dtype] * greatest
-    if epsilon < smallest:
-        raise InputError(
-            f"epsilon must be at least {smallest:.3g}, which {matrix.dtype} resolves beside the largest curvature "
-            f"{greatest:.3g}, got {epsilon:.3g}. Pass a larger epsilon, or compute in float64."
-        )
 
 
 def _check(matrix: Symmetric, products: int) -> None:

@@ -63,9 +63,8 @@ def disjoint(task: Task, blocks: int = BLOCKS, samples: int | None = None, seed:
         InputError: data that brings its own batches, fewer than 8 blocks, or fewer samples than blocks.
     """
     if task.data is None or is_iterable(task.data):
-        raise InputError(
-            "task.data must be tensors or a Dataset to draw samples from it. Pass batches to block_gradients instead."
-        )
+        advice = "Pass batches to block_gradients instead."
+        raise InputError(f"task.data must be tensors or a Dataset to draw samples from it. {advice}")
     count = length(task.data) or 0
     size = min(count, samples or count) // blocks if blocks > 0 else 0
     _check_enough(blocks, size)

@@ -12,6 +12,7 @@ best's gain: the loss of a network with dead units is just below its initial los
 
 import math
 import time
+import timeit
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -47,6 +48,7 @@ PATH_WEIGHTS = 1 << 20
 """Weights of the largest model whose paths are recorded."""
 
 Rung = dict[float, Member]
+Widen = Callable[[Rung], list[float]]
 Watch = Callable[[SearchProgress], None]
 
 
@@ -57,11 +59,7 @@ def _measure_baseline(task: Task, settings: Settings) -> tuple[int, float, float
     if not math.isfinite(loss):
         raise TaskError(f"The initial validation loss must be finite, got {loss}. Check model, loss and data.")
     descent.model.train()
-    step_s = math.inf
-    for _ in range(min(SPEED_STEPS, descent.steps)):
-        start = time.perf_counter()
-        descent.step()
-        step_s = min(step_s, time.perf_counter() - start)
+    step_s = min(timeit.repeat(descent.step, number=1, repeat=min(SPEED_STEPS, descent.steps)))
     return descent.steps, loss, lr, step_s
 
 
@@ -162,9 +160,8 @@ class _Search:
             raise InputError(f"between must be (low, high) with 0 < low < high, got {self.between}")
         count = math.floor(math.log(high / low) / math.log(HALF) + 1e-9)
         if count < 1:
-            raise InputError(
-                f"between must span half a decade or more, got {self.between}. Try ({low:.3g}, {low * 10:.3g})."
-            )
+            wider = f"({low:.3g}, {low * 10:.3g})"
+            raise InputError(f"between must span half a decade or more, got {self.between}. Try {wider}.")
         return [low * HALF**k for k in range(count + 1)]
 
     def _lengths(self, count: int) -> tuple[int, int]:
@@ -180,9 +177,7 @@ class _Search:
             )
         return short, max(short, long)
 
-    def _run_rung(
-        self, rates: Sequence[float], steps: int, widen: Callable[[Rung], list[float]], reserve: int = 0
-    ) -> Rung:
+    def _run_rung(self, rates: Sequence[float], steps: int, widen: Widen, reserve: int = 0) -> Rung:
         """Short runs at these values, and at more while the best is at an end; leaves `reserve` steps of the budget."""
         rung: Rung = {}
         for _ in range(MAX_WIDENINGS):
@@ -279,10 +274,8 @@ class _Search:
         words += f"; {failure.lr:.3g} failed ({failure.how})." if failure else ". No value tried failed."
         usual = LONG * self.run_steps
         if long < 0.9 * min(usual, self.run_steps):
-            words += (
-                f" The budget allowed runs of {long} steps instead of {usual:.0f}: the best value for the whole run "
-                "may be lower."
-            )
+            doubt = "the best value for the whole run may be lower"
+            words += f" The budget allowed runs of {long} steps instead of {usual:.0f}: {doubt}."
         return words
 
     def interrupt(self) -> SearchInterrupt:

@@ -125,8 +125,10 @@ def _training_problem(record: Record, s: Symptoms) -> Finding | None:
         return findings.plateau(s)
     if could_gain_with_larger_lr(s):
         return findings.too_slow(record, s)
-    if s.predicted_decrease < th.PREDICTED_DECREASE_MIN:
-        return _problem_of_small_steps(record, s)
+    if s.predicted_decrease < th.PREDICTED_DECREASE_MIN:  # and a larger learning rate would not solve it
+        if s.is_full_batch or s.decrease > th.DECREASE_GOOD or not noise_may_dominate(s):
+            return None
+        return findings.noise_floor(record, s) if s.decrease > th.LEARNED_MIN else findings.plateau(s)
     if s.decrease < th.DECREASE_NONE and not (s.is_full_batch and s.max_rise < th.RISE_MAX):
         return findings.noise_floor(record, s) if is_noise_limited(s) else findings.diverged_without_gain(record, s)
     if s.peak_rise > th.PEAK_RISE_MAX and s.decrease < th.DECREASE_NONE_AFTER_PEAK:
@@ -170,13 +172,6 @@ def could_gain_with_larger_lr(s: Symptoms) -> bool:
     gain = min(s.remaining_gain / max(1 - s.remaining_gain, TINY_GRADIENT) * s.decrease, 1 - s.decrease)
     has_more = s.decrease > th.DECREASE_NONE and s.remaining_gain > th.REMAINING_GAIN_LARGE
     return not s.is_full_batch and has_more and s.noise_excess < th.NOISE_EXCESS_SMALL * gain
-
-
-def _problem_of_small_steps(record: Record, s: Symptoms) -> Finding | None:
-    """The problem of a run with a small predicted decrease that a larger learning rate would not solve."""
-    if s.is_full_batch or s.decrease > th.DECREASE_GOOD or not noise_may_dominate(s):
-        return None
-    return findings.noise_floor(record, s) if s.decrease > th.LEARNED_MIN else findings.plateau(s)
 
 
 def noise_may_dominate(s: Symptoms) -> bool:

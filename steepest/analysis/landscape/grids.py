@@ -166,7 +166,9 @@ def _correction(
         total[open_cells] += difference.sum(1)
         squares[open_cells] += np.square(difference).sum(1)
         mean[open_cells] = total[open_cells] / count
-        variance[open_cells] = _variance_of_mean(mean[open_cells], squares[open_cells], count, loss.samples)
+        with np.errstate(invalid="ignore"):
+            spread = np.maximum(squares[open_cells] / count - mean[open_cells] ** 2, 0.0) * count / max(1, count - 1)
+        variance[open_cells] = spread / count * (1 - count / loss.samples)  # drawn from a finite population
     return mean, variance
 
 
@@ -176,13 +178,6 @@ def _grid(plane: Plane, losses: np.ndarray, errors: np.ndarray | None) -> Grid:
     errors = None if errors is None else errors.reshape(shape).T.copy()
     losses = np.where(np.isfinite(losses), losses, math.inf).reshape(shape).T.copy()
     return Grid(plane.kind, plane.x, plane.y, losses, errors, plane.caption)
-
-
-def _variance_of_mean(mean: np.ndarray, squares: np.ndarray, n: int, population: int) -> np.ndarray:
-    """Variance of a mean of n drawn from a finite population, from the sum of squares."""
-    with np.errstate(invalid="ignore"):
-        variance = np.maximum(squares / n - mean**2, 0.0) * n / max(1, n - 1)
-    return variance / n * (1 - n / population)
 
 
 def _check_mean(loss: PlaneLoss) -> None:

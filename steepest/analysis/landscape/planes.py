@@ -217,9 +217,8 @@ def random_plane(origin: Tensor, shapes: Sequence[tuple[int, ...]], seed: int = 
     rows = [[_normalise_filters(d, w, s) for d, (w, s) in zip(row.split(sizes), filters)] for row in noise]
     directions = torch.stack([torch.cat(row) for row in rows])
     if not directions.any():
-        raise InputError(
-            "No parameter has two or more dimensions, so filter-normalised directions are 0. Use another plane."
-        )
+        why = "No parameter has two or more dimensions"
+        raise InputError(f"{why}, so filter-normalised directions are 0. Use another plane.")
     x, y = (Axis(f"random direction {k}", -1.0, 1.0, CELLS, float(d.norm())) for k, d in enumerate(directions, 1))
     caption = (
         "Filter-normalised random directions. They show average curvature: a saddle with few descent directions looks "

@@ -113,7 +113,12 @@ def measure_surfaces(
     Raises:
         InputError: an unknown kind, or points of another length.
     """
-    _check(end, paths, kinds)
+    for kind in kinds:
+        if kind not in PLANE_KINDS:
+            raise InputError(f"planes must be some of {', '.join(PLANE_KINDS)}, got {kind!r}")
+    for name, path in paths.items():
+        if path.ndim != 2 or path.shape[1] != len(end):
+            raise InputError(f"the path of {name} must have shape [points, {len(end)}], got {path.shape}")
     end_point = _end_point(task, model, end, len(kinds), seconds, seed)
     indices = {name: _affordable_points(end_point.surface, points, seconds) for name, points in paths.items()}
     points = {name: _tensor(paths[name][rows]) for name, rows in indices.items()}
@@ -134,15 +139,6 @@ def measure_surfaces(
         except SteepestError as error:
             messages.append(f"No {kind} plane: {error}")
     return LossSurfaces(grids, projections, losses, indices, end_point.eigenvalues(), tuple(messages))
-
-
-def _check(end: Tensor, paths: Mapping[str, np.ndarray], kinds: Sequence[str]) -> None:
-    for kind in kinds:
-        if kind not in PLANE_KINDS:
-            raise InputError(f"planes must be some of {', '.join(PLANE_KINDS)}, got {kind!r}")
-    for name, points in paths.items():
-        if points.ndim != 2 or points.shape[1] != len(end):
-            raise InputError(f"the path of {name} must have shape [points, {len(end)}], got {points.shape}")
 
 
 def _end_point(task: Task, model: nn.Module, end: Tensor, planes: int, seconds: float, seed: int) -> _EndPoint:

@@ -8,7 +8,6 @@ error of the difference over samples. A task without data has no sampling error.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -53,20 +52,19 @@ class Gain(NamedTuple):
 NO_GAIN = Gain(Estimate(0.0, 0.0, 0.0), 0.0)
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """The layer along whose own weights the loss is most curved, the others fixed.
 
     Attributes:
         name: of its module; empty for the model's own parameters.
         curvature: the largest along its weights, with its interval.
-        count: of the layers.
+        layers: their number.
         rival: the next one, where its interval reaches this one's; else None.
     """
 
     name: str
     curvature: Estimate
-    count: int
+    layers: int
     rival: str | None
 
 

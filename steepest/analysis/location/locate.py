@@ -238,18 +238,14 @@ def locate(
     'SADDLE'
     """
     if hasattr(point, "record"):
-        return _locate_run(task, point, products, samples, seed)
+        model, descent = point.at_end(task)  # the state of a torch optimizer is not known
+        last_tenth = point.record.steps.last(max(1, round(FINAL_SHARE * len(point.record.steps))))
+        use = None if descent is None else in_use.rule_in_use(descent, last_tenth)
+        verdict = analyse_point(task, Space(model).gather(), model, use, products, samples, seed)
+        return conclude(verdict, point.record)
     if (rule is None) != (lr is None):
         raise InputError("Pass both rule and lr (the stability limit needs both), or neither.")
     model = task.model if isinstance(task.model, nn.Module) else task.build(seed)
     w = Space(model).gather() if point is None else torch.as_tensor(point)
     use = None if rule is None or lr is None else RuleInUse(rule, float(lr), batch_size)
     return analyse_point(task, w, model, use, products, samples, seed)
-
-
-def _locate_run(task: Task, run: Any, products: int, samples: int, seed: int) -> Verdict:
-    """At a run's end; the state of a torch optimizer is not known."""
-    model, descent = run.at_end(task)
-    count = max(1, round(FINAL_SHARE * len(run.record.steps)))
-    rule = None if descent is None else in_use.rule_in_use(descent, run.record.steps.last(count))
-    return conclude(analyse_point(task, Space(model).gather(), model, rule, products, samples, seed), run.record)

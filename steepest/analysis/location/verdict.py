@@ -316,6 +316,6 @@ def _numbers(inputs: VerdictInputs) -> tuple[Number, ...]:
     if layer is not None:
         name, rival = (part or "the model's own parameters" for part in (layer.name, layer.rival))
         unless = "" if layer.rival is None else f", unless {rival} is"
-        words = f"λ_max of {name}{unless}; of {layer.count} layers, other layers fixed; {sample}"
+        words = f"λ_max of {name}{unless}; of {layer.layers} layers, other layers fixed; {sample}"
         add("sharpest layer", layer.curvature, words)
     return tuple(numbers)

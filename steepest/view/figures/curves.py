@@ -44,8 +44,7 @@ def curves(record: Record, path: str | Path) -> Path:
     for event in record.events:
         loss.axvline(event.t, color=FIGURE_COLOURS[3], linewidth=0.8, alpha=0.6)
     rate.plot(record.steps.t, record.steps.lr, color=MUTED, linewidth=1.4)
-    _finish(loss, rate, _title(record))
-    return save(figure, path)
+    return _finish(figure, loss, rate, _title(record), path)
 
 
 def compare_curves(records: Sequence[Record], path: str | Path) -> Path:
@@ -58,8 +57,7 @@ def compare_curves(records: Sequence[Record], path: str | Path) -> Path:
     for record, colour in zip(records, FIGURE_COLOURS * len(records)):
         _draw_loss(loss, record, colour, record.id)
         rate.plot(record.steps.t, record.steps.lr, color=colour, linewidth=1.2)
-    _finish(loss, rate, " vs ".join(r.id for r in records))
-    return save(figure, path)
+    return _finish(figure, loss, rate, " vs ".join(r.id for r in records), path)
 
 
 def check_path(path: str | Path, suffixes: Sequence[str] = FIGURE_SUFFIXES) -> Path:
@@ -112,7 +110,7 @@ def _label(axes: "Axes", x: float, y: float, text: str, colour: str) -> None:
                       annotation_clip=False, fontsize=9)  # fmt: skip
 
 
-def _finish(loss: "Axes", rate: "Axes", title: str) -> None:
+def _finish(figure: "Figure", loss: "Axes", rate: "Axes", title: str, path: Path) -> Path:
     log_if_wide(loss, [np.asarray(line.get_ydata(), float) for line in loss.get_lines()[:2]], 30)
     loss.set_title(title, **TITLE)
     loss.set_ylabel("loss", color=MUTED)
@@ -122,6 +120,7 @@ def _finish(loss: "Axes", rate: "Axes", title: str) -> None:
     for axes in (loss, rate):
         plain(axes)
         axes.margins(x=0.01)
+    return save(figure, path)
 
 
 def log_if_wide(axes: "Axes", lines: Sequence[np.ndarray], ratio: float) -> None:

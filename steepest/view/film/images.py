@@ -115,8 +115,7 @@ def _write_gif(out: Path, frames: Iterator[np.ndarray], last: np.ndarray, size: 
         image = Image.fromarray(np.where(indices == before, np.uint8(PALETTE_SIZE), indices))  # unchanged: transparent
         image.putpalette(palette.getpalette() or [])
         images.append(image)
-    tick = max(20, 10 * round(100 / fps))
-    times = [tick] * (len(images) - 1) + [round(1000 * HOLD_S)]
+    times = [max(20, 10 * round(100 / fps))] * (len(images) - 1) + [round(1000 * HOLD_S)]
     images[0].save(
         out, save_all=True, append_images=images[1:], duration=times, loop=0, optimize=False, transparency=PALETTE_SIZE,
         disposal=1,
