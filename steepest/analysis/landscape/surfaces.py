@@ -141,7 +141,7 @@ def measure_surfaces(
     return LossSurfaces(grids, projections, losses, indices, end_point.eigenvalues(), tuple(messages))
 
 
-def _end_point(task: Task, model: nn.Module, end: Tensor, planes: int, seconds: float, seed: int) -> _EndPoint:
+def _end_point(task: Task, model: nn.Module, end: Tensor, kinds: int, seconds: float, seed: int) -> _EndPoint:
     """The end, with as many samples and cells as there is time for."""
     if task.data is None:
         only = LossFunction(task, [None], model=model)
@@ -151,7 +151,7 @@ def _end_point(task: Task, model: nn.Module, end: Tensor, planes: int, seconds: 
     sample_seconds = _seconds(first, first.start) / data.count(first.batches[0])
     total = data.length(task.data)
     count = MAX_SURFACE_SAMPLES if total is None else min(MAX_SURFACE_SAMPLES, total)
-    affordable = TIME_SLACK * seconds / (max(1, planes) * GRID_PASSES * sample_seconds)
+    affordable = TIME_SLACK * seconds / (max(1, kinds) * GRID_PASSES * sample_seconds)
     if count > affordable:
         count = min(count, max(MIN_SURFACE_SAMPLES, int(affordable / TIME_SLACK)))
     cells = CELLS if affordable >= MIN_SURFACE_SAMPLES else COARSE_CELLS

@@ -282,6 +282,7 @@ def _interval(by: Estimate, what: str = "decrease ") -> str:
 def _numbers(inputs: VerdictInputs) -> tuple[Number, ...]:
     """What was measured; the last three by a full analysis only."""
     point, limit, noise, layer = inputs.evidence, inputs.limit, inputs.noise, inputs.sharpest_layer
+    step, escape, norm, bound = point.gradient_step, point.escape, math.sqrt(point.squared_norm), point.bound
     sample = "exact" if point.is_exact else "on the evaluation half"
     numbers: list[Number] = []
 
@@ -290,16 +291,15 @@ def _numbers(inputs: VerdictInputs) -> tuple[Number, ...]:
             numbers.append(Number(name, *x, reference, words))
 
     add("training loss", point.loss, sample)
-    add("gradient norm", Estimate(*[math.sqrt(point.squared_norm)] * 3))
+    add("gradient norm", Estimate(norm, norm, norm))
     add("largest Hessian eigenvalue", point.largest, sample)
     add("smallest Hessian eigenvalue", point.smallest, sample)
-    step, escape = point.gradient_step, point.escape
     if 0 < step.step_length <= MAX_RELATIVE_STEP * point.size:
         add("decrease by the best gradient step", step.decrease, f"length {digits(step.step_length)}")
     if escape.step_length > 0 > point.smallest.value:
         add("decrease along λ_min", escape.decrease, f"length {digits(escape.step_length)}, mean of both signs")
-    if point.bound > -math.inf:
-        add("λ_min lower bound", Estimate(*[point.bound] * 3), "probability 0.99")
+    if bound > -math.inf:
+        add("λ_min lower bound", Estimate(bound, bound, bound), "probability 0.99")
     if limit is not None:
         add("sharpness", inputs.sharpness, limit.formula, limit.value)
     add("decrease by ten steps at lr / 10", inputs.small_lr_gain)
