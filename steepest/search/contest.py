@@ -66,8 +66,8 @@ def run_race(
         TaskError: too little validation data, or no contender of which half of the runs end.
     """
     if len(contenders) < 2 or seed_count < 2:
-        given = f"{len(contenders)} and {seed_count}"
-        raise InputError(f"A race needs at least 2 contenders and 2 seeds (8 recommended), got {given}")
+        counts = f"{len(contenders)} and {seed_count}"
+        raise InputError(f"A race needs at least 2 contenders and 2 seeds (8 recommended), got {counts}")
     samples = None if task.validation is None else data.length(task.validation)
     if samples is not None and samples < MIN_VALIDATION:
         raise TaskError(f"A race needs at least {MIN_VALIDATION} validation samples, got {samples}")

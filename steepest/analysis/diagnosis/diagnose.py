@@ -111,9 +111,9 @@ def _findings(record: Record, finite_steps: int) -> tuple[Finding, ...]:
     s = Symptoms(record)
     problem = _training_problem(record, s)
     training = () if problem is None else (problem,)
-    if not (s.validation_regained > th.REGAINED_MAX and s.train_still_falling):
+    if not (s.validation_regain > th.REGAINED_MAX and s.is_train_falling):
         return training or (findings.healthy(s),)
-    lost_all = s.validation_regained > th.REGAINED_ALL and s.decrease > th.DECREASE_NONE_AFTER_PEAK
+    lost_all = s.validation_regain > th.REGAINED_ALL and s.decrease > th.DECREASE_NONE_AFTER_PEAK
     has_learned = lost_all or s.decrease > th.DECREASE_GOOD
     overfit = (findings.overfit(s),)
     return overfit + training if has_learned and not had_divergent_step(s) else training + overfit

@@ -123,7 +123,7 @@ def noise_floor(record: Record, s: Symptoms) -> Finding:
 
 def overfit(s: Symptoms) -> Finding:
     """The validation loss rises while the training loss falls."""
-    regain = percent(s.validation_regained)
+    regain = percent(s.validation_regain)
     why = f"the validation loss regained {regain} of its fall while the training loss kept falling"
     advice = (
         'Keep the best point (`keep="best"`), stop early (`stop_after=`), or use weight decay, augmentation, more data.'

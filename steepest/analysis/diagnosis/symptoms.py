@@ -76,8 +76,8 @@ class Symptoms:
         distance_per_weight: Σ ‖Δw‖ / √N; NaN if N is not known.
         batch_size: samples of a step; all samples if the batch size is not known.
         is_full_batch: whether a batch has all samples.
-        validation_regained: share of the validation loss's fall that is lost again at the end; NaN if not known.
-        train_still_falling: whether the training loss has fallen, by two standard errors, since the validation loss was
+        validation_regain: share of the validation loss's fall that is lost again at the end; NaN if not known.
+        is_train_falling: whether the training loss has fallen, by two standard errors, since the validation loss was
             smallest.
     """
 
@@ -115,8 +115,8 @@ class Symptoms:
         self.coherence = _coherence(config, s)
         self.distance_per_weight = float(s.update_norm.sum()) / math.sqrt(config.weights or math.nan)
         reference = initial if math.isfinite(initial) else start
-        self.validation_regained, train_fall = _validation_regain(validation, reference, s.t[window - 1 :], means)
-        self.train_still_falling = train_fall / scale >= 2 * self.decrease_error
+        self.validation_regain, train_fall = _validation_regain(validation, reference, s.t[window - 1 :], means)
+        self.is_train_falling = train_fall / scale >= 2 * self.decrease_error
 
     @property
     def batch_spread(self) -> float:

@@ -71,8 +71,8 @@ def estimate_grid(
         TaskError: the loss is not the mean of its samples' losses.
     """
     if n < MIN_NODES or not tolerance > 0:
-        given = f"n={n}, tolerance={tolerance}"
-        raise InputError(f"n must be at least {MIN_NODES} cells and tolerance positive, got {given}")
+        pair = f"n={n}, tolerance={tolerance}"
+        raise InputError(f"n must be at least {MIN_NODES} cells and tolerance positive, got {pair}")
     plane = plane.with_cells(n)
     cells, loss = plane.cells(), PlaneLoss(surface, plane)
     grids = _nested_grids(n)

@@ -62,14 +62,14 @@ class Quantity(NamedTuple):
 
 def quantities(verdict: Verdict | None) -> list[Quantity]:
     """The finite numbers of a verdict that the page has room for."""
-    shown = []
+    numbers = []
     for number in () if verdict is None else verdict.numbers:
         if number.name in SYMBOLS and math.isfinite(number.value):
             symbol, name = SYMBOLS[number.name]
             text = "; ".join(filter(None, (name, number.words)))
             reference = 0.0 if (symbol, name) in ZERO_REFERENCE else number.reference
-            shown.append(Quantity(symbol, number.value, number.low, number.high, text, reference))
-    return shown
+            numbers.append(Quantity(symbol, number.value, number.low, number.high, text, reference))
+    return numbers
 
 
 # -- Encoding ----------------------------------------------------------------------------------------------------------

@@ -196,7 +196,7 @@ def test_a_validation_loss_that_rises_with_the_training_loss_is_no_overfitting()
 
 def test_without_validation_there_is_no_regain():
     loss, g = healthy_run()
-    assert math.isnan(Symptoms(record_of(loss, g)).validation_regained)
+    assert math.isnan(Symptoms(record_of(loss, g)).validation_regain)
 
 
 @pytest.mark.parametrize("n", [0, 1, 3, 19])
