@@ -16,8 +16,7 @@ from benchmarks.geometry.edges import largest
 from benchmarks.problems import networks
 from benchmarks.report import check, span, table
 from benchmarks.timing import seconds
-from steepest.curvature.extremes import extremes
-from steepest.curvature.lanczos import materialize, unit
+from steepest.curvature.extremes import extremes, materialize, unit
 from steepest.curvature.loss_function import LossFunction, sample_loss_functions
 from steepest.tasks import load
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from steepest.curvature.lanczos import Krylov, Symmetric, unit
+from steepest.curvature.extremes import Krylov, Symmetric, unit
 
 
 def density(matrix: Symmetric, probes: int = 10, steps: int = 80, seed: int = 0) -> tuple[Tensor, Tensor]:

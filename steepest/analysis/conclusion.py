@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from steepest.analysis.diagnosis.diagnose import diagnose
 from steepest.analysis.diagnosis.findings import EXPLODING, HEALTHY, PLATEAU
-from steepest.analysis.diagnosis.symptoms import symptoms
+from steepest.analysis.diagnosis.symptoms import Symptoms
 from steepest.records.run import Record
 from steepest.records.verdict import CONVERGED, RUN, UNDECIDED, VERDICT_HEADLINES, Verdict
 
@@ -36,6 +36,6 @@ def conclude(verdict: Verdict, record: Record) -> Verdict:
     for finding in diagnosis.findings:
         if finding.kind in (EXPLODING, PLATEAU):
             return replace(verdict, sentence=f"{verdict.sentence} {finding.sentence}", advice=finding.advice)
-    if diagnosis.kinds == (HEALTHY,) and symptoms(record).decrease > CONVERGED_DECREASE:
+    if diagnosis.kinds == (HEALTHY,) and Symptoms(record).decrease > CONVERGED_DECREASE:
         return replace(verdict, sentence=CONVERGED + verdict.sentence.removeprefix(stationary))
     return verdict

@@ -15,7 +15,6 @@ estimates, and neither says how well the network generalises.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,24 +36,18 @@ MIN_BLOCKS = 8
 Values = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Noise:
+class Noise(NamedTuple):
     """A gradient's noise at a point; estimates.
 
     Attributes:
         squared_norm: ‖G‖²; unbiased, so it may be negative where there is little signal.
         trace: tr Σ, of the gradient of one sample.
         scale: B = tr Σ / ‖G‖², in samples; its interval has no upper end where G cannot be separated from 0.
-        blocks, samples: number of.
-        level: coverage of each interval.
     """
 
     squared_norm: Estimate
     trace: Estimate
     scale: Estimate
-    blocks: int
-    samples: float
-    level: float
 
 
 def disjoint(task: Task, blocks: int = BLOCKS, samples: int | None = None, seed: int = 0) -> list[Any]:
@@ -70,34 +63,23 @@ def disjoint(task: Task, blocks: int = BLOCKS, samples: int | None = None, seed:
         InputError: data that brings its own batches, fewer than 8 blocks, or fewer samples than blocks.
     """
     if task.data is None or is_iterable(task.data):
-        raise InputError(
-            "task.data must be tensors or a Dataset to draw samples from it. Pass batches to block_gradients instead."
-        )
+        advice = "Pass batches to block_gradients instead."
+        raise InputError(f"task.data must be tensors or a Dataset to draw samples from it. {advice}")
     count = length(task.data) or 0
     size = min(count, samples or count) // blocks if blocks > 0 else 0
     _check_enough(blocks, size)
     order = torch.randperm(count, generator=seeds.generator(seed, "noise"))[: size * blocks]
-    return [_take(task.data, indices) for indices in order.split(size)]
+    if is_tensors(task.data):
+        return [tuple(x[rows] for x in as_tuple(task.data)) for rows in order.split(size)]
+    return [take(task.data, rows.tolist()) for rows in order.split(size)]
 
 
-class BlockGradients(NamedTuple):
-    """The gradients of disjoint blocks.
-
-    Attributes:
-        gradients: [K, N], each the mean over a block.
-        sizes: samples of each block.
-    """
-
-    gradients: Tensor
-    sizes: list[float]
+BlockGradients = tuple[Tensor, list[float]]
+"""Of disjoint blocks: gradients [K, N], each the mean over a block; samples of each block."""
 
 
 def block_gradients(
-    task: Task,
-    w: Tensor,
-    batches: Iterable[Any],
-    dtype: torch.dtype = torch.float64,
-    model: nn.Module | None = None,
+    task: Task, w: Tensor, batches: Iterable[Any], dtype: torch.dtype = torch.float64, model: nn.Module | None = None
 ) -> BlockGradients:
     """The gradient of each of several batches.
 
@@ -110,7 +92,7 @@ def block_gradients(
     """
     blocks = list(batches)
     gradients = [one.gradient(w)[1] for one in LossFunction(task, blocks, dtype, model).per_batch()]
-    return BlockGradients(torch.stack(gradients), [float(task.count(batch)) for batch in blocks])
+    return torch.stack(gradients), [float(task.count(batch)) for batch in blocks]
 
 
 def gradient_noise(gradients: Tensor, sizes: Sequence[float], level: float = 0.95) -> Noise:
@@ -131,13 +113,8 @@ def gradient_noise(gradients: Tensor, sizes: Sequence[float], level: float = 0.9
     >>> [round(x, 1) for x in noise.scale]
     [43.9, 39.8, 48.5]
     """
-    return from_gram((gradients @ gradients.T).cpu(), sizes, level)
-
-
-def from_gram(gram: Tensor | Values, sizes: Sequence[float], level: float = 0.95) -> Noise:
-    """The same from the Gram matrix [K, K] of the blocks' gradients."""
-    pairs = _Pairs(gram, sizes, level)
-    return Noise(pairs.signal(), pairs.noise(), pairs.ratio(), len(sizes), float(sum(sizes)), level)
+    pairs = _Pairs((gradients @ gradients.T).cpu(), sizes, level)
+    return Noise(pairs.signal(), pairs.noise(), pairs.ratio())
 
 
 def critical_batch_size(
@@ -208,7 +185,8 @@ class _Pairs:
             half = self._t * _jackknife(self._ss)
             return Estimate(self._s, self._s - half, self._s + half)
         logs = np.log(self._ss)
-        middle, half = _remove_bias(np.log(self._s), logs), self._t * _jackknife(logs)
+        bias = (len(logs) - 1) * (logs.mean() - np.log(self._s))
+        middle, half = np.log(self._s) - bias, self._t * _jackknife(logs)
         return Estimate(self._s, float(np.exp(middle - half)), float(np.exp(middle + half)))
 
     def ratio(self) -> Estimate:
@@ -246,11 +224,6 @@ def _means_without(pairs: Values) -> Values:
     """The means with each block left out [K]."""
     k = len(pairs)
     return (pairs.sum() - 2 * pairs.sum(1)) / ((k - 1) * (k - 2))
-
-
-def _remove_bias(value: float, without: Values) -> float:
-    """The value − its jackknife bias, (K − 1) · (mean of the values with a block left out − value)."""
-    return float(value - (len(without) - 1) * (without.mean() - value))
 
 
 def _jackknife(without: Values) -> float:
@@ -291,9 +264,3 @@ def _check_enough(blocks: int, smallest: float) -> None:
         raise InputError(f"blocks must be at least {MIN_BLOCKS}, got {blocks}. Split the data into more.")
     if smallest < 1:
         raise InputError(f"each of the {blocks} blocks needs at least 1 sample, got {smallest:g}. Use more data.")
-
-
-def _take(data: Any, indices: Tensor) -> Any:
-    if is_tensors(data):
-        return tuple(x[indices] for x in as_tuple(data))
-    return take(data, indices.tolist())

@@ -7,7 +7,6 @@ statistics), random numbers. The model is a copy, so the task's model does not c
 """
 
 import copy
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,8 +17,7 @@ from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from steepest import seeds
-from steepest.curvature.hessian import Hessian, flat, graph_bytes
-from steepest.curvature.second_derivatives import modules_without_second_derivative, why_not_twice_differentiable
+from steepest.curvature import hessian
 from steepest.errors import InputError, TaskError
 from steepest.tasks.data import count, disjoint_samples, map_tensors
 from steepest.tasks.objective import Loss, Objective
@@ -54,11 +52,7 @@ class LossFunction:
     """
 
     def __init__(
-        self,
-        task: Task,
-        batches: Iterable[Any],
-        dtype: torch.dtype = torch.float64,
-        model: nn.Module | None = None,
+        self, task: Task, batches: Iterable[Any], dtype: torch.dtype = torch.float64, model: nn.Module | None = None
     ) -> None:
         own = task.copy(0) if model is None else copy.deepcopy(model)
         own = getattr(own, "_orig_mod", own).eval()  # a compiled model has only first derivatives
@@ -87,7 +81,7 @@ class LossFunction:
             parts = self._parts(w)
             loss = self._loss(parts, batch)
             by_part = torch.autograd.grad(loss, parts, materialize_grads=True)
-            total, gradient = total + n * loss.item(), gradient + n * flat(by_part)
+            total, gradient = total + n * loss.item(), gradient + n * hessian.flat(by_part)
         return total, gradient
 
     def losses(self, w: Tensor) -> Tensor:
@@ -112,7 +106,7 @@ class LossFunction:
         """
         return torch.cat([self._batch_curvatures(self._split(w), self._split(v), batch) for batch in self.batches])
 
-    def hessian(self, w: Tensor) -> Hessian:
+    def hessian(self, w: Tensor) -> hessian.Hessian:
         """∇²L(w), by its products with vectors.
 
         Raises:
@@ -122,9 +116,9 @@ class LossFunction:
         parts, batches = self._parts(w), self._weighted_batches()
         if not self._graph_sizes:
             self._check_second_derivative(batches[0][0], parts)
-            one = graph_bytes(lambda: self._loss(parts, batches[0][0]), parts)
+            one = hessian.graph_bytes(lambda: self._loss(parts, batches[0][0]), parts)
             self._graph_sizes = [one * count(b) / count(batches[0][0]) for b, _ in batches]
-        return Hessian(parts, [(lambda b=b: self._loss(parts, b), n) for b, n in batches], self._graph_sizes)
+        return hessian.Hessian(parts, [(lambda b=b: self._loss(parts, b), n) for b, n in batches], self._graph_sizes)
 
     def per_batch(self) -> "list[LossFunction]":
         """One loss function for each batch of the sample, with the same model."""
@@ -136,18 +130,12 @@ class LossFunction:
         return singles
 
     @property
-    def by_parameter(self) -> dict[str, slice]:
-        """The slice of each parameter in the vector of weights."""
-        ends = list(itertools.accumulate(self.space.sizes))
-        return {name: slice(e - n, e) for name, n, e in zip(self.space.names, self.space.sizes, ends, strict=True)}
-
-    @property
     def by_layer(self) -> dict[str, slice]:
         """The slice of each module's own parameters in the vector of weights, by the module's name."""
-        layers: dict[str, slice] = {}
-        for name, place in self.by_parameter.items():
-            layer = name.rpartition(".")[0]
-            layers[layer] = slice(layers.get(layer, place).start, place.stop)
+        layers, end = dict[str, slice](), 0
+        for name, size in zip(self.space.names, self.space.sizes, strict=True):
+            layer, start, end = name.rpartition(".")[0], end, end + size
+            layers[layer] = slice(layers[layer].start if layer in layers else start, end)
         return layers
 
     # -- the loss on a batch -------------------------------------------------------------------------------------------
@@ -179,9 +167,8 @@ class LossFunction:
     def _split(self, w: Tensor) -> list[Tensor]:
         """A vector as tensors of the parameters' shapes."""
         if w.shape != (self.size,):
-            raise InputError(
-                f"the point must have shape ({self.size},), one number for each weight, got {tuple(w.shape)}"
-            )
+            shape = f"({self.size},), one number for each weight"
+            raise InputError(f"the point must have shape {shape}, got {tuple(w.shape)}")
         split = w.detach().to(self.device, self.dtype).split(list(self.space.sizes))
         return [x.view(s) for x, s in zip(split, self.space.shapes, strict=True)]
 
@@ -200,27 +187,21 @@ class LossFunction:
     def _deterministic(self) -> Iterator[None]:
         """The same random numbers in every pass, and attention that has a second derivative."""
         on_gpu = self.device.type == "cuda"
-        with (
-            torch.random.fork_rng([self.device], enabled=on_gpu),
-            seeds.ours(0, "surface"),
-            sdpa_kernel(SDPBackend.MATH),
-        ):
+        device_rng = torch.random.fork_rng([self.device], enabled=on_gpu)
+        with device_rng, seeds.ours(0, "surface"), sdpa_kernel(SDPBackend.MATH):
             if on_gpu:
                 torch.cuda.manual_seed(0)
             yield
 
     def _check_second_derivative(self, batch: Any, parts: Sequence[Tensor]) -> None:
-        why = why_not_twice_differentiable(lambda at: self._loss(at, batch), parts)
+        why = hessian.why_not_twice_differentiable(lambda at: self._loss(at, batch), parts)
         if not why:
             return
         with self._deterministic():
-            where = (
-                modules_without_second_derivative(self.objective.model, lambda: self.objective.loss(batch))
-                or "the loss"
-            )
+            where = hessian.modules_without_second_derivative(self.objective.model, lambda: self.objective.loss(batch))
         raise TaskError(
-            f"{where} has no second derivative ({why}), which curvature needs. Write its backward pass in torch "
-            "operations that can be differentiated again."
+            f"{where or 'the loss'} has no second derivative ({why}), which curvature needs. Write its backward pass "
+            "in torch operations that can be differentiated again."
         )
 
     # -- sample by sample ----------------------------------------------------------------------------------------------

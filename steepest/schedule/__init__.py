@@ -17,7 +17,7 @@ is bound to a run, so the same schedule fits a longer run.
 (0.2, 1.0, 0.1)
 """
 
-from steepest.schedule.algebra import Schedule
+from steepest.schedule.algebra import Bound, Schedule
 from steepest.schedule.arguments import Length
 from steepest.schedule.parser import as_schedule, parse
 from steepest.schedule.plateau import plateau
@@ -33,7 +33,6 @@ from steepest.schedule.shapes import (
     step,
     warmup,
 )  # fmt: skip
-from steepest.schedule.timing import Bound
 
 __all__ = [
     "Bound", "Length", "Schedule", "as_schedule", "constant", "cosine", "cosine_restarts", "exponential",

@@ -1,18 +1,79 @@
-"""The algebra of schedules: `a >> b` joins in time, `a * b` multiplies, `0.9 * a` scales."""
+"""The algebra of schedules: `a >> b` joins in time, `a * b` multiplies, `0.9 * a` scales. Then a schedule in a run:
+which steps each part gets, and the factor at each step.
+
+Boundaries are added exactly, in fractions of a step, and only then rounded up to whole steps. So shares that add up to
+100% fill a run of any length, and a warmup at the beginning has at least one step. A later part of a very short run may
+have no step: it is then omitted.
+"""
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import reduce
 from numbers import Real
 from operator import mul
-from typing import Any
+from typing import Any, NamedTuple
 
-from steepest.errors import InputError
-from steepest.schedule.arguments import number_text
-from steepest.schedule.timing import Bound, Curve, Span, sequence
+import numpy as np
+
+from steepest.errors import InputError, ScheduleError
+from steepest.schedule.arguments import Extent, Length, integer, number_text
+
+
+@dataclass(frozen=True)
+class Span:
+    """An interval of a run: its exact begin and end, and the run.
+
+    Attributes:
+        begin: exact steps of the run before it.
+        end: exact steps of the run up to its end.
+        T: steps of the whole run.
+        steps_per_epoch: steps of one epoch.
+
+    >>> span = Span(Fraction(3, 2), Fraction(30), T=30, steps_per_epoch=10)
+    >>> span.start, span.n, span.steps("10%")
+    (2, 28, 3)
+    """
+
+    begin: Fraction
+    end: Fraction
+    T: int
+    steps_per_epoch: int
+
+    @property
+    def start(self) -> int:
+        """Whole steps before it: its local step s is step start + s of the run."""
+        return math.ceil(self.begin)
+
+    @property
+    def n(self) -> int:
+        """Whole steps in it: s = 1 … n."""
+        return math.ceil(self.end) - self.start
+
+    def exact(self, length: Extent) -> Fraction:
+        """A length in steps of this run, before rounding."""
+        return Length.parse(length).exact(self.T, self.steps_per_epoch)
+
+    def steps(self, length: Extent) -> int:
+        """A length in whole steps of this run, rounded up."""
+        return math.ceil(self.exact(length))
+
+
+class Watch(NamedTuple):
+    """A part's memory, such as a plateau's, which observes the losses, and the interval in which it is active."""
+
+    span: Span
+    controller: Any
+
+
+class Curve(NamedTuple):
+    """The factors on a span, at local step s = 1 … n, and the controllers that observe the losses."""
+
+    factor: Callable[[int], float]
+    watches: tuple[Watch, ...] = ()
 
 
 class Schedule(ABC):
@@ -30,9 +91,9 @@ class Schedule(ABC):
     """
 
     @property
-    @abstractmethod
     def takes_rest(self) -> bool:
         """Whether it has no length of its own and takes the rest of the run."""
+        return self.extent(1, 1) is None
 
     @property
     def pieces(self) -> "tuple[Schedule, ...]":
@@ -53,7 +114,7 @@ class Schedule(ABC):
     def __repr__(self) -> str:
         return f"parse({str(self)!r})"
 
-    def bind(self, T: int, steps_per_epoch: int) -> Bound:
+    def bind(self, T: int, steps_per_epoch: int) -> "Bound":
         """The schedule of one run, with every length in steps.
 
         Args:
@@ -70,16 +131,19 @@ class Schedule(ABC):
 
     def __rshift__(self, other: "Bare") -> "Schedule":
         after = lift(other)
-        return join(self, after) if after is not None else NotImplemented
+        if after is None:
+            return NotImplemented
+        if self.takes_rest and after.takes_rest:
+            raise InputError(
+                f"both {self} and {after} take the rest of the run. Give one of them a length, such as 50%."
+            )
+        return Join(self.pieces + after.pieces)
 
     def __mul__(self, other: "float | Bare") -> "Schedule":
-        if isinstance(other, Real):
-            return scale(float(other), self)
-        factor = lift(other)
-        return product(self, factor) if factor is not None else NotImplemented
+        factor = float(other) if isinstance(other, Real) else lift(other)
+        return NotImplemented if factor is None else _product(self, factor)
 
-    def __rmul__(self, other: float) -> "Schedule":
-        return self * other if isinstance(other, Real) else NotImplemented
+    __rmul__ = __mul__
 
 
 Bare = Schedule | type[Schedule]
@@ -116,13 +180,9 @@ class Join(Schedule):
 
     parts: tuple[Schedule, ...]
 
-    @property
-    def takes_rest(self) -> bool:
-        return any(part.takes_rest for part in self.parts)
-
     def extent(self, T: int, steps_per_epoch: int) -> Fraction | None:
-        extents = (part.extent(T, steps_per_epoch) or Fraction(0) for part in self.parts)
-        return None if self.takes_rest else sum(extents, Fraction(0))
+        extents = [x for part in self.parts if (x := part.extent(T, steps_per_epoch)) is not None]
+        return sum(extents, Fraction(0)) if len(extents) == len(self.parts) else None
 
     def over(self, span: Span) -> Curve:
         return sequence(self.parts, span)
@@ -138,13 +198,9 @@ class Product(Schedule):
     scale: float
     factors: tuple[Schedule, ...]
 
-    @property
-    def takes_rest(self) -> bool:
-        return any(factor.takes_rest for factor in self.factors)
-
     def extent(self, T: int, steps_per_epoch: int) -> Fraction | None:
-        extents = (factor.extent(T, steps_per_epoch) or Fraction(0) for factor in self.factors)
-        return None if self.takes_rest else max(extents)
+        extents = [x for factor in self.factors if (x := factor.extent(T, steps_per_epoch)) is not None]
+        return max(extents) if len(extents) == len(self.factors) else None
 
     def over(self, span: Span) -> Curve:
         curves = [sequence(factor.pieces, span) for factor in self.factors]
@@ -157,38 +213,162 @@ class Product(Schedule):
         return " * ".join(factors if self.scale == 1.0 else [number_text(self.scale), *factors])
 
 
-def join(first: Schedule, second: Schedule) -> Schedule:
-    """first >> second.
-
-    Raises:
-        InputError: both take the rest of the run.
-    """
-    if first.takes_rest and second.takes_rest:
-        raise InputError(f"both {first} and {second} take the rest of the run. Give one of them a length, such as 50%.")
-    return Join(first.pieces + second.pieces)
-
-
-def product(first: Schedule, second: Schedule) -> Schedule:
-    """first · second, step by step."""
-    (scale, factors), (other_scale, other_factors) = _factors(first), _factors(second)
-    return _product(scale * other_scale, factors + other_factors)
-
-
-def scale(factor: float, schedule: Schedule) -> Schedule:
-    """factor · schedule, step by step.
-
-    Raises:
-        InputError: the factor is not a finite number above 0.
-    """
-    own_scale, factors = _factors(schedule)
-    return _product(factor * own_scale, factors)
-
-
-def _factors(schedule: Schedule) -> tuple[float, tuple[Schedule, ...]]:
-    return (schedule.scale, schedule.factors) if isinstance(schedule, Product) else (1.0, (schedule,))
-
-
-def _product(scale: float, factors: tuple[Schedule, ...]) -> Schedule:
+def _product(*factors: float | Schedule) -> Schedule:
+    """The product, flat: numbers and the scales of products are one scale."""
+    scale, schedules = 1.0, ()
+    for factor in factors:
+        if isinstance(factor, Product):
+            scale, schedules = scale * factor.scale, schedules + factor.factors
+        elif isinstance(factor, Schedule):
+            schedules += (factor,)
+        else:
+            scale *= factor
     if not (math.isfinite(scale) and scale > 0):
         raise InputError(f"the scale of a schedule must be finite and above 0, got {number_text(scale)}")
-    return factors[0] if scale == 1.0 and len(factors) == 1 else Product(scale, factors)
+    return schedules[0] if scale == 1.0 and len(schedules) == 1 else Product(scale, schedules)
+
+
+# -- In a run ----------------------------------------------------------------------------------------------------------
+
+
+def lay(parts: Sequence[Schedule], span: Span) -> list[Span]:
+    """The interval of each part of a sequence, exact and in order.
+
+    A part without a length takes what the others leave; at most one part has no length.
+
+    Raises:
+        ScheduleError: a part ends after the span.
+    """
+    extents = [part.extent(span.T, span.steps_per_epoch) for part in parts]
+    rest = max(Fraction(0), span.end - span.begin - sum(extent for extent in extents if extent is not None))
+    spans, begin = [], span.begin
+    for index, extent in enumerate(extents):
+        end = begin + (rest if extent is None else extent)
+        if end > span.end:
+            position = len("".join(f"{part} >> " for part in parts[:index]))
+            problem = (
+                f"{parts[index]} lasts {float(end - begin):.10g} steps, but only {float(span.end - begin):.10g} of the "
+                f"run's {span.T} are left. Shorten it, train longer, or use a share of the run, such as 5%."
+            )
+            raise ScheduleError(" >> ".join(map(str, parts)), position, problem)
+        spans.append(replace(span, begin=begin, end=end))
+        begin = end
+    return spans
+
+
+def sequence(parts: Sequence[Schedule], span: Span) -> Curve:
+    """The parts one after another on a span; after the last one its last value is held.
+
+    Each part counts its own steps from 1.
+    """
+    spans = lay(parts, span)
+    if not any(own.n for own in spans):  # the whole sequence is shorter than a step: the first part gets that step
+        spans[0] = replace(spans[0], end=spans[0].begin + 1)
+    live = [(part, own) for part, own in zip(parts, spans) if own.n]
+    curves = [part.over(own) for part, own in live]
+    if len(live) == 1 and live[0][1].n == span.n:
+        return curves[0]
+    starts = [own.start - span.start for _, own in live]
+    end = starts[-1] + live[-1][1].n
+
+    def factor(s: int) -> float:
+        s = min(s, end)
+        active = bisect_left(starts, s) - 1  # the last part with start < s
+        return curves[active].factor(s - starts[active])
+
+    return Curve(factor, tuple(watch for curve in curves for watch in curve.watches))
+
+
+class Bound:
+    """A schedule bound to one run: the factor of the base learning rate at each step t = 1 … T.
+
+    After T the last value is held. Without a plateau it is a pure function of t and accepts steps in any order.
+
+    Args:
+        schedule: the schedule.
+        T: steps of the whole run, at least 1.
+        steps_per_epoch: steps of one epoch, at least 1.
+
+    Raises:
+        InputError: T or steps_per_epoch is below 1.
+        ScheduleError: a part does not fit into the run.
+
+    >>> from steepest.schedule import parse
+    >>> bound = parse("warmup(2) >> linear").bind(T=4, steps_per_epoch=2)
+    >>> [bound(t) for t in (1, 2, 3, 4, 5)]
+    [0.5, 1.0, 0.5, 0.0, 0.0]
+    """
+
+    def __init__(self, schedule: Schedule, T: int, steps_per_epoch: int) -> None:
+        self.schedule = schedule
+        self.T = integer(1)(T, "T, the number of steps of the run,")
+        self.steps_per_epoch = integer(1)(steps_per_epoch, "steps_per_epoch")
+        whole = Span(Fraction(0), Fraction(self.T), self.T, self.steps_per_epoch)
+        self._factor, self._watches = sequence(schedule.pieces, whole)
+
+    def __call__(self, t: int) -> float:
+        """The factor at step t."""
+        if t < 1:
+            raise InputError(f"t must be at least 1 (steps are counted from 1), got {t}")
+        return self._factor(min(t, self.T))
+
+    @property
+    def watches(self) -> bool:
+        """Whether a part of it observes the losses."""
+        return bool(self._watches)
+
+    def observe(self, t: int, loss: float) -> None:
+        """Passes the loss of the epoch that ended at step t to the plateau that is active then.
+
+        Args:
+            t: the last step of the epoch.
+            loss: the quantity to minimise; call this once per epoch.
+
+        >>> from steepest.schedule import plateau, warmup
+        >>> bound = (warmup(2) >> plateau(0.5, patience=0)).bind(T=6, steps_per_epoch=2)
+        >>> for t, loss in ((2, 1.0), (4, 3.0), (6, 3.0)):  # the first epoch belongs to the warmup
+        ...     bound.observe(t, loss)
+        >>> bound(6)
+        0.5
+        """
+        for span, controller in self._watches:
+            if span.start < t <= span.start + span.n:
+                controller.observe(float(loss))
+
+    def values(self, ts: Iterable[int] | np.ndarray) -> np.ndarray:
+        """The factors at many steps, for a figure.
+
+        Args:
+            ts: steps, [n].
+
+        Returns:
+            float64 [n].
+
+        Raises:
+            InputError: the schedule contains a plateau, whose factors depend on the losses.
+        """
+        if self.watches:
+            raise InputError(f"the factors of {self.schedule} depend on the losses and cannot be listed in advance")
+        return np.array([self(int(t)) for t in ts], np.float64)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the plateaus, as JSON; a schedule without a plateau has none."""
+        return {"plateaus": [controller.state_dict() for _, controller in self._watches]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what `state_dict` returned, also if T has changed since.
+
+        Raises:
+            InputError: the state belongs to another schedule.
+        """
+        plateaus = state.get("plateaus")
+        if not isinstance(plateaus, list) or len(plateaus) != len(self._watches):
+            raise InputError(f"the state of {self.schedule} must have {len(self._watches)} plateaus, got {state}")
+        for (_, controller), own in zip(self._watches, plateaus):
+            controller.load_state_dict(own)
+
+    def __reduce__(self) -> tuple:
+        # The closures would share memory between copies, so a copy is bound again.
+        return Bound, (self.schedule, self.T, self.steps_per_epoch), self.state_dict()
+
+    __setstate__ = load_state_dict

@@ -162,13 +162,8 @@ def _length(value: Extent, name: str) -> Length:
         raise InputError(f"{name}: {error}") from None
 
 
-def _length_or_rest(value: Extent | None, name: str) -> Length | None:
-    """The check for a length that may be omitted: the part then takes the rest of the run."""
-    return None if value is None else _length(value, name)
-
-
 Duration = Annotated[Extent, _length]
-Rest = Annotated[Extent | None, _length_or_rest]
+Rest = Annotated[Extent | None, lambda value, name: None if value is None else _length(value, name)]
 Share = Annotated[float, real("between 0 and 1", lambda x: 0 <= x <= 1)]
 BelowOne = Annotated[float, real("at least 0 and below 1", lambda x: 0 <= x < 1)]
 Inside = Annotated[float, real("above 0 and below 1", lambda x: 0 < x < 1)]

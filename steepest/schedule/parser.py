@@ -12,22 +12,16 @@ import operator
 import re
 from collections.abc import Callable
 from dataclasses import MISSING
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn
 
 from steepest.errors import InputError, ScheduleError, nearest
 from steepest.schedule import shapes
-from steepest.schedule.algebra import Bare, Schedule, lift, scale
+from steepest.schedule.algebra import Bare, Schedule, lift
 from steepest.schedule.arguments import NUMBER_PATTERN, UNITS, Length, number_text
 from steepest.schedule.plateau import plateau
 from steepest.schedule.shapes import Part
 
-PARTS: dict[str, type[Part]] = {
-    part.__name__: part
-    for part in (
-        shapes.constant, shapes.warmup, shapes.cosine, shapes.linear, shapes.polynomial, shapes.exponential,
-        shapes.step, shapes.one_cycle, shapes.cosine_restarts, shapes.inverse_sqrt, plateau,
-    )
-}  # fmt: skip
+PARTS: dict[str, type[Part]] = {part.__name__: part for part in (*Part.__subclasses__(), plateau)}
 EXAMPLES = {
     "warmup": "warmup(5%)",
     "polynomial": "polynomial(2)",
@@ -39,7 +33,7 @@ EXAMPLES = {
 MAX_SCHEDULE_DEPTH = 50  # nested parentheses; far below Python's own limit
 MAX_DIGITS = 15  # of an integer, which is then exact in float64
 SCHEDULE_TOKEN = re.compile(
-    rf"(?P<number>{NUMBER_PATTERN})|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<sign>>>|[*(),=%-])|(?P<space>\s+)"
+    rf"(?P<number>{NUMBER_PATTERN})|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<sign>>>|[*(),=%-])|(?P<space>\s+)|(?P<other>.)"
 )
 
 
@@ -78,12 +72,10 @@ def as_schedule(value: str | Bare) -> Schedule:
     >>> as_schedule("cosine") == as_schedule(shapes.cosine) == as_schedule(shapes.cosine())
     True
     """
-    schedule = lift(value)
-    if schedule is not None:
-        return schedule
-    if isinstance(value, str):
-        return parse(value)
-    raise InputError(f"schedule must be a text such as 'warmup(5%) >> cosine' or a schedule, got {value!r}")
+    schedule = parse(value) if isinstance(value, str) else lift(value)
+    if schedule is None:
+        raise InputError(f"schedule must be a text such as 'warmup(5%) >> cosine' or a schedule, got {value!r}")
+    return schedule
 
 
 class _Token(NamedTuple):
@@ -96,20 +88,16 @@ class _Token(NamedTuple):
 
 
 def _tokens(text: str) -> list[_Token]:
-    tokens, position = [], 0
-    while position < len(text):
-        match = SCHEDULE_TOKEN.match(text, position)
-        if match is None:
-            is_quote = text[position] in "'\""
+    tokens = []
+    for match in SCHEDULE_TOKEN.finditer(text):
+        token = _Token(str(match.lastgroup), match[0], match.start())
+        if token.kind == "other":
+            is_quote = token.text in "'\""
             hint = "Write lengths without quotes: 5%, 30 epochs." if is_quote else "Use >> to join and * to multiply."
-            raise ScheduleError(text, position, f"unexpected '{text[position]}'. {hint}")
-        if match.lastgroup and match.lastgroup != "space":
-            tokens.append(_Token(match.lastgroup, match[0], position))
-        position = match.end()
+            raise ScheduleError(text, token.position, f"unexpected {token}. {hint}")
+        if token.kind != "space":
+            tokens.append(token)
     return [*tokens, _Token("end", "", len(text))]
-
-
-_R = TypeVar("_R")
 
 
 class _Parser:
@@ -138,7 +126,7 @@ class _Parser:
         self.index += is_next
         return is_next
 
-    def at(self, position: int, make: Callable[..., _R], *arguments: Any) -> _R:
+    def at(self, position: int, make: Callable[..., Any], *arguments: Any) -> Any:
         """`make(*arguments)`; its errors are reported at the position."""
         try:
             return make(*arguments)
@@ -172,20 +160,16 @@ class _Parser:
 
     def factor(self) -> float | Schedule:
         token = self.advance()
-        if token.kind == "number":
-            return self.number(token)
         if token.kind == "name":
             return self.part(token)
         if token.text == "(":
             return self.group(token)
-        return self.fail(token.position, f"expected a part such as cosine, a number or '(', got {token}")
-
-    def number(self, token: _Token) -> float:
-        number = float(token.text)
+        if token.kind != "number":
+            self.fail(token.position, f"expected a part such as cosine, a number or '(', got {token}")
         if self.token.text in UNITS:
             self.fail(token.position, "a length cannot scale a schedule. Write a number, as in 0.9 * cosine.")
-        self.at(token.position, scale, number, shapes.constant())
-        return number
+        self.at(token.position, operator.mul, shapes.constant(), float(token.text))
+        return float(token.text)
 
     def group(self, bracket: _Token) -> Schedule:
         self.depth += 1

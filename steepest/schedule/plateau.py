@@ -1,12 +1,16 @@
 """A schedule with memory: it lowers the learning rate when the loss stops falling."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from steepest.errors import InputError
+from steepest.schedule.algebra import Curve, Span, Watch
 from steepest.schedule.arguments import BelowOne, Count, Inside, Rest
 from steepest.schedule.shapes import Part
-from steepest.schedule.timing import Curve, Span, Watch
+
+MEMORY_KEYS = ("scale", "best", "bad_epochs", "cooldown")
+"""What a plateau remembers; the keys are part of a checkpoint's format."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,20 +50,23 @@ class plateau(Part):
         return Curve(lambda s: memory.scale, (Watch(span, memory),))
 
 
+@dataclass
 class Memory:
     """State of one plateau: its current factor, the best loss, and counters of epochs."""
 
-    def __init__(self, settings: plateau) -> None:
-        self.settings = settings
-        self.scale = 1.0
-        self.best: float | None = None  # not inf, which JSON lacks
-        self.bad_epochs = 0
-        self.cooldown = 0
+    settings: plateau
+    scale: float = 1.0
+    best: float | None = None  # not inf, which JSON lacks
+    bad_epochs: int = 0
+    cooldown: int = 0
 
     def observe(self, loss: float) -> None:
         """Counts one epoch. A NaN loss has not fallen."""
         settings = self.settings
-        self._compare(loss)
+        if loss < (math.inf if self.best is None else self.best) * (1 - settings.threshold):
+            self.best, self.bad_epochs = loss, 0
+        else:
+            self.bad_epochs += 1
         if self.cooldown > 0:
             self.cooldown -= 1
             self.bad_epochs = 0
@@ -68,16 +75,9 @@ class Memory:
             self.cooldown = settings.cooldown
             self.bad_epochs = 0
 
-    def _compare(self, loss: float) -> None:
-        best = float("inf") if self.best is None else self.best
-        if loss < best * (1 - self.settings.threshold):
-            self.best, self.bad_epochs = loss, 0
-        else:
-            self.bad_epochs += 1
-
     def state_dict(self) -> dict[str, Any]:
         """Its state, as JSON."""
-        return {"scale": self.scale, "best": self.best, "bad_epochs": self.bad_epochs, "cooldown": self.cooldown}
+        return {key: getattr(self, key) for key in MEMORY_KEYS}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what `state_dict` returned.
@@ -85,8 +85,6 @@ class Memory:
         Raises:
             InputError: the state is not that of a plateau.
         """
-        keys = self.state_dict().keys()
-        if not isinstance(state, dict) or state.keys() != keys:
-            raise InputError(f"the state of a plateau must have the keys {', '.join(keys)}, got {state}")
-        self.scale, self.best = state["scale"], state["best"]
-        self.bad_epochs, self.cooldown = state["bad_epochs"], state["cooldown"]
+        if not isinstance(state, dict) or state.keys() != set(MEMORY_KEYS):
+            raise InputError(f"the state of a plateau must have the keys {', '.join(MEMORY_KEYS)}, got {state}")
+        vars(self).update(state)

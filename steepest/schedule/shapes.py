@@ -15,19 +15,8 @@ from math import cos, log, pi, sqrt
 from typing import Any, get_args
 
 from steepest.errors import ScheduleError
-from steepest.schedule.algebra import Bare, Schedule, bare
-from steepest.schedule.arguments import (
-    BelowOne,
-    Duration,
-    Length,
-    Multiple,
-    NotNegative,
-    Positive,
-    Rest,
-    Share,
-    argument_text,
-)  # fmt: skip
-from steepest.schedule.timing import Curve, Span
+from steepest.schedule.algebra import Bare, Curve, Schedule, Span, bare
+from steepest.schedule.arguments import BelowOne, Duration, Multiple, NotNegative, Positive, Rest, Share, argument_text
 
 MAX_EXPONENT = 700.0  # e to this power is still a float64
 
@@ -41,8 +30,7 @@ class PartType(ABCMeta):
     def __mul__(cls, other: float | Bare) -> Schedule:
         return bare(cls) * other
 
-    def __rmul__(cls, other: float) -> Schedule:
-        return other * bare(cls)
+    __rmul__ = __mul__
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,12 +56,8 @@ class Part(Schedule, metaclass=PartType):
         _, convert = get_args(cls.parameters()[name].type)
         return convert(value, f"{name} of {cls.__name__}")
 
-    @property
-    def takes_rest(self) -> bool:
-        return vars(self)["length"] is None
-
     def extent(self, T: int, steps_per_epoch: int) -> Fraction | None:
-        length: Length | None = vars(self)["length"]
+        length = vars(self)["length"]
         return length and length.exact(T, steps_per_epoch)
 
     def __str__(self) -> str:
@@ -339,7 +323,7 @@ class inverse_sqrt(Part):
 
     def over(self, span: Span) -> Curve:
         w = span.steps(self.warmup)
-        if Length.parse(self.warmup).exact(span.T, span.steps_per_epoch) > span.end - span.begin:
+        if span.exact(self.warmup) > span.end - span.begin:
             problem = f"the warmup lasts {w} steps, but {self} has only {span.n} of the run's {span.T}. Shorten it."
             raise ScheduleError(str(self), len("inverse_sqrt("), problem)
         return Curve(lambda s: s / w if s < w else sqrt(w / s))

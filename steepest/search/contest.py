@@ -66,9 +66,8 @@ def run_race(
         TaskError: too little validation data, or no contender of which half of the runs end.
     """
     if len(contenders) < 2 or seed_count < 2:
-        raise InputError(
-            f"A race needs at least 2 contenders and 2 seeds (8 recommended), got {len(contenders)} and {seed_count}"
-        )
+        counts = f"{len(contenders)} and {seed_count}"
+        raise InputError(f"A race needs at least 2 contenders and 2 seeds (8 recommended), got {counts}")
     samples = None if task.validation is None else data.length(task.validation)
     if samples is not None and samples < MIN_VALIDATION:
         raise TaskError(f"A race needs at least {MIN_VALIDATION} validation samples, got {samples}")
@@ -165,14 +164,13 @@ def _compare(
     groups: Mapping[str, list[Curve]], target: float, metric: str, task: Task, alpha: float, by_time: bool
 ) -> list[Difference]:
     """Differences in each quantity, which has an equal share of alpha, so that of all claims together few are false."""
-    quantities: list[tuple[str, Callable[[Curve], float], str]] = [
-        ("final validation loss", lambda c: c.final, "lower")
-    ]
+    quantities: list[tuple[str, Callable[[Curve], float], str]] = []
+    if not by_time:  # steps of different batch sizes cannot be compared
+        quantities.append(("steps to target", lambda c: c.reached(target), "lower"))
+    quantities.append(("final validation loss", lambda c: c.final, "lower"))
     if by_time:
         budget = min(statistics.median(float(c.t[-1]) * c.step_s for c in group) for group in groups.values())
         quantities.append(("validation loss after equal time", lambda c: loss_within(c, budget), "lower"))
-    else:  # steps of different batch sizes cannot be compared
-        quantities.insert(0, ("steps to target", lambda c: c.reached(target), "lower"))
     if metric:
         better = task.metrics[metric].better
         worst = -math.inf if better == "higher" else math.inf
@@ -210,9 +208,5 @@ def _join(parts: list[str]) -> str:
 
 def describe(result: RaceResult) -> dict[str, Any]:
     """A race's result as JSON, without the paths."""
-    curves = [
-        {**dataclasses.asdict(c), "t": c.t.tolist(), "loss": c.loss.tolist(), "metric": c.metric.tolist()}
-        for c in result.curves
-    ]
-    names = (f.name for f in dataclasses.fields(result) if f.name != "paths")
-    return {**{name: getattr(result, name) for name in names}, "curves": curves}
+    curves = [{k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in vars(c).items()} for c in result.curves]
+    return {name: value for name, value in vars(result).items() if name != "paths"} | {"curves": curves}

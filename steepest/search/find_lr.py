@@ -1,6 +1,7 @@
 """The learning rate by measurement, with its figure."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from steepest.records.search import Search, Trial
 from steepest.search.rungs import run_search
 from steepest.tasks.space import NORMS_AND_BIASES
 from steepest.tasks.task import Task
-from steepest.view.figures.rates import rates_figure
+from steepest.view.figures.searches import rates_figure
 from steepest.view.terminal import SearchDisplay
 
 
@@ -18,61 +19,32 @@ class Rates:
     """The result of a learning-rate search.
 
     Attributes:
-        record: all results.
+        record: all results; this object has its attributes, too.
+        best: the learning rate to train with.
+        low, high: the lowest and the highest value tried that work.
+        fails: the lowest value that failed; None where none did.
+        table: all values tried, by length of run.
+        sentence: the result in words.
+        steps: of all short runs together.
+        seconds: duration of the search.
+        way: how the short runs were run: "together" (batched) or "one after another" (sequential).
+        paths: the recorded points of the short runs; empty for a large model.
     """
 
+    record: Search
+    best: float
+    low: float
+    high: float
+    fails: float | None
+    table: tuple[Trial, ...]
+    sentence: str
+    steps: int
+    seconds: float
+    way: str
+    paths: tuple[DescentPath, ...]
+
     def __init__(self, record: Search) -> None:
-        self.record = record
-
-    @property
-    def best(self) -> float:
-        """The learning rate to train with."""
-        return self.record.best
-
-    @property
-    def low(self) -> float:
-        """The lowest value tried that works."""
-        return self.record.low
-
-    @property
-    def high(self) -> float:
-        """The highest value tried that works."""
-        return self.record.high
-
-    @property
-    def fails(self) -> float | None:
-        """The lowest value that failed; None where none did."""
-        return self.record.fails
-
-    @property
-    def table(self) -> tuple[Trial, ...]:
-        """All values tried, by length of run."""
-        return self.record.table
-
-    @property
-    def sentence(self) -> str:
-        """The result in words."""
-        return self.record.sentence
-
-    @property
-    def steps(self) -> int:
-        """Steps of all short runs together."""
-        return self.record.steps
-
-    @property
-    def seconds(self) -> float:
-        """Duration of the search."""
-        return self.record.seconds
-
-    @property
-    def way(self) -> str:
-        """How the short runs were run: "together" (batched) or "one after another" (sequential)."""
-        return self.record.way
-
-    @property
-    def paths(self) -> tuple[DescentPath, ...]:
-        """The recorded points of the short runs; empty for a large model."""
-        return self.record.paths
+        vars(self).update(vars(record), record=record)
 
     def figure(self, path: str | Path) -> Path:
         """Writes final loss against learning rate, with the regions: .png, .svg or .pdf."""
@@ -140,7 +112,5 @@ def find_lr(
         accumulate=accumulate, average=average, precision=precision, groups=groups, no_decay=no_decay, seed=seed,
         device=device,
     )  # fmt: skip
-    if not progress:
-        return Rates(run_search(task, settings, budget, between, way))
-    with SearchDisplay() as display:
+    with SearchDisplay() if progress else nullcontext() as display:
         return Rates(run_search(task, settings, budget, between, way, display))

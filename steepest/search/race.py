@@ -17,7 +17,7 @@ from steepest.records.surfaces import LossSurfaces
 from steepest.rules.rule import Rule
 from steepest.search import contest
 from steepest.tasks.task import Task
-from steepest.view.figures.races import race_figure
+from steepest.view.figures.searches import race_figure
 from steepest.view.film import film
 from steepest.view.film.schema import Film
 from steepest.view.film.write import write
@@ -27,37 +27,25 @@ class Race:
     """The result of a race.
 
     Attributes:
-        record: all results.
+        record: all results; this object has its attributes, too.
         task: that was trained.
+        verdict: the conclusions, in words.
+        words: a sentence for each quantity and pair of contenders.
+        target: the validation loss to reach.
+        curves: of every run.
+        paths: the recorded points of the runs; empty for a large model.
     """
 
+    record: RaceResult
+    task: Task
+    verdict: str
+    words: tuple[str, ...]
+    target: float
+    curves: tuple[Curve, ...]
+    paths: tuple[DescentPath, ...]
+
     def __init__(self, record: RaceResult, task: Task) -> None:
-        self.record, self.task = record, task
-
-    @property
-    def verdict(self) -> str:
-        """The conclusions, in words."""
-        return self.record.verdict
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """A sentence for each quantity and pair of contenders."""
-        return self.record.words
-
-    @property
-    def target(self) -> float:
-        """The validation loss to reach."""
-        return self.record.target
-
-    @property
-    def curves(self) -> tuple[Curve, ...]:
-        """The curve of every run."""
-        return self.record.curves
-
-    @property
-    def paths(self) -> tuple[DescentPath, ...]:
-        """The recorded points of the runs; empty for a large model."""
-        return self.record.paths
+        vars(self).update(vars(record), record=record, task=task)
 
     def figure(self, path: str | Path) -> Path:
         """Writes all curves and each contender's median: .png, .svg or .pdf."""
@@ -190,9 +178,8 @@ def _common_surface(task: Task, result: RaceResult) -> LossSurfaces:
         return LossSurfaces(messages=("No surface: no points of the paths were recorded.",))
     model = task.copy(0)
     if any(b.is_floating_point() for b in model.buffers()):
-        return LossSurfaces(
-            messages=("No surface: the model has running statistics (batch norm), which differ between runs.",)
-        )
+        why = "the model has running statistics (batch norm), which differ between runs"
+        return LossSurfaces(messages=(f"No surface: {why}.",))
     names = sorted(points, key=lambda name: -losses[name])  # the plane goes through the end of the last path
     paths: dict[str, np.ndarray] = {name: points[name] for name in names}
     end = torch.from_numpy(np.array(paths[names[-1]][-1]))

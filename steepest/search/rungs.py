@@ -10,11 +10,11 @@ start at one point and see the same batches. A value fails if its loss is not fi
 best's gain: the loss of a network with dead units is just below its initial loss.
 """
 
-import dataclasses
 import math
 import time
+import timeit
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
 
 from steepest.descent.loop import Descent
 from steepest.descent.population.dispatch import run_descents
@@ -48,30 +48,19 @@ PATH_WEIGHTS = 1 << 20
 """Weights of the largest model whose paths are recorded."""
 
 Rung = dict[float, Member]
+Widen = Callable[[Rung], list[float]]
 Watch = Callable[[SearchProgress], None]
 
 
-class _Baseline(NamedTuple):
+def _measure_baseline(task: Task, settings: Settings) -> tuple[int, float, float, float]:
     """What a search starts from: steps of the run, initial validation loss, the rule's usual rate, time of a step."""
-
-    steps: int
-    loss: float
-    lr: float
-    step_s: float
-
-
-def _measure_baseline(task: Task, settings: Settings) -> _Baseline:
-    descent = Descent(task, dataclasses.replace(settings, lr=None, guard=None), task.copy(settings.seed))
+    descent = Descent(task, replace(settings, lr=None, guard=None), task.copy(settings.seed))
     lr, loss = descent.base_lr, descent.measure()["loss"]
     if not math.isfinite(loss):
         raise TaskError(f"The initial validation loss must be finite, got {loss}. Check model, loss and data.")
     descent.model.train()
-    step_s = math.inf
-    for _ in range(min(SPEED_STEPS, descent.steps)):
-        start = time.perf_counter()
-        descent.step()
-        step_s = min(step_s, time.perf_counter() - start)
-    return _Baseline(descent.steps, loss, lr, step_s)
+    step_s = min(timeit.repeat(descent.step, number=1, repeat=min(SPEED_STEPS, descent.steps)))
+    return descent.steps, loss, lr, step_s
 
 
 def _max_steps(budget: int | str | None, run_steps: int, step_s: float) -> float:
@@ -110,34 +99,36 @@ def run_search(
         TaskError: every learning rate failed.
         SearchInterrupt: Ctrl-C.
     """
-    search = _Search(task, settings, budget, between, way, watch)
+    if len(settings.stages.parts) > 1:
+        raise InputError("The learning rate is searched for one update rule, got stages. Search for each of them.")
+    start_time = time.perf_counter()
+    run_steps, start, usual_lr, step_s = _measure_baseline(task, settings)
+    max_steps = _max_steps(budget, run_steps, step_s)
+    search = _Search(task, settings, between, way, watch, start_time, run_steps, start, usual_lr, max_steps)
     try:
         return search.run()
     except KeyboardInterrupt:
         raise search.interrupt() from None
 
 
+@dataclass
 class _Search:
-    def __init__(
-        self,
-        task: Task,
-        settings: Settings,
-        budget: int | str | None,
-        between: tuple[float, float] | None,
-        way: str | None,
-        watch: Watch | None,
-    ) -> None:
-        self.start_time, self.watch = time.perf_counter(), watch
-        self.task, self.settings, self.between, self.way = task, settings, between, way
-        if len(settings.stages.parts) > 1:
-            raise InputError("The learning rate is searched for one update rule, got stages. Search for each of them.")
-        self.rule = settings.rule_name
-        self.baseline = _measure_baseline(task, settings)
-        self.max_steps = _max_steps(budget, self.baseline.steps, self.baseline.step_s)
-        self.members: dict[tuple[int, float], Member] = {}
-        """By steps and learning rate."""
-        self.steps, self.expected_steps, self.later_steps = 0, 0, 0
-        self.reason = ""
+    task: Task
+    settings: Settings
+    between: tuple[float, float] | None
+    way: str | None
+    watch: Watch | None
+    start_time: float
+    run_steps: int
+    start: float
+    usual_lr: float
+    max_steps: float
+    members: dict[tuple[int, float], Member] = field(default_factory=dict)
+    """By steps and learning rate."""
+    steps: int = 0
+    expected_steps: int = 0
+    later_steps: int = 0
+    reason: str = ""
 
     def run(self) -> Search:
         rates = self._grid()
@@ -163,20 +154,19 @@ class _Search:
 
     def _grid(self) -> list[float]:
         if self.between is None:
-            return [self.baseline.lr * HALF**k for k in range(-BELOW, ABOVE + 1)]
+            return [self.usual_lr * HALF**k for k in range(-BELOW, ABOVE + 1)]
         low, high = self.between
         if not 0 < low < high < math.inf:
             raise InputError(f"between must be (low, high) with 0 < low < high, got {self.between}")
         count = math.floor(math.log(high / low) / math.log(HALF) + 1e-9)
         if count < 1:
-            raise InputError(
-                f"between must span half a decade or more, got {self.between}. Try ({low:.3g}, {low * 10:.3g})."
-            )
+            wider = f"({low:.3g}, {low * 10:.3g})"
+            raise InputError(f"between must span half a decade or more, got {self.between}. Try {wider}.")
         return [low * HALF**k for k in range(count + 1)]
 
     def _lengths(self, count: int) -> tuple[int, int]:
         """Steps of the runs of both rungs, as the budget allows."""
-        usual, run_steps = count * SHORT + (LOWER_STEPS + 1) * LONG, self.baseline.steps
+        usual, run_steps = count * SHORT + (LOWER_STEPS + 1) * LONG, self.run_steps
         share = min(1.0, self.max_steps / (usual * run_steps))
         least = min(MIN_SHORT_STEPS, run_steps) if share == 1.0 else 2
         short, long = (max(least, int(part * share * run_steps + 1e-9)) for part in (SHORT, LONG))
@@ -187,9 +177,7 @@ class _Search:
             )
         return short, max(short, long)
 
-    def _run_rung(
-        self, rates: Sequence[float], steps: int, widen: Callable[[Rung], list[float]], reserve: int = 0
-    ) -> Rung:
+    def _run_rung(self, rates: Sequence[float], steps: int, widen: Widen, reserve: int = 0) -> Rung:
         """Short runs at these values, and at more while the best is at an end; leaves `reserve` steps of the budget."""
         rung: Rung = {}
         for _ in range(MAX_WIDENINGS):
@@ -204,12 +192,12 @@ class _Search:
 
         Near a saddle the loss hardly falls at first, and a value that looks too large there may be the best.
         """
-        start = self.baseline.loss
+        start = self.start
         while start - first[self._winner(first)].value < MIN_RUNG_GAIN * abs(start):
             best, length = self._winner(first), 2 * short
             rates = [r for r in (best / HALF, best, best * HALF, best * HALF**2) if self._is_between(r)]
             reserve = (LOWER_STEPS + 1) * length
-            if 2 * length > self.baseline.steps or self.steps + len(rates) * length + reserve > self.max_steps:
+            if 2 * length > self.run_steps or self.steps + len(rates) * length + reserve > self.max_steps:
                 break
             again = self._run_rung(rates, length, self._widen, reserve)
             if not self._winner(again):
@@ -220,10 +208,8 @@ class _Search:
     def _run_short(self, rates: Sequence[float], steps: int, rung: Rung) -> None:
         self.expected_steps = self.steps + len(rates) * steps + self.later_steps
         schedule = _fitting_schedule(self.settings, steps)
-        settings = [
-            dataclasses.replace(self.settings, lr=rate, epochs=None, steps=steps, guard=None, schedule=schedule)
-            for rate in rates
-        ]
+        common = replace(self.settings, epochs=None, steps=steps, guard=None, schedule=schedule)
+        settings = [replace(common, lr=rate) for rate in rates]
         is_small = sum(p.numel() for p in self.task.copy(0).parameters()) <= PATH_WEIGHTS
         plan = Plan(points=SEARCH_PATH_POINTS if is_small else 0, on_step=lambda members: self._on_step(members, steps))
         descents = run_descents(self.task, settings, plan, strategy=self.way)
@@ -260,7 +246,7 @@ class _Search:
     def _winner(self, rung: Rung) -> float:
         """The learning rate with the lowest loss; 0 where none is below the initial loss."""
         best = min(rung, key=lambda rate: rung[rate].value)
-        return best if rung[best].value < self.baseline.loss else 0.0
+        return best if rung[best].value < self.start else 0.0
 
     # -- The result ----------------------------------------------------------------------------------------------------
 
@@ -274,24 +260,22 @@ class _Search:
         high = max([winner, *(row.lr for row in works if failure is None or row.lr < failure.lr)])
         paths = tuple(m.path(f"{rate:.3g}") for (_, rate), m in self.members.items() if m.points)
         return Search(
-            winner / DIVISOR, low, high, failure.lr if failure else None, tuple(table), self.baseline.loss, self.steps,
-            self.baseline.steps, time.perf_counter() - self.start_time, self.way or "", self.reason, self.rule,
-            self._sentence(winner, low, high, failure, long), paths,
+            winner / DIVISOR, low, high, failure.lr if failure else None, tuple(table), self.start, self.steps,
+            self.run_steps, time.perf_counter() - self.start_time, self.way or "", self.reason,
+            self.settings.rule_name, self._sentence(winner, low, high, failure, long), paths,
         )  # fmt: skip
 
     def _sentence(self, winner: float, low: float, high: float, failure: Trial | None, long: int) -> str:
-        tail = f"{low:.3g} to {high:.3g} worked" if low < high else f"{low:.3g} worked"
+        rule, tail = self.settings.rule_name, f"{low:.3g} to {high:.3g} worked" if low < high else f"{low:.3g} worked"
         words = (
-            f"Use lr = {winner / DIVISOR:.3g} with {self.rule}. Best short run: {winner:.3g}; divided by {DIVISOR} "
+            f"Use lr = {winner / DIVISOR:.3g} with {rule}. Best short run: {winner:.3g}; divided by {DIVISOR} "
             f"because short runs favour high values. {tail}"
         )
         words += f"; {failure.lr:.3g} failed ({failure.how})." if failure else ". No value tried failed."
-        usual = LONG * self.baseline.steps
-        if long < 0.9 * min(usual, self.baseline.steps):
-            words += (
-                f" The budget allowed runs of {long} steps instead of {usual:.0f}: the best value for the whole run "
-                "may be lower."
-            )
+        usual = LONG * self.run_steps
+        if long < 0.9 * min(usual, self.run_steps):
+            doubt = "the best value for the whole run may be lower"
+            words += f" The budget allowed runs of {long} steps instead of {usual:.0f}: {doubt}."
         return words
 
     def interrupt(self) -> SearchInterrupt:
@@ -311,11 +295,11 @@ class _Search:
 
     def _table(self) -> list[Trial]:
         lengths = sorted({steps for steps, _ in self.members})
-        rungs = {n: {rate: m for (steps, rate), m in self.members.items() if steps == n} for n in lengths}
-        return [row for steps in lengths for row in self._rows(rungs[steps], steps)]
+        return [row for steps in lengths for row in self._rows(steps)]
 
-    def _rows(self, rung: Rung, steps: int) -> list[Trial]:
-        best, start = self._winner(rung) or min(rung), self.baseline.loss
+    def _rows(self, steps: int) -> list[Trial]:
+        rung = {rate: member for (length, rate), member in self.members.items() if length == steps}
+        best, start = self._winner(rung) or min(rung), self.start
         gain = start - rung[best].value
         rows = []
         for rate, member in sorted(rung.items(), key=lambda item: item[0]):

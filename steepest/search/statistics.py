@@ -21,9 +21,8 @@ in families of four groups in at most 4.5 % of 2000. The tests repeat this with 
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +39,7 @@ Scale = Literal["log", "linear"]
 Better = Literal["lower", "higher"]
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """The difference of two groups in one quantity.
 
     Attributes:
@@ -104,7 +102,7 @@ def differences(
     words = _Words(quantity, values, better, level)
     return [
         Difference(
-            quantity, one, other, test.ratio, test.low, test.high, test.p, p, test.method, p <= level,
+            quantity, one, other, *test.effect, test.p, p, test.method, p <= level,
             words.sentence(one, other, test, p, len(pairs)),
         )
         for (one, other), test, p in zip(pairs, tests, holm([test.p for test in tests]), strict=True)
@@ -128,16 +126,14 @@ def holm(p: Sequence[float]) -> list[float]:
     return out
 
 
-@dataclass(frozen=True)
-class _Test:
-    """The result of a test; `shift` is other − one in mean logarithm, mean value or mean rank."""
+class _Test(NamedTuple):
+    """The result of a test; `shift` is other − one in mean logarithm, mean value or mean rank, `effect` the ratio or
+    difference with the ends of its interval."""
 
     method: str
     p: float
     shift: float
-    ratio: float | None = None
-    low: float | None = None
-    high: float | None = None
+    effect: tuple[float, float, float] | tuple[None, None, None] = (None, None, None)
 
 
 def _test(one: Values, other: Values, scale: Scale, level: float) -> _Test:
@@ -148,8 +144,9 @@ def _test(one: Values, other: Values, scale: Scale, level: float) -> _Test:
     p, shift, half = welch(one, other, level)
     ends = (shift, shift - half, shift + half)
     if scale == "linear":
-        return _Test("Welch t", p, shift, *ends)
-    return _Test("Welch t on logarithms", p, shift, *(math.exp(x) if x < 700 else math.inf for x in ends))
+        return _Test("Welch t", p, shift, ends)
+    ratio, low, high = (math.exp(x) if x < 700 else math.inf for x in ends)
+    return _Test("Welch t on logarithms", p, shift, (ratio, low, high))
 
 
 def welch(one: Values, other: Values, level: float) -> tuple[float, float, float]:
@@ -220,8 +217,7 @@ def _squared_error(x: Values) -> float:
 # -- Sentences ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Words:
+class _Words(NamedTuple):
     """Sentences about the differences in a quantity: the better group is the subject."""
 
     quantity: str
@@ -234,20 +230,22 @@ class _Words:
         is_better = (test.shift < 0) == (self.better == "lower")
         subject, reference = (other, one) if is_better else (one, other)
         groups = {name: self.values[name] for name in (one, other)}
-        effect = _effect(test, not is_better, self._in_points(groups))
+        finite = [x for group in groups.values() for x in group if math.isfinite(x)]
+        is_share = self.quantity.endswith("accuracy") and all(0 <= x <= 1 for x in finite)
+        effect = _effect(test, not is_better, in_points=is_share)
         n, m = map(len, groups.values())
         numbers = [f"{n} seeds each" if n == m else f"{n} and {m} seeds", f"p = {p:.2g}" if p >= 1e-4 else "p < 0.0001"]
         numbers[1] += f", Holm-corrected for {pairs} pairs" if pairs > 1 else ""
         if effect:
             value, low, high = effect
-            claim = self._effect_claim(subject, reference, value, test)
             numbers.insert(0, f"{100 * (1 - self.level):.3g} % interval {low} to {high}")
         else:
-            value, claim = "", self._rank_claim(subject, reference)
+            value = ""
             infinite = {name: sum(map(math.isinf, x)) for name, x in groups.items()}
             outcome = "did not reach it" if self._is_target else "diverged"
             numbers.insert(0, "rank test")
             numbers += [f"{k} of {len(groups[name])} {name} runs {outcome}" for name, k in infinite.items() if k]
+        claim = self._claim(subject, reference, value, test.method)
         if p > self.level:
             claim = f"No difference detected in {self.quantity} between {subject} and {reference}"
             numbers = [f"{subject} vs {reference}: {value}", *numbers] if value else numbers
@@ -257,40 +255,28 @@ class _Words:
     def _is_target(self) -> bool:
         return self.quantity == "steps to target"
 
-    def _in_points(self, groups: Mapping[str, Sequence[float]]) -> bool:
-        """Whether the values are shares, whose differences are percentage points."""
-        finite = [x for group in groups.values() for x in group if math.isfinite(x)]
-        return self.quantity.endswith("accuracy") and all(0 <= x <= 1 for x in finite)
-
-    def _effect_claim(self, subject: str, reference: str, value: str, test: _Test) -> str:
+    def _claim(self, subject: str, reference: str, value: str, method: str) -> str:
+        """That the subject is better, by how much where the test says so."""
         if self._is_target:
-            return f"{subject} reaches the target in {value} the steps of {reference}"
-        if test.method != "Welch t":
+            steps = f"{value} the steps of" if value else "fewer steps than"
+            return f"{subject} reaches the target in {steps} {reference}"
+        if method == "Welch t on logarithms":
             return f"{subject}'s {self.quantity} is {value} that of {reference}"
+        noun = self.quantity.removeprefix("final ")
+        verb = "is" if noun == self.quantity else "ends"  # a final quantity "ends" at its value
+        if not value:
+            return f"{subject} {verb} {self.better} than {reference} in {noun}"
         side = "below" if self.better == "lower" else "above"
-        verb, noun = self._verb
         if value.endswith("points"):
             return f"{subject} {verb} {value} of {noun} {side} {reference}"
         return f"{subject} {verb} {value} {side} {reference} in {noun}"
 
-    def _rank_claim(self, subject: str, reference: str) -> str:
-        if self._is_target:
-            return f"{subject} reaches the target in fewer steps than {reference}"
-        verb, noun = self._verb
-        return f"{subject} {verb} {self.better} than {reference} in {noun}"
-
-    @property
-    def _verb(self) -> tuple[str, str]:
-        """A final quantity "ends" at its value, another one "is" at it."""
-        noun = self.quantity.removeprefix("final ")
-        return "is" if noun == self.quantity else "ends", noun
-
 
 def _effect(test: _Test, is_flipped: bool, in_points: bool) -> tuple[str, str, str] | None:
     """The ratio or difference from the worse group to the better one, and its interval; None by ranks."""
-    if test.ratio is None or test.low is None or test.high is None:
+    ends = test.effect
+    if ends[0] is None:
         return None
-    ends = (test.ratio, test.low, test.high)
     if test.method == "Welch t":
         value, low, high = (abs(ends[0]), *sorted(math.copysign(1, test.shift) * x for x in ends[1:]))
         if in_points:
@@ -320,9 +306,8 @@ def _check_values(where: str, values: Sequence[float], scale: Scale, better: Bet
 
 
 def _check_choices(scale: str, better: str, level: float) -> None:
-    if scale not in ("log", "linear"):
-        raise InputError(f"scale must be 'log' or 'linear', got {scale!r}")
-    if better not in ("lower", "higher"):
-        raise InputError(f"better must be 'lower' or 'higher', got {better!r}")
+    for name, value, (one, other) in (("scale", scale, ("log", "linear")), ("better", better, ("lower", "higher"))):
+        if value not in (one, other):
+            raise InputError(f"{name} must be {one!r} or {other!r}, got {value!r}")
     if not 0 < level < 1:
         raise InputError(f"level must be between 0 and 1, such as 0.05, got {level}")

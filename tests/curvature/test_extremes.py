@@ -13,8 +13,16 @@ from torch.nn.functional import cross_entropy
 import steepest as sd
 from benchmarks.geometry.density import density
 from benchmarks.problems import networks
-from steepest.curvature.extremes import MAX_DENSE_SIZE, certificate_products, extremes, negative_curvature
-from steepest.curvature.lanczos import Block, lanczos, materialize, unit
+from steepest.curvature.extremes import (
+    MAX_DENSE_SIZE,
+    Block,
+    Krylov,
+    certificate_products,
+    extremes,
+    materialize,
+    negative_curvature,
+    unit,
+)
 from steepest.curvature.loss_function import LossFunction
 from steepest.errors import InputError
 from steepest.tasks.digits import images
@@ -41,6 +49,10 @@ class Mirrored:
 
 def random(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def lanczos(matrix, steps):
+    return Krylov(matrix, unit(matrix, 0, "lanczos")).extend(steps)
 
 
 def symmetric(size, seed=0):
@@ -272,10 +284,22 @@ def test_a_real_spectrum_is_the_dense_one():
     net, x, y = dense()
     surface = LossFunction(sd.Task(net, (x, y), cross_entropy), [(x, y)])
     h = surface.hessian(surface.start)
-    true = torch.linalg.eigvalsh(materialize(h))
+    true, vectors = torch.linalg.eigh(materialize(h))
     result = extremes(h, 300, 1e-10)
     assert result.greatest.value == pytest.approx(true[-1].item(), rel=1e-5)
     assert result.least.value == pytest.approx(true[0].item(), rel=1e-5)
-    values, weights = density(h, 8, 40)
-    mean, spread = true.mean().item(), true.std().item()
-    assert values @ weights == pytest.approx(mean, abs=0.5 * spread)
+    probes, limit = 8, 1e-3
+    values, weights = (part.view(probes, 40) for part in density(h, probes, 40))
+    weights = probes * weights
+    seen = torch.stack([(vectors.T @ unit(h, 0, "density", i)).square() for i in range(probes)])
+    for power in (1, 2, 3):  # 40 values have the first 79 moments of what their probe sees
+        np.testing.assert_allclose((weights * values**power).sum(1), seen @ true**power, rtol=1e-8)
+    below = (values < limit).sum(1)
+    low, high = (torch.stack([w[: max(0, k + i)].sum() for w, k in zip(weights, below)]) for i in (-1, 1))
+    share = seen[:, true < limit].sum(1)  # between the weights up to the values around the limit (Chebyshev, Markov)
+    assert (low <= share + 1e-9).all()
+    assert (share <= high + 1e-9).all()
+    # Over random probes v of length 1 the variance of v'f(A)v is 2 Var f / (P + 2): four standard errors of the mean.
+    error, count = 4 * math.sqrt(2 / (len(true) + 2) / probes), (true < limit).double()
+    assert (weights * values).sum(1).mean().item() == pytest.approx(true.mean().item(), abs=error * true.std().item())
+    assert low.mean() - error * count.std() <= count.mean() <= high.mean() + error * count.std()

@@ -13,12 +13,12 @@ the one to fix first.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 from steepest.analysis.diagnosis import findings
 from steepest.analysis.diagnosis import thresholds as th
 from steepest.analysis.diagnosis.findings import Finding
-from steepest.analysis.diagnosis.symptoms import TINY_GRADIENT, Symptoms, finite, symptoms
+from steepest.analysis.diagnosis.symptoms import TINY_GRADIENT, Symptoms, finite
 from steepest.analysis.diagnosis.thresholds import Indicator
 from steepest.records.run import REWIND, Record
 
@@ -67,20 +67,10 @@ class Diagnosis:
         progress = "" if self.steps >= self.planned else f"So far, after {self.steps:,} of {self.planned:,} steps. "
         return progress + "\n".join(finding.words() for finding in self.findings)
 
-    def __str__(self) -> str:
-        return self.words()
+    __str__ = words
 
 
-class HasRecord(Protocol):
-    """An object with a record, such as a Run."""
-
-    @property
-    def record(self) -> Record:
-        """Its record."""
-        ...
-
-
-def diagnose(run: Record | HasRecord) -> Diagnosis:
+def diagnose(run: Any) -> Diagnosis:
     """Diagnoses a run from its record: the problem, the evidence, and what to change.
 
     Let P = Σ ‖Δw‖ ‖∇L‖ be the decrease that the steps predict and F the fall of the loss. P near F: the learning rate
@@ -104,33 +94,27 @@ def diagnose(run: Record | HasRecord) -> Diagnosis:
     >>> print(diagnose(Record("id", "name", "done", "", 0.0, Config(), {}, steps)).kind)
     too slow
     """
-    record = run if isinstance(run, Record) else run.record
-    finite_steps = int(finite(record.steps).sum())
-    explosion = _explosion(record, len(record.steps) - finite_steps)
-    results = (explosion,) if explosion else _findings(record, finite_steps)
+    record: Record = getattr(run, "record", run)
+    finite_steps, rewinds = int(finite(record.steps).sum()), [e for e in record.events if e.kind == REWIND]
+    nonfinite = len(record.steps) - finite_steps
+    if nonfinite >= th.MIN_NONFINITE_STEPS or rewinds:  # needs no statistics
+        results = (findings.explosion(record, nonfinite, rewinds),)
+    else:
+        results = _findings(record, finite_steps)
     return Diagnosis(results, len(record.steps), record.config.steps or len(record.steps))
-
-
-def _explosion(record: Record, nonfinite: int) -> Finding | None:
-    """What needs no statistics: steps that are not finite, a guard that rewound."""
-    rewinds = [event for event in record.events if event.kind == REWIND]
-    if nonfinite >= th.MIN_NONFINITE_STEPS or rewinds:
-        return findings.explosion(record, nonfinite, rewinds)
-    return None
 
 
 def _findings(record: Record, finite_steps: int) -> tuple[Finding, ...]:
     """Training problem and overfitting, the one to fix first in front."""
     if finite_steps < th.MIN_FINITE_STEPS:
         return (findings.too_short(finite_steps),)
-    s = symptoms(record)
+    s = Symptoms(record)
     problem = _training_problem(record, s)
     training = () if problem is None else (problem,)
-    if not (s.validation_regained > th.REGAINED_MAX and s.train_still_falling):
+    if not (s.validation_regain > th.REGAINED_MAX and s.is_train_falling):
         return training or (findings.healthy(s),)
-    has_learned = s.decrease > th.DECREASE_GOOD or (
-        s.validation_regained > th.REGAINED_ALL and s.decrease > th.DECREASE_NONE_AFTER_PEAK
-    )
+    lost_all = s.validation_regain > th.REGAINED_ALL and s.decrease > th.DECREASE_NONE_AFTER_PEAK
+    has_learned = lost_all or s.decrease > th.DECREASE_GOOD
     overfit = (findings.overfit(s),)
     return overfit + training if has_learned and not had_divergent_step(s) else training + overfit
 
@@ -141,8 +125,10 @@ def _training_problem(record: Record, s: Symptoms) -> Finding | None:
         return findings.plateau(s)
     if could_gain_with_larger_lr(s):
         return findings.too_slow(record, s)
-    if s.predicted_decrease < th.PREDICTED_DECREASE_MIN:
-        return _problem_of_small_steps(record, s)
+    if s.predicted_decrease < th.PREDICTED_DECREASE_MIN:  # and a larger learning rate would not solve it
+        if s.is_full_batch or s.decrease > th.DECREASE_GOOD or not noise_may_dominate(s):
+            return None
+        return findings.noise_floor(record, s) if s.decrease > th.LEARNED_MIN else findings.plateau(s)
     if s.decrease < th.DECREASE_NONE and not (s.is_full_batch and s.max_rise < th.RISE_MAX):
         return findings.noise_floor(record, s) if is_noise_limited(s) else findings.diverged_without_gain(record, s)
     if s.peak_rise > th.PEAK_RISE_MAX and s.decrease < th.DECREASE_NONE_AFTER_PEAK:
@@ -186,13 +172,6 @@ def could_gain_with_larger_lr(s: Symptoms) -> bool:
     gain = min(s.remaining_gain / max(1 - s.remaining_gain, TINY_GRADIENT) * s.decrease, 1 - s.decrease)
     has_more = s.decrease > th.DECREASE_NONE and s.remaining_gain > th.REMAINING_GAIN_LARGE
     return not s.is_full_batch and has_more and s.noise_excess < th.NOISE_EXCESS_SMALL * gain
-
-
-def _problem_of_small_steps(record: Record, s: Symptoms) -> Finding | None:
-    """The problem of a run with a small predicted decrease that a larger learning rate would not solve."""
-    if s.is_full_batch or s.decrease > th.DECREASE_GOOD or not noise_may_dominate(s):
-        return None
-    return findings.noise_floor(record, s) if s.decrease > th.LEARNED_MIN else findings.plateau(s)
 
 
 def noise_may_dominate(s: Symptoms) -> bool:

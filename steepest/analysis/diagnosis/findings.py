@@ -49,9 +49,8 @@ class Finding(NamedTuple):
 
 def too_short(steps: int) -> Finding:
     """The run has too few finite steps."""
-    return Finding(
-        TOO_SHORT, f"{DIAGNOSIS_HEADLINES[TOO_SHORT]}: {steps} finite steps, {th.MIN_FINITE_STEPS} needed.", ()
-    )
+    sentence = f"{DIAGNOSIS_HEADLINES[TOO_SHORT]}: {steps} finite steps, {th.MIN_FINITE_STEPS} needed."
+    return Finding(TOO_SHORT, sentence, ())
 
 
 def explosion(record: Record, nonfinite: int, rewinds: Sequence[Event]) -> Finding:
@@ -62,23 +61,19 @@ def explosion(record: Record, nonfinite: int, rewinds: Sequence[Event]) -> Findi
         nonfinite: steps with a non-finite loss, gradient or update.
         rewinds: events of the guard.
     """
-    evidence, sentences, advice = [], [], _lower_lr(record)
+    evidence, sentences, advice, most = [], [], _lower_lr(record), th.MIN_NONFINITE_STEPS
     if nonfinite:
-        words = f"non-finite steps: {nonfinite}"
-        evidence.append(
-            Indicator(words, nonfinite, th.MIN_NONFINITE_STEPS, f"problem: {th.MIN_NONFINITE_STEPS} or more")
-        )
-    if nonfinite >= th.MIN_NONFINITE_STEPS:
-        sentences.append(
-            f"{DIAGNOSIS_HEADLINES[EXPLODING]}: {nonfinite} steps had a non-finite loss, gradient or update."
-        )
+        evidence.append(Indicator(f"non-finite steps: {nonfinite}", nonfinite, most, f"problem: {most} or more"))
+    if nonfinite >= most:
+        headline = DIAGNOSIS_HEADLINES[EXPLODING]
+        sentences.append(f"{headline}: {nonfinite} steps had a non-finite loss, gradient or update.")
     if rewinds:
         evidence.append(Indicator(f"rewinds by the guard: {len(rewinds)}", len(rewinds), 1, "problem: 1 or more"))
         often = "once" if len(rewinds) == 1 else f"{len(rewinds)} times"
         by_data = all(BAD_DATA.search(event.done) for event in rewinds)
         because = " because of bad batches" if by_data else ""
         sentences.append(f"The guard rewound {often}{because}: {rewinds[-1].seen}.")
-        advice = _check_data(rewinds) if by_data and nonfinite < th.MIN_NONFINITE_STEPS else advice
+        advice = _check_data(rewinds) if by_data and nonfinite < most else advice
     return Finding(EXPLODING, " ".join(sentences), tuple(evidence), advice)
 
 
@@ -128,7 +123,7 @@ def noise_floor(record: Record, s: Symptoms) -> Finding:
 
 def overfit(s: Symptoms) -> Finding:
     """The validation loss rises while the training loss falls."""
-    regain = percent(s.validation_regained)
+    regain = percent(s.validation_regain)
     why = f"the validation loss regained {regain} of its fall while the training loss kept falling"
     advice = (
         'Keep the best point (`keep="best"`), stop early (`stop_after=`), or use weight decay, augmentation, more data.'

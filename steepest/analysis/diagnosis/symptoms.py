@@ -25,7 +25,6 @@ Eight of them carry most of what the record can tell without the model:
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,9 +51,8 @@ TINY_GRADIENT = 1e-300
 RULES_WITH_SECOND_MOMENT = frozenset({"adam", "adamw", "amsgrad", "nadam"})
 
 
-@dataclass(frozen=True)
 class Symptoms:
-    """Numbers of a run. Losses are those of its batches, in units of `scale`.
+    """Numbers of a run with at least one finite step. Losses are those of its batches, in units of `scale`.
 
     Attributes:
         scale: the initial loss, or the largest fall if the loss starts near 0.
@@ -76,33 +74,49 @@ class Symptoms:
         gradient_q05_ratio: 5 % quantile / median of the gradient norm in the second half.
         coherence: of the steps in the second half; 1 if the rule has no second moment.
         distance_per_weight: Σ ‖Δw‖ / √N; NaN if N is not known.
-        batch_size: samples of a step.
+        batch_size: samples of a step; all samples if the batch size is not known.
         is_full_batch: whether a batch has all samples.
-        validation_regained: share of the validation loss's fall that is lost again at the end; NaN if not known.
-        train_still_falling: whether the training loss has fallen, by two standard errors, since the validation loss was
+        validation_regain: share of the validation loss's fall that is lost again at the end; NaN if not known.
+        is_train_falling: whether the training loss has fallen, by two standard errors, since the validation loss was
             smallest.
     """
 
-    scale: float
-    decrease: float
-    decrease_error: float
-    validation_decrease: float
-    max_fall: float
-    max_rise: float
-    predicted_decrease: float
-    noise_excess: float
-    oscillation: float
-    start_steps: int
-    remaining_gain: float
-    decrease_ratio: float
-    peak_gradient_ratio: float
-    gradient_q05_ratio: float
-    coherence: float
-    distance_per_weight: float
-    batch_size: float
-    is_full_batch: bool
-    validation_regained: float
-    train_still_falling: bool
+    @np.errstate(all="ignore")
+    def __init__(self, record: Record) -> None:
+        config, mask = record.config, finite(record.steps)
+        s = Steps(*(getattr(record.steps, name)[mask] for name in COLUMNS))
+        slopes = s.update_norm * s.grad_norm
+        window = min(len(s), max(MIN_WINDOW, int(WINDOW_SHARE * len(s))))
+        means = np.convolve(s.loss, np.full(window, 1 / window), "valid")
+        batch, samples = config.batch_size, config.samples
+        length = batch if isinstance(batch, int) else samples
+        self.batch_size = float(length) if isinstance(length, int) and length > 0 else float(START_SAMPLES)
+        has_all = isinstance(batch, int) and isinstance(samples, int) and batch >= samples
+        self.is_full_batch = has_all or batch == "full"
+        start, self.start_steps = _start(s.loss, slopes, self.batch_size)
+        validation, initial, self.validation_decrease = _validation(record)
+        if math.isfinite(initial) and self.start_steps * self.batch_size < START_SAMPLES:
+            start, self.start_steps = initial, math.ceil(START_SAMPLES / self.batch_size)
+        end, lowest = float(means[-1]), float(means.min())
+        scale = self.scale = max(abs(start), start - lowest, TINY_GRADIENT)
+        self.decrease = float(np.fmax((start - end) / scale, self.validation_decrease))
+        self.oscillation = _oscillation(s.loss[-2 * window :]) / scale
+        self.decrease_error = self.oscillation * math.sqrt(2 / window)
+        self.max_fall, self.max_rise = (start - lowest) / scale, (float(means.max()) - start) / scale
+        self.predicted_decrease = float(slopes.sum()) / scale
+        high = np.flatnonzero(np.abs(s.lr) >= HIGH_LR_SHARE * np.abs(s.lr).max())[-1] + 1
+        self.noise_excess = _excess_factor(config) * float(slopes[max(0, high - window) : high].mean()) / scale
+        self.remaining_gain = _remaining_gain(s, start - end)
+        slope, slope_error = fit_line(np.cumsum(slopes), s.loss)
+        self.decrease_ratio = max(-slope, 0.0) + 2 * slope_error
+        late = s.grad_norm[len(s) // 2 :]
+        self.peak_gradient_ratio = float(s.grad_norm.max()) / max(float(late.mean()), TINY_GRADIENT)
+        self.gradient_q05_ratio = float(np.quantile(late, 0.05)) / max(float(np.median(late)), TINY_GRADIENT)
+        self.coherence = _coherence(config, s)
+        self.distance_per_weight = float(s.update_norm.sum()) / math.sqrt(config.weights or math.nan)
+        reference = initial if math.isfinite(initial) else start
+        self.validation_regain, train_fall = _validation_regain(validation, reference, s.t[window - 1 :], means)
+        self.is_train_falling = train_fall / scale >= 2 * self.decrease_error
 
     @property
     def batch_spread(self) -> float:
@@ -125,51 +139,6 @@ class Symptoms:
 def finite(steps: Steps) -> NDArray[np.bool_]:
     """Which steps have only finite numbers [steps]."""
     return np.logical_and.reduce([np.isfinite(getattr(steps, name)) for name in COLUMNS])
-
-
-@np.errstate(all="ignore")
-def symptoms(record: Record) -> Symptoms:
-    """The symptoms of a run with at least one finite step."""
-    config, mask = record.config, finite(record.steps)
-    s = Steps(*(getattr(record.steps, name)[mask] for name in COLUMNS))
-    slopes = s.update_norm * s.grad_norm
-    window = min(len(s), max(MIN_WINDOW, int(WINDOW_SHARE * len(s))))
-    means = np.convolve(s.loss, np.full(window, 1 / window), "valid")
-    batch = _batch_size(config)
-    start, start_steps = _start(s.loss, slopes, batch)
-    validation, initial, validation_decrease = _validation(record)
-    if math.isfinite(initial) and start_steps * batch < START_SAMPLES:
-        start, start_steps = initial, math.ceil(START_SAMPLES / batch)
-    end, lowest = float(means[-1]), float(means.min())
-    scale = max(abs(start), start - lowest, TINY_GRADIENT)
-    late_norms = s.grad_norm[len(s) // 2 :]
-    last_high = np.flatnonzero(np.abs(s.lr) >= HIGH_LR_SHARE * np.abs(s.lr).max())[-1] + 1
-    oscillation = _oscillation(s.loss[-2 * window :]) / scale
-    error = oscillation * math.sqrt(2 / window)
-    reference = initial if math.isfinite(initial) else start
-    regain, train_fall = _validation_regain(validation, reference, s.t[window - 1 :], means)
-    return Symptoms(
-        scale=scale,
-        decrease=float(np.fmax((start - end) / scale, validation_decrease)),
-        decrease_error=error,
-        validation_decrease=validation_decrease,
-        max_fall=(start - lowest) / scale,
-        max_rise=(float(means.max()) - start) / scale,
-        predicted_decrease=float(slopes.sum()) / scale,
-        noise_excess=_excess_factor(config) * float(slopes[max(0, last_high - window) : last_high].mean()) / scale,
-        oscillation=oscillation,
-        start_steps=start_steps,
-        remaining_gain=_remaining_gain(s, start - end),
-        decrease_ratio=_decrease_ratio(s, slopes),
-        batch_size=batch,
-        peak_gradient_ratio=float(s.grad_norm.max()) / max(float(late_norms.mean()), TINY_GRADIENT),
-        gradient_q05_ratio=float(np.quantile(late_norms, 0.05)) / max(float(np.median(late_norms)), TINY_GRADIENT),
-        coherence=_coherence(config, s),
-        distance_per_weight=float(s.update_norm.sum()) / math.sqrt(config.weights or math.nan),
-        is_full_batch=_is_full_batch(config),
-        validation_regained=regain,
-        train_still_falling=train_fall / scale >= 2 * error,
-    )
 
 
 def _start(losses: Values, slopes: Values, batch: float) -> tuple[float, int]:
@@ -200,29 +169,17 @@ def _remaining_gain(s: Steps, fall: float) -> float:
     lr = np.abs(s.lr)
     total, is_high = np.cumsum(lr), (lr > 0) & (lr >= HIGH_LR_SHARE * lr.max())
     part = is_high & (total * LAST_PART_GROWTH >= total[is_high].max(initial=0.0))
-    gain = -math.log(10) * _line(np.log(total[part]), s.loss[part])[0]
+    gain = -math.log(10) * fit_line(np.log(total[part]), s.loss[part])[0]
     return gain / (fall + gain) if gain > 0 and fall + gain > 0 else 0.0
 
 
-def _decrease_ratio(s: Steps, slopes: Values) -> float:
-    """−dL/dP plus two standard errors, P = Σ ‖Δw‖ ‖∇L‖."""
-    slope, error = _line(np.cumsum(slopes), s.loss)
-    return max(-slope, 0.0) + 2 * error
-
-
-def _line(x: Values, y: Values) -> tuple[float, float]:
+def fit_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """Slope of the least-squares line and its standard error; 0 and ∞ if there is none."""
     if len(x) < 3 or (spread := float(np.square(x - x.mean()).sum())) == 0:
         return 0.0, math.inf
     slope = float((x - x.mean()) @ y) / spread
     rest = y - y.mean() - slope * (x - x.mean())
     return slope, math.sqrt(float(rest @ rest) / (len(x) - 2) / spread)
-
-
-def _excess_factor(config: Config) -> float:
-    """¼ √((1 + β)/(1 − β))."""
-    beta = _beta(config)
-    return 0.25 * math.sqrt((1 + beta) / (1 - beta))
 
 
 def _coherence(config: Config, s: Steps) -> float:
@@ -250,22 +207,11 @@ def _validation_regain(series: Sequence[Measurement], start: float, t: Values, m
 # -- Configuration -----------------------------------------------------------------------------------------------------
 
 
-def _batch_size(config: Config) -> float:
-    """Samples of a step; all samples if the batch size is not known."""
-    batch, samples = config.batch_size, config.samples
-    size = batch if isinstance(batch, int) else samples
-    return float(size) if isinstance(size, int) and size > 0 else float(START_SAMPLES)
-
-
-def _is_full_batch(config: Config) -> bool:
-    batch, samples = config.batch_size, config.samples
-    return batch == "full" or (isinstance(batch, int) and isinstance(samples, int) and batch >= samples)
-
-
-def _beta(config: Config) -> float:
-    """The momentum coefficient of the last stage; 0 if it is not a number."""
+def _excess_factor(config: Config) -> float:
+    """¼ √((1 + β)/(1 − β)), β the momentum coefficient of the last stage; 0 if it is not a number."""
     last = config.stages[-1] if config.stages else StageConfig()
     hypers = last.hypers or {}
     beta = hypers.get("beta1", hypers.get("beta", 0.0))
-    is_second_moment = last.rule == "rmsprop"
-    return beta if isinstance(beta, float) and 0 <= beta < 1 and not is_second_moment else 0.0
+    if last.rule == "rmsprop" or not (isinstance(beta, float) and 0 <= beta < 1):  # rmsprop's is of a second moment
+        beta = 0.0
+    return 0.25 * math.sqrt((1 + beta) / (1 - beta))

@@ -168,6 +168,6 @@ OSCILLATION = Sign(lambda s: of_fall(max(s.max_fall - s.decrease, s.oscillation)
 BATCH_SPREAD = Sign(lambda s: s.batch_spread, "above", BATCH_SPREAD_MIN,
                     "batch-to-batch spread of the loss: {}", percent)
 BATCH_SIZE = Sign(lambda s: s.batch_size, "below", NOISY_BATCH_SIZE, "batch size: {}", plain)
-REGAIN = Sign(lambda s: s.validation_regained, "above", REGAINED_MAX,
+REGAIN = Sign(lambda s: s.validation_regain, "above", REGAINED_MAX,
               "validation loss regained {} of its fall", percent)
 # fmt: on

@@ -12,7 +12,6 @@ samples. In both grids all cells use the same samples, so that cells can be comp
 
 import math
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -72,9 +71,8 @@ def estimate_grid(
         TaskError: the loss is not the mean of its samples' losses.
     """
     if n < MIN_NODES or not tolerance > 0:
-        raise InputError(
-            f"n must be at least {MIN_NODES} cells and tolerance positive, got n={n}, tolerance={tolerance}"
-        )
+        pair = f"n={n}, tolerance={tolerance}"
+        raise InputError(f"n must be at least {MIN_NODES} cells and tolerance positive, got {pair}")
     plane = plane.with_cells(n)
     cells, loss = plane.cells(), PlaneLoss(surface, plane)
     grids = _nested_grids(n)
@@ -85,12 +83,12 @@ def estimate_grid(
     values = grids[0].interpolate(coarse_values)
     variance, limit = np.zeros(n * n), tolerance * float(np.ptp(values))
     random = np.random.default_rng(seed)
-    for coarse, fine in pairwise(grids):
-        share, first = (1.0, FIRST_SAMPLES) if fine is grids[-1] else (COARSE_ERROR_SHARE, FIRST_SAMPLES_COARSE)
+    for pair in pairwise(grids):
+        share, first = (1.0, FIRST_SAMPLES) if pair[1] is grids[-1] else (COARSE_ERROR_SHARE, FIRST_SAMPLES_COARSE)
         budget, order = (share * limit) ** 2 - variance, random.permutation(loss.samples)
-        correction = _correction(loss, cells, _Level(coarse, fine, budget), order, first)
-        values += correction.mean
-        variance += correction.variance
+        mean, own_variance = _correction(loss, cells, pair, budget, order, first)
+        values += mean
+        variance += own_variance
     return _grid(plane, values, np.sqrt(variance))
 
 
@@ -141,22 +139,20 @@ def _nested_grids(n: int) -> list[_Nodes]:
     return [_Nodes(at, n) for at in nodes]
 
 
-class _Level(NamedTuple):
-    """A correction from a coarse grid to a finer one, and the largest variance of its cells [n²]."""
+def _correction(
+    loss: PlaneLoss, cells: Points, pair: tuple[_Nodes, _Nodes], max_variance: np.ndarray, order: np.ndarray, first: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The mean difference between a coarse grid and a finer one, and its variance, in each cell [n²].
 
-    coarse: _Nodes
-    fine: _Nodes
-    max_variance: np.ndarray
-
-
-class _Correction(NamedTuple):
-    mean: np.ndarray
-    variance: np.ndarray
-
-
-def _correction(loss: PlaneLoss, cells: Points, level: _Level, order: np.ndarray, first: int) -> _Correction:
-    """The mean difference between two grids in each cell [n²], over samples in this order."""
-    coarse, fine, max_variance = level
+    Args:
+        loss: on the plane.
+        cells: all.
+        pair: the coarse grid and the finer one.
+        max_variance: above which a cell gets more samples [n²].
+        order: of the samples.
+        first: samples at first.
+    """
+    coarse, fine = pair
     mean, variance = np.zeros(len(cells)), np.full(len(cells), np.inf)
     variance[coarse.cells] = 0.0
     total, squares = np.zeros(len(cells)), np.zeros(len(cells))
@@ -170,8 +166,10 @@ def _correction(loss: PlaneLoss, cells: Points, level: _Level, order: np.ndarray
         total[open_cells] += difference.sum(1)
         squares[open_cells] += np.square(difference).sum(1)
         mean[open_cells] = total[open_cells] / count
-        variance[open_cells] = _variance_of_mean(mean[open_cells], squares[open_cells], count, loss.samples)
-    return _Correction(mean, variance)
+        with np.errstate(invalid="ignore"):
+            spread = np.maximum(squares[open_cells] / count - mean[open_cells] ** 2, 0.0) * count / max(1, count - 1)
+        variance[open_cells] = spread / count * (1 - count / loss.samples)  # drawn from a finite population
+    return mean, variance
 
 
 def _grid(plane: Plane, losses: np.ndarray, errors: np.ndarray | None) -> Grid:
@@ -180,13 +178,6 @@ def _grid(plane: Plane, losses: np.ndarray, errors: np.ndarray | None) -> Grid:
     errors = None if errors is None else errors.reshape(shape).T.copy()
     losses = np.where(np.isfinite(losses), losses, math.inf).reshape(shape).T.copy()
     return Grid(plane.kind, plane.x, plane.y, losses, errors, plane.caption)
-
-
-def _variance_of_mean(mean: np.ndarray, squares: np.ndarray, n: int, population: int) -> np.ndarray:
-    """Variance of a mean of n drawn from a finite population, from the sum of squares."""
-    with np.errstate(invalid="ignore"):
-        variance = np.maximum(squares / n - mean**2, 0.0) * n / max(1, n - 1)
-    return variance / n * (1 - n / population)
 
 
 def _check_mean(loss: PlaneLoss) -> None:

@@ -122,10 +122,7 @@ def curvature_plane(
         raise InputError("Both curvatures are 0, so the axes have no natural length. Use a random plane.")
     lengths = [math.sqrt(2 * change / max(abs(c), MIN_CURVATURE_RATIO * steepest)) for c in curvatures]
     halves = [min(half, limit) for half, limit in zip(lengths, longest, strict=True)]
-    x, y = (
-        Axis(f"{which} curvature", -half, half, CELLS)
-        for which, half in zip(("largest", "smallest"), halves, strict=True)
-    )
+    x, y = (Axis(f"{which} curvature", -h, h, CELLS) for which, h in zip(("largest", "smallest"), halves))
     ratio = max(halves) / min(halves)
     caption = f"Largest and smallest curvature, λ = {curvatures[0]:.3g} and {curvatures[1]:.3g}. "
     if ratio > 1.5:
@@ -161,7 +158,7 @@ def principal_plane(points: Tensor, lengths: Sequence[int] = ()) -> Plane:
     origin = points[-1]
     flat = Plane("principal", origin, directions.to(points.dtype), Axis("", -1, 1, 2), Axis("", -1, 1, 2), "")
     projection = flat.project(points)
-    x, y = (Axis(f"PCA component {k}", *_around(at), CELLS) for k, at in zip((1, 2), projection[:2], strict=True))
+    x, y = (Axis(f"PCA component {k}", *_around(at), CELLS) for k, at in enumerate(projection[:2], 1))
     several = len(lengths) > 1
     walks = "Random walks of these lengths have" if several else "A random walk of this length has"
     caption = (
@@ -216,21 +213,13 @@ def random_plane(origin: Tensor, shapes: Sequence[tuple[int, ...]], seed: int = 
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(2, len(origin), generator=generator, dtype=torch.float64).to(origin)
     sizes = [math.prod(s) for s in shapes]
-    rows = [
-        torch.cat(
-            [_normalise_filters(d, w, s) for d, w, s in zip(row.split(sizes), origin.split(sizes), shapes, strict=True)]
-        )
-        for row in noise
-    ]
-    directions = torch.stack(rows)
+    filters = list(zip(origin.split(sizes), shapes, strict=True))
+    rows = [[_normalise_filters(d, w, s) for d, (w, s) in zip(row.split(sizes), filters)] for row in noise]
+    directions = torch.stack([torch.cat(row) for row in rows])
     if not directions.any():
-        raise InputError(
-            "No parameter has two or more dimensions, so filter-normalised directions are 0. Use another plane."
-        )
-    x, y = (
-        Axis(f"random direction {k}", -1.0, 1.0, CELLS, float(d.norm()))
-        for k, d in zip((1, 2), directions, strict=True)
-    )
+        why = "No parameter has two or more dimensions"
+        raise InputError(f"{why}, so filter-normalised directions are 0. Use another plane.")
+    x, y = (Axis(f"random direction {k}", -1.0, 1.0, CELLS, float(d.norm())) for k, d in enumerate(directions, 1))
     caption = (
         "Filter-normalised random directions. They show average curvature: a saddle with few descent directions looks "
         "like a bowl."

@@ -3,26 +3,20 @@
 All losses, of surfaces and paths, are over one fixed sample, so that a point in a plane lies on its surface.
 """
 
+import contextlib
 import math
-import time
-from collections.abc import Mapping, Sequence
+import timeit
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from steepest.analysis.landscape import planes
 from steepest.analysis.landscape.grids import estimate_grid, exact_grid
-from steepest.analysis.landscape.planes import (
-    CELLS,
-    Plane,
-    curvature_plane,
-    describe_random_plane,
-    principal_plane,
-    random_plane,
-)
+from steepest.analysis.landscape.planes import CELLS, Plane
 from steepest.curvature.extremes import Extremes, extremes
 from steepest.curvature.loss_function import LossFunction, sample_loss_functions
 from steepest.errors import InputError, SteepestError, TaskError
@@ -119,34 +113,35 @@ def measure_surfaces(
     Raises:
         InputError: an unknown kind, or points of another length.
     """
-    _check(end, paths, kinds)
+    for kind in kinds:
+        if kind not in PLANE_KINDS:
+            raise InputError(f"planes must be some of {', '.join(PLANE_KINDS)}, got {kind!r}")
+    for name, path in paths.items():
+        if path.ndim != 2 or path.shape[1] != len(end):
+            raise InputError(f"the path of {name} must have shape [points, {len(end)}], got {path.shape}")
     end_point = _end_point(task, model, end, len(kinds), seconds, seed)
-    indices = {name: _affordable_points(end_point, points, seconds) for name, points in paths.items()}
-    points = {name: paths[name][rows] for name, rows in indices.items()}
+    indices = {name: _affordable_points(end_point.surface, points, seconds) for name, points in paths.items()}
+    points = {name: _tensor(paths[name][rows]) for name, rows in indices.items()}
     losses = {name: _losses(end_point.surface, walk) for name, walk in points.items()}
+    make_plane: dict[str, Callable[[], Plane]] = {
+        CURVATURE_PLANE: lambda: _curvature_plane(end_point, losses, gain),
+        PRINCIPAL_PLANE: lambda: _principal_plane(end_point, points.values()),
+        RANDOM_PLANE: lambda: _random_plane(end_point, verdict, seed),
+    }
     grids: dict[str, Grid] = {}
     projections: dict[str, dict[str, Projection]] = {}
     messages = []
     for kind in kinds:
         try:
-            plane = _plane(kind, end_point, list(points.values()), losses, verdict, gain, seed)
+            plane = make_plane[kind]()
             grids[kind] = _mark(_measure(end_point, plane, losses), verdict)
-            projections[kind] = {name: plane.project(_tensor(walk)) for name, walk in points.items()}
+            projections[kind] = {name: plane.project(walk) for name, walk in points.items()}
         except SteepestError as error:
             messages.append(f"No {kind} plane: {error}")
     return LossSurfaces(grids, projections, losses, indices, end_point.eigenvalues(), tuple(messages))
 
 
-def _check(end: Tensor, paths: Mapping[str, np.ndarray], kinds: Sequence[str]) -> None:
-    for kind in kinds:
-        if kind not in PLANE_KINDS:
-            raise InputError(f"planes must be some of {', '.join(PLANE_KINDS)}, got {kind!r}")
-    for name, points in paths.items():
-        if points.ndim != 2 or points.shape[1] != len(end):
-            raise InputError(f"the path of {name} must have shape [points, {len(end)}], got {points.shape}")
-
-
-def _end_point(task: Task, model: nn.Module, end: Tensor, planes: int, seconds: float, seed: int) -> _EndPoint:
+def _end_point(task: Task, model: nn.Module, end: Tensor, kinds: int, seconds: float, seed: int) -> _EndPoint:
     """The end, with as many samples and cells as there is time for."""
     if task.data is None:
         only = LossFunction(task, [None], model=model)
@@ -156,7 +151,7 @@ def _end_point(task: Task, model: nn.Module, end: Tensor, planes: int, seconds: 
     sample_seconds = _seconds(first, first.start) / data.count(first.batches[0])
     total = data.length(task.data)
     count = MAX_SURFACE_SAMPLES if total is None else min(MAX_SURFACE_SAMPLES, total)
-    affordable = TIME_SLACK * seconds / (max(1, planes) * GRID_PASSES * sample_seconds)
+    affordable = TIME_SLACK * seconds / (max(1, kinds) * GRID_PASSES * sample_seconds)
     if count > affordable:
         count = min(count, max(MIN_SURFACE_SAMPLES, int(affordable / TIME_SLACK)))
     cells = CELLS if affordable >= MIN_SURFACE_SAMPLES else COARSE_CELLS
@@ -167,28 +162,23 @@ def _end_point(task: Task, model: nn.Module, end: Tensor, planes: int, seconds: 
     return _EndPoint(surface, end.to(surface.device, surface.dtype), cells, sentence)
 
 
-def _affordable_points(end_point: _EndPoint, points: np.ndarray, seconds: float) -> np.ndarray:
+def _affordable_points(surface: LossFunction, points: np.ndarray, seconds: float) -> np.ndarray:
     """Indices of the finite points of a path that there is time for: evenly spaced, with both ends."""
     finite = np.flatnonzero([np.isfinite(w).all() for w in points])
     if not len(finite):
         return finite
-    point_seconds = _seconds(end_point.surface, _tensor(points[finite[0]]).to(end_point.surface.start))
+    point_seconds = _seconds(surface, _tensor(points[finite[0]]))
     count = min(len(finite), max(3, int(TIME_SLACK * seconds / 4 / point_seconds)))
     return finite[np.unique(np.linspace(0, len(finite) - 1, count).round().astype(int))]
 
 
 def _seconds(surface: LossFunction, w: Tensor) -> float:
     """Time of one evaluation: the least of three, since the first is slow."""
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        surface.value(w)
-        times.append(time.perf_counter() - start)
-    return min(times)
+    return min(timeit.repeat(lambda: surface.value(w), number=1, repeat=3))
 
 
-def _losses(surface: LossFunction, points: np.ndarray) -> np.ndarray:
-    values = np.array([surface.value(_tensor(w).to(surface.start)) for w in points])
+def _losses(surface: LossFunction, points: Tensor) -> np.ndarray:
+    values = np.array([surface.value(w) for w in points])
     return np.where(np.isfinite(values), values, math.inf)
 
 
@@ -199,22 +189,14 @@ def _tensor(points: np.ndarray) -> Tensor:
 # -- Planes ------------------------------------------------------------------------------------------------------------
 
 
-def _plane(
-    kind: str,
-    end_point: _EndPoint,
-    paths: Sequence[np.ndarray],
-    losses: Mapping[str, np.ndarray],
-    verdict: str,
-    gain: float,
-    seed: int,
-) -> Plane:
-    if kind == CURVATURE_PLANE:
-        return _curvature_plane(end_point, losses, gain)
-    if kind == PRINCIPAL_PLANE:
-        walks = [p for p in paths if len(p)]
-        points = np.concatenate(walks or [np.empty((0, len(end_point.end)))])
-        return principal_plane(_tensor(points), [len(p) for p in walks])
-    plane = random_plane(end_point.end, end_point.surface.space.shapes, seed)
+def _principal_plane(end_point: _EndPoint, walks: Iterable[Tensor]) -> Plane:
+    walks = [walk for walk in walks if len(walk)]
+    points = torch.cat(walks or [torch.empty(0, len(end_point.end))])
+    return planes.principal_plane(points, [len(walk) for walk in walks])
+
+
+def _random_plane(end_point: _EndPoint, verdict: str, seed: int) -> Plane:
+    plane = planes.random_plane(end_point.end, end_point.surface.space.shapes, seed)
     sentence = _describe_random_plane(end_point, seed) if verdict in ("", "SADDLE") else ""
     return replace(plane, caption=f"{plane.caption} {sentence}".strip())
 
@@ -226,11 +208,9 @@ def _curvature_plane(end_point: _EndPoint, losses: Mapping[str, np.ndarray], gai
     change = (ESCAPE_GAINS * gain if gain > 0 else LOSS_CHANGE_SHARE * decrease) or 1.0
     directions = torch.stack([ends.greatest.vector, ends.least.vector]).to(end_point.end)
     curvatures = ends.greatest.value, ends.least.value
-    plane = curvature_plane(end_point.end, directions, curvatures, change)
-    x, y = (
-        _shrink(end_point, v, axis.hi, change) for v, axis in zip(plane.directions, (plane.x, plane.y), strict=True)
-    )
-    return curvature_plane(end_point.end, directions, curvatures, change, (x, y))
+    plane = planes.curvature_plane(end_point.end, directions, curvatures, change)
+    x, y = (_shrink(end_point, v, axis.hi, change) for v, axis in zip(plane.directions, (plane.x, plane.y)))
+    return planes.curvature_plane(end_point.end, directions, curvatures, change, (x, y))
 
 
 def _shrink(end_point: _EndPoint, direction: Tensor, half: float, change: float) -> float:
@@ -256,7 +236,7 @@ def _describe_random_plane(end_point: _EndPoint, seed: int) -> str:
         product = hessian @ v
         trace += float(v @ product) / TRACE_PROBES
         squares += float(product @ product) / TRACE_PROBES
-    return describe_random_plane(trace, squares, n, smallest)
+    return planes.describe_random_plane(trace, squares, n, smallest)
 
 
 # -- Grids -------------------------------------------------------------------------------------------------------------
@@ -269,25 +249,14 @@ def _measure(end_point: _EndPoint, plane: Plane, losses: Mapping[str, np.ndarray
     exact, because the error of an estimate is a share of its range.
     """
     highest = max((float(path.max()) for path in losses.values() if len(path)), default=math.inf)
-    grid = _estimate(end_point, plane)
+    surface, grid = end_point.surface, None
+    if all(isinstance(batch, tuple | list) and data.is_tensors(batch) for batch in surface.batches):
+        with contextlib.suppress(TaskError):  # the loss is not a mean over samples
+            grid = estimate_grid(surface, plane, end_point.cells)
     if grid is None or grid.range > LOG_HEIGHT_RATIO * highest:
-        grid = exact_grid(end_point.surface, plane, end_point.cells)
+        grid = exact_grid(surface, plane, end_point.cells)
     height = "log" if grid.range > LOG_HEIGHT_RATIO * highest else "linear"
     return replace(grid, height=height, caption=f"{grid.caption} {end_point.sentence}".strip())
-
-
-def _estimate(end_point: _EndPoint, plane: Plane) -> Grid | None:
-    """The estimated grid; None if the sample cannot be split, or the loss is not a mean over samples."""
-    if not all(_is_tensors(batch) for batch in end_point.surface.batches):
-        return None
-    try:
-        return estimate_grid(end_point.surface, plane, end_point.cells)
-    except TaskError:
-        return None
-
-
-def _is_tensors(batch: Any) -> bool:
-    return isinstance(batch, tuple | list) and all(isinstance(x, Tensor) for x in batch)
 
 
 def _mark(grid: Grid, verdict: str) -> Grid:

@@ -8,13 +8,12 @@ error of the difference over samples. A task without data has no sampling error.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from steepest.curvature.extremes import Extremes, extremes, negative_curvature
-from steepest.curvature.lanczos import Block
+from steepest.curvature.extremes import Block, Extremes, extremes, negative_curvature
 from steepest.curvature.loss_function import LossFunction
 from steepest.errors import DivergedError, TaskError
 from steepest.records.verdict import Estimate
@@ -35,11 +34,10 @@ LAYER_PRODUCTS = 8
 """Products that find a layer's sharpness: with 8 the sharpest layer of a perceptron and of two convolutional networks
 was found, to 1 %; with 5 to 7 %, and with 4 it was another layer (digits, after 1 and 8 epochs of Adam)."""
 EVIDENCE_PRODUCTS = 3
-"""Products of `measure_point` beside those of the eigenvalues."""
+"""Products of `PointEvidence` beside those of the eigenvalues."""
 
 
-@dataclass(frozen=True)
-class Gain:
+class Gain(NamedTuple):
     """The decrease by an actual step, on samples that did not choose it.
 
     Attributes:
@@ -54,58 +52,19 @@ class Gain:
 NO_GAIN = Gain(Estimate(0.0, 0.0, 0.0), 0.0)
 
 
-@dataclass(frozen=True)
-class PointEvidence:
-    """Measurements at a point w, with g = ∇L(w).
-
-    Attributes:
-        loss: with its interval over samples.
-        is_exact: whether the task has no data, so that nothing is sampled.
-        squared_norm: ‖g‖².
-        flatness: ‖Hg‖ ÷ (λmax ‖g‖): near 0 where the gradient has no curvature along it.
-        ends: of the spectrum, on the search sample.
-        largest, smallest: curvature along its two eigenvectors, on the evaluation sample.
-        gradient_step: the best step against the gradient.
-        escape: the best step along the direction of smallest curvature, mean of both signs.
-        relative_newton_step: ‖g‖ ÷ λmax ÷ (1 + ‖w‖): distance to a critical point, relative to w.
-        size: 1 + ‖w‖.
-        bound: the smallest eigenvalue is above this with probability 0.99; −∞ where it is not known.
-        negative: curvature of a direction of negative curvature on all data; None where none was searched or found.
-        flat_direction_gain: the largest gain along near-flat directions; None where none was tried.
-        products: Hessian-vector products taken.
-    """
-
-    loss: Estimate
-    is_exact: bool
-    squared_norm: float
-    flatness: float
-    ends: Extremes
-    largest: Estimate
-    smallest: Estimate
-    gradient_step: Gain
-    escape: Gain
-    relative_newton_step: float
-    size: float
-    bound: float = -math.inf
-    negative: float | None = None
-    flat_direction_gain: float | None = None
-    products: int = 0
-
-
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """The layer along whose own weights the loss is most curved, the others fixed.
 
     Attributes:
         name: of its module; empty for the model's own parameters.
         curvature: the largest along its weights, with its interval.
-        count: of the layers.
+        layers: their number.
         rival: the next one, where its interval reaches this one's; else None.
     """
 
     name: str
     curvature: Estimate
-    count: int
+    layers: int
     rival: str | None
 
 
@@ -118,139 +77,130 @@ class EvaluationSample:
     """
 
     def __init__(self, surface: LossFunction) -> None:
-        self.surface = surface
+        self.surface, self.is_by_batch = surface, False
         try:
             surface.losses(surface.start)
-            self.is_by_batch = False
         except TaskError:
             self.is_by_batch = True
 
     def losses(self, w: Tensor) -> Tensor:
         """The losses [n] whose mean is that of the sample."""
-        at = w.to(self.surface.start)
         if not self.is_by_batch:
-            return self.surface.losses(at)
-        return torch.tensor([one.value(at) for one in self.surface.per_batch()], dtype=torch.float64)
+            return self.surface.losses(w)
+        return torch.tensor([one.value(w) for one in self.surface.per_batch()], dtype=torch.float64)
 
     def curvatures(self, w: Tensor, v: Tensor) -> Tensor:
         """vᵀHv [n] of each."""
-        at, v = w.to(self.surface.start), v.to(self.surface.start)
         if not self.is_by_batch:
-            return self.surface.curvatures(at, v)
-        return torch.tensor([float(v @ (one.hessian(at) @ v)) for one in self.surface.per_batch()], dtype=torch.float64)
+            return self.surface.curvatures(w, v)
+        v = v.to(self.surface.start)
+        return torch.tensor([float(v @ (one.hessian(w) @ v)) for one in self.surface.per_batch()], dtype=torch.float64)
 
 
-def measure_point(search: LossFunction, evaluation: EvaluationSample, w: Tensor, products: int) -> PointEvidence:
-    """Measures loss, gradient, extreme curvatures, and what steps along them gain.
+class PointEvidence:
+    """Measurements at a point w, with g = ∇L(w).
 
-    Args:
+    Attributes:
         search: the sample on which directions are chosen.
         evaluation: the sample on which they are measured; the same if the task has no data.
         w: the point [N].
+        loss: with its interval over samples.
+        is_exact: whether the task has no data, so that nothing is sampled.
+        squared_norm: ‖g‖².
+        ends: of the spectrum, on the search sample.
+        top: λmax, the largest curvature, whatever its sign.
+        flatness: ‖Hg‖ ÷ (λmax ‖g‖): near 0 where the gradient has no curvature along it.
+        largest, smallest: curvature along its two eigenvectors, on the evaluation sample.
+        gradient_step: the best step against the gradient.
+        escape: the best step along the direction of smallest curvature, mean of both signs.
+        size: 1 + ‖w‖.
+        relative_newton_step: ‖g‖ ÷ λmax ÷ (1 + ‖w‖): distance to a critical point, relative to w.
+        products: Hessian-vector products taken.
+        bound: the smallest eigenvalue is above this with probability 0.99; −∞ where it is not known.
+        negative: curvature of a direction of negative curvature on all data; None where none was searched or found.
+        flat_direction_gain: the largest gain along near-flat directions; None where none was tried.
+
+    Args:
+        search, evaluation, w: as above.
         products: Hessian-vector products at most.
 
     Raises:
         DivergedError: the point or its loss is not finite.
     """
-    at, losses = w.to(search.device, search.dtype), evaluation.losses(w)
-    loss = mean(losses)
-    if not (math.isfinite(loss.value) and bool(torch.isfinite(at).all())):
-        is_loss = not math.isfinite(loss.value)
-        raise DivergedError(f"the loss here is {loss.value:.3g}" if is_loss else "some weights are not finite")
-    hessian = search.hessian(at)
-    ends = extremes(hessian, max(1, products - EVIDENCE_PRODUCTS), tolerance=1e-4)
-    _, g = search.gradient(at)
-    norm, size, top = float(g.norm()), 1 + float(at.norm()), max(abs(ends.greatest.value), abs(ends.least.value))
-    probe, v = PointProbe(search, evaluation, at, losses), ends.least.vector.to(at)
-    return PointEvidence(
-        loss=loss,
-        is_exact=search is evaluation.surface,
-        squared_norm=norm**2,
-        flatness=float((hessian @ g).norm()) / (top * norm) if top * norm > 0 else 0.0,
-        ends=ends,
-        largest=probe.curvature(ends.greatest.vector.to(at)),
-        smallest=probe.curvature(v),
-        gradient_step=probe.gradient_step(g, top),
-        escape=probe.escape(v, ends.least.value),
-        relative_newton_step=norm / top / size if top > 0 else math.inf,
-        size=size,
-        products=ends.products + EVIDENCE_PRODUCTS,
-    )
 
+    def __init__(self, search: LossFunction, evaluation: EvaluationSample, w: Tensor, products: int) -> None:
+        self.search, self.evaluation, self.w = search, evaluation, w.to(search.device, search.dtype)
+        self._losses = evaluation.losses(w)
+        self.loss, self.is_exact = mean(self._losses), search is evaluation.surface
+        if not math.isfinite(self.loss.value):
+            raise DivergedError(f"the loss here is {self.loss.value:.3g}")
+        if not bool(torch.isfinite(self.w).all()):
+            raise DivergedError("some weights are not finite")
+        hessian, (_, g) = search.hessian(self.w), search.gradient(self.w)
+        self.ends = extremes(hessian, max(1, products - EVIDENCE_PRODUCTS), tolerance=1e-4)
+        self.products = self.ends.products + EVIDENCE_PRODUCTS
+        first, last = self.ends.least, self.ends.greatest
+        top, norm = max(abs(last.value), abs(first.value)), float(g.norm())
+        self.top, self.squared_norm, self.size = top, norm**2, 1 + float(self.w.norm())
+        self.flatness = float((hessian @ g).norm()) / (top * norm) if top * norm > 0 else 0.0
+        self.relative_newton_step = norm / top / self.size if top > 0 else math.inf
+        self.largest, self.smallest = (mean(evaluation.curvatures(self.w, end.vector)) for end in (last, first))
+        self.gradient_step = self._best_gradient_step(g)
+        self.escape = self._best_escape(first.vector.to(self.w), first.value)
+        self.bound, self.negative, self.flat_direction_gain = -math.inf, None, None
 
-def bound_min_eigenvalue(
-    evidence: PointEvidence, whole: LossFunction, w: Tensor, epsilon: float, products: int
-) -> PointEvidence:
-    """Bounds the smallest eigenvalue and tries near-flat directions: what a minimum has to pass.
+    def bound_min_eigenvalue(self, whole: LossFunction, epsilon: float, products: int) -> None:
+        """Bounds the smallest eigenvalue and tries near-flat directions: what a minimum has to pass.
 
-    Args:
-        evidence: so far.
-        whole: the loss on all data; a bound on a sample says nothing.
-        w: the point [N].
-        epsilon: curvature that counts as none.
-        products: at most.
-    """
-    at = w.to(whole.device, whole.dtype)
-    result = negative_curvature(whole.hessian(at), epsilon, products=products)
-    negative = None if result.direction is None else result.value
-    products = evidence.products + result.products
-    evidence = replace(evidence, bound=result.bound, negative=negative, products=products)
-    if math.isinf(result.bound) or result.value > epsilon:  # no bound, or no near-flat direction
-        return evidence
-    gain, smoothing = _flat_direction_gain(whole, at, evidence.ends, epsilon)
-    return replace(evidence, flat_direction_gain=gain, products=products + smoothing)
+        Args:
+            whole: the loss on all data; a bound on a sample says nothing.
+            epsilon: curvature that counts as none.
+            products: at most.
+        """
+        at = self.w.to(whole.start)
+        result = negative_curvature(whole.hessian(at), epsilon, products=products)
+        self.bound, self.negative = result.bound, None if result.direction is None else result.value
+        self.products += result.products
+        if not math.isinf(result.bound) and result.value <= epsilon:  # there are near-flat directions
+            self.flat_direction_gain, smoothing = _flat_direction_gain(whole, at, self.ends, epsilon)
+            self.products += smoothing
 
+    def sharpest_layer(self, products: int) -> Layer | None:
+        """The layer of the largest λmax(Hₗₗ), by the diagonal blocks of the Hessian.
 
-def sharpest_layer(search: LossFunction, evaluation: EvaluationSample, w: Tensor, products: int) -> Layer | None:
-    """The layer of the largest λmax(Hₗₗ), by the diagonal blocks of the Hessian.
+        Args:
+            products: at most, of all layers.
 
-    Args:
-        search, evaluation, w: as in `measure_point`.
-        products: at most, of all layers.
+        Returns:
+            None if there is one layer, or the products do not suffice for all.
+        """
+        layers = self.search.by_layer
+        per_layer = products // len(layers)
+        if len(layers) < 2 or per_layer < LAYER_PRODUCTS:
+            return None
+        hessian, sharpness, directions = self.search.hessian(self.w), dict[str, float](), dict[str, Tensor]()
+        for name, place in layers.items():
+            end = extremes(Block(hessian, place), per_layer, tolerance=1e-2).greatest
+            sharpness[name], directions[name] = end.value, torch.zeros_like(self.w)
+            directions[name][place] = end.vector.to(self.w)
+        first, second = sorted(sharpness, key=lambda name: -sharpness[name])[:2]
+        largest, next_one = (mean(self.evaluation.curvatures(self.w, directions[name])) for name in (first, second))
+        return Layer(first, largest, len(layers), second if next_one.high >= largest.low else None)
 
-    Returns:
-        None if there is one layer, or the products do not suffice for all.
-    """
-    layers, at = search.by_layer, w.to(search.device, search.dtype)
-    per_layer = products // len(layers)
-    if len(layers) < 2 or per_layer < LAYER_PRODUCTS:
-        return None
-    hessian, sharpness, directions = search.hessian(at), dict[str, float](), dict[str, Tensor]()
-    for name, place in layers.items():
-        end = extremes(Block(hessian, place), per_layer, tolerance=1e-2).greatest
-        sharpness[name], directions[name] = end.value, torch.zeros_like(at)
-        directions[name][place] = end.vector.to(at)
-    first, second = sorted(sharpness, key=lambda name: -sharpness[name])[:2]
-    largest, next_one = (mean(evaluation.curvatures(w, directions[name])) for name in (first, second))
-    return Layer(first, largest, len(layers), second if next_one.high >= largest.low else None)
-
-
-class PointProbe:
-    """A point, its two samples and the losses there, for steps away from it."""
-
-    def __init__(self, search: LossFunction, evaluation: EvaluationSample, w: Tensor, losses: Tensor) -> None:
-        self.search, self.evaluation, self.w, self.losses = search, evaluation, w, losses
-
-    def curvature(self, v: Tensor) -> Estimate:
-        """vᵀHv on the evaluation sample."""
-        return mean(self.evaluation.curvatures(self.w, v))
-
-    def gradient_step(self, g: Tensor, top: float) -> Gain:
+    def _best_gradient_step(self, g: Tensor) -> Gain:
         """The best step −k/λmax · g; k = 1 minimises a quadratic model along its sharpest direction."""
-        if float(g.norm()) == 0 or top == 0:
+        if float(g.norm()) == 0 or self.top == 0:
             return NO_GAIN
-        best = min((-(k / top) * g for k in STEP_FACTORS), key=lambda step: self._value(self.w + step))
+        best = min((-(k / self.top) * g for k in STEP_FACTORS), key=lambda step: self._value(self.w + step))
         return Gain(self._decrease([best]), float(best.norm()))
 
-    def escape(self, v: Tensor, curvature: float) -> Gain:
+    def _best_escape(self, v: Tensor, curvature: float) -> Gain:
         """The best step along v, mean of both signs: a slope along v, which a saddle has not, cancels out."""
         if not curvature < 0:
             return NO_GAIN
-        a_percent = 0.01 * max(abs(float(self.losses.mean())), 1e-3)
-        unit = min(math.sqrt(2 * a_percent / -curvature), 0.1 * (1 + float(self.w.norm())))
-        best = min(
-            (k * unit for k in STEP_FACTORS), key=lambda r: self._value(self.w + r * v) + self._value(self.w - r * v)
-        )
+        w, a_percent = self.w, 0.01 * max(abs(self.loss.value), 1e-3)
+        unit = min(math.sqrt(2 * a_percent / -curvature), 0.1 * self.size)
+        best = min((k * unit for k in STEP_FACTORS), key=lambda r: self._value(w + r * v) + self._value(w - r * v))
         return Gain(self._decrease([best * v, -best * v]), best)
 
     def _value(self, w: Tensor) -> float:
@@ -259,7 +209,7 @@ class PointProbe:
 
     def _decrease(self, steps: Sequence[Tensor]) -> Estimate:
         after = torch.stack([self.evaluation.losses(self.w + step) for step in steps]).mean(0)
-        return mean(self.losses - after)
+        return mean(self._losses - after)
 
 
 def mean(values: Tensor) -> Estimate:

@@ -1,8 +1,7 @@
 """`locate`: analyses a point, or the end of a run, in stages, and gives a verdict."""
 
 import math
-import time
-from dataclasses import dataclass, replace
+import timeit
 from typing import Any
 
 import torch
@@ -10,9 +9,10 @@ from torch import Tensor, nn
 
 from steepest.analysis.conclusion import conclude
 from steepest.analysis.location import rule_in_use as in_use
-from steepest.analysis.location.evidence import EvaluationSample, bound_min_eigenvalue, measure_point, sharpest_layer
+from steepest.analysis.location.budget import FULL_PRODUCTS, QUICK_PRODUCTS, SHARPNESS_PRODUCTS, Budget
+from steepest.analysis.location.evidence import EvaluationSample, PointEvidence
 from steepest.analysis.location.rule_in_use import RuleInUse
-from steepest.analysis.location.verdict import NEAR_ZERO_CURVATURE, Coverage, FullAnalysis, VerdictInputs, make_verdict
+from steepest.analysis.location.verdict import NEAR_ZERO_CURVATURE, VerdictInputs, make_verdict
 from steepest.curvature import gradient_noise
 from steepest.curvature.loss_function import CHUNK_SAMPLES, LossFunction, sample_loss_functions
 from steepest.descent.loop import Descent
@@ -25,10 +25,6 @@ from steepest.tasks import data as sources
 from steepest.tasks.space import Space
 from steepest.tasks.task import Task
 
-MIN_PRODUCTS, QUICK_PRODUCTS, FULL_PRODUCTS = 10, 60, 400
-"""Hessian-vector products: fewest, most of a quick check, and of a full analysis by default."""
-SHARPNESS_PRODUCTS = 15
-"""Products for the sharpness as the rule sees it."""
 FULL_SAMPLES = 4096
 """Samples of a full analysis, at most; half of them are for evaluation."""
 QUICK_SHARE, QUICK_MIN_S = 0.1, 2.0
@@ -36,74 +32,6 @@ QUICK_SHARE, QUICK_MIN_S = 0.1, 2.0
 QUICK_MIN_SAMPLES, QUICK_MAX_SAMPLES = 64, 1024
 QUICK_GRADIENTS = 200
 """Gradients that take as long as a quick check: 60 products, noise and steps."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How an analysis divides its Hessian-vector products.
-
-    |                     | quick check   | full analysis  |
-    |---------------------|---------------|----------------|
-    | extreme eigenvalues | the rest      | a quarter      |
-    | sharpness           | 15            | 15             |
-    | bound on λ_min      |               | half           |
-    | sharpest layer      |               | what is left   |
-
-    The critical batch size (one product for each block of gradients) and the batch sharpness (one for each batch) come
-    out of what is left, too.
-
-    Attributes:
-        products: in all; more than 60 are a full analysis.
-        samples: of the training data; half of them are for evaluation.
-    """
-
-    products: int
-    samples: int
-
-    @property
-    def is_full(self) -> bool:
-        return self.products > QUICK_PRODUCTS
-
-    @property
-    def eigenvalues(self) -> int:
-        """For the extreme eigenvalues."""
-        return self.products // 4 if self.is_full else self.products - SHARPNESS_PRODUCTS
-
-    @property
-    def bound(self) -> int:
-        """For the bound on the smallest eigenvalue."""
-        return self.products // 2
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What all stages of an analysis share.
-
-    Attributes:
-        task, model, point, rule, budget, seed: as in `analyse_point`.
-        search: the loss on the sample on which directions are chosen.
-        evaluation: the sample on which they are measured.
-    """
-
-    task: Task
-    model: nn.Module
-    point: Tensor
-    rule: RuleInUse | None
-    budget: Budget
-    seed: int
-    search: LossFunction
-    evaluation: EvaluationSample
-
-    @property
-    def length(self) -> int | None:
-        """Training samples; None if there are none, or the data bring their own batches."""
-        has_length = self.task.data is not None and not sources.is_iterable(self.task.data)
-        return sources.length(self.task.data) if has_length else None
-
-    @property
-    def has_all_data(self) -> bool:
-        """Whether all data may be used: nothing less bounds a curvature."""
-        return self.task.data is None or (self.length is not None and self.length <= self.budget.samples)
 
 
 def quick_check(descent: Descent, steps: Steps, seconds: float) -> Verdict | str:
@@ -128,11 +56,7 @@ def _affordable_samples(descent: Descent, w: Tensor, seconds: float) -> int:
     length = sources.length(task.data) or QUICK_MAX_SAMPLES
     batch = next(iter(sources.in_batches(task.data, QUICK_MIN_SAMPLES)))
     surface = LossFunction(task, [batch], model=descent.model)
-    times = []
-    for _ in range(3):  # the first one is slow
-        start = time.perf_counter()
-        surface.gradient(w.to(surface.device, surface.dtype))
-        times.append(time.perf_counter() - start)
+    times = timeit.repeat(lambda: surface.gradient(w), number=1, repeat=3)  # the first one is slow
     fewest_s = min(times) * QUICK_GRADIENTS
     affordable = int(QUICK_MIN_SAMPLES * max(1.0, seconds / fewest_s)) if fewest_s <= seconds else 0
     return min(length, QUICK_MAX_SAMPLES, affordable)
@@ -162,31 +86,26 @@ def analyse_point(
         InputError: a point of another shape, or too few samples.
         TaskError: a model without second derivatives; says which module.
     """
-    if products < MIN_PRODUCTS:
-        raise InputError(f"products must be at least {MIN_PRODUCTS}, got {products}")
+    budget = Budget.of(task, products, samples)
     search, evaluation = _samples(task, model, samples, seed)
-    if point.shape != (search.size,):
-        raise InputError(
-            f"point must have shape ({search.size},), one number for each weight, got {tuple(point.shape)}"
-        )
-    scene = Scene(task, model, point, rule, Budget(products, samples), seed, search, evaluation)
+    shape = (search.size,)
+    if point.shape != shape:
+        raise InputError(f"point must have shape {shape}, one number for each weight, got {tuple(point.shape)}")
     try:
-        evidence = measure_point(search, evaluation, point, scene.budget.eigenvalues)
+        evidence = PointEvidence(search, evaluation, point, budget.eigenvalues)
     except DivergedError as error:
-        return Verdict(
-            DIVERGED, f"Diverged: {error}.", "Restart with a lower lr; `steepest find-lr TASK` measures one."
-        )
-    gradients = _block_gradients(scene)
-    coverage = Coverage(scene.budget.is_full, scene.has_all_data, scene.length, products)
-    inputs = VerdictInputs(
-        evidence, coverage, rule, None if gradients is None else gradient_noise.gradient_noise(*gradients)
-    )
-    inputs = _measure_rule(scene, inputs)
-    if not scene.budget.is_full:
-        return make_verdict(inputs)
-    if inputs.kind == UNDECIDED and scene.has_all_data:
-        inputs = _bound_curvature(scene, inputs)
-    return make_verdict(*_measure_rest(scene, inputs, gradients))
+        advice = "Restart with a lower lr; `steepest find-lr TASK` measures one."
+        return Verdict(DIVERGED, f"Diverged: {error}.", advice)
+    inputs = VerdictInputs(task, model, seed, evidence, budget, rule)
+    gradients = _block_gradients(inputs)
+    inputs.noise = None if gradients is None else gradient_noise.gradient_noise(*gradients)
+    if rule is not None:
+        _measure_rule(inputs, rule)
+    if budget.is_full:
+        if budget.has_all_data and inputs.kind == UNDECIDED:
+            _bound_curvature(inputs)
+        _measure_rest(inputs, gradients)
+    return make_verdict(inputs)
 
 
 # -- Stages ------------------------------------------------------------------------------------------------------------
@@ -198,9 +117,9 @@ def _samples(task: Task, model: nn.Module, samples: int, seed: int) -> tuple[Los
         only = LossFunction(task, [None], model=model)
         return only, EvaluationSample(only)
     length, fewest = sources.length(task.data), 2 * gradient_noise.MIN_BLOCKS
-    half = (samples if length is None else min(samples, length)) // 2
+    count = samples if length is None else min(samples, length)
+    half = count // 2
     if 2 * half < fewest:
-        count = samples if length is None else min(samples, length)
         raise InputError(f"locate needs at least {fewest} samples (half are for evaluation), got {count}.")
     search, other = sample_loss_functions(task, (half, half), seed, model=model)
     evaluation = EvaluationSample(other)
@@ -211,72 +130,64 @@ def _samples(task: Task, model: nn.Module, samples: int, seed: int) -> tuple[Los
     return search, evaluation
 
 
-def _block_gradients(scene: Scene) -> gradient_noise.BlockGradients | None:
+def _block_gradients(inputs: VerdictInputs) -> gradient_noise.BlockGradients | None:
     """Gradients of disjoint blocks, which show the noise; None if there is no data to draw from."""
-    if scene.length is None:
+    if inputs.budget.length is None:
         return None
-    blocks = gradient_noise.disjoint(scene.task, samples=scene.budget.samples, seed=scene.seed)
-    return gradient_noise.block_gradients(scene.task, scene.point, blocks, model=scene.model)
+    blocks = gradient_noise.disjoint(inputs.task, samples=inputs.budget.samples, seed=inputs.seed)
+    return gradient_noise.block_gradients(inputs.task, inputs.evidence.w, blocks, model=inputs.model)
 
 
-def _measure_rule(scene: Scene, inputs: VerdictInputs) -> VerdictInputs:
+def _measure_rule(inputs: VerdictInputs, rule: RuleInUse) -> None:
     """Sharpness as the rule sees it, and what steps at a lower learning rate gain."""
-    rule = scene.rule
-    if rule is None:
-        return inputs
+    task, w = inputs.task, inputs.evidence.w
     if rule.limit is not None:
-        sharpness, products = in_use.sharpness(_rule_sample(scene, rule), scene.point, rule, SHARPNESS_PRODUCTS)
-        inputs = replace(inputs, sharpness=sharpness, extra_products=products)
-    if rule.is_still_falling is False and scene.task.data is not None:
-        gain = in_use.small_lr_gain(scene.task, scene.model, scene.evaluation, scene.point, rule)
-        inputs = replace(inputs, small_lr_gain=gain)
-    return inputs
+        surface = _rule_sample(inputs, rule)
+        inputs.sharpness, inputs.extra_products = in_use.sharpness(surface, w, rule, SHARPNESS_PRODUCTS)
+    if rule.is_still_falling is False and task.data is not None:
+        inputs.small_lr_gain = in_use.small_lr_gain(task, inputs.model, inputs.evidence.evaluation, w, rule)
 
 
-def _rule_sample(scene: Scene, rule: RuleInUse) -> LossFunction:
+def _rule_sample(inputs: VerdictInputs, rule: RuleInUse) -> LossFunction:
     """The loss that the rule's steps see: full batches see all data, and a part of it would look sharper."""
-    length = None if scene.task.data is None else sources.length(scene.task.data)
+    length = sources.length(inputs.task.data)
     if rule.batch_size is not None or length is None:
-        return scene.search
-    size = min(scene.budget.samples, length)
-    return sample_loss_functions(scene.task, (size,), scene.seed, model=scene.model)[0]
+        return inputs.evidence.search
+    size = min(inputs.budget.samples, length)
+    return sample_loss_functions(inputs.task, (size,), inputs.seed, model=inputs.model)[0]
 
 
-def _bound_curvature(scene: Scene, inputs: VerdictInputs) -> VerdictInputs:
+def _bound_curvature(inputs: VerdictInputs) -> None:
     """Whether a minimum can be certified: a bound on the smallest eigenvalue, on all data."""
-    whole = scene.search
-    if scene.task.data is not None:
-        whole = LossFunction(scene.task, list(sources.in_batches(scene.task.data, CHUNK_SAMPLES)), model=scene.model)
-    epsilon = NEAR_ZERO_CURVATURE * inputs.top if inputs.top > 0 else NEAR_ZERO_CURVATURE
-    evidence = bound_min_eigenvalue(inputs.evidence, whole, scene.point, epsilon, scene.budget.bound)
-    return replace(inputs, evidence=evidence)
+    task, evidence = inputs.task, inputs.evidence
+    whole = evidence.search
+    if task.data is not None:
+        whole = LossFunction(task, list(sources.in_batches(task.data, CHUNK_SAMPLES)), model=inputs.model)
+    epsilon = NEAR_ZERO_CURVATURE * evidence.top if evidence.top > 0 else NEAR_ZERO_CURVATURE
+    evidence.bound_min_eigenvalue(whole, epsilon, inputs.budget.products // 2)
 
 
-def _measure_rest(
-    scene: Scene, inputs: VerdictInputs, gradients: gradient_noise.BlockGradients | None
-) -> tuple[VerdictInputs, FullAnalysis]:
+def _measure_rest(inputs: VerdictInputs, gradients: gradient_noise.BlockGradients | None) -> None:
     """What a full analysis measures beside the verdict: batch sharpness, critical batch size, sharpest layer."""
-    rule, products = scene.rule, inputs.extra_products
-    batch, critical = None, None
-    if rule is not None and rule.batch_size is not None:
-        batch = in_use.batch_sharpness(scene.task, scene.model, scene.point, rule.batch_size, scene.seed)
-        products += in_use.SHARPNESS_BATCHES
+    evidence, size = inputs.evidence, inputs.batch_size
+    if size is not None:
+        inputs.batch_sharpness = in_use.batch_sharpness(inputs.task, inputs.model, evidence.w, size, inputs.seed)
+        inputs.extra_products += in_use.SHARPNESS_BATCHES
     if gradients is not None:
-        critical = _critical_batch_size(scene, gradients)
-        products += gradient_noise.BLOCKS
-    left = scene.budget.products - inputs.evidence.products - products
-    layer = sharpest_layer(scene.search, scene.evaluation, scene.point, left)
-    return replace(inputs, extra_products=products), FullAnalysis(batch, critical, layer)
+        inputs.critical_batch_size = _critical_batch_size(evidence, inputs.rule, gradients)
+        inputs.extra_products += gradient_noise.BLOCKS
+    left = inputs.budget.products - evidence.products - inputs.extra_products
+    inputs.sharpest_layer = evidence.sharpest_layer(left)
 
 
-def _critical_batch_size(scene: Scene, gradients: gradient_noise.BlockGradients) -> Estimate | None:
+def _critical_batch_size(
+    evidence: PointEvidence, rule: RuleInUse | None, gradients: gradient_noise.BlockGradients
+) -> Estimate | None:
     """Of the rule's steps, or of gradient descent's; None if it is not known."""
-    rule, search = scene.rule, scene.search
     if rule is not None and rule.limit is None:
         return None  # the scale of its steps is not known
-    hessian = search.hessian(scene.point.to(search.device, search.dtype))
     scale = None if rule is None else rule.preconditioner
-    size = gradient_noise.critical_batch_size(*gradients, hessian, scale)
+    size = gradient_noise.critical_batch_size(*gradients, evidence.search.hessian(evidence.w), scale)
     return size if size.low > 0 or size.high < math.inf else None
 
 
@@ -327,18 +238,14 @@ def locate(
     'SADDLE'
     """
     if hasattr(point, "record"):
-        return _locate_run(task, point, products, samples, seed)
+        model, descent = point.at_end(task)  # the state of a torch optimizer is not known
+        last_tenth = point.record.steps.last(max(1, round(FINAL_SHARE * len(point.record.steps))))
+        use = None if descent is None else in_use.rule_in_use(descent, last_tenth)
+        verdict = analyse_point(task, Space(model).gather(), model, use, products, samples, seed)
+        return conclude(verdict, point.record)
     if (rule is None) != (lr is None):
         raise InputError("Pass both rule and lr (the stability limit needs both), or neither.")
     model = task.model if isinstance(task.model, nn.Module) else task.build(seed)
     w = Space(model).gather() if point is None else torch.as_tensor(point)
     use = None if rule is None or lr is None else RuleInUse(rule, float(lr), batch_size)
     return analyse_point(task, w, model, use, products, samples, seed)
-
-
-def _locate_run(task: Task, run: Any, products: int, samples: int, seed: int) -> Verdict:
-    """At a run's end; the state of a torch optimizer is not known."""
-    model, descent = run.at_end(task)
-    count = max(1, round(FINAL_SHARE * len(run.record.steps)))
-    rule = None if descent is None else in_use.rule_in_use(descent, run.record.steps.last(count))
-    return conclude(analyse_point(task, Space(model).gather(), model, rule, products, samples, seed), run.record)

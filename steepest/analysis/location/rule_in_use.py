@@ -5,15 +5,15 @@
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from steepest import seeds
+from steepest.analysis.diagnosis.symptoms import fit_line
 from steepest.analysis.location.evidence import EvaluationSample, mean
 from steepest.curvature.extremes import extremes
 from steepest.curvature.loss_function import LossFunction
@@ -37,8 +37,7 @@ SHARPNESS_BATCHES = 8
 """The batch sharpness is a mean over so many batches."""
 
 
-@dataclass(frozen=True)
-class RuleInUse:
+class RuleInUse(NamedTuple):
     """The update rule that led to a point.
 
     Attributes:
@@ -81,7 +80,9 @@ def rule_in_use(descent: Descent, steps: Steps) -> RuleInUse | None:
     hypers = {**descent.hypers_at(descent.t), "lr": lr}
     rule = update.rule(**{name: hypers[name] for name in update.rule.hypers})
     limit = stability.limit(rule, lr)
-    scale = _preconditioner(update, hypers) if limit is not None and limit.preconditioned else None
+    scale = stability.preconditioner(update, hypers) if limit is not None and limit.preconditioned else None
+    if scale is not None and not bool((scale > 0).all()):
+        scale = None  # a weight has never had a gradient
     return RuleInUse(rule, lr, _batch_size(descent), scale, int(update.t), is_still_falling(steps))
 
 
@@ -94,12 +95,6 @@ def _batch_size(descent: Descent) -> int | None:
         return data.count(next(iter(batches), None))
     size = descent.settings.batch_size
     return size if isinstance(size, int) else None
-
-
-def _preconditioner(update: Update, hypers: Mapping[str, Any]) -> Tensor | None:
-    """P [N], by which the rule divides each weight's step; None if a weight has never had a gradient."""
-    scale = stability.preconditioner(update, hypers)
-    return scale if bool((scale > 0).all()) else None
 
 
 def is_still_falling(steps: Steps) -> bool | None:
@@ -115,20 +110,16 @@ def is_still_falling(steps: Steps) -> bool | None:
         None with fewer than 20 such steps, or with learning rates below half of the one in use.
     """
     count = len(steps) // 2
-    if count < MIN_TREND_STEPS or steps.lr[-count:].max() < 0.5 * steps.lr.max():
-        return None
     y, t = steps.loss[-count:], np.arange(count) - (count - 1) / 2
-    if not np.isfinite(y).all():
+    if count < MIN_TREND_STEPS or steps.lr[-count:].max() < 0.5 * steps.lr.max() or not np.isfinite(y).all():
         return None
-    spread = float(t @ t)
-    slope = float(t @ y) / spread
-    rest = y - y.mean() - slope * t
-    return slope + 3 * math.sqrt(float(rest @ rest) / (count - 2) / spread) < 0
+    slope, error = fit_line(t, y)
+    return slope + 3 * error < 0
 
 
 def sharpness(surface: LossFunction, w: Tensor, rule: RuleInUse, products: int) -> tuple[Estimate, int]:
     """λmax(P^(−1/2) H P^(−1/2)) with the eigensolver's error bound, and the products that it took."""
-    hessian: Any = surface.hessian(w.to(surface.device, surface.dtype))
+    hessian: Any = surface.hessian(w)
     if rule.preconditioner is not None:
         hessian = stability.PreconditionedHessian(hessian, rule.preconditioner)
     ends = extremes(hessian, products, tolerance=1e-2)
@@ -143,11 +134,9 @@ def batch_sharpness(task: Task, model: nn.Module, w: Tensor, batch_size: int, se
     """
     ratios = []
     batches = _draw_batches(task, batch_size, seed, SHARPNESS_BATCHES)
-    surface = LossFunction(task, [batch for (batch,) in batches], model=model)
-    at = w.to(surface.device, surface.dtype)
-    for one in surface.per_batch():
-        _, g = one.gradient(at)
-        ratios.append(float(g @ (one.hessian(at) @ g)) / max(float(g @ g), 1e-300))
+    for one in LossFunction(task, [batch for (batch,) in batches], model=model).per_batch():
+        _, g = one.gradient(w)
+        ratios.append(float(g @ (one.hessian(w) @ g)) / max(float(g @ g), 1e-300))
     return mean(torch.tensor(ratios, dtype=torch.float64))
 
 

@@ -9,28 +9,17 @@ curvature, and a sample seldom certifies a minimum. After Royer, O'Neill and Wri
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
+from torch import nn
+
+from steepest.analysis.location.budget import Budget
 from steepest.analysis.location.evidence import FLAT_DIRECTIONS, LOSS_ROUNDING, Layer, PointEvidence
 from steepest.analysis.location.rule_in_use import SHARPNESS_BATCHES, SMALL_LR_FACTOR, RuleInUse
 from steepest.curvature.gradient_noise import Noise
-from steepest.records.verdict import (
-    DESCENDING,
-    EDGE_OF_STABILITY,
-    GRADIENT_FLAT,
-    MAXIMUM,
-    MINIMUM,
-    NOISE_FLOOR,
-    RUN,
-    SADDLE,
-    UNDECIDED,
-    VERDICT_HEADLINES,
-    Estimate,
-    Number,
-    Verdict,
-    digits,
-)  # fmt: skip
+from steepest.records import verdict as kinds
+from steepest.records.verdict import RUN, VERDICT_HEADLINES, Estimate, Number, Verdict, digits
 from steepest.rules.stability import Limit
+from steepest.tasks.task import Task
 
 MIN_GAIN, MIN_SADDLE_GAIN = 1e-3, 1e-2
 """Share of the loss that a gradient step gains where the loss still descends; that a step off a saddle gains."""
@@ -48,87 +37,76 @@ MAX_RELATIVE_STEP = 10.0
 """A step longer than this many times 1 + ‖w‖ is not worth a number."""
 
 
-class Coverage(NamedTuple):
-    """How much an analysis has looked at.
-
-    Attributes:
-        is_full: whether it may report a minimum.
-        has_all_data: whether its samples are all of the data.
-        length: of the training data; None if there are none, or they bring their own batches.
-        products: Hessian-vector products that it was allowed.
-    """
-
-    is_full: bool = False
-    has_all_data: bool = False
-    length: int | None = None
-    products: int = 0
-
-
-@dataclass(frozen=True)
+@dataclass
 class VerdictInputs:
     """Everything that decides a verdict.
 
     Attributes:
+        task, model, seed: as in `analyse_point`.
         evidence: measurements at the point.
-        coverage: of the analysis.
+        budget: of the analysis.
         rule: that led to the point; None if it is not known.
         noise: of the gradient; None without data, or if these bring their own batches.
         sharpness: the largest curvature as the rule sees it.
         small_lr_gain: decrease by ten steps at a tenth of the learning rate; None if it was not tried.
         extra_products: Hessian-vector products beside those of the evidence.
+        batch_sharpness: of mini-batches; this and the rest are measured by a full analysis only.
+        critical_batch_size: at which a step gains half of what a noiseless one would; an estimate.
+        sharpest_layer: None if it is not known.
     """
 
+    task: Task
+    model: nn.Module
+    seed: int
     evidence: PointEvidence
-    coverage: Coverage
+    budget: Budget
     rule: RuleInUse | None = None
     noise: Noise | None = None
     sharpness: Estimate | None = None
     small_lr_gain: Estimate | None = None
     extra_products: int = 0
+    batch_sharpness: Estimate | None = None
+    critical_batch_size: Estimate | None = None
+    sharpest_layer: Layer | None = None
 
     @property
     def kind(self) -> str:
         """The verdict's kind."""
-        point, rule, top = self.evidence, self.rule, self.top
+        point, rule, top = self.evidence, self.rule, self.evidence.top
         if rule is not None and rule.batch_size is None and self.edge_ratio >= EDGE_FRACTION:
-            return EDGE_OF_STABILITY
+            return kinds.EDGE_OF_STABILITY
         has_stopped = rule is not None and rule.is_still_falling is False
         if has_stopped and self.small_lr_gain is not None and self.small_lr_gain.low > self.min_gain:
-            return NOISE_FLOOR
+            return kinds.NOISE_FLOOR
         if self.is_descending:
-            return DESCENDING
+            return kinds.DESCENDING
         end = point.ends.greatest
         if point.is_exact and point.ends.has_converged and end.value + end.residual < -FLAT_GRADIENT_MAX * top:
-            return MAXIMUM
+            return kinds.MAXIMUM
         escape = point.escape.decrease
         leads_down = escape.low > self.min_saddle_gain and escape.value > point.gradient_step.decrease.value
         if point.smallest.high < -NEAR_ZERO_CURVATURE * top and leads_down:
-            return SADDLE
+            return kinds.SADDLE
         is_flat = point.flatness < FLAT_GRADIENT_MAX and point.relative_newton_step > CRITICAL_POINT_TOLERANCE
         if is_flat and point.squared_norm > 0:
-            return GRADIENT_FLAT
-        if self.coverage.is_full and point.bound > -math.inf and not self.has_flat_descent:
-            return MINIMUM
-        return UNDECIDED
+            return kinds.GRADIENT_FLAT
+        if self.budget.is_full and point.bound > -math.inf and not self.has_flat_descent:
+            return kinds.MINIMUM
+        return kinds.UNDECIDED
 
     @property
     def is_descending(self) -> bool:
         """Whether a gradient step gains enough: measurably, or as the unbiased gradient norm predicts."""
-        point, gain = self.evidence, self.evidence.gradient_step.decrease
+        point, gain, top = self.evidence, self.evidence.gradient_step.decrease, self.evidence.top
         if point.is_exact:
             return gain.low > self.min_gain and point.relative_newton_step > CRITICAL_POINT_TOLERANCE
-        predicts = self.noise is not None and self.top and self.noise.squared_norm.low / (2 * self.top) > self.min_gain
+        predicts = self.noise is not None and top and self.noise.squared_norm.low / (2 * top) > self.min_gain
         return gain.low > self.min_gain or (bool(predicts) and gain.value > self.min_gain)
 
     @property
     def has_flat_descent(self) -> bool:
         """Whether a near-flat direction leads down."""
         return (self.evidence.flat_direction_gain or 0.0) > self.rounding
-
-    @property
-    def top(self) -> float:
-        """The largest curvature, whatever its sign."""
-        return max(abs(self.evidence.ends.greatest.value), abs(self.evidence.ends.least.value))
 
     @property
     def edge_ratio(self) -> float:
@@ -144,11 +122,6 @@ class VerdictInputs:
     def batch_size(self) -> int | None:
         """In use; None if it is not known, and for full batches."""
         return None if self.rule is None else self.rule.batch_size
-
-    @property
-    def sample(self) -> str:
-        """What curvature was measured on."""
-        return "exact" if self.evidence.is_exact else "on the evaluation half"
 
     @property
     def rounding(self) -> float:
@@ -167,75 +140,58 @@ class VerdictInputs:
         return max(MIN_SADDLE_GAIN * abs(self.evidence.loss.value), self.rounding)
 
 
-@dataclass(frozen=True)
-class FullAnalysis:
-    """What a full analysis measures beside the verdict; None if it is not known.
-
-    Attributes:
-        batch: the sharpness of mini-batches.
-        critical: the batch size at which a step gains half of what a noiseless one would; an estimate.
-        layer: the sharpest one.
-    """
-
-    batch: Estimate | None = None
-    critical: Estimate | None = None
-    layer: Layer | None = None
-
-
 # -- Words -------------------------------------------------------------------------------------------------------------
 
 VERDICT_ADVICE = {
-    DESCENDING: f"Train longer: `--start {RUN}`, or more `--epochs`.",
-    NOISE_FLOOR: 'Decay the learning rate to 0 (`schedule="cosine"`), use a larger batch, or average the weights '
+    kinds.DESCENDING: f"Train longer: `--start {RUN}`, or more `--epochs`.",
+    kinds.NOISE_FLOOR: 'Decay the learning rate to 0 (`schedule="cosine"`), use a larger batch, or average the weights '
     "(`average=0.999`).",
-    EDGE_OF_STABILITY: "Oscillation along the sharpest direction is expected here. Lower lr at the end of the run to "
-    "let it settle.",
-    GRADIENT_FLAT: "Raise lr, or use a rule that rescales each weight (`adam`).",
-    SADDLE: "Train on: gradient noise from smaller batches, or a small random perturbation, escapes it. If units are "
-    "identical (symmetric initialisation), re-initialise instead.",
-    MAXIMUM: "Any small perturbation leaves it.",
+    kinds.EDGE_OF_STABILITY: "Oscillation along the sharpest direction is expected here. Lower lr at the end of the "
+    "run to let it settle.",
+    kinds.GRADIENT_FLAT: "Raise lr, or use a rule that rescales each weight (`adam`).",
+    kinds.SADDLE: "Train on: gradient noise from smaller batches, or a small random perturbation, escapes it. If units "
+    "are identical (symmetric initialisation), re-initialise instead.",
+    kinds.MAXIMUM: "Any small perturbation leaves it.",
 }
 
 
-def make_verdict(inputs: VerdictInputs, rest: FullAnalysis | None = None) -> Verdict:
+def make_verdict(inputs: VerdictInputs) -> Verdict:
     """The verdict in words, then numbers."""
     kind = inputs.kind
     sentence = f"{VERDICT_HEADLINES[kind]}{_sentence(kind, inputs)}."
     advice = VERDICT_ADVICE.get(kind, "")
-    if kind == UNDECIDED:
+    if kind == kinds.UNDECIDED:
         sentence, advice = _stationary(inputs)
-    elif kind == MINIMUM:
+    elif kind == kinds.MINIMUM:
         sentence, advice = _minimum(inputs.evidence)
-    numbers = _numbers(inputs) + _more_numbers(inputs, rest or FullAnalysis())
-    return Verdict(kind, sentence, advice, numbers, inputs.evidence.products + inputs.extra_products)
+    return Verdict(kind, sentence, advice, _numbers(inputs), inputs.evidence.products + inputs.extra_products)
 
 
 def _sentence(kind: str, inputs: VerdictInputs) -> str:
     """What supports the headline."""
     point, rule, loss = inputs.evidence, inputs.rule, inputs.evidence.loss.value
-    if kind == DESCENDING:
+    if kind == kinds.DESCENDING:
         return _descent(inputs)
-    if kind == SADDLE:
-        by = point.escape.decrease
+    if kind == kinds.SADDLE:
+        by, length = point.escape.decrease, digits(point.escape.step_length)
         return (
-            f": along one direction of curvature {digits(point.smallest.value)} a step of length "
-            f"{digits(point.escape.step_length)} lowers the loss, averaged over both signs, "
-            f"{_from_to(loss, by.value)}{_interval(by)}"
+            f": along one direction of curvature {digits(point.smallest.value)} a step of length {length} lowers the "
+            f"loss, averaged over both signs, {_from_to(loss, by.value)}{_interval(by)}"
         )
-    if kind == EDGE_OF_STABILITY and rule and rule.limit and inputs.sharpness:
+    if kind == kinds.EDGE_OF_STABILITY and rule and rule.limit and inputs.sharpness:
         sharpness = "preconditioned sharpness" if rule.limit.preconditioned else "sharpness"
         return (
             f": the {sharpness}, {digits(inputs.sharpness.value)}, is {digits(100 * inputs.edge_ratio)} % of the limit "
             f"{digits(rule.limit.value)} at which {rule.rule.name} becomes unstable at lr = {digits(rule.lr)} "
             f"({rule.limit.formula})"
         )
-    if kind == NOISE_FLOOR and rule and inputs.small_lr_gain:
+    if kind == kinds.NOISE_FLOOR and rule and inputs.small_lr_gain:
         gain = inputs.small_lr_gain
         return (
             f": at lr = {digits(rule.lr)} the training loss has stopped falling, but ten steps at lr = "
             f"{digits(SMALL_LR_FACTOR * rule.lr)} lower it by {digits(gain.value)}{_interval(gain, '')}"
         )
-    if kind == GRADIENT_FLAT:
+    if kind == kinds.GRADIENT_FLAT:
         return (
             f", not a critical point: the gradient ({digits(math.sqrt(point.squared_norm))}) lies along directions of "
             "almost no curvature, and no step along it lowers the loss by 0.1 %"
@@ -257,63 +213,55 @@ def _descent(inputs: VerdictInputs) -> str:
 
 def _minimum(point: PointEvidence) -> tuple[str, str]:
     """Sentence and advice."""
-    bound = digits(point.bound)
     flat = "" if point.flat_direction_gain is None else f", {FLAT_DIRECTIONS} random near-flat directions"
     advice = f"No lower point was found nearby (tried: the gradient, λ_min{flat}); another seed may end lower."
     if point.bound > 0:
-        return f"At a strict minimum: with probability 0.99 every Hessian eigenvalue is above {bound}.", advice
-    return (
-        f"{VERDICT_HEADLINES[MINIMUM]}, as far as can be verified: with probability 0.99 no Hessian eigenvalue is "
-        "below "
-        f"{bound}, and no descent was found along the near-flat directions tried.",
-        advice,
-    )
+        claim = f"At a strict minimum: with probability 0.99 every Hessian eigenvalue is above {digits(point.bound)}."
+    else:
+        claim = (
+            "At a minimum, as far as can be verified: with probability 0.99 no Hessian eigenvalue is below "
+            f"{digits(point.bound)}, and no descent was found along the near-flat directions tried."
+        )
+    return claim, advice
 
 
 def _stationary(inputs: VerdictInputs) -> tuple[str, str]:
     """Sentence and advice: what kept the analysis from a verdict."""
-    point, coverage, loss = inputs.evidence, inputs.coverage, digits(inputs.evidence.loss.value)
+    point, loss, headline = inputs.evidence, digits(inputs.evidence.loss.value), VERDICT_HEADLINES[kinds.UNDECIDED]
     if inputs.has_flat_descent:
         gain = digits(point.flat_direction_gain or 0.0)
-        return (
-            f"Undecided: a step along a near-flat direction lowers the loss by {gain}: a degenerate saddle or a flat "
-            "valley.",
-            "Perturb the weights slightly and train on.",
-        )
-    advice = _how_to_confirm(inputs)
+        claim = f"a step along a near-flat direction lowers the loss by {gain}: a degenerate saddle or a flat valley."
+        return f"Undecided: {claim}", "Perturb the weights slightly and train on."
     smallest = point.smallest.value if point.negative is None else point.negative
     if smallest < 0 < point.largest.value:
         ratio = -smallest / point.largest.value
         is_slight = ratio <= SLIGHT_NEGATIVE_CURVATURE
         normal = ": slight negative curvature is normal for trained networks" if is_slight else ""
         where = "" if point.negative is None else " on all data"
-        return (
-            f"{VERDICT_HEADLINES[UNDECIDED]}: no step tried lowers the loss ({loss}) measurably. The smallest "
-            f"eigenvalue{where} is {digits(smallest)}, {digits(100 * ratio)} % of the largest{normal}.",
-            advice,
+        claim = (
+            f": no step tried lowers the loss ({loss}) measurably. The smallest eigenvalue{where} is "
+            f"{digits(smallest)}, {digits(100 * ratio)} % of the largest{normal}."
         )
-    hedge = "" if coverage.is_full else ", as far as a quick check can tell"
-    step = "step tried" if coverage.is_full else "gradient step"
-    return (
-        f"{VERDICT_HEADLINES[UNDECIDED]}{hedge}: no {step} lowers the loss ({loss}) measurably, and no negative "
-        "curvature was "
-        "measured.",
-        advice,
-    )
+    else:
+        hedge, step = "", "step tried"
+        if not inputs.budget.is_full:
+            hedge, step = ", as far as a quick check can tell", "gradient step"
+        claim = f"{hedge}: no {step} lowers the loss ({loss}) measurably, and no negative curvature was measured."
+    return headline + claim, _how_to_confirm(inputs)
 
 
 def _how_to_confirm(inputs: VerdictInputs) -> str:
     """How to find out whether a stationary point is a minimum; empty if negative curvature rules it out."""
-    coverage, point = inputs.coverage, inputs.evidence
-    if not coverage.is_full:
+    budget, point = inputs.budget, inputs.evidence
+    if not budget.is_full:
         return f"To test for a minimum run `steepest locate {RUN}`."
-    if not coverage.has_all_data:
-        if coverage.length is None:
+    if not budget.has_all_data:
+        if budget.length is None:
             return "A minimum can be confirmed only on data without batches of its own: pass tensors or a Dataset."
-        n = coverage.length
+        n = budget.length
         return f"A minimum can be confirmed only on all {n:,} training samples: `--samples {n}`."
     if point.negative is None and math.isinf(point.bound):
-        return f"Use more products: `--products {2 * coverage.products}`."
+        return f"Use more products: `--products {2 * budget.products}`."
     return ""
 
 
@@ -332,56 +280,42 @@ def _interval(by: Estimate, what: str = "decrease ") -> str:
 
 
 def _numbers(inputs: VerdictInputs) -> tuple[Number, ...]:
-    point, limit, sample = inputs.evidence, inputs.limit, inputs.sample
-    step, escape = point.gradient_step, point.escape
-    numbers = [
-        Number("training loss", *point.loss, words=sample),
-        _exact("gradient norm", math.sqrt(point.squared_norm)),
-        Number("largest Hessian eigenvalue", *point.largest, words=sample),
-        Number("smallest Hessian eigenvalue", *point.smallest, words=sample),
-    ]
+    """What was measured; the last three by a full analysis only."""
+    point, limit, noise, layer = inputs.evidence, inputs.limit, inputs.noise, inputs.sharpest_layer
+    step, escape, norm, bound = point.gradient_step, point.escape, math.sqrt(point.squared_norm), point.bound
+    sample = "exact" if point.is_exact else "on the evaluation half"
+    numbers: list[Number] = []
+
+    def add(name: str, x: Estimate | None, words: str = "", reference: float | None = None) -> None:
+        if x is not None:
+            numbers.append(Number(name, *x, reference, words))
+
+    add("training loss", point.loss, sample)
+    add("gradient norm", Estimate(norm, norm, norm))
+    add("largest Hessian eigenvalue", point.largest, sample)
+    add("smallest Hessian eigenvalue", point.smallest, sample)
     if 0 < step.step_length <= MAX_RELATIVE_STEP * point.size:
-        words = f"length {digits(step.step_length)}"
-        numbers.append(Number("decrease by the best gradient step", *step.decrease, words=words))
+        add("decrease by the best gradient step", step.decrease, f"length {digits(step.step_length)}")
     if escape.step_length > 0 > point.smallest.value:
-        words = f"length {digits(escape.step_length)}, mean of both signs"
-        numbers.append(Number("decrease along λ_min", *escape.decrease, words=words))
-    if point.bound > -math.inf:
-        numbers.append(_exact("λ_min lower bound", point.bound, "probability 0.99"))
-    if limit is not None and inputs.sharpness is not None:
-        numbers.append(Number("sharpness", *inputs.sharpness, reference=limit.value, words=limit.formula))
-    if inputs.small_lr_gain is not None:
-        numbers.append(Number("decrease by ten steps at lr / 10", *inputs.small_lr_gain))
-    if inputs.noise is not None:
+        add("decrease along λ_min", escape.decrease, f"length {digits(escape.step_length)}, mean of both signs")
+    if bound > -math.inf:
+        add("λ_min lower bound", Estimate(bound, bound, bound), "probability 0.99")
+    if limit is not None:
+        add("sharpness", inputs.sharpness, limit.formula, limit.value)
+    add("decrease by ten steps at lr / 10", inputs.small_lr_gain)
+    if noise is not None:
+        add("‖∇L‖², noise removed", noise.squared_norm, "unbiased, can be negative")
         words = "rough estimate of the critical batch size, assuming equal curvatures"
-        numbers += [
-            Number("‖∇L‖², noise removed", *inputs.noise.squared_norm, words="unbiased, can be negative"),
-            Number("noise scale", *inputs.noise.scale, reference=inputs.batch_size, words=words),
-        ]
-    return tuple(numbers)
-
-
-def _more_numbers(inputs: VerdictInputs, rest: FullAnalysis) -> tuple[Number, ...]:
-    numbers, limit, layer = [], inputs.limit, rest.layer
-    if rest.critical is not None:
-        words = "estimate; larger batches pay off less and less"
-        numbers.append(Number("critical batch size", *rest.critical, reference=inputs.batch_size, words=words))
-    if rest.batch is not None:
-        reference = None if limit is None or limit.preconditioned else limit.value
-        words = limit.formula if limit is not None and reference is not None else f"mean of {SHARPNESS_BATCHES} batches"
-        numbers.append(Number("batch sharpness", *rest.batch, reference=reference, words=words))
+        add("noise scale", noise.scale, words, inputs.batch_size)
+    words = "estimate; larger batches pay off less and less"
+    add("critical batch size", inputs.critical_batch_size, words, inputs.batch_size)
+    if limit is None or limit.preconditioned:
+        add("batch sharpness", inputs.batch_sharpness, f"mean of {SHARPNESS_BATCHES} batches")
+    else:
+        add("batch sharpness", inputs.batch_sharpness, limit.formula, limit.value)
     if layer is not None:
-        rival = "" if layer.rival is None else f", unless {_layer_name(layer.rival)} is"
-        words = (
-            f"λ_max of {_layer_name(layer.name)}{rival}; of {layer.count} layers, other layers fixed; {inputs.sample}"
-        )
-        numbers.append(Number("sharpest layer", *layer.curvature, words=words))
+        name, rival = (part or "the model's own parameters" for part in (layer.name, layer.rival))
+        unless = "" if layer.rival is None else f", unless {rival} is"
+        words = f"λ_max of {name}{unless}; of {layer.layers} layers, other layers fixed; {sample}"
+        add("sharpest layer", layer.curvature, words)
     return tuple(numbers)
-
-
-def _layer_name(layer: str) -> str:
-    return layer or "the model's own parameters"
-
-
-def _exact(name: str, value: float, words: str = "") -> Number:
-    return Number(name, value, value, value, words=words)

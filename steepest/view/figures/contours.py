@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steepest.records.surfaces import Grid, LossSurfaces, Projection
-from steepest.view.figures.curves import INK, MUTED, check_path, save
+from steepest.view.figures.curves import INK, MUTED, TITLE, check_path, save
 from steepest.view.format import number
 from steepest.view.render.theme import LIGHT_THEME
 
@@ -46,9 +46,8 @@ def contours(surfaces: LossSurfaces, title: str, path: str | Path) -> Path:
     bar.set_label("loss", color=MUTED, fontsize=9)
     _draw_paths(axes, surfaces.projections.get(kind, {}), surfaces.losses)
     for mark in grid.marks:
-        axes.plot(
-            mark.x, mark.y, "X" if mark.kind == "saddle" else "*", color="white", markeredgecolor=INK, markersize=9
-        )
+        glyph = "X" if mark.kind == "saddle" else "*"
+        axes.plot(mark.x, mark.y, glyph, color="white", markeredgecolor=INK, markersize=9)
         axes.annotate(mark.text, (mark.x, mark.y), xytext=(7, 5), textcoords="offset points", fontsize=8, color=INK)
     axes.set_xlim(grid.x.lo, grid.x.hi)
     axes.set_ylim(grid.y.lo, grid.y.hi)
@@ -57,7 +56,7 @@ def contours(surfaces: LossSurfaces, title: str, path: str | Path) -> Path:
     axes.tick_params(colors=MUTED, labelsize=8, length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    axes.set_title(title, loc="left", color=INK, fontsize=11, fontweight="bold", wrap=True)
+    axes.set_title(title, **TITLE, wrap=True)
     figure.supxlabel(grid.caption, color=MUTED, fontsize=7, wrap=True)
     return save(figure, out)
 

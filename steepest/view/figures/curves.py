@@ -8,7 +8,6 @@ import numpy as np
 
 from steepest.errors import InputError
 from steepest.records.run import Record
-from steepest.view.figures.buckets import bucket, size
 from steepest.view.format import number
 
 if TYPE_CHECKING:
@@ -16,9 +15,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
+MAX_BUCKETS = 4096
+"""Maximum of a curve."""
 MEDIANS = 60
 """Points of a curve's strong line."""
 INK, MUTED, GRID = "#20242c", "#6b7280", "#e5e7eb"
+TITLE: dict[str, Any] = {"loc": "left", "color": INK, "fontsize": 11, "fontweight": "bold"}
 FIGURE_COLOURS = ("#2563a8", "#c2571a", "#2f855a", "#8b5aa8")  # distinguishable with colour blindness
 
 
@@ -32,8 +34,7 @@ def curves(record: Record, path: str | Path) -> Path:
     Raises:
         InputError: another suffix.
     """
-    path = check_path(path)
-    figure, loss, rate = _panels()
+    path, figure, (loss, rate) = panels(path, 4.8, (3, 1))
     _draw_loss(loss, record, FIGURE_COLOURS[0], "train")
     validation = record.series("validation", "loss")
     if validation:
@@ -43,8 +44,7 @@ def curves(record: Record, path: str | Path) -> Path:
     for event in record.events:
         loss.axvline(event.t, color=FIGURE_COLOURS[3], linewidth=0.8, alpha=0.6)
     rate.plot(record.steps.t, record.steps.lr, color=MUTED, linewidth=1.4)
-    _finish(loss, rate, _title(record))
-    return save(figure, path)
+    return _finish(figure, loss, rate, _title(record), path)
 
 
 def compare_curves(records: Sequence[Record], path: str | Path) -> Path:
@@ -53,13 +53,11 @@ def compare_curves(records: Sequence[Record], path: str | Path) -> Path:
     Raises:
         InputError: a suffix that is not .png, .svg or .pdf.
     """
-    path = check_path(path)
-    figure, loss, rate = _panels()
+    path, figure, (loss, rate) = panels(path, 4.8, (3, 1))
     for record, colour in zip(records, FIGURE_COLOURS * len(records)):
         _draw_loss(loss, record, colour, record.id)
         rate.plot(record.steps.t, record.steps.lr, color=colour, linewidth=1.2)
-    _finish(loss, rate, " vs ".join(r.id for r in records))
-    return save(figure, path)
+    return _finish(figure, loss, rate, " vs ".join(r.id for r in records), path)
 
 
 def check_path(path: str | Path, suffixes: Sequence[str] = FIGURE_SUFFIXES) -> Path:
@@ -69,24 +67,21 @@ def check_path(path: str | Path, suffixes: Sequence[str] = FIGURE_SUFFIXES) -> P
     return Path(path)
 
 
-def _panels() -> "tuple[Figure, Axes, Axes]":
-    from matplotlib.figure import Figure
+def panels(path: str | Path, height: float, rows: Sequence[float]) -> "tuple[Path, Figure, Any]":
+    """The checked path, a figure and its panels, one below another.
 
-    figure = Figure(figsize=(7.2, 4.8), dpi=150, layout="constrained")
-    loss, rate = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    return figure, loss, rate
-
-
-def panel(path: str | Path) -> "tuple[Path, Figure, Axes]":
-    """The checked path, a figure and its one panel.
+    Args:
+        path: file; .png, .svg or .pdf.
+        height: of the figure in inches.
+        rows: relative heights of the panels; one is given alone, several as an array.
 
     Raises:
-        InputError: a suffix that is not .png, .svg or .pdf.
+        InputError: another suffix.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 4.4), dpi=150, layout="constrained")
-    return check_path(path), figure, figure.subplots()
+    figure = Figure(figsize=(7.2, height), dpi=150, layout="constrained")
+    return check_path(path), figure, figure.subplots(len(rows), sharex=True, height_ratios=rows)
 
 
 def _draw_loss(axes: "Axes", record: Record, colour: str, label: str) -> None:
@@ -96,38 +91,28 @@ def _draw_loss(axes: "Axes", record: Record, colour: str, label: str) -> None:
         return
     clean, each = np.where(np.isfinite(loss), loss, np.nan), size(len(t))
     low, _, high = bucket(clean, each)
-    axes.plot(np.repeat(_middles(t, each), 2), np.stack([low, high], 1).flat, color=colour, linewidth=0.6, alpha=0.35)
+    axes.plot(np.repeat(bucket(t, each)[1], 2), np.stack([low, high], 1).flat, color=colour, linewidth=0.6, alpha=0.35)
     crosses = t[~np.isfinite(loss)]
     if len(crosses):
-        axes.plot(
-            crosses, np.full(len(crosses), 0.98), "x", color=FIGURE_COLOURS[3], transform=axes.get_xaxis_transform()
-        )
+        heights = np.full(len(crosses), 0.98)
+        axes.plot(crosses, heights, "x", color=FIGURE_COLOURS[3], transform=axes.get_xaxis_transform())
     wide = size(len(t), MEDIANS)
-    mx, median = _middles(t, wide), _middles(clean, wide)
+    mx, median = bucket(t, wide)[1], bucket(clean, wide)[1]
     axes.plot(mx, median, color=colour, linewidth=1.8)
     finite = np.isfinite(median)
     if finite.any():
         _label(axes, mx[finite][-1], median[finite][-1], label, colour)
 
 
-def _middles(values: np.ndarray, each: int) -> np.ndarray:
-    return bucket(values, each)[1]
-
-
 def _label(axes: "Axes", x: float, y: float, text: str, colour: str) -> None:
     if np.isfinite(y):
-        axes.annotate(
-            text, (x, y), xytext=(6, 0), textcoords="offset points", color=colour, va="center",
-            annotation_clip=False, fontsize=9,
-        )  # fmt: skip
+        axes.annotate(text, (x, y), xytext=(6, 0), textcoords="offset points", color=colour, va="center",
+                      annotation_clip=False, fontsize=9)  # fmt: skip
 
 
-def _finish(loss: "Axes", rate: "Axes", title: str) -> None:
-    lines = [np.asarray(line.get_ydata(), float) for line in loss.get_lines()[:2]]
-    values = np.concatenate([v[np.isfinite(v)] for v in lines]) if lines else np.empty(0)
-    if len(values) and values.min() > 0 and values.max() > 30 * values.min():
-        loss.set_yscale("log")
-    loss.set_title(title, loc="left", color=INK, fontsize=11, fontweight="bold")
+def _finish(figure: "Figure", loss: "Axes", rate: "Axes", title: str, path: Path) -> Path:
+    log_if_wide(loss, [np.asarray(line.get_ydata(), float) for line in loss.get_lines()[:2]], 30)
+    loss.set_title(title, **TITLE)
     loss.set_ylabel("loss", color=MUTED)
     rate.set_ylabel("learning rate", color=MUTED)
     rate.set_xlabel("step", color=MUTED)
@@ -135,6 +120,14 @@ def _finish(loss: "Axes", rate: "Axes", title: str) -> None:
     for axes in (loss, rate):
         plain(axes)
         axes.margins(x=0.01)
+    return save(figure, path)
+
+
+def log_if_wide(axes: "Axes", lines: Sequence[np.ndarray], ratio: float) -> None:
+    """A logarithmic axis where all finite values are positive and the largest is more than `ratio` × the smallest."""
+    values = np.concatenate([np.empty(0), *(line[np.isfinite(line)] for line in lines)])
+    if len(values) and values.min() > 0 and values.max() > ratio * values.min():
+        axes.set_yscale("log")
 
 
 def plain(axes: "Axes") -> None:
@@ -162,3 +155,32 @@ def save(figure: "Figure", path: Path) -> Path:
     with matplotlib.rc_context({"svg.hashsalt": "steepest", "svg.fonttype": "none"}):
         figure.savefig(path, metadata=metadata, facecolor="white")
     return path
+
+
+# -- Long curves in few buckets that keep every spike ------------------------------------------------------------------
+
+
+def size(count: int, most: int = MAX_BUCKETS) -> int:
+    """The bucket size for `count` values in at most `most` buckets."""
+    return max(1, -(-count // most))
+
+
+def bucket(values: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The smallest value, the median and the largest value of each bucket of neighbours.
+
+    Args:
+        values: [n]; NaN is a gap.
+        size: of a bucket; the last one may be smaller.
+
+    Returns:
+        three arrays, one value per bucket; NaN for a bucket of gaps.
+
+    >>> least, middle, greatest = bucket(np.array([1.0, 9.0, 2.0, np.nan, 3.0]), 3)
+    >>> least.tolist(), middle.tolist(), greatest.tolist()
+    ([1.0, 3.0], [2.0, 3.0], [9.0, 3.0])
+    """
+    rows = np.full((-(-len(values) // size), size), np.nan)
+    rows.flat[: len(values)] = values
+    some, middle = ~np.isnan(rows).all(1), np.full(len(rows), np.nan)
+    middle[some] = np.nanmedian(rows[some], axis=1)
+    return np.fmin.reduce(rows, axis=1), middle, np.fmax.reduce(rows, axis=1)

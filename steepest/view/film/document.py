@@ -1,6 +1,7 @@
 """A film encoded for the page, and the page with a film in it. The schema is `page/src/film/film.ts`."""
 
 import base64
+import contextlib
 import html
 import json
 import math
@@ -15,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from steepest.errors import InputError, StoreError
 from steepest.records.surfaces import Axis, Grid
-from steepest.records.verdict import Number, Verdict
+from steepest.records.verdict import Verdict
 from steepest.view.film.schema import Film, Member, Series
 
 FILM_FORMAT = 1
@@ -61,15 +62,14 @@ class Quantity(NamedTuple):
 
 def quantities(verdict: Verdict | None) -> list[Quantity]:
     """The finite numbers of a verdict that the page has room for."""
-    numbers = () if verdict is None else verdict.numbers
-    return [_quantity(number) for number in numbers if number.name in SYMBOLS and math.isfinite(number.value)]
-
-
-def _quantity(number: Number) -> Quantity:
-    symbol = SYMBOLS[number.name]
-    text = "; ".join(filter(None, (symbol[1], number.words)))
-    reference = 0.0 if symbol in ZERO_REFERENCE else number.reference
-    return Quantity(symbol[0], number.value, number.low, number.high, text, reference)
+    numbers = []
+    for number in () if verdict is None else verdict.numbers:
+        if number.name in SYMBOLS and math.isfinite(number.value):
+            symbol, name = SYMBOLS[number.name]
+            text = "; ".join(filter(None, (name, number.words)))
+            reference = 0.0 if (symbol, name) in ZERO_REFERENCE else number.reference
+            numbers.append(Quantity(symbol, number.value, number.low, number.high, text, reference))
+    return numbers
 
 
 # -- Encoding ----------------------------------------------------------------------------------------------------------
@@ -79,14 +79,9 @@ def encode(film: Film) -> dict[str, Any]:
     """A film as the page reads it: JSON with columns of base64."""
     return {
         "format": FILM_FORMAT,
-        "kind": film.kind,
-        "title": film.title,
-        "subtitle": film.subtitle,
+        **_fields(film, "kind", "title", "subtitle"),
         "version": _version(),
-        "steps": film.steps,
-        "live": film.live,
-        "headline": film.headline,
-        "advice": film.advice,
+        **_fields(film, "steps", "live", "headline", "advice"),
         "surfaces": {name: encode_surface(grid) for name, grid in film.surfaces.items()},
         "members": {key: encode_member(member) for key, member in film.members.items()},
     }
@@ -116,8 +111,7 @@ def encode_surface(grid: Grid) -> dict[str, Any]:
         "height": grid.height,
         "loss": column(grid.loss),
         "error": None if grid.error is None else column(grid.error),
-        "source": grid.source,
-        "caption": grid.caption,
+        **_fields(grid, "source", "caption"),
         "marks": [mark._asdict() for mark in grid.marks],
     }
 
@@ -133,12 +127,9 @@ def encode_member(member: Member) -> dict[str, Any]:
     on = {name: {key: column(v) for key, v in at._asdict().items()} for name, at in member.on.items()}
     eigenvalues = {} if member.eigenvalues is None else {"eigenvalues": [float(x) for x in member.eigenvalues]}
     return {
-        "name": member.name,
-        "rule": member.rule,
+        **_fields(member, "name", "rule"),
         "hyper": dict(member.hyper),
-        "schedule": member.schedule,
-        "mathml": member.mathml,
-        "js": member.js,
+        **_fields(member, "schedule", "mathml", "js"),
         "path": {"t": column(member.t, "i4"), "loss": column(member.loss), "on": on},
         "curves": {name: encode_series(series) for name, series in member.curves.items()},
         "events": [
@@ -153,12 +144,15 @@ def encode_verdict(verdict: Verdict) -> dict[str, Any]:
     """Where a descent ended, in words and numbers. JSON has no infinity: an end that is not finite is null."""
     numbers = []
     for quantity in quantities(verdict):
-        finite = {
-            key: v if math.isfinite(v := float(getattr(quantity, key))) else None for key in ("value", "lo", "hi")
-        }
+        finite = {k: v if math.isfinite(v := float(getattr(quantity, k))) else None for k in ("value", "lo", "hi")}
         reference = {} if quantity.reference is None else {"reference": float(quantity.reference)}
         numbers.append({"name": quantity.name, **finite, "text": quantity.text, **reference})
     return {"kind": verdict.kind, "text": verdict.sentence, "advice": verdict.advice, "numbers": numbers}
+
+
+def _fields(value: Film | Grid | Member, *names: str) -> dict[str, Any]:
+    """Fields that the page reads as they are."""
+    return {name: getattr(value, name) for name in names}
 
 
 def _axis(axis: Axis) -> dict[str, Any]:
@@ -167,10 +161,9 @@ def _axis(axis: Axis) -> dict[str, Any]:
 
 
 def _version() -> str:
-    try:
+    with contextlib.suppress(PackageNotFoundError):
         return installed_version("steepest")
-    except PackageNotFoundError:
-        return ""
+    return ""
 
 
 # -- The page ----------------------------------------------------------------------------------------------------------

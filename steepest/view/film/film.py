@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from steepest.records.run import REWIND, Event, History, Path, Record
+from steepest.records.run import REWIND, History, Path, Record
 from steepest.records.search import Curve, RaceResult
 from steepest.records.surfaces import LossSurfaces
 from steepest.records.verdict import Verdict
 from steepest.rules.notation import mathml
 from steepest.rules.textbook import RULES
-from steepest.view.figures.buckets import bucket, size
+from steepest.view.figures.curves import bucket, size
 from steepest.view.film.schema import Film, FilmEvent, Member, Series
 from steepest.view.format import event_text
 
@@ -62,7 +62,7 @@ def of_race(race: RaceResult, surfaces: LossSurfaces | None = None, title: str =
         title=title,
         subtitle=f"{len(race.sides)} contenders · {len(seeds)} seeds each · to a validation loss of {race.target:.3g}",
         steps=max((int(curve.t[-1]) for curve in curves.values() if len(curve.t)), default=0),
-        headline=_claim(race),
+        headline=f"{race.verdict.split(' (')[0].rstrip('.')}.",  # the first claim, without the numbers in parentheses
         advice=f"Each at its own best learning rate. Shown: seed {next(iter(curves.values())).seed} of {len(seeds)}.",
         surfaces=surfaces.grids,
         members={name: _contender(name, curve, race, surfaces) for name, curve in curves.items()},
@@ -97,7 +97,10 @@ def member(history: History, surfaces: LossSurfaces, verdict: Verdict | None) ->
         config.schedule,
         mathml="".join(_formula(stage.rule, stage.hypers or {}) for stage in config.stages),
         curves=_curves(record),
-        events=tuple(_event(event, history.back) for event in record.events),
+        events=tuple(
+            FilmEvent(e.t, e.kind, event_text(e), history.back.get(e.t) if e.kind == REWIND else None)
+            for e in record.events
+        ),
         verdict=verdict,
         eigenvalues=tuple(surfaces.eigenvalues.tolist()) if len(surfaces.eigenvalues) else None,
         **_path(record.id, history.path, surfaces),
@@ -158,20 +161,16 @@ def _smooth(values: np.ndarray, min_window: int) -> np.ndarray:
     return np.concatenate([head, middle, tail])
 
 
-def _event(event: Event, back: Mapping[int, int]) -> FilmEvent:
-    return FilmEvent(event.t, event.kind, event_text(event), back.get(event.t) if event.kind == REWIND else None)
-
-
 def _subtitle(record: Record) -> str:
     config = record.config
-    parts = [
+    parts = (
         f"{config.weights:,} weights" if config.weights else "",
         " → ".join(stage.rule for stage in config.stages),
         f"lr {config.lr:.3g}" if config.lr is not None else "",
         config.schedule,
         f"batch {config.batch_size}" if config.batch_size is not None else "",
-    ]
-    return " · ".join(part for part in parts if part)
+    )
+    return " · ".join(filter(None, parts))
 
 
 def _headline(record: Record, verdict: Verdict | None, live: bool) -> str:
@@ -189,11 +188,6 @@ def _headline(record: Record, verdict: Verdict | None, live: bool) -> str:
 
 
 # -- A race ------------------------------------------------------------------------------------------------------------
-
-
-def _claim(race: RaceResult) -> str:
-    """The first claim of the race, without the numbers in parentheses; the page shows the whole below."""
-    return f"{race.verdict.split(' (')[0].rstrip('.')}."
 
 
 def _contender(name: str, curve: Curve, race: RaceResult, surfaces: LossSurfaces) -> Member:

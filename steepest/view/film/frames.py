@@ -5,7 +5,7 @@ A frame sets a value at a path of keys (`set`), or appends to it (`append`: list
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeGuard
 
 SET, APPEND = "set", "append"
@@ -48,7 +48,7 @@ def frames(before: Any, after: Any) -> list[Frame]:
 
 def _between(old: Any, new: Any, path: tuple[str, ...]) -> Sequence[Frame]:
     if _is_column(old) and _is_column(new):
-        return list(_column_changes(old, new, path))
+        return _column_changes(old, new, path)
     if isinstance(old, dict) and isinstance(new, dict) and list(new)[: len(old)] == list(old):
         return _shorter([f for key in new for f in _child(old, new, key, path)], new, path)
     if isinstance(old, list) and isinstance(new, list) and len(old) <= len(new):
@@ -69,18 +69,15 @@ def _shorter(changes: list[Frame], new: Any, path: tuple[str, ...]) -> list[Fram
     return [whole] if len(changes) > 1 and len(whole.data) <= sum(len(f.data) for f in changes) else changes
 
 
-def _column_changes(old: dict[str, Any], new: dict[str, Any], path: tuple[str, ...]) -> Iterator[Frame]:
+def _column_changes(old: dict[str, Any], new: dict[str, Any], path: tuple[str, ...]) -> list[Frame]:
     """Appends the rest to a column that begins as the old one; sets any other."""
-    if old == new:
-        return
     before, after = _bytes(old), _bytes(new)
     alike = old["dtype"] == new["dtype"] and old["shape"] and old["shape"][1:] == new["shape"][1:]
-    if alike and len(before) < len(after) and after.startswith(before):
-        rest = base64.b64encode(after[len(before) :]).decode()
-        rows = new["shape"][0] - old["shape"][0]
-        yield Frame(APPEND, path, {"dtype": new["dtype"], "shape": [rows, *new["shape"][1:]], "data": rest})
-    else:
-        yield Frame(SET, path, new)
+    if not (alike and len(before) < len(after) and after.startswith(before)):
+        return [] if old == new else [Frame(SET, path, new)]
+    rest = base64.b64encode(after[len(before) :]).decode()
+    rows = new["shape"][0] - old["shape"][0]
+    return [Frame(APPEND, path, {"dtype": new["dtype"], "shape": [rows, *new["shape"][1:]], "data": rest})]
 
 
 def _is_column(value: Any) -> TypeGuard[dict[str, Any]]:

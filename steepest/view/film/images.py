@@ -84,9 +84,8 @@ def video(
     write = _write_gif if out.suffix.lower() == ".gif" else _write_mp4
     picture = _picture(film, surface, size, theme)
     if not picture.is_moving:
-        raise InputError(
-            "A video needs a member with a curve or a path of two points or more, got none. Write a .png instead."
-        )
+        needs = "a member with a curve or a path of two points or more"
+        raise InputError(f"A video needs {needs}, got none. Write a .png instead.")
     count = max(2, round(seconds * fps))
     shares = np.arange(count) / (count - 1)
     angles = math.radians(turn) * (shares - 0.5)
@@ -111,17 +110,12 @@ def _write_gif(out: Path, frames: Iterator[np.ndarray], last: np.ndarray, size: 
     palette = Image.fromarray(last).quantize(PALETTE_SIZE, dither=Image.Dither.NONE)
     indices, images = np.full(last.shape[:2], PALETTE_SIZE, np.uint8), []
     for frame in frames:
-        before, indices = (
-            indices,
-            np.asarray(Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE)),
-        )
-        image = Image.fromarray(
-            np.where(indices == before, np.uint8(PALETTE_SIZE), indices)
-        )  # unchanged pixels are transparent
+        before = indices
+        indices = np.asarray(Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE))
+        image = Image.fromarray(np.where(indices == before, np.uint8(PALETTE_SIZE), indices))  # unchanged: transparent
         image.putpalette(palette.getpalette() or [])
         images.append(image)
-    tick = max(20, 10 * round(100 / fps))
-    times = [tick] * (len(images) - 1) + [round(1000 * HOLD_S)]
+    times = [max(20, 10 * round(100 / fps))] * (len(images) - 1) + [round(1000 * HOLD_S)]
     images[0].save(
         out, save_all=True, append_images=images[1:], duration=times, loop=0, optimize=False, transparency=PALETTE_SIZE,
         disposal=1,

@@ -17,6 +17,9 @@ import numpy as np
 from steepest.errors import StoreError
 from steepest.records.surfaces import Axis, Grid, LossSurfaces, Mark, Projection
 
+TEXTS = ("caption", "height", "source")
+"""Of a surface."""
+
 
 def save(path: Path, surfaces: LossSurfaces) -> Path:
     """Writes loss surfaces.
@@ -32,10 +35,7 @@ def save(path: Path, surfaces: LossSurfaces) -> Path:
             arrays[f"{kind}/error"] = grid.error
         for name, shadow in surfaces.projections.get(kind, {}).items():
             arrays |= {f"{kind}/paths/{name}/{key}": x for key, x in shadow._asdict().items()}
-        about["grids"][kind] = {
-            "x": grid.x, "y": grid.y, "caption": grid.caption, "height": grid.height, "source": grid.source,
-            "marks": grid.marks,
-        }  # fmt: skip
+        about["grids"][kind] = {key: getattr(grid, key) for key in ("x", "y", *TEXTS, "marks")}
     for name, losses in surfaces.losses.items():
         arrays |= {f"paths/{name}/loss": losses, f"paths/{name}/kept": surfaces.indices[name]}
     try:
@@ -63,12 +63,9 @@ def load(path: Path) -> LossSurfaces:
 def _decode(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> LossSurfaces:
     grids, shadows = {}, {}
     for kind, entry in about["grids"].items():
-        x, y = Axis(*entry["x"]), Axis(*entry["y"])
-        marks = tuple(Mark(*mark) for mark in entry["marks"])
-        grids[kind] = Grid(
-            kind, x, y, arrays[f"{kind}/loss"], arrays.get(f"{kind}/error"), entry["caption"], entry["height"],
-            entry["source"], marks,
-        )  # fmt: skip
+        x, y, marks = Axis(*entry["x"]), Axis(*entry["y"]), tuple(Mark(*mark) for mark in entry["marks"])
+        texts = {key: entry[key] for key in TEXTS}
+        grids[kind] = Grid(kind, x, y, arrays[f"{kind}/loss"], arrays.get(f"{kind}/error"), **texts, marks=marks)
         shadows[kind] = {
             name: Projection(*(arrays[f"{kind}/paths/{name}/{key}"] for key in Projection._fields))
             for name in about["paths"]

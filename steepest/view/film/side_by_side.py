@@ -22,13 +22,11 @@ def of_runs(histories: Sequence[History]) -> Film:
         histories: of the runs.
     """
     records = [history.record for history in histories]
-    names = display_names(records)
+    own = [record.name for record in records]
+    names = {record.id: record.name if own.count(record.name) == 1 else record.id for record in records}
     live = any(record.status == "running" for record in records)
     longest = max(len(record.steps) for record in records)
-    members = {
-        history.record.id: replace(film.member(history, LossSurfaces(), None), name=names[history.record.id])
-        for history in histories
-    }
+    members = {h.record.id: replace(film.member(h, LossSurfaces(), None), name=names[h.record.id]) for h in histories}
     return Film(
         "race",
         title=" vs ".join(names.values()),
@@ -40,12 +38,6 @@ def of_runs(histories: Sequence[History]) -> Film:
         surfaces={},
         members=members,
     )
-
-
-def display_names(records: Sequence[Record]) -> dict[str, str]:
-    """The name of each run by its id: its own, or its id where another run has the same name."""
-    names = [record.name for record in records]
-    return {record.id: record.name if names.count(record.name) == 1 else record.id for record in records}
 
 
 def _headline(records: Sequence[Record], names: dict[str, str], live: bool) -> str:

@@ -9,9 +9,8 @@ from steepest.view.figures import contours
 from steepest.view.film import document, images, npz
 from steepest.view.film.schema import Film
 
-VIDEOS = (".gif", ".mp4")
-SURFACE_SUFFIXES = (".npz", *contours.CONTOUR_SUFFIXES)
-FILM_SUFFIXES = (".html", ".png", *VIDEOS, *SURFACE_SUFFIXES)
+WRITERS = {".html": document.write, ".png": images.still, ".gif": images.video, ".mp4": images.video}
+FILM_SUFFIXES = (*WRITERS, ".npz", *contours.CONTOUR_SUFFIXES)
 
 
 def write(film: Film, surfaces: LossSurfaces, out: str | Path) -> Path:
@@ -24,13 +23,9 @@ def write(film: Film, surfaces: LossSurfaces, out: str | Path) -> Path:
     suffix = out.suffix.lower()
     for words in surfaces.messages:
         print(words, file=sys.stderr)
-    if suffix == ".html":
-        return document.write(film, out)
-    if suffix == ".png":
-        return images.still(film, out)
-    if suffix in VIDEOS:
-        return images.video(film, out)
-    if suffix not in SURFACE_SUFFIXES:
+    if suffix in WRITERS:
+        return WRITERS[suffix](film, out)
+    if suffix not in FILM_SUFFIXES:
         raise InputError(f"out must end in {', '.join(FILM_SUFFIXES[:-1])} or {FILM_SUFFIXES[-1]}, got '{out}'")
     if not surfaces.grids:
         raise InputError(f"'{out}' shows surfaces, but the film has none ({'; '.join(surfaces.messages)})")

@@ -24,7 +24,7 @@ from steepest.analysis.diagnosis.findings import (
     TOO_SHORT,
     TOO_SLOW,
 )
-from steepest.analysis.diagnosis.symptoms import symptoms
+from steepest.analysis.diagnosis.symptoms import Symptoms
 from steepest.analysis.diagnosis.thresholds import NOISE_EXCESS, percent
 from steepest.records.config import Config
 from steepest.records.run import Event, Measurement, Record, Steps
@@ -102,14 +102,14 @@ def test_gradients_of_few_components_are_a_plateau(components, kind):
 def test_gradient_q05_ratio_is_the_quantile_of_chi(components):
     g = np.linalg.norm(np.random.default_rng(0).standard_normal((40_000, components)), axis=1)
     expected = stats.chi.ppf(0.05, components) / stats.chi.ppf(0.5, components)
-    assert symptoms(record_of(np.ones(len(g)), grad_norm=g)).gradient_q05_ratio == pytest.approx(expected, rel=0.05)
+    assert Symptoms(record_of(np.ones(len(g)), grad_norm=g)).gradient_q05_ratio == pytest.approx(expected, rel=0.05)
 
 
 def test_distance_per_weight():
-    assert symptoms(record_of(2 + noise(0.1), update_norm=0.5, weights=16)).distance_per_weight == pytest.approx(
+    assert Symptoms(record_of(2 + noise(0.1), update_norm=0.5, weights=16)).distance_per_weight == pytest.approx(
         0.5 * T / 4
     )
-    assert math.isnan(symptoms(record_of(2 + noise(0.1))).distance_per_weight)
+    assert math.isnan(Symptoms(record_of(2 + noise(0.1))).distance_per_weight)
 
 
 def test_overfitting_is_reported_after_an_explosion():
@@ -137,12 +137,12 @@ def test_where_batches_differ_the_initial_loss_is_the_validation_loss():
     loss = 1.5 + noise(0.6)
     loss[0] = 4.0
     columns = {"grad_norm": 30.0, "lr": 0.2, "batch_size": 2}
-    s = symptoms(record_of(loss, validation=(1.6, 1.5), before=1.0, **columns))
+    s = Symptoms(record_of(loss, validation=(1.6, 1.5), before=1.0, **columns))
     assert s.decrease == pytest.approx(-0.5, abs=0.1)
     assert s.validation_decrease == -0.5
     assert s.peak_rise < 1
-    assert symptoms(record_of(loss, **columns)).decrease > 0.5
-    assert symptoms(record_of(loss, validation=(1.6, 1.5), before=1.0, batch_size=500)).scale == loss[0]
+    assert Symptoms(record_of(loss, **columns)).decrease > 0.5
+    assert Symptoms(record_of(loss, validation=(1.6, 1.5), before=1.0, batch_size=500)).scale == loss[0]
 
 
 @pytest.mark.parametrize(("end", "kind"), [(0.9, NOISE_LIMITED), (1.3, EXPLODING)])
@@ -154,9 +154,9 @@ def test_the_validation_loss_separates_noise_from_an_explosion(end, kind):
 
 def test_the_loss_has_fallen_as_far_as_on_data_not_trained_on():
     loss = np.abs(0.1 + noise(1.5))
-    s = symptoms(record_of(loss, validation=(0.3, 0.1), before=2.0, batch_size=2))
+    s = Symptoms(record_of(loss, validation=(0.3, 0.1), before=2.0, batch_size=2))
     assert s.decrease == s.validation_decrease == pytest.approx(0.95)
-    assert math.isnan(symptoms(record_of(loss, before=2.0)).validation_decrease)  # nothing was measurements since
+    assert math.isnan(Symptoms(record_of(loss, before=2.0)).validation_decrease)  # nothing was measurements since
 
 
 def test_losses_that_are_not_finite_have_exploded():
@@ -196,7 +196,7 @@ def test_a_validation_loss_that_rises_with_the_training_loss_is_no_overfitting()
 
 def test_without_validation_there_is_no_regain():
     loss, g = healthy_run()
-    assert math.isnan(symptoms(record_of(loss, g)).validation_regained)
+    assert math.isnan(Symptoms(record_of(loss, g)).validation_regain)
 
 
 @pytest.mark.parametrize("n", [0, 1, 3, 19])
@@ -226,7 +226,7 @@ def test_the_evidence_stands_below_the_sentence_with_the_bounds_of_the_problem()
 
 def test_quotients_without_a_denominator_are_not_printed():
     """The loss never falls; the last gradients are 0."""
-    never_falls = NOISE_EXCESS.indicator(symptoms(record_of(2 + 1e-4 * t, lr=1e-5)))
+    never_falls = NOISE_EXCESS.indicator(Symptoms(record_of(2 + 1e-4 * t, lr=1e-5)))
     assert str(never_falls) == "loss excess from gradient noise: —"
     flat = diagnose(record_of(2 + 0 * t, grad_norm=np.where(t < 200, 1.0, 0.0), lr=1e-5))
     assert "largest / mean late gradient norm: —" in str(flat)
@@ -266,7 +266,7 @@ def test_losses_below_zero_are_diagnosed_like_others():
 
 def test_the_start_is_the_loss_before_the_point_moves():
     wild = np.concatenate([[2.0], np.full(T - 1, 300.0)])
-    s = symptoms(record_of(wild, grad_norm=50.0, batch_size=1))
+    s = Symptoms(record_of(wild, grad_norm=50.0, batch_size=1))
     assert s.scale * (1 + s.max_rise) == pytest.approx(300)
     assert s.scale == pytest.approx(2)
 
@@ -275,20 +275,20 @@ def test_the_remaining_gain_is_measured_at_a_high_learning_rate():
     """L = 3 − b log τ gains b log 10 on ten times the way; what falls as the rate falls says nothing of it."""
     rates = 0.1 * np.where(t <= 300, 1.0, 0.1)
     way = np.cumsum(rates)
-    s = symptoms(record_of(3 - 0.2 * np.log(way / 0.1) - 0.5 * (t > 300), lr=rates, batch_size="full"))
+    s = Symptoms(record_of(3 - 0.2 * np.log(way / 0.1) - 0.5 * (t > 300), lr=rates, batch_size="full"))
     gain = 0.2 * math.log(10) / s.scale
     assert s.remaining_gain == pytest.approx(gain / (s.decrease + gain))
 
 
 def test_a_slope_gives_the_predicted_decrease_and_chance_does_not():
-    falls = symptoms(record_of(2 - 0.5 * t / T + noise(0.01), grad_norm=1.0, lr=0.5 / T))
+    falls = Symptoms(record_of(2 - 0.5 * t / T + noise(0.01), grad_norm=1.0, lr=0.5 / T))
     assert falls.decrease_ratio == pytest.approx(1, rel=0.05)
-    assert symptoms(record_of(2 + noise(0.01), grad_norm=1.0, lr=0.1)).decrease_ratio < 1e-3
+    assert Symptoms(record_of(2 + noise(0.01), grad_norm=1.0, lr=0.1)).decrease_ratio < 1e-3
 
 
 def test_the_start_ends_where_the_point_jumps():
     loss = np.where(t < 3, 2.0, 30.0)
-    assert symptoms(record_of(loss, np.where(t < 2, 1.0, 10.0), batch_size=1)).start_steps == 2
+    assert Symptoms(record_of(loss, np.where(t < 2, 1.0, 10.0), batch_size=1)).start_steps == 2
 
 
 def test_batch_spread_separates_noise_from_a_divergent_step():
@@ -310,7 +310,7 @@ def test_noise_excess_is_that_of_a_parabola_at_rest(beta):
         rows.append((0.5 * (w**2).mean(), np.sqrt((g**2).mean()), lr * np.sqrt((v**2).mean())))
     loss, g, u = np.array(rows).T
     stages = [{"rule": "momentum", "hypers": {"beta": beta}}]
-    s = symptoms(record_of(loss, g, lr, u, rule="momentum", stages=stages))
+    s = Symptoms(record_of(loss, g, lr, u, rule="momentum", stages=stages))
     assert s.noise_excess * s.scale == pytest.approx(loss[-40:].mean(), rel=0.15)
 
 

@@ -106,8 +106,10 @@ def _points(trained, kind, at):
     from steepest.analysis.landscape import surfaces as room
 
     end_point = room._end_point(task, task.model, end, 1, 60.0, 0)
-    losses = {"adam": room._losses(end_point.surface, path.points)}
-    plane = room._plane(kind, end_point, [path.points], losses, "", 0.0, 0)
+    losses = {"adam": room._losses(end_point.surface, torch.from_numpy(path.points))}
+    plane = room._random_plane(end_point, "", 0)
+    if kind == "curvature":
+        plane = room._curvature_plane(end_point, losses, 0.0)
     return np.stack([plane.point(*p).numpy() for p in at.T.tolist()])
 
 
