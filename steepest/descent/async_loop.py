@@ -82,11 +82,8 @@ def _block(descent: Descent, last: int) -> list[Step]:
     for t in range(first, last + 1):
         hypers = descent.hypers_at(t)
         lrs.append(hypers["lr"])
-        descent.random.begin(t)
-        try:
+        with descent.random.of_step(t):
             numbers.append(_step(descent, t, hypers, bounds))
-        finally:
-            descent.random.end()
     block = []
     for t, lr, row in zip(range(first, last + 1), lrs, torch.stack(numbers).tolist(), strict=True):
         loss, norm, _ = row

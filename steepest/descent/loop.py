@@ -22,7 +22,7 @@ from steepest.descent.guard.running_stats import GradientLimits
 from steepest.descent.optimizer import is_schedule, make_optimizer
 from steepest.descent.settings import Settings, device, horizon
 from steepest.descent.state import restore_tensors
-from steepest.records.run import GO, REWIND, SKIP, STOP, Call, Event, Message, SnapshotInterval, Step
+from steepest.records.run import GO, REWIND, SKIP, STAGE, STOP, Call, Event, Message, SnapshotInterval, Step
 from steepest.schedule import as_schedule
 from steepest.seeds import StepRandomness
 from steepest.tasks import data
@@ -49,7 +49,6 @@ class Descent:
         events: number of events so far.
         is_stopped: whether the guard or the caller has ended the run; after the guard, the model is at the best
             snapshot.
-        can_replay: whether a batch can be loaded again; not from an iterable.
 
     Args:
         task: what to train.
@@ -81,7 +80,6 @@ class Descent:
         self.t, self.events, self.is_stopped = 0, 0, False
         self._handoff: Event | None = None
         self.recovery = None if s.guard is None else Recovery(s.guard)
-        self.can_replay = not self.batches.is_iterable
         for stage in later:
             make_optimizer(self.space, stage.rule, stage.lr, s)  # an invalid later stage is an error now
         self._enter_stage()
@@ -95,11 +93,8 @@ class Descent:
         """The next step. After a rewind it repeats an earlier one."""
         t = self.t + 1
         updates = self.before_step(t)
-        self.random.begin(t)
-        try:
+        with self.random.of_step(t):
             step, call = self._step(t)
-        finally:
-            self.random.end()
         if call.kind in (REWIND, STOP):
             return add_updates(self.rewind(step, call), updates)
         self.t = t
@@ -142,10 +137,17 @@ class Descent:
         return self.make_step(t, call, hypers["lr"], loss, norm, update_norm), call
 
     def judge(self, t: int, loss: float, norm: float, bounds: GradientLimits | None = None, ahead: int = 0) -> Call:
-        """What to do with a step; the last two arguments are those of `Guard.judge`."""
+        """What to do with a step; the last two arguments are those of `Guard.judge`.
+
+        Without a guard only a step with a non-finite gradient is skipped.
+        """
         if self.recovery is None:
-            return _skip_non_finite(loss, norm)
-        return self.recovery.judge(t, loss, norm, self.base_lr * self.schedule(t), bounds, ahead)
+            if math.isfinite(norm):
+                return Call(GO)
+            return Call(SKIP, seen=f"non-finite gradient (norm {norm:.3g}, loss {loss:.3g})", done="step skipped")
+        if t in self.recovery.skipped_steps:
+            return Call(SKIP, seen="bad batch", done="step skipped")
+        return self.recovery.guard.judge(loss, norm, self.base_lr * self.schedule(t), bounds, ahead)
 
     def make_step(self, t: int, call: Call, lr: float, loss: float, norm: float, update_norm: float) -> Step:
         """The step as a record, with its event and the outcomes of earlier events."""
@@ -201,25 +203,25 @@ class Descent:
         """Makes the optimizer of step t + 1, with fresh state."""
         at = next(k for k, stage in enumerate(self._stages) if stage.last > self.t)
         self.stage = self._stages[at]
-        optimizer = make_optimizer(self.space, self.stage.rule, self.stage.lr, self.settings)
-        self.update, self.base_lr, self._hypers = optimizer
+        self.update, self.base_lr, self._hypers = make_optimizer(
+            self.space, self.stage.rule, self.stage.lr, self.settings
+        )
         self._hyper_schedules = [
             (name, as_schedule(value).bind(self.steps, self.steps_per_epoch))
             for name, value in self._hypers.items()
             if is_schedule(value)
         ]
-        self._statistics = handoff.statistics_before(self.space, self._stages[at + 1 :])
+        is_derived = any(handoff.is_lr_derived(after.rule, after.lr) for after in self._stages[at + 1 : at + 2])
+        self._statistics = handoff.StepStatistics(self.space) if is_derived else None
 
     def _hand_over(self, t: int) -> None:
         """Enters the next stage at step t, with its learning rate, given or derived."""
         statistics, old_rule = self._statistics, self.update.name
         self._enter_stage()
-        if statistics is None:
-            new = handoff.HandoffLR(self.base_lr, handoff.lr_origin(self.stage.rule, self.stage.lr))
-        else:
-            new = handoff.derive_lr(statistics, self, self.hypers_at(t), range(t, self.stage.last + 1))
-        self.base_lr = new.lr
-        self._handoff = handoff.handoff_event(t, old_rule, self.update.name, new)
+        steps = range(t, self.stage.last + 1)
+        self.base_lr, why = handoff.choose_lr(self, statistics, self.hypers_at(t), steps)
+        words = f"switched to {self.update.name}, lr {self.base_lr:.4g}, {why}"
+        self._handoff = Event(t, STAGE, f"{old_rule}'s stage ended", words)
         if self.recovery is not None:
             self.recovery.guard.reset_statistics()
 
@@ -262,11 +264,10 @@ class Descent:
         """The loss of step t's batch at the present point; leaves everything as it was."""
         buffers = Buffers(self.model)
         buffers.save()
-        self.random.begin(t)
         try:
-            return self.objective.value(self.batches(t))
+            with self.random.of_step(t):
+                return self.objective.value(self.batches(t))
         finally:
-            self.random.end()
             buffers.restore()
 
     # -- measuring -----------------------------------------------------------------------------------------------------
@@ -310,13 +311,6 @@ class Descent:
 def add_updates(step: Step, updates: Sequence[Any]) -> Step:
     """The step with more updates."""
     return step._replace(updates=(*step.updates, *updates)) if updates else step
-
-
-def _skip_non_finite(loss: float, norm: float) -> Call:
-    """Without a guard: only a step with a non-finite gradient is skipped."""
-    if math.isfinite(norm):
-        return Call(GO)
-    return Call(SKIP, seen=f"non-finite gradient (norm {norm:.3g}, loss {loss:.3g})", done="step skipped")
 
 
 @torch.no_grad()

@@ -175,12 +175,9 @@ class Population:
         """One step of all active members."""
         start = time.perf_counter()
         self.t += 1
-        self._random.begin(self.t)
-        try:
+        with self._random.of_step(self.t):
             batches, per_member = self._batch(self.t)
             losses = self.points.gradient(batches, per_member)
-        finally:
-            self._random.end()
         norms = self._update.norm()
         rates = self._rates * self.reference.schedule(self.t)
         scale, is_stopped = self._check_guards(losses, norms, rates)
