@@ -88,9 +88,5 @@ def descend(
     >>> last.loss < 1e-6
     True
     """
-    settings = resolve(
-        task, rule=rule, lr=lr, schedule=schedule, batch_size=batch_size, epochs=epochs, steps=steps, clip=clip,
-        accumulate=accumulate, average=average, precision=precision, groups=groups, no_decay=no_decay,
-        guard=guard, seed=seed, device=device,
-    )  # fmt: skip
+    settings = resolve(**locals())
     return DescentIterator(Descent(task, settings, task.build(seed)))

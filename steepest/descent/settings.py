@@ -158,7 +158,9 @@ def horizon(steps_per_epoch: int | None, settings: Settings) -> tuple[int, int]:
 
 
 CHOICES = inspect.signature(Settings).parameters
-RECIPE = ("rule", *(n for n in CHOICES if n not in ("stages", "seed", "device")))
+ARGUMENTS = ("rule", *(name for name in CHOICES if name != "stages"))
+"""Of `fit` and `descend`, for `resolve`."""
+RECIPE = tuple(name for name in ARGUMENTS if name not in ("seed", "device"))
 
 
 def _is_given(name: str, value: Any, recipe: Mapping[str, Any]) -> bool:

@@ -18,7 +18,7 @@ from steepest.runs.run import Run
 from steepest.runs.store import Store, checkpoints, versions
 from steepest.runs.store.state import unpack
 from steepest.runs.store.store import check_not_in_use
-from steepest.runs.trainer import Trainer, train
+from steepest.runs.trainer import Trainer
 from steepest.tasks import data
 from steepest.tasks.task import Task
 from steepest.view.terminal import Progress
@@ -72,7 +72,7 @@ def resume(
     descent = Descent(task, settings, task.build(settings.seed))
     check_identity(record, identity(task, descent.model))
     trainer, more = _make_trainer(store, record, descent, is_longer=bool(epochs or steps))
-    train(trainer, on_start, [*messages, *more])
+    trainer.run(on_start, [*messages, *more])
     return Run(store, store.read(record.id), descent.model, task)
 
 

@@ -63,13 +63,24 @@ class Trainer:
         self._start = self._last_checkpoint = time.perf_counter()
         self._interval_s, self._interval = checkpoint_interval(config.checkpoint_every)
 
-    def run(self) -> None:
-        """Trains to the end or an interruption; the record is closed in any case."""
+    def run(self, on_start: Callable[[str], None] | None = None, messages: Sequence[str] = ()) -> None:
+        """Trains to the end or an interruption; the record is closed in any case.
+
+        Args:
+            on_start: gets the run's id first.
+            messages: shown before the first step; empty ones are not.
+        """
+        if on_start is not None:
+            on_start(self.writer.id)
+        for words in filter(None, messages):
+            self.progress.say(words)
+        mode = self.descent.model.training
         with self._close_at_end(), self._interruptible():
             self._add_point(self._selection.selects(self.descent.t))
             if self.descent.t == 0:
                 self._measure("validation")  # the loss at the start, without the noise of a batch
             self._train()
+        self.descent.model.train(mode)
 
     def _train(self) -> None:
         descent, record, show, recent = self.descent, self.writer.step, self.progress.step, self._recent.append
@@ -185,7 +196,7 @@ class Trainer:
         descent.is_stopped, descent.events = state["stopped"], events
         if descent.recovery is not None and state["recovery"] is not None:
             descent.recovery.load(state["recovery"])
-        self.best.load(state["best"])
+        self.best = BestPoint(**state["best"])
 
     def checkpoint(self) -> None:
         """Writes everything that a resumed run needs; reports a failure, and the run continues."""
@@ -195,7 +206,7 @@ class Trainer:
             "descent": descent.state(),
             "place": self._place(),
             "recovery": recovery and {**recovery.state(), "count": descent.events},
-            "best": self.best.state(),
+            "best": vars(self.best),
             "stopped": descent.is_stopped,
         }
         manifest = {
@@ -309,14 +320,3 @@ class Trainer:
             self.progress.say(verdict)
         else:
             self._record(verdict=verdict)
-
-
-def train(trainer: Trainer, on_start: Callable[[str], None] | None = None, messages: Sequence[str] = ()) -> None:
-    """Shows the messages and trains to the end; `on_start` gets the run's id first."""
-    if on_start is not None:
-        on_start(trainer.writer.id)
-    for words in messages:
-        trainer.progress.say(words)
-    mode = trainer.descent.model.training
-    trainer.run()
-    trainer.descent.model.train(mode)
