@@ -64,7 +64,7 @@ def save(folder: Path, state: Any, tensors: Mapping[str, Tensor], identity: Mapp
         for leftover in folder.glob(".*.tmp"):  # of a process that was killed while it wrote
             shutil.rmtree(leftover, ignore_errors=True)
         temporary.mkdir(parents=True)
-        weights.write(temporary / TENSORS, tensors, {})
+        weights.write(temporary / TENSORS, tensors)
         _write(temporary / STATE, state)
         files = {name: _size_and_hash(temporary / name) for name in (TENSORS, STATE)}
         manifest = {"format": CHECKPOINT_FORMAT, "files": files, **identity}

@@ -92,8 +92,8 @@ class Clock:
 def make_history(
     record: Record,
     attempts: Sequence[Attempt],
-    measurements: Sequence[tuple],
-    events: Sequence[tuple],
+    measurements: Sequence[tuple[int, Measurement]],
+    events: Sequence[tuple[int, Event]],
     folder: File,
 ) -> History:
     """Makes the history of a run.
@@ -101,17 +101,15 @@ def make_history(
     Args:
         record: of the run; its steps, measurements and events are replaced.
         attempts: of the run.
-        measurements: rows of (attempt, t, epoch, split, name, value).
-        events: rows of (attempt, t, kind, seen, done, after).
+        measurements, events: with their attempts.
         folder: of the run, with its path.
     """
     clock = Clock(attempts)
     columns = np.concatenate([np.empty((len(COLUMNS), 0)), *(p.columns for p in attempts)], axis=1)
     steps = Steps(np.arange(1.0, columns.shape[1] + 1), *columns[1:])
-    values = (Measurement(clock(a, t), epoch, split, name, np.nan if v is None else v)
-              for a, t, epoch, split, name, v in measurements)  # fmt: skip
-    events = tuple(Event(clock(a, t), *words) for a, t, *words in events)
-    whole = replace(record, steps=steps, measurements=tuple(sorted(values, key=lambda m: m.t)), events=events)
+    values = sorted((m._replace(t=clock(a, m.t)) for a, m in measurements), key=lambda m: m.t)
+    happened = tuple(e._replace(t=clock(a, e.t)) for a, e in events)
+    whole = replace(record, steps=steps, measurements=tuple(values), events=happened)
     return History(whole, clock.back(), _path(record, steps, clock, folder))
 
 

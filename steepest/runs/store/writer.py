@@ -76,9 +76,9 @@ class Writer:
         """Replaces the run's configuration."""
         self._others.append(("UPDATE runs SET config=? WHERE id=?", (json.dumps(config), self.id)))
 
-    def point(self, t: int, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> Path:
+    def point(self, t: int, tensors: Mapping[str, Tensor]) -> Path:
         """Writes the weights after step t."""
-        return weights.save(self.folder / "points", t, tensors, metadata or {})
+        return weights.save(self.folder / "points", t, tensors)
 
     def keep(self, t: int, tensors: Iterable[Tensor]) -> None:
         """Adds the weights after step t to the run's path.
