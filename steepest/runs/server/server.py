@@ -4,11 +4,11 @@ import secrets
 import socket
 import sys
 import threading
-import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 
 from steepest.errors import InputError
+from steepest.runs.live import open_browser
 from steepest.runs.server.address import HOST, PORT, address, is_loopback, open_socket
 from steepest.runs.store import Store
 
@@ -42,7 +42,7 @@ def serve(
     url = address(listener, host, token)
     print(f"{describe_store(store, count)} at {url} (Ctrl-C stops it)", file=sys.stderr, flush=True)
     if open:
-        threading.Thread(target=open_browser, args=(url,), daemon=True).start()  # a browser in the terminal would block
+        open_browser(url)
     attend(store, listener, host, token)
 
 
@@ -51,12 +51,6 @@ def describe_store(store: Store, count: int) -> str:
     if count:
         return f"{count} run{'s' if count > 1 else ''} of {store.folder}"
     return f"no runs in {store.folder} yet (start one: steepest train digits --runs {store.folder})"
-
-
-def open_browser(url: str) -> None:
-    """Opens a browser, or says that there is none."""
-    if not webbrowser.open(url):
-        print(f"Cannot start a browser. Open {url} in one.", file=sys.stderr, flush=True)
 
 
 def attend(
