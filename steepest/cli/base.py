@@ -1,5 +1,6 @@
 """What all commands share: the application, error reporting, arguments and options."""
 
+import json
 import sys
 import webbrowser
 from collections.abc import Callable
@@ -35,8 +36,11 @@ OpenBrowser = Annotated[bool, typer.Option("--open/--no-open", help="Open the re
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def _report_errors(function: Callable) -> Callable:
-    """Prints expected errors to stderr and exits with code 1; with 130 after Ctrl-C in a search."""
+def command(function: Callable) -> Callable:
+    """Registers a subcommand with the function's name.
+
+    It prints expected errors to stderr and exits with code 1; with 130 after Ctrl-C in a search.
+    """
 
     @wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> None:
@@ -56,12 +60,7 @@ def _report_errors(function: Callable) -> Callable:
             sys.stderr.close()
             raise typer.Exit(1) from None
 
-    return wrapper
-
-
-def command(function: Callable) -> Callable:
-    """Registers a subcommand with the function's name."""
-    return app.command(function.__name__.replace("_", "-"))(_report_errors(function))
+    return app.command(function.__name__.replace("_", "-"))(wrapper)
 
 
 def number(text: str | None) -> Any:
@@ -76,6 +75,11 @@ def jsonable(x: Any) -> Any:
     if isinstance(x, list | tuple):
         return [jsonable(v) for v in x]
     return x if not isinstance(x, float) or x - x == 0 else str(x)
+
+
+def print_json(x: Any) -> None:
+    """Prints a value as JSON."""
+    typer.echo(json.dumps(jsonable(x)))
 
 
 def load_task(record: Any, name: str | None = None, advice: str = "Pass --task.") -> Any:

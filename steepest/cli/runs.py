@@ -1,6 +1,5 @@
 """Commands that read stored runs."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +22,7 @@ def runs(runs: base.Runs = Path("runs"), as_json: base.AsJson = False) -> None:
 
     records = Store(runs).runs()
     if as_json:
-        typer.echo(json.dumps([_summary(r) for r in records]))
+        base.print_json([_summary(r) for r in records])
     elif not records:
         typer.echo(f"No runs in {runs}. Start one with: steepest train digits")
     else:
@@ -34,10 +33,7 @@ def runs(runs: base.Runs = Path("runs"), as_json: base.AsJson = False) -> None:
 
 @command
 def show(
-    run: base.RunName,
-    runs: base.Runs = Path("runs"),
-    as_json: base.AsJson = False,
-    figure: base.Figure = None,
+    run: base.RunName, runs: base.Runs = Path("runs"), as_json: base.AsJson = False, figure: base.Figure = None
 ) -> None:
     """Show a run: how it ended, its events and its settings.
 
@@ -50,7 +46,7 @@ def show(
     if figure is not None:
         result.figure(figure)
     if as_json:
-        typer.echo(json.dumps({**_summary(result.record), "losses": base.jsonable(result.losses.tolist())}))
+        base.print_json({**_summary(result.record), "losses": result.losses.tolist()})
     else:
         print_run(result.record, result.verdict)
 
@@ -107,7 +103,10 @@ def locate(
 
     result = open(run, runs)
     verdict = locate(base.load_task(result.record, task), result, products=products, samples=samples)
-    typer.echo(json.dumps(base.jsonable(verdict.describe())) if as_json else str(verdict).replace("RUN", result.id))
+    if as_json:
+        base.print_json(verdict.describe())
+    else:
+        typer.echo(str(verdict).replace("RUN", result.id))
 
 
 @command
@@ -160,10 +159,10 @@ def _summary(record: Any) -> dict[str, Any]:
     from steepest.view.tables import last_metric
 
     metric, value = last_metric(record)
-    return base.jsonable({
+    return {
         "id": record.id, "name": record.name, "status": record.status, "started": record.started,
         "seconds": record.seconds, "metric": value, "metric_name": metric, "losses": record.steps.loss.tolist(),
         "measurements": [m._asdict() for m in record.measurements],
         "events": [e._asdict() for e in record.events],
         "config": to_json(record.config, record.search, record.verdict), "notes": record.notes,
-    })  # fmt: skip
+    }  # fmt: skip

@@ -1,6 +1,5 @@
 """The commands find-lr and race."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,14 +47,12 @@ def find_lr(
     except SearchInterrupt as interrupt:
         if not as_json:
             raise
-        typer.echo(
-            json.dumps(base.jsonable({"interrupted": str(interrupt), "table": [list(row) for row in interrupt.table]}))
-        )
+        base.print_json({"interrupted": str(interrupt), "table": interrupt.table})
         raise typer.Exit(130) from None
     if figure is not None:
         rates.figure(figure)
     if as_json:
-        typer.echo(json.dumps(base.jsonable(rates.record.describe())))
+        base.print_json(rates.record.describe())
     else:
         print_rates(rates.record)
 
@@ -101,6 +98,6 @@ def race(
     if film is not None:
         result.film(film)
     if as_json:
-        typer.echo(json.dumps(base.jsonable(describe(result.record))))
+        base.print_json(describe(result.record))
     else:
         print_race(result.record)
