@@ -109,14 +109,10 @@ class Grid:
         weights = np.outer([1 - v, v], [1 - u, u])
         with np.errstate(invalid="ignore"):
             loss = float((weights * self.loss[i : i + 2, j : j + 2]).sum())
-            bound = self._interpolation_error(i, j)
+            near = self.loss[max(0, i - 1) : i + 3, max(0, j - 1) : j + 3]
+            bound = float(sum(np.abs(np.diff(near, 2, axis)).max() for axis in (0, 1)) / 8)
         spread = 0.0 if self.error is None else 2 * float(self.error[i : i + 2, j : j + 2].max())
         return loss, bound + spread
-
-    def _interpolation_error(self, i: int, j: int) -> float:
-        """Error bound of bilinear interpolation in the cell whose lower corner is (i, j)."""
-        near = self.loss[max(0, i - 1) : i + 3, max(0, j - 1) : j + 3]
-        return float(sum(np.abs(np.diff(near, 2, axis)).max() for axis in (0, 1)) / 8)
 
 
 def _place(axis: Axis, at: float) -> tuple[int, float]:

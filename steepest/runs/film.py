@@ -68,15 +68,11 @@ def stored_surfaces(store: Store, run: str) -> LossSurfaces | None:
 
 
 def _surfaces(
-    store: Store,
-    history: History,
-    verdict: Verdict | None,
-    task: Task,
-    model: nn.Module,
-    kinds: Sequence[str] | None,
+    store: Store, history: History, verdict: Verdict | None, task: Task, model: nn.Module, kinds: Sequence[str] | None
 ) -> LossSurfaces:
     record, points = history.record, history.path.points
-    end = _end(store, record.id, record.config.parameters)
+    tensors = store.load_point(record.id)
+    end = torch.cat([tensors[name].reshape(-1) for name in record.config.parameters])
     if not bool(torch.isfinite(end).all()):
         return LossSurfaces(messages=("No surfaces: the run ended at non-finite weights.",))
     kinds = kinds or _default_planes(verdict, len(points))
@@ -95,11 +91,6 @@ def _default_planes(verdict: Verdict | None, points: int) -> tuple[str, ...]:
     if verdict is None or verdict.kind in CRITICAL_POINTS:
         return PLANE_KINDS
     return PRINCIPAL_PLANE, CURVATURE_PLANE, RANDOM_PLANE
-
-
-def _end(store: Store, run: str, names: Sequence[str]) -> torch.Tensor:
-    tensors = store.load_point(run)
-    return torch.cat([tensors[name].reshape(-1) for name in names])
 
 
 def _gain(verdict: Verdict | None) -> float:
