@@ -57,9 +57,10 @@ def _last(descent: Descent, marks: Sequence[int], lag: int) -> int:
     first, recovery = descent.t + 1, descent.recovery
     if recovery is not None and not recovery.guard.is_calm:
         return first
-    ends = [_multiple(first, n) for n in (lag, descent.steps_per_epoch, *marks) if n]
-    if recovery is not None:
-        ends += [_multiple(first, recovery.snapshots.every)] if recovery.snapshots.every else TIMING_STEPS
+    every = None if recovery is None else recovery.snapshots.every
+    ends = [-(-first // n) * n for n in (lag, descent.steps_per_epoch, every, *marks) if n]  # the next multiple of each
+    if recovery is not None and not every:
+        ends += TIMING_STEPS
     last = min(end for end in (*ends, descent.stage.last, descent.steps) if end >= first)
     jumps = (t for t in range(first, last + 1) if t > 1 and _is_jump(descent.schedule(t - 1), descent.schedule(t)))
     return max(first, next(jumps, last + 1) - 1) if recovery is not None else last
@@ -68,10 +69,6 @@ def _last(descent: Descent, marks: Sequence[int], lag: int) -> int:
 def _is_jump(before: float, after: float) -> bool:
     """Whether the guard starts probation at this change of the learning rate: the step is then a block of its own."""
     return after > JUMP_RATIO * before or before > JUMP_RATIO * after
-
-
-def _multiple(t: int, n: int) -> int:
-    return -(-t // n) * n
 
 
 def _block(descent: Descent, last: int) -> list[Step]:

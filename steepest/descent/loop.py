@@ -69,7 +69,7 @@ class Descent:
         )
         self.steps_per_epoch, self.steps = horizon(self.batches.steps_per_epoch, s)
         self.space = Space(model, s.groups, s.no_decay)
-        self.objective = Objective(model, task.loss, task.objective, task.count, s.precision, self.device.type)
+        self.objective = Objective(model, task, s.precision, self.device.type)
         assert s.schedule is not None
         self.schedule = s.schedule.bind(self.steps, self.steps_per_epoch)
         first, *later = s.stages.bounds(self.steps, self.steps_per_epoch)

@@ -17,6 +17,7 @@ from steepest import seeds
 from steepest.errors import InputError, TaskError
 from steepest.tasks import data
 from steepest.tasks.buffers import Buffers
+from steepest.tasks.task import Task
 
 PRECISIONS = {None: None, "float32": None, "bfloat16": torch.bfloat16}
 
@@ -26,9 +27,7 @@ class Objective:
 
     Args:
         model: maps a batch's inputs to an output.
-        loss: `loss(output, target)`, a mean over the batch; None if `whole` is given.
-        whole: `whole(model, batch)`, any other scalar.
-        count: the number of samples or tokens that a batch's loss is a mean over.
+        task: with the loss, or an objective in its place, and the number of items that a batch's loss is a mean over.
         precision: None (the model's own), "float32" (the same), or "bfloat16": forward pass and loss under autocast;
             weights and updates keep their dtype.
         device: device type for autocast.
@@ -37,20 +36,12 @@ class Objective:
         InputError: the precision is unknown.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        loss: Callable | None,
-        whole: Callable | None,
-        count: Callable[[Any], float],
-        precision: str | None = None,
-        device: str = "cpu",
-    ) -> None:
+    def __init__(self, model: nn.Module, task: Task, precision: str | None = None, device: str = "cpu") -> None:
         if precision not in PRECISIONS:
             raise InputError(
                 f"precision must be 'bfloat16' or 'float32', got {precision!r}. For float64, convert model and data."
             )
-        self.model, self._loss, self._whole, self._count = model, loss, whole, count
+        self.model, self._loss, self._whole, self._count = model, task.loss, task.objective, task.count
         self._autocast_dtype = PRECISIONS[precision]
         self._device = torch.device(device).type
 

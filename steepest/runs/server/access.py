@@ -6,7 +6,6 @@ requires a token.
 """
 
 import hashlib
-import ipaddress
 import secrets
 import socket
 from urllib.parse import quote, urlencode
@@ -16,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from steepest.runs.server.address import is_everywhere
+from steepest.runs.server.address import is_everywhere, parse_ip
 
 METHODS = ("GET", "HEAD")
 COMMON_HEADERS = {
@@ -98,11 +97,8 @@ class AccessControl:
 
 def _is_here(name: str) -> bool:
     """Whether a name is a numeric address, which a foreign name server cannot forge, or this machine's name."""
-    try:
-        ipaddress.ip_address(name[1:-1] if name[0] == "[" and name[-1] == "]" else name)
-    except ValueError:
-        return name == socket.gethostname().lower()
-    return True
+    ip = parse_ip(name[1:-1] if name[0] == "[" and name[-1] == "]" else name)
+    return ip is not None or name == socket.gethostname().lower()
 
 
 def _text_response(status: int, text: str, **headers: str) -> Response:

@@ -185,7 +185,5 @@ def _size_and_hash(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, content: Any) -> None:
-    with path.open("w") as file:
-        file.write(json.dumps(content))  # several times as fast as json.dump
-        file.flush()
-        os.fsync(file.fileno())
+    path.write_text(json.dumps(content))  # several times as fast as json.dump
+    weights.sync(path)

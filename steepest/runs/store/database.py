@@ -63,12 +63,12 @@ def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
 
 def _create(database: sqlite3.Connection) -> None:
     """Creates the tables, once even if several processes try."""
-    database.execute("BEGIN IMMEDIATE")
-    if database.execute("PRAGMA user_version").fetchone()[0] == 0:
-        for statement in SCHEMA.split(";"):
-            database.execute(statement)
-        database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-    database.execute("COMMIT")
+    with database:  # commits, or rolls back
+        database.execute("BEGIN IMMEDIATE")
+        if database.execute("PRAGMA user_version").fetchone()[0] == 0:
+            for statement in SCHEMA.split(";"):
+                database.execute(statement)
+            database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
 
 def trim(database: sqlite3.Connection, run: str, attempt: int, t: int, events: int) -> None:

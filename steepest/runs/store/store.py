@@ -68,14 +68,13 @@ class Store:
         Raises:
             StoreError: it is running.
         """
-        with self._connect() as connection:
+        with self._connect() as connection, connection:  # commits, or rolls back
             connection.execute("BEGIN IMMEDIATE")
             row = self._row(connection, run)
             check_not_in_use(self._record(row))  # another process may have resumed it
             trim(connection, run, attempt, t, events)
             values = ("running", json.dumps(config), *this_process(), run)
             connection.execute("UPDATE runs SET status=?, config=?, host=?, pid=?, born=? WHERE id=?", values)
-            connection.execute("COMMIT")
         weights.drop_beyond(self.folder / run / "points", t)
         path_file.trim(self.folder / run, config.get("weights", 0), attempt, t)
         return Writer(self._path, run, attempt)
@@ -171,11 +170,10 @@ class Store:
         """
         record = self.read(run)
         check_not_in_use(record)
-        with self._connect() as connection:
+        with self._connect() as connection, connection:  # commits, or rolls back
             connection.execute("BEGIN IMMEDIATE")
             for table, key in (("runs", "id"), ("chunks", "run"), ("measurements", "run"), ("events", "run")):
                 connection.execute(f"DELETE FROM {table} WHERE {key}=?", (record.id,))
-            connection.execute("COMMIT")
         shutil.rmtree(self.folder / record.id, ignore_errors=True)
 
     def _free_id(self, connection: sqlite3.Connection, stem: str) -> str:

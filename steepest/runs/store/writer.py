@@ -151,8 +151,8 @@ class Writer:
 
     def _commit(self, chunks: list[tuple[int, list[Step]]], others: list[tuple[str, tuple]]) -> None:
         run = self._database.execute
-        run("BEGIN IMMEDIATE")
-        try:
+        with self._database:  # commits, or rolls back
+            run("BEGIN IMMEDIATE")
             for attempt, steps in chunks:
                 columns = np.array([s[: len(COLUMNS)] for s in steps], "<f8").T
                 blobs = [np.ascontiguousarray(c).tobytes() for c in columns]
@@ -160,8 +160,3 @@ class Writer:
                 run("INSERT OR REPLACE INTO chunks VALUES (?,?,?,?,?,?,?,?,?,?)", row)
             for statement, row in others:
                 run(statement, row)
-            run("COMMIT")
-        except BaseException:
-            if self._database.in_transaction:
-                run("ROLLBACK")
-            raise
