@@ -9,8 +9,7 @@ from steepest.descent.path import PathRecorder
 from steepest.descent.settings import resolve
 from steepest.records.run import Path, Step
 from steepest.rules.update import Update
-from steepest.tasks.space import NORMS_AND_BIASES
-from steepest.tasks.task import Task
+from steepest.tasks import NORMS_AND_BIASES, Task
 
 
 class DescentIterator(Iterator[Step]):

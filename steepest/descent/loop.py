@@ -25,12 +25,7 @@ from steepest.descent.state import restore_tensors
 from steepest.records.run import GO, REWIND, SKIP, STAGE, STOP, Call, Event, Message, SnapshotInterval, Step
 from steepest.schedule import as_schedule
 from steepest.seeds import StepRandomness
-from steepest.tasks import data
-from steepest.tasks.batches import Batches
-from steepest.tasks.buffers import Buffers
-from steepest.tasks.objective import Objective
-from steepest.tasks.space import Space
-from steepest.tasks.task import Task
+from steepest.tasks import Batches, Buffers, Objective, Space, Task, data
 
 EVALUATION_BATCH = 1024
 
@@ -64,9 +59,7 @@ class Descent:
         self.device = torch.device(device(settings.device))
         self.model = model.to(self.device)
         s = settings
-        self.batches = Batches(
-            task.data, s.batch_size, s.seed, accumulate=s.accumulate, augment=task.augment, device=self.device
-        )
+        self.batches = make_batches(task, settings, s.seed, self.device)
         self.steps_per_epoch, self.steps = horizon(self.batches.steps_per_epoch, s)
         self.space = Space(model, s.groups, s.no_decay)
         self.objective = Objective(model, task, s.precision, self.device.type)
@@ -306,6 +299,12 @@ class Descent:
         if weights is not None:
             _copy(weights, self.space.tensors())
         self.task.remember_weights(self.model)
+
+
+def make_batches(task: Task, settings: Settings, seed: int, device: torch.device) -> Batches:
+    """The training batches of a seed."""
+    s = settings
+    return Batches(task.data, s.batch_size, seed, accumulate=s.accumulate, augment=task.augment, device=device)
 
 
 def add_updates(step: Step, updates: Sequence[Any]) -> Step:

@@ -17,9 +17,8 @@ from steepest.records.config import Config, StageConfig
 from steepest.rules.rule import Rule
 from steepest.rules.textbook import adam, find_rule
 from steepest.schedule import Schedule, as_schedule
+from steepest.tasks import NORMS_AND_BIASES, Task
 from steepest.tasks.data import is_iterable, length
-from steepest.tasks.space import NORMS_AND_BIASES
-from steepest.tasks.task import Task
 
 DEFAULT_SCHEDULE = "warmup(5%) >> cosine"
 DEFAULT_BATCH = 64

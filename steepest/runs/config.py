@@ -15,9 +15,7 @@ from steepest.errors import InputError
 from steepest.records.config import Config
 from steepest.rules.textbook import RULES
 from steepest.schedule import as_schedule
-from steepest.tasks import data
-from steepest.tasks.space import Space
-from steepest.tasks.task import Task
+from steepest.tasks import Space, Task, data
 
 AUTO = "auto"
 KEEPS = ("last", "best")

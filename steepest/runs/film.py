@@ -8,13 +8,7 @@ import torch
 from torch import nn
 
 from steepest.analysis.conclusion import run_verdict
-from steepest.analysis.landscape.surfaces import (
-    CURVATURE_PLANE,
-    PLANE_KINDS,
-    PRINCIPAL_PLANE,
-    RANDOM_PLANE,
-    measure_surfaces,
-)
+from steepest.analysis.landscape import surfaces as planes
 from steepest.errors import StoreError
 from steepest.records.run import History
 from steepest.records.surfaces import LossSurfaces
@@ -79,7 +73,7 @@ def _surfaces(
     messages = () if len(points) else ("No path: the run stored no points.",)
     kind = "" if verdict is None else verdict.kind
     paths = {record.id: points} if len(points) else {}
-    surfaces = measure_surfaces(task, model, end, paths, kinds, verdict=kind, gain=_gain(verdict))
+    surfaces = planes.measure_surfaces(task, model, end, paths, kinds, verdict=kind, gain=_gain(verdict))
     surfaces = dataclasses.replace(surfaces, messages=(*messages, *surfaces.messages))
     npz.save(store.folder / record.id / SURVEY, surfaces)
     return surfaces
@@ -87,10 +81,10 @@ def _surfaces(
 
 def _default_planes(verdict: Verdict | None, points: int) -> tuple[str, ...]:
     if points < 3:
-        return CURVATURE_PLANE, RANDOM_PLANE
+        return planes.CURVATURE_PLANE, planes.RANDOM_PLANE
     if verdict is None or verdict.kind in CRITICAL_POINTS:
-        return PLANE_KINDS
-    return PRINCIPAL_PLANE, CURVATURE_PLANE, RANDOM_PLANE
+        return planes.PLANE_KINDS
+    return planes.PRINCIPAL_PLANE, planes.CURVATURE_PLANE, planes.RANDOM_PLANE
 
 
 def _gain(verdict: Verdict | None) -> float:

@@ -21,8 +21,7 @@ from steepest.runs.run import Run
 from steepest.runs.store import Store, versions
 from steepest.runs.trainer import Trainer
 from steepest.search.rungs import run_search
-from steepest.tasks.space import NORMS_AND_BIASES, Space
-from steepest.tasks.task import Task
+from steepest.tasks import NORMS_AND_BIASES, Space, Task
 from steepest.view.terminal import Progress, SearchDisplay
 
 

@@ -15,9 +15,7 @@ from steepest.rules.textbook import RULES
 from steepest.runs.config import identity, settings_of
 from steepest.runs.store import Store, checkpoints
 from steepest.runs.store.state import unpack
-from steepest.tasks import BUILT_IN, load
-from steepest.tasks.space import Space
-from steepest.tasks.task import Task
+from steepest.tasks import BUILT_IN, Space, Task, load
 
 
 def load_start(start: Any, space: Space, store: Store) -> None:

@@ -19,8 +19,7 @@ from steepest.runs.store import Store, checkpoints, versions
 from steepest.runs.store.state import unpack
 from steepest.runs.store.store import check_not_in_use
 from steepest.runs.trainer import Trainer
-from steepest.tasks import data
-from steepest.tasks.task import Task
+from steepest.tasks import Task, data
 from steepest.view.terminal import Progress
 
 NO_CHECKPOINT: dict[str, Any] = {"t": 0, "attempt": 0, "events": 0}

@@ -112,7 +112,10 @@ class Trainer:
         """Measurements and checkpoints, after a step that was not rewound."""
         descent = self.descent
         if step.t % descent.steps_per_epoch == 0 or step.t == descent.steps:
-            self._validate()
+            values = self._measure("validation")
+            self._validation_t = step.t
+            if self.config.metric in values:
+                self._compare(values[self.config.metric])
         if self._interval is not None:
             if step.t % self._interval == 0:
                 self.checkpoint()
@@ -153,13 +156,6 @@ class Trainer:
         self.writer.configure(to_json(self.config, self.search, self.verdict))
 
     # -- measuring -----------------------------------------------------------------------------------------------------
-
-    def _validate(self) -> None:
-        """Measures the validation split, and compares the metric with the best."""
-        values = self._measure("validation")
-        self._validation_t = self.descent.t
-        if self.config.metric in values:
-            self._compare(values[self.config.metric])
 
     def _measure(self, split: str) -> dict[str, float]:
         """Loss and metrics on a split, recorded and shown."""

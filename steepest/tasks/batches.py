@@ -88,8 +88,8 @@ class Batches:
         return [self.augment(sources.map_tensors(part, Tensor.clone), stream) for part, stream in zip(parts, streams)]
 
     def loader_state(self) -> dict[str, Any] | None:
-        """The state of an iterable that has a `state_dict`; None of others."""
-        if not self.is_iterable or not _is_stateful(self._loader):
+        """The state of an iterable that can save and restore it, as torchdata's StatefulDataLoader; None of others."""
+        if not self.is_iterable or not all(hasattr(self._loader, name) for name in ("state_dict", "load_state_dict")):
             return None
         return {"epoch": self._epoch, "begun": self._iterator is not None, "loader": self._loader.state_dict()}
 
@@ -196,11 +196,6 @@ class Batches:
             set_epoch(self._epoch)
         with seeds.ours(self.seed, "epoch", self._epoch):
             return iter(self._loader)
-
-
-def _is_stateful(loader: Any) -> bool:
-    """Whether it can save and restore its position, as torchdata's StatefulDataLoader can."""
-    return all(callable(getattr(loader, name, None)) for name in ("state_dict", "load_state_dict"))
 
 
 def _batch_size(batch_size: int | str | None, samples: int, accumulate: int) -> int:

@@ -21,13 +21,8 @@ from torch import Tensor
 
 from steepest.errors import TextError
 
-FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    f.__name__: f
-    for f in (
-        *(torch.sin, torch.cos, torch.tan, torch.exp, torch.log, torch.sqrt),
-        *(torch.abs, torch.tanh, torch.sigmoid, torch.atan),
-    )
-}
+NAMES = ("sin", "cos", "tan", "exp", "log", "sqrt", "abs", "tanh", "sigmoid", "atan")
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {name: getattr(torch, name) for name in NAMES}
 OPERATIONS: dict[str, Callable[..., Tensor]] = {
     "+": operator.add,
     "-": operator.sub,

@@ -18,8 +18,7 @@ from steepest.descent.population.members import why_not_batched
 from steepest.descent.population.population import Member, Plan, Population
 from steepest.descent.settings import Settings
 from steepest.rules.rule import Rule
-from steepest.tasks import data
-from steepest.tasks.task import Task
+from steepest.tasks import Task, data
 
 BATCHED, SEQUENTIAL = "together", "one after another"
 SEQUENTIAL_STEPS = 4

@@ -22,8 +22,7 @@ from torch.utils._pytree import tree_flatten
 
 from steepest import seeds
 from steepest.rules.tensor_groups import is_dense
-from steepest.tasks.objective import Loss, Objective
-from steepest.tasks.space import Space
+from steepest.tasks import Loss, Objective, Space
 
 GRADIENT_TOLERANCE = 1e-3
 """Relative difference between a member's gradient and the model's own that rounding may cause."""

@@ -37,8 +37,8 @@ class Writer:
     """
 
     def __init__(self, path: Path, run: str, attempt: int = 0) -> None:
-        self.id, self.folder, self.trouble = run, path.parent / run, None
-        self.trouble: str | None
+        self.id, self.folder = run, path.parent / run
+        self.trouble: str | None = None
         self._path, self._process = path, os.getpid()
         self._steps: list[Step] = []
         self._others: list[tuple[str, tuple]] = []
