@@ -254,15 +254,13 @@ class Trainer:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
 
         def request_stop(number: int, frame: Any) -> None:
             if self._must_stop:
                 raise KeyboardInterrupt
             self._must_stop = True
 
-        for s in handlers:
-            signal.signal(s, request_stop)
+        handlers = {s: signal.signal(s, request_stop) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         except KeyboardInterrupt:

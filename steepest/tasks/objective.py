@@ -172,8 +172,11 @@ class Objective:
         else:
             with torch.autocast(self._device, dtype=self._autocast_dtype):
                 output, value = self._run(batch)
-        if not isinstance(value, Tensor) or value.dim() != 0:
-            raise TaskError(_not_scalar(value))
+        if not isinstance(value, Tensor):
+            raise TaskError(f"The loss must be a scalar tensor, got {type(value).__name__} {value!r:.80}")
+        if value.dim() != 0:
+            got = f"shape {tuple(value.shape)}. Take its mean, as reduction='mean' does."
+            raise TaskError(f"The loss must be a scalar tensor, got {got}")
         return output, value
 
     def _run(self, batch: Any) -> tuple[Any, Any]:
@@ -206,15 +209,6 @@ def _backward(value: Tensor) -> None:
 
 def _no_weight(batches: str) -> str:
     return f"count(batch) must be positive for at least one batch, got 0 for {batches}. Remove batches without weight."
-
-
-def _not_scalar(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return (
-            f"The loss must be a scalar tensor, got shape {tuple(value.shape)}. Take its mean, as reduction='mean' "
-            "does."
-        )
-    return f"The loss must be a scalar tensor, got {type(value).__name__} {value!r:.80}"
 
 
 @contextmanager

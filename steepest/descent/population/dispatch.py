@@ -121,9 +121,14 @@ class SequentialDescent:
         start = time.perf_counter()
         step = self.descent.step()
         seconds = time.perf_counter() - start
+        (member,) = self.members
         if step.t == self.descent.t:  # else the guard has rewound
-            self._record(step.t, step.loss)
-        self.members[0].seconds += time.perf_counter() - start
+            self._continues = member.add_step(step.t, step.loss)
+            self._record_point()
+            if self.plan.measures(step.t, self.descent.steps):
+                member.measurements[step.t] = self.descent.measure()
+            self.plan.on_step(self.members)
+        member.seconds += time.perf_counter() - start
         return seconds
 
     def run(self) -> list[Member]:
@@ -134,14 +139,6 @@ class SequentialDescent:
         if descent.is_stopped:
             self.members[0].failure = "stopped by the guard"
         return self.members
-
-    def _record(self, t: int, loss: float) -> None:
-        (member,) = self.members
-        self._continues = member.add_step(t, loss)
-        self._record_point()
-        if self.plan.measures(t, self.descent.steps):
-            member.measurements[t] = self.descent.measure()
-        self.plan.on_step(self.members)
 
     def _record_point(self) -> None:
         descent = self.descent

@@ -57,14 +57,9 @@ class RunList:
         steps, curve = self._curve(record)
         run, is_running = escape(record.id), record.status == "running"
         metric, value = last_metric(record)
-        rate = record.config.lr
-        details = " · ".join(
-            filter(None, [
-                record.name if not record.id.startswith(record.name) else "", record.config.rule,
-                f"lr {number(rate)}" if isinstance(rate, float) else "", record.config.schedule,
-                record.notes,
-            ])
-        )  # fmt: skip
+        name = "" if record.id.startswith(record.name) else record.name
+        rate = f"lr {number(record.config.lr)}" if isinstance(record.config.lr, float) else ""
+        details = " · ".join(filter(None, (name, record.config.rule, rate, record.config.schedule, record.notes)))
         total = record.config.steps
         of = f" of {total:,}" if total and total != steps else ""
         date = datetime.fromisoformat(record.started).astimezone()

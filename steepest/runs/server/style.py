@@ -43,12 +43,10 @@ def message_page(words: str) -> str:
 @cache
 def style() -> str:
     """The film page's style, with its dark colours if the system prefers them, and the list's own."""
-    page_style = re.search(r"<style[^>]*>(.*?)</style>", document.PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert page_style is not None
-    own = STYLE.read_text(encoding="utf-8")
-    dark = re.search(r"\[data-theme=dark\]\s*\{(.*?)\}", page_style[1])
-    assert dark is not None
-    return f"{page_style[1]}@media (prefers-color-scheme: dark) {{ :root {{ {dark[1]} }} }}{own}"
+    page, own = (path.read_text(encoding="utf-8") for path in (document.PAGE, STYLE))
+    film = re.findall(r"<style[^>]*>(.*?)</style>", page, re.DOTALL)[0]
+    dark = re.findall(r"\[data-theme=dark\]\s*\{(.*?)\}", film)[0]
+    return f"{film}@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}{own}"
 
 
 @cache
