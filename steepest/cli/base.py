@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from steepest.errors import InputError, SearchInterrupt, SteepestError, StoreError
+from steepest.tasks import load
+from steepest.view.tables import print_trials
 
 app = typer.Typer(
     help="Train PyTorch models, and see what gradient descent did.",
@@ -50,8 +52,6 @@ def command(function: Callable) -> Callable:
             typer.echo(f"steepest: {error}", err=True)
             raise typer.Exit(1) from None
         except SearchInterrupt as interrupt:
-            from steepest.view.tables import print_trials
-
             if interrupt.table:
                 print_trials(interrupt.table)
             typer.echo(f"steepest: {interrupt}", err=True)
@@ -89,8 +89,6 @@ def load_task(record: Any, name: str | None = None, advice: str = "Pass --task."
         StoreError: the run was started from Python; with advice.
         TaskError: the task cannot be loaded.
     """
-    from steepest.tasks import load
-
     source = name or record.config.source
     if source is None:
         raise StoreError(f"Run {record.id} was started from Python, so its task is unknown. {advice}")

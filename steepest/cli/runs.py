@@ -5,9 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
+import steepest as sd
 from steepest.cli import base
 from steepest.cli.base import command
-from steepest.errors import SteepestError
+from steepest.records.config import to_json
+from steepest.runs.store import Store
+from steepest.view import tables
 
 FILM = "File: .html (by default film.html in the run's folder), .png, .gif, .mp4, .svg, .pdf or .npz."
 
@@ -18,17 +21,13 @@ def runs(runs: base.Runs = Path("runs"), as_json: base.AsJson = False) -> None:
 
     Example: steepest runs
     """
-    from steepest.runs.store import Store
-
     records = Store(runs).runs()
     if as_json:
         base.print_json([_summary(r) for r in records])
     elif not records:
         typer.echo(f"No runs in {runs}. Start one with: steepest train digits")
     else:
-        from steepest.view.tables import print_runs
-
-        print_runs(records)
+        tables.print_runs(records)
 
 
 @command
@@ -39,16 +38,13 @@ def show(
 
     Example: steepest show digits
     """
-    from steepest.runs.run import open
-    from steepest.view.tables import print_run
-
-    result = open(run, runs)
+    result = sd.open(run, runs)
     if figure is not None:
         result.figure(figure)
     if as_json:
         base.print_json({**_summary(result.record), "losses": result.losses.tolist()})
     else:
-        print_run(result.record, result.verdict)
+        tables.print_run(result.record, result.verdict)
 
 
 @command
@@ -62,13 +58,10 @@ def compare(
 
     Example: steepest compare digits digits
     """
-    from steepest.runs.compare import compare
-    from steepest.view.tables import print_comparison
-
-    comparison = compare(one.split(","), other.split(","), runs)
+    comparison = sd.compare(one.split(","), other.split(","), runs)
     if figure is not None:
         comparison.figure(figure)
-    print_comparison(comparison.records, comparison.differing, comparison.sentence)
+    tables.print_comparison(comparison.records, comparison.differing, comparison.sentence)
 
 
 @command
@@ -77,10 +70,7 @@ def diagnose(run: base.RunName, runs: base.Runs = Path("runs")) -> None:
 
     Example: steepest diagnose digits
     """
-    from steepest.analysis.diagnosis.diagnose import diagnose
-    from steepest.runs.run import open
-
-    typer.echo(diagnose(open(run, runs)).words())
+    typer.echo(sd.diagnose(sd.open(run, runs)).words())
 
 
 @command
@@ -98,11 +88,8 @@ def locate(
 
     Example: steepest locate digits --products 60
     """
-    from steepest.analysis.location.locate import locate
-    from steepest.runs.run import open
-
-    result = open(run, runs)
-    verdict = locate(base.load_task(result.record, task), result, products=products, samples=samples)
+    result = sd.open(run, runs)
+    verdict = sd.locate(base.load_task(result.record, task), result, products=products, samples=samples)
     if as_json:
         base.print_json(verdict.describe())
     else:
@@ -124,13 +111,11 @@ def film(
 
     Example: steepest film digits -o digits.html
     """
-    from steepest.runs.run import open
-
-    result, source = open(run, runs), None
+    result, source = sd.open(run, runs), None
     names = [plane.strip() for plane in planes.split(",") if plane.strip()] or None
     try:
         source = base.load_task(result.record, task)
-    except SteepestError as error:
+    except sd.SteepestError as error:
         if task is not None:
             raise
         typer.echo(f"{str(error).rstrip('.')}. Without the task, the film shows only the curves.", err=True)
@@ -146,8 +131,6 @@ def rm(run: base.RunName, runs: base.Runs = Path("runs")) -> None:
 
     Example: steepest rm digits
     """
-    from steepest.runs.store import Store
-
     store = Store(runs)
     run = store.resolve(run)
     store.remove(run)
@@ -155,10 +138,7 @@ def rm(run: base.RunName, runs: base.Runs = Path("runs")) -> None:
 
 
 def _summary(record: Any) -> dict[str, Any]:
-    from steepest.records.config import to_json
-    from steepest.view.tables import last_metric
-
-    metric, value = last_metric(record)
+    metric, value = tables.last_metric(record)
     return {
         "id": record.id, "name": record.name, "status": record.status, "started": record.started,
         "seconds": record.seconds, "metric": value, "metric_name": metric, "losses": record.steps.loss.tolist(),

@@ -5,9 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
+import steepest as sd
 from steepest.cli import base
 from steepest.cli.base import command, number
 from steepest.errors import InputError, SearchInterrupt
+from steepest.search.contest import describe
+from steepest.tasks import load
+from steepest.view.tables import print_race, print_rates
 
 
 @command
@@ -32,15 +36,11 @@ def find_lr(
 
     Example: steepest find-lr digits --epochs 2
     """
-    from steepest.search.find_lr import find_lr
-    from steepest.tasks import load
-    from steepest.view.tables import print_rates
-
     if (low is None) != (high is None):
         raise InputError("Pass both --low and --high, or neither.")
     between = None if low is None or high is None else (low, high)
     try:
-        rates = find_lr(
+        rates = sd.find_lr(
             load(task), rule, schedule, number(batch_size), epochs, steps, between=between, budget=number(budget),
             seed=seed, device=device, progress=True,
         )  # fmt: skip
@@ -80,16 +80,11 @@ def race(
 
     Example: steepest race digits --rules adam,momentum --seeds 2 --epochs 1
     """
-    from steepest.search.contest import describe
-    from steepest.search.race import race
-    from steepest.tasks import load
-    from steepest.view.tables import print_race
-
     names: Any = [name.strip() for name in rules.split(",") if name.strip()]
     sizes = None if batch_sizes is None else [number(size.strip()) for size in batch_sizes.split(",")]
     if sizes is not None and len(names) > 1:
         raise InputError(f"--rules must be one rule when --batch-sizes is passed, got {rules}")
-    result = race(
+    result = sd.race(
         load(task), (names[0] if names else None) if sizes else names, seeds, base.learning_rate(lr), schedule,
         number(batch_size), epochs, steps, batch_sizes=sizes, target=target, device=device,
     )  # fmt: skip
