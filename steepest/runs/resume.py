@@ -16,7 +16,6 @@ from steepest.runs.live import LiveServer, open_live
 from steepest.runs.restore import built_in_task, check_identity, load_start
 from steepest.runs.run import Run
 from steepest.runs.store import Store, checkpoints, versions
-from steepest.runs.store.state import unpack
 from steepest.runs.store.store import check_not_in_use
 from steepest.runs.trainer import Trainer
 from steepest.tasks import Task, data
@@ -79,7 +78,7 @@ def _make_trainer(store: Store, record: Record, descent: Descent, is_longer: boo
     """A trainer at the last valid checkpoint, and messages."""
     folder = store.folder / record.id / "checkpoints"
     checkpoint = checkpoints.load(folder)
-    manifest, nested, tensors, damage = checkpoint or (NO_CHECKPOINT, None, {}, [])
+    manifest, state, damage = checkpoint or (NO_CHECKPOINT, {}, [])
     t = manifest["t"]
     if checkpoint:
         check_identity(record, {k: str(manifest[k]) for k in ("model", "data")})
@@ -97,7 +96,6 @@ def _make_trainer(store: Store, record: Record, descent: Descent, is_longer: boo
     progress = Progress(descent.steps, config.metric, start=t)
     trainer = Trainer(descent, writer, progress, config, record.search, record.verdict, seconds)
     if checkpoint:
-        state = unpack(nested, tensors)
         messages += _skip_message(descent, state)
         if is_longer and state["stopped"]:  # the patience that ended the run starts again
             state["stopped"], state["best"]["since"] = False, 0

@@ -196,7 +196,7 @@ class Trainer:
 
     def checkpoint(self) -> None:
         """Writes everything that a resumed run needs; reports a failure, and the run continues."""
-        now, tensors = time.perf_counter(), {}
+        now = time.perf_counter()
         descent, recovery = self.descent, self.descent.recovery
         state = {
             "descent": descent.state(),
@@ -213,8 +213,7 @@ class Trainer:
             self.writer.flush()
             if self.writer.trouble:  # a run that resumed from here would have a gap in its record
                 raise StoreError(f"No checkpoint is written while the record cannot be: {self.writer.trouble}")
-            nested = pack(state, tensors)
-            checkpoints.save(self.writer.folder / "checkpoints", nested, tensors, manifest)
+            checkpoints.save(self.writer.folder / "checkpoints", state, manifest)
             self._has_complained = False
         except TypeError as error:
             self._complain(f"No checkpoints: a state cannot be written as numbers and tensors ({error}).")

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from steepest.errors import StoreError
 from steepest.runs.store import weights
+from steepest.runs.store.state import pack, unpack
 
 CHECKPOINT_FORMAT = 2
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
@@ -35,29 +36,29 @@ class Checkpoint(NamedTuple):
 
     Attributes:
         manifest: format, files and identity.
-        state: JSON, which refers to the tensors.
-        tensors: by path.
+        state: nested.
         messages: what to say about newer checkpoints that are damaged.
     """
 
     manifest: dict[str, Any]
     state: Any
-    tensors: dict[str, Tensor]
     messages: list[str]
 
 
-def save(folder: Path, state: Any, tensors: Mapping[str, Tensor], identity: Mapping[str, Any]) -> Path:
+def save(folder: Path, state: Any, identity: Mapping[str, Any]) -> Path:
     """Writes a checkpoint, and deletes those that need not be kept.
 
     Args:
         folder: of the run's checkpoints.
-        state: JSON.
-        tensors: those that the state refers to.
+        state: nested.
         identity: what is compared on loading: step, attempt, model, data.
 
     Raises:
         StoreError: it cannot be written; nothing half-written is left, and earlier checkpoints stay.
+        TypeError: the state has something else than numbers, texts and tensors.
     """
+    tensors: dict[str, Tensor] = {}
+    packed = pack(state, tensors)
     number = max((int(p.name) for p in folders(folder)), default=0) + 1
     path, temporary = folder / f"{number:08d}", folder / f".{number:08d}.{os.getpid()}.tmp"
     try:
@@ -65,7 +66,7 @@ def save(folder: Path, state: Any, tensors: Mapping[str, Tensor], identity: Mapp
             shutil.rmtree(leftover, ignore_errors=True)
         temporary.mkdir(parents=True)
         weights.write(temporary / TENSORS, tensors)
-        _write(temporary / STATE, state)
+        _write(temporary / STATE, packed)
         files = {name: _size_and_hash(temporary / name) for name in (TENSORS, STATE)}
         manifest = {"format": CHECKPOINT_FORMAT, "files": files, **identity}
         _write(temporary / MANIFEST, {**manifest, "seal": _seal(manifest)})
@@ -119,7 +120,8 @@ def _reader(path: Path, manifest: Mapping[str, Any]) -> Any:
 
 
 def _read_2(path: Path, manifest: dict[str, Any], messages: list[str]) -> Checkpoint:
-    return Checkpoint(manifest, json.loads((path / STATE).read_text()), weights.load(path / TENSORS), messages)
+    state = unpack(json.loads((path / STATE).read_text()), weights.load(path / TENSORS))
+    return Checkpoint(manifest, state, messages)
 
 
 READERS = {2: _read_2}
