@@ -24,12 +24,7 @@ CRITICAL_POINTS = ("SADDLE", "MINIMUM", "MAXIMUM", "GRADIENT_FLAT")
 
 
 def run_film(
-    store: Store,
-    run: str,
-    task: Task | None,
-    model: nn.Module | None,
-    kinds: Sequence[str] | None = None,
-    why: str = "",
+    store: Store, run: str, task: Task | None, model: nn.Module | None, kinds: Sequence[str] | None, why: str
 ) -> tuple[Film, LossSurfaces]:
     """A run's film, and its surfaces.
 

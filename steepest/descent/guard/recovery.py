@@ -158,13 +158,9 @@ class Recovery:
 
     def state(self) -> dict[str, Any]:
         """The whole state, nested, snapshots included; its keys are part of the format."""
-        return {
-            "guard": self.guard.state_dict(),
-            "snapshots": self.snapshots.state(),
-            "attempt": self.attempt,
-            "passed_over": sorted(self.skipped_steps),
-            "followed": [list(f) for f in self._open_events],
-        }
+        parts = {"guard": self.guard.state_dict(), "snapshots": self.snapshots.state()}
+        skipped, events = sorted(self.skipped_steps), [list(event) for event in self._open_events]
+        return {**parts, "attempt": self.attempt, "passed_over": skipped, "followed": events}
 
     def load(self, state: dict[str, Any]) -> None:
         """Restores the result of `state`."""

@@ -111,11 +111,8 @@ def _reader(path: Path, manifest: Mapping[str, Any]) -> Any:
     number = manifest.get("format")
     if number in READERS:
         return READERS[number]
-    do = (
-        "Update Steepest."
-        if isinstance(number, int) and number > CHECKPOINT_FORMAT
-        else "Use the version that wrote it."
-    )
+    is_newer = isinstance(number, int) and number > CHECKPOINT_FORMAT
+    do = "Update Steepest." if is_newer else "Use the version that wrote it."
     raise StoreError(f"Checkpoint {path} has format {number}; this version reads format {CHECKPOINT_FORMAT}. {do}")
 
 
