@@ -103,7 +103,9 @@ class Descent:
     def after_step(self, step: Step) -> tuple[SnapshotInterval, ...]:
         """Shows plateaus the loss of an epoch, and takes a snapshot that is due; after a step that was not rewound."""
         if step.t % self.steps_per_epoch == 0:
-            self._observe(step)
+            for bound in self._bound_schedules():
+                if bound.watches:  # the validation loss; without validation data the step's
+                    bound.observe(step.t, self.measure().get("loss", step.loss))
         return () if self.recovery is None else self.recovery.after(self)
 
     def rewind(self, step: Step, call: Call) -> Step:
@@ -124,7 +126,9 @@ class Descent:
             buffers.restore()
             update_norm = 0.0
         else:
-            update_norm = self.advance(t, hypers, self._scale(norm, call.limit))
+            clip = min(call.limit, self.settings.clip or math.inf)
+            scale = 1.0 if norm <= clip else clip / (norm + 1e-6)  # as in `clip_grad_norm_`
+            update_norm = self.advance(t, hypers, scale)
             if buffers:
                 buffers.detect_changes()
         return self.make_step(t, call, hypers["lr"], loss, norm, update_norm), call
@@ -167,18 +171,6 @@ class Descent:
         if t == since + 1:  # before the run was stretched, other steps were the last ones
             self._statistics = handoff.StepStatistics(self.space)
         return self._statistics.advance(self.update, hypers, scale, hypers["lr"] / self.base_lr)
-
-    def _scale(self, norm: float, limit: float) -> float:
-        """Factor of the gradient: min(1, clip / ‖g‖), as in `clip_grad_norm_`."""
-        clip = self.settings.clip
-        clip = limit if clip is None else min(clip, limit)
-        return 1.0 if norm <= clip else clip / (norm + 1e-6)
-
-    def _observe(self, step: Step) -> None:
-        """Shows the epoch's loss to plateaus, of the learning rate or another hyperparameter."""
-        for bound in self._bound_schedules():
-            if bound.watches:  # the validation loss; without validation data the step's
-                bound.observe(step.t, self.measure().get("loss", step.loss))
 
     def _bound_schedules(self) -> list[Any]:
         return [self.schedule, *(bound for _, bound in self._hyper_schedules)]

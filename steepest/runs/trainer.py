@@ -97,10 +97,15 @@ class Trainer:
             if step.t == descent.t or step.event is not None:
                 self._add_point(self._selection.selects(descent.t, step.event is not None))
             if self._must_stop and step.t == descent.t:
-                self._interrupt()
-                return
-        self.status = "stopped" if descent.is_stopped else "done"
-        self.checkpoint()  # from which the run can be extended
+                self.status = "interrupted"
+                break
+        else:
+            self.status = "stopped" if descent.is_stopped else "done"
+        self.checkpoint()  # from which the run can be continued or extended
+        if self.status == "interrupted":
+            run = self.writer.id
+            words = f"Interrupted after step {descent.t}. Saved as {run}; continue with: steepest resume {run}"
+            self.progress.say(words)
 
     def _steps(self) -> Iterator[Step]:
         """The descent's steps; in blocks on an asynchronous device."""
@@ -237,15 +242,6 @@ class Trainer:
         self._has_complained = True
 
     # -- the end -------------------------------------------------------------------------------------------------------
-
-    def _interrupt(self) -> None:
-        """Ends the run between two steps; nothing is lost."""
-        self.status = "interrupted"
-        self.checkpoint()
-        run = self.writer.id
-        self.progress.say(
-            f"Interrupted after step {self.descent.t}. Saved as {run}; continue with: steepest resume {run}"
-        )
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
