@@ -7,7 +7,7 @@ from html import escape
 from urllib.parse import quote
 
 from steepest.records.run import Record
-from steepest.runs.server.style import frame_page
+from steepest.runs.server.style import frame_page, template
 from steepest.runs.store import Store
 from steepest.view.format import duration, heights, number
 from steepest.view.tables import last_metric
@@ -16,6 +16,7 @@ RUNS_PER_PAGE = 100
 """Runs on a page of the list."""
 WIDTH, HEIGHT, SPARKLINE_BUCKETS = 120, 28, 60
 """Size in pixels and points of the curve beside each run."""
+LIST, ROW = template("list.html"), template("row.html")
 
 
 class RunList:
@@ -43,15 +44,8 @@ class RunList:
         rows = "".join(self._row(record) for record in selection)
         compare = '<button type="submit">Compare</button><span>Select up to six runs to compare</span>'
         foot = (compare if len(records) > 1 else "") + _page_links(which, len(records))
-        return frame_page(
-            "Runs",
-            f'<h1>{_summary(records)}</h1><form action="/compare"><table class="list"><thead><tr>'
-            '<th scope="col"><span class="hidden">compare</span></th><th scope="col">run</th><th scope="col">loss</th>'
-            '<th scope="col">status</th><th scope="col" class="figure">metric</th>'
-            '<th scope="col" class="figure">steps</th><th scope="col">started</th></tr></thead>'
-            f'<tbody>{rows}</tbody></table><div class="foot">{foot}</div></form>',
-            str(self._store.folder),
-        )
+        content = LIST.substitute(summary=_summary(records), rows=rows, foot=foot)
+        return frame_page("Runs", content, str(self._store.folder))
 
     def _row(self, record: Record) -> str:
         steps, curve = self._curve(record)
@@ -65,15 +59,10 @@ class RunList:
         date = datetime.fromisoformat(record.started).astimezone()
         took = "" if is_running else f"<small>took {duration(record.seconds)}</small>"
         result = "" if value is None else f"{number(value)}<small>{escape(metric)}</small>"
-        return (
-            f'<tr class="is-{escape(record.status)}">'
-            f'<td><input class="pick" type="checkbox" name="run" value="{run}" aria-label="compare {run}"></td>'
-            f'<td><a class="id" href="/runs/{quote(record.id, safe="")}">{run}</a><small>{escape(details)}</small></td>'
-            f'<td class="curve">{curve}</td>'
-            f'<td class="state"><span class="{escape(record.status)}">{escape(record.status)}</span></td>'
-            f'<td class="metric figure">{result}</td><td class="steps figure">{steps:,}{of}</td>'
-            f'<td class="when"><time datetime="{date.isoformat()}">{date:%-d %b %Y, %H:%M}</time> {took}</td></tr>'
-        )
+        return ROW.substitute(
+            status=escape(record.status), run=run, path=quote(record.id, safe=""), details=escape(details), curve=curve,
+            result=result, steps=f"{steps:,}{of}", iso=date.isoformat(), date=f"{date:%-d %b %Y, %H:%M}", took=took,
+        )  # fmt: skip
 
     def _curve(self, record: Record) -> tuple[int, str]:
         """The number of steps, and the loss curve as a picture."""

@@ -1,4 +1,4 @@
-"""Styles of the server's own pages: that of the built film page, and a few rules for the list."""
+"""Frame and style of the server's own pages: the style of the built film page, and a few rules for the list."""
 
 import base64
 import hashlib
@@ -6,15 +6,21 @@ import re
 from functools import cache
 from html import escape
 from pathlib import Path
+from string import Template
 
 from steepest.view.film import document
 
-LOGO = (
-    '<svg width="26" height="20" viewBox="0 0 26 20" class="logo" aria-hidden="true">'
-    '<path d="M2 3c4 0 5.5 12.5 11 12.500S19 8 24 8"/><circle cx="13" cy="15.5" r="2.6"/></svg>'
-)
 STYLE = Path(__file__).with_name("style.css")
 """Rules for the list."""
+
+
+def template(name: str) -> Template:
+    """An HTML file of this folder, in one line."""
+    lines = Path(__file__).with_name(name).read_text(encoding="utf-8").splitlines()
+    return Template("".join(line.strip() for line in lines))
+
+
+FRAME = template("frame.html")
 
 
 def frame_page(title: str, content: str, folder: str = "") -> str:
@@ -25,13 +31,7 @@ def frame_page(title: str, content: str, folder: str = "") -> str:
         content: HTML.
         folder: of the runs.
     """
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)} · steepest</title><style>{style()}</style></head><body>"
-        f'<header><a class="mark" href="/">{LOGO}steepest</a><span class="title">{escape(folder)}</span></header>'
-        f"<main>{content}</main></body></html>"
-    )
+    return FRAME.substitute(title=escape(title), style=style(), folder=escape(folder), content=content)
 
 
 def message_page(words: str) -> str:
