@@ -1,7 +1,7 @@
 """The commands rules, tasks and play."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -64,22 +64,21 @@ def play(
     Example: steepest play rosenbrock -o play.html
     """
     point, box = _numbers("start", start, 2), _numbers("domain", domain, 4)
-    begin = None if point is None else (point[0], point[1])
-    region = None if box is None else ((box[0], box[1]), (box[2], box[3]))
-    file = sd.play(terrain, out, [r for r in rules.split(",") if r] or None, steps, region, begin)
+    region = None if box is None else (box[:2], box[2:])
+    file = sd.play(terrain, out, [r for r in rules.split(",") if r] or None, steps, region, point)
     typer.echo(f"Wrote {file}")
     if open:
         browse(file)
 
 
-def _numbers(name: str, text: str | None, count: int) -> list[float] | None:
-    """`count` numbers separated by commas."""
+def _numbers(name: str, text: str | None, count: int) -> Any:
+    """A tuple of `count` numbers that are separated by commas."""
     if text is None:
         return None
     try:
-        numbers = [float(part) for part in text.split(",")]
+        numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
-        numbers = []
+        numbers = ()
     if len(numbers) != count:
         example = ",".join(map(str, range(count)))
         raise InputError(f"--{name} must be {count} numbers such as {example}, got {text}")

@@ -100,29 +100,18 @@ def load(folder: Path) -> Checkpoint | None:
         except StoreError as error:
             errors.append(str(error))
             continue
-        messages = [f"{error} Using the one before it." for error in errors]
-        return _reader(path, manifest)(path, manifest, messages)
+        number = manifest.get("format")
+        if number != CHECKPOINT_FORMAT:  # a reader that converts an older format to today's belongs here
+            is_newer = isinstance(number, int) and number > CHECKPOINT_FORMAT
+            do = "Update Steepest." if is_newer else "Use the version that wrote it."
+            raise StoreError(
+                f"Checkpoint {path} has format {number}; this version reads format {CHECKPOINT_FORMAT}. {do}"
+            )
+        state = unpack(json.loads((path / STATE).read_text()), weights.load(path / TENSORS))
+        return Checkpoint(manifest, state, [f"{error} Using the one before it." for error in errors])
     if errors:
         raise StoreError(f"No usable checkpoint in {folder}. {errors[0]}")
     return None
-
-
-def _reader(path: Path, manifest: Mapping[str, Any]) -> Any:
-    number = manifest.get("format")
-    if number in READERS:
-        return READERS[number]
-    is_newer = isinstance(number, int) and number > CHECKPOINT_FORMAT
-    do = "Update Steepest." if is_newer else "Use the version that wrote it."
-    raise StoreError(f"Checkpoint {path} has format {number}; this version reads format {CHECKPOINT_FORMAT}. {do}")
-
-
-def _read_2(path: Path, manifest: dict[str, Any], messages: list[str]) -> Checkpoint:
-    state = unpack(json.loads((path / STATE).read_text()), weights.load(path / TENSORS))
-    return Checkpoint(manifest, state, messages)
-
-
-READERS = {2: _read_2}
-"""How a checkpoint of each format is read: the place for a reader that converts an older format to today's."""
 
 
 def set_damage_aside(folder: Path) -> None:
@@ -151,7 +140,7 @@ def verify(path: Path) -> dict[str, Any]:
         raise StoreError(f"Checkpoint {path} is damaged: {MANIFEST} cannot be read ({error}).") from error
     if text != json.dumps({**manifest, "seal": seal}) or seal != _seal(manifest):
         raise StoreError(f"Checkpoint {path} is damaged: {MANIFEST} does not match its hash.")
-    if manifest.get("format") not in READERS:
+    if manifest.get("format") != CHECKPOINT_FORMAT:
         return manifest
     for name in (TENSORS, STATE):
         try:

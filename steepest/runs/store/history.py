@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from steepest.records.run import COLUMNS, Event, History, Measurement, Path, Record, Steps
+from steepest.records.run import COLUMNS, History, Path, Record, Steps
 from steepest.runs.store import path_file
 
 
@@ -90,18 +90,14 @@ class Clock:
 
 
 def make_history(
-    record: Record,
-    attempts: Sequence[Attempt],
-    measurements: Sequence[tuple[int, Measurement]],
-    events: Sequence[tuple[int, Event]],
-    folder: File,
+    record: Record, attempts: Sequence[Attempt], measurements: Sequence[tuple], events: Sequence[tuple], folder: File
 ) -> History:
     """Makes the history of a run.
 
     Args:
         record: of the run; its steps, measurements and events are replaced.
         attempts: of the run.
-        measurements, events: with their attempts.
+        measurements, events: pairs of an attempt and what was measured, or happened, in it.
         folder: of the run, with its path.
     """
     clock = Clock(attempts)
