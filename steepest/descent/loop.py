@@ -215,16 +215,12 @@ class Descent:
     def state(self) -> dict[str, Any]:
         """Everything that later steps depend on, nested; the tensors are the descent's own (`state.copy_state`)."""
         return {
-            "t": self.t,
-            "weights": {name: p.detach() for name, p in self.space.named()},
-            "buffers": dict(self.model.named_buffers()),
-            "update": self.update.state(),
-            "base_rate": self.base_lr,
-            "stride": None if self._statistics is None else self._statistics.state(),
+            "t": self.t, "base_rate": self.base_lr, "taken": self.batches.position,
+            "weights": {name: p.detach() for name, p in self.space.named()}, "update": self.update.state(),
+            "buffers": dict(self.model.named_buffers()), "stride": self._statistics and self._statistics.state(),
             "schedules": [bound.state_dict() for bound in self._bound_schedules()],
-            "guard": None if self.recovery is None else self.recovery.guard.state_dict(),
-            "taken": self.batches.position,
-        }
+            "guard": self.recovery and self.recovery.guard.state_dict(),
+        }  # fmt: skip
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restores what `state` gave; an iterable continues from where it is."""

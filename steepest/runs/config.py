@@ -18,7 +18,6 @@ from steepest.schedule import as_schedule
 from steepest.tasks import Space, Task, data
 
 AUTO = "auto"
-KEEPS = ("last", "best")
 RESTORED = [name for name in ARGUMENTS if name not in ("rule", "epochs", "steps", "guard", "device")]
 """Settings that are recorded as they are."""
 
@@ -29,7 +28,7 @@ def check_choices(keep: str, stop_after: int | None, checkpoint_every: int | str
     Raises:
         InputError: an invalid argument.
     """
-    if keep not in KEEPS:
+    if keep not in ("last", "best"):
         raise InputError(f"keep must be 'last' or 'best', got {keep!r}")
     if stop_after is not None and (not isinstance(stop_after, int) or stop_after < 1):
         raise InputError(f"stop_after must be a number of measurements ≥ 1, or None, got {stop_after!r}")

@@ -204,12 +204,9 @@ class Trainer:
         now = time.perf_counter()
         descent, recovery = self.descent, self.descent.recovery
         state = {
-            "descent": descent.state(),
-            "place": self._place(),
+            "descent": descent.state(), "place": self._place(), "best": vars(self.best), "stopped": descent.is_stopped,
             "recovery": recovery and {**recovery.state(), "count": descent.events},
-            "best": vars(self.best),
-            "stopped": descent.is_stopped,
-        }
+        }  # fmt: skip
         manifest = {
             "t": descent.t, "attempt": recovery.attempt if recovery else 0, "events": descent.events,
             "seconds": self._earlier_s + now - self._start, "model": self.config.model, "data": self.config.data,

@@ -18,8 +18,6 @@ from steepest.tasks import data as sources
 WINDOW_BYTES = 4 << 20
 """Size of a window; fits a second-level cache."""
 
-Augment = Callable[[Any, torch.Generator], Any]
-
 
 class Batches:
     """Batches of a source of data; `batches(t)` gives the micro-batches of step t.
@@ -45,15 +43,9 @@ class Batches:
     """
 
     def __init__(
-        self,
-        data: Any,
-        batch_size: int | str | None,
-        seed: int = 0,
-        *,
-        accumulate: int = 1,
-        augment: Augment | None = None,
-        device: str | torch.device = "cpu",
-    ) -> None:
+        self, data: Any, batch_size: int | str | None, seed: int = 0, *, accumulate: int = 1,
+        augment: Callable[[Any, torch.Generator], Any] | None = None, device: str | torch.device = "cpu",
+    ) -> None:  # fmt: skip
         if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
             raise InputError(f"accumulate must be an integer ≥ 1, got {accumulate!r}")
         self.seed, self.accumulate, self.augment = seed, accumulate, augment

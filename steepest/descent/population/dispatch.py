@@ -103,9 +103,9 @@ class SequentialDescent:
         plan: what is recorded on the way.
     """
 
-    def __init__(self, task: Task, settings: Settings, plan: Plan) -> None:
-        start = time.perf_counter()
-        self.descent, self.members = Descent(task, settings, task.copy(settings.seed)), [Member(settings)]
+    def __init__(self, task: Task, settings: Sequence[Settings], plan: Plan) -> None:
+        start, (own,) = time.perf_counter(), settings
+        self.descent, self.members = Descent(task, own, task.copy(own.seed)), [Member(own)]
         self.plan, self._continues = plan, True
         self.descent.model.train()
         self._record_point()
@@ -165,9 +165,7 @@ def run(
     for lo in range(0, len(settings), strategy.size):
         if start is None:
             batch = settings[lo : lo + strategy.size]
-            runner = (
-                Population(task, batch, plan) if strategy.name == BATCHED else SequentialDescent(task, batch[0], plan)
-            )
+            runner = (Population if strategy.name == BATCHED else SequentialDescent)(task, batch, plan)
         else:
             runner, start, steps = start, None, start.t
             runner.plan = plan
@@ -222,7 +220,7 @@ def choose_strategy(
     population = Population(task, settings[: _max_batch(first)], silent)
     if request == BATCHED:
         return Strategy(BATCHED, "requested", len(population.members)), population
-    one = SequentialDescent(task, settings[0], silent)
+    one = SequentialDescent(task, settings[:1], silent)
     strategy = _compare_speed(population, one)
     return strategy, population if strategy.name == BATCHED else one
 
