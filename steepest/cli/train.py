@@ -85,7 +85,8 @@ def train(
         server.stay()
     elif server is not None:
         server.close()
-    _exit(run)
+    if run.status == "interrupted":
+        raise typer.Exit(130)
 
 
 @command
@@ -105,7 +106,8 @@ def resume(
     task = base.load_task(record, advice=f"Continue with sd.fit(task, resume={record.id!r}).")
     result = sd.fit(task, resume=record.id, epochs=epochs, steps=steps, runs=runs)
     _report(result, runs)
-    _exit(result)
+    if result.status == "interrupted":
+        raise typer.Exit(130)
 
 
 def _report(run: Any, runs: Path) -> None:
@@ -114,8 +116,3 @@ def _report(run: Any, runs: Path) -> None:
     folder = runs / run.id
     folder.mkdir(parents=True, exist_ok=True)
     typer.echo(f"Saved run {run.id} to {folder} ({run.figure(folder / 'curves.png').name})")
-
-
-def _exit(run: Any) -> None:
-    if run.status == "interrupted":
-        raise typer.Exit(130)

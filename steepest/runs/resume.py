@@ -96,7 +96,10 @@ def _make_trainer(store: Store, record: Record, descent: Descent, is_longer: boo
     progress = Progress(descent.steps, config.metric, start=t)
     trainer = Trainer(descent, writer, progress, config, record.search, record.verdict, seconds)
     if checkpoint:
-        messages += _skip_message(descent, state)
+        count = state["descent"]["taken"]
+        if descent.batches.is_iterable and count and state["place"] is None:  # it cannot be set to its place
+            name = type(descent.task.data).__name__
+            messages.append(f"Skipping {count} batches of the {name} that were used before.")
         if is_longer and state["stopped"]:  # the patience that ended the run starts again
             state["stopped"], state["best"]["since"] = False, 0
         trainer.restore(state, manifest["events"])
@@ -122,14 +125,6 @@ def _check_stage(record: Record, t: int, stages: Stages, descent: Descent) -> No
             f"The new length must leave step {t} in stage {then}, whose rule has its state, got {descent.steps} steps, "
             f"which move it to stage {now}. Pass another length, or start={record.id!r} for a new run."
         )
-
-
-def _skip_message(descent: Descent, state: dict[str, Any]) -> list[str]:
-    """Batches that an iterable gave before are loaded and skipped, unless it can be set to its place."""
-    count = state["descent"]["taken"]
-    if not descent.batches.is_iterable or not count or state["place"] is not None:
-        return []
-    return [f"Skipping {count} batches of the {type(descent.task.data).__name__} that were used before."]
 
 
 def _restore_threads(record: Record) -> list[str]:

@@ -148,11 +148,9 @@ class Recovery:
             return ()
         left = [(n, k - 1, then) for n, k, then in self._open_events]
         self._open_events = [item for item in left if item[1] > 0]
-        return tuple(Outcome(n, self._outcome(then)) for n, k, then in left if k <= 0)
-
-    def _outcome(self, then: float) -> str:
-        change = math.exp(min(self.guard.mean - then, 50.0))
-        return f"{OUTCOME_STEPS} steps later the running mean of the loss was {change:.3g} × that"
+        changes = {n: math.exp(min(self.guard.mean - then, 50.0)) for n, k, then in left if k <= 0}
+        words = f"{OUTCOME_STEPS} steps later the running mean of the loss was"
+        return tuple(Outcome(n, f"{words} {change:.3g} × that") for n, change in changes.items())
 
     # -- state ---------------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ RUNS_PER_PAGE = 100
 """Runs on a page of the list."""
 WIDTH, HEIGHT, SPARKLINE_BUCKETS = 120, 28, 60
 """Size in pixels and points of the curve beside each run."""
-LIST, ROW = template("list.html"), template("row.html")
+EMPTY, LIST, ROW = template("empty.html"), template("list.html"), template("row.html")
 
 
 class RunList:
@@ -43,7 +43,9 @@ class RunList:
         selection = records[(which - 1) * RUNS_PER_PAGE : which * RUNS_PER_PAGE]
         rows = "".join(self._row(record) for record in selection)
         compare = '<button type="submit">Compare</button><span>Select up to six runs to compare</span>'
-        foot = (compare if len(records) > 1 else "") + _page_links(which, len(records))
+        newer = f'<a href="/?page={which - 1}">Newer</a>' if which > 1 else ""
+        older = f'<a href="/?page={which + 1}">Older</a>' if which * RUNS_PER_PAGE < len(records) else ""
+        foot = (compare if len(records) > 1 else "") + newer + older
         content = LIST.substitute(summary=_summary(records), rows=rows, foot=foot)
         return frame_page("Runs", content, str(self._store.folder))
 
@@ -101,20 +103,9 @@ def draw_curve(losses: Sequence[float]) -> str:
 def _empty(store: Store) -> str:
     folder = escape(str(store.folder))
     state = f"{folder} has no runs yet." if store.folder.exists() else f"There is no folder {folder} yet."
-    command = f"steepest train digits --runs {folder} --live"
-    return frame_page(
-        "No runs", f'<h1>{state}</h1><div class="begin"><p>Start one, then reload this page:</p>'
-        f"<code>{command}</code></div>", str(store.folder),
-    )  # fmt: skip
+    return frame_page("No runs", EMPTY.substitute(state=state, folder=folder), str(store.folder))
 
 
 def _summary(records: Sequence[Record]) -> str:
     count = sum(record.status == "running" for record in records)
     return f"{len(records):,} run{'s' if len(records) > 1 else ''}" + (f", {count:,} running." if count else ".")
-
-
-def _page_links(which: int, count: int) -> str:
-    """Links to the previous and the next page."""
-    newer = f'<a href="/?page={which - 1}">Newer</a>' if which > 1 else ""
-    older = f'<a href="/?page={which + 1}">Older</a>' if which * RUNS_PER_PAGE < count else ""
-    return newer + older

@@ -199,7 +199,7 @@ class Store:
         """All measurements, with their attempts; NaN is stored as NULL."""
         query = "SELECT attempt, t, epoch, split, name, value FROM measurements WHERE run=? ORDER BY attempt, t"
         rows = connection.execute(query, (run,))
-        return [(attempt, Measurement(*row, math.nan if value is None else value)) for attempt, *row, value in rows]
+        return [(a, Measurement._make((*row, math.nan if value is None else value))) for a, *row, value in rows]
 
     def _current_measurements(self, connection: sqlite3.Connection, run: str) -> tuple[Measurement, ...]:
         """Those that no later attempt has repeated."""
