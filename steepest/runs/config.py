@@ -18,7 +18,7 @@ from steepest.schedule import as_schedule
 from steepest.tasks import Space, Task, data
 
 AUTO = "auto"
-RESTORED = [name for name in ARGUMENTS if name not in ("rule", "epochs", "steps", "guard", "device")]
+RECORD_SETTINGS = [name for name in ARGUMENTS if name not in ("rule", "epochs", "steps", "guard", "device")]
 """Settings that are recorded as they are."""
 
 
@@ -82,7 +82,7 @@ def settings_of(
     settings = resolve(
         bare, rule=_recorded_stages(config) if rule is None else rule, epochs=epochs, steps=steps, device=config.device,
         guard=False if config.guard is None else Guard.of(config.guard),
-        **{name: getattr(config, name) for name in RESTORED},
+        **{name: getattr(config, name) for name in RECORD_SETTINGS},
     )  # fmt: skip
     description = settings.describe()
     if (description.stages, description.lr) != (config.stages, config.lr):

@@ -157,8 +157,8 @@ class Recovery:
     def state(self) -> dict[str, Any]:
         """The whole state, nested, snapshots included; its keys are part of the format."""
         parts = {"guard": self.guard.state_dict(), "snapshots": self.snapshots.state()}
-        skipped, events = sorted(self.skipped_steps), [list(event) for event in self._open_events]
-        return {**parts, "attempt": self.attempt, "passed_over": skipped, "followed": events}
+        skips, events = sorted(self.skipped_steps), [list(event) for event in self._open_events]
+        return {**parts, "attempt": self.attempt, "passed_over": skips, "followed": events}
 
     def load(self, state: dict[str, Any]) -> None:
         """Restores the result of `state`."""

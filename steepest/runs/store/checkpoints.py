@@ -58,7 +58,7 @@ def save(folder: Path, state: Any, identity: Mapping[str, Any]) -> Path:
         TypeError: the state has something else than numbers, texts and tensors.
     """
     tensors: dict[str, Tensor] = {}
-    packed = pack(state, tensors)
+    plain = pack(state, tensors)
     number = max((int(p.name) for p in folders(folder)), default=0) + 1
     path, temporary = folder / f"{number:08d}", folder / f".{number:08d}.{os.getpid()}.tmp"
     try:
@@ -66,7 +66,7 @@ def save(folder: Path, state: Any, identity: Mapping[str, Any]) -> Path:
             shutil.rmtree(leftover, ignore_errors=True)
         temporary.mkdir(parents=True)
         weights.write(temporary / TENSORS, tensors)
-        _write(temporary / STATE, packed)
+        _write(temporary / STATE, plain)
         files = {name: _size_and_hash(temporary / name) for name in (TENSORS, STATE)}
         manifest = {"format": CHECKPOINT_FORMAT, "files": files, **identity}
         _write(temporary / MANIFEST, {**manifest, "seal": _seal(manifest)})

@@ -104,8 +104,8 @@ def make_history(
     columns = np.concatenate([np.empty((len(COLUMNS), 0)), *(p.columns for p in attempts)], axis=1)
     steps = Steps(np.arange(1.0, columns.shape[1] + 1), *columns[1:])
     values = sorted((m._replace(t=clock(a, m.t)) for a, m in measurements), key=lambda m: m.t)
-    happened = tuple(e._replace(t=clock(a, e.t)) for a, e in events)
-    whole = replace(record, steps=steps, measurements=tuple(values), events=happened)
+    all_events = tuple(e._replace(t=clock(a, e.t)) for a, e in events)
+    whole = replace(record, steps=steps, measurements=tuple(values), events=all_events)
     return History(whole, clock.back(), _path(record, steps, clock, folder))
 
 
