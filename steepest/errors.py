@@ -102,9 +102,13 @@ def nearest(name: str, candidates: Iterable[str], label: str = "Known") -> str:
     "Did you mean 'adam'? Known: adam, lion"
     """
     candidates = sorted(candidates)
-    close = [other for other in candidates if 2 * _edits(name, other) <= max(len(name), len(other))]
-    hint = f"Did you mean '{min(close, key=lambda other: _edits(name, other))}'? " if close else ""
-    return f"{hint}{label}: {', '.join(candidates) or 'none'}"
+    return f"{closest(name, candidates)}{label}: {', '.join(candidates) or 'none'}"
+
+
+def closest(name: str, candidates: Iterable[str]) -> str:
+    """The question whether the most similar candidate is meant, with a space after it; empty where none is similar."""
+    close = [other for other in sorted(candidates) if 2 * _edits(name, other) <= max(len(name), len(other))]
+    return f"Did you mean '{min(close, key=lambda other: _edits(name, other))}'? " if close else ""
 
 
 def _edits(a: str, b: str) -> int:

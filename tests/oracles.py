@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from steepest.records.surfaces import Axis, Grid
 from steepest.rules import hoist
 from steepest.rules.rule import Rule, Scalar, W
 from steepest.rules.trace import Program
@@ -94,3 +96,30 @@ def furthest(a: Mapping[str, Tensor] | Sequence[Tensor], b: Mapping[str, Tensor]
         assert a.keys() == b.keys()
         return max(apart(a[k], b[k]) for k in a)
     return max(apart(x, y) for x, y in zip(a, b, strict=True))
+
+
+def loss_under(grid: Grid, x: float, y: float) -> tuple[float, float]:
+    """(loss, error) of a surface at a point between cells; NaN outside.
+
+    Bilinear between the four cells around it. The error is the interpolation's bound, (|δ²ₓf| + |δ²ᵧf|) / 8 with
+    the largest second differences nearby, plus twice the standard error of the cells.
+    """
+    (j, u), (i, v) = (_cell(axis, at) for axis, at in ((grid.x, x), (grid.y, y)))
+    if j < 0 or i < 0:
+        return math.nan, math.nan
+    weights = np.outer([1 - v, v], [1 - u, u])
+    with np.errstate(invalid="ignore"):
+        loss = float((weights * grid.loss[i : i + 2, j : j + 2]).sum())
+        near = grid.loss[max(0, i - 1) : i + 3, max(0, j - 1) : j + 3]
+        bound = float(sum(np.abs(np.diff(near, 2, axis)).max() for axis in (0, 1)) / 8)
+    spread = 0.0 if grid.error is None else 2 * float(grid.error[i : i + 2, j : j + 2].max())
+    return loss, bound + spread
+
+
+def _cell(axis: Axis, at: float) -> tuple[int, float]:
+    """The cell below a coordinate, and the fraction of the way to the next; (−1, 0) outside."""
+    position = (at - axis.lo) / (axis.hi - axis.lo) * (axis.n - 1)
+    if not -1e-9 <= position <= axis.n - 1 + 1e-9:
+        return -1, 0.0
+    below = min(max(math.floor(position), 0), axis.n - 2)
+    return below, position - below

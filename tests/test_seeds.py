@@ -116,11 +116,8 @@ def test_ours_can_be_nested():
 def test_a_steps_randomness_is_a_function_of_seed_and_t():
     def drawn(seed, t):
         randomness = seeds.StepRandomness(seed, torch.device("cpu"))
-        randomness.begin(t)
-        try:
+        with randomness.of_step(t):
             return torch.rand(4).tolist()
-        finally:
-            randomness.end()
 
     before = states()
     assert drawn(0, 7) == drawn(0, 7)

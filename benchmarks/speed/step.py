@@ -23,7 +23,7 @@ from benchmarks.timing import medians
 from steepest.descent.loop import Descent
 from steepest.descent.settings import resolve
 from steepest.records.run import Step
-from steepest.runs.config import Request, make_config
+from steepest.runs.config import make_config
 from steepest.runs.store import Store, Writer, versions
 from steepest.runs.trainer import Trainer
 from steepest.tasks.digits import network, task
@@ -127,7 +127,7 @@ def _fit(digits: Task, guard: bool) -> float:
     """What `sd.fit` does after its first steps, without evaluation."""
     with _begin(digits, guard) as (descent, writer):
         progress = Progress(descent.steps, "accuracy", io.StringIO())
-        training = Trainer(descent, writer, progress, make_config(digits, descent, Request(locate=False)))
+        training = Trainer(descent, writer, progress, make_config(digits, descent, locate=False))
         for _ in range(WARM):
             step: Step = descent.step()
             writer.step(step)

@@ -1,5 +1,6 @@
 """What all commands share: the application, error reporting, arguments and options."""
 
+import json
 import sys
 import webbrowser
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from steepest.errors import InputError, SearchInterrupt, SteepestError, StoreError
+from steepest.tasks import load
+from steepest.view.tables import print_trials
 
 app = typer.Typer(
     help="Train PyTorch models, and see what gradient descent did.",
@@ -35,8 +38,11 @@ OpenBrowser = Annotated[bool, typer.Option("--open/--no-open", help="Open the re
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def _report_errors(function: Callable) -> Callable:
-    """Prints expected errors to stderr and exits with code 1; with 130 after Ctrl-C in a search."""
+def command(function: Callable) -> Callable:
+    """Registers a subcommand with the function's name.
+
+    It prints expected errors to stderr and exits with code 1; with 130 after Ctrl-C in a search.
+    """
 
     @wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> None:
@@ -46,8 +52,6 @@ def _report_errors(function: Callable) -> Callable:
             typer.echo(f"steepest: {error}", err=True)
             raise typer.Exit(1) from None
         except SearchInterrupt as interrupt:
-            from steepest.view.tables import print_trials
-
             if interrupt.table:
                 print_trials(interrupt.table)
             typer.echo(f"steepest: {interrupt}", err=True)
@@ -56,12 +60,7 @@ def _report_errors(function: Callable) -> Callable:
             sys.stderr.close()
             raise typer.Exit(1) from None
 
-    return wrapper
-
-
-def command(function: Callable) -> Callable:
-    """Registers a subcommand with the function's name."""
-    return app.command(function.__name__.replace("_", "-"))(_report_errors(function))
+    return app.command(function.__name__.replace("_", "-"))(wrapper)
 
 
 def number(text: str | None) -> Any:
@@ -78,6 +77,11 @@ def jsonable(x: Any) -> Any:
     return x if not isinstance(x, float) or x - x == 0 else str(x)
 
 
+def print_json(x: Any) -> None:
+    """Prints a value as JSON."""
+    typer.echo(json.dumps(jsonable(x)))
+
+
 def load_task(record: Any, name: str | None = None, advice: str = "Pass --task.") -> Any:
     """The task of a stored run: by its name if given, else as the run recorded it.
 
@@ -85,8 +89,6 @@ def load_task(record: Any, name: str | None = None, advice: str = "Pass --task."
         StoreError: the run was started from Python; with advice.
         TaskError: the task cannot be loaded.
     """
-    from steepest.tasks import load
-
     source = name or record.config.source
     if source is None:
         raise StoreError(f"Run {record.id} was started from Python, so its task is unknown. {advice}")

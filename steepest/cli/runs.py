@@ -1,14 +1,16 @@
 """Commands that read stored runs."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+import steepest as sd
 from steepest.cli import base
 from steepest.cli.base import command
-from steepest.errors import SteepestError
+from steepest.records.config import to_json
+from steepest.runs.store import Store
+from steepest.view import tables
 
 FILM = "File: .html (by default film.html in the run's folder), .png, .gif, .mp4, .svg, .pdf or .npz."
 
@@ -19,40 +21,30 @@ def runs(runs: base.Runs = Path("runs"), as_json: base.AsJson = False) -> None:
 
     Example: steepest runs
     """
-    from steepest.runs.store import Store
-
     records = Store(runs).runs()
     if as_json:
-        typer.echo(json.dumps([_summary(r) for r in records]))
+        base.print_json([_summary(r) for r in records])
     elif not records:
         typer.echo(f"No runs in {runs}. Start one with: steepest train digits")
     else:
-        from steepest.view.tables import print_runs
-
-        print_runs(records)
+        tables.print_runs(records)
 
 
 @command
 def show(
-    run: base.RunName,
-    runs: base.Runs = Path("runs"),
-    as_json: base.AsJson = False,
-    figure: base.Figure = None,
+    run: base.RunName, runs: base.Runs = Path("runs"), as_json: base.AsJson = False, figure: base.Figure = None
 ) -> None:
     """Show a run: how it ended, its events and its settings.
 
     Example: steepest show digits
     """
-    from steepest.runs.run import open
-    from steepest.view.tables import print_run
-
-    result = open(run, runs)
+    result = sd.open(run, runs)
     if figure is not None:
         result.figure(figure)
     if as_json:
-        typer.echo(json.dumps({**_summary(result.record), "losses": base.jsonable(result.losses.tolist())}))
+        base.print_json({**_summary(result.record), "losses": result.losses.tolist()})
     else:
-        print_run(result.record, result.verdict)
+        tables.print_run(result.record, result.verdict)
 
 
 @command
@@ -66,13 +58,10 @@ def compare(
 
     Example: steepest compare digits digits
     """
-    from steepest.runs.compare import compare
-    from steepest.view.tables import print_comparison
-
-    comparison = compare(one.split(","), other.split(","), runs)
+    comparison = sd.compare(one.split(","), other.split(","), runs)
     if figure is not None:
         comparison.figure(figure)
-    print_comparison(comparison.records, comparison.differing, comparison.sentence)
+    tables.print_comparison(comparison.records, comparison.differing, comparison.sentence)
 
 
 @command
@@ -81,10 +70,7 @@ def diagnose(run: base.RunName, runs: base.Runs = Path("runs")) -> None:
 
     Example: steepest diagnose digits
     """
-    from steepest.analysis.diagnosis.diagnose import diagnose
-    from steepest.runs.run import open
-
-    typer.echo(diagnose(open(run, runs)).words())
+    typer.echo(sd.diagnose(sd.open(run, runs)).words())
 
 
 @command
@@ -102,12 +88,12 @@ def locate(
 
     Example: steepest locate digits --products 60
     """
-    from steepest.analysis.location.locate import locate
-    from steepest.runs.run import open
-
-    result = open(run, runs)
-    verdict = locate(base.load_task(result.record, task), result, products=products, samples=samples)
-    typer.echo(json.dumps(base.jsonable(verdict.describe())) if as_json else str(verdict).replace("RUN", result.id))
+    result = sd.open(run, runs)
+    verdict = sd.locate(base.load_task(result.record, task), result, products=products, samples=samples)
+    if as_json:
+        base.print_json(verdict.describe())
+    else:
+        typer.echo(str(verdict).replace("RUN", result.id))
 
 
 @command
@@ -125,13 +111,11 @@ def film(
 
     Example: steepest film digits -o digits.html
     """
-    from steepest.runs.run import open
-
-    result, source = open(run, runs), None
+    result, source = sd.open(run, runs), None
     names = [plane.strip() for plane in planes.split(",") if plane.strip()] or None
     try:
         source = base.load_task(result.record, task)
-    except SteepestError as error:
+    except sd.SteepestError as error:
         if task is not None:
             raise
         typer.echo(f"{str(error).rstrip('.')}. Without the task, the film shows only the curves.", err=True)
@@ -147,8 +131,6 @@ def rm(run: base.RunName, runs: base.Runs = Path("runs")) -> None:
 
     Example: steepest rm digits
     """
-    from steepest.runs.store import Store
-
     store = Store(runs)
     run = store.resolve(run)
     store.remove(run)
@@ -156,14 +138,11 @@ def rm(run: base.RunName, runs: base.Runs = Path("runs")) -> None:
 
 
 def _summary(record: Any) -> dict[str, Any]:
-    from steepest.records.config import to_json
-    from steepest.view.tables import last_metric
-
-    metric, value = last_metric(record)
-    return base.jsonable({
+    metric, value = tables.last_metric(record)
+    return {
         "id": record.id, "name": record.name, "status": record.status, "started": record.started,
         "seconds": record.seconds, "metric": value, "metric_name": metric, "losses": record.steps.loss.tolist(),
         "measurements": [m._asdict() for m in record.measurements],
         "events": [e._asdict() for e in record.events],
         "config": to_json(record.config, record.search, record.verdict), "notes": record.notes,
-    })  # fmt: skip
+    }  # fmt: skip

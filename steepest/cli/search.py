@@ -1,14 +1,17 @@
 """The commands find-lr and race."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+import steepest as sd
 from steepest.cli import base
 from steepest.cli.base import command, number
 from steepest.errors import InputError, SearchInterrupt
+from steepest.search.contest import describe
+from steepest.tasks import load
+from steepest.view.tables import print_race, print_rates
 
 
 @command
@@ -33,29 +36,23 @@ def find_lr(
 
     Example: steepest find-lr digits --epochs 2
     """
-    from steepest.search.find_lr import find_lr
-    from steepest.tasks import load
-    from steepest.view.tables import print_rates
-
     if (low is None) != (high is None):
         raise InputError("Pass both --low and --high, or neither.")
     between = None if low is None or high is None else (low, high)
     try:
-        rates = find_lr(
+        rates = sd.find_lr(
             load(task), rule, schedule, number(batch_size), epochs, steps, between=between, budget=number(budget),
             seed=seed, device=device, progress=True,
         )  # fmt: skip
     except SearchInterrupt as interrupt:
         if not as_json:
             raise
-        typer.echo(
-            json.dumps(base.jsonable({"interrupted": str(interrupt), "table": [list(row) for row in interrupt.table]}))
-        )
+        base.print_json({"interrupted": str(interrupt), "table": interrupt.table})
         raise typer.Exit(130) from None
     if figure is not None:
         rates.figure(figure)
     if as_json:
-        typer.echo(json.dumps(base.jsonable(rates.record.describe())))
+        base.print_json(rates.record.describe())
     else:
         print_rates(rates.record)
 
@@ -83,16 +80,11 @@ def race(
 
     Example: steepest race digits --rules adam,momentum --seeds 2 --epochs 1
     """
-    from steepest.search.contest import describe
-    from steepest.search.race import race
-    from steepest.tasks import load
-    from steepest.view.tables import print_race
-
     names: Any = [name.strip() for name in rules.split(",") if name.strip()]
     sizes = None if batch_sizes is None else [number(size.strip()) for size in batch_sizes.split(",")]
     if sizes is not None and len(names) > 1:
         raise InputError(f"--rules must be one rule when --batch-sizes is passed, got {rules}")
-    result = race(
+    result = sd.race(
         load(task), (names[0] if names else None) if sizes else names, seeds, base.learning_rate(lr), schedule,
         number(batch_size), epochs, steps, batch_sizes=sizes, target=target, device=device,
     )  # fmt: skip
@@ -101,6 +93,6 @@ def race(
     if film is not None:
         result.film(film)
     if as_json:
-        typer.echo(json.dumps(base.jsonable(describe(result.record))))
+        base.print_json(describe(result.record))
     else:
         print_race(result.record)

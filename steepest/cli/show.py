@@ -1,12 +1,17 @@
 """The commands rules, tasks and play."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+import steepest as sd
 from steepest.cli.base import OpenBrowser, browse, command
 from steepest.errors import InputError
+from steepest.rules.notation import latex as in_latex
+from steepest.rules.notation import plain
+from steepest.rules.textbook import RULES, find_rule
+from steepest.tasks import BUILT_IN, load
 
 
 @command
@@ -18,10 +23,6 @@ def rules(
 
     Example: steepest rules adam
     """
-    from steepest.rules.notation import latex as in_latex
-    from steepest.rules.notation import plain
-    from steepest.rules.textbook import RULES, find_rule
-
     if latex:
         for rule in RULES.values() if name is None else (find_rule(name),):
             typer.echo(in_latex.to_latex(rule))
@@ -42,8 +43,6 @@ def tasks() -> None:
 
     Example: steepest tasks
     """
-    from steepest.tasks import BUILT_IN, load
-
     for name in BUILT_IN:
         task = load(name)
         recipe = ", ".join(f"{k} {v}" for k, v in task.recipe.items())
@@ -64,25 +63,22 @@ def play(
 
     Example: steepest play rosenbrock -o play.html
     """
-    from steepest.view.play import play
-
     point, box = _numbers("start", start, 2), _numbers("domain", domain, 4)
-    begin = None if point is None else (point[0], point[1])
-    region = None if box is None else ((box[0], box[1]), (box[2], box[3]))
-    file = play(terrain, out, [r for r in rules.split(",") if r] or None, steps, region, begin)
+    region = None if box is None else (box[:2], box[2:])
+    file = sd.play(terrain, out, [r for r in rules.split(",") if r] or None, steps, region, point)
     typer.echo(f"Wrote {file}")
     if open:
         browse(file)
 
 
-def _numbers(name: str, text: str | None, count: int) -> list[float] | None:
-    """`count` numbers separated by commas."""
+def _numbers(name: str, text: str | None, count: int) -> Any:
+    """A tuple of `count` numbers that are separated by commas."""
     if text is None:
         return None
     try:
-        numbers = [float(part) for part in text.split(",")]
+        numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
-        numbers = []
+        numbers = ()
     if len(numbers) != count:
         example = ",".join(map(str, range(count)))
         raise InputError(f"--{name} must be {count} numbers such as {example}, got {text}")

@@ -5,9 +5,17 @@ from typing import Annotated, Any
 
 import typer
 
+import steepest as sd
 from steepest.cli import base
 from steepest.cli.base import command, number
+from steepest.descent.settings import has_recipe_lr
+from steepest.descent.stages import Stages
 from steepest.errors import InputError
+from steepest.runs.config import AUTO
+from steepest.runs.live import LiveServer
+from steepest.runs.store import Store
+from steepest.tasks import load
+from steepest.view.tables import headline
 
 FINISH = (
     'Rule of the last 30 % of the run, such as "momentum"; or of another part: "momentum, 20%", "momentum, 2 epochs".'
@@ -20,12 +28,10 @@ def stages_with_finish(rule: Any, finish: str) -> Any:
     >>> print(stages_with_finish("adam", "momentum, 2 epochs"))
     stage(adam) >> stage(momentum, 2 epochs)
     """
-    from steepest.descent.stages import Stages, stage
-
     if isinstance(rule, Stages):
         raise InputError(f"--finish cannot be used with a recipe that has stages, got {finish!r} and {rule}")
     name, _, length = (part.strip() for part in finish.partition(","))
-    return stage(rule) >> stage(name, number(length or "30%"))
+    return sd.stage(rule) >> sd.stage(name, number(length or "30%"))
 
 
 @command
@@ -63,17 +69,11 @@ def train(
 
     Example: steepest train digits --epochs 1
     """
-    from steepest.descent.settings import has_recipe_lr
-    from steepest.runs.config import AUTO
-    from steepest.runs.fit import fit
-    from steepest.runs.live import LiveServer
-    from steepest.tasks import load
-
     source = load(task)
     stages = rule if finish is None else stages_with_finish(rule or source.recipe.get("rule", "adam"), finish)
     rate = AUTO if lr is None and not has_recipe_lr(source, stages) else base.learning_rate(lr)
     server = LiveServer(runs, open) if live else None
-    run = fit(
+    run = sd.fit(
         source, stages, rate, schedule, number(batch_size), epochs, steps, clip=clip, accumulate=accumulate,
         average=average, precision=precision, keep=keep, stop_after=stop_after, guard=guard, start=start, seed=seed,
         checkpoint_every=number(checkpoint_every), device=device, runs=runs, name=name, notes=notes, locate=locate,
@@ -85,7 +85,8 @@ def train(
         server.stay()
     elif server is not None:
         server.close()
-    _exit(run)
+    if run.status == "interrupted":
+        raise typer.Exit(130)
 
 
 @command
@@ -101,26 +102,17 @@ def resume(
 
     Example: steepest resume digits --epochs 21
     """
-    from steepest.runs.fit import fit
-    from steepest.runs.store import Store
-
     record = Store(runs).read(run)
     task = base.load_task(record, advice=f"Continue with sd.fit(task, resume={record.id!r}).")
-    result = fit(task, resume=record.id, epochs=epochs, steps=steps, runs=runs)
+    result = sd.fit(task, resume=record.id, epochs=epochs, steps=steps, runs=runs)
     _report(result, runs)
-    _exit(result)
+    if result.status == "interrupted":
+        raise typer.Exit(130)
 
 
 def _report(run: Any, runs: Path) -> None:
     """Prints the metric and where the run ended, and where it is saved."""
-    from steepest.view.tables import headline
-
     typer.echo(headline(run.record, run.verdict))
     folder = runs / run.id
     folder.mkdir(parents=True, exist_ok=True)
     typer.echo(f"Saved run {run.id} to {folder} ({run.figure(folder / 'curves.png').name})")
-
-
-def _exit(run: Any) -> None:
-    if run.status == "interrupted":
-        raise typer.Exit(130)

@@ -58,7 +58,7 @@ class LossFunction:
         own = getattr(own, "_orig_mod", own).eval()  # a compiled model has only first derivatives
         self.space, self.batches = Space(own), list(batches)
         self.size = self.space.size
-        self.objective = Objective(own, task.loss, task.objective, task.count)
+        self.objective = Objective(own, task)
         self._whole = Loss(self.objective)
         self._names = [f"model.{name}" for name, p in own.named_parameters() if p.requires_grad]
         own_dtype = self.space.gather().dtype

@@ -57,9 +57,10 @@ def _last(descent: Descent, marks: Sequence[int], lag: int) -> int:
     first, recovery = descent.t + 1, descent.recovery
     if recovery is not None and not recovery.guard.is_calm:
         return first
-    ends = [_multiple(first, n) for n in (lag, descent.steps_per_epoch, *marks) if n]
-    if recovery is not None:
-        ends += [_multiple(first, recovery.snapshots.every)] if recovery.snapshots.every else TIMING_STEPS
+    every = None if recovery is None else recovery.snapshots.every
+    ends = [-(-first // n) * n for n in (lag, descent.steps_per_epoch, every, *marks) if n]  # the next multiple of each
+    if recovery is not None and not every:
+        ends += TIMING_STEPS
     last = min(end for end in (*ends, descent.stage.last, descent.steps) if end >= first)
     jumps = (t for t in range(first, last + 1) if t > 1 and _is_jump(descent.schedule(t - 1), descent.schedule(t)))
     return max(first, next(jumps, last + 1) - 1) if recovery is not None else last
@@ -70,10 +71,6 @@ def _is_jump(before: float, after: float) -> bool:
     return after > JUMP_RATIO * before or before > JUMP_RATIO * after
 
 
-def _multiple(t: int, n: int) -> int:
-    return -(-t // n) * n
-
-
 def _block(descent: Descent, last: int) -> list[Step]:
     """The steps up to the last one, or up to one that is rewound."""
     first, recovery = descent.t + 1, descent.recovery
@@ -82,11 +79,8 @@ def _block(descent: Descent, last: int) -> list[Step]:
     for t in range(first, last + 1):
         hypers = descent.hypers_at(t)
         lrs.append(hypers["lr"])
-        descent.random.begin(t)
-        try:
+        with descent.random.of_step(t):
             numbers.append(_step(descent, t, hypers, bounds))
-        finally:
-            descent.random.end()
     block = []
     for t, lr, row in zip(range(first, last + 1), lrs, torch.stack(numbers).tolist(), strict=True):
         loss, norm, _ = row

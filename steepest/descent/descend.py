@@ -9,8 +9,7 @@ from steepest.descent.path import PathRecorder
 from steepest.descent.settings import resolve
 from steepest.records.run import Path, Step
 from steepest.rules.update import Update
-from steepest.tasks.space import NORMS_AND_BIASES
-from steepest.tasks.task import Task
+from steepest.tasks import NORMS_AND_BIASES, Task
 
 
 class DescentIterator(Iterator[Step]):
@@ -88,9 +87,5 @@ def descend(
     >>> last.loss < 1e-6
     True
     """
-    settings = resolve(
-        task, rule=rule, lr=lr, schedule=schedule, batch_size=batch_size, epochs=epochs, steps=steps, clip=clip,
-        accumulate=accumulate, average=average, precision=precision, groups=groups, no_decay=no_decay,
-        guard=guard, seed=seed, device=device,
-    )  # fmt: skip
+    settings = resolve(**locals())
     return DescentIterator(Descent(task, settings, task.build(seed)))

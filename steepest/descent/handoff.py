@@ -13,23 +13,22 @@ Source: after Keskar and Socher 2017, arXiv:1712.07628, who take a running mean 
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from steepest.curvature.extremes import extremes
 from steepest.curvature.loss_function import sample_loss_functions
-from steepest.descent.stages import StageSteps
-from steepest.records.run import STAGE, Event
+from steepest.records.run import Event
 from steepest.rules import stability
 from steepest.rules.rule import Rule
 from steepest.rules.textbook import gradient_descent, momentum, nesterov
-from steepest.tasks.batches import Batches
+from steepest.rules.torch_optimizer import TorchOptimizer
+from steepest.rules.update import Update
 from steepest.tasks.data import length
 from steepest.tasks.space import Space
-from steepest.tasks.task import Task
 
 STATISTICS_STEPS = 100
 """The last steps of a stage, from which the next stage's learning rate is derived."""
@@ -42,12 +41,6 @@ MAX_LIMIT_SHARE = 0.5
 """Of the stability limit."""
 GRADIENT_SUMS = {rule.formula: rule.hypers["lr"] for rule in (gradient_descent, momentum, nesterov)}
 """Rules whose step is the learning rate times a sum of gradients, and their default learning rates."""
-
-
-class SupportsAdvance(Protocol):
-    """What moves the point: an Update or a TorchOptimizer."""
-
-    def advance(self, hypers: Mapping[str, Any], scale: Any = 1.0) -> Any: ...
 
 
 def is_lr_derived(rule: Any, lr: float | None) -> bool:
@@ -74,7 +67,7 @@ class StepStatistics:
         self._sums = torch.zeros(3, dtype=torch.float64, device=space.tensors()[0].device)
 
     @torch.no_grad()
-    def advance(self, update: SupportsAdvance, hypers: Mapping[str, Any], scale: Any, factor: float) -> Any:
+    def advance(self, update: Update | TorchOptimizer, hypers: Mapping[str, Any], scale: Any, factor: float) -> Any:
         """Takes the update's step, and adds it to the sums.
 
         Args:
@@ -117,70 +110,36 @@ def per_weight(space: Space, values: Sequence[float], like: Tensor) -> Tensor:
     return torch.cat([torch.full((n,), x, dtype=like.dtype, device=like.device) for n, x in parts])
 
 
-def statistics_before(space: Space, stages: Iterable[StageSteps]) -> StepStatistics | None:
-    """Statistics of the steps before the next of these stages, if there is one and its learning rate is derived."""
-    for stage in stages:
-        return StepStatistics(space) if is_lr_derived(stage.rule, stage.lr) else None
-    return None
-
-
-class SupportsHandoff(Protocol):
-    """What a hand-off needs of a descent, which is at the start of the new stage."""
-
-    task: Task
-    model: nn.Module
-    batches: Batches
-    schedule: Any
-    stage: StageSteps
-    base_lr: float
-
-
-class HandoffLR(NamedTuple):
-    """A base learning rate, and its origin in words."""
-
-    lr: float
-    why: str
-
-
-def derive_lr(
-    statistics: StepStatistics, descent: SupportsHandoff, hypers: Mapping[str, Any], steps: Sequence[int]
-) -> HandoffLR:
-    """The base learning rate of a rule that takes over; its default where none can be derived.
+def choose_lr(
+    descent: Any, statistics: StepStatistics | None, hypers: Mapping[str, Any], steps: Sequence[int]
+) -> tuple[float, str]:
+    """The base learning rate of a rule that takes over, and its origin in words.
 
     Args:
-        statistics: of the steps before.
-        descent: at the start of the stage.
+        descent: the `Descent`, at the start of the stage, with the learning rate that is given or the rule's default.
+        statistics: of the steps before, from which the learning rate is derived where that is possible.
         hypers: of the rule's first step.
         steps: of the stage.
     """
-    default, (n, squares, downhill) = descent.base_lr, statistics.state().values()
+    default, rule = descent.base_lr, descent.stage.rule
+    if statistics is None:
+        is_given = descent.stage.lr is not None or getattr(rule, "formula", None) in GRADIENT_SUMS
+        return default, "as given" if is_given else "the rule's default: its steps are not sums of gradients"
+    n, squares, downhill = statistics.state().values()
     if not n:
-        return HandoffLR(default, "the rule's default: the stage before took no step that counts")
+        return default, "the rule's default: the stage before took no step that counts"
     if not (0 < downhill < math.inf and 0 < squares < math.inf):
-        return HandoffLR(default, f"the rule's default: the last {n:.0f} steps did not descend")
+        return default, f"the rule's default: the last {n:.0f} steps did not descend"
     lr = (1 - hypers.get("beta", 0.0)) * squares / downhill
     try:
         curvature = max_curvature(descent, statistics.scales, hypers.get("weight_decay", 0.0))
     except Exception as error:  # the user's module may fail to be copied or differentiated twice in any way
         reason = str(error).partition("\n")[0]
-        return HandoffLR(default, f"the rule's default: λ_max, which bounds a derived lr, is unknown ({reason})")
-    bound = stable_lr(descent.stage.rule, hypers, curvature, max(map(descent.schedule, steps)))
+        return default, f"the rule's default: λ_max, which bounds a derived lr, is unknown ({reason})"
+    bound = stable_lr(rule, hypers, curvature, max(map(descent.schedule, steps)))
     if lr <= bound:
-        return HandoffLR(lr, f"derived from the last {n:.0f} steps")
-    suggestion = f"the last {n:.0f} steps suggested {lr:.3g}"
-    return HandoffLR(bound, f"half the stability limit (λ_max {curvature:.3g}); {suggestion}")
-
-
-def lr_origin(rule: Any, lr: float | None) -> str:
-    """The origin of a learning rate that is not derived, in words."""
-    if lr is not None or getattr(rule, "formula", None) in GRADIENT_SUMS:
-        return "as given"
-    return "the rule's default: its steps are not sums of gradients"
-
-
-def handoff_event(t: int, old_rule: str, new_rule: str, new: HandoffLR) -> Event:
-    """The event of a hand-off at step t."""
-    return Event(t, STAGE, f"{old_rule}'s stage ended", f"switched to {new_rule}, lr {new.lr:.4g}, {new.why}")
+        return lr, f"derived from the last {n:.0f} steps"
+    return bound, f"half the stability limit (λ_max {curvature:.3g}); the last {n:.0f} steps suggested {lr:.3g}"
 
 
 def merge_events(handoff: Event, other: Event | None) -> Event:
@@ -210,14 +169,14 @@ def stable_lr(rule: Rule, hypers: Mapping[str, Any], curvature: float, peak: flo
     return MAX_LIMIT_SHARE * limit.value / (curvature * peak)
 
 
-def max_curvature(descent: SupportsHandoff, scales: Sequence[float], decay: float = 0.0) -> float:
+def max_curvature(descent: Any, scales: Sequence[float], decay: float = 0.0) -> float:
     """λ_max of the Hessian at a descent's point, on a fixed sample of its data.
 
     An iterable is left where it is: the sample is then of the validation data. The model is a copy, in evaluation mode,
     with the present buffers.
 
     Args:
-        descent: at its point.
+        descent: the `Descent`, at its point.
         scales: `lr_scale` of each parameter, which multiplies its steps and the curvature along them.
         decay: weight decay of the rule, which adds to the curvature.
 

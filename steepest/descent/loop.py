@@ -22,16 +22,11 @@ from steepest.descent.guard.running_stats import GradientLimits
 from steepest.descent.optimizer import is_schedule, make_optimizer
 from steepest.descent.settings import Settings, device, horizon
 from steepest.descent.state import restore_tensors
-from steepest.records.run import GO, REWIND, SKIP, STOP, Call, Event, Message, SnapshotInterval, Step
+from steepest.records.run import GO, REWIND, SKIP, STAGE, STOP, Call, Event, Message, SnapshotInterval, Step
 from steepest.rules.torch_optimizer import ClosureStep, TorchOptimizer
 from steepest.schedule import as_schedule
 from steepest.seeds import StepRandomness
-from steepest.tasks import data
-from steepest.tasks.batches import Batches
-from steepest.tasks.buffers import Buffers
-from steepest.tasks.objective import Objective
-from steepest.tasks.space import Space
-from steepest.tasks.task import Task
+from steepest.tasks import Batches, Buffers, Objective, Space, Task, data
 
 EVALUATION_BATCH = 1024
 
@@ -50,7 +45,6 @@ class Descent:
         events: number of events so far.
         is_stopped: whether the guard or the caller has ended the run; after the guard, the model is at the best
             snapshot.
-        can_replay: whether a batch can be loaded again; not from an iterable.
 
     Args:
         task: what to train.
@@ -66,12 +60,10 @@ class Descent:
         self.device = torch.device(device(settings.device))
         self.model = model.to(self.device)
         s = settings
-        self.batches = Batches(
-            task.data, s.batch_size, s.seed, accumulate=s.accumulate, augment=task.augment, device=self.device
-        )
+        self.batches = make_batches(task, settings, s.seed, self.device)
         self.steps_per_epoch, self.steps = horizon(self.batches.steps_per_epoch, s)
         self.space = Space(model, s.groups, s.no_decay)
-        self.objective = Objective(model, task.loss, task.objective, task.count, s.precision, self.device.type)
+        self.objective = Objective(model, task, s.precision, self.device.type)
         assert s.schedule is not None
         self.schedule = s.schedule.bind(self.steps, self.steps_per_epoch)
         first, *later = s.stages.bounds(self.steps, self.steps_per_epoch)
@@ -82,7 +74,6 @@ class Descent:
         self.t, self.events, self.is_stopped = 0, 0, False
         self._handoff: Event | None = None
         self.recovery = None if s.guard is None else Recovery(s.guard)
-        self.can_replay = not self.batches.is_iterable
         for stage in later:
             make_optimizer(self.space, stage.rule, stage.lr, s)  # an invalid later stage is an error now
         self._enter_stage()
@@ -96,11 +87,8 @@ class Descent:
         """The next step. After a rewind it repeats an earlier one."""
         t = self.t + 1
         updates = self.before_step(t)
-        self.random.begin(t)
-        try:
+        with self.random.of_step(t):
             step, call = self._step(t)
-        finally:
-            self.random.end()
         if call.kind in (REWIND, STOP):
             return add_updates(self.rewind(step, call), updates)
         self.t = t
@@ -116,7 +104,9 @@ class Descent:
     def after_step(self, step: Step) -> tuple[SnapshotInterval, ...]:
         """Shows plateaus the loss of an epoch, and takes a snapshot that is due; after a step that was not rewound."""
         if step.t % self.steps_per_epoch == 0:
-            self._observe(step)
+            for bound in self._bound_schedules():
+                if bound.watches:  # the validation loss; without validation data the step's
+                    bound.observe(step.t, self.measure().get("loss", step.loss))
         return () if self.recovery is None else self.recovery.after(self)
 
     def rewind(self, step: Step, call: Call) -> Step:
@@ -138,16 +128,25 @@ class Descent:
             buffers.restore()
             update_norm = 0.0
         else:
-            update_norm = self.advance(t, hypers, self._scale(norm, call.limit), batches)
+            clip = min(call.limit, self.settings.clip or math.inf)
+            scale = 1.0 if norm <= clip else clip / (norm + 1e-6)  # as in `clip_grad_norm_`
+            update_norm = self.advance(t, hypers, scale, batches)
             if buffers:
                 buffers.detect_changes()
         return self.make_step(t, call, hypers["lr"], loss, norm, update_norm), call
 
     def judge(self, t: int, loss: float, norm: float, bounds: GradientLimits | None = None, ahead: int = 0) -> Call:
-        """What to do with a step; the last two arguments are those of `Guard.judge`."""
+        """What to do with a step; the last two arguments are those of `Guard.judge`.
+
+        Without a guard only a step with a non-finite gradient is skipped.
+        """
         if self.recovery is None:
-            return _skip_non_finite(loss, norm)
-        return self.recovery.judge(t, loss, norm, self.base_lr * self.schedule(t), bounds, ahead)
+            if math.isfinite(norm):
+                return Call(GO)
+            return Call(SKIP, seen=f"non-finite gradient (norm {norm:.3g}, loss {loss:.3g})", done="step skipped")
+        if t in self.recovery.skipped_steps:
+            return Call(SKIP, seen="bad batch", done="step skipped")
+        return self.recovery.guard.judge(loss, norm, self.base_lr * self.schedule(t), bounds, ahead)
 
     def make_step(self, t: int, call: Call, lr: float, loss: float, norm: float, update_norm: float) -> Step:
         """The step as a record, with its event and the outcomes of earlier events."""
@@ -177,18 +176,6 @@ class Descent:
             self._statistics = handoff.StepStatistics(self.space)
         return self._statistics.advance(update, hypers, scale, hypers["lr"] / self.base_lr)
 
-    def _scale(self, norm: float, limit: float) -> float:
-        """Factor of the gradient: min(1, clip / ‖g‖), as in `clip_grad_norm_`."""
-        clip = self.settings.clip
-        clip = limit if clip is None else min(clip, limit)
-        return 1.0 if norm <= clip else clip / (norm + 1e-6)
-
-    def _observe(self, step: Step) -> None:
-        """Shows the epoch's loss to plateaus, of the learning rate or another hyperparameter."""
-        for bound in self._bound_schedules():
-            if bound.watches:  # the validation loss; without validation data the step's
-                bound.observe(step.t, self.measure().get("loss", step.loss))
-
     def _bound_schedules(self) -> list[Any]:
         return [self.schedule, *(bound for _, bound in self._hyper_schedules)]
 
@@ -205,25 +192,25 @@ class Descent:
         """Makes the optimizer of step t + 1, with fresh state."""
         at = next(k for k, stage in enumerate(self._stages) if stage.last > self.t)
         self.stage = self._stages[at]
-        optimizer = make_optimizer(self.space, self.stage.rule, self.stage.lr, self.settings)
-        self.update, self.base_lr, self._hypers = optimizer
+        self.update, self.base_lr, self._hypers = make_optimizer(
+            self.space, self.stage.rule, self.stage.lr, self.settings
+        )
         self._hyper_schedules = [
             (name, as_schedule(value).bind(self.steps, self.steps_per_epoch))
             for name, value in self._hypers.items()
             if is_schedule(value)
         ]
-        self._statistics = handoff.statistics_before(self.space, self._stages[at + 1 :])
+        is_derived = any(handoff.is_lr_derived(after.rule, after.lr) for after in self._stages[at + 1 : at + 2])
+        self._statistics = handoff.StepStatistics(self.space) if is_derived else None
 
     def _hand_over(self, t: int) -> None:
         """Enters the next stage at step t, with its learning rate, given or derived."""
         statistics, old_rule = self._statistics, self.update.name
         self._enter_stage()
-        if statistics is None:
-            new = handoff.HandoffLR(self.base_lr, handoff.lr_origin(self.stage.rule, self.stage.lr))
-        else:
-            new = handoff.derive_lr(statistics, self, self.hypers_at(t), range(t, self.stage.last + 1))
-        self.base_lr = new.lr
-        self._handoff = handoff.handoff_event(t, old_rule, self.update.name, new)
+        steps = range(t, self.stage.last + 1)
+        self.base_lr, why = handoff.choose_lr(self, statistics, self.hypers_at(t), steps)
+        words = f"switched to {self.update.name}, lr {self.base_lr:.4g}, {why}"
+        self._handoff = Event(t, STAGE, f"{old_rule}'s stage ended", words)
         if self.recovery is not None:
             self.recovery.guard.reset_statistics()
 
@@ -232,16 +219,12 @@ class Descent:
     def state(self) -> dict[str, Any]:
         """Everything that later steps depend on, nested; the tensors are the descent's own (`state.copy_state`)."""
         return {
-            "t": self.t,
-            "weights": {name: p.detach() for name, p in self.space.named()},
-            "buffers": dict(self.model.named_buffers()),
-            "update": self.update.state(),
-            "base_rate": self.base_lr,
-            "stride": None if self._statistics is None else self._statistics.state(),
+            "t": self.t, "base_rate": self.base_lr, "taken": self.batches.position,
+            "weights": {name: p.detach() for name, p in self.space.named()}, "update": self.update.state(),
+            "buffers": dict(self.model.named_buffers()), "stride": self._statistics and self._statistics.state(),
             "schedules": [bound.state_dict() for bound in self._bound_schedules()],
-            "guard": None if self.recovery is None else self.recovery.guard.state_dict(),
-            "taken": self.batches.position,
-        }
+            "guard": self.recovery and self.recovery.guard.state_dict(),
+        }  # fmt: skip
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restores what `state` gave; an iterable continues from where it is."""
@@ -266,11 +249,10 @@ class Descent:
         """The loss of step t's batch at the present point; leaves everything as it was."""
         buffers = Buffers(self.model)
         buffers.save()
-        self.random.begin(t)
         try:
-            return self.objective.value(self.batches(t))
+            with self.random.of_step(t):
+                return self.objective.value(self.batches(t))
         finally:
-            self.random.end()
             buffers.restore()
 
     # -- measuring -----------------------------------------------------------------------------------------------------
@@ -311,16 +293,15 @@ class Descent:
         self.task.remember_weights(self.model)
 
 
+def make_batches(task: Task, settings: Settings, seed: int, device: torch.device) -> Batches:
+    """The training batches of a seed."""
+    s = settings
+    return Batches(task.data, s.batch_size, seed, accumulate=s.accumulate, augment=task.augment, device=device)
+
+
 def add_updates(step: Step, updates: Sequence[Any]) -> Step:
     """The step with more updates."""
     return step._replace(updates=(*step.updates, *updates)) if updates else step
-
-
-def _skip_non_finite(loss: float, norm: float) -> Call:
-    """Without a guard: only a step with a non-finite gradient is skipped."""
-    if math.isfinite(norm):
-        return Call(GO)
-    return Call(SKIP, seen=f"non-finite gradient (norm {norm:.3g}, loss {loss:.3g})", done="step skipped")
 
 
 @torch.no_grad()

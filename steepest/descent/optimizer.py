@@ -1,6 +1,6 @@
 """What moves the point in a stage: one of our rules, or a torch optimizer."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from steepest.descent.settings import Settings
 from steepest.errors import InputError
@@ -10,16 +10,10 @@ from steepest.rules.update import Update
 from steepest.tasks.space import Space
 
 
-class Optimizer(NamedTuple):
-    """An update with fresh state, its base learning rate, and its hyperparameters."""
-
-    update: Update | TorchOptimizer
-    base_lr: float
-    hypers: dict[str, Any]
-
-
-def make_optimizer(space: Space, rule: Any, lr: float | None, settings: Settings) -> Optimizer:
-    """An optimizer with fresh state.
+def make_optimizer(
+    space: Space, rule: Any, lr: float | None, settings: Settings
+) -> tuple[Update | TorchOptimizer, float, dict[str, Any]]:
+    """An update with fresh state, its base learning rate, and its hyperparameters.
 
     Args:
         space: the weights that it moves.
@@ -32,7 +26,7 @@ def make_optimizer(space: Space, rule: Any, lr: float | None, settings: Settings
     """
     if isinstance(rule, Rule):
         rule, base_lr, hypers = resolve_rule(rule, lr, settings)
-        return Optimizer(Update(space, rule), base_lr, hypers)
+        return Update(space, rule), base_lr, hypers
     update = TorchOptimizer(space, rule)
     for name, value in (("average", settings.average), ("groups", settings.groups)):
         if value is not None:
@@ -41,7 +35,7 @@ def make_optimizer(space: Space, rule: Any, lr: float | None, settings: Settings
     if update.needs_closure and settings.clip is not None:
         kind = type(update.optimizer).__name__
         raise InputError(f"clip cannot be used with {kind}, which searches along a line. Drop clip={settings.clip!r}.")
-    return Optimizer(update, _base_lr(lr, update.lr, "of torch"), {})
+    return update, _base_lr(lr, update.lr, "of torch"), {}
 
 
 def resolve_rule(rule: Rule, lr: float | None, settings: Settings) -> tuple[Rule, float, dict[str, Any]]:

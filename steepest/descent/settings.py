@@ -17,9 +17,8 @@ from steepest.records.config import Config, StageConfig
 from steepest.rules.rule import Rule
 from steepest.rules.textbook import adam, find_rule
 from steepest.schedule import Schedule, as_schedule
+from steepest.tasks import NORMS_AND_BIASES, Task
 from steepest.tasks.data import is_iterable, length
-from steepest.tasks.space import NORMS_AND_BIASES
-from steepest.tasks.task import Task
 
 DEFAULT_SCHEDULE = "warmup(5%) >> cosine"
 DEFAULT_BATCH = 64
@@ -158,7 +157,9 @@ def horizon(steps_per_epoch: int | None, settings: Settings) -> tuple[int, int]:
 
 
 CHOICES = inspect.signature(Settings).parameters
-RECIPE = ("rule", *(n for n in CHOICES if n not in ("stages", "seed", "device")))
+ARGUMENTS = ("rule", *(name for name in CHOICES if name != "stages"))
+"""Of `fit` and `descend`, for `resolve`."""
+RECIPE = tuple(name for name in ARGUMENTS if name not in ("seed", "device"))
 
 
 def _is_given(name: str, value: Any, recipe: Mapping[str, Any]) -> bool:

@@ -3,7 +3,6 @@
 Numpy only, so that a view can be tested with a grid written by hand.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -93,39 +92,6 @@ class Grid:
         """Largest minus smallest finite loss."""
         finite = self.loss[np.isfinite(self.loss)]
         return float(np.ptp(finite)) if len(finite) else 0.0
-
-    def under(self, x: float, y: float) -> tuple[float, float]:
-        """(loss, error) of the surface at a point between cells; NaN outside.
-
-        Bilinear between the four cells around it. The error is the interpolation's bound, (|δ²ₓf| + |δ²ᵧf|) / 8 with
-        the largest second differences nearby, plus twice the standard error of the cells.
-
-        Args:
-            x, y: coordinates.
-        """
-        (j, u), (i, v) = (_place(axis, at) for axis, at in ((self.x, x), (self.y, y)))
-        if j < 0 or i < 0:
-            return math.nan, math.nan
-        weights = np.outer([1 - v, v], [1 - u, u])
-        with np.errstate(invalid="ignore"):
-            loss = float((weights * self.loss[i : i + 2, j : j + 2]).sum())
-            bound = self._interpolation_error(i, j)
-        spread = 0.0 if self.error is None else 2 * float(self.error[i : i + 2, j : j + 2].max())
-        return loss, bound + spread
-
-    def _interpolation_error(self, i: int, j: int) -> float:
-        """Error bound of bilinear interpolation in the cell whose lower corner is (i, j)."""
-        near = self.loss[max(0, i - 1) : i + 3, max(0, j - 1) : j + 3]
-        return float(sum(np.abs(np.diff(near, 2, axis)).max() for axis in (0, 1)) / 8)
-
-
-def _place(axis: Axis, at: float) -> tuple[int, float]:
-    """The cell below a coordinate, and the fraction of the way to the next; (−1, 0) outside."""
-    position = (at - axis.lo) / (axis.hi - axis.lo) * (axis.n - 1)
-    if not -1e-9 <= position <= axis.n - 1 + 1e-9:
-        return -1, 0.0
-    below = min(max(math.floor(position), 0), axis.n - 2)
-    return below, position - below
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
-
-from steepest.descent.state import get_fields, set_fields
-
-BEST_FIELDS = {"higher": "higher", "value": "value", "t": "t", "tensors": "tensors", "since": "since"}
-"""Keys of the stored state, which are part of the format, and the attributes that they hold."""
 
 
 @dataclass
 class BestPoint:
-    """The best point by validation, and the measurements since.
+    """The best point by validation, and the measurements since. The names of the attributes are part of the format.
 
     Attributes:
         higher: whether a higher value is better.
@@ -42,11 +36,3 @@ class BestPoint:
             return
         self.value, self.t, self.since = value, t, 0
         self.tensors = None if tensors is None else {k: v.detach().clone() for k, v in tensors.items()}
-
-    def state(self) -> dict[str, Any]:
-        """The state, nested; the fields' names are the checkpoint's keys."""
-        return get_fields(self, BEST_FIELDS)
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Restores the result of `state`."""
-        set_fields(self, BEST_FIELDS, state)

@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from steepest.errors import InputError
-from steepest.records.run import Record
 from steepest.runs.run import Run, open
 from steepest.search.statistics import differences
 from steepest.view.figures.curves import compare_curves
@@ -14,26 +12,22 @@ IDENTITY_KEYS = ("stages", "pid", "parameters")
 """Keys that say nothing more than others do."""
 
 
-def find_differences(one: Record, other: Record) -> dict[str, tuple[Any, Any]]:
-    """The settings and versions in which two runs differ: (the one's, the other's)."""
-    a, b = ({**r.config.to_json(), **r.versions} for r in (one, other))
-    keys = [k for k in dict.fromkeys((*a, *b)) if k not in IDENTITY_KEYS]
-    return {k: (a.get(k), b.get(k)) for k in keys if a.get(k) != b.get(k)}
-
-
 class Comparison:
     """Two runs, or two groups of runs, compared.
 
     Attributes:
         records: of the first run of each group.
-        differing: settings in which these differ; without the seed if a group has several runs.
+        differing: settings and versions in which these differ, (the one's, the other's); without the seed if a
+            group has several runs.
         sentence: the conclusion.
     """
 
     def __init__(self, ones: Sequence[Run], others: Sequence[Run]) -> None:
         self.sides = (tuple(ones), tuple(others))
         self.records = (ones[0].record, others[0].record)
-        self.differing = find_differences(*self.records)
+        a, b = ({**record.config.to_json(), **record.versions} for record in self.records)
+        keys = [k for k in dict.fromkeys((*a, *b)) if k not in IDENTITY_KEYS]
+        self.differing = {k: (a.get(k), b.get(k)) for k in keys if a.get(k) != b.get(k)}
         if len(ones) > 1 or len(others) > 1:
             self.differing.pop("seed", None)
         self.sentence = _conclusion(*self.sides)
@@ -81,19 +75,15 @@ def _conclusion(ones: Sequence[Run], others: Sequence[Run]) -> str:
     if len(names) > 1 or sum(map(len, values)) < len(runs):
         return "The runs have no metric in common, so their ends cannot be compared."
     (name,) = names
-    labels = _labels(ones[0].record, others[0].record)
+    one, other = ones[0].record, others[0].record
+    labels = (one.name, other.name) if one.name != other.name else (one.id, other.id)
     if min(map(len, values)) > 1:
         scale = "log" if name == "loss" and min(map(min, values)) > 0 else "linear"
-        groups, better = dict(zip(labels, values, strict=True)), ones[0].record.config.better
-        (difference,) = differences(f"last validation {name}", groups, scale=scale, better=better)
+        groups = dict(zip(labels, values, strict=True))
+        (difference,) = differences(f"last validation {name}", groups, scale=scale, better=one.config.better)
         return difference.sentence + "."
     ends = ", ".join(f"{label} {group[0]:.3g}" for label, group in zip(labels, values, strict=True))
     return (
         f"Validation {name}: {ends}. One run each cannot separate this from seed-to-seed variation; repeat both with "
         "several seeds."
     )
-
-
-def _labels(one: Record, other: Record) -> tuple[str, str]:
-    """Names, or ids if the names are equal."""
-    return (one.name, other.name) if one.name != other.name else (one.id, other.id)

@@ -3,104 +3,52 @@
 import copy
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from steepest.descent.guard.guard import Guard
 from steepest.descent.loop import Descent
-from steepest.descent.settings import CHOICES, Settings, resolve
+from steepest.descent.settings import ARGUMENTS, Settings, resolve
 from steepest.descent.stages import Stage, Stages, stage
 from steepest.errors import InputError
 from steepest.records.config import Config
 from steepest.rules.textbook import RULES
 from steepest.schedule import as_schedule
-from steepest.tasks import data
-from steepest.tasks.space import NORMS_AND_BIASES, Space
-from steepest.tasks.task import Task
+from steepest.tasks import Space, Task, data
 
 AUTO = "auto"
-KEEPS = ("last", "best")
-SETTINGS_FIELDS = (
-    "lr",
-    "schedule",
-    "batch_size",
-    "clip",
-    "accumulate",
-    "average",
-    "precision",
-    "groups",
-    "no_decay",
-    "seed",
-)
+RECORD_SETTINGS = [name for name in ARGUMENTS if name not in ("rule", "epochs", "steps", "guard", "device")]
+"""Settings that are recorded as they are."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """The arguments of `fit` that a resumed run already has, with the defaults of `fit`.
+def check_choices(keep: str, stop_after: int | None, checkpoint_every: int | str) -> None:
+    """Checks what `fit` is given besides the settings of the descent.
 
     Raises:
         InputError: an invalid argument.
     """
-
-    lr: float | str | None = None
-    schedule: Any = None
-    batch_size: int | str | None = None
-    clip: float | None = None
-    accumulate: int = 1
-    average: float | None = None
-    precision: str | None = None
-    groups: Mapping[str, Mapping[str, float]] | None = None
-    no_decay: str | Sequence[str] | None = NORMS_AND_BIASES
-    guard: bool | str | Guard = True
-    seed: int = 0
-    keep: str = "last"
-    stop_after: int | None = None
-    checkpoint_every: int | str = "30 s"
-    locate: bool = True
-    start: Any = None
-    name: str | None = None
-    notes: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.keep not in KEEPS:
-            raise InputError(f"keep must be 'last' or 'best', got {self.keep!r}")
-        if self.stop_after is not None and (not isinstance(self.stop_after, int) or self.stop_after < 1):
-            raise InputError(f"stop_after must be a number of measurements ≥ 1, or None, got {self.stop_after!r}")
-        checkpoint_interval(self.checkpoint_every)
-
-    def refuse_changes(self, run: str) -> None:
-        """Raises an InputError if an argument differs from its default."""
-        changes = [f.name for f in dataclasses.fields(self) if getattr(self, f.name) != f.default]
-        if changes:
-            raise InputError(
-                f"resume cannot change {', '.join(changes)}. Drop it, or start a new run with start={run!r}."
-            )
-
-    def settings(self, task: Task, **others: Any) -> Settings:
-        """The settings of the descent; `lr="auto"` is left for a search.
-
-        Args:
-            task: the task to train.
-            others: rule, epochs, steps and device.
-        """
-        arguments = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name in CHOICES}
-        return resolve(task, **arguments | {"lr": None if self.lr == AUTO else self.lr}, **others)
+    if keep not in ("last", "best"):
+        raise InputError(f"keep must be 'last' or 'best', got {keep!r}")
+    if stop_after is not None and (not isinstance(stop_after, int) or stop_after < 1):
+        raise InputError(f"stop_after must be a number of measurements ≥ 1, or None, got {stop_after!r}")
+    checkpoint_interval(checkpoint_every)
 
 
-def make_config(task: Task, descent: Descent, request: Request) -> Config:
-    """Every choice of a run."""
+def make_config(task: Task, descent: Descent, **choices: Any) -> Config:
+    """Every choice of a run.
+
+    Args:
+        task: the run's.
+        descent: at its start.
+        choices: of the run besides the settings of the descent, by their names in the configuration.
+    """
     metric, better = next(((n, m.better) for n, m in task.metrics.items()), ("loss", "lower"))
-    start = request.start
     return dataclasses.replace(
-        descent.settings.describe(), task=task.name, source=task.source, lr=descent.base_lr, keep=request.keep,
-        stop_after=request.stop_after, checkpoint_every=request.checkpoint_every, locate=request.locate,
-        device=str(descent.device), steps=descent.steps, steps_per_epoch=descent.steps_per_epoch,
-        samples=descent.batches.samples, weights=descent.space.size, metric=metric, better=better,
-        start=(start if isinstance(start, str) else getattr(start, "id", None)) or Config.start,
-        parameters=tuple(descent.space.names), **identity(task, descent.model),
+        descent.settings.describe(), task=task.name, source=task.source, lr=descent.base_lr, device=str(descent.device),
+        steps=descent.steps, steps_per_epoch=descent.steps_per_epoch, samples=descent.batches.samples,
+        weights=descent.space.size, metric=metric, better=better, parameters=tuple(descent.space.names),
+        **identity(task, descent.model), **choices,
     )  # fmt: skip
 
 
@@ -134,7 +82,7 @@ def settings_of(
     settings = resolve(
         bare, rule=_recorded_stages(config) if rule is None else rule, epochs=epochs, steps=steps, device=config.device,
         guard=False if config.guard is None else Guard.of(config.guard),
-        **{name: getattr(config, name) for name in SETTINGS_FIELDS},
+        **{name: getattr(config, name) for name in RECORD_SETTINGS},
     )  # fmt: skip
     description = settings.describe()
     if (description.stages, description.lr) != (config.stages, config.lr):

@@ -8,13 +8,7 @@ import torch
 from torch import nn
 
 from steepest.analysis.conclusion import run_verdict
-from steepest.analysis.landscape.surfaces import (
-    CURVATURE_PLANE,
-    PLANE_KINDS,
-    PRINCIPAL_PLANE,
-    RANDOM_PLANE,
-    measure_surfaces,
-)
+from steepest.analysis.landscape import surfaces as planes
 from steepest.errors import StoreError
 from steepest.records.run import History
 from steepest.records.surfaces import LossSurfaces
@@ -30,12 +24,7 @@ CRITICAL_POINTS = ("SADDLE", "MINIMUM", "MAXIMUM", "GRADIENT_FLAT")
 
 
 def run_film(
-    store: Store,
-    run: str,
-    task: Task | None,
-    model: nn.Module | None,
-    kinds: Sequence[str] | None = None,
-    why: str = "",
+    store: Store, run: str, task: Task | None, model: nn.Module | None, kinds: Sequence[str] | None, why: str
 ) -> tuple[Film, LossSurfaces]:
     """A run's film, and its surfaces.
 
@@ -68,22 +57,18 @@ def stored_surfaces(store: Store, run: str) -> LossSurfaces | None:
 
 
 def _surfaces(
-    store: Store,
-    history: History,
-    verdict: Verdict | None,
-    task: Task,
-    model: nn.Module,
-    kinds: Sequence[str] | None,
+    store: Store, history: History, verdict: Verdict | None, task: Task, model: nn.Module, kinds: Sequence[str] | None
 ) -> LossSurfaces:
     record, points = history.record, history.path.points
-    end = _end(store, record.id, record.config.parameters)
+    tensors = store.load_point(record.id)
+    end = torch.cat([tensors[name].reshape(-1) for name in record.config.parameters])
     if not bool(torch.isfinite(end).all()):
         return LossSurfaces(messages=("No surfaces: the run ended at non-finite weights.",))
     kinds = kinds or _default_planes(verdict, len(points))
     messages = () if len(points) else ("No path: the run stored no points.",)
     kind = "" if verdict is None else verdict.kind
     paths = {record.id: points} if len(points) else {}
-    surfaces = measure_surfaces(task, model, end, paths, kinds, verdict=kind, gain=_gain(verdict))
+    surfaces = planes.measure_surfaces(task, model, end, paths, kinds, verdict=kind, gain=_gain(verdict))
     surfaces = dataclasses.replace(surfaces, messages=(*messages, *surfaces.messages))
     npz.save(store.folder / record.id / SURVEY, surfaces)
     return surfaces
@@ -91,15 +76,10 @@ def _surfaces(
 
 def _default_planes(verdict: Verdict | None, points: int) -> tuple[str, ...]:
     if points < 3:
-        return CURVATURE_PLANE, RANDOM_PLANE
+        return planes.CURVATURE_PLANE, planes.RANDOM_PLANE
     if verdict is None or verdict.kind in CRITICAL_POINTS:
-        return PLANE_KINDS
-    return PRINCIPAL_PLANE, CURVATURE_PLANE, RANDOM_PLANE
-
-
-def _end(store: Store, run: str, names: Sequence[str]) -> torch.Tensor:
-    tensors = store.load_point(run)
-    return torch.cat([tensors[name].reshape(-1) for name in names])
+        return planes.PLANE_KINDS
+    return planes.PRINCIPAL_PLANE, planes.CURVATURE_PLANE, planes.RANDOM_PLANE
 
 
 def _gain(verdict: Verdict | None) -> float:

@@ -1,25 +1,27 @@
 """`fit`: trains a task and records the run."""
 
 import dataclasses
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from steepest.descent.guard.guard import Guard
 from steepest.descent.loop import Descent
-from steepest.descent.settings import Settings
-from steepest.records.config import to_json
+from steepest.descent.population.dispatch import SEQUENTIAL
+from steepest.descent.settings import ARGUMENTS, Settings, resolve
+from steepest.errors import InputError
+from steepest.records.config import Config, to_json
 from steepest.records.search import Search
-from steepest.runs.config import AUTO, Request, make_config
+from steepest.runs.config import AUTO, check_choices, make_config
 from steepest.runs.live import LiveServer, open_live
 from steepest.runs.restore import load_start
 from steepest.runs.resume import resume as resume_run
 from steepest.runs.run import Run
 from steepest.runs.store import Store, versions
-from steepest.runs.trainer import Trainer, train
+from steepest.runs.trainer import Trainer
 from steepest.search.rungs import run_search
-from steepest.tasks.space import NORMS_AND_BIASES, Space
-from steepest.tasks.task import Task
+from steepest.tasks import NORMS_AND_BIASES, Space, Task
 from steepest.view.terminal import Progress, SearchDisplay
 
 
@@ -100,31 +102,41 @@ def fit(
         SteepestError: invalid arguments, or a task that cannot be trained or stored, before the first step; bad data
             when it is found.
     """
-    request = Request(
-        lr=lr, schedule=schedule, batch_size=batch_size, clip=clip, accumulate=accumulate, average=average,
-        precision=precision, groups=groups, no_decay=no_decay, guard=guard, seed=seed, keep=keep, stop_after=stop_after,
-        checkpoint_every=checkpoint_every, locate=locate, start=start, name=name, notes=notes,
-    )  # fmt: skip
+    arguments = locals()
+    check_choices(keep, stop_after, checkpoint_every)
     if resume is not None:
-        request.refuse_changes(resume if isinstance(resume, str) else resume.id)
+        _refuse_changes(arguments, resume if isinstance(resume, str) else resume.id)
         return resume_run(resume, task, epochs=epochs, steps=steps, rule=rule, runs=runs, device=device, live=live)
     on_start = open_live(live, runs)
-    settings = request.settings(task, rule=rule, epochs=epochs, steps=steps, device=device)
+    settings = resolve(task, **{name: arguments[name] for name in ARGUMENTS} | {"lr": None if lr == AUTO else lr})
     store, search, messages = Store(runs), None, [task.validation_note()]
     if lr == AUTO:
         search = _find_lr(task, settings, start, store)
         settings = dataclasses.replace(settings, lr=search.best)
-        messages += [search.sentence, _why_sequential(search)]
+        messages.append(search.sentence)
+        if search.way == SEQUENTIAL:
+            messages.append(f"The search ran sequentially: {search.why}.")
     if start is None:
         messages.append(task.change_note())
     descent = Descent(task, settings, task.build(seed))
     if start is not None:
         load_start(start, descent.space, store)
-    config = make_config(task, descent, request)
+    origin = start if isinstance(start, str) else getattr(start, "id", Config.start)
+    config = make_config(
+        task, descent, keep=keep, stop_after=stop_after, checkpoint_every=checkpoint_every, locate=locate, start=origin
+    )
     writer = store.begin(name or task.name, to_json(config, search, None), versions(), seed, notes)
-    trainer = Trainer(descent, writer, Progress(descent.steps, config.metric), config, search)
-    train(trainer, on_start, [words for words in messages if words])
+    Trainer(descent, writer, Progress(descent.steps, config.metric), config, search).run(on_start, messages)
     return Run(store, store.read(writer.id), descent.model, task)
+
+
+def _refuse_changes(arguments: Mapping[str, Any], run: str) -> None:
+    """Raises an InputError if an argument that a resumed run already has differs from its default."""
+    free = {"resume", *inspect.signature(resume_run).parameters}
+    parameters = inspect.signature(fit).parameters
+    changes = [n for n, p in parameters.items() if n not in free and arguments[n] != p.default]
+    if changes:
+        raise InputError(f"resume cannot change {', '.join(changes)}. Drop it, or start a new run with start={run!r}.")
 
 
 def _find_lr(task: Task, settings: Settings, start: Run | str | None, store: Store) -> Search:
@@ -135,7 +147,3 @@ def _find_lr(task: Task, settings: Settings, start: Run | str | None, store: Sto
         task = task.at(space.gather())
     with SearchDisplay() as display:
         return run_search(task, dataclasses.replace(settings, stages=settings.stages.first), watch=display)
-
-
-def _why_sequential(search: Search) -> str:
-    return f"The search ran sequentially: {search.why}." if search.way == "one after another" else ""

@@ -50,13 +50,7 @@ class LiveServer:
         self._url = f"http://{LIVE_HOST}:{self._port}/runs/{quote(run, safe='')}"
         print(f"live at {self._url}", file=sys.stderr, flush=True)
         if self._open:
-            threading.Thread(
-                target=self._browse, daemon=True
-            ).start()  # a browser in the terminal would block the training
-
-    def _browse(self) -> None:
-        if not webbrowser.open(self._url):
-            print("No browser could be started. Open this address yourself.", file=sys.stderr, flush=True)
+            open_browser(self._url)
 
     def stay(self) -> None:
         """Serves until Ctrl-C; without a terminal, until the open connections have ended."""
@@ -78,6 +72,16 @@ class LiveServer:
         assert self._process.stdin is not None
         self._process.stdin.close()
         threading.Thread(target=self._process.wait, daemon=True).start()
+
+
+def open_browser(url: str) -> None:
+    """Opens a browser, or says that there is none; does not wait for a browser in the terminal."""
+
+    def browse() -> None:
+        if not webbrowser.open(url):
+            print(f"No browser could be started. Open {url} in one.", file=sys.stderr, flush=True)
+
+    threading.Thread(target=browse, daemon=True).start()
 
 
 _servers: dict[Path, LiveServer] = {}

@@ -14,10 +14,7 @@ from steepest.records.run import Record
 from steepest.rules.textbook import RULES
 from steepest.runs.config import identity, settings_of
 from steepest.runs.store import Store, checkpoints
-from steepest.runs.store.state import unpack
-from steepest.tasks import BUILT_IN, load
-from steepest.tasks.space import Space
-from steepest.tasks.task import Task
+from steepest.tasks import BUILT_IN, Space, Task, load
 
 
 def load_start(start: Any, space: Space, store: Store) -> None:
@@ -64,7 +61,7 @@ def restore_end(task: Task, store: Store, record: Record) -> RunEnd:
     check_identity(record, identity(task, model))
     checkpoint = checkpoints.load(store.folder / record.id / "checkpoints")
     if checkpoint:
-        state = unpack(checkpoint[1], checkpoint[2])
+        state = checkpoint.state
         if descent is not None:
             descent.load(state["descent"])
         best = {} if record.status == "interrupted" else state["best"]["tensors"] or {}

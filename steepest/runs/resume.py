@@ -16,11 +16,9 @@ from steepest.runs.live import LiveServer, open_live
 from steepest.runs.restore import built_in_task, check_identity, load_start
 from steepest.runs.run import Run
 from steepest.runs.store import Store, checkpoints, versions
-from steepest.runs.store.state import unpack
 from steepest.runs.store.store import check_not_in_use
-from steepest.runs.trainer import Trainer, train
-from steepest.tasks import data
-from steepest.tasks.task import Task
+from steepest.runs.trainer import Trainer
+from steepest.tasks import Task, data
 from steepest.view.terminal import Progress
 
 NO_CHECKPOINT: dict[str, Any] = {"t": 0, "attempt": 0, "events": 0}
@@ -72,7 +70,7 @@ def resume(
     descent = Descent(task, settings, task.build(settings.seed))
     check_identity(record, identity(task, descent.model))
     trainer, more = _make_trainer(store, record, descent, is_longer=bool(epochs or steps))
-    train(trainer, on_start, [*messages, *more])
+    trainer.run(on_start, [*messages, *more])
     return Run(store, store.read(record.id), descent.model, task)
 
 
@@ -80,7 +78,7 @@ def _make_trainer(store: Store, record: Record, descent: Descent, is_longer: boo
     """A trainer at the last valid checkpoint, and messages."""
     folder = store.folder / record.id / "checkpoints"
     checkpoint = checkpoints.load(folder)
-    manifest, nested, tensors, damage = checkpoint or (NO_CHECKPOINT, None, {}, [])
+    manifest, state, damage = checkpoint or (NO_CHECKPOINT, {}, [])
     t = manifest["t"]
     if checkpoint:
         check_identity(record, {k: str(manifest[k]) for k in ("model", "data")})
@@ -98,8 +96,10 @@ def _make_trainer(store: Store, record: Record, descent: Descent, is_longer: boo
     progress = Progress(descent.steps, config.metric, start=t)
     trainer = Trainer(descent, writer, progress, config, record.search, record.verdict, seconds)
     if checkpoint:
-        state = unpack(nested, tensors)
-        messages += _skip_message(descent, state)
+        count = state["descent"]["taken"]
+        if descent.batches.is_iterable and count and state["place"] is None:  # it cannot be set to its place
+            name = type(descent.task.data).__name__
+            messages.append(f"Skipping {count} batches of the {name} that were used before.")
         if is_longer and state["stopped"]:  # the patience that ended the run starts again
             state["stopped"], state["best"]["since"] = False, 0
         trainer.restore(state, manifest["events"])
@@ -125,14 +125,6 @@ def _check_stage(record: Record, t: int, stages: Stages, descent: Descent) -> No
             f"The new length must leave step {t} in stage {then}, whose rule has its state, got {descent.steps} steps, "
             f"which move it to stage {now}. Pass another length, or start={record.id!r} for a new run."
         )
-
-
-def _skip_message(descent: Descent, state: dict[str, Any]) -> list[str]:
-    """Batches that an iterable gave before are loaded and skipped, unless it can be set to its place."""
-    count = state["descent"]["taken"]
-    if not descent.batches.is_iterable or not count or state["place"] is not None:
-        return []
-    return [f"Skipping {count} batches of the {type(descent.task.data).__name__} that were used before."]
 
 
 def _restore_threads(record: Record) -> list[str]:

@@ -89,7 +89,7 @@ class Run:
             StoreError: the run was opened, and its task is not a built-in one.
         """
         if self._model is None:
-            self._model = restore_end(built_in_task(self.record), self.store, self.record).model
+            self._model = self.at_end(built_in_task(self.record)).model
         return self._model
 
     def at_end(self, task: Task) -> RunEnd:
@@ -121,10 +121,8 @@ class Run:
         model, why = None, ""
         try:
             task = task or self.task or built_in_task(self.record)
-            if task is self.task and self._model is not None:
-                model = self._model
-            else:
-                model = restore_end(task, self.store, self.record).model
+            is_own = task is self.task and self._model is not None
+            model = self._model if is_own else self.at_end(task).model
         except SteepestError as error:
             why = str(error)
         film, surfaces = run_film(self.store, self.id, task, model, planes, why)

@@ -63,13 +63,24 @@ class Trainer:
         self._start = self._last_checkpoint = time.perf_counter()
         self._interval_s, self._interval = checkpoint_interval(config.checkpoint_every)
 
-    def run(self) -> None:
-        """Trains to the end or an interruption; the record is closed in any case."""
+    def run(self, on_start: Callable[[str], None] | None = None, messages: Sequence[str] = ()) -> None:
+        """Trains to the end or an interruption; the record is closed in any case.
+
+        Args:
+            on_start: gets the run's id first.
+            messages: shown before the first step; empty ones are not.
+        """
+        if on_start is not None:
+            on_start(self.writer.id)
+        for words in filter(None, messages):
+            self.progress.say(words)
+        mode = self.descent.model.training
         with self._close_at_end(), self._interruptible():
             self._add_point(self._selection.selects(self.descent.t))
             if self.descent.t == 0:
                 self._measure("validation")  # the loss at the start, without the noise of a batch
             self._train()
+        self.descent.model.train(mode)
 
     def _train(self) -> None:
         descent, record, show, recent = self.descent, self.writer.step, self.progress.step, self._recent.append
@@ -86,10 +97,15 @@ class Trainer:
             if step.t == descent.t or step.event is not None:
                 self._add_point(self._selection.selects(descent.t, step.event is not None))
             if self._must_stop and step.t == descent.t:
-                self._interrupt()
-                return
-        self.status = "stopped" if descent.is_stopped else "done"
-        self.checkpoint()  # from which the run can be extended
+                self.status = "interrupted"
+                break
+        else:
+            self.status = "stopped" if descent.is_stopped else "done"
+        self.checkpoint()  # from which the run can be continued or extended
+        if self.status == "interrupted":
+            run = self.writer.id
+            words = f"Interrupted after step {descent.t}. Saved as {run}; continue with: steepest resume {run}"
+            self.progress.say(words)
 
     def _steps(self) -> Iterator[Step]:
         """The descent's steps; in blocks on an asynchronous device."""
@@ -101,7 +117,10 @@ class Trainer:
         """Measurements and checkpoints, after a step that was not rewound."""
         descent = self.descent
         if step.t % descent.steps_per_epoch == 0 or step.t == descent.steps:
-            self._validate()
+            values = self._measure("validation")
+            self._validation_t = step.t
+            if self.config.metric in values:
+                self._compare(values[self.config.metric])
         if self._interval is not None:
             if step.t % self._interval == 0:
                 self.checkpoint()
@@ -143,13 +162,6 @@ class Trainer:
 
     # -- measuring -----------------------------------------------------------------------------------------------------
 
-    def _validate(self) -> None:
-        """Measures the validation split, and compares the metric with the best."""
-        values = self._measure("validation")
-        self._validation_t = self.descent.t
-        if self.config.metric in values:
-            self._compare(values[self.config.metric])
-
     def _measure(self, split: str) -> dict[str, float]:
         """Loss and metrics on a split, recorded and shown."""
         descent = self.descent
@@ -185,19 +197,16 @@ class Trainer:
         descent.is_stopped, descent.events = state["stopped"], events
         if descent.recovery is not None and state["recovery"] is not None:
             descent.recovery.load(state["recovery"])
-        self.best.load(state["best"])
+        self.best = BestPoint(**state["best"])
 
     def checkpoint(self) -> None:
         """Writes everything that a resumed run needs; reports a failure, and the run continues."""
-        now, tensors = time.perf_counter(), {}
+        now = time.perf_counter()
         descent, recovery = self.descent, self.descent.recovery
         state = {
-            "descent": descent.state(),
-            "place": self._place(),
+            "descent": descent.state(), "place": self._place(), "best": vars(self.best), "stopped": descent.is_stopped,
             "recovery": recovery and {**recovery.state(), "count": descent.events},
-            "best": self.best.state(),
-            "stopped": descent.is_stopped,
-        }
+        }  # fmt: skip
         manifest = {
             "t": descent.t, "attempt": recovery.attempt if recovery else 0, "events": descent.events,
             "seconds": self._earlier_s + now - self._start, "model": self.config.model, "data": self.config.data,
@@ -206,8 +215,7 @@ class Trainer:
             self.writer.flush()
             if self.writer.trouble:  # a run that resumed from here would have a gap in its record
                 raise StoreError(f"No checkpoint is written while the record cannot be: {self.writer.trouble}")
-            nested = pack(state, tensors)
-            checkpoints.save(self.writer.folder / "checkpoints", nested, tensors, manifest)
+            checkpoints.save(self.writer.folder / "checkpoints", state, manifest)
             self._has_complained = False
         except TypeError as error:
             self._complain(f"No checkpoints: a state cannot be written as numbers and tensors ({error}).")
@@ -232,30 +240,19 @@ class Trainer:
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
-    def _interrupt(self) -> None:
-        """Ends the run between two steps; nothing is lost."""
-        self.status = "interrupted"
-        self.checkpoint()
-        run = self.writer.id
-        self.progress.say(
-            f"Interrupted after step {self.descent.t}. Saved as {run}; continue with: steepest resume {run}"
-        )
-
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
         """Ctrl-C or SIGTERM ends the run after the present step; a second one at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
 
         def request_stop(number: int, frame: Any) -> None:
             if self._must_stop:
                 raise KeyboardInterrupt
             self._must_stop = True
 
-        for s in handlers:
-            signal.signal(s, request_stop)
+        handlers = {s: signal.signal(s, request_stop) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         except KeyboardInterrupt:
@@ -309,14 +306,3 @@ class Trainer:
             self.progress.say(verdict)
         else:
             self._record(verdict=verdict)
-
-
-def train(trainer: Trainer, on_start: Callable[[str], None] | None = None, messages: Sequence[str] = ()) -> None:
-    """Shows the messages and trains to the end; `on_start` gets the run's id first."""
-    if on_start is not None:
-        on_start(trainer.writer.id)
-    for words in messages:
-        trainer.progress.say(words)
-    mode = trainer.descent.model.training
-    trainer.run()
-    trainer.descent.model.train(mode)

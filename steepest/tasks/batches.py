@@ -13,24 +13,10 @@ from torch import Tensor
 
 from steepest import seeds
 from steepest.errors import InputError, TaskError
-from steepest.tasks.data import (
-    as_tuple,
-    check,
-    from_loader,
-    is_iterable,
-    is_tensors,
-    known_length,
-    length,
-    map_tensors,
-    split,
-    take,
-    to_device,
-)
+from steepest.tasks import data as sources
 
 WINDOW_BYTES = 4 << 20
 """Size of a window; fits a second-level cache."""
-
-Augment = Callable[[Any, torch.Generator], Any]
 
 
 class Batches:
@@ -57,30 +43,25 @@ class Batches:
     """
 
     def __init__(
-        self,
-        data: Any,
-        batch_size: int | str | None,
-        seed: int = 0,
-        *,
-        accumulate: int = 1,
-        augment: Augment | None = None,
-        device: str | torch.device = "cpu",
-    ) -> None:
+        self, data: Any, batch_size: int | str | None, seed: int = 0, *, accumulate: int = 1,
+        augment: Callable[[Any, torch.Generator], Any] | None = None, device: str | torch.device = "cpu",
+    ) -> None:  # fmt: skip
         if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
             raise InputError(f"accumulate must be an integer ≥ 1, got {accumulate!r}")
         self.seed, self.accumulate, self.augment = seed, accumulate, augment
         self.device = torch.device(device)
-        check(data)
-        self.samples = None if data is None else length(data)
-        self.is_iterable, self.position = is_iterable(data), 0
+        sources.check(data)
+        self.samples = None if data is None else sources.length(data)
+        self.is_iterable, self.position = sources.is_iterable(data), 0
         if self.is_iterable:
             self._begin_iterable(data, batch_size)
         elif data is None:
             self.steps_per_epoch: int | None = 1
         else:
-            self.batch_size = _batch_size(batch_size, self.samples or 0, accumulate)
-            self.steps_per_epoch = math.ceil((self.samples or 0) / self.batch_size)
-            self._data = tuple(x.to(self.device) for x in as_tuple(data)) if is_tensors(data) else data
+            self._rows = self.samples or 0
+            self.batch_size = _batch_size(batch_size, self._rows, accumulate)
+            self.steps_per_epoch = self._steps = math.ceil(self._rows / self.batch_size)
+            self._data = tuple(x.to(self.device) for x in sources.as_tuple(data)) if sources.is_tensors(data) else data
             self._epoch = self._window = -1
         self._none = data is None
 
@@ -92,15 +73,15 @@ class Batches:
             parts = self._next(t)
         else:
             batch = self._slice(t) if isinstance(self._data, tuple) else self._fetch(t)
-            parts = [batch] if self.accumulate == 1 else split(batch, self.accumulate)
+            parts = [batch] if self.accumulate == 1 else sources.split(batch, self.accumulate)
         if self.augment is None:
             return parts
         streams = (seeds.generator(self.seed, "augment", t, i, device=self.device) for i in range(len(parts)))
-        return [self.augment(map_tensors(part, Tensor.clone), stream) for part, stream in zip(parts, streams)]
+        return [self.augment(sources.map_tensors(part, Tensor.clone), stream) for part, stream in zip(parts, streams)]
 
     def loader_state(self) -> dict[str, Any] | None:
-        """The state of an iterable that has a `state_dict`; None of others."""
-        if not self.is_iterable or not _is_stateful(self._loader):
+        """The state of an iterable that can save and restore it, as torchdata's StatefulDataLoader; None of others."""
+        if not self.is_iterable or not all(hasattr(self._loader, name) for name in ("state_dict", "load_state_dict")):
             return None
         return {"epoch": self._epoch, "begun": self._iterator is not None, "loader": self._loader.state_dict()}
 
@@ -119,11 +100,9 @@ class Batches:
     # -- Tensors and datasets: any t, in any order ---------------------------------------------------------------------
 
     def _slice(self, t: int) -> tuple[Tensor, ...]:
-        assert self.samples
-        assert self.steps_per_epoch
-        if self.batch_size == self.samples:
+        if self.batch_size == self._rows:
             return self._data
-        epoch, place = divmod(t - 1, self.steps_per_epoch)
+        epoch, place = divmod(t - 1, self._steps)
         self._permute(epoch)
         window, inside = divmod(place, self._per_window)
         if window != self._window:
@@ -138,27 +117,23 @@ class Batches:
     def _permute(self, epoch: int) -> None:
         if epoch == self._epoch:
             return
-        assert self.samples
-        assert self.steps_per_epoch
-        order = torch.randperm(self.samples, generator=seeds.generator(self.seed, "order", epoch))
+        order = torch.randperm(self._rows, generator=seeds.generator(self.seed, "order", epoch))
         self._order = order.to(self.device)
         self._epoch, self._window = epoch, -1
         if isinstance(self._data, tuple):
             sample = sum(x[:1].nbytes for x in self._data)
             fits = WINDOW_BYTES // max(1, sample * self.batch_size)
-            self._per_window = min(max(1, fits), self.steps_per_epoch)
+            self._per_window = min(max(1, fits), self._steps)
 
     def _fetch(self, t: int) -> Any:
-        assert self.samples
-        assert self.steps_per_epoch
-        epoch, place = divmod(t - 1, self.steps_per_epoch)
-        if self.batch_size == self.samples:
-            rows = list(range(self.samples))
+        if self.batch_size == self._rows:
+            rows = list(range(self._rows))
         else:
+            epoch, place = divmod(t - 1, self._steps)
             self._permute(epoch)
             rows = self._order[place * self.batch_size : (place + 1) * self.batch_size].tolist()
         with seeds.ours(self.seed, "fetch", t):
-            return to_device(take(self._data, rows), self.device)
+            return sources.to_device(sources.take(self._data, rows), self.device)
 
     # -- Iterables: t in order -----------------------------------------------------------------------------------------
 
@@ -170,7 +145,7 @@ class Batches:
             )
         self._loader, self._last_step, self._epoch = data, 0, 0
         self._iterator: Iterator | None = None
-        n = known_length(data)
+        n = sources.known_length(data)
         self.steps_per_epoch = None if n is None else math.ceil(n / self.accumulate)
 
     def _next(self, t: int) -> list[Any]:
@@ -184,7 +159,7 @@ class Batches:
             batch = self._advance(is_first=not parts)
             if batch is None:
                 break
-            parts.append(to_device(batch, self.device))
+            parts.append(sources.to_device(batch, self.device))
         return parts
 
     def _advance(self, is_first: bool) -> Any:
@@ -196,7 +171,7 @@ class Batches:
                 batch = next(self._iterator, None)
             if batch is not None:
                 self.position += 1
-                return from_loader(batch)
+                return sources.from_loader(batch)
             self._iterator = None
             self._epoch += 1
             if not is_first:
@@ -213,11 +188,6 @@ class Batches:
             set_epoch(self._epoch)
         with seeds.ours(self.seed, "epoch", self._epoch):
             return iter(self._loader)
-
-
-def _is_stateful(loader: Any) -> bool:
-    """Whether it can save and restore its position, as torchdata's StatefulDataLoader can."""
-    return all(callable(getattr(loader, name, None)) for name in ("state_dict", "load_state_dict"))
 
 
 def _batch_size(batch_size: int | str | None, samples: int, accumulate: int) -> int:

@@ -44,14 +44,8 @@ def task() -> Task:
     """Digit classification: of a fixed permutation, the last 360 are test, the 144 before them validation samples."""
     x, y = images()
     order = torch.from_numpy(np.random.RandomState(0).permutation(len(y)))
-    train, validation, test = order.split([len(y) - TEST - VALIDATION, VALIDATION, TEST])
-    return Task(
-        model=network,
-        loss=cross_entropy,
-        data=(x[train], y[train]),
-        validation=(x[validation], y[validation]),
-        test=(x[test], y[test]),
-        metrics={"accuracy": accuracy},
-        recipe={"rule": "adam", "lr": 3e-3, "schedule": "warmup(5%) >> cosine", "batch_size": 64, "epochs": 20},
-        name="digits",
-    )
+    parts = order.split([len(y) - TEST - VALIDATION, VALIDATION, TEST])
+    data, validation, test = ((x[rows], y[rows]) for rows in parts)
+    recipe = {"rule": "adam", "lr": 3e-3, "schedule": "warmup(5%) >> cosine", "batch_size": 64, "epochs": 20}
+    metrics = {"accuracy": accuracy}
+    return Task(network, data, cross_entropy, None, validation, test, metrics, recipe=recipe, name="digits")

@@ -21,22 +21,10 @@ from torch import Tensor
 
 from steepest.errors import TextError
 
-FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    f.__name__: f
-    for f in (
-        *(torch.sin, torch.cos, torch.tan, torch.exp, torch.log, torch.sqrt),
-        *(torch.abs, torch.tanh, torch.sigmoid, torch.atan),
-    )
-}
-OPERATIONS: dict[str, Callable[..., Tensor]] = {
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "/": operator.truediv,
-    "^": torch.pow,
-    "negative": operator.neg,
-    **FUNCTIONS,
-}
+NAMES = ("sin", "cos", "tan", "exp", "log", "sqrt", "abs", "tanh", "sigmoid", "atan")
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {name: getattr(torch, name) for name in NAMES}
+SIGNS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "^": torch.pow}
+OPERATIONS: dict[str, Callable[..., Tensor]] = {**SIGNS, "negative": operator.neg, **FUNCTIONS}
 CONSTANTS = {"pi": math.pi, "π": math.pi, "e": math.e}
 SYNONYMS = {"**": "^", "−": "-", "·": "*", "ln": "log", "σ": "sigmoid", "arctan": "atan"}
 EXPONENT_DIGITS = {"²": 2.0, "³": 3.0, "⁴": 4.0}

@@ -17,6 +17,7 @@ from steepest import seeds
 from steepest.errors import InputError, TaskError
 from steepest.tasks import data
 from steepest.tasks.buffers import Buffers
+from steepest.tasks.task import Task
 
 PRECISIONS = {None: None, "float32": None, "bfloat16": torch.bfloat16}
 
@@ -26,9 +27,7 @@ class Objective:
 
     Args:
         model: maps a batch's inputs to an output.
-        loss: `loss(output, target)`, a mean over the batch; None if `whole` is given.
-        whole: `whole(model, batch)`, any other scalar.
-        count: the number of samples or tokens that a batch's loss is a mean over.
+        task: with the loss, or an objective in its place, and the number of items that a batch's loss is a mean over.
         precision: None (the model's own), "float32" (the same), or "bfloat16": forward pass and loss under autocast;
             weights and updates keep their dtype.
         device: device type for autocast.
@@ -37,20 +36,12 @@ class Objective:
         InputError: the precision is unknown.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        loss: Callable | None,
-        whole: Callable | None,
-        count: Callable[[Any], float],
-        precision: str | None = None,
-        device: str = "cpu",
-    ) -> None:
+    def __init__(self, model: nn.Module, task: Task, precision: str | None = None, device: str = "cpu") -> None:
         if precision not in PRECISIONS:
             raise InputError(
                 f"precision must be 'bfloat16' or 'float32', got {precision!r}. For float64, convert model and data."
             )
-        self.model, self._loss, self._whole, self._count = model, loss, whole, count
+        self.model, self._loss, self._whole, self._count = model, task.loss, task.objective, task.count
         self._autocast_dtype = PRECISIONS[precision]
         self._device = torch.device(device).type
 
@@ -181,8 +172,11 @@ class Objective:
         else:
             with torch.autocast(self._device, dtype=self._autocast_dtype):
                 output, value = self._run(batch)
-        if not isinstance(value, Tensor) or value.dim() != 0:
-            raise TaskError(_not_scalar(value))
+        if not isinstance(value, Tensor):
+            raise TaskError(f"The loss must be a scalar tensor, got {type(value).__name__} {value!r:.80}")
+        if value.dim() != 0:
+            got = f"shape {tuple(value.shape)}. Take its mean, as reduction='mean' does."
+            raise TaskError(f"The loss must be a scalar tensor, got {got}")
         return output, value
 
     def _run(self, batch: Any) -> tuple[Any, Any]:
@@ -215,15 +209,6 @@ def _backward(value: Tensor) -> None:
 
 def _no_weight(batches: str) -> str:
     return f"count(batch) must be positive for at least one batch, got 0 for {batches}. Remove batches without weight."
-
-
-def _not_scalar(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return (
-            f"The loss must be a scalar tensor, got shape {tuple(value.shape)}. Take its mean, as reduction='mean' "
-            "does."
-        )
-    return f"The loss must be a scalar tensor, got {type(value).__name__} {value!r:.80}"
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from steepest.errors import TaskError, unknown
+from steepest.errors import TaskError, UnknownNameError, closest
 from steepest.tasks import digits
 from steepest.tasks.task import Task
 
@@ -36,7 +36,8 @@ def load(name: str) -> Task:
         return task
     path = Path(name)
     if path.suffix != ".py":
-        raise unknown("task", name, [*BUILT_IN, "a path ending in .py"])
+        names = ", ".join(map(repr, BUILT_IN))
+        raise UnknownNameError(f"Unknown task '{name}'. {closest(name, BUILT_IN)}Use {names} or a path ending in .py.")
     if not path.is_file():
         raise TaskError(f"No file {path}. Pass a Python file that defines task() returning sd.Task(...).")
     module = _run(path)

@@ -186,11 +186,10 @@ class Task:
 
     def change_note(self) -> str:
         """For the user, if the module's weights were changed elsewhere, which `build` resets; else empty."""
-        if (
-            not isinstance(self.model, nn.Module)
-            or _tensor_versions(self.model) == self._fingerprint
-            or self._at_start()
-        ):
+        if not isinstance(self.model, nn.Module) or _tensor_versions(self.model) == self._fingerprint:
+            return ""
+        now, start = self.model.state_dict(keep_vars=True), self._start or {}
+        if all(name in now and torch.equal(now[name].detach().to(x), x) for name, x in start.items()):
             return ""
         return (
             "The model's weights changed since Task(...) was created. This run starts from the original ones; create a "
@@ -207,11 +206,6 @@ class Task:
             data, validation = sources.set_aside(data, VALIDATION_SHARE)
             self._held_out = sources.length(validation) or 0
         self.data, self.validation, self.test = data, validation, test
-
-    def _at_start(self) -> bool:
-        assert isinstance(self.model, nn.Module)
-        now, start = self.model.state_dict(keep_vars=True), self._start or {}
-        return all(name in now and torch.equal(now[name].detach().to(x), x) for name, x in start.items())
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:

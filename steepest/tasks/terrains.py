@@ -34,7 +34,6 @@ class Terrain:
         domain: the region shown: ((x from, x to), (y from, y to)).
         floor: the infimum.
         minima, saddles, maxima: known critical points.
-        convex: whether the function is convex.
         source: citation.
     """
 
@@ -47,7 +46,6 @@ class Terrain:
     minima: Points = ()
     saddles: Points = ()
     maxima: Points = ()
-    convex: bool = False
     source: str = ""
 
     def model(self, start: tuple[float, ...] | None = None) -> "OnTerrain":
@@ -110,11 +108,10 @@ TERRAINS = {
     for t in (
         Terrain(
             "bowl", "x² + y²", _xy(lambda x, y: x**2 + y**2), (-1.6, 1.2), ((-2, 2), (-2, 2)), 0.0, ((0.0, 0.0),),
-            convex=True,
         ),
         Terrain(
             "ravine", "(x² + 50 y²) / 2", _xy(lambda x, y: 0.5 * (x**2 + 50 * y**2)), (-4.0, 0.9),
-            ((-5, 5), (-1.5, 1.5)), 0.0, ((0.0, 0.0),), convex=True,
+            ((-5, 5), (-1.5, 1.5)), 0.0, ((0.0, 0.0),),
         ),
         Terrain(
             "rosenbrock", "(1 − x)² + 100 (y − x²)²", _xy(lambda x, y: (1 - x) ** 2 + 100 * (y - x**2) ** 2),

@@ -15,6 +15,7 @@ from steepest.errors import InputError, TaskError
 from steepest.tasks import data
 from steepest.tasks.batches import Batches
 from steepest.tasks.objective import Objective
+from steepest.tasks.task import Task
 
 
 def numbered(n, width=1):
@@ -220,7 +221,7 @@ def images(n):
 
 
 def gradient(model, parts):
-    objective = Objective(model, nn.functional.cross_entropy, None, data.count)
+    objective = Objective(model, Task(model, loss=nn.functional.cross_entropy))
     loss = objective.gradient(parts, list(model.parameters()))
     return loss, torch.cat([p.grad.reshape(-1) for p in model.parameters()])
 

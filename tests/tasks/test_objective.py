@@ -15,6 +15,7 @@ from steepest.tasks import data
 from steepest.tasks.batches import Batches
 from steepest.tasks.buffers import SMALL_BUFFER_NUMEL, Buffers
 from steepest.tasks.objective import Objective
+from steepest.tasks.task import Task
 
 
 def network(seed=0, dtype=torch.float32):
@@ -30,11 +31,11 @@ def samples(n=40, dtype=torch.float32):
 
 
 def of_loss(model, loss=F.cross_entropy, **given):
-    return Objective(model, loss, None, given.pop("count", data.count), **given)
+    return Objective(model, Task(model, loss=loss, count=given.pop("count", None)), **given)
 
 
 def of_whole(model, whole, **given):
-    return Objective(model, None, whole, given.pop("count", data.count), **given)
+    return Objective(model, Task(model, objective=whole, count=given.pop("count", None)), **given)
 
 
 def of_whole_loss(model, **given):

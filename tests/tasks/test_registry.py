@@ -91,8 +91,8 @@ def test_the_files_folder_does_not_hide_other_modules(write, tmp_path):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("digit", r"Unknown task 'digit'. Did you mean 'digits'\? Known tasks: a path ending in \.py, digits"),
-        ("mine", r"Unknown task 'mine'. Known tasks: a path ending in \.py, digits"),
+        ("digit", r"Unknown task 'digit'. Did you mean 'digits'\? Use 'digits' or a path ending in \.py\."),
+        ("mine", r"Unknown task 'mine'. Use 'digits' or a path ending in \.py\."),
         ("", "Unknown task ''"),
         ("notes.txt", "Unknown task 'notes.txt'"),
     ],

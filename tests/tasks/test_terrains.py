@@ -97,7 +97,7 @@ RATES = (1e-1, 3e-2, 1e-2, 3e-1, 3e-3, 1e-3)
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("name", [n for n, t in TERRAINS.items() if t.convex])
+@pytest.mark.parametrize("name", ["bowl", "ravine"])
 def test_every_rule_reaches_the_floor_of_a_convex_terrain(name, rule):
     """f − f* ≤ 1e-6 (f₀ − f*) within 2,000 steps under a cosine, at the best rate of a grid."""
     terrain = TERRAINS[name]

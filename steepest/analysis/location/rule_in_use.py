@@ -162,7 +162,7 @@ def _after_small_steps(task: Task, model: nn.Module, w: Tensor, rule: RuleInUse,
     model = copy.deepcopy(model).eval()
     space = Space(model)
     space.scatter(w.to(next(model.parameters())))
-    objective, update = Objective(model, task.loss, task.objective, task.count), Update(space, rule.rule)
+    objective, update = Objective(model, task), Update(space, rule.rule)
     hypers = {**rule.rule.hypers, "lr": SMALL_LR_FACTOR * rule.lr}
     for batch in _draw_batches(task, rule.batch_size or "full", seed, SMALL_LR_STEPS):
         with seeds.ours(seed, "calmer"):

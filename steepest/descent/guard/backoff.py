@@ -16,7 +16,6 @@ RECOVERIES_TO_DOUBLE = 2
 JUMP_RATIO = 3.0
 """A schedule that rises by more than this from one step to the next has jumped."""
 NEW_MAXIMUM, DROP_BACK = "new maximum", "drop back"
-JUMP_FIELDS = {"jump": "jump", "_last": "_last_lr", "_highest": "_highest_lr"}
 BACKOFF_FIELDS = {
     "quiet": "recovery_steps", "warm": "rewarmup_steps", "cut": "cut", "divisor": "divisor", "_since": "_calm_steps",
     "_age": "_cut_age", "_successive": "_successive_cuts", "_forgiven": "_is_retry_used", "_failed": "_failures",
@@ -30,17 +29,19 @@ class JumpDetector:
 
     Attributes:
         jump: ratio of the last jump upwards; 1 before one, and once the schedule has dropped back.
+
+    The names of the attributes are keys of the stored state, and part of the format.
     """
 
     def __init__(self) -> None:
-        self.jump, self._last_lr, self._highest_lr = 1.0, 0.0, 0.0
+        self.jump, self._last, self._highest = 1.0, 0.0, 0.0  # the last and the highest learning rate
 
     def step(self, lr: float) -> str:
         """NEW_MAXIMUM where the learning rate jumped above all earlier ones, DROP_BACK where it fell, else ""."""
         ratio = self._ratio(lr)
-        is_new_maximum = lr > JUMP_RATIO * self._highest_lr
+        is_new_maximum = lr > JUMP_RATIO * self._highest
         self.jump = self.jump_after(lr)
-        self._last_lr, self._highest_lr = lr, max(self._highest_lr, lr)
+        self._last, self._highest = lr, max(self._highest, lr)
         if ratio > JUMP_RATIO:
             return NEW_MAXIMUM if is_new_maximum else ""
         return DROP_BACK if ratio < 1 / JUMP_RATIO else ""
@@ -51,15 +52,15 @@ class JumpDetector:
         return ratio if ratio > JUMP_RATIO else 1.0 if ratio < 1 / JUMP_RATIO else self.jump
 
     def _ratio(self, lr: float) -> float:
-        return lr / self._last_lr if self._last_lr > 0 else 1.0
+        return lr / self._last if self._last > 0 else 1.0
 
     def state_dict(self) -> dict[str, Any]:
         """The state as JSON."""
-        return get_fields(self, JUMP_FIELDS)
+        return dict(vars(self))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores the result of `state_dict`."""
-        set_fields(self, JUMP_FIELDS, state)
+        vars(self).update(state)
 
 
 class Backoff:

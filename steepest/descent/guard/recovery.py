@@ -8,14 +8,16 @@ may explode from one point and not from another: Chowdhery et al. 2022, arXiv:22
 import math
 import os
 import time
-from typing import Any, Protocol
+from typing import Any
+
+from torch.utils._pytree import tree_leaves
 
 from steepest.descent.guard.guard import BY_DATA, BY_RATE, Guard
-from steepest.descent.guard.running_stats import GradientLimits, RunningStats
+from steepest.descent.guard.running_stats import RunningStats
 from steepest.descent.guard.snapshots import Snapshot, Snapshots
 from steepest.descent.guard.thresholds import CUSUM_DRIFT, DEVIATION_OFFSET, MAX_EXCESS
 from steepest.descent.state import copy_state
-from steepest.records.run import REWIND, SKIP, STOP, Call, Event, Message, Outcome, SnapshotInterval
+from steepest.records.run import REWIND, STOP, Call, Event, Message, Outcome, SnapshotInterval
 
 OUTLIER_DEVIATIONS = 4.0
 """Robust deviations above the median loss at which a batch counts as an outlier."""
@@ -31,27 +33,8 @@ SNAPSHOT_MEMORY_SHARE = 0.25
 """Share of the machine's memory that three snapshots may take; beyond it only one is kept."""
 
 
-class Rewindable(Protocol):
-    """The interface of a descent that `Recovery` uses."""
-
-    t: int
-
-    def state(self) -> dict[str, Any]:
-        """What `load` restores; its tensors are not copied."""
-        ...
-
-    def load(self, state: dict[str, Any]) -> None: ...
-
-    def batch_loss(self, t: int) -> float:
-        """The loss of step t's batch at the point as it is, leaving everything as it was."""
-        ...
-
-    can_replay: bool
-    steps: int
-
-
 class Recovery:
-    """The guard of one descent, its snapshots, and what happened.
+    """The guard of one `Descent`, its snapshots, and what happened.
 
     Attributes:
         guard, snapshots: as named.
@@ -66,29 +49,21 @@ class Recovery:
         self._open_events: list[tuple[int, int, float]] = []  # event, steps left, level then
         self._clock: tuple[float, float] | None = None
 
-    def begin(self, descent: Rewindable) -> tuple[Message, ...]:
+    def begin(self, descent: Any) -> tuple[Message, ...]:
         """Takes a snapshot of the start; a message where only one snapshot fits into memory."""
         if self.guard.report:
             return ()
         began = time.perf_counter()
         state = copy_state(descent.state())
         self._clock = (time.perf_counter() - began, 0.0)
-        size = sum(x.nbytes for x in _tensors(state))
-        if 3 * size > SNAPSHOT_MEMORY_SHARE * _memory():
-            self.snapshots.single = True
+        size = sum(getattr(x, "nbytes", 0) for x in tree_leaves(state))
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # bytes of the machine's
+        self.snapshots.single |= 3 * size > SNAPSHOT_MEMORY_SHARE * memory
         self.snapshots.good = [Snapshot(descent.t, state)]
         words = f"The guard keeps one snapshot instead of three: each takes {size / 2**30:.1f} GiB."
         return (Message(words),) if self.snapshots.single else ()
 
-    def judge(
-        self, t: int, loss: float, norm: float, lr: float, bounds: GradientLimits | None = None, ahead: int = 0
-    ) -> Call:
-        """The guard's call on a step (`Guard.judge`); a skipped batch is not judged."""
-        if t in self.skipped_steps:
-            return Call(SKIP, seen="bad batch", done="step skipped")
-        return self.guard.judge(loss, norm, lr, bounds, ahead)
-
-    def after(self, descent: Rewindable) -> tuple[SnapshotInterval, ...]:
+    def after(self, descent: Any) -> tuple[SnapshotInterval, ...]:
         """Called after each step: takes the snapshot that is due; returns the interval once it is chosen."""
         t, snapshots = descent.t, self.snapshots
         if self.guard.report:
@@ -114,7 +89,7 @@ class Recovery:
         self.guard.snapshot_every = self.snapshots.every
         return (SnapshotInterval(self.snapshots.every),)
 
-    def rewind(self, descent: Rewindable, call: Call, t: int) -> Event:
+    def rewind(self, descent: Any, call: Call, t: int) -> Event:
         """Restores a snapshot, finds the cause, and tells the guard; for a stop it restores the best snapshot."""
         snapshot = self.snapshots.best(_mean) if call.kind == STOP else self.snapshots.back()
         then = snapshot.t
@@ -129,13 +104,13 @@ class Recovery:
         skip_words = f"; skipping {len(bad)} batches from step {min(bad)}" if bad else ""
         return Event(t, REWIND, call.seen, f"rewound to step {then}; {action}{skip_words}")
 
-    def _outliers(self, descent: Rewindable, then: int, t: int) -> set[int]:
+    def _outliers(self, descent: Any, then: int, t: int) -> set[int]:
         """The steps after `then` whose batches are outliers at the snapshot, if their losses alone raise the alarm.
 
         All losses are computed at one point, so only the batches differ. Median and deviation are those of the first
         half of the steps up to t, before anything rose.
         """
-        if not descent.can_replay:
+        if descent.batches.is_iterable:  # it cannot give a batch again
             return set()
         steps = [s for s in range(then + 1, t + 1) if s not in self.skipped_steps]
         levels = {s: self._level(descent.batch_loss(s)) for s in steps}
@@ -173,23 +148,17 @@ class Recovery:
             return ()
         left = [(n, k - 1, then) for n, k, then in self._open_events]
         self._open_events = [item for item in left if item[1] > 0]
-        return tuple(Outcome(n, self._outcome(then)) for n, k, then in left if k <= 0)
-
-    def _outcome(self, then: float) -> str:
-        change = math.exp(min(self.guard.mean - then, 50.0))
-        return f"{OUTCOME_STEPS} steps later the running mean of the loss was {change:.3g} × that"
+        changes = {n: math.exp(min(self.guard.mean - then, 50.0)) for n, k, then in left if k <= 0}
+        words = f"{OUTCOME_STEPS} steps later the running mean of the loss was"
+        return tuple(Outcome(n, f"{words} {change:.3g} × that") for n, change in changes.items())
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
         """The whole state, nested, snapshots included; its keys are part of the format."""
-        return {
-            "guard": self.guard.state_dict(),
-            "snapshots": self.snapshots.state(),
-            "attempt": self.attempt,
-            "passed_over": sorted(self.skipped_steps),
-            "followed": [list(f) for f in self._open_events],
-        }
+        parts = {"guard": self.guard.state_dict(), "snapshots": self.snapshots.state()}
+        skips, events = sorted(self.skipped_steps), [list(event) for event in self._open_events]
+        return {**parts, "attempt": self.attempt, "passed_over": skips, "followed": events}
 
     def load(self, state: dict[str, Any]) -> None:
         """Restores the result of `state`."""
@@ -205,16 +174,3 @@ def _mean(state: dict[str, Any]) -> float:
     """The running mean of the loss's level at a snapshot."""
     mean = state["guard"]["mean"]
     return math.inf if math.isnan(mean) else mean
-
-
-def _tensors(nested: Any) -> list[Any]:
-    if isinstance(nested, dict):
-        return [x for v in nested.values() for x in _tensors(v)]
-    if isinstance(nested, list | tuple):
-        return [x for v in nested for x in _tensors(v)]
-    return [nested] if hasattr(nested, "nbytes") else []
-
-
-def _memory() -> int:
-    """Bytes of the machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

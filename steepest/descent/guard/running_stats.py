@@ -13,7 +13,10 @@ REFRESH_STEPS = 8
 
 
 class RunningStats:
-    """The last n values, and their median and robust deviation as of the last `refresh`."""
+    """The last n values, and their median and robust deviation as of the last `refresh`.
+
+    The names of the attributes are keys of the stored state, and part of the format.
+    """
 
     def __init__(self, n: int) -> None:
         self.values: deque[float] = deque(maxlen=n)
@@ -27,12 +30,11 @@ class RunningStats:
 
     def state_dict(self) -> dict[str, Any]:
         """The state as JSON."""
-        return {"values": list(self.values), "median": self.median, "deviation": self.deviation}
+        return {**vars(self), "values": list(self.values)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores the result of `state_dict`."""
-        self.values = deque(state["values"], maxlen=self.values.maxlen)
-        self.median, self.deviation = state["median"], state["deviation"]
+        vars(self).update(state, values=deque(state["values"], maxlen=self.values.maxlen))
 
 
 class GradientLimits(NamedTuple):
@@ -75,15 +77,6 @@ class GradientNorms(RunningStats):
         beyond = max(deviations * self.deviation, min_log_ratio)
         limit = self.median + beyond
         return GradientLimits(limit, limit + beyond if self.outliers < max_skips else math.inf)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state as JSON."""
-        return {**super().state_dict(), "outliers": self.outliers}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores the result of `state_dict`."""
-        super().load_state_dict(state)
-        self.outliers = state["outliers"]
 
 
 def _distance(values: Sequence[float], center: float, k: int) -> float:

@@ -70,13 +70,8 @@ class Snapshots:
 
     def state(self) -> dict[str, Any]:
         """The state, nested; its keys are part of the format."""
-        return {
-            "every": self.every,
-            "single": self.single,
-            "used": self.rewinds,
-            "good": [list(snapshot) for snapshot in self.good],
-            "pending": self.candidate and list(self.candidate),
-        }
+        good, candidate = [list(snapshot) for snapshot in self.good], self.candidate and list(self.candidate)
+        return {"every": self.every, "single": self.single, "used": self.rewinds, "good": good, "pending": candidate}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restores the result of `state`."""

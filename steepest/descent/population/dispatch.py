@@ -18,8 +18,7 @@ from steepest.descent.population.members import why_not_batched
 from steepest.descent.population.population import Member, Plan, Population
 from steepest.descent.settings import Settings
 from steepest.rules.rule import Rule
-from steepest.tasks import data
-from steepest.tasks.task import Task
+from steepest.tasks import Task, data
 
 BATCHED, SEQUENTIAL = "together", "one after another"
 SEQUENTIAL_STEPS = 4
@@ -104,9 +103,9 @@ class SequentialDescent:
         plan: what is recorded on the way.
     """
 
-    def __init__(self, task: Task, settings: Settings, plan: Plan) -> None:
-        start = time.perf_counter()
-        self.descent, self.members = Descent(task, settings, task.copy(settings.seed)), [Member(settings)]
+    def __init__(self, task: Task, settings: Sequence[Settings], plan: Plan) -> None:
+        start, (own,) = time.perf_counter(), settings
+        self.descent, self.members = Descent(task, own, task.copy(own.seed)), [Member(own)]
         self.plan, self._continues = plan, True
         self.descent.model.train()
         self._record_point()
@@ -122,9 +121,14 @@ class SequentialDescent:
         start = time.perf_counter()
         step = self.descent.step()
         seconds = time.perf_counter() - start
+        (member,) = self.members
         if step.t == self.descent.t:  # else the guard has rewound
-            self._record(step.t, step.loss)
-        self.members[0].seconds += time.perf_counter() - start
+            self._continues = member.add_step(step.t, step.loss)
+            self._record_point()
+            if self.plan.measures(step.t, self.descent.steps):
+                member.measurements[step.t] = self.descent.measure()
+            self.plan.on_step(self.members)
+        member.seconds += time.perf_counter() - start
         return seconds
 
     def run(self) -> list[Member]:
@@ -135,14 +139,6 @@ class SequentialDescent:
         if descent.is_stopped:
             self.members[0].failure = "stopped by the guard"
         return self.members
-
-    def _record(self, t: int, loss: float) -> None:
-        (member,) = self.members
-        self._continues = member.add_step(t, loss)
-        self._record_point()
-        if self.plan.measures(t, self.descent.steps):
-            member.measurements[t] = self.descent.measure()
-        self.plan.on_step(self.members)
 
     def _record_point(self) -> None:
         descent = self.descent
@@ -169,9 +165,7 @@ def run(
     for lo in range(0, len(settings), strategy.size):
         if start is None:
             batch = settings[lo : lo + strategy.size]
-            runner = (
-                Population(task, batch, plan) if strategy.name == BATCHED else SequentialDescent(task, batch[0], plan)
-            )
+            runner = (Population if strategy.name == BATCHED else SequentialDescent)(task, batch, plan)
         else:
             runner, start, steps = start, None, start.t
             runner.plan = plan
@@ -226,7 +220,7 @@ def choose_strategy(
     population = Population(task, settings[: _max_batch(first)], silent)
     if request == BATCHED:
         return Strategy(BATCHED, "requested", len(population.members)), population
-    one = SequentialDescent(task, settings[0], silent)
+    one = SequentialDescent(task, settings[:1], silent)
     strategy = _compare_speed(population, one)
     return strategy, population if strategy.name == BATCHED else one
 

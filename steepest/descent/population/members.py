@@ -22,8 +22,7 @@ from torch.utils._pytree import tree_flatten
 
 from steepest import seeds
 from steepest.rules.memory import is_dense
-from steepest.tasks.objective import Loss, Objective
-from steepest.tasks.space import Space
+from steepest.tasks import Loss, Objective, Space
 
 GRADIENT_TOLERANCE = 1e-3
 """Relative difference between a member's gradient and the model's own that rounding may cause."""
@@ -92,7 +91,7 @@ class Members:
 
     def _accumulate(self, batches: Sequence[Any], per_member: bool) -> tuple[Tensor, dict[str, Tensor]]:
         """Sums over micro-batches, weighted by the number of items that each loss is a mean over."""
-        counts = [self.objective.loss_weight(_first(b) if per_member else b) for b in batches]
+        counts = [self.objective.loss_weight(tuple(x[0] for x in b) if per_member else b) for b in batches]
         shares = [n / sum(counts) for n in counts]
         parts = [(self._evaluate(b, per_member), share) for b, share in zip(batches, shares, strict=True) if share]
         losses = sum(share * losses for (losses, _), share in parts)
@@ -222,10 +221,6 @@ def _is_random(objective: Objective, batches: Sequence[Any], seed: int) -> bool:
         with seeds.ours(seed, "random", draw):
             losses.append(objective.value(batches))
     return losses[0] != losses[1]
-
-
-def _first(batch: Any) -> Any:
-    return tuple(x[0] for x in batch)
 
 
 def _select(p: Tensor, places: Tensor) -> Tensor:

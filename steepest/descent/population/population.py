@@ -19,16 +19,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from steepest.descent.loop import EVALUATION_BATCH, Descent
+from steepest.descent.loop import EVALUATION_BATCH, Descent, make_batches
 from steepest.descent.optimizer import resolve_rule
 from steepest.descent.population.members import Members
 from steepest.descent.settings import Settings
 from steepest.records.run import Path
 from steepest.rules.update import Update
 from steepest.seeds import StepRandomness
-from steepest.tasks import data
-from steepest.tasks.batches import Batches
-from steepest.tasks.task import Task
+from steepest.tasks import Task, data
 
 WARMUP_STEPS = 3
 """Steps after which the time of a step is known."""
@@ -129,12 +127,8 @@ class Population:
         self.steps, self.t = self.reference.steps, 0
         self.model, self.space, self.objective = (getattr(self.reference, n) for n in ("model", "space", "objective"))
         device = self.reference.device
-        self._batches = {first.seed: self.reference.batches}
-        for seed in models:
-            if seed not in self._batches:
-                self._batches[seed] = Batches(
-                    task.data, first.batch_size, seed, accumulate=first.accumulate, augment=task.augment, device=device
-                )
+        others = {seed: make_batches(task, first, seed, device) for seed in models if seed != first.seed}
+        self._batches = {first.seed: self.reference.batches, **others}
         self.points = Members([models[seed].to(device) for seed in seeds], self.objective, self.space)
         rules = [resolve_rule(s.stages.parts[0].rule, s.lr, s) for s in settings]
         self._update = Update(self.points, rules[0][0], members=len(settings))
@@ -175,12 +169,9 @@ class Population:
         """One step of all active members."""
         start = time.perf_counter()
         self.t += 1
-        self._random.begin(self.t)
-        try:
+        with self._random.of_step(self.t):
             batches, per_member = self._batch(self.t)
             losses = self.points.gradient(batches, per_member)
-        finally:
-            self._random.end()
         norms = self._update.norm()
         rates = self._rates * self.reference.schedule(self.t)
         scale, is_stopped = self._check_guards(losses, norms, rates)

@@ -5,7 +5,7 @@
     access.py     access control, and headers of every response
     app.py        routes and pages
     run_list.py   the list of runs
-    style.py      styles of the server's own pages
+    style.py      frame and style of the server's own pages
     stream.py     a growing film, read once for all viewers
 
 It serves only the runs of one folder, and never writes.

@@ -6,21 +6,16 @@ requires a token.
 """
 
 import hashlib
-import ipaddress
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 from urllib.parse import quote, urlencode
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from steepest.runs.server.address import is_everywhere
-
-Message = MutableMapping[str, Any]
-App = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
+from steepest.runs.server.address import is_everywhere, parse_ip
 
 METHODS = ("GET", "HEAD")
 COMMON_HEADERS = {
@@ -45,14 +40,14 @@ class AccessControl:
         token: that a browser must send; None if every request that arrives is admitted.
     """
 
-    def __init__(self, app: App, host: str, port: int, token: str | None) -> None:
+    def __init__(self, app: ASGIApp, host: str, port: int, token: str | None) -> None:
         self._app, self._port, self._token = app, port, token
         own = f"[{host.lower()}]" if ":" in host else host.lower()
         self._names = {own, "localhost", "127.0.0.1", "[::1]"}
         self._is_public = is_everywhere(host)
         self._cookie_value = "" if token is None else hashlib.sha256(token.encode()).hexdigest()
 
-    async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuses a request, or passes it to the application."""
 
         async def send_with_headers(message: Message) -> None:
@@ -102,11 +97,8 @@ class AccessControl:
 
 def _is_here(name: str) -> bool:
     """Whether a name is a numeric address, which a foreign name server cannot forge, or this machine's name."""
-    try:
-        ipaddress.ip_address(name[1:-1] if name[0] == "[" and name[-1] == "]" else name)
-    except ValueError:
-        return name == socket.gethostname().lower()
-    return True
+    ip = parse_ip(name[1:-1] if name[0] == "[" and name[-1] == "]" else name)
+    return ip is not None or name == socket.gethostname().lower()
 
 
 def _text_response(status: int, text: str, **headers: str) -> Response:

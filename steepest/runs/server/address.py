@@ -10,20 +10,24 @@ HOST, PORT = "127.0.0.1", 7878
 BACKLOG, LAST_PORT = 128, 65535
 
 
+def parse_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """A numeric address; None for a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach an address."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    ip = parse_ip(host)
+    return host == "localhost" if ip is None else ip.is_loopback
 
 
 def is_everywhere(host: str) -> bool:
     """Whether an address stands for all addresses of this machine."""
-    try:
-        return ipaddress.ip_address(host).is_unspecified
-    except ValueError:
-        return False
+    ip = parse_ip(host)
+    return ip is not None and ip.is_unspecified
 
 
 def open_socket(host: str, port: int) -> socket.socket:

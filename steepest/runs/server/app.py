@@ -107,7 +107,8 @@ def app(store: Store, is_closing: Callable[[], bool]) -> Starlette:
         Route("/compare", pages.compare),
         Route("/compare/events", pages.events),
     ]
-    application = Starlette(routes=routes, exception_handlers={SteepestError: _on_error, HTTPException: _on_http_error})
+    handlers = dict.fromkeys((SteepestError, HTTPException), _error_response)
+    application = Starlette(routes=routes, exception_handlers=handlers)
     application.router.redirect_slashes = False
     return application
 
@@ -130,15 +131,8 @@ def make_film(store: Store, ids: Sequence[str]) -> dict[str, Any]:
     return document.encode(film.of_run(history, stored_surfaces(store, ids[0]), run_verdict(history.record)))
 
 
-def _on_error(request: Request, error: Exception) -> Response:
-    return _error_response(500, str(error))
-
-
-def _on_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    words = "there is nothing at this address" if error.detail == "Not Found" else error.detail
-    return _error_response(error.status_code, words)
-
-
-def _error_response(status: int, words: str) -> Response:
+def _error_response(request: Request, error: Exception) -> Response:
+    status, words = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, str(error))
+    if words == "Not Found":  # no route has this address
+        words = "there is nothing at this address"
     return HTMLResponse(message_page(words), status, headers={"Content-Security-Policy": policy()})

@@ -7,7 +7,7 @@ from html import escape
 from urllib.parse import quote
 
 from steepest.records.run import Record
-from steepest.runs.server.style import frame_page
+from steepest.runs.server.style import frame_page, template
 from steepest.runs.store import Store
 from steepest.view.format import duration, heights, number
 from steepest.view.tables import last_metric
@@ -16,6 +16,7 @@ RUNS_PER_PAGE = 100
 """Runs on a page of the list."""
 WIDTH, HEIGHT, SPARKLINE_BUCKETS = 120, 28, 60
 """Size in pixels and points of the curve beside each run."""
+EMPTY, LIST, ROW = template("empty.html"), template("list.html"), template("row.html")
 
 
 class RunList:
@@ -42,43 +43,28 @@ class RunList:
         selection = records[(which - 1) * RUNS_PER_PAGE : which * RUNS_PER_PAGE]
         rows = "".join(self._row(record) for record in selection)
         compare = '<button type="submit">Compare</button><span>Select up to six runs to compare</span>'
-        foot = (compare if len(records) > 1 else "") + _page_links(which, len(records))
-        return frame_page(
-            "Runs",
-            f'<h1>{_summary(records)}</h1><form action="/compare"><table class="list"><thead><tr>'
-            '<th scope="col"><span class="hidden">compare</span></th><th scope="col">run</th><th scope="col">loss</th>'
-            '<th scope="col">status</th><th scope="col" class="figure">metric</th>'
-            '<th scope="col" class="figure">steps</th><th scope="col">started</th></tr></thead>'
-            f'<tbody>{rows}</tbody></table><div class="foot">{foot}</div></form>',
-            str(self._store.folder),
-        )
+        newer = f'<a href="/?page={which - 1}">Newer</a>' if which > 1 else ""
+        older = f'<a href="/?page={which + 1}">Older</a>' if which * RUNS_PER_PAGE < len(records) else ""
+        foot = (compare if len(records) > 1 else "") + newer + older
+        content = LIST.substitute(summary=_summary(records), rows=rows, foot=foot)
+        return frame_page("Runs", content, str(self._store.folder))
 
     def _row(self, record: Record) -> str:
         steps, curve = self._curve(record)
         run, is_running = escape(record.id), record.status == "running"
         metric, value = last_metric(record)
-        rate = record.config.lr
-        details = " · ".join(
-            filter(None, [
-                record.name if not record.id.startswith(record.name) else "", record.config.rule,
-                f"lr {number(rate)}" if isinstance(rate, float) else "", record.config.schedule,
-                record.notes,
-            ])
-        )  # fmt: skip
+        name = "" if record.id.startswith(record.name) else record.name
+        rate = f"lr {number(record.config.lr)}" if isinstance(record.config.lr, float) else ""
+        details = " · ".join(filter(None, (name, record.config.rule, rate, record.config.schedule, record.notes)))
         total = record.config.steps
         of = f" of {total:,}" if total and total != steps else ""
         date = datetime.fromisoformat(record.started).astimezone()
         took = "" if is_running else f"<small>took {duration(record.seconds)}</small>"
         result = "" if value is None else f"{number(value)}<small>{escape(metric)}</small>"
-        return (
-            f'<tr class="is-{escape(record.status)}">'
-            f'<td><input class="pick" type="checkbox" name="run" value="{run}" aria-label="compare {run}"></td>'
-            f'<td><a class="id" href="/runs/{quote(record.id, safe="")}">{run}</a><small>{escape(details)}</small></td>'
-            f'<td class="curve">{curve}</td>'
-            f'<td class="state"><span class="{escape(record.status)}">{escape(record.status)}</span></td>'
-            f'<td class="metric figure">{result}</td><td class="steps figure">{steps:,}{of}</td>'
-            f'<td class="when"><time datetime="{date.isoformat()}">{date:%-d %b %Y, %H:%M}</time> {took}</td></tr>'
-        )
+        return ROW.substitute(
+            status=escape(record.status), run=run, path=quote(record.id, safe=""), details=escape(details), curve=curve,
+            result=result, steps=f"{steps:,}{of}", iso=date.isoformat(), date=f"{date:%-d %b %Y, %H:%M}", took=took,
+        )  # fmt: skip
 
     def _curve(self, record: Record) -> tuple[int, str]:
         """The number of steps, and the loss curve as a picture."""
@@ -117,20 +103,9 @@ def draw_curve(losses: Sequence[float]) -> str:
 def _empty(store: Store) -> str:
     folder = escape(str(store.folder))
     state = f"{folder} has no runs yet." if store.folder.exists() else f"There is no folder {folder} yet."
-    command = f"steepest train digits --runs {folder} --live"
-    return frame_page(
-        "No runs", f'<h1>{state}</h1><div class="begin"><p>Start one, then reload this page:</p>'
-        f"<code>{command}</code></div>", str(store.folder),
-    )  # fmt: skip
+    return frame_page("No runs", EMPTY.substitute(state=state, folder=folder), str(store.folder))
 
 
 def _summary(records: Sequence[Record]) -> str:
     count = sum(record.status == "running" for record in records)
     return f"{len(records):,} run{'s' if len(records) > 1 else ''}" + (f", {count:,} running." if count else ".")
-
-
-def _page_links(which: int, count: int) -> str:
-    """Links to the previous and the next page."""
-    newer = f'<a href="/?page={which - 1}">Newer</a>' if which > 1 else ""
-    older = f'<a href="/?page={which + 1}">Older</a>' if which * RUNS_PER_PAGE < count else ""
-    return newer + older

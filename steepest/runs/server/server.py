@@ -4,11 +4,11 @@ import secrets
 import socket
 import sys
 import threading
-import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 
 from steepest.errors import InputError
+from steepest.runs.live import open_browser
 from steepest.runs.server.address import HOST, PORT, address, is_loopback, open_socket
 from steepest.runs.store import Store
 
@@ -35,28 +35,18 @@ def serve(
     if token == "":
         raise InputError("token must not be empty, got ''")
     store = Store(runs)
-    count = len(store.names())
+    count, folder = len(store.names()), store.folder
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
     listener = open_socket(host, port)
     url = address(listener, host, token)
-    print(f"{describe_store(store, count)} at {url} (Ctrl-C stops it)", file=sys.stderr, flush=True)
-    if open:
-        threading.Thread(target=open_browser, args=(url,), daemon=True).start()  # a browser in the terminal would block
-    attend(store, listener, host, token)
-
-
-def describe_store(store: Store, count: int) -> str:
-    """How many runs there are."""
+    what = f"no runs in {folder} yet (start one: steepest train digits --runs {folder})"
     if count:
-        return f"{count} run{'s' if count > 1 else ''} of {store.folder}"
-    return f"no runs in {store.folder} yet (start one: steepest train digits --runs {store.folder})"
-
-
-def open_browser(url: str) -> None:
-    """Opens a browser, or says that there is none."""
-    if not webbrowser.open(url):
-        print(f"Cannot start a browser. Open {url} in one.", file=sys.stderr, flush=True)
+        what = f"{count} run{'s' if count > 1 else ''} of {folder}"
+    print(f"{what} at {url} (Ctrl-C stops it)", file=sys.stderr, flush=True)
+    if open:
+        open_browser(url)
+    attend(store, listener, host, token)
 
 
 def attend(

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from steepest.errors import StoreError
 from steepest.runs.store import weights
+from steepest.runs.store.state import pack, unpack
 
 CHECKPOINT_FORMAT = 2
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
@@ -35,37 +36,37 @@ class Checkpoint(NamedTuple):
 
     Attributes:
         manifest: format, files and identity.
-        state: JSON, which refers to the tensors.
-        tensors: by path.
+        state: nested.
         messages: what to say about newer checkpoints that are damaged.
     """
 
     manifest: dict[str, Any]
     state: Any
-    tensors: dict[str, Tensor]
     messages: list[str]
 
 
-def save(folder: Path, state: Any, tensors: Mapping[str, Tensor], identity: Mapping[str, Any]) -> Path:
+def save(folder: Path, state: Any, identity: Mapping[str, Any]) -> Path:
     """Writes a checkpoint, and deletes those that need not be kept.
 
     Args:
         folder: of the run's checkpoints.
-        state: JSON.
-        tensors: those that the state refers to.
+        state: nested.
         identity: what is compared on loading: step, attempt, model, data.
 
     Raises:
         StoreError: it cannot be written; nothing half-written is left, and earlier checkpoints stay.
+        TypeError: the state has something else than numbers, texts and tensors.
     """
+    tensors: dict[str, Tensor] = {}
+    plain = pack(state, tensors)
     number = max((int(p.name) for p in folders(folder)), default=0) + 1
     path, temporary = folder / f"{number:08d}", folder / f".{number:08d}.{os.getpid()}.tmp"
     try:
         for leftover in folder.glob(".*.tmp"):  # of a process that was killed while it wrote
             shutil.rmtree(leftover, ignore_errors=True)
         temporary.mkdir(parents=True)
-        weights.write(temporary / TENSORS, tensors, {})
-        _write(temporary / STATE, state)
+        weights.write(temporary / TENSORS, tensors)
+        _write(temporary / STATE, plain)
         files = {name: _size_and_hash(temporary / name) for name in (TENSORS, STATE)}
         manifest = {"format": CHECKPOINT_FORMAT, "files": files, **identity}
         _write(temporary / MANIFEST, {**manifest, "seal": _seal(manifest)})
@@ -99,31 +100,18 @@ def load(folder: Path) -> Checkpoint | None:
         except StoreError as error:
             errors.append(str(error))
             continue
-        messages = [f"{error} Using the one before it." for error in errors]
-        return _reader(path, manifest)(path, manifest, messages)
+        number = manifest.get("format")
+        if number != CHECKPOINT_FORMAT:  # a reader that converts an older format to today's belongs here
+            is_newer = isinstance(number, int) and number > CHECKPOINT_FORMAT
+            do = "Update Steepest." if is_newer else "Use the version that wrote it."
+            raise StoreError(
+                f"Checkpoint {path} has format {number}; this version reads format {CHECKPOINT_FORMAT}. {do}"
+            )
+        state = unpack(json.loads((path / STATE).read_text()), weights.load(path / TENSORS))
+        return Checkpoint(manifest, state, [f"{error} Using the one before it." for error in errors])
     if errors:
         raise StoreError(f"No usable checkpoint in {folder}. {errors[0]}")
     return None
-
-
-def _reader(path: Path, manifest: Mapping[str, Any]) -> Any:
-    number = manifest.get("format")
-    if number in READERS:
-        return READERS[number]
-    do = (
-        "Update Steepest."
-        if isinstance(number, int) and number > CHECKPOINT_FORMAT
-        else "Use the version that wrote it."
-    )
-    raise StoreError(f"Checkpoint {path} has format {number}; this version reads format {CHECKPOINT_FORMAT}. {do}")
-
-
-def _read_2(path: Path, manifest: dict[str, Any], messages: list[str]) -> Checkpoint:
-    return Checkpoint(manifest, json.loads((path / STATE).read_text()), weights.load(path / TENSORS), messages)
-
-
-READERS = {2: _read_2}
-"""How a checkpoint of each format is read: the place for a reader that converts an older format to today's."""
 
 
 def set_damage_aside(folder: Path) -> None:
@@ -152,7 +140,7 @@ def verify(path: Path) -> dict[str, Any]:
         raise StoreError(f"Checkpoint {path} is damaged: {MANIFEST} cannot be read ({error}).") from error
     if text != json.dumps({**manifest, "seal": seal}) or seal != _seal(manifest):
         raise StoreError(f"Checkpoint {path} is damaged: {MANIFEST} does not match its hash.")
-    if manifest.get("format") not in READERS:
+    if manifest.get("format") != CHECKPOINT_FORMAT:
         return manifest
     for name in (TENSORS, STATE):
         try:
@@ -185,7 +173,5 @@ def _size_and_hash(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, content: Any) -> None:
-    with path.open("w") as file:
-        file.write(json.dumps(content))  # several times as fast as json.dump
-        file.flush()
-        os.fsync(file.fileno())
+    path.write_text(json.dumps(content))  # several times as fast as json.dump
+    weights.sync(path)

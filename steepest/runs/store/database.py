@@ -12,26 +12,7 @@ SCHEMA_VERSION = 1
 BUSY_S = 5.0
 """Timeout for a database that another process holds."""
 
-SCHEMA = """
-CREATE TABLE runs (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL, status TEXT NOT NULL, started TEXT NOT NULL, seconds REAL NOT NULL,
-    seed INTEGER NOT NULL, config TEXT NOT NULL, versions TEXT NOT NULL, notes TEXT NOT NULL,
-    host TEXT NOT NULL, pid INTEGER NOT NULL, born TEXT NOT NULL
-);
-CREATE TABLE chunks (
-    run TEXT NOT NULL, attempt INTEGER NOT NULL, t0 INTEGER NOT NULL, n INTEGER NOT NULL,
-    t BLOB NOT NULL, epoch BLOB NOT NULL, lr BLOB NOT NULL, loss BLOB NOT NULL, grad_norm BLOB NOT NULL,
-    update_norm BLOB NOT NULL, PRIMARY KEY (run, attempt, t0)
-) WITHOUT ROWID;
-CREATE TABLE measurements (
-    run TEXT NOT NULL, attempt INTEGER NOT NULL, t INTEGER NOT NULL, epoch REAL NOT NULL, split TEXT NOT NULL,
-    name TEXT NOT NULL, value REAL, PRIMARY KEY (run, attempt, t, split, name)
-) WITHOUT ROWID;
-CREATE TABLE events (
-    run TEXT NOT NULL, attempt INTEGER NOT NULL, n INTEGER NOT NULL, t INTEGER NOT NULL, kind TEXT NOT NULL,
-    seen TEXT NOT NULL, done TEXT NOT NULL, after TEXT NOT NULL, PRIMARY KEY (run, attempt, n)
-) WITHOUT ROWID;
-"""
+SCHEMA = Path(__file__).with_name("schema.sql")
 
 
 def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
@@ -63,12 +44,12 @@ def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
 
 def _create(database: sqlite3.Connection) -> None:
     """Creates the tables, once even if several processes try."""
-    database.execute("BEGIN IMMEDIATE")
-    if database.execute("PRAGMA user_version").fetchone()[0] == 0:
-        for statement in SCHEMA.split(";"):
-            database.execute(statement)
-        database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-    database.execute("COMMIT")
+    with database:  # commits, or rolls back
+        database.execute("BEGIN IMMEDIATE")
+        if database.execute("PRAGMA user_version").fetchone()[0] == 0:
+            for statement in SCHEMA.read_text().split(";"):
+                database.execute(statement)
+            database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
 
 def trim(database: sqlite3.Connection, run: str, attempt: int, t: int, events: int) -> None:

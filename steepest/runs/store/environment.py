@@ -14,13 +14,8 @@ def versions() -> dict[str, str]:
     ['numba', 'numpy', 'platform']
     """
     packages = {name: _version(name) for name in ("steepest", "torch", "numpy", "numba")}
-    return {
-        "python": platform.python_version(),
-        **packages,
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "threads": str(torch.get_num_threads()),
-    }
+    machine = {"platform": platform.platform(), "processor": _processor(), "threads": str(torch.get_num_threads())}
+    return {"python": platform.python_version(), **packages, **machine}
 
 
 def _version(package: str) -> str:

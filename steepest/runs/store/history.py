@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from steepest.records.run import COLUMNS, Event, History, Measurement, Path, Record, Steps
+from steepest.records.run import COLUMNS, History, Path, Record, Steps
 from steepest.runs.store import path_file
 
 
@@ -90,28 +90,22 @@ class Clock:
 
 
 def make_history(
-    record: Record,
-    attempts: Sequence[Attempt],
-    measurements: Sequence[tuple],
-    events: Sequence[tuple],
-    folder: File,
+    record: Record, attempts: Sequence[Attempt], measurements: Sequence[tuple], events: Sequence[tuple], folder: File
 ) -> History:
     """Makes the history of a run.
 
     Args:
         record: of the run; its steps, measurements and events are replaced.
         attempts: of the run.
-        measurements: rows of (attempt, t, epoch, split, name, value).
-        events: rows of (attempt, t, kind, seen, done, after).
+        measurements, events: pairs of an attempt and what was measured, or happened, in it.
         folder: of the run, with its path.
     """
     clock = Clock(attempts)
     columns = np.concatenate([np.empty((len(COLUMNS), 0)), *(p.columns for p in attempts)], axis=1)
     steps = Steps(np.arange(1.0, columns.shape[1] + 1), *columns[1:])
-    values = (Measurement(clock(a, t), epoch, split, name, np.nan if v is None else v)
-              for a, t, epoch, split, name, v in measurements)  # fmt: skip
-    events = tuple(Event(clock(a, t), *words) for a, t, *words in events)
-    whole = replace(record, steps=steps, measurements=tuple(sorted(values, key=lambda m: m.t)), events=events)
+    values = sorted((m._replace(t=clock(a, m.t)) for a, m in measurements), key=lambda m: m.t)
+    all_events = tuple(e._replace(t=clock(a, e.t)) for a, e in events)
+    whole = replace(record, steps=steps, measurements=tuple(values), events=all_events)
     return History(whole, clock.back(), _path(record, steps, clock, folder))
 
 

@@ -26,7 +26,10 @@ def start_time(pid: int) -> str:
 def has_ended(host: str, pid: int, when: str, beat: Path) -> bool:
     """Whether a process has ended; on another host (or container), whether it no longer touches its file."""
     if host != socket.gethostname():
-        return _is_silent(beat)
+        try:
+            return time.time() - beat.stat().st_mtime > SILENT_S
+        except OSError:
+            return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -34,10 +37,3 @@ def has_ended(host: str, pid: int, when: str, beat: Path) -> bool:
     except PermissionError:
         return False
     return bool(when) and start_time(pid) != when
-
-
-def _is_silent(beat: Path) -> bool:
-    try:
-        return time.time() - beat.stat().st_mtime > SILENT_S
-    except OSError:
-        return False

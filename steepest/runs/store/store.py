@@ -6,7 +6,8 @@ import re
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -67,14 +68,13 @@ class Store:
         Raises:
             StoreError: it is running.
         """
-        with self._connect() as connection:
+        with self._connect() as connection, connection:  # commits, or rolls back
             connection.execute("BEGIN IMMEDIATE")
             row = self._row(connection, run)
             check_not_in_use(self._record(row))  # another process may have resumed it
             trim(connection, run, attempt, t, events)
             values = ("running", json.dumps(config), *this_process(), run)
             connection.execute("UPDATE runs SET status=?, config=?, host=?, pid=?, born=? WHERE id=?", values)
-            connection.execute("COMMIT")
         weights.drop_beyond(self.folder / run / "points", t)
         path_file.trim(self.folder / run, config.get("weights", 0), attempt, t)
         return Writer(self._path, run, attempt)
@@ -85,7 +85,7 @@ class Store:
             return []
         with self._connect() as connection:
             rows = connection.execute(f"SELECT {RUN_COLUMNS} FROM runs ORDER BY started, rowid").fetchall()
-            return [self._record(row, measurements=self._measurements(connection, row[0])) for row in rows]
+            return [self._record(row, measurements=self._current_measurements(connection, row[0])) for row in rows]
 
     def names(self) -> dict[str, str]:
         """The name of each run by its id, oldest first."""
@@ -111,9 +111,9 @@ class Store:
         run = self.resolve(run)
         with self._connect() as connection:
             row = self._row(connection, run)
-            events = tuple(Event(*e[1:]) for e in self._events(connection, run))
+            events = tuple(event for _, event in self._events(connection, run))
             steps = current_steps(self._attempts(connection, run))
-            return self._record(row, steps, self._measurements(connection, run), events)
+            return self._record(row, steps, self._current_measurements(connection, run), events)
 
     def history(self, run: str) -> History:
         """The history of a run: rewound steps included, and its path.
@@ -123,15 +123,10 @@ class Store:
         """
         run = self.resolve(run)
         with self._connect() as connection:
-            connection.execute(
-                "BEGIN"
-            )  # one snapshot: a run that ends meanwhile is either running, or has all its steps
-            attempts = self._attempts(connection, run)
-            measurements = connection.execute(
-                "SELECT attempt, t, epoch, split, name, value FROM measurements WHERE run=?", (run,)
-            ).fetchall()
-            record = self._record(self._row(connection, run))
-            return make_history(record, attempts, measurements, self._events(connection, run), self.folder / run)
+            connection.execute("BEGIN")  # one snapshot: a run that ends meanwhile is running, or has all its steps
+            attempts, events = self._attempts(connection, run), self._events(connection, run)
+            record, measurements = self._record(self._row(connection, run)), self._measurements(connection, run)
+            return make_history(record, attempts, measurements, events, self.folder / run)
 
     def resolve(self, run: str) -> str:
         """The id of a run: given its id, the beginning of it, or its name (then the newest of that name)."""
@@ -175,11 +170,10 @@ class Store:
         """
         record = self.read(run)
         check_not_in_use(record)
-        with self._connect() as connection:
+        with self._connect() as connection, connection:  # commits, or rolls back
             connection.execute("BEGIN IMMEDIATE")
             for table, key in (("runs", "id"), ("chunks", "run"), ("measurements", "run"), ("events", "run")):
                 connection.execute(f"DELETE FROM {table} WHERE {key}=?", (record.id,))
-            connection.execute("COMMIT")
         shutil.rmtree(self.folder / record.id, ignore_errors=True)
 
     def _free_id(self, connection: sqlite3.Connection, stem: str) -> str:
@@ -196,22 +190,24 @@ class Store:
         query = f"SELECT attempt, {', '.join(columns)} FROM chunks WHERE run=? ORDER BY attempt, t0"
         return split_attempts(connection.execute(query, (run,)).fetchall())
 
-    def _events(self, connection: sqlite3.Connection, run: str) -> list[tuple]:
-        return connection.execute(
-            "SELECT attempt, t, kind, seen, done, after FROM events WHERE run=? ORDER BY attempt, n", (run,)
-        ).fetchall()
+    def _events(self, connection: sqlite3.Connection, run: str) -> list[tuple[int, Event]]:
+        """All events, with their attempts."""
+        query = "SELECT attempt, t, kind, seen, done, after FROM events WHERE run=? ORDER BY attempt, n"
+        return [(attempt, Event(*row)) for attempt, *row in connection.execute(query, (run,))]
 
-    def _measurements(self, connection: sqlite3.Connection, run: str) -> tuple[Measurement, ...]:
-        rows = connection.execute(
-            "SELECT attempt, t, epoch, split, name, value FROM measurements WHERE run=? ORDER BY attempt, t", (run,)
-        ).fetchall()
-        starts = dict(connection.execute("SELECT attempt, MIN(t0) FROM chunks WHERE run=? GROUP BY attempt", (run,)))
-        ends = {a: min((t0 for b, t0 in starts.items() if b > a), default=math.inf) for a in {r[0] for r in rows}}
-        current = [row[1:] for row in rows if row[1] < ends[row[0]]]  # not repeated by a later attempt
-        values = [
-            Measurement(t, epoch, split, name, math.nan if v is None else v) for t, epoch, split, name, v in current
-        ]
-        return tuple(sorted(values, key=lambda m: m.t))
+    def _measurements(self, connection: sqlite3.Connection, run: str) -> list[tuple[int, Measurement]]:
+        """All measurements, with their attempts; NaN is stored as NULL."""
+        query = "SELECT attempt, t, epoch, split, name, value FROM measurements WHERE run=? ORDER BY attempt, t"
+        rows = connection.execute(query, (run,))
+        return [(a, Measurement._make((*row, math.nan if value is None else value))) for a, *row, value in rows]
+
+    def _current_measurements(self, connection: sqlite3.Connection, run: str) -> tuple[Measurement, ...]:
+        """Those that no later attempt has repeated."""
+        query = "SELECT attempt, MIN(t0) FROM chunks WHERE run=? GROUP BY attempt"
+        starts = connection.execute(query, (run,)).fetchall()
+        current = [m for attempt, m in self._measurements(connection, run)
+                   if all(m.t < t0 for later, t0 in starts if later > attempt)]  # fmt: skip
+        return tuple(sorted(current, key=lambda m: m.t))
 
     def _record(
         self, row: tuple, steps: Steps | None = None, measurements: tuple = (), events: tuple = ()
@@ -226,28 +222,15 @@ class Store:
             run, name, status, start, seconds, choices, environment, steps, measurements, events, notes, search, verdict
         )
 
-    def _connect(self) -> "_Connection":
-        return _Connection(self._path)
-
-
-class _Connection:
-    """A connection within a `with` block; SQLite's errors become StoreErrors."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        if not path.exists():
+    @contextmanager
+    def _connect(self) -> Iterator[sqlite3.Connection]:
+        """A connection within a `with` block; SQLite's errors become StoreErrors."""
+        if not self._path.exists():
             raise StoreError(
-                f"There are no runs in {path.parent}. Pass another folder with runs= (--runs), or train one."
+                f"There are no runs in {self.folder}. Pass another folder with runs= (--runs), or train one."
             )
-
-    def __enter__(self) -> sqlite3.Connection:
-        self._connection = database.connect(self._path)
-        return self._connection
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        self._connection.close()
-        if isinstance(error, sqlite3.Error):
-            raise StoreError(database.describe_error(self._path, error)) from error
+        with database.describe_errors(self._path), closing(database.connect(self._path)) as connection:
+            yield connection
 
 
 def check_not_in_use(record: Record) -> None:

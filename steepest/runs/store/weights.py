@@ -12,7 +12,7 @@ from steepest.errors import StoreError
 SUFFIX = ".safetensors"
 
 
-def save(folder: Path, t: int, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
+def save(folder: Path, t: int, tensors: Mapping[str, Tensor]) -> Path:
     """Writes the point after step t: temporary file, fsync, rename, fsync of the folder.
 
     Raises:
@@ -21,7 +21,7 @@ def save(folder: Path, t: int, tensors: Mapping[str, Tensor], metadata: Mapping[
     path, temporary = folder / f"{t}{SUFFIX}", folder / f".{t}.{os.getpid()}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write(temporary, tensors, metadata)
+        write(temporary, tensors)
         os.replace(temporary, path)
         sync(folder)
     except Exception as error:
@@ -30,12 +30,12 @@ def save(folder: Path, t: int, tensors: Mapping[str, Tensor], metadata: Mapping[
     return path
 
 
-def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Writes tensors to a file and syncs it to disk."""
     from safetensors.torch import save_file
 
     own = {name: _own_storage(x.detach().cpu().contiguous()) for name, x in tensors.items()}
-    save_file(own, path, {k: str(v) for k, v in metadata.items()})
+    save_file(own, path, {})
     sync(path)
 
 

@@ -37,8 +37,8 @@ class Writer:
     """
 
     def __init__(self, path: Path, run: str, attempt: int = 0) -> None:
-        self.id, self.folder, self.trouble = run, path.parent / run, None
-        self.trouble: str | None
+        self.id, self.folder = run, path.parent / run
+        self.trouble: str | None = None
         self._path, self._process = path, os.getpid()
         self._steps: list[Step] = []
         self._others: list[tuple[str, tuple]] = []
@@ -76,9 +76,9 @@ class Writer:
         """Replaces the run's configuration."""
         self._others.append(("UPDATE runs SET config=? WHERE id=?", (json.dumps(config), self.id)))
 
-    def point(self, t: int, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> Path:
+    def point(self, t: int, tensors: Mapping[str, Tensor]) -> Path:
         """Writes the weights after step t."""
-        return weights.save(self.folder / "points", t, tensors, metadata or {})
+        return weights.save(self.folder / "points", t, tensors)
 
     def keep(self, t: int, tensors: Iterable[Tensor]) -> None:
         """Adds the weights after step t to the run's path.
@@ -151,8 +151,8 @@ class Writer:
 
     def _commit(self, chunks: list[tuple[int, list[Step]]], others: list[tuple[str, tuple]]) -> None:
         run = self._database.execute
-        run("BEGIN IMMEDIATE")
-        try:
+        with self._database:  # commits, or rolls back
+            run("BEGIN IMMEDIATE")
             for attempt, steps in chunks:
                 columns = np.array([s[: len(COLUMNS)] for s in steps], "<f8").T
                 blobs = [np.ascontiguousarray(c).tobytes() for c in columns]
@@ -160,8 +160,3 @@ class Writer:
                 run("INSERT OR REPLACE INTO chunks VALUES (?,?,?,?,?,?,?,?,?,?)", row)
             for statement, row in others:
                 run(statement, row)
-            run("COMMIT")
-        except BaseException:
-            if self._database.in_transaction:
-                run("ROLLBACK")
-            raise

@@ -28,7 +28,7 @@ from steepest.rules.update import Update
 from steepest.tasks.task import Task
 from steepest.tasks.terrains import TERRAINS
 from tests.analysis.landscape.test_plane_loss import Tied, TwoInputs, net
-from tests.oracles import Tensors
+from tests.oracles import Tensors, loss_under
 
 
 def drawn(*shape, seed=0, dtype=torch.float64):
@@ -266,19 +266,19 @@ def test_path_and_surface_agree_within_the_error_that_is_said(name):
     grid = exact_grid(s, plane, 51)
     projection = plane.project(path)
     assert np.abs(projection.off).max() < 1e-12
-    seen = [grid.under(x, y) for x, y in zip(projection.x, projection.y)]
+    seen = [loss_under(grid, x, y) for x, y in zip(projection.x, projection.y)]
     inside = [(loss, z, error) for loss, (z, error) in zip(losses, seen) if math.isfinite(z)]
     assert len(inside) > 20
     for loss, z, error in inside:
         assert abs(z - loss) <= error + 1e-12
         assert error <= 0.02 * grid.range
-    assert math.isnan(grid.under(plane.x.hi + 1, 0)[0])
+    assert math.isnan(loss_under(grid, plane.x.hi + 1, 0)[0])
 
 
 def test_between_cells_a_standard_error_counts_twice():
     axis = Axis("", 0.0, 2.0, 3)
     flat = Grid("points", axis, axis, np.ones((3, 3)), np.full((3, 3), 0.25), "")
-    assert flat.under(0.3, 1.7) == (pytest.approx(1.0), 0.5)
+    assert loss_under(flat, 0.3, 1.7) == (pytest.approx(1.0), 0.5)
 
 
 @pytest.mark.parametrize(

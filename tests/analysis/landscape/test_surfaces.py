@@ -11,6 +11,7 @@ from steepest.analysis.landscape.surfaces import measure_surfaces
 from steepest.errors import InputError
 from steepest.tasks.terrains import TERRAINS
 from steepest.view.film import npz
+from tests.oracles import loss_under
 
 
 class Quadratic(nn.Module):
@@ -93,7 +94,7 @@ def test_a_point_in_the_plane_lies_on_the_surface(trained, kind):
         checked = list(zip(on.x, on.y, again.losses["flat"], strict=True))
     assert checked
     for x, y, loss in checked:
-        value, error = grid.under(x, y)
+        value, error = loss_under(grid, x, y)
         assert abs(value - loss) <= error + 1e-5
 
 

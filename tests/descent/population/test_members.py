@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 from steepest.descent.population.members import Members, why_not_batched
 from steepest.tasks.objective import Objective
 from steepest.tasks.space import Space
+from steepest.tasks.task import Task
 
 
 def data(n=24, seed=0):
@@ -22,7 +23,7 @@ def model(seed=0, *middle):
 
 
 def counted(net):
-    return Objective(net, cross_entropy, None, lambda batch: len(batch[0]))
+    return Objective(net, Task(net, loss=cross_entropy))
 
 
 def members(nets):

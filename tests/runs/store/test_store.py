@@ -47,7 +47,7 @@ def test_round_trip(tmp_path):
     writer.measure(Measurement(10, 1.0, "validation", "accuracy", 0.9))
     writer.measure(Measurement(10, 1.0, "validation", "loss", float("nan")))
     writer.event(Event(5, "skip", "seen", "done"))
-    path = writer.point(1000, {"a.weight": torch.arange(6.0).view(2, 3).t()}, {"t": "1000"})
+    path = writer.point(1000, {"a.weight": torch.arange(6.0).view(2, 3).t()})
     writer.close("done", 1.5)
     found = Store(tmp_path).read(writer.id)
     assert (found.status, found.seconds, found.notes, found.name) == ("done", 1.5, "a note", "digits")

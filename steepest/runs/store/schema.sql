@@ -1,0 +1,18 @@
+CREATE TABLE runs (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, status TEXT NOT NULL, started TEXT NOT NULL, seconds REAL NOT NULL,
+    seed INTEGER NOT NULL, config TEXT NOT NULL, versions TEXT NOT NULL, notes TEXT NOT NULL,
+    host TEXT NOT NULL, pid INTEGER NOT NULL, born TEXT NOT NULL
+);
+CREATE TABLE chunks (
+    run TEXT NOT NULL, attempt INTEGER NOT NULL, t0 INTEGER NOT NULL, n INTEGER NOT NULL,
+    t BLOB NOT NULL, epoch BLOB NOT NULL, lr BLOB NOT NULL, loss BLOB NOT NULL, grad_norm BLOB NOT NULL,
+    update_norm BLOB NOT NULL, PRIMARY KEY (run, attempt, t0)
+) WITHOUT ROWID;
+CREATE TABLE measurements (
+    run TEXT NOT NULL, attempt INTEGER NOT NULL, t INTEGER NOT NULL, epoch REAL NOT NULL, split TEXT NOT NULL,
+    name TEXT NOT NULL, value REAL, PRIMARY KEY (run, attempt, t, split, name)
+) WITHOUT ROWID;
+CREATE TABLE events (
+    run TEXT NOT NULL, attempt INTEGER NOT NULL, n INTEGER NOT NULL, t INTEGER NOT NULL, kind TEXT NOT NULL,
+    seen TEXT NOT NULL, done TEXT NOT NULL, after TEXT NOT NULL, PRIMARY KEY (run, attempt, n)
+) WITHOUT ROWID;
