@@ -11,6 +11,11 @@ from steepest.records.verdict import Verdict
 
 OPTIONAL = ("epochs", "clip", "average", "precision", "groups", "stretched")
 """Fields that the stored JSON has only where they are set."""
+NORMS_AND_BIASES = "norms and biases"
+FEWER_DIMENSIONS = "fewer than two dimensions"
+"""Values of `no_decay`. In Steepest 0.1 the first one meant what is now the second."""
+RECORDED_NORMS_AND_BIASES = "norms and biases by module"
+"""The first one in the stored JSON. A run of Steepest 0.1 is so read as what it was, and resumed with its groups."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,9 @@ class Config:
         fields = {f.name: data[f.name] for f in dataclasses.fields(cls) if f.name in data}
         for name in ("stages", "parameters", "stretched"):
             fields[name] = tuple(fields.get(name, ()))
+        no_decay = fields.get("no_decay")
+        if no_decay in (NORMS_AND_BIASES, RECORDED_NORMS_AND_BIASES):
+            fields["no_decay"] = FEWER_DIMENSIONS if no_decay == NORMS_AND_BIASES else NORMS_AND_BIASES
         stages = tuple(StageConfig(**stage) for stage in fields["stages"])
         if stages and stages[0].lr is not None:  # as it was recorded before; it was used in place of the run's `lr`
             fields["lr"], stages = stages[0].lr, (dataclasses.replace(stages[0], lr=None), *stages[1:])
@@ -114,6 +122,8 @@ class Config:
         stages = [{k: v for k, v in vars(stage).items() if v is not None} for stage in self.stages]
         data = {**vars(self), "stages": stages, "parameters": list(self.parameters)}
         data["stretched"] = list(self.stretched) or None
+        if self.no_decay == NORMS_AND_BIASES:
+            data["no_decay"] = RECORDED_NORMS_AND_BIASES
         return {k: v for k, v in data.items() if v is not None or k not in OPTIONAL}
 
     def __getitem__(self, name: str) -> Any:

@@ -7,6 +7,7 @@ that they may be.
 
 import fnmatch
 import functools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,8 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from steepest.errors import InputError, TaskError, nearest
+from steepest.records.config import FEWER_DIMENSIONS, NORMS_AND_BIASES
 
-NORMS_AND_BIASES = "norms and biases"
+NORM_CLASS = re.compile(r"[Nn]orm(?![a-z])")
+"""In the class names of norms: LayerNorm, BatchNorm2d, LlamaRMSNorm, LayerNormFp32; not Normalizer or NormedLinear."""
+BIAS_NAMES = ("bias*", "*_bias")
+"""Names of biases in their modules: bias, in_proj_bias, bias_ih_l0, bias_k."""
+PARAMETRIZED = ".parametrizations."
+"""What torch puts between a module and the name of a parameter that is computed from others."""
 COMPILE_PREFIX = "_orig_mod."
 """Prefix that torch.compile adds to parameter names."""
 
@@ -26,6 +33,7 @@ class Space:
     Attributes:
         names: parameter names, without the prefix of torch.compile.
         shapes: parameter shapes.
+        modules: for each parameter the module that it belongs to; of a parametrized weight the module with that weight.
         size: number of weights N.
         rows: for each parameter its row of `overrides`.
         overrides: hyperparameters that differ from the common ones, by row; `lr_scale` multiplies the learning rate.
@@ -33,8 +41,8 @@ class Space:
     Args:
         module: the model.
         groups: hyperparameters by glob on parameter names, such as `{"head.*": {"lr_scale": 0.1}}`; later globs win.
-        no_decay: parameters without weight decay: "norms and biases" (fewer than two dimensions), a list of globs, or
-            None for none.
+        no_decay: parameters without weight decay: "norms and biases" (all of modules whose class is named as a norm,
+            and what is named `bias*` or `*_bias`), "fewer than two dimensions", a list of globs, or None for none.
 
     Raises:
         TaskError: no trainable parameter, or one that is lazy, sparse or complex.
@@ -53,6 +61,7 @@ class Space:
         self.shapes = tuple(p.shape for _, p in trainable)
         self.sizes = tuple(p.numel() for _, p in trainable)
         self.size = sum(self.sizes)
+        self.modules = tuple(module.get_submodule(_owner(name)[0]) for name, _ in trainable)
         self._places = [_place(module, name) for name, _ in trainable]
         self.rows, self.overrides = self._group_rows(groups or {}, no_decay)
 
@@ -106,6 +115,8 @@ class Space:
         if no_decay is None:
             return set()
         if no_decay == NORMS_AND_BIASES:
+            return {name for name, owner in zip(self.names, self.modules, strict=True) if _is_norm_or_bias(name, owner)}
+        if no_decay == FEWER_DIMENSIONS:
             return {name for name, shape in zip(self.names, self.shapes, strict=True) if len(shape) < 2}
         globs = [no_decay] if isinstance(no_decay, str) else no_decay
         return {name for glob in globs for name in self._match(glob, "no_decay")}
@@ -115,6 +126,20 @@ class Space:
         if not names:
             raise InputError(f"{argument}: no parameter matches '{glob}'. {nearest(glob, self.names)}")
         return names
+
+
+def _owner(name: str) -> tuple[str, str]:
+    """The path of the module that a parameter belongs to, and its name there."""
+    path, is_parametrized, key = name.rpartition(PARAMETRIZED)
+    if is_parametrized:
+        return path, key.partition(".")[0]
+    path, _, key = name.rpartition(".")
+    return path, key
+
+
+def _is_norm_or_bias(name: str, owner: nn.Module) -> bool:
+    key = _owner(name)[1]
+    return bool(NORM_CLASS.search(type(owner).__name__)) or any(fnmatch.fnmatchcase(key, glob) for glob in BIAS_NAMES)
 
 
 def _place(module: nn.Module, name: str) -> tuple[dict[str, Any], str]:

@@ -14,6 +14,7 @@ from torch.nn.utils import parametrizations
 
 from steepest.descent.state import copy_state
 from steepest.errors import InputError, TaskError
+from steepest.records.config import NORMS_AND_BIASES, Config
 from steepest.rules.memory import is_dense
 from steepest.rules.textbook import RULES
 from steepest.rules.update import Update
@@ -412,6 +413,89 @@ def test_no_decay_on_norms_and_biases():
     undecayed = {n for n, row in found.items() if row == {"weight_decay": 0.0}}
     assert undecayed == {"0.bias", "2.weight", "2.bias", "3.bias"}
     assert found["0.weight"] == found["3.weight"] == {}
+
+
+class Scale(nn.Module):
+    """A layer scale: a vector that is neither a norm's nor a bias."""
+
+    def __init__(self):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(4))
+        self.temperature = nn.Parameter(torch.ones(()))
+
+
+class TokenNorm(nn.Module):
+    """A norm of one's own, with a matrix."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(4, 4))
+
+
+class NormedLinear(nn.Linear):
+    """No norm: a linear layer."""
+
+
+class Zoo(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2, add_bias_kv=True)
+        self.lstm = nn.LSTM(4, 4)
+        self.conv = nn.Conv1d(4, 4, 3)
+        self.embedding = nn.Embedding(5, 4)
+        self.norms = nn.ModuleList([
+            nn.LayerNorm([4, 4]), nn.RMSNorm(4), nn.BatchNorm2d(4), nn.GroupNorm(2, 4), nn.InstanceNorm1d(4, affine=True),
+            TokenNorm(),
+        ])  # fmt: skip
+        self.scale = Scale()
+        self.normed = NormedLinear(4, 4)
+        self.prelu = nn.PReLU()
+        self.weights = nn.ParameterList([torch.ones(3)])
+        self.class_bias = nn.Parameter(torch.zeros(2, 3))
+        self.unbiased = nn.Parameter(torch.zeros(3))
+
+
+def test_no_decay_goes_by_the_kind_of_module_and_not_by_dimensions():
+    undecayed = {name for name, row in overrides(Space(Zoo())).items() if row == {"weight_decay": 0.0}}
+    biases = {"attention.in_proj_bias", "attention.out_proj.bias", "attention.bias_k", "attention.bias_v", "conv.bias"}
+    biases |= {"lstm.bias_ih_l0", "lstm.bias_hh_l0", "normed.bias", "class_bias"}
+    assert undecayed == biases | {name for name, _ in Zoo().named_parameters() if name.startswith("norms.")}
+    decayed = set(Space(Zoo()).names) - undecayed
+    assert {"scale.gamma", "scale.temperature", "prelu.weight", "weights.0", "unbiased", "normed.weight"} < decayed
+
+
+def test_no_decay_of_compiled_and_parametrized_norms():
+    net = nn.Sequential(torch.compile(nn.LayerNorm(4), backend="eager"), nn.Linear(4, 4), nn.LayerNorm(4))
+    parametrizations.weight_norm(net[1], dim=None)  # its magnitude is a number
+    for key in ("weight", "bias"):
+        nn.utils.parametrize.register_parametrization(net[2], key, nn.Softplus())
+    nn.utils.parametrize.register_parametrization(net[1], "bias", nn.Softplus())
+    undecayed = {name for name, row in overrides(Space(net)).items() if row}
+    assert undecayed == {
+        "0.weight", "0.bias", "1.parametrizations.bias.original", "2.parametrizations.weight.original",
+        "2.parametrizations.bias.original",
+    }  # fmt: skip
+
+
+def test_each_parameter_has_its_module():
+    net = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.MultiheadAttention(4, 2))
+    parametrizations.weight_norm(net[0])
+    space = Space(net)
+    owners = dict(zip(space.names, space.modules, strict=True))
+    assert owners["0.parametrizations.weight.original0"] is owners["0.bias"] is net[0]
+    assert owners["1.weight"] is net[1]
+    assert owners["2.out_proj.bias"] is net[2].out_proj
+
+
+def test_no_decay_of_runs_of_before():
+    """Then it went by dimensions; a stored run is resumed with its groups, and a new one is recorded as new."""
+    before = Config.from_json({"no_decay": "norms and biases"})
+    found = overrides(Space(Zoo(), no_decay=before.no_decay))
+    assert {name for name, row in found.items() if row} == {n for n, p in Zoo().named_parameters() if p.dim() < 2}
+    now = Config(no_decay=NORMS_AND_BIASES)
+    for config in (before, now, Config(no_decay=["*.bias"]), Config()):
+        assert Config.from_json(config.to_json()) == config
+    assert now.to_json()["no_decay"] != "norms and biases"
 
 
 def test_no_decay_by_glob_or_not_at_all():
