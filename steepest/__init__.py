@@ -44,11 +44,16 @@ from steepest.runs.resume import resume
 from steepest.runs.run import Run, open
 from steepest.schedule import (
     constant,
+    cooldown,
     cosine,
+    cosine_cycles,
     cosine_restarts,
+    custom,
+    cyclic,
     exponential,
     inverse_sqrt,
     linear,
+    multistep,
     one_cycle,
     plateau,
     polynomial,
@@ -62,12 +67,12 @@ from steepest.tasks.task import Metric, Task, accuracy, metric
 from steepest.view.play import play
 
 __all__ = [
-    "Call", "Comparison", "Diagnosis", "DivergedError", "Event", "FormulaError", "Guard", "InputError",
-    "Measurement", "Metric", "Race", "Rates", "Record", "Rule", "Run", "ScheduleError", "Space", "SteepestError",
-    "Step", "StoreError", "Task", "TaskError", "UnknownNameError", "Verdict", "W", "abs", "accuracy", "adagrad",
-    "adam", "adamax", "adamw", "amsgrad", "compare", "constant", "cosine", "cosine_restarts", "descend", "diagnose",
-    "exp", "exponential", "find_lr", "fit", "gradient_descent", "inverse_sqrt", "linear", "lion", "locate", "log",
-    "maximum", "metric", "minimum", "momentum", "nadam", "nesterov", "one_cycle", "open", "optim", "plateau",
-    "play", "polynomial", "race", "resume", "rmsprop", "rule", "scalar", "schedule_free_adamw", "sign", "signum",
-    "sqrt", "stage", "step", "warmup", "where",
+    "Call", "Comparison", "Diagnosis", "DivergedError", "Event", "FormulaError", "Guard", "InputError", "Measurement",
+    "Metric", "Race", "Rates", "Record", "Rule", "Run", "ScheduleError", "Space", "SteepestError", "Step",
+    "StoreError", "Task", "TaskError", "UnknownNameError", "Verdict", "W", "abs", "accuracy", "adagrad", "adam",
+    "adamax", "adamw", "amsgrad", "compare", "constant", "cooldown", "cosine", "cosine_cycles", "cosine_restarts",
+    "custom", "cyclic", "descend", "diagnose", "exp", "exponential", "find_lr", "fit", "gradient_descent",
+    "inverse_sqrt", "linear", "lion", "locate", "log", "maximum", "metric", "minimum", "momentum", "multistep",
+    "nadam", "nesterov", "one_cycle", "open", "optim", "plateau", "play", "polynomial", "race", "resume", "rmsprop",
+    "rule", "scalar", "schedule_free_adamw", "sign", "signum", "sqrt", "stage", "step", "warmup", "where",
 ]  # fmt: skip

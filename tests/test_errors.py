@@ -114,14 +114,15 @@ ERRORS = {
     ),
     "cosin": (
         lambda: parse("cosin"),
-        "Invalid schedule at character 1: unknown 'cosin'. Did you mean 'cosine'? Known: constant, cosine, "
-        "cosine_restarts, exponential, inverse_sqrt, linear, one_cycle, plateau, polynomial, step, warmup\n"
+        "Invalid schedule at character 1: unknown 'cosin'. Did you mean 'cosine'? Known: constant, cooldown, "
+        "cosine, cosine_cycles, cosine_restarts, cyclic, exponential, inverse_sqrt, linear, multistep, one_cycle, "
+        "plateau, polynomial, step, warmup\n"
         "    cosin\n    ^",
     ),
     "argument of a schedule": (
         lambda: parse("cosine(flor=0.1)"),
         "Invalid schedule at character 8: unknown argument 'flor' of cosine. Did you mean 'floor'? "
-        "Known: floor, length\n    cosine(flor=0.1)\n           ^",
+        "Known: floor, length, min_lr\n    cosine(flor=0.1)\n           ^",
     ),
     "value in a schedule": (
         lambda: parse("cosine(floor=2)"),

@@ -19,22 +19,25 @@ is bound to a run, so the same schedule fits a longer run.
 
 from steepest.schedule.algebra import Bound, Schedule
 from steepest.schedule.arguments import Length
+from steepest.schedule.cycles import cosine_cycles, cosine_restarts, cyclic, one_cycle
 from steepest.schedule.parser import as_schedule, parse
 from steepest.schedule.plateau import plateau
 from steepest.schedule.shapes import (
     constant,
+    cooldown,
     cosine,
-    cosine_restarts,
+    custom,
     exponential,
     inverse_sqrt,
     linear,
-    one_cycle,
+    multistep,
     polynomial,
     step,
     warmup,
 )  # fmt: skip
 
 __all__ = [
-    "Bound", "Length", "Schedule", "as_schedule", "constant", "cosine", "cosine_restarts", "exponential",
-    "inverse_sqrt", "linear", "one_cycle", "parse", "plateau", "polynomial", "step", "warmup",
+    "Bound", "Length", "Schedule", "as_schedule", "constant", "cooldown", "cosine", "cosine_cycles", "cosine_restarts",
+    "custom", "cyclic", "exponential", "inverse_sqrt", "linear", "multistep", "one_cycle", "parse", "plateau",
+    "polynomial", "step", "warmup",
 ]  # fmt: skip

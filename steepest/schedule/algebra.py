@@ -15,65 +15,13 @@ from fractions import Fraction
 from functools import reduce
 from numbers import Real
 from operator import mul
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from steepest.errors import InputError, ScheduleError
-from steepest.schedule.arguments import Extent, Length, integer, number_text
-
-
-@dataclass(frozen=True)
-class Span:
-    """An interval of a run: its exact begin and end, and the run.
-
-    Attributes:
-        begin: exact steps of the run before it.
-        end: exact steps of the run up to its end.
-        T: steps of the whole run.
-        steps_per_epoch: steps of one epoch.
-
-    >>> span = Span(Fraction(3, 2), Fraction(30), T=30, steps_per_epoch=10)
-    >>> span.start, span.n, span.steps("10%")
-    (2, 28, 3)
-    """
-
-    begin: Fraction
-    end: Fraction
-    T: int
-    steps_per_epoch: int
-
-    @property
-    def start(self) -> int:
-        """Whole steps before it: its local step s is step start + s of the run."""
-        return math.ceil(self.begin)
-
-    @property
-    def n(self) -> int:
-        """Whole steps in it: s = 1 … n."""
-        return math.ceil(self.end) - self.start
-
-    def exact(self, length: Extent) -> Fraction:
-        """A length in steps of this run, before rounding."""
-        return Length.parse(length).exact(self.T, self.steps_per_epoch)
-
-    def steps(self, length: Extent) -> int:
-        """A length in whole steps of this run, rounded up."""
-        return math.ceil(self.exact(length))
-
-
-class Watch(NamedTuple):
-    """A part's memory, such as a plateau's, which observes the losses, and the interval in which it is active."""
-
-    span: Span
-    controller: Any
-
-
-class Curve(NamedTuple):
-    """The factors on a span, at local step s = 1 … n, and the controllers that observe the losses."""
-
-    factor: Callable[[int], float]
-    watches: tuple[Watch, ...] = ()
+from steepest.schedule.arguments import integer, number_text
+from steepest.schedule.span import Curve, Span
 
 
 class Schedule(ABC):
@@ -100,6 +48,15 @@ class Schedule(ABC):
         """The parts of a sequence; for any other schedule, itself."""
         return self.parts if isinstance(self, Join) else (self,)
 
+    @property
+    def needs_base(self) -> bool:
+        """Whether a part of it has a least value in absolute terms, as `cosine(min_lr=1e-6)`."""
+        return False
+
+    def at_base(self, base: float) -> "Schedule":
+        """The same with absolute least values as shares of the base value; 1 where the base is below them."""
+        return self
+
     @abstractmethod
     def extent(self, T: int, steps_per_epoch: int) -> Fraction | None:
         """Its exact length in steps in a run of T steps, or None if it takes the rest."""
@@ -108,18 +65,24 @@ class Schedule(ABC):
     def over(self, span: Span) -> Curve:
         """Its factors on an interval of a run."""
 
+    def curve(self, span: Span) -> Curve:
+        """Its factors on an interval of a run, with the run's offset."""
+        return self.over(span)
+
     @abstractmethod
     def __str__(self) -> str: ...
 
     def __repr__(self) -> str:
         return f"parse({str(self)!r})"
 
-    def bind(self, T: int, steps_per_epoch: int) -> "Bound":
+    def bind(self, T: int, steps_per_epoch: int, base: float | None = None, offset: int = 0) -> "Bound":
         """The schedule of one run, with every length in steps.
 
         Args:
             T: steps of the whole run, at least 1.
             steps_per_epoch: steps of one epoch, at least 1.
+            base: the base learning rate, which `min_lr` of a part needs.
+            offset: −1 evaluates each part from 0 (`Bound`).
 
         Returns:
             A function of the step t, with plateaus in their initial state.
@@ -127,7 +90,7 @@ class Schedule(ABC):
         Raises:
             ScheduleError: a part does not fit into the run.
         """
-        return Bound(self, T, steps_per_epoch)
+        return Bound(self, T, steps_per_epoch, base, offset)
 
     def __rshift__(self, other: "Bare") -> "Schedule":
         after = lift(other)
@@ -180,6 +143,13 @@ class Join(Schedule):
 
     parts: tuple[Schedule, ...]
 
+    @property
+    def needs_base(self) -> bool:
+        return any(part.needs_base for part in self.parts)
+
+    def at_base(self, base: float) -> Schedule:
+        return Join(tuple(part.at_base(base) for part in self.parts))
+
     def extent(self, T: int, steps_per_epoch: int) -> Fraction | None:
         extents = [x for part in self.parts if (x := part.extent(T, steps_per_epoch)) is not None]
         return sum(extents, Fraction(0)) if len(extents) == len(self.parts) else None
@@ -197,6 +167,13 @@ class Product(Schedule):
 
     scale: float
     factors: tuple[Schedule, ...]
+
+    @property
+    def needs_base(self) -> bool:
+        return any(factor.needs_base for factor in self.factors)
+
+    def at_base(self, base: float) -> Schedule:
+        return Product(self.scale, tuple(factor.at_base(base) for factor in self.factors))
 
     def extent(self, T: int, steps_per_epoch: int) -> Fraction | None:
         extents = [x for factor in self.factors if (x := factor.extent(T, steps_per_epoch)) is not None]
@@ -265,11 +242,11 @@ def sequence(parts: Sequence[Schedule], span: Span) -> Curve:
     if not any(own.n for own in spans):  # the whole sequence is shorter than a step: the first part gets that step
         spans[0] = replace(spans[0], end=spans[0].begin + 1)
     live = [(part, own) for part, own in zip(parts, spans) if own.n]
-    curves = [part.over(own) for part, own in live]
+    curves = [part.curve(own) for part, own in live]
     if len(live) == 1 and live[0][1].n == span.n:
         return curves[0]
     starts = [own.start - span.start for _, own in live]
-    end = starts[-1] + live[-1][1].n
+    end = starts[-1] + live[-1][1].n - span.offset
 
     def factor(s: int) -> float:
         s = min(s, end)
@@ -284,13 +261,19 @@ class Bound:
 
     After T the last value is held. Without a plateau it is a pure function of t and accepts steps in any order.
 
+    Most parts are evaluated at the end of a step, s/n, and so are at their end in the last step. torch, transformers,
+    timm and optax evaluate them at its beginning, (s − 1)/n: the first step of a warmup is at 0, and a cosine does not
+    reach its floor within the run. `offset=-1` does the same, for equal rates at every step.
+
     Args:
         schedule: the schedule.
         T: steps of the whole run, at least 1.
         steps_per_epoch: steps of one epoch, at least 1.
+        base: the base learning rate, which `min_lr` of a part needs.
+        offset: 0; −1 evaluates each part one of its own steps earlier.
 
     Raises:
-        InputError: T or steps_per_epoch is below 1.
+        InputError: T or steps_per_epoch is below 1, another offset, or a schedule with `min_lr` without base.
         ScheduleError: a part does not fit into the run.
 
     >>> from steepest.schedule import parse
@@ -299,18 +282,28 @@ class Bound:
     [0.5, 1.0, 0.5, 0.0, 0.0]
     """
 
-    def __init__(self, schedule: Schedule, T: int, steps_per_epoch: int) -> None:
-        self.schedule = schedule
+    def __init__(
+        self, schedule: Schedule, T: int, steps_per_epoch: int, base: float | None = None, offset: int = 0
+    ) -> None:
+        if offset not in (0, -1):
+            raise InputError(f"offset must be 0, or -1 to evaluate parts from 0, got {offset!r}")
+        if base is None and schedule.needs_base:
+            raise InputError(
+                f"min_lr must be for the learning rate, whose base value is known, got {schedule} for something else. "
+                "Use a relative least value, such as floor."
+            )
+        self.schedule, self.base, self.offset = schedule, base, offset
         self.T = integer(1)(T, "T, the number of steps of the run,")
         self.steps_per_epoch = integer(1)(steps_per_epoch, "steps_per_epoch")
-        whole = Span(Fraction(0), Fraction(self.T), self.T, self.steps_per_epoch)
-        self._factor, self._watches = sequence(schedule.pieces, whole)
+        whole = Span(Fraction(0), Fraction(self.T), self.T, self.steps_per_epoch, offset)
+        resolved = schedule if base is None else schedule.at_base(base)
+        self._factor, self._watches = sequence(resolved.pieces, whole)
 
     def __call__(self, t: int) -> float:
         """The factor at step t."""
         if t < 1:
             raise InputError(f"t must be at least 1 (steps are counted from 1), got {t}")
-        return self._factor(min(t, self.T))
+        return self._factor(min(t, self.T - self.offset))
 
     @property
     def watches(self) -> bool:
@@ -369,6 +362,6 @@ class Bound:
 
     def __reduce__(self) -> tuple:
         # The closures would share memory between copies, so a copy is bound again.
-        return Bound, (self.schedule, self.T, self.steps_per_epoch), self.state_dict()
+        return Bound, (self.schedule, self.T, self.steps_per_epoch, self.base, self.offset), self.state_dict()
 
     __setstate__ = load_state_dict

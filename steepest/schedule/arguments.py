@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from numbers import Integral, Real
@@ -113,11 +113,13 @@ def number_text(number: float) -> str:
 
 
 def argument_text(value: Any) -> str:
-    """An argument as its text in a schedule.
+    """An argument as its text in a schedule; of a text, its representation.
 
-    >>> argument_text(2.0), argument_text(Length(5, "%")), argument_text("x")
-    ('2', '5%', "'x'")
+    >>> argument_text(2.0), argument_text(Length(5, "%")), argument_text((2, Length(5, "%"))), argument_text("x")
+    ('2', '5%', '[2, 5%]', "'x'")
     """
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(argument_text, value))}]"
     if isinstance(value, Length):
         return str(value)
     return number_text(float(value)) if isinstance(value, Real) and not isinstance(value, bool) else repr(value)
@@ -162,12 +164,50 @@ def _length(value: Extent, name: str) -> Length:
         raise InputError(f"{name}: {error}") from None
 
 
+def _lengths(value: Extent | Sequence[Extent], name: str) -> tuple[Length, ...]:
+    values = value if isinstance(value, list | tuple) else [value]
+    if not values:
+        raise InputError(f"{name} must have at least one length, got {value!r}")
+    return tuple(_length(each, name) for each in values)
+
+
+def optional(check: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+    """A check that lets None pass."""
+    return lambda value, name: None if value is None else check(value, name)
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """A check for one of a few words, which stand in a text without quotes."""
+
+    words: tuple[str, ...]
+
+    def __call__(self, value: Any, name: str) -> str:
+        if value not in self.words:
+            raise InputError(f"{name} must be {' or '.join(self.words)}, got {argument_text(value)}")
+        return value
+
+
+def _function(value: Any, name: str) -> Callable[[int, int], float]:
+    if not callable(value) or isinstance(value, type):
+        raise InputError(f"{name} must be a function (t, T) → factor, got {value!r}")
+    return value
+
+
 Duration = Annotated[Extent, _length]
-Rest = Annotated[Extent | None, lambda value, name: None if value is None else _length(value, name)]
+Durations = Annotated[Extent | Sequence[Extent], _lengths]
+Rest = Annotated[Extent | None, optional(_length)]
 Share = Annotated[float, real("between 0 and 1", lambda x: 0 <= x <= 1)]
 BelowOne = Annotated[float, real("at least 0 and below 1", lambda x: 0 <= x < 1)]
 Inside = Annotated[float, real("above 0 and below 1", lambda x: 0 < x < 1)]
 Positive = Annotated[float, real("finite and above 0", lambda x: x > 0)]
-NotNegative = Annotated[float, real("finite and at least 0", lambda x: x >= 0)]
+check_factor = real("finite and at least 0", lambda x: x >= 0)
+NotNegative = Annotated[float, check_factor]
 Count = Annotated[int, integer(0)]
 Multiple = Annotated[int, integer(1)]
+Limit = Annotated[int | None, optional(integer(1))]
+Phases = Annotated[int, integer(2)]
+Decay = Annotated[float, real("above 0 and at most 1", lambda x: 0 < x <= 1)]
+LeastRate = Annotated[float | None, optional(real("finite and above 0", lambda x: x > 0))]
+Anneal = Annotated[str, OneOf(("cos", "linear"))]
+Function = Annotated[Callable[[int, int], float], _function]

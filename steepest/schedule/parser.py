@@ -4,7 +4,8 @@ schedule  = product {">>" product}
 product   = factor {"*" factor}                        at least one factor is not a number
 factor    = number | "(" schedule ")" | name ["(" [argument {"," argument}] ")"]
 argument  = [name "="] value                           positional arguments come first
-value     = ["-"] number ["%" | "epoch" | "epochs" | "step" | "steps"]
+value     = single | "[" single {"," single} "]" | word       a list where lengths are taken, a word such as linear
+single    = ["-"] number ["%" | "epoch" | "epochs" | "step" | "steps"]
 number    = (digits ["." [digits]] | "." digits) [("e" | "E") ["+" | "-"] digits]
 """
 
@@ -12,28 +13,37 @@ import operator
 import re
 from collections.abc import Callable
 from dataclasses import MISSING
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, get_args
 
 from steepest.errors import InputError, ScheduleError, nearest
-from steepest.schedule import shapes
+from steepest.schedule import cycles, shapes
 from steepest.schedule.algebra import Bare, Schedule, lift
-from steepest.schedule.arguments import NUMBER_PATTERN, UNITS, Length, number_text
+from steepest.schedule.arguments import NUMBER_PATTERN, UNITS, Durations, Length, OneOf, number_text
+from steepest.schedule.part import Part
 from steepest.schedule.plateau import plateau
-from steepest.schedule.shapes import Part
 
-PARTS: dict[str, type[Part]] = {part.__name__: part for part in (*Part.__subclasses__(), plateau)}
+CUSTOM = shapes.custom.__name__
+PARTS: dict[str, type[Part]] = {
+    name: part
+    for module in (shapes, cycles)
+    for name, part in vars(module).items()
+    if isinstance(part, type) and issubclass(part, Part) and part not in (Part, shapes.custom)
+} | {"plateau": plateau}
 EXAMPLES = {
     "warmup": "warmup(5%)",
     "polynomial": "polynomial(2)",
     "exponential": "exponential(0.01)",
     "step": "step(30 epochs, gamma=0.1)",
+    "cosine_cycles": "cosine_cycles(4)",
     "cosine_restarts": "cosine_restarts(10 epochs, mult=2)",
+    "cyclic": "cyclic(2000, begin=0.1)",
     "inverse_sqrt": "inverse_sqrt(4000)",
+    "multistep": "multistep([30 epochs, 60 epochs], gamma=0.1)",
 }
 MAX_SCHEDULE_DEPTH = 50  # nested parentheses; far below Python's own limit
 MAX_DIGITS = 15  # of an integer, which is then exact in float64
 SCHEDULE_TOKEN = re.compile(
-    rf"(?P<number>{NUMBER_PATTERN})|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<sign>>>|[*(),=%-])|(?P<space>\s+)|(?P<other>.)"
+    rf"(?P<number>{NUMBER_PATTERN})|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<sign>>>|[][*(),=%-])|(?P<space>\s+)|(?P<other>.)"
 )
 
 
@@ -63,8 +73,8 @@ def parse(text: str) -> Schedule:
     return _Parser(text).whole()
 
 
-def as_schedule(value: str | Bare) -> Schedule:
-    """A text, a schedule, or a part without parentheses such as `sd.cosine`, as a schedule.
+def as_schedule(value: str | Bare | Callable[[int, int], float]) -> Schedule:
+    """A text, a schedule, a part without parentheses such as `sd.cosine`, or a function (t, T) → factor, as a schedule.
 
     Raises:
         InputError: the value is none of these.
@@ -73,6 +83,8 @@ def as_schedule(value: str | Bare) -> Schedule:
     True
     """
     schedule = parse(value) if isinstance(value, str) else lift(value)
+    if schedule is None and callable(value) and not isinstance(value, type):
+        return shapes.custom(value)
     if schedule is None:
         raise InputError(f"schedule must be a text such as 'warmup(5%) >> cosine' or a schedule, got {value!r}")
     return schedule
@@ -186,6 +198,8 @@ class _Parser:
             self.fail(self.token.position, problem)
 
     def part(self, name: _Token) -> Schedule:
+        if name.text == CUSTOM:
+            self.fail(name.position, "a text cannot hold a function. Pass the schedule itself, with sd.custom(f).")
         if name.text not in PARTS:
             self.fail(name.position, f"unknown '{name.text}'. {nearest(name.text, PARTS)}")
         part, bracket, arguments = PARTS[name.text], self.token, {}
@@ -195,7 +209,7 @@ class _Parser:
         for key, field in part.parameters().items():
             if field.default is MISSING and key not in arguments:
                 self.fail(name.position, f"{name.text} needs {key}, as in {EXAMPLES[name.text]}")
-        return part(**arguments)
+        return self.at(name.position, lambda: part(**arguments))
 
     def arguments(self, part: type[Part]) -> dict[str, Any]:
         arguments: dict[str, Any] = {}
@@ -207,7 +221,7 @@ class _Parser:
             by_name = name is not None
             key = self.key(part, start, name, arguments)
             position = self.token.position
-            arguments[key] = self.at(position, part.check, key, self.value())
+            arguments[key] = self.at(position, part.check, key, self.value(part, key))
             if not self.take(","):
                 break
             if self.token.text == ")":
@@ -235,7 +249,23 @@ class _Parser:
             self.fail(start.position, f"{key} of {part.__name__} is set twice")
         return key
 
-    def value(self) -> float | Length:
+    def value(self, part: type[Part], key: str) -> Any:
+        kind = part.parameters()[key].type
+        is_word = isinstance(get_args(kind)[1], OneOf) and self.token.kind == "name"
+        if is_word:
+            return self.advance().text
+        bracket = self.token
+        if kind is not Durations or not self.take("["):
+            return self.single()
+        values = [self.single()]
+        while self.take(","):
+            values.append(self.single())
+        if not self.take("]"):
+            problem = f"expected ']' for the '[' at character {bracket.position + 1}, got {self.token}"
+            self.fail(self.token.position, problem)
+        return values
+
+    def single(self) -> float | Length:
         start, negative = self.token.position, self.take("-")
         token = self.advance()
         if token.kind != "number":

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from steepest.errors import InputError
-from steepest.schedule.algebra import Curve, Span, Watch
 from steepest.schedule.arguments import BelowOne, Count, Inside, Rest
-from steepest.schedule.shapes import Part
+from steepest.schedule.part import Part
+from steepest.schedule.span import Curve, Span, Watch
 
 MEMORY_KEYS = ("scale", "best", "bad_epochs", "cooldown")
 """What a plateau remembers; the keys are part of a checkpoint's format."""

@@ -1,73 +1,29 @@
 """The named parts of schedules, one formula each.
 
-A part is a frozen dataclass named as in the text. The annotation of a field is the check of its value, which the
-constructor and the parser share.
-
 A part has n steps of its own, s = 1 … n. Where another library counts from 0, the index e at which it agrees is stated:
 most parts agree at e = s, as they reach their end at the last step; those that begin with a whole step at the base
-learning rate agree at e = s − 1.
+learning rate agree at e = s − 1. With `offset=-1` (`Bound`) the first are evaluated at s − 1 too, and all agree at the
+peer's own index.
 """
 
-from abc import ABCMeta
-from dataclasses import MISSING, Field, dataclass, fields
-from fractions import Fraction
-from math import cos, log, pi, sqrt
-from typing import Any, get_args
+from bisect import bisect_right
+from dataclasses import dataclass
+from math import cos, pi, sqrt
 
 from steepest.errors import ScheduleError
-from steepest.schedule.algebra import Bare, Curve, Schedule, Span, bare
-from steepest.schedule.arguments import BelowOne, Duration, Multiple, NotNegative, Positive, Rest, Share, argument_text
-
-MAX_EXPONENT = 700.0  # e to this power is still a float64
-
-
-class PartType(ABCMeta):
-    """Operators on parts without parentheses, as in text: `0.9 * cosine`, `cosine >> linear("20%")`."""
-
-    def __rshift__(cls, other: Bare) -> Schedule:
-        return bare(cls) >> other
-
-    def __mul__(cls, other: float | Bare) -> Schedule:
-        return bare(cls) * other
-
-    __rmul__ = __mul__
-
-
-@dataclass(frozen=True, repr=False)
-class Part(Schedule, metaclass=PartType):
-    """A schedule with a name and arguments; one of the arguments is its length."""
-
-    def __post_init__(self) -> None:
-        for name in self.parameters():
-            object.__setattr__(self, name, self.check(name, vars(self)[name]))
-
-    @classmethod
-    def parameters(cls) -> dict[str, Field]:
-        """Its arguments by name, in order."""
-        return {field.name: field for field in fields(cls)}
-
-    @classmethod
-    def check(cls, name: str, value: Any) -> Any:
-        """The argument in its canonical type.
-
-        Raises:
-            InputError: the value is invalid.
-        """
-        _, convert = get_args(cls.parameters()[name].type)
-        return convert(value, f"{name} of {cls.__name__}")
-
-    def extent(self, T: int, steps_per_epoch: int) -> Fraction | None:
-        length = vars(self)["length"]
-        return length and length.exact(T, steps_per_epoch)
-
-    def __str__(self) -> str:
-        """Its name, the first argument by position and the others by name; defaults are omitted."""
-        arguments = []
-        for index, (name, field) in enumerate(self.parameters().items()):
-            text = argument_text(vars(self)[name])
-            if field.default is MISSING or vars(self)[name] != field.default:
-                arguments.append(text if index == 0 else f"{name}={text}")
-        return type(self).__name__ + (f"({', '.join(arguments)})" if arguments else "")
+from steepest.schedule.arguments import (
+    Duration,
+    Durations,
+    Function,
+    LeastRate,
+    NotNegative,
+    Positive,
+    Rest,
+    Share,
+    check_factor,
+)
+from steepest.schedule.part import Part, check_power
+from steepest.schedule.span import Curve, Span
 
 
 @dataclass(frozen=True, repr=False)
@@ -88,7 +44,8 @@ class constant(Part):
 class warmup(Part):
     """Linear increase from 0 to the base learning rate: s/n.
 
-    transformers' `get_constant_schedule_with_warmup` at e = s.
+    transformers' `get_constant_schedule_with_warmup` at e = s. A warmup from a tenth of the base learning rate is
+    `0.1 * linear(500, end=10)`: torch's `LinearLR(start_factor=0.1, total_iters=500)`.
 
     Args:
         length: when the base learning rate is reached; a warmup longer than the run is an error in `bind`.
@@ -113,6 +70,7 @@ class cosine(Part):
     Args:
         length: when the floor is reached.
         floor: the last factor, between 0 and 1.
+        min_lr: the last learning rate, in place of the floor; a base learning rate below it stays as it is.
 
     >>> cosine(floor=0.5).bind(T=2, steps_per_epoch=1).values([1, 2]).tolist()
     [0.75, 0.5]
@@ -120,6 +78,7 @@ class cosine(Part):
 
     length: Rest = None
     floor: Share = 0.0
+    min_lr: LeastRate = None
 
     def over(self, span: Span) -> Curve:
         n, floor = span.n, self.floor
@@ -135,6 +94,7 @@ class linear(Part):
     Args:
         length: when the end is reached.
         end: the last factor, at least 0.
+        min_lr: the last learning rate, in place of the end.
 
     >>> linear().bind(T=4, steps_per_epoch=1).values(range(1, 5)).tolist()
     [0.75, 0.5, 0.25, 0.0]
@@ -142,6 +102,7 @@ class linear(Part):
 
     length: Rest = None
     end: NotNegative = 0.0
+    min_lr: LeastRate = None
 
     def over(self, span: Span) -> Curve:
         n, end = span.n, self.end
@@ -158,6 +119,7 @@ class polynomial(Part):
         power: above 0; 1 is `linear`.
         end: the last factor, at least 0.
         length: when the end is reached.
+        min_lr: the last learning rate, in place of the end.
 
     >>> polynomial(2).bind(T=4, steps_per_epoch=1).values(range(1, 5)).tolist()
     [0.5625, 0.25, 0.0625, 0.0]
@@ -166,6 +128,7 @@ class polynomial(Part):
     power: Positive
     end: NotNegative = 0.0
     length: Rest = None
+    min_lr: LeastRate = None
 
     def over(self, span: Span) -> Curve:
         n, power, end = span.n, self.power, self.end
@@ -210,97 +173,16 @@ class step(Part):
     [1.0, 1.0, 0.5, 0.5, 0.25]
     """
 
+    from_zero = True
+
     every: Duration
     gamma: Positive = 0.1
     length: Rest = None
 
     def over(self, span: Span) -> Curve:
         every, gamma = span.steps(self.every), self.gamma
-        if log(gamma) * ((span.n - 1) // every) > MAX_EXPONENT:
-            raise ScheduleError(str(self), 0, f"{self} exceeds the float range in {span.n} steps. Lower gamma.")
+        check_power(self, gamma, (span.n - 1) // every, span)
         return Curve(lambda s: gamma ** ((s - 1) // every))
-
-
-@dataclass(frozen=True, repr=False)
-class one_cycle(Part):
-    """From 1/div up to the base learning rate and down to 1/(div · final_div), each along half a cosine wave.
-
-    torch's `OneCycleLR(max_lr=base rate, total_steps=n)` at e = s − 1; the base learning rate is the
-    maximum.
-    Smith & Topin 2018 (arXiv:1708.07120).
-
-    Args:
-        length: length of the cycle.
-        rise: share of this part (not of the run) in which the factor increases, at least 0 and below 1.
-        div: maximum ÷ first learning rate.
-        final_div: first ÷ last learning rate.
-
-    >>> one_cycle(rise=0.5, div=2, final_div=4).bind(T=4, steps_per_epoch=1).values([1, 2, 4]).tolist()
-    [0.5, 1.0, 0.125]
-    """
-
-    length: Rest = None
-    rise: BelowOne = 0.3
-    div: Positive = 25.0
-    final_div: Positive = 1e4
-
-    def over(self, span: Span) -> Curve:
-        # Indices as in torch: the peak at e = rise · n − 1, which need not be whole, and the end at e = n − 1.
-        first, last = 1 / self.div, 1 / self.div / self.final_div
-        peak, end = self.rise * span.n - 1, span.n - 1
-
-        def factor(s: int) -> float:
-            e = s - 1
-            if peak > 0 and e <= peak:
-                return _wave(first, 1.0, e / peak)
-            return _wave(1.0, last, (e - peak) / (end - peak))
-
-        return Curve(factor)
-
-
-def _wave(begin: float, end: float, share: float) -> float:
-    return end + (begin - end) / 2 * (1 + cos(pi * share))
-
-
-@dataclass(frozen=True, repr=False)
-class cosine_restarts(Part):
-    """Cosine cycles, each beginning with a step at the base learning rate: floor + (1 − floor)(1 + cos(π e/nᵢ))/2.
-
-    e counts from 0 in each cycle, and nᵢ = first · multⁱ. torch's `CosineAnnealingWarmRestarts(T_0=first,
-    T_mult=mult)` at e = s − 1. Loshchilov & Hutter 2017 (arXiv:1608.03983).
-
-    Args:
-        first: length of the first cycle.
-        mult: length of a cycle ÷ length of the cycle before.
-        floor: the factor at the end of each cycle, between 0 and 1.
-        length: length of the part.
-
-    >>> cosine_restarts(2).bind(T=4, steps_per_epoch=1).values(range(1, 5)).round(9).tolist()
-    [1.0, 0.5, 1.0, 0.5]
-    """
-
-    first: Duration
-    mult: Multiple = 1
-    floor: Share = 0.0
-    length: Rest = None
-
-    def over(self, span: Span) -> Curve:
-        first, mult, floor = span.steps(self.first), self.mult, self.floor
-
-        def factor(s: int) -> float:
-            e, n = _in_cycle(s - 1, first, mult)
-            return floor + (1 - floor) * (1 + cos(pi * e / n)) / 2
-
-        return Curve(factor)
-
-
-def _in_cycle(e: int, n: int, mult: int) -> tuple[int, int]:
-    """The index of step e in its cycle, and the length of that cycle."""
-    if mult == 1:
-        return e % n, n
-    while e >= n:
-        e, n = e - n, n * mult
-    return e, n
 
 
 @dataclass(frozen=True, repr=False)
@@ -327,3 +209,88 @@ class inverse_sqrt(Part):
             problem = f"the warmup lasts {w} steps, but {self} has only {span.n} of the run's {span.T}. Shorten it."
             raise ScheduleError(str(self), len("inverse_sqrt("), problem)
         return Curve(lambda s: s / w if s < w else sqrt(w / s))
+
+
+@dataclass(frozen=True, repr=False)
+class multistep(Part):
+    """Multiplication by gamma at each milestone: gamma^(number of milestones ≤ s − 1).
+
+    torch's `MultiStepLR(milestones)` at e = s − 1; optax's `piecewise_constant_schedule`.
+
+    Args:
+        milestones: steps after which the factor changes, from the beginning of the part.
+        gamma: factor from one level to the next, above 0.
+        length: length of the part.
+
+    >>> multistep([2, "75%"], gamma=0.5).bind(T=4, steps_per_epoch=1).values(range(1, 5)).tolist()
+    [1.0, 1.0, 0.5, 0.25]
+    >>> print(multistep(["30 epochs", "60 epochs"]))
+    multistep([30 epochs, 60 epochs])
+    """
+
+    from_zero = True
+
+    milestones: Durations
+    gamma: Positive = 0.1
+    length: Rest = None
+
+    def over(self, span: Span) -> Curve:
+        milestones, gamma = sorted(span.steps(milestone) for milestone in self.milestones), self.gamma
+        check_power(self, gamma, len(milestones), span)
+        return Curve(lambda s: gamma ** bisect_right(milestones, s - 1))
+
+
+@dataclass(frozen=True, repr=False)
+class cooldown(Part):
+    """Decay that is fastest at its beginning: floor + (1 − floor)(1 − (s/n)^power), with 1 − √(s/n) by default.
+
+    The last part of warmup-stable-decay, `warmup(5%) >> constant >> cooldown(20%)`: transformers'
+    `get_wsd_schedule(decay_type="1-sqrt")` at e = s. Hägele et al. 2024 (arXiv:2405.18392, section 3.2).
+
+    Args:
+        length: when the floor is reached.
+        floor: the last factor, between 0 and 1.
+        power: above 0; 1 is `linear`.
+        min_lr: the last learning rate, in place of the floor.
+
+    >>> cooldown().bind(T=4, steps_per_epoch=1).values(range(1, 5)).round(4).tolist()
+    [0.5, 0.2929, 0.134, 0.0]
+    """
+
+    length: Rest = None
+    floor: Share = 0.0
+    power: Positive = 0.5
+    min_lr: LeastRate = None
+
+    def over(self, span: Span) -> Curve:
+        n, floor, power = span.n, self.floor, self.power
+        return Curve(lambda s: floor + (1 - floor) * (1 - (s / n) ** power))
+
+
+@dataclass(frozen=True, repr=False)
+class custom(Part):
+    """A function of one's own: f(s, n).
+
+    torch's `LambdaLR` at e = s. A text cannot hold a function: it prints as `custom(name)`, which stands in a record of
+    the run and is refused by `parse`.
+
+    Args:
+        f: (t, T) → factor, at least 0, for t = 1 … T of the part, and the same for equal arguments.
+        length: length of the part.
+
+    >>> from steepest.schedule import warmup
+    >>> schedule = warmup(2) >> custom(lambda t, T: 1 / t)
+    >>> schedule.bind(T=4, steps_per_epoch=1).values(range(1, 5)).tolist()
+    [0.5, 1.0, 1.0, 0.5]
+    """
+
+    f: Function
+    length: Rest = None
+
+    def over(self, span: Span) -> Curve:
+        f, n = self.f, span.n
+        return Curve(lambda s: check_factor(f(s, n), f"the factor of {self} at step {s} of {n}"))
+
+    def __str__(self) -> str:
+        name = getattr(self.f, "__name__", type(self.f).__name__)
+        return f"custom({name}, length={self.length})" if self.length else f"custom({name})"

@@ -82,7 +82,7 @@ def test_what_else_is_read(text, plainest):
         ("warmup(5%) >>>> cosine", 13, "expected a part such as cosine, a number or '(', got '>>'"),
         ("warmup(5%) > cosine", 11, "unexpected '>'. Use >> to join and * to multiply."),
         ("warmup(5%) >> ", 14, "got the end of the text"),
-        ("warmup(5%) >> cosin", 14, "unknown 'cosin'. Did you mean 'cosine'? Known: constant, cosine,"),
+        ("warmup(5%) >> cosin", 14, "unknown 'cosin'. Did you mean 'cosine'? Known: constant, cooldown,"),
         ("Cosine", 0, "unknown 'Cosine'. Did you mean 'cosine'?"),
         ("__import__('os')", 11, "unexpected '''. Write lengths without quotes: 5%, 30 epochs."),
         ("__import__(1)", 0, "unknown '__import__'. Known: constant"),
