@@ -24,7 +24,7 @@ from steepest.descent.settings import Settings, device, horizon
 from steepest.descent.state import restore_tensors
 from steepest.records.run import GO, REWIND, SKIP, STAGE, STOP, Call, Event, Message, SnapshotInterval, Step
 from steepest.rules.torch_optimizer import ClosureStep, TorchOptimizer
-from steepest.schedule import as_schedule
+from steepest.schedule import Schedule, as_schedule
 from steepest.seeds import StepRandomness
 from steepest.tasks import Batches, Buffers, Objective, Space, Task, data
 
@@ -65,7 +65,7 @@ class Descent:
         self.space = Space(model, s.groups, s.no_decay)
         self.objective = Objective(model, task, s.precision, self.device.type)
         assert s.schedule is not None
-        self.schedule = s.schedule.bind(self.steps, self.steps_per_epoch)
+        self._bind_schedule(s.schedule, s.lr)
         first, *later = s.stages.bounds(self.steps, self.steps_per_epoch)
         self._stages = [first._replace(lr=s.lr), *later]
         self.random = StepRandomness(s.seed, self.device)
@@ -213,6 +213,23 @@ class Descent:
         self._handoff = Event(t, STAGE, f"{old_rule}'s stage ended", words)
         if self.recovery is not None:
             self.recovery.guard.reset_statistics()
+
+    @property
+    def base_lr(self) -> float:
+        """Learning rate of the stage, before the schedule."""
+        return self._base_lr
+
+    @base_lr.setter
+    def base_lr(self, lr: float) -> None:
+        self._base_lr = lr
+        if self.schedule.base is not None:
+            memory = self.schedule.state_dict()
+            self._bind_schedule(self.schedule.schedule, lr)
+            self.schedule.load_state_dict(memory)
+
+    def _bind_schedule(self, schedule: Schedule, lr: float | None) -> None:
+        base = (lr or math.inf) if schedule.needs_base else None  # where lr is None, the optimizer's own follows
+        self.schedule = schedule.bind(self.steps, self.steps_per_epoch, base)
 
     # -- state ---------------------------------------------------------------------------------------------------------
 

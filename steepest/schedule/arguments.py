@@ -164,7 +164,7 @@ def _length(value: Extent, name: str) -> Length:
         raise InputError(f"{name}: {error}") from None
 
 
-def _lengths(value: Extent | Sequence[Extent], name: str) -> tuple[Length, ...]:
+def _lengths(value: Any, name: str) -> tuple[Length, ...]:
     values = value if isinstance(value, list | tuple) else [value]
     if not values:
         raise InputError(f"{name} must have at least one length, got {value!r}")
@@ -188,14 +188,14 @@ class OneOf:
         return value
 
 
-def _function(value: Any, name: str) -> Callable[[int, int], float]:
+def _function(value: Any, name: str) -> Any:
     if not callable(value) or isinstance(value, type):
         raise InputError(f"{name} must be a function (t, T) → factor, got {value!r}")
     return value
 
 
 Duration = Annotated[Extent, _length]
-Durations = Annotated[Extent | Sequence[Extent], _lengths]
+Durations = Annotated[Sequence[Extent], _lengths]
 Rest = Annotated[Extent | None, optional(_length)]
 Share = Annotated[float, real("between 0 and 1", lambda x: 0 <= x <= 1)]
 BelowOne = Annotated[float, real("at least 0 and below 1", lambda x: 0 <= x < 1)]

@@ -101,9 +101,10 @@ class cyclic(Part):
     """Triangles between `begin` and `peak`: begin + (peak − begin) · rise(e) · cycle_gammaᶜ · gammaᵉ.
 
     e = s − 1 counts from 0, c is the number of complete cycles before it, and rise(e) goes from 0 to 1 in `up` steps
-    and back in `down` steps. torch's `CyclicLR` at e = s − 1, with the base learning rate as `max_lr`: mode "triangular";
-    "triangular2" is cycle_gamma=0.5, and "exp_range" is gamma. Its momentum, whose base value is `max_momentum`, is
-    `cyclic(up, begin=1, peak=base_momentum/max_momentum)`. Smith 2017 (arXiv:1506.01186).
+    and back in `down` steps. torch's `CyclicLR` at e = s − 1, with the base learning rate as `max_lr`: as it is for
+    mode "triangular", with cycle_gamma=0.5 for "triangular2", with gamma for "exp_range". Its momentum, with
+    `max_momentum` as base value, is `cyclic(up, begin=1, peak=base_momentum/max_momentum)`. Smith 2017
+    (arXiv:1506.01186).
 
     Args:
         up: length of a rise.

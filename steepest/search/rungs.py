@@ -314,7 +314,7 @@ def _fitting_schedule(settings: Settings, steps: int) -> Schedule:
     """The run's schedule if it fits so few steps, else the default: lengths in steps do not shrink."""
     schedule = settings.schedule or as_schedule(DEFAULT_SCHEDULE)
     try:
-        schedule.bind(steps, steps)
+        schedule.bind(steps, steps, base=math.inf)
     except ScheduleError:
         return as_schedule(DEFAULT_SCHEDULE)
     return schedule

@@ -213,6 +213,8 @@ def choose_strategy(
     first = Descent(task, settings[0], task.copy(settings[0].seed))
     if first.schedule.watches:
         return Strategy(SEQUENTIAL, "the schedule depends on the loss"), None
+    if first.schedule.base is not None:
+        return Strategy(SEQUENTIAL, "the schedule depends on the learning rate"), None
     obstacle = why_not_batched(first.model, first.objective, first.space, first.batches(1), settings[0].seed)
     if obstacle:
         return Strategy(SEQUENTIAL, f"torch.func cannot batch this model ({obstacle})"), None
