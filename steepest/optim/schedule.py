@@ -107,7 +107,8 @@ class Schedule(LRScheduler):
         self._check_in_use()
         if metric is not None:
             self._observe(metric)
-        if self._step_count == 1 and not getattr(self.optimizer, "_opt_called", True):
+        is_counted = hasattr(self.optimizer.step, "_wrapped_by_lr_sched")
+        if self._step_count == 1 and is_counted and not getattr(self.optimizer, "_opt_called", False):
             warnings.warn("Call scheduler.step() after optimizer.step(), or the first value is skipped.", stacklevel=2)
         self._step_count += 1
         self.last_epoch += 1
