@@ -151,10 +151,15 @@ ERRORS = {
         "schedule must be a text such as 'warmup(5%) >> cosine' or a schedule, got 0.1",
     ),
     "scale": (lambda: -1 * sd.cosine(), "the scale of a schedule must be finite and above 0, got -1"),
-    "plateau in a loop": (
-        lambda: sd.optim.Schedule(optimizer(), "plateau", steps=20),
-        "schedule cannot contain a plateau, which needs the losses, got plateau. "
-        "Use torch's ReduceLROnPlateau, or sd.fit.",
+    "metric without a plateau": (
+        lambda: sd.optim.Schedule(optimizer(), "cosine", steps=20).step(0.5),
+        "metric must be given to a schedule with a plateau, got 0.5 for cosine",
+    ),
+    "state of another schedule": (
+        lambda: sd.optim.Schedule(optimizer(), "cosine", steps=20).load_state_dict(
+            sd.optim.Schedule(optimizer(), "cosine", steps=30).state_dict()
+        ),
+        "state_dict must be of the same schedule: steps must be 20, got 30",
     ),
     "steps of a schedule": (
         lambda: sd.optim.Schedule(optimizer(), "cosine", steps=0),

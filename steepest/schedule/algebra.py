@@ -296,8 +296,8 @@ class Bound:
         self.T = integer(1)(T, "T, the number of steps of the run,")
         self.steps_per_epoch = integer(1)(steps_per_epoch, "steps_per_epoch")
         whole = Span(Fraction(0), Fraction(self.T), self.T, self.steps_per_epoch, offset)
-        resolved = schedule if base is None else schedule.at_base(base)
-        self._factor, self._watches = sequence(resolved.pieces, whole)
+        pieces = (schedule if base is None else schedule.at_base(base)).pieces
+        self._factor, self._watches = sequence(pieces, whole)
 
     def __call__(self, t: int) -> float:
         """The factor at step t."""

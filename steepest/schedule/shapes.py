@@ -292,5 +292,5 @@ class custom(Part):
         return Curve(lambda s: check_factor(f(s, n), f"the factor of {self} at step {s} of {n}"))
 
     def __str__(self) -> str:
-        name = getattr(self.f, "__name__", type(self.f).__name__)
+        name = getattr(self.f, "__name__", type(self.f).__name__).strip("<>")  # of a lambda
         return f"custom({name}, length={self.length})" if self.length else f"custom({name})"

@@ -21,7 +21,7 @@ NORM_CLASS = re.compile(r"[Nn]orm(?![a-z])")
 """In the class names of norms: LayerNorm, BatchNorm2d, LlamaRMSNorm, LayerNormFp32; not Normalizer or NormedLinear."""
 BIAS_NAMES = ("bias*", "*_bias")
 """Names of biases in their modules: bias, in_proj_bias, bias_ih_l0, bias_k."""
-PARAMETRIZED = ".parametrizations."
+PARAMETRIZATION = ".parametrizations."
 """What torch puts between a module and the name of a parameter that is computed from others."""
 COMPILE_PREFIX = "_orig_mod."
 """Prefix that torch.compile adds to parameter names."""
@@ -130,8 +130,8 @@ class Space:
 
 def _owner(name: str) -> tuple[str, str]:
     """The path of the module that a parameter belongs to, and its name there."""
-    path, is_parametrized, key = name.rpartition(PARAMETRIZED)
-    if is_parametrized:
+    path, separator, key = name.rpartition(PARAMETRIZATION)
+    if separator:
         return path, key.partition(".")[0]
     path, _, key = name.rpartition(".")
     return path, key

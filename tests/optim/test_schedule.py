@@ -413,7 +413,7 @@ def test_a_function_of_ones_own():
     schedule = sd.optim.Schedule(optimizer, lambda t, T: 1 / t, 10)
     turn(optimizer, schedule)
     assert rates(optimizer) == [0.2, 0.05]
-    assert schedule.state_dict()["schedule"] == "custom(<lambda>)"
+    assert schedule.state_dict()["schedule"] == "custom(lambda)"
 
 
 def test_least_rate_of_groups_with_other_rates():

@@ -33,13 +33,31 @@ def parts(lengths):
         make(PARTS["polynomial"], st.sampled_from([0.5, 2, 3.0]), end=numbers, length=rest),
         make(PARTS["exponential"], numbers, length=rest),
         make(PARTS["step"], lengths, gamma=numbers, length=rest),
-        make(PARTS["one_cycle"], rest, rise=numbers, div=st.floats(1, 100)),
+        make(PARTS["one_cycle"], rest, rise=numbers, div=st.floats(1, 100), peak=numbers, anneal=anneals),
+        make(PARTS["one_cycle"], rest, rise=st.floats(0.01, 0.5), phases=st.just(3), anneal=anneals),
         make(PARTS["cosine_restarts"], lengths, mult=st.integers(1, 3), floor=numbers, length=rest),
+        make(PARTS["cosine_restarts"], lengths, decay=numbers, limit=st.none() | st.integers(1, 3), length=rest),
+        make(PARTS["cosine_cycles"], st.integers(1, 5), floor=numbers, decay=numbers, length=rest),
+        make(PARTS["cyclic"], lengths, rest, numbers, numbers, cycle_gamma=numbers, gamma=numbers, length=rest),
+        make(PARTS["multistep"], st.lists(lengths, min_size=1, max_size=4), gamma=numbers, length=rest),
+        make(PARTS["cooldown"], rest, floor=numbers, power=st.sampled_from([0.5, 2, 3.0])),
     )
+
+
+anneals = st.sampled_from(["cos", "linear"])
 
 
 plateaus = st.builds(
     PARTS["plateau"], factor=numbers, patience=st.integers(0, 9), length=st.none() | every_length, floor=numbers
+)
+least = {"length": st.none() | every_length, "min_lr": st.floats(1e-8, 1e-2)}
+least_rates = st.one_of(
+    st.builds(PARTS["cosine"], **least),
+    st.builds(PARTS["linear"], **least),
+    st.builds(PARTS["polynomial"], st.just(2), **least),
+    st.builds(PARTS["cooldown"], **least),
+    st.builds(PARTS["cosine_restarts"], every_length, **least),
+    st.builds(PARTS["cosine_cycles"], st.integers(1, 5), **least),
 )
 inverse_roots = st.builds(PARTS["inverse_sqrt"], every_length, length=st.none() | every_length)
 
@@ -61,7 +79,7 @@ def combined(leaves):
     )
 
 
-any_schedule = combined(st.one_of(parts(every_length), plateaus, inverse_roots))
+any_schedule = combined(st.one_of(parts(every_length), plateaus, inverse_roots, least_rates))
 schedules = combined(parts(steps))
 RUN = 400  # steps, more than six leaves of 30 can ask for
 
@@ -119,6 +137,35 @@ def test_is_a_pure_function_of_t(schedule, T, random):
 def test_holds_its_last_value(schedule, T):
     bound = schedule.bind(T, 7)
     assert bound(T + 1) == bound(10 * T) == bound(T)
+
+
+@given(schedules, st.integers(200, 260))
+def test_an_offset_is_a_pure_function_of_t_that_holds_its_last_value(schedule, T):
+    bound = schedule.bind(T, 7, offset=-1)
+    backwards = [bound(t) for t in range(T + 2, 0, -1)]
+    assert [bound(t) for t in range(1, T + 3)] == backwards[::-1]
+    assert bound(T + 1) == bound(T + 2) == bound(10 * T)
+
+
+@given(parts(st.just(RUN)), st.integers(1, 30))
+def test_an_offset_evaluates_each_part_one_of_its_own_steps_earlier(part, n):
+    whole = warmup(n) >> part if part.takes_rest else warmup(n) >> part >> constant()
+    T = n + RUN
+    ours, theirs = whole.bind(T, 7), whole.bind(T, 7, offset=-1)
+    assert [theirs(t) for t in range(1, n + 1)] == [t / n for t in range(n)]
+    shift = 0 if part.from_zero else -1
+    assert [theirs(n + s) for s in range(2, RUN + 1)] == [ours(n + s + shift) for s in range(2, RUN + 1)]
+    if not part.from_zero and part.takes_rest:
+        assert theirs(T + 1) == ours(T)  # the end, which it reaches one step after the run
+
+
+@given(combined(st.one_of(parts(steps), least_rates.filter(lambda part: part.takes_rest))), st.floats(1e-6, 1.0))
+def test_an_absolute_least_rate_is_a_share_of_the_base(schedule, base):
+    bound, relative = schedule.bind(RUN, 1, base=base), schedule.at_base(base)
+    assert not relative.needs_base
+    other = relative.bind(RUN, 1)
+    assert [bound(t) for t in range(1, RUN + 1, 7)] == [other(t) for t in range(1, RUN + 1, 7)]
+    assert schedule.at_base(base) == relative.at_base(2 * base)
 
 
 @given(schedules, st.integers(1, 30), st.integers(200, 260))

@@ -10,11 +10,16 @@ from steepest.schedule import (
     Schedule,
     as_schedule,
     constant,
+    cooldown,
     cosine,
+    cosine_cycles,
     cosine_restarts,
+    custom,
+    cyclic,
     exponential,
     inverse_sqrt,
     linear,
+    multistep,
     one_cycle,
     parse,
     plateau,
@@ -36,6 +41,13 @@ PLAIN = {
     "one_cycle(rise=0.2, final_div=100)": one_cycle(rise=0.2, final_div=100),
     "cosine_restarts(10 epochs, mult=2)": cosine_restarts("10 epochs", 2),
     "inverse_sqrt(4000)": inverse_sqrt(4000),
+    "cosine(min_lr=1e-06)": cosine(min_lr=1e-6),
+    "one_cycle(peak=0.9, phases=3, anneal=linear)": one_cycle(peak=0.9, phases=3, anneal="linear"),
+    "cosine_restarts(10, mult=2, decay=0.5, limit=3)": cosine_restarts(10, mult=2, decay=0.5, limit=3),
+    "cosine_cycles(4, floor=0.1)": cosine_cycles(4, floor=0.1),
+    "cyclic(2000, down=500, begin=0.25, cycle_gamma=0.5)": cyclic(2000, 500, begin=0.25, cycle_gamma=0.5),
+    "multistep([30 epochs, 75%, 900])": multistep(["30 epochs", "75%", 900]),
+    "warmup(5%) >> constant >> cooldown(20%)": warmup("5%") >> constant() >> cooldown("20%"),
     "warmup(5%) >> plateau(0.5, patience=3)": warmup("5%") >> plateau(0.5, patience=3),
     "plateau(patience=3)": plateau(patience=3),
     "0.9 * cosine": 0.9 * cosine,
@@ -68,6 +80,10 @@ def test_the_plainest_text(text):
         ("(cosine * linear) >> warmup(5)", "cosine * linear >> warmup(5)"),
         ("exponential(1E-2)", "exponential(0.01)"),
         ("linear(end=2.)", "linear(end=2)"),
+        ("multistep( milestones =[ 5 ,6 steps], gamma=0.1)", "multistep([5, 6])"),
+        ("multistep(30 epochs)", "multistep([30 epochs])"),
+        ("one_cycle(anneal=cos, phases=2)", "one_cycle"),
+        ("cooldown(power=.5)", "cooldown"),
     ],
 )
 def test_what_else_is_read(text, plainest):
@@ -130,6 +146,22 @@ def test_what_else_is_read(text, plainest):
         ("1e999 * cosine", 0, "the scale of a schedule must be finite and above 0, got inf"),
         ("-1 * cosine", 0, "expected a part"),
         ("1e308 * cosine * 1e308", 17, "the scale of a schedule must be finite and above 0, got inf"),
+        ("multistep()", 0, "multistep needs milestones, as in multistep([30 epochs, 60 epochs], gamma=0.1)"),
+        ("multistep([])", 11, "expected a number or a length such as 5%, got ']'"),
+        ("multistep([5, 6)", 15, "expected ']' for the '[' at character 11, got ')'"),
+        ("multistep([5, [6]])", 14, "expected a number or a length such as 5%, got '['"),
+        ("multistep([5, 0])", 10, "a length must be above 0 and below 1e+15, got 0"),
+        ("cosine([5])", 7, "expected a number or a length such as 5%, got '['"),
+        ("[cosine]", 0, "expected a part such as cosine, a number or '(', got '['"),
+        ("one_cycle(anneal=cosine)", 17, "anneal of one_cycle must be cos or linear, got 'cosine'"),
+        ("one_cycle(anneal=5)", 17, "anneal of one_cycle must be cos or linear, got 5"),
+        ("warmup(5) >> one_cycle(phases=4)", 13, "one_cycle must have 2 phases, or 3 with rise at most 0.5"),
+        ("one_cycle(rise=0.6, phases=3)", 0, "got phases=3 and rise=0.6"),
+        ("cosine(floor=0.1, min_lr=1e-6)", 0, "cosine must have either floor or min_lr, got both"),
+        ("cosine(min_lr=0)", 14, "min_lr of cosine must be finite and above 0, got 0"),
+        ("cyclic(5, gamma=1.1)", 16, "gamma of cyclic must be above 0 and at most 1, got 1.1"),
+        ("cosine_cycles(0)", 14, "cycles of cosine_cycles must be an integer ≥ 1, got 0"),
+        ("warmup(5) >> custom(f)", 13, "a text cannot hold a function. Pass the schedule itself, with sd.custom(f)"),
         ("cosine + linear", 7, "unexpected '+'. Use >> to join and * to multiply."),
         ("(" * 60 + "cosine" + ")" * 60, 50, "nested more than 50 deep"),
     ],
@@ -143,6 +175,7 @@ def test_errors_point_at_the_mistake(text, position, words):
 
 
 pieces = ["cosine", "warmup", "step", "plateau", "floor", "length", ">>", "*", "(", ")", ",", "=", "-", "5", "0.5", "%"]
+pieces += ["[", "]", "multistep", "one_cycle", "anneal", "linear", "phases", "min_lr"]
 
 
 @given(st.one_of(st.text(max_size=30), st.lists(st.sampled_from([*pieces, " epochs", " "]), max_size=12).map("".join)))
@@ -175,6 +208,8 @@ def schedule_or_error(text: str) -> Schedule | ScheduleError:
 
 def test_what_may_be_given_for_a_schedule():
     assert as_schedule("cosine") == as_schedule(cosine) == as_schedule(cosine()) == cosine()
+    f = lambda t, T: t / T  # noqa: E731
+    assert as_schedule(f) == custom(f)
     with pytest.raises(InputError, match=r"schedule must be a text .* or a schedule, got 0\.5"):
         as_schedule(0.5)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"warmup needs arguments, as in warmup\(\.\.\.\) \(.*length"):

@@ -173,9 +173,8 @@ TRANSFORMERS = {
 @pytest.mark.parametrize("T", [40, 50, 401])
 @pytest.mark.parametrize("text", TRANSFORMERS)
 def test_transformers_from_0_and_past_the_end(text, T):
-    past = (
-        0 if text in ("inverse_sqrt(10)", "warmup(10) >> cosine", "warmup(10) >> cosine(min_lr=0.02)") else 5
-    )  # these go on
+    goes_on = text in ("inverse_sqrt(10)", "warmup(10) >> cosine", "warmup(10) >> cosine(min_lr=0.02)")
+    past = 0 if goes_on else 5
     theirs = path(lambda o: TRANSFORMERS[text](o, T), T + past)
     assert factors(text, T, T + past) == pytest.approx(theirs, abs=BOUND)
     assert factors(text, T, offset=0) == pytest.approx(path(lambda o: TRANSFORMERS[text](o, T), T + 1)[1:], abs=BOUND)

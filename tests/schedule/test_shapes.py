@@ -1,5 +1,7 @@
 """Every part against torch's or transformers' values at every step, at the index that its docstring states."""
 
+import copy
+import pickle
 import warnings
 
 import pytest
@@ -12,6 +14,7 @@ from steepest.schedule import (
     constant,
     cosine,
     cosine_restarts,
+    custom,
     exponential,
     inverse_sqrt,
     linear,
@@ -205,3 +208,60 @@ def test_what_does_not_fit_the_run_is_said(text, T, position, words):
     assert (caught.value.text, caught.value.position) == (text, position)
     assert words in str(caught.value)
     parse("constant(50%) >> inverse_sqrt(50%, length=50%)").bind(5, 1)  # half steps: not too long by rounding
+
+
+# -- A function of one's own, and a least rate -------------------------------------------------------------------------
+
+
+def halved(t, T):
+    return 0.5 if t > T / 2 else 1.0
+
+
+def test_a_function_of_ones_own():
+    schedule = warmup(2) >> custom(halved, length="50%") >> linear
+    assert schedule.bind(8, 1).values(range(1, 9)).tolist() == [0.5, 1, 1, 1, 0.5, 0.5, 0.5, 0.0]
+    assert str(schedule) == "warmup(2) >> custom(halved, length=50%) >> linear"
+    assert (0.5 * custom(halved)).bind(2, 1).values([1, 2]).tolist() == [0.5, 0.25]
+    assert custom(halved) == custom(halved) != custom(lambda t, T: 1.0)
+    assert pickle.loads(pickle.dumps(schedule.bind(8, 1)))(5) == 0.5
+    assert [custom(lambda t, T: t).bind(3, 1, offset=-1)(t) for t in range(1, 6)] == [0, 1, 2, 3, 3]
+
+
+@pytest.mark.parametrize("factor", [float("nan"), -1.0, None, "1"])
+def test_a_function_that_gives_no_factor_is_refused(factor):
+    def broken(t, T):
+        return factor
+
+    with pytest.raises(
+        InputError, match=r"the factor of custom\(broken\) at step 1 of 3 must be finite and at least 0, got"
+    ):
+        custom(broken).bind(3, 1)(1)
+    with pytest.raises(InputError, match=r"f of custom must be a function \(t, T\) → factor, got 5"):
+        custom(5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear", "cooldown", "polynomial", "cosine_cycles", "cosine_restarts"])
+def test_a_least_rate(name):
+    needed = {"polynomial": "2, ", "cosine_cycles": "3, ", "cosine_restarts": "7, "}.get(name, "")
+    least = "end" if name in ("linear", "polynomial") else "floor"
+    for base in (0.5, 1e-3):
+        absolute = parse(f"warmup(3) >> {name}({needed}min_lr=1e-4)").bind(24, 1, base=base)
+        relative = parse(f"warmup(3) >> {name}({needed}{least}={1e-4 / base!r})").bind(24, 1)
+        assert [absolute(t) for t in range(1, 30)] == [relative(t) for t in range(1, 30)]
+    below = parse(f"{name}({needed}min_lr=1e-4)").bind(24, 1, base=1e-5)
+    assert {below(t) for t in range(1, 30)} == {1.0}
+
+
+def test_a_least_rate_without_a_base_is_refused():
+    with pytest.raises(InputError, match="min_lr must be for the learning rate, whose base value is known"):
+        cosine(min_lr=1e-6).bind(10, 1)
+    with pytest.raises(InputError, match="offset must be 0, or -1 to evaluate parts from 0, got 1"):
+        cosine().bind(10, 1, offset=1)
+
+
+def test_a_bound_schedule_is_copied_with_its_base_and_offset():
+    bound = (warmup(3) >> cosine(min_lr=0.1)).bind(10, 1, base=0.5, offset=-1)
+    other = copy.deepcopy(bound)
+    assert [other(t) for t in range(1, 14)] == [bound(t) for t in range(1, 14)]
+    assert bound(1) == 0.0
+    assert bound(11) == 0.2

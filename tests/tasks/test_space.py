@@ -444,8 +444,8 @@ class Zoo(nn.Module):
         self.conv = nn.Conv1d(4, 4, 3)
         self.embedding = nn.Embedding(5, 4)
         self.norms = nn.ModuleList([
-            nn.LayerNorm([4, 4]), nn.RMSNorm(4), nn.BatchNorm2d(4), nn.GroupNorm(2, 4), nn.InstanceNorm1d(4, affine=True),
-            TokenNorm(),
+            nn.LayerNorm([4, 4]), nn.RMSNorm(4), nn.BatchNorm2d(4), nn.GroupNorm(2, 4),
+            nn.InstanceNorm1d(4, affine=True), TokenNorm(),
         ])  # fmt: skip
         self.scale = Scale()
         self.normed = NormedLinear(4, 4)

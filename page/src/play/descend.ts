@@ -77,11 +77,11 @@ export function descend(racer: Racer, course: Course): Descent {
 /** The hyperparameters at step t: the rate by its schedule, and those that are schedules' texts. */
 function hyperparameters(racer: Racer, steps: number): (t: number) => Record<string, number> {
   const all: Record<string, number | string> = { ...racer.program.hypers, ...racer.hyper };
-  const factor = schedule(racer.schedule, steps);
   const moving = Object.entries(all).flatMap(([name, value]) =>
     typeof value === 'string' ? [[name, schedule(value, steps)] as const] : []);
   const now = Object.fromEntries(Object.entries(all).filter(([, v]) => typeof v === 'number')) as Record<string, number>;
   const base = now.lr;
+  const factor = schedule(racer.schedule, steps, base);
   return t => {
     now.lr = base * factor(t);
     for (const [name, value] of moving) now[name] = value(t);

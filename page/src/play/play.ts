@@ -63,7 +63,7 @@ export function usePlay(film: Film, surface: string, selected: number): Play {
     setNoise: noise => set(old => ({ ...old, noise })),
     setHyper: (name, value) => change({ hyper: { ...setup.members[id].hyper, [name]: value } }),
     setSchedule: text => {
-      schedule(text, film.steps);
+      schedule(text, film.steps, 1);
       change({ schedule: text });
     },
   };

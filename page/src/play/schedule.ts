@@ -3,7 +3,8 @@
 // schedule  = product {">>" product}
 // product   = factor {"*" factor}
 // factor    = number | "(" schedule ")" | name ["(" [argument {"," argument}] ")"]
-// argument  = [name "="] ["-"] number ["%" | "epoch" | "epochs" | "step" | "steps"]
+// argument  = [name "="] (single | "[" single {"," single} "]" | word)
+// single    = ["-"] number ["%" | "epoch" | "epochs" | "step" | "steps"]
 import { Reader, scan, TextError, type Token } from './text';
 
 /** A factor at each local step s = 1 … n of a stretch. */
@@ -16,32 +17,36 @@ interface Piece {
   over(n: number, exact: number): Factor;
 }
 
-type Arguments = Record<string, number>;
+// A list of lengths and a word are read where a part takes them; its formula knows which it has.
+type Arguments = Record<string, any>;
 
 interface Part {
   /** In order; those without a default must be given. Lengths are steps here. */
   parameters: Record<string, number | 'needed' | 'rest'>;
   lengths: string[];
+  /** Parameters that take one of a few words, the first by default. */
+  words?: Record<string, string[]>;
   /** The parameter that says how long the part lasts. */
   lasts: string;
   factor(n: number, given: Arguments): Factor;
 }
 
+const line = (from: number, to: number, share: number) => (to - from) * share + from;
 const halfWave = (from: number, to: number, share: number) => to + ((from - to) / 2) * (1 + Math.cos(Math.PI * share));
 
 const PARTS: Record<string, Part> = {
   constant: { parameters: { length: 'rest' }, lengths: ['length'], lasts: 'length', factor: () => () => 1 },
   warmup: { parameters: { length: 'needed' }, lengths: ['length'], lasts: 'length', factor: n => s => s / n },
   cosine: {
-    parameters: { length: 'rest', floor: 0 }, lengths: ['length'], lasts: 'length',
+    parameters: { length: 'rest', floor: 0, min_lr: 'rest' }, lengths: ['length'], lasts: 'length',
     factor: (n, { floor }) => s => floor + ((1 - floor) * (1 + Math.cos((Math.PI * s) / n))) / 2,
   },
   linear: {
-    parameters: { length: 'rest', end: 0 }, lengths: ['length'], lasts: 'length',
+    parameters: { length: 'rest', end: 0, min_lr: 'rest' }, lengths: ['length'], lasts: 'length',
     factor: (n, { end }) => s => 1 - s / n + end * (s / n),
   },
   polynomial: {
-    parameters: { power: 'needed', end: 0, length: 'rest' }, lengths: ['length'], lasts: 'length',
+    parameters: { power: 'needed', end: 0, length: 'rest', min_lr: 'rest' }, lengths: ['length'], lasts: 'length',
     factor: (n, { power, end }) => s => end + (1 - end) * (1 - s / n) ** power,
   },
   exponential: {
@@ -52,19 +57,58 @@ const PARTS: Record<string, Part> = {
     parameters: { every: 'needed', gamma: 0.1, length: 'rest' }, lengths: ['every', 'length'], lasts: 'length',
     factor: (_, { every, gamma }) => s => gamma ** Math.floor((s - 1) / whole(every)),
   },
+  multistep: {
+    parameters: { milestones: 'needed', gamma: 0.1, length: 'rest' }, lengths: ['milestones', 'length'], lasts: 'length',
+    factor: (_, { milestones, gamma }) => s => gamma ** [milestones].flat().filter(milestone => whole(milestone) <= s - 1).length,
+  },
+  cooldown: {
+    parameters: { length: 'rest', floor: 0, power: 0.5, min_lr: 'rest' }, lengths: ['length'], lasts: 'length',
+    factor: (n, { floor, power }) => s => floor + (1 - floor) * (1 - (s / n) ** power),
+  },
   one_cycle: {
-    parameters: { length: 'rest', rise: 0.3, div: 25, final_div: 1e4 }, lengths: ['length'], lasts: 'length',
-    factor: (n, { rise, div, final_div }) => {
-      const [first, last, peak, end] = [1 / div, 1 / div / final_div, rise * n - 1, n - 1];
-      return s => (peak > 0 && s - 1 <= peak ? halfWave(first, 1, (s - 1) / peak) : halfWave(1, last, (s - 1 - peak) / (end - peak)));
+    parameters: { length: 'rest', rise: 0.3, div: 25, final_div: 1e4, peak: 1, phases: 2, anneal: 'rest' },
+    lengths: ['length'], lasts: 'length', words: { anneal: ['cos', 'linear'] },
+    factor: (n, { rise, div, final_div, peak, phases, anneal }) => {
+      const [first, last, between] = [1 / div, 1 / div / final_div, anneal === 'linear' ? line : halfWave];
+      const middle = phases === 3 ? [[2 * rise * n - 2, peak, first]] : [];
+      const all = [[rise * n - 1, first, peak], ...middle, [n - 1, phases === 3 ? first : peak, last]];
+      return s => {
+        let begin = 0;
+        for (const [end, from, to] of all.slice(0, -1)) {
+          if (end > begin && s - 1 <= end) return between(from, to, (s - 1 - begin) / (end - begin));
+          begin = end;
+        }
+        const [end, from, to] = all[all.length - 1];
+        return between(from, to, (s - 1 - begin) / (end - begin));
+      };
+    },
+  },
+  cyclic: {
+    parameters: { up: 'needed', down: 'rest', begin: 0.1, peak: 1, cycle_gamma: 1, gamma: 1, length: 'rest' },
+    lengths: ['up', 'down', 'length'], lasts: 'length',
+    factor: (_, { up, down = up, begin, peak, cycle_gamma, gamma }) => s => {
+      const [rising, falling] = [whole(up), whole(down)];
+      const cycle = Math.floor((s - 1) / (rising + falling));
+      const e = s - 1 - cycle * (rising + falling);
+      const rise = e <= rising ? e / rising : (rising + falling - e) / falling;
+      return begin + (peak - begin) * rise * cycle_gamma ** cycle * gamma ** (s - 1);
     },
   },
   cosine_restarts: {
-    parameters: { first: 'needed', mult: 1, floor: 0, length: 'rest' }, lengths: ['first', 'length'], lasts: 'length',
-    factor: (_, { first, mult, floor }) => s => {
-      let [e, n] = [s - 1, whole(first)];
-      while (e >= n) [e, n] = [e - n, n * mult];
-      return floor + ((1 - floor) * (1 + Math.cos((Math.PI * e) / n))) / 2;
+    parameters: { first: 'needed', mult: 1, floor: 0, length: 'rest', decay: 1, limit: 'rest', min_lr: 'rest' },
+    lengths: ['first', 'length'], lasts: 'length',
+    factor: (_, { first, mult, floor, decay, limit = Infinity }) => s => {
+      let [e, n, cycle] = [s - 1, whole(first), 0];
+      while (e >= n) [e, n, cycle] = [e - n, n * mult, cycle + 1];
+      return cycle >= limit ? floor : floor + ((decay ** cycle - floor) * (1 + Math.cos((Math.PI * e) / n))) / 2;
+    },
+  },
+  cosine_cycles: {
+    parameters: { cycles: 'needed', floor: 0, decay: 1, length: 'rest', min_lr: 'rest' }, lengths: ['length'], lasts: 'length',
+    factor: (n, { cycles, floor, decay }) => s => {
+      const cycle = Math.floor((cycles * s) / n);
+      const share = ((cycles * s) % n) / n;
+      return s >= n ? floor : floor + ((decay ** cycle - floor) * (1 + Math.cos(Math.PI * share))) / 2;
     },
   },
   inverse_sqrt: {
@@ -80,9 +124,10 @@ const whole = (steps: number) => Math.ceil(steps - 1e-9);
  * The factor at each step of a run; throws a TextError.
  *
  * @param T steps of the run. An epoch is one step: the page's descents have no data.
+ * @param base the base learning rate, which min_lr needs; null for another hyperparameter.
  */
-export function schedule(text: string, T: number): (t: number) => number {
-  const pieces = read(text, T);
+export function schedule(text: string, T: number, base: number | null = null): (t: number) => number {
+  const pieces = new Parser(text, T, base).whole();
   const factor = sequence(pieces, T, text);
   return t => factor(Math.min(t, T));
 }
@@ -110,18 +155,14 @@ function sequence(pieces: Piece[], T: number, text: string): Factor {
 }
 
 const NAMES = '[A-Za-z_]\\w*';
-const SIGNS = '>>|[*(),=%-]';
+const SIGNS = '>>|[\\]\\[*(),=%-]';
 const UNITS: Record<string, (value: number, T: number) => number> = {
   '%': (v, T) => (v * T) / 100, epoch: v => v, epochs: v => v, step: v => v, steps: v => v,
 };
 
-function read(text: string, T: number): Piece[] {
-  return new Parser(text, T).whole();
-}
-
 /** Recursive descent: one method for each line of the grammar. */
 class Parser extends Reader {
-  constructor(private readonly text: string, private readonly T: number) {
+  constructor(private readonly text: string, private readonly T: number, private readonly base: number | null) {
     super(scan(text, NAMES, SIGNS, 'a schedule; use >> to join, * to multiply'));
   }
 
@@ -175,6 +216,10 @@ class Parser extends Reader {
       if (value === 'needed') this.fail(at, `${name} needs ${key}`);
       if (typeof value === 'number') given[key] = value;
     }
+    if ('min_lr' in given) {
+      if (this.base === null) this.fail(at, 'min_lr is for the learning rate; give a relative least value, such as floor');
+      given['floor' in kind.parameters ? 'floor' : 'end'] = Math.min(1, given.min_lr / this.base!);
+    }
     return { length: given[kind.lasts] ?? null, over: n => kind.factor(n, given) };
   }
 
@@ -196,13 +241,27 @@ class Parser extends Reader {
       if (!this.takes('=')) this.fail(this.next.at, `expected ‘=’ after ‘${key}’, found ${this.shown}`);
     }
     if (!keys.includes(key) || key in given) this.fail(start.at, `${owner} takes ${keys.join(', ')}, each once`);
+    const words = kind.words?.[key];
+    if (words) {
+      if (!words.includes(this.next.text)) this.fail(this.next.at, `${key} of ${owner} is ${words.join(' or ')}`);
+      given[key] = this.advance().text;
+    } else if (key === 'milestones' && this.takes('[')) {
+      given[key] = [this.single(true)];
+      while (this.takes(',')) given[key].push(this.single(true));
+      if (!this.takes(']')) this.fail(this.next.at, `expected ‘]’, found ${this.shown}`);
+    } else {
+      given[key] = this.single(kind.lengths.includes(key));
+    }
+  }
+
+  private single(isLength: boolean): number {
     const sign = this.takes('-') ? -1 : 1;
     if (this.next.kind !== 'number') this.fail(this.next.at, `expected a number or a length such as 5%, found ${this.shown}`);
     const number = this.advance();
     const unit = Object.hasOwn(UNITS, this.next.text) ? UNITS[this.advance().text] : UNITS.steps;
-    const isLength = kind.lengths.includes(key);
-    given[key] = isLength ? unit(sign * Number(number.text), this.T) : sign * Number(number.text);
-    if (isLength && !(given[key] > 0)) this.fail(number.at, 'a length is above 0');
+    const value = isLength ? unit(sign * Number(number.text), this.T) : sign * Number(number.text);
+    if (isLength && !(value > 0)) this.fail(number.at, 'a length is above 0');
+    return value;
   }
 }
 
