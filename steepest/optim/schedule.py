@@ -33,7 +33,7 @@ class Schedule(LRScheduler):
     `lr_scale`, as timm sets it, multiplies its learning rate.
 
     One optimizer has one schedule for each hyperparameter; a new one replaces the one before, whose `step()` is then
-    an error. Multiply two schedules of the learning rate in one text: "cosine * step(30 epochs)".
+    an error. Two schedules of the learning rate are one text: "cosine * step(30 epochs)".
 
     A plateau gets the loss by `step(loss)` after the last step of an epoch; the other calls are `step()`. In a sequence
     such as "warmup(500) >> plateau(0.5, patience=3)" it counts while it is the active part.
@@ -96,22 +96,32 @@ class Schedule(LRScheduler):
         """Sets the value of the next step.
 
         Args:
-            metric: the loss of an epoch that ended, for a plateau.
+            metric: the loss of an epoch that ended, for a plateau. Without a plateau, an integer is the index of the
+                step, from 0, as in torch's `step(epoch)`.
 
         Raises:
             InputError: a metric without a plateau, or another schedule of the same hyperparameter was made since.
         """
-        if self._step_count == 0:  # torch's constructor
-            self._step_count = 1
-            return
         self._check_in_use()
+        if isinstance(metric, int) and not self._bounds[self._keeper].watches:
+            self._step_count += 1
+            return self._update_lr(metric)
         if metric is not None:
             self._observe(metric)
         is_counted = hasattr(self.optimizer.step, "_wrapped_by_lr_sched")
         if self._step_count == 1 and is_counted and not getattr(self.optimizer, "_opt_called", False):
             warnings.warn("Call scheduler.step() after optimizer.step(), or the first value is skipped.", stacklevel=2)
         self._step_count += 1
-        self.last_epoch += 1
+        return self._update_lr()
+
+    def _initial_step(self) -> None:
+        """The first step, which torch's constructor and its SequentialLR take."""
+        self._step_count = 1
+        if hasattr(self, "_last_lr"):
+            self._update_lr()
+
+    def _update_lr(self, epoch: int | None = None) -> None:
+        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         self._write()
 
     def get_lr(self) -> list[float | Tensor]:
@@ -187,7 +197,7 @@ class Schedule(LRScheduler):
         if newest != self._serial:
             raise InputError(
                 f"Schedule {self.schedule} was replaced by a newer one of {self.key} of the same optimizer. "
-                "Multiply the two in one schedule: a * b."
+                "Write the two as one schedule: a >> b, or a * b."
             )
 
     def _values(self) -> list[tuple[MutableMapping[str, Any], float | Tensor]]:

@@ -306,7 +306,7 @@ def test_a_newer_one_replaces_the_one_before():
     assert rates(optimizer) == [0.4 * new.schedule.bind(10, 1)(1), 0.1 * new.schedule.bind(10, 1)(1)]
     before = rates(optimizer)
     for call in (old.step, lambda: old.load_state_dict(old.state_dict())):
-        with pytest.raises(sd.InputError, match=r"Schedule linear was replaced by a newer one of lr .* a \* b"):
+        with pytest.raises(sd.InputError, match=r"Schedule linear was replaced by a newer one of lr .* a >> b"):
             call()
     assert rates(optimizer) == before
 
@@ -430,6 +430,56 @@ def test_a_step_that_is_taken_too_early_is_warned_of():
     schedule = sd.optim.Schedule(made("torch.SGD"), "linear", 10)
     with pytest.warns(UserWarning, match="after optimizer.step"):
         schedule.step()
+
+
+# -- Among torch's schedulers ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["SGD", "AdamW"])
+@pytest.mark.parametrize("options", [{}, {"three_phase": True}, {"anneal_strategy": "linear", "pct_start": 0.4}])
+def test_one_cycle_of_rate_and_momentum_trains_as_torchs(kind, options):
+    key = "momentum" if kind == "SGD" else "beta1"
+    words = f"rise={options.get('pct_start', 0.3)}, phases={3 if 'three_phase' in options else 2}, "
+    words += f"anneal={options.get('anneal_strategy', 'cos')}"
+    theirs, ours = made(f"torch.{kind}"), made(kind)
+    peer = peers.OneCycleLR(theirs, [0.4, 0.1], total_steps=20, base_momentum=0.81, max_momentum=0.9, **options)
+    schedules = [
+        sd.optim.Schedule(ours, f"one_cycle({words})", 20),
+        sd.optim.Schedule(ours, f"one_cycle({words}, peak=0.9, div=1, final_div=1)", 20, key=key),
+    ]
+    for t in range(20):
+        turn(theirs)
+        turn(ours, *schedules)
+        if t < 19:
+            peer.step()
+    for group, other in zip(ours.param_groups, theirs.param_groups):
+        for p, q in zip(group["params"], other["params"]):
+            assert torch.allclose(p, q, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:The epoch parameter")  # SequentialLR's own call in older versions
+def test_in_torchs_sequence():
+    for own_first in (False, True):
+        optimizer = made("SGD")
+        first = peers.LambdaLR(optimizer, lambda e: (e + 1) / 4) if not own_first else None
+        own = sd.optim.Schedule(optimizer, "linear(10)", 10)
+        second = first or peers.LambdaLR(optimizer, lambda e: 0.5**e)
+        parts = [own, second] if own_first else [second, own]
+        sequence = peers.SequentialLR(optimizer, parts, milestones=[4])
+        factors = [[(e + 1) / 4 for e in range(4)], [1 - t / 10 for t in range(1, 7)]]
+        if own_first:
+            factors = [[1 - t / 10 for t in range(1, 5)], [0.5**e for e in range(6)]]
+        for factor in (*factors[0], *factors[1]):
+            assert rates(optimizer) == pytest.approx([0.4 * factor, 0.1 * factor])
+            turn(optimizer, sequence)
+
+
+def test_an_index_as_in_torch():
+    optimizer = made("SGD")
+    schedule = sd.optim.Schedule(optimizer, "linear", 10)
+    schedule.step(6)
+    assert schedule.last_epoch == 6
+    assert rates(optimizer) == pytest.approx([0.4 * 0.3, 0.1 * 0.3])
 
 
 # -- Among other libraries ---------------------------------------------------------------------------------------------
