@@ -222,9 +222,10 @@ class Descent:
     @base_lr.setter
     def base_lr(self, lr: float) -> None:
         self._base_lr = lr
-        if self.schedule.base is not None:
+        schedule = self.settings.schedule
+        if schedule is not None and schedule.needs_base:
             memory = self.schedule.state_dict()
-            self._bind_schedule(self.schedule.schedule, lr)
+            self._bind_schedule(schedule, lr)
             self.schedule.load_state_dict(memory)
 
     def _bind_schedule(self, schedule: Schedule, lr: float | None) -> None:
