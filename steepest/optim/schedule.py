@@ -76,7 +76,8 @@ class Schedule(LRScheduler):
         self.steps, self.steps_per_epoch = steps, steps_per_epoch
         if self.schedule.needs_base and key != "lr":
             raise InputError(f"min_lr must be for key='lr', got {self.schedule} for {key!r}. Use floor.")
-        self._bounds = {self._keeper: self._bind(self._keeper)}
+        bound = self._bind(self._keeper)
+        self._bounds, self.steps, self.steps_per_epoch = {self._keeper: bound}, bound.T, bound.steps_per_epoch
         groups = optimizer.param_groups
         bases = [_base_value(group, key, is_new=last_epoch == -1) for group in groups]
         if all(base is None for base in bases):

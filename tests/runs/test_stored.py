@@ -3,9 +3,12 @@
 import json
 import re
 import shutil
+import sqlite3
+from contextlib import closing
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import steepest as sd
@@ -114,3 +117,37 @@ def test_it_goes_on_as_the_earlier_version_would_have(name, stored, expected, tm
     elif name not in AMPLIFIES:
         np.testing.assert_allclose(run.losses, losses, RTOL, RTOL)
         np.testing.assert_allclose(run.point.numpy(), point, RTOL, RTOL * np.abs(point).max())
+
+
+class Scaled(torch.nn.Module):
+    """A linear layer with a vector that decays by today's rule and did not by that of Steepest 0.1."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(3, 2)
+        self.gamma = torch.nn.Parameter(torch.ones(2))
+
+    def forward(self, x):
+        return self.gamma * self.linear(x)
+
+
+def test_a_run_of_before_keeps_the_weights_that_decay(tmp_path):
+    """Its configuration says "norms and biases", which went by dimensions then."""
+    x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+
+    def train(steps, no_decay):
+        torch.manual_seed(0)
+        task = sd.Task(model=Scaled(), loss=torch.nn.functional.mse_loss, data=(x, x[:, :2]))
+        options = {"batch_size": 4, "steps": steps, "no_decay": no_decay, "runs": tmp_path, "locate": False}
+        return sd.fit(task, sd.adamw(weight_decay=0.9), 0.05, "constant", **options)
+
+    whole = train(12, "fewer than two dimensions").point
+    assert not whole.equal(train(12, "norms and biases").point)
+    run = train(6, "fewer than two dimensions")
+    with closing(sqlite3.connect(tmp_path / "runs.db")) as database, database:
+        (text,) = database.execute("select config from runs where id = ?", (run.id,)).fetchone()
+        before = json.dumps({**json.loads(text), "no_decay": "norms and biases"})
+        database.execute("update runs set config = ? where id = ?", (before, run.id))
+    resumed = sd.resume(run, steps=12)
+    assert resumed.point.equal(whole)
+    assert resumed.record.config.no_decay == "fewer than two dimensions"
