@@ -199,7 +199,8 @@ class _Parser:
 
     def part(self, name: _Token) -> Schedule:
         if name.text == CUSTOM:
-            self.fail(name.position, "a text cannot hold a function. Pass the schedule itself, with sd.custom(f).")
+            problem = "a text cannot hold a function. Pass the schedule itself, with sd.custom(f). A stored run cannot "
+            self.fail(name.position, problem + "be resumed with one; begin another at its end, with start=.")
         if name.text not in PARTS:
             self.fail(name.position, f"unknown '{name.text}'. {nearest(name.text, PARTS)}")
         part, bracket, arguments = PARTS[name.text], self.token, {}
