@@ -271,8 +271,8 @@ class cooldown(Part):
 class custom(Part):
     """A function of one's own: f(s, n).
 
-    torch's `LambdaLR` at e = s. A text cannot hold a function: it prints as `custom(name)`, which is recorded with a run
-    and refused by `parse`. Such a run cannot be resumed; `start=` begins another at its end.
+    torch's `LambdaLR` at e = s. A text cannot hold a function: it prints as `custom(name)`, which a run records and
+    `parse` refuses. Such a run cannot be resumed; `start=` begins another at its end.
 
     Args:
         f: (t, T) → factor, at least 0, for t = 1 … T of the part, and the same for equal arguments.
