@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steepest.errors import TaskError
 from steepest.rules import hoist
-from steepest.rules.memory import Layouts, has_own_memory, is_plain, plain_gradient
+from steepest.rules.memory import Layouts, check_memory, has_own_memory, is_plain, plain_gradient
 from steepest.rules.rule import Rule
 from steepest.rules.tensor_groups import KernelGroup
 
@@ -201,7 +200,7 @@ class Batch:
             for i in self._copies:
                 gradients[i] = plain_gradient(gradients[i], params[i])
         if not self.group.read(params, gradients):
-            raise TaskError("a parameter or its gradient has no memory: its storage was freed")
+            check_memory([f"parameter {place}" for place in self._places], params, gradients)
         rows = [(owner, ()) for owner in self._owners] if self._rows is None else self._rows.read()
         values: tuple = ()
         new: list[float] = []

@@ -123,10 +123,10 @@ class KernelOptimizer(torch.optim.Optimizer):
         kind = type(self).__name__
         needs = {name for name, value in self.defaults.items() if _is_number(value)}
         for group in state_dict["param_groups"]:
-            missing = sorted(needs - group.keys())
-            if missing:
+            absent = sorted(needs - group.keys())
+            if absent:
                 raise InputError(
-                    f"state_dict must come from {kind}, but its param groups have no {', '.join(missing)}. "
+                    f"state_dict must come from {kind}, but its param groups have no {', '.join(absent)}. "
                     f"They have: {', '.join(sorted(group.keys() - {'params'}))}"
                 )
         places = [place for group in state_dict["param_groups"] for place in group["params"]]

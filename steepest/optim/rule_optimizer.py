@@ -211,7 +211,7 @@ class ADOPT(RuleOptimizer):
         torch.optim.Optimizer.__init__(self, params, defaults)
 
     def choose(self, group: Mapping[str, Any]) -> tuple:
-        rule = variants.DECOUPLED["adopt"] if group["decoupled_weight_decay"] else textbook.adopt
+        rule = variants.DECOUPLED_DECAY["adopt"] if group["decoupled_weight_decay"] else textbook.adopt
         return rule, _keys(rule, {"m": "exp_avg", "v": "exp_avg_sq"}), _hypers(group, ("lr", "weight_decay", "eps"))
 
 

@@ -138,11 +138,11 @@ def split(model: nn.Module | None = None, *, matrices: Make, rest: Make) -> Any:
 
 def named_parameters(model: nn.Module) -> Iterator[tuple[str, Tensor, nn.Module]]:
     """Names, trainable parameters and their modules; a parameter of several modules once, with the first."""
-    known: set[int] = set()
+    ids: set[int] = set()
     for path, module in model.named_modules():
         for key, p in module.named_parameters(recurse=False):
-            if p.requires_grad and id(p) not in known:
-                known.add(id(p))
+            if p.requires_grad and id(p) not in ids:
+                ids.add(id(p))
                 yield f"{path}.{key}" if path else key, p, module
 
 

@@ -86,6 +86,18 @@ def check_parameter(name: str, p: Tensor, shape: torch.Size, g: Tensor | None) -
         )
 
 
+def check_memory(names: Sequence[str], tensors: Sequence[Tensor], gradients: Sequence[Any]) -> None:
+    """Checks that tensors which have weights have memory.
+
+    Raises:
+        TaskError: the storage of one was freed.
+    """
+    for name, p, g in zip(names, tensors, gradients, strict=True):
+        for what, x in ((name, p), (f"the gradient of {name}", g)):
+            if x is not None and x.numel() and not x.data_ptr():
+                raise TaskError(f"{what} must have memory, but its storage was freed. Restore it before the step.")
+
+
 def has_own_memory(tensors: Sequence[Tensor]) -> bool:
     """Whether no two dense tensors share memory."""
     spans = sorted((p.data_ptr(), p.data_ptr() + p.nbytes) for p in tensors if p.numel())
