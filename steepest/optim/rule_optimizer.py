@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from steepest.errors import InputError
-from steepest.optim.kernels import Formula, local
+from steepest.optim.kernels import Formula
 from steepest.optim.optimizer import KernelOptimizer
 from steepest.rules import hoist, textbook, variants
+from steepest.rules.memory import local, spec
 from steepest.rules.rule import Rule, W
 from steepest.rules.tensor_groups import EagerGroup
 
@@ -115,9 +116,9 @@ def _keys(rule: Rule, names: Mapping[str, str]) -> dict[str, str]:
 def _step_eagerly(formula: Formula, p: Tensor, state: dict[str, Any]) -> None:
     """One step of one parameter by torch operations."""
     rule, hypers, keys, sign = formula
-    g = p.grad
-    if hasattr(p, "_spec") and g._spec != p._spec:
-        g = g.redistribute(p.device_mesh, p.placements)
+    g: Any = p.grad
+    if spec(p) != spec(g):  # DTensors that are laid out differently
+        g = g.redistribute(spec(p).mesh, spec(p).placements)
     is_scalar = [s.is_scalar for s in rule.slots]
     slots = [state[keys[s.name]] for s in rule.slots if not s.is_scalar]
     scalars = [state[keys[s.name]] for s in rule.slots if s.is_scalar]

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor  # pyright: ignore[reportMissingModuleSource]
 
 from steepest.errors import TaskError
 
@@ -26,6 +27,16 @@ except ImportError:
     TensorGuards = None
 
 
+def local(x: Any) -> Any:
+    """The part of a DTensor on this process; any other tensor as it is."""
+    return x._local_tensor if hasattr(x, "_local_tensor") else x
+
+
+def spec(x: Any) -> Any:
+    """How a DTensor is laid out over processes; None for any other tensor."""
+    return getattr(x, "_spec", None)
+
+
 def is_plain(x: Any) -> bool:
     """Whether a kernel may read and write a tensor's memory."""
     return (
@@ -35,7 +46,7 @@ def is_plain(x: Any) -> bool:
         and x.dtype in REAL_DTYPES
         and not x.is_neg()
         and not x.is_conj()
-        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+        and not is_functorch_wrapped_tensor(x)
         and is_dense(x)
         and x.data_ptr() != 0  # no memory: no weights, or a storage that was freed
     )
@@ -112,7 +123,8 @@ class Layouts:
         if TensorGuards is None:
             self._layouts = [_layout(x) for x in tensors]
             return
-        sizes, strides = [list(x.shape) for x in tensors], [list(x.stride()) for x in tensors]
+        sizes: Any = [list(x.shape) for x in tensors]
+        strides: Any = [list(x.stride()) for x in tensors]
         self._check = TensorGuards(*tensors, dynamic_dims_sizes=sizes, dynamic_dims_strides=strides).check
 
     def hold(self, tensors: Sequence[Any]) -> bool:
