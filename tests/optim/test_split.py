@@ -120,7 +120,7 @@ def test_as_a_rule_of_fit_its_rate_scales_both(tmp_path):
     rule = sd.optim.split(matrices=MUON, rest=ADAMW)
     given = {"rule": rule, "schedule": "constant", "batch_size": "full", "steps": 8, "runs": tmp_path, "locate": False}
     run = sd.fit(task(), lr=0.01, **given)
-    assert run.config.rule == "steepest.optim.split.split(matrices=Muon, rest=AdamW)"
+    assert run.record.config.rule == "steepest.optim.split.split(matrices=Muon, rest=AdamW)"
     net = model()
     by_hand = sd.optim.split(net, matrices=partial(MUON, lr=0.01), rest=partial(ADAMW, lr=1.5e-3))
     losses = []
