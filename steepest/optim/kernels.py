@@ -129,6 +129,12 @@ class Plan:
                 self.left.setdefault(owner, []).append(p)
             else:
                 members.setdefault((formula.rule.program, local(p).dtype), []).append(member)
+        together = [m for own in members.values() for m in own]
+        memory = [x for m in together for x in (params[m.place], *m.slots, *m.scalars)]
+        if not has_own_memory(list(map(local, memory))):  # a kernel steps the last tensor first: order matters here
+            for member in together:
+                self.left.setdefault(member.owner, []).append(params[member.place])
+            members.clear()
         self._batches = [Batch(formulas[own[0].owner].rule, own, params, gradients) for own in members.values()]
         self._places = [member.place for batch in self._batches for member in batch.members]
         self._memory = [x for batch in self._batches for m in batch.members for x in (*m.slots, *m.scalars)]
@@ -271,8 +277,7 @@ def _member(place: int, owner: int, p: Tensor, g: Any, formula: Formula, state: 
             return None
     if not all(is_plain(x) and x.numel() == 1 and not x.is_complex() for x in scalars):
         return None
-    own = [weight, *map(local, slots), *scalars]
-    return Member(place, owner, slots, scalars) if has_own_memory(own) else None
+    return Member(place, owner, slots, scalars)
 
 
 def _options(group: Mapping[str, Any]) -> list[Any]:
