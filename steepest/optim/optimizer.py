@@ -145,7 +145,7 @@ class KernelOptimizer(torch.optim.Optimizer):
         """A state_dict of Steepest 0.1, whose groups and state had the rule's names, in today's format."""
         groups, state = [], {}
         for group, own in zip(state_dict["param_groups"], state_dict["steepest"], strict=True):
-            new = {**self.defaults, **{k: v for k, v in group.items() if k in self.defaults or k == "params"}}
+            new = {**self.defaults, **{k: v for k, v in group.items() if k in self.defaults or k in OTHER_KEYS}}
             if "beta" in group and "momentum" in self.defaults:
                 new["momentum"] = group["beta"]
             if "beta1" in group and "betas" in self.defaults:
