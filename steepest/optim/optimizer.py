@@ -117,6 +117,9 @@ class KernelOptimizer(torch.optim.Optimizer):
             state_dict = self._convert(state_dict)
         if not self._optimizer_load_state_dict_pre_hooks:  # these may change it
             self._check_state(state_dict)
+        self._load(state_dict)
+
+    def _load(self, state_dict: Mapping[str, Any]) -> None:
         super().load_state_dict(state_dict)  # type: ignore[arg-type]
 
     def _check_state(self, state_dict: Mapping[str, Any]) -> None:
@@ -156,7 +159,7 @@ class KernelOptimizer(torch.optim.Optimizer):
             numbers = dict(zip(scalars, own["scalars"][0], strict=True)) | {"t": own["t"]}
             for place in group["params"] if own["t"] else ():
                 slots = {keys[name]: x for name, x in state_dict["state"][place].items()}
-                state[place] = {keys[n]: torch.tensor(float(x)) for n, x in numbers.items() if n in keys} | slots
+                state[place] = {keys[n]: _number(n, x) for n, x in numbers.items() if n in keys} | slots
         return {"state": state, "param_groups": groups}
 
     @torch._disable_dynamo
@@ -180,6 +183,11 @@ class KernelOptimizer(torch.optim.Optimizer):
 @torch.optim.Optimizer.profile_hook_step
 def _step_with_hooks(optimizer: KernelOptimizer, closure: Any) -> Any:
     return optimizer._step_with_closure(closure)
+
+
+def _number(name: str, value: float) -> Tensor:
+    """A number of a state: a count of steps as in torch, all else as exact as it was."""
+    return torch.tensor(float(value), dtype=torch.float32 if name == "t" else torch.float64)
 
 
 def _is_number(value: Any) -> bool:

@@ -97,6 +97,16 @@ class RuleOptimizer(KernelOptimizer):
                 )  # fmt: skip
         return state
 
+    def _load(self, state_dict: Mapping[str, Any]) -> None:
+        """Restores a state; numbers stay float64, where torch casts them to the dtype of the parameter."""
+        super()._load(state_dict)
+        for group, saved in zip(self.param_groups, state_dict["param_groups"], strict=True):
+            rule, keys, _ = self.choose(group)
+            numbers = [keys[slot.name] for slot in rule.slots if slot.is_scalar]
+            for p, place in zip(group["params"], saved["params"], strict=True):
+                for key in numbers if place in state_dict["state"] else ():
+                    self.state[p][key] = state_dict["state"][place][key].to("cpu", torch.float64, copy=True)
+
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), **({"_rule": self._rule} if "_rule" in self.__dict__ else {})}
 
@@ -271,9 +281,17 @@ class ScheduleFreeAdamW(RuleOptimizer):
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
         torch.optim.Optimizer.__init__(self, params, {**defaults, "train_mode": True})
 
-    def choose(self, group: Mapping[str, Any]) -> tuple:
+    def formula(self, group: Mapping[str, Any]) -> Formula:
+        """What the options of a param group mean.
+
+        Raises:
+            InputError: the weights are those of `eval()`.
+        """
         if not group["train_mode"]:
             raise InputError("step() needs the weights of train(), but eval() was called last. Call optimizer.train().")
+        return super().formula(group)
+
+    def choose(self, group: Mapping[str, Any]) -> tuple:
         keys = _keys(textbook.schedule_free_adamw, {"v": "exp_avg_sq"})
         return textbook.schedule_free_adamw, keys, _hypers(group, ("lr", "eps", "weight_decay"))
 
