@@ -128,6 +128,7 @@ def _step_eagerly(formula: Formula, p: Tensor, state: dict[str, Any]) -> None:
     g = p.grad
     if hasattr(p, "_spec") and g._spec != p._spec:
         g = g.redistribute(p.device_mesh, p.placements)
+    g = g.to(torch.promote_types(g.dtype, p.dtype))
     is_scalar = [s.is_scalar for s in rule.slots]
     slots = [state[keys[s.name]] for s in rule.slots if not s.is_scalar]
     scalars = [state[keys[s.name]] for s in rule.slots if s.is_scalar]
