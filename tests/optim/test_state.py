@@ -13,7 +13,7 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 
 import steepest as sd
-from steepest.errors import InputError
+from steepest.errors import InputError, SteepestError
 
 TORCHS = {
     "SGD": {"momentum": 0.9, "weight_decay": 0.01},
@@ -67,13 +67,13 @@ def save_and_load(state_dict):
     return torch.load(file, weights_only=True)
 
 
-def both(change, name="AdamW", params=None, steps=6, rtol=1e-9):
+def both(change, name="AdamW", params=weights, options=None, rtol=1e-9):
     """Trains with torch's class and ours, with a change of the optimizer before every step; the weights must agree."""
     results = []
     for library in (torch.optim, sd.optim):
-        own = (params or weights)()
-        optimizer = make(name, own, library)
-        for t in range(steps):
+        own = params()
+        optimizer = getattr(library, name)(own, lr=0.05, **(TORCHS[name] if options is None else options))
+        for t in range(6):
             give_gradients(own, t)
             change(t, optimizer, own)
             optimizer.step()
@@ -154,7 +154,7 @@ def test_schedule_free_goes_on_from_a_state_saved_after_eval():
     others = copy.deepcopy(params)
     other = make("ScheduleFreeAdamW", others)
     other.load_state_dict(save_and_load(optimizer.state_dict()))
-    with pytest.raises(InputError, match="optimizer.train"):
+    with pytest.raises(InputError, match="Call optimizer"):
         other.step()
     optimizer.train()
     other.train()
@@ -392,3 +392,189 @@ def test_parameters_of_any_kind_by_rules_of_our_own(name, kind):
         for optimizer in optimizers:
             optimizer.step()
     close([p.detach().contiguous() for p in params], [p.detach() for p in alone], rtol=1e-6)
+
+
+# -- Gradients of other kinds ------------------------------------------------------------------------------------------
+
+
+def negated(x):
+    return torch._neg_view(-x)
+
+
+def conjugated(x):
+    return torch.complex(x, -x).conj().imag
+
+
+def expanded(x):
+    return x.flatten()[:1].expand(x.numel()).view(x.shape)
+
+
+def strided(x):
+    return torch.stack([x, x], -1)[..., 0]
+
+
+def transposed_gradient(x):
+    return x.mT.contiguous().mT if x.ndim > 1 else x
+
+
+GRADIENTS = [negated, conjugated, expanded, strided, transposed_gradient]
+
+
+@pytest.mark.parametrize("kind", GRADIENTS)
+@pytest.mark.parametrize("name", ["SGD", "Adam", "ASGD"])
+def test_gradients_of_any_kind(name, kind):
+    def change(t, optimizer, params):
+        for p in params:
+            p.grad = kind(p.grad)
+
+    both(change, name)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_bfloat16_gradients_of_float32_weights(name):
+    """As those of float32 with the same values, also where torch's own step fails."""
+    params, others = weights(torch.float32), weights(torch.float32)
+    optimizer, other = make(name, params), make(name, others)
+    for p in params:
+        p.grad_dtype = torch.bfloat16
+    for t in range(4):
+        give_gradients(others, t)
+        for p, q in zip(params, others, strict=True):
+            p.grad = q.grad.bfloat16()
+            q.grad = p.grad.float()
+        other.step()
+        optimizer.step()
+    close(params, others, rtol=0)
+    assert {p.grad.dtype for p in params} == {torch.bfloat16}
+
+
+def sparse(t, optimizer, params):
+    params[0].grad = params[0].grad.to_sparse(1)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
+@pytest.mark.parametrize("name", ["SGD", "Adagrad"])
+def test_sparse_gradients_where_torch_has_them(name):
+    both(sparse, name, options={})
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in ("SGD", "Adagrad")])
+def test_sparse_gradients_are_refused_elsewhere(name):
+    params = weights()
+    optimizer = make(name, params)
+    train(optimizer, params, range(3))
+    before = copy.deepcopy(params)
+    give_gradients(params, 3)
+    sparse(3, optimizer, params)
+    with pytest.raises(RuntimeError, match="sparse|dense"):
+        optimizer.step()
+    close(params, before, rtol=0)
+    train(optimizer, params, [3])
+
+
+# -- Options -----------------------------------------------------------------------------------------------------------
+
+FLAGS = [{"foreach": True}, {"foreach": False}, {"fused": True}, {"maximize": True}, {"lr": 0.0},
+         {"lr": torch.tensor(0.05, dtype=torch.float64)}]  # fmt: skip
+
+
+@pytest.mark.parametrize("flags", FLAGS, ids=str)
+@pytest.mark.parametrize("name", TORCHS)
+def test_options_mean_what_they_mean_in_torch(name, flags):
+    def outcome(library):
+        params = weights()
+        try:
+            optimizer = getattr(library, name)(params, **{"lr": 0.05, **TORCHS[name], **flags})
+            train(optimizer, params, range(5))
+        except (TypeError, ValueError, RuntimeError) as error:
+            return type(error), str(error).split("__init__")[-1]
+        return params
+
+    expected, actual = outcome(torch.optim), outcome(sd.optim)
+    if isinstance(expected, tuple):
+        assert actual == expected
+    else:
+        close(actual, expected, LOOSE.get(name, 1e-9))
+
+
+def set_tensor_rate(t, optimizer, params):
+    group = optimizer.param_groups[0]
+    if t == 2:
+        group["lr"] = torch.tensor(0.05, dtype=torch.float64)
+    elif t > 2:
+        group["lr"].mul_(0.5)  # in place, as a compiled scheduler does
+
+
+def test_a_learning_rate_that_is_a_tensor_may_change_in_place():
+    both(set_tensor_rate)
+
+
+def test_the_step_can_be_differentiated():
+    rate = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
+    derivatives = []
+    for library in (torch.optim, sd.optim):
+        x = torch.tensor([1.0, 2.0], dtype=torch.float64).requires_grad_().clone()
+        x.grad = torch.tensor([3.0, 4.0], dtype=torch.float64)
+        library.SGD([x], lr=rate, differentiable=True).step()
+        derivatives.append(torch.autograd.grad(x.sum(), rate)[0])
+    assert derivatives[0] == derivatives[1] == -7
+
+
+# -- Bad input ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_groups_that_share_a_parameter_are_refused(name):
+    params = weights()
+    with pytest.raises(ValueError, match="more than one parameter group"):
+        make(name, [{"params": params}, {"params": params[:1]}])
+    optimizer = make(name, params)
+    with pytest.raises(ValueError, match="more than one parameter group"):
+        optimizer.add_param_group({"params": params[:1]})
+    assert len(optimizer.param_groups) == 1
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_unknown_option_of_a_group_is_refused(name):
+    with pytest.raises(ValueError, match="Unknown option 'wieght_decay'"):
+        make(name, [{"params": weights(), "wieght_decay": 0.1}])
+    optimizer = make(name, weights())
+    with pytest.raises(ValueError, match="Unknown option 'rl'"):
+        optimizer.add_param_group({"params": weights(), "rl": 0.1})
+    assert len(optimizer.param_groups) == 1
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_meta_tensors_are_refused(name):
+    params = [*weights(), nn.Parameter(torch.ones(2, 3, device="meta"))]
+    optimizer = make(name, params)
+    train(optimizer, params[:2], range(2))
+    before = copy.deepcopy(params[:2])
+    params[2].grad = torch.ones(2, 3, device="meta")
+    with pytest.raises(ValueError, match="meta device"):
+        optimizer.step()
+    close(params[:2], before, rtol=0)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_gradient_of_another_shape_is_refused(name):
+    params = weights()
+    optimizer = make(name, params)
+    train(optimizer, params, range(2))
+    params[1].data = torch.ones(7, dtype=torch.float64)
+    before = copy.deepcopy([p.detach() for p in params])
+    with pytest.raises(ValueError, match=r"shape \(7,\), got \(5,\)"):
+        optimizer.step()
+    close([p.detach() for p in params], before, rtol=0)
+
+
+def test_a_gradient_whose_memory_was_freed_is_refused():
+    params = weights()
+    optimizer = make("AdamW", params)
+    train(optimizer, params, range(2))
+    give_gradients(params, 2)
+    params[0].grad.untyped_storage().resize_(0)
+    before = params[1].detach().clone()
+    with pytest.raises(SteepestError, match="storage was freed"):
+        optimizer.step()
+    assert torch.equal(params[1], before)
