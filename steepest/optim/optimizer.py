@@ -49,7 +49,7 @@ class KernelOptimizer(torch.optim.Optimizer):
         """
         has_hooks = _global_optimizer_pre_hooks or _global_optimizer_post_hooks
         if has_hooks or self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks or _profiler_enabled():
-            return _step_with_hooks(self, closure)
+            return _step_with_hooks(self) if closure is None else _step_with_hooks(self, closure)
         return self._step_with_closure(closure)
 
     step.hooked = True  # type: ignore[attr-defined]  # torch would wrap it for hooks and the profiler, which takes 9 µs
@@ -181,7 +181,7 @@ class KernelOptimizer(torch.optim.Optimizer):
 
 
 @torch.optim.Optimizer.profile_hook_step
-def _step_with_hooks(optimizer: KernelOptimizer, closure: Any) -> Any:
+def _step_with_hooks(optimizer: KernelOptimizer, closure: Any = None) -> Any:
     return optimizer._step_with_closure(closure)
 
 

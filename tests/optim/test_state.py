@@ -466,7 +466,7 @@ def test_sparse_gradients_are_refused_elsewhere(name):
     before = copy.deepcopy(params)
     give_gradients(params, 3)
     sparse(3, optimizer, params)
-    with pytest.raises(RuntimeError, match="sparse|dense"):
+    with pytest.raises(RuntimeError, match=r"sparse|dense"):
         optimizer.step()
     close(params, before, rtol=0)
     train(optimizer, params, [3])
