@@ -87,7 +87,7 @@ class Adam(TorchRule, torch.optim.Adam):
         is_decoupled = group.get("decoupled_weight_decay", isinstance(self, torch.optim.AdamW))
         hypers = {**_betas(group), "eps": float(group["eps"])}
         if group["amsgrad"]:
-            rule = variants.DECOUPLED["amsgrad"] if is_decoupled else textbook.amsgrad
+            rule = variants.DECOUPLED_DECAY["amsgrad"] if is_decoupled else textbook.amsgrad
             return rule, MOMENTS | {"v_max": "max_exp_avg_sq"}, hypers
         return textbook.adamw if is_decoupled else textbook.adam, MOMENTS, hypers
 
@@ -137,7 +137,7 @@ class NAdam(TorchRule, torch.optim.NAdam):
 
     def choose(self, group: Mapping[str, Any]) -> tuple:
         is_decoupled = group["decoupled_weight_decay"]
-        rule = variants.DECOUPLED["nadam"] if is_decoupled else textbook.nadam
+        rule = variants.DECOUPLED_DECAY["nadam"] if is_decoupled else textbook.nadam
         hypers = {**_betas(group), "eps": float(group["eps"]), "decay": float(group["momentum_decay"])}
         return rule, MOMENTS | {"mu_product": "mu_product"}, hypers
 
@@ -161,7 +161,7 @@ class RAdam(TorchRule, torch.optim.RAdam):
 
     def choose(self, group: Mapping[str, Any]) -> tuple:
         is_decoupled = group["decoupled_weight_decay"]
-        rule = variants.DECOUPLED["radam"] if is_decoupled else textbook.radam
+        rule = variants.DECOUPLED_DECAY["radam"] if is_decoupled else textbook.radam
         return rule, MOMENTS, {**_betas(group), "eps": float(group["eps"])}
 
 

@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steepest.errors import TaskError
 from steepest.rules import hoist
-from steepest.rules.memory import Layouts, has_own_memory, is_plain, plain_gradient
+from steepest.rules.memory import Layouts, check_memory, has_own_memory, is_plain, local, plain_gradient, spec
 from steepest.rules.rule import Rule
 from steepest.rules.tensor_groups import KernelGroup
 
@@ -56,11 +55,6 @@ class Member(NamedTuple):
     owner: int
     slots: list[Tensor]
     scalars: list[Tensor]
-
-
-def local(x: Any) -> Any:
-    """The part of a DTensor on this process; any other tensor as it is."""
-    return x._local_tensor if hasattr(x, "_local_tensor") else x
 
 
 class KernelSteps:
@@ -118,7 +112,7 @@ class Plan:
         self._keys, self._dictionaries = list(state), list(state.values())
         self._values = _values(self._dictionaries)
         owners = [owner for owner, group in enumerate(groups) for _ in group["params"]]
-        members: dict[tuple, list[Member]] = {}
+        batches: dict[tuple, tuple[Rule, list[Member]]] = {}
         self.left: dict[int, list[Tensor]] = {}
         for place, (p, g, owner) in enumerate(zip(params, gradients, owners, strict=True)):
             if g is None:
@@ -128,18 +122,19 @@ class Plan:
             if formula is None or member is None:
                 self.left.setdefault(owner, []).append(p)
             else:
-                members.setdefault((formula.rule.program, local(p).dtype), []).append(member)
-        together = [m for own in members.values() for m in own]
+                key = formula.rule.program, local(p).dtype
+                batches.setdefault(key, (formula.rule, []))[1].append(member)
+        together = [m for _, members in batches.values() for m in members]
         memory = [x for m in together for x in (params[m.place], *m.slots, *m.scalars)]
         if not has_own_memory(list(map(local, memory))):  # a kernel steps the last tensor first: order matters here
             for member in together:
                 self.left.setdefault(member.owner, []).append(params[member.place])
-            members.clear()
-        self._batches = [Batch(formulas[own[0].owner].rule, own, params, gradients) for own in members.values()]
+            batches.clear()
+        self._batches = [Batch(rule, members, params, gradients) for rule, members in batches.values()]
         self._places = [member.place for batch in self._batches for member in batch.members]
         self._memory = [x for batch in self._batches for m in batch.members for x in (*m.slots, *m.scalars)]
         self._pointers = list(map(Tensor.data_ptr, map(local, self._memory)))
-        self._shards = [x._spec for x in (*self._all(gradients), *self._memory) if hasattr(x, "_spec")]
+        self._shards = [spec(x) for x in (*self._all(gradients), *self._memory) if spec(x)]
         self._layouts = Layouts([local(x) for x in self._all(gradients)])
 
     def _all(self, gradients: list[Any]) -> list[Any]:
@@ -165,7 +160,7 @@ class Plan:
             return False
         tensors, memory = self._all(gradients), self._memory
         if self._shards:
-            if [x._spec for x in (*tensors, *memory) if hasattr(x, "_spec")] != self._shards:
+            if [spec(x) for x in (*tensors, *memory) if spec(x)] != self._shards:
                 return False
             tensors, memory = list(map(local, tensors)), list(map(local, memory))
         return self._layouts.hold(tensors) and list(map(Tensor.data_ptr, memory)) == self._pointers
@@ -183,7 +178,7 @@ class Batch:
     def __init__(self, rule: Rule, members: list[Member], params: list[Tensor], gradients: list[Any]) -> None:
         self.members = members
         self._places = [m.place for m in members]
-        self._is_all = self._places == list(range(len(params))) and not any(hasattr(p, "_spec") for p in params)
+        self._is_all = self._places == list(range(len(params))) and not any(map(spec, params))
         weights = [local(params[i]) for i in self._places]
         pairs = zip(weights, (local(gradients[i]) for i in self._places), strict=True)
         self._copies = [i for i, (p, g) in enumerate(pairs) if plain_gradient(g, p) is not g]
@@ -207,8 +202,8 @@ class Batch:
             for i in self._copies:
                 gradients[i] = plain_gradient(gradients[i], params[i])
         if not self.group.read(params, gradients):
-            raise TaskError("a parameter or its gradient has no memory: its storage was freed")
-        rows = [(owner, ()) for owner in self._owners] if self._rows is None else self._rows.read()
+            check_memory([f"parameter {place}" for place in self._places], params, gradients)
+        rows: list[Any] = [(owner, ()) for owner in self._owners] if self._rows is None else self._rows.read()
         values: tuple = ()
         new: list[float] = []
         for owner, scalars in rows:
@@ -242,7 +237,8 @@ class ScalarRows:
         self._read, self._write = np.array([*numbers, 0], np.int64), np.array([*numbers, 1], np.int64)
         self._addresses = self._read.ctypes.data, self._write.ctypes.data
         self._arrays = arrays
-        self._values, self._firsts, self._count = values.reshape(-1).data, firsts.data, count.data
+        self._values: Any = values.reshape(-1).data
+        self._firsts, self._count = firsts.data, count.data
 
     def read(self) -> list[tuple[int, list[float]]]:
         """The param group and the numbers of each row; the group of tensors has the row of each parameter."""
@@ -261,7 +257,7 @@ class ScalarRows:
 
 def _member(place: int, owner: int, p: Tensor, g: Any, formula: Formula, state: Mapping[str, Any]) -> Member | None:
     """A parameter for a kernel, or None if a kernel may not be handed it, its gradient or its state."""
-    if not set(formula.keys.values()) <= state.keys() or getattr(g, "_spec", None) != getattr(p, "_spec", None):
+    if not set(formula.keys.values()) <= state.keys() or spec(g) != spec(p):
         return None
     slots = [state[formula.keys[s.name]] for s in formula.rule.slots if not s.is_scalar]
     scalars = [state[formula.keys[s.name]] for s in formula.rule.slots if s.is_scalar]
@@ -270,7 +266,7 @@ def _member(place: int, owner: int, p: Tensor, g: Any, formula: Formula, state: 
     weight = local(p)
     if not is_plain(weight) or plain_gradient(local(g), weight) is None:
         return None
-    if any(getattr(x, "_spec", None) != getattr(p, "_spec", None) for x in slots):
+    if any(spec(x) != spec(p) for x in slots):
         return None
     for x in map(local, slots):
         if not is_plain(x) or (x.dtype, x.shape, x.stride()) != (weight.dtype, weight.shape, weight.stride()):

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import _profiler_enabled
+from torch._C._autograd import _profiler_enabled
+from torch._compile import _disable_dynamo
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from steepest.errors import InputError, nearest
@@ -67,7 +68,7 @@ class KernelOptimizer(torch.optim.Optimizer):
             torch.set_grad_enabled(was_enabled)
         return loss
 
-    @torch._disable_dynamo
+    @_disable_dynamo
     def _step(self) -> None:
         kernels = self.__dict__.get("_kernels")
         if kernels is None:  # at first, and after a deepcopy or a pickle
@@ -101,7 +102,7 @@ class KernelOptimizer(torch.optim.Optimizer):
                     return group.get("param_names", {place: f"parameter {place} of param group {owner}"})[place]
         return "a parameter"
 
-    @torch._disable_dynamo
+    @_disable_dynamo
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:  # type: ignore[override]
         """Restores what `state_dict` returned, also that of torch's class of the same name.
 
@@ -126,10 +127,10 @@ class KernelOptimizer(torch.optim.Optimizer):
         kind = type(self).__name__
         needs = {name for name, value in self.defaults.items() if _is_number(value)}
         for group in state_dict["param_groups"]:
-            missing = sorted(needs - group.keys())
-            if missing:
+            absent = sorted(needs - group.keys())
+            if absent:
                 raise InputError(
-                    f"state_dict must come from {kind}, but its param groups have no {', '.join(missing)}. "
+                    f"state_dict must come from {kind}, but its param groups have no {', '.join(absent)}. "
                     f"They have: {', '.join(sorted(group.keys() - {'params'}))}"
                 )
         places = [place for group in state_dict["param_groups"] for place in group["params"]]
@@ -162,7 +163,7 @@ class KernelOptimizer(torch.optim.Optimizer):
                 state[place] = {keys[n]: _number(n, x) for n, x in numbers.items() if n in keys} | slots
         return {"state": state, "param_groups": groups}
 
-    @torch._disable_dynamo
+    @_disable_dynamo
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a param group, as in torch.
 

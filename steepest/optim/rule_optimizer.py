@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from steepest.errors import InputError
-from steepest.optim.kernels import Formula, local
+from steepest.optim.kernels import Formula
 from steepest.optim.optimizer import KernelOptimizer
 from steepest.rules import hoist, textbook, variants
+from steepest.rules.memory import local, spec
 from steepest.rules.rule import Rule, W
 from steepest.rules.tensor_groups import EagerGroup
 
@@ -104,8 +105,9 @@ class RuleOptimizer(KernelOptimizer):
             rule, keys, _ = self.choose(group)
             numbers = [keys[slot.name] for slot in rule.slots if slot.is_scalar]
             for p, place in zip(group["params"], saved["params"], strict=True):
-                for key in numbers if place in state_dict["state"] else ():
-                    self.state[p][key] = state_dict["state"][place][key].to("cpu", torch.float64, copy=True)
+                state = state_dict["state"].get(place, {})
+                for key in numbers if state else ():
+                    self.state[p][key] = state[key].to("cpu", torch.float64, copy=True)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), **({"_rule": self._rule} if "_rule" in self.__dict__ else {})}
@@ -125,9 +127,9 @@ def _keys(rule: Rule, names: Mapping[str, str]) -> dict[str, str]:
 def _step_eagerly(formula: Formula, p: Tensor, state: dict[str, Any]) -> None:
     """One step of one parameter by torch operations."""
     rule, hypers, keys, sign = formula
-    g = p.grad
-    if hasattr(p, "_spec") and g._spec != p._spec:
-        g = g.redistribute(p.device_mesh, p.placements)
+    g: Any = p.grad
+    if spec(p) != spec(g):  # DTensors that are laid out differently
+        g = g.redistribute(spec(p).mesh, spec(p).placements)
     g = g.to(torch.promote_types(g.dtype, p.dtype))
     is_scalar = [s.is_scalar for s in rule.slots]
     slots = [state[keys[s.name]] for s in rule.slots if not s.is_scalar]
@@ -222,7 +224,7 @@ class ADOPT(RuleOptimizer):
         torch.optim.Optimizer.__init__(self, params, defaults)
 
     def choose(self, group: Mapping[str, Any]) -> tuple:
-        rule = variants.DECOUPLED["adopt"] if group["decoupled_weight_decay"] else textbook.adopt
+        rule = variants.DECOUPLED_DECAY["adopt"] if group["decoupled_weight_decay"] else textbook.adopt
         return rule, _keys(rule, {"m": "exp_avg", "v": "exp_avg_sq"}), _hypers(group, ("lr", "weight_decay", "eps"))
 
 

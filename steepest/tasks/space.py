@@ -24,6 +24,7 @@ class Space:
     """The trainable parameters of a module; tied parameters once, under their first name.
 
     Attributes:
+        module: the model.
         names: parameter names, without the prefix of torch.compile.
         shapes: parameter shapes.
         size: number of weights N.
@@ -49,6 +50,7 @@ class Space:
     ) -> None:
         trainable = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         _check(module, trainable)
+        self.module = module
         self.names = tuple(name.replace(COMPILE_PREFIX, "") for name, _ in trainable)
         self.shapes = tuple(p.shape for _, p in trainable)
         self.sizes = tuple(p.numel() for _, p in trainable)

@@ -57,13 +57,6 @@ def test_saved_and_loaded_it_goes_on_as_it_would_have(name):
     assert torch.equal(trained(net, first, 5, begin=5), trained(other, second, 5, begin=5))
 
 
-def test_state_of_another_optimizer_is_refused():
-    with pytest.raises(sd.InputError, match="state_dict must come from a Steepest optimizer"):
-        sd.optim.Adam([nn.Parameter(torch.ones(2))]).load_state_dict(
-            torch.optim.Adam([nn.Parameter(torch.ones(2))]).state_dict()
-        )
-
-
 def test_schedule_sets_the_rate_of_every_step():
     optimizer = torch.optim.SGD([nn.Parameter(torch.ones(2))], lr=0.5)
     schedule = sd.optim.Schedule(optimizer, "warmup(5) >> cosine", steps=20)
