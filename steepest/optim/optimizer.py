@@ -109,6 +109,10 @@ class KernelOptimizer(torch.optim.Optimizer):
         Raises:
             InputError: the state belongs to another optimizer, or to parameters of other shapes; nothing is changed.
         """
+        state_dict, hooks = dict(state_dict), self._optimizer_load_state_dict_pre_hooks
+        for hook in hooks.values():  # here, as what they return is checked
+            changed = hook(self, state_dict)
+            state_dict = state_dict if changed is None else changed
         if "steepest" in state_dict:
             warnings.warn(
                 "This state_dict was made by Steepest 0.1; the next version will not read it. Save it again.",
@@ -116,9 +120,12 @@ class KernelOptimizer(torch.optim.Optimizer):
                 stacklevel=2,
             )
             state_dict = self._convert(state_dict)
-        if not self._optimizer_load_state_dict_pre_hooks:  # these may change it
-            self._check_state(state_dict)
-        self._load(state_dict)
+        self._check_state(state_dict)
+        self._optimizer_load_state_dict_pre_hooks = type(hooks)()
+        try:
+            self._load(state_dict)
+        finally:
+            self._optimizer_load_state_dict_pre_hooks = hooks
 
     def _load(self, state_dict: Mapping[str, Any]) -> None:
         super().load_state_dict(state_dict)  # type: ignore[arg-type]

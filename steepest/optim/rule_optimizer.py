@@ -106,7 +106,7 @@ class RuleOptimizer(KernelOptimizer):
             numbers = [keys[slot.name] for slot in rule.slots if slot.is_scalar]
             for p, place in zip(group["params"], saved["params"], strict=True):
                 state = state_dict["state"].get(place, {})
-                for key in numbers if state else ():
+                for key in state.keys() & numbers:
                     self.state[p][key] = state[key].to("cpu", torch.float64, copy=True)
 
     def __getstate__(self) -> dict[str, Any]:

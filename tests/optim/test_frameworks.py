@@ -31,7 +31,7 @@ def mse(model, batch):
 
 
 def build(library, name, model):
-    return getattr(library, name)(model.parameters(), **OPTIMIZERS[name])
+    return getattr(library, name)(model.parameters(), **OPTIMIZERS.get(name, {}))
 
 
 def compare(train, name, rtol=EXACT):
@@ -231,6 +231,17 @@ def test_hooks(name):
     compare(train, name)
     assert calls["steepest.optim"] == calls["torch.optim"]
     assert len(calls["torch.optim"]) == 12
+
+
+def test_what_a_hook_makes_of_a_state_dict_is_checked_and_loaded():
+    model = network()
+    optimizer = build(sd.optim, "ScheduleFreeAdamW", model)
+    optimizer.register_load_state_dict_pre_hook(lambda o, d: d["wrapped"])
+    state_dict = copy.deepcopy(optimizer.state_dict())
+    optimizer.load_state_dict({"wrapped": state_dict})
+    with pytest.raises(ValueError, match="its param groups have no"):
+        optimizer.load_state_dict({"wrapped": build(torch.optim, "SGD", model).state_dict()})
+    assert optimizer.state_dict() == state_dict
 
 
 @pytest.mark.parametrize("how", ["as args", "as kwargs"])
