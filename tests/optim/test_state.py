@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import pickle
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -248,6 +249,27 @@ def test_state_that_does_not_match_is_refused_and_nothing_is_changed(wrong, mess
     with pytest.raises(ValueError, match=message):
         optimizer.load_state_dict(wrong())
     close((optimizer.state_dict(), params), before, rtol=0)
+
+
+def test_a_split_optimizer_refuses_such_a_state_whole_and_calls_hooks():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 2))
+    optimizer = sd.optim.split(model, matrices=partial(torch.optim.Muon, lr=0.02), rest=sd.optim.AdamW)
+    calls = []
+    optimizer.register_load_state_dict_pre_hook(lambda o, d: calls.append("pre"))
+    optimizer.register_load_state_dict_post_hook(lambda o: calls.append("post"))
+    train(optimizer, list(model.parameters()), range(2))
+    before = copy.deepcopy(optimizer.state_dict())
+    optimizer.load_state_dict(before)
+    wrong = copy.deepcopy(before)
+    for state in wrong["state"].values():
+        for x in state.values():
+            x.mul_(2)  # of both optimizers; one of them gets another shape besides
+    wrong["state"][len(wrong["state"]) - 1]["exp_avg"] = torch.ones(7)
+    with pytest.raises(ValueError, match="same parameters"):
+        optimizer.load_state_dict(wrong)
+    close(optimizer.state_dict(), before, rtol=0)
+    assert calls == ["pre", "post", "pre"]
 
 
 # -- State edited between steps ----------------------------------------------------------------------------------------
