@@ -195,7 +195,7 @@ def _step_with_hooks(optimizer: KernelOptimizer, closure: Any = None) -> Any:
 
 def _number(name: str, value: float) -> Tensor:
     """A number of a state: a count of steps as in torch, all else as exact as it was."""
-    return torch.tensor(float(value), dtype=torch.float32 if name == "t" else torch.float64)
+    return torch.tensor(float(value), dtype=torch.float32 if name == "t" else torch.float64, device="cpu")
 
 
 def _is_number(value: Any) -> bool:

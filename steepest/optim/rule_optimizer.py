@@ -85,11 +85,11 @@ class RuleOptimizer(KernelOptimizer):
         """The state of a parameter, made if there is none."""
         state = self.state[p]
         if "t" in formula.keys and formula.keys["t"] not in state:
-            state[formula.keys["t"]] = torch.tensor(0.0)
+            state[formula.keys["t"]] = torch.tensor(0.0, device="cpu")
         for slot in formula.rule.slots:
             key = formula.keys[slot.name]
             if key not in state and slot.is_scalar:
-                state[key] = torch.tensor(slot.start.start, dtype=torch.float64)
+                state[key] = torch.tensor(slot.start.start, dtype=torch.float64, device="cpu")
             elif key not in state:
                 memory = torch.preserve_format
                 state[key] = (

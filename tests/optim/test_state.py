@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import pickle
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -600,3 +601,17 @@ def test_a_gradient_whose_memory_was_freed_is_refused():
     with pytest.raises(SteepestError, match="storage was freed"):
         optimizer.step()
     assert torch.equal(params[1], before)
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdEMAMix", "ScheduleFreeAdamW"])
+def test_torchs_default_device_does_not_matter(name):
+    params, others = weights(), weights()
+    optimizer, other = make(name, params), make(name, others)
+    train(optimizer, params, range(4))
+    for t in range(4):
+        give_gradients(others, t)
+        for p in others:
+            p.grad = negated(p.grad)  # of which a copy is made
+        with torch.device("meta") if t or name not in TORCHS else nullcontext():  # torch makes its counts there
+            other.step()
+    close(others, params, rtol=0)
