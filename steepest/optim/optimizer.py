@@ -109,10 +109,7 @@ class KernelOptimizer(torch.optim.Optimizer):
         Raises:
             InputError: the state belongs to another optimizer, or to parameters of other shapes; nothing is changed.
         """
-        state_dict, hooks = dict(state_dict), self._optimizer_load_state_dict_pre_hooks
-        for hook in hooks.values():  # here, as what they return is checked
-            changed = hook(self, state_dict)
-            state_dict = state_dict if changed is None else changed
+        hooks, state_dict = self._optimizer_load_state_dict_pre_hooks, apply_hooks(self, state_dict)
         if "steepest" in state_dict:
             warnings.warn(
                 "This state_dict was made by Steepest 0.1; the next version will not read it. Save it again.",
@@ -191,6 +188,15 @@ class KernelOptimizer(torch.optim.Optimizer):
 @torch.optim.Optimizer.profile_hook_step
 def _step_with_hooks(optimizer: KernelOptimizer, closure: Any = None) -> Any:
     return optimizer._step_with_closure(closure)
+
+
+def apply_hooks(optimizer: torch.optim.Optimizer, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """What an optimizer's hooks make of a state_dict before it is loaded."""
+    state_dict = dict(state_dict)
+    for hook in optimizer._optimizer_load_state_dict_pre_hooks.values():
+        result = hook(optimizer, state_dict)
+        state_dict = state_dict if result is None else result
+    return state_dict
 
 
 def _number(name: str, value: float) -> Tensor:

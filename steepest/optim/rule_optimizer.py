@@ -101,10 +101,10 @@ class RuleOptimizer(KernelOptimizer):
     def _load(self, state_dict: Mapping[str, Any]) -> None:
         """Restores a state; numbers stay float64, where torch casts them to the dtype of the parameter."""
         super()._load(state_dict)
-        for group, saved in zip(self.param_groups, state_dict["param_groups"], strict=True):
+        for group, source in zip(self.param_groups, state_dict["param_groups"], strict=True):
             rule, keys, _ = self.choose(group)
             numbers = [keys[slot.name] for slot in rule.slots if slot.is_scalar]
-            for p, place in zip(group["params"], saved["params"], strict=True):
+            for p, place in zip(group["params"], source["params"], strict=True):
                 state = state_dict["state"].get(place, {})
                 for key in state.keys() & numbers:
                     self.state[p][key] = state[key].to("cpu", torch.float64, copy=True)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from steepest.errors import InputError
+from steepest.optim.optimizer import apply_hooks
 
 Make = Callable[..., torch.optim.Optimizer]
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
@@ -73,10 +74,7 @@ class SplitOptimizer(torch.optim.Optimizer):
         Raises:
             InputError: it has another number of param groups, or one of the optimizers refuses it; nothing is changed.
         """
-        state_dict = dict(state_dict)
-        for hook in self._optimizer_load_state_dict_pre_hooks.values():
-            changed = hook(self, state_dict)
-            state_dict = state_dict if changed is None else changed
+        state_dict = apply_hooks(self, state_dict)
         groups = list(state_dict["param_groups"])
         if len(groups) != len(self.param_groups):
             raise InputError(f"state_dict must have {len(self.param_groups)} param groups, got {len(groups)}")
