@@ -92,22 +92,24 @@ def zero(make, rank):
     return losses + train(model, optimizer, rank)
 
 
+def train_and_resume(model, make, rank, clip=None):
+    """Half way the state goes to a new optimizer by way of torch.distributed.checkpoint's state dicts."""
+    optimizer, other = make(model.parameters()), make(model.parameters())
+    losses = train(model, optimizer, rank)
+    set_optimizer_state_dict(model, other, get_optimizer_state_dict(model, optimizer))
+    return losses + train(model, other, rank, clip)
+
+
 def fully_sharded_1(use_orig_params, make, rank):
     model = FullyShardedDataParallel(network(), use_orig_params=use_orig_params, device_id=torch.device("cpu"))
-    return train(model, make(model.parameters()), rank)
+    return train_and_resume(model, make, rank)
 
 
 def fully_sharded_2(make, rank):
-    """Half way the state goes to a new optimizer by way of torch.distributed.checkpoint's state dicts."""
     model = network()
-    for layer in (model[0], model[2]):
+    for layer in (model[0], model[2], model):
         fully_shard(layer, mesh=init_device_mesh("cpu", (PROCESSES,)))
-    fully_shard(model, mesh=init_device_mesh("cpu", (PROCESSES,)))
-    optimizer = make(model.parameters())
-    losses = train(model, optimizer, rank)
-    new = make(model.parameters())
-    set_optimizer_state_dict(model, new, get_optimizer_state_dict(model, optimizer))
-    return losses + train(model, new, rank, clip_norm)
+    return train_and_resume(model, make, rank, clip_norm)
 
 
 def tensor_parallel(make, rank):
