@@ -1,9 +1,11 @@
 """The optimizers that torch has too: its arguments, options, state and errors, with our kernels."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from steepest.optim.kernels import Formula
 from steepest.optim.optimizer import KernelOptimizer
@@ -36,9 +38,25 @@ class TorchRule(KernelOptimizer):
             step = step.__wrapped__
         own, self.param_groups = self.param_groups, groups
         try:
-            step(self)
+            with gradients_of_the_weights_dtype(p for group in groups for p in group["params"]):
+                step(self)
         finally:
             self.param_groups = own
+
+
+@contextmanager
+def gradients_of_the_weights_dtype(params: Iterable[Tensor]) -> Iterator[None]:
+    """Casts gradients of another dtype (`grad_dtype`), which kernels support and most of torch's steps do not."""
+    others = [(p, p.grad, p.grad_dtype) for p in params if p.grad is not None and p.grad.dtype is not p.dtype]
+    for p, g, _ in others:
+        p.grad, p.grad_dtype = None, p.dtype
+        p.grad = g.to(p.dtype)
+    try:
+        yield
+    finally:
+        for p, g, dtype in others:
+            p.grad, p.grad_dtype = None, dtype
+            p.grad = g
 
 
 class SGD(TorchRule, torch.optim.SGD):

@@ -124,6 +124,12 @@ class Plan:
             else:
                 key = formula.rule.program, local(p).dtype
                 batches.setdefault(key, (formula.rule, []))[1].append(member)
+        together = [m for _, members in batches.values() for m in members]
+        memory = [x for m in together for x in (params[m.place], *m.slots, *m.scalars)]
+        if not has_own_memory(list(map(local, memory))):  # a kernel steps the last tensor first: order matters here
+            for member in together:
+                self.left.setdefault(member.owner, []).append(params[member.place])
+            batches.clear()
         self._batches = [Batch(rule, members, params, gradients) for rule, members in batches.values()]
         self._places = [member.place for batch in self._batches for member in batch.members]
         self._memory = [x for batch in self._batches for m in batch.members for x in (*m.slots, *m.scalars)]
@@ -267,8 +273,7 @@ def _member(place: int, owner: int, p: Tensor, g: Any, formula: Formula, state: 
             return None
     if not all(is_plain(x) and x.numel() == 1 and not x.is_complex() for x in scalars):
         return None
-    own = [weight, *map(local, slots), *scalars]
-    return Member(place, owner, slots, scalars) if has_own_memory(own) else None
+    return Member(place, owner, slots, scalars)
 
 
 def _options(group: Mapping[str, Any]) -> list[Any]:

@@ -50,7 +50,7 @@ class KernelOptimizer(torch.optim.Optimizer):
         """
         has_hooks = _global_optimizer_pre_hooks or _global_optimizer_post_hooks
         if has_hooks or self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks or _profiler_enabled():
-            return _step_with_hooks(self, closure)
+            return _step_with_hooks(self) if closure is None else _step_with_hooks(self, closure)
         return self._step_with_closure(closure)
 
     step.hooked = True  # type: ignore[attr-defined]  # torch would wrap it for hooks and the profiler, which takes 9 µs
@@ -109,6 +109,7 @@ class KernelOptimizer(torch.optim.Optimizer):
         Raises:
             InputError: the state belongs to another optimizer, or to parameters of other shapes; nothing is changed.
         """
+        hooks, state_dict = self._optimizer_load_state_dict_pre_hooks, apply_hooks(self, state_dict)
         if "steepest" in state_dict:
             warnings.warn(
                 "This state_dict was made by Steepest 0.1; the next version will not read it. Save it again.",
@@ -116,8 +117,14 @@ class KernelOptimizer(torch.optim.Optimizer):
                 stacklevel=2,
             )
             state_dict = self._convert(state_dict)
-        if not self._optimizer_load_state_dict_pre_hooks:  # these may change it
-            self._check_state(state_dict)
+        self._check_state(state_dict)
+        self._optimizer_load_state_dict_pre_hooks = type(hooks)()
+        try:
+            self._load(state_dict)
+        finally:
+            self._optimizer_load_state_dict_pre_hooks = hooks
+
+    def _load(self, state_dict: Mapping[str, Any]) -> None:
         super().load_state_dict(state_dict)  # type: ignore[arg-type]
 
     def _check_state(self, state_dict: Mapping[str, Any]) -> None:
@@ -146,7 +153,7 @@ class KernelOptimizer(torch.optim.Optimizer):
         """A state_dict of Steepest 0.1, whose groups and state had the rule's names, in today's format."""
         groups, state = [], {}
         for group, own in zip(state_dict["param_groups"], state_dict["steepest"], strict=True):
-            new = {**self.defaults, **{k: v for k, v in group.items() if k in self.defaults or k == "params"}}
+            new = {**self.defaults, **{k: v for k, v in group.items() if k in self.defaults or k in OTHER_KEYS}}
             if "beta" in group and "momentum" in self.defaults:
                 new["momentum"] = group["beta"]
             if "beta1" in group and "betas" in self.defaults:
@@ -157,7 +164,7 @@ class KernelOptimizer(torch.optim.Optimizer):
             numbers = dict(zip(scalars, own["scalars"][0], strict=True)) | {"t": own["t"]}
             for place in group["params"] if own["t"] else ():
                 slots = {keys[name]: x for name, x in state_dict["state"][place].items()}
-                state[place] = {keys[n]: torch.tensor(float(x)) for n, x in numbers.items() if n in keys} | slots
+                state[place] = {keys[n]: _number(n, x) for n, x in numbers.items() if n in keys} | slots
         return {"state": state, "param_groups": groups}
 
     @_disable_dynamo
@@ -179,8 +186,22 @@ class KernelOptimizer(torch.optim.Optimizer):
 
 
 @torch.optim.Optimizer.profile_hook_step
-def _step_with_hooks(optimizer: KernelOptimizer, closure: Any) -> Any:
+def _step_with_hooks(optimizer: KernelOptimizer, closure: Any = None) -> Any:
     return optimizer._step_with_closure(closure)
+
+
+def apply_hooks(optimizer: torch.optim.Optimizer, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """What an optimizer's hooks make of a state_dict before it is loaded."""
+    state_dict = dict(state_dict)
+    for hook in optimizer._optimizer_load_state_dict_pre_hooks.values():
+        result = hook(optimizer, state_dict)
+        state_dict = state_dict if result is None else result
+    return state_dict
+
+
+def _number(name: str, value: float) -> Tensor:
+    """A number of a state: a count of steps as in torch, all else as exact as it was."""
+    return torch.tensor(float(value), dtype=torch.float32 if name == "t" else torch.float64, device="cpu")
 
 
 def _is_number(value: Any) -> bool:

@@ -85,11 +85,11 @@ class RuleOptimizer(KernelOptimizer):
         """The state of a parameter, made if there is none."""
         state = self.state[p]
         if "t" in formula.keys and formula.keys["t"] not in state:
-            state[formula.keys["t"]] = torch.tensor(0.0)
+            state[formula.keys["t"]] = torch.tensor(0.0, device="cpu")
         for slot in formula.rule.slots:
             key = formula.keys[slot.name]
             if key not in state and slot.is_scalar:
-                state[key] = torch.tensor(slot.start.start, dtype=torch.float64)
+                state[key] = torch.tensor(slot.start.start, dtype=torch.float64, device="cpu")
             elif key not in state:
                 memory = torch.preserve_format
                 state[key] = (
@@ -97,6 +97,17 @@ class RuleOptimizer(KernelOptimizer):
                     else torch.full_like(p, slot.start, memory_format=memory)
                 )  # fmt: skip
         return state
+
+    def _load(self, state_dict: Mapping[str, Any]) -> None:
+        """Restores a state; numbers stay float64, where torch casts them to the dtype of the parameter."""
+        super()._load(state_dict)
+        for group, source in zip(self.param_groups, state_dict["param_groups"], strict=True):
+            rule, keys, _ = self.choose(group)
+            numbers = [keys[slot.name] for slot in rule.slots if slot.is_scalar]
+            for p, place in zip(group["params"], source["params"], strict=True):
+                state = state_dict["state"].get(place, {})
+                for key in state.keys() & numbers:
+                    self.state[p][key] = state[key].to("cpu", torch.float64, copy=True)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), **({"_rule": self._rule} if "_rule" in self.__dict__ else {})}
@@ -119,6 +130,7 @@ def _step_eagerly(formula: Formula, p: Tensor, state: dict[str, Any]) -> None:
     g: Any = p.grad
     if spec(p) != spec(g):  # DTensors that are laid out differently
         g = g.redistribute(spec(p).mesh, spec(p).placements)
+    g = g.to(torch.promote_types(g.dtype, p.dtype))
     is_scalar = [s.is_scalar for s in rule.slots]
     slots = [state[keys[s.name]] for s in rule.slots if not s.is_scalar]
     scalars = [state[keys[s.name]] for s in rule.slots if s.is_scalar]
@@ -272,9 +284,17 @@ class ScheduleFreeAdamW(RuleOptimizer):
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
         torch.optim.Optimizer.__init__(self, params, {**defaults, "train_mode": True})
 
-    def choose(self, group: Mapping[str, Any]) -> tuple:
+    def formula(self, group: Mapping[str, Any]) -> Formula:
+        """What the options of a param group mean.
+
+        Raises:
+            InputError: the weights are those of `eval()`.
+        """
         if not group["train_mode"]:
             raise InputError("step() needs the weights of train(), but eval() was called last. Call optimizer.train().")
+        return super().formula(group)
+
+    def choose(self, group: Mapping[str, Any]) -> tuple:
         keys = _keys(textbook.schedule_free_adamw, {"v": "exp_avg_sq"})
         return textbook.schedule_free_adamw, keys, _hypers(group, ("lr", "eps", "weight_decay"))
 

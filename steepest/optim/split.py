@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from steepest.errors import InputError
+from steepest.optim.optimizer import apply_hooks
 
 Make = Callable[..., torch.optim.Optimizer]
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
@@ -71,16 +72,25 @@ class SplitOptimizer(torch.optim.Optimizer):
         """Restores what `state_dict` returned.
 
         Raises:
-            InputError: it has another number of param groups.
+            InputError: it has another number of param groups, or one of the optimizers refuses it; nothing is changed.
         """
+        state_dict = apply_hooks(self, state_dict)
         groups = list(state_dict["param_groups"])
         if len(groups) != len(self.param_groups):
             raise InputError(f"state_dict must have {len(self.param_groups)} param groups, got {len(groups)}")
-        for optimizer in self.optimizers:
-            own = [groups.pop(0) for _ in optimizer.param_groups]
-            places = {place for group in own for place in group["params"]}
-            state = {place: x for place, x in state_dict["state"].items() if place in places}
-            optimizer.load_state_dict({"state": state, "param_groups": own})
+        before = [(o.state, o.param_groups) for o in self.optimizers]
+        try:
+            for optimizer in self.optimizers:
+                own = [groups.pop(0) for _ in optimizer.param_groups]
+                places = {place for group in own for place in group["params"]}
+                state = {place: x for place, x in state_dict["state"].items() if place in places}
+                optimizer.load_state_dict({"state": state, "param_groups": own})
+        except Exception:
+            for optimizer, (state, own) in zip(self.optimizers, before, strict=True):
+                optimizer.state, optimizer.param_groups = state, own
+            raise
+        for hook in self._optimizer_load_state_dict_post_hooks.values():
+            hook(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"optimizers": self.optimizers, "names": self.names, "defaults": self.defaults}

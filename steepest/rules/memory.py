@@ -73,7 +73,7 @@ def plain_gradient(g: Any, p: Tensor) -> Tensor | None:
         return None
     if g.dtype is p.dtype and g.stride() == p.stride() and is_plain(g):
         return g
-    return torch.empty_strided(p.shape, p.stride(), dtype=p.dtype).copy_(g.detach())
+    return torch.empty_strided(p.shape, p.stride(), dtype=p.dtype, device=p.device).copy_(g.detach())
 
 
 def check_parameter(name: str, p: Tensor, shape: torch.Size, g: Tensor | None) -> None:
