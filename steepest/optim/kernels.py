@@ -66,7 +66,7 @@ class KernelSteps:
         self._formulas: list[Formula | None] = []
 
     def step(self, optimizer: Any) -> None:
-        """One step: by a kernel where that may be, else by the optimizer's `step_left(groups)`."""
+        """One step: by a kernel where that may be, else by the optimizer's `_step_left(groups)`."""
         groups, state = optimizer.param_groups, optimizer.state
         params = list(chain.from_iterable([group["params"] for group in groups]))
         gradients = [p.grad for p in params]
@@ -77,18 +77,19 @@ class KernelSteps:
                     self._plans.insert(0, self._plans.pop(place))
                 break
         else:
-            optimizer.check(params, gradients)
+            optimizer._check_tensors(params, gradients)
             plan = Plan(groups, params, gradients, formulas, state)
-            self._plans = [plan, *self._plans[: PLANS - 1]]
+            alike = [other for other in self._plans if other.has_same_memory(plan)]  # others would keep memory alive
+            self._plans = [plan, *alike[: PLANS - 1]]
         if plan.left:
-            optimizer.step_left([{**groups[owner], "params": params} for owner, params in plan.left.items()])
+            optimizer._step_left([{**groups[owner], "params": params} for owner, params in plan.left.items()])
         plan.run(gradients, formulas)
 
     def _read_options(self, optimizer: Any) -> list[Formula | None]:
         """The formulas of all param groups; those of the step before if all options are the same objects."""
         options = _values(optimizer.param_groups)
         if not _are_same(options, self._options):
-            self._formulas = [optimizer.formula(group) for group in optimizer.param_groups]
+            self._formulas = [optimizer._formula(group) for group in optimizer.param_groups]
             is_constant = all(
                 isinstance(x, CONSTANT_TYPES) for group in optimizer.param_groups for x in _options(group)
             )
@@ -164,6 +165,10 @@ class Plan:
                 return False
             tensors, memory = list(map(local, tensors)), list(map(local, memory))
         return self._layouts.hold(tensors) and list(map(Tensor.data_ptr, memory)) == self._pointers
+
+    def has_same_memory(self, other: "Plan") -> bool:
+        """Whether another plan is for the same parameters and state."""
+        return _are_same(self._params, other._params) and _are_same(self._values, other._values)
 
     def run(self, gradients: list[Any], formulas: Sequence[Any]) -> None:
         """One step of the parameters that kernels step."""

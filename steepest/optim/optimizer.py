@@ -27,15 +27,15 @@ class KernelOptimizer(torch.optim.Optimizer):
     `param_groups` and `state` are torch's, key by key, and may be changed between any two steps.
     """
 
-    def formula(self, group: Mapping[str, Any]) -> Formula | None:
+    def _formula(self, group: Mapping[str, Any]) -> Formula | None:
         """What the options of a param group mean; None if a kernel does not support them."""
         raise NotImplementedError
 
-    def choose(self, group: Mapping[str, Any]) -> tuple[Rule, dict[str, str], dict[str, float]]:
+    def _choose(self, group: Mapping[str, Any]) -> tuple[Rule, dict[str, str], dict[str, float]]:
         """The rule of a param group, the key of each slot and of the count of steps, and the rule's hyperparameters."""
         raise NotImplementedError
 
-    def step_left(self, groups: list[dict[str, Any]]) -> None:
+    def _step_left(self, groups: list[dict[str, Any]]) -> None:
         """Steps the parameters of these groups without a kernel."""
         raise NotImplementedError
 
@@ -75,7 +75,7 @@ class KernelOptimizer(torch.optim.Optimizer):
             kernels = self._kernels = KernelSteps()
         kernels.step(self)
 
-    def check(self, params: list[Tensor], gradients: list[Any]) -> None:
+    def _check_tensors(self, params: list[Tensor], gradients: list[Any]) -> None:
         """Checks what no optimizer can step, before anything is changed.
 
         Raises:
@@ -159,7 +159,7 @@ class KernelOptimizer(torch.optim.Optimizer):
             if "beta1" in group and "betas" in self.defaults:
                 new["betas"] = (group["beta1"], group["beta2"])
             groups.append(new)
-            rule, keys, _ = self.choose(new)
+            rule, keys, _ = self._choose(new)
             scalars = [slot.name for slot in rule.slots if slot.is_scalar]
             numbers = dict(zip(scalars, own["scalars"][0], strict=True)) | {"t": own["t"]}
             for place in group["params"] if own["t"] else ():
