@@ -28,21 +28,21 @@ class SplitOptimizer(torch.optim.Optimizer):
         super().__init__([p for o in optimizers for g in o.param_groups for p in g["params"]], {})
 
     @property
-    def param_groups(self) -> list[dict[str, Any]]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def param_groups(self) -> list[dict[str, Any]]:
         """The param groups of both optimizers themselves."""
         return [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
     @param_groups.setter
-    def param_groups(self, groups: list[dict[str, Any]]) -> None:
+    def param_groups(self, groups: list[dict[str, Any]]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         pass  # torch's constructor begins with an empty list
 
     @property
-    def state(self) -> dict[Tensor, Any]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def state(self) -> dict[Tensor, Any]:
         """The state of both optimizers."""
         return {p: state for optimizer in self.optimizers for p, state in optimizer.state.items()}
 
     @state.setter
-    def state(self, state: Mapping[Tensor, Any]) -> None:
+    def state(self, state: Mapping[Tensor, Any]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         pass
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
