@@ -23,17 +23,23 @@ from steepest.records.run import Call, Event, Measurement, Record, Step
 from steepest.records.verdict import Verdict
 from steepest.rules.rule import Rule, W, rule, scalar
 from steepest.rules.textbook import (
+    adadelta,
     adagrad,
     adam,
     adamax,
     adamw,
+    ademamix,
+    adopt,
     amsgrad,
+    asgd,
     gradient_descent,
     lion,
     momentum,
     nadam,
     nesterov,
+    radam,
     rmsprop,
+    rprop,
     schedule_free_adamw,
     signum,
 )
@@ -69,10 +75,11 @@ from steepest.view.play import play
 __all__ = [
     "Call", "Comparison", "Diagnosis", "DivergedError", "Event", "FormulaError", "Guard", "InputError", "Measurement",
     "Metric", "Race", "Rates", "Record", "Rule", "Run", "ScheduleError", "Space", "SteepestError", "Step",
-    "StoreError", "Task", "TaskError", "UnknownNameError", "Verdict", "W", "abs", "accuracy", "adagrad", "adam",
-    "adamax", "adamw", "amsgrad", "compare", "constant", "cooldown", "cosine", "cosine_cycles", "cosine_restarts",
-    "custom", "cyclic", "descend", "diagnose", "exp", "exponential", "find_lr", "fit", "gradient_descent",
-    "inverse_sqrt", "linear", "lion", "locate", "log", "maximum", "metric", "minimum", "momentum", "multistep",
-    "nadam", "nesterov", "one_cycle", "open", "optim", "plateau", "play", "polynomial", "race", "resume", "rmsprop",
-    "rule", "scalar", "schedule_free_adamw", "sign", "signum", "sqrt", "stage", "step", "warmup", "where",
+    "StoreError", "Task", "TaskError", "UnknownNameError", "Verdict", "W", "abs", "accuracy", "adadelta", "adagrad",
+    "adam", "adamax", "adamw", "ademamix", "adopt", "amsgrad", "asgd", "compare", "constant", "cooldown", "cosine",
+    "cosine_cycles", "cosine_restarts", "custom", "cyclic", "descend", "diagnose", "exp", "exponential", "find_lr",
+    "fit", "gradient_descent", "inverse_sqrt", "linear", "lion", "locate", "log", "maximum", "metric", "minimum",
+    "momentum", "multistep", "nadam", "nesterov", "one_cycle", "open", "optim", "plateau", "play", "polynomial",
+    "race", "radam", "resume", "rmsprop", "rprop", "rule", "scalar", "schedule_free_adamw", "sign", "signum", "sqrt",
+    "stage", "step", "warmup", "where",
 ]  # fmt: skip

@@ -56,9 +56,9 @@ def optimizer(**given):
 ERRORS = {
     "adma": (
         lambda: find_rule("adma"),
-        "Unknown rule 'adma'. Did you mean 'adam'? Known rules: adadelta, adagrad, adam, adamax, adamw, ademamix, adopt, "
-        "amsgrad, asgd, gradient_descent, lion, momentum, nadam, nesterov, radam, rmsprop, rprop, schedule_free_adamw, "
-        "signum",
+        "Unknown rule 'adma'. Did you mean 'adam'? Known rules: adadelta, adagrad, adam, adamax, adamw, ademamix, "
+        "adopt, amsgrad, asgd, gradient_descent, lion, momentum, nadam, nesterov, radam, rmsprop, rprop, "
+        "schedule_free_adamw, signum",
     ),
     "not a rule": (
         lambda: find_rule(3),

@@ -40,8 +40,8 @@ KINDS = words_of(
     "BATCHED CONVERGED DESCENDING DIVERGED EXPLODING FAILED NOISE_LIMITED OSCILLATING OVERFITTING UNDECIDED"
 )
 """Constants that hold a word which people see: kinds of verdicts, diagnoses, results and strategies."""
-OTHER = {"why_not_batched", "MUTED", "casing"}
-"""A question, a colour, and the outline of a path."""
+OTHER = {"why_not_batched", "MUTED", "casing", "dampening", "hooked"}
+"""A question, a colour, the outline of a path, and two names of torch."""
 
 
 def words(name: str) -> list[str]:

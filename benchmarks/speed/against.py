@@ -33,6 +33,19 @@ def make_update(*widths):
     for p in parameters:
         p.grad = torch.randn_like(p)
     return sd.optim.AdamW(parameters, lr=1e-3).step
+def measure_update(widths, count, threads, cold=False):
+    torch.set_num_threads(threads)
+    step, other = make_update(*widths), torch.randn(16_000_000)
+    for _ in range(5):
+        step()
+    times = []
+    for _ in range(count):
+        if cold:
+            other.mul_(1.0)  # 64 MB, larger than the caches
+        start = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - start)
+    print(sorted(times)[count // 2])
 def measure(call, count, warm_up):
     warm_up()
     start = time.perf_counter()
@@ -44,10 +57,17 @@ CODES = {
     "import steepest, after torch": START,
     "a step of sd.descend": SETUP + "measure(lambda: descend(1000), 1000, lambda: descend(100))",
     "a step of sd.fit, guard and store included": SETUP + "measure(lambda: train(1000), 1000, lambda: train(100))",
-    "an update of 26 thousand weights": SETUP
-    + "step = make_update(*[66] * 6); measure(lambda: [step() for _ in range(5000)], 5000, step)",
-    "an update of 8 million weights": SETUP
-    + "step = make_update(*[1414] * 4); measure(lambda: [step() for _ in range(50)], 50, step)",
+    **{
+        f"an update of {name}, {threads} thread{'s' * (threads > 1)}": SETUP
+        + f"measure_update({widths}, {count}, {threads}, {cold})"
+        for name, widths, count, cold in (
+            ("26 thousand weights", [66] * 6, 3000, False),
+            ("26 thousand weights, cold caches", [66] * 6, 300, True),
+            ("8 million weights", [224] * 159, 60, False),
+            ("124 million weights", [922] * 146, 9, False),
+        )
+        for threads in (1, 2)
+    },
     "sd.find_lr, 100 steps": SETUP
     + "search = lambda: sd.find_lr(task, 'adam', batch_size=64, steps=100); measure(search, 1, search)",
 }

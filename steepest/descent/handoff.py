@@ -25,7 +25,7 @@ from steepest.records.run import Event
 from steepest.rules import stability
 from steepest.rules.rule import Rule
 from steepest.rules.textbook import gradient_descent, momentum, nesterov
-from steepest.rules.torch_optimizer import TorchOptimizer
+from steepest.rules.torch_optimizer import ClosureStep, TorchOptimizer
 from steepest.rules.update import Update
 from steepest.tasks.data import length
 from steepest.tasks.space import Space
@@ -67,7 +67,9 @@ class StepStatistics:
         self._sums = torch.zeros(3, dtype=torch.float64, device=space.tensors()[0].device)
 
     @torch.no_grad()
-    def advance(self, update: Update | TorchOptimizer, hypers: Mapping[str, Any], scale: Any, factor: float) -> Any:
+    def advance(
+        self, update: Update | TorchOptimizer | ClosureStep, hypers: Mapping[str, Any], scale: Any, factor: float
+    ) -> Any:
         """Takes the update's step, and adds it to the sums.
 
         Args:

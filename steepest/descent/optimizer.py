@@ -4,6 +4,7 @@ from typing import Any
 
 from steepest.descent.settings import Settings
 from steepest.errors import InputError
+from steepest.optim.split import Split
 from steepest.rules.rule import Rule, with_average
 from steepest.rules.torch_optimizer import TorchOptimizer
 from steepest.rules.update import Update
@@ -27,7 +28,7 @@ def make_optimizer(
     if isinstance(rule, Rule):
         rule, base_lr, hypers = resolve_rule(rule, lr, settings)
         return Update(space, rule), base_lr, hypers
-    update = TorchOptimizer(space, rule)
+    update = TorchOptimizer(space, (lambda _: rule(space.module)) if isinstance(rule, Split) else rule)
     for name, value in (("average", settings.average), ("groups", settings.groups)):
         if value is not None:
             kind = type(update.optimizer).__name__

@@ -1,9 +1,11 @@
 """The optimizers that torch has too: its arguments, options, state and errors, with our kernels."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from steepest.optim.kernels import Formula
 from steepest.optim.optimizer import KernelOptimizer
@@ -20,15 +22,15 @@ class TorchRule(KernelOptimizer):
     GradScaler's `fused` form) is stepped by torch's own code.
     """
 
-    def formula(self, group: Mapping[str, Any]) -> Formula | None:
+    def _formula(self, group: Mapping[str, Any]) -> Formula | None:
         """What the options of a param group mean; None if torch has to take the step."""
         if group.get("differentiable") or group.get("capturable") or getattr(self, "grad_scale", None) is not None:
             return None
-        rule, keys, hypers = self.choose(group)
+        rule, keys, hypers = self._choose(group)
         hypers = {"lr": float(group["lr"]), "weight_decay": float(group.get("weight_decay", 0.0)), **hypers}
         return Formula(rule, hypers, keys, -1.0 if group.get("maximize") else 1.0)
 
-    def step_left(self, groups: list[dict[str, Any]]) -> None:
+    def _step_left(self, groups: list[dict[str, Any]]) -> None:
         """Steps the parameters of these groups by torch's own code."""
         base = next(c for c in type(self).__mro__ if c.__module__.startswith("torch.optim") and "step" in c.__dict__)
         step = base.__dict__["step"]
@@ -36,9 +38,25 @@ class TorchRule(KernelOptimizer):
             step = step.__wrapped__
         own, self.param_groups = self.param_groups, groups
         try:
-            step(self)
+            with gradients_of_the_weights_dtype(p for group in groups for p in group["params"]):
+                step(self)
         finally:
             self.param_groups = own
+
+
+@contextmanager
+def gradients_of_the_weights_dtype(params: Iterable[Tensor]) -> Iterator[None]:
+    """Casts gradients of another dtype (`grad_dtype`), which kernels support and most of torch's steps do not."""
+    others = [(p, p.grad, p.grad_dtype) for p in params if p.grad is not None and p.grad.dtype is not p.dtype]
+    for p, g, _ in others:
+        p.grad, p.grad_dtype = None, p.dtype
+        p.grad = g.to(p.dtype)
+    try:
+        yield
+    finally:
+        for p, g, dtype in others:
+            p.grad, p.grad_dtype = None, dtype
+            p.grad = g
 
 
 class SGD(TorchRule, torch.optim.SGD):
@@ -49,7 +67,7 @@ class SGD(TorchRule, torch.optim.SGD):
     Source: Polyak 1964; Sutskever et al. 2013.
     """
 
-    def choose(self, group: Mapping[str, Any]) -> tuple:
+    def _choose(self, group: Mapping[str, Any]) -> tuple:
         if not group["momentum"]:
             return textbook.gradient_descent, {}, {}
         hypers = {"beta": float(group["momentum"])}
@@ -65,11 +83,11 @@ class Adam(TorchRule, torch.optim.Adam):
     Source: Kingma and Ba 2015, arXiv:1412.6980.
     """
 
-    def choose(self, group: Mapping[str, Any]) -> tuple:
+    def _choose(self, group: Mapping[str, Any]) -> tuple:
         is_decoupled = group.get("decoupled_weight_decay", isinstance(self, torch.optim.AdamW))
         hypers = {**_betas(group), "eps": float(group["eps"])}
         if group["amsgrad"]:
-            rule = variants.DECOUPLED["amsgrad"] if is_decoupled else textbook.amsgrad
+            rule = variants.DECOUPLED_DECAY["amsgrad"] if is_decoupled else textbook.amsgrad
             return rule, MOMENTS | {"v_max": "max_exp_avg_sq"}, hypers
         return textbook.adamw if is_decoupled else textbook.adam, MOMENTS, hypers
 
@@ -87,7 +105,7 @@ class Adagrad(TorchRule, torch.optim.Adagrad):
     Source: Duchi, Hazan and Singer 2011.
     """
 
-    def choose(self, group: Mapping[str, Any]) -> tuple:
+    def _choose(self, group: Mapping[str, Any]) -> tuple:
         hypers = {"lr_decay": float(group["lr_decay"]), "eps": float(group["eps"])}
         return variants.adagrad, {"t": "step", "s": "sum"}, hypers
 
@@ -98,7 +116,7 @@ class RMSprop(TorchRule, torch.optim.RMSprop):
     Source: Tieleman and Hinton 2012; centered: Graves 2013, arXiv:1308.0850.
     """
 
-    def choose(self, group: Mapping[str, Any]) -> tuple:
+    def _choose(self, group: Mapping[str, Any]) -> tuple:
         keys, hypers = {"t": "step", "v": "square_avg"}, {"beta": float(group["alpha"]), "eps": float(group["eps"])}
         if group["momentum"] > 0:
             keys, hypers = keys | {"u": "momentum_buffer"}, hypers | {"momentum": float(group["momentum"])}
@@ -117,9 +135,9 @@ class NAdam(TorchRule, torch.optim.NAdam):
     Source: Dozat 2016.
     """
 
-    def choose(self, group: Mapping[str, Any]) -> tuple:
+    def _choose(self, group: Mapping[str, Any]) -> tuple:
         is_decoupled = group["decoupled_weight_decay"]
-        rule = variants.DECOUPLED["nadam"] if is_decoupled else textbook.nadam
+        rule = variants.DECOUPLED_DECAY["nadam"] if is_decoupled else textbook.nadam
         hypers = {**_betas(group), "eps": float(group["eps"]), "decay": float(group["momentum_decay"])}
         return rule, MOMENTS | {"mu_product": "mu_product"}, hypers
 
@@ -130,7 +148,7 @@ class Adamax(TorchRule, torch.optim.Adamax):
     Source: Kingma and Ba 2015, arXiv:1412.6980, algorithm 2.
     """
 
-    def choose(self, group: Mapping[str, Any]) -> tuple:
+    def _choose(self, group: Mapping[str, Any]) -> tuple:
         keys = {"t": "step", "m": "exp_avg", "u": "exp_inf"}
         return textbook.adamax, keys, {**_betas(group), "eps": float(group["eps"])}
 
@@ -141,9 +159,9 @@ class RAdam(TorchRule, torch.optim.RAdam):
     Source: Liu et al. 2020, arXiv:1908.03265.
     """
 
-    def choose(self, group: Mapping[str, Any]) -> tuple:
+    def _choose(self, group: Mapping[str, Any]) -> tuple:
         is_decoupled = group["decoupled_weight_decay"]
-        rule = variants.DECOUPLED["radam"] if is_decoupled else textbook.radam
+        rule = variants.DECOUPLED_DECAY["radam"] if is_decoupled else textbook.radam
         return rule, MOMENTS, {**_betas(group), "eps": float(group["eps"])}
 
 
@@ -153,7 +171,7 @@ class Adadelta(TorchRule, torch.optim.Adadelta):
     Source: Zeiler 2012, arXiv:1212.5701.
     """
 
-    def choose(self, group: Mapping[str, Any]) -> tuple:
+    def _choose(self, group: Mapping[str, Any]) -> tuple:
         keys = {"t": "step", "v": "square_avg", "u": "acc_delta"}
         return textbook.adadelta, keys, {"rho": float(group["rho"]), "eps": float(group["eps"])}
 
@@ -164,7 +182,7 @@ class Rprop(TorchRule, torch.optim.Rprop):
     Source: Riedmiller and Braun 1993.
     """
 
-    def choose(self, group: Mapping[str, Any]) -> tuple:
+    def _choose(self, group: Mapping[str, Any]) -> tuple:
         (eta_minus, eta_plus), (least, most) = group["etas"], group["step_sizes"]
         hypers = {"eta_minus": eta_minus, "eta_plus": eta_plus, "smallest": least, "largest": most}
         return textbook.rprop, {"t": "step", "previous": "prev", "size": "step_size"}, hypers
@@ -176,7 +194,7 @@ class ASGD(TorchRule, torch.optim.ASGD):
     Source: Polyak and Juditsky 1992.
     """
 
-    def choose(self, group: Mapping[str, Any]) -> tuple:
+    def _choose(self, group: Mapping[str, Any]) -> tuple:
         keys = {"t": "step", "average": "ax", "eta": "eta", "mu": "mu"}
         return textbook.asgd, keys, {name: float(group[name]) for name in ("lambd", "alpha", "t0")}
 

@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steepest.errors import TaskError
 from steepest.rules import hoist
-from steepest.rules.memory import Layouts, has_own_memory, is_plain, plain_gradient
+from steepest.rules.memory import Layouts, check_memory, has_own_memory, is_plain, local, plain_gradient, spec
 from steepest.rules.rule import Rule
 from steepest.rules.tensor_groups import KernelGroup
 
@@ -58,11 +57,6 @@ class Member(NamedTuple):
     scalars: list[Tensor]
 
 
-def local(x: Any) -> Any:
-    """The part of a DTensor on this process; any other tensor as it is."""
-    return x._local_tensor if hasattr(x, "_local_tensor") else x
-
-
 class KernelSteps:
     """Steps the parameters of an optimizer that kernels may step."""
 
@@ -72,7 +66,7 @@ class KernelSteps:
         self._formulas: list[Formula | None] = []
 
     def step(self, optimizer: Any) -> None:
-        """One step: by a kernel where that may be, else by the optimizer's `step_left(groups)`."""
+        """One step: by a kernel where that may be, else by the optimizer's `_step_left(groups)`."""
         groups, state = optimizer.param_groups, optimizer.state
         params = list(chain.from_iterable([group["params"] for group in groups]))
         gradients = [p.grad for p in params]
@@ -83,18 +77,19 @@ class KernelSteps:
                     self._plans.insert(0, self._plans.pop(place))
                 break
         else:
-            optimizer.check(params, gradients)
+            optimizer._check_tensors(params, gradients)
             plan = Plan(groups, params, gradients, formulas, state)
-            self._plans = [plan, *self._plans[: PLANS - 1]]
+            alike = [other for other in self._plans if other.has_same_memory(plan)]  # others would keep memory alive
+            self._plans = [plan, *alike[: PLANS - 1]]
         if plan.left:
-            optimizer.step_left([{**groups[owner], "params": params} for owner, params in plan.left.items()])
+            optimizer._step_left([{**groups[owner], "params": params} for owner, params in plan.left.items()])
         plan.run(gradients, formulas)
 
     def _read_options(self, optimizer: Any) -> list[Formula | None]:
         """The formulas of all param groups; those of the step before if all options are the same objects."""
         options = _values(optimizer.param_groups)
         if not _are_same(options, self._options):
-            self._formulas = [optimizer.formula(group) for group in optimizer.param_groups]
+            self._formulas = [optimizer._formula(group) for group in optimizer.param_groups]
             is_constant = all(
                 isinstance(x, CONSTANT_TYPES) for group in optimizer.param_groups for x in _options(group)
             )
@@ -118,7 +113,7 @@ class Plan:
         self._keys, self._dictionaries = list(state), list(state.values())
         self._values = _values(self._dictionaries)
         owners = [owner for owner, group in enumerate(groups) for _ in group["params"]]
-        members: dict[tuple, list[Member]] = {}
+        batches: dict[tuple, tuple[Rule, list[Member]]] = {}
         self.left: dict[int, list[Tensor]] = {}
         for place, (p, g, owner) in enumerate(zip(params, gradients, owners, strict=True)):
             if g is None:
@@ -128,12 +123,19 @@ class Plan:
             if formula is None or member is None:
                 self.left.setdefault(owner, []).append(p)
             else:
-                members.setdefault((formula.rule.program, local(p).dtype), []).append(member)
-        self._batches = [Batch(formulas[own[0].owner].rule, own, params, gradients) for own in members.values()]
+                key = formula.rule.program, local(p).dtype
+                batches.setdefault(key, (formula.rule, []))[1].append(member)
+        together = [m for _, members in batches.values() for m in members]
+        memory = [x for m in together for x in (params[m.place], *m.slots, *m.scalars)]
+        if not has_own_memory(list(map(local, memory))):  # a kernel steps the last tensor first: order matters here
+            for member in together:
+                self.left.setdefault(member.owner, []).append(params[member.place])
+            batches.clear()
+        self._batches = [Batch(rule, members, params, gradients) for rule, members in batches.values()]
         self._places = [member.place for batch in self._batches for member in batch.members]
         self._memory = [x for batch in self._batches for m in batch.members for x in (*m.slots, *m.scalars)]
         self._pointers = list(map(Tensor.data_ptr, map(local, self._memory)))
-        self._shards = [x._spec for x in (*self._all(gradients), *self._memory) if hasattr(x, "_spec")]
+        self._shards = [spec(x) for x in (*self._all(gradients), *self._memory) if spec(x)]
         self._layouts = Layouts([local(x) for x in self._all(gradients)])
 
     def _all(self, gradients: list[Any]) -> list[Any]:
@@ -159,10 +161,14 @@ class Plan:
             return False
         tensors, memory = self._all(gradients), self._memory
         if self._shards:
-            if [x._spec for x in (*tensors, *memory) if hasattr(x, "_spec")] != self._shards:
+            if [spec(x) for x in (*tensors, *memory) if spec(x)] != self._shards:
                 return False
             tensors, memory = list(map(local, tensors)), list(map(local, memory))
         return self._layouts.hold(tensors) and list(map(Tensor.data_ptr, memory)) == self._pointers
+
+    def has_same_memory(self, other: "Plan") -> bool:
+        """Whether another plan is for the same parameters and state."""
+        return _are_same(self._params, other._params) and _are_same(self._values, other._values)
 
     def run(self, gradients: list[Any], formulas: Sequence[Any]) -> None:
         """One step of the parameters that kernels step."""
@@ -177,7 +183,7 @@ class Batch:
     def __init__(self, rule: Rule, members: list[Member], params: list[Tensor], gradients: list[Any]) -> None:
         self.members = members
         self._places = [m.place for m in members]
-        self._is_all = self._places == list(range(len(params))) and not any(hasattr(p, "_spec") for p in params)
+        self._is_all = self._places == list(range(len(params))) and not any(map(spec, params))
         weights = [local(params[i]) for i in self._places]
         pairs = zip(weights, (local(gradients[i]) for i in self._places), strict=True)
         self._copies = [i for i, (p, g) in enumerate(pairs) if plain_gradient(g, p) is not g]
@@ -201,8 +207,8 @@ class Batch:
             for i in self._copies:
                 gradients[i] = plain_gradient(gradients[i], params[i])
         if not self.group.read(params, gradients):
-            raise TaskError("a parameter or its gradient has no memory: its storage was freed")
-        rows = [(owner, ()) for owner in self._owners] if self._rows is None else self._rows.read()
+            check_memory([f"parameter {place}" for place in self._places], params, gradients)
+        rows: list[Any] = [(owner, ()) for owner in self._owners] if self._rows is None else self._rows.read()
         values: tuple = ()
         new: list[float] = []
         for owner, scalars in rows:
@@ -236,7 +242,8 @@ class ScalarRows:
         self._read, self._write = np.array([*numbers, 0], np.int64), np.array([*numbers, 1], np.int64)
         self._addresses = self._read.ctypes.data, self._write.ctypes.data
         self._arrays = arrays
-        self._values, self._firsts, self._count = values.reshape(-1).data, firsts.data, count.data
+        self._values: Any = values.reshape(-1).data
+        self._firsts, self._count = firsts.data, count.data
 
     def read(self) -> list[tuple[int, list[float]]]:
         """The param group and the numbers of each row; the group of tensors has the row of each parameter."""
@@ -255,7 +262,7 @@ class ScalarRows:
 
 def _member(place: int, owner: int, p: Tensor, g: Any, formula: Formula, state: Mapping[str, Any]) -> Member | None:
     """A parameter for a kernel, or None if a kernel may not be handed it, its gradient or its state."""
-    if not set(formula.keys.values()) <= state.keys() or getattr(g, "_spec", None) != getattr(p, "_spec", None):
+    if not set(formula.keys.values()) <= state.keys() or spec(g) != spec(p):
         return None
     slots = [state[formula.keys[s.name]] for s in formula.rule.slots if not s.is_scalar]
     scalars = [state[formula.keys[s.name]] for s in formula.rule.slots if s.is_scalar]
@@ -264,15 +271,14 @@ def _member(place: int, owner: int, p: Tensor, g: Any, formula: Formula, state: 
     weight = local(p)
     if not is_plain(weight) or plain_gradient(local(g), weight) is None:
         return None
-    if any(getattr(x, "_spec", None) != getattr(p, "_spec", None) for x in slots):
+    if any(spec(x) != spec(p) for x in slots):
         return None
     for x in map(local, slots):
         if not is_plain(x) or (x.dtype, x.shape, x.stride()) != (weight.dtype, weight.shape, weight.stride()):
             return None
     if not all(is_plain(x) and x.numel() == 1 and not x.is_complex() for x in scalars):
         return None
-    own = [weight, *map(local, slots), *scalars]
-    return Member(place, owner, slots, scalars) if has_own_memory(own) else None
+    return Member(place, owner, slots, scalars)
 
 
 def _options(group: Mapping[str, Any]) -> list[Any]:

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import _profiler_enabled
+from torch._C._autograd import _profiler_enabled
+from torch._compile import _disable_dynamo
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from steepest.errors import InputError, nearest
@@ -26,15 +27,15 @@ class KernelOptimizer(torch.optim.Optimizer):
     `param_groups` and `state` are torch's, key by key, and may be changed between any two steps.
     """
 
-    def formula(self, group: Mapping[str, Any]) -> Formula | None:
+    def _formula(self, group: Mapping[str, Any]) -> Formula | None:
         """What the options of a param group mean; None if a kernel does not support them."""
         raise NotImplementedError
 
-    def choose(self, group: Mapping[str, Any]) -> tuple[Rule, dict[str, str], dict[str, float]]:
+    def _choose(self, group: Mapping[str, Any]) -> tuple[Rule, dict[str, str], dict[str, float]]:
         """The rule of a param group, the key of each slot and of the count of steps, and the rule's hyperparameters."""
         raise NotImplementedError
 
-    def step_left(self, groups: list[dict[str, Any]]) -> None:
+    def _step_left(self, groups: list[dict[str, Any]]) -> None:
         """Steps the parameters of these groups without a kernel."""
         raise NotImplementedError
 
@@ -49,7 +50,7 @@ class KernelOptimizer(torch.optim.Optimizer):
         """
         has_hooks = _global_optimizer_pre_hooks or _global_optimizer_post_hooks
         if has_hooks or self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks or _profiler_enabled():
-            return _step_with_hooks(self, closure)
+            return _step_with_hooks(self) if closure is None else _step_with_hooks(self, closure)
         return self._step_with_closure(closure)
 
     step.hooked = True  # type: ignore[attr-defined]  # torch would wrap it for hooks and the profiler, which takes 9 µs
@@ -67,14 +68,14 @@ class KernelOptimizer(torch.optim.Optimizer):
             torch.set_grad_enabled(was_enabled)
         return loss
 
-    @torch._disable_dynamo
+    @_disable_dynamo
     def _step(self) -> None:
         kernels = self.__dict__.get("_kernels")
         if kernels is None:  # at first, and after a deepcopy or a pickle
             kernels = self._kernels = KernelSteps()
         kernels.step(self)
 
-    def check(self, params: list[Tensor], gradients: list[Any]) -> None:
+    def _check_tensors(self, params: list[Tensor], gradients: list[Any]) -> None:
         """Checks what no optimizer can step, before anything is changed.
 
         Raises:
@@ -101,13 +102,14 @@ class KernelOptimizer(torch.optim.Optimizer):
                     return group.get("param_names", {place: f"parameter {place} of param group {owner}"})[place]
         return "a parameter"
 
-    @torch._disable_dynamo
+    @_disable_dynamo
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:  # type: ignore[override]
         """Restores what `state_dict` returned, also that of torch's class of the same name.
 
         Raises:
             InputError: the state belongs to another optimizer, or to parameters of other shapes; nothing is changed.
         """
+        hooks, state_dict = self._optimizer_load_state_dict_pre_hooks, apply_hooks(self, state_dict)
         if "steepest" in state_dict:
             warnings.warn(
                 "This state_dict was made by Steepest 0.1; the next version will not read it. Save it again.",
@@ -115,18 +117,24 @@ class KernelOptimizer(torch.optim.Optimizer):
                 stacklevel=2,
             )
             state_dict = self._convert(state_dict)
-        if not self._optimizer_load_state_dict_pre_hooks:  # these may change it
-            self._check_state(state_dict)
+        self._check_state(state_dict)
+        self._optimizer_load_state_dict_pre_hooks = type(hooks)()
+        try:
+            self._load(state_dict)
+        finally:
+            self._optimizer_load_state_dict_pre_hooks = hooks
+
+    def _load(self, state_dict: Mapping[str, Any]) -> None:
         super().load_state_dict(state_dict)  # type: ignore[arg-type]
 
     def _check_state(self, state_dict: Mapping[str, Any]) -> None:
         kind = type(self).__name__
         needs = {name for name, value in self.defaults.items() if _is_number(value)}
         for group in state_dict["param_groups"]:
-            missing = sorted(needs - group.keys())
-            if missing:
+            absent = sorted(needs - group.keys())
+            if absent:
                 raise InputError(
-                    f"state_dict must come from {kind}, but its param groups have no {', '.join(missing)}. "
+                    f"state_dict must come from {kind}, but its param groups have no {', '.join(absent)}. "
                     f"They have: {', '.join(sorted(group.keys() - {'params'}))}"
                 )
         places = [place for group in state_dict["param_groups"] for place in group["params"]]
@@ -145,21 +153,21 @@ class KernelOptimizer(torch.optim.Optimizer):
         """A state_dict of Steepest 0.1, whose groups and state had the rule's names, in today's format."""
         groups, state = [], {}
         for group, own in zip(state_dict["param_groups"], state_dict["steepest"], strict=True):
-            new = {**self.defaults, **{k: v for k, v in group.items() if k in self.defaults or k == "params"}}
+            new = {**self.defaults, **{k: v for k, v in group.items() if k in self.defaults or k in OTHER_KEYS}}
             if "beta" in group and "momentum" in self.defaults:
                 new["momentum"] = group["beta"]
             if "beta1" in group and "betas" in self.defaults:
                 new["betas"] = (group["beta1"], group["beta2"])
             groups.append(new)
-            rule, keys, _ = self.choose(new)
+            rule, keys, _ = self._choose(new)
             scalars = [slot.name for slot in rule.slots if slot.is_scalar]
             numbers = dict(zip(scalars, own["scalars"][0], strict=True)) | {"t": own["t"]}
             for place in group["params"] if own["t"] else ():
                 slots = {keys[name]: x for name, x in state_dict["state"][place].items()}
-                state[place] = {keys[n]: torch.tensor(float(x)) for n, x in numbers.items() if n in keys} | slots
+                state[place] = {keys[n]: _number(n, x) for n, x in numbers.items() if n in keys} | slots
         return {"state": state, "param_groups": groups}
 
-    @torch._disable_dynamo
+    @_disable_dynamo
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a param group, as in torch.
 
@@ -178,8 +186,22 @@ class KernelOptimizer(torch.optim.Optimizer):
 
 
 @torch.optim.Optimizer.profile_hook_step
-def _step_with_hooks(optimizer: KernelOptimizer, closure: Any) -> Any:
+def _step_with_hooks(optimizer: KernelOptimizer, closure: Any = None) -> Any:
     return optimizer._step_with_closure(closure)
+
+
+def apply_hooks(optimizer: torch.optim.Optimizer, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """What an optimizer's hooks make of a state_dict before it is loaded."""
+    state_dict = dict(state_dict)
+    for hook in optimizer._optimizer_load_state_dict_pre_hooks.values():
+        result = hook(optimizer, state_dict)
+        state_dict = state_dict if result is None else result
+    return state_dict
+
+
+def _number(name: str, value: float) -> Tensor:
+    """A number of a state: a count of steps as in torch, all else as exact as it was."""
+    return torch.tensor(float(value), dtype=torch.float32 if name == "t" else torch.float64, device="cpu")
 
 
 def _is_number(value: Any) -> bool:

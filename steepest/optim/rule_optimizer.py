@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from steepest.errors import InputError
-from steepest.optim.kernels import Formula, local
+from steepest.optim.kernels import Formula
 from steepest.optim.optimizer import KernelOptimizer
 from steepest.rules import hoist, textbook, variants
+from steepest.rules.memory import local, spec
 from steepest.rules.rule import Rule, W
 from steepest.rules.tensor_groups import EagerGroup
 
@@ -49,30 +50,30 @@ class RuleOptimizer(KernelOptimizer):
         self._rule = rule
         super().__init__(params, {**rule.hypers, "maximize": maximize})
 
-    def choose(self, group: Mapping[str, Any]) -> tuple[Rule, dict[str, str], dict[str, float]]:
+    def _choose(self, group: Mapping[str, Any]) -> tuple[Rule, dict[str, str], dict[str, float]]:
         """The rule, the key of each slot and of the count of steps, and the rule's hyperparameters."""
         rule = self._rule
         return rule, _keys(rule, {}), {name: float(group[name]) for name in rule.hypers}
 
-    def formula(self, group: Mapping[str, Any]) -> Formula:
+    def _formula(self, group: Mapping[str, Any]) -> Formula:
         """What the options of a param group mean."""
-        rule, keys, hypers = self.choose(group)
+        rule, keys, hypers = self._choose(group)
         return Formula(rule, hypers, keys, -1.0 if group["maximize"] else 1.0)
 
-    def step_left(self, groups: list[dict[str, Any]]) -> None:
+    def _step_left(self, groups: list[dict[str, Any]]) -> None:
         """Steps the parameters of these groups by torch operations; makes their state at their first step."""
         for group in groups:
-            formula = self.formula(group)
+            formula = self._formula(group)
             for p in group["params"]:
                 _step_eagerly(formula, p, self._state_of(p, formula))
 
-    def check(self, params: list[Tensor], gradients: list[Any]) -> None:
+    def _check_tensors(self, params: list[Tensor], gradients: list[Any]) -> None:
         """Checks what cannot be stepped, before anything is changed.
 
         Raises:
             InputError: a parameter without memory, or a gradient that is sparse or has another shape.
         """
-        super().check(params, gradients)
+        super()._check_tensors(params, gradients)
         for p, g in zip(params, gradients, strict=True):
             if g is not None and g.layout is not torch.strided:
                 raise SparseGradientError(
@@ -84,11 +85,11 @@ class RuleOptimizer(KernelOptimizer):
         """The state of a parameter, made if there is none."""
         state = self.state[p]
         if "t" in formula.keys and formula.keys["t"] not in state:
-            state[formula.keys["t"]] = torch.tensor(0.0)
+            state[formula.keys["t"]] = torch.tensor(0.0, device="cpu")
         for slot in formula.rule.slots:
             key = formula.keys[slot.name]
             if key not in state and slot.is_scalar:
-                state[key] = torch.tensor(slot.start.start, dtype=torch.float64)
+                state[key] = torch.tensor(slot.start.start, dtype=torch.float64, device="cpu")
             elif key not in state:
                 memory = torch.preserve_format
                 state[key] = (
@@ -96,6 +97,17 @@ class RuleOptimizer(KernelOptimizer):
                     else torch.full_like(p, slot.start, memory_format=memory)
                 )  # fmt: skip
         return state
+
+    def _load(self, state_dict: Mapping[str, Any]) -> None:
+        """Restores a state; numbers stay float64, where torch casts them to the dtype of the parameter."""
+        super()._load(state_dict)
+        for group, source in zip(self.param_groups, state_dict["param_groups"], strict=True):
+            rule, keys, _ = self._choose(group)
+            numbers = [keys[slot.name] for slot in rule.slots if slot.is_scalar]
+            for p, place in zip(group["params"], source["params"], strict=True):
+                state = state_dict["state"].get(place, {})
+                for key in state.keys() & numbers:
+                    self.state[p][key] = state[key].to("cpu", torch.float64, copy=True)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), **({"_rule": self._rule} if "_rule" in self.__dict__ else {})}
@@ -115,9 +127,10 @@ def _keys(rule: Rule, names: Mapping[str, str]) -> dict[str, str]:
 def _step_eagerly(formula: Formula, p: Tensor, state: dict[str, Any]) -> None:
     """One step of one parameter by torch operations."""
     rule, hypers, keys, sign = formula
-    g = p.grad
-    if hasattr(p, "_spec") and g._spec != p._spec:
-        g = g.redistribute(p.device_mesh, p.placements)
+    g: Any = p.grad
+    if spec(p) != spec(g):  # DTensors that are laid out differently
+        g = g.redistribute(spec(p).mesh, spec(p).placements)
+    g = g.to(torch.promote_types(g.dtype, p.dtype))
     is_scalar = [s.is_scalar for s in rule.slots]
     slots = [state[keys[s.name]] for s in rule.slots if not s.is_scalar]
     scalars = [state[keys[s.name]] for s in rule.slots if s.is_scalar]
@@ -156,7 +169,7 @@ class Lion(RuleOptimizer):
         defaults = {"lr": lr, "betas": betas, "weight_decay": weight_decay, "maximize": maximize}
         torch.optim.Optimizer.__init__(self, params, defaults)
 
-    def choose(self, group: Mapping[str, Any]) -> tuple:
+    def _choose(self, group: Mapping[str, Any]) -> tuple:
         return textbook.lion, {"m": "exp_avg"}, _hypers(group, ("lr", "weight_decay"))
 
 
@@ -181,7 +194,7 @@ class Signum(RuleOptimizer):
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "maximize": maximize}
         torch.optim.Optimizer.__init__(self, params, defaults)
 
-    def choose(self, group: Mapping[str, Any]) -> tuple:
+    def _choose(self, group: Mapping[str, Any]) -> tuple:
         hypers = _hypers(group, ("lr", "weight_decay")) | {"beta": float(group["momentum"])}
         return textbook.signum, {"m": "momentum_buffer"}, hypers
 
@@ -210,8 +223,8 @@ class ADOPT(RuleOptimizer):
         defaults["decoupled_weight_decay"] = decoupled_weight_decay
         torch.optim.Optimizer.__init__(self, params, defaults)
 
-    def choose(self, group: Mapping[str, Any]) -> tuple:
-        rule = variants.DECOUPLED["adopt"] if group["decoupled_weight_decay"] else textbook.adopt
+    def _choose(self, group: Mapping[str, Any]) -> tuple:
+        rule = variants.DECOUPLED_DECAY["adopt"] if group["decoupled_weight_decay"] else textbook.adopt
         return rule, _keys(rule, {"m": "exp_avg", "v": "exp_avg_sq"}), _hypers(group, ("lr", "weight_decay", "eps"))
 
 
@@ -239,7 +252,7 @@ class AdEMAMix(RuleOptimizer):
         defaults = {"lr": lr, "betas": betas, "alpha": alpha, "warmup": warmup, "eps": eps}
         torch.optim.Optimizer.__init__(self, params, {**defaults, "weight_decay": weight_decay, "maximize": maximize})
 
-    def choose(self, group: Mapping[str, Any]) -> tuple:
+    def _choose(self, group: Mapping[str, Any]) -> tuple:
         keys = _keys(textbook.ademamix, {"m": "exp_avg", "m_slow": "exp_avg_slow", "v": "exp_avg_sq"})
         return textbook.ademamix, keys, _hypers(group, ("lr", "alpha", "warmup", "eps", "weight_decay"))
 
@@ -271,9 +284,17 @@ class ScheduleFreeAdamW(RuleOptimizer):
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
         torch.optim.Optimizer.__init__(self, params, {**defaults, "train_mode": True})
 
-    def choose(self, group: Mapping[str, Any]) -> tuple:
+    def _formula(self, group: Mapping[str, Any]) -> Formula:
+        """What the options of a param group mean.
+
+        Raises:
+            InputError: the weights are those of `eval()`.
+        """
         if not group["train_mode"]:
             raise InputError("step() needs the weights of train(), but eval() was called last. Call optimizer.train().")
+        return super()._formula(group)
+
+    def _choose(self, group: Mapping[str, Any]) -> tuple:
         keys = _keys(textbook.schedule_free_adamw, {"v": "exp_avg_sq"})
         return textbook.schedule_free_adamw, keys, _hypers(group, ("lr", "eps", "weight_decay"))
 

@@ -1,12 +1,13 @@
 """Hidden matrices to one optimizer, all other parameters to another."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from steepest.errors import InputError
+from steepest.optim.optimizer import apply_hooks
 
 Make = Callable[..., torch.optim.Optimizer]
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
@@ -32,7 +33,7 @@ class SplitOptimizer(torch.optim.Optimizer):
         return [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
     @param_groups.setter
-    def param_groups(self, groups: list[dict[str, Any]]) -> None:
+    def param_groups(self, groups: list[dict[str, Any]]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         pass  # torch's constructor begins with an empty list
 
     @property
@@ -41,7 +42,7 @@ class SplitOptimizer(torch.optim.Optimizer):
         return {p: state for optimizer in self.optimizers for p, state in optimizer.state.items()}
 
     @state.setter
-    def state(self, state: Mapping[Tensor, Any]) -> None:
+    def state(self, state: Mapping[Tensor, Any]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         pass
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -71,16 +72,25 @@ class SplitOptimizer(torch.optim.Optimizer):
         """Restores what `state_dict` returned.
 
         Raises:
-            InputError: it has another number of param groups.
+            InputError: it has another number of param groups, or one of the optimizers refuses it; nothing is changed.
         """
+        state_dict = apply_hooks(self, state_dict)
         groups = list(state_dict["param_groups"])
         if len(groups) != len(self.param_groups):
             raise InputError(f"state_dict must have {len(self.param_groups)} param groups, got {len(groups)}")
-        for optimizer in self.optimizers:
-            own = [groups.pop(0) for _ in optimizer.param_groups]
-            places = {place for group in own for place in group["params"]}
-            state = {place: x for place, x in state_dict["state"].items() if place in places}
-            optimizer.load_state_dict({"state": state, "param_groups": own})
+        before = [(o.state, o.param_groups) for o in self.optimizers]
+        try:
+            for optimizer in self.optimizers:
+                own = [groups.pop(0) for _ in optimizer.param_groups]
+                places = {place for group in own for place in group["params"]}
+                state = {place: x for place, x in state_dict["state"].items() if place in places}
+                optimizer.load_state_dict({"state": state, "param_groups": own})
+        except Exception:
+            for optimizer, (state, own) in zip(self.optimizers, before, strict=True):
+                optimizer.state, optimizer.param_groups = state, own
+            raise
+        for hook in self._optimizer_load_state_dict_post_hooks.values():
+            hook(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"optimizers": self.optimizers, "names": self.names, "defaults": self.defaults}
@@ -100,9 +110,19 @@ class Split:
         self.matrices, self.rest = matrices, rest
         self.__qualname__ = f"split(matrices={_name(matrices)}, rest={_name(rest)})"
 
-    def __call__(self, parameters: Iterable[tuple[str, Tensor, nn.Module]]) -> SplitOptimizer:
-        """The optimizer of parameters with their names and modules."""
-        return _make(list(parameters), self.matrices, self.rest)
+    def __call__(self, model: nn.Module) -> SplitOptimizer:
+        """The optimizer of a model."""
+        parameters = list(named_parameters(model))
+        output = _output_layer(model)
+        optimizers, names = [], []
+        for make, is_rest in ((self.matrices, False), (self.rest, True)):
+            own = [(name, p) for name, p, module in parameters if _is_rest(name, p, module, output) is is_rest]
+            if not own:
+                part = "rest" if is_rest else "matrices"
+                raise InputError(f"{part} must get at least one parameter, got none. Use one optimizer for this model.")
+            optimizers.append(make([p for _, p in own]))
+            names.append([name for name, _ in own])
+        return SplitOptimizer(optimizers, names)
 
 
 def split(model: nn.Module | None = None, *, matrices: Make, rest: Make) -> Any:
@@ -133,39 +153,32 @@ def split(model: nn.Module | None = None, *, matrices: Make, rest: Make) -> Any:
     rule = Split(matrices, rest)
     if model is None:
         return rule
-    return rule(named_parameters(model))
+    return rule(model)
 
 
 def named_parameters(model: nn.Module) -> Iterator[tuple[str, Tensor, nn.Module]]:
     """Names, trainable parameters and their modules; a parameter of several modules once, with the first."""
-    known: set[int] = set()
+    ids: set[int] = set()
     for path, module in model.named_modules():
         for key, p in module.named_parameters(recurse=False):
-            if p.requires_grad and id(p) not in known:
-                known.add(id(p))
+            if p.requires_grad and id(p) not in ids:
+                ids.add(id(p))
                 yield f"{path}.{key}" if path else key, p, module
 
 
-def _make(parameters: list[tuple[str, Tensor, nn.Module]], matrices: Make, rest: Make) -> SplitOptimizer:
-    linear = [name for name, _, module in parameters if isinstance(module, nn.Linear) and name.endswith("weight")]
-    last = linear[-1] if linear else None
-    is_matrix = [p.ndim == 2 and name != last and _is_hidden(name, module) for name, p, module in parameters]
-    optimizers, names = [], []
-    for make, kind, argument in ((matrices, True, "matrices"), (rest, False, "rest")):
-        own = [(name, p) for (name, p, _), which in zip(parameters, is_matrix, strict=True) if which is kind]
-        if not own:
-            raise InputError(f"{argument} must get at least one parameter, got none. Use one optimizer for this model.")
-        optimizers.append(make([p for _, p in own]))
-        names.append([name for name, _ in own])
-    return SplitOptimizer(optimizers, names)
+def _output_layer(model: nn.Module) -> nn.Module | None:
+    """The last linear layer, whose weight may be that of an embedding."""
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    return linear[-1] if linear else None
 
 
-def _is_hidden(name: str, module: nn.Module) -> bool:
-    """Whether a matrix is neither an embedding nor part of an output layer."""
-    if isinstance(module, EMBEDDINGS) or "norm" in type(module).__name__.lower():
-        return False
+def _is_rest(name: str, p: Tensor, module: nn.Module, output: nn.Module | None) -> bool:
+    """Whether a parameter is no hidden matrix."""
+    is_norm = "norm" in type(module).__name__.lower()
+    if p.ndim != 2 or module is output or is_norm or isinstance(module, EMBEDDINGS):
+        return True
     words = name.lower().split(".")
-    return not any(part.endswith(HEAD_NAMES) or "embed" in part for part in words[-2:-1])
+    return any(word.endswith(HEAD_NAMES) or "embed" in word for word in words[-2:-1])
 
 
 def _shorten(names: list[str], most: int = 5) -> str:

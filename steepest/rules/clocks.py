@@ -18,12 +18,12 @@ class Clock:
 
     Attributes:
         row: the row of overrides.
-        missed: steps of the update that these parameters have not taken: an int; with members int64 [K].
+        lag: steps of the update that these parameters have not taken: an int; with members int64 [K].
         scalars: their slots per member: floats, or float64 [K].
     """
 
     row: int
-    missed: Any
+    lag: Any
     scalars: list[Any]
 
 
@@ -32,8 +32,8 @@ class Clocks:
 
     Attributes:
         of: the clock of each parameter.
-        running: the clocks that run in this step: those of the parameters with a gradient.
-        are_rows: whether these are just one clock per row, in the order of the rows, none of which missed a step.
+        active: the clocks that run in this step: those of the parameters with a gradient.
+        are_rows: whether these are just one clock per row, in the order of the rows, none of which is late.
 
     Args:
         rows: the row of overrides of each parameter.
@@ -47,12 +47,12 @@ class Clocks:
         self.run(())
 
     def run(self, absent: Collection[int]) -> list[int]:
-        """Runs the clocks of all parameters but the absent ones; returns each parameter's place in `running`."""
-        self.running = list(dict.fromkeys(clock for i, clock in enumerate(self.of) if i not in absent))
-        self.are_rows = [c.row for c in self.running] == list(range(self._row_count)) and all(
-            isinstance(c.missed, int) and c.missed == 0 for c in self.running
+        """Runs the clocks of all parameters but the absent ones; returns each parameter's place in `active`."""
+        self.active = list(dict.fromkeys(clock for i, clock in enumerate(self.of) if i not in absent))
+        self.are_rows = [c.row for c in self.active] == list(range(self._row_count)) and all(
+            isinstance(c.lag, int) and c.lag == 0 for c in self.active
         )
-        places = {clock: place for place, clock in enumerate(self.running)}
+        places = {clock: place for place, clock in enumerate(self.active)}
         return [places.get(clock, 0) for clock in self.of]
 
     def miss(self, absent: Sequence[int], live: Any) -> None:
@@ -63,13 +63,13 @@ class Clocks:
             live: whether the step is taken, a bool; with members one for each.
         """
         places = set(absent)
-        running = {clock for i, clock in enumerate(self.of) if i not in places}
+        active = {clock for i, clock in enumerate(self.of) if i not in places}
         late: dict[Clock, Clock] = {}
         for i in absent:
             clock = self.of[i]
             if clock not in late:
-                late[clock] = Clock(clock.row, clock.missed, list(clock.scalars)) if clock in running else clock
-                late[clock].missed = clock.missed + live
+                late[clock] = Clock(clock.row, clock.lag, list(clock.scalars)) if clock in active else clock
+                late[clock].lag = clock.lag + live
             self.of[i] = late[clock]
 
     def state(self, names: Sequence[str]) -> dict[str, Any]:
@@ -78,15 +78,15 @@ class Clocks:
         state: dict[str, Any] = {"scalars": [[read(x) for x in clock.scalars] for clock in clocks]}
         if len(clocks) != self._row_count or not self.are_rows:
             places = {clock: place for place, clock in enumerate(clocks)}
-            state["clocks"] = [{"row": clock.row, "missed": read(clock.missed)} for clock in clocks]
+            state["clocks"] = [{"row": clock.row, "lag": read(clock.lag)} for clock in clocks]
             state["clock_of"] = dict(zip(names, (places[clock] for clock in self.of), strict=True))
         return state
 
     def load(self, state: Mapping[str, Any], names: Sequence[str], rows: Sequence[int]) -> None:
         """Restores what `state` returned."""
         scalars = [list(own) for own in state["scalars"]]
-        entries = state.get("clocks") or [{"row": row, "missed": 0} for row in range(len(scalars))]
-        clocks = [Clock(c["row"], c["missed"], own) for c, own in zip(entries, scalars, strict=True)]
+        entries = state.get("clocks") or [{"row": row, "lag": 0} for row in range(len(scalars))]
+        clocks = [Clock(c["row"], c["lag"], own) for c, own in zip(entries, scalars, strict=True)]
         places = [state["clock_of"][name] for name in names] if "clocks" in state else rows
         self.of = [clocks[place] for place in places]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor  # pyright: ignore[reportMissingModuleSource]
 
 from steepest.errors import TaskError
 
@@ -26,6 +27,16 @@ except ImportError:
     TensorGuards = None
 
 
+def local(x: Any) -> Any:
+    """The part of a DTensor on this process; any other tensor as it is."""
+    return x._local_tensor if hasattr(x, "_local_tensor") else x
+
+
+def spec(x: Any) -> Any:
+    """How a DTensor is laid out over processes; None for any other tensor."""
+    return getattr(x, "_spec", None)
+
+
 def is_plain(x: Any) -> bool:
     """Whether a kernel may read and write a tensor's memory."""
     return (
@@ -35,7 +46,7 @@ def is_plain(x: Any) -> bool:
         and x.dtype in REAL_DTYPES
         and not x.is_neg()
         and not x.is_conj()
-        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+        and not is_functorch_wrapped_tensor(x)
         and is_dense(x)
         and x.data_ptr() != 0  # no memory: no weights, or a storage that was freed
     )
@@ -62,7 +73,7 @@ def plain_gradient(g: Any, p: Tensor) -> Tensor | None:
         return None
     if g.dtype is p.dtype and g.stride() == p.stride() and is_plain(g):
         return g
-    return torch.empty_strided(p.shape, p.stride(), dtype=p.dtype).copy_(g.detach())
+    return torch.empty_strided(p.shape, p.stride(), dtype=p.dtype, device=p.device).copy_(g.detach())
 
 
 def check_parameter(name: str, p: Tensor, shape: torch.Size, g: Tensor | None) -> None:
@@ -86,6 +97,18 @@ def check_parameter(name: str, p: Tensor, shape: torch.Size, g: Tensor | None) -
         )
 
 
+def check_memory(names: Sequence[str], tensors: Sequence[Tensor], gradients: Sequence[Any]) -> None:
+    """Checks that tensors which have weights have memory.
+
+    Raises:
+        TaskError: the storage of one was freed.
+    """
+    for name, p, g in zip(names, tensors, gradients, strict=True):
+        for what, x in ((name, p), (f"the gradient of {name}", g)):
+            if x is not None and x.numel() and not x.data_ptr():
+                raise TaskError(f"{what} must have memory, but its storage was freed. Restore it before the step.")
+
+
 def has_own_memory(tensors: Sequence[Tensor]) -> bool:
     """Whether no two dense tensors share memory."""
     spans = sorted((p.data_ptr(), p.data_ptr() + p.nbytes) for p in tensors if p.numel())
@@ -100,7 +123,8 @@ class Layouts:
         if TensorGuards is None:
             self._layouts = [_layout(x) for x in tensors]
             return
-        sizes, strides = [list(x.shape) for x in tensors], [list(x.stride()) for x in tensors]
+        sizes: Any = [list(x.shape) for x in tensors]
+        strides: Any = [list(x.stride()) for x in tensors]
         self._check = TensorGuards(*tensors, dynamic_dims_sizes=sizes, dynamic_dims_strides=strides).check
 
     def hold(self, tensors: Sequence[Any]) -> bool:

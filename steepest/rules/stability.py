@@ -192,14 +192,15 @@ def _bias_corrected_root(slot: str, momentum: bool) -> Callable[[Mapping[str, Te
 
 
 def _rectified_root(memory: Mapping[str, Tensor], h: Hypers) -> Tensor:
-    """The divisor of RAdam's step: 1 / (1 − β₁ᵗ) of it is the momentum's bias correction."""
+    """(1 − β₁ᵗ) (√v + ε) / (r √(1 − β₂ᵗ)), r the rectification; 1 − β₁ᵗ as long as RAdam does not divide."""
     beta2, t = h["beta2"], h["t"]
     end = 2 / (1 - beta2) - 1
     rho = end - 2 * t * beta2**t / (1 - beta2**t)
     if rho <= 5:
         return torch.full_like(memory["v"], 1 - h["beta1"] ** t)
     rectification = math.sqrt((rho - 4) * (rho - 2) * end / ((end - 4) * (end - 2) * rho))
-    return _bias_corrected_root("v", momentum=True)(memory, h) / rectification
+    root = (memory["v"].sqrt() + h["eps"]) / math.sqrt(1 - beta2**t)
+    return root * (1 - h["beta1"] ** t) / rectification
 
 
 _SCALES: dict[str, Callable[[Mapping[str, Tensor], Hypers], Tensor]] = {

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steepest.errors import InputError, TaskError, unknown
+from steepest.errors import InputError, unknown
 from steepest.rules import hoist
 from steepest.rules.backends import eager
 from steepest.rules.clocks import Clocks, read
-from steepest.rules.memory import Layouts, check_parameter, is_plain, plain_gradient
+from steepest.rules.memory import Layouts, check_memory, check_parameter, is_plain, plain_gradient
 from steepest.rules.rule import Rule
 from steepest.rules.slots import make_slots
 from steepest.rules.tensor_groups import EagerGroup, KernelGroup, broadcast
@@ -91,7 +91,7 @@ class Update:
     @property
     def scalars(self) -> list[list[Any]]:
         """The slots per member of each clock that runs."""
-        return [clock.scalars for clock in self._clocks.running]
+        return [clock.scalars for clock in self._clocks.active]
 
     def _scalars(self, start: list[float]) -> list[Any]:
         return [s if self.members is None else np.full(self.members, s) for s in start]
@@ -149,12 +149,12 @@ class Update:
             values, scalars = self._table(hypers, self._first(t), scale, self.scalars)
         else:
             values, scalars = (), ()
-            for clock in clocks.running:
+            for clock in clocks.active:
                 table = self._row_tables[clock.row]
-                row, new = table(hypers, self._first(t - clock.missed), scale, [clock.scalars])
+                row, new = table(hypers, self._first(t - clock.lag), scale, [clock.scalars])
                 values, scalars = values + row, scalars + new
         if self._scalar_names:
-            for clock, new in zip(clocks.running, scalars, strict=True):
+            for clock, new in zip(clocks.active, scalars, strict=True):
                 clock.scalars = self._where_live(t, new, clock.scalars)
         self.t = t
         return values
@@ -163,11 +163,11 @@ class Update:
         """Gives every clock that runs in this step a row in the table of hyperparameters."""
         rows = self._clocks.run(set(self._absent))
         for group, places in self._groups:
-            group.set_rows([rows[i] for i in places], len(self._clocks.running))
+            group.set_rows([rows[i] for i in places], len(self._clocks.active))
 
     def steps(self, place: int) -> Any:
         """The steps that a parameter has taken: an int, or int64 [K]."""
-        return self.t - self._clocks.of[place].missed
+        return self.t - self._clocks.of[place].lag
 
     def _root(self, squares: Any) -> Any:
         """The norm of a sum of squares: float, float64 [K] or tensor; the float 0 if there are no tensors."""
@@ -230,7 +230,7 @@ class Update:
             else:
                 has_memory = group.read([tensors[i] for i in places], [gradients[i] for i in places])
             if not has_memory:
-                raise TaskError("a parameter or its gradient has no memory: its storage was freed")
+                check_memory(self.point.names, tensors, gradients)
         self._is_fresh = True
 
     def _inspect(self, tensors: list[Tensor], gradients: list[Tensor | None]) -> None:

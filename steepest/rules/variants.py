@@ -69,7 +69,7 @@ def with_decoupled_decay(base: Rule) -> Rule:
     return Rule(base.name, step, base.hypers, base.evaluate)
 
 
-DECOUPLED = {
+DECOUPLED_DECAY = {
     rule.name: with_decoupled_decay(rule) for rule in (textbook.amsgrad, textbook.nadam, textbook.radam, textbook.adopt)
 }
 """By the name of the rule."""

@@ -31,6 +31,7 @@ class Space:
     """The trainable parameters of a module; tied parameters once, under their first name.
 
     Attributes:
+        module: the model.
         names: parameter names, without the prefix of torch.compile.
         shapes: parameter shapes.
         modules: for each parameter the module that it belongs to; of a parametrized weight the module with that weight.
@@ -57,6 +58,7 @@ class Space:
     ) -> None:
         trainable = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         _check(module, trainable)
+        self.module = module
         self.names = tuple(name.replace(COMPILE_PREFIX, "") for name, _ in trainable)
         self.shapes = tuple(p.shape for _, p in trainable)
         self.sizes = tuple(p.numel() for _, p in trainable)

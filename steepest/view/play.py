@@ -34,7 +34,8 @@ PAGE_CELLS, PICTURE_CELLS = 51, 201
 MARKS = {"minimum": "minima", "saddle": "saddles", "maximum": "maxima"}
 DISPLAY_NAMES = {
     "adamw": "AdamW", "rmsprop": "RMSProp", "nadam": "NAdam", "amsgrad": "AMSGrad",
-    "schedule_free_adamw": "Schedule-free AdamW",
+    "schedule_free_adamw": "Schedule-free AdamW", "radam": "RAdam", "adopt": "ADOPT",
+    "ademamix": "AdEMAMix", "asgd": "ASGD",
 }  # fmt: skip
 SLIDERS = ("lr", "beta", "beta1")
 """Hyperparameters that the page has sliders for. A rule has at most one of the momenta."""

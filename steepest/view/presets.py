@@ -17,12 +17,16 @@ from torch import Tensor
 from steepest.rules.textbook import find_rule
 from steepest.tasks.terrains import Terrain
 
-LR_TIMES_CURVATURE = {"gradient_descent": 1.0, "momentum": 0.4, "nesterov": 0.4}
-"""lr · λ of rules that curvature limits: a half, a tenth and a third of the stability limit."""
+LR_TIMES_CURVATURE = {"gradient_descent": 1.0, "momentum": 0.4, "nesterov": 0.4, "asgd": 1.0, "radam": 1.2}
+"""lr · λ of rules that curvature limits: a half, a tenth and a third of the stability limit; RAdam's first steps are
+those of a momentum."""
+NORMALIZE_LATER = ("radam",)
+"""Rules that curvature limits at first only."""
 LR_SHARE = 0.02
 """lr of other rules, as a share of the domain's longer side; Adam was tried from 0.005 to 0.04 on all terrains."""
-FIRST_STEP = {"rmsprop": 10.0}
-"""Length of a first step in lr, where it is not 1: RMSProp's second moment starts at 0, so √v is √(1 − 0.99) |g|."""
+FIRST_STEP = {"rmsprop": 10.0, "adadelta": 0.008}
+"""Length of a first step in lr, where it is not 1: RMSProp's second moment starts at 0, so √v is √(1 − 0.99) |g|; that
+of Adadelta is √(ε / 0.1), and its steps grow: two and a half times it was tried on all terrains."""
 MAX_FIRST_STEP = 0.05
 """Longest first step of a rule that curvature limits, as a share of the domain: without curvature it has no bound."""
 MAX_LOG_MEDIAN = 0.12
@@ -90,7 +94,7 @@ def rate(terrain: Terrain, rule: str) -> float:
     curvature, slope = _curvature(terrain), _slope(terrain)
     stable = LR_TIMES_CURVATURE[rule] / curvature if curvature else math.inf
     near = MAX_FIRST_STEP * side / slope if slope else math.inf
-    lr = min(stable, near)
+    lr = min(stable, near, LR_SHARE * side if rule in NORMALIZE_LATER else math.inf)
     return _round(lr) if lr < math.inf else default
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import random
+import weakref
 
 import pytest
 import torch
@@ -214,3 +215,18 @@ def test_surgery(first):
         by_kernel, left = by_kernel + ours.by_kernel, left + ours.left
     assert errors < CHUNK // 4
     assert by_kernel > left  # a parameter's first step, which makes its state, is always torch's
+
+
+def test_memory_of_parameters_that_are_gone_is_free():
+    """As in Gaussian splatting, where parameters are replaced every few steps."""
+    p = nn.Parameter(torch.ones(100))
+    optimizer, gone = sd.optim.Adam([p]), []
+    for _ in range(12):
+        for _ in range(2):
+            p.grad = torch.ones_like(p)
+            optimizer.step()
+        gone += [weakref.ref(p), *map(weakref.ref, optimizer.state.pop(p).values())]
+        p = optimizer.param_groups[0]["params"][0] = nn.Parameter(p.detach().clone())
+    p.grad = torch.ones_like(p)
+    optimizer.step()
+    assert [ref() for ref in gone if ref() is not None] == []

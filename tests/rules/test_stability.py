@@ -17,7 +17,8 @@ from tests.oracles import SlowUpdate, takes_t
 
 SIGNS = ("lion", "signum")
 LR = 0.01
-STILL = {"adagrad": "s", "rmsprop": "v", "adam": "v", "adamw": "v", "amsgrad": "v", "nadam": "v", "adamax": "u", "radam": "v",
+STILL = {"adagrad": "s", "rmsprop": "v", "adam": "v", "adamw": "v", "amsgrad": "v", "nadam": "v", "adamax": "u",
+         "radam": "v",
          "adopt": "v",
          "schedule_free_adamw": "v"}  # fmt: skip
 """The slot that is held still: at 1, which small gradients do not change when the others' share of it is 1e-16."""
@@ -170,6 +171,14 @@ STEPS = 7
 DECAYED = 0.01
 
 
+def rectification(beta2: float, t: int) -> float:
+    """r √(1 − β₂ᵗ), as in algorithm 2 of the paper; 1 on what divides where RAdam does not."""
+    end = 2 / (1 - beta2) - 1
+    rho = end - 2 * t * beta2**t / (1 - beta2**t)
+    assert rho > 5, "the test needs a step late enough"
+    return math.sqrt((rho - 4) * (rho - 2) * end * (1 - beta2**t) / ((end - 4) * (end - 2) * rho))
+
+
 def expected(name: str, g: np.ndarray, h: dict) -> np.ndarray:
     """P from all the gradients [STEPS, N] that a rule was shown, written out."""
     past = np.arange(STEPS - 1, -1, -1)[:, None]
@@ -179,10 +188,15 @@ def expected(name: str, g: np.ndarray, h: dict) -> np.ndarray:
         return np.sqrt((1 - h["beta"]) * (h["beta"] ** past * g**2).sum(0)) + h["eps"]
     if name == "adamax":
         return (h["beta2"] ** past * (abs(g) + h["eps"])).max(0) * (1 - h["beta1"] ** STEPS)
+    if name == "adopt":
+        shares = np.where(past == STEPS - 1, 1.0, 1 - h["beta2"])  # the first gradient begins the average
+        return np.maximum(np.sqrt((shares * h["beta2"] ** past * g**2).sum(0)), h["eps"])
     if name not in STILL:
         return np.ones(g.shape[1])
     v = [(1 - h["beta2"]) * (h["beta2"] ** past[-n:] * g[:n] ** 2).sum(0) for n in range(1, STEPS + 1)]
     last = np.max(v, 0) if name == "amsgrad" else v[-1]
+    if name == "radam":
+        return (np.sqrt(last) + h["eps"]) * (1 - h["beta1"] ** STEPS) / rectification(h["beta2"], STEPS)
     root = np.sqrt(last / (1 - h["beta2"] ** STEPS)) + h["eps"]
     return root if name in ("nadam", "schedule_free_adamw") else root * (1 - h["beta1"] ** STEPS)
 

@@ -62,9 +62,13 @@ PEERS: dict[str, Peer] = {
     "adamax": Peer(_torch(torch.optim.Adamax, betas=BETAS), 1e-3, ADAM),
     "radam": Peer(_torch(torch.optim.RAdam, betas=BETAS), 1e-3, ADAM),
     "adadelta": Peer(_torch(torch.optim.Adadelta, rho=0.8), 0.5, {"rho": 0.8}),
-    "adopt": Peer(_torch(pytorch_optimizer.ADOPT, betas=BETAS), 1e-3, ADAM | {"eps": 1e-6}),
+    # the clip counts the steps that move, as in the authors' code
+    "adopt": Peer(
+        _torch(pytorch_optimizer.ADOPT, betas=BETAS, clip_lambda=lambda t: (t - 1) ** 0.25), 1e-3, ADAM | {"eps": 1e-6}
+    ),
     "ademamix": Peer(
-        _torch(pytorch_optimizer.AdEMAMix, betas=(0.9, 0.99, 0.999), alpha=4.0, t_alpha_beta3=300.0),
+        _torch(pytorch_optimizer.AdEMAMix, betas=(0.9, 0.99, 0.999), alpha=4.0, t_alpha_beta3=300.0,
+               weight_decouple=True),
         1e-3, {**ADAM, "beta3": 0.999, "alpha": 4.0, "warmup": 300.0}, weight_decay=0.1,
     ),
     "rprop": Peer(_torch(torch.optim.Rprop, etas=(0.4, 1.1)), 1e-3, {"eta_minus": 0.4, "eta_plus": 1.1}, 0.0),

@@ -63,7 +63,7 @@ def give_gradients(at: Tensors, t: int, seed: int = 1) -> None:
 
 def hypers_of(name: str, t: int, members: int | None = None) -> dict:
     """Hyperparameters of step t; for members an array [K] each, all different."""
-    lr = 1.0 if name == "adadelta" else 0.01  # Adadelta's own steps are a thousandth of others'
+    lr = {"adadelta": 1.0, "adopt": 0.1}.get(name, 0.01)  # their first steps are shorter than others'
     found = dict(RULES[name].hypers) | {"weight_decay": 0.1, "lr": lr / t}
     if members is None:
         return found
