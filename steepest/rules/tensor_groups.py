@@ -15,7 +15,10 @@ from torch import Tensor
 
 from steepest.rules import hoist
 from steepest.rules.backends import eager
-from steepest.rules.backends.object_code import threads  # at the top: it must be imported before a fork to detect it
+from steepest.rules.backends.object_code import (
+    SERIAL_BELOW,
+    threads,
+)  # at the top: a fork is detected if it was imported before
 from steepest.rules.memory import REAL_DTYPES, has_own_memory
 from steepest.rules.rule import Rule
 
@@ -133,7 +136,7 @@ class KernelGroup(TensorGroup):
         self.kernel = cpu.advance_kernel(rule.program, names, dtype)
         self.norm_kernel = cpu.norm_kernel(dtype)
         self.teams: dict[int, tuple[int, list[np.ndarray]]] = {}
-        self._packers: dict[int, struct.Struct] = {}
+        self._at: list[int] = []
         self.real = np.dtype(np.float32 if dtype is torch.float32 else np.float64)
         sizes = [p.numel() * (2 if p.is_complex() else 1) // (members or 1) for p in tensors]
         self._build_table(sizes, cpu.BLOCK_SIZE)
@@ -155,7 +158,6 @@ class KernelGroup(TensorGroup):
         # assignment from a list takes a microsecond in numpy and a fifth of it in struct
         self._to_W, self._to_G = (x.data.cast("B") for x in (self.W, self.G))
         self._addresses = struct.Struct(f"{P}q")
-        self._at: list[int] = []
         sums = np.zeros((len(table) + 1, 2))  # one more: the serial kernel's total
         self.sums, self.total = sums[:-1], sums.reshape(-1).data[2 * len(table) : 2 * len(table) + 1]
         self.member_starts = np.flatnonzero(np.diff(np.array(tensor_of) // P, prepend=-1))
@@ -168,7 +170,11 @@ class KernelGroup(TensorGroup):
         self.R = np.array(rows, np.int64) * K
         self.H = np.zeros((max(1, count) * K, 1 + len(self.rule.program.hoisted)), self.real)
         self._H = self.H.data.cast("B")
+        self._count = self.H.size
+        self._packer = struct.Struct(f"{self._count}{self.real.char}")
         self.teams.clear()
+        if self._at:  # between `read` and the step
+            self._address = self._arguments(self._team)
 
     def _arguments(self, team: int) -> int:
         """The address of the kernel's arguments for a team of threads, made once for each team size.
@@ -185,19 +191,12 @@ class KernelGroup(TensorGroup):
             self.teams[team] = arguments.ctypes.data, [arguments, *arrays]
         return self.teams[team][0]
 
-    def _packer(self, count: int) -> struct.Struct:
-        """Packs that many values into the first rows of the table of hyperparameters."""
-        packer = self._packers.get(count)
-        if packer is None:
-            packer = self._packers[count] = struct.Struct(f"{count}{self.real.char}")
-        return packer
-
     def _run(self, kernel: Any) -> float:
         """Runs a kernel; returns the total of the first sums, always added in block order."""
         if self._team == 1:
-            kernel.serial(self._arguments(1))
+            kernel.serial(self._address)
             return self.total[0]
-        kernel.parallel(self._arguments(self._team), self._team)
+        kernel.parallel(self._address, self._team)
         return sum(self.sums[:, 0].tolist())
 
     def read(self, tensors: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> bool:
@@ -217,8 +216,10 @@ class KernelGroup(TensorGroup):
         if addresses != self._at:
             self._addresses.pack_into(self._to_W, 0, *addresses)
             self._at = addresses
-            self._is_shared = not has_own_memory(tensors)  # two parameters may share memory; never two threads
-        self._team = 1 if self._is_shared else threads(self.weights)
+            # two parameters may share memory; never two threads
+            self._is_serial = self.weights < SERIAL_BELOW or not has_own_memory(tensors)
+        self._team = 1 if self._is_serial else threads(self.weights)
+        self._address = self._arguments(self._team)
         return has_memory and 0 not in addresses
 
     def squares(self) -> Any:
@@ -231,7 +232,9 @@ class KernelGroup(TensorGroup):
     def advance(self, values: Sequence[Any]) -> Any:
         """Takes a step with a table of hyperparameters (`hoist.table`); returns Σ‖w_new − w‖²."""
         if self.members is None:
-            self._packer(len(values)).pack_into(self._H, 0, *values)
+            if len(values) != self._count:
+                self._packer, self._count = struct.Struct(f"{len(values)}{self.real.char}"), len(values)
+            self._packer.pack_into(self._H, 0, *values)
             return self._run(self.kernel)
         width, K = self.H.shape[1], self.members
         for place, value in enumerate(values):

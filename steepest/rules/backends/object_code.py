@@ -29,6 +29,8 @@ RUNTIME = (
     "NRT_Free", "NRT_MemInfo_call_dtor",
 )  # fmt: skip
 """Symbols in numba's object code that our kernels never call."""
+SERIAL_BELOW = 1 << 16
+"""Weights below which a team of threads costs more than it saves."""
 OPENMP = ("omp_get_thread_num", "omp_get_num_threads")
 
 CPU_IDENTITY = ("vendor_id", "cpu family", "model", "stepping", "flags", "CPU ", "Features")
@@ -126,7 +128,7 @@ def openmp() -> Callable | None:
     return None
 
 
-def threads(weights: int, serial_below: int = 1 << 16) -> int:
+def threads(weights: int, serial_below: int = SERIAL_BELOW) -> int:
     """The number of threads for an update of this many weights.
 
     One for few weights, for which a team costs more than it saves; in a forked child, where OpenMP's threads no longer
