@@ -78,6 +78,7 @@ class Update:
         self._scalar_names = [s.name for s in rule.slots if s.is_scalar]
         self._clocks = Clocks(point.rows, [self._scalars(start) for _ in self._rows])
         self._on_device = False
+        self._counts_in_python = members is None  # one number, at least 1
         self._functions = hoist.NUMBERS if members is None else hoist.ARRAYS
         self._make_tables()
         self._tensors, self._gradients = point.tensors(), []
@@ -132,8 +133,9 @@ class Update:
         if isinstance(scale, float) and not live:
             return 0.0
         values = self._next_values(hypers, scale, live)
-        none = 0.0 if self.members is None else np.zeros(self.members)
-        squares = [group.advance(values) for group, _ in self._groups] if values else [none]
+        if not values:  # no parameter has a gradient
+            return 0.0 if self.members is None else np.zeros(self.members)
+        squares = [group.advance(values) for group, _ in self._groups]
         total = squares[0] if len(squares) == 1 else sum(squares)
         torch.autograd.graph.increment_version(self._present)
         self._gradients = self._present = []  # not kept alive
@@ -146,7 +148,8 @@ class Update:
             clocks.miss(self._absent, live)
             self._set_rows()
         if clocks.are_rows:
-            values, scalars = self._table(hypers, self._first(t), scale, self.scalars)
+            first = t if self._counts_in_python else self._first(t)
+            values, scalars = self._table(hypers, first, scale, self.scalars if self._scalar_names else ())
         else:
             values, scalars = (), ()
             for clock in clocks.active:
@@ -189,7 +192,7 @@ class Update:
         """
         if self._on_device:
             return
-        self._on_device = True
+        self._on_device, self._counts_in_python = True, False
         self._make_tables()
         self._rebuild_groups(self.point.tensors())
 
@@ -211,27 +214,29 @@ class Update:
 
     def _refresh(self) -> None:
         """Reads weights and gradients, and checks that their memory is what the groups take it for."""
-        tensors = self.point.tensors()
-        gradients = [p.grad for p in tensors]
-        present = [g for g in gradients if g is not None] if self._absent else gradients
-        if not self._layouts.hold([*tensors, *present]) or (
-            self._absent and self._absent != _places_of_none(gradients)
-        ):
+        tensors = self._present = self.point.tensors()
+        gradients: list[Any] = [p.grad for p in tensors]
+        if self._absent or self._copies or not self._layouts.hold([*tensors, *gradients]):
+            self._adapt(tensors, gradients)
+        self._gradients = gradients  # alive until the step
+        if len(self._groups) == 1:
+            has_memory = self._groups[0].group.read(tensors, gradients)
+        else:
+            has_memory = all(
+                group.read([tensors[i] for i in own], [gradients[i] for i in own]) for group, own in self._groups
+            )
+        if not has_memory:
+            check_memory(self.point.names, tensors, gradients)
+        self._is_fresh = True
+
+    def _adapt(self, tensors: list[Tensor], gradients: list[Any]) -> None:
+        """Inspects tensors that have changed; puts plain gradients in place of those that are not."""
+        present = [g for g in gradients if g is not None]
+        if _places_of_none(gradients) != self._absent or not self._layouts.hold([*tensors, *present]):
             self._inspect(tensors, gradients)
         for i in self._copies:
             gradients[i] = plain_gradient(gradients[i], tensors[i])
-        self._present = tensors
-        if self._absent:
-            self._present = [p for p, g in zip(tensors, gradients, strict=True) if g is not None]
-        self._gradients = gradients  # alive until the step
-        for group, places in self._groups:
-            if len(self._groups) == 1:
-                has_memory = group.read(tensors, gradients)
-            else:
-                has_memory = group.read([tensors[i] for i in places], [gradients[i] for i in places])
-            if not has_memory:
-                check_memory(self.point.names, tensors, gradients)
-        self._is_fresh = True
+        self._present = [p for p, g in zip(tensors, gradients, strict=True) if g is not None]
 
     def _inspect(self, tensors: list[Tensor], gradients: list[Tensor | None]) -> None:
         """Checks each tensor; new groups if a parameter has changed its kind, such as its dtype or device."""
