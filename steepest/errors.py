@@ -7,6 +7,8 @@ SteepestError
 │   ├── UnknownNameError             an unknown name, with the most similar known one
 │   └── FormulaError                 an update rule's formula that cannot be compiled, with the line
 ├── TaskError                        a model, loss, data set or task file that cannot be trained
+│   └── TensorError (also an InputError and a RuntimeError, as torch raises either)
+│                                    a parameter or gradient that no step can use: of another shape, without memory
 ├── StoreError                       a runs folder, database or stored run that cannot be used
 └── DivergedError                    weights that are no longer finite
 
@@ -72,6 +74,10 @@ class FormulaError(InputError):
 
 class TaskError(SteepestError):
     """A model, loss, data set or task file that cannot be trained."""
+
+
+class TensorError(TaskError, InputError, RuntimeError):
+    """A parameter or gradient that no step can use, such as one without memory."""
 
 
 class StoreError(SteepestError):

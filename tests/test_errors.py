@@ -109,8 +109,8 @@ ERRORS = {
     ),
     "option of a param group": (
         lambda: sd.optim.SGD([{"params": [torch.nn.Parameter(torch.ones(2))], "momentun": 0.9}]),
-        "Unknown option 'momentun' of a param group of SGD. Did you mean 'momentum'? Known: dampening, lr, momentum, "
-        "weight_decay. Set a key for code of your own later, in optimizer.param_groups.",
+        "Unknown option 'momentun' of a param group of SGD. Did you mean 'momentum'? Known: dampening, lr, maximize, "
+        "momentum, nesterov, weight_decay. Set a key for code of your own later, in optimizer.param_groups.",
     ),
     "cosin": (
         lambda: parse("cosin"),

@@ -81,9 +81,12 @@ class KernelSteps:
             plan = Plan(groups, params, gradients, formulas, state)
             alike = [other for other in self._plans if other.has_same_memory(plan)]  # others would keep memory alive
             self._plans = [plan, *alike[: PLANS - 1]]
+        if not plan.read(gradients):  # weights have moved into the same memory
+            plan = self._plans[0] = Plan(groups, params, gradients, formulas, state)
+            plan.read(gradients)
         if plan.left:
             optimizer._step_left([{**groups[owner], "params": params} for owner, params in plan.left.items()])
-        plan.run(gradients, formulas)
+        plan.run(formulas)
 
     def _read_options(self, optimizer: Any) -> list[Formula | None]:
         """The formulas of all param groups; those of the step before if all options are the same objects."""
@@ -170,10 +173,20 @@ class Plan:
         """Whether another plan is for the same parameters and state."""
         return _are_same(self._params, other._params) and _are_same(self._values, other._values)
 
-    def run(self, gradients: list[Any], formulas: Sequence[Any]) -> None:
+    def read(self, gradients: list[Any]) -> bool:
+        """Reads the addresses of a step, all before anything is changed; False if two weights share memory.
+
+        Raises:
+            TensorError: the storage of a parameter or gradient was freed.
+        """
+        for batch in self._batches:
+            batch.read(self._params, gradients)
+        return not any(batch.group.is_shared for batch in self._batches)
+
+    def run(self, formulas: Sequence[Any]) -> None:
         """One step of the parameters that kernels step."""
         for batch in self._batches:
-            batch.run(self._params, gradients, formulas)
+            batch.run(formulas)
         torch.autograd.graph.increment_version([self._params[i] for i in self._places])
 
 
@@ -190,15 +203,14 @@ class Batch:
         slots = [[local(x) for x in by] for by in zip(*(m.slots for m in members), strict=True)]
         self.group = KernelGroup(rule, None, weights, slots)
         self._counts_steps = len(members[0].scalars) > sum(s.is_scalar for s in rule.slots)
-        scalars = tuple(n for n, s in enumerate(rule.slots, 1) if s.is_scalar)
-        self._table = hoist.table(rule.program, scalars, [s.name for s in rule.slots if s.is_scalar], [{}])
+        self._table = hoist.rule_table(rule)
         self._owners = list(dict.fromkeys(m.owner for m in members))
         rows = [self._owners.index(m.owner) for m in members]
         self.group.set_rows(rows, len(self._owners) if not members[0].scalars else len(members))
         self._rows = ScalarRows(members, self.group) if members[0].scalars else None
 
-    def run(self, params: list[Tensor], gradients: list[Any], formulas: Sequence[Any]) -> None:
-        """One step."""
+    def read(self, params: list[Tensor], gradients: list[Any]) -> None:
+        """Reads the addresses of a step."""
         if not self._is_all:
             params = [local(params[i]) for i in self._places]
             gradients = [local(gradients[i]) for i in self._places]
@@ -208,6 +220,10 @@ class Batch:
                 gradients[i] = plain_gradient(gradients[i], params[i])
         if not self.group.read(params, gradients):
             check_memory([f"parameter {place}" for place in self._places], params, gradients)
+        self._gradients = gradients  # alive until the step
+
+    def run(self, formulas: Sequence[Any]) -> None:
+        """One step."""
         rows: list[Any] = [(owner, ()) for owner in self._owners] if self._rows is None else self._rows.read()
         values: tuple = ()
         new: list[float] = []
@@ -218,6 +234,7 @@ class Batch:
             values += own
             new += (t, *slots[0]) if self._counts_steps else slots[0]
         self.group.advance(values)
+        self._gradients = []
         if self._rows is not None:
             self._rows.write(new)
 
@@ -231,23 +248,23 @@ class ScalarRows:
     def __init__(self, members: list[Member], group: KernelGroup) -> None:
         from steepest.rules.backends import cpu
 
-        self._kernel, P, self._width = cpu.rows_kernel(), len(members), len(members[0].scalars)
+        self._read, self._write = cpu.rows_kernels()
+        P, self._width = len(members), len(members[0].scalars)
         self._owners = [m.owner for m in members]
         owners = np.array(self._owners, np.int64)
         addresses = np.array([[x.data_ptr() for x in m.scalars] for m in members], np.int64)
         sizes = np.array([[x.element_size() for x in m.scalars] for m in members], np.int64)
         values, firsts, count = np.zeros((P, self._width)), np.zeros(P, np.int64), np.zeros(1, np.int64)
         arrays = [group.G, owners, addresses, sizes, group.R, values, firsts, count]
-        numbers = [P, self._width, *(a.ctypes.data for a in arrays)]
-        self._read, self._write = np.array([*numbers, 0], np.int64), np.array([*numbers, 1], np.int64)
-        self._addresses = self._read.ctypes.data, self._write.ctypes.data
-        self._arrays = arrays
+        arguments = np.array([P, self._width, *(a.ctypes.data for a in arrays)], np.int64)
+        self._address = arguments.ctypes.data
+        self._arrays = [arguments, *arrays]
         self._values: Any = values.reshape(-1).data
         self._firsts, self._count = firsts.data, count.data
 
     def read(self) -> list[tuple[int, list[float]]]:
         """The param group and the numbers of each row; the group of tensors has the row of each parameter."""
-        self._kernel.serial(self._addresses[0])
+        self._read.serial(self._address)
         width, values = self._width, self._values
         return [
             (self._owners[self._firsts[row]], values[row * width : (row + 1) * width].tolist())
@@ -257,7 +274,7 @@ class ScalarRows:
     def write(self, values: list[float]) -> None:
         """Gives each parameter the numbers of its row."""
         struct.pack_into(f"{len(values)}d", self._values, 0, *values)
-        self._kernel.serial(self._addresses[1])
+        self._write.serial(self._address)
 
 
 def _member(place: int, owner: int, p: Tensor, g: Any, formula: Formula, state: Mapping[str, Any]) -> Member | None:

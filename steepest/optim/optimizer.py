@@ -10,15 +10,16 @@ from torch._C._autograd import _profiler_enabled
 from torch._compile import _disable_dynamo
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-from steepest.errors import InputError, nearest
+from steepest.errors import InputError, TensorError, nearest
 from steepest.optim.kernels import Formula, KernelSteps
 from steepest.rules.rule import Rule
 
 OTHER_KEYS = frozenset(
     ("params", "param_names", "name", "initial_lr", "max_lr", "min_lr", "base_lr", "base_momentum", "max_momentum",
-     "swa_lr", "lr_scale", "lr_mult", "decay_mult", "layer_id")
+     "swa_lr", "lr_scale", "lr_mult", "wd_mult", "decay_mult", "layer_id")
 )  # fmt: skip
 """Keys of param groups that schedulers and other libraries write and read."""
+SPEED_OPTIONS = frozenset(("foreach", "fused", "capturable", "differentiable"))
 
 
 class KernelOptimizer(torch.optim.Optimizer):
@@ -79,18 +80,18 @@ class KernelOptimizer(torch.optim.Optimizer):
         """Checks what no optimizer can step, before anything is changed.
 
         Raises:
-            InputError: a parameter on the meta device, or a gradient of another shape.
+            TensorError: a parameter on the meta device, or a gradient of another shape.
         """
         for p, g in zip(params, gradients, strict=True):
             if g is None:
                 continue
             if p.device.type == "meta":
-                raise InputError(
+                raise TensorError(
                     f"{self._name(p)} must have memory, got a tensor on the meta device. "
                     "Call model.to_empty(device='cpu') and initialise it before the optimizer is made."
                 )
             if g.shape != p.shape:
-                raise InputError(
+                raise TensorError(
                     f"the gradient of {self._name(p)} must have its shape {tuple(p.shape)}, got {tuple(g.shape)}. "
                     "Compute the gradient anew after the parameter was changed."
                 )
@@ -176,8 +177,9 @@ class KernelOptimizer(torch.optim.Optimizer):
         """
         if isinstance(param_group, dict):
             for key, value in param_group.items():
-                if key not in self.defaults and key not in OTHER_KEYS and _is_number(value):
-                    names = [name for name in self.defaults if _is_number(self.defaults[name])]
+                is_option = isinstance(value, bool) or _is_number(value)  # a text or a list is a label
+                if key not in self.defaults and key not in OTHER_KEYS and is_option:
+                    names = [name for name in self.defaults if name not in SPEED_OPTIONS]
                     raise InputError(
                         f"Unknown option '{key}' of a param group of {type(self).__name__}. {nearest(key, names)}. "
                         "Set a key for code of your own later, in optimizer.param_groups."

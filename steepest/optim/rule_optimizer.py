@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steepest.errors import InputError
+from steepest.errors import InputError, TensorError
 from steepest.optim.kernels import Formula
 from steepest.optim.optimizer import KernelOptimizer
 from steepest.rules import hoist, textbook, variants
@@ -71,12 +71,12 @@ class RuleOptimizer(KernelOptimizer):
         """Checks what cannot be stepped, before anything is changed.
 
         Raises:
-            InputError: a parameter without memory, or a gradient that is sparse or has another shape.
+            TensorError: a parameter without memory, or a gradient that is sparse or has another shape.
         """
         super()._check_tensors(params, gradients)
         for p, g in zip(params, gradients, strict=True):
             if g is not None and g.layout is not torch.strided:
-                raise SparseGradientError(
+                raise TensorError(
                     f"the gradient of {self._name(p)} must be dense, got {g.layout}. "
                     "Build the embedding with sparse=False."
                 )
@@ -113,10 +113,6 @@ class RuleOptimizer(KernelOptimizer):
         return {**super().__getstate__(), **({"_rule": self._rule} if "_rule" in self.__dict__ else {})}
 
 
-class SparseGradientError(InputError, RuntimeError):
-    """A sparse gradient, which no rule supports."""
-
-
 def _keys(rule: Rule, names: Mapping[str, str]) -> dict[str, str]:
     """The key of each slot, its own name unless `names` has another, and of the count of steps."""
     keys = {slot.name: names.get(slot.name, slot.name) for slot in rule.slots}
@@ -131,11 +127,9 @@ def _step_eagerly(formula: Formula, p: Tensor, state: dict[str, Any]) -> None:
     if spec(p) != spec(g):  # DTensors that are laid out differently
         g = g.redistribute(spec(p).mesh, spec(p).placements)
     g = g.to(torch.promote_types(g.dtype, p.dtype))
-    is_scalar = [s.is_scalar for s in rule.slots]
     slots = [state[keys[s.name]] for s in rule.slots if not s.is_scalar]
     scalars = [state[keys[s.name]] for s in rule.slots if s.is_scalar]
-    places = tuple(n for n, scalar in enumerate(is_scalar, 1) if scalar)
-    table = hoist.table(rule.program, places, [s.name for s in rule.slots if s.is_scalar], [{}])
+    table = hoist.rule_table(rule)
     t = float(state[keys["t"]]) + 1 if "t" in keys else 1.0
     values, new = table(hypers, t, sign, [[float(x) for x in scalars]])
     group = EagerGroup(rule, None, [p], [[local(x)] for x in slots])

@@ -1,6 +1,6 @@
 """Hidden matrices to one optimizer, all other parameters to another."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from steepest.errors import InputError
 from steepest.optim.optimizer import apply_hooks
+from steepest.tasks.space import Space, is_norm_or_bias
 
 Make = Callable[..., torch.optim.Optimizer]
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
@@ -112,8 +113,8 @@ class Split:
 
     def __call__(self, model: nn.Module) -> SplitOptimizer:
         """The optimizer of a model."""
-        parameters = list(named_parameters(model))
-        output = _output_layer(model)
+        space, output = Space(model), _output_layer(model)
+        parameters = list(zip(space.names, space.tensors(), space.modules, strict=True))
         optimizers, names = [], []
         for make, is_rest in ((self.matrices, False), (self.rest, True)):
             own = [(name, p) for name, p, module in parameters if _is_rest(name, p, module, output) is is_rest]
@@ -156,16 +157,6 @@ def split(model: nn.Module | None = None, *, matrices: Make, rest: Make) -> Any:
     return rule(model)
 
 
-def named_parameters(model: nn.Module) -> Iterator[tuple[str, Tensor, nn.Module]]:
-    """Names, trainable parameters and their modules; a parameter of several modules once, with the first."""
-    ids: set[int] = set()
-    for path, module in model.named_modules():
-        for key, p in module.named_parameters(recurse=False):
-            if p.requires_grad and id(p) not in ids:
-                ids.add(id(p))
-                yield f"{path}.{key}" if path else key, p, module
-
-
 def _output_layer(model: nn.Module) -> nn.Module | None:
     """The last linear layer, whose weight may be that of an embedding."""
     linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
@@ -174,8 +165,7 @@ def _output_layer(model: nn.Module) -> nn.Module | None:
 
 def _is_rest(name: str, p: Tensor, module: nn.Module, output: nn.Module | None) -> bool:
     """Whether a parameter is no hidden matrix."""
-    is_norm = "norm" in type(module).__name__.lower()
-    if p.ndim != 2 or module is output or is_norm or isinstance(module, EMBEDDINGS):
+    if p.ndim != 2 or module is output or is_norm_or_bias(name, module) or isinstance(module, EMBEDDINGS):
         return True
     words = name.lower().split(".")
     return any(word.endswith(HEAD_NAMES) or "embed" in word for word in words[-2:-1])

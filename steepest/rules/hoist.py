@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from steepest.rules.rule import Rule
 from steepest.rules.trace import MEMBER_VALUE, Instruction, Program
 
 OPERATORS = {
@@ -89,6 +90,14 @@ def table(
     new = "".join(f"({_variables([program.outputs[n] for n in scalars], variables)}), " for variables in own)
     exec("\n".join([*lines, f"    return ({flat}), ({new})"]), scope)
     return scope["table"]
+
+
+def rule_table(
+    rule: Rule, rows: Sequence[Mapping[str, Any]] = ({},), functions: Mapping[str, Callable] = NUMBERS
+) -> Callable[..., tuple[tuple, tuple]]:
+    """The table of a rule: its program, with its own scalar slots."""
+    scalars = {n: slot.name for n, slot in enumerate(rule.slots, 1) if slot.is_scalar}
+    return table(rule.program, tuple(scalars), list(scalars.values()), rows, functions)
 
 
 def row_of(table: Sequence[Any], program: Program, row: int) -> Sequence[Any]:

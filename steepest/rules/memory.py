@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor  # pyright: ignore[reportMissingModuleSource]
 
-from steepest.errors import TaskError
+from steepest.errors import TensorError
 
 REAL_DTYPES = {
     torch.float32: torch.float32, torch.float64: torch.float64,
@@ -80,18 +80,22 @@ def check_parameter(name: str, p: Tensor, shape: torch.Size, g: Tensor | None) -
     """Checks that a parameter has the shape of its slots, and a gradient that fits it.
 
     Raises:
-        TaskError: it has not.
+        TensorError: it has not.
     """
     if p.shape != shape:
-        raise TaskError(f"{name} must keep its shape {tuple(shape)}, got {tuple(p.shape)}. Start a new descent.")
+        raise TensorError(f"{name} must keep its shape {tuple(shape)}, got {tuple(p.shape)}. Start a new descent.")
     if p.device.type == "meta":
-        raise TaskError(f"{name} must have memory, got a tensor on the meta device. Call model.to_empty(device='cpu').")
+        raise TensorError(
+            f"{name} must have memory, got a tensor on the meta device. Call model.to_empty(device='cpu')."
+        )
     if g is None:
         return
     if g.layout is not torch.strided:
-        raise TaskError(f"the gradient of {name} must be dense, got {g.layout}. Build the embedding with sparse=False.")
+        raise TensorError(
+            f"the gradient of {name} must be dense, got {g.layout}. Build the embedding with sparse=False."
+        )
     if g.shape != p.shape or g.device != p.device:
-        raise TaskError(
+        raise TensorError(
             f"the gradient of {name} must have the parameter's shape {tuple(p.shape)} and device {p.device}, "
             f"got {tuple(g.shape)} on {g.device}"
         )
@@ -101,12 +105,12 @@ def check_memory(names: Sequence[str], tensors: Sequence[Tensor], gradients: Seq
     """Checks that tensors which have weights have memory.
 
     Raises:
-        TaskError: the storage of one was freed.
+        TensorError: the storage of one was freed.
     """
     for name, p, g in zip(names, tensors, gradients, strict=True):
         for what, x in ((name, p), (f"the gradient of {name}", g)):
             if x is not None and x.numel() and not x.data_ptr():
-                raise TaskError(f"{what} must have memory, but its storage was freed. Restore it before the step.")
+                raise TensorError(f"{what} must have memory, but its storage was freed. Restore it before the step.")
 
 
 def has_own_memory(tensors: Sequence[Tensor]) -> bool:

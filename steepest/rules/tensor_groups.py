@@ -15,10 +15,7 @@ from torch import Tensor
 
 from steepest.rules import hoist
 from steepest.rules.backends import eager
-from steepest.rules.backends.object_code import (
-    SERIAL_BELOW,
-    threads,
-)  # at the top: a fork is detected if it was imported before
+from steepest.rules.backends.object_code import SERIAL_BELOW, threads  # at the top, so that a fork is detected
 from steepest.rules.memory import REAL_DTYPES, has_own_memory
 from steepest.rules.rule import Rule
 
@@ -216,8 +213,8 @@ class KernelGroup(TensorGroup):
         if addresses != self._at:
             self._addresses.pack_into(self._to_W, 0, *addresses)
             self._at = addresses
-            # two parameters may share memory; never two threads
-            self._is_serial = self.weights < SERIAL_BELOW or not has_own_memory(tensors)
+            self.is_shared = not has_own_memory(tensors)
+            self._is_serial = self.weights < SERIAL_BELOW or self.is_shared  # never two threads on one weight
         self._team = 1 if self._is_serial else threads(self.weights)
         self._address = self._arguments(self._team)
         return has_memory and 0 not in addresses

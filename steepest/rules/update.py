@@ -81,8 +81,7 @@ class Update:
         self._counts_in_python = members is None  # one number, at least 1
         self._functions = hoist.NUMBERS if members is None else hoist.ARRAYS
         self._make_tables()
-        self._tensors, self._gradients = point.tensors(), []
-        self._make_groups(self._tensors)
+        self._make_groups(point.tensors())
         self._is_fresh = False
 
     @property
@@ -99,13 +98,9 @@ class Update:
 
     def _make_tables(self) -> None:
         """The functions that compute all rows of hyperparameters, or one of them."""
-        scalars = tuple(n for n, s in enumerate(self.rule.slots, 1) if s.is_scalar)
         functions = hoist.TENSORS if self._on_device else self._functions
-
-        def make(rows: list[dict[str, Any]]) -> Any:
-            return hoist.table(self.program, scalars, self._scalar_names, rows, functions)
-
-        self._table, self._row_tables = make(self._rows), [make([row]) for row in self._rows]
+        self._table = hoist.rule_table(self.rule, self._rows, functions)
+        self._row_tables = [hoist.rule_table(self.rule, [row], functions) for row in self._rows]
 
     # -- the two passes over memory ------------------------------------------------------------------------------------
 

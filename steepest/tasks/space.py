@@ -117,7 +117,7 @@ class Space:
         if no_decay is None:
             return set()
         if no_decay == NORMS_AND_BIASES:
-            return {name for name, owner in zip(self.names, self.modules, strict=True) if _is_norm_or_bias(name, owner)}
+            return {name for name, owner in zip(self.names, self.modules, strict=True) if is_norm_or_bias(name, owner)}
         if no_decay == FEWER_DIMENSIONS:
             return {name for name, shape in zip(self.names, self.shapes, strict=True) if len(shape) < 2}
         globs = [no_decay] if isinstance(no_decay, str) else no_decay
@@ -139,7 +139,7 @@ def _owner(name: str) -> tuple[str, str]:
     return path, key
 
 
-def _is_norm_or_bias(name: str, owner: nn.Module) -> bool:
+def is_norm_or_bias(name: str, owner: nn.Module) -> bool:
     key = _owner(name)[1]
     return bool(NORM_CLASS.search(type(owner).__name__)) or any(fnmatch.fnmatchcase(key, glob) for glob in BIAS_NAMES)
 

@@ -230,3 +230,40 @@ def test_memory_of_parameters_that_are_gone_is_free():
     p.grad = torch.ones_like(p)
     optimizer.step()
     assert [ref() for ref in gone if ref() is not None] == []
+
+
+@pytest.mark.parametrize("name", ["SGD", "AdamW"])
+def test_weights_that_move_into_the_same_memory_are_stepped_in_torchs_order(name):
+    """Weights tied by `.data` in the middle of a training."""
+    ends = []
+    for library in (torch.optim, sd.optim):
+        p, q = (nn.Parameter(torch.ones(50, dtype=torch.float64)) for _ in range(2))
+        optimizer = getattr(library, name)([p, q], lr=0.1, weight_decay=0.5)
+        for step in range(8):
+            if step == 4:
+                q.data = p.data
+            p.grad, q.grad = torch.full_like(p, 1.0 + step), torch.full_like(q, -0.5)
+            optimizer.step()
+        ends.append(p.detach())
+    torch.testing.assert_close(ends[1], ends[0], rtol=1e-13, atol=0)
+
+
+def test_memory_that_was_freed_is_an_error_before_anything_is_changed():
+    """The parameters are of two dtypes, which two kernels step."""
+    p, q = nn.Parameter(torch.ones(5, dtype=torch.float64)), nn.Parameter(torch.ones(5))
+    optimizer = sd.optim.Adam([p, q])
+    for _ in range(2):
+        p.grad, q.grad = torch.ones_like(p), torch.ones_like(q)
+        optimizer.step()
+    before = p.detach().clone(), optimizer.state[p]["step"].item()
+    q.untyped_storage().resize_(0)
+    with pytest.raises(RuntimeError, match="must have memory, but its storage was freed"):
+        optimizer.step()
+    assert torch.equal(p, before[0])
+    assert optimizer.state[p]["step"].item() == before[1]
+
+
+@pytest.mark.parametrize("option", [{"nesterof": True}, {"decupled": False}, {"beta": (0.9, 0.99)}, {"wd": 0.1}])
+def test_an_option_of_any_kind_that_nobody_reads_is_an_error(option):
+    with pytest.raises(sd.InputError, match=f"Unknown option '{next(iter(option))}' of a param group of SGD"):
+        sd.optim.SGD([{"params": [nn.Parameter(torch.ones(2))], **option}])

@@ -82,47 +82,53 @@ def kernel(arguments):
         for b in range(bounds[team]):
             total[0] += carray(doubles(sums + b * 16), (2,))[0]
 """
-ROWS_DRIVER = """
+READ_ROWS = """
 def kernel(arguments):
-    d = carray(arguments, (11,))
-    count, width, G, owners, S, sizes, R, values, firsts = d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7], d[8]
-    rows, is_write = d[9], d[10]
+    d = carray(arguments, (10,))
+    count, width, G, owners, S, sizes, R = d[0], d[1], d[2], d[3], d[4], d[5], d[6]
+    values, firsts, rows = d[7], d[8], d[9]
     used = 0
     for p in range(count):
         if carray(integers(G + p * 8), (1,))[0] == 0:
             continue
         row = carray(integers(R + p * 8), (1,))
-        if is_write == 0:
-            row[0] = used
+        row[0] = used
+        for q in range(width):
+            slot = carray(integers(S + (p * width + q) * 8), (1,))[0]
+            value = carray(doubles(values + (used * width + q) * 8), (1,))
+            if carray(integers(sizes + (p * width + q) * 8), (1,))[0] == 4:
+                value[0] = carray(singles(slot), (1,))[0]
+            else:
+                value[0] = carray(doubles(slot), (1,))[0]
+        owner = carray(integers(owners + p * 8), (1,))[0]
+        for r in range(used - 1, -1, -1):
+            same = carray(integers(owners + carray(integers(firsts + r * 8), (1,))[0] * 8), (1,))[0] == owner
             for q in range(width):
-                slot = carray(integers(S + (p * width + q) * 8), (1,))[0]
-                value = carray(doubles(values + (used * width + q) * 8), (1,))
-                if carray(integers(sizes + (p * width + q) * 8), (1,))[0] == 4:
-                    value[0] = carray(singles(slot), (1,))[0]
-                else:
-                    value[0] = carray(doubles(slot), (1,))[0]
-            owner = carray(integers(owners + p * 8), (1,))[0]
-            for r in range(used - 1, -1, -1):
-                same = carray(integers(owners + carray(integers(firsts + r * 8), (1,))[0] * 8), (1,))[0] == owner
-                for q in range(width):
-                    new = carray(doubles(values + (used * width + q) * 8), (1,))[0]
-                    same = same and carray(doubles(values + (r * width + q) * 8), (1,))[0] == new
-                if same:
-                    row[0] = r
-                    break
-            if row[0] == used:
-                carray(integers(firsts + used * 8), (1,))[0] = p
-                used += 1
-        else:
-            for q in range(width):
-                slot = carray(integers(S + (p * width + q) * 8), (1,))[0]
-                new = carray(doubles(values + (row[0] * width + q) * 8), (1,))[0]
-                if carray(integers(sizes + (p * width + q) * 8), (1,))[0] == 4:
-                    carray(singles(slot), (1,))[0] = new
-                else:
-                    carray(doubles(slot), (1,))[0] = new
-    if is_write == 0:
-        carray(integers(rows), (1,))[0] = used
+                new = carray(doubles(values + (used * width + q) * 8), (1,))[0]
+                same = same and carray(doubles(values + (r * width + q) * 8), (1,))[0] == new
+            if same:
+                row[0] = r
+                break
+        if row[0] == used:
+            carray(integers(firsts + used * 8), (1,))[0] = p
+            used += 1
+    carray(integers(rows), (1,))[0] = used
+"""
+WRITE_ROWS = """
+def kernel(arguments):
+    d = carray(arguments, (8,))
+    count, width, G, S, sizes, R, values = d[0], d[1], d[2], d[4], d[5], d[6], d[7]
+    for p in range(count):
+        if carray(integers(G + p * 8), (1,))[0] == 0:
+            continue
+        row = carray(integers(R + p * 8), (1,))[0]
+        for q in range(width):
+            slot = carray(integers(S + (p * width + q) * 8), (1,))[0]
+            new = carray(doubles(values + (row * width + q) * 8), (1,))[0]
+            if carray(integers(sizes + (p * width + q) * 8), (1,))[0] == 4:
+                carray(singles(slot), (1,))[0] = new
+            else:
+                carray(doubles(slot), (1,))[0] = new
 """
 CHUNK_SLICE = "carray(floats({} + c * SIZE), (m,))"
 """The current chunk of an array, given its address. Inlined, as every function takes 0.15 s to compile."""
@@ -173,14 +179,18 @@ def exact(g):
     return _kernel(source, CHUNK_SLICE.format("gp"), dtype)
 
 
-def rows_kernel() -> Kernel:
-    """The kernel that reads and writes the scalar state of tensors, such as their counts of steps, by address.
+def rows_kernels() -> tuple[Kernel, Kernel]:
+    """Two kernels that read and write the scalar state of tensors, such as their counts of steps, by address.
 
-    When it reads, tensors with a gradient that have the same owner and the same scalars get the same row; `values` are
-    the scalars of each row, and `firsts` its first tensor. When it writes, each tensor gets the scalars of its row.
+    Reading gives tensors with a gradient that have the same owner and the same scalars the same row; `values` are the
+    scalars of each row, and `firsts` its first tensor. Writing gives each tensor the scalars of its row.
     """
-    text = "\n".join([Path(__file__).read_text(), ROWS_DRIVER])
-    return load_or_build(hashlib.sha256(text.encode()).hexdigest(), lambda: _build("", ROWS_DRIVER, torch.float64))
+    return _rows_kernel(READ_ROWS), _rows_kernel(WRITE_ROWS)
+
+
+def _rows_kernel(driver: str) -> Kernel:
+    text = "\n".join([Path(__file__).read_text(), driver])
+    return load_or_build(hashlib.sha256(text.encode()).hexdigest(), lambda: _build("", driver, torch.float64))
 
 
 def _block_source(program: Program, slots: tuple[str, ...]) -> str:
