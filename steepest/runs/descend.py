@@ -38,6 +38,7 @@ class DescentIterator(Iterator[Step]):
         self._preparation, self._trainer = preparation, preparation.trainer
         self._steps = self._trainer.steps(preparation.on_start, preparation.messages)
         descent = self._trainer.descent
+        self._space = descent.space
         self._path = PathRecorder(descent.space, descent.steps) if preparation.store is None else None
         self._name = descent.update.rule.name if isinstance(descent.update, Update) else descent.task.name
         if self._path is not None:
@@ -71,6 +72,9 @@ class DescentIterator(Iterator[Step]):
         if descent.t == descent.steps:  # the model is then left at the point that the rule reports
             path.add_point()
         step = next(self._steps, None)
+        if descent.space is not self._space:
+            self._space = descent.space
+            path.restart(descent.space)
         if step is None:
             path.add_point()
             raise StopIteration
