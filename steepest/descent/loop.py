@@ -76,7 +76,7 @@ class Descent:
         self.random = StepRandomness(s.seed, self.device)
         self.buffers = Buffers(model)
         self._watch = ParameterWatch(model)
-        self._trained = dict.fromkeys(self.space.names)
+        self._trained_names = dict.fromkeys(self.space.names)
         self._validation: tuple[int, dict[str, float]] = (-1, {})
         self.t, self.events, self.is_stopped = 0, 0, False
         self._handoff: Event | None = None
@@ -264,7 +264,7 @@ class Descent:
             self._statistics = handoff.StepStatistics(self.space)
         if self.recovery is not None:
             self.recovery.snapshots.good, self.recovery.snapshots.candidate = [], None
-        self._trained.update(dict.fromkeys(self.space.names))
+        self._trained_names.update(dict.fromkeys(self.space.names))
         self._validation = (-1, {})
         event = Event(self.t + 1, NEW_WEIGHTS, change.words, f"training {self.space.size:,} weights from here on")
         self._handoff = event if self._handoff is None else handoff.merge_events(self._handoff, event)
@@ -309,11 +309,11 @@ class Descent:
     def _weights(self, others: Collection[str] = ()) -> dict[str, Tensor]:
         """The weights that are trained, those that were before they were frozen, and others by name."""
         weights = {name: p.detach() for name, p in self.space.named()}
-        if len(self._trained) == len(weights) and all(name in weights for name in others):
+        if len(self._trained_names) == len(weights) and all(name in weights for name in others):
             return weights
-        names = {*self._trained, *others}
-        frozen = {name: p for name, p in module_state.parameters_of(self.model).items() if name in names}
-        return {**weights, **{name: p for name, p in frozen.items() if name not in weights}}
+        names = {*self._trained_names, *others}
+        rest = {name: p for name, p in module_state.parameters_of(self.model).items() if name in names}
+        return {**weights, **{name: p for name, p in rest.items() if name not in weights}}
 
     def batch_loss(self, t: int) -> float:
         """The loss of step t's batch at the present point; leaves everything as it was."""
