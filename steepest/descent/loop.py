@@ -293,6 +293,7 @@ class Descent:
         if self._statistics is not None:
             self._statistics.load(state["stride"])
         restore_tensors(state["weights"], self._weights(state["weights"]))
+        self._trained_names.update(dict.fromkeys(state["weights"]))
         buffers = {module_state.plain_name(name): b for name, b in state["buffers"].items()}  # of Steepest 0.1 too
         restore_tensors(buffers, module_state.buffers_of(self.model))
         module_state.write_extra(self.model, state.get("extra", {}))

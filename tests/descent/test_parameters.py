@@ -219,6 +219,10 @@ def test_weights_that_are_frozen_on_the_way_are_part_of_the_end(tmp_path):
         if step.t == 20:
             freeze(task.model)
     tensors = steps.run.tensors
+    other = sd.Task(network(), data(), mse_loss, validation=data(), name="small")
+    freeze(other.model)
+    longer = sd.resume(steps.run, other, epochs=11)
+    assert torch.equal(longer.tensors["0.weight"], tensors["0.weight"])
     assert len(steps.run.point) == 81
     assert torch.equal(tensors["0.weight"], task.model[0].weight)
     assert not torch.equal(tensors["0.weight"], network()[0].weight)
