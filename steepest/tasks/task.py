@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from steepest import seeds
 from steepest.errors import InputError, TaskError
@@ -249,6 +250,5 @@ def _is_equal(now: Tensor, start: Tensor) -> bool:
 
 def _tensor_versions(model: nn.Module) -> list[tuple[int, int, int]]:
     """Identity, version and address of each tensor: one of them changes when the tensor is written."""
-    tensors = [x for x in (*model.parameters(), *model.buffers()) if x.layout is torch.strided]
-    tensors = [x for x in tensors if not isinstance(x, nn.parameter.UninitializedParameter)]
-    return [(id(x), x._version, x.data_ptr()) for x in tensors]
+    tensors = [x for x in (*model.parameters(), *model.buffers()) if is_lazy(x) or x.layout is torch.strided]
+    return [(id(x), x._version, x.data_ptr()) for x in tensors if not is_lazy(x)]
