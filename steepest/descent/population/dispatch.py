@@ -86,11 +86,11 @@ def run_descents(
         group = [settings[n] for n in places]
         choice, start = choose_strategy(task, group, plan, strategy, obstacle)
         try:
-            done = run(task, group, plan, choice, start)
+            own = run(task, group, plan, choice, start)
         except UnbatchableError as error:
             choice = Strategy(SEQUENTIAL, f"torch.func cannot batch this model ({error})")
-            done = run(task, group, plan, choice)
-        members |= dict(zip(places, done, strict=True))
+            own = run(task, group, plan, choice)
+        members |= dict(zip(places, own, strict=True))
         strategies.append(choice)
     return Descents([members[n] for n in range(len(settings))], strategies)
 
