@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from steepest.analysis.diagnosis.diagnose import diagnose
-from steepest.analysis.diagnosis.findings import EXPLODING, HEALTHY, NO_GRADIENT, NEVER_FINITE, PLATEAU
+from steepest.analysis.diagnosis.findings import EXPLODING, HEALTHY, NEVER_FINITE, NO_GRADIENT, PLATEAU
 from steepest.analysis.diagnosis.symptoms import Symptoms
 from steepest.records.run import Record
 from steepest.records.verdict import CONVERGED, RUN, UNDECIDED, VERDICT_HEADLINES, Verdict

@@ -17,9 +17,9 @@ from steepest.analysis.diagnosis.diagnose import diagnose
 from steepest.analysis.diagnosis.findings import (
     EXPLODING,
     HEALTHY,
+    NEVER_FINITE,
     NO_GRADIENT,
     NOISE_LIMITED,
-    NEVER_FINITE,
     OSCILLATING,
     OVERFITTING,
     PLATEAU,
