@@ -117,6 +117,10 @@ class Progress:
             self._plain_lines = 1 + PLAIN_LINES * m.t // self.steps
             self._line.say(self._text(self._last))
 
+    def end(self, m: Measurement) -> None:
+        """Takes the measurement at the weights that are left, for the last line."""
+        self._measurement = m
+
     def event(self, event: Event) -> None:
         """Writes an event; of clipped gradients only the 1st, 2nd, 4th, 8th …, with their count."""
         words = describe_event(event)
