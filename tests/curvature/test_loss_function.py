@@ -438,3 +438,41 @@ def test_a_point_where_the_loss_is_not_finite_has_no_hessian():
     assert np.isnan(s.value(w))
     with pytest.raises(InputError, match="1 of 43 weights are not finite"):
         s.hessian(w)
+
+
+# -- Gradients that leave something out --------------------------------------------------------------------------------
+
+
+class Rows(nn.Module):
+    """An embedding some of whose rows have no gradient: by padding_idx, by detach, by units that are never active."""
+
+    def __init__(self, kind):
+        super().__init__()
+        torch.manual_seed(0)
+        self.kind = kind
+        self.rows = nn.Embedding(6, 4, padding_idx=0 if kind == "padding_idx" else None)
+        self.inactive, self.out = nn.Linear(4, 4), nn.Linear(4, 3)
+        nn.init.constant_(self.inactive.bias, -50.0)
+
+    def forward(self, x):
+        h = self.rows((4 * x[:, :2]).abs().long().clamp(max=5)).sum(1).tanh()
+        if self.kind == "detach":
+            h = h * h.detach()
+        return self.out(h) + (self.out(self.inactive(h).relu()) if self.kind == "inactive units" else 0.0)
+
+
+@pytest.mark.parametrize("kind", ["padding_idx", "detach", "inactive units"])
+def test_a_gradient_that_leaves_something_out_has_a_second_derivative(kind):
+    s = surface(Rows(kind))
+    h, v = s.hessian(s.start), direction(s)
+    assert (h @ v).isfinite().all()
+    if kind == "padding_idx":
+        padding = s.space.gather().new_zeros(s.size)
+        padding[:4] = 1.0
+        assert not (h @ padding).any()
+
+
+def test_a_fault_beside_a_row_of_padding_is_found():
+    s = surface(nn.Sequential(Rows("padding_idx"), Once()), lambda out, _: out.mean())
+    with pytest.raises(TaskError, match=r"Once \(1\)"):
+        s.hessian(s.start)
