@@ -121,6 +121,41 @@ class Hessian:
         return torch.stack([flat(gradient_product(gradients, v, self._parts, retain_graph=True)) for v in one_by_one])
 
 
+class DifferenceHessian:
+    """∇²L(w) by differences of gradients, for losses without a second derivative:
+
+        H v ≈ (∇L(w + h v) − ∇L(w − h v)) / 2h        h ‖v‖ = ε^(1/3) max(1, ‖w‖), ε of the precision
+
+    Attributes:
+        shape, dtype, device, loss, gradient: as of `Hessian`.
+
+    Args:
+        gradient: w [N] -> L(w), ∇L(w) [N].
+        w: the point.
+
+    Raises:
+        InputError: the loss at the point is not finite.
+    """
+
+    def __init__(self, gradient: Callable[[Tensor], tuple[float, Tensor]], w: Tensor) -> None:
+        self._gradient_at, self._w = gradient, w
+        self.shape, self.dtype, self.device = (len(w), len(w)), w.dtype, w.device
+        self.loss, self.gradient = gradient(w)
+        if not math.isfinite(self.loss):
+            raise InputError(f"the loss must be finite to measure curvature, got {self.loss}")
+        self._length = torch.finfo(w.dtype).eps ** (1 / 3) * max(1.0, float(w.norm()))
+
+    def __matmul__(self, v: Tensor) -> Tensor:
+        if v.dim() == 2:
+            return torch.stack([self @ column for column in v.T], 1)
+        v = v.to(self.device, self.dtype)
+        norm = float(v.norm())
+        if norm == 0:
+            return torch.zeros_like(v)
+        h = self._length / norm
+        return (self._gradient_at(self._w + h * v)[1] - self._gradient_at(self._w - h * v)[1]) / (2 * h)
+
+
 def flat(parts: Iterable[Tensor]) -> Tensor:
     """Tensors as one vector."""
     return torch.cat([p.reshape(-1) for p in parts])
