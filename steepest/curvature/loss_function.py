@@ -20,6 +20,7 @@ from steepest import seeds
 from steepest.curvature import hessian
 from steepest.curvature.hessian import DifferenceHessian, Hessian
 from steepest.curvature.sample_losses import Split, split_by_output, split_by_sample
+from steepest.curvature.work import Work, measure_work
 from steepest.errors import InputError, TaskError
 from steepest.tasks.data import count, disjoint_samples, map_tensors
 from steepest.tasks.module_copy import copy_module
@@ -47,7 +48,9 @@ class LossFunction:
         batches: the fixed sample.
         shares: sᵢ of each batch.
         messages: how it is evaluated, where that is not as usual, in words.
+        own_dtype: of the model's weights.
         has_second_derivative: as far as is known; where it is False, curvature is by differences.
+        has_slow_samples: whether the model sees one sample after another to give their losses.
 
     Args:
         task: whose loss it is.
@@ -67,13 +70,13 @@ class LossFunction:
         self.objective = Objective(own, task)
         self._whole, self._output = Loss(self.objective), Loss(self.objective, self.objective.output)
         self._names = [f"model.{name}" for name, p in own.named_parameters() if p.requires_grad]
-        own_dtype = self.space.gather().dtype
+        own_dtype = self.own_dtype = self.space.gather().dtype
         self._cast(dtype)
         self.why = self._why_not_this_dtype() if dtype != own_dtype else ""
         if self.why:
             self._cast(own_dtype)
         self.shares, self.messages = self._shares(), list[str]()
-        self.has_second_derivative = True
+        self.has_second_derivative, self.has_slow_samples = True, False
         self._graph_sizes: list[float] = []
         self._splits: list[Split] | None = None
 
@@ -167,6 +170,28 @@ class LossFunction:
             singles.append(one)
         return singles
 
+    def work(self) -> Work:
+        """What a pass over samples takes, by the operations of the first batch."""
+        batch = self.batches[0]
+        parts = self._parts(self.start)  # with gradients, as fused operations without them are not counted
+        return measure_work(lambda: self._loss(parts, batch), count(batch), self.size)
+
+    @property
+    def samples(self) -> int:
+        """Samples of all batches."""
+        return sum(map(count, self.batches))
+
+    @property
+    def is_sum(self) -> bool:
+        """Whether L is a sum over samples, so that it grows with their number; as far as is known."""
+        if self._splits is not None:
+            return all(bool((split.factors[split.rows] == 1).all()) for split in self._splits) and self.samples > 1
+        return len(self.shares) > 1 and all(share == 1 for share in self.shares)
+
+    def share_of(self, samples: float) -> float:
+        """L on so many random samples as a share of this L: 1 for a mean; samples ÷ n for a sum."""
+        return samples / self.samples if self.is_sum else 1.0
+
     @property
     def by_layer(self) -> dict[str, slice]:
         """The slice of each module's own parameters in the vector of weights, by the module's name."""
@@ -258,7 +283,7 @@ class LossFunction:
         """n aᵢ xᵢ of all samples [n], where `of_rows` gives the xᵢ of a batch's samples with weight."""
         if self.batches == [None]:
             one = torch.zeros(1, dtype=torch.long, device=self.device)
-            return of_rows(Split(one.double() + 1, one, lambda at: self._loss(at, None)[None], "")).double()
+            return of_rows(Split(one.double() + 1, one, lambda at: self._loss(at, None)[None], "")).detach().double()
         if self._splits is None:
             self._splits = [self._split_batch(self._split(w), batch) for batch in self.batches]
         n, parts = sum(len(split.factors) for split in self._splits), []
@@ -277,9 +302,10 @@ class LossFunction:
                 split = split_by_output(batch, at, output, self._loss_of_output)
         if split is None:
             split = split_by_sample(batch, at, self._loss, self.objective.loss_weight)
+            self.has_slow_samples = bool(split.why_alone)
         if split.why_alone and not self.messages:
             self.messages.append(
-                f"The losses of samples are evaluated one after another, not together ({split.why_alone[:MAX_MESSAGE]})."
+                f"Samples are evaluated one after another, not together ({split.why_alone[:MAX_MESSAGE]})."
             )
         return split
 
