@@ -13,6 +13,7 @@ from steepest import seeds
 from steepest.errors import InputError, TaskError
 from steepest.tasks import data as sources
 from steepest.tasks import module_state
+from steepest.tasks.module_copy import copy_module
 from steepest.tasks.module_state import ModuleState
 from steepest.tasks.space import Space
 
@@ -148,7 +149,7 @@ class Task:
         if not isinstance(self.model, nn.Module):
             return self.build(seed)
         try:
-            model = copy.deepcopy(self.model)
+            model = copy_module(self.model)
         except Exception as error:  # deepcopy runs the user's code
             raise TaskError(
                 f"Task: the model cannot be copied ({type(error).__name__}: {error}), and several descents need a "

@@ -206,6 +206,35 @@ class SearchDisplay:
         return _fit(parts, (parts[2], parts[0]), self._line.width)
 
 
+class StageDisplay:
+    """Shows work in stages, such as an analysis or the surfaces of a film; only in a terminal.
+
+    Args:
+        what: is done.
+        stream, clock: as in `Line`.
+    """
+
+    def __init__(self, what: str, stream: TextIO | None = None, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._what, self._line, self._start_time = what, Line(stream, clock), clock()
+        self._has_drawn = False
+
+    def __call__(self, stage: str, done: int, most: int) -> None:
+        """Takes a stage's name, and how much of how much is done."""
+        if self._line.is_due():
+            share = f"{done:,}/{most:,}" if most else ""
+            seconds = duration(max(self._line.clock() - self._start_time, 1e-9))
+            self._line.draw(_fit([self._what, stage, share, seconds], (), self._line.width))
+            self._has_drawn = True
+
+    def __enter__(self) -> "StageDisplay":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Clears the live line."""
+        if self._has_drawn:
+            self._line.draw("")
+
+
 def _fit(parts: Sequence[str], optional: Sequence[str], width: int) -> str:
     """Parts on one line; the optional ones are left out, in their order, while it is too long."""
     rest = [part for part in parts if part]
