@@ -22,7 +22,7 @@ from steepest.curvature.hessian import DifferenceHessian, Hessian
 from steepest.curvature.sample_losses import Split, split_by_output, split_by_sample
 from steepest.curvature.work import Work, measure_work
 from steepest.errors import InputError, TaskError
-from steepest.tasks.data import count, disjoint_samples, map_tensors
+from steepest.tasks.data import count, disjoint_samples, in_batches, map_tensors
 from steepest.tasks.module_copy import copy_module
 from steepest.tasks.objective import Loss, Objective
 from steepest.tasks.space import Space
@@ -79,6 +79,7 @@ class LossFunction:
         self.has_second_derivative, self.has_slow_samples = True, False
         self._graph_sizes: list[float] = []
         self._splits: list[Split] | None = None
+        self._work: Work | None = None
 
     def value(self, w: Tensor) -> float:
         """L(w)."""
@@ -172,9 +173,10 @@ class LossFunction:
 
     def work(self) -> Work:
         """What a pass over samples takes, by the operations of the first batch."""
-        batch = self.batches[0]
-        parts = self._parts(self.start)  # with gradients, as fused operations without them are not counted
-        return measure_work(lambda: self._loss(parts, batch), count(batch), self.size)
+        if self._work is None:
+            batch, parts = self.batches[0], self._parts(self.start)  # without gradients operations would be fused
+            self._work = measure_work(lambda: self._loss(parts, batch), count(batch), self.size)
+        return self._work
 
     @property
     def samples(self) -> int:
@@ -345,6 +347,18 @@ def sample_loss_functions(
     """
     parts = disjoint_samples(task.data if data is None else data, sizes, chunk, seed)
     return tuple(LossFunction(task, batches, dtype, model) for batches in parts)
+
+
+def first_batches(source: Iterable[Any], samples: int, seed: int = 0) -> list[Any]:
+    """The first batches of an iterable: so many samples in all, at least, or all that there are."""
+    batches, total = list[Any](), 0
+    with seeds.ours(seed, "sample"):
+        for batch in in_batches(source, 0):
+            batches.append(batch)
+            total += count(batch)
+            if total >= samples:
+                break
+    return batches
 
 
 def _derivative(y: Tensor, x: Tensor) -> Tensor:

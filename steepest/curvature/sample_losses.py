@@ -3,8 +3,8 @@
     L(w) = Σ aᵢ ℓᵢ(w)        ℓᵢ: the loss of sample i alone
 
 A mean has aᵢ = 1/n and a sum aᵢ = 1; with class weights aᵢ = cᵢ / Σc, and a sample whose loss is a mean over nothing
-(its label is ignored) has aᵢ = 0. Where the loss is a function of the model's outputs, the aᵢ follow from gradients with
-respect to the outputs, ∂L/∂oᵢ = aᵢ ∂ℓᵢ/∂oᵢ; else from what `count` counts. Both are checked: at other outputs too,
+(its label is ignored) has aᵢ = 0. Where the loss is a function of the model's outputs o, the aᵢ follow from gradients
+with respect to them, ∂L/∂oᵢ = aᵢ ∂ℓᵢ/∂oᵢ; else from what `count` counts. Both are checked: at other outputs too,
 since √(mean of squares) has such factors at any point, but others at each.
 
 Samples are evaluated together (vmap) where that gives what plain evaluation gives, and else one after another.

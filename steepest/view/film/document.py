@@ -77,7 +77,7 @@ def quantities(verdict: Verdict | None) -> list[Quantity]:
 
 def encode(film: Film) -> dict[str, Any]:
     """A film as the page reads it: JSON with columns of base64."""
-    return {
+    document = {
         "format": FILM_FORMAT,
         **_fields(film, "kind", "title", "subtitle"),
         "version": _version(),
@@ -85,6 +85,7 @@ def encode(film: Film) -> dict[str, Any]:
         "surfaces": {name: encode_surface(grid) for name, grid in film.surfaces.items()},
         "members": {key: encode_member(member) for key, member in film.members.items()},
     }
+    return _finite(document)
 
 
 def column(values: ArrayLike, dtype: str = "f4") -> dict[str, Any]:
@@ -148,6 +149,15 @@ def encode_verdict(verdict: Verdict) -> dict[str, Any]:
         reference = {} if quantity.reference is None else {"reference": float(quantity.reference)}
         numbers.append({"name": quantity.name, **finite, "text": quantity.text, **reference})
     return {"kind": verdict.kind, "text": verdict.sentence, "advice": verdict.advice, "numbers": numbers}
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity and no NaN: a number that is not finite is null."""
+    if isinstance(value, dict):
+        return {key: _finite(x) for key, x in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(x) for x in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _fields(value: Film | Grid | Member, *names: str) -> dict[str, Any]:
