@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from steepest import seeds
 from steepest.curvature import hessian
 from steepest.curvature.hessian import DifferenceHessian, Hessian
-from steepest.curvature.sample_losses import Split, split_by_output, split_by_sample
+from steepest.curvature.sample_losses import NOT_TOGETHER, Split, reason, split_by_output, split_by_sample
 from steepest.curvature.work import Work, measure_work
 from steepest.errors import InputError, TaskError
 from steepest.tasks.data import count, disjoint_samples, in_batches, map_tensors
@@ -28,8 +28,6 @@ from steepest.tasks.objective import Loss, Objective
 from steepest.tasks.space import Space
 from steepest.tasks.task import Task
 
-MAX_MESSAGE = 160
-"""Characters of an error of the user's model that a message repeats."""
 CHUNK_SAMPLES = 512
 """Samples in a batch of a fixed sample: a product over 1,293 digits takes 1.5 to 1.8 × a loss and gradient in batches
 of 512, 2.1 to 2.2 in batches of 256 and 1.8 to 2.1 in one (float64 and float32, one core of a shared AMD EPYC)."""
@@ -158,8 +156,8 @@ class LossFunction:
                 raise
             except Exception as error:  # the user's module may raise anything
                 self.has_second_derivative = False
-                why = str(error).partition(", which curvature")[0].partition("\n")[0]
-                self.messages.append(f"{why[: 2 * MAX_MESSAGE]}: curvature is measured by differences of gradients.")
+                why = str(error).partition(", which curvature")[0] if isinstance(error, TaskError) else reason(error)
+                self.messages.append(f"{why}: curvature is measured by differences of gradients.")
         return DifferenceHessian(self.gradient, hessian.flat(self._split(w)))
 
     def per_batch(self) -> "list[LossFunction]":
@@ -306,9 +304,7 @@ class LossFunction:
             split = split_by_sample(batch, at, self._loss, self.objective.loss_weight)
             self.has_slow_samples = bool(split.why_alone)
         if split.why_alone and not self.messages:
-            self.messages.append(
-                f"Samples are evaluated one after another, not together ({split.why_alone[:MAX_MESSAGE]})."
-            )
+            self.messages.append(f"{NOT_TOGETHER} ({split.why_alone}): they are evaluated one after another.")
         return split
 
     def _loss_of_output(self, output: Any, target: Any) -> Tensor:

@@ -27,6 +27,9 @@ PROBE_SAMPLES = 3
 SCALE = 0.75
 """Factor of the outputs at which the factors aᵢ are found again."""
 
+NOT_TOGETHER = "torch cannot evaluate samples of this task together"
+MAX_REASON = 140
+
 Evaluate = Callable[[Sequence[Tensor], Any], Any]
 """(the point, a batch) -> the model's output on it, or the loss."""
 
@@ -135,10 +138,16 @@ def _together(
     try:
         losses = together(*few, k)
     except Exception as error:  # vmap runs the user's code, and torch and that can raise anything
-        return alone, str(error).partition("\n")[0].partition(". ")[0]
+        return alone, reason(error)
     if losses.shape != expected.shape or not _agree(losses, expected):
         return alone, "the values would be different"
     return together, ""
+
+
+def reason(error: Exception) -> str:
+    """The first sentence of an error, without a full stop, shortened."""
+    words = str(error).partition("\n")[0].partition(". ")[0].removeprefix("vmap: ").rstrip(".")
+    return words if len(words) <= MAX_REASON else f"{words[:MAX_REASON]}…"
 
 
 def _agree(x: Tensor, y: Tensor) -> bool:

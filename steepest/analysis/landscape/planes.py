@@ -226,6 +226,8 @@ def random_plane(origin: Tensor, shapes: Sequence[tuple[int, ...]], seed: int = 
     if not directions.any():
         why = "No parameter has two or more dimensions"
         raise InputError(f"{why}, so filter-normalised directions are 0. Use another plane.")
+    if float(torch.det((directions @ directions.T).double() / norms.outer(norms))) < MIN_VARIANCE_RATIO:
+        raise InputError("Random directions need two weights of matrices or kernels, got one. Use another plane.")
     x, y = (Axis(f"random direction {k}", -1.0, 1.0, CELLS, float(d.norm())) for k, d in enumerate(directions, 1))
     caption = (
         "Filter-normalised random directions. They show average curvature: a saddle with few descent directions looks "

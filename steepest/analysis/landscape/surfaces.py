@@ -20,8 +20,8 @@ from steepest.analysis.landscape.grids import estimate_grid, exact_grid
 from steepest.analysis.landscape.planes import CELLS, Plane
 from steepest.analysis.landscape.watch import Notify, TimeOver, Watch, Watched
 from steepest.curvature.extremes import Extremes, extremes
-from steepest.curvature.loss_function import MAX_MESSAGE, LossFunction, first_batches, sample_loss_functions
-from steepest.curvature.sample_losses import PROBE_SAMPLES
+from steepest.curvature.loss_function import CHUNK_SAMPLES, LossFunction, first_batches, sample_loss_functions
+from steepest.curvature.sample_losses import NOT_TOGETHER, PROBE_SAMPLES, reason
 from steepest.curvature.work import Work
 from steepest.errors import InputError, SteepestError, TaskError
 from steepest.records.surfaces import Grid, LossSurfaces, Mark, Projection
@@ -32,8 +32,8 @@ CURVATURE_PLANE, PRINCIPAL_PLANE, RANDOM_PLANE = "curvature", "principal", "rand
 PLANE_KINDS = (CURVATURE_PLANE, PRINCIPAL_PLANE, RANDOM_PLANE)
 MAX_SURFACE_SAMPLES, MIN_SURFACE_SAMPLES = 4096, 256
 """Training samples of the surfaces; between the two as many as there is work for."""
-COARSE_CELLS = 25
-"""Cells along an axis if there is no work for more."""
+SIZES = (CELLS, MIN_SURFACE_SAMPLES), (25, MIN_SURFACE_SAMPLES), (25, 64), (13, 64)
+"""Cells along an axis and fewest samples, from the first to the last that there is work for."""
 GRID_PASSES = 150
 """Cost of an estimated grid of 51 × 51 cells, in passes over the whole sample, strategies included."""
 LANCZOS_PRODUCTS, TRACE_PROBES = 60, 10
@@ -161,8 +161,7 @@ def measure_surfaces(
 
 def describe(error: Exception) -> str:
     """An error in one line; of those that are not ours, with its type."""
-    words = str(error).partition("\n")[0]
-    return words if isinstance(error, SteepestError) else f"{type(error).__name__}: {words}"
+    return str(error) if isinstance(error, SteepestError) else f"{type(error).__name__}: {reason(error)}"
 
 
 def check_kinds(kinds: Sequence[str]) -> None:
@@ -186,13 +185,14 @@ def _end_point(task: Task, model: nn.Module, end: Tensor, kinds: int, watch: Wat
     why_exact = _why_exact(first)
     total = data.length(task.data)
     most = MAX_SURFACE_SAMPLES if total is None else min(MAX_SURFACE_SAMPLES, total)
-    count, cells = _size(first.work(), most, kinds, not why_exact, watch)
+    batch_size = data.count(first.batches[0]) if data.is_iterable(task.data) else CHUNK_SAMPLES
+    count, cells = _size(first.work(), most, batch_size, not why_exact, watch.work_seconds / max(1, kinds))
     if data.is_iterable(task.data):
         surface = LossFunction(task, first_batches(task.data, count, seed), own, model)
     else:
         (surface,) = sample_loss_functions(task, (count,), seed, dtype=own, model=model)
     if why_exact.strip():
-        surface.messages.append(f"Surfaces are exact, not estimated from some samples: {why_exact}.")
+        surface.messages.append(f"{NOT_TOGETHER} ({why_exact}): every cell of a surface uses every sample.")
     n = surface.samples
     part = "" if n == total else f" of {total:,}" if total else ", drawn once"
     sentence = f"Loss on {n:,}{part} training samples."
@@ -209,21 +209,18 @@ def _why_exact(first: LossFunction) -> str:
         with torch.no_grad(), seeds.ours(0, "surface"):
             first.objective.per_sample_losses(few)
     except Exception as error:  # vmap runs the user's model, and torch and that can raise anything
-        return str(error).partition("\n")[0].partition(". ")[0][:MAX_MESSAGE]
+        return reason(error)
     return ""
 
 
-def _size(work: Work, most: int, kinds: int, can_estimate: bool, watch: Watch) -> tuple[int, int]:
-    """Samples and cells along an axis that there is work for."""
-    limit = watch.work_seconds / max(1, kinds)
-    for cells in (CELLS, COARSE_CELLS):
+def _size(work: Work, most: int, batch_size: int, can_estimate: bool, seconds: float) -> tuple[int, int]:
+    """Samples and cells along an axis of a plane that there is work for."""
+    for cells, least in SIZES:
         passes = GRID_PASSES if can_estimate else cells**2
-        sample_seconds = work.seconds(most) / most
-        affordable = limit / (passes * sample_seconds)
-        if affordable >= MIN_SURFACE_SAMPLES:
+        affordable = int(seconds / (passes * work.seconds(batch_size) / batch_size))
+        if affordable >= min(least, most):
             break
-    count = most if most <= affordable else min(most, max(MIN_SURFACE_SAMPLES, int(affordable / watch.slack)))
-    return count, cells
+    return min(most, max(least, affordable)), cells
 
 
 def _affordable_points(surface: LossFunction, points: np.ndarray, watch: Watch) -> np.ndarray:
@@ -231,7 +228,8 @@ def _affordable_points(surface: LossFunction, points: np.ndarray, watch: Watch) 
     finite = np.flatnonzero([np.isfinite(w).all() for w in points])
     if not len(finite):
         return finite
-    count = min(len(finite), max(3, int(watch.work_seconds / 4 / surface.work().seconds(surface.samples))))
+    pass_s = sum(surface.work().seconds(data.count(batch)) for batch in surface.batches)
+    count = min(len(finite), max(3, int(watch.work_seconds / 4 / pass_s)))
     return finite[np.unique(np.linspace(0, len(finite) - 1, count).round().astype(int))]
 
 

@@ -7,10 +7,8 @@ from torch import Tensor
 
 from steepest.curvature.extremes import Symmetric
 
-SURFACE_SECONDS = 60.0
+SURFACE_SECONDS = 30.0
 """Work of all surfaces, in seconds of one core as `curvature.work` counts them: a run has the same film anywhere."""
-WORK_SLACK = 4.0
-"""How many times too long the work must be before samples, cells or points are reduced."""
 
 Notify = Callable[[str, int, int], None]
 """(stage, done, most): how much of how much is done; 0 where that is not known."""
@@ -27,7 +25,6 @@ class Watch:
 
     Attributes:
         work_seconds: work that may be planned, in seconds of one core.
-        slack: share of it that is used where something has to be reduced, as a divisor.
 
     Args:
         seconds: that the user gave; None: no end.
@@ -35,8 +32,7 @@ class Watch:
     """
 
     def __init__(self, seconds: float | None, notify: Notify) -> None:
-        self.slack = WORK_SLACK if seconds is None else 1.0
-        self.work_seconds = WORK_SLACK * SURFACE_SECONDS if seconds is None else seconds
+        self.work_seconds = SURFACE_SECONDS if seconds is None else seconds
         self._seconds, self._notify, self._start = seconds, notify, time.perf_counter()
         self._stage, self._most, self._done = "", 0, 0
 

@@ -77,7 +77,7 @@ def quantities(verdict: Verdict | None) -> list[Quantity]:
 
 def encode(film: Film) -> dict[str, Any]:
     """A film as the page reads it: JSON with columns of base64."""
-    document = {
+    return {
         "format": FILM_FORMAT,
         **_fields(film, "kind", "title", "subtitle"),
         "version": _version(),
@@ -85,7 +85,6 @@ def encode(film: Film) -> dict[str, Any]:
         "surfaces": {name: encode_surface(grid) for name, grid in film.surfaces.items()},
         "members": {key: encode_member(member) for key, member in film.members.items()},
     }
-    return _finite(document)
 
 
 def column(values: ArrayLike, dtype: str = "f4") -> dict[str, Any]:
@@ -113,7 +112,7 @@ def encode_surface(grid: Grid) -> dict[str, Any]:
         "loss": column(grid.loss),
         "error": None if grid.error is None else column(grid.error),
         **_fields(grid, "source", "caption"),
-        "marks": [mark._asdict() for mark in grid.marks],
+        "marks": [mark._asdict() for mark in grid.marks if math.isfinite(mark.loss)],
     }
 
 
@@ -126,10 +125,14 @@ def encode_series(series: Series) -> dict[str, Any]:
 def encode_member(member: Member) -> dict[str, Any]:
     """One descent of a film."""
     on = {name: {key: column(v) for key, v in at._asdict().items()} for name, at in member.on.items()}
-    eigenvalues = {} if member.eigenvalues is None else {"eigenvalues": [float(x) for x in member.eigenvalues]}
+    eigenvalues = (
+        {}
+        if member.eigenvalues is None
+        else {"eigenvalues": [float(x) for x in member.eigenvalues if math.isfinite(x)]}
+    )
     return {
         **_fields(member, "name", "rule"),
-        "hyper": dict(member.hyper),
+        "hyper": {k: v if isinstance(v, str) or math.isfinite(v) else str(v) for k, v in member.hyper.items()},
         **_fields(member, "schedule", "mathml", "js"),
         "path": {"t": column(member.t, "i4"), "loss": column(member.loss), "on": on},
         "curves": {name: encode_series(series) for name, series in member.curves.items()},
@@ -149,15 +152,6 @@ def encode_verdict(verdict: Verdict) -> dict[str, Any]:
         reference = {} if quantity.reference is None else {"reference": float(quantity.reference)}
         numbers.append({"name": quantity.name, **finite, "text": quantity.text, **reference})
     return {"kind": verdict.kind, "text": verdict.sentence, "advice": verdict.advice, "numbers": numbers}
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinity and no NaN: a number that is not finite is null."""
-    if isinstance(value, dict):
-        return {key: _finite(x) for key, x in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(x) for x in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _fields(value: Film | Grid | Member, *names: str) -> dict[str, Any]:
