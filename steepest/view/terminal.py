@@ -10,6 +10,7 @@ from typing import TextIO
 from steepest.records.run import CLIP, Event, Measurement, Step
 from steepest.records.search import SearchProgress
 from steepest.view.format import describe_event, duration, number, sparkline
+from steepest.view.plain_text import encodable
 
 REDRAW_S = 0.2
 CURVE_POINTS = 512
@@ -62,7 +63,7 @@ class Line:
         if not self._is_open:
             return
         try:
-            self._stream.write(text)
+            self._stream.write(encodable(text, self._stream))
             self._stream.flush()
         except (BrokenPipeError, ValueError):  # the stream is closed
             self.is_live = self._is_open = False
@@ -115,6 +116,10 @@ class Progress:
         if not self._line.is_live and self._last is not None and due:
             self._plain_lines = 1 + PLAIN_LINES * m.t // self.steps
             self._line.say(self._text(self._last))
+
+    def end(self, m: Measurement) -> None:
+        """Takes the measurement at the weights that are left, for the last line."""
+        self._measurement = m
 
     def event(self, event: Event) -> None:
         """Writes an event; of clipped gradients only the 1st, 2nd, 4th, 8th …, with their count."""
