@@ -32,7 +32,7 @@ def run_film(
     kinds: Sequence[str] | None,
     why: str,
     seconds: float | None = None,
-    notify: Notify = lambda stage, done, most: None,
+    notify: Notify = lambda stage, count, total: None,
 ) -> tuple[Film, LossSurfaces]:
     """A run's film, and its surfaces. What cannot be measured is said, and the film has the rest: its curves at least.
 

@@ -18,7 +18,7 @@ from steepest import seeds
 from steepest.analysis.landscape import planes
 from steepest.analysis.landscape.grids import estimate_grid, exact_grid
 from steepest.analysis.landscape.planes import CELLS, Plane
-from steepest.analysis.landscape.watch import Notify, TimeOver, Watch, Watched
+from steepest.analysis.landscape.watch import Notify, TimeOver, Watch, WatchedMatrix
 from steepest.curvature.extremes import Extremes, extremes
 from steepest.curvature.loss_function import CHUNK_SAMPLES, LossFunction, first_batches, sample_loss_functions
 from steepest.curvature.sample_losses import NOT_TOGETHER, PROBE_SAMPLES, reason
@@ -77,7 +77,9 @@ class _EndPoint:
     @cached_property
     def extremes(self) -> Extremes:
         """Both ends of the Hessian's spectrum."""
-        return extremes(Watched(self.surface.best_hessian(self.end), self.watch), LANCZOS_PRODUCTS, tolerance=1e-4)
+        return extremes(
+            WatchedMatrix(self.surface.best_hessian(self.end), self.watch), LANCZOS_PRODUCTS, tolerance=1e-4
+        )
 
     def eigenvalues(self) -> np.ndarray:
         """Those that have converged; none if no plane needed them."""
@@ -99,7 +101,7 @@ def measure_surfaces(
     gain: float = 0.0,
     seconds: float | None = None,
     seed: int = 0,
-    notify: Notify = lambda stage, done, most: None,
+    notify: Notify = lambda stage, count, total: None,
 ) -> LossSurfaces:
     """Measures the loss on planes through the end of a descent, and along the paths.
 
@@ -286,7 +288,7 @@ def _describe_random_plane(end_point: _EndPoint, seed: int) -> str:
     """What a random plane hides, by Hutchinson's estimates of tr H and tr H²; empty without second derivatives."""
     try:
         smallest = end_point.extremes.least.value
-        hessian = Watched(end_point.surface.best_hessian(end_point.end), end_point.watch)
+        hessian = WatchedMatrix(end_point.surface.best_hessian(end_point.end), end_point.watch)
     except (TimeOver, InputError):
         return ""
     generator = torch.Generator().manual_seed(seed)

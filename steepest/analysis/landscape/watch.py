@@ -11,7 +11,7 @@ SURFACE_SECONDS = 30.0
 """Work of all surfaces, in seconds of one core as `curvature.work` counts them: a run has the same film anywhere."""
 
 Notify = Callable[[str, int, int], None]
-"""(stage, done, most): how much of how much is done; 0 where that is not known."""
+"""(stage, count, total): how much of how much is done; 0 where that is not known."""
 
 
 class TimeOver(Exception):
@@ -34,21 +34,21 @@ class Watch:
     def __init__(self, seconds: float | None, notify: Notify) -> None:
         self.work_seconds = SURFACE_SECONDS if seconds is None else seconds
         self._seconds, self._notify, self._start = seconds, notify, time.perf_counter()
-        self._stage, self._most, self._done = "", 0, 0
+        self._stage, self._total, self._count = "", 0, 0
 
-    def stage(self, name: str, most: int) -> None:
+    def stage(self, name: str, total: int) -> None:
         """Begins a stage."""
-        self._stage, self._most, self._done = name, most, 0
+        self._stage, self._total, self._count = name, total, 0
         self(0)
 
-    def __call__(self, done: int) -> None:
+    def __call__(self, count: int) -> None:
         """Takes how much more is done.
 
         Raises:
             TimeOver: the user's time is over.
         """
-        self._done += done
-        self._notify(self._stage, self._done, self._most)
+        self._count += count
+        self._notify(self._stage, self._count, self._total)
         if self._seconds is not None and time.perf_counter() - self._start > self._seconds:
             raise TimeOver
 
@@ -59,7 +59,7 @@ class Watch:
         return "interrupted."
 
 
-class Watched:
+class WatchedMatrix:
     """A matrix whose products are watched."""
 
     def __init__(self, matrix: Symmetric, watch: Watch) -> None:

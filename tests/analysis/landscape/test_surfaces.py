@@ -107,7 +107,7 @@ def _points(trained, kind, at):
         return path.points
     from steepest.analysis.landscape import surfaces as room
 
-    watch = Watch(None, lambda stage, done, most: None)
+    watch = Watch(None, lambda stage, count, total: None)
     end_point = room._end_point(task, task.model, end, 1, watch, 0)
     losses = {"adam": room._losses(end_point.surface, torch.from_numpy(path.points), watch)}
     plane = room._random_plane(end_point, "", 0)
