@@ -13,6 +13,7 @@ from torch import Tensor
 
 from steepest import seeds
 from steepest.errors import InputError, TaskError
+from steepest.tasks import batch_tree
 from steepest.tasks import data as sources
 
 WINDOW_BYTES = 4 << 20
@@ -23,8 +24,8 @@ class Batches:
     """Batches of a source of data; `batches(t)` gives the micro-batches of step t.
 
     Args:
-        data: a tuple of tensors (the last is the target), a map-style Dataset, an iterable of batches, or None for an
-            objective without data.
+        data: a tuple of tensors or arrays (the last is the target), a dict of them, a map-style Dataset, an iterable of
+            batches, or None for an objective without data.
         batch_size: samples per step: "full", 1 or n; None for an iterable, which already has batches.
         seed: seed of the order and of augmentation.
         accumulate: micro-batches per step.
@@ -50,6 +51,7 @@ class Batches:
             raise InputError(f"accumulate must be an integer ≥ 1, got {accumulate!r}")
         self.seed, self.accumulate, self.augment = seed, accumulate, augment
         self.device = torch.device(device)
+        data = sources.in_memory(data)
         sources.check(data)
         self.samples = None if data is None else sources.length(data)
         self.is_iterable, self.position = sources.is_iterable(data), 0
@@ -61,7 +63,7 @@ class Batches:
             self._rows = self.samples or 0
             self.batch_size = _batch_size(batch_size, self._rows, accumulate)
             self.steps_per_epoch = self._steps = math.ceil(self._rows / self.batch_size)
-            self._data = tuple(x.to(self.device) for x in sources.as_tuple(data)) if sources.is_tensors(data) else data
+            self._place(data)
             self._epoch = self._window = -1
         self._none = data is None
 
@@ -72,7 +74,7 @@ class Batches:
         if self.is_iterable:
             parts = self._next(t)
         else:
-            batch = self._slice(t) if isinstance(self._data, tuple) else self._fetch(t)
+            batch = self._slice(t) if self._columns else self._fetch(t)
             parts = [batch] if self.accumulate == 1 else sources.split(batch, self.accumulate)
         if self.augment is None:
             return parts
@@ -99,16 +101,27 @@ class Batches:
 
     # -- Tensors and datasets: any t, in any order ---------------------------------------------------------------------
 
-    def _slice(self, t: int) -> tuple[Tensor, ...]:
+    def _place(self, data: Any) -> None:
+        """Moves data in memory to the device, as its tensors and the tree that they stand in (a tuple, or `_tree`)."""
+        self._data, self._columns, self._tree = data, (), None
+        if sources.is_in_memory(data):
+            self._columns = tuple(x.to(self.device) for x in batch_tree.leaves(data))
+            self._tree = None if sources.is_tensors(data) else data
+
+    def _slice(self, t: int) -> Any:
+        columns = self._slice_columns(t)
+        return columns if self._tree is None else batch_tree.with_leaves(self._tree, columns)
+
+    def _slice_columns(self, t: int) -> tuple[Tensor, ...]:
         if self.batch_size == self._rows:
-            return self._data
+            return self._columns
         epoch, place = divmod(t - 1, self._steps)
         self._permute(epoch)
         window, inside = divmod(place, self._per_window)
         if window != self._window:
             span = self._per_window * self.batch_size
             rows = self._order[window * span : (window + 1) * span]
-            self._window_data = tuple(x.index_select(0, rows) for x in self._data)
+            self._window_data = tuple(x.index_select(0, rows) for x in self._columns)
             self._window = window
         lo = inside * self.batch_size
         hi = lo + self.batch_size
@@ -120,8 +133,8 @@ class Batches:
         order = torch.randperm(self._rows, generator=seeds.generator(self.seed, "order", epoch))
         self._order = order.to(self.device)
         self._epoch, self._window = epoch, -1
-        if isinstance(self._data, tuple):
-            sample = sum(x[:1].nbytes for x in self._data)
+        if self._columns:
+            sample = sum(x[:1].nbytes for x in self._columns)
             fits = WINDOW_BYTES // max(1, sample * self.batch_size)
             self._per_window = min(max(1, fits), self._steps)
 
