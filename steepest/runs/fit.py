@@ -103,7 +103,7 @@ def fit(
             when it is found.
     """
     arguments = locals()
-    check_choices(keep, stop_after, checkpoint_every)
+    check_choices(task, keep, stop_after, checkpoint_every)
     if resume is not None:
         _refuse_changes(arguments, resume if isinstance(resume, str) else resume.id)
         return resume_run(resume, task, epochs=epochs, steps=steps, rule=rule, runs=runs, device=device, live=live)
