@@ -37,6 +37,8 @@ class Batches:
         steps_per_epoch: includes the last, short batch; None if unknown.
         is_iterable: whether the data is an iterable of batches: they come in its own order, whatever t is.
         position: number of batches read from an iterable so far.
+        loader: the iterable; else None.
+        batch_size: samples per step; of a DataLoader its own, None if unknown.
 
     Raises:
         InputError: the batch size or the accumulation does not fit the data.
@@ -55,6 +57,7 @@ class Batches:
         sources.check(data)
         self.samples = None if data is None else sources.length(data)
         self.is_iterable, self.position = sources.is_iterable(data), 0
+        self.loader, self.batch_size = data if self.is_iterable else None, None
         if self.is_iterable:
             self._begin_iterable(data, batch_size)
         elif data is None:
@@ -81,18 +84,36 @@ class Batches:
         streams = (seeds.generator(self.seed, "augment", t, i, device=self.device) for i in range(len(parts)))
         return [self.augment(sources.map_tensors(part, Tensor.clone), stream) for part, stream in zip(parts, streams)]
 
+    def smallest(self, steps: int) -> int | None:
+        """Samples of the smallest micro-batch in so many steps; None if unknown."""
+        if self.is_iterable:
+            sizes = sources.batch_sizes(self.loader, steps * self.accumulate)
+            return min(sizes) if sizes else None
+        if self._none:
+            return None
+        sizes = {self.batch_size}
+        if steps >= self._steps:
+            sizes.add(self._rows % self.batch_size or self.batch_size)
+        return min(micro_batch_size(size, self.accumulate) for size in sizes)
+
+    def single_sample(self) -> Any:
+        """A batch of one sample, where `smallest` is 1."""
+        one = sources.single_batch(self.loader) if self.is_iterable else sources.take(self._data, [0])
+        one = sources.to_device(one, self.device)
+        return one if self.augment is None else self.augment(one, seeds.generator(self.seed, "one", device=self.device))
+
     def loader_state(self) -> dict[str, Any] | None:
         """The state of an iterable that can save and restore it, as torchdata's StatefulDataLoader; None of others."""
-        if not self.is_iterable or not all(hasattr(self._loader, name) for name in ("state_dict", "load_state_dict")):
+        if not self.is_iterable or not all(hasattr(self.loader, name) for name in ("state_dict", "load_state_dict")):
             return None
-        return {"epoch": self._epoch, "begun": self._iterator is not None, "loader": self._loader.state_dict()}
+        return {"epoch": self._epoch, "begun": self._iterator is not None, "loader": self.loader.state_dict()}
 
     def restore(self, position: int, t: int, loader_state: Mapping[str, Any] | None = None) -> None:
         """Restores the position of an iterable after step t: from its `loader_state`, else by reading and dropping."""
         if not self.is_iterable:
             return
         if loader_state is not None:
-            self._loader.load_state_dict(loader_state["loader"])
+            self.loader.load_state_dict(loader_state["loader"])
             self._epoch, self.position = loader_state["epoch"], position
             self._iterator = self._start_epoch() if loader_state["begun"] else None
         while self.position < position:
@@ -156,7 +177,10 @@ class Batches:
                 f"batch_size cannot be used with a {type(data).__name__}, which already has batches. Drop it, or pass "
                 "the Dataset."
             )
-        self._loader, self._last_step, self._epoch = data, 0, 0
+        self._last_step, self._epoch = 0, 0
+        self.batch_size = getattr(data, "batch_size", None)
+        if getattr(data, "persistent_workers", False):
+            data._iterator = None  # workers of an earlier run have another random state
         self._iterator: Iterator | None = None
         n = sources.known_length(data)
         self.steps_per_epoch = None if n is None else math.ceil(n / self.accumulate)
@@ -190,17 +214,22 @@ class Batches:
             if not is_first:
                 return None
         raise TaskError(
-            f"data must be iterable once per epoch, such as a DataLoader or a list; {type(self._loader).__name__} gave "
+            f"data must be iterable once per epoch, such as a DataLoader or a list; {type(self.loader).__name__} gave "
             f"no more batches at step {self._last_step}. Pass such data, or fewer steps."
         )
 
     def _start_epoch(self) -> Iterator:
-        sampler = getattr(self._loader, "sampler", None)
+        sampler = getattr(self.loader, "sampler", None)
         set_epoch = getattr(sampler, "set_epoch", None)
         if set_epoch is not None:
             set_epoch(self._epoch)
         with seeds.ours(self.seed, "epoch", self._epoch):
-            return iter(self._loader)
+            return iter(self.loader)
+
+
+def micro_batch_size(samples: int, parts: int) -> int:
+    """Samples of the smallest of near-equal parts of a batch."""
+    return samples // min(parts, samples)
 
 
 def _batch_size(batch_size: int | str | None, samples: int, accumulate: int) -> int:

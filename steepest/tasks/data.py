@@ -33,6 +33,7 @@ from steepest.tasks.batch_tree import (
 
 __all__ = [
     "as_tuple",
+    "batch_sizes",
     "check",
     "count",
     "disjoint_samples",
@@ -50,6 +51,7 @@ __all__ = [
     "map_tensors",
     "restore_generators",
     "set_aside",
+    "single_batch",
     "slice",
     "split",
     "stack",
@@ -168,6 +170,29 @@ def known_length(data: Any) -> int | None:
 def from_loader(batch: Any) -> Any:
     """A batch as data gives it, with a list, which `default_collate` makes of a tuple, as a tuple."""
     return tuple(batch) if isinstance(batch, list) else batch
+
+
+def batch_sizes(data: Any, batches: int) -> set[int]:
+    """Samples of the first so many batches of an iterable, as far as that is known without reading it."""
+    if isinstance(data, tuple | list):
+        try:
+            return {count(from_loader(batch)) for batch in data[:batches]}
+        except TaskError:
+            return set()
+    size = getattr(data, "batch_size", None)
+    samples = known_length(getattr(data, "sampler", None))
+    is_stream = isinstance(getattr(data, "dataset", None), IterableDataset)
+    if not isinstance(data, DataLoader) or size is None or samples is None or is_stream:
+        return set()
+    is_last_short = not data.drop_last and samples % size and batches >= math.ceil(samples / size)
+    return {size, samples % size} if is_last_short else {size}
+
+
+def single_batch(data: Any) -> Any:
+    """A batch of one sample of an iterable whose `batch_sizes` are known."""
+    if isinstance(data, DataLoader):
+        return from_loader(data.collate_fn([data.dataset[0]]))
+    return next(batch for batch in map(from_loader, data) if count(batch) == 1)
 
 
 def take(data: Any, indices: Sequence[int]) -> Any:

@@ -1,5 +1,6 @@
 """The loss and metrics of a whole split, from the outputs of its batches."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -44,21 +45,19 @@ class Evaluation:
         self._values.append(one.loss.item())
         self._counts.append(objective.count_or_none(one.batch))
         self._batch, self._ulps = one.batch, JOIN_ULPS * finfo(one.loss.dtype).eps
-        if one.output is None:
+        if one.output is None or not (self._metrics or objective.shares_follow_from_loss):
             return
         if objective.samples_or_none(one._replace(batch=None)) is not None:
             one = one._replace(batch=None)  # its inputs are not needed any more
         self._bytes += sum(x.nbytes for x in batch_tree.tensors(one.output))
-        is_small = self._bytes <= OUTPUT_BYTES
-        if self._metrics or is_small:
-            self._passes.append(one)
-        if is_small or not objective.shares_follow_from_loss:
+        self._passes.append(one)
+        is_nothing = all(map(math.isnan, self._values))  # means over nothing, to which others cannot be compared
+        if self._bytes <= OUTPUT_BYTES or is_nothing or not objective.shares_follow_from_loss:
             return
-        if self._weights is None:  # too large to be joined: each is weighed alone
-            earlier = self._passes[:-1] if self._metrics else self._passes
-            self._weights = [objective.weight_or_count(p) for p in earlier]
-            self._passes = self._passes if self._metrics else []
-        self._weights.append(objective.weight_or_count(one))
+        weights = objective.weights(self._passes if self._weights is None else [one])
+        self._weights = [*(self._weights or []), *weights]
+        if not self._metrics:
+            self._passes = []
 
     def results(self) -> dict[str, float]:
         """The loss and the metrics; a loss of NaN without batches."""
@@ -99,7 +98,7 @@ class Evaluation:
 
     def _weighted_loss(self) -> float:
         objective = self._objective
-        weights = self._weights or [objective.weight_or_count(one) for one in self._passes]
+        weights = self._weights or objective.weights(self._passes)
         return objective.combine(self._values, weights)
 
     def _join(self) -> tuple[Any, Any]:

@@ -155,7 +155,7 @@ class Objective:
         if len(batches) == 1:
             return weighted_mean([self.loss(batches[0]).item()], [self.count_or_none(batches[0]) or 1.0])
         passes = [self._forward(batch) for batch in batches]
-        weights = [self.weight_or_count(one) for one in passes]
+        weights = self.weights(passes)
         values = [one.loss.item() for one in passes]
         return self.combine(values, weights)
 
@@ -186,7 +186,7 @@ class Objective:
             weights = self._counts(batches, f"each of the {len(batches)} batches")
         else:
             with _evaluation_mode(self.model), torch.no_grad():
-                weights = [self.weight_or_count(self._forward(batch)) for batch in batches]
+                weights = self.weights(self._forward(batch) for batch in batches)
         return self._as_shares(weights)
 
     def _as_shares(self, weights: Sequence[float]) -> list[float]:
@@ -206,7 +206,7 @@ class Objective:
         with _evaluation_mode(self.model), torch.no_grad():
             if self.has_output_loss:
                 if self.reduction is None:
-                    self.weight_or_count(self._forward(batch))
+                    self.weights([self._forward(batch)])
                 return self.reduction or "other"
             return self._reduction_of_objective(batch)
 
@@ -322,16 +322,28 @@ class Objective:
             return isinstance(error, MixError)
         return False
 
-    def weight_or_count(self, one: Pass) -> float:
-        """The weight of a batch from the loss where that can be told, else its samples, which `note` says."""
+    def weights(self, passes: Iterable[Pass]) -> list[float]:
+        """The weights of batches from the loss where they can be told, else their samples, which `note` says."""
         if not self.shares_follow_from_loss:
-            return self.loss_weight(one.batch)
+            return [self.loss_weight(one.batch) for one in passes]
+        weights: list[float] = []
+        nothing: dict[int, Pass] = {}
+        for i, one in enumerate(passes):
+            weight = self._weight_or_samples(one)
+            if weight is None and bool(one.loss.isnan()):
+                nothing[i] = one  # a mean over nothing, or a NaN: the others tell
+            weights.append(self._samples(one) if weight is None else weight)
+        for i, one in nothing.items():
+            weight = self._weight_or_samples(one)
+            weights[i] = weights[i] if weight is None else weight
+        return weights
+
+    def _weight_or_samples(self, one: Pass) -> float | None:
         try:
-            weight = self._weigh(one)
+            return self._weigh(one)
         except TaskError as error:
             self.note = f"The loss of several batches is their mean by samples: {error}"
             return self._samples(one)
-        return self._samples(one) if weight is None else weight
 
     # -- Evaluation ----------------------------------------------------------------------------------------------------
 
