@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from steepest.analysis.location.locate import QUICK_MIN_S, QUICK_SHARE, quick_check
+from steepest.analysis.location.locate import quick_check
 from steepest.descent import async_loop
 from steepest.descent.loop import Descent
 from steepest.descent.path import PATH_BYTES, PointSelection
@@ -362,9 +362,8 @@ class Trainer:
 
     def _locate(self) -> None:
         """A quick check of the end."""
-        seconds = max(QUICK_SHARE * (time.perf_counter() - self._start), QUICK_MIN_S)
         try:
-            verdict = quick_check(self.descent, Steps.of(list(self._recent)), seconds)
+            verdict = quick_check(self.descent, Steps.of(list(self._recent)))
         except Exception as error:  # the user's model may fail to be differentiated twice in any way; the run is done
             verdict = f"No verdict: {error}"
         if isinstance(verdict, str):

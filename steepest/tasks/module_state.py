@@ -157,7 +157,7 @@ def unchanged_on_error(model: nn.Module) -> Iterator[None]:
             if b is not None
         ]
     modes = [(m, m.training) for m in model.modules()]
-    flags = [(p, p.requires_grad, p.grad) for p in model.parameters()]
+    flags = [(p, p.requires_grad, p.grad) for p in model.parameters() if not is_lazy(p)]
     extra = read_extra(model)[0]
     try:
         yield
