@@ -141,16 +141,17 @@ class Task:
     @contextmanager
     def unchanged_on_error(self) -> Iterator[None]:
         """If the block fails, the task's model is as it was before, whatever `build` has done to it."""
-        if self.module is None:
+        module = stateful_module(self.loss) if self.module is None else self.module
+        if module is None:
             yield
             return
-        is_ours = _tensor_versions(self.module) == self._fingerprint
+        is_ours = self._fingerprint is not None and _tensor_versions(module) == self._fingerprint
         try:
-            with module_state.unchanged_on_error(self.module):
+            with module_state.unchanged_on_error(module):
                 yield
         except BaseException:
             if is_ours:
-                self.remember_weights(self.module)
+                self.remember_weights(module)
             raise
 
     def copy(self, seed: int) -> nn.Module:
