@@ -115,7 +115,7 @@ class Descent:
     def after_step(self, step: Step) -> tuple[SnapshotInterval, ...]:
         """Shows plateaus the loss that is measured, and takes a snapshot that is due; not after a rewound step."""
         if step.t % self.measure_every == 0:
-            for bound in self._bound_schedules():
+            for bound in self.bound_schedules():
                 if bound.watches:  # the validation loss; without validation data the step's
                     bound.observe(step.t, self.measure().get("loss", step.loss))
         return () if self.recovery is None else self.recovery.after(self)
@@ -188,7 +188,8 @@ class Descent:
             self._statistics = handoff.StepStatistics(self.space)
         return self._statistics.advance(update, hypers, scale, hypers["lr"] / self.base_lr)
 
-    def _bound_schedules(self) -> list[Any]:
+    def bound_schedules(self) -> list[Any]:
+        """The schedules of the learning rate and of hyperparameters, bound to the run."""
         return [self.schedule, *(bound for _, bound in self._hyper_schedules)]
 
     def hypers_at(self, t: int) -> dict[str, Any]:
@@ -281,7 +282,7 @@ class Descent:
             "weights": self._weights(), "update": self.update.state(),
             "buffers": module_state.buffers_of(self.model), "extra": module_state.storable_extra(self.model),
             "stride": self._statistics and self._statistics.state(),
-            "schedules": [bound.state_dict() for bound in self._bound_schedules()],
+            "schedules": [bound.state_dict() for bound in self.bound_schedules()],
             "guard": self.recovery and self.recovery.guard.state_dict(),
         }  # fmt: skip
 
@@ -300,7 +301,7 @@ class Descent:
         restore_tensors(buffers, module_state.buffers_of(self.model))
         module_state.write_extra(self.model, state.get("extra", {}))
         self.update.load(state["update"])
-        for bound, own in zip(self._bound_schedules(), state["schedules"], strict=True):
+        for bound, own in zip(self.bound_schedules(), state["schedules"], strict=True):
             bound.load_state_dict(own)
 
     def end_state(self) -> ModuleState:
