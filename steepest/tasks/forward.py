@@ -42,6 +42,7 @@ class Forward:
         self.model, self._loss, self._objective, self._predict = model, task.loss, task.objective, task.predict
         self._autocast_dtype, self._device = autocast_dtype, device
         self._needs_grad = False
+        self._writes: dict[bool, bool] = {}
 
     def with_model(self, model: nn.Module) -> "Forward":
         """The same for another module."""
@@ -52,11 +53,20 @@ class Forward:
     def __call__(self, batch: Any, measures: bool = False) -> Pass:
         """Output, target and loss on a batch; of an objective the first two only where it is measured.
 
+        The batch stays as it is, also where the model writes into its input.
+
         Raises:
             TaskError: the loss is not a scalar tensor, or data and weights have different dtypes.
         """
+        writes = self._writes.get(self.model.training)
+        own = batch if writes is False or _is_transformed() else batch_tree.map_tensors(batch, Tensor.clone)
         try:
-            return self._run_with_or_without_grad(lambda: self._autocast(lambda: self._run(batch, measures)))
+            one = self._run_with_or_without_grad(lambda: self._autocast(lambda: self._run(own, measures)))
+            if own is batch:
+                return one
+            if writes is None:
+                self._writes[self.model.training] = any(x._version for x in batch_tree.tensors(own))
+            return one._replace(batch=batch)
         except RuntimeError as error:
             words = _dtype_words(error, self.model, batch)
             if words is None:
@@ -150,6 +160,11 @@ class Forward:
                 raise
             self._needs_grad = True
             return one
+
+
+def _is_transformed() -> bool:
+    """Whether a function is being mapped or differentiated by torch.func, where versions of tensors say nothing."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def _run_with_grad(run: Callable[[], Pass]) -> Pass:
