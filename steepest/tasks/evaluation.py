@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import finfo
 
 from steepest.errors import TaskError
@@ -99,6 +100,8 @@ class Evaluation:
     def _weighted_loss(self) -> float:
         objective = self._objective
         weights = self._weights or objective.weights(self._passes)
+        if objective.note and None not in self._counts:
+            weights = [n for n in self._counts if n is not None]
         return objective.combine(self._values, weights)
 
     def _join(self) -> tuple[Any, Any]:
@@ -122,7 +125,13 @@ class Evaluation:
     def _metric(self, name: str, output: Any, target: Any) -> float:
         metric = self._metrics[name]
         function = metric.function if isinstance(metric, Metric) else metric
-        return as_number(function(batch_tree.map_tensors(output, self._objective.without_autocast), target), name)
+        output = batch_tree.map_tensors(output, self._objective.without_autocast)
+        try:
+            value = function(output, target)
+        except RuntimeError:
+            with torch.enable_grad():  # it may differentiate
+                value = function(output, target)
+        return as_number(value, name)
 
     def _mean_metrics(self, error: JoinError) -> dict[str, float]:
         """Means over batches by what they count."""

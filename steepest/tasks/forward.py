@@ -56,6 +56,8 @@ class Forward:
             TaskError: the loss is not a scalar tensor, or data and weights have different dtypes.
         """
         try:
+            if self._autocast_dtype is None and torch.is_grad_enabled():
+                return self._run(batch, measures)
             return self._run_with_or_without_grad(lambda: self._autocast(lambda: self._run(batch, measures)))
         except RuntimeError as error:
             words = _dtype_words(error, self.model, batch)

@@ -154,6 +154,7 @@ class Objective:
         """L(w) over the micro-batches of one step, without its gradient."""
         if len(batches) == 1:
             return weighted_mean([self.loss(batches[0]).item()], [self.count_or_none(batches[0]) or 1.0])
+        self.note = ""
         passes = [self._forward(batch) for batch in batches]
         weights = self.weights(passes)
         values = [one.loss.item() for one in passes]
@@ -180,6 +181,7 @@ class Objective:
         Raises:
             TaskError: the batches cannot be weighted.
         """
+        self.note = ""
         if len(batches) == 1:
             return [1.0]
         if not self.shares_follow_from_loss:
@@ -326,24 +328,28 @@ class Objective:
         """The weights of batches from the loss where they can be told, else their samples, which `note` says."""
         if not self.shares_follow_from_loss:
             return [self.loss_weight(one.batch) for one in passes]
-        weights: list[float] = []
+        weights: list[float | None] = []
+        samples: list[float] = []
         nothing: dict[int, Pass] = {}
         for i, one in enumerate(passes):
-            weight = self._weight_or_samples(one)
-            if weight is None and bool(one.loss.isnan()):
+            samples.append(self._samples(one))
+            weights.append(self._weight_or_note(one))
+            if weights[-1] is None and bool(one.loss.isnan()):
                 nothing[i] = one  # a mean over nothing, or a NaN: the others tell
-            weights.append(self._samples(one) if weight is None else weight)
         for i, one in nothing.items():
-            weight = self._weight_or_samples(one)
-            weights[i] = weights[i] if weight is None else weight
-        return weights
+            weights[i] = self._weight_or_note(one)
+        if self.note:
+            return samples
+        return [n if weight is None else weight for n, weight in zip(samples, weights, strict=True)]
 
-    def _weight_or_samples(self, one: Pass) -> float | None:
+    def _weight_or_note(self, one: Pass) -> float | None:
+        if self.note:
+            return None
         try:
             return self._weigh(one)
         except TaskError as error:
             self.note = f"The loss of several batches is their mean by samples: {error}"
-            return self._samples(one)
+            return None
 
     # -- Evaluation ----------------------------------------------------------------------------------------------------
 
