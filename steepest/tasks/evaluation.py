@@ -1,15 +1,18 @@
 """The loss and metrics of a whole split, from the outputs of its batches."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import finfo
+from torch import finfo, nn
 
+from steepest import seeds
 from steepest.errors import TaskError
 from steepest.tasks import batch_tree
 from steepest.tasks.batch_tree import JoinError
+from steepest.tasks.buffers import Buffers
 from steepest.tasks.forward import Pass
 from steepest.tasks.metric import Metric, as_number
 
@@ -153,3 +156,22 @@ def weighted_mean(values: Sequence[float], counts: Sequence[float]) -> float:
 def no_weight(batches: str) -> str:
     """The error where nothing counts."""
     return f"count(batch) must be positive for at least one batch, got 0 for {batches}. Remove batches without weight."
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Eval mode with its own random numbers; training mode, buffers and random state are restored afterwards."""
+    modes = [(m, m.training) for m in model.modules()]
+    buffers = Buffers(model)
+    buffers.save()
+    model.eval()
+    try:
+        devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+        with torch.random.fork_rng(devices), seeds.ours(0, "measure"):
+            if devices:
+                torch.cuda.manual_seed_all(0)
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        buffers.restore()

@@ -8,19 +8,16 @@ loss of outputs and targets the shares follow from the loss itself (`shares`).
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from steepest import seeds
 from steepest.errors import InputError, TaskError
 from steepest.tasks import data
-from steepest.tasks.buffers import Buffers
-from steepest.tasks.evaluation import Evaluation, no_weight, weighted_mean
+from steepest.tasks.evaluation import Evaluation, evaluation_mode, no_weight, weighted_mean
 from steepest.tasks.forward import Forward, Pass
 from steepest.tasks.shares import LossWeights, MixError, Reduction, combine, unchanged_state
 from steepest.tasks.task import Task
@@ -187,7 +184,7 @@ class Objective:
         if not self.shares_follow_from_loss:
             weights = self._counts(batches, f"each of the {len(batches)} batches")
         else:
-            with _evaluation_mode(self.model), torch.no_grad():
+            with evaluation_mode(self.model), torch.no_grad():
                 weights = self.weights(self._forward(batch) for batch in batches)
         return self._as_shares(weights)
 
@@ -205,7 +202,7 @@ class Objective:
         """
         if self._has_count:
             return "mean"
-        with _evaluation_mode(self.model), torch.no_grad():
+        with evaluation_mode(self.model), torch.no_grad():
             if self.has_output_loss:
                 if self.reduction is None:
                     self.weights([self._forward(batch)])
@@ -366,7 +363,7 @@ class Objective:
             TaskError: the loss is not a scalar, a metric is no number, or the batches cannot be weighted.
         """
         self.note = ""
-        with _evaluation_mode(self.model):
+        with evaluation_mode(self.model):
             split = Evaluation(self, metrics)
             for batch in batches:
                 split.add(self._forward(batch, measures=bool(metrics)))
@@ -382,22 +379,3 @@ class Loss(nn.Module):
 
     def forward(self, batch: Any) -> Tensor:
         return self._function(batch)
-
-
-@contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Eval mode with its own random numbers; training mode, buffers and random state are restored afterwards."""
-    modes = [(m, m.training) for m in model.modules()]
-    buffers = Buffers(model)
-    buffers.save()
-    model.eval()
-    try:
-        devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
-        with torch.random.fork_rng(devices), seeds.ours(0, "measure"):
-            if devices:
-                torch.cuda.manual_seed_all(0)
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        buffers.restore()
