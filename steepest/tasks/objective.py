@@ -215,12 +215,10 @@ class Objective:
         low, high = data.slice(batch, 0, n // 3 or 1), data.slice(batch, n // 3 or 1, n)
         whole, one, other = (self._forward(part).loss.item() for part in (batch, low, high))
         k = data.count(low)
-        for kind, value in (("mean", (k * one + (n - k) * other) / n), ("sum", one + other)):
-            if abs(value - whole) <= 1e-4 * abs(whole):
-                self._weights.reduction = kind
-                return kind
-        self._weights.reduction = "other"
-        return "other"
+        values: dict[Reduction, float] = {"mean": (k * one + (n - k) * other) / n, "sum": one + other}
+        close: list[Reduction] = [kind for kind, value in values.items() if abs(value - whole) <= 1e-4 * abs(whole)]
+        self._weights.reduction = close[0] if close else "other"
+        return self._weights.reduction
 
     def per_sample(self, loss: float, samples: float) -> float:
         """A loss on so many samples as a value that can be compared with one on another number: a sum is divided."""

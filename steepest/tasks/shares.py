@@ -72,8 +72,8 @@ class LossWeights:
                 return None
         row_output, row_target, rows = self._reference
         row_value, row = _gradients(loss, row_output, row_target, rows)
-        pair = [batch_tree.join(parts, (rows, size)) for parts in ((row_output, output), (row_target, target))]
-        value, gradients = _gradients(loss, *pair, rows + size)
+        both = batch_tree.join((row_output, output), (rows, size)), batch_tree.join((row_target, target), (rows, size))
+        value, gradients = _gradients(loss, both[0], both[1], rows + size)
         if len(gradients) != len(row):
             raise batch_tree.JoinError("parts of the output have no row for each sample")
         if not math.isfinite(value) or not row:
