@@ -9,7 +9,7 @@ for t = 1 … T:
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,15 +19,18 @@ from torch import Tensor, nn
 from steepest.descent import handoff
 from steepest.descent.guard.recovery import Recovery
 from steepest.descent.guard.running_stats import GradientLimits
+from steepest.descent.norm_statistics import NormStatistics
 from steepest.descent.optimizer import is_schedule, make_optimizer
-from steepest.descent.settings import Settings, device, horizon
+from steepest.descent.parameters import NEW_WEIGHTS, ParameterWatch, compare, new_space
+from steepest.descent.settings import Settings, device, horizon, measure_interval
 from steepest.descent.state import restore_tensors
 from steepest.records.run import GO, REWIND, SKIP, STAGE, STOP, Call, Event, Message, SnapshotInterval, Step
 from steepest.rules.torch_optimizer import ClosureStep, TorchOptimizer
 from steepest.schedule import Schedule, as_schedule
 from steepest.seeds import StepRandomness
-from steepest.tasks import Batches, Buffers, Objective, Space, Task, data
+from steepest.tasks import Batches, Buffers, Objective, Space, Task, data, module_state
 from steepest.tasks.batch_norm import check_batch_norm
+from steepest.tasks.module_state import ModuleState
 
 EVALUATION_BATCH = 1024
 
@@ -39,6 +42,7 @@ class Descent:
         task, settings, model, space: what is trained, and how.
         steps: of the whole run, T.
         steps_per_epoch: steps of one epoch.
+        measure_every: steps from one measurement of the validation split to the next.
         t: the last completed step.
         stage: the present stage.
         base_lr: learning rate of the stage, before the schedule.
@@ -63,6 +67,7 @@ class Descent:
         s = settings
         self.batches = make_batches(task, settings, s.seed, self.device)
         self.steps_per_epoch, self.steps = horizon(self.batches.steps_per_epoch, s)
+        self.measure_every = measure_interval(self.steps, self.batches.steps_per_epoch, s)
         self.space = Space(model, s.groups, s.no_decay)
         self.objective = Objective(model, task, s.precision, self.device.type)
         check_batch_norm(self.objective, self.batches, self.steps)
@@ -72,9 +77,13 @@ class Descent:
         self._stages = [first._replace(lr=s.lr), *later]
         self.random = StepRandomness(s.seed, self.device)
         self.buffers = Buffers(model)
+        self._watch = ParameterWatch(model)
+        self._trained = dict.fromkeys(self.space.names)
         self._validation: tuple[int, dict[str, float]] = (-1, {})
         self.t, self.events, self.is_stopped = 0, 0, False
         self._handoff: Event | None = None
+        self._is_at_reported = False
+        self.statistics = NormStatistics(task, settings, model, self.device)
         self.recovery = None if s.guard is None else Recovery(s.guard)
         for stage in later:
             make_optimizer(self.space, stage.rule, stage.lr, s)  # an invalid later stage is an error now
@@ -96,7 +105,7 @@ class Descent:
         self.t = t
         return add_updates(step, updates + self.after_step(step))
 
-    def before_step(self, t: int) -> tuple[Message, ...]:
+    def before_step(self, t: int) -> tuple[Message | SnapshotInterval, ...]:
         """Enters the stage of step t, and takes the guard's first snapshot."""
         recovery = self.recovery
         if t > self.stage.last:
@@ -104,8 +113,8 @@ class Descent:
         return () if recovery is None or recovery.snapshots.good else recovery.begin(self)
 
     def after_step(self, step: Step) -> tuple[SnapshotInterval, ...]:
-        """Shows plateaus the loss of an epoch, and takes a snapshot that is due; after a step that was not rewound."""
-        if step.t % self.steps_per_epoch == 0:
+        """Shows plateaus the loss that is measured, and takes a snapshot that is due; not after a rewound step."""
+        if step.t % self.measure_every == 0:
             for bound in self._bound_schedules():
                 if bound.watches:  # the validation loss; without validation data the step's
                     bound.observe(step.t, self.measure().get("loss", step.loss))
@@ -122,6 +131,7 @@ class Descent:
         if buffers:
             buffers.save()
         batches = self.batches(t)
+        self.statistics.see(batches)
         loss = self.objective.gradient(batches, self.space.tensors())
         norm = self.update.norm()
         call = self.judge(t, loss, norm)
@@ -234,14 +244,43 @@ class Descent:
         base = (lr or math.inf) if schedule.needs_base else None  # where lr is None, the optimizer's own follows
         self.schedule = schedule.bind(self.steps, self.steps_per_epoch, base)
 
+    def follow_model(self) -> bool:
+        """Whether the user's code has changed which parameters are trained; the space then follows the model.
+
+        It is said in the event of the next step. Called where such code may have run.
+
+        Raises:
+            TaskError: nothing is left to train.
+        """
+        if not self._watch.has_changed(self.model):
+            return False
+        before, self._watch = self._watch.places, ParameterWatch(self.model.to(self.device))
+        change = compare(before, self._watch.places)
+        if not change.words:
+            return False
+        self.space, self.settings = new_space(self.model, self.settings)
+        update = make_optimizer(self.space, self.stage.rule, self.base_lr, self.settings)[0]
+        update.adopt(self.update, change.old_names)  # type: ignore[arg-type]
+        self.update, self.buffers = update, Buffers(self.model)
+        if self._statistics is not None:
+            self._statistics = handoff.StepStatistics(self.space)
+        if self.recovery is not None:
+            self.recovery.snapshots.good, self.recovery.snapshots.candidate = [], None
+        self._trained.update(dict.fromkeys(self.space.names))
+        self._validation = (-1, {})
+        event = Event(self.t + 1, NEW_WEIGHTS, change.words, f"training {self.space.size:,} weights from here on")
+        self._handoff = event if self._handoff is None else handoff.merge_events(self._handoff, event)
+        return True
+
     # -- state ---------------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
         """Everything that later steps depend on, nested; the tensors are the descent's own (`state.copy_state`)."""
         return {
             "t": self.t, "base_rate": self.base_lr, "taken": self.batches.position,
-            "weights": {name: p.detach() for name, p in self.space.named()}, "update": self.update.state(),
-            "buffers": dict(self.model.named_buffers()), "stride": self._statistics and self._statistics.state(),
+            "weights": self._weights(), "update": self.update.state(),
+            "buffers": module_state.buffers_of(self.model), "extra": module_state.storable_extra(self.model),
+            "stride": self._statistics and self._statistics.state(),
             "schedules": [bound.state_dict() for bound in self._bound_schedules()],
             "guard": self.recovery and self.recovery.guard.state_dict(),
         }  # fmt: skip
@@ -255,15 +294,28 @@ class Descent:
         self.base_lr = state["base_rate"]
         if self._statistics is not None:
             self._statistics.load(state["stride"])
-        restore_tensors(state["weights"], dict(self.space.named()))
-        restore_tensors(state["buffers"], dict(self.model.named_buffers()))
+        restore_tensors(state["weights"], self._weights(state["weights"]))
+        buffers = {module_state.plain_name(name): b for name, b in state["buffers"].items()}  # of Steepest 0.1 too
+        restore_tensors(buffers, module_state.buffers_of(self.model))
+        module_state.write_extra(self.model, state.get("extra", {}))
         self.update.load(state["update"])
         for bound, own in zip(self._bound_schedules(), state["schedules"], strict=True):
             bound.load_state_dict(own)
 
-    def named_tensors(self) -> dict[str, Tensor]:
-        """Weights and buffers, by name."""
-        return dict((*self.space.named(), *self.model.named_buffers()))
+    def end_state(self) -> ModuleState:
+        """The trained weights, buffers and extra state that a file can hold; the tensors are the model's own."""
+        model = self.model
+        extra, transient = module_state.storable_extra(model), module_state.transient_buffers(model)
+        return ModuleState(self._weights(), module_state.buffers_of(model), extra, transient=transient)
+
+    def _weights(self, others: Collection[str] = ()) -> dict[str, Tensor]:
+        """The weights that are trained, those that were before they were frozen, and others by name."""
+        weights = {name: p.detach() for name, p in self.space.named()}
+        if len(self._trained) == len(weights) and all(name in weights for name in others):
+            return weights
+        names = {*self._trained, *others}
+        frozen = {name: p for name, p in module_state.parameters_of(self.model).items() if name in names}
+        return {**weights, **{name: p for name, p in frozen.items() if name not in weights}}
 
     def batch_loss(self, t: int) -> float:
         """The loss of step t's batch at the present point; leaves everything as it was."""
@@ -293,24 +345,37 @@ class Descent:
 
     @contextmanager
     def at_reported_point(self) -> Iterator[None]:
-        """The model is at the point that the rule reports (a running average) inside the block."""
-        weights = self.update.reported_weights(self.hypers_at(max(1, self.t)))
+        """The model is at the point that the rule reports (a running average) inside the block; it can be nested."""
+        weights = None if self._is_at_reported else self._reported_weights()
         if weights is None:
             yield
             return
+        buffers = Buffers(self.model)
+        buffers.save(all=True)
         own = [p.detach().clone() for p in self.space.tensors()]
-        _copy(weights, self.space.tensors())
+        self._move_to(weights)
+        self._is_at_reported = True
         try:
             yield
         finally:
+            self._is_at_reported = False
             _copy(own, self.space.tensors())
+            buffers.restore()
 
     def finish(self) -> None:
         """Leaves the model at the point that the rule reports."""
-        weights = self.update.reported_weights(self.hypers_at(max(1, self.t)))
+        weights = self._reported_weights()
         if weights is not None:
-            _copy(weights, self.space.tensors())
+            self._move_to(weights)
         self.task.remember_weights(self.model)
+
+    def _reported_weights(self) -> list[Tensor] | None:
+        return self.update.reported_weights(self.hypers_at(max(1, self.t)))
+
+    def _move_to(self, weights: Sequence[Tensor]) -> None:
+        """Moves the model to the reported weights, with the batch-norm statistics that hold there."""
+        _copy(weights, self.space.tensors())
+        self.statistics.update(self)
 
 
 def make_batches(task: Task, settings: Settings, seed: int, device: torch.device) -> Batches:

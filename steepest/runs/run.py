@@ -8,15 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from steepest.analysis.conclusion import run_verdict
-from steepest.errors import SteepestError
+from steepest.errors import InputError, SteepestError
 from steepest.records.run import Event, Measurement, Record
 from steepest.records.verdict import Verdict
 from steepest.runs.film import run_film
-from steepest.runs.restore import RunEnd, built_in_task, restore_end
-from steepest.runs.store import Store
+from steepest.runs.restore import RunEnd, built_in_task, end_model, end_of, restore_end
+from steepest.runs.store import Store, end_point
 from steepest.tasks.task import Task
 from steepest.view.figures.curves import curves
 from steepest.view.film.write import write
+from steepest.view.terminal import StageDisplay
 
 
 class Run:
@@ -26,7 +27,7 @@ class Run:
         store: that holds it.
         record: its numbers and words.
         model: the trained module.
-        task: that it was trained on; None for an opened run.
+        task: that it was trained on; None for a run that was opened without it.
     """
 
     def __init__(self, store: Store, record: Record, model: nn.Module | None = None, task: Task | None = None) -> None:
@@ -72,8 +73,8 @@ class Run:
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """The weights at the end, by name."""
-        return self.store.load_point(self.id)
+        """Weights and buffers at the end, by name, for `load_state_dict`; without frozen weights."""
+        return end_point.state_dict(end_of(self.store, self.record))
 
     @property
     def point(self) -> Tensor:
@@ -83,13 +84,14 @@ class Run:
 
     @property
     def model(self) -> nn.Module:
-        """The trained module.
+        """The trained module; of an opened run a copy of the task's model, with weights, buffers and extra state.
 
         Raises:
-            StoreError: the run was opened, and its task is not a built-in one.
+            StoreError: the run was opened without its task, which is not a built-in one; or the task's model is
+                another one.
         """
         if self._model is None:
-            self._model = self.at_end(built_in_task(self.record)).model
+            self._model = end_model(self.task or built_in_task(self.record), self.store, self.record)
         return self._model
 
     def at_end(self, task: Task) -> RunEnd:
@@ -101,11 +103,13 @@ class Run:
         return curves(self.record, path)
 
     def film(
-        self, out: str | Path = "film.html", task: Task | None = None, planes: Sequence[str] | None = None
-    ) -> Path:
+        self, out: str | Path = "film.html", task: Task | None = None, planes: Sequence[str] | None = None,
+        budget: float | None = None,
+    ) -> Path:  # fmt: skip
         """Writes the run's film: its path on the loss surface, curves, events and verdict, to play and scrub.
 
-        Without the model or its data, the film has only the curves, and says why.
+        Without the model or its data, the film has only the curves, and says why. What cannot be measured is left out,
+        and said; after Ctrl-C the film has the surfaces that are done.
 
         Args:
             out: path to write to. .html is one self-contained page, .png a picture of the end, .gif and .mp4 (extra
@@ -114,18 +118,22 @@ class Run:
             planes: through the end; the first one is shown first: "curvature" (λ_max, λ_min), "principal" (PCA of the
                 path), "random" (filter-normalised). None for all, with the curvature plane first where the run ended
                 at a critical point.
+            budget: seconds for the surfaces. It is the only stopwatch on which a result hangs: those that are not done
+                in time are left out, and said. None: all are made, with as many samples and cells as their sizes allow.
 
         Raises:
-            InputError: an unknown suffix or plane.
+            InputError: an unknown suffix or plane, or a budget that is not positive.
         """
+        if budget is not None and not budget > 0:
+            raise InputError(f"budget must be positive seconds, got {budget}")
         model, why = None, ""
         try:
             task = task or self.task or built_in_task(self.record)
-            is_own = task is self.task and self._model is not None
-            model = self._model if is_own else self.at_end(task).model
+            model = self._model if task is self.task and self._model is not None else self.at_end(task).model
         except SteepestError as error:
             why = str(error)
-        film, surfaces = run_film(self.store, self.id, task, model, planes, why)
+        with StageDisplay("film") as display:
+            film, surfaces = run_film(self.store, self.id, task, model, planes, why, budget, display)
         return write(film, surfaces, out)
 
     def __repr__(self) -> str:
@@ -133,15 +141,17 @@ class Run:
         return f"<Run {self.id}: {self.status}, {len(self.losses)} steps{metric}>"
 
 
-def open(run: str, runs: str | Path = "runs") -> Run:
+def open(run: str, runs: str | Path = "runs", *, task: Task | None = None) -> Run:
     """A stored run.
 
     Args:
         run: its id, the beginning of it, or a name (the newest run of that name).
         runs: folder of the runs.
+        task: the run's, for its model, its film and `resume`; a built-in one need not be passed. Its own model stays
+            as it is.
 
     Raises:
         StoreError: no such run; says the nearest.
     """
     store = Store(runs)
-    return Run(store, store.read(run))
+    return Run(store, store.read(run), task=task)

@@ -135,6 +135,14 @@ class Objective:
                 p.grad.mul_(total / sum(weights))
         return combine(values, weights, self.reduction)
 
+    def output(self, batch: Any) -> Any:
+        """The model's output on a batch."""
+        return self._forward.output(batch)[0]
+
+    def output_loss(self, output: Any, target: Any) -> Tensor:
+        """The loss as a function of the model's output; only where `has_output_loss`."""
+        return self._forward.loss_of(output, target)
+
     def per_sample_losses(self, batch: Any) -> Tensor:
         """The loss of each sample of a batch [n], by one pass of the model if the loss is a function of its outputs.
 

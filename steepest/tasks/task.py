@@ -1,7 +1,8 @@
 """A task: a model, a loss and data, and the point where every descent starts."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,7 +11,10 @@ from torch import Tensor, nn
 from steepest import seeds
 from steepest.errors import InputError, TaskError
 from steepest.tasks import data as sources
+from steepest.tasks import module_state
 from steepest.tasks.metric import Direction, Metric, accuracy, direction_of_name, metric
+from steepest.tasks.module_copy import copy_module
+from steepest.tasks.module_state import ModuleState
 from steepest.tasks.space import Space
 from steepest.tasks.with_loss import ModelWithLoss, stateful_module, with_loss
 
@@ -22,8 +26,8 @@ VALIDATION_SHARE = 0.1
 class Task:
     """A model, a loss and data.
 
-    A task stores the weights and buffers that its model has at this moment. All training starts there, so that settings
-    are compared from the same start.
+    A task stores the weights, buffers and extra state that its model has at this moment. All training starts there, so
+    that settings are compared from the same start.
 
     Args:
         model: a module, or a function `seed -> module` (a new start for each seed).
@@ -86,7 +90,7 @@ class Task:
         self._generators = sources.generator_states(self.data)
         self.module = with_loss(model, loss) if isinstance(model, nn.Module) else None
         stateful = stateful_module(loss) if self.module is None else self.module
-        self._start = None if stateful is None else _state(stateful)
+        self._start = None if stateful is None else module_state.read(stateful)
         self._fingerprint = None if self.module is None else _tensor_versions(self.module)
 
     def direction(self, name: str) -> Direction:
@@ -117,12 +121,12 @@ class Task:
         """The module that is trained, at its start: the task's own, reset, or a new one for the seed."""
         sources.restore_generators(self._generators)
         if self.module is not None:
-            _restore(self.module, self._start or {})
+            _restore(self.module, self._start or ModuleState())
             return self.module
         model = self._make(seed)
         stateful = None if isinstance(model, ModelWithLoss) else stateful_module(self.loss)
         if stateful is not None:
-            _restore(stateful, self._start or {})
+            _restore(stateful, self._start or ModuleState())
         return with_loss(model, self.loss)
 
     def _make(self, seed: int) -> nn.Module:
@@ -132,6 +136,21 @@ class Task:
         if not isinstance(model, nn.Module):
             raise TaskError(f"Task: model(seed) must return a torch.nn.Module, got {type(model).__name__}")
         return model
+
+    @contextmanager
+    def unchanged_on_error(self) -> Iterator[None]:
+        """If the block fails, the task's model is as it was before, whatever `build` has done to it."""
+        if self.module is None:
+            yield
+            return
+        is_ours = _tensor_versions(self.module) == self._fingerprint
+        try:
+            with module_state.unchanged_on_error(self.module):
+                yield
+        except BaseException:
+            if is_ours:
+                self.remember_weights(self.module)
+            raise
 
     def copy(self, seed: int) -> nn.Module:
         """A separate copy of the module that is trained, at its start.
@@ -143,13 +162,13 @@ class Task:
         if self.module is None:
             return self._with_own_loss(self._make(seed))
         try:
-            module = copy.deepcopy(self.module)
+            module = copy_module(self.module)
         except Exception as error:  # deepcopy runs the user's code
             raise TaskError(
                 f"Task: the model cannot be copied ({type(error).__name__}: {error}), and several descents need a "
                 "model each. Pass model as a function seed -> module."
             ) from error
-        _restore(module, self._start or {})
+        _restore(module, self._start or ModuleState())
         return module
 
     def _with_own_loss(self, model: nn.Module) -> nn.Module:
@@ -157,7 +176,7 @@ class Task:
         if isinstance(model, ModelWithLoss) or stateful_module(self.loss) is None:
             return model
         loss = copy.deepcopy(self.loss)
-        _restore(stateful_module(loss), self._start or {})  # type: ignore[arg-type]
+        _restore(stateful_module(loss), self._start or ModuleState())  # type: ignore[arg-type]
         return with_loss(model, loss)
 
     def apart(self, share: float, seed: int) -> "Task":
@@ -175,16 +194,19 @@ class Task:
         other.test, other._held_out = None, 0
         return other
 
-    def at(self, point: Tensor) -> "Task":
+    def at(self, point: Tensor | ModuleState) -> "Task":
         """The same task with another start; this one and its model are unchanged.
 
         Args:
-            point: w [N], where every descent starts, whatever its seed.
+            point: w [N], or weights, buffers and extra state, where every descent starts, whatever its seed.
         """
 
         def model_at_point(seed: int) -> nn.Module:
             model = self.copy(seed)
-            Space(model).scatter(point)
+            if isinstance(point, ModuleState):
+                module_state.write(model, point)
+            else:
+                Space(model).scatter(point)
             return model
 
         other = copy.copy(self)
@@ -208,8 +230,9 @@ class Task:
         """For the user, if the module's weights were changed elsewhere, which `build` resets; else empty."""
         if self.module is None or _tensor_versions(self.module) == self._fingerprint:
             return ""
-        now, start = self.module.state_dict(keep_vars=True), self._start or {}
-        if all(name in now and torch.equal(now[name].detach().to(x), x) for name, x in start.items()):
+        now = {**module_state.parameters_of(self.module), **module_state.buffers_of(self.module)}
+        start = (self._start or ModuleState()).tensors
+        if all(name in now and _is_equal(now[name], x) for name, x in start.items()):
             return ""
         return (
             "The model's weights changed since Task(...) was created. This run starts from the original ones; create a "
@@ -230,17 +253,21 @@ class Task:
         self.data, self.validation, self.test = data, validation, test
 
 
-def _state(model: nn.Module) -> dict[str, Tensor]:
-    """Copies of the weights and buffers."""
-    tensors = (*model.named_parameters(), *model.named_buffers())
-    return {name: x.detach().clone() for name, x in tensors if not isinstance(x, nn.parameter.UninitializedParameter)}
+def _restore(model: nn.Module, state: ModuleState) -> None:
+    """Resets a model.
+
+    Raises:
+        TaskError: its structure has changed since the task was made.
+    """
+    try:
+        module_state.check(model, state, "Task: the model's start")
+    except TaskError as error:
+        raise TaskError(f"{error} Create a new Task after the model's structure has changed.") from None
+    module_state.write(model, state)
 
 
-@torch.no_grad()
-def _restore(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    tensors = dict((*model.named_parameters(), *model.named_buffers()))
-    for name, x in state.items():
-        tensors[name].copy_(x)
+def _is_equal(now: Tensor, start: Tensor) -> bool:
+    return now.shape == start.shape and torch.equal(now.to(start), start)
 
 
 def _tensor_versions(model: nn.Module) -> list[tuple[int, int, int]]:

@@ -20,9 +20,10 @@ from torch import Tensor
 
 from steepest.errors import StoreError
 from steepest.records.run import COLUMNS, Event, Measurement, Step
-from steepest.runs.store import database, weights
+from steepest.runs.store import database, end_point, weights
 from steepest.runs.store.liveness import BEAT, BEAT_S
 from steepest.runs.store.path_file import PathFile
+from steepest.tasks.module_state import ModuleState
 
 WRITE_INTERVAL_S = 0.5
 
@@ -80,6 +81,10 @@ class Writer:
         """Writes the weights after step t."""
         return weights.save(self.folder / "points", t, tensors)
 
+    def end_point(self, t: int, state: ModuleState) -> Path:
+        """Writes weights, buffers and extra state after step t."""
+        return end_point.save(self.folder / "points", t, state)
+
     def keep(self, t: int, tensors: Iterable[Tensor]) -> None:
         """Adds the weights after step t to the run's path.
 
@@ -90,6 +95,17 @@ class Writer:
             self._trail.append(self._attempt, t, tensors)
         except OSError as error:
             raise StoreError(f"Cannot write a point of the path to {self.folder} ({error}).") from error
+
+    def restart_path(self) -> None:
+        """Begins another path, of points with another number of weights.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        try:
+            self._trail.restart()
+        except OSError as error:
+            raise StoreError(f"Cannot write the path to {self.folder} ({error}).") from error
 
     def flush(self) -> None:
         """Writes all rows; afterwards they are on disk, or `trouble` says why not."""
