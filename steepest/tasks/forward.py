@@ -15,7 +15,7 @@ from steepest.tasks.with_loss import parts
 if TYPE_CHECKING:
     from steepest.tasks.task import Task
 
-DTYPE_ERROR = re.compile(r"dtype|scalar type|Double|Float")
+DTYPE_ERROR = re.compile(r"dtype|scalar type|Double|Float|Long|not implemented for")
 """In torch's messages about tensors of different dtypes."""
 
 
@@ -61,6 +61,8 @@ class Forward:
         writes = self._writes.get(self.model.training)
         own = batch if writes is False or _is_transformed() else batch_tree.map_tensors(batch, Tensor.clone)
         try:
+            if writes is False and self._autocast_dtype is None and torch.is_grad_enabled():
+                return self._run(batch, measures)  # the usual one
             one = self._run_with_or_without_grad(lambda: self._autocast(lambda: self._run(own, measures)))
             if own is batch:
                 return one
@@ -184,14 +186,18 @@ def _scalar(value: Any) -> Tensor:
 
 
 def _dtype_words(error: RuntimeError, model: nn.Module, batch: Any) -> TaskError | None:
-    """The error in words, if it is about dtypes, and data and weights have different ones."""
+    """The error in words, if it is about dtypes, and data and weights do not match."""
     line = str(error).partition("\n")[0]
     weights = {p.dtype for p in model.parameters() if p.is_floating_point()}
-    own = {x.dtype for x in batch_tree.tensors(batch) if x.is_floating_point()}
-    if not DTYPE_ERROR.search(line) or not own - weights or isinstance(error, TaskError):
+    own = {x.dtype for x in batch_tree.tensors(batch)}
+    is_labels = "Long" in line or "Int" in line
+    if not DTYPE_ERROR.search(line) or isinstance(error, TaskError):
+        return None
+    if not is_labels and {d for d in own if d.is_floating_point} <= weights:
         return None
     data, model_words = (", ".join(sorted(str(d).removeprefix("torch.") for d in kinds)) for kinds in (own, weights))
+    labels = "class labels to int64" if is_labels else "arrays by x.astype('float32'), tensors by x.float()"
     return TaskError(
-        f"The data must have the dtype of the model's weights, {model_words}, got {data} ({line}). Convert the data "
-        "(arrays: x.astype('float32'), tensors: x.float()), or the model (model.double())."
+        f"The data must have dtypes that fit the model's weights, {model_words}, got {data} ({line}). Convert the data "
+        f"({labels}), or the model (model.double())."
     )
