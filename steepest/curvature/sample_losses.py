@@ -22,8 +22,9 @@ from steepest.tasks.data import count, map_tensors
 
 MEAN_ULPS = 1e3
 """Σ aᵢ ℓᵢ and the batch's loss that differ by fewer ulps differ by rounding."""
-PROBE_SAMPLES = 3
-"""Samples that are evaluated together and one by one, before the rest is evaluated together."""
+PROBE_SAMPLES = 32
+"""Samples that are evaluated together and one by one, before all are evaluated together. With class weights, the losses
+of `reduction="none"` are others than those of single samples, but only in classes whose weight is not 1."""
 OUTPUT_SCALE = 0.75
 """Factor of the outputs at which the factors aᵢ are found again."""
 
@@ -50,7 +51,9 @@ class Split(NamedTuple):
     why_alone: str
 
 
-def split_by_output(batch: Any, at: Sequence[Tensor], output: Evaluate, loss: Callable[[Any, Any], Tensor]) -> Split:
+def split_by_output(
+    batch: Any, at: Sequence[Tensor], output: Evaluate, loss: Callable[[Any, Any], Tensor], unreduced: Callable
+) -> Split:
     """Splits a loss that is a function of the model's outputs: one pass of the model serves all samples.
 
     Args:
@@ -58,14 +61,19 @@ def split_by_output(batch: Any, at: Sequence[Tensor], output: Evaluate, loss: Ca
         at: a point where the loss is finite.
         output: of the model.
         loss: (output, target) -> the loss.
+        unreduced: (output, target) -> the losses of the samples, if the loss can give them; it is checked.
 
     Raises:
         TaskError: the loss is no such sum.
     """
     n, target = count(batch), batch[-1]
     outputs = map_tensors(output(at, batch), Tensor.detach)
-    by_rows, why = _together(lambda o, t: loss(*_row((o, t))), lambda o, t: loss(o, t), (outputs, target), n)
+    by_vmap = vmap(lambda o, t: loss(*_row((o, t))))
+    by_rows, why = _together((unreduced, by_vmap), loss, (outputs, target), n)
     factors, certain = _factors(outputs, target, loss, by_rows, n)
+    if not why and not _is_plain(factors):
+        by_rows, why = _together((by_vmap,), loss, (outputs, target), n)
+        factors, certain = _factors(outputs, target, loss, by_rows, n)
     again = map_tensors(outputs, lambda x: OUTPUT_SCALE * x if x.is_floating_point() else x)
     factors_again, certain_again = _factors(again, target, loss, by_rows, n)
     both = certain & certain_again
@@ -102,7 +110,8 @@ def split_by_sample(batch: Any, at: Sequence[Tensor], loss: Evaluate, weight: Ca
         raise TaskError(f"the batches of this task cannot be split into samples: {error}") from error
     rows = weights.nonzero().flatten()
     some = _take(batch, rows) if len(rows) < n else batch
-    by_rows, why = _together(lambda one: loss(at, _row(one)), lambda one: loss(at, one), (some,), len(rows))
+    ways = (vmap(lambda one: loss(at, _row(one))),)
+    by_rows, why = _together(ways, lambda one: loss(at, one), (some,), len(rows))
     losses, whole = by_rows(some, len(rows)), loss(at, batch)
     factors = weights / weights.sum()
     if _is_sum(torch.ones_like(losses), losses, whole) and not _is_sum(factors[rows], losses, whole):
@@ -118,30 +127,31 @@ def split_by_sample(batch: Any, at: Sequence[Tensor], loss: Evaluate, weight: Ca
 
 
 def _together(
-    of_one: Callable[..., Tensor], plain: Callable[..., Tensor], samples: tuple[Any, ...], n: int
+    ways: Sequence[Callable[..., Tensor]], plain: Callable[..., Tensor], samples: tuple[Any, ...], n: int
 ) -> tuple[Callable[..., Tensor], str]:
     """A function (samples, n) -> losses [n], and why it goes one after another; empty where it goes together.
 
-    A few samples are evaluated both ways: vmap may raise, and it may be wrong without an error.
+    A few samples are evaluated in each way and one by one, until both agree: torch may raise for some samples together,
+    and it may be wrong without an error.
     """
 
     def alone(*samples_and_count: Any) -> Tensor:
         *parts, k = samples_and_count
         return torch.stack([plain(*(_take(x, slice(i, i + 1)) for x in parts)) for i in range(k)])
 
-    def together(*samples_and_count: Any) -> Tensor:
-        return vmap(of_one)(*samples_and_count[:-1])
-
-    k = min(PROBE_SAMPLES, n)
-    few = tuple(_take(x, slice(0, k)) for x in samples)
+    rows, why = torch.linspace(0, n - 1, min(PROBE_SAMPLES, n)).round().long(), ""
+    few, k = tuple(_take(x, rows) for x in samples), len(rows)
     expected = alone(*few, k)
-    try:
-        losses = together(*few, k)
-    except Exception as error:  # vmap runs the user's code, and torch and that can raise anything
-        return alone, reason(error)
-    if losses.shape != expected.shape or not _agree(losses, expected):
-        return alone, "the values would be different"
-    return together, ""
+    for way in ways:
+        try:
+            losses = way(*few)
+        except Exception as error:  # this runs the user's code, and torch and that can raise anything
+            why = reason(error)
+            continue
+        if losses.shape == expected.shape and _agree(losses, expected):
+            return lambda *samples_and_count, way=way: way(*samples_and_count[:-1]), ""
+        why = "the values would be different"
+    return alone, why
 
 
 def reason(error: Exception) -> str:
@@ -197,6 +207,11 @@ def _factors(
     squares = alone.square().sum(1)
     factors = torch.where(squares > 0, (whole * alone).sum(1) / squares, 0.0)
     return factors, (squares > 0) | is_ignored
+
+
+def _is_plain(factors: Tensor) -> bool:
+    """Whether they are those of a mean over samples, or of a sum."""
+    return abs(float(factors.sum()) - 1) < 1e-6 or bool(((factors - 1).abs() < 1e-6).all())
 
 
 def _complete(factors: Tensor, certain: Tensor) -> Tensor:

@@ -107,6 +107,17 @@ class Objective:
         assert self._loss is not None
         return self._loss(output, target)
 
+    def unreduced_losses(self, output: Any, target: Any) -> Tensor:
+        """The loss with `reduction="none"`, averaged for each sample [n]; raises what a loss without that raises."""
+        loss: Any = self._loss
+        if isinstance(loss, nn.Module):
+            loss = copy.copy(loss)
+            loss.reduction = "none"
+            values = loss(output, target)
+        else:
+            values = loss(output, target, reduction="none")
+        return values if values.dim() == 1 else values.flatten(1).mean(1)
+
     def per_sample_losses(self, batch: Any) -> Tensor:
         """The loss of each sample of a batch [n], by one pass of the model if the loss is a function of its outputs.
 
