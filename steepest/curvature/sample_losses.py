@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from steepest.errors import TaskError
-from steepest.tasks.data import count, map_tensors
+from steepest.tasks.batch_tree import count, has_rows, map_tensors
 
 MEAN_ULPS = 1e3
 """Σ aᵢ ℓᵢ and the batch's loss that differ by fewer ulps differ by rounding."""
@@ -32,7 +32,7 @@ NOT_TOGETHER = "torch cannot evaluate samples of this task together"
 MAX_REASON = 140
 
 Evaluate = Callable[[Sequence[Tensor], Any], Any]
-"""(the point, a batch) -> the model's output on it, or the loss."""
+"""(the point, a batch) -> the model's output on it and the target, or the loss."""
 
 
 class Split(NamedTuple):
@@ -57,17 +57,18 @@ def split_by_output(
     """Splits a loss that is a function of the model's outputs: one pass of the model serves all samples.
 
     Args:
-        batch: its last element is the target; its samples are the rows of its tensors and of the output's.
+        batch: whose samples are the rows of its tensors.
         at: a point where the loss is finite.
-        output: of the model.
+        output: (point, batch) -> the model's output and the target, with a row for each sample.
         loss: (output, target) -> the loss.
         unreduced: (output, target) -> the losses of the samples, if the loss can give them; it is checked.
 
     Raises:
         TaskError: the loss is no such sum.
     """
-    n, target = count(batch), batch[-1]
-    outputs = map_tensors(output(at, batch), Tensor.detach)
+    n = count(batch)
+    outputs, target = output(at, batch)
+    outputs = map_tensors(outputs, Tensor.detach)
     by_vmap = vmap(lambda o, t: loss(*_row((o, t))))
     by_rows, why = _together((unreduced, by_vmap), loss, (outputs, target), n)
     factors, certain = _factors(outputs, target, loss, by_rows, n)
@@ -81,13 +82,13 @@ def split_by_output(
         raise TaskError(_no_sum("its samples' parts depend on the other samples"))
     factors = _complete(torch.where(certain, factors, factors_again), certain | certain_again)
     rows = factors.nonzero().flatten()
-    some = _take(target, rows)
+    some = _take(target, rows, n)
 
     def losses(point: Sequence[Tensor]) -> Tensor:
-        return by_rows(_take(output(point, batch), rows), some, len(rows))
+        return by_rows(_take(output(point, batch)[0], rows, n), some, len(rows))
 
     for one in (outputs, again):
-        _check(factors[rows], by_rows(_take(one, rows), some, len(rows)), loss(one, target))
+        _check(factors[rows], by_rows(_take(one, rows, n), some, len(rows)), loss(one, target))
     return Split(factors, rows, losses, why)
 
 
@@ -105,11 +106,11 @@ def split_by_sample(batch: Any, at: Sequence[Tensor], loss: Evaluate, weight: Ca
     """
     n = count(batch)
     try:
-        weights = torch.tensor([weight(_take(batch, slice(i, i + 1))) for i in range(n)], dtype=torch.float64)
+        weights = torch.tensor([weight(_take(batch, slice(i, i + 1), n)) for i in range(n)], dtype=torch.float64)
     except IndexError as error:
         raise TaskError(f"the batches of this task cannot be split into samples: {error}") from error
     rows = weights.nonzero().flatten()
-    some = _take(batch, rows) if len(rows) < n else batch
+    some = _take(batch, rows, n) if len(rows) < n else batch
     ways = (vmap(lambda one: loss(at, _row(one))),)
     by_rows, why = _together(ways, lambda one: loss(at, one), (some,), len(rows))
     losses, whole = by_rows(some, len(rows)), loss(at, batch)
@@ -118,7 +119,7 @@ def split_by_sample(batch: Any, at: Sequence[Tensor], loss: Evaluate, weight: Ca
         factors = (weights != 0).double()
     _check(factors[rows], losses, whole)
     if why:
-        singles = [_take(some, slice(i, i + 1)) for i in range(len(rows))]
+        singles = [_take(some, slice(i, i + 1), len(rows)) for i in range(len(rows))]
         return Split(factors, rows, lambda point: torch.stack([loss(point, one) for one in singles]), why)
     return Split(factors, rows, lambda point: vmap(lambda one: loss(point, _row(one)))(some), why)
 
@@ -137,10 +138,10 @@ def _together(
 
     def alone(*samples_and_count: Any) -> Tensor:
         *parts, k = samples_and_count
-        return torch.stack([plain(*(_take(x, slice(i, i + 1)) for x in parts)) for i in range(k)])
+        return torch.stack([plain(*(_take(x, slice(i, i + 1), k) for x in parts)) for i in range(k)])
 
     rows, why = torch.linspace(0, n - 1, min(PROBE_SAMPLES, n)).round().long(), ""
-    few, k = tuple(_take(x, rows) for x in samples), len(rows)
+    few, k = tuple(_take(x, rows, n) for x in samples), len(rows)
     expected = alone(*few, k)
     for way in ways:
         try:
@@ -173,8 +174,9 @@ def _row(sample: Any) -> Any:
     return map_tensors(sample, lambda x: x[None])
 
 
-def _take(batch: Any, rows: Tensor | slice) -> Any:
-    return map_tensors(batch, lambda x: x[rows] if x.dim() else x)
+def _take(batch: Any, rows: Tensor | slice, n: int) -> Any:
+    """Some of the n samples."""
+    return map_tensors(batch, lambda x: x[rows] if has_rows(x, n) else x)
 
 
 # -- Factors -----------------------------------------------------------------------------------------------------------

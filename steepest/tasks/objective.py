@@ -138,18 +138,13 @@ class Objective:
                 p.grad.mul_(total / sum(weights))
         return combine(values, weights, self.reduction)
 
-    def output(self, batch: Any) -> Any:
-        """The model's output on a batch."""
-        return self.model(*batch[:-1])
-
-    def output_loss(self, output: Any, target: Any) -> Tensor:
-        """The loss as a function of the model's output; only where `has_output_loss`."""
-        assert self._loss is not None
-        return self._loss(output, target)
+    def output(self, batch: Any) -> tuple[Any, Any]:
+        """The model's output on a batch, and its target."""
+        return self._forward.output(batch)
 
     def unreduced_losses(self, output: Any, target: Any) -> Tensor:
         """The loss with `reduction="none"`, averaged for each sample [n]; raises what a loss without that raises."""
-        loss: Any = self._loss
+        loss = self._forward.loss_function
         if isinstance(loss, nn.Module):
             loss = copy.copy(loss)
             loss.reduction = "none"
