@@ -259,11 +259,11 @@ class LossFunction:
         """The module at a point. It gets copies of its buffers, so that evaluations do not affect each other."""
         tensors = {name: b.clone() for name, b in module.named_buffers()}
         tensors |= dict(zip(self._names, parts, strict=True))
-        with self._deterministic():
+        with self.deterministic():
             return functional_call(module, tensors, (batch,))
 
     @contextmanager
-    def _deterministic(self) -> Iterator[None]:
+    def deterministic(self) -> Iterator[None]:
         """The same random numbers in every pass, and attention that has a second derivative."""
         on_gpu = self.device.type == "cuda"
         device_rng = torch.random.fork_rng([self.device], enabled=on_gpu)
@@ -276,7 +276,7 @@ class LossFunction:
         why = hessian.why_not_twice_differentiable(lambda at: self._loss(at, batch), parts)
         if not why:
             return
-        with self._deterministic():
+        with self.deterministic():
             where = hessian.modules_without_second_derivative(self.objective.model, lambda: self.objective.loss(batch))
         raise TaskError(
             f"{where or 'the loss'} has no second derivative ({why}), which curvature needs. Write its backward pass "
@@ -318,7 +318,7 @@ class LossFunction:
         return split
 
     def _loss_of_output(self, output: Any, target: Any) -> Tensor:
-        with self._deterministic():
+        with self.deterministic():
             return self.objective.loss_of(output, target)
 
     def _curvatures(self, split: Split, at: Sequence[Tensor], v: Sequence[Tensor]) -> Tensor:

@@ -385,11 +385,11 @@ class Objective:
 class Loss(nn.Module):
     """A module whose output is a batch's loss, so that `functional_call` makes any objective a function of weights."""
 
-    def __init__(self, objective: Objective, function: Callable[[Any], Tensor] | None = None) -> None:
+    def __init__(self, objective: Objective, function: Callable[[Any], Any] | None = None) -> None:
         super().__init__()
         self.model, self._function = objective.model, function or objective.loss
 
-    def forward(self, batch: Any) -> Tensor:
+    def forward(self, batch: Any) -> Any:
         return self._function(batch)
 
 
