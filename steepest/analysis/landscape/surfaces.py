@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from steepest import seeds
 from steepest.analysis.landscape import planes
 from steepest.analysis.landscape.grids import estimate_grid, exact_grid
 from steepest.analysis.landscape.planes import CELLS, Plane
@@ -208,7 +207,7 @@ def _why_exact(first: LossFunction) -> str:
         return " "
     few = tuple(x[:PROBE_SAMPLES] for x in batch)
     try:
-        with torch.no_grad(), seeds.ours(0, "surface"):
+        with torch.no_grad(), first.deterministic():
             first.objective.per_sample_losses(few)
     except Exception as error:  # vmap runs the user's model, and torch and that can raise anything
         return reason(error)
