@@ -309,7 +309,7 @@ class LossFunction:
         if self.objective.has_output_loss and not isinstance(self.objective.model, ModelWithLoss):
             with suppress(Exception):  # outputs that are no rows, or that torch cannot take apart
                 output = lambda point, some: self._call(self._output, point, some)  # noqa: E731
-                split = split_by_output(batch, at, output, self._loss_of_output, self.objective.unreduced_losses)
+                split = split_by_output(batch, at, output, self._loss_of_output, self.objective.loss_function)
         if split is None:
             split = split_by_sample(batch, at, self._loss, self.objective.loss_weight)
             self.has_slow_samples = bool(split.why_alone)

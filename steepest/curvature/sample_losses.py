@@ -10,11 +10,12 @@ since √(mean of squares) has such factors at any point, but others at each.
 Samples are evaluated together (vmap) where that gives what plain evaluation gives, and else one after another.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import vmap
 
 from steepest.errors import TaskError
@@ -52,7 +53,7 @@ class Split(NamedTuple):
 
 
 def split_by_output(
-    batch: Any, at: Sequence[Tensor], output: Evaluate, loss: Callable[[Any, Any], Tensor], unreduced: Callable
+    batch: Any, at: Sequence[Tensor], output: Evaluate, loss: Callable[[Any, Any], Tensor], function: Callable
 ) -> Split:
     """Splits a loss that is a function of the model's outputs: one pass of the model serves all samples.
 
@@ -61,7 +62,7 @@ def split_by_output(
         at: a point where the loss is finite.
         output: (point, batch) -> the model's output and the target, with a row for each sample.
         loss: (output, target) -> the loss.
-        unreduced: (output, target) -> the losses of the samples, if the loss can give them; it is checked.
+        function: the same as the task has it, which may take `reduction="none"`; what it then gives is checked.
 
     Raises:
         TaskError: the loss is no such sum.
@@ -70,7 +71,8 @@ def split_by_output(
     outputs, target = output(at, batch)
     outputs = map_tensors(outputs, Tensor.detach)
     by_vmap = vmap(lambda o, t: loss(*_row((o, t))))
-    by_rows, why = _together((unreduced, by_vmap), loss, (outputs, target), n)
+    ways = (lambda o, t: _separate_losses(function, o, t)), by_vmap
+    by_rows, why = _together(ways, loss, (outputs, target), n)
     factors, certain = _factors(outputs, target, loss, by_rows, n)
     if not why and not _is_plain(factors):
         by_rows, why = _together((by_vmap,), loss, (outputs, target), n)
@@ -142,14 +144,14 @@ def _together(
 
     rows, why = torch.linspace(0, n - 1, min(PROBE_SAMPLES, n)).round().long(), ""
     few, k = tuple(_take(x, rows, n) for x in samples), len(rows)
-    expected = alone(*few, k)
+    reference = alone(*few, k)
     for way in ways:
         try:
             losses = way(*few)
         except Exception as error:  # this runs the user's code, and torch and that can raise anything
             why = reason(error)
             continue
-        if losses.shape == expected.shape and _agree(losses, expected):
+        if losses.shape == reference.shape and _agree(losses, reference):
             return lambda *samples_and_count, way=way: way(*samples_and_count[:-1]), ""
         why = "the values would be different"
     return alone, why
@@ -159,6 +161,17 @@ def reason(error: Exception) -> str:
     """The first sentence of an error, without a full stop, shortened."""
     words = str(error).partition("\n")[0].partition(". ")[0].removeprefix("vmap: ").rstrip(".")
     return words if len(words) <= MAX_REASON else f"{words[:MAX_REASON]}…"
+
+
+def _separate_losses(loss: Callable, output: Any, target: Any) -> Tensor:
+    """The loss with `reduction="none"`, averaged for each sample [n]; raises what a loss without that raises."""
+    if isinstance(loss, nn.Module):
+        loss = copy.copy(loss)
+        loss.reduction = "none"
+        values = loss(output, target)
+    else:
+        values = loss(output, target, reduction="none")
+    return values if values.dim() == 1 else values.flatten(1).mean(1)
 
 
 def _agree(x: Tensor, y: Tensor) -> bool:

@@ -142,16 +142,10 @@ class Objective:
         """The model's output on a batch, and its target."""
         return self._forward.output(batch)
 
-    def unreduced_losses(self, output: Any, target: Any) -> Tensor:
-        """The loss with `reduction="none"`, averaged for each sample [n]; raises what a loss without that raises."""
-        loss = self._forward.loss_function
-        if isinstance(loss, nn.Module):
-            loss = copy.copy(loss)
-            loss.reduction = "none"
-            values = loss(output, target)
-        else:
-            values = loss(output, target, reduction="none")
-        return values if values.dim() == 1 else values.flatten(1).mean(1)
+    @property
+    def loss_function(self) -> Callable[[Any, Any], Any]:
+        """The loss of outputs and targets, as the task has it."""
+        return self._forward.loss_function
 
     def per_sample_losses(self, batch: Any) -> Tensor:
         """The loss of each sample of a batch [n], by one pass of the model if the loss is a function of its outputs.
@@ -160,9 +154,8 @@ class Objective:
         """
         if not self.has_output_loss:
             return vmap(lambda sample: self.loss(data.map_tensors(sample, lambda x: x[None])))(batch)
-        output, target = self._forward.output(batch)
-        loss = self._forward.loss_function
-        return vmap(lambda *sample: loss(*data.map_tensors(sample, lambda x: x[None])))(output, target)
+        loss = self.loss_function
+        return vmap(lambda *sample: loss(*data.map_tensors(sample, lambda x: x[None])))(*self.output(batch))
 
     @torch.no_grad()
     def value(self, batches: Sequence[Any]) -> float:
