@@ -1,0 +1,21 @@
+"""All cases by name, in the order of the table."""
+
+import importlib
+from pathlib import Path
+
+from tests.zoo.case import Case
+
+MODULES = ("basic",)
+
+
+def _cases() -> dict[str, Case]:
+    cases: dict[str, Case] = {}
+    for name in MODULES:
+        for case in importlib.import_module(f"tests.zoo.tasks_{name}").CASES:
+            assert case.name not in cases, case.name
+            cases[case.name] = case
+    return cases
+
+
+CASES = _cases()
+FILES = sorted(Path(__file__).parent.glob("tasks_*.py"))
