@@ -1,4 +1,4 @@
-"""Runs the zoo on two processes, prints its table and writes it for the manual: `python -m tests.zoo [CASE ...]`."""
+"""Runs the zoo on two processes, prints its table and writes it for the manual: `python -m tests.zoo [FAMILY | CASE ...]`."""
 
 import sys
 from collections import Counter
@@ -8,7 +8,7 @@ import pytest
 
 from tests.zoo.bench import Outcome
 from tests.zoo.case import VERBS
-from tests.zoo.zoo import CASES
+from tests.zoo.zoo import CASES, FAMILIES
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "zoo.md"
@@ -27,13 +27,13 @@ class Collector:
 
     def __init__(self) -> None:
         self.cells: dict[tuple[str, str], Outcome] = {}
-        self.seconds = 0.0
+        self.seconds: Counter[tuple[str, str]] = Counter()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         found = dict(report.user_properties)
         if report.when == "call" and "verb" in found:
             self.cells[found["case"], found["verb"]] = Outcome(found["kind"], found["words"])
-            self.seconds += report.duration
+            self.seconds[found["case"], found["verb"]] = report.duration  # type: ignore[assignment]
 
 
 def table(cells: dict[tuple[str, str], Outcome]) -> str:
@@ -64,10 +64,10 @@ def table(cells: dict[tuple[str, str], Outcome]) -> str:
 
 
 def main() -> int:
-    names = sys.argv[1:]
+    names = [name for part in sys.argv[1:] for name in FAMILIES.get(part, [part])]
     collector = Collector()
     chosen = [f"tests/zoo/test_zoo.py::test_cell[{n}-{v}]".replace(" ", "_") for n in names for v in VERBS]
-    workers = ["-n", "2", "--dist", "loadgroup"] if not names else ["-n", "0"]
+    workers = ["-n", "2", "--dist", "loadgroup"] if len(names) != 1 else ["-n", "0"]
     quiet = ["-q", "--tb=no", "--no-summary", "-p", "no:cacheprovider", f"--rootdir={ROOT}"]
     code = pytest.main([*quiet, *workers, *(chosen or ["tests/zoo/test_zoo.py"])], plugins=[collector])
     text = table(collector.cells)
@@ -75,7 +75,9 @@ def main() -> int:
     for (name, verb), cell in collector.cells.items():
         if cell.kind in ("wrong", "traceback"):
             print(f"{name} · {verb}: {cell.kind}: {cell.words}")
-    print(f"{collector.seconds:.0f} s of cells")
+    print(f"{sum(collector.seconds.values()):.0f} s of cells; the slowest:")
+    for (name, verb), seconds in collector.seconds.most_common(12):
+        print(f"{seconds:5.1f} s  {name} · {verb}")
     if not names:
         PAGE.write_text(text, encoding="utf-8")
     return int(code)

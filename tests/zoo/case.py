@@ -25,6 +25,8 @@ def samples(batch: Any) -> float:
 
 def joined(data: Any) -> list[Any]:
     """All samples of a split in batches: one of tensors or of a Dataset, those that an iterable gives."""
+    if data is None:
+        return [None]
     if isinstance(data, Tensor):
         return [(data,)]
     if isinstance(data, tuple | list) and all(isinstance(x, Tensor) for x in data):
@@ -52,6 +54,7 @@ class Case:
         metric: the first metric's truth, `(model, batches) -> number`.
         tolerance: of losses against the plain loop's, relative.
         has_own_noise: whether a population draws other random numbers than one member (dropout and the like).
+        evaluation_noise: relative, of a loss in evaluation mode that is random.
         curves_only: regex of the reason why its film has no surface; empty where it has one.
         races: the two contenders of the race; the first is the rule.
         healthy: kinds of diagnosis beside those that plain trainings confirm.
@@ -75,6 +78,7 @@ class Case:
     metric: Callable[[nn.Module, list[Any]], float] | None = None
     tolerance: float = 1e-4
     has_own_noise: bool = False
+    evaluation_noise: float = 0.0
     curves_only: str = ""
     races: tuple[Any, Any] = ("adam", "momentum")
     healthy: tuple[str, ...] = ()

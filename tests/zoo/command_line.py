@@ -37,7 +37,7 @@ def command_line(bench: Bench) -> None:
         stored = at_end(bench, run[1])
         check_train(bench, words, stored)
         check_locate(bench, call("locate", run[1], "--products", "60"), stored)
-        words = call("film", run[1], "-o", "film.html")
+        words = call("film", run[1], "-o", "film.html", "--planes", "principal")
         assert "film.html" in words
         check_film(bench, home / "film.html", stored, words)
 

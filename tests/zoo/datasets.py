@@ -31,9 +31,9 @@ def images(n: int = 256, side: int = 8, seed: int = 0) -> tuple[Tensor, Tensor]:
     place = torch.randint(side, (n,), generator=g)
     for i in range(n):
         if y[i]:
-            x[i, 0, place[i]] += 1.0
+            x[i, 0, place[i]] += 2.0
         else:
-            x[i, 0, :, place[i]] += 1.0
+            x[i, 0, :, place[i]] += 2.0
     return x, y
 
 

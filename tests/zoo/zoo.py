@@ -1,11 +1,10 @@
 """All cases by name, in the order of the table."""
 
 import importlib
-from pathlib import Path
 
 from tests.zoo.case import Case
 
-MODULES = ("basic",)
+MODULES = ("basic", "images", "sequences", "losses", "layers", "sources", "numbers")
 
 
 def _cases() -> dict[str, Case]:
@@ -18,4 +17,6 @@ def _cases() -> dict[str, Case]:
 
 
 CASES = _cases()
-FILES = sorted(Path(__file__).parent.glob("tasks_*.py"))
+FAMILIES = {
+    name: [case.name for case in importlib.import_module(f"tests.zoo.tasks_{name}").CASES] for name in MODULES
+}  # fmt: skip
