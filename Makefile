@@ -6,7 +6,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check bench page clean
+.PHONY: demo test slow check bench page clean
 
 demo: .venv/installed
 	$(BIN)/steepest train digits
@@ -14,8 +14,14 @@ demo: .venv/installed
 
 # One single-threaded process per core; tests that need two threads set them. `worksteal` keeps most modules in one
 # process, so that module fixtures are made once.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+
 test: .venv/test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+	$(PYTEST) -m "not slow"
+
+# What starts processes, compiles, or draws for seconds.
+slow: .venv/test
+	$(PYTEST) -m slow
 
 check: .venv/check
 	$(BIN)/ruff check .

@@ -33,7 +33,7 @@ class Outcomes:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for path in sorted(self.folder.glob("*.jsonl")):
-            *lines, _ = path.read_text().split("\n")  # what follows the last newline is incomplete
+            *lines, _ = path.read_text(encoding="utf-8").split("\n")  # what follows the last newline is incomplete
             yield from map(json.loads, lines)
 
     def add(self, identity: Sequence[Any], run: Callable[[], Mapping[str, Any]]) -> None:

@@ -20,7 +20,7 @@ ABSENT = "not installed: `make bench` installs it"
 
 def write(title: str, body: str, order: Sequence[str]) -> None:
     """Puts a section into the report, in place of the one with its title; `order` has the titles of all sections."""
-    report = PATH.read_text() if PATH.exists() else ""
+    report = PATH.read_text(encoding="utf-8") if PATH.exists() else ""
     PATH.write_text(replace_section(report, title, body, order))
 
 

@@ -58,6 +58,7 @@ def python(code: str, unzipped: Path) -> str:
     return ran.stdout.strip()
 
 
+@pytest.mark.slow
 def test_the_package_is_there_as_in_the_checkout(wheel, tree):
     """Every module and every file beside them, byte for byte."""
     expected = {str(p.relative_to(tree)): p.read_bytes() for p in (tree / "steepest").rglob("*") if p.is_file()}
@@ -66,10 +67,12 @@ def test_the_package_is_there_as_in_the_checkout(wheel, tree):
     assert found == expected
 
 
+@pytest.mark.slow
 def test_nothing_else_is_there(wheel):
     assert {n.partition("/")[0] for n in wheel.namelist()} == {"steepest", information(wheel)}
 
 
+@pytest.mark.slow
 def test_all_licences_are_there(wheel):
     fonts = ("page/fonts/Inter-OFL.txt", "page/fonts/SourceSerif4-OFL.txt")
     for name in ("LICENSE", "steepest/tasks/DIGITS-LICENSE.md", *fonts):
@@ -78,6 +81,7 @@ def test_all_licences_are_there(wheel):
     assert "License-Expression: Apache-2.0 AND CC-BY-4.0 AND OFL-1.1" in said
 
 
+@pytest.mark.slow
 def test_the_command_is_there(wheel, unzipped):
     points = configparser.ConfigParser()
     points.read_string(wheel.read(f"{information(wheel)}/entry_points.txt").decode())
@@ -86,6 +90,7 @@ def test_the_command_is_there(wheel, unzipped):
     assert "digits" in python(code, unzipped)
 
 
+@pytest.mark.slow
 def test_digits_load_from_it(unzipped):
     code = "import steepest.tasks as t; print(t.__file__, [len(t.load('digits').test[1]), t.load('digits').name])"
     assert python(code, unzipped) == f"{unzipped / 'steepest' / 'tasks' / '__init__.py'} [360, 'digits']"

@@ -237,7 +237,7 @@ def _where(runs: Path) -> str:
         return NO_CHECKPOINT
     with closing(sqlite3.connect(runs / "runs.db")) as database:
         (rewinds,) = database.execute("SELECT COUNT(*) FROM events WHERE kind='rewind'").fetchone()
-    attempt = json.loads((complete[-1] / checkpoints.MANIFEST).read_text())["attempt"]
+    attempt = json.loads((complete[-1] / checkpoints.MANIFEST).read_text(encoding="utf-8"))["attempt"]
     return REWIND if rewinds > attempt else ELSEWHERE
 
 

@@ -194,7 +194,7 @@ def _modify(build: Callable[[int], nn.Module], change: Callable[[Tensor], Tensor
 
 def load(path: Path) -> dict[str, Any]:
     """A table of tasks and trainings."""
-    return tomllib.loads(path.read_text())
+    return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 def rows(table: Mapping[str, Sequence[Any]]) -> dict[str, Row]:

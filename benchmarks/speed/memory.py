@@ -72,7 +72,7 @@ def growth(training: Callable[[Tensor, Tensor], None]) -> float:
 
 def resident(what: str) -> float:
     """Resident memory in bytes: "VmRSS" now, "VmHWM" at its peak so far."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return 1024 * float(next(line for line in lines if line.startswith(what)).split()[1])
 
 

@@ -23,7 +23,7 @@ SECONDS = 4
 ROUNDS = 5
 MIN_TURN_FPS, MIN_PLAY_FPS, MAX_READY_S = 30, 50, 2.0
 
-SCRIPTS = Path(__file__).with_suffix(".js").read_text()
+SCRIPTS = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
 
 
 def measure() -> Sequence[str]:

@@ -12,6 +12,7 @@ import typer
 
 from steepest.errors import InputError, SearchInterrupt, SteepestError, StoreError
 from steepest.tasks import load
+from steepest.view import plain_text
 from steepest.view.tables import print_trials
 
 app = typer.Typer(
@@ -46,6 +47,7 @@ def command(function: Callable) -> Callable:
 
     @wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> None:
+        plain_text.accept_all_text(sys.stdout, sys.stderr)
         try:
             function(*args, **kwargs)
         except SteepestError as error:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from steepest.rules import hoist
+from steepest.rules.backends.object_code import can_load
 from steepest.rules.memory import Layouts, check_memory, has_own_memory, is_plain, local, plain_gradient, spec
 from steepest.rules.rule import Rule
 from steepest.rules.tensor_groups import KernelGroup
@@ -286,7 +287,7 @@ def _member(place: int, owner: int, p: Tensor, g: Any, formula: Formula, state: 
     if "t" in formula.keys:
         scalars.insert(0, state[formula.keys["t"]])
     weight = local(p)
-    if not is_plain(weight) or plain_gradient(local(g), weight) is None:
+    if not can_load() or not is_plain(weight) or plain_gradient(local(g), weight) is None:
         return None
     if any(spec(x) != spec(p) for x in slots):
         return None

@@ -18,6 +18,7 @@ from torch import Tensor
 from steepest.errors import InputError, unknown
 from steepest.rules import hoist
 from steepest.rules.backends import eager
+from steepest.rules.backends.object_code import can_load
 from steepest.rules.clocks import Clocks, read
 from steepest.rules.memory import Layouts, check_memory, check_parameter, is_plain, plain_gradient
 from steepest.rules.rule import Rule
@@ -275,7 +276,7 @@ class Update:
         self._set_rows()
 
     def _kind(self, p: Tensor) -> _Kind:
-        return _Kind(str(p.device), p.dtype, p.stride(), is_plain(p) and not self._on_device)
+        return _Kind(str(p.device), p.dtype, p.stride(), is_plain(p) and not self._on_device and can_load())
 
     # -- state ---------------------------------------------------------------------------------------------------------
 

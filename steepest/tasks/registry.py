@@ -56,18 +56,32 @@ def load(name: str) -> Task:
 
 def _run(path: Path) -> ModuleType:
     """The file as a module; it can import from its own folder, as a script can."""
-    name = f"steepest_task_{path.stem}"
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    name = _module_name(path)
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    folder = str(path.resolve().parent)
     sys.modules[name] = module
-    if folder not in sys.path:
-        sys.path.append(folder)
     with _task_errors(path):
         spec.loader.exec_module(module)
     return module
+
+
+def _module_name(path: Path) -> str:
+    """The name by which other processes can import the file, such as a DataLoader's workers that are not forked.
+
+    They get the search path, not the modules. A file whose name is that of another module gets a name of its own, which
+    only this process and its forks know.
+    """
+    try:
+        spec = importlib.util.find_spec(path.stem)
+    except (ImportError, ValueError):  # a module without a spec, such as `__main__`
+        spec = None
+    is_first = spec is not None and _same(path, spec.origin)
+    return path.stem if is_first else f"steepest_task_{path.stem}"
 
 
 @contextmanager

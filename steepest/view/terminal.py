@@ -10,6 +10,7 @@ from typing import TextIO
 from steepest.records.run import CLIP, Event, Measurement, Step
 from steepest.records.search import SearchProgress
 from steepest.view.format import describe_event, duration, number, sparkline
+from steepest.view.plain_text import encodable
 
 REDRAW_S = 0.2
 CURVE_POINTS = 512
@@ -62,7 +63,7 @@ class Line:
         if not self._is_open:
             return
         try:
-            self._stream.write(text)
+            self._stream.write(encodable(text, self._stream))
             self._stream.flush()
         except (BrokenPipeError, ValueError):  # the stream is closed
             self.is_live = self._is_open = False

@@ -171,6 +171,7 @@ def losses(tmp_path_factory):
     return first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TORCHS)
 @pytest.mark.parametrize("way", [way for way in WAYS if way != "alone"])
 def test_the_losses_are_torchs(losses, way, name):
@@ -179,6 +180,7 @@ def test_the_losses_are_torchs(losses, way, name):
     assert actual == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OURS)
 def test_rules_of_our_own_train_sharded_as_in_one_process(losses, name):
     expected, actual = losses[f"alone, steepest.optim.{name}"], losses[f"FSDP2, steepest.optim.{name}"]

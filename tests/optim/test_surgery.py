@@ -194,6 +194,7 @@ def outcome(patient):
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
 def test_surgery(first):
     errors = by_kernel = left = 0

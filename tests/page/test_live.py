@@ -73,6 +73,7 @@ def measured(page):
     return page.locator("table tbody tr").all_inner_texts()
 
 
+@pytest.mark.slow
 def test_a_run_is_watched_while_it_trains(opened, training, tmp_path):
     process, url = training
     context = opened.browser.new_context(viewport={"width": 1180, "height": 720}, reduced_motion="reduce")

@@ -111,6 +111,7 @@ def assert_sound(folder):
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_and_resumed(moment, file, unkilled, tmp_path):
     ended = python(CHILD, file, tmp_path, *MOMENTS[moment], signal.SIGKILL.value)
@@ -127,6 +128,7 @@ def test_killed_and_resumed(moment, file, unkilled, tmp_path):
     assert list(tmp_path.rglob("*.tmp")) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_asked_to_end_and_resumed(number, file, unkilled, tmp_path):
     ended = python(CHILD, file, tmp_path, "step", 70, number.value)
@@ -419,6 +421,7 @@ def test_still_running(tmp_path):
     writer.close("done", 1.0)
 
 
+@pytest.mark.slow
 def test_of_two_that_go_on_with_a_run_one_is_refused(broken):
     store = Store(broken)
     record = store.read("small")

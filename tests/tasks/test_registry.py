@@ -1,6 +1,8 @@
 """Tasks by name and by file: what is found, and what is said of a file that is none."""
 
+import random
 import re
+import subprocess
 import sys
 
 import pytest
@@ -157,3 +159,38 @@ def test_task_that_gives_something_else(value, kind, write):
     path = write(f"def task():\n    return {value}\n")
     with pytest.raises(TaskError, match=rf"task\(\) in {path} must return sd\.Task, got {kind}"):
         load(path)
+
+
+WORKERS = """
+import torch, steepest as sd
+from torch.utils.data import DataLoader, Dataset
+
+class Numbers(Dataset):
+    def __len__(self): return 40
+    def __getitem__(self, i): return torch.full((3,), float(i)), torch.full((1,), float(i))
+
+def task():
+    loader = DataLoader(Numbers(), 10, num_workers=1, multiprocessing_context="spawn")
+    x = torch.randn(20, 3)
+    return sd.Task(torch.nn.Linear(3, 1), loader, torch.nn.functional.mse_loss, validation=(x, x[:, :1]))
+"""
+
+
+@pytest.mark.slow
+def test_classes_of_a_file_reach_workers_that_are_not_forked(tmp_path):
+    (tmp_path / "numbers_of_mine.py").write_text(WORKERS, encoding="utf-8")
+    command = [sys.executable, "-m", "steepest", "train", "numbers_of_mine.py", "--lr", "1e-3", "--epochs", "1"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "step 4/4" in done.stderr
+
+
+def test_a_file_named_as_a_module_leaves_that_module_alone(write):
+    assert load(write(GOOD, "random.py")).name == "random"
+    assert sys.modules["random"] is random
+    assert "steepest_task_random" in sys.modules
+
+
+def test_two_files_of_one_name_are_two_tasks(write):
+    paths = [write(GOOD.replace("Linear(1, 1)", f"Linear(1, {n})"), f"{n}/same_name_twice.py") for n in (1, 2)]
+    assert [load(path).model.out_features for path in (*paths, paths[0])] == [1, 2, 1]

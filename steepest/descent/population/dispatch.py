@@ -276,7 +276,7 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
-        with open("/proc/meminfo") as file:
+        with open("/proc/meminfo", encoding="utf-8") as file:
             sizes = dict(line.split(":", 1) for line in file)
         return int(sizes["MemAvailable"].split()[0]) << 10
     except (OSError, KeyError):

@@ -189,7 +189,7 @@ def rows_kernels() -> tuple[Kernel, Kernel]:
 
 
 def _rows_kernel(driver: str) -> Kernel:
-    text = "\n".join([Path(__file__).read_text(), driver])
+    text = "\n".join([Path(__file__).read_text(encoding="utf-8"), driver])
     return load_or_build(hashlib.sha256(text.encode()).hexdigest(), lambda: _build("", driver, torch.float64))
 
 
@@ -235,7 +235,7 @@ def _kernel(
     """The kernel of a block. The norm reads the blocks forwards and the update backwards, so that the update begins
     with gradients that are still in the caches."""
     driver = DRIVER.replace("{order}", order).replace("{arguments}", arguments)
-    text = "\n".join([Path(__file__).read_text(), source, driver, str(dtype)])
+    text = "\n".join([Path(__file__).read_text(encoding="utf-8"), source, driver, str(dtype)])
     return load_or_build(hashlib.sha256(text.encode()).hexdigest(), lambda: _build(source, driver, dtype))
 
 

@@ -44,7 +44,8 @@ def _in_child() -> None:
     _is_forked = True
 
 
-os.register_at_fork(after_in_child=_in_child)
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_in_child)
 
 
 class Kernel:
@@ -68,6 +69,21 @@ class Kernel:
         team = openmp()
         assert team is not None, "no OpenMP library: call `threads()` first"
         team(self.address, arguments, threads, 0)
+
+
+@functools.cache
+def can_load() -> bool:
+    """Whether object code can call this process's C library, as it must; else updates run in torch, and it is said."""
+    try:
+        ctypes.CDLL(None)
+    except (OSError, TypeError):  # Windows has no handle to all of a process's libraries
+        warnings.warn(
+            f"Compiled updates are not available on {platform.system()}: PyTorch runs them, more slowly",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 def _resolve(symbol: str) -> int:
@@ -169,7 +185,7 @@ def _key(text: str) -> str:
 def _processor() -> str:
     """Model and features of the processor, from /proc/cpuinfo or else from LLVM."""
     try:
-        first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
+        first = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0].splitlines()
         return "\n".join(line for line in first if line.startswith(CPU_IDENTITY))
     except OSError:
         from llvmlite import binding

@@ -107,7 +107,7 @@ def load(folder: Path) -> Checkpoint | None:
             raise StoreError(
                 f"Checkpoint {path} has format {number}; this version reads format {CHECKPOINT_FORMAT}. {do}"
             )
-        state = unpack(json.loads((path / STATE).read_text()), weights.load(path / TENSORS))
+        state = unpack(json.loads((path / STATE).read_text(encoding="utf-8")), weights.load(path / TENSORS))
         return Checkpoint(manifest, state, [f"{error} Using the one before it." for error in errors])
     if errors:
         raise StoreError(f"No usable checkpoint in {folder}. {errors[0]}")
@@ -132,7 +132,7 @@ def verify(path: Path) -> dict[str, Any]:
         StoreError: damaged or incomplete; says which file and how.
     """
     try:
-        text = (path / MANIFEST).read_text()
+        text = (path / MANIFEST).read_text(encoding="utf-8")
         manifest = json.loads(text)
         files = dict(manifest["files"])
         seal = manifest.pop("seal")
@@ -173,5 +173,5 @@ def _size_and_hash(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content))  # several times as fast as json.dump
+    path.write_text(json.dumps(content), encoding="utf-8")  # several times as fast as json.dump
     weights.sync(path)

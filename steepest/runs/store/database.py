@@ -47,7 +47,7 @@ def _create(database: sqlite3.Connection) -> None:
     with database:  # commits, or rolls back
         database.execute("BEGIN IMMEDIATE")
         if database.execute("PRAGMA user_version").fetchone()[0] == 0:
-            for statement in SCHEMA.read_text().split(";"):
+            for statement in SCHEMA.read_text(encoding="utf-8").split(";"):
                 database.execute(statement)
             database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 

@@ -18,7 +18,7 @@ def this_process() -> tuple[str, int, str]:
 def start_time(pid: int) -> str:
     """The start time of a process in the kernel's ticks; "" if unknown, or if the process has ended."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
     except (OSError, IndexError):
         return ""
 

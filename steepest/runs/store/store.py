@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import secrets
 import shutil
@@ -23,6 +24,7 @@ from steepest.runs.store.database import trim
 from steepest.runs.store.history import Attempt, current_steps, join_attempts, make_history, split_attempts
 from steepest.runs.store.liveness import BEAT, has_ended, this_process
 from steepest.runs.store.writer import Writer
+from steepest.view.plain_text import nearest_ascii
 
 RUN_COLUMNS = "id, name, status, started, seconds, config, versions, notes, host, pid, born"
 
@@ -46,7 +48,7 @@ class Store:
         Raises:
             StoreError: the folder or its database cannot be written.
         """
-        stem = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"
+        stem = re.sub(r"[^\w.-]+", "-", _in_file_names(name)).strip("-.") or "run"
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         with database.describe_errors(self._path):
             connection = database.connect(self._path, create=True)
@@ -242,3 +244,12 @@ def check_not_in_use(record: Record) -> None:
     if record.status == "running":
         host, pid = record.versions["host"], record.versions["pid"]
         raise StoreError(f"Run {record.id} is still running (pid {pid} on {host}). Stop it or wait.")
+
+
+def _in_file_names(name: str) -> str:
+    """A name as this system's file names can hold it: under a POSIX locale they are ASCII."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return nearest_ascii(name)
+    return name

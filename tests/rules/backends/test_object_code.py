@@ -112,6 +112,7 @@ def test_serial_and_parallel_agree_bit_for_bit(cache):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["trained(LARGE)", "torch.randn(2000, 2000).sum()", "None"])
 def test_after_fork(before, cache):
     """In the child the team's threads are gone; it must neither wait for them nor die, and the parent goes on."""
@@ -138,6 +139,7 @@ def test_after_fork(before, cache):
     )
 
 
+@pytest.mark.slow
 def test_in_a_forked_worker_beside_the_parent(cache):
     """A DataLoader's workers may use a kernel while the parent does."""
     python(
@@ -166,11 +168,13 @@ def test_in_a_forked_worker_beside_the_parent(cache):
     )
 
 
+@pytest.mark.slow
 def test_one_thread_by_environment(cache):
     """The team is as large as torch was told to be, whatever OpenMP was told."""
     python("assert object_code.threads(LARGE) == 2 and right(trained(LARGE), LARGE)", cache, OMP_NUM_THREADS="1")
 
 
+@pytest.mark.slow
 def test_torch_s_own_number_of_threads(cache):
     code = PREAMBLE.replace("torch.set_num_threads(2)", "")
     end(
@@ -181,6 +185,7 @@ def test_torch_s_own_number_of_threads(cache):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_two_python_threads(cache):
     """Two models at once, each large: neither's numbers get into the other's."""
     python(
@@ -200,6 +205,7 @@ def test_two_python_threads(cache):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_torch_is_left_as_it_was(cache):
     """No second OpenMP library comes into the process; threads are torch's own pool's: four beside the one there is."""
@@ -227,6 +233,7 @@ def test_torch_is_left_as_it_was(cache):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="names the C library")
 def test_without_openmp(cache):
     """Said once; everything then works on one thread."""
@@ -245,6 +252,40 @@ def test_without_openmp(cache):
     )
 
 
+@pytest.mark.slow
+def test_a_platform_without_fork_or_a_handle_of_the_process(tmp_path):
+    """As on Windows: it is said once, and torch takes the steps."""
+    script = """
+import ctypes, os, torch, warnings
+del os.register_at_fork
+library = ctypes.CDLL
+def without_handle(name, *args, **kwargs):
+    if name is None:
+        raise TypeError("bad argument type for built-in operation")
+    return library(name, *args, **kwargs)
+ctypes.CDLL = without_handle
+import steepest as sd
+def train(make):
+    torch.manual_seed(0)
+    model = torch.nn.Linear(400, 400)
+    optimizer = make(model.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(torch.ones(1, 400)).square().mean().backward()
+        optimizer.step()
+    return model.weight.detach()
+with warnings.catch_warnings(record=True) as seen:
+    warnings.simplefilter("always")
+    assert torch.allclose(train(sd.optim.Adam), train(torch.optim.Adam))
+    x = torch.randn(64, 3)
+    task = sd.Task(torch.nn.Linear(3, 1), (x, x[:, :1]), torch.nn.functional.mse_loss)
+    *_, last = sd.descend(task, "momentum", 0.1, batch_size="full", steps=50)
+    assert last.loss < 1e-2
+assert sum("Compiled updates are not available" in str(w.message) for w in seen) == 1, seen
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
 # -- Cache -------------------------------------------------------------------------------------------------------------
 
 SMALL = "assert right(trained(33), 33)\nprint('numba' in sys.modules)"
@@ -254,6 +295,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_second_process_does_not_compile(cache):
     stored = files(cache)
     assert len(stored) == 2  # the rule's and the norm's
@@ -278,6 +320,7 @@ def test_damage_is_seen(damage, cache, tmp_path):
         assert object_code._read(tmp_path / "damaged.o") is None
 
 
+@pytest.mark.slow
 def test_damaged_files_are_built_anew(cache, tmp_path):
     for damage, (name, code) in zip(("half", "bit"), files(cache).items()):
         (tmp_path / name).write_bytes(DAMAGES[damage](code))
@@ -321,6 +364,7 @@ def test_folder_that_others_can_write_is_not_used(bits, tmp_path, monkeypatch):
     assert object_code.cache_folder() is None
 
 
+@pytest.mark.slow
 def test_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("in the way")
     assert python(SMALL, tmp_path / "file" / "kernels") == "True\n"
@@ -332,6 +376,7 @@ def test_folder_is_made_for_the_user_alone(tmp_path, monkeypatch):
     assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o700
 
 
+@pytest.mark.slow
 def test_two_processes_build_at_once(tmp_path):
     both = [start(SMALL, tmp_path) for _ in range(2)]
     assert [end(p) for p in both] == ["True\n"] * 2

@@ -108,6 +108,7 @@ def agree(found, expected):
     assert ((found - expected).abs() / scale)[both].max() <= TOLERANCE
 
 
+@pytest.mark.slow
 def test_javascript_equals_eager_on_every_terrain():
     gradients, points = descents(STEPS)
     assert torch.isfinite(points).double().mean() > 0.9

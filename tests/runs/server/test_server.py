@@ -26,6 +26,7 @@ from tests.runs.server.test_stream import folded, parsed
 COMMAND = [sys.executable, "-c", "from steepest.cli import app; app()"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_cleanly(tmp_path):
     runs = Store(tmp_path / "runs")
     run = ended(runs)
@@ -43,6 +44,7 @@ def test_ctrl_c_ends_it_cleanly(tmp_path):
     assert (process.returncode, out, err) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_training_is_served_beside_it(tmp_path):
     result = CliRunner().invoke(
         app, ["train", "digits", "--epochs", "2", "--live", "--no-open", "--no-locate", "--runs", str(tmp_path)]
@@ -58,6 +60,7 @@ def test_training_is_served_beside_it(tmp_path):
     assert set(shown["surfaces"]) == {"curvature", "principal", "random"}
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_is_shown(tmp_path):
     run = sd.fit(load("digits"), steps=2, runs=tmp_path, locate=False)
     shown = []

@@ -83,6 +83,7 @@ WRITE = """
 """
 
 
+@pytest.mark.slow
 def test_two_processes_write_at_once(tmp_path):
     processes = [python(WRITE, tmp_path, wait=False) for _ in range(2)]
     errors = [p.communicate(timeout=120)[1] for p in processes]
@@ -90,6 +91,7 @@ def test_two_processes_write_at_once(tmp_path):
     assert [len(Store(tmp_path).read(r.id).steps) for r in Store(tmp_path).runs()] == [2000, 2000]
 
 
+@pytest.mark.slow
 def test_killed_at_once_is_read_as_interrupted(tmp_path):
     process = python(
         """
@@ -139,6 +141,7 @@ def test_a_run_on_another_host_runs_for_as_long_as_it_beats(tmp_path):
     assert not beat.exists()
 
 
+@pytest.mark.slow
 def test_full_disk_keeps_training_and_says_so(tmp_path):
     out = python(
         """
