@@ -34,6 +34,8 @@ class Collector:
         if report.when == "call" and "verb" in found:
             self.cells[found["case"], found["verb"]] = Outcome(found["kind"], found["words"])
             self.seconds[found["case"], found["verb"]] = report.duration  # type: ignore[assignment]
+            if found["kind"] not in ("right", "refused"):
+                print(f"\n{found['case']} · {found['verb']}: {found['kind']}: {found['words']}", flush=True)
 
 
 def table(cells: dict[tuple[str, str], Outcome]) -> str:
@@ -72,9 +74,6 @@ def main() -> int:
     code = pytest.main([*quiet, *workers, *(chosen or ["tests/zoo/test_zoo.py"])], plugins=[collector])
     text = table(collector.cells)
     print(f"\n{text[len(HEAD) :]}")
-    for (name, verb), cell in collector.cells.items():
-        if cell.kind in ("wrong", "traceback"):
-            print(f"{name} · {verb}: {cell.kind}: {cell.words}")
     print(f"{sum(collector.seconds.values()):.0f} s of cells; the slowest:")
     for (name, verb), seconds in collector.seconds.most_common(12):
         print(f"{seconds:5.1f} s  {name} · {verb}")

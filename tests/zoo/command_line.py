@@ -59,7 +59,7 @@ def call(*arguments: str) -> str:
         words = result.output.strip()
         assert "steepest: " in words, f"exit code {result.exit_code}: {words[-300:]}"
         raise SteepestError(words.split("steepest: ")[-1])
-    return result.output
+    return result.output if result.stderr in result.output else result.output + result.stderr
 
 
 def at_end(bench: Bench, run: str) -> sd.Run:

@@ -15,16 +15,16 @@ def convolution() -> sd.Task:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(54, 2))
     return sd.Task(
-        net, images(192), nn.CrossEntropyLoss(), validation=images(64, seed=1), metrics={"accuracy": sd.accuracy}
+        net, images(192), nn.CrossEntropyLoss(), validation=images(200, seed=1), metrics={"accuracy": sd.accuracy}
     )
 
 
 def batch_norm_images() -> sd.Task:
     """The last batch is one image, which is enough for the statistics of its pixels."""
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(216, 2))
+    net = nn.Sequential(nn.Conv2d(1, 6, 3, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(216, 2))
     return sd.Task(
-        net, images(161), nn.CrossEntropyLoss(), validation=images(64, seed=1), metrics={"accuracy": sd.accuracy}
+        net, images(161), nn.CrossEntropyLoss(), validation=images(200, seed=1), metrics={"accuracy": sd.accuracy}
     )
 
 

@@ -23,6 +23,7 @@ CELLS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize(("name", "verb"), CELLS)
 def test_cell(name, verb, record_property):

@@ -49,14 +49,16 @@ def check_losses(ours: Any, theirs: list[float], tolerance: float) -> None:
         assert abs(a - b) <= tolerance * max(abs(b), scale), f"loss of step {t}: {a:.9g}, plain loop {b:.9g}"
 
 
-def check_weights(ours: nn.Module, theirs: nn.Module, tolerance: float) -> None:
-    """Weights and floating-point buffers against the plain loop's, relative to each tensor's norm."""
-    a, b = plain.state(ours), plain.state(theirs)
+def check_end(bench: Bench, system: nn.Module, twin: plain.Training, tolerance: float) -> None:
+    """The end against the plain loop's, by what it makes of the validation split.
+
+    Not weight by weight: a bias before a norm has a gradient of rounding errors, which Adam makes steps of.
+    """
+    split = bench.case.make().validation
+    ours, theirs = plain.value(bench.case, system, split), plain.value(bench.case, twin.system, split)
+    assert relative(ours, theirs) <= 10 * tolerance, f"the end's validation loss is {ours:.9g}, plain loop {theirs:.9g}"
+    a, b = plain.state(system), plain.state(twin.system)
     assert a.keys() == b.keys(), f"other tensors than the plain loop's: {sorted(a.keys() ^ b.keys())[:3]}"
-    for name, x in a.items():
-        y = b[name]
-        off = (x.to(y) - y).abs().double().norm() / y.abs().double().norm().clamp_min(1e-3)
-        assert off <= 30 * tolerance, f"{name} is off the plain loop's by {off:.2g} of its norm"
 
 
 def check_order(bench: Bench) -> None:
@@ -83,7 +85,7 @@ def descend(bench: Bench) -> None:
     twin = plain.train(case, schedule=plain.constant)
     check_losses(losses, twin.losses, case.tolerance)
     if isinstance(task.model, nn.Module):
-        check_weights(case.system(task.model, task.loss), twin.system, case.tolerance)
+        check_end(bench, case.system(task.model, task.loss), twin, case.tolerance)
 
 
 def fit(bench: Bench) -> None:
@@ -96,7 +98,7 @@ def fit(bench: Bench) -> None:
     except AssertionError as error:
         raise AssertionError(f"{error}{happened}") from None
     system = bench.system_of(run)
-    check_weights(system, bench.twin.system, case.tolerance)
+    check_end(bench, system, bench.twin, case.tolerance)
     check_metric(bench, run, system)
 
 
@@ -221,7 +223,7 @@ def race(bench: Bench) -> None:
     """Each contender's end is that of its plain training; a claimed winner is the plain one."""
     case = bench.case
     names = [rule if isinstance(rule, str) else rule.__name__ for rule in case.races]
-    given = {name: value for name, value in case.without("rule", "lr").items() if name != "guard"}
+    given = {name: value for name, value in case.without("rule", "lr").items() if name != "accumulate"}
     lrs = {names[0]: case.lr, names[1]: case.lr}
     result = sd.race(bench.make(), list(case.races), seeds=2, lr=lrs, schedule="cosine", **given)
     ends: dict[str, list[float]] = {name: [] for name in names}
