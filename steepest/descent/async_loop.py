@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from steepest.descent.guard.backoff import JUMP_RATIO
-from steepest.descent.guard.recovery import TIMING_STEPS
 from steepest.descent.guard.running_stats import NO_LIMITS, GradientLimits
 from steepest.descent.loop import Descent, add_updates
 from steepest.records.run import REWIND, STOP, Step
@@ -59,8 +58,6 @@ def _last(descent: Descent, marks: Sequence[int], lag: int) -> int:
         return first
     every = None if recovery is None else recovery.snapshots.every
     ends = [-(-first // n) * n for n in (lag, descent.steps_per_epoch, every, *marks) if n]  # the next multiple of each
-    if recovery is not None and not every:
-        ends += TIMING_STEPS
     last = min(end for end in (*ends, descent.stage.last, descent.steps) if end >= first)
     jumps = (t for t in range(first, last + 1) if t > 1 and _is_jump(descent.schedule(t - 1), descent.schedule(t)))
     return max(first, next(jumps, last + 1) - 1) if recovery is not None else last

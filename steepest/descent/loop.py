@@ -94,7 +94,7 @@ class Descent:
         self.t = t
         return add_updates(step, updates + self.after_step(step))
 
-    def before_step(self, t: int) -> tuple[Message, ...]:
+    def before_step(self, t: int) -> tuple[Message | SnapshotInterval, ...]:
         """Enters the stage of step t, and takes the guard's first snapshot."""
         recovery = self.recovery
         if t > self.stage.last:

@@ -58,6 +58,10 @@ class Schedule(ABC):
         return self
 
     @abstractmethod
+    def in_shares(self, T: int, steps_per_epoch: int) -> "Schedule":
+        """The same in a run of T steps, and of the same shape in a shorter one: every length is a share of the run."""
+
+    @abstractmethod
     def extent(self, T: int, steps_per_epoch: int) -> Fraction | None:
         """Its exact length in steps in a run of T steps, or None if it takes the rest."""
 
@@ -150,6 +154,9 @@ class Join(Schedule):
     def at_base(self, base: float) -> Schedule:
         return Join(tuple(part.at_base(base) for part in self.parts))
 
+    def in_shares(self, T: int, steps_per_epoch: int) -> Schedule:
+        return Join(tuple(part.in_shares(T, steps_per_epoch) for part in self.parts))
+
     def extent(self, T: int, steps_per_epoch: int) -> Fraction | None:
         extents = [x for part in self.parts if (x := part.extent(T, steps_per_epoch)) is not None]
         return sum(extents, Fraction(0)) if len(extents) == len(self.parts) else None
@@ -174,6 +181,9 @@ class Product(Schedule):
 
     def at_base(self, base: float) -> Schedule:
         return Product(self.scale, tuple(factor.at_base(base) for factor in self.factors))
+
+    def in_shares(self, T: int, steps_per_epoch: int) -> Schedule:
+        return Product(self.scale, tuple(factor.in_shares(T, steps_per_epoch) for factor in self.factors))
 
     def extent(self, T: int, steps_per_epoch: int) -> Fraction | None:
         extents = [x for factor in self.factors if (x := factor.extent(T, steps_per_epoch)) is not None]

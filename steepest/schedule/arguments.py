@@ -99,6 +99,32 @@ class Length:
         return f"{number}%" if self.unit == "%" else number
 
 
+class RunShare(Length):
+    """An absolute length as an exact share of the run that it was chosen for, in a run of any number of steps.
+
+    It may be longer than the run: a wave of which a run has only the first half.
+
+    Args:
+        length: in a run of T steps.
+        T: steps of that run.
+        steps_per_epoch: steps of one epoch.
+
+    >>> warmup = RunShare(Length.parse(300), T=900, steps_per_epoch=1)
+    >>> print(warmup, warmup.exact(T=90, steps_per_epoch=1))
+    33.3333% 30
+    """
+
+    def __init__(self, length: Length, T: int, steps_per_epoch: int) -> None:
+        object.__setattr__(self, "value", 100 * length.exact(T, steps_per_epoch) / T)
+        object.__setattr__(self, "unit", "%")
+
+    def exact(self, T: int, steps_per_epoch: int) -> Fraction:
+        return Fraction(self.value) * T / 100
+
+    def __str__(self) -> str:
+        return f"{float(self.value):g}%"
+
+
 Extent = Length | int | str
 """The types accepted as a length."""
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, get_args
 
 from steepest.errors import InputError, ScheduleError
 from steepest.schedule.algebra import Bare, Schedule, bare
-from steepest.schedule.arguments import argument_text
+from steepest.schedule.arguments import Length, RunShare, argument_text
 from steepest.schedule.span import Curve, Span
 
 MAX_EXPONENT = 700.0  # e to this power is still a float64
@@ -71,6 +71,15 @@ class Part(Schedule, metaclass=PartType):
             return self
         share = min(1.0, vars(self)["min_lr"] / base) if base > 0 else 1.0
         return replace(self, **{"min_lr": None, self._least: share})
+
+    def in_shares(self, T: int, steps_per_epoch: int) -> Schedule:
+        def share(value: Any) -> Any:
+            if isinstance(value, tuple):
+                return tuple(map(share, value))
+            is_absolute = isinstance(value, Length) and value.unit != "%"
+            return RunShare(value, T, steps_per_epoch) if is_absolute else value
+
+        return replace(self, **{name: share(value) for name, value in vars(self).items()})
 
     def extent(self, T: int, steps_per_epoch: int) -> Fraction | None:
         length = vars(self)["length"]

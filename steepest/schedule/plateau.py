@@ -23,7 +23,8 @@ class plateau(Part):
     Args:
         factor: multiplies the learning rate, between 0 and 1.
         patience: number of epochs without a decrease that are allowed.
-        threshold: the loss has fallen if it is below (1 − threshold) · best.
+        threshold: the loss has fallen if it is below best − threshold · |best|. (torch's (1 − threshold) · best is
+            above a negative best, so that a loss that stays or rises counts as one that falls.)
         cooldown: epochs after a reduction that are not counted.
         floor: the smallest factor.
         length: length of the part.
@@ -63,7 +64,8 @@ class Memory:
     def observe(self, loss: float) -> None:
         """Counts one epoch. A NaN loss has not fallen."""
         settings = self.settings
-        if loss < (math.inf if self.best is None else self.best) * (1 - settings.threshold):
+        best = math.inf if self.best is None else self.best
+        if loss < best * (1 - math.copysign(settings.threshold, best)):
             self.best, self.bad_epochs = loss, 0
         else:
             self.bad_epochs += 1

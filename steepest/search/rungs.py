@@ -15,20 +15,25 @@ import time
 import timeit
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from steepest.descent.loop import Descent
 from steepest.descent.population.dispatch import run_descents
 from steepest.descent.population.population import Member, Plan
-from steepest.descent.settings import DEFAULT_SCHEDULE, Settings
-from steepest.errors import InputError, ScheduleError, SearchInterrupt, TaskError
+from steepest.descent.population.work import step_work
+from steepest.descent.settings import Settings
+from steepest.descent.stages import Stages
+from steepest.errors import InputError, SearchInterrupt, TaskError
 from steepest.records.search import FAILED, TOO_LARGE, TOO_SMALL, WORKS, Search, SearchProgress, Trial
-from steepest.schedule import Schedule, as_schedule
+from steepest.rules.rule import Rule
+from steepest.schedule import Schedule
 from steepest.tasks.task import Task
 
 SPEED_STEPS = 4
-"""Steps by which the time of a run is estimated."""
-LONG_RUN_S, LONG_RUN_SHARE = 600.0, 0.15
-"""The search for a run that takes longer than this takes at most this share of it."""
+"""Steps by which a budget in seconds is converted to steps."""
+LONG_RUN_WORK, LONG_RUN_SHARE = 1.2e13, 0.15
+"""The search for a run with more work (`population.work`; ten minutes of a processor core) takes at most this share of
+it. By work, not by a clock: the same search tries the same values."""
 SHORT, LONG = 0.05, 0.2
 """Lengths of the rungs, as shares of the run."""
 MIN_SHORT_STEPS = 20
@@ -52,28 +57,42 @@ Widen = Callable[[Rung], list[float]]
 Watch = Callable[[SearchProgress], None]
 
 
-def _measure_baseline(task: Task, settings: Settings) -> tuple[int, float, float, float]:
-    """What a search starts from: steps of the run, initial validation loss, the rule's usual rate, time of a step."""
+class _Baseline(NamedTuple):
+    """What a search starts from: the run's steps, those of an epoch, the initial validation loss, the rule's usual
+    learning rate, and the steps that the search may take in all."""
+
+    steps: int
+    steps_per_epoch: int
+    loss: float
+    usual_lr: float
+    max_steps: float
+
+
+def _measure_baseline(task: Task, settings: Settings, budget: int | str | None) -> _Baseline:
     descent = Descent(task, replace(settings, lr=None, guard=None), task.copy(settings.seed))
     lr, loss = descent.base_lr, descent.measure()["loss"]
     if not math.isfinite(loss):
         raise TaskError(f"The initial validation loss must be finite, got {loss}. Check model, loss and data.")
     descent.model.train()
-    step_s = min(timeit.repeat(descent.step, number=1, repeat=min(SPEED_STEPS, descent.steps)))
-    return descent.steps, loss, lr, step_s
+    return _Baseline(descent.steps, descent.steps_per_epoch, loss, lr, _max_steps(budget, descent))
 
 
-def _max_steps(budget: int | str | None, run_steps: int, step_s: float) -> float:
-    """Steps that a search may take in all."""
+def _max_steps(budget: int | str | None, descent: Descent) -> float:
+    """Steps that a search may take in all; takes a few steps where these have to be measured."""
     if budget is None:
-        return math.inf if run_steps * step_s <= LONG_RUN_S else LONG_RUN_SHARE * run_steps
+        is_long = descent.steps * step_work(descent) > LONG_RUN_WORK
+        return LONG_RUN_SHARE * descent.steps if is_long else math.inf
     try:
-        steps = float(budget.removesuffix("s").strip()) / step_s if isinstance(budget, str) else float(budget)
+        steps = float(budget) if not isinstance(budget, str) else _steps_in(float(budget.removesuffix("s")), descent)
     except (ValueError, TypeError):
         steps = math.nan
     if not steps >= 1:
         raise InputError(f"budget must be a number of steps ≥ 1, or seconds such as '60 s', got {budget!r}")
     return steps
+
+
+def _steps_in(seconds: float, descent: Descent) -> float:
+    return seconds / min(timeit.repeat(descent.step, number=1, repeat=min(SPEED_STEPS, descent.steps)))
 
 
 def run_search(
@@ -91,7 +110,7 @@ def run_search(
         settings: of the run; its learning rate is ignored.
         budget: steps in all (500), or seconds as text ("60 s"); None derives it from the run's length.
         between: smallest and largest value to try; None starts around the rule's usual one, and widens where needed.
-        way: "together" (batched) or "one after another" (sequential); None measures which is faster.
+        way: "together" (batched) or "one after another" (sequential); None chooses by the work of a step.
         watch: called after every step with the progress.
 
     Raises:
@@ -102,9 +121,11 @@ def run_search(
     if len(settings.stages.parts) > 1:
         raise InputError("The learning rate is searched for one update rule, got stages. Search for each of them.")
     start_time = time.perf_counter()
-    run_steps, start, usual_lr, step_s = _measure_baseline(task, settings)
-    max_steps = _max_steps(budget, run_steps, step_s)
-    search = _Search(task, settings, between, way, watch, start_time, run_steps, start, usual_lr, max_steps)
+    base = _measure_baseline(task, settings, budget)
+    settings = _in_shares(settings, base.steps, base.steps_per_epoch)
+    search = _Search(
+        task, settings, between, way, watch, start_time, base.steps, base.loss, base.usual_lr, base.max_steps
+    )
     try:
         return search.run()
     except KeyboardInterrupt:
@@ -207,8 +228,7 @@ class _Search:
 
     def _run_short(self, rates: Sequence[float], steps: int, rung: Rung) -> None:
         self.expected_steps = self.steps + len(rates) * steps + self.later_steps
-        schedule = _fitting_schedule(self.settings, steps)
-        common = replace(self.settings, epochs=None, steps=steps, guard=None, schedule=schedule)
+        common = replace(self.settings, epochs=None, steps=steps, guard=None)
         settings = [replace(common, lr=rate) for rate in rates]
         is_small = sum(p.numel() for p in self.task.copy(0).parameters()) <= PATH_WEIGHTS
         plan = Plan(points=SEARCH_PATH_POINTS if is_small else 0, on_step=lambda members: self._on_step(members, steps))
@@ -310,11 +330,13 @@ class _Search:
         return rows
 
 
-def _fitting_schedule(settings: Settings, steps: int) -> Schedule:
-    """The run's schedule if it fits so few steps, else the default: lengths in steps do not shrink."""
-    schedule = settings.schedule or as_schedule(DEFAULT_SCHEDULE)
-    try:
-        schedule.bind(steps, steps, base=math.inf)
-    except ScheduleError:
-        return as_schedule(DEFAULT_SCHEDULE)
-    return schedule
+def _in_shares(settings: Settings, steps: int, steps_per_epoch: int) -> Settings:
+    """The settings of a run of so many steps, of which a shorter one keeps the shape: lengths are shares of the run."""
+    assert settings.schedule is not None
+    parts = []
+    for part in settings.stages.parts:
+        hypers = part.rule.hypers if isinstance(part.rule, Rule) else {}
+        own = {k: v.in_shares(steps, steps_per_epoch) for k, v in hypers.items() if isinstance(v, Schedule)}
+        parts.append(replace(part, rule=part.rule(**own)) if own else part)
+    schedule = settings.schedule.in_shares(steps, steps_per_epoch)
+    return replace(settings, stages=Stages(tuple(parts)), schedule=schedule)

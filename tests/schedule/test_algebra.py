@@ -234,3 +234,39 @@ def test_values_equal_another_resolution():
     schedule = parse("warmup(10%) >> cosine")
     short, long = schedule.bind(100, 10), schedule.bind(300, 10)
     assert [short(t) for t in range(1, 101)] == pytest.approx([long(3 * t) for t in range(1, 101)], abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("absolute", "share"),
+    [
+        ("warmup(50) >> cosine", "warmup(5%) >> cosine"),
+        ("warmup(1 epoch) >> constant >> linear(2 epochs)", "warmup(10%) >> constant >> linear(20%)"),
+        ("0.5 * step(100, gamma=0.5)", "0.5 * step(10%, gamma=0.5)"),
+        ("multistep([300, 6 epochs])", "multistep([30%, 60%])"),
+        ("warmup(500) * inverse_sqrt(100)", "warmup(50%) * inverse_sqrt(10%)"),
+        ("warmup(100) >> plateau(0.5, patience=2)", "warmup(10%) >> plateau(0.5, patience=2)"),
+    ],
+)
+def test_absolute_lengths_as_shares_of_the_run_that_they_were_chosen_for(absolute, share):
+    """In a shorter run both spellings are the same schedule, bit for bit."""
+    schedule = parse(absolute).in_shares(1000, 100)
+    for T in (1000, 200, 37):
+        one, other = schedule.bind(T, 100), parse(share).bind(T, 100)
+        assert [one(t) for t in range(1, T + 1)] == [other(t) for t in range(1, T + 1)]
+
+
+def test_a_length_beyond_the_run_is_kept():
+    """A wave of which the run has only the first half, a level that it never leaves."""
+    schedule = parse("cosine_restarts(2000)").in_shares(1000, 100)
+    assert schedule.bind(100, 100).values([1, 51, 100]) == pytest.approx(
+        parse("cosine_restarts(2000)").bind(1000, 100).values([1, 501, 991])
+    )
+    assert set(parse("step(3000, gamma=0.5)").in_shares(1000, 100).bind(100, 100).values(range(1, 101))) == {1.0}
+
+
+@pytest.mark.parametrize("T", [10, 37, 999, 1001])
+def test_thirds_of_a_run_fill_it(T):
+    """Shares are exact: three of them are never longer than the run by rounding."""
+    schedule = parse("warmup(333) >> constant(334) >> linear(333)").in_shares(1000, 1).bind(T, 1)
+    assert max(schedule.values(range(1, T + 1))) == 1.0
+    assert schedule(T) == 0.0

@@ -61,8 +61,20 @@ def ours(bound, seen, first_epoch=1):
     ),
 )
 def test_equals_torchs(seen, settings):
+    """Above zero: torch's threshold is on the wrong side of a negative best."""
+    seen = [abs(loss) for loss in seen]
     bound = settings.bind(PER_EPOCH * len(seen), PER_EPOCH)
     assert ours(bound, seen) == theirs(settings, seen)
+
+
+@pytest.mark.parametrize("losses", [[-1.0] * 8, [-1.0 + 5e-5 * k for k in range(8)], [-2.3, -2.30001] * 4])
+def test_a_negative_loss_that_stays_or_rises_has_not_fallen(losses):
+    assert ours(plateau(0.5, patience=2).bind(PER_EPOCH * 8, PER_EPOCH), losses)[-1] == 0.25
+
+
+def test_a_negative_loss_that_falls_has_fallen():
+    losses = [1.0, 0.5, 0.0, -0.5, -1.0, -1.1, -1.2, -1.3]
+    assert ours(plateau(0.5, patience=0).bind(PER_EPOCH * 8, PER_EPOCH), losses)[-1] == 1.0
 
 
 def test_in_a_sequence_it_sees_only_its_own_epochs():

@@ -41,6 +41,31 @@ def search(of, rule="adam", steps=400, batch_size=32, between=None, budget=None,
     )
 
 
+@pytest.mark.parametrize(("steps", "share"), [(20, "5%"), (160, "40%"), ("31 epochs", "100%")])
+def test_the_spelling_of_a_warmup_changes_nothing(steps, share):
+    """A short run keeps the shape of the whole: absolute lengths shrink with it."""
+    texts = [f"warmup({length}) >> cosine" for length in (steps, share)]
+    one, other = (search(task(), schedule=text, steps=403) for text in texts)
+    assert [(row.lr, row.loss) for row in one.table] == [(row.lr, row.loss) for row in other.table]
+    assert one.best == other.best
+
+
+def test_hyperparameters_that_follow_a_schedule_shrink_too():
+    one, other = (
+        search(task(), rule=sd.momentum(beta=0.9 * sd.schedule.parse(f"warmup({length})")), way="one after another")
+        for length in (200, "50%")
+    )
+    assert [row.loss for row in one.table] == [row.loss for row in other.table]
+
+
+@pytest.mark.parametrize("steps", [400, 4_000_000])
+def test_how_long_a_search_may_take_follows_from_the_work_of_the_run(steps):
+    """By no clock: the search for a long run is bounded, on a fast machine as on a slow one."""
+    of = task()
+    base = rungs._measure_baseline(of, resolve(of, rule="adam", batch_size=32, steps=steps), None)
+    assert base.max_steps == (math.inf if steps == 400 else 0.15 * steps)
+
+
 def test_two_rungs_and_the_choice():
     found = search(task())
     short = [row for row in found.table if row.steps == 20]

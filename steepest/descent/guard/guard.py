@@ -78,7 +78,7 @@ class Guard:
 
     Args:
         report: only report; act on nothing but non-finite gradients.
-        snapshot_every: steps between snapshots; None lets the run choose, from the time that a snapshot takes.
+        snapshot_every: steps between snapshots; None lets the run choose, by the bytes of a snapshot.
         watch: deprecated name of `report`.
         thresholds: when it acts, by name; see `Thresholds`.
 

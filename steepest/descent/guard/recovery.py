@@ -7,7 +7,6 @@ may explode from one point and not from another: Chowdhery et al. 2022, arXiv:22
 
 import math
 import os
-import time
 from typing import Any
 
 from torch.utils._pytree import tree_leaves
@@ -23,10 +22,10 @@ OUTLIER_DEVIATIONS = 4.0
 """Robust deviations above the median loss at which a batch counts as an outlier."""
 MIN_NORMAL_BATCHES, MAX_LOOKAHEAD = 8, 200
 """Normal batches in a row that end the search for outliers beyond the alarm, and how many batches it sees at most."""
-SNAPSHOT_TIME_SHARE = 0.015
-"""Share of the run's time that snapshots may take."""
-MIN_SNAPSHOT_STEPS, TIMING_STEPS = 50, (8, 24)
-"""Minimum of steps between snapshots; the steps whose time is measured to choose the interval."""
+SNAPSHOT_STEPS, LARGE_SNAPSHOT_STEPS, LARGE_SNAPSHOT_BYTES = 50, 100, 32 << 20
+"""Steps between snapshots, and of those that are larger than the caches. By sizes, not by a clock, so that the same run
+rewinds to the same points: the copy of a small state takes about half a step, that of a large one, into new memory, up
+to one and a half steps whose update reads as much."""
 OUTCOME_STEPS = 50
 """Steps after which an event's outcome is recorded."""
 SNAPSHOT_MEMORY_SHARE = 0.25
@@ -47,47 +46,32 @@ class Recovery:
         self.snapshots = Snapshots(guard.snapshot_every)
         self.skipped_steps: set[int] = set()
         self._open_events: list[tuple[int, int, float]] = []  # event, steps left, level then
-        self._clock: tuple[float, float] | None = None
 
-    def begin(self, descent: Any) -> tuple[Message, ...]:
-        """Takes a snapshot of the start; a message where only one snapshot fits into memory."""
+    def begin(self, descent: Any) -> tuple[Message | SnapshotInterval, ...]:
+        """Takes a snapshot of the start; gives the interval of the next, and says where only one fits in memory."""
         if self.guard.report:
             return ()
-        began = time.perf_counter()
         state = copy_state(descent.state())
-        self._clock = (time.perf_counter() - began, 0.0)
         size = sum(getattr(x, "nbytes", 0) for x in tree_leaves(state))
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # bytes of the machine's
-        self.snapshots.single |= 3 * size > SNAPSHOT_MEMORY_SHARE * memory
+        self.snapshots.single |= 3 * size > SNAPSHOT_MEMORY_SHARE * _memory()
         self.snapshots.good = [Snapshot(descent.t, state)]
         words = f"The guard keeps one snapshot instead of three: each takes {size / 2**30:.1f} GiB."
-        return (Message(words),) if self.snapshots.single else ()
+        return (*((Message(words),) if self.snapshots.single else ()), *self._choose_interval(size))
 
     def after(self, descent: Any) -> tuple[SnapshotInterval, ...]:
-        """Called after each step: takes the snapshot that is due; returns the interval once it is chosen."""
-        t, snapshots = descent.t, self.snapshots
-        if self.guard.report:
-            return ()
-        if snapshots.every is None:
-            return self._choose_interval(t)
-        if t % snapshots.every == 0 and self.guard.is_quiet and t < descent.steps:
-            snapshots.take(t, copy_state(descent.state()))
+        """Called after each step: takes the snapshot that is due."""
+        t, every = descent.t, self.snapshots.every or SNAPSHOT_STEPS  # None in a run that an old version interrupted
+        if not self.guard.report and t % every == 0 and self.guard.is_quiet and t < descent.steps:
+            self.snapshots.take(t, copy_state(descent.state()))
         return ()
 
-    def _choose_interval(self, t: int) -> tuple[SnapshotInterval, ...]:
-        """Chooses the interval once, from the time that a snapshot and a step take; then it is part of the record."""
-        if self._clock is None:
-            self.snapshots.every = MIN_SNAPSHOT_STEPS
-        elif t == TIMING_STEPS[0]:
-            self._clock = (self._clock[0], time.perf_counter())
-        elif t >= TIMING_STEPS[1]:
-            cost, began = self._clock
-            step = (time.perf_counter() - began) / (TIMING_STEPS[1] - TIMING_STEPS[0])
-            self.snapshots.every = max(MIN_SNAPSHOT_STEPS, math.ceil(cost / (SNAPSHOT_TIME_SHARE * step)))
-        if self.snapshots.every is None:
+    def _choose_interval(self, size: int) -> tuple[SnapshotInterval, ...]:
+        """Chooses the interval once, from the bytes of a snapshot; then it is part of the record."""
+        if self.snapshots.every is not None:
             return ()
-        self.guard.snapshot_every = self.snapshots.every
-        return (SnapshotInterval(self.snapshots.every),)
+        every = SNAPSHOT_STEPS if size < LARGE_SNAPSHOT_BYTES else LARGE_SNAPSHOT_STEPS
+        self.snapshots.every = self.guard.snapshot_every = every
+        return (SnapshotInterval(every),)
 
     def rewind(self, descent: Any, call: Call, t: int) -> Event:
         """Restores a snapshot, finds the cause, and tells the guard; for a stop it restores the best snapshot."""
@@ -174,3 +158,11 @@ def _mean(state: dict[str, Any]) -> float:
     """The running mean of the loss's level at a snapshot."""
     mean = state["guard"]["mean"]
     return math.inf if math.isnan(mean) else mean
+
+
+def _memory() -> float:
+    """Bytes of the machine's memory; infinite where the system does not tell."""
+    names = getattr(os, "sysconf_names", {})  # Windows has none
+    if not {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= names.keys():
+        return math.inf
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,34 +1,33 @@
-"""Many descents of one task, batched where that is possible and faster, else sequential.
+"""Many descents of one task, batched where that is possible and usually faster, else sequential.
 
 Descents that differ only in learning rate, other hyperparameters, clipping and seed form a group. The strategy of each
-group is measured on a few steps of both. Where batching is impossible, the strategy says why.
+group follows from the work of a step, which is counted, and the kind of its layers. Where batching is impossible, the
+strategy says why, also where that shows only during the descent.
 """
 
-import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
+from torch.nn.modules.conv import _ConvNd
 
 from steepest.descent.loop import Descent
 from steepest.descent.optimizer import is_schedule
-from steepest.descent.population.members import why_not_batched
+from steepest.descent.population.members import first_line, why_not_batched
 from steepest.descent.population.population import Member, Plan, Population
+from steepest.descent.population.work import CALL_WORK, step_work
 from steepest.descent.settings import Settings
+from steepest.errors import SteepestError
 from steepest.rules.rule import Rule
 from steepest.tasks import Task, data
 
 BATCHED, SEQUENTIAL = "together", "one after another"
-SEQUENTIAL_STEPS = 4
-"""Steps of one sequential descent that are timed, after one that is not."""
-MORE_BATCHED_STEPS = 2
-"""Batched steps that are timed after the first; none once batching has lost."""
-MAX_TIMING_S = 0.2
-"""Seconds after which no further sequential step is timed."""
-COLD_S, COLD_WEIGHT_S = 0.1, 30e-9
-"""Seconds by which a first batched step may exceed the next ones; and for each weight, as its memory is new."""
+MAX_DENSE_WORK, MAX_CONVOLUTION_WORK = 2.0, 6.0
+"""Work of a step, in calls (`CALL_WORK`), up to which eight batched descents take less time than one after another. At
+1.2 calls they took 0.4 to 0.7 of it, at 2.0 (dense) and 7.0 (convolutions) 0.7 to 1.1, from 4 on (dense) 1.2 to 2.1
+(one core of a shared Intel Xeon, torch 2.13)."""
 FREE_SETTINGS = ("stages", "lr", "clip", "guard", "seed")
 """Settings in which the descents of a group may differ."""
 MEMORY_SHARE = 0.5
@@ -43,14 +42,11 @@ class Strategy:
         name: BATCHED or SEQUENTIAL.
         reason: why, in words.
         size: descents in one batch.
-        batched_s, sequential_s: measured seconds per step and descent; NaN where not measured.
     """
 
     name: str
     reason: str
     size: int = 1
-    batched_s: float = math.nan
-    sequential_s: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -75,7 +71,7 @@ def run_descents(
         task: that they train.
         settings: of each.
         plan: what is recorded on the way.
-        strategy: BATCHED or SEQUENTIAL; None measures which is faster.
+        strategy: BATCHED or SEQUENTIAL; None chooses by the work of a step.
 
     Raises:
         SteepestError: settings, model or data that cannot be used.
@@ -89,7 +85,12 @@ def run_descents(
     for (obstacle, _), places in groups.items():
         group = [settings[n] for n in places]
         choice, start = choose_strategy(task, group, plan, strategy, obstacle)
-        members |= dict(zip(places, run(task, group, plan, choice, start), strict=True))
+        try:
+            own = run(task, group, plan, choice, start)
+        except UnbatchableError as error:
+            choice = Strategy(SEQUENTIAL, f"torch.func cannot batch this model ({error})")
+            own = run(task, group, plan, choice)
+        members |= dict(zip(places, own, strict=True))
         strategies.append(choice)
     return Descents([members[n] for n in range(len(settings))], strategies)
 
@@ -146,11 +147,12 @@ class SequentialDescent:
             self.members[0].points[descent.t] = descent.space.gather().float().cpu().numpy()
 
 
-Runner = Population | SequentialDescent
+class UnbatchableError(Exception):
+    """A step of many models at once failed, as it may where random numbers or data decide what a model does."""
 
 
 def run(
-    task: Task, settings: Sequence[Settings], plan: Plan, strategy: Strategy, start: Runner | None = None
+    task: Task, settings: Sequence[Settings], plan: Plan, strategy: Strategy, start: Population | None = None
 ) -> list[Member]:
     """Runs a group of descents by its strategy.
 
@@ -159,19 +161,24 @@ def run(
         settings: of the group.
         plan: what is recorded on the way.
         strategy: from `choose_strategy`.
-        start: the first batch, or the first descent, where it was started to measure its speed; its steps count.
+        start: the first batch, before its first step.
+
+    Raises:
+        UnbatchableError: batched steps failed.
     """
     members = []
     for lo in range(0, len(settings), strategy.size):
-        if start is None:
-            batch = settings[lo : lo + strategy.size]
-            runner = (Population if strategy.name == BATCHED else SequentialDescent)(task, batch, plan)
-        else:
-            runner, start, steps = start, None, start.t
-            runner.plan = plan
-            for _ in range(steps):
-                plan.on_step(runner.members)
-        members += runner.run()
+        batch = settings[lo : lo + strategy.size]
+        if strategy.name == SEQUENTIAL:
+            members += SequentialDescent(task, batch, plan).run()
+            continue
+        population, start = start or Population(task, batch, plan), None
+        try:
+            members += population.run()
+        except SteepestError:
+            raise
+        except Exception as error:  # any error of torch or the model under vmap
+            raise UnbatchableError(first_line(error)) from error
     return members
 
 
@@ -197,14 +204,14 @@ def _group(task: Task, settings: Settings) -> tuple[str, Any]:
 
 def choose_strategy(
     task: Task, settings: Sequence[Settings], plan: Plan, request: str | None, obstacle: str = ""
-) -> tuple[Strategy, Runner | None]:
-    """The strategy of a group, and what was started to measure it.
+) -> tuple[Strategy, Population | None]:
+    """The strategy of a group, and the first batch where it is batched.
 
     Args:
         task: that they train.
         settings: of the group.
         plan: what is recorded on the way.
-        request: BATCHED or SEQUENTIAL; None measures which is faster.
+        request: BATCHED or SEQUENTIAL; None chooses by the work of a step.
         obstacle: why the group must run sequentially; empty where it need not.
     """
     if obstacle or request == SEQUENTIAL or len(settings) == 1:
@@ -215,41 +222,27 @@ def choose_strategy(
         return Strategy(SEQUENTIAL, "the schedule depends on the loss"), None
     if first.schedule.base is not None:
         return Strategy(SEQUENTIAL, "the schedule depends on the learning rate"), None
+    reason = "requested"
+    if request is None:
+        is_small, reason = _compare_work(first)
+        if not is_small:
+            return Strategy(SEQUENTIAL, reason), None
     obstacle = why_not_batched(first.model, first.objective, first.space, first.batches(1), settings[0].seed)
     if obstacle:
         return Strategy(SEQUENTIAL, f"torch.func cannot batch this model ({obstacle})"), None
-    silent = replace(plan, on_step=lambda members: None)  # only the steps of the chosen one are reported
-    population = Population(task, settings[: _max_batch(first)], silent)
-    if request == BATCHED:
-        return Strategy(BATCHED, "requested", len(population.members)), population
-    one = SequentialDescent(task, settings[:1], silent)
-    strategy = _compare_speed(population, one)
-    return strategy, population if strategy.name == BATCHED else one
+    population = Population(task, settings[: _max_batch(first)], plan)
+    return Strategy(BATCHED, reason, len(population.members)), population
 
 
-def _compare_speed(population: Population, one: SequentialDescent) -> Strategy:
-    """The faster one, by a few steps of both."""
-    times: list[float] = []
-    while len(times) < min(1 + SEQUENTIAL_STEPS, one.descent.steps) and (len(times) < 3 or sum(times) < MAX_TIMING_S):
-        times.append(one.step())
-    sequential_s, size = min(times), len(population.members)
-    batched_s = _seconds(population.step) / size
-    least_s = batched_s - COLD_S / size - COLD_WEIGHT_S * population.space.size
-    for _ in range(min(MORE_BATCHED_STEPS, population.steps - 1)):
-        if least_s > sequential_s or not len(population.places):
-            break
-        least_s = _seconds(population.step) / size
-        batched_s = min(batched_s, least_s)
-    is_batched = batched_s <= sequential_s
-    words = "batching was faster" if is_batched else "batching was not faster"
-    reason = f"{words} ({1e6 * batched_s:,.0f} vs {1e6 * sequential_s:,.0f} µs per step and run)"
-    return Strategy(BATCHED if is_batched else SEQUENTIAL, reason, size if is_batched else 1, batched_s, sequential_s)
-
-
-def _seconds(step: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    step()
-    return time.perf_counter() - start
+def _compare_work(one: Descent) -> tuple[bool, str]:
+    """Whether a step is small enough for batching to save time, and why, in words."""
+    if one.device.type != "cpu":
+        return True, "a step of one model leaves the device idle"
+    has_convolution = any(isinstance(m, _ConvNd) for m in one.model.modules())
+    limit = (MAX_CONVOLUTION_WORK if has_convolution else MAX_DENSE_WORK) * CALL_WORK
+    work = step_work(one)
+    words = f"a step takes {work:.1e} operations"
+    return work <= limit, f"{words}, {'at most' if work <= limit else 'more than'} {limit:.1e}"
 
 
 # -- Memory ------------------------------------------------------------------------------------------------------------

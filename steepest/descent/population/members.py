@@ -172,10 +172,6 @@ class Members:
         self._traces[self._form(batches[0], per_member)] = one
         return True
 
-    def untrace(self) -> None:
-        """Discards the traces."""
-        self._traces.clear()
-
     def _form(self, batch: Any, per_member: bool) -> Any:
         leaves, shape = tree_flatten(batch)
         return self.count, per_member, str(shape), tuple((x.shape, x.dtype) for x in leaves if isinstance(x, Tensor))
@@ -194,7 +190,10 @@ def why_not_batched(model: nn.Module, objective: Objective, space: Space, batche
         members = Members([single], own, space)
         losses = members.gradient(batches)
     except Exception as error:  # any error of torch or the model under vmap
-        return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        return first_line(error)
+    obstacle = _why_not_in_training(model, objective, space, batches)
+    if obstacle:
+        return obstacle
     loss = own.gradient(batches, single.parameters())
     gradients = {n: p.grad for n, p in single.named_parameters() if p.grad is not None}
     if not np.isfinite(loss):
@@ -207,6 +206,21 @@ def why_not_batched(model: nn.Module, objective: Objective, space: Space, batche
         return ""
     far = math.sqrt(gap / size) if size else math.inf
     return f"batched loss {losses[0]:.6g}, single-model loss {loss:.6g}; gradients differ by {far:.2g}"
+
+
+def _why_not_in_training(model: nn.Module, objective: Objective, space: Space, batches: Sequence[Any]) -> str:
+    """Why the model in training mode cannot be mapped: there it may do more, such as a spectral norm's iteration."""
+    twins = [copy.deepcopy(model).train() for _ in range(2)]
+    try:
+        Members(twins, objective.with_model(twins[0]), space).gradient(batches)
+    except Exception as error:  # any error of torch or the model under vmap
+        return first_line(error)
+    return ""
+
+
+def first_line(error: Exception) -> str:
+    """An error in one line."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def _squared_norm(x: Tensor) -> float:

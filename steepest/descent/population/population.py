@@ -10,7 +10,6 @@ A member whose loss is not finite three times in a row has failed: it is removed
 import copy
 import functools
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,10 +27,10 @@ from steepest.rules.update import Update
 from steepest.seeds import StepRandomness
 from steepest.tasks import Task, data
 
-WARMUP_STEPS = 3
-"""Steps after which the time of a step is known."""
-TRACE_GAIN, TRACE_S, FIRST_TRACE_S = 0.4, 0.2, 1.2
-"""Share of a step's time that a trace saves; seconds that tracing takes, and the first trace of a process."""
+TRACE_AFTER = 3
+"""Steps after which tracing is considered."""
+MIN_TRACE_STEPS = 500
+"""Steps that repay tracing, by which a step of 2.5 ms saves 1: a trace takes 0.2 s, the first one of a process 1.2."""
 MAX_NON_FINITE = 3
 """Non-finite losses in a row after which a member has failed."""
 
@@ -138,7 +137,7 @@ class Population:
         self._clips = np.array([math.inf if s.clip is None else s.clip for s in settings])
         self._guards = [copy.deepcopy(s.guard) for s in settings]
         self._random = StepRandomness(first.seed, device)
-        self._step_s, self._trace_at = math.inf, WARMUP_STEPS
+        self._trace_at = TRACE_AFTER
         self.model.train()
         self._record_points()
 
@@ -151,19 +150,12 @@ class Population:
         return self.members
 
     def _trace(self) -> None:
-        """Traces the step into plain operations if that is expected to save time; undone if it does not."""
-        is_loaded = "torch.fx.experimental.proxy_tensor" in sys.modules
-        untraced_s = self._step_s
-        if TRACE_GAIN * untraced_s * (self.steps - self.t) < (TRACE_S if is_loaded else FIRST_TRACE_S):
+        """Traces the step into plain operations where the steps that are left repay it."""
+        if self.steps - self.t < MIN_TRACE_STEPS:
             return
         batches, per_member = self._batch(self.t + 1)
-        if len(batches) > 1 or not self.points.trace(batches, per_member):
-            return
-        for _ in range(min(2, self.steps - self.t)):
-            if len(self.places):
-                self.step()
-        if self._step_s > untraced_s:
-            self.points.untrace()
+        if len(batches) == 1:
+            self.points.trace(batches, per_member)
 
     def step(self) -> None:
         """One step of all active members."""
@@ -180,7 +172,6 @@ class Population:
         members = self._active()
         continues = [m.add_step(self.t, loss) for m, loss in zip(members, losses.tolist(), strict=True)]
         self._record_points()
-        self._step_s = time.perf_counter() - start
         self._add_seconds(start)
         if self.plan.measures(self.t, self.steps):
             self._measure()
@@ -240,7 +231,7 @@ class Population:
         if not ends.any():
             return
         stay = np.flatnonzero(~ends)
-        self._trace_at = self.t + WARMUP_STEPS
+        self._trace_at = self.t + TRACE_AFTER
         self.places = self.places[stay]
         if not len(stay):
             return
