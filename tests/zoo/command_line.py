@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import pytest
 import torch
 from typer.testing import CliRunner
 
@@ -36,7 +37,7 @@ def command_line(bench: Bench) -> None:
         assert run is not None, f"train does not say which run it saved: {words[-300:]}"
         stored = at_end(bench, run[1])
         check_train(bench, words, stored)
-        check_locate(bench, call("locate", run[1], "--products", "60"), stored)
+        locate_from_there(bench, run[1], stored)
         words = call("film", run[1], "-o", "film.html", "--planes", "principal")
         assert "film.html" in words
         check_film(bench, home / "film.html", stored, words)
@@ -88,6 +89,16 @@ def check_train(bench: Bench, words: str, run: sd.Run) -> None:
     assert shown is not None, f"train prints no metric: {words[-300:]}"
     value = float(shown[2].rstrip(".,").replace(",", "")) / (100 if shown[3] else 1)
     assert relative(value, truth) <= DIGITS or abs(value - truth) < 6e-4, f"train prints {shown[0]}, torch's {truth:.5g}"
+
+
+def locate_from_there(bench: Bench, run: str, stored: sd.Run) -> None:
+    """The command locate: right, or refused as `sd.locate` is."""
+    refusal = bench.case.refuses.get("locate")
+    if refusal is None:
+        check_locate(bench, call("locate", run, "--products", "60"), stored)
+        return
+    with pytest.raises(SteepestError, match=refusal[0]):
+        call("locate", run, "--products", "60")
 
 
 def check_locate(bench: Bench, words: str, run: sd.Run) -> None:

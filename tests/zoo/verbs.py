@@ -236,10 +236,11 @@ def race(bench: Bench) -> None:
             scale = max(scale, NOISE * abs(bench.start - end)) if case.has_own_noise else scale + 1e-7
             assert off <= scale, f"{curve.side}, seed {curve.seed}: ends at {curve.final:.6g}, plain loop {end:.6g}"
     assert all(math.isfinite(curve.final) for curve in result.curves if not curve.failed)
-    claim = re.search(r"(\w+) (?:ends|is|has)[^.]*final validation loss", result.verdict)
-    if claim and claim[1] in ends and "No difference" not in result.verdict:
-        assert sum(ends[claim[1]]) == min(map(sum, ends.values())), f"{result.verdict}; plain ends {ends}"
     assert result.verdict
+    for sentence in result.words:
+        if "validation loss" in sentence and not sentence.startswith("No difference"):
+            winner = next(name for name in names if re.match(rf"{name}\b", sentence))
+            assert sum(ends[winner]) == min(map(sum, ends.values())), f"{sentence} Plain loops end at {ends}"
 
 
 # -- looking -----------------------------------------------------------------------------------------------------------
