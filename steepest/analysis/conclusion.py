@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from steepest.analysis.diagnosis.diagnose import diagnose
-from steepest.analysis.diagnosis.findings import EXPLODING, HEALTHY, PLATEAU
+from steepest.analysis.diagnosis.findings import EXPLODING, HEALTHY, NEVER_FINITE, NO_GRADIENT, PLATEAU
 from steepest.analysis.diagnosis.symptoms import Symptoms
 from steepest.records.run import Record
 from steepest.records.verdict import CONVERGED, RUN, UNDECIDED, VERDICT_HEADLINES, Verdict
@@ -34,7 +34,7 @@ def conclude(verdict: Verdict, record: Record) -> Verdict:
         return verdict
     diagnosis = diagnose(record)
     for finding in diagnosis.findings:
-        if finding.kind in (EXPLODING, PLATEAU):
+        if finding.kind in (EXPLODING, NO_GRADIENT, NEVER_FINITE, PLATEAU):
             return replace(verdict, sentence=f"{verdict.sentence} {finding.sentence}", advice=finding.advice)
     if diagnosis.kinds == (HEALTHY,) and Symptoms(record).decrease > CONVERGED_DECREASE:
         return replace(verdict, sentence=CONVERGED + verdict.sentence.removeprefix(stationary))

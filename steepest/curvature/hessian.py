@@ -121,6 +121,41 @@ class Hessian:
         return torch.stack([flat(gradient_product(gradients, v, self._parts, retain_graph=True)) for v in one_by_one])
 
 
+class DifferenceHessian:
+    """∇²L(w) by differences of gradients, for losses without a second derivative:
+
+        H v ≈ (∇L(w + h v) − ∇L(w − h v)) / 2h        h ‖v‖ = ε^(1/3) max(1, ‖w‖), ε of the precision
+
+    Attributes:
+        shape, dtype, device, loss, gradient: as of `Hessian`.
+
+    Args:
+        gradient: w [N] -> L(w), ∇L(w) [N].
+        w: the point.
+
+    Raises:
+        InputError: the loss at the point is not finite.
+    """
+
+    def __init__(self, gradient: Callable[[Tensor], tuple[float, Tensor]], w: Tensor) -> None:
+        self._gradient_at, self._w = gradient, w
+        self.shape, self.dtype, self.device = (len(w), len(w)), w.dtype, w.device
+        self.loss, self.gradient = gradient(w)
+        if not math.isfinite(self.loss):
+            raise InputError(f"the loss must be finite to measure curvature, got {self.loss}")
+        self._length = torch.finfo(w.dtype).eps ** (1 / 3) * max(1.0, float(w.norm()))
+
+    def __matmul__(self, v: Tensor) -> Tensor:
+        if v.dim() == 2:
+            return torch.stack([self @ column for column in v.T], 1)
+        v = v.to(self.device, self.dtype)
+        norm = float(v.norm())
+        if norm == 0:
+            return torch.zeros_like(v)
+        h = self._length / norm
+        return (self._gradient_at(self._w + h * v)[1] - self._gradient_at(self._w - h * v)[1]) / (2 * h)
+
+
 def flat(parts: Iterable[Tensor]) -> Tensor:
     """Tensors as one vector."""
     return torch.cat([p.reshape(-1) for p in parts])
@@ -131,7 +166,8 @@ def graph_bytes(evaluate: Pass, parts: Sequence[Tensor]) -> int:
     tensors: dict[int, int] = {}
 
     def note(x: Tensor) -> Tensor:
-        tensors[x.data_ptr()] = x.nbytes
+        if x.layout is torch.strided:  # a sparse tensor, such as a graph's, is a constant that is there in any case
+            tensors[x.data_ptr()] = x.nbytes
         return x.detach()  # the tensor itself would hold its own graph
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
@@ -147,7 +183,9 @@ def why_not_twice_differentiable(loss: LossOfParts, at: Parts) -> str:
     """What is wrong with the second derivative of a loss near a point, in words; empty if nothing is.
 
     Compares ∇²L v by autograd with differences of gradients, in float64, along a random direction v; in other
-    precisions only errors are noticed.
+    precisions only errors are noticed. The direction has no part along weights without a gradient, such as a row of
+    padding, and a gradient that is by intention not that of the loss (`detach` in the model) is no fault: what it
+    leaves out, autograd's second derivative leaves out too.
 
     Args:
         loss: a function of tensors.
@@ -156,6 +194,8 @@ def why_not_twice_differentiable(loss: LossOfParts, at: Parts) -> str:
     displacement, v = _random(at, "aside"), _random(at, "along")
     scale = max(1e-3, _norm(at) / max(1.0, _norm(v)))
     at = _add(at, DISPLACEMENT * scale, displacement)
+    gradient = _gradient(loss, at)
+    v = [x * (g != 0) for x, g in zip(v, gradient, strict=True)]
     try:
         product = _product(loss, at, v)
     except RuntimeError as error:
@@ -170,6 +210,8 @@ def why_not_twice_differentiable(loss: LossOfParts, at: Parts) -> str:
         rounding = 100 * torch.finfo(torch.float64).eps * _norm(ahead) / h
         if not _norm(_add(product, -1.0, difference)) > MAX_PRODUCT_ERROR * reference + rounding:
             return ""
+    if _is_partial(loss, at, v, gradient, scale):
+        return ""
     return f"autograd gives ‖∇²L v‖ = {_norm(product):.3g}, differences of gradients give {reference:.3g}"
 
 
@@ -253,6 +295,18 @@ def gradient_product(gradients: Parts, v: Parts, leaves: Parts, retain_graph: bo
 def _gradient(loss: LossOfParts, at: Parts) -> Parts:
     leaves = [p.detach().requires_grad_() for p in at]
     return torch.autograd.grad(loss(leaves), leaves, materialize_grads=True)
+
+
+def _is_partial(loss: LossOfParts, at: Parts, v: Parts, gradient: Parts, scale: float) -> bool:
+    """Whether the gradient is not that of the loss: part of the model is detached, or masked in its backward pass."""
+    slope = float(sum((g * x).sum() for g, x in zip(gradient, v, strict=True)))
+    for h in (step * scale for step in DIFFERENCE_STEPS):
+        points = ([p.detach().requires_grad_() for p in _add(at, by, v)] for by in (h, -h))
+        ahead, behind = (loss(point).item() for point in points)
+        rounding = 100 * torch.finfo(torch.float64).eps * (abs(ahead) + abs(behind)) / h
+        if not abs((ahead - behind) / (2 * h) - slope) > MAX_PRODUCT_ERROR * abs(slope) + rounding:
+            return False
+    return True
 
 
 def _random(at: Parts, purpose: str) -> Parts:

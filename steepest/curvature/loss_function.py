@@ -1,34 +1,38 @@
 """The loss as a function of all weights: L(w), its gradient and its Hessian, for any vector w [N].
 
-    L(w) = Σ nᵢ Lᵢ(w) / Σ nᵢ        over the batches i of a fixed sample
+    L(w) = Σ sᵢ Lᵢ(w)        over the batches i of a fixed sample
 
 Everything else that a loss depends on is fixed: samples, evaluation mode (no dropout; batch norm with its running
 statistics), random numbers. The model is a copy, so the task's model does not change.
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from steepest import seeds
 from steepest.curvature import hessian
+from steepest.curvature.hessian import DifferenceHessian, Hessian
+from steepest.curvature.sample_losses import Split, split_by_output, split_by_sample
+from steepest.curvature.work import Work, measure_work
 from steepest.errors import InputError, TaskError
 from steepest.tasks.data import count, disjoint_samples, map_tensors
+from steepest.tasks.module_copy import copy_module
 from steepest.tasks.objective import Loss, Objective
 from steepest.tasks.space import Space
 from steepest.tasks.task import Task
 
+MAX_MESSAGE = 160
+"""Characters of an error of the user's model that a message repeats."""
 CHUNK_SAMPLES = 512
 """Samples in a batch of a fixed sample: a product over 1,293 digits takes 1.5 to 1.8 × a loss and gradient in batches
 of 512, 2.1 to 2.2 in batches of 256 and 1.8 to 2.1 in one (float64 and float32, one core of a shared AMD EPYC)."""
-MEAN_ULPS = 1e3
-"""A mean of samples' losses and the batch's loss that differ by fewer ulps differ by rounding."""
 
 
 class LossFunction:
@@ -42,6 +46,11 @@ class LossFunction:
         objective: that model with its loss.
         space: names and shapes of the parameters.
         batches: the fixed sample.
+        shares: sᵢ of each batch.
+        messages: how it is evaluated, where that is not as usual, in words.
+        own_dtype: of the model's weights.
+        has_second_derivative: as far as is known; where it is False, curvature is by differences.
+        has_slow_samples: whether the model sees one sample after another to give their losses.
 
     Args:
         task: whose loss it is.
@@ -54,25 +63,26 @@ class LossFunction:
     def __init__(
         self, task: Task, batches: Iterable[Any], dtype: torch.dtype = torch.float64, model: nn.Module | None = None
     ) -> None:
-        own = task.copy(0) if model is None else copy.deepcopy(model)
+        own = task.copy(0) if model is None else copy_module(model)
         own = getattr(own, "_orig_mod", own).eval()  # a compiled model has only first derivatives
         self.space, self.batches = Space(own), list(batches)
         self.size = self.space.size
         self.objective = Objective(own, task)
-        self._whole = Loss(self.objective)
+        self._whole, self._output = Loss(self.objective), Loss(self.objective, self.objective.output)
         self._names = [f"model.{name}" for name, p in own.named_parameters() if p.requires_grad]
-        own_dtype = self.space.gather().dtype
+        own_dtype = self.own_dtype = self.space.gather().dtype
         self._cast(dtype)
         self.why = self._why_not_this_dtype() if dtype != own_dtype else ""
         if self.why:
             self._cast(own_dtype)
-        self._counts = [self.objective.loss_weight(b) for b in self.batches]
+        self.shares, self.messages = self._shares(), list[str]()
+        self.has_second_derivative, self.has_slow_samples = True, False
         self._graph_sizes: list[float] = []
+        self._splits: list[Split] | None = None
 
     def value(self, w: Tensor) -> float:
         """L(w)."""
-        with torch.no_grad():
-            return sum(n * self._loss(self._parts(w), b).item() for b, n in self._weighted_batches())
+        return sum(n * self._loss(self._split(w), b).item() for b, n in self._weighted_batches())
 
     def gradient(self, w: Tensor) -> tuple[float, Tensor]:
         """L(w) and ∇L(w) [N]."""
@@ -85,28 +95,42 @@ class LossFunction:
         return total, gradient
 
     def losses(self, w: Tensor) -> Tensor:
-        """The losses of the samples [n], float64, whose mean is L(w).
-
-        If the loss is not a mean over samples but over other units (tokens), a sample's loss is weighted by its units.
+        """The losses of the samples [n], float64, whose mean is L(w): n aᵢ ℓᵢ(w), with L = Σ aᵢ ℓᵢ.
 
         Raises:
-            TaskError: the loss is not such a mean.
+            TaskError: the loss is not such a sum over samples.
         """
-        with torch.no_grad():
-            return torch.cat([self._sample_losses(self._parts(w), batch) for batch in self.batches]).double()
+        return self._over_samples(w, lambda split: split.losses(self._split(w)))
 
     def curvatures(self, w: Tensor, v: Tensor) -> Tensor:
-        """d²/dt² ℓᵢ(w + t v) at t = 0 of each sample [n], float64: their mean is vᵀ∇²L(w)v.
+        """d²/dt² n aᵢ ℓᵢ(w + t v) at t = 0 of each sample [n], float64: their mean is vᵀ∇²L(w)v.
 
         With u = 1 it is ∂/∂uᵢ of d²/dt² Σ uᵢ ℓᵢ: three backward passes for all samples of a batch. On the demo's
         network that takes 6 × a loss and gradient, a jvp of a jvp 15 (256 samples, a core of an AMD EPYC, torch 2.13).
 
         Raises:
-            TaskError: the loss is not a mean over samples.
+            TaskError: the loss is not such a sum over samples.
         """
-        return torch.cat([self._batch_curvatures(self._split(w), self._split(v), batch) for batch in self.batches])
+        at, along = self._split(w), self._split(v)
+        if self.has_second_derivative:
+            return self._over_samples(w, lambda split: self._curvatures(split, at, along))
+        h = torch.finfo(self.dtype).eps ** (1 / 4) * max(1.0, float(w.norm())) / max(float(v.norm()), 1e-300)
+        ahead, here, behind = (self.losses(w.to(v) + by * v) for by in (h, 0.0, -h))
+        return (ahead - 2 * here + behind) / h**2
 
-    def hessian(self, w: Tensor) -> hessian.Hessian:
+    def sample_weights(self, w: Tensor) -> Tensor:
+        """n aᵢ ÷ Σ aᵢ [n], float64: what a sample counts, relative to the others; 1 for a mean and for a sum.
+
+        Args:
+            w: a point where the loss is finite.
+
+        Raises:
+            TaskError: the loss is not such a sum over samples.
+        """
+        weights = self._over_samples(w, lambda split: torch.ones_like(split.rows, dtype=self.dtype))
+        return weights / weights.mean()
+
+    def hessian(self, w: Tensor) -> Hessian:
         """∇²L(w), by its products with vectors.
 
         Raises:
@@ -118,16 +142,55 @@ class LossFunction:
             self._check_second_derivative(batches[0][0], parts)
             one = hessian.graph_bytes(lambda: self._loss(parts, batches[0][0]), parts)
             self._graph_sizes = [one * count(b) / count(batches[0][0]) for b, _ in batches]
-        return hessian.Hessian(parts, [(lambda b=b: self._loss(parts, b), n) for b, n in batches], self._graph_sizes)
+        return Hessian(parts, [(lambda b=b: self._loss(parts, b), n) for b, n in batches], self._graph_sizes)
+
+    def best_hessian(self, w: Tensor) -> Hessian | DifferenceHessian:
+        """∇²L(w); by differences of gradients, which is said, where the loss has no second derivative.
+
+        Raises:
+            InputError: the loss at the point is not finite.
+        """
+        if self.has_second_derivative:
+            try:
+                return self.hessian(w)
+            except InputError:
+                raise
+            except Exception as error:  # the user's module may raise anything
+                self.has_second_derivative = False
+                why = str(error).partition(", which curvature")[0].partition("\n")[0]
+                self.messages.append(f"{why[: 2 * MAX_MESSAGE]}: curvature is measured by differences of gradients.")
+        return DifferenceHessian(self.gradient, hessian.flat(self._split(w)))
 
     def per_batch(self) -> "list[LossFunction]":
-        """One loss function for each batch of the sample, with the same model."""
+        """One loss function for each batch of the sample, with the same model: the batch's own loss."""
         singles = []
-        for batch, n in zip(self.batches, self._counts, strict=True):
+        for batch, share in zip(self.batches, self.shares, strict=True):
             one = copy.copy(self)
-            one.batches, one._counts, one._graph_sizes = [batch], [n], []
+            one.batches, one.shares, one._graph_sizes, one._splits = [batch], [float(share != 0)], [], None
             singles.append(one)
         return singles
+
+    def work(self) -> Work:
+        """What a pass over samples takes, by the operations of the first batch."""
+        batch = self.batches[0]
+        parts = self._parts(self.start)  # with gradients, as fused operations without them are not counted
+        return measure_work(lambda: self._loss(parts, batch), count(batch), self.size)
+
+    @property
+    def samples(self) -> int:
+        """Samples of all batches."""
+        return sum(map(count, self.batches))
+
+    @property
+    def is_sum(self) -> bool:
+        """Whether L is a sum over samples, so that it grows with their number; as far as is known."""
+        if self._splits is not None:
+            return all(bool((split.factors[split.rows] == 1).all()) for split in self._splits) and self.samples > 1
+        return len(self.shares) > 1 and all(share == 1 for share in self.shares)
+
+    def share_of(self, samples: float) -> float:
+        """L on so many random samples as a share of this L: 1 for a mean; samples ÷ n for a sum."""
+        return samples / self.samples if self.is_sum else 1.0
 
     @property
     def by_layer(self) -> dict[str, slice]:
@@ -153,16 +216,22 @@ class LossFunction:
 
     def _why_not_this_dtype(self) -> str:
         """Why the model does not work in this dtype; empty if it does."""
+        parts = self._parts(self.start)
         try:
-            with torch.no_grad():
-                dtype = self._loss(self._parts(self.start), self.batches[0]).dtype
+            loss = self._loss(parts, self.batches[0])
+            torch.autograd.grad(loss, parts, materialize_grads=True)
         except Exception as error:  # the user's module may raise anything
             return f"the model does not take {self.dtype}: {error}"
+        dtype = loss.dtype
         return "" if dtype == self.dtype else f"the loss is {dtype}, weights and data are {self.dtype}"
 
+    def _shares(self) -> list[float]:
+        """sᵢ of the batches."""
+        counts = [self.objective.loss_weight(b) for b in self.batches]
+        return [n / sum(counts) for n in counts]
+
     def _weighted_batches(self) -> list[tuple[Any, float]]:
-        total = sum(self._counts)
-        return [(batch, n / total) for batch, n in zip(self.batches, self._counts, strict=True) if n]
+        return [(batch, n) for batch, n in zip(self.batches, self.shares, strict=True) if n]
 
     def _split(self, w: Tensor) -> list[Tensor]:
         """A vector as tensors of the parameters' shapes."""
@@ -177,11 +246,15 @@ class LossFunction:
         return [x.requires_grad_() for x in self._split(w)]
 
     def _loss(self, parts: Sequence[Tensor], batch: Any) -> Tensor:
-        """L on a batch. The model gets copies of its buffers, so that evaluations do not affect each other."""
-        tensors = {name: b.clone() for name, b in self._whole.named_buffers()}
+        """L on a batch."""
+        return self._call(self._whole, parts, batch)
+
+    def _call(self, module: Loss, parts: Sequence[Tensor], batch: Any) -> Any:
+        """The module at a point. It gets copies of its buffers, so that evaluations do not affect each other."""
+        tensors = {name: b.clone() for name, b in module.named_buffers()}
         tensors |= dict(zip(self._names, parts, strict=True))
         with self._deterministic():
-            return functional_call(self._whole, tensors, (batch,))
+            return functional_call(module, tensors, (batch,))
 
     @contextmanager
     def _deterministic(self) -> Iterator[None]:
@@ -206,40 +279,45 @@ class LossFunction:
 
     # -- sample by sample ----------------------------------------------------------------------------------------------
 
-    def _sample_losses(self, parts: Sequence[Tensor], batch: Any) -> Tensor:
-        """The losses of a batch's samples [n], weighted so that their mean is L(w)."""
-        if batch is None:
-            return self._loss(parts, None)[None]
-        try:
-            singles = [map_tensors(batch, lambda x, i=i: x[i : i + 1]) for i in range(count(batch))]
-            counts = torch.tensor([self.objective.loss_weight(one) for one in singles]).to(self.start)
-        except IndexError as error:
-            raise TaskError(f"the batches of this task cannot be split into samples: {error}") from error
-        nonzero = counts.nonzero().flatten()
-        if len(nonzero) < len(counts):  # a mean over no units is NaN
-            batch, singles = map_tensors(batch, lambda x: x[nonzero]), [singles[i] for i in nonzero.tolist()]
-        try:
-            losses = vmap(lambda sample: self._loss(parts, map_tensors(sample, lambda x: x[None])))(batch)
-        except Exception:  # an operation or a model that vmap cannot map
-            losses = torch.stack([self._loss(parts, one) for one in singles])
-        self._check_mean(parts, batch, losses, counts[nonzero])
-        scale = sum(count(b) for b in self.batches) / sum(self._counts)
-        return torch.zeros_like(counts).index_put((nonzero,), scale * counts[nonzero] * losses)
+    def _over_samples(self, w: Tensor, of_rows: Callable[[Split], Tensor]) -> Tensor:
+        """n aᵢ xᵢ of all samples [n], where `of_rows` gives the xᵢ of a batch's samples with weight."""
+        if self.batches == [None]:
+            one = torch.zeros(1, dtype=torch.long, device=self.device)
+            return of_rows(Split(one.double() + 1, one, lambda at: self._loss(at, None)[None], "")).detach().double()
+        if self._splits is None:
+            self._splits = [self._split_batch(self._split(w), batch) for batch in self.batches]
+        n, parts = sum(len(split.factors) for split in self._splits), []
+        for split, share in zip(self._splits, self.shares, strict=True):
+            factors = n * share * split.factors
+            x = of_rows(split).detach().double()
+            parts.append(torch.zeros_like(factors).index_put((split.rows,), factors[split.rows] * x))
+        return torch.cat(parts)
 
-    @torch.no_grad()
-    def _check_mean(self, parts: Sequence[Tensor], batch: Any, losses: Tensor, counts: Tensor) -> None:
-        mean, whole = (losses @ counts / counts.sum()).item(), self._loss(parts, batch).item()
-        if abs(mean - whole) > MEAN_ULPS * torch.finfo(self.dtype).eps * max(abs(whole), losses.abs().max().item()):
-            raise TaskError(
-                "the loss of a batch must be the mean over its samples, or over what count(batch) counts, got "
-                f"{whole:.6g} and a mean of {mean:.6g}: a loss that mixes or weights samples cannot be split into them"
+    def _split_batch(self, at: Sequence[Tensor], batch: Any) -> Split:
+        """The batch's loss as a sum over its samples; says once if they go one after another."""
+        split = None
+        if self.objective.has_output_loss:
+            with suppress(Exception):  # outputs that are no rows, or that torch cannot take apart
+                output = lambda point, some: self._call(self._output, point, some)  # noqa: E731
+                split = split_by_output(batch, at, output, self._loss_of_output)
+        if split is None:
+            split = split_by_sample(batch, at, self._loss, self.objective.loss_weight)
+            self.has_slow_samples = bool(split.why_alone)
+        if split.why_alone and not self.messages:
+            self.messages.append(
+                f"Samples are evaluated one after another, not together ({split.why_alone[:MAX_MESSAGE]})."
             )
+        return split
 
-    def _batch_curvatures(self, at: Sequence[Tensor], v: Sequence[Tensor], batch: Any) -> Tensor:
+    def _loss_of_output(self, output: Any, target: Any) -> Tensor:
+        with self._deterministic():
+            return self.objective.output_loss(output, target)
+
+    def _curvatures(self, split: Split, at: Sequence[Tensor], v: Sequence[Tensor]) -> Tensor:
         t = torch.zeros((), dtype=self.dtype, device=self.device, requires_grad=True)
-        losses = self._sample_losses([p + t * x for p, x in zip(at, v, strict=True)], batch)
+        losses = split.losses([p + t * x for p, x in zip(at, v, strict=True)])
         u = torch.ones_like(losses, requires_grad=True)
-        return _derivative(_derivative(_derivative((u * losses).sum(), t), t), u).detach().double()
+        return _derivative(_derivative(_derivative((u * losses).sum(), t), t), u)
 
 
 def sample_loss_functions(

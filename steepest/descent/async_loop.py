@@ -57,7 +57,7 @@ def _last(descent: Descent, marks: Sequence[int], lag: int) -> int:
     if recovery is not None and not recovery.guard.is_calm:
         return first
     every = None if recovery is None else recovery.snapshots.every
-    ends = [-(-first // n) * n for n in (lag, descent.steps_per_epoch, every, *marks) if n]  # the next multiple of each
+    ends = [-(-first // n) * n for n in (lag, descent.measure_every, every, *marks) if n]  # the next multiple of each
     last = min(end for end in (*ends, descent.stage.last, descent.steps) if end >= first)
     jumps = (t for t in range(first, last + 1) if t > 1 and _is_jump(descent.schedule(t - 1), descent.schedule(t)))
     return max(first, next(jumps, last + 1) - 1) if recovery is not None else last
@@ -94,7 +94,9 @@ def _step(descent: Descent, t: int, hypers: dict[str, Any], bounds: GradientLimi
     update, skip, clip = descent.update, *(math.exp(min(bound, MAX_LOG_NORM)) for bound in (bounds.skip, bounds.clip))
     assert isinstance(update, Update)
     descent.buffers.save(all=True)
-    loss = descent.objective.backward(descent.batches(t), descent.space.tensors()).double()
+    batches = descent.batches(t)
+    descent.statistics.see(batches)
+    loss = descent.objective.backward(batches, descent.space.tensors()).double()
     norm = update.norm()
     live = torch.isfinite(loss) & torch.isfinite(norm) & (norm <= skip)
     if descent.recovery is not None and t in descent.recovery.skipped_steps:

@@ -19,14 +19,16 @@ from torch import Tensor, nn
 from steepest.descent import handoff
 from steepest.descent.guard.recovery import Recovery
 from steepest.descent.guard.running_stats import GradientLimits
+from steepest.descent.norm_statistics import NormStatistics
 from steepest.descent.optimizer import is_schedule, make_optimizer
-from steepest.descent.settings import Settings, device, horizon
+from steepest.descent.settings import Settings, device, horizon, measure_interval
 from steepest.descent.state import restore_tensors
 from steepest.records.run import GO, REWIND, SKIP, STAGE, STOP, Call, Event, Message, SnapshotInterval, Step
 from steepest.rules.torch_optimizer import ClosureStep, TorchOptimizer
 from steepest.schedule import Schedule, as_schedule
 from steepest.seeds import StepRandomness
-from steepest.tasks import Batches, Buffers, Objective, Space, Task, data
+from steepest.tasks import Batches, Buffers, Objective, Space, Task, data, module_state
+from steepest.tasks.module_state import ModuleState
 
 EVALUATION_BATCH = 1024
 
@@ -38,6 +40,7 @@ class Descent:
         task, settings, model, space: what is trained, and how.
         steps: of the whole run, T.
         steps_per_epoch: steps of one epoch.
+        measure_every: steps from one measurement of the validation split to the next.
         t: the last completed step.
         stage: the present stage.
         base_lr: learning rate of the stage, before the schedule.
@@ -62,6 +65,7 @@ class Descent:
         s = settings
         self.batches = make_batches(task, settings, s.seed, self.device)
         self.steps_per_epoch, self.steps = horizon(self.batches.steps_per_epoch, s)
+        self.measure_every = measure_interval(self.steps, self.batches.steps_per_epoch, s)
         self.space = Space(model, s.groups, s.no_decay)
         self.objective = Objective(model, task, s.precision, self.device.type)
         assert s.schedule is not None
@@ -73,6 +77,8 @@ class Descent:
         self._validation: tuple[int, dict[str, float]] = (-1, {})
         self.t, self.events, self.is_stopped = 0, 0, False
         self._handoff: Event | None = None
+        self._is_at_reported = False
+        self.statistics = NormStatistics(task, settings, model, self.device)
         self.recovery = None if s.guard is None else Recovery(s.guard)
         for stage in later:
             make_optimizer(self.space, stage.rule, stage.lr, s)  # an invalid later stage is an error now
@@ -102,8 +108,8 @@ class Descent:
         return () if recovery is None or recovery.snapshots.good else recovery.begin(self)
 
     def after_step(self, step: Step) -> tuple[SnapshotInterval, ...]:
-        """Shows plateaus the loss of an epoch, and takes a snapshot that is due; after a step that was not rewound."""
-        if step.t % self.steps_per_epoch == 0:
+        """Shows plateaus the loss that is measured, and takes a snapshot that is due; not after a rewound step."""
+        if step.t % self.measure_every == 0:
             for bound in self._bound_schedules():
                 if bound.watches:  # the validation loss; without validation data the step's
                     bound.observe(step.t, self.measure().get("loss", step.loss))
@@ -120,6 +126,7 @@ class Descent:
         if buffers:
             buffers.save()
         batches = self.batches(t)
+        self.statistics.see(batches)
         loss = self.objective.gradient(batches, self.space.tensors())
         norm = self.update.norm()
         call = self.judge(t, loss, norm)
@@ -239,7 +246,8 @@ class Descent:
         return {
             "t": self.t, "base_rate": self.base_lr, "taken": self.batches.position,
             "weights": {name: p.detach() for name, p in self.space.named()}, "update": self.update.state(),
-            "buffers": dict(self.model.named_buffers()), "stride": self._statistics and self._statistics.state(),
+            "buffers": module_state.buffers_of(self.model), "extra": module_state.storable_extra(self.model),
+            "stride": self._statistics and self._statistics.state(),
             "schedules": [bound.state_dict() for bound in self._bound_schedules()],
             "guard": self.recovery and self.recovery.guard.state_dict(),
         }  # fmt: skip
@@ -254,14 +262,18 @@ class Descent:
         if self._statistics is not None:
             self._statistics.load(state["stride"])
         restore_tensors(state["weights"], dict(self.space.named()))
-        restore_tensors(state["buffers"], dict(self.model.named_buffers()))
+        buffers = {module_state.plain_name(name): b for name, b in state["buffers"].items()}  # of Steepest 0.1 too
+        restore_tensors(buffers, module_state.buffers_of(self.model))
+        module_state.write_extra(self.model, state.get("extra", {}))
         self.update.load(state["update"])
         for bound, own in zip(self._bound_schedules(), state["schedules"], strict=True):
             bound.load_state_dict(own)
 
-    def named_tensors(self) -> dict[str, Tensor]:
-        """Weights and buffers, by name."""
-        return dict((*self.space.named(), *self.model.named_buffers()))
+    def end_state(self) -> ModuleState:
+        """The trained weights, buffers and extra state that a file can hold; the tensors are the model's own."""
+        model, weights = self.model, {name: p.detach() for name, p in self.space.named()}
+        extra, transient = module_state.storable_extra(model), module_state.transient_buffers(model)
+        return ModuleState(weights, module_state.buffers_of(model), extra, transient=transient)
 
     def batch_loss(self, t: int) -> float:
         """The loss of step t's batch at the present point; leaves everything as it was."""
@@ -291,24 +303,37 @@ class Descent:
 
     @contextmanager
     def at_reported_point(self) -> Iterator[None]:
-        """The model is at the point that the rule reports (a running average) inside the block."""
-        weights = self.update.reported_weights(self.hypers_at(max(1, self.t)))
+        """The model is at the point that the rule reports (a running average) inside the block; it can be nested."""
+        weights = None if self._is_at_reported else self._reported_weights()
         if weights is None:
             yield
             return
+        buffers = Buffers(self.model)
+        buffers.save(all=True)
         own = [p.detach().clone() for p in self.space.tensors()]
-        _copy(weights, self.space.tensors())
+        self._move_to(weights)
+        self._is_at_reported = True
         try:
             yield
         finally:
+            self._is_at_reported = False
             _copy(own, self.space.tensors())
+            buffers.restore()
 
     def finish(self) -> None:
         """Leaves the model at the point that the rule reports."""
-        weights = self.update.reported_weights(self.hypers_at(max(1, self.t)))
+        weights = self._reported_weights()
         if weights is not None:
-            _copy(weights, self.space.tensors())
+            self._move_to(weights)
         self.task.remember_weights(self.model)
+
+    def _reported_weights(self) -> list[Tensor] | None:
+        return self.update.reported_weights(self.hypers_at(max(1, self.t)))
+
+    def _move_to(self, weights: Sequence[Tensor]) -> None:
+        """Moves the model to the reported weights, with the batch-norm statistics that hold there."""
+        _copy(weights, self.space.tensors())
+        self.statistics.update(self)
 
 
 def make_batches(task: Task, settings: Settings, seed: int, device: torch.device) -> Batches:

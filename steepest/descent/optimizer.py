@@ -5,7 +5,8 @@ from typing import Any
 from steepest.descent.settings import Settings
 from steepest.errors import InputError
 from steepest.optim.split import Split
-from steepest.rules.rule import Rule, with_average
+from steepest.records.config import UncorrectedAverage
+from steepest.rules.rule import Rule, with_average, with_uncorrected_average
 from steepest.rules.torch_optimizer import TorchOptimizer
 from steepest.rules.update import Update
 from steepest.tasks.space import Space
@@ -41,7 +42,9 @@ def make_optimizer(
 
 def resolve_rule(rule: Rule, lr: float | None, settings: Settings) -> tuple[Rule, float, dict[str, Any]]:
     """The rule with the settings' average, its base learning rate, and its hyperparameters."""
-    rule = rule if settings.average is None else with_average(rule, settings.average)
+    if settings.average is not None:
+        is_old = isinstance(settings.average, UncorrectedAverage)
+        rule = (with_uncorrected_average if is_old else with_average)(rule, settings.average)
     return rule, _base_lr(lr, rule.hypers["lr"], rule.name), dict(rule.hypers)
 
 

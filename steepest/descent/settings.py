@@ -16,12 +16,14 @@ from steepest.errors import InputError
 from steepest.records.config import Config, StageConfig
 from steepest.rules.rule import Rule
 from steepest.rules.textbook import adam, find_rule
-from steepest.schedule import Schedule, as_schedule
+from steepest.schedule import Length, Schedule, as_schedule
 from steepest.tasks import NORMS_AND_BIASES, Task
 from steepest.tasks.data import is_iterable, length
 
 DEFAULT_SCHEDULE = "warmup(5%) >> cosine"
 DEFAULT_BATCH = 64
+MEASURED_SHARE = Length(5, "%")
+"""Of the run, from one measurement to the next for data without a length."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Settings:
         groups: hyperparameters by glob on parameter names.
         no_decay: parameters without weight decay.
         guard: of the descent, or None.
+        measure_every: steps, or a length such as "2 epochs" or "5%", from one measurement of the validation split to
+            the next; None for an epoch, and 5 % of the run for data without a length.
         seed: of the order of data, the randomness in a step, and the start where the model is a function.
         device: "auto", "cpu" or "cuda".
     """
@@ -58,6 +62,7 @@ class Settings:
     groups: Mapping[str, Mapping[str, float]] | None = None
     no_decay: Any = NORMS_AND_BIASES
     guard: Guard | None = None
+    measure_every: int | str | None = None
     seed: int = 0
     device: str = "auto"
 
@@ -74,6 +79,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not (_is_number(value) and value > 0):
                 raise InputError(f"{name} must be {domain}, got {value!r}")
+        if self.measure_every is not None:
+            _measure_length(self.measure_every)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int):
             raise InputError(f"seed must be an integer, got {self.seed!r}")
 
@@ -90,17 +97,19 @@ class Settings:
             epochs=self.epochs, steps=self.steps or 0, clip=self.clip, average=self.average, precision=self.precision,
             groups=self.groups and {k: dict(v) for k, v in self.groups.items()}, accumulate=self.accumulate,
             no_decay=self.no_decay, guard=self.guard and self.guard.describe(), seed=self.seed,
+            measure_every=self.measure_every,
             stages=tuple(map(describe_stage, self.stages.parts)),
         )  # fmt: skip
 
 
-def resolve(task: Task, **arguments: Any) -> Settings:
+def resolve(task: Task, default_schedule: str = DEFAULT_SCHEDULE, **arguments: Any) -> Settings:
     """Settings for a task: each argument that is given, else the task's recipe, else the default.
 
     The first stage's learning rate is the stage's own, else `lr`, else the recipe's, else the rule's default.
 
     Args:
         task: the task to train.
+        default_schedule: where neither argument nor recipe has one.
         arguments: of `fit`. None means "not given", and so does a default that the recipe overrides.
 
     Raises:
@@ -115,7 +124,7 @@ def resolve(task: Task, **arguments: Any) -> Settings:
         recipe = {k: v for k, v in recipe.items() if k not in ("epochs", "steps")}
     if not has_recipe_lr(task, arguments.get("rule")):
         recipe.pop("lr", None)  # a learning rate belongs to its rule
-    choices = {"rule": adam, "schedule": DEFAULT_SCHEDULE, **recipe, **arguments}
+    choices = {"rule": adam, "schedule": default_schedule, **recipe, **arguments}
     if "batch_size" not in choices and task.data is not None and not is_iterable(task.data):
         choices["batch_size"] = min(DEFAULT_BATCH, length(task.data) or DEFAULT_BATCH)
     stages, choices["lr"] = _resolve_lr(_stages(choices.pop("rule")), choices.get("lr"))
@@ -154,6 +163,35 @@ def horizon(steps_per_epoch: int | None, settings: Settings) -> tuple[int, int]:
     if steps_per_epoch is None:
         raise InputError("epochs needs data with a length; this iterable has none. Pass steps.")
     return steps_per_epoch, steps_per_epoch * settings.epochs
+
+
+def measure_interval(steps: int, steps_per_epoch: int | None, settings: Settings) -> int:
+    """Steps from one measurement of the validation split to the next.
+
+    Args:
+        steps: of the run.
+        steps_per_epoch: None for data without a length.
+        settings: with `measure_every`.
+
+    Raises:
+        InputError: a length in epochs for data without a length.
+    """
+    every = settings.measure_every
+    if every is None:
+        return steps_per_epoch or MEASURED_SHARE.resolve(steps, 1)
+    length = _measure_length(every)
+    if length.unit == "epochs" and steps_per_epoch is None:
+        raise InputError(
+            f"measure_every={every!r} needs data with a length; this iterable has none. Pass steps or '5%'."
+        )
+    return length.resolve(steps, steps_per_epoch or 1)
+
+
+def _measure_length(every: Any) -> Length:
+    try:
+        return Length.parse(every)
+    except InputError as error:
+        raise InputError(f"measure_every: {error}") from None
 
 
 CHOICES = inspect.signature(Settings).parameters

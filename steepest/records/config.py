@@ -9,13 +9,20 @@ from typing import Any, Literal
 from steepest.records.search import Search
 from steepest.records.verdict import Verdict
 
-OPTIONAL = ("epochs", "clip", "average", "precision", "groups", "stretched")
+OPTIONAL = ("epochs", "clip", "average", "precision", "groups", "stretched", "end_step")
 """Fields that the stored JSON has only where they are set."""
 NORMS_AND_BIASES = "norms and biases"
 FEWER_DIMENSIONS = "fewer than two dimensions"
 """Values of `no_decay`. In Steepest 0.1 the first one meant what is now the second."""
 RECORDED_NORMS_AND_BIASES = "norms and biases by module"
 """The first one in the stored JSON. A run of Steepest 0.1 is so read as what it was, and resumed with its groups."""
+
+WITH_CORRECTION = {"average_formula": "corrected"}
+"""In the stored JSON of a run with an average, since the average starts without bias."""
+
+
+class UncorrectedAverage(float):
+    """β of a run of Steepest 0.1, whose average started at the weights: a ← β a + (1 − β) w."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,7 @@ class Config:
         keep: "last" or "best".
         stop_after: measurements without improvement after which the run stops.
         checkpoint_every: steps, or seconds as text.
+        measure_every: steps, or a length as text, from one measurement to the next; None is every epoch.
         locate: whether a quick check of the end follows.
         device: on which it ran.
         steps_per_epoch, samples, weights: sizes of an epoch, the training data and the model.
@@ -68,6 +76,7 @@ class Config:
         model, data: fingerprints of the model's shapes and of the data.
         parameters: names of the trained parameters, in the order of the point.
         stretched: each change of the length by a resumed run, in words.
+        end_step: step whose weights the run left, where these are not the last ones.
     """
 
     task: str = ""
@@ -89,6 +98,7 @@ class Config:
     keep: str = "last"
     stop_after: int | None = None
     checkpoint_every: int | str = "30 s"
+    measure_every: int | str | None = None
     locate: bool = True
     device: str = "cpu"
     steps: int = 0
@@ -102,6 +112,7 @@ class Config:
     data: str = ""
     parameters: tuple[str, ...] = ()
     stretched: tuple[str, ...] = ()
+    end_step: int | None = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Config":
@@ -112,6 +123,10 @@ class Config:
         no_decay = fields.get("no_decay")
         if no_decay in (NORMS_AND_BIASES, RECORDED_NORMS_AND_BIASES):
             fields["no_decay"] = FEWER_DIMENSIONS if no_decay == NORMS_AND_BIASES else NORMS_AND_BIASES
+        if fields.get("average") is not None and not WITH_CORRECTION.items() <= data.items():
+            fields["average"] = UncorrectedAverage(fields["average"])
+        if "measure_every" not in data and fields.get("batch_size") is None and "epochs" not in data:
+            fields["measure_every"] = data.get("steps_per_epoch") or None  # data without a length was one epoch
         stages = tuple(StageConfig(**stage) for stage in fields["stages"])
         if stages and stages[0].lr is not None:  # as it was recorded before; it was used in place of the run's `lr`
             fields["lr"], stages = stages[0].lr, (dataclasses.replace(stages[0], lr=None), *stages[1:])
@@ -124,6 +139,8 @@ class Config:
         data["stretched"] = list(self.stretched) or None
         if self.no_decay == NORMS_AND_BIASES:
             data["no_decay"] = RECORDED_NORMS_AND_BIASES
+        if self.average is not None and not isinstance(self.average, UncorrectedAverage):
+            data |= WITH_CORRECTION
         return {k: v for k, v in data.items() if v is not None or k not in OPTIONAL}
 
     def __getitem__(self, name: str) -> Any:

@@ -179,9 +179,10 @@ class Record:
         return [m for m in self.measurements if m.split == split and m.name == name]
 
     def last(self, split: str, name: str) -> float | None:
-        """The last value of one metric on one split, or None if it was never measured."""
+        """One metric on one split at the weights that the run left, else the last; None if it was never measured."""
         series = self.series(split, name)
-        return series[-1].value if series else None
+        end = [m for m in series if m.t == self.config.end_step] or series
+        return end[-1].value if end else None
 
 
 @dataclass(frozen=True)

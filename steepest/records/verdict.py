@@ -125,6 +125,7 @@ class Verdict:
         advice: what to do; empty where there is nothing.
         numbers: that it rests on.
         products: Hessian-vector products that it took.
+        messages: what was not measured, or not as usual, in words.
     """
 
     kind: str
@@ -132,9 +133,11 @@ class Verdict:
     advice: str
     numbers: tuple[Number, ...] = ()
     products: int = 0
+    messages: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return "\n".join(filter(None, [self.sentence, self.advice, *(f"  {number}" for number in self.numbers)]))
+        numbers = (f"  {number}" for number in self.numbers)
+        return "\n".join(filter(None, [self.sentence, self.advice, *numbers, *self.messages]))
 
     @property
     def headline(self) -> str:
@@ -150,10 +153,11 @@ class Verdict:
 
     def describe(self) -> dict[str, Any]:
         """As JSON."""
-        return {**vars(self), "numbers": [list(n) for n in self.numbers]}
+        return {**vars(self), "numbers": [list(n) for n in self.numbers], "messages": list(self.messages)}
 
     @classmethod
     def of(cls, description: Mapping[str, Any]) -> "Verdict":
         """From what `describe` gave, of this version or the one before."""
         numbers = tuple(Number(str(OLD_LABELS.get(n[0], n[0])), *n[1:]) for n in description["numbers"])
-        return cls(**{**description, "numbers": numbers})
+        messages = tuple(description.get("messages", ()))
+        return cls(**{**description, "numbers": numbers, "messages": messages})

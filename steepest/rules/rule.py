@@ -182,39 +182,63 @@ def _find(module: str, name: str, hypers: dict[str, Any]) -> Rule:
 def with_average(rule: Rule, beta: float) -> Rule:
     """A rule that also keeps a running average of the weights, and reports it.
 
-    a ← β a + (1 − β) w, starting at the weights.
+        aₜ = Σᵢ βᵗ⁻ⁱ wᵢ (1 − β) / (1 − βᵗ) = bₜ aₜ₋₁ + (1 − bₜ) wₜ,    bₜ = (β − βᵗ) / (1 − βᵗ)
+
+    Adam's bias correction: the weights of all points sum to 1, and the first average is the first point.
 
     Args:
         rule: the rule that updates the weights.
-        beta: share of the average that is kept at each step, 0 ≤ β < 1.
+        beta: share of the average that is kept at each step in the long run, 0 ≤ β < 1.
 
     Raises:
         InputError: the rule already reports an average, or beta is out of range.
 
-    Source: Polyak and Juditsky 1992; in this exponential form, e.g. Tarvainen and Valpola 2017.
+    Source: Polyak and Juditsky 1992; in this exponential form, e.g. Tarvainen and Valpola 2017; the correction is that
+    of Kingma and Ba 2015, arXiv:1412.6980, section 3.
     """
+
+    def mean(average: Any, w: Any, average_beta: Any, t: Any) -> Any:
+        power = average_beta**t
+        kept = (average_beta - power) / (1 - power)
+        return kept * average + (1 - kept) * w
+
+    return _with_average(rule, beta, mean)
+
+
+def with_uncorrected_average(rule: Rule, beta: float) -> Rule:
+    """The same as `with_average` by the formula of Steepest 0.1, for its runs: a ← β a + (1 − β) w from the start."""
+
+    def mean(average: Any, w: Any, average_beta: Any, t: Any) -> Any:
+        return average_beta * average + (1 - average_beta) * w
+
+    return _with_average(rule, beta, mean)
+
+
+def _with_average(rule: Rule, beta: float, mean: Callable[[Any, Any, Any, Any], Any]) -> Rule:
+    """A rule with one slot more, `average`, whose next value is `mean(average, w, average_beta, t)`."""
     if rule.evaluate is not None:
         raise InputError(f"average cannot be used with {rule.name}, which reports an average of its own. Drop it.")
     if not 0 <= beta < 1:
         raise InputError(f"average must be at least 0 and below 1, such as 0.999, got {beta}")
     formula = rule.formula
+    parameters = list(inspect.signature(formula).parameters.values())
+    has_t = any(p.name == "t" for p in parameters)
 
     @functools.wraps(formula)
-    def step(w: Any, g: Any, *slots: Any, average_beta: Any, **hypers: Any) -> tuple:
+    def step(w: Any, g: Any, *slots: Any, average_beta: Any, t: Any, **hypers: Any) -> tuple:
         *others, average = slots
-        results = formula(w, g, *others, **hypers)
+        results = formula(w, g, *others, **hypers, **({"t": t} if has_t else {}))
         w, *others = results if isinstance(results, tuple) else (results,)
-        return w, *others, average_beta * average + (1 - average_beta) * w
+        return w, *others, mean(average, w, average_beta, t)
 
     def report(w: Any, *slots: Any, **hypers: Any) -> Any:
         return slots[-1]
 
-    # The signatures say what a rule is: the same parameters, and one slot and one hyperparameter more.
-    parameters = list(inspect.signature(formula).parameters.values())
+    # The signatures say what a rule is: the same parameters, and one slot, one hyperparameter and the count t more.
     positional = [p for p in parameters if p.kind is not p.KEYWORD_ONLY]
     average = inspect.Parameter("average", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=W)
-    keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
-    keywords.append(inspect.Parameter("average_beta", inspect.Parameter.KEYWORD_ONLY))
+    keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "t"]
+    keywords += [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in ("average_beta", "t")]
     step.__signature__ = inspect.Signature([*positional, average, *keywords])  # type: ignore[attr-defined]
     report.__signature__ = inspect.Signature([positional[0], *positional[2:], average, *keywords])  # type: ignore[attr-defined]
     return Rule(rule.name, step, {**rule.hypers, "average_beta": beta}, report)

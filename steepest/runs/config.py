@@ -44,12 +44,27 @@ def make_config(task: Task, descent: Descent, **choices: Any) -> Config:
         choices: of the run besides the settings of the descent, by their names in the configuration.
     """
     metric, better = next(((n, m.better) for n, m in task.metrics.items()), ("loss", "lower"))
+    _check_measurements(task, descent, choices.get("keep", "last"), choices.get("stop_after"))
     return dataclasses.replace(
         descent.settings.describe(), task=task.name, source=task.source, lr=descent.base_lr, device=str(descent.device),
         steps=descent.steps, steps_per_epoch=descent.steps_per_epoch, samples=descent.batches.samples,
         weights=descent.space.size, metric=metric, better=better, parameters=tuple(descent.space.names),
         **identity(task, descent.model), **choices,
     )  # fmt: skip
+
+
+def _check_measurements(task: Task, descent: Descent, keep: str, stop_after: int | None) -> None:
+    """Refuses choices that look at measurements where none is made."""
+    if keep != "best" and stop_after is None:
+        return
+    name = "keep='best'" if stop_after is None else f"stop_after={stop_after}"
+    if task.validation is None and task.data is not None:
+        raise InputError(f"{name} needs validation data, got none. Pass Task(validation=...), or drop it.")
+    if stop_after is not None and descent.measure_every >= descent.steps:
+        raise InputError(
+            f"stop_after={stop_after} needs a measurement before the last step, got one every {descent.measure_every} "
+            f"of {descent.steps} steps. Pass measure_every=, such as '5%', or drop it."
+        )
 
 
 def identity(task: Task, model: nn.Module) -> dict[str, str]:

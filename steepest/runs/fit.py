@@ -1,28 +1,15 @@
 """`fit`: trains a task and records the run."""
 
-import dataclasses
-import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from steepest.descent.guard.guard import Guard
-from steepest.descent.loop import Descent
-from steepest.descent.population.dispatch import SEQUENTIAL
-from steepest.descent.settings import ARGUMENTS, Settings, resolve
-from steepest.errors import InputError
-from steepest.records.config import Config, to_json
-from steepest.records.search import Search
-from steepest.runs.config import AUTO, check_choices, make_config
-from steepest.runs.live import LiveServer, open_live
-from steepest.runs.restore import load_start
-from steepest.runs.resume import resume as resume_run
+from steepest.runs.live import LiveServer
+from steepest.runs.preparation import prepare
+from steepest.runs.resume import prepare_again
 from steepest.runs.run import Run
-from steepest.runs.store import Store, versions
-from steepest.runs.trainer import Trainer
-from steepest.search.rungs import run_search
-from steepest.tasks import NORMS_AND_BIASES, Space, Task
-from steepest.view.terminal import Progress, SearchDisplay
+from steepest.tasks import NORMS_AND_BIASES, Task
 
 
 def fit(
@@ -46,6 +33,7 @@ def fit(
     locate: bool = True,
     start: "Run | str | None" = None,
     resume: "Run | str | None" = None,
+    measure_every: int | str | None = None,
     checkpoint_every: int | str = "30 s",
     seed: int = 0,
     device: str = "auto",
@@ -60,8 +48,8 @@ def fit(
 
     An argument that is not given comes from the task's recipe; without one the rule is adam at its default learning
     rate, the schedule `warmup(5%) >> cosine`, the batch size 64. epochs or steps is required. The validation split is
-    measured before the first step, after each epoch and at the end. Ctrl-C ends the run after the present step: its
-    status is "interrupted", and everything so far is saved.
+    measured before the first step, as `measure_every` says, and at the end. Ctrl-C ends the run after the present
+    step: its status is "interrupted", and everything so far is saved.
 
     Args:
         task: the task to train.
@@ -73,7 +61,8 @@ def fit(
         epochs, steps: length of the run; one of them.
         clip: largest gradient norm; a longer gradient is scaled down to it.
         accumulate: micro-batches that each batch is split into.
-        average: β of a running average of the weights, such as 0.999; the average is measured and left in the model.
+        average: β of a running average of the weights, such as 0.999; the average is measured and left in the model,
+            with batch-norm statistics of its own.
         precision: "bfloat16" for forward pass and loss under autocast; the weights keep their precision.
         groups: hyperparameters by glob on parameter names, `{"head.*": {"lr_scale": 0.1}}`.
         no_decay: parameters without weight decay: "norms and biases", globs, or None.
@@ -83,9 +72,12 @@ def fit(
             thresholds.
         locate: end with a quick check of the point (`run.verdict`), which takes at most 10 % of the run's time, or two
             seconds if that is longer.
-        start: a run or its id, at whose end to start instead of the task's start.
+        start: a run or its id, at whose end (weights, buffers, extra state) to start instead of the task's start.
         resume: a run or its id to continue, as `sd.resume` does. Only rule, epochs, steps, runs, device and live may be
             given with it.
+        measure_every: steps (500), or a length ("2 epochs", "5%" of the run), from one measurement of the validation
+            split to the next; patience, best point and plateaus count these. None is every epoch, and 5 % of the run
+            for data without a length.
         checkpoint_every: steps, or seconds as text ("30 s"), between checkpoints, from which a killed run resumes.
         seed: of the order of data, of all randomness, and of the start if the task's model is a function.
         device: "auto", "cpu" or "cuda".
@@ -99,51 +91,9 @@ def fit(
         the Run.
 
     Raises:
-        SteepestError: invalid arguments, or a task that cannot be trained or stored, before the first step; bad data
-            when it is found.
+        SteepestError: invalid arguments, or a task that cannot be trained or stored, before the first step; the model
+            is then as it was. Bad data when it is found.
     """
-    arguments = locals()
-    check_choices(keep, stop_after, checkpoint_every)
-    if resume is not None:
-        _refuse_changes(arguments, resume if isinstance(resume, str) else resume.id)
-        return resume_run(resume, task, epochs=epochs, steps=steps, rule=rule, runs=runs, device=device, live=live)
-    on_start = open_live(live, runs)
-    settings = resolve(task, **{name: arguments[name] for name in ARGUMENTS} | {"lr": None if lr == AUTO else lr})
-    store, search, messages = Store(runs), None, [task.validation_note()]
-    if lr == AUTO:
-        search = _find_lr(task, settings, start, store)
-        settings = dataclasses.replace(settings, lr=search.best)
-        messages.append(search.sentence)
-        if search.way == SEQUENTIAL:
-            messages.append(f"The search ran sequentially: {search.why}.")
-    if start is None:
-        messages.append(task.change_note())
-    descent = Descent(task, settings, task.build(seed))
-    if start is not None:
-        load_start(start, descent.space, store)
-    origin = start if isinstance(start, str) else getattr(start, "id", Config.start)
-    config = make_config(
-        task, descent, keep=keep, stop_after=stop_after, checkpoint_every=checkpoint_every, locate=locate, start=origin
-    )
-    writer = store.begin(name or task.name, to_json(config, search, None), versions(), seed, notes)
-    Trainer(descent, writer, Progress(descent.steps, config.metric), config, search).run(on_start, messages)
-    return Run(store, store.read(writer.id), descent.model, task)
-
-
-def _refuse_changes(arguments: Mapping[str, Any], run: str) -> None:
-    """Raises an InputError if an argument that a resumed run already has differs from its default."""
-    free = {"resume", *inspect.signature(resume_run).parameters}
-    parameters = inspect.signature(fit).parameters
-    changes = [n for n, p in parameters.items() if n not in free and arguments[n] != p.default]
-    if changes:
-        raise InputError(f"resume cannot change {', '.join(changes)}. Drop it, or start a new run with start={run!r}.")
-
-
-def _find_lr(task: Task, settings: Settings, start: Run | str | None, store: Store) -> Search:
-    """The learning rate of the first stage, measured at the run's start."""
-    if start is not None:
-        space = Space(task.copy(settings.seed))
-        load_start(start, space, store)
-        task = task.at(space.gather())
-    with SearchDisplay() as display:
-        return run_search(task, dataclasses.replace(settings, stages=settings.stages.first), watch=display)
+    preparation = prepare(task, locals()) if resume is None else prepare_again(task, locals(), fit)
+    preparation.trainer.run(preparation.on_start, preparation.messages)
+    return preparation.run()

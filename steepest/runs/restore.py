@@ -1,4 +1,4 @@
-"""Restores a stored run's weights and buffers into a model."""
+"""Where a run ended: weights, buffers and extra state, read from a store and written into a model."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,28 +8,70 @@ import torch
 from torch import nn
 
 from steepest.descent.loop import Descent
-from steepest.descent.state import restore_tensors
 from steepest.errors import InputError, StoreError
 from steepest.records.run import Record
 from steepest.rules.textbook import RULES
 from steepest.runs.config import identity, settings_of
 from steepest.runs.store import Store, checkpoints
-from steepest.tasks import BUILT_IN, Space, Task, load
+from steepest.tasks import BUILT_IN, Space, Task, load, module_state
+from steepest.tasks.module_state import ModuleState
 
 
-def load_start(start: Any, space: Space, store: Store) -> None:
-    """Moves a model to another run's end, parameter by parameter.
+def end_of(store: Store, record: Record) -> ModuleState:
+    """Weights, buffers and extra state where a run ended; of a run of Steepest 0.1 the buffers of its checkpoint.
 
     Raises:
-        StoreError: no such run.
-        InputError: its weights are not this model's; says which differ.
+        StoreError: it has no stored point.
     """
-    tensors = store.load_point(start) if isinstance(start, str) else start.tensors
-    own = dict(space.named())
-    if {k: v.shape for k, v in tensors.items()} != {k: v.shape for k, v in own.items()}:
-        odd = sorted(set(tensors) ^ set(own)) or [k for k in own if tensors[k].shape != own[k].shape]
-        raise InputError(f"start={start!r} does not match this model; parameters that differ: {', '.join(odd[:5])}")
-    restore_tensors(tensors, own)
+    end = store.load_end(record.id)
+    if end is not None:
+        return end
+    parameters, buffers = store.load_point(record.id), {}
+    checkpoint = checkpoints.load(store.folder / record.id / "checkpoints")
+    if checkpoint:
+        state = checkpoint.state
+        best = {} if record.status == "interrupted" else state["best"]["tensors"] or {}
+        names = {name: module_state.plain_name(name) for name in state["descent"]["buffers"]}
+        buffers = {plain: best.get(name, state["descent"]["buffers"][name]) for name, plain in names.items()}
+    return ModuleState(parameters, buffers)
+
+
+def start_state(start: Any, store: Store) -> ModuleState:
+    """The end of the run that another one starts from.
+
+    Args:
+        start: a Run, or an id in the store.
+        store: of runs that are named.
+
+    Raises:
+        StoreError: no such run, or one without a stored point.
+    """
+    if not isinstance(start, str):
+        return end_of(start.store, start.record)
+    return end_of(store, store.read(start))
+
+
+def check_start(start: Any, state: ModuleState, model: nn.Module) -> None:
+    """Checks that a model can start at another run's end; writes nothing.
+
+    Raises:
+        InputError: the run's weights or buffers are not this model's; says which differ.
+    """
+    odd = _differences(model, state)
+    if odd:
+        name = start if isinstance(start, str) else start.id
+        raise InputError(f"start={name!r} does not match this model; parameters that differ: {', '.join(odd[:5])}")
+
+
+def _differences(model: nn.Module, state: ModuleState) -> list[str]:
+    """Names of trainable parameters that a state lacks, and of its tensors that the model has not or in other shapes.
+
+    A frozen parameter that the run did not train is not in its state.
+    """
+    own = {**module_state.parameters_of(model), **module_state.buffers_of(model)}
+    lacking = set(Space(model).names) - set(state.parameters)
+    odd = {name for name, x in state.tensors.items() if name not in own or own[name].shape != x.shape}
+    return sorted(lacking | odd)
 
 
 class RunEnd(NamedTuple):
@@ -39,8 +81,25 @@ class RunEnd(NamedTuple):
     descent: Descent | None
 
 
+def end_model(task: Task, store: Store, record: Record) -> nn.Module:
+    """A copy of the task's model with the weights, buffers and extra state of a run's end.
+
+    Raises:
+        StoreError: the run has no stored point, or the model has other parameters; says which differ.
+    """
+    end, model = end_of(store, record), task.copy(record.config.seed)
+    odd = _differences(model, end)
+    if odd:
+        raise StoreError(
+            f"Run {record.id} was made with a different model; tensors that differ: {', '.join(odd[:5])}. "
+            "Pass its task."
+        )
+    module_state.write(model, end)
+    return model
+
+
 def restore_end(task: Task, store: Store, record: Record) -> RunEnd:
-    """A copy of the task's model at a run's end, with its buffers.
+    """A copy of the task's model at a run's end, and its descent.
 
     Args:
         task: the run's.
@@ -60,13 +119,9 @@ def restore_end(task: Task, store: Store, record: Record) -> RunEnd:
     model = task.copy(config.seed) if descent is None else descent.model
     check_identity(record, identity(task, model))
     checkpoint = checkpoints.load(store.folder / record.id / "checkpoints")
-    if checkpoint:
-        state = checkpoint.state
-        if descent is not None:
-            descent.load(state["descent"])
-        best = {} if record.status == "interrupted" else state["best"]["tensors"] or {}
-        restore_tensors({**state["descent"]["buffers"], **best}, dict(model.named_buffers()))
-    restore_tensors(store.load_point(record.id), dict(Space(model).named()))
+    if checkpoint and descent is not None:
+        descent.load(checkpoint.state["descent"])
+    module_state.write(model, end_of(store, record))
     return RunEnd(model, descent)
 
 
@@ -89,7 +144,8 @@ def built_in_task(record: Record) -> Task:
     """
     if record.config.source not in BUILT_IN:
         raise StoreError(
-            f"Run {record.id} was not trained on a built-in task, so its model cannot be built. Pass the task, or "
-            "build the model and load `run.tensors` with load_state_dict(..., strict=False)."
+            f"Run {record.id} was not trained on a built-in task, so its model cannot be built. Pass its task: "
+            f"sd.open({record.id!r}, task=...). Or build the model and load `run.tensors`, its weights and buffers, "
+            "with load_state_dict(..., strict=False)."
         )
     return load(record.config.source)

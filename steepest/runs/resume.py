@@ -1,8 +1,10 @@
 """`resume`: continues a run as if it had never stopped."""
 
 import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -11,14 +13,18 @@ from steepest.descent.stages import Stages
 from steepest.errors import InputError, StoreError
 from steepest.records.config import Config, to_json
 from steepest.records.run import Record
+from steepest.runs.best import BestPoint
 from steepest.runs.config import identity, settings_of
+from steepest.runs.continuation import restore
 from steepest.runs.live import LiveServer, open_live
-from steepest.runs.restore import built_in_task, check_identity, load_start
+from steepest.runs.preparation import Preparation
+from steepest.runs.restore import built_in_task, check_identity, check_start, start_state
 from steepest.runs.run import Run
 from steepest.runs.store import Store, checkpoints, versions
 from steepest.runs.store.store import check_not_in_use
 from steepest.runs.trainer import Trainer
-from steepest.tasks import Task, data
+from steepest.tasks import Task, data, module_state
+from steepest.tasks.module_state import ModuleState
 from steepest.view.terminal import Progress
 
 NO_CHECKPOINT: dict[str, Any] = {"t": 0, "attempt": 0, "events": 0}
@@ -53,8 +59,27 @@ def resume(
         StoreError: the run is still running, is finished, or was made with a different task; says what differs.
         InputError: the length or the rule does not fit the run.
     """
+    preparation = prepare_resume(run, task, epochs, steps, rule, runs, device, live)
+    preparation.trainer.run(preparation.on_start, preparation.messages)
+    return preparation.run()
+
+
+def prepare_resume(
+    run: Run | str,
+    task: Task | None = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+    rule: Any = None,
+    runs: str | Path = "runs",
+    device: str = "auto",
+    live: bool | LiveServer = False,
+    has_body: bool = False,
+) -> Preparation:
+    """A stored run before its next step; the arguments are those of `resume`.
+
+    Nothing of the model or the record is touched before all is checked.
+    """
     store, own_task = (Store(runs), None) if isinstance(run, str) else (run.store, run.task)
-    on_start = open_live(live, store.folder)
     record = store.read(run if isinstance(run, str) else run.id)
     check_not_in_use(record)
     if record.status in ("done", "stopped") and not (epochs or steps):
@@ -66,44 +91,77 @@ def resume(
     check_identity(record, {"data": data.fingerprint(task.data)})
     config = record.config if device == "auto" else dataclasses.replace(record.config, device=device)
     settings = settings_of(task, config, rule, epochs, steps)
-    messages = _restore_threads(record)
-    descent = Descent(task, settings, task.build(settings.seed))
-    check_identity(record, identity(task, descent.model))
-    trainer, more = _make_trainer(store, record, descent, is_longer=bool(epochs or steps))
-    trainer.run(on_start, [*messages, *more])
-    return Run(store, store.read(record.id), descent.model, task)
+    with task.unchanged_on_error():
+        last = _last_state(store, record)
+        model = task.build(settings.seed)
+        if last.start is not None:
+            check_start(record.config.start, last.start, model)
+            module_state.write(model, last.start)
+        descent = Descent(task, settings, model)
+        check_identity(record, identity(task, descent.model))
+        _check_length(record, last.t, descent)
+        _check_stage(record, last.t, descent.settings.stages, descent)
+        best, messages = _restore(last, descent, is_longer=bool(epochs or steps))
+        config, words = _stretch(dataclasses.replace(record.config, end_step=None), descent)
+        stored = to_json(config, record.search, record.verdict)
+        writer = store.reopen(record.id, last.manifest["attempt"], last.t, last.manifest["events"], stored)
+    if last.damage:
+        checkpoints.set_damage_aside(store.folder / record.id / "checkpoints")
+    seconds = last.manifest.get("seconds", 0.0) if record.status == "interrupted" else record.seconds
+    progress = Progress(descent.steps, config.metric, start=last.t)
+    trainer = Trainer(descent, writer, progress, config, record.search, record.verdict, seconds, has_body)
+    trainer.best = best or trainer.best
+    messages = [
+        *_restore_threads(record),
+        *words,
+        *messages,
+        *last.damage,
+        f"Resuming {record.id} after step {last.t}.",
+    ]
+    return Preparation(trainer, store, task, messages, open_live(live, store.folder))
 
 
-def _make_trainer(store: Store, record: Record, descent: Descent, is_longer: bool) -> tuple[Trainer, list[str]]:
-    """A trainer at the last valid checkpoint, and messages."""
-    folder = store.folder / record.id / "checkpoints"
-    checkpoint = checkpoints.load(folder)
-    manifest, state, damage = checkpoint or (NO_CHECKPOINT, {}, [])
-    t = manifest["t"]
+class LastState(NamedTuple):
+    """Where a stored run stands: a checkpoint, or its start.
+
+    Attributes:
+        manifest, state: of the checkpoint.
+        damage: messages about newer checkpoints that are damaged.
+        start: the end of the run that it started from, where it has no checkpoint.
+    """
+
+    manifest: dict[str, Any]
+    state: dict[str, Any] | None
+    damage: list[str]
+    start: ModuleState | None
+
+    @property
+    def t(self) -> int:
+        """The last step before it."""
+        return self.manifest["t"]
+
+
+def _last_state(store: Store, record: Record) -> LastState:
+    checkpoint = checkpoints.load(store.folder / record.id / "checkpoints")
     if checkpoint:
-        check_identity(record, {k: str(manifest[k]) for k in ("model", "data")})
-    elif record.config.start != Config.start:
-        load_start(record.config.start, descent.space, store)
-    _check_length(record, t, descent)
-    _check_stage(record, t, descent.settings.stages, descent)
-    if damage:
-        checkpoints.set_damage_aside(folder)
-    config, messages = _stretch(record.config, descent)
-    writer = store.reopen(
-        record.id, manifest["attempt"], t, manifest["events"], to_json(config, record.search, record.verdict)
-    )
-    seconds = manifest.get("seconds", 0.0) if record.status == "interrupted" else record.seconds
-    progress = Progress(descent.steps, config.metric, start=t)
-    trainer = Trainer(descent, writer, progress, config, record.search, record.verdict, seconds)
-    if checkpoint:
-        count = state["descent"]["taken"]
-        if descent.batches.is_iterable and count and state["place"] is None:  # it cannot be set to its place
-            name = type(descent.task.data).__name__
-            messages.append(f"Skipping {count} batches of the {name} that were used before.")
-        if is_longer and state["stopped"]:  # the patience that ended the run starts again
-            state["stopped"], state["best"]["since"] = False, 0
-        trainer.restore(state, manifest["events"])
-    return trainer, [*messages, *damage, f"Resuming {record.id} after step {t}."]
+        check_identity(record, {k: str(checkpoint.manifest[k]) for k in ("model", "data")})
+        return LastState(*checkpoint, None)
+    origin = record.config.start
+    return LastState(NO_CHECKPOINT, None, [], None if origin == Config.start else start_state(origin, store))
+
+
+def _restore(last: LastState, descent: Descent, is_longer: bool) -> tuple[BestPoint | None, list[str]]:
+    """Restores a checkpoint; returns the best point so far, and messages."""
+    state, messages = last.state, []
+    if state is None:
+        return None, messages
+    count = state["descent"]["taken"]
+    if descent.batches.is_iterable and count and state["place"] is None:  # it cannot be set to its place
+        name = type(descent.task.data).__name__
+        messages.append(f"Skipping {count} batches of the {name} that were used before.")
+    if is_longer and state["stopped"]:  # the patience that ended the run starts again
+        state["stopped"], state["best"]["since"] = False, 0
+    return restore(descent, state, last.manifest["events"]), messages
 
 
 def _check_length(record: Record, t: int, descent: Descent) -> None:
@@ -144,3 +202,21 @@ def _stretch(config: Config, descent: Descent) -> tuple[Config, list[str]]:
     words = f"from {config.steps} to {descent.steps} steps, the schedule with it"
     changes = {"steps": descent.steps, "epochs": descent.settings.epochs, "stretched": (*config.stretched, words)}
     return dataclasses.replace(config, **changes), [f"Stretched {words}."]
+
+
+def prepare_again(task: Task, arguments: Mapping[str, Any], caller: Callable, has_body: bool = False) -> Preparation:
+    """The run that `fit` or `descend` was given as `resume`, before its next step.
+
+    Raises:
+        InputError: an argument that the run already has differs from its default.
+    """
+    run = arguments["resume"]
+    free = {"resume", *inspect.signature(resume).parameters}
+    parameters = inspect.signature(caller).parameters
+    changes = [n for n, p in parameters.items() if n not in free and arguments[n] != p.default]
+    if changes:
+        name = run if isinstance(run, str) else run.id
+        raise InputError(f"resume cannot change {', '.join(changes)}. Drop it, or start a new run with start={name!r}.")
+    names = ("epochs", "steps", "rule", "device", "live")
+    runs = arguments["runs"] or "runs"
+    return prepare_resume(run, task, runs=runs, has_body=has_body, **{name: arguments[name] for name in names})

@@ -12,8 +12,8 @@ from steepest.errors import SteepestError
 from steepest.records.run import Event, Measurement, Record
 from steepest.records.verdict import Verdict
 from steepest.runs.film import run_film
-from steepest.runs.restore import RunEnd, built_in_task, restore_end
-from steepest.runs.store import Store
+from steepest.runs.restore import RunEnd, built_in_task, end_model, end_of, restore_end
+from steepest.runs.store import Store, end_point
 from steepest.tasks.task import Task
 from steepest.view.figures.curves import curves
 from steepest.view.film.write import write
@@ -26,7 +26,7 @@ class Run:
         store: that holds it.
         record: its numbers and words.
         model: the trained module.
-        task: that it was trained on; None for an opened run.
+        task: that it was trained on; None for a run that was opened without it.
     """
 
     def __init__(self, store: Store, record: Record, model: nn.Module | None = None, task: Task | None = None) -> None:
@@ -72,8 +72,8 @@ class Run:
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """The weights at the end, by name."""
-        return self.store.load_point(self.id)
+        """Weights and buffers at the end, by name, for `load_state_dict`; without frozen weights."""
+        return end_point.state_dict(end_of(self.store, self.record))
 
     @property
     def point(self) -> Tensor:
@@ -83,13 +83,14 @@ class Run:
 
     @property
     def model(self) -> nn.Module:
-        """The trained module.
+        """The trained module; of an opened run a copy of the task's model, with weights, buffers and extra state.
 
         Raises:
-            StoreError: the run was opened, and its task is not a built-in one.
+            StoreError: the run was opened without its task, which is not a built-in one; or the task's model is
+                another one.
         """
         if self._model is None:
-            self._model = self.at_end(built_in_task(self.record)).model
+            self._model = end_model(self.task or built_in_task(self.record), self.store, self.record)
         return self._model
 
     def at_end(self, task: Task) -> RunEnd:
@@ -121,8 +122,7 @@ class Run:
         model, why = None, ""
         try:
             task = task or self.task or built_in_task(self.record)
-            is_own = task is self.task and self._model is not None
-            model = self._model if is_own else self.at_end(task).model
+            model = self._model if task is self.task and self._model is not None else self.at_end(task).model
         except SteepestError as error:
             why = str(error)
         film, surfaces = run_film(self.store, self.id, task, model, planes, why)
@@ -133,15 +133,17 @@ class Run:
         return f"<Run {self.id}: {self.status}, {len(self.losses)} steps{metric}>"
 
 
-def open(run: str, runs: str | Path = "runs") -> Run:
+def open(run: str, runs: str | Path = "runs", *, task: Task | None = None) -> Run:
     """A stored run.
 
     Args:
         run: its id, the beginning of it, or a name (the newest run of that name).
         runs: folder of the runs.
+        task: the run's, for its model, its film and `resume`; a built-in one need not be passed. Its own model stays
+            as it is.
 
     Raises:
         StoreError: no such run; says the nearest.
     """
     store = Store(runs)
-    return Run(store, store.read(run))
+    return Run(store, store.read(run), task=task)

@@ -6,15 +6,14 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from steepest.analysis.location.locate import QUICK_MIN_S, QUICK_SHARE, quick_check
+from steepest.analysis.location.locate import quick_check
 from steepest.descent import async_loop
 from steepest.descent.loop import Descent
-from steepest.descent.path import PointSelection
-from steepest.descent.state import restore_tensors
+from steepest.descent.path import PATH_BYTES, PointSelection
 from steepest.errors import StoreError
 from steepest.records.config import Config, to_json
 from steepest.records.run import Event, Measurement, Message, Outcome, SnapshotInterval, Step, Steps
@@ -22,110 +21,167 @@ from steepest.records.search import Search
 from steepest.records.verdict import Verdict
 from steepest.rules.stability import FINAL_SHARE
 from steepest.runs.best import BestPoint
-from steepest.runs.config import checkpoint_interval
-from steepest.runs.store import Writer, checkpoints
-from steepest.runs.store.state import pack
+from steepest.runs.continuation import Continuation
+from steepest.runs.no_record import NoProgress, NoRecord
+from steepest.runs.store import Writer
+from steepest.tasks.module_state import PlainAttributes, is_storable, read_extra
+from steepest.view.format import number
 from steepest.view.terminal import Progress
-
-MAX_CHECKPOINT_SHARE = 0.02
-"""Of the run's time, for checkpoints whose interval is given in seconds."""
 
 
 class Trainer:
-    """A descent that is recorded.
+    """A descent with its record: `steps` yields each step, `run` is that loop with an empty body.
 
     Attributes:
         status: of the run at its end.
+        best: the best point by validation, and the measurements since.
         config, search, verdict: as recorded.
+        stop_signal: Ctrl-C or SIGTERM, as the number of the signal, once one has come.
 
     Args:
         descent: at its start, or where it resumes.
-        writer: of the record.
+        record: of the run.
         progress: in the terminal.
         config: of the run.
         search: the learning-rate search before the run.
         verdict: of an earlier end, for a resumed run.
         seconds: that the run took before it was resumed.
+        has_body: whether code of the user's runs between two steps: no step is then taken ahead, and no line redrawn.
     """
 
     def __init__(
-        self, descent: Descent, writer: Writer, progress: Progress, config: Config, search: Search | None = None,
-        verdict: Verdict | None = None, seconds: float = 0.0,
+        self, descent: Descent, record: Writer | NoRecord, progress: Progress | NoProgress, config: Config,
+        search: Search | None = None, verdict: Verdict | None = None, seconds: float = 0.0, has_body: bool = False,
     ) -> None:  # fmt: skip
-        self.descent, self.writer, self.progress = descent, writer, progress
+        self.descent, self.record, self.progress = descent, record, progress
         self.config, self.search, self.verdict = config, search, verdict
-        self.status, self._earlier_s = "failed", seconds
+        self.status, self._earlier_s, self._has_body = "failed", seconds, has_body
         self.best = BestPoint(config.better == "higher")
-        block = 1 if descent.device.type == "cpu" else async_loop.LAG
-        self._selection, self._path_t = PointSelection(descent.space.size, descent.steps, block), -1
-        self._must_stop, self._has_complained, self._validation_t = False, False, -1
+        self._in_blocks = descent.device.type != "cpu" and not has_body
+        budget = 0 if record.folder is None else PATH_BYTES
+        block = async_loop.LAG if self._in_blocks else 1
+        self._selection, self._path_t = PointSelection(descent.space.size, descent.steps, block, budget), -1
+        is_wanted = config.keep == "best" or bool(config.stop_after or config.measure_every)
+        self._measures = is_wanted or record.folder is not None
+        self._has_complained, self._validation_t = False, -1
         self._recent = deque[Step](maxlen=max(1, math.ceil(FINAL_SHARE * descent.steps)))
-        self._start = self._last_checkpoint = time.perf_counter()
-        self._interval_s, self._interval = checkpoint_interval(config.checkpoint_every)
+        self._start = time.perf_counter()
+        self._continuation = Continuation(descent, record, config, self._complain)
+        self.stop_signal, self._handlers = 0, dict[int, Any]()
 
     def run(self, on_start: Callable[[str], None] | None = None, messages: Sequence[str] = ()) -> None:
-        """Trains to the end or an interruption; the record is closed in any case.
+        """Trains to the end or an interruption; the record is closed in any case. The arguments are as in `steps`."""
+        try:
+            with self.interruptible():
+                for _ in self.steps(on_start, messages):
+                    pass
+        except KeyboardInterrupt:
+            if self.status != "interrupted":
+                raise
+
+    def steps(
+        self, on_start: Callable[[str], None] | None = None, messages: Sequence[str] = ()
+    ) -> Generator[Step, None, None]:
+        """Yields each step once it is recorded. If the generator is closed, the run is interrupted after that step.
 
         Args:
             on_start: gets the run's id first.
             messages: shown before the first step; empty ones are not.
         """
         if on_start is not None:
-            on_start(self.writer.id)
+            on_start(self.record.id)
         for words in filter(None, messages):
             self.progress.say(words)
         mode = self.descent.model.training
-        with self._close_at_end(), self._interruptible():
-            self._add_point(self._selection.selects(self.descent.t))
-            if self.descent.t == 0:
-                self._measure("validation")  # the loss at the start, without the noise of a batch
-            self._train()
-        self.descent.model.train(mode)
+        try:
+            with self._close_at_end():
+                self._begin()
+                yield from self._train()
+        finally:
+            self.descent.model.train(mode)
 
-    def _train(self) -> None:
-        descent, record, show, recent = self.descent, self.writer.step, self.progress.step, self._recent.append
-        for step in self._steps():
-            record(step)
-            show(step)
-            recent(step)
-            if step.event is not None:
-                self._on_event(step.event)
-            for update in step.updates:
-                self._on_update(update)
-            if step.t == descent.t:
-                self._after(step)
-            if step.t == descent.t or step.event is not None:
-                self._add_point(self._selection.selects(descent.t, step.event is not None))
-            if self._must_stop and step.t == descent.t:
-                self.status = "interrupted"
-                break
-        else:
-            self.status = "stopped" if descent.is_stopped else "done"
+    def _begin(self) -> None:
+        self._add_point(self._selection.selects(self.descent.t))
+        if self.descent.t == 0 and self._measures:
+            self._measure("validation")  # the loss at the start, without the noise of a batch
+        self._attributes = PlainAttributes.of(self.descent.model) if self.record.folder else None
+        extra, lost = read_extra(self.descent.model)
+        lost = (*lost, *(name for name, value in extra.items() if not is_storable(value)))
+        if lost and self.record.folder:
+            self._say_inexact(f"the extra state of {', '.join(name or 'the model' for name in lost)}")
+
+    def _train(self) -> Generator[Step, None, None]:
+        descent = self.descent
+        try:
+            for step in self._steps():
+                self._take(step)
+                if self.stop_signal and step.t == descent.t:
+                    self.status = "interrupted"
+                    break
+                yield step
+            else:
+                self.status = "stopped" if descent.is_stopped else "done"
+        except GeneratorExit:  # the caller's loop has ended early
+            self.status = "interrupted"
+            raise
+        finally:
+            if self.status != "failed":
+                self._end_training()
+
+    def _end_training(self) -> None:
         self.checkpoint()  # from which the run can be continued or extended
         if self.status == "interrupted":
-            run = self.writer.id
-            words = f"Interrupted after step {descent.t}. Saved as {run}; continue with: steepest resume {run}"
+            run = self.record.id
+            words = f"Interrupted after step {self.descent.t}. Saved as {run}; continue with: steepest resume {run}"
             self.progress.say(words)
 
     def _steps(self) -> Iterator[Step]:
         """The descent's steps; in blocks on an asynchronous device."""
-        if self.descent.device.type == "cpu":
+        if not self._in_blocks:
             return iter(self.descent)
-        return async_loop.steps(self.descent, (self._selection.every, self._interval or 0))
+        return async_loop.steps(self.descent, (self._selection.every, self._continuation.steps or 0))
+
+    def _take(self, step: Step) -> None:
+        """Records and shows a step; measures and stores what is due after it."""
+        descent = self.descent
+        self.record.step(step)
+        if not self._has_body:
+            self.progress.step(step)
+        self._recent.append(step)
+        if step.event is not None:
+            self._on_event(step.event)
+        for update in step.updates:
+            self._on_update(update)
+        if step.t == descent.t:
+            self._after(step)
+        if step.t == descent.t or step.event is not None:
+            self._add_point(self._selection.selects(descent.t, step.event is not None))
 
     def _after(self, step: Step) -> None:
         """Measurements and checkpoints, after a step that was not rewound."""
         descent = self.descent
-        if step.t % descent.steps_per_epoch == 0 or step.t == descent.steps:
-            values = self._measure("validation")
-            self._validation_t = step.t
-            if self.config.metric in values:
-                self._compare(values[self.config.metric])
-        if self._interval is not None:
-            if step.t % self._interval == 0:
-                self.checkpoint()
-        elif time.perf_counter() - self._last_checkpoint >= self._interval_s:
+        if self._attributes is not None:
+            self._compare_attributes(self._attributes)
+        if self._measures and (step.t % descent.measure_every == 0 or step.t == descent.steps):
+            with descent.at_reported_point():
+                values = self._measure("validation")
+                self._validation_t = step.t
+                if self.config.metric in values:
+                    self._compare(values[self.config.metric])
+        if self._continuation.is_due(step.t):
             self.checkpoint()
+
+    def _compare_attributes(self, before: PlainAttributes) -> None:
+        """Says once, after the first step, which attributes of the model no checkpoint holds."""
+        changes, self._attributes = before.changes(self.descent.model), None
+        if changes:
+            self._say_inexact(f"what the model keeps in {', '.join(changes[:3])}")
+
+    def _say_inexact(self, what: str) -> None:
+        self.progress.say(
+            f"A resumed run will not be exact: no checkpoint holds {what}. Register it as a buffer, or return it as "
+            "numbers and tensors from get_extra_state."
+        )
 
     def _add_point(self, is_selected: bool) -> None:
         """Adds the point to the path; the run continues if it cannot be written."""
@@ -133,32 +189,32 @@ class Trainer:
         if t == self._path_t or not is_selected:
             return
         try:
-            self.writer.keep(t, self.descent.space.tensors())
+            self.record.keep(t, self.descent.space.tensors())
             self._path_t = t
         except StoreError as error:
             self._complain(f"{error}; the run continues")
 
     def _on_event(self, event: Event) -> None:
-        self.writer.event(event)
+        self.record.event(event)
         self.progress.event(event)
         if event.kind in ("rewind", "stop"):
-            self.writer.go_back(self.descent.t)
+            self.record.go_back(self.descent.t)
             self._path_t = -1
 
     def _on_update(self, update: Outcome | SnapshotInterval | Message) -> None:
         match update:
             case Outcome(n, words):
-                self.writer.after(n, words)
+                self.record.after(n, words)
             case SnapshotInterval(every):
                 guard = {**(self.config.guard or {}), "snapshot_every": every}
-                self._record(config=dataclasses.replace(self.config, guard=guard))
+                self._configure(config=dataclasses.replace(self.config, guard=guard))
             case Message(words):
                 self.progress.say(words)
 
-    def _record(self, config: Config | None = None, verdict: Verdict | None = None) -> None:
+    def _configure(self, config: Config | None = None, verdict: Verdict | None = None) -> None:
         """Records what was decided or measured during the run."""
         self.config, self.verdict = config or self.config, verdict or self.verdict
-        self.writer.configure(to_json(self.config, self.search, self.verdict))
+        self.record.configure(to_json(self.config, self.search, self.verdict))
 
     # -- measuring -----------------------------------------------------------------------------------------------------
 
@@ -167,71 +223,36 @@ class Trainer:
         descent = self.descent
         values = descent.measure(split)
         for name, value in values.items():
-            m = Measurement(descent.t, descent.t / descent.steps_per_epoch, split, name, value)
-            self.writer.measure(m)
+            m = self._measurement(descent.t, split, name, value)
+            self.record.measure(m)
             self.progress.measure(m)
         return values
+
+    def _measurement(self, t: int, split: str, name: str, value: float) -> Measurement:
+        return Measurement(t, t / self.descent.steps_per_epoch, split, name, value)
 
     def _compare(self, value: float) -> None:
         """Updates the best point, and stops the run after `stop_after` measurements without improvement."""
         descent, patience, best = self.descent, self.config.stop_after, self.best
-        if self.config.keep == "best" and best.is_better(value):
-            with descent.at_reported_point():
-                best.update(descent.t, value, descent.named_tensors())
-        else:
-            best.update(descent.t, value, None)
+        is_kept = self.config.keep == "best" and best.is_better(value)
+        best.update(descent.t, value, descent.end_state() if is_kept else None)
         if patience is not None and best.since >= patience and descent.t < descent.steps:
             descent.is_stopped = True
             reason = f"validation {self.config.metric} has not improved in {patience} evaluations"
-            event = Event(descent.t, "stop", reason, f"stopped early; best {best.value:.4g} at step {best.t}")
-            self.writer.event(descent.register(event))
+            where = "every one was NaN" if best.value is None else f"best {best.value:.4g} at step {best.t}"
+            event = Event(descent.t, "stop", reason, f"stopped early; {where}")
+            self.record.event(descent.register(event))
             self.progress.event(event)
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
-    def restore(self, state: Mapping[str, Any], events: int) -> None:
-        """Restores a checkpoint's state and number of events."""
-        descent = self.descent
-        descent.load(state["descent"])
-        descent.batches.restore(state["descent"]["taken"], descent.t, state["place"])
-        descent.is_stopped, descent.events = state["stopped"], events
-        if descent.recovery is not None and state["recovery"] is not None:
-            descent.recovery.load(state["recovery"])
-        self.best = BestPoint(**state["best"])
-
     def checkpoint(self) -> None:
         """Writes everything that a resumed run needs; reports a failure, and the run continues."""
-        now = time.perf_counter()
-        descent, recovery = self.descent, self.descent.recovery
-        state = {
-            "descent": descent.state(), "place": self._place(), "best": vars(self.best), "stopped": descent.is_stopped,
-            "recovery": recovery and {**recovery.state(), "count": descent.events},
-        }  # fmt: skip
-        manifest = {
-            "t": descent.t, "attempt": recovery.attempt if recovery else 0, "events": descent.events,
-            "seconds": self._earlier_s + now - self._start, "model": self.config.model, "data": self.config.data,
-        }  # fmt: skip
-        try:
-            self.writer.flush()
-            if self.writer.trouble:  # a run that resumed from here would have a gap in its record
-                raise StoreError(f"No checkpoint is written while the record cannot be: {self.writer.trouble}")
-            checkpoints.save(self.writer.folder / "checkpoints", state, manifest)
+        if self._continuation.write(self.best, self.config, self._seconds):
             self._has_complained = False
-        except TypeError as error:
-            self._complain(f"No checkpoints: a state cannot be written as numbers and tensors ({error}).")
-        except StoreError as error:
-            self._complain(str(error))
-        self._last_checkpoint = time.perf_counter()
-        self._interval_s = max(self._interval_s, (self._last_checkpoint - now) / MAX_CHECKPOINT_SHARE)
 
-    def _place(self) -> dict[str, Any] | None:
-        """The state of the user's loader; None if it cannot be written: a resumed run then skips its batches."""
-        place = self.descent.batches.loader_state()
-        try:
-            pack(place, {})
-        except TypeError:
-            return None
-        return place
+    def _seconds(self) -> float:
+        return self._earlier_s + time.perf_counter() - self._start
 
     def _complain(self, words: str) -> None:
         if not self._has_complained:
@@ -241,68 +262,80 @@ class Trainer:
     # -- the end -------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """Ctrl-C or SIGTERM ends the run after the present step; a second one at once."""
+    def interruptible(self) -> Iterator[None]:
+        """Within the block, Ctrl-C or SIGTERM ends the run after the present step; a second one at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
         def request_stop(number: int, frame: Any) -> None:
-            if self._must_stop:
+            if self.stop_signal:
                 raise KeyboardInterrupt
-            self._must_stop = True
+            self.stop_signal = number
 
-        handlers = {s: signal.signal(s, request_stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        self._handlers = {s: signal.signal(s, request_stop) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
-        except KeyboardInterrupt:
-            self.status, run = "interrupted", self.writer.id
-            self.progress.say(f"Interrupted. Continue from the last checkpoint with: steepest resume {run}")
         finally:
-            for s, handler in handlers.items():
-                signal.signal(s, handler)
+            self._restore_handlers()
+
+    def _restore_handlers(self) -> None:
+        for s, handler in self._handlers.items():
+            signal.signal(s, handler)
+        self._handlers = {}
 
     @contextmanager
     def _close_at_end(self) -> Iterator[None]:
         """Closes the record, whatever happens in the block."""
-        descent, writer = self.descent, self.writer
+        descent, record = self.descent, self.record
         try:
             yield
+        except KeyboardInterrupt:
+            self.status = "interrupted"
+            self.progress.say(f"Interrupted. Continue from the last checkpoint with: steepest resume {record.id}")
+            raise
         finally:
-            seconds = time.perf_counter() - self._start
+            self._restore_handlers()
+            seconds = self._seconds()
             try:
                 if self.status != "failed":
                     self._finish()
-                writer.point(descent.t, dict(descent.space.named()))
+                record.end_point(descent.t, descent.end_state())
             finally:
                 self.progress.stop()
-                writer.close(self.status, seconds + self._earlier_s)
+                record.close(self.status, seconds)
 
     def _finish(self) -> None:
         """Leaves the model at the reported or the best point; measures the test split there."""
-        descent = self.descent
+        descent, best = self.descent, self.best
         self._add_point(self._selection.every > 0)
         descent.finish()
         if self.status == "interrupted":
             return
-        if self.best.tensors is not None:
-            restore_tensors(self.best.tensors, descent.named_tensors())
+        if best.restore(descent.model):
             descent.task.remember_weights(descent.model)
-            self.progress.say(f"Restored the best weights (step {self.best.t}).")
-        elif self.status == "stopped" and descent.t != self._validation_t:
+            assert best.value is not None
+            value = f"validation {self.config.metric} {number(best.value)}"
+            self.progress.say(f"Restored the best weights (step {best.t}, {value}).")
+            self.progress.end(self._measurement(best.t, "validation", self.config.metric, best.value))
+            self._configure(config=dataclasses.replace(self.config, end_step=best.t))
+        elif self._measures and self.status == "stopped" and descent.t != self._validation_t:
             self._measure("validation")
-        self._measure("test")
-        if self.config.locate:
-            self._locate()
+            self._configure(config=dataclasses.replace(self.config, end_step=descent.t))
+        if self.config.keep == "best" and best.tensors is None:
+            self.progress.say(f"Every measurement of {self.config.metric} was NaN, so the last weights are kept.")
+        if self.record.folder:
+            self._measure("test")
+            if self.config.locate:
+                self._locate()
 
     def _locate(self) -> None:
         """A quick check of the end."""
-        seconds = max(QUICK_SHARE * (time.perf_counter() - self._start), QUICK_MIN_S)
         try:
-            verdict = quick_check(self.descent, Steps.of(list(self._recent)), seconds)
+            verdict = quick_check(self.descent, Steps.of(list(self._recent)))
         except Exception as error:  # the user's model may fail to be differentiated twice in any way; the run is done
             verdict = f"No verdict: {error}"
         if isinstance(verdict, str):
             self.progress.say(verdict)
         else:
-            self._record(verdict=verdict)
+            self._configure(verdict=verdict)

@@ -98,6 +98,15 @@ class Objective:
         """Whether the loss is a function of the model's outputs, so that one pass serves all samples."""
         return self._loss is not None
 
+    def output(self, batch: Any) -> Any:
+        """The model's output on a batch."""
+        return self.model(*batch[:-1])
+
+    def output_loss(self, output: Any, target: Any) -> Tensor:
+        """The loss as a function of the model's output; only where `has_output_loss`."""
+        assert self._loss is not None
+        return self._loss(output, target)
+
     def per_sample_losses(self, batch: Any) -> Tensor:
         """The loss of each sample of a batch [n], by one pass of the model if the loss is a function of its outputs.
 

@@ -1,7 +1,8 @@
 """A task: a model, a loss and data, and the point where every descent starts."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 from steepest import seeds
 from steepest.errors import InputError, TaskError
 from steepest.tasks import data as sources
+from steepest.tasks import module_state
+from steepest.tasks.module_copy import copy_module
+from steepest.tasks.module_state import ModuleState
 from steepest.tasks.space import Space
 
 VALIDATION_SHARE = 0.1
@@ -57,8 +61,8 @@ accuracy = Metric(_accuracy)
 class Task:
     """A model, a loss and data.
 
-    A task stores the weights and buffers that its model has at this moment. All training starts there, so that settings
-    are compared from the same start.
+    A task stores the weights, buffers and extra state that its model has at this moment. All training starts there, so
+    that settings are compared from the same start.
 
     Args:
         model: a module, or a function `seed -> module` (a new start for each seed).
@@ -107,7 +111,7 @@ class Task:
         self.name = name or (type(model).__name__.lower() if isinstance(model, nn.Module) else "task")
         self.source: str | None = None  # a built-in name, or the path of its file
         self._split(data, validation, test)
-        self._start = _state(model) if isinstance(model, nn.Module) else None
+        self._start = module_state.read(model) if isinstance(model, nn.Module) else None
         self._fingerprint = _tensor_versions(model) if isinstance(model, nn.Module) else None
 
     def build(self, seed: int) -> nn.Module:
@@ -118,8 +122,23 @@ class Task:
             if not isinstance(model, nn.Module):
                 raise TaskError(f"Task: model(seed) must return a torch.nn.Module, got {type(model).__name__}")
             return model
-        _restore(self.model, self._start or {})
+        _restore(self.model, self._start or ModuleState())
         return self.model
+
+    @contextmanager
+    def unchanged_on_error(self) -> Iterator[None]:
+        """If the block fails, the task's model is as it was before, whatever `build` has done to it."""
+        if not isinstance(self.model, nn.Module):
+            yield
+            return
+        is_ours = _tensor_versions(self.model) == self._fingerprint
+        try:
+            with module_state.unchanged_on_error(self.model):
+                yield
+        except BaseException:
+            if is_ours:
+                self.remember_weights(self.model)
+            raise
 
     def copy(self, seed: int) -> nn.Module:
         """A separate copy of the model at its start.
@@ -130,13 +149,13 @@ class Task:
         if not isinstance(self.model, nn.Module):
             return self.build(seed)
         try:
-            model = copy.deepcopy(self.model)
+            model = copy_module(self.model)
         except Exception as error:  # deepcopy runs the user's code
             raise TaskError(
                 f"Task: the model cannot be copied ({type(error).__name__}: {error}), and several descents need a "
                 "model each. Pass model as a function seed -> module."
             ) from error
-        _restore(model, self._start or {})
+        _restore(model, self._start or ModuleState())
         return model
 
     def apart(self, share: float, seed: int) -> "Task":
@@ -155,16 +174,19 @@ class Task:
             self.recipe, self.name,
         )  # fmt: skip
 
-    def at(self, point: Tensor) -> "Task":
+    def at(self, point: Tensor | ModuleState) -> "Task":
         """The same task with another start; this one and its model are unchanged.
 
         Args:
-            point: w [N], where every descent starts, whatever its seed.
+            point: w [N], or weights, buffers and extra state, where every descent starts, whatever its seed.
         """
 
         def model_at_point(seed: int) -> nn.Module:
             model = self.copy(seed)
-            Space(model).scatter(point)
+            if isinstance(point, ModuleState):
+                module_state.write(model, point)
+            else:
+                Space(model).scatter(point)
             return model
 
         other = copy.copy(self)
@@ -188,8 +210,9 @@ class Task:
         """For the user, if the module's weights were changed elsewhere, which `build` resets; else empty."""
         if not isinstance(self.model, nn.Module) or _tensor_versions(self.model) == self._fingerprint:
             return ""
-        now, start = self.model.state_dict(keep_vars=True), self._start or {}
-        if all(name in now and torch.equal(now[name].detach().to(x), x) for name, x in start.items()):
+        now = {**module_state.parameters_of(self.model), **module_state.buffers_of(self.model)}
+        start = (self._start or ModuleState()).tensors
+        if all(name in now and _is_equal(now[name], x) for name, x in start.items()):
             return ""
         return (
             "The model's weights changed since Task(...) was created. This run starts from the original ones; create a "
@@ -208,17 +231,21 @@ class Task:
         self.data, self.validation, self.test = data, validation, test
 
 
-def _state(model: nn.Module) -> dict[str, Tensor]:
-    """Copies of the weights and buffers."""
-    tensors = (*model.named_parameters(), *model.named_buffers())
-    return {name: x.detach().clone() for name, x in tensors if not isinstance(x, nn.parameter.UninitializedParameter)}
+def _restore(model: nn.Module, state: ModuleState) -> None:
+    """Resets a model.
+
+    Raises:
+        TaskError: its structure has changed since the task was made.
+    """
+    try:
+        module_state.check(model, state, "Task: the model's start")
+    except TaskError as error:
+        raise TaskError(f"{error} Create a new Task after the model's structure has changed.") from None
+    module_state.write(model, state)
 
 
-@torch.no_grad()
-def _restore(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    tensors = dict((*model.named_parameters(), *model.named_buffers()))
-    for name, x in state.items():
-        tensors[name].copy_(x)
+def _is_equal(now: Tensor, start: Tensor) -> bool:
+    return now.shape == start.shape and torch.equal(now.to(start), start)
 
 
 def _tensor_versions(model: nn.Module) -> list[tuple[int, int, int]]:

@@ -117,6 +117,10 @@ class Progress:
             self._plain_lines = 1 + PLAIN_LINES * m.t // self.steps
             self._line.say(self._text(self._last))
 
+    def end(self, m: Measurement) -> None:
+        """Takes the measurement at the weights that are left, for the last line."""
+        self._measurement = m
+
     def event(self, event: Event) -> None:
         """Writes an event; of clipped gradients only the 1st, 2nd, 4th, 8th …, with their count."""
         words = describe_event(event)
@@ -200,6 +204,35 @@ class SearchDisplay:
             f"{duration(left)} left" if left else duration(seconds),
         ]
         return _fit(parts, (parts[2], parts[0]), self._line.width)
+
+
+class StageDisplay:
+    """Shows work in stages, such as an analysis or the surfaces of a film; only in a terminal.
+
+    Args:
+        what: is done.
+        stream, clock: as in `Line`.
+    """
+
+    def __init__(self, what: str, stream: TextIO | None = None, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._what, self._line, self._start_time = what, Line(stream, clock), clock()
+        self._has_drawn = False
+
+    def __call__(self, stage: str, done: int, most: int) -> None:
+        """Takes a stage's name, and how much of how much is done."""
+        if self._line.is_due():
+            share = f"{done:,}/{most:,}" if most else ""
+            seconds = duration(max(self._line.clock() - self._start_time, 1e-9))
+            self._line.draw(_fit([self._what, stage, share, seconds], (), self._line.width))
+            self._has_drawn = True
+
+    def __enter__(self) -> "StageDisplay":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Clears the live line."""
+        if self._has_drawn:
+            self._line.draw("")
 
 
 def _fit(parts: Sequence[str], optional: Sequence[str], width: int) -> str:

@@ -203,19 +203,105 @@ def test_tokens_are_weighted_as_they_are_counted():
     assert curvatures.mean().item() == pytest.approx((v @ (s.hessian(s.start) @ v)).item(), rel=1e-9)
 
 
+CLASS_WEIGHTS = torch.tensor([1.0, 2.0, 50.0])
+SUMS = {
+    "weighted": (lambda out, y: cross_entropy(out, y, weight=CLASS_WEIGHTS.to(out)), lambda y: CLASS_WEIGHTS[y]),
+    "summed": (lambda out, y: cross_entropy(out, y, reduction="sum"), torch.ones_like),
+    "ignored": (lambda out, y: cross_entropy(out, y, ignore_index=1), lambda y: (y != 1).float()),
+    "masked": (lambda out, y: cross_entropy(out[y != 1], y[y != 1]), lambda y: (y != 1).float()),
+    "hinge": (lambda out, y: (1 - out.gather(1, y[:, None])).relu().mean(), torch.ones_like),
+}
+
+
+@pytest.mark.parametrize(("loss", "weights"), SUMS.values(), ids=SUMS)
+def test_a_loss_that_weights_samples_is_the_sum_of_their_parts(loss, weights):
+    x, y = data()
+    s = LossFunction(sd.Task(smooth(), (x, y), loss), [(x, y)])
+    w, v = s.start, direction(s)
+    assert s.value(w) == pytest.approx(loss(smooth().double()(x.double()), y).item(), rel=1e-9)
+    assert s.losses(w).mean().item() == pytest.approx(s.value(w), rel=1e-9)
+    assert s.curvatures(w, v).mean().item() == pytest.approx((v @ (s.hessian(w) @ v)).item(), rel=1e-9)
+    expected = weights(y).double()
+    torch.testing.assert_close(s.sample_weights(w), expected / expected.mean(), rtol=1e-6, atol=1e-9)
+
+
 @pytest.mark.parametrize(
     "loss",
     [
-        lambda out, y: cross_entropy(out, y, weight=torch.tensor([1.0, 2.0, 5.0]).to(out)),
         lambda out, y: cross_entropy(out - out.mean(0), y),
-        lambda out, y: cross_entropy(out, y, reduction="sum"),
+        lambda out, y: (out[:, 0] - y).square().mean().sqrt(),
+        lambda out, y: cross_entropy(out @ out.T, torch.arange(len(out))),
     ],
-    ids=["weighted", "mixed", "summed"],
+    ids=["mixed", "root of a mean", "contrastive"],
 )
-def test_a_loss_that_is_no_mean_over_samples_is_not_taken_apart(loss):
+def test_a_loss_that_mixes_samples_is_not_taken_apart(loss):
     s = surface(loss=loss)
     with pytest.raises(TaskError, match="must be the mean over its samples"):
         s.losses(s.start)
+
+
+class Noisy(nn.Module):
+    """Draws random numbers for each sample."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = smooth()
+
+    def forward(self, x):
+        return self.net(x + 0.1 * torch.randn_like(x))
+
+
+@pytest.mark.parametrize("net", [Noisy, smooth], ids=["noise", "conversion in the loss"])
+def test_what_cannot_go_together_goes_one_after_another_with_the_same_numbers(net):
+    together = surface(net())
+    alone = surface(net(), lambda out, y: cross_entropy(out, y) + 0 * out.sum().item())
+    torch.testing.assert_close(alone.losses(alone.start), together.losses(together.start))
+    assert together.messages == []
+    assert "one after another" in alone.messages[0]
+    assert len(alone.messages) == 1
+
+
+def test_an_objective_that_differentiates_inside_is_evaluated():
+    def slope(model, batch):
+        x = batch[0].clone().requires_grad_()
+        return (torch.autograd.grad(model(x).sum(), x, create_graph=True)[0] - 1).square().mean()
+
+    x, _ = data()
+    s = LossFunction(sd.Task(smooth(), (x,), objective=slope), [(x,)])
+    assert s.losses(s.start).mean().item() == pytest.approx(s.value(s.start), rel=1e-9)
+    assert (s.hessian(s.start) @ direction(s)).isfinite().all()
+
+
+@pytest.mark.parametrize("normed", [nn.utils.weight_norm, nn.utils.spectral_norm], ids=["weight_norm", "spectral_norm"])
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_a_module_that_holds_a_tensor_with_a_graph_is_copied(normed):
+    net = nn.Sequential(normed(nn.Linear(4, 5)), nn.Tanh(), nn.Linear(5, 3))
+    x, y = data()
+    loss = cross_entropy(net(x), y)
+    s = LossFunction(sd.Task(net, (x, y), cross_entropy), [(x, y)], model=net)
+    expected = cross_entropy(net.eval()(x), y).item()
+    assert s.value(s.start) == pytest.approx(expected, rel=1e-5)
+    assert (s.best_hessian(s.start) @ direction(s)).isfinite().all()
+    loss.backward()
+    assert net[2].weight.grad is not None
+
+
+def test_a_sparse_matrix_in_the_model_is_no_obstacle():
+    class Graph(nn.Module):
+        """A convolution on a graph whose nodes are the samples."""
+
+        def __init__(self):
+            super().__init__()
+            self.net, self.features = smooth(), data()[0]
+            self.edges = (torch.eye(30) + torch.eye(30).roll(1, 0)).to_sparse()
+
+        def forward(self, nodes):
+            return self.net(torch.sparse.mm(self.edges, self.features))[nodes]
+
+    nodes, y = torch.arange(30), data()[1]
+    s = LossFunction(sd.Task(Graph(), (nodes, y), cross_entropy), [(nodes[:20], y[:20]), (nodes[20:], y[20:])])
+    assert s.losses(s.start).mean().item() == pytest.approx(s.value(s.start), rel=1e-4)
+    assert (s.hessian(s.start) @ direction(s)).isfinite().all()
 
 
 # -- What it computes in -----------------------------------------------------------------------------------------------
@@ -270,6 +356,11 @@ class Once(nn.Module):
         return Twice.apply(x)
 
 
+class Square(nn.Module):
+    def forward(self, x):
+        return x.square()
+
+
 class Nested(nn.Module):
     def __init__(self, *inner):
         super().__init__()
@@ -297,6 +388,17 @@ def test_what_has_no_second_derivative_is_named(net, loss, words):
     s.gradient(s.start)
     with pytest.raises(TaskError, match=words):
         s.hessian(s.start)
+
+
+def test_what_has_no_second_derivative_is_multiplied_by_differences_of_gradients():
+    exact = surface(nn.Sequential(smooth(), Square()))
+    s = surface(nn.Sequential(smooth(), Once()))
+    w, block = s.start, torch.stack([direction(s), direction(s, 1)], 1)
+    h, expected = s.best_hessian(w), exact.hessian(w)
+    assert (h.loss, h.shape) == (pytest.approx(expected.loss), expected.shape)
+    torch.testing.assert_close(h @ block, expected @ block, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(s.curvatures(w, block[:, 0]), exact.curvatures(w, block[:, 0]), rtol=1e-4, atol=1e-5)
+    assert [words.split(" has no second")[0] for words in s.messages] == ["Once (1)"]
 
 
 def test_units_that_stand_where_they_bend_are_not_taken_for_a_fault():
@@ -438,3 +540,41 @@ def test_a_point_where_the_loss_is_not_finite_has_no_hessian():
     assert np.isnan(s.value(w))
     with pytest.raises(InputError, match="1 of 43 weights are not finite"):
         s.hessian(w)
+
+
+# -- Gradients that leave something out --------------------------------------------------------------------------------
+
+
+class Rows(nn.Module):
+    """An embedding some of whose rows have no gradient: by padding_idx, by detach, by units that are never active."""
+
+    def __init__(self, kind):
+        super().__init__()
+        torch.manual_seed(0)
+        self.kind = kind
+        self.rows = nn.Embedding(6, 4, padding_idx=0 if kind == "padding_idx" else None)
+        self.inactive, self.out = nn.Linear(4, 4), nn.Linear(4, 3)
+        nn.init.constant_(self.inactive.bias, -50.0)
+
+    def forward(self, x):
+        h = self.rows((4 * x[:, :2]).abs().long().clamp(max=5)).sum(1).tanh()
+        if self.kind == "detach":
+            h = h * h.detach()
+        return self.out(h) + (self.out(self.inactive(h).relu()) if self.kind == "inactive units" else 0.0)
+
+
+@pytest.mark.parametrize("kind", ["padding_idx", "detach", "inactive units"])
+def test_a_gradient_that_leaves_something_out_has_a_second_derivative(kind):
+    s = surface(Rows(kind))
+    h, v = s.hessian(s.start), direction(s)
+    assert (h @ v).isfinite().all()
+    if kind == "padding_idx":
+        padding = s.space.gather().new_zeros(s.size)
+        padding[:4] = 1.0
+        assert not (h @ padding).any()
+
+
+def test_a_fault_beside_a_row_of_padding_is_found():
+    s = surface(nn.Sequential(Rows("padding_idx"), Once()), lambda out, _: out.mean())
+    with pytest.raises(TaskError, match=r"Once \(1\)"):
+        s.hessian(s.start)

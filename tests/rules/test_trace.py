@@ -17,7 +17,7 @@ from steepest.rules import hoist
 from steepest.rules import trace as sd
 from steepest.rules.backends import eager
 from steepest.rules.backends.cpu import FLAGS, _block_source
-from steepest.rules.rule import Rule, W, rule, scalar, with_average
+from steepest.rules.rule import Rule, W, rule, scalar, with_average, with_uncorrected_average
 from steepest.rules.textbook import RULES
 from steepest.rules.update import Update
 from tests.oracles import SlowUpdate, Tensors, apart, hoisted_values, takes_t
@@ -384,20 +384,47 @@ def test_a_rule_may_report_another_point():
         assert apart(update.reported_weights({"lr": 0.1, "k": 0.25})[0], expected) <= 1e-14
 
 
+AVERAGES = {
+    "corrected": (
+        with_average,
+        lambda t, beta: [beta ** (t - i) * (1 - beta) / (1 - beta**t) for i in range(1, t + 1)],
+    ),
+    "of Steepest 0.1": (
+        with_uncorrected_average,
+        lambda t, beta: [beta ** (t - i) * (1 - beta) for i in range(1, t + 1)],
+    ),
+}
+"""The formula, and the shares of the points after steps 1 … t by definition; what is missing to 1 is the start's."""
+
+
+@pytest.mark.parametrize("formula", AVERAGES)
 @pytest.mark.parametrize("name", ["gradient_descent", "momentum", "adam", "nadam"])
-def test_average_of_weights(name):
-    """a ← β a + (1 − β) w beside a rule that moves as it did: without slots, with one, with two, with a scalar one."""
+def test_average_of_weights(name, formula):
+    """Beside a rule that moves as it did: without slots, with one, with two, with a scalar one; some of them with t."""
+    make, shares = AVERAGES[formula]
     w = torch.linspace(-1, 1, 9, dtype=torch.float64)
-    alone, average = SlowUpdate(RULES[name], w), w.clone()
-    update = Update(Tensors({"w": w}), with_average(RULES[name], 0.8))
+    alone, points = SlowUpdate(RULES[name], w), [w.clone()]
+    update = Update(Tensors({"w": w}), make(RULES[name], 0.8))
     hypers = dict(update.rule.hypers)
-    for t in range(1, 5):
+    for t in range(1, 7):
         w.grad = torch.cos(torch.arange(9, dtype=torch.float64) * t)
         update.advance(hypers)
         alone.step(w.grad, {})
-        average = 0.8 * average + 0.2 * alone.w
+        points.append(alone.w.clone())
+        parts = shares(t, 0.8)
+        expected = sum(share * point for share, point in zip([1 - sum(parts), *parts], points, strict=True))
+        assert apart(update.reported_weights(hypers)[0], expected) <= 1e-13
     assert apart(w, alone.w) <= 1e-13
-    assert apart(update.reported_weights(hypers)[0], average) <= 1e-13
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("beta", [0.0, 0.9, 0.9999])
+def test_the_first_average_is_the_first_point(beta, dtype):
+    w = torch.randn(50, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    w.grad = torch.ones(50, dtype=dtype)
+    update = Update(Tensors({"w": w}), with_average(RULES["momentum"], beta))
+    update.advance({**update.rule.hypers, "lr": 0.1})
+    assert torch.equal(update.reported_weights(update.rule.hypers)[0], w)
 
 
 # -- What cannot, and what is said -------------------------------------------------------------------------------------

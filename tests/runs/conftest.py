@@ -10,9 +10,3 @@ def _threads():
     count = torch.get_num_threads()
     yield
     torch.set_num_threads(count)
-
-
-@pytest.fixture(autouse=True)
-def _time_for_the_quick_check(monkeypatch):
-    """However busy the machine, a run ends with its quick check."""
-    monkeypatch.setattr("steepest.runs.trainer.QUICK_MIN_S", 60.0)

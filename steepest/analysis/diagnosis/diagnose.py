@@ -6,6 +6,8 @@
     noise floor   the same, caused by batch noise
     exploding     the loss is not finite, the guard rewound, or large steps gained nothing, and not because of noise
     overfitting   the validation loss rises while the training loss falls
+    not finite    the loss or its gradient is NaN or infinite from the first step
+    no gradient   the gradient is exactly 0 at every step
     healthy       none of these
 
 `symptoms` computes the numbers, `thresholds` has their bounds. A run can have several problems: the first finding is
@@ -97,7 +99,12 @@ def diagnose(run: Any) -> Diagnosis:
     record: Record = getattr(run, "record", run)
     finite_steps, rewinds = int(finite(record.steps).sum()), [e for e in record.events if e.kind == REWIND]
     nonfinite = len(record.steps) - finite_steps
-    if nonfinite >= th.MIN_NONFINITE_STEPS or rewinds:  # needs no statistics
+    first = finite(record.steps)[: th.MIN_NONFINITE_STEPS]
+    if len(first) and record.steps.t[0] == 1 and not first.any():
+        results = (findings.not_finite(record, nonfinite),)
+    elif finite_steps and not record.steps.grad_norm.any():
+        results = (findings.no_gradient(record),)
+    elif nonfinite >= th.MIN_NONFINITE_STEPS or rewinds:  # needs no statistics
         results = (findings.explosion(record, nonfinite, rewinds),)
     else:
         results = _findings(record, finite_steps)

@@ -1,5 +1,6 @@
 """What a diagnosis can find: each kind in words, with the numbers behind it and what to change."""
 
+import math
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from steepest.records.run import Event, Record
 
 TOO_SLOW, PLATEAU, OSCILLATING, NOISE_LIMITED = "too slow", "plateau", "oscillating", "noise floor"
 EXPLODING, OVERFITTING, HEALTHY, TOO_SHORT = "exploding", "overfitting", "healthy", "undecided"
+NEVER_FINITE, NO_GRADIENT = "not finite", "no gradient"
 DIAGNOSIS_HEADLINES = {
     TOO_SLOW: "Learning rate too low",
     PLATEAU: "Stuck on a plateau",
@@ -20,6 +22,8 @@ DIAGNOSIS_HEADLINES = {
     OVERFITTING: "Overfitting",
     HEALTHY: "No problem found",
     TOO_SHORT: "Too short to diagnose",
+    NEVER_FINITE: "Not finite from step 1",
+    NO_GRADIENT: "The gradient is exactly 0",
 }
 """What a person reads first, by kind."""
 BAD_DATA = re.compile(r"it was the data|bad data")
@@ -31,7 +35,8 @@ class Finding(NamedTuple):
     """A problem of a run, or that there is none.
 
     Attributes:
-        kind: too slow, plateau, oscillating, noise floor, exploding, overfitting, healthy or undecided.
+        kind: too slow, plateau, oscillating, noise floor, exploding, overfitting, healthy, undecided, not finite or no
+            gradient.
         sentence: the finding in words, the conclusion first.
         evidence: the numbers behind it.
         advice: what to change; empty where nothing is to be changed.
@@ -51,6 +56,37 @@ def too_short(steps: int) -> Finding:
     """The run has too few finite steps."""
     sentence = f"{DIAGNOSIS_HEADLINES[TOO_SHORT]}: {steps} finite steps, {th.MIN_FINITE_STEPS} needed."
     return Finding(TOO_SHORT, sentence, ())
+
+
+def not_finite(record: Record, nonfinite: int) -> Finding:
+    """The run was not finite from its first step, before a learning rate could do any harm.
+
+    Args:
+        record: of the run.
+        nonfinite: steps with a non-finite loss, gradient or update.
+    """
+    steps = record.steps
+    if math.isfinite(steps.loss[0]):
+        what = f"the gradient, with a loss of {steps.loss[0]:.3g}"
+        cause = "A derivative is not finite where the loss is: a square root or a norm at 0, 0 ** a power below 1."
+    else:
+        what = f"the loss is {steps.loss[0]:.3g}"
+        cause = "Look for NaN or infinity in the data and in the initial weights, a log of 0 or below, a division by 0."
+    sentence = f"{DIAGNOSIS_HEADLINES[NEVER_FINITE]}: {what}."
+    evidence = Indicator(f"non-finite steps: {nonfinite} of {len(steps)}", nonfinite, 1, "problem: from step 1 on")
+    return Finding(NEVER_FINITE, sentence, (evidence,), f"{cause} `torch.autograd.set_detect_anomaly(True)` names it.")
+
+
+def no_gradient(record: Record) -> Finding:
+    """The gradient was 0 at every step: the loss does not depend on the weights, or no unit passes it on."""
+    n = len(record.steps)
+    sentence = f"{DIAGNOSIS_HEADLINES[NO_GRADIENT]} at all {n} steps: no weight was moved by the loss."
+    advice = (
+        "Look for a loss computed from detached outputs, from numbers or from the targets alone, for rounding or "
+        "argmax in between, and for units that are inactive for every sample."
+    )
+    evidence = Indicator("largest gradient norm: 0", 0.0, 0.0, "problem: 0 at every step")
+    return Finding(NO_GRADIENT, sentence, (evidence,), advice)
 
 
 def explosion(record: Record, nonfinite: int, rewinds: Sequence[Event]) -> Finding:

@@ -2,12 +2,20 @@
 
 from typing import NamedTuple
 
+from steepest.curvature.work import Work
 from steepest.errors import InputError
 from steepest.tasks import data
 from steepest.tasks.task import Task
 
 MIN_PRODUCTS, QUICK_PRODUCTS, FULL_PRODUCTS = 10, 60, 400
 """Hessian-vector products: fewest, most of a quick check, and of a full analysis by default."""
+QUICK_SHARE, QUICK_MIN_S = 0.1, 0.5
+"""Share of a run's work that the quick check at its end takes at most, and the work that it may take in any case, in
+seconds of one core (`curvature.work`)."""
+QUICK_MIN_SAMPLES, QUICK_MAX_SAMPLES = 64, 1024
+OTHER_GRADIENTS, PRODUCT_GRADIENTS = 40, 1.0
+"""A quick check takes so many gradients of its samples beside its products, and a product takes as long as so many: it
+is over half of the samples, in float64."""
 SHARPNESS_PRODUCTS = 15
 """Products for the sharpness as the rule sees it."""
 
@@ -15,12 +23,12 @@ SHARPNESS_PRODUCTS = 15
 class Budget(NamedTuple):
     """How an analysis divides its Hessian-vector products.
 
-    |                     | quick check   | full analysis  |
-    |---------------------|---------------|----------------|
-    | extreme eigenvalues | the rest      | a quarter      |
-    | sharpness           | 15            | 15             |
-    | bound on λ_min      |               | half           |
-    | sharpest layer      |               | what is left   |
+    |                     | quick check             | full analysis  |
+    |---------------------|-------------------------|----------------|
+    | extreme eigenvalues | the rest, at least half | a quarter      |
+    | sharpness           | 15                      | 15             |
+    | bound on λ_min      |                         | half           |
+    | sharpest layer      |                         | what is left   |
 
     The critical batch size (one product for each block of gradients) and the batch sharpness (one for each batch) come
     out of what is left, too.
@@ -56,4 +64,29 @@ class Budget(NamedTuple):
     @property
     def eigenvalues(self) -> int:
         """For the extreme eigenvalues."""
-        return self.products // 4 if self.is_full else self.products - SHARPNESS_PRODUCTS
+        return self.products // 4 if self.is_full else max(self.products // 2, self.products - SHARPNESS_PRODUCTS)
+
+
+def quick_budget(work: Work, steps: int, batch_size: float, length: int) -> tuple[int, int] | None:
+    """Products and samples of the quick check at the end of a run; None where fewer than the least are affordable.
+
+    It follows from sizes alone, so that the same run has the same verdict on a busy machine too.
+
+    Args:
+        work: of a pass of the model.
+        steps: of the run.
+        batch_size: of a step.
+        length: of the training data.
+    """
+    seconds = max(QUICK_SHARE * steps * work.gradient_seconds(batch_size), QUICK_MIN_S)
+    least = min(QUICK_MIN_SAMPLES, length)
+
+    def affordable_products(samples: int) -> int:
+        return int((seconds / work.gradient_seconds(samples) - OTHER_GRADIENTS) / PRODUCT_GRADIENTS)
+
+    if affordable_products(least) < MIN_PRODUCTS:
+        return None
+    samples = least
+    while samples < min(length, QUICK_MAX_SAMPLES) and affordable_products(2 * samples) >= QUICK_PRODUCTS:
+        samples *= 2
+    return min(QUICK_PRODUCTS, affordable_products(samples)), min(samples, length, QUICK_MAX_SAMPLES)

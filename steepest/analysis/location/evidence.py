@@ -7,7 +7,7 @@ error of the difference over samples. A task without data has no sampling error.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from steepest.curvature.extremes import Block, Extremes, extremes, negative_curvature
 from steepest.curvature.loss_function import LossFunction
-from steepest.errors import DivergedError, TaskError
+from steepest.errors import DivergedError
 from steepest.records.verdict import Estimate
 
 STEP_FACTORS = tuple(2.0**k for k in range(-2, 6))
@@ -69,32 +69,56 @@ class Layer(NamedTuple):
 
 
 class EvaluationSample:
-    """The sample that directions are measured on, by samples, or by batches if the loss is no mean over samples.
+    """The sample that directions are measured on: by samples, or by batches.
+
+    By batches where the loss is no sum over samples, or the model would see one sample after another.
 
     Attributes:
         surface: the loss on all of it.
         is_by_batch: whether by batches.
+        weights: what each counts [n]; their mean is 1.
+        messages: how it is measured, where that is not as usual, in words.
+
+    Args:
+        surface: as above.
+        w: the point.
     """
 
-    def __init__(self, surface: LossFunction) -> None:
-        self.surface, self.is_by_batch = surface, False
+    def __init__(self, surface: LossFunction, w: Tensor) -> None:
+        self.surface, self.messages = surface, list[str]()
         try:
-            surface.losses(surface.start)
-        except TaskError:
+            self.weights, self.is_by_batch = surface.sample_weights(w), surface.has_slow_samples
+        except Exception as error:  # the loss mixes samples, is not finite, or its samples cannot be taken apart
             self.is_by_batch = True
+            self.messages.append(f"Intervals are over batches, not over samples: {error}.")
+        if self.is_by_batch:
+            shares = torch.tensor(surface.shares, dtype=torch.float64)
+            self.weights = shares / shares.mean()
 
     def losses(self, w: Tensor) -> Tensor:
         """The losses [n] whose mean is that of the sample."""
         if not self.is_by_batch:
             return self.surface.losses(w)
-        return torch.tensor([one.value(w) for one in self.surface.per_batch()], dtype=torch.float64)
+        return self._by_batch(lambda one: one.value(w))
 
     def curvatures(self, w: Tensor, v: Tensor) -> Tensor:
         """vᵀHv [n] of each."""
         if not self.is_by_batch:
             return self.surface.curvatures(w, v)
         v = v.to(self.surface.start)
-        return torch.tensor([float(v @ (one.hessian(w) @ v)) for one in self.surface.per_batch()], dtype=torch.float64)
+        return self._by_batch(lambda one: float(v @ (one.best_hessian(w) @ v)))
+
+    def mean(self, values: Tensor) -> Estimate:
+        """The mean of a number over the sample, with its interval."""
+        return mean(values, self.weights)
+
+    def _by_batch(self, number: Callable[[LossFunction], float]) -> Tensor:
+        """A number of each batch, times its share and the number of batches, so that the mean is that of the sample."""
+        shares = self.surface.shares
+        ones = [number(one) if share else 0.0 for one, share in zip(self.surface.per_batch(), shares, strict=True)]
+        return torch.tensor(
+            [len(shares) * share * x for share, x in zip(shares, ones, strict=True)], dtype=torch.float64
+        )
 
 
 class PointEvidence:
@@ -131,20 +155,26 @@ class PointEvidence:
     def __init__(self, search: LossFunction, evaluation: EvaluationSample, w: Tensor, products: int) -> None:
         self.search, self.evaluation, self.w = search, evaluation, w.to(search.device, search.dtype)
         self._losses = evaluation.losses(w)
-        self.loss, self.is_exact = mean(self._losses), search is evaluation.surface
+        self.loss, self.is_exact = evaluation.mean(self._losses), search is evaluation.surface
         if not math.isfinite(self.loss.value):
             raise DivergedError(f"the loss here is {self.loss.value:.3g}")
+        if abs(self.loss.value) > torch.finfo(search.own_dtype).max:
+            dtype = str(search.own_dtype).removeprefix("torch.")
+            raise DivergedError(f"the loss here is {self.loss.value:.3g}, more than {dtype} can hold")
         if not bool(torch.isfinite(self.w).all()):
             raise DivergedError("some weights are not finite")
-        hessian, (_, g) = search.hessian(self.w), search.gradient(self.w)
+        hessian, (_, g) = search.best_hessian(self.w), search.gradient(self.w)
+        evaluation.surface.has_second_derivative = search.has_second_derivative
         self.ends = extremes(hessian, max(1, products - EVIDENCE_PRODUCTS), tolerance=1e-4)
         self.products = self.ends.products + EVIDENCE_PRODUCTS
         first, last = self.ends.least, self.ends.greatest
         top, norm = max(abs(last.value), abs(first.value)), float(g.norm())
-        self.top, self.squared_norm, self.size = top, norm**2, 1 + float(self.w.norm())
+        self.top, self.squared_norm, self.size = top, norm * norm, 1 + float(self.w.norm())
         self.flatness = float((hessian @ g).norm()) / (top * norm) if top * norm > 0 else 0.0
         self.relative_newton_step = norm / top / self.size if top > 0 else math.inf
-        self.largest, self.smallest = (mean(evaluation.curvatures(self.w, end.vector)) for end in (last, first))
+        self.largest, self.smallest = (
+            evaluation.mean(evaluation.curvatures(self.w, end.vector)) for end in (last, first)
+        )
         self.gradient_step = self._best_gradient_step(g)
         self.escape = self._best_escape(first.vector.to(self.w), first.value)
         self.bound, self.negative, self.flat_direction_gain = -math.inf, None, None
@@ -178,13 +208,16 @@ class PointEvidence:
         per_layer = products // len(layers)
         if len(layers) < 2 or per_layer < LAYER_PRODUCTS:
             return None
-        hessian, sharpness, directions = self.search.hessian(self.w), dict[str, float](), dict[str, Tensor]()
+        hessian, sharpness, directions = self.search.best_hessian(self.w), dict[str, float](), dict[str, Tensor]()
         for name, place in layers.items():
             end = extremes(Block(hessian, place), per_layer, tolerance=1e-2).greatest
             sharpness[name], directions[name] = end.value, torch.zeros_like(self.w)
             directions[name][place] = end.vector.to(self.w)
         first, second = sorted(sharpness, key=lambda name: -sharpness[name])[:2]
-        largest, next_one = (mean(self.evaluation.curvatures(self.w, directions[name])) for name in (first, second))
+        evaluation = self.evaluation
+        largest, next_one = (
+            evaluation.mean(evaluation.curvatures(self.w, directions[name])) for name in (first, second)
+        )
         return Layer(first, largest, len(layers), second if next_one.high >= largest.low else None)
 
     def _best_gradient_step(self, g: Tensor) -> Gain:
@@ -209,15 +242,24 @@ class PointEvidence:
 
     def _decrease(self, steps: Sequence[Tensor]) -> Estimate:
         after = torch.stack([self.evaluation.losses(self.w + step) for step in steps]).mean(0)
-        return mean(self._losses - after)
+        return self.evaluation.mean(self._losses - after)
 
 
-def mean(values: Tensor) -> Estimate:
-    """The mean of a number over samples [n], with two standard errors on each side; exact for one sample."""
+def mean(values: Tensor, weights: Tensor | None = None) -> Estimate:
+    """The mean of a number over samples [n], with two standard errors on each side; exact for one sample.
+
+    Args:
+        values: already weighted, so that their mean is the estimate.
+        weights: what each sample counts [n], with mean 1, where the estimate is a weighted mean. It is then a ratio of
+            two means, both of which vary with the sample: its error is that of values − weights × mean.
+
+    Source: Cochran 1977, Sampling Techniques, section 6.4.
+    """
     middle = float(values.mean())
     if len(values) < 2:
         return Estimate(middle, middle, middle)
-    half = STANDARD_ERRORS * float(values.std()) / math.sqrt(len(values))
+    residuals = values if weights is None else values - weights.to(values) * middle
+    half = STANDARD_ERRORS * float(residuals.std()) / math.sqrt(len(values))
     return Estimate(middle, middle - half, middle + half)
 
 

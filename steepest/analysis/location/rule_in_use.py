@@ -3,7 +3,6 @@
 "The learning rate in use" is the largest of the run's last tenth: after a cosine schedule the last one is 0.
 """
 
-import copy
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -25,6 +24,7 @@ from steepest.rules.rule import Rule
 from steepest.rules.update import Update
 from steepest.tasks import data
 from steepest.tasks.batches import Batches
+from steepest.tasks.module_copy import copy_module
 from steepest.tasks.objective import Objective
 from steepest.tasks.space import Space
 from steepest.tasks.task import Task
@@ -119,7 +119,7 @@ def is_still_falling(steps: Steps) -> bool | None:
 
 def sharpness(surface: LossFunction, w: Tensor, rule: RuleInUse, products: int) -> tuple[Estimate, int]:
     """λmax(P^(−1/2) H P^(−1/2)) with the eigensolver's error bound, and the products that it took."""
-    hessian: Any = surface.hessian(w)
+    hessian: Any = surface.best_hessian(w)
     if rule.preconditioner is not None:
         hessian = stability.PreconditionedHessian(hessian, rule.preconditioner)
     ends = extremes(hessian, products, tolerance=1e-2)
@@ -136,7 +136,7 @@ def batch_sharpness(task: Task, model: nn.Module, w: Tensor, batch_size: int, se
     batches = _draw_batches(task, batch_size, seed, SHARPNESS_BATCHES)
     for one in LossFunction(task, [batch for (batch,) in batches], model=model).per_batch():
         _, g = one.gradient(w)
-        ratios.append(float(g @ (one.hessian(w) @ g)) / max(float(g @ g), 1e-300))
+        ratios.append(float(g @ (one.best_hessian(w) @ g)) / max(float(g @ g), 1e-300))
     return mean(torch.tensor(ratios, dtype=torch.float64))
 
 
@@ -153,13 +153,13 @@ def small_lr_gain(task: Task, model: nn.Module, evaluation: EvaluationSample, w:
     before = evaluation.losses(w)
     ends = [_after_small_steps(task, model, w, rule, seed) for seed in range(SMALL_LR_REPEATS)]
     gains = torch.stack([before - evaluation.losses(end) for end in ends])
-    over_samples, over_repeats = mean(gains.mean(0)), mean(gains.mean(1))
+    over_samples, over_repeats = evaluation.mean(gains.mean(0)), mean(gains.mean(1))
     half = math.hypot(over_samples.high - over_samples.value, over_repeats.high - over_repeats.value)
     return Estimate(over_samples.value, over_samples.value - half, over_samples.value + half)
 
 
 def _after_small_steps(task: Task, model: nn.Module, w: Tensor, rule: RuleInUse, seed: int) -> Tensor:
-    model = copy.deepcopy(model).eval()
+    model = copy_module(model).eval()
     space = Space(model)
     space.scatter(w.to(next(model.parameters())))
     objective, update = Objective(model, task), Update(space, rule.rule)

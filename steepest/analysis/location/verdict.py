@@ -8,7 +8,7 @@ curvature, and a sample seldom certifies a minimum. After Royer, O'Neill and Wri
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import nn
 
@@ -53,6 +53,7 @@ class VerdictInputs:
         batch_sharpness: of mini-batches; this and the rest are measured by a full analysis only.
         critical_batch_size: at which a step gains half of what a noiseless one would; an estimate.
         sharpest_layer: None if it is not known.
+        messages: what was not measured, or not as usual, in words.
     """
 
     task: Task
@@ -68,6 +69,12 @@ class VerdictInputs:
     batch_sharpness: Estimate | None = None
     critical_batch_size: Estimate | None = None
     sharpest_layer: Layer | None = None
+    messages: list[str] = field(default_factory=list)
+
+    @property
+    def products(self) -> int:
+        """Hessian-vector products so far."""
+        return self.evidence.products + self.extra_products
 
     @property
     def kind(self) -> str:
@@ -164,7 +171,9 @@ def make_verdict(inputs: VerdictInputs) -> Verdict:
         sentence, advice = _stationary(inputs)
     elif kind == kinds.MINIMUM:
         sentence, advice = _minimum(inputs.evidence)
-    return Verdict(kind, sentence, advice, _numbers(inputs), inputs.evidence.products + inputs.extra_products)
+    point = inputs.evidence
+    messages = dict.fromkeys([*point.search.messages, *point.evaluation.messages, *inputs.messages])
+    return Verdict(kind, sentence, advice, _numbers(inputs), inputs.products, tuple(messages))
 
 
 def _sentence(kind: str, inputs: VerdictInputs) -> str:
@@ -260,6 +269,8 @@ def _how_to_confirm(inputs: VerdictInputs) -> str:
             return "A minimum can be confirmed only on data without batches of its own: pass tensors or a Dataset."
         n = budget.length
         return f"A minimum can be confirmed only on all {n:,} training samples: `--samples {n}`."
+    if not point.search.has_second_derivative:
+        return "A minimum can be confirmed only for a loss with a second derivative."
     if point.negative is None and math.isinf(point.bound):
         return f"Use more products: `--products {2 * budget.products}`."
     return ""

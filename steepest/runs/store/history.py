@@ -105,7 +105,9 @@ def make_history(
     steps = Steps(np.arange(1.0, columns.shape[1] + 1), *columns[1:])
     values = sorted((m._replace(t=clock(a, m.t)) for a, m in measurements), key=lambda m: m.t)
     all_events = tuple(e._replace(t=clock(a, e.t)) for a, e in events)
-    whole = replace(record, steps=steps, measurements=tuple(values), events=all_events)
+    ends = [clock(a, m.t) for a, m in measurements if m.t == record.config.end_step]
+    config = replace(record.config, end_step=ends[-1] if ends else None)
+    whole = replace(record, config=config, steps=steps, measurements=tuple(values), events=all_events)
     return History(whole, clock.back(), _path(record, steps, clock, folder))
 
 

@@ -19,11 +19,12 @@ from torch import Tensor
 from steepest.errors import StoreError, nearest
 from steepest.records.config import from_json
 from steepest.records.run import COLUMNS, Event, History, Measurement, Record, Steps
-from steepest.runs.store import database, path_file, weights
+from steepest.runs.store import database, end_point, path_file, weights
 from steepest.runs.store.database import trim
 from steepest.runs.store.history import Attempt, current_steps, join_attempts, make_history, split_attempts
 from steepest.runs.store.liveness import BEAT, has_ended, this_process
 from steepest.runs.store.writer import Writer
+from steepest.tasks.module_state import ModuleState
 from steepest.view.plain_text import nearest_ascii
 
 RUN_COLUMNS = "id, name, status, started, seconds, config, versions, notes, host, pid, born"
@@ -151,18 +152,31 @@ class Store:
         return weights.list_points(self.folder / self.resolve(run) / "points")
 
     def load_point(self, run: str, t: int | None = None) -> dict[str, Tensor]:
-        """The weights of a run by name: the last stored point, or the one after step t.
+        """The weights of a run by name: the last stored point, or the one after step t; with the buffers at its end.
 
         Raises:
             StoreError: there is none.
         """
+        path = self._point_path(run, t)
+        state = end_point.load(path)
+        return weights.load(path) if state is None else end_point.state_dict(state)
+
+    def load_end(self, run: str) -> ModuleState | None:
+        """Weights, buffers and extra state at a run's end; None for a run of Steepest 0.1, which has weights alone.
+
+        Raises:
+            StoreError: it has no stored point.
+        """
+        return end_point.load(self._point_path(run, None))
+
+    def _point_path(self, run: str, t: int | None) -> Path:
         points = dict(self.points(run))
         if not points or (t is not None and t not in points):
             steps = ", ".join(map(str, points)) or "none"
             raise StoreError(
                 f"Run {run} has no saved weights{'' if t is None else f' at step {t}'}. Saved steps: {steps}."
             )
-        return weights.load(points[max(points) if t is None else t])
+        return points[max(points) if t is None else t]
 
     def remove(self, run: str) -> None:
         """Deletes a run: its numbers, weights and checkpoints.

@@ -12,8 +12,14 @@ from steepest.errors import StoreError
 SUFFIX = ".safetensors"
 
 
-def save(folder: Path, t: int, tensors: Mapping[str, Tensor]) -> Path:
+def save(folder: Path, t: int, tensors: Mapping[str, Tensor], header: Mapping[str, str] | None = None) -> Path:
     """Writes the point after step t: temporary file, fsync, rename, fsync of the folder.
+
+    Args:
+        folder: of the run's points.
+        t: the step.
+        tensors: by name.
+        header: further text, by key.
 
     Raises:
         StoreError: it cannot be written; nothing half-written is left.
@@ -21,7 +27,7 @@ def save(folder: Path, t: int, tensors: Mapping[str, Tensor]) -> Path:
     path, temporary = folder / f"{t}{SUFFIX}", folder / f".{t}.{os.getpid()}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write(temporary, tensors)
+        write(temporary, tensors, header)
         os.replace(temporary, path)
         sync(folder)
     except Exception as error:
@@ -30,12 +36,12 @@ def save(folder: Path, t: int, tensors: Mapping[str, Tensor]) -> Path:
     return path
 
 
-def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str] | None = None) -> None:
     """Writes tensors to a file and syncs it to disk."""
     from safetensors.torch import save_file
 
     own = {name: _own_storage(x.detach().cpu().contiguous()) for name, x in tensors.items()}
-    save_file(own, path, {})
+    save_file(own, path, dict(header or {}))
     sync(path)
 
 
@@ -54,6 +60,21 @@ def load(path: Path) -> dict[str, Tensor]:
 
     try:
         return load_file(path)
+    except Exception as error:
+        raise StoreError(f"Cannot read weights from {path} ({error}).") from error
+
+
+def header(path: Path) -> dict[str, str]:
+    """The text that a file was written with beside the tensors.
+
+    Raises:
+        StoreError: no such file, or a damaged one.
+    """
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return dict(file.metadata() or {})
     except Exception as error:
         raise StoreError(f"Cannot read weights from {path} ({error}).") from error
 

@@ -20,9 +20,10 @@ from torch import Tensor
 
 from steepest.errors import StoreError
 from steepest.records.run import COLUMNS, Event, Measurement, Step
-from steepest.runs.store import database, weights
+from steepest.runs.store import database, end_point, weights
 from steepest.runs.store.liveness import BEAT, BEAT_S
 from steepest.runs.store.path_file import PathFile
+from steepest.tasks.module_state import ModuleState
 
 WRITE_INTERVAL_S = 0.5
 
@@ -79,6 +80,10 @@ class Writer:
     def point(self, t: int, tensors: Mapping[str, Tensor]) -> Path:
         """Writes the weights after step t."""
         return weights.save(self.folder / "points", t, tensors)
+
+    def end_point(self, t: int, state: ModuleState) -> Path:
+        """Writes weights, buffers and extra state after step t."""
+        return end_point.save(self.folder / "points", t, state)
 
     def keep(self, t: int, tensors: Iterable[Tensor]) -> None:
         """Adds the weights after step t to the run's path.

@@ -17,6 +17,8 @@ from steepest.analysis.diagnosis.diagnose import diagnose
 from steepest.analysis.diagnosis.findings import (
     EXPLODING,
     HEALTHY,
+    NEVER_FINITE,
+    NO_GRADIENT,
     NOISE_LIMITED,
     OSCILLATING,
     OVERFITTING,
@@ -163,7 +165,6 @@ def test_losses_that_are_not_finite_have_exploded():
     loss, g = healthy_run()
     loss[300:] = np.nan
     assert diagnose(record_of(loss, g)).kind == EXPLODING
-    assert diagnose(record_of(np.full(30, np.inf))).kind == EXPLODING
 
 
 def test_a_bad_batch_is_no_explosion():
@@ -388,3 +389,53 @@ def test_the_unit_of_the_loss_does_not_matter(loss, unit):
     """L → c L at rate α / c is the same descent: gradients are c times as long, steps as long as before."""
     one, other = record_of(loss, lr=0.1), record_of(unit * loss, grad_norm=unit, lr=0.1 / unit)
     assert diagnose(other).kinds == diagnose(one).kinds
+
+
+# -- What no learning rate does ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("loss", "gradient"), [(math.nan, math.nan), (math.inf, math.nan), (1.03, math.nan)])
+@pytest.mark.parametrize("steps", [2, 3, 144])
+def test_not_finite_from_the_first_step_is_said_without_advice_on_the_rate(loss, gradient, steps):
+    found = diagnose(record_of([loss] * steps, gradient))
+    assert found.kind == NEVER_FINITE
+    assert found.sentence.startswith("Not finite from step 1: ")
+    assert ("the gradient" in found.sentence) == math.isfinite(loss)
+    assert "lr" not in found.words()
+    assert "find-lr" not in found.words()
+
+
+def test_a_loss_that_becomes_infinite_later_has_exploded():
+    assert diagnose(record_of([1.0] * 10 + [math.inf] * 100)).kind == EXPLODING
+    assert diagnose(record_of([math.nan] + [1.0, 0.9] * 40)).kind != NEVER_FINITE  # one bad batch
+
+
+def test_a_gradient_of_exactly_zero_is_no_plateau():
+    found = diagnose(record_of([1.0, 1.1] * 40, 0.0))
+    assert found.kind == NO_GRADIENT
+    assert "all 80 steps" in found.sentence
+    assert diagnose(record_of([1.0, 1.1] * 40, [0.0, 1e-12] * 40)).kind != NO_GRADIENT
+
+
+class Rounded(torch.nn.Linear):
+    """No gradient passes a rounding: torch gives 0, not an error."""
+
+    def forward(self, x):
+        return super().forward(x).round()
+
+
+@pytest.mark.parametrize(
+    ("model", "loss", "kind"),
+    [
+        (Rounded(3, 1), mse_loss, NO_GRADIENT),
+        (torch.nn.Linear(3, 1), lambda out, y: (out - out.detach()).norm() + mse_loss(out, y), HEALTHY),
+        (torch.nn.Linear(3, 1), lambda out, y: (out - out.detach()).abs().sqrt().sum(), NEVER_FINITE),
+        (torch.nn.Linear(3, 1), lambda out, y: out.sum().log() * 0 / 0, NEVER_FINITE),
+    ],
+)
+def test_of_real_descents(model, loss, kind, tmp_path):
+    x = torch.randn(80, 3, generator=torch.Generator().manual_seed(0))
+    run = sd.fit(
+        sd.Task(model, (x, x[:, :1]), loss), "adam", 0.05, batch_size=10, epochs=10, guard=False, runs=tmp_path
+    )
+    assert diagnose(run).kind == kind

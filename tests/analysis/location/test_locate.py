@@ -405,12 +405,22 @@ class Doubling(nn.Module):
         return Twice.apply(x)
 
 
-def test_a_run_without_a_second_derivative_ends_all_the_same(tmp_path):
+def test_a_run_without_a_second_derivative_has_what_can_be_had(tmp_path):
     x, y = regression()
     model = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), Doubling(), nn.Linear(4, 1))
     task = sd.Task(model, (x, y), mse_loss, validation=(x, y))
     run = sd.fit(task, rule="adam", epochs=1, runs=tmp_path)
     assert run.status == "done"
-    assert run.verdict is None
-    with pytest.raises(sd.TaskError, match="second derivative"):
-        sd.locate(task, run)
+    verdict = sd.locate(task, run)
+    model[2] = nn.Flatten()  # the same loss, with a second derivative
+    with torch.no_grad():
+        model[3].weight.mul_(2.0)
+    exact = sd.locate(sd.Task(model, (x, y), mse_loss, validation=(x, y)))
+    for one in (run.verdict, verdict):
+        (words,) = one.messages
+        assert words.startswith("Doubling (2) has no second derivative")
+        assert words.endswith("curvature is measured by differences of gradients.")
+        assert words in str(one)
+    assert sd.open(run.id, tmp_path).verdict == run.verdict
+    assert (verdict.kind, exact.messages) == (exact.kind, ())
+    assert verdict.number("training loss") == pytest.approx(exact.number("training loss"), abs=1e-6)

@@ -1,0 +1,89 @@
+"""What a resumed run needs: written into checkpoints while the run trains, and restored from one."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from steepest.descent.loop import Descent
+from steepest.errors import StoreError
+from steepest.records.config import Config
+from steepest.runs.best import BestPoint
+from steepest.runs.config import checkpoint_interval
+from steepest.runs.no_record import NoRecord
+from steepest.runs.store import Writer, checkpoints
+from steepest.tasks.module_state import is_storable
+
+MAX_CHECKPOINT_SHARE = 0.02
+"""Of the run's time, for checkpoints whose interval is given in seconds."""
+
+
+class Continuation:
+    """Writes the checkpoints of a run.
+
+    Attributes:
+        steps: between checkpoints; None where the interval is given in seconds.
+
+    Args:
+        descent: the run's.
+        record: the run's; without one nothing is written.
+        config: of the run.
+        complain: says what goes wrong.
+    """
+
+    def __init__(
+        self, descent: Descent, record: Writer | NoRecord, config: Config, complain: Callable[[str], None]
+    ) -> None:
+        self._descent, self._record, self._complain = descent, record, complain
+        self._interval_s, self.steps = checkpoint_interval(config.checkpoint_every)
+        self._last = time.perf_counter()
+
+    def is_due(self, t: int) -> bool:
+        """Whether a checkpoint is due after step t."""
+        if self._record.folder is None:
+            return False
+        if self.steps is not None:
+            return t % self.steps == 0
+        return time.perf_counter() - self._last >= self._interval_s
+
+    def write(self, best: BestPoint, config: Config, seconds: Callable[[], float]) -> bool:
+        """Writes everything that a resumed run needs; says a failure, and returns whether it has succeeded."""
+        if self._record.folder is None:
+            return True
+        now, is_written = time.perf_counter(), False
+        descent, recovery = self._descent, self._descent.recovery
+        state = {
+            "descent": descent.state(), "place": self._place(), "best": vars(best), "stopped": descent.is_stopped,
+            "recovery": recovery and {**recovery.state(), "count": descent.events},
+        }  # fmt: skip
+        manifest = {
+            "t": descent.t, "attempt": recovery.attempt if recovery else 0, "events": descent.events,
+            "seconds": seconds(), "model": config.model, "data": config.data,
+        }  # fmt: skip
+        try:
+            self._record.flush()
+            if self._record.trouble:  # a run that resumed from here would have a gap in its record
+                raise StoreError(f"No checkpoint is written while the record cannot be: {self._record.trouble}")
+            checkpoints.save(self._record.folder / "checkpoints", state, manifest)
+            is_written = True
+        except TypeError as error:
+            self._complain(f"No checkpoints: a state cannot be written as numbers and tensors ({error}).")
+        except StoreError as error:
+            self._complain(str(error))
+        self._last = time.perf_counter()
+        self._interval_s = max(self._interval_s, (self._last - now) / MAX_CHECKPOINT_SHARE)
+        return is_written
+
+    def _place(self) -> dict[str, Any] | None:
+        """The state of the user's loader; None if it cannot be written: a resumed run then skips its batches."""
+        place = self._descent.batches.loader_state()
+        return place if is_storable(place) else None
+
+
+def restore(descent: Descent, state: Mapping[str, Any], events: int) -> BestPoint:
+    """Restores a checkpoint's state and number of events; returns the best point so far."""
+    descent.load(state["descent"])
+    descent.batches.restore(state["descent"]["taken"], descent.t, state["place"])
+    descent.is_stopped, descent.events = state["stopped"], events
+    if descent.recovery is not None and state["recovery"] is not None:
+        descent.recovery.load(state["recovery"])
+    return BestPoint(**state["best"])
