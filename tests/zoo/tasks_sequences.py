@@ -31,7 +31,7 @@ def carried_state() -> sd.Task:
     torch.manual_seed(0)
     x, _ = series(8, length=201)
     data = [(x[:, t : t + 10], x[:, t + 1 : t + 11]) for t in range(0, 200, 10)]
-    v, _ = series(16, length=41, seed=1)
+    v, _ = series(32, length=41, seed=1)
     return sd.Task(Carried(), data, nn.MSELoss(), validation=(v[:, :40], v[:, 1:]))
 
 

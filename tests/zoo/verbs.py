@@ -281,6 +281,9 @@ def check_among(what: str, value: float, truths: list[float], case: Case, system
 def looked_at(bench: Bench, system: nn.Module, task: sd.Task) -> list[float]:
     """torch's loss on all training samples, and on those that Steepest may look at: half of them, or the first ones."""
     case, samples = bench.case, [bench.case.batches(task.data)]
+    if len(samples[0]) > 1:
+        half = len(samples[0]) // 2
+        samples += [samples[0][:half], samples[0][half : 2 * half]]
     if task.data is not None:
         n = sources.length(task.data)
         count = 4096 if n is None else min(4096, n)
