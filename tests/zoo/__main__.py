@@ -1,4 +1,7 @@
-"""Runs the zoo on two processes, prints its table and writes it for the manual: `python -m tests.zoo [FAMILY | CASE ...]`."""
+"""Runs the zoo on two processes, prints its table and writes it for the manual.
+
+`python -m tests.zoo` runs all, `python -m tests.zoo FAMILY | CASE ...` a part, which is not written.
+"""
 
 import sys
 from collections import Counter

@@ -150,8 +150,8 @@ def is_as_made(bench: Bench) -> bool:
 
 def same(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors are equal, bit for bit; NaN equals NaN."""
-    return a.shape == b.shape and torch.equal(torch.nan_to_num(torch.view_as_real(a) if a.is_complex() else a),
-                                              torch.nan_to_num(torch.view_as_real(b) if b.is_complex() else b))  # fmt: skip
+    a, b = (torch.nan_to_num(torch.view_as_real(x) if x.is_complex() else x) for x in (a, b))
+    return a.shape == b.shape and torch.equal(a, b)
 
 
 @dataclass(frozen=True)

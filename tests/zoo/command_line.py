@@ -79,7 +79,9 @@ def check_train(bench: Bench, words: str, run: sd.Run) -> None:
     shown = re.search(r"Validation (\w+) ([-\d.,e]+)( ?%)?", words)
     assert shown is not None, f"train prints no metric: {words[-300:]}"
     value = float(shown[2].rstrip(".,").replace(",", "")) / (100 if shown[3] else 1)
-    assert relative(value, truth) <= DIGITS or abs(value - truth) < 6e-4, f"train prints {shown[0]}, torch's {truth:.5g}"
+    assert relative(value, truth) <= DIGITS or abs(value - truth) < 6e-4, (
+        f"train prints {shown[0]}, torch's {truth:.5g}"
+    )
 
 
 def locate_from_there(bench: Bench, run: str, stored: sd.Run) -> None:

@@ -115,7 +115,7 @@ def evaluating(system: nn.Module) -> Iterator[None]:
 
 
 def total(case: Case, system: nn.Module, batches: list[Any], backward: bool = False) -> float:
-    """torch's loss on batches as one: Σ nᵢ Lᵢ / Σ nᵢ, or Σ Lᵢ of a sum; its gradient is left in `.grad` if asked for."""
+    """torch's loss on batches as one: Σ nᵢ Lᵢ / Σ nᵢ, or Σ Lᵢ of a sum; its gradient goes to `.grad`."""
     weights = [1.0 if case.weight is None else case.weight(batch) for batch in batches]
     scale, value = (1.0 if case.weight is None else sum(weights)), 0.0
     for batch, weight in zip(batches, weights, strict=True):

@@ -324,7 +324,9 @@ CASES = (
         "custom autograd.Function",
         straight_through,
         mse,
-        refuses={"locate": (r"no second derivative", "its gradient is not the derivative of its loss, which has steps")},
+        refuses={
+            "locate": (r"no second derivative", "its gradient is not the derivative of its loss, which has steps")
+        },
     ),
     Case("mixture of experts", experts, cross_entropy),
     Case("frozen backbone with adapters", adapters, cross_entropy),

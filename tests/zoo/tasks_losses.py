@@ -37,7 +37,9 @@ def triples(n: int, seed: int = 0):
     g, rows = generator(seed + 3), []
     for label in y.tolist():
         same, other = (y == label).nonzero().flatten(), (y != label).nonzero().flatten()
-        rows.append((same[torch.randint(len(same), (), generator=g)], other[torch.randint(len(other), (), generator=g)]))
+        rows.append(
+            (same[torch.randint(len(same), (), generator=g)], other[torch.randint(len(other), (), generator=g)])
+        )
     positive, negative = (torch.stack(part) for part in zip(*rows))
     return x, x[positive], x[negative]
 
@@ -53,7 +55,7 @@ def triplet() -> sd.Task:
 def gaps(n: int, seed: int = 0):
     """Series [n, 11, 1], what follows at each step, and whether that is known; a third is not."""
     x, _ = series(n, seed=seed)
-    known = (torch.rand(n, 11, 1, generator=generator(seed + 2)) < torch.rand(n, 1, 1, generator=generator(seed + 4)))
+    known = torch.rand(n, 11, 1, generator=generator(seed + 2)) < torch.rand(n, 1, 1, generator=generator(seed + 4))
     return x[:, :-1], x[:, 1:], known.float().index_fill(1, torch.tensor([0]), 1.0)
 
 

@@ -233,14 +233,16 @@ class Bag(nn.Module):
 
 
 def collate_bags(rows):
-    offsets = torch.tensor([0] + [len(x) for x, _ in rows][:-1]).cumsum(0)
+    offsets = torch.tensor([0, *(len(x) for x, _ in rows[:-1])]).cumsum(0)
     return torch.cat([x for x, _ in rows]), offsets, torch.tensor([y for _, y in rows])
 
 
 def bag_loader(n: int, seed: int, size: int) -> DataLoader:
     g = generator(seed)
     docs = [torch.randint(0, 40, (int(k),), generator=g) for k in torch.randint(2, 9, (n,), generator=g)]
-    return DataLoader([(d, int((d < 14).float().mean() > 0.35)) for d in docs], batch_size=size, collate_fn=collate_bags)
+    return DataLoader(
+        [(d, int((d < 14).float().mean() > 0.35)) for d in docs], batch_size=size, collate_fn=collate_bags
+    )
 
 
 def bags() -> sd.Task:

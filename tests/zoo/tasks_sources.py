@@ -44,7 +44,9 @@ def as_values(data):
 def batch_list() -> sd.Task:
     x, y = table(320)
     v, w = table(80, seed=1)
-    return sd.Task(dense(), list(zip(x.split(32), y.split(32))), F.mse_loss, validation=list(zip(v.split(20), w.split(20))))
+    return sd.Task(
+        dense(), list(zip(x.split(32), y.split(32))), F.mse_loss, validation=list(zip(v.split(20), w.split(20)))
+    )
 
 
 class Rows(Dataset):
@@ -154,7 +156,9 @@ def graph() -> sd.Task:
     g = generator(2)
     a, b = torch.randint(150, (2, 1500), generator=g)
     keep = y[a] == y[b]
-    edges = torch.stack([torch.cat([a[keep], b[keep], torch.arange(150)]), torch.cat([b[keep], a[keep], torch.arange(150)])])
+    edges = torch.stack(
+        [torch.cat([a[keep], b[keep], torch.arange(150)]), torch.cat([b[keep], a[keep], torch.arange(150)])]
+    )
     adjacency = torch.sparse_coo_tensor(edges, torch.ones(edges.shape[1]) / 5, (150, 150)).coalesce()
     known = torch.rand(150, generator=g) < 0.6
     return sd.Task(

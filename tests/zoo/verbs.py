@@ -26,7 +26,7 @@ VALUE = 1e-6
 NEAR = 1.2
 """The grid's best gain ÷ a measured rate's gain, at most."""
 FACTOR = 4.0
-"""Between a rate of the grid that is as good as the best and the range that is said to work, at most: the grid's step."""
+"""Between a good rate of the grid and the range that is said to work, at most: the grid's step."""
 NOISE = 0.25
 """Of the gain, between ends of trainings that drew other random numbers."""
 VERDICT = 1e-4
@@ -36,7 +36,7 @@ SAID_INEXACT = re.compile(r"not (?:be )?exact|inexact|not bit|may differ|other (
 
 def relative(a: float, b: float) -> float:
     """The distance of two numbers, relative; 0 where both are NaN."""
-    if math.isnan(a) and math.isnan(b) or a == b:
+    if (math.isnan(a) and math.isnan(b)) or a == b:
         return 0.0
     return abs(a - b) / max(abs(b), 1e-12)
 
@@ -339,8 +339,10 @@ def diagnose(bench: Bench) -> None:
     grid = bench.grid
     at_lr, larger, smaller = grid[2], grid[3:], grid[:2]
     fell = bench.gain(at_lr.end) > 0.1 * abs(bench.start)
-    assert kind not in ("exploding", "diverged", "oscillating") or not fell, f"{kind}, but the plain training is healthy"
+    bad = ("exploding", "diverged", "oscillating", "not finite", "no gradient")
+    assert kind not in bad or not fell, f"{kind}, but the plain training is healthy"
     if kind == "too slow":
+        larger = [*larger, bench.trial(2 * case.lr)]
         better = any(bench.gain(t.end) > bench.gain(at_lr.end) or t.losses[-1] < at_lr.losses[-1] for t in larger)
         assert better, "too slow, but no larger rate of the plain grid ends lower"
     elif kind == "oscillating":
@@ -361,7 +363,7 @@ def film(bench: Bench) -> None:
     """One page whose curves and path end at the run's losses."""
     run, file = bench.run, bench.home / "film.html"
     with heard() as words:
-        run.film(file)
+        run.film(file, planes=("curvature",))
     check_film(bench, file, run, words())
 
 
@@ -369,7 +371,9 @@ def check_film(bench: Bench, file: Path, run: sd.Run, words: str) -> None:
     case, document = bench.case, read_film(file)
     (member,) = document["members"].values()
     curve = member["curves"]["loss"]
-    assert relative(float(numbers(curve["hi"])[-1]), float(np.float32(run.losses[-1]))) <= VALUE or len(run.losses) > 4096
+    assert (
+        relative(float(numbers(curve["hi"])[-1]), float(np.float32(run.losses[-1]))) <= VALUE or len(run.losses) > 4096
+    )
     assert len(numbers(member["curves"]["lr"]["mid"])) == len(numbers(curve["mid"]))
     if not document["surfaces"]:
         said = words + document["headline"]
