@@ -31,7 +31,7 @@ def outcome_of(case_name: str, verb: str) -> Outcome:
     except AssertionError as error:
         return Outcome("wrong", str(error).splitlines()[0] if str(error) else last_frames(error))
     except SteepestError as error:
-        words = f"{type(error).__name__}: {error}"
+        words = f"{type(error).__name__}: {error}"[:400]
         if refusal is None:
             return Outcome("traceback", f"refused, which is not expected: {words}")
         if not re.search(refusal[0], words):

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import itertools
 import json
 import math
 import re
@@ -31,6 +32,8 @@ NOISE = 0.25
 """Of the gain, between ends of trainings that drew other random numbers."""
 VERDICT = 1e-4
 """Of a verdict's and a film's loss against torch's, relative: a film is float32, a verdict float64 where it can be."""
+FIRST_BATCHES = (8, 16, 32, 64, 128)
+"""That may be looked at, of data that bring their own batches."""
 SAID_INEXACT = re.compile(r"not (?:be )?exact|inexact|not bit|may differ|other (?:order|batches)", re.I)
 
 
@@ -279,17 +282,17 @@ def check_among(what: str, value: float, truths: list[float], case: Case, system
 
 
 def looked_at(bench: Bench, system: nn.Module, task: sd.Task) -> list[float]:
-    """torch's loss on all training samples, and on those that Steepest may look at: half of them, or the first ones."""
-    case, samples = bench.case, [bench.case.batches(task.data)]
-    if len(samples[0]) > 1:
-        half = len(samples[0]) // 2
-        samples += [samples[0][:half], samples[0][half : 2 * half]]
-    if task.data is not None:
-        n = sources.length(task.data)
-        count = 4096 if n is None else min(4096, n)
-        for sizes in ((count // 2, count // 2), (count,), *([] if n else ((256,), (512,), (1024,), (2048,)))):
-            with contextlib.suppress(Exception):  # data of this kind cannot be drawn from
-                samples.append(sources.disjoint_samples(task.data, sizes, 512, 0)[-1])
+    """torch's loss on all training samples, then on those that Steepest may look at: a half, or the first batches."""
+    case = bench.case
+    samples = [case.batches(task.data)]
+    if sources.is_iterable(task.data):
+        with plain.seeds.ours(0, "sample"):
+            batches = list(itertools.islice(map(sources.from_loader, task.data), FIRST_BATCHES[-1]))
+        samples += [batches, *([part[:k] for k in FIRST_BATCHES for part in (batches, batches[::2], batches[1::2])])]
+    elif task.data is not None:
+        half = min(4096, sources.length(task.data)) // 2
+        with contextlib.suppress(sd.SteepestError):  # data of this kind cannot be drawn from
+            samples += sources.disjoint_samples(task.data, (half, half), 512, 0)
     losses = []
     for batches in samples:
         with plain.evaluating(system), plain.seeds.ours(0, "surface"):
