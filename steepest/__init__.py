@@ -5,7 +5,6 @@ w ← w − α ∇L(w)
 
 from steepest import optim
 from steepest.analysis.diagnosis.diagnose import Diagnosis, diagnose
-from steepest.descent.descend import descend
 from steepest.descent.guard.guard import Guard
 from steepest.descent.stages import stage
 from steepest.errors import (
@@ -44,6 +43,7 @@ from steepest.rules.textbook import (
 )
 from steepest.rules.trace import abs, exp, log, maximum, minimum, sign, sqrt, where
 from steepest.runs.compare import Comparison, compare
+from steepest.runs.descend import descend
 from steepest.runs.fit import fit
 from steepest.runs.locate import locate
 from steepest.runs.resume import resume

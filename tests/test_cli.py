@@ -36,8 +36,8 @@ COMMANDS = [
 ]
 TRAIN_FLAGS = [
     "--accumulate", "--average", "--batch-size", "--checkpoint-every", "--clip", "--device", "--epochs", "--finish",
-    "--guard", "--help", "--keep", "--live", "--locate", "--lr", "--name", "--notes", "--open", "--precision", "--rule",
-    "--runs", "--schedule", "--seed", "--start", "--steps", "--stop-after",
+    "--guard", "--help", "--keep", "--live", "--locate", "--lr", "--measure-every", "--name", "--notes", "--open",
+    "--precision", "--rule", "--runs", "--schedule", "--seed", "--start", "--steps", "--stop-after",
 ]  # fmt: skip
 TASK = """
 import torch

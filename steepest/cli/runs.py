@@ -102,6 +102,9 @@ def film(
     out: Annotated[Path | None, typer.Option("-o", "--out", help=FILM)] = None,
     task: base.TaskOption = None,
     planes: Annotated[str, typer.Option(help="Of curvature,principal,random; the first is shown.")] = "",
+    budget: Annotated[
+        float | None, typer.Option(help="Seconds for the surfaces; what is not done is left out.")
+    ] = None,
     runs: base.Runs = Path("runs"),
     show: base.OpenBrowser = False,
 ) -> None:
@@ -119,7 +122,7 @@ def film(
         if task is not None:
             raise
         typer.echo(f"{str(error).rstrip('.')}. Without the task, the film shows only the curves.", err=True)
-    file = result.film(runs / result.id / "film.html" if out is None else out, source, names)
+    file = result.film(runs / result.id / "film.html" if out is None else out, source, names, budget)
     typer.echo(f"Wrote the film to {file}")
     if show:
         base.browse(file)

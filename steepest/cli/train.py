@@ -21,6 +21,8 @@ FINISH = (
     'Rule of the last 30 % of the run, such as "momentum"; or of another part: "momentum, 20%", "momentum, 2 epochs".'
 )
 
+MEASURE_EVERY = 'Steps, "2 epochs" or "5%" of the run between measurements of the validation split. Default: an epoch.'
+
 
 def stages_with_finish(rule: Any, finish: str) -> Any:
     """The stages of `--finish`: a rule, then the finishing rule for the length after its comma, or 30 % of the run.
@@ -51,6 +53,7 @@ def train(
     keep: Annotated[str, typer.Option(help="Weights to keep: last, or best by the validation metric.")] = "last",
     stop_after: Annotated[int | None, typer.Option(help="Evaluations without improvement to stop after.")] = None,
     guard: Annotated[bool, typer.Option(help="Lower the learning rate or rewind when the loss explodes.")] = True,
+    measure_every: Annotated[str | None, typer.Option(help=MEASURE_EVERY)] = None,
     locate: Annotated[bool, typer.Option(help="End with a quick check of where the run ended.")] = True,
     checkpoint_every: Annotated[str, typer.Option(help='Steps, or seconds such as "30 s".')] = "30 s",
     start: Annotated[str | None, typer.Option(help="Run whose weights to start from.")] = None,
@@ -76,7 +79,8 @@ def train(
     run = sd.fit(
         source, stages, rate, schedule, number(batch_size), epochs, steps, clip=clip, accumulate=accumulate,
         average=average, precision=precision, keep=keep, stop_after=stop_after, guard=guard, start=start, seed=seed,
-        checkpoint_every=number(checkpoint_every), device=device, runs=runs, name=name, notes=notes, locate=locate,
+        checkpoint_every=number(checkpoint_every), measure_every=number(measure_every), device=device, runs=runs,
+        name=name, notes=notes, locate=locate,
         live=server or False,
     )  # fmt: skip
     _report(run, runs)

@@ -19,17 +19,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from steepest import seeds
 from steepest.curvature import hessian
 from steepest.curvature.hessian import DifferenceHessian, Hessian
-from steepest.curvature.sample_losses import Split, split_by_output, split_by_sample
+from steepest.curvature.sample_losses import NOT_TOGETHER, Split, reason, split_by_output, split_by_sample
 from steepest.curvature.work import Work, measure_work
 from steepest.errors import InputError, TaskError
-from steepest.tasks.data import count, disjoint_samples, map_tensors
+from steepest.tasks.data import count, disjoint_samples, in_batches, map_tensors
 from steepest.tasks.module_copy import copy_module
 from steepest.tasks.objective import Loss, Objective
 from steepest.tasks.space import Space
 from steepest.tasks.task import Task
 
-MAX_MESSAGE = 160
-"""Characters of an error of the user's model that a message repeats."""
 CHUNK_SAMPLES = 512
 """Samples in a batch of a fixed sample: a product over 1,293 digits takes 1.5 to 1.8 × a loss and gradient in batches
 of 512, 2.1 to 2.2 in batches of 256 and 1.8 to 2.1 in one (float64 and float32, one core of a shared AMD EPYC)."""
@@ -79,6 +77,7 @@ class LossFunction:
         self.has_second_derivative, self.has_slow_samples = True, False
         self._graph_sizes: list[float] = []
         self._splits: list[Split] | None = None
+        self._work: Work | None = None
 
     def value(self, w: Tensor) -> float:
         """L(w)."""
@@ -157,8 +156,8 @@ class LossFunction:
                 raise
             except Exception as error:  # the user's module may raise anything
                 self.has_second_derivative = False
-                why = str(error).partition(", which curvature")[0].partition("\n")[0]
-                self.messages.append(f"{why[: 2 * MAX_MESSAGE]}: curvature is measured by differences of gradients.")
+                why = str(error).partition(", which curvature")[0] if isinstance(error, TaskError) else reason(error)
+                self.messages.append(f"{why}: curvature is measured by differences of gradients.")
         return DifferenceHessian(self.gradient, hessian.flat(self._split(w)))
 
     def per_batch(self) -> "list[LossFunction]":
@@ -172,9 +171,10 @@ class LossFunction:
 
     def work(self) -> Work:
         """What a pass over samples takes, by the operations of the first batch."""
-        batch = self.batches[0]
-        parts = self._parts(self.start)  # with gradients, as fused operations without them are not counted
-        return measure_work(lambda: self._loss(parts, batch), count(batch), self.size)
+        if self._work is None:
+            batch, parts = self.batches[0], self._parts(self.start)  # without gradients operations would be fused
+            self._work = measure_work(lambda: self._loss(parts, batch), count(batch), self.size)
+        return self._work
 
     @property
     def samples(self) -> int:
@@ -304,9 +304,7 @@ class LossFunction:
             split = split_by_sample(batch, at, self._loss, self.objective.loss_weight)
             self.has_slow_samples = bool(split.why_alone)
         if split.why_alone and not self.messages:
-            self.messages.append(
-                f"Samples are evaluated one after another, not together ({split.why_alone[:MAX_MESSAGE]})."
-            )
+            self.messages.append(f"{NOT_TOGETHER} ({split.why_alone}): they are evaluated one after another.")
         return split
 
     def _loss_of_output(self, output: Any, target: Any) -> Tensor:
@@ -345,6 +343,18 @@ def sample_loss_functions(
     """
     parts = disjoint_samples(task.data if data is None else data, sizes, chunk, seed)
     return tuple(LossFunction(task, batches, dtype, model) for batches in parts)
+
+
+def first_batches(source: Iterable[Any], samples: int, seed: int = 0) -> list[Any]:
+    """The first batches of an iterable: so many samples in all, at least, or all that there are."""
+    batches, total = list[Any](), 0
+    with seeds.ours(seed, "sample"):
+        for batch in in_batches(source, 0):
+            batches.append(batch)
+            total += count(batch)
+            if total >= samples:
+                break
+    return batches
 
 
 def _derivative(y: Tensor, x: Tensor) -> Tensor:

@@ -3,8 +3,8 @@
     L(w) = Σ aᵢ ℓᵢ(w)        ℓᵢ: the loss of sample i alone
 
 A mean has aᵢ = 1/n and a sum aᵢ = 1; with class weights aᵢ = cᵢ / Σc, and a sample whose loss is a mean over nothing
-(its label is ignored) has aᵢ = 0. Where the loss is a function of the model's outputs, the aᵢ follow from gradients with
-respect to the outputs, ∂L/∂oᵢ = aᵢ ∂ℓᵢ/∂oᵢ; else from what `count` counts. Both are checked: at other outputs too,
+(its label is ignored) has aᵢ = 0. Where the loss is a function of the model's outputs o, the aᵢ follow from gradients
+with respect to them, ∂L/∂oᵢ = aᵢ ∂ℓᵢ/∂oᵢ; else from what `count` counts. Both are checked: at other outputs too,
 since √(mean of squares) has such factors at any point, but others at each.
 
 Samples are evaluated together (vmap) where that gives what plain evaluation gives, and else one after another.
@@ -24,8 +24,11 @@ MEAN_ULPS = 1e3
 """Σ aᵢ ℓᵢ and the batch's loss that differ by fewer ulps differ by rounding."""
 PROBE_SAMPLES = 3
 """Samples that are evaluated together and one by one, before the rest is evaluated together."""
-SCALE = 0.75
+OUTPUT_SCALE = 0.75
 """Factor of the outputs at which the factors aᵢ are found again."""
+
+NOT_TOGETHER = "torch cannot evaluate samples of this task together"
+MAX_REASON = 140
 
 Evaluate = Callable[[Sequence[Tensor], Any], Any]
 """(the point, a batch) -> the model's output on it, or the loss."""
@@ -62,21 +65,21 @@ def split_by_output(batch: Any, at: Sequence[Tensor], output: Evaluate, loss: Ca
     n, target = count(batch), batch[-1]
     outputs = map_tensors(output(at, batch), Tensor.detach)
     by_rows, why = _together(lambda o, t: loss(*_row((o, t))), lambda o, t: loss(o, t), (outputs, target), n)
-    factors, known = _factors(outputs, target, loss, by_rows, n)
-    again = map_tensors(outputs, lambda x: SCALE * x if x.is_floating_point() else x)
-    factors_again, known_again = _factors(again, target, loss, by_rows, n)
-    both = known & known_again
+    factors, certain = _factors(outputs, target, loss, by_rows, n)
+    again = map_tensors(outputs, lambda x: OUTPUT_SCALE * x if x.is_floating_point() else x)
+    factors_again, certain_again = _factors(again, target, loss, by_rows, n)
+    both = certain & certain_again
     if not torch.allclose(factors[both], factors_again[both], rtol=1e-4):
         raise TaskError(_no_sum("its samples' parts depend on the other samples"))
-    factors = _complete(torch.where(known, factors, factors_again), known | known_again)
+    factors = _complete(torch.where(certain, factors, factors_again), certain | certain_again)
     rows = factors.nonzero().flatten()
-    chosen = _take(target, rows)
+    some = _take(target, rows)
 
     def losses(point: Sequence[Tensor]) -> Tensor:
-        return by_rows(_take(output(point, batch), rows), chosen, len(rows))
+        return by_rows(_take(output(point, batch), rows), some, len(rows))
 
     for one in (outputs, again):
-        _check(factors[rows], by_rows(_take(one, rows), chosen, len(rows)), loss(one, target))
+        _check(factors[rows], by_rows(_take(one, rows), some, len(rows)), loss(one, target))
     return Split(factors, rows, losses, why)
 
 
@@ -98,24 +101,24 @@ def split_by_sample(batch: Any, at: Sequence[Tensor], loss: Evaluate, weight: Ca
     except IndexError as error:
         raise TaskError(f"the batches of this task cannot be split into samples: {error}") from error
     rows = weights.nonzero().flatten()
-    chosen = _take(batch, rows) if len(rows) < n else batch
-    by_rows, why = _together(lambda one: loss(at, _row(one)), lambda one: loss(at, one), (chosen,), len(rows))
-    losses, whole = by_rows(chosen, len(rows)), loss(at, batch)
+    some = _take(batch, rows) if len(rows) < n else batch
+    by_rows, why = _together(lambda one: loss(at, _row(one)), lambda one: loss(at, one), (some,), len(rows))
+    losses, whole = by_rows(some, len(rows)), loss(at, batch)
     factors = weights / weights.sum()
     if _is_sum(torch.ones_like(losses), losses, whole) and not _is_sum(factors[rows], losses, whole):
         factors = (weights != 0).double()
     _check(factors[rows], losses, whole)
     if why:
-        singles = [_take(chosen, slice(i, i + 1)) for i in range(len(rows))]
+        singles = [_take(some, slice(i, i + 1)) for i in range(len(rows))]
         return Split(factors, rows, lambda point: torch.stack([loss(point, one) for one in singles]), why)
-    return Split(factors, rows, lambda point: vmap(lambda one: loss(point, _row(one)))(chosen), why)
+    return Split(factors, rows, lambda point: vmap(lambda one: loss(point, _row(one)))(some), why)
 
 
 # -- Together or one after another -------------------------------------------------------------------------------------
 
 
 def _together(
-    mapped: Callable[..., Tensor], plain: Callable[..., Tensor], samples: tuple[Any, ...], n: int
+    of_one: Callable[..., Tensor], plain: Callable[..., Tensor], samples: tuple[Any, ...], n: int
 ) -> tuple[Callable[..., Tensor], str]:
     """A function (samples, n) -> losses [n], and why it goes one after another; empty where it goes together.
 
@@ -127,7 +130,7 @@ def _together(
         return torch.stack([plain(*(_take(x, slice(i, i + 1)) for x in parts)) for i in range(k)])
 
     def together(*samples_and_count: Any) -> Tensor:
-        return vmap(mapped)(*samples_and_count[:-1])
+        return vmap(of_one)(*samples_and_count[:-1])
 
     k = min(PROBE_SAMPLES, n)
     few = tuple(_take(x, slice(0, k)) for x in samples)
@@ -135,10 +138,16 @@ def _together(
     try:
         losses = together(*few, k)
     except Exception as error:  # vmap runs the user's code, and torch and that can raise anything
-        return alone, str(error).partition("\n")[0].partition(". ")[0]
+        return alone, reason(error)
     if losses.shape != expected.shape or not _agree(losses, expected):
         return alone, "the values would be different"
     return together, ""
+
+
+def reason(error: Exception) -> str:
+    """The first sentence of an error, without a full stop, shortened."""
+    words = str(error).partition("\n")[0].partition(". ")[0].removeprefix("vmap: ").rstrip(".")
+    return words if len(words) <= MAX_REASON else f"{words[:MAX_REASON]}…"
 
 
 def _agree(x: Tensor, y: Tensor) -> bool:
@@ -164,7 +173,7 @@ def _take(batch: Any, rows: Tensor | slice) -> Any:
 def _factors(
     outputs: Any, target: Any, loss: Callable[[Any, Any], Tensor], by_rows: Callable[..., Tensor], n: int
 ) -> tuple[Tensor, Tensor]:
-    """aᵢ [n], float64, from gradients with respect to the outputs, and where they are known: not where both are 0."""
+    """aᵢ [n], float64, from gradients with respect to the outputs, and where they are certain: not where both are 0."""
     leaves = list[Tensor]()
 
     def leaf(x: Tensor) -> Tensor:
@@ -190,19 +199,19 @@ def _factors(
     return factors, (squares > 0) | is_ignored
 
 
-def _complete(factors: Tensor, known: Tensor) -> Tensor:
-    """The factors where they are known; where they are alike, exactly, and for the others too.
+def _complete(factors: Tensor, certain: Tensor) -> Tensor:
+    """The factors where they are certain; where they are alike, exactly, and for the others too.
 
     A sample's factor is not known where its loss does not change with the output, such as that of an inactive hinge.
     """
-    some = factors[known & (factors != 0)]
+    some = factors[certain & (factors != 0)]
     if not len(some):
         return factors
-    n = len(some) + int((~known).sum())
+    n = len(some) + int((~certain).sum())
     exact = next((x for x in (1 / n, 1.0) if torch.allclose(some, some.new_tensor(x), rtol=1e-4, atol=0.0)), None)
     if exact is None:
-        return torch.where(known, factors, 0.0)
-    return torch.where(known & (factors == 0), factors, exact)
+        return torch.where(certain, factors, 0.0)
+    return torch.where(certain & (factors == 0), factors, exact)
 
 
 def _check(factors: Tensor, losses: Tensor, whole: Tensor) -> None:

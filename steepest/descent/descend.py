@@ -1,15 +1,14 @@
-"""The descent as a generator: your `for` body takes the place of callbacks."""
+"""The bare descent as an iterator, for what needs no record; `sd.descend` can keep one."""
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator
 from typing import Any
 
-from steepest.descent.guard.guard import Guard
 from steepest.descent.loop import Descent
 from steepest.descent.path import PathRecorder
-from steepest.descent.settings import resolve
+from steepest.descent.settings import ARGUMENTS, resolve
 from steepest.records.run import Path, Step
 from steepest.rules.update import Update
-from steepest.tasks import NORMS_AND_BIASES, Task
+from steepest.tasks import Task
 
 
 class DescentIterator(Iterator[Step]):
@@ -50,42 +49,18 @@ def _run(descent: Descent, recorder: PathRecorder) -> Generator[Step, None, None
         descent.model.train(mode)
 
 
-def descend(
-    task: Task,
-    rule: Any = None,
-    lr: float | None = None,
-    schedule: Any = None,
-    batch_size: int | str | None = None,
-    epochs: int | None = None,
-    steps: int | None = None,
-    *,
-    clip: float | None = None,
-    accumulate: int = 1,
-    average: float | None = None,
-    precision: str | None = None,
-    groups: Mapping[str, Mapping[str, float]] | None = None,
-    no_decay: str | Sequence[str] | None = NORMS_AND_BIASES,
-    guard: bool | str | Guard = False,
-    seed: int = 0,
-    device: str = "auto",
-) -> DescentIterator:
-    """Trains the task's model in place and yields each Step; your `for` body takes the place of callbacks.
+def descend(task: Task, *arguments: Any, **named: Any) -> DescentIterator:
+    """Trains the task's model in place and yields each Step.
 
-    The arguments are those of `fit`; the guard is off by default. Settings are checked by the call, before the first
-    step.
+    Args:
+        task: the task to train.
+        arguments, named: choices of the descent (`settings.ARGUMENTS`), in their order or by name.
 
     Returns:
         an iterator over Steps of plain floats for t = 1 … T. Its `path` holds points of the descent.
 
     Raises:
         SteepestError: settings, model or data are invalid.
-
-    >>> import torch, steepest as sd
-    >>> from steepest.tasks.terrains import TERRAINS
-    >>> bowl = sd.Task(model=TERRAINS["bowl"].model(), objective=lambda model, batch: model())
-    >>> *_, last = sd.descend(bowl, rule=sd.gradient_descent, lr=0.1, schedule="constant", steps=100)
-    >>> last.loss < 1e-6
-    True
     """
-    settings = resolve(**locals())
-    return DescentIterator(Descent(task, settings, task.build(seed)))
+    settings = resolve(task, "constant", **dict(zip(ARGUMENTS, arguments, strict=False)), **named)
+    return DescentIterator(Descent(task, settings, task.build(settings.seed)))

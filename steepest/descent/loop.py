@@ -9,7 +9,7 @@ for t = 1 … T:
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from steepest.descent.guard.recovery import Recovery
 from steepest.descent.guard.running_stats import GradientLimits
 from steepest.descent.norm_statistics import NormStatistics
 from steepest.descent.optimizer import is_schedule, make_optimizer
+from steepest.descent.parameters import NEW_WEIGHTS, ParameterWatch, compare, new_space
 from steepest.descent.settings import Settings, device, horizon, measure_interval
 from steepest.descent.state import restore_tensors
 from steepest.records.run import GO, REWIND, SKIP, STAGE, STOP, Call, Event, Message, SnapshotInterval, Step
@@ -74,6 +75,8 @@ class Descent:
         self._stages = [first._replace(lr=s.lr), *later]
         self.random = StepRandomness(s.seed, self.device)
         self.buffers = Buffers(model)
+        self._watch = ParameterWatch(model)
+        self._trained = dict.fromkeys(self.space.names)
         self._validation: tuple[int, dict[str, float]] = (-1, {})
         self.t, self.events, self.is_stopped = 0, 0, False
         self._handoff: Event | None = None
@@ -239,13 +242,41 @@ class Descent:
         base = (lr or math.inf) if schedule.needs_base else None  # where lr is None, the optimizer's own follows
         self.schedule = schedule.bind(self.steps, self.steps_per_epoch, base)
 
+    def follow_model(self) -> bool:
+        """Whether the user's code has changed which parameters are trained; the space then follows the model.
+
+        It is said in the event of the next step. Called where such code may have run.
+
+        Raises:
+            TaskError: nothing is left to train.
+        """
+        if not self._watch.has_changed(self.model):
+            return False
+        before, self._watch = self._watch.places, ParameterWatch(self.model.to(self.device))
+        change = compare(before, self._watch.places)
+        if not change.words:
+            return False
+        self.space, self.settings = new_space(self.model, self.settings)
+        update = make_optimizer(self.space, self.stage.rule, self.base_lr, self.settings)[0]
+        update.adopt(self.update, change.old_names)  # type: ignore[arg-type]
+        self.update, self.buffers = update, Buffers(self.model)
+        if self._statistics is not None:
+            self._statistics = handoff.StepStatistics(self.space)
+        if self.recovery is not None:
+            self.recovery.snapshots.good, self.recovery.snapshots.candidate = [], None
+        self._trained.update(dict.fromkeys(self.space.names))
+        self._validation = (-1, {})
+        event = Event(self.t + 1, NEW_WEIGHTS, change.words, f"training {self.space.size:,} weights from here on")
+        self._handoff = event if self._handoff is None else handoff.merge_events(self._handoff, event)
+        return True
+
     # -- state ---------------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
         """Everything that later steps depend on, nested; the tensors are the descent's own (`state.copy_state`)."""
         return {
             "t": self.t, "base_rate": self.base_lr, "taken": self.batches.position,
-            "weights": {name: p.detach() for name, p in self.space.named()}, "update": self.update.state(),
+            "weights": self._weights(), "update": self.update.state(),
             "buffers": module_state.buffers_of(self.model), "extra": module_state.storable_extra(self.model),
             "stride": self._statistics and self._statistics.state(),
             "schedules": [bound.state_dict() for bound in self._bound_schedules()],
@@ -261,7 +292,7 @@ class Descent:
         self.base_lr = state["base_rate"]
         if self._statistics is not None:
             self._statistics.load(state["stride"])
-        restore_tensors(state["weights"], dict(self.space.named()))
+        restore_tensors(state["weights"], self._weights(state["weights"]))
         buffers = {module_state.plain_name(name): b for name, b in state["buffers"].items()}  # of Steepest 0.1 too
         restore_tensors(buffers, module_state.buffers_of(self.model))
         module_state.write_extra(self.model, state.get("extra", {}))
@@ -271,9 +302,18 @@ class Descent:
 
     def end_state(self) -> ModuleState:
         """The trained weights, buffers and extra state that a file can hold; the tensors are the model's own."""
-        model, weights = self.model, {name: p.detach() for name, p in self.space.named()}
+        model = self.model
         extra, transient = module_state.storable_extra(model), module_state.transient_buffers(model)
-        return ModuleState(weights, module_state.buffers_of(model), extra, transient=transient)
+        return ModuleState(self._weights(), module_state.buffers_of(model), extra, transient=transient)
+
+    def _weights(self, others: Collection[str] = ()) -> dict[str, Tensor]:
+        """The weights that are trained, those that were before they were frozen, and others by name."""
+        weights = {name: p.detach() for name, p in self.space.named()}
+        if len(self._trained) == len(weights) and all(name in weights for name in others):
+            return weights
+        names = {*self._trained, *others}
+        frozen = {name: p for name, p in module_state.parameters_of(self.model).items() if name in names}
+        return {**weights, **{name: p for name, p in frozen.items() if name not in weights}}
 
     def batch_loss(self, t: int) -> float:
         """The loss of step t's batch at the present point; leaves everything as it was."""

@@ -63,6 +63,11 @@ class PathRecorder:
         self._steps = 0
         self._needs_loss = self._selection.every > 0
 
+    def restart(self, space: Space) -> None:
+        """Begins another path, in the space of other weights, with the next point that is due."""
+        self._space, self._points, self._losses, self._t = space, [], [], []
+        self._needs_loss = False
+
     def add_step(self, step: Step) -> None:
         """Takes a completed step: its loss is that of the point before it."""
         if self._needs_loss:

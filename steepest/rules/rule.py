@@ -199,8 +199,8 @@ def with_average(rule: Rule, beta: float) -> Rule:
 
     def mean(average: Any, w: Any, average_beta: Any, t: Any) -> Any:
         power = average_beta**t
-        kept = (average_beta - power) / (1 - power)
-        return kept * average + (1 - kept) * w
+        share = (average_beta - power) / (1 - power)
+        return share * average + (1 - share) * w
 
     return _with_average(rule, beta, mean)
 

@@ -3,7 +3,7 @@
 import copy
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +21,7 @@ class TorchOptimizer:
         make: `params -> torch.optim.Optimizer`.
 
     Attributes:
+        tensors: that the optimizer was made for.
         lr: the learning rate of its first param group.
         needs_closure: whether its step evaluates the loss several times, as L-BFGS does.
 
@@ -30,7 +31,8 @@ class TorchOptimizer:
 
     def __init__(self, space: Point, make: Callable[[list[Tensor]], torch.optim.Optimizer]) -> None:
         self.space, self.t = space, 0
-        self.optimizer = make(space.tensors())
+        self.tensors = space.tensors()
+        self.optimizer = make(self.tensors)
         kind = type(self.optimizer).__name__
         if not isinstance(self.optimizer, torch.optim.Optimizer):
             raise InputError(f"the function passed as rule must return a torch.optim.Optimizer, got {kind}")
@@ -98,6 +100,14 @@ class TorchOptimizer:
         """Restores what `state` returned."""
         self.t = state["t"]
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+
+    def adopt(self, before: "TorchOptimizer", names: Collection[str]) -> None:
+        """Takes over from the optimizer of other parameters; those of these names go on with their state."""
+        self.t = before.t
+        theirs = dict(zip(before.space.names, before.tensors, strict=True))
+        for name, p in zip(self.space.names, self.tensors, strict=True):
+            if name in names and theirs[name] in before.optimizer.state:
+                self.optimizer.state[p] = before.optimizer.state[theirs[name]]
 
     def reported_weights(self, hypers: Mapping[str, Any]) -> None:
         """None: the optimizer reports the weights themselves."""

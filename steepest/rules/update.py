@@ -8,7 +8,7 @@ others. A parameter without a gradient stays where it is, and its count of steps
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -19,7 +19,7 @@ from steepest.errors import InputError, unknown
 from steepest.rules import hoist
 from steepest.rules.backends import eager
 from steepest.rules.backends.object_code import can_load
-from steepest.rules.clocks import Clocks, read
+from steepest.rules.clocks import Clock, Clocks, read
 from steepest.rules.memory import Layouts, check_memory, check_parameter, is_plain, plain_gradient
 from steepest.rules.rule import Rule
 from steepest.rules.slots import make_slots
@@ -310,6 +310,30 @@ class Update:
         for slot, by in self.slots.items():
             for name, view in by.items():
                 view.copy_(state["slots"][slot][name])
+
+    @torch.no_grad()
+    def adopt(self, before: "Update", names: Collection[str]) -> None:
+        """Takes over from the same rule's update of other parameters.
+
+        Args:
+            before: the update until now.
+            names: of parameters that go on with their state; all others begin as in a first step.
+        """
+        self.t = before.t
+        lag, places = read(before.t), {name: place for place, name in enumerate(before.point.names)}
+        clocks: dict[tuple[int, int], Clock] = {}
+        of = []
+        for name, row, own in zip(self.point.names, self.point.rows, self._clocks.of, strict=True):
+            old = before._clocks.of[places[name]] if name in names else None
+            fresh = Clock(row, lag, list(own.scalars)) if old is None else Clock(row, old.lag, list(old.scalars))
+            of.append(clocks.setdefault((id(old), row), fresh))
+        self._clocks.of = of
+        self._layouts = Layouts([])  # the next step inspects all tensors
+        theirs = before.slots
+        for slot, by in self.slots.items():
+            for name, view in by.items():
+                if name in names:
+                    view.copy_(theirs[slot][name])
 
     @torch.no_grad()
     def reported_weights(self, hypers: Mapping[str, Any]) -> list[Tensor] | None:

@@ -79,6 +79,11 @@ class Continuation:
         return place if is_storable(place) else None
 
 
+def has_own_generator(loader: Any) -> bool:
+    """Whether a loader with a state draws its order from a generator that is not in it, as a StatefulDataLoader's."""
+    return hasattr(loader, "load_state_dict") and getattr(loader, "generator", None) is not None
+
+
 def restore(descent: Descent, state: Mapping[str, Any], events: int) -> BestPoint:
     """Restores a checkpoint's state and number of events; returns the best point so far."""
     descent.load(state["descent"])

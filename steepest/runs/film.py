@@ -9,6 +9,7 @@ from torch import nn
 
 from steepest.analysis.conclusion import run_verdict
 from steepest.analysis.landscape import surfaces as planes
+from steepest.analysis.landscape.watch import Notify
 from steepest.errors import StoreError
 from steepest.records.run import History
 from steepest.records.surfaces import LossSurfaces
@@ -24,9 +25,16 @@ CRITICAL_POINTS = ("SADDLE", "MINIMUM", "MAXIMUM", "GRADIENT_FLAT")
 
 
 def run_film(
-    store: Store, run: str, task: Task | None, model: nn.Module | None, kinds: Sequence[str] | None, why: str
+    store: Store,
+    run: str,
+    task: Task | None,
+    model: nn.Module | None,
+    kinds: Sequence[str] | None,
+    why: str,
+    seconds: float | None = None,
+    notify: Notify = lambda stage, count, total: None,
 ) -> tuple[Film, LossSurfaces]:
-    """A run's film, and its surfaces.
+    """A run's film, and its surfaces. What cannot be measured is said, and the film has the rest: its curves at least.
 
     Args:
         store: that holds the run.
@@ -35,13 +43,21 @@ def run_film(
         model: with the run's buffers at its end.
         kinds: of planes: curvature, principal, random; None for all, in the order that suits the verdict.
         why: there is no task or model, in words.
+        seconds, notify: as in `measure_surfaces`.
+
+    Raises:
+        InputError: an unknown kind of plane.
     """
+    planes.check_kinds(kinds or ())
     history = store.history(run)
     verdict = run_verdict(history.record)
     if task is None or model is None:
         surfaces = LossSurfaces(messages=(f"No surfaces: {why}",))
     else:
-        surfaces = _surfaces(store, history, verdict, task, model, kinds)
+        try:
+            surfaces = _surfaces(store, history, verdict, task, model, kinds, seconds, notify)
+        except Exception as error:  # the user's model and data may raise anything
+            surfaces = LossSurfaces(messages=(f"No surfaces: {planes.describe(error)}",))
     return film.of_run(history, surfaces, verdict), surfaces
 
 
@@ -57,8 +73,9 @@ def stored_surfaces(store: Store, run: str) -> LossSurfaces | None:
 
 
 def _surfaces(
-    store: Store, history: History, verdict: Verdict | None, task: Task, model: nn.Module, kinds: Sequence[str] | None
-) -> LossSurfaces:
+    store: Store, history: History, verdict: Verdict | None, task: Task, model: nn.Module, kinds: Sequence[str] | None,
+    seconds: float | None, notify: Notify,
+) -> LossSurfaces:  # fmt: skip
     record, points = history.record, history.path.points
     tensors = store.load_point(record.id)
     end = torch.cat([tensors[name].reshape(-1) for name in record.config.parameters])
@@ -68,9 +85,12 @@ def _surfaces(
     messages = () if len(points) else ("No path: the run stored no points.",)
     kind = "" if verdict is None else verdict.kind
     paths = {record.id: points} if len(points) else {}
-    surfaces = planes.measure_surfaces(task, model, end, paths, kinds, verdict=kind, gain=_gain(verdict))
+    surfaces = planes.measure_surfaces(
+        task, model, end, paths, kinds, verdict=kind, gain=_gain(verdict), seconds=seconds, notify=notify
+    )
     surfaces = dataclasses.replace(surfaces, messages=(*messages, *surfaces.messages))
-    npz.save(store.folder / record.id / SURVEY, surfaces)
+    if surfaces.grids:
+        npz.save(store.folder / record.id / SURVEY, surfaces)
     return surfaces
 
 

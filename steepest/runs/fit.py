@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from steepest.descent.guard.guard import Guard
+from steepest.errors import InputError
 from steepest.runs.live import LiveServer
 from steepest.runs.preparation import prepare
 from steepest.runs.resume import prepare_again
@@ -94,6 +95,8 @@ def fit(
         SteepestError: invalid arguments, or a task that cannot be trained or stored, before the first step; the model
             is then as it was. Bad data when it is found.
     """
+    if runs is None:
+        raise InputError("runs must be a folder, got None. Use sd.descend for a descent without a record.")
     preparation = prepare(task, locals()) if resume is None else prepare_again(task, locals(), fit)
     preparation.trainer.run(preparation.on_start, preparation.messages)
     return preparation.run()

@@ -10,9 +10,9 @@ from steepest.descent.settings import ARGUMENTS, DEFAULT_SCHEDULE, Settings, res
 from steepest.records.config import Config, to_json
 from steepest.records.search import Search
 from steepest.runs.config import AUTO, check_choices, make_config
+from steepest.runs.first_line import first_line
 from steepest.runs.live import open_live
 from steepest.runs.no_record import NoProgress, NoRecord
-from steepest.runs.opening import first_line
 from steepest.runs.restore import check_start, start_state
 from steepest.runs.run import Run
 from steepest.runs.store import Store, versions
@@ -68,8 +68,8 @@ def prepare(
     """
     a, runs = arguments, arguments["runs"]
     check_choices(a["keep"], a["stop_after"], a["checkpoint_every"])
-    given = {name: a[name] for name in ARGUMENTS} | {"lr": None if a["lr"] == AUTO else a["lr"]}
-    settings = resolve(task, default_schedule, **given)
+    choices = {name: a[name] for name in ARGUMENTS} | {"lr": None if a["lr"] == AUTO else a["lr"]}
+    settings = resolve(task, default_schedule, **choices)
     store = None if runs is None else Store(runs)
     start = None if a["start"] is None else start_state(a["start"], store or Store())
     search, messages = None, [task.validation_note()]

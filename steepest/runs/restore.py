@@ -69,9 +69,9 @@ def _differences(model: nn.Module, state: ModuleState) -> list[str]:
     A frozen parameter that the run did not train is not in its state.
     """
     own = {**module_state.parameters_of(model), **module_state.buffers_of(model)}
-    lacking = set(Space(model).names) - set(state.parameters)
+    absent = set(Space(model).names) - set(state.parameters)
     odd = {name for name, x in state.tensors.items() if name not in own or own[name].shape != x.shape}
-    return sorted(lacking | odd)
+    return sorted(absent | odd)
 
 
 class RunEnd(NamedTuple):
@@ -144,7 +144,7 @@ def built_in_task(record: Record) -> Task:
     """
     if record.config.source not in BUILT_IN:
         raise StoreError(
-            f"Run {record.id} was not trained on a built-in task, so its model cannot be built. Pass its task: "
+            f"Run {record.id} was not trained on a built-in task, so its model cannot be built. Pass the task: "
             f"sd.open({record.id!r}, task=...). Or build the model and load `run.tensors`, its weights and buffers, "
             "with load_state_dict(..., strict=False)."
         )

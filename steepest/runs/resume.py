@@ -103,8 +103,8 @@ def prepare_resume(
         _check_stage(record, last.t, descent.settings.stages, descent)
         best, messages = _restore(last, descent, is_longer=bool(epochs or steps))
         config, words = _stretch(dataclasses.replace(record.config, end_step=None), descent)
-        stored = to_json(config, record.search, record.verdict)
-        writer = store.reopen(record.id, last.manifest["attempt"], last.t, last.manifest["events"], stored)
+        as_json = to_json(config, record.search, record.verdict)
+        writer = store.reopen(record.id, last.manifest["attempt"], last.t, last.manifest["events"], as_json)
     if last.damage:
         checkpoints.set_damage_aside(store.folder / record.id / "checkpoints")
     seconds = last.manifest.get("seconds", 0.0) if record.status == "interrupted" else record.seconds

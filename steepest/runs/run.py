@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from steepest.analysis.conclusion import run_verdict
-from steepest.errors import SteepestError
+from steepest.errors import InputError, SteepestError
 from steepest.records.run import Event, Measurement, Record
 from steepest.records.verdict import Verdict
 from steepest.runs.film import run_film
@@ -17,6 +17,7 @@ from steepest.runs.store import Store, end_point
 from steepest.tasks.task import Task
 from steepest.view.figures.curves import curves
 from steepest.view.film.write import write
+from steepest.view.terminal import StageDisplay
 
 
 class Run:
@@ -102,11 +103,13 @@ class Run:
         return curves(self.record, path)
 
     def film(
-        self, out: str | Path = "film.html", task: Task | None = None, planes: Sequence[str] | None = None
-    ) -> Path:
+        self, out: str | Path = "film.html", task: Task | None = None, planes: Sequence[str] | None = None,
+        budget: float | None = None,
+    ) -> Path:  # fmt: skip
         """Writes the run's film: its path on the loss surface, curves, events and verdict, to play and scrub.
 
-        Without the model or its data, the film has only the curves, and says why.
+        Without the model or its data, the film has only the curves, and says why. What cannot be measured is left out,
+        and said; after Ctrl-C the film has the surfaces that are done.
 
         Args:
             out: path to write to. .html is one self-contained page, .png a picture of the end, .gif and .mp4 (extra
@@ -115,17 +118,22 @@ class Run:
             planes: through the end; the first one is shown first: "curvature" (λ_max, λ_min), "principal" (PCA of the
                 path), "random" (filter-normalised). None for all, with the curvature plane first where the run ended
                 at a critical point.
+            budget: seconds for the surfaces. It is the only stopwatch on which a result hangs: those that are not done
+                in time are left out, and said. None: all are made, with as many samples and cells as their sizes allow.
 
         Raises:
-            InputError: an unknown suffix or plane.
+            InputError: an unknown suffix or plane, or a budget that is not positive.
         """
+        if budget is not None and not budget > 0:
+            raise InputError(f"budget must be positive seconds, got {budget}")
         model, why = None, ""
         try:
             task = task or self.task or built_in_task(self.record)
             model = self._model if task is self.task and self._model is not None else self.at_end(task).model
         except SteepestError as error:
             why = str(error)
-        film, surfaces = run_film(self.store, self.id, task, model, planes, why)
+        with StageDisplay("film") as display:
+            film, surfaces = run_film(self.store, self.id, task, model, planes, why, budget, display)
         return write(film, surfaces, out)
 
     def __repr__(self) -> str:

@@ -21,12 +21,16 @@ from steepest.records.search import Search
 from steepest.records.verdict import Verdict
 from steepest.rules.stability import FINAL_SHARE
 from steepest.runs.best import BestPoint
-from steepest.runs.continuation import Continuation
+from steepest.runs.config import identity
+from steepest.runs.continuation import Continuation, has_own_generator
 from steepest.runs.no_record import NoProgress, NoRecord
 from steepest.runs.store import Writer
 from steepest.tasks.module_state import PlainAttributes, is_storable, read_extra
 from steepest.view.format import number
 from steepest.view.terminal import Progress
+
+MODULE_ADVICE = "Register it as a buffer, or return it as numbers and tensors from get_extra_state."
+LOADER_ADVICE = "Give the generator to its sampler, which has a state, or drop it: the order then follows from seed=."
 
 
 class Trainer:
@@ -110,6 +114,10 @@ class Trainer:
         if lost and self.record.folder:
             self._say_inexact(f"the extra state of {', '.join(name or 'the model' for name in lost)}")
 
+        if has_own_generator(self.descent.task.data) and self.record.folder:
+            name = type(self.descent.task.data).__name__
+            self._say_inexact(f"the generator of the {name}, which its state_dict leaves out", LOADER_ADVICE)
+
     def _train(self) -> Generator[Step, None, None]:
         descent = self.descent
         try:
@@ -119,6 +127,8 @@ class Trainer:
                     self.status = "interrupted"
                     break
                 yield step
+                if self._has_body and descent.follow_model():
+                    self._follow_model()
             else:
                 self.status = "stopped" if descent.is_stopped else "done"
         except GeneratorExit:  # the caller's loop has ended early
@@ -127,6 +137,21 @@ class Trainer:
         finally:
             if self.status != "failed":
                 self._end_training()
+
+    def _follow_model(self) -> None:
+        """Records that other parameters are trained; the path, the best point and the patience begin anew."""
+        descent = self.descent
+        names = tuple(descent.space.names)
+        now = {**identity(descent.task, descent.model), "weights": descent.space.size, "parameters": names}
+        self._configure(config=dataclasses.replace(self.config, **now))
+        self.best = BestPoint(self.config.better == "higher")
+        budget = PATH_BYTES if self._selection.every else 0
+        self._selection, self._path_t = PointSelection(descent.space.size, descent.steps, budget=budget), -1
+        try:
+            self.record.restart_path()
+        except StoreError as error:
+            self._complain(f"{error}; the run continues")
+        self._add_point(self._selection.every > 0)
 
     def _end_training(self) -> None:
         self.checkpoint()  # from which the run can be continued or extended
@@ -177,11 +202,8 @@ class Trainer:
         if changes:
             self._say_inexact(f"what the model keeps in {', '.join(changes[:3])}")
 
-    def _say_inexact(self, what: str) -> None:
-        self.progress.say(
-            f"A resumed run will not be exact: no checkpoint holds {what}. Register it as a buffer, or return it as "
-            "numbers and tensors from get_extra_state."
-        )
+    def _say_inexact(self, what: str, advice: str = MODULE_ADVICE) -> None:
+        self.progress.say(f"A resumed run will not be exact: no checkpoint holds {what}. {advice}")
 
     def _add_point(self, is_selected: bool) -> None:
         """Adds the point to the path; the run continues if it cannot be written."""

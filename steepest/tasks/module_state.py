@@ -124,12 +124,12 @@ def check(model: nn.Module, state: ModuleState, what: str) -> None:
         TaskError: the model lacks one of its tensors, or has it in another shape; names them.
     """
     own = {**parameters_of(model), **buffers_of(model)}
-    lacking = [name for name in state.tensors if name not in own]
+    absent = [name for name in state.tensors if name not in own]
     other = [name for name, x in state.tensors.items() if name in own and own[name].shape != x.shape]
-    if lacking or other:
+    if absent or other:
         words = "; ".join(
             f"{problem}: {', '.join(names[:5])}"
-            for problem, names in (("not in this model", lacking), ("of another shape", other))
+            for problem, names in (("not in this model", absent), ("of another shape", other))
             if names
         )
         raise TaskError(f"{what} must have the tensors of this model, got some that are {words}.")
@@ -201,14 +201,14 @@ class PlainAttributes(NamedTuple):
     @classmethod
     def of(cls, model: nn.Module) -> "PlainAttributes":
         """The attributes now."""
-        known = {id(x) for x in (*model.parameters(), *model.buffers())}
+        own = {id(x) for x in (*model.parameters(), *model.buffers())}
         values = {}
         for name, module in model.named_modules():
             if _has_extra_state(module):
                 continue
             for key, value in vars(module).items():
                 if key != "training" and isinstance(value, PLAIN) and not _is_computed(module, key):
-                    values[plain_name(f"{name}.{key}" if name else key)] = _content(value, known)
+                    values[plain_name(f"{name}.{key}" if name else key)] = _content(value, own)
         return cls(values)
 
     def changes(self, model: nn.Module) -> list[str]:
@@ -223,12 +223,12 @@ def _is_computed(module: nn.Module, key: str) -> bool:
     return any(name.startswith(f"{key}_") for name in module._parameters)
 
 
-def _content(value: Any, known: set[int]) -> Any:
+def _content(value: Any, own: set[int]) -> Any:
     """A number; of a tensor itself, which keeps its identity from being used again, and its version."""
     if isinstance(value, Tensor):
-        return None if id(value) in known else (value, value._version)
+        return None if id(value) in own else (value, value._version)
     if isinstance(value, list | tuple):
-        return [_content(x, known) for x in value if isinstance(x, PLAIN)]
+        return [_content(x, own) for x in value if isinstance(x, PLAIN)]
     return value
 
 

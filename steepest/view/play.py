@@ -87,7 +87,7 @@ def path(terrain: Terrain, rule: str | Rule, lr: float, steps: int) -> Path:
     model = terrain.model()
     task = Task(model=model, objective=lambda module, batch: module())
     points, losses = [np.array(terrain.start)], []
-    for step in descend(task, rule, lr, "constant", steps=steps, no_decay=None):
+    for step in descend(task, rule=rule, lr=lr, schedule="constant", steps=steps, no_decay=None):
         losses.append(step.loss)
         points.append(model.w.detach().numpy().copy())
     name = rule if isinstance(rule, str) else rule.name

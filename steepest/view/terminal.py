@@ -218,10 +218,10 @@ class StageDisplay:
         self._what, self._line, self._start_time = what, Line(stream, clock), clock()
         self._has_drawn = False
 
-    def __call__(self, stage: str, done: int, most: int) -> None:
+    def __call__(self, stage: str, count: int, total: int) -> None:
         """Takes a stage's name, and how much of how much is done."""
         if self._line.is_due():
-            share = f"{done:,}/{most:,}" if most else ""
+            share = f"{count:,}/{total:,}" if total else ""
             seconds = duration(max(self._line.clock() - self._start_time, 1e-9))
             self._line.draw(_fit([self._what, stage, share, seconds], (), self._line.width))
             self._has_drawn = True

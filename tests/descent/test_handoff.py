@@ -274,7 +274,7 @@ def test_curvature_is_that_of_the_model_as_it_is(scales):
     d = Descent(task, resolve(task, rule="adam", lr=0.01, batch_size=BATCH, steps=60), task.build(0))
     for _ in range(40):
         d.step()
-    before, state = d.named_tensors(), copy.deepcopy(d.model.state_dict())
+    before, state = d.end_state().tensors, copy.deepcopy(d.model.state_dict())
     found = handoff.max_curvature(d, scales)
     assert found == pytest.approx(
         torch.linalg.eigvalsh(dense(task, copy.deepcopy(d.model), scales))[-1].item(), rel=0.01

@@ -133,14 +133,16 @@ def test_the_length_of_an_update():
 
 
 def test_average():
+    """It starts without bias: the average after step t has the shares of Adam's first moment."""
     model, other = network(), network()
     mean = [p.detach().clone() for p in other.parameters()]
     validation = []
 
     @torch.no_grad()
     def each(t):
+        share = (0.9 - 0.9**t) / (1 - 0.9**t)
         for a, p in zip(mean, other.parameters(), strict=True):
-            a.mul_(0.9).add_(p, alpha=0.1)
+            a.mul_(share).add_(p, alpha=1 - share)
         at_mean = copy.deepcopy(other)
         for p, a in zip(at_mean.parameters(), mean, strict=True):
             p.copy_(a)

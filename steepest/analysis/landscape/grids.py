@@ -11,6 +11,7 @@ samples. In both grids all cells use the same samples, so that cells can be comp
 """
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -37,13 +38,17 @@ TOLERANCE = 0.01
 """Standard error of an estimate, as a share of the surface's range."""
 
 
-def exact_grid(surface: LossFunction, plane: Plane, n: int = CELLS) -> Grid:
+Notify = Callable[[int], None]
+
+
+def exact_grid(surface: LossFunction, plane: Plane, n: int = CELLS, notify: Notify = lambda points: None) -> Grid:
     """The loss on a plane; every cell uses every sample.
 
     Args:
         surface: the loss, on a fixed sample.
         plane: the plane.
         n: cells along each axis.
+        notify: told of cells as they are evaluated; what it raises ends the evaluation.
 
     Raises:
         InputError: fewer than 2 cells.
@@ -51,11 +56,16 @@ def exact_grid(surface: LossFunction, plane: Plane, n: int = CELLS) -> Grid:
     if n < 2:
         raise InputError(f"n must be at least 2 cells, got {n}")
     plane = plane.with_cells(n)
-    return _grid(plane, PlaneLoss(surface, plane).losses(plane.cells()), None)
+    return _grid(plane, PlaneLoss(surface, plane, notify).losses(plane.cells()), None)
 
 
 def estimate_grid(
-    surface: LossFunction, plane: Plane, n: int = CELLS, tolerance: float = TOLERANCE, seed: int = 0
+    surface: LossFunction,
+    plane: Plane,
+    n: int = CELLS,
+    tolerance: float = TOLERANCE,
+    seed: int = 0,
+    notify: Notify = lambda points: None,
 ) -> Grid:
     """The loss on a plane with a standard error, for a fraction of the work.
 
@@ -65,6 +75,7 @@ def estimate_grid(
         n: cells along each axis, at least 4.
         tolerance: largest standard error of a cell, as a share of the surface's range.
         seed: seed of the choice of samples.
+        notify: as in `exact_grid`.
 
     Raises:
         InputError: too few cells, or a tolerance that is not positive.
@@ -74,12 +85,12 @@ def estimate_grid(
         pair = f"n={n}, tolerance={tolerance}"
         raise InputError(f"n must be at least {MIN_NODES} cells and tolerance positive, got {pair}")
     plane = plane.with_cells(n)
-    cells, loss = plane.cells(), PlaneLoss(surface, plane)
+    cells, loss = plane.cells(), PlaneLoss(surface, plane, notify)
     grids = _nested_grids(n)
     coarse_values = loss.losses(cells[grids[0].cells])
     _check_mean(loss)
     if not np.isfinite(coarse_values).all():  # interpolation needs finite nodes
-        return exact_grid(surface, plane, n)
+        return exact_grid(surface, plane, n, notify)
     values = grids[0].interpolate(coarse_values)
     variance, limit = np.zeros(n * n), tolerance * float(np.ptp(values))
     random = np.random.default_rng(seed)

@@ -1,34 +1,30 @@
 """The loss at many points of a plane, w(a, b) = w₀ + a u + b v, faster than by one forward pass after another.
 
-Three strategies compute the same numbers: `Sequential`, `Vmap` over points and `Threads`. The fastest
-depends on the model and the number of samples, so `choose_strategy` times them on the first points. It is usually
-`Vmap` for few samples and `Threads` for a whole data set.
+Three strategies compute the same numbers: `Sequential`, `Vmap` over points and `Threads`. Which is fastest depends on
+the model and the number of samples, so `choose_strategy` goes by their sizes: `Vmap` for the losses of few samples, and
+`Threads` for a whole data set where there are several threads.
 
-A linear or convolutional layer whose input x does not depend on the weights has, at any point, the output
-
-    x W(a, b) = x W₀ + a x U + b x V
-
-of three outputs that are computed once. This replaces the first layer of most networks by an addition.
+The outputs of first layers are computed once (`affine_layers`).
 """
 
 import copy
-import timeit
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, vmap
-from torch.nn.modules.conv import _ConvNd
 
 from steepest import seeds
+from steepest.analysis.landscape.affine_layers import AffineLayers, find_affine_layers
 from steepest.analysis.landscape.planes import Plane, Points
-from steepest.curvature.hessian import module_inputs
 from steepest.curvature.loss_function import LossFunction
 from steepest.tasks import data
+from steepest.tasks.buffers import Buffers
+from steepest.tasks.module_copy import copy_module
 from steepest.tasks.objective import Loss
 
 MAX_ROUNDINGS = 1e3
@@ -39,85 +35,12 @@ MAX_ROW = 64
 """Points of one row that are evaluated before the next starts from w₀ + a u again."""
 PROBE_DISTANCE = 0.1
 """Distance from w₀ of the point that checks the affine layers, as a share of ‖w₀‖."""
-MIN_TIMED_POINTS = 65
-"""With fewer points, timing the strategies would take as long as half of the work."""
-TIMED_POINTS = 4
-AFFINE = (nn.Linear, _ConvNd)
-
-Outputs = dict[nn.Module, Tensor]
-
-
-# -- Affine layers -----------------------------------------------------------------------------------------------------
-
-
-class AffineOutput(NamedTuple):
-    """A layer's output on one batch: at w₀, and the change per unit of a and b."""
-
-    origin: Tensor
-    u: Tensor
-    v: Tensor
-
-
-class AffineLayers(dict[nn.Module, AffineOutput]):
-    """The affine layers of a model on one batch, with their outputs."""
-
-    @contextmanager
-    def replacement(self) -> Iterator[Outputs]:
-        """Within this context the layers return the outputs in the dictionary, which `move` writes."""
-        outputs: Outputs = {}
-        before = {m: m.__dict__.get("forward") for m in self}
-        for m in self:
-            m.forward = lambda *_, m=m: outputs[m]
-        try:
-            yield outputs
-        finally:
-            for m, forward in before.items():
-                del m.forward
-                if forward is not None:
-                    m.forward = forward
-
-    def at_line(self, a: float) -> Outputs:
-        """The outputs at (a, 0)."""
-        return {m: torch.add(x.origin, x.u, alpha=a) for m, x in self.items()}
-
-    def move(self, outputs: Outputs, line: Outputs, b: float) -> None:
-        """Writes the outputs at (a, b), in place, from those at (a, 0)."""
-        for m, x in line.items():
-            outputs[m] = torch.add(x, self[m].v, alpha=b, out=outputs.get(m))
-
-    def move_under_vmap(self, outputs: Outputs, line: Outputs, b: Tensor) -> None:
-        """Does the same under `vmap` over b."""
-        outputs.update({m: torch.addcmul(x, self[m].v, b) for m, x in line.items()})
-
-
-def find_affine_layers(
-    model: nn.Module, weights: list[Tensor], directions: list[list[Tensor]], run: Callable[[], object]
-) -> AffineLayers:
-    """The layers that `run`, a pass on the batch, calls exactly once, on an input that does not depend on the weights.
-
-    One pass is evidence, not proof: the caller has to compare losses.
-
-    Args:
-        model: the model.
-        weights: its trainable parameters.
-        directions: w₀, u and v, each with the shapes of the weights.
-        run: a forward pass of the model.
-    """
-    with torch.enable_grad():
-        inputs = module_inputs(model, run, AFFINE)
-    index, layers = {id(w): k for k, w in enumerate(weights)}, AffineLayers()
-    constants = Tensor.detach, torch.zeros_like, torch.zeros_like  # what is not trained, at w₀ and along u and v
-    for layer, calls in inputs.items():
-        args, _ = calls[0]
-        if len(calls) > 1 or not args or args[0].requires_grad or id(layer.weight) not in index:
-            continue
-        points = [
-            {n: part[index[id(p)]] if id(p) in index else constant(p) for n, p in layer.named_parameters()}
-            for part, constant in zip(directions, constants, strict=True)
-        ]
-        with torch.no_grad():
-            layers[layer] = AffineOutput(*(functional_call(layer, p, args[:1]) for p in points))
-    return layers
+MIN_STRATEGY_POINTS = 65
+"""With fewer points, preparing a strategy would take as long as half of the work."""
+VMAP_SAMPLES = 4.0
+"""Samples' own losses are faster by vmap up to so many times the samples whose arithmetic takes as long as the calls:
+400 on the demo's network (one core of an AMD EPYC, torch 2.13). Means hardly ever are."""
+NOTIFY_POINTS = 8 * MAX_ROW
 
 
 # -- The loss on a plane -----------------------------------------------------------------------------------------------
@@ -129,11 +52,15 @@ class PlaneLoss:
     Args:
         surface: the loss.
         plane: the plane.
+        notify: told of points as they are evaluated; what it raises ends the evaluation.
     """
 
-    def __init__(self, surface: LossFunction, plane: Plane) -> None:
+    def __init__(
+        self, surface: LossFunction, plane: Plane, notify: Callable[[int], None] = lambda points: None
+    ) -> None:
         self._sample = PlaneSample(surface, plane, list(surface.batches))
         self._strategy: Strategy | None = None
+        self._notify = notify
 
     @property
     def samples(self) -> int:
@@ -153,15 +80,23 @@ class PlaneLoss:
         other = copy.copy(self)
         whole = tuple(torch.cat(parts) for parts in zip(*self._sample.batches, strict=True))
         other._sample, other._strategy = self._sample.with_batches([tuple(x[rows] for x in whole)]), None
+        other._notify = lambda points: self._notify(0)
         return other
 
-    @torch.no_grad()
     def _run(self, points: Points, per_sample: bool) -> list[np.ndarray]:
         """The losses by batch."""
-        if self._strategy is None and len(points) >= MIN_TIMED_POINTS:
+        if self._strategy is None and len(points) >= MIN_STRATEGY_POINTS:
             self._strategy = choose_strategy(self._sample, points, per_sample)
         strategy = self._strategy or Sequential(self._sample)
-        return [strategy(batch, points, per_sample) for batch in range(len(self._sample.batches))]
+        return [self._in_parts(strategy, batch, points, per_sample) for batch in range(len(self._sample.batches))]
+
+    def _in_parts(self, strategy: "Strategy", batch: int, points: Points, per_sample: bool) -> np.ndarray:
+        """A batch's losses, some rows of points at a time, so that there is progress to tell of."""
+        losses = []
+        for lo in range(0, len(points), NOTIFY_POINTS):
+            losses.append(strategy(batch, points[lo : lo + NOTIFY_POINTS], per_sample))
+            self._notify(len(losses[-1]))
+        return np.concatenate(losses)
 
 
 class PlaneSample:
@@ -176,6 +111,7 @@ class PlaneSample:
         parts: w₀, u and v, each with the shapes of the weights.
         point: the vector [N] of which the weights are views.
         is_random: whether the model uses random numbers.
+        needs_gradients: whether the objective differentiates inside, so that torch has to record gradients.
         batches: the batches.
         shares: weight of each batch's loss in the mean.
 
@@ -188,7 +124,7 @@ class PlaneSample:
 
     def __init__(self, surface: LossFunction, plane: Plane, batches: list[Any], has_affine: bool | None = None) -> None:
         self.surface, self._plane = surface, plane
-        self.objective = surface.objective.with_model(copy.deepcopy(surface.objective.model))
+        self.objective = surface.objective.with_model(copy_module(surface.objective.model))
         own = {name: p for name, p in self.objective.model.named_parameters() if p.requires_grad}
         self.names, self.weights = list(own), list[Tensor](own.values())
         self.directions = [d.to(surface.start) for d in (plane.origin, *plane.directions)]
@@ -196,13 +132,15 @@ class PlaneSample:
         self.point = surface.start.clone()
         for p, view in zip(self.weights, self.split(self.point), strict=True):
             p.data = view
-        self.is_random = self._is_random()
-        self._use(batches, has_affine)
+        self._buffers = Buffers(self.objective.model)
+        self.needs_gradients = self._needs_gradients()
+        self.is_random, self._writes_buffers = self._side_effects()
+        self._use(batches, surface.shares, has_affine)
 
     def with_batches(self, batches: list[Any]) -> "PlaneSample":
         """The same model on other batches."""
         other = copy.copy(self)
-        other._use(batches, any(map(len, self._affine)))
+        other._use(batches, [1 / len(batches)] * len(batches), any(map(len, self._affine)))
         return other
 
     def copy(self) -> "PlaneSample":
@@ -214,9 +152,19 @@ class PlaneSample:
         parts = x.split(list(self.surface.space.sizes))
         return [part.view(p.shape) for part, p in zip(parts, self.weights, strict=True)]
 
-    def fixed_seed(self) -> AbstractContextManager[Any]:
-        """The same random numbers in every pass, if the model uses any."""
-        return seeds.ours(0, "surface") if self.is_random else nullcontext()
+    def gradient_mode(self) -> AbstractContextManager[Any]:
+        """With gradients only where the objective needs them."""
+        return torch.set_grad_enabled(self.needs_gradients)
+
+    @contextmanager
+    def fixed_state(self) -> Iterator[None]:
+        """The same random numbers and buffers in every pass, if the model uses or writes any."""
+        if self._writes_buffers:
+            self._buffers.save(all=True)
+        with seeds.ours(0, "surface") if self.is_random else nullcontext():
+            yield
+        if self._writes_buffers:
+            self._buffers.restore()
 
     def loss(self, per_sample: bool) -> Callable[[Any], Tensor]:
         """The mean loss of a batch at the current point, or the loss of each sample."""
@@ -232,17 +180,15 @@ class PlaneSample:
         """Indices of the weights on which the loss depends once the affine layers are replaced."""
         if (batch, per_sample) not in self._active:
             affine = self.affine(batch, per_sample)
-            with affine.replacement() as outputs, self.fixed_seed():
+            with affine.replacement() as outputs, self.fixed_state():
                 affine.move(outputs, affine.at_line(0.0), 0.0)
                 loss = self.objective.loss(self.batches[batch])
             grads = torch.autograd.grad(loss, self.weights, allow_unused=True) if loss.requires_grad else ()
             self._active[batch, per_sample] = [n for n, g in enumerate(grads) if g is not None]
         return self._active[batch, per_sample]
 
-    def _use(self, batches: list[Any], has_affine: bool | None) -> None:
-        self.batches = batches
-        counts = [self.objective.loss_weight(b) for b in batches]
-        self.shares = np.array([n / sum(counts) for n in counts])
+    def _use(self, batches: list[Any], shares: Sequence[float], has_affine: bool | None) -> None:
+        self.batches, self.shares = batches, np.array(shares)
         self._affine = [AffineLayers() for _ in batches]
         self._active: dict[tuple[int, bool], list[int]] = {}
         if has_affine or (has_affine is None and self._check_affine()):
@@ -254,25 +200,43 @@ class PlaneSample:
         probe = Points(*(np.array([sign * PROBE_DISTANCE * origin / d]) for sign, d in ((1, u), (-1, v))))
         none, places = self._affine, range(len(self.batches))
         reference = [Sequential(self)(k, probe, False) for k in places]
-        self._affine = self._find_affine()
-        losses = [Sequential(self)(k, probe, False) for k in places]
-        self._affine = none
+        try:
+            self._affine = self._find_affine()
+            losses = [Sequential(self)(k, probe, False) for k in places]
+        except Exception:  # the user's model may raise anything where its layers are replaced
+            return False
+        finally:
+            self._affine = none
         return all(agree(x, y, self.surface.dtype) for x, y in zip(losses, reference, strict=True))
 
     def _find_affine(self) -> list[AffineLayers]:
         def run(batch: Any) -> None:
-            with self.fixed_seed():
+            with self.fixed_state():
                 self.objective.loss(batch)
 
         model = self.objective.model
         return [find_affine_layers(model, self.weights, self.parts, lambda b=b: run(b)) for b in self.batches]
 
     @torch.no_grad()
-    def _is_random(self) -> bool:
-        with seeds.ours(0, "surface"):
+    def _needs_gradients(self) -> bool:
+        try:
+            self.objective.loss(self.surface.batches[0])
+        except Exception:  # the user's objective may raise anything, and does again if gradients do not help
+            return True
+        return False
+
+    def _side_effects(self) -> tuple[bool, bool]:
+        """Whether a pass draws random numbers, and whether it writes buffers."""
+        buffers = [b.clone() for b in self.objective.model.buffers()]
+        self._buffers.save(all=True)
+        with seeds.ours(0, "surface"), self.gradient_mode():
             before = torch.get_rng_state()
             self.objective.loss(self.surface.batches[0])
-            return not torch.equal(before, torch.get_rng_state())
+            is_random = not torch.equal(before, torch.get_rng_state())
+        after = list(self.objective.model.buffers())
+        writes = len(after) != len(buffers) or not all(torch.equal(x, y) for x, y in zip(buffers, after))
+        self._buffers.restore()
+        return is_random, writes
 
 
 # -- Strategies --------------------------------------------------------------------------------------------------------
@@ -289,8 +253,11 @@ class Sequential:
     def __init__(self, sample: PlaneSample) -> None:
         self._sample = sample
 
-    @torch.no_grad()
     def __call__(self, batch: int, points: Points, per_sample: bool) -> np.ndarray:
+        with self._sample.gradient_mode():
+            return self._losses(batch, points, per_sample)
+
+    def _losses(self, batch: int, points: Points, per_sample: bool) -> np.ndarray:
         sample, (origin, u, v) = self._sample, self._sample.directions
         loss, affine = sample.loss(per_sample), sample.affine(batch, per_sample)
         losses = []
@@ -300,8 +267,8 @@ class Sequential:
                 for b in row.tolist():
                     torch.add(base, v, alpha=b, out=sample.point)
                     affine.move(outputs, line, b)
-                    with sample.fixed_seed():
-                        losses.append(loss(sample.batches[batch]))
+                    with sample.fixed_state():
+                        losses.append(loss(sample.batches[batch]).detach())
         return torch.stack(losses).double().cpu().numpy()
 
 
@@ -327,7 +294,7 @@ class Vmap:
                     weights = {f"model.{sample.names[n]}": torch.addcmul(base[n], v[n], b) for n in active}
                     return functional_call(whole, weights, (sample.batches[batch],))
 
-                with sample.fixed_seed():
+                with sample.fixed_state():
                     losses.append(vmap(loss_at, randomness="same")(torch.from_numpy(row).to(origin)))
         return torch.cat(losses).double().cpu().numpy()
 
@@ -353,23 +320,19 @@ class Threads:
 
 
 def choose_strategy(sample: PlaneSample, points: Points, per_sample: bool) -> Strategy:
-    """The fastest strategy on the first points. Threads are tried only if vmap is not faster than one by one."""
-
-    def seconds(strategy: Strategy) -> float:
-        return timeit.timeit(lambda: strategy(0, points[:TIMED_POINTS], per_sample), number=1)
-
-    sequential, by_vmap, dtype = Sequential(sample), Vmap(sample), sample.surface.dtype
-    time_alone = seconds(sequential)
-    try:
-        can_batch = agree(sequential(0, points[:2], per_sample), by_vmap(0, points[:2], per_sample), dtype)
-    except Exception:  # vmap runs the user's model, and torch and the model can raise anything
-        can_batch = False
-    if can_batch and seconds(by_vmap) < time_alone:
-        return by_vmap
-    if torch.get_num_threads() == 1 or sample.surface.device.type != "cpu" or sample.is_random:
+    """The strategy for a sample of that size, if it computes what plain evaluation computes at the first points."""
+    surface, largest = sample.surface, max(map(data.count, sample.batches))
+    is_on_cpu, sequential = surface.device.type == "cpu", Sequential(sample)
+    if not is_on_cpu or (per_sample and largest <= VMAP_SAMPLES * surface.work().few_samples):
+        by_vmap = Vmap(sample)
+        try:
+            if agree(by_vmap(0, points[:2], per_sample), sequential(0, points[:2], per_sample), surface.dtype):
+                return by_vmap
+        except Exception:  # vmap runs the user's model, and torch and the model can raise anything
+            return sequential
+    if torch.get_num_threads() == 1 or not is_on_cpu or sample.is_random:
         return sequential
-    by_threads = Threads(sample)
-    return by_threads if seconds(by_threads) < time_alone else sequential
+    return Threads(sample)
 
 
 def agree(losses: np.ndarray, reference: np.ndarray, dtype: torch.dtype) -> bool:

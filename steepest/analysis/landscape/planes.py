@@ -115,6 +115,7 @@ def curvature_plane(
     Raises:
         InputError: `change` is not positive, both eigenvalues are 0, or a direction has length 0.
     """
+    _check_size(len(origin))
     if not 0 < change < math.inf:
         raise InputError(f"change must be positive and finite, such as a tenth of the loss, got {change}")
     steepest = max(map(abs, curvatures))
@@ -145,12 +146,14 @@ def principal_plane(points: Tensor, lengths: Sequence[int] = ()) -> Plane:
 
     Source: Antognini and Sohl-Dickstein 2018, arXiv:1806.08805.
     """
+    _check_size(points.shape[1])
     if len(points) < 3:
         raise InputError(f"A path needs at least 3 points for a PCA plane, got {len(points)}")
     deviations = points.double() - points.double().mean(0)
-    values, vectors = torch.linalg.eigh(deviations @ deviations.T)
+    products = deviations @ deviations.T
+    values, vectors = torch.linalg.eigh(products.nan_to_num(0.0, 0.0, 0.0))
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
-    if not torch.isfinite(values).all() or values[1] <= MIN_VARIANCE_RATIO * values[0]:
+    if not products.isfinite().all() or values[1] <= MIN_VARIANCE_RATIO * values[0]:
         raise InputError("The path's points are not finite or lie on a line, so they have no PCA plane.")
     directions = _unit(vectors[:, :2].T @ deviations)
     shares = (values[:2] / values.sum()).tolist()
@@ -216,9 +219,15 @@ def random_plane(origin: Tensor, shapes: Sequence[tuple[int, ...]], seed: int = 
     filters = list(zip(origin.split(sizes), shapes, strict=True))
     rows = [[_normalise_filters(d, w, s) for d, (w, s) in zip(row.split(sizes), filters)] for row in noise]
     directions = torch.stack([torch.cat(row) for row in rows])
+    _check_size(len(origin))
+    norms = directions.double().norm(dim=1)
+    if not norms.isfinite().all():
+        raise InputError(f"The weights are too large for a plane through them: a direction has norm {norms.max():.3g}.")
     if not directions.any():
         why = "No parameter has two or more dimensions"
         raise InputError(f"{why}, so filter-normalised directions are 0. Use another plane.")
+    if float(torch.det((directions @ directions.T).double() / norms.outer(norms))) < MIN_VARIANCE_RATIO:
+        raise InputError("Random directions need two weights of matrices or kernels, got one. Use another plane.")
     x, y = (Axis(f"random direction {k}", -1.0, 1.0, CELLS, float(d.norm())) for k, d in enumerate(directions, 1))
     caption = (
         "Filter-normalised random directions. They show average curvature: a saddle with few descent directions looks "
@@ -266,6 +275,11 @@ def describe_random_plane(trace: float, squares: float, n: int, smallest: float)
         f"smallest is {smallest:.3g}, {distance:.0f} standard deviations away. This plane shows a bowl although the "
         "point is a saddle."
     )
+
+
+def _check_size(n: int) -> None:
+    if n < 2:
+        raise InputError(f"A plane needs at least 2 weights, got {n}. The film shows the curves.")
 
 
 def _unit(directions: Tensor) -> Tensor:

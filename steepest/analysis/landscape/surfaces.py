@@ -5,20 +5,24 @@ All losses, of surfaces and paths, are over one fixed sample, so that a point in
 
 import contextlib
 import math
-import timeit
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from steepest import seeds
 from steepest.analysis.landscape import planes
 from steepest.analysis.landscape.grids import estimate_grid, exact_grid
 from steepest.analysis.landscape.planes import CELLS, Plane
+from steepest.analysis.landscape.watch import Notify, TimeOver, Watch, WatchedMatrix
 from steepest.curvature.extremes import Extremes, extremes
-from steepest.curvature.loss_function import LossFunction, sample_loss_functions
+from steepest.curvature.loss_function import CHUNK_SAMPLES, LossFunction, first_batches, sample_loss_functions
+from steepest.curvature.sample_losses import NOT_TOGETHER, PROBE_SAMPLES, reason
+from steepest.curvature.work import Work
 from steepest.errors import InputError, SteepestError, TaskError
 from steepest.records.surfaces import Grid, LossSurfaces, Mark, Projection
 from steepest.tasks import data
@@ -27,16 +31,11 @@ from steepest.tasks.task import Task
 CURVATURE_PLANE, PRINCIPAL_PLANE, RANDOM_PLANE = "curvature", "principal", "random"
 PLANE_KINDS = (CURVATURE_PLANE, PRINCIPAL_PLANE, RANDOM_PLANE)
 MAX_SURFACE_SAMPLES, MIN_SURFACE_SAMPLES = 4096, 256
-"""Training samples of the surfaces; between the two as many as there is time for."""
-SURFACE_SECONDS = 60.0
-"""Time for all surfaces."""
-TIME_SLACK = 4.0
-"""How many times too long the timed work must be before samples, cells or points are reduced: the same run then has the
-same film on a busy machine too."""
-COARSE_CELLS = 25
-"""Cells along an axis if there is no time for more."""
+"""Training samples of the surfaces; between the two as many as there is work for."""
+SIZES = (CELLS, MIN_SURFACE_SAMPLES), (25, MIN_SURFACE_SAMPLES), (25, 64), (13, 64)
+"""Cells along an axis and fewest samples, from the first to the last that there is work for."""
 GRID_PASSES = 150
-"""Cost of an estimated grid of 51 × 51 cells, in passes over the whole sample, timing of the strategies included."""
+"""Cost of an estimated grid of 51 × 51 cells, in passes over the whole sample, strategies included."""
 LANCZOS_PRODUCTS, TRACE_PROBES = 60, 10
 """Hessian-vector products for the extreme eigenvalues, and for the trace."""
 LOSS_CHANGE_SHARE = 0.1
@@ -60,12 +59,16 @@ class _EndPoint:
         end: w [N].
         cells: along an axis.
         sentence: which samples the losses are over.
+        can_estimate: whether samples can be evaluated together, so that a surface can be estimated from some.
+        watch: of the work.
     """
 
     surface: LossFunction
     end: Tensor
     cells: int
     sentence: str
+    can_estimate: bool
+    watch: Watch
 
     @cached_property
     def loss(self) -> float:
@@ -74,7 +77,9 @@ class _EndPoint:
     @cached_property
     def extremes(self) -> Extremes:
         """Both ends of the Hessian's spectrum."""
-        return extremes(self.surface.hessian(self.end), LANCZOS_PRODUCTS, tolerance=1e-4)
+        return extremes(
+            WatchedMatrix(self.surface.best_hessian(self.end), self.watch), LANCZOS_PRODUCTS, tolerance=1e-4
+        )
 
     def eigenvalues(self) -> np.ndarray:
         """Those that have converged; none if no plane needed them."""
@@ -94,10 +99,14 @@ def measure_surfaces(
     *,
     verdict: str = "",
     gain: float = 0.0,
-    seconds: float = SURFACE_SECONDS,
+    seconds: float | None = None,
     seed: int = 0,
+    notify: Notify = lambda stage, count, total: None,
 ) -> LossSurfaces:
     """Measures the loss on planes through the end of a descent, and along the paths.
+
+    A plane that cannot be measured is left out, and said. After Ctrl-C, or when the time is over, the planes that are
+    done are returned.
 
     Args:
         task: the task that defines the loss.
@@ -107,22 +116,26 @@ def measure_surfaces(
         kinds: kinds of planes, in the order shown.
         verdict: kind of the end's verdict; saddles, minima and maxima are marked.
         gain: decrease of the loss by an escape from a saddle.
-        seconds: approximate time for everything.
+        seconds: for everything, by the clock; None: samples and cells follow from sizes alone, and nothing is cut.
         seed: seed of the sample and of random directions.
+        notify: told of each stage, and how much of how much is done.
 
     Raises:
         InputError: an unknown kind, or points of another length.
     """
-    for kind in kinds:
-        if kind not in PLANE_KINDS:
-            raise InputError(f"planes must be some of {', '.join(PLANE_KINDS)}, got {kind!r}")
+    check_kinds(kinds)
     for name, path in paths.items():
         if path.ndim != 2 or path.shape[1] != len(end):
             raise InputError(f"the path of {name} must have shape [points, {len(end)}], got {path.shape}")
-    end_point = _end_point(task, model, end, len(kinds), seconds, seed)
-    indices = {name: _affordable_points(end_point.surface, points, seconds) for name, points in paths.items()}
-    points = {name: _tensor(paths[name][rows]) for name, rows in indices.items()}
-    losses = {name: _losses(end_point.surface, walk) for name, walk in points.items()}
+    watch = Watch(seconds, notify)
+    try:
+        end_point = _end_point(task, model, end, len(kinds), watch, seed)
+        indices = {name: _affordable_points(end_point.surface, points, watch) for name, points in paths.items()}
+        points = {name: _tensor(paths[name][rows]) for name, rows in indices.items()}
+        watch.stage("loss along the path", sum(map(len, points.values())))
+        losses = {name: _losses(end_point.surface, walk, watch) for name, walk in points.items()}
+    except (TimeOver, KeyboardInterrupt) as end_of_work:
+        return LossSurfaces(messages=(f"No surfaces: {watch.words(end_of_work)}",))
     make_plane: dict[str, Callable[[], Plane]] = {
         CURVATURE_PLANE: lambda: _curvature_plane(end_point, losses, gain),
         PRINCIPAL_PLANE: lambda: _principal_plane(end_point, points.values()),
@@ -134,51 +147,99 @@ def measure_surfaces(
     for kind in kinds:
         try:
             plane = make_plane[kind]()
-            grids[kind] = _mark(_measure(end_point, plane, losses), verdict)
+            watch.stage(f"{kind} plane", 0 if end_point.can_estimate else end_point.cells**2)
+            grid = _mark(_measure(end_point, plane, losses), verdict)
             projections[kind] = {name: plane.project(walk) for name, walk in points.items()}
-        except SteepestError as error:
-            messages.append(f"No {kind} plane: {error}")
+            grids[kind] = grid
+        except (TimeOver, KeyboardInterrupt) as end_of_work:
+            rest = " and ".join(kinds[list(kinds).index(kind) :])
+            messages.append(f"No {rest} plane: {watch.words(end_of_work)}")
+            break
+        except Exception as error:  # planes evaluate the user's model, which may raise anything
+            messages.append(f"No {kind} plane: {describe(error)}")
+    messages = [*end_point.surface.messages, *messages]
     return LossSurfaces(grids, projections, losses, indices, end_point.eigenvalues(), tuple(messages))
 
 
-def _end_point(task: Task, model: nn.Module, end: Tensor, kinds: int, seconds: float, seed: int) -> _EndPoint:
-    """The end, with as many samples and cells as there is time for."""
+def describe(error: Exception) -> str:
+    """An error in one line; of those that are not ours, with its type."""
+    return str(error) if isinstance(error, SteepestError) else f"{type(error).__name__}: {reason(error)}"
+
+
+def check_kinds(kinds: Sequence[str]) -> None:
+    """Refuses unknown kinds of planes.
+
+    Raises:
+        InputError: one is unknown.
+    """
+    for kind in kinds:
+        if kind not in PLANE_KINDS:
+            raise InputError(f"planes must be some of {', '.join(PLANE_KINDS)}, got {kind!r}")
+
+
+def _end_point(task: Task, model: nn.Module, end: Tensor, kinds: int, watch: Watch, seed: int) -> _EndPoint:
+    """The end, with as many samples and cells as there is work for."""
     if task.data is None:
         only = LossFunction(task, [None], model=model)
-        return _EndPoint(only, end.to(only.device, only.dtype), CELLS, "")
+        return _EndPoint(only, end.to(only.device, only.dtype), CELLS, "", False, watch)
     own = next(p.dtype for p in model.parameters() if p.requires_grad)
     first = LossFunction(task, [next(iter(data.in_batches(task.data, MIN_SURFACE_SAMPLES)))], own, model)
-    sample_seconds = _seconds(first, first.start) / data.count(first.batches[0])
+    why_exact = _why_exact(first)
     total = data.length(task.data)
-    count = MAX_SURFACE_SAMPLES if total is None else min(MAX_SURFACE_SAMPLES, total)
-    affordable = TIME_SLACK * seconds / (max(1, kinds) * GRID_PASSES * sample_seconds)
-    if count > affordable:
-        count = min(count, max(MIN_SURFACE_SAMPLES, int(affordable / TIME_SLACK)))
-    cells = CELLS if affordable >= MIN_SURFACE_SAMPLES else COARSE_CELLS
-    (surface,) = sample_loss_functions(task, (count,), seed, dtype=own, model=model)
-    n = sum(data.count(b) for b in surface.batches)
+    most = MAX_SURFACE_SAMPLES if total is None else min(MAX_SURFACE_SAMPLES, total)
+    batch_size = data.count(first.batches[0]) if data.is_iterable(task.data) else CHUNK_SAMPLES
+    count, cells = _size(first.work(), most, batch_size, not why_exact, watch.work_seconds / max(1, kinds))
+    if data.is_iterable(task.data):
+        surface = LossFunction(task, first_batches(task.data, count, seed), own, model)
+    else:
+        (surface,) = sample_loss_functions(task, (count,), seed, dtype=own, model=model)
+    if why_exact.strip():
+        surface.messages.append(f"{NOT_TOGETHER} ({why_exact}): every cell of a surface uses every sample.")
+    n = surface.samples
     part = "" if n == total else f" of {total:,}" if total else ", drawn once"
     sentence = f"Loss on {n:,}{part} training samples."
-    return _EndPoint(surface, end.to(surface.device, surface.dtype), cells, sentence)
+    return _EndPoint(surface, end.to(surface.device, surface.dtype), cells, sentence, not why_exact, watch)
 
 
-def _affordable_points(surface: LossFunction, points: np.ndarray, seconds: float) -> np.ndarray:
-    """Indices of the finite points of a path that there is time for: evenly spaced, with both ends."""
+def _why_exact(first: LossFunction) -> str:
+    """Why samples cannot be evaluated together, tried on a few; empty if they can, blank where it needs no words."""
+    batch = first.batches[0]
+    if not (isinstance(batch, tuple | list) and data.is_tensors(batch)):
+        return " "
+    few = tuple(x[:PROBE_SAMPLES] for x in batch)
+    try:
+        with torch.no_grad(), seeds.ours(0, "surface"):
+            first.objective.per_sample_losses(few)
+    except Exception as error:  # vmap runs the user's model, and torch and that can raise anything
+        return reason(error)
+    return ""
+
+
+def _size(work: Work, most: int, batch_size: int, can_estimate: bool, seconds: float) -> tuple[int, int]:
+    """Samples and cells along an axis of a plane that there is work for."""
+    for cells, least in SIZES:
+        passes = GRID_PASSES if can_estimate else cells**2
+        affordable = int(seconds / (passes * work.seconds(batch_size) / batch_size))
+        if affordable >= min(least, most):
+            break
+    return min(most, max(least, affordable)), cells
+
+
+def _affordable_points(surface: LossFunction, points: np.ndarray, watch: Watch) -> np.ndarray:
+    """Indices of the finite points of a path that there is work for: evenly spaced, with both ends."""
     finite = np.flatnonzero([np.isfinite(w).all() for w in points])
     if not len(finite):
         return finite
-    point_seconds = _seconds(surface, _tensor(points[finite[0]]))
-    count = min(len(finite), max(3, int(TIME_SLACK * seconds / 4 / point_seconds)))
+    pass_s = sum(surface.work().seconds(data.count(batch)) for batch in surface.batches)
+    count = min(len(finite), max(3, int(watch.work_seconds / 4 / pass_s)))
     return finite[np.unique(np.linspace(0, len(finite) - 1, count).round().astype(int))]
 
 
-def _seconds(surface: LossFunction, w: Tensor) -> float:
-    """Time of one evaluation: the least of three, since the first is slow."""
-    return min(timeit.repeat(lambda: surface.value(w), number=1, repeat=3))
-
-
-def _losses(surface: LossFunction, points: Tensor) -> np.ndarray:
-    values = np.array([surface.value(w) for w in points])
+def _losses(surface: LossFunction, points: Tensor, watch: Watch) -> np.ndarray:
+    values = []
+    for w in points:
+        values.append(surface.value(w))
+        watch(1)
     return np.where(np.isfinite(values), values, math.inf)
 
 
@@ -226,8 +287,9 @@ def _shrink(end_point: _EndPoint, direction: Tensor, half: float, change: float)
 def _describe_random_plane(end_point: _EndPoint, seed: int) -> str:
     """What a random plane hides, by Hutchinson's estimates of tr H and tr H²; empty without second derivatives."""
     try:
-        hessian, smallest = end_point.surface.hessian(end_point.end), end_point.extremes.least.value
-    except TaskError:
+        smallest = end_point.extremes.least.value
+        hessian = WatchedMatrix(end_point.surface.best_hessian(end_point.end), end_point.watch)
+    except (TimeOver, InputError):
         return ""
     generator = torch.Generator().manual_seed(seed)
     n, trace, squares = len(end_point.end), 0.0, 0.0
@@ -249,14 +311,21 @@ def _measure(end_point: _EndPoint, plane: Plane, losses: Mapping[str, np.ndarray
     exact, because the error of an estimate is a share of its range.
     """
     highest = max((float(path.max()) for path in losses.values() if len(path)), default=math.inf)
-    surface, grid = end_point.surface, None
-    if all(isinstance(batch, tuple | list) and data.is_tensors(batch) for batch in surface.batches):
+    surface, watch, grid = end_point.surface, end_point.watch, None
+    if end_point.can_estimate and len({_shapes(batch) for batch in surface.batches}) == 1:
         with contextlib.suppress(TaskError):  # the loss is not a mean over samples
-            grid = estimate_grid(surface, plane, end_point.cells)
+            grid = estimate_grid(surface, plane, end_point.cells, notify=watch)
     if grid is None or grid.range > LOG_HEIGHT_RATIO * highest:
-        grid = exact_grid(surface, plane, end_point.cells)
+        grid = exact_grid(surface, plane, end_point.cells, watch)
+    if not np.isfinite(grid.loss).any():
+        raise InputError("no loss on it is finite")
     height = "log" if grid.range > LOG_HEIGHT_RATIO * highest else "linear"
     return replace(grid, height=height, caption=f"{grid.caption} {end_point.sentence}".strip())
+
+
+def _shapes(batch: Sequence[Tensor]) -> tuple[Any, ...]:
+    """Of the samples of a batch: sequences that were padded to different lengths are not joined."""
+    return tuple(x.shape[1:] for x in batch)
 
 
 def _mark(grid: Grid, verdict: str) -> Grid:

@@ -73,7 +73,7 @@ def analyse_point(
     products: int = FULL_PRODUCTS,
     samples: int = FULL_SAMPLES,
     seed: int = 0,
-    notify: Notify = lambda stage, products, most: None,
+    notify: Notify = lambda stage, products, total: None,
 ) -> Verdict:
     """The verdict on a point.
 

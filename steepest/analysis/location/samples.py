@@ -4,11 +4,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from steepest import seeds
 from steepest.analysis.location.evidence import EvaluationSample
 from steepest.curvature import gradient_noise
 from steepest.curvature.gradient_noise import BlockGradients
-from steepest.curvature.loss_function import LossFunction, sample_loss_functions
+from steepest.curvature.loss_function import LossFunction, first_batches, sample_loss_functions
 from steepest.errors import InputError
 from steepest.tasks import data
 from steepest.tasks.task import Task
@@ -69,7 +68,7 @@ def block_gradients(
     if task.data is None:
         return None
     if data.is_iterable(task.data):
-        blocks = _first_batches(task.data, samples, seed)[: gradient_noise.BLOCKS]
+        blocks = first_batches(task.data, samples, seed)[: gradient_noise.BLOCKS]
         if len(blocks) < gradient_noise.MIN_BLOCKS:
             return None
     else:
@@ -86,23 +85,11 @@ def _in_units_of(search: LossFunction, gradients: Tensor, sizes: list[float]) ->
 
 def _deal(source: Any, samples: int, seed: int) -> tuple[list[Any], list[Any]]:
     """The first batches in turn to two parts; one batch alone is cut in two."""
-    batches = _first_batches(source, samples, seed)
+    batches = first_batches(source, samples, seed)
     _check_enough(sum(map(data.count, batches)))
     if len(batches) == 1:
         batches = data.split(batches[0], 2)
     return batches[::2], batches[1::2]
-
-
-def _first_batches(source: Any, samples: int, seed: int) -> list[Any]:
-    """Batches of so many samples in all, at least, or all that there are."""
-    batches, total = list[Any](), 0
-    with seeds.ours(seed, "sample"):
-        for batch in data.in_batches(source, 0):
-            batches.append(batch)
-            total += data.count(batch)
-            if total >= samples:
-                break
-    return batches
 
 
 def _check_enough(count: int) -> None:

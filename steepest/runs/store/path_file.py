@@ -54,6 +54,15 @@ class PathFile:
                 file.truncate(start)
             raise
 
+    def restart(self) -> None:
+        """Removes all points.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        self.close()
+        self._path.unlink(missing_ok=True)
+
     def close(self) -> None:
         """Closes the file."""
         file, self._file = self._file, None

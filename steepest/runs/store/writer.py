@@ -96,6 +96,17 @@ class Writer:
         except OSError as error:
             raise StoreError(f"Cannot write a point of the path to {self.folder} ({error}).") from error
 
+    def restart_path(self) -> None:
+        """Begins another path, of points with another number of weights.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        try:
+            self._trail.restart()
+        except OSError as error:
+            raise StoreError(f"Cannot write the path to {self.folder} ({error}).") from error
+
     def flush(self) -> None:
         """Writes all rows; afterwards they are on disk, or `trouble` says why not."""
         if os.getpid() == self._process:

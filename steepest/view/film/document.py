@@ -112,7 +112,7 @@ def encode_surface(grid: Grid) -> dict[str, Any]:
         "loss": column(grid.loss),
         "error": None if grid.error is None else column(grid.error),
         **_fields(grid, "source", "caption"),
-        "marks": [mark._asdict() for mark in grid.marks],
+        "marks": [mark._asdict() for mark in grid.marks if math.isfinite(mark.loss)],
     }
 
 
@@ -125,10 +125,14 @@ def encode_series(series: Series) -> dict[str, Any]:
 def encode_member(member: Member) -> dict[str, Any]:
     """One descent of a film."""
     on = {name: {key: column(v) for key, v in at._asdict().items()} for name, at in member.on.items()}
-    eigenvalues = {} if member.eigenvalues is None else {"eigenvalues": [float(x) for x in member.eigenvalues]}
+    eigenvalues = (
+        {}
+        if member.eigenvalues is None
+        else {"eigenvalues": [float(x) for x in member.eigenvalues if math.isfinite(x)]}
+    )
     return {
         **_fields(member, "name", "rule"),
-        "hyper": dict(member.hyper),
+        "hyper": {k: v if isinstance(v, str) or math.isfinite(v) else str(v) for k, v in member.hyper.items()},
         **_fields(member, "schedule", "mathml", "js"),
         "path": {"t": column(member.t, "i4"), "loss": column(member.loss), "on": on},
         "curves": {name: encode_series(series) for name, series in member.curves.items()},

@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 
 import steepest as sd
 from steepest.analysis.landscape.surfaces import measure_surfaces
+from steepest.analysis.landscape.watch import Watch
 from steepest.errors import InputError
 from steepest.tasks.terrains import TERRAINS
 from steepest.view.film import npz
@@ -106,8 +107,9 @@ def _points(trained, kind, at):
         return path.points
     from steepest.analysis.landscape import surfaces as room
 
-    end_point = room._end_point(task, task.model, end, 1, 60.0, 0)
-    losses = {"adam": room._losses(end_point.surface, torch.from_numpy(path.points))}
+    watch = Watch(None, lambda stage, count, total: None)
+    end_point = room._end_point(task, task.model, end, 1, watch, 0)
+    losses = {"adam": room._losses(end_point.surface, torch.from_numpy(path.points), watch)}
     plane = room._random_plane(end_point, "", 0)
     if kind == "curvature":
         plane = room._curvature_plane(end_point, losses, 0.0)

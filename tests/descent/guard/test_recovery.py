@@ -175,7 +175,7 @@ def test_looking_leaves_everything_as_it_was(task):
     state, random = copy_state(d.state()), torch.get_rng_state()
     first = d.batch_loss(61)
     assert first == d.batch_loss(61)
-    for name, x in d.named_tensors().items():
+    for name, x in d.end_state().tensors.items():
         assert torch.equal(x, {**state["weights"], **state["buffers"]}[name])
     assert torch.equal(random, torch.get_rng_state())
     assert first == d.step().loss

@@ -35,7 +35,7 @@ def read(column):
 
 
 def a_film(**given):
-    member = Member("adam", "adam", {"lr": 0.1}, t=np.zeros(1), loss=np.ones(1), **given)
+    member = Member("adam", "adam", given.pop("hyper", {"lr": 0.1}), t=np.zeros(1), loss=np.ones(1), **given)
     return Film("run", "</script>", "", 3, {}, {"adam": member})
 
 
@@ -120,7 +120,15 @@ def test_the_page_holds_the_film_and_nothing_of_it_is_html():
     assert json.loads(text) == document.encode(a_film())
     assert 'id="film">null<' in document.page(None)  # and no list to go back to
     with pytest.raises(ValueError, match="JSON compliant"):
-        document.page(document.encode(a_film(eigenvalues=(math.nan,))))
+        document.page({**document.encode(a_film()), "steps": math.nan})
+
+
+def test_a_number_that_is_not_finite_is_left_out_or_a_word():
+    film = document.encode(a_film(eigenvalues=(math.nan, 2.0), hyper={"lr": math.inf, "beta": 0.9}))
+    (member,) = film["members"].values()
+    assert member["eigenvalues"] == [2.0]
+    assert member["hyper"] == {"lr": "inf", "beta": 0.9}
+    document.page(film)
 
 
 def test_a_film_is_written(tmp_path):

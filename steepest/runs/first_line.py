@@ -12,7 +12,7 @@ from steepest.runs.config import AUTO
 from steepest.tasks import Task
 from steepest.view.format import number
 
-GIVEN, RECIPE, DEFAULT, FOUND = "given", "recipe", "default", "found"
+BY_CALL, BY_RECIPE, BY_DEFAULT, BY_SEARCH = "given", "recipe", "default", "found"
 """Where a choice comes from: an argument, the task's recipe, the default, a search before the run."""
 OTHERS = {"clip": None, "accumulate": 1, "average": None, "precision": None, "groups": None, "keep": "last",
           "stop_after": None, "measure_every": None}  # fmt: skip
@@ -36,16 +36,16 @@ def first_line(task: Task, arguments: Mapping[str, Any], descent: Descent, confi
     choices.append((f"schedule {c.schedule}", origin("schedule")))
     if task.data is not None:
         size = "the data's own batches" if c.batch_size is None else f"batch size {c.batch_size}"
-        choices.append((size, GIVEN if c.batch_size is None else origin("batch_size")))
+        choices.append((size, BY_CALL if c.batch_size is None else origin("batch_size")))
     length = f"{c.steps:,} steps" if c.epochs is None else f"{c.epochs:,} epochs = {c.steps:,} steps"
-    choices.append((length, GIVEN if arguments["epochs"] or arguments["steps"] else RECIPE))
+    choices.append((length, BY_CALL if arguments["epochs"] or arguments["steps"] else BY_RECIPE))
     for name, default in OTHERS.items():
         if (value := getattr(c, name)) != default:
             choices.append((f"{name} {value}", origin(name, default)))
     if c.start != Config.start:
-        choices.append((f"start {c.start}", GIVEN))
+        choices.append((f"start {c.start}", BY_CALL))
     guard = "off" if descent.recovery is None else "reporting" if descent.recovery.guard.report else "on"
-    choices.append((f"guard {guard}", DEFAULT if arguments["guard"] is default_guard else GIVEN))
+    choices.append((f"guard {guard}", BY_DEFAULT if arguments["guard"] is default_guard else BY_CALL))
     words = ", ".join(f"{choice} ({where})" for choice, where in choices)
     return f"Training {c.weights:,} weights: {words}."
 
@@ -53,20 +53,20 @@ def first_line(task: Task, arguments: Mapping[str, Any], descent: Descent, confi
 def _origin(task: Task, arguments: Mapping[str, Any], name: str, default: Any) -> str:
     value = arguments[name]
     if value is not None and value != default:
-        return GIVEN
-    return RECIPE if name in task.recipe else DEFAULT
+        return BY_CALL
+    return BY_RECIPE if name in task.recipe else BY_DEFAULT
 
 
 def _origin_of_lr(task: Task, arguments: Mapping[str, Any], descent: Descent) -> str:
     if arguments["lr"] == AUTO:
-        return FOUND
+        return BY_SEARCH
     rule = arguments["rule"]
     in_stage = isinstance(rule, Stages) and rule.parts[0].lr is not None
     if arguments["lr"] is not None or in_stage:
-        return GIVEN
+        return BY_CALL
     if has_recipe_lr(task, rule):
-        return RECIPE
-    return GIVEN if _has_own_lr(descent.stage.rule) else DEFAULT
+        return BY_RECIPE
+    return BY_CALL if _has_own_lr(descent.stage.rule) else BY_DEFAULT
 
 
 def _has_own_lr(rule: Any) -> bool:

@@ -1,0 +1,124 @@
+"""Parameters that code of the user's changes between two steps: frozen, unfrozen, replaced, resized, added or removed.
+
+The space of a descent is then made anew. A parameter that is in the same place with the same shape as before keeps its
+optimizer state, as after `load_state_dict(assign=True)`; any other one begins with fresh state.
+"""
+
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from steepest.descent.settings import Settings
+from steepest.tasks import NORMS_AND_BIASES, Space
+from steepest.tasks.module_state import plain_name
+from steepest.tasks.space import FEWER_DIMENSIONS
+
+NEW_WEIGHTS = "weights"
+"""The kind of the event that the trained parameters have changed."""
+MAX_NAMES = 3
+
+
+class Place(NamedTuple):
+    """A parameter of a model, and where it is.
+
+    Attributes:
+        holder: the dictionary of its module.
+        parameter: itself, which keeps its identity from being used again.
+        shape: its shape.
+        is_trained: whether it requires a gradient.
+    """
+
+    holder: dict[str, Any]
+    parameter: Tensor
+    shape: torch.Size
+    is_trained: bool
+
+
+class ParameterWatch:
+    """Notices when the parameters of a model are others.
+
+    Attributes:
+        places: of all parameters by name.
+
+    Args:
+        model: the model as it is now.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.places = _places(model)
+        self._raw = list(_raw_places(model))
+
+    def has_changed(self, model: nn.Module) -> bool:
+        """Whether a parameter is another one, elsewhere, of another shape, or newly frozen or unfrozen."""
+        now = list(_raw_places(model))
+        return len(now) != len(self._raw) or not all(
+            a.holder is b.holder and a.parameter is b.parameter and a[2:] == b[2:]
+            for a, b in zip(now, self._raw, strict=True)
+        )
+
+
+def _raw_places(model: nn.Module) -> Any:
+    return (
+        Place(m._parameters, p, p.shape, p.requires_grad)
+        for m in model.modules()
+        for p in m._parameters.values()
+        if p is not None
+    )
+
+
+def _places(model: nn.Module) -> dict[str, Place]:
+    holders = {id(p): m._parameters for m in model.modules() for p in m._parameters.values() if p is not None}
+    return {plain_name(n): Place(holders[id(p)], p, p.shape, p.requires_grad) for n, p in model.named_parameters()}
+
+
+class Change(NamedTuple):
+    """How the parameters of a model have changed.
+
+    Attributes:
+        old_names: of trained parameters that are the same as before.
+        words: what has changed; empty where the trained parameters are all the same.
+    """
+
+    old_names: frozenset[str]
+    words: str
+
+
+def compare(before: dict[str, Place], now: dict[str, Place]) -> Change:
+    """What has changed between two times."""
+    same, groups = set(), {"unfrozen": [], "frozen": [], "replaced": [], "resized": [], "added": [], "removed": []}
+    for name in dict.fromkeys((*before, *now)):
+        a, b = before.get(name), now.get(name)
+        if a is None or b is None:
+            if (a or b).is_trained:  # type: ignore[union-attr]
+                groups["added" if a is None else "removed"].append(name)
+        elif a.is_trained != b.is_trained:
+            groups["unfrozen" if b.is_trained else "frozen"].append(name)
+        elif b.is_trained and a.shape != b.shape:
+            groups["resized"].append(name)
+        elif b.is_trained and a.holder is not b.holder:
+            groups["replaced"].append(name)
+        elif b.is_trained:
+            same.add(name)
+    words = "; ".join(f"{_list(names)} {what}" for what, names in groups.items() if names)
+    return Change(frozenset(same), words)
+
+
+def _list(names: Sequence[str]) -> str:
+    rest = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + rest
+
+
+def new_space(model: nn.Module, settings: Settings) -> tuple[Space, Settings]:
+    """The space of the parameters that are trained now, and the settings without globs that match none of them."""
+    names = [plain_name(name) for name, p in model.named_parameters() if p.requires_grad]
+    groups = settings.groups and {g: hypers for g, hypers in settings.groups.items() if fnmatch.filter(names, g)}
+    no_decay = settings.no_decay
+    if no_decay not in (None, NORMS_AND_BIASES, FEWER_DIMENSIONS):
+        globs = [no_decay] if isinstance(no_decay, str) else no_decay
+        no_decay = [g for g in globs if fnmatch.filter(names, g)]
+    fitting = replace(settings, groups=groups, no_decay=no_decay)
+    return Space(model, fitting.groups, fitting.no_decay), fitting
