@@ -317,7 +317,7 @@ CASES = (
     Case("GPT with tied weights", gpt, next_word_of, weight=tokens, epochs=6),
     Case(
         "BERT of Hugging Face, BatchEncoding", bert, hugging, weight=labels, batch_size=None, has_own_noise=True,
-        epochs=6, lr=5e-3,
+        epochs=12, lr=1e-2,
     ),
     Case("GPT-2 of Hugging Face, dict rows", gpt2, hugging, weight=labels, has_own_noise=True, epochs=6),
     Case("PackedSequence", packed, lambda m, b: F.mse_loss(m(b[0]), b[1]), batch_size=None),
