@@ -74,6 +74,20 @@ def one_weight() -> sd.Task:
     )
 
 
+class Valley(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.place = nn.Parameter(torch.tensor([-1.0, 1.5, 0.5]))
+
+    def forward(self):
+        a, b, c = self.place
+        return (1 - a) ** 2 + 5 * (b - a**2) ** 2 + 0.5 * (c + b) ** 2
+
+
+def function() -> sd.Task:
+    return sd.Task(model=Valley(), objective=lambda model, batch: model())
+
+
 CASES = (
     Case("dense network", regression, mse),
     Case("classifier with accuracy", classifier, cross_entropy, rule="momentum", lr=3e-2, metric=accuracy),
@@ -83,5 +97,9 @@ CASES = (
     Case(
         "one weight", one_weight, mse, rule="gradient_descent", lr=0.1, races=("gradient_descent", "adam"),
         curves_only="No (?:principal|random|curvature) plane",
+    ),
+    Case(
+        "a function without data", function, lambda model, batch: model(), rule="gradient_descent", lr=0.02,
+        batch_size=None, epochs=None, steps=60, weight=lambda batch: 1.0, races=("gradient_descent", "momentum"),
     ),
 )  # fmt: skip
