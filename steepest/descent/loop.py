@@ -29,6 +29,7 @@ from steepest.rules.torch_optimizer import ClosureStep, TorchOptimizer
 from steepest.schedule import Schedule, as_schedule
 from steepest.seeds import StepRandomness
 from steepest.tasks import Batches, Buffers, Objective, Space, Task, data, module_state
+from steepest.tasks.batch_norm import check_batch_norm
 from steepest.tasks.module_state import ModuleState
 
 EVALUATION_BATCH = 1024
@@ -69,6 +70,7 @@ class Descent:
         self.measure_every = measure_interval(self.steps, self.batches.steps_per_epoch, s)
         self.space = Space(model, s.groups, s.no_decay)
         self.objective = Objective(model, task, s.precision, self.device.type)
+        check_batch_norm(self.objective, self.batches, self.steps)
         assert s.schedule is not None
         self._bind_schedule(s.schedule, s.lr)
         first, *later = s.stages.bounds(self.steps, self.steps_per_epoch)

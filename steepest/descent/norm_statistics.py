@@ -30,7 +30,7 @@ def norm_layers(model: nn.Module) -> list[_BatchNorm]:
     return [
         m for m in model.modules()
         if isinstance(m, _BatchNorm) and m.track_running_stats and isinstance(m.running_mean, Tensor)
-        and not isinstance(m.running_mean, nn.parameter.UninitializedTensorMixin)
+        and not isinstance(m.running_mean, nn.parameter.UninitializedBuffer)
     ]  # fmt: skip
 
 

@@ -71,7 +71,8 @@ class Config:
         locate: whether a quick check of the end follows.
         device: on which it ran.
         steps_per_epoch, samples, weights: sizes of an epoch, the training data and the model.
-        metric, better: the validation metric, and which direction of it is better: "higher" or "lower".
+        metric, better: the validation metric, and which direction of it is better: "higher" or "lower"; None if nobody
+            said.
         start: id of the run at whose end this one started, or "the task's".
         model, data: fingerprints of the model's shapes and of the data.
         parameters: names of the trained parameters, in the order of the point.
@@ -106,7 +107,7 @@ class Config:
     samples: int | None = None
     weights: int = 0
     metric: str = "loss"
-    better: Literal["higher", "lower"] = "lower"
+    better: Literal["higher", "lower"] | None = "lower"
     start: str = "the task's"
     model: str = ""
     data: str = ""

@@ -78,6 +78,8 @@ def _conclusion(ones: Sequence[Run], others: Sequence[Run]) -> str:
     one, other = ones[0].record, others[0].record
     labels = (one.name, other.name) if one.name != other.name else (one.id, other.id)
     if min(map(len, values)) > 1:
+        if one.config.better is None:
+            raise InputError(f"metric '{name}': say better= in sd.metric(f, better='higher') before runs are compared.")
         scale = "log" if name == "loss" and min(map(min, values)) > 0 else "linear"
         groups = dict(zip(labels, values, strict=True))
         (difference,) = differences(f"last validation {name}", groups, scale=scale, better=one.config.better)

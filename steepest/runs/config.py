@@ -22,8 +22,8 @@ RECORD_SETTINGS = [name for name in ARGUMENTS if name not in ("rule", "epochs", 
 """Settings that are recorded as they are."""
 
 
-def check_choices(keep: str, stop_after: int | None, checkpoint_every: int | str) -> None:
-    """Checks what `fit` is given besides the settings of the descent.
+def check_choices(task: Task, keep: str, stop_after: int | None, checkpoint_every: int | str) -> None:
+    """Checks what `fit` is given besides the settings of the descent, before the model is changed.
 
     Raises:
         InputError: an invalid argument.
@@ -33,6 +33,8 @@ def check_choices(keep: str, stop_after: int | None, checkpoint_every: int | str
     if stop_after is not None and (not isinstance(stop_after, int) or stop_after < 1):
         raise InputError(f"stop_after must be a number of measurements ≥ 1, or None, got {stop_after!r}")
     checkpoint_interval(checkpoint_every)
+    if keep == "best" or stop_after is not None:
+        task.direction(next(iter(task.metrics), "loss"))
 
 
 def make_config(task: Task, descent: Descent, **choices: Any) -> Config:
@@ -43,12 +45,13 @@ def make_config(task: Task, descent: Descent, **choices: Any) -> Config:
         descent: at its start.
         choices: of the run besides the settings of the descent, by their names in the configuration.
     """
-    metric, better = next(((n, m.better) for n, m in task.metrics.items()), ("loss", "lower"))
+    metric = next(iter(task.metrics), "loss")
     _check_measurements(task, descent, choices.get("keep", "last"), choices.get("stop_after"))
     return dataclasses.replace(
         descent.settings.describe(), task=task.name, source=task.source, lr=descent.base_lr, device=str(descent.device),
         steps=descent.steps, steps_per_epoch=descent.steps_per_epoch, samples=descent.batches.samples,
-        weights=descent.space.size, metric=metric, better=better, parameters=tuple(descent.space.names),
+        weights=descent.space.size, metric=metric, better=task.direction_or_none(metric),
+        parameters=tuple(descent.space.names),
         **identity(task, descent.model), **choices,
     )  # fmt: skip
 

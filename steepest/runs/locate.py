@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from torch import nn
 
 from steepest.analysis.conclusion import conclude
 from steepest.analysis.location import rule_in_use as in_use
@@ -72,7 +71,7 @@ def locate(
             return conclude(verdict, point.record)
         if (rule is None) != (lr is None):
             raise InputError("Pass both rule and lr (the stability limit needs both), or neither.")
-        model = task.model if isinstance(task.model, nn.Module) else task.build(seed)
+        model = task.build(seed) if task.module is None else task.module
         w = Space(model).gather() if point is None else torch.as_tensor(point)
         use = None if rule is None or lr is None else RuleInUse(rule, float(lr), batch_size)
         return analyse_point(task, w, model, use, products, samples, seed, display)

@@ -67,7 +67,7 @@ def prepare(
         SteepestError: invalid arguments, or a task that cannot be trained or stored.
     """
     a, runs = arguments, arguments["runs"]
-    check_choices(a["keep"], a["stop_after"], a["checkpoint_every"])
+    check_choices(task, a["keep"], a["stop_after"], a["checkpoint_every"])
     choices = {name: a[name] for name in ARGUMENTS} | {"lr": None if a["lr"] == AUTO else a["lr"]}
     settings = resolve(task, default_schedule, **choices)
     store = None if runs is None else Store(runs)

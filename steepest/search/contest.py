@@ -68,6 +68,8 @@ def run_race(
     if len(contenders) < 2 or seed_count < 2:
         counts = f"{len(contenders)} and {seed_count}"
         raise InputError(f"A race needs at least 2 contenders and 2 seeds (8 recommended), got {counts}")
+    for metric in [*task.metrics][:1]:
+        task.direction(metric)  # before anything is run
     samples = None if task.validation is None else data.length(task.validation)
     if samples is not None and samples < MIN_VALIDATION:
         raise TaskError(f"A race needs at least {MIN_VALIDATION} validation samples, got {samples}")
@@ -172,7 +174,7 @@ def _compare(
         budget = min(statistics.median(float(c.t[-1]) * c.step_s for c in group) for group in groups.values())
         quantities.append(("validation loss after equal time", lambda c: loss_within(c, budget), "lower"))
     if metric:
-        better = task.metrics[metric].better
+        better = task.direction(metric)
         worst = -math.inf if better == "higher" else math.inf
         quantities.append((f"final {metric}", lambda c: worst if c.failed else float(c.metric[-1]), better))
     differences: list[Difference] = []

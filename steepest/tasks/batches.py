@@ -13,6 +13,7 @@ from torch import Tensor
 
 from steepest import seeds
 from steepest.errors import InputError, TaskError
+from steepest.tasks import batch_tree
 from steepest.tasks import data as sources
 
 WINDOW_BYTES = 4 << 20
@@ -23,8 +24,8 @@ class Batches:
     """Batches of a source of data; `batches(t)` gives the micro-batches of step t.
 
     Args:
-        data: a tuple of tensors (the last is the target), a map-style Dataset, an iterable of batches, or None for an
-            objective without data.
+        data: a tuple of tensors or arrays (the last is the target), a dict of them, a map-style Dataset, an iterable of
+            batches, or None for an objective without data.
         batch_size: samples per step: "full", 1 or n; None for an iterable, which already has batches.
         seed: seed of the order and of augmentation.
         accumulate: micro-batches per step.
@@ -36,6 +37,8 @@ class Batches:
         steps_per_epoch: includes the last, short batch; None if unknown.
         is_iterable: whether the data is an iterable of batches: they come in its own order, whatever t is.
         position: number of batches read from an iterable so far.
+        loader: the iterable; else None.
+        batch_size: samples per step; of a DataLoader its own, None if unknown.
 
     Raises:
         InputError: the batch size or the accumulation does not fit the data.
@@ -50,9 +53,11 @@ class Batches:
             raise InputError(f"accumulate must be an integer ≥ 1, got {accumulate!r}")
         self.seed, self.accumulate, self.augment = seed, accumulate, augment
         self.device = torch.device(device)
+        data = sources.in_memory(data)
         sources.check(data)
         self.samples = None if data is None else sources.length(data)
         self.is_iterable, self.position = sources.is_iterable(data), 0
+        self.loader, self.batch_size = data if self.is_iterable else None, None
         if self.is_iterable:
             self._begin_iterable(data, batch_size)
         elif data is None:
@@ -61,7 +66,7 @@ class Batches:
             self._rows = self.samples or 0
             self.batch_size = _batch_size(batch_size, self._rows, accumulate)
             self.steps_per_epoch = self._steps = math.ceil(self._rows / self.batch_size)
-            self._data = tuple(x.to(self.device) for x in sources.as_tuple(data)) if sources.is_tensors(data) else data
+            self._place(data)
             self._epoch = self._window = -1
         self._none = data is None
 
@@ -72,25 +77,43 @@ class Batches:
         if self.is_iterable:
             parts = self._next(t)
         else:
-            batch = self._slice(t) if isinstance(self._data, tuple) else self._fetch(t)
+            batch = self._slice(t) if self._columns else self._fetch(t)
             parts = [batch] if self.accumulate == 1 else sources.split(batch, self.accumulate)
         if self.augment is None:
             return parts
         streams = (seeds.generator(self.seed, "augment", t, i, device=self.device) for i in range(len(parts)))
         return [self.augment(sources.map_tensors(part, Tensor.clone), stream) for part, stream in zip(parts, streams)]
 
+    def smallest(self, steps: int) -> int | None:
+        """Samples of the smallest micro-batch in so many steps; None if unknown."""
+        if self.is_iterable:
+            sizes = sources.batch_sizes(self.loader, steps * self.accumulate)
+            return min(sizes) if sizes else None
+        if self._none:
+            return None
+        sizes = {self.batch_size}
+        if steps >= self._steps:
+            sizes.add(self._rows % self.batch_size or self.batch_size)
+        return min(micro_batch_size(size, self.accumulate) for size in sizes)
+
+    def single_sample(self) -> Any:
+        """A batch of one sample, where `smallest` is 1."""
+        one = sources.single_batch(self.loader) if self.is_iterable else sources.take(self._data, [0])
+        one = sources.to_device(one, self.device)
+        return one if self.augment is None else self.augment(one, seeds.generator(self.seed, "one", device=self.device))
+
     def loader_state(self) -> dict[str, Any] | None:
         """The state of an iterable that can save and restore it, as torchdata's StatefulDataLoader; None of others."""
-        if not self.is_iterable or not all(hasattr(self._loader, name) for name in ("state_dict", "load_state_dict")):
+        if not self.is_iterable or not all(hasattr(self.loader, name) for name in ("state_dict", "load_state_dict")):
             return None
-        return {"epoch": self._epoch, "begun": self._iterator is not None, "loader": self._loader.state_dict()}
+        return {"epoch": self._epoch, "begun": self._iterator is not None, "loader": self.loader.state_dict()}
 
     def restore(self, position: int, t: int, loader_state: Mapping[str, Any] | None = None) -> None:
         """Restores the position of an iterable after step t: from its `loader_state`, else by reading and dropping."""
         if not self.is_iterable:
             return
         if loader_state is not None:
-            self._loader.load_state_dict(loader_state["loader"])
+            self.loader.load_state_dict(loader_state["loader"])
             self._epoch, self.position = loader_state["epoch"], position
             self._iterator = self._start_epoch() if loader_state["begun"] else None
         while self.position < position:
@@ -99,16 +122,27 @@ class Batches:
 
     # -- Tensors and datasets: any t, in any order ---------------------------------------------------------------------
 
-    def _slice(self, t: int) -> tuple[Tensor, ...]:
+    def _place(self, data: Any) -> None:
+        """Moves data in memory to the device, as its tensors and the tree that they stand in (a tuple, or `_tree`)."""
+        self._data, self._columns, self._tree = data, (), None
+        if sources.is_in_memory(data):
+            self._columns = tuple(x.to(self.device) for x in batch_tree.leaves(data))
+            self._tree = None if sources.is_tensors(data) else data
+
+    def _slice(self, t: int) -> Any:
+        columns = self._slice_columns(t)
+        return columns if self._tree is None else batch_tree.with_leaves(self._tree, columns)
+
+    def _slice_columns(self, t: int) -> tuple[Tensor, ...]:
         if self.batch_size == self._rows:
-            return self._data
+            return self._columns
         epoch, place = divmod(t - 1, self._steps)
         self._permute(epoch)
         window, inside = divmod(place, self._per_window)
         if window != self._window:
             span = self._per_window * self.batch_size
             rows = self._order[window * span : (window + 1) * span]
-            self._window_data = tuple(x.index_select(0, rows) for x in self._data)
+            self._window_data = tuple(x.index_select(0, rows) for x in self._columns)
             self._window = window
         lo = inside * self.batch_size
         hi = lo + self.batch_size
@@ -120,8 +154,8 @@ class Batches:
         order = torch.randperm(self._rows, generator=seeds.generator(self.seed, "order", epoch))
         self._order = order.to(self.device)
         self._epoch, self._window = epoch, -1
-        if isinstance(self._data, tuple):
-            sample = sum(x[:1].nbytes for x in self._data)
+        if self._columns:
+            sample = sum(x[:1].nbytes for x in self._columns)
             fits = WINDOW_BYTES // max(1, sample * self.batch_size)
             self._per_window = min(max(1, fits), self._steps)
 
@@ -143,7 +177,10 @@ class Batches:
                 f"batch_size cannot be used with a {type(data).__name__}, which already has batches. Drop it, or pass "
                 "the Dataset."
             )
-        self._loader, self._last_step, self._epoch = data, 0, 0
+        self._last_step, self._epoch = 0, 0
+        self.batch_size = getattr(data, "batch_size", None)
+        if getattr(data, "persistent_workers", False):
+            data._iterator = None  # workers of an earlier run have another random state
         self._iterator: Iterator | None = None
         n = sources.known_length(data)
         self.steps_per_epoch = None if n is None else math.ceil(n / self.accumulate)
@@ -177,17 +214,22 @@ class Batches:
             if not is_first:
                 return None
         raise TaskError(
-            f"data must be iterable once per epoch, such as a DataLoader or a list; {type(self._loader).__name__} gave "
+            f"data must be iterable once per epoch, such as a DataLoader or a list; {type(self.loader).__name__} gave "
             f"no more batches at step {self._last_step}. Pass such data, or fewer steps."
         )
 
     def _start_epoch(self) -> Iterator:
-        sampler = getattr(self._loader, "sampler", None)
+        sampler = getattr(self.loader, "sampler", None)
         set_epoch = getattr(sampler, "set_epoch", None)
         if set_epoch is not None:
             set_epoch(self._epoch)
         with seeds.ours(self.seed, "epoch", self._epoch):
-            return iter(self._loader)
+            return iter(self.loader)
+
+
+def micro_batch_size(samples: int, parts: int) -> int:
+    """Samples of the smallest of near-equal parts of a batch."""
+    return samples // min(parts, samples)
 
 
 def _batch_size(batch_size: int | str | None, samples: int, accumulate: int) -> int:

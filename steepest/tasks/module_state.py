@@ -182,7 +182,7 @@ def unchanged_on_error(model: nn.Module) -> Iterator[None]:
 
 
 def _is_lazy(x: Tensor) -> bool:
-    return isinstance(x, nn.parameter.UninitializedTensorMixin)
+    return isinstance(x, nn.parameter.UninitializedParameter | nn.parameter.UninitializedBuffer)
 
 
 PLAIN = (bool, int, float, Tensor, list, tuple, type(None))

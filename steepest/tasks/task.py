@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,49 +12,15 @@ from steepest import seeds
 from steepest.errors import InputError, TaskError
 from steepest.tasks import data as sources
 from steepest.tasks import module_state
+from steepest.tasks.metric import Direction, Metric, accuracy, direction_of_name, metric
 from steepest.tasks.module_copy import copy_module
 from steepest.tasks.module_state import ModuleState
 from steepest.tasks.space import Space
+from steepest.tasks.with_loss import ModelWithLoss, stateful_module, with_loss
+
+__all__ = ["Metric", "Task", "accuracy", "metric"]
 
 VALIDATION_SHARE = 0.1
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A function of all outputs and targets that is measured, not minimised; `better` is "higher" or "lower"."""
-
-    function: Callable[[Tensor, Tensor], Any]
-    better: str = "higher"
-
-    def __call__(self, output: Tensor, target: Tensor) -> float:
-        return float(self.function(output, target))
-
-
-def metric(function: Callable[[Tensor, Tensor], Any], better: str = "higher") -> Metric:
-    """Makes a metric from a function.
-
-    Args:
-        function: `(outputs, targets) -> number`, over a whole split.
-        better: "higher" or "lower".
-
-    Raises:
-        InputError: `better` is neither.
-
-    >>> error = metric(lambda output, target: (output - target).abs().max(), better="lower")
-    """
-    if better not in ("higher", "lower"):
-        raise InputError(f"better must be 'higher' or 'lower', got {better!r}")
-    return Metric(function, better)
-
-
-def _accuracy(output: Tensor, target: Tensor) -> float:
-    """Share of samples whose largest output is the target class; with one output, whose sign is the target's."""
-    if output.dim() > target.dim() and output.shape[1] > 1:
-        return (output.argmax(1) == target).double().mean().item()
-    return ((output.reshape(target.shape) > 0) == (target > 0.5)).double().mean().item()
-
-
-accuracy = Metric(_accuracy)
 
 
 class Task:
@@ -66,17 +31,26 @@ class Task:
 
     Args:
         model: a module, or a function `seed -> module` (a new start for each seed).
-        data: a tuple of tensors (the last is the target), a Dataset, or an iterable of batches; None if the objective
-            needs no data.
-        loss: `loss(output, target)`, a mean over the batch.
+        data: a tuple of tensors, arrays or tables (the last is the target), a dict of them, a Dataset, or an iterable
+            of batches; None if the objective needs no data.
+        loss: `loss(output, target)`. If it is a module with parameters (or a method or partial of one), they are
+            trained with the model, under names that begin with `loss.`.
         objective: `objective(model, batch)`, any other scalar; pass exactly one of loss and objective.
         validation: like data; used for choices, such as the learning rate. Default: a tenth of the data.
         test: like data; used for final figures only.
-        metrics: functions `(outputs, targets) -> number` by name; the first one is the run's metric.
+        metrics: functions `(outputs, targets) -> number` by name; the first one is the run's metric. They get what the
+            model gives, of all samples: tensors, tuples, dicts. See `metric` for which direction is better.
         augment: `(batch, generator) -> batch`, for training only.
-        count: `batch -> number` of items that the batch's loss is a mean over, such as tokens. Default: samples.
+        count: `batch -> number` of items that the batch's loss is a mean over, such as tokens. Default: samples, which
+            are the rows of the batch's last element, or of its key labels, label or target.
         recipe: default settings of `fit` for this task.
         name: name of the task, from which runs are named.
+        predict: `(model, batch) -> (output, target)`, what metrics are measured on, and `loss` where that is passed.
+            Default with `loss`: `model(*inputs)` and the target of a batch `(*inputs, target)`.
+
+    Attributes:
+        module: the module that is trained: the model, with its loss where that is trained too; None if `model` is a
+            function.
 
     Raises:
         TaskError: the task cannot be trained.
@@ -90,73 +64,120 @@ class Task:
         objective: Callable[[nn.Module, Any], Tensor] | None = None,
         validation: Any = None,
         test: Any = None,
-        metrics: Mapping[str, Callable[[Tensor, Tensor], Any]] | None = None,
+        metrics: Mapping[str, Callable[[Any, Any], Any]] | None = None,
         augment: Callable[[Any, torch.Generator], Any] | None = None,
         count: Callable[[Any], float] | None = None,
         recipe: Mapping[str, Any] | None = None,
         name: str | None = None,
+        predict: Callable[[nn.Module, Any], tuple[Any, Any]] | None = None,
     ) -> None:
         if (loss is None) == (objective is None):
             got = "both" if loss else "neither"
             raise TaskError(f"Task needs exactly one of loss(output, target) and objective(model, batch), got {got}")
         if not callable(model):
             raise TaskError(f"Task: model must be a module or a function seed -> module, got {type(model).__name__}")
-        self.model, self.loss, self.objective = model, loss, objective
+        self.model, self.loss, self.objective, self.predict = model, loss, objective, predict
         self.metrics = {k: m if isinstance(m, Metric) else metric(m) for k, m in (metrics or {}).items()}
-        if self.metrics and loss is None:
+        if self.metrics and loss is None and predict is None:
             raise TaskError(
-                "Task: metrics need outputs and targets. Pass loss= in place of objective=, or drop metrics."
+                "Task: metrics need outputs and targets. Pass loss= in place of objective=, or "
+                "predict=f with f(model, batch) -> (output, target), or drop metrics."
             )
         self.augment, self.count, self.recipe = augment, count or sources.count, dict(recipe or {})
         self.name = name or (type(model).__name__.lower() if isinstance(model, nn.Module) else "task")
         self.source: str | None = None  # a built-in name, or the path of its file
         self._split(data, validation, test)
-        self._start = module_state.read(model) if isinstance(model, nn.Module) else None
-        self._fingerprint = _tensor_versions(model) if isinstance(model, nn.Module) else None
+        self._generators = sources.generator_states(self.data)
+        self.module = with_loss(model, loss) if isinstance(model, nn.Module) else None
+        stateful = stateful_module(loss) if self.module is None else self.module
+        self._start = None if stateful is None else module_state.read(stateful)
+        self._fingerprint = None if self.module is None else _tensor_versions(self.module)
+
+    def direction(self, name: str) -> Direction:
+        """Which direction of a metric is better: as its `better` says, else by the words of its name.
+
+        Args:
+            name: of the metric, or "loss".
+
+        Raises:
+            InputError: neither says.
+        """
+        own = self.metrics.get(name)
+        better = self.direction_or_none(name)
+        if better is None:
+            function = getattr(own and own.function, "__name__", "f")
+            raise InputError(
+                f"metric '{name}': say better=, as in sd.metric({function}, better='higher') or better='lower'. Its "
+                "name does not say which direction is better."
+            )
+        return better
+
+    def direction_or_none(self, name: str) -> Direction | None:
+        """The same, but None where neither says."""
+        own = self.metrics.get(name)
+        return direction_of_name(name) if own is None or own.better is None else own.better
 
     def build(self, seed: int) -> nn.Module:
-        """The model at its start: the task's own module, reset, or a new one for the seed."""
-        if not isinstance(self.model, nn.Module):
-            with seeds.ours(seed, "model"):
-                model = self.model(seed)
-            if not isinstance(model, nn.Module):
-                raise TaskError(f"Task: model(seed) must return a torch.nn.Module, got {type(model).__name__}")
-            return model
-        _restore(self.model, self._start or ModuleState())
-        return self.model
+        """The module that is trained, at its start: the task's own, reset, or a new one for the seed."""
+        sources.restore_generators(self._generators)
+        if self.module is not None:
+            _restore(self.module, self._start or ModuleState())
+            return self.module
+        model = self._make(seed)
+        stateful = None if isinstance(model, ModelWithLoss) else stateful_module(self.loss)
+        if stateful is not None:
+            _restore(stateful, self._start or ModuleState())
+        return with_loss(model, self.loss)
+
+    def _make(self, seed: int) -> nn.Module:
+        assert not isinstance(self.model, nn.Module)
+        with seeds.ours(seed, "model"):
+            model = self.model(seed)
+        if not isinstance(model, nn.Module):
+            raise TaskError(f"Task: model(seed) must return a torch.nn.Module, got {type(model).__name__}")
+        return model
 
     @contextmanager
     def unchanged_on_error(self) -> Iterator[None]:
         """If the block fails, the task's model is as it was before, whatever `build` has done to it."""
-        if not isinstance(self.model, nn.Module):
+        if self.module is None:
             yield
             return
-        is_ours = _tensor_versions(self.model) == self._fingerprint
+        is_ours = _tensor_versions(self.module) == self._fingerprint
         try:
-            with module_state.unchanged_on_error(self.model):
+            with module_state.unchanged_on_error(self.module):
                 yield
         except BaseException:
             if is_ours:
-                self.remember_weights(self.model)
+                self.remember_weights(self.module)
             raise
 
     def copy(self, seed: int) -> nn.Module:
-        """A separate copy of the model at its start.
+        """A separate copy of the module that is trained, at its start.
 
         Raises:
             TaskError: the module cannot be copied.
         """
-        if not isinstance(self.model, nn.Module):
-            return self.build(seed)
+        sources.restore_generators(self._generators)
+        if self.module is None:
+            return self._with_own_loss(self._make(seed))
         try:
-            model = copy_module(self.model)
+            module = copy_module(self.module)
         except Exception as error:  # deepcopy runs the user's code
             raise TaskError(
                 f"Task: the model cannot be copied ({type(error).__name__}: {error}), and several descents need a "
                 "model each. Pass model as a function seed -> module."
             ) from error
-        _restore(model, self._start or ModuleState())
-        return model
+        _restore(module, self._start or ModuleState())
+        return module
+
+    def _with_own_loss(self, model: nn.Module) -> nn.Module:
+        """A new model with a copy of the loss at its start."""
+        if isinstance(model, ModelWithLoss) or stateful_module(self.loss) is None:
+            return model
+        loss = copy.deepcopy(self.loss)
+        _restore(stateful_module(loss), self._start or ModuleState())  # type: ignore[arg-type]
+        return with_loss(model, loss)
 
     def apart(self, share: float, seed: int) -> "Task":
         """The same task with a share of its training data as validation data, and without test data.
@@ -168,11 +189,10 @@ class Task:
             return self
         if sources.is_iterable(self.data):
             raise TaskError("An iterable of batches cannot be split. Pass a Dataset or tensors.")
-        data, validation = sources.set_aside(self.data, share, seed)
-        return Task(
-            self.model, data, self.loss, self.objective, validation, None, self.metrics, self.augment, self.count,
-            self.recipe, self.name,
-        )  # fmt: skip
+        other = copy.copy(self)
+        other.data, other.validation = sources.set_aside(self.data, share, seed)
+        other.test, other._held_out = None, 0
+        return other
 
     def at(self, point: Tensor | ModuleState) -> "Task":
         """The same task with another start; this one and its model are unchanged.
@@ -190,12 +210,12 @@ class Task:
             return model
 
         other = copy.copy(self)
-        other.model, other._start, other._fingerprint = model_at_point, None, None
+        other.model, other.module, other._start, other._fingerprint = model_at_point, None, None, None
         return other
 
     def remember_weights(self, model: nn.Module) -> None:
         """Records the weights that our own training left, so that `build` reports only the user's changes."""
-        if model is self.model:
+        if model is self.module:
             self._fingerprint = _tensor_versions(model)
 
     def validation_note(self) -> str:
@@ -208,9 +228,9 @@ class Task:
 
     def change_note(self) -> str:
         """For the user, if the module's weights were changed elsewhere, which `build` resets; else empty."""
-        if not isinstance(self.model, nn.Module) or _tensor_versions(self.model) == self._fingerprint:
+        if self.module is None or _tensor_versions(self.module) == self._fingerprint:
             return ""
-        now = {**module_state.parameters_of(self.model), **module_state.buffers_of(self.model)}
+        now = {**module_state.parameters_of(self.module), **module_state.buffers_of(self.module)}
         start = (self._start or ModuleState()).tensors
         if all(name in now and _is_equal(now[name], x) for name, x in start.items()):
             return ""
@@ -221,7 +241,9 @@ class Task:
 
     def _split(self, data: Any, validation: Any, test: Any) -> None:
         self._held_out = 0
-        for what, split in (("data", data), ("validation", validation), ("test", test)):
+        splits = {"data": data, "validation": validation, "test": test}
+        data, validation, test = (sources.in_memory(split, what) for what, split in splits.items())
+        for what, split in zip(splits, (data, validation, test)):
             sources.check(split, what)
         if data is not None and validation is None:
             if sources.is_iterable(data):

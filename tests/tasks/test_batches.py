@@ -531,14 +531,20 @@ def test_too_little_to_set_aside():
         ((torch.eye(3).to_sparse(),), r"data\[0\] must be a dense .*, got torch.sparse_coo of shape \(3, 3\)"),
         (
             "mnist",
-            r"must be a tuple of tensors \(the last is the target\), a Dataset or an iterable of batches, got str",
+            r"must be a tuple of tensors \(the last is the target\), a dict .* or an iterable of batches, got str",
         ),
-        ({"x": torch.zeros(3)}, r"data must be a tuple of tensors .*, got dict"),
+        ({"x": [1.0, 2.0]}, r"data must be a tuple of tensors .*, got dict"),
         (7, r"data must be a tuple of tensors .*, got int"),
-        (np.zeros((3, 2)), r"data must be a tuple of tensors .*, got ndarray"),
+        (np.zeros((3, 2), object), r"data must be numbers, got ndarray of dtype object \(int\). Encode texts"),
+        ((np.zeros((3, 2)), np.zeros(4)), r"data tensors must have the same length, got \[3, 4\]"),
+        ((torch.zeros(3), np.array(["a", "b", "c"])), r"data\[1\] must be numbers, got ndarray of dtype <U1 \(str_\)"),
         (
-            (np.zeros((3, 2)), np.zeros(3)),
-            r"data must contain tensors, got ndarray, ndarray. Convert with torch.from_numpy",
+            {"x": torch.zeros(3), "y": torch.eye(3).to_sparse()},
+            r"data\['y'\] must be a dense tensor .*, got torch.sparse",
+        ),
+        (
+            [(torch.zeros(3), 1)],
+            r"data must be an iterable of batches, got a list of tuple whose targets are single num",
         ),
     ],
 )

@@ -208,8 +208,10 @@ def test_tokens_weight_accumulation():
     assert abs(loss - full) <= 1e-12 * full
     assert (mean - g).norm() <= 1e-12 * g.norm()
 
-    of_samples = of_loss(model, over_tokens).gradient(parts, parameters)
-    assert abs(of_samples - full) > 1e-6 * full
+    of_the_loss = of_loss(model, over_tokens).gradient(parts, parameters)
+    without_count = torch.cat([p.grad.reshape(-1) for p in parameters])
+    assert abs(of_the_loss - full) <= 1e-12 * full
+    assert (without_count - g).norm() <= 1e-12 * g.norm()
 
 
 def test_tokens_weight_measuring():

@@ -273,7 +273,7 @@ def test_a_metric_of_ones_own():
 def test_plain_functions_become_metrics():
     task = classes(network(), metrics={"greatest": lambda output, target: output.max(), "accuracy": accuracy})
     assert task.metrics["accuracy"] is accuracy
-    assert task.metrics["greatest"].better == "higher"
+    assert task.metrics["greatest"].better is None
     assert list(task.metrics) == ["greatest", "accuracy"]
 
 

@@ -187,7 +187,7 @@ class Population:
         if len(set(seeds)) == 1:
             return self._batches[seeds[0]](t), False
         own = {seed: self._batches[seed](t) for seed in dict.fromkeys(seeds)}
-        return [tuple(map(torch.stack, zip(*parts))) for parts in zip(*(own[s] for s in seeds), strict=True)], True
+        return [data.stack(parts) for parts in zip(*(own[s] for s in seeds), strict=True)], True
 
     def _check_guards(self, losses: np.ndarray, norms: np.ndarray, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(factor of each gradient, NaN for a skipped step; which members are stopped); guards may lower `rates`."""

@@ -53,6 +53,8 @@ def _headline(records: Sequence[Record], names: dict[str, str], live: bool) -> s
     if others and len(set(texts.values())) == 1:
         runs = "Both runs" if len(texts) == 2 else f"All {len(texts)} runs"
         return f"{runs} {'are' if live else 'end'} at the same validation {metric}, {texts[first]}."
+    if better is None:
+        return f"Validation {metric}: {', '.join(f'{name} {text}' for name, text in texts.items())}."
     words = f"{first} {'is ahead' if live else 'ended best'}: validation {metric} {texts[first]}"
     rest = ", ".join(f"{name} {texts[name]}" for name in others)
     return f"{words}; {rest}." if rest else f"{words}."

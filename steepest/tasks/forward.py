@@ -1,0 +1,182 @@
+"""One batch: the model's output on it, its target, and its loss."""
+
+import copy
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from steepest.errors import TaskError
+from steepest.tasks import batch_tree
+from steepest.tasks.with_loss import parts
+
+if TYPE_CHECKING:
+    from steepest.tasks.task import Task
+
+DTYPE_ERROR = re.compile(r"dtype|scalar type|Double|Float")
+"""In torch's messages about tensors of different dtypes."""
+
+
+class Pass(NamedTuple):
+    """A batch with the model's output on it, its target and its loss."""
+
+    batch: Any
+    output: Any
+    target: Any
+    loss: Tensor
+
+
+class Forward:
+    """Maps a batch to output, target and loss.
+
+    Args:
+        model: maps a batch's inputs to an output; with the loss where that is trained too.
+        task: with the loss, or an objective in its place.
+        autocast_dtype: of autocast; None without.
+        device: device type for autocast.
+    """
+
+    def __init__(self, model: nn.Module, task: "Task", autocast_dtype: torch.dtype | None, device: str) -> None:
+        self.model, self._loss, self._objective, self._predict = model, task.loss, task.objective, task.predict
+        self._autocast_dtype, self._device = autocast_dtype, device
+        self._needs_grad = False
+
+    def with_model(self, model: nn.Module) -> "Forward":
+        """The same for another module."""
+        other = copy.copy(self)
+        other.model = model
+        return other
+
+    def __call__(self, batch: Any, measures: bool = False) -> Pass:
+        """Output, target and loss on a batch; of an objective the first two only where it is measured.
+
+        Raises:
+            TaskError: the loss is not a scalar tensor, or data and weights have different dtypes.
+        """
+        try:
+            return self._run_with_or_without_grad(lambda: self._autocast(lambda: self._run(batch, measures)))
+        except RuntimeError as error:
+            words = _dtype_words(error, self.model, batch)
+            if words is None:
+                raise
+            raise words from error
+
+    def backward(self, value: Tensor, batch: Any) -> None:
+        """The backward pass of a batch's loss.
+
+        Raises:
+            TaskError: it does not depend on a weight, or data and weights have different dtypes.
+        """
+        if not value.requires_grad:
+            raise TaskError(
+                "The loss does not depend on any trainable weight. Is something detached, under no_grad, or converted "
+                "to a number?"
+            )
+        try:
+            value.backward()
+        except RuntimeError as error:
+            words = _dtype_words(error, self.model, batch)
+            if words is None:
+                raise
+            raise words from error
+
+    @property
+    def has_output_loss(self) -> bool:
+        """Whether the loss is a function of outputs and targets."""
+        return self._loss is not None
+
+    @property
+    def loss_function(self) -> Callable[[Any, Any], Any]:
+        """The loss of outputs and targets, with the parameters that are trained."""
+        function = parts(self.model)[1] or self._loss
+        assert function is not None
+        return function
+
+    def loss_of(self, output: Any, target: Any) -> Tensor:
+        """The loss of outputs and targets."""
+        return self._autocast(lambda: _scalar(self.loss_function(output, target)))
+
+    def output(self, batch: Any) -> tuple[Any, Any]:
+        """Output and target of a batch.
+
+        Raises:
+            TaskError: the batch has no inputs before its target, or `predict` returns something else.
+        """
+        model = parts(self.model)[0]
+        if self._predict is not None:
+            pair = self._predict(model, batch)
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                got = batch_tree.describe(pair)
+                raise TaskError(f"predict(model, batch) must return (output, target), got {got}")
+            return pair[0], pair[1]
+        if not isinstance(batch, tuple | list) or not batch:
+            raise TaskError(
+                f"loss= needs batches (*inputs, target), got {batch_tree.describe(batch)}. Pass objective=f with "
+                "f(model, batch) -> loss, or predict=f with f(model, batch) -> (output, target)."
+            )
+        return model(*batch[:-1]), batch[-1]
+
+    def _run(self, batch: Any, measures: bool) -> Pass:
+        if self._objective is None:
+            output, target = self.output(batch)
+            return Pass(batch, output, target, _scalar(self.loss_function(output, target)))
+        value = _scalar(self._objective(self.model, batch))
+        output, target = self.output(batch) if measures else (None, None)
+        return Pass(batch, output, target, value)
+
+    def _autocast(self, run: Callable[[], Any]) -> Any:
+        """Runs under autocast if the precision asks for it."""
+        if self._autocast_dtype is None:
+            return run()
+        with torch.autocast(self._device, dtype=self._autocast_dtype):
+            return run()
+
+    def _run_with_or_without_grad(self, run: Callable[[], Pass]) -> Pass:
+        """Runs with gradients where they are off but the objective differentiates inside, as a physics-informed one."""
+        if torch.is_grad_enabled():
+            return run()
+        if self._needs_grad:
+            return _run_with_grad(run)
+        try:
+            return run()
+        except RuntimeError:
+            try:
+                one = _run_with_grad(run)
+            except RuntimeError:
+                one = None
+            if one is None:
+                raise
+            self._needs_grad = True
+            return one
+
+
+def _run_with_grad(run: Callable[[], Pass]) -> Pass:
+    with torch.enable_grad():
+        one = run()
+    output, target = (batch_tree.map_tensors(x, Tensor.detach) for x in (one.output, one.target))
+    return Pass(one.batch, output, target, one.loss.detach())
+
+
+def _scalar(value: Any) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise TaskError(f"The loss must be a scalar tensor, got {type(value).__name__} {value!r:.80}")
+    if value.dim() != 0:
+        got = f"shape {tuple(value.shape)}. Take its mean, as reduction='mean' does."
+        raise TaskError(f"The loss must be a scalar tensor, got {got}")
+    return value
+
+
+def _dtype_words(error: RuntimeError, model: nn.Module, batch: Any) -> TaskError | None:
+    """The error in words, if it is about dtypes, and data and weights have different ones."""
+    line = str(error).partition("\n")[0]
+    weights = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    own = {x.dtype for x in batch_tree.tensors(batch) if x.is_floating_point()}
+    if not DTYPE_ERROR.search(line) or not own - weights or isinstance(error, TaskError):
+        return None
+    data, model_words = (", ".join(sorted(str(d).removeprefix("torch.") for d in kinds)) for kinds in (own, weights))
+    return TaskError(
+        f"The data must have the dtype of the model's weights, {model_words}, got {data} ({line}). Convert the data "
+        "(arrays: x.astype('float32'), tensors: x.float()), or the model (model.double())."
+    )
