@@ -6,6 +6,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import steepest as sd
+from steepest.tasks.with_loss import ModelWithLoss
 from tests.zoo.case import Case
 from tests.zoo.datasets import classes, generator, series, table, words
 from tests.zoo.tasks_basic import dense
@@ -138,6 +139,11 @@ class Both(nn.Module):
     def __init__(self, net, criterion):
         super().__init__()
         self.net, self.criterion = net, criterion
+
+
+def both(model, loss) -> nn.Module:
+    """What is trained: of a run, its model has the loss with it."""
+    return Both(model.model, model.loss) if isinstance(model, ModelWithLoss) else Both(model, loss)
 
 
 def pairs(n: int, seed: int = 0):
@@ -277,7 +283,7 @@ CASES = (
     Case("label smoothing", smoothing, target_of(nn.CrossEntropyLoss(label_smoothing=0.1))),
     Case(
         "learned weights in the loss", learned_weights, lambda both, b: both.criterion(both.net(b[0]), b[1]),
-        system=Both,
+        system=both,
     ),
     Case("quantile loss", quantiles, target_of(pinball)),
     Case("two tasks, dict outputs", multi_task, target_of(two_losses), weight=rows, metric=two_heads_accuracy),

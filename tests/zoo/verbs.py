@@ -103,6 +103,14 @@ def fit(bench: Bench) -> None:
     system = bench.system_of(run)
     check_end(bench, system, bench.twin, case.tolerance)
     check_metric(bench, run, system)
+    check_loss(run)
+
+
+def check_loss(run: sd.Run) -> None:
+    """A loss with parameters is trained too, and is `run.loss`."""
+    loss = run.task.loss
+    if isinstance(loss, nn.Module) and list(loss.parameters()):
+        assert isinstance(getattr(run, "loss", None), nn.Module), "there is no run.loss, the loss that was trained"
 
 
 def check_metric(bench: Bench, run: sd.Run, system: nn.Module) -> None:
