@@ -90,6 +90,7 @@ class Pictures(Dataset):
 
     def __init__(self, n: int, seed: int):
         self.x, self.y = images(n, seed=seed)
+        self.x = self.x + 0.5 * self.y.view(-1, 1, 1, 1)
 
     def __len__(self):
         return len(self.x)
@@ -126,9 +127,9 @@ def labels(batch):
 
 
 CASES = (
-    Case("convolution", convolution, cross_entropy, epochs=10, metric=accuracy),
+    Case("convolution", convolution, cross_entropy, epochs=20, metric=accuracy),
     Case("batch norm", batch_norm, mse),
-    Case("batch norm of images, last batch of one", batch_norm_images, cross_entropy, epochs=10, metric=accuracy),
+    Case("batch norm of images, last batch of one", batch_norm_images, cross_entropy, epochs=20, metric=accuracy),
     Case(
         "batch norm of rows, last batch of one",
         batch_norm_rows,
@@ -144,6 +145,7 @@ CASES = (
         weight=labels,
         metric=vit_accuracy,
         has_own_noise=True,
-        epochs=6,
+        lr=5e-3,
+        epochs=10,
     ),
 )
