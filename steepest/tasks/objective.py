@@ -372,7 +372,7 @@ class Objective:
         with evaluation_mode(self.model):
             split = Evaluation(self, metrics)
             for batch in batches:
-                split.add(self._forward(batch, measures=bool(metrics)))
+                split.add(self._forward.in_evaluation(batch, measures=bool(metrics)))
             return split.results()
 
 
