@@ -21,7 +21,7 @@ from steepest.descent.guard.recovery import Recovery
 from steepest.descent.guard.running_stats import GradientLimits
 from steepest.descent.norm_statistics import NormStatistics
 from steepest.descent.optimizer import is_schedule, make_optimizer
-from steepest.descent.parameters import ParameterWatch, follow
+from steepest.descent.parameters import FrozenParameters, ParameterWatch, follow
 from steepest.descent.settings import Settings, device, horizon, measure_interval
 from steepest.descent.state import restore_tensors
 from steepest.records.run import GO, REWIND, SKIP, STAGE, STOP, Call, Event, Message, SnapshotInterval, Step
@@ -49,7 +49,7 @@ class Descent:
         recovery: the guard and its snapshots; None without a guard.
         events: number of events so far.
         watch: of the model's parameters.
-        trained_names: of all parameters that were trained so far; some of them may be frozen now.
+        trained_names: of all parameters that were trained or have changed so far; some of them may be frozen.
         statistics: batch norm's at the point that the rule reports.
         is_stopped: whether the guard or the caller has ended the run; after the guard, the model is at the best
             snapshot.
@@ -81,6 +81,7 @@ class Descent:
         self.random = StepRandomness(s.seed, self.device)
         self.buffers = Buffers(model)
         self.watch = ParameterWatch(model)
+        self._frozen = FrozenParameters(model)
         self.trained_names = dict.fromkeys(self.space.names)
         self._validation: tuple[int, dict[str, float]] = (-1, {})
         self.t, self.events, self.is_stopped = 0, 0, False
@@ -306,7 +307,8 @@ class Descent:
         return ModuleState(self._weights(), module_state.buffers_of(model), extra, transient=transient)
 
     def _weights(self, others: Collection[str] = ()) -> dict[str, Tensor]:
-        """The weights that are trained, those that were before they were frozen, and others by name."""
+        """The weights that are trained, the frozen ones that were or have changed all the same, and others by name."""
+        self.trained_names.update(dict.fromkeys(self._frozen.changes(self.model)))
         weights = {name: p.detach() for name, p in self.space.named()}
         if len(self.trained_names) == len(weights) and all(name in weights for name in others):
             return weights

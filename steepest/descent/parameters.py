@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from steepest.descent.optimizer import make_optimizer
 from steepest.descent.settings import Settings
@@ -154,6 +155,42 @@ def follow(descent: Any) -> bool:
     words = f"training {descent.space.size:,} weights from here on"
     descent.announce(Event(descent.t + 1, NEW_WEIGHTS, change.words, words))
     return True
+
+
+class FrozenParameters:
+    """Notices frozen parameters that change all the same, as a teacher that follows the trained weights.
+
+    In-place writes through `.data` do not increase a tensor's version, so sums are compared.
+
+    Args:
+        model: at the start.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._sums = _sums(model, None)
+
+    def changes(self, model: nn.Module) -> list[str]:
+        """The names of those that have changed since the last call."""
+        now = _sums(model, set(self._sums))
+        names = [name for name, sums in now.items() if str(sums) != str(self._sums[name])]  # NaN is equal to NaN
+        for name in names:
+            del self._sums[name]
+        return names
+
+
+@torch.no_grad()
+def _sums(model: nn.Module, names: set[str] | None) -> dict[str, list[float]]:
+    """Σx and Σx² of the frozen parameters with these names, or of all."""
+    frozen = {
+        name: p for name, p in model.named_parameters()
+        if not p.requires_grad and not is_lazy(p) and (names is None or plain_name(name) in names)
+    }  # fmt: skip
+    pairs = []
+    for p in frozen.values():
+        x = (torch.view_as_real(p) if p.is_complex() else p).double()
+        pairs.append(torch.stack([x.sum(), (x * x).sum()]).cpu())
+    values = torch.stack(pairs).tolist() if pairs else []
+    return {plain_name(name): value for name, value in zip(frozen, values, strict=True)}
 
 
 def new_space(model: nn.Module, settings: Settings) -> tuple[Space, Settings]:

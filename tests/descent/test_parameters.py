@@ -212,6 +212,41 @@ def test_it_is_resumed_with_the_model_as_it_became(tmp_path):
     assert torch.equal(run.point, whole.point)
 
 
+class WithTeacher(nn.Module):
+    """A frozen copy that follows the trained layer, as in BYOL; written through `.data`, which no version shows."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.student, self.teacher, self.backbone = nn.Linear(4, 1), nn.Linear(4, 1), nn.Linear(3, 3)
+        self.teacher.requires_grad_(False)
+        self.backbone.requires_grad_(False)
+
+    def forward(self, x):
+        if self.training:
+            for a, b in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
+                a.data.lerp_(b.data, 0.1)
+        return self.student(x) + 0.1 * self.teacher(x)
+
+
+def test_frozen_weights_that_change_all_the_same_are_part_of_the_end(tmp_path):
+    def task():
+        return sd.Task(WithTeacher(), data(), mse_loss, validation=data(), name="small")
+
+    choices = {"rule": "adam", "lr": 0.02, "schedule": "constant", "batch_size": 10, "locate": False, "runs": tmp_path}
+    whole = sd.fit(task(), **choices, guard=False, epochs=4)
+    steps = sd.descend(task(), **choices, epochs=4)
+    for step in steps:
+        if step.t == 9:
+            break
+    run = sd.resume(steps.run, task())
+    assert run.losses.tolist() == whole.losses.tolist()
+    assert set(run.tensors) == {f"{name}.{part}" for name in ("student", "teacher") for part in ("weight", "bias")}
+    model = sd.open(run.id, tmp_path, task=task()).model
+    assert torch.equal(model.teacher.weight, whole.model.teacher.weight)
+    assert len(run.point) == 5
+
+
 def test_weights_that_are_frozen_on_the_way_are_part_of_the_end(tmp_path):
     task = sd.Task(network(), data(), mse_loss, validation=data(), name="small")
     steps = sd.descend(task, "adam", 0.02, batch_size=10, epochs=10, runs=tmp_path, locate=False)
