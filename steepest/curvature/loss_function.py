@@ -314,7 +314,9 @@ class LossFunction:
             split = split_by_sample(batch, at, self._loss, self.objective.loss_weight)
             self.has_slow_samples = bool(split.why_alone)
         if split.why_alone and not self.messages:
-            self.messages.append(f"{NOT_TOGETHER} ({split.why_alone}): they are evaluated one after another.")
+            self.messages.append(
+                f"{NOT_TOGETHER} ({split.why_alone}): they are evaluated one after another, or in batches."
+            )
         return split
 
     def _loss_of_output(self, output: Any, target: Any) -> Tensor:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from steepest.curvature.extremes import Block, Extremes, extremes, negative_curvature
 from steepest.curvature.loss_function import LossFunction
-from steepest.errors import DivergedError
+from steepest.curvature.sample_losses import reason
+from steepest.errors import DivergedError, TaskError
 from steepest.records.verdict import Estimate
 
 STEP_FACTORS = tuple(2.0**k for k in range(-2, 6))
@@ -90,7 +91,8 @@ class EvaluationSample:
             self.weights, self.is_by_batch = surface.sample_weights(w), surface.has_slow_samples
         except Exception as error:  # the loss mixes samples, is not finite, or its samples cannot be taken apart
             self.is_by_batch = True
-            self.messages.append(f"Intervals are over batches, not over samples: {error}.")
+            why = "it mixes samples or draws random numbers" if isinstance(error, TaskError) else reason(error)
+            self.messages.append(f"The loss is no sum over samples ({why}): numbers and intervals are over batches.")
         if self.is_by_batch:
             shares = torch.tensor(surface.shares, dtype=torch.float64)
             self.weights = shares / shares.mean()

@@ -27,7 +27,7 @@ from steepest.curvature.loss_function import CHUNK_SAMPLES, LossFunction, sample
 from steepest.descent.loop import Descent
 from steepest.errors import DivergedError, InputError, SteepestError, TaskError
 from steepest.records.run import Steps
-from steepest.records.verdict import DIVERGED, UNDECIDED, Estimate, Verdict
+from steepest.records.verdict import DIVERGED, DIVERGED_ADVICE, UNDECIDED, Estimate, Verdict
 from steepest.tasks import data as sources
 from steepest.tasks.space import Space
 from steepest.tasks.task import Task
@@ -100,8 +100,7 @@ def analyse_point(
         search, evaluation = draw(task, model, point, samples, seed)
         evidence = PointEvidence(search, evaluation, point, budget.eigenvalues)
     except DivergedError as error:
-        advice = "Restart with a lower lr; `steepest find-lr TASK` measures one."
-        return Verdict(DIVERGED, f"Diverged: {error}.", advice)
+        return Verdict(DIVERGED, f"Diverged: {error}.", DIVERGED_ADVICE)
     except SteepestError:
         raise
     except Exception as error:  # the user's model may raise anything
