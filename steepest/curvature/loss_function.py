@@ -63,7 +63,8 @@ class LossFunction:
         self, task: Task, batches: Iterable[Any], dtype: torch.dtype = torch.float64, model: nn.Module | None = None
     ) -> None:
         own = task.copy(0) if model is None else copy_module(model)
-        own = getattr(own, "_orig_mod", own).eval()  # a compiled model has only first derivatives
+        own = getattr(own, "_orig_mod", own)  # a compiled model has only first derivatives
+        own.eval()
         self.space, self.batches = Space(own), list(batches)
         self.size = self.space.size
         self.objective = Objective(own, task)
