@@ -95,10 +95,12 @@ def analyse_point(
     budget, size = Budget.of(task, products, samples), Space(model).size
     if point.shape != (size,):
         raise InputError(f"point must have shape ({size},), one number for each weight, got {tuple(point.shape)}")
-    notify("eigenvalues", 0, products)
+    count = iter(range(products + 1))
+    watch = lambda: notify("eigenvalues", next(count, products), products)  # noqa: E731
+    watch()
     try:
         search, evaluation = draw(task, model, point, samples, seed)
-        evidence = PointEvidence(search, evaluation, point, budget.eigenvalues)
+        evidence = PointEvidence(search, evaluation, point, budget.eigenvalues, watch)
     except DivergedError as error:
         return Verdict(DIVERGED, f"Diverged: {error}.", DIVERGED_ADVICE)
     except SteepestError:
