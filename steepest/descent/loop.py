@@ -78,7 +78,7 @@ class Descent:
         self.random = StepRandomness(s.seed, self.device)
         self.buffers = Buffers(model)
         self._watch = ParameterWatch(model)
-        self._trained = dict.fromkeys(self.space.names)
+        self._trained_names = dict.fromkeys(self.space.names)
         self._validation: tuple[int, dict[str, float]] = (-1, {})
         self.t, self.events, self.is_stopped = 0, 0, False
         self._handoff: Event | None = None
@@ -115,7 +115,7 @@ class Descent:
     def after_step(self, step: Step) -> tuple[SnapshotInterval, ...]:
         """Shows plateaus the loss that is measured, and takes a snapshot that is due; not after a rewound step."""
         if step.t % self.measure_every == 0:
-            for bound in self._bound_schedules():
+            for bound in self.bound_schedules():
                 if bound.watches:  # the validation loss; without validation data the step's
                     bound.observe(step.t, self.measure().get("loss", step.loss))
         return () if self.recovery is None else self.recovery.after(self)
@@ -188,7 +188,8 @@ class Descent:
             self._statistics = handoff.StepStatistics(self.space)
         return self._statistics.advance(update, hypers, scale, hypers["lr"] / self.base_lr)
 
-    def _bound_schedules(self) -> list[Any]:
+    def bound_schedules(self) -> list[Any]:
+        """The schedules of the learning rate and of hyperparameters, bound to the run."""
         return [self.schedule, *(bound for _, bound in self._hyper_schedules)]
 
     def hypers_at(self, t: int) -> dict[str, Any]:
@@ -266,7 +267,7 @@ class Descent:
             self._statistics = handoff.StepStatistics(self.space)
         if self.recovery is not None:
             self.recovery.snapshots.good, self.recovery.snapshots.candidate = [], None
-        self._trained.update(dict.fromkeys(self.space.names))
+        self._trained_names.update(dict.fromkeys(self.space.names))
         self._validation = (-1, {})
         event = Event(self.t + 1, NEW_WEIGHTS, change.words, f"training {self.space.size:,} weights from here on")
         self._handoff = event if self._handoff is None else handoff.merge_events(self._handoff, event)
@@ -281,7 +282,7 @@ class Descent:
             "weights": self._weights(), "update": self.update.state(),
             "buffers": module_state.buffers_of(self.model), "extra": module_state.storable_extra(self.model),
             "stride": self._statistics and self._statistics.state(),
-            "schedules": [bound.state_dict() for bound in self._bound_schedules()],
+            "schedules": [bound.state_dict() for bound in self.bound_schedules()],
             "guard": self.recovery and self.recovery.guard.state_dict(),
         }  # fmt: skip
 
@@ -295,11 +296,12 @@ class Descent:
         if self._statistics is not None:
             self._statistics.load(state["stride"])
         restore_tensors(state["weights"], self._weights(state["weights"]))
+        self._trained_names.update(dict.fromkeys(state["weights"]))
         buffers = {module_state.plain_name(name): b for name, b in state["buffers"].items()}  # of Steepest 0.1 too
         restore_tensors(buffers, module_state.buffers_of(self.model))
         module_state.write_extra(self.model, state.get("extra", {}))
         self.update.load(state["update"])
-        for bound, own in zip(self._bound_schedules(), state["schedules"], strict=True):
+        for bound, own in zip(self.bound_schedules(), state["schedules"], strict=True):
             bound.load_state_dict(own)
 
     def end_state(self) -> ModuleState:
@@ -311,11 +313,11 @@ class Descent:
     def _weights(self, others: Collection[str] = ()) -> dict[str, Tensor]:
         """The weights that are trained, those that were before they were frozen, and others by name."""
         weights = {name: p.detach() for name, p in self.space.named()}
-        if len(self._trained) == len(weights) and all(name in weights for name in others):
+        if len(self._trained_names) == len(weights) and all(name in weights for name in others):
             return weights
-        names = {*self._trained, *others}
-        frozen = {name: p for name, p in module_state.parameters_of(self.model).items() if name in names}
-        return {**weights, **{name: p for name, p in frozen.items() if name not in weights}}
+        names = {*self._trained_names, *others}
+        rest = {name: p for name, p in module_state.parameters_of(self.model).items() if name in names}
+        return {**weights, **{name: p for name, p in rest.items() if name not in weights}}
 
     def batch_loss(self, t: int) -> float:
         """The loss of step t's batch at the present point; leaves everything as it was."""

@@ -342,7 +342,7 @@ def collate(rows: Sequence[Any]) -> Any:
         names = [field.name for field in dataclasses.fields(first)]
         return _dataclass_like(first, names, [collate([getattr(row, name) for row in rows]) for name in names])
     try:
-        batch = default_collate(rows)
+        batch = default_collate(list(rows))
     except (TypeError, RuntimeError) as error:
         raise TaskError(
             f"The rows of the Dataset cannot be made a batch ({str(error).partition(chr(10))[0]}): {describe(first)}. "

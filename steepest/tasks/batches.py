@@ -57,7 +57,8 @@ class Batches:
         sources.check(data)
         self.samples = None if data is None else sources.length(data)
         self.is_iterable, self.position = sources.is_iterable(data), 0
-        self.loader, self.batch_size = data if self.is_iterable else None, None
+        self.loader: Any = data if self.is_iterable else None
+        self.batch_size: Any = None
         if self.is_iterable:
             self._begin_iterable(data, batch_size)
         elif data is None:

@@ -1,14 +1,18 @@
 """The loss and metrics of a whole split, from the outputs of its batches."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from torch import finfo
+import torch
+from torch import finfo, nn
 
+from steepest import seeds
 from steepest.errors import TaskError
 from steepest.tasks import batch_tree
 from steepest.tasks.batch_tree import JoinError
+from steepest.tasks.buffers import Buffers
 from steepest.tasks.forward import Pass
 from steepest.tasks.metric import Metric, as_number
 
@@ -99,6 +103,8 @@ class Evaluation:
     def _weighted_loss(self) -> float:
         objective = self._objective
         weights = self._weights or objective.weights(self._passes)
+        if objective.note and None not in self._counts:
+            weights = [n for n in self._counts if n is not None]
         return objective.combine(self._values, weights)
 
     def _join(self) -> tuple[Any, Any]:
@@ -122,7 +128,13 @@ class Evaluation:
     def _metric(self, name: str, output: Any, target: Any) -> float:
         metric = self._metrics[name]
         function = metric.function if isinstance(metric, Metric) else metric
-        return as_number(function(batch_tree.map_tensors(output, self._objective.without_autocast), target), name)
+        output = batch_tree.map_tensors(output, self._objective.without_autocast)
+        try:
+            value = function(output, target)
+        except RuntimeError:
+            with torch.enable_grad():  # it may differentiate
+                value = function(output, target)
+        return as_number(value, name)
 
     def _mean_metrics(self, error: JoinError) -> dict[str, float]:
         """Means over batches by what they count."""
@@ -144,3 +156,22 @@ def weighted_mean(values: Sequence[float], counts: Sequence[float]) -> float:
 def no_weight(batches: str) -> str:
     """The error where nothing counts."""
     return f"count(batch) must be positive for at least one batch, got 0 for {batches}. Remove batches without weight."
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Eval mode with its own random numbers; training mode, buffers and random state are restored afterwards."""
+    modes = [(m, m.training) for m in model.modules()]
+    buffers = Buffers(model)
+    buffers.save()
+    model.eval()
+    try:
+        devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+        with torch.random.fork_rng(devices), seeds.ours(0, "measure"):
+            if devices:
+                torch.cuda.manual_seed_all(0)
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        buffers.restore()

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from steepest.errors import TaskError
+from steepest.errors import SteepestError, TaskError
 from steepest.tasks import batch_tree
 from steepest.tasks.with_loss import parts
 
 if TYPE_CHECKING:
     from steepest.tasks.task import Task
 
-DTYPE_ERROR = re.compile(r"dtype|scalar type|Double|Float")
+DTYPE_ERROR = re.compile(r"dtype|scalar type|Double|Float|Long|not implemented for")
 """In torch's messages about tensors of different dtypes."""
 
 
@@ -42,6 +42,7 @@ class Forward:
         self.model, self._loss, self._objective, self._predict = model, task.loss, task.objective, task.predict
         self._autocast_dtype, self._device = autocast_dtype, device
         self._needs_grad = False
+        self._writes: dict[bool, bool] = {}
 
     def with_model(self, model: nn.Module) -> "Forward":
         """The same for another module."""
@@ -52,16 +53,55 @@ class Forward:
     def __call__(self, batch: Any, measures: bool = False) -> Pass:
         """Output, target and loss on a batch; of an objective the first two only where it is measured.
 
+        The batch stays as it is, also where the model writes into its input.
+
         Raises:
             TaskError: the loss is not a scalar tensor, or data and weights have different dtypes.
         """
+        writes, own = self._writes.get(self.model.training), self._own(batch)
         try:
-            return self._run_with_or_without_grad(lambda: self._autocast(lambda: self._run(batch, measures)))
+            if own is batch and self._autocast_dtype is None and torch.is_grad_enabled():
+                return self._run(batch, measures)  # the usual one
+            one = self._run_with_or_without_grad(lambda: self._autocast(lambda: self._run(own, measures)))
+            if own is batch:
+                return one
+            if writes is None and not _is_transformed():
+                self._writes[self.model.training] = any(x._version for x in batch_tree.tensors(own))
+            return one._replace(batch=batch)
         except RuntimeError as error:
             words = _dtype_words(error, self.model, batch)
             if words is None:
                 raise
             raise words from error
+
+    def in_evaluation(self, batch: Any, measures: bool) -> Pass:
+        """A batch in evaluation mode.
+
+        Raises:
+            TaskError: the model has a loss in training mode only, as some detectors have.
+        """
+        try:
+            return self(batch, measures)
+        except SteepestError:
+            raise
+        except Exception as error:  # any error of the user's code
+            if not self._works_in_training(batch):
+                raise
+            words = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise TaskError(
+                f"The loss must also be defined in evaluation mode, in which the validation data is measured, got "
+                f"{words}. Let the model give what the loss needs in both modes."
+            ) from error
+
+    def _works_in_training(self, batch: Any) -> bool:
+        self.model.train()
+        try:
+            self(batch)
+        except Exception:  # any error of the user's code: the first one is raised again
+            return False
+        finally:
+            self.model.eval()
+        return True
 
     def backward(self, value: Tensor, batch: Any) -> None:
         """The backward pass of a batch's loss.
@@ -99,11 +139,19 @@ class Forward:
         return self._autocast(lambda: _scalar(self.loss_function(output, target)))
 
     def output(self, batch: Any) -> tuple[Any, Any]:
-        """Output and target of a batch.
+        """Output and target of a batch, which stays as it is.
 
         Raises:
             TaskError: the batch has no inputs before its target, or `predict` returns something else.
         """
+        return self._output(self._own(batch))
+
+    def _own(self, batch: Any) -> Any:
+        """The batch; copies of its tensors where the model writes into its input, or where that is not known yet."""
+        writes = self._writes.get(self.model.training)
+        return batch if writes is False else batch_tree.map_tensors(batch, Tensor.clone)
+
+    def _output(self, batch: Any) -> tuple[Any, Any]:
         model = parts(self.model)[0]
         if self._predict is not None:
             pair = self._predict(model, batch)
@@ -120,10 +168,10 @@ class Forward:
 
     def _run(self, batch: Any, measures: bool) -> Pass:
         if self._objective is None:
-            output, target = self.output(batch)
+            output, target = self._output(batch)
             return Pass(batch, output, target, _scalar(self.loss_function(output, target)))
         value = _scalar(self._objective(self.model, batch))
-        output, target = self.output(batch) if measures else (None, None)
+        output, target = self._output(batch) if measures else (None, None)
         return Pass(batch, output, target, value)
 
     def _autocast(self, run: Callable[[], Any]) -> Any:
@@ -152,6 +200,11 @@ class Forward:
             return one
 
 
+def _is_transformed() -> bool:
+    """Whether a function is being mapped or differentiated by torch.func, where versions of tensors say nothing."""
+    return torch._C._functorch.peek_interpreter_stack() is not None  # type: ignore[attr-defined]
+
+
 def _run_with_grad(run: Callable[[], Pass]) -> Pass:
     with torch.enable_grad():
         one = run()
@@ -169,14 +222,18 @@ def _scalar(value: Any) -> Tensor:
 
 
 def _dtype_words(error: RuntimeError, model: nn.Module, batch: Any) -> TaskError | None:
-    """The error in words, if it is about dtypes, and data and weights have different ones."""
+    """The error in words, if it is about dtypes, and data and weights do not match."""
     line = str(error).partition("\n")[0]
     weights = {p.dtype for p in model.parameters() if p.is_floating_point()}
-    own = {x.dtype for x in batch_tree.tensors(batch) if x.is_floating_point()}
-    if not DTYPE_ERROR.search(line) or not own - weights or isinstance(error, TaskError):
+    own = {x.dtype for x in batch_tree.tensors(batch)}
+    is_labels = "Long" in line or "Int" in line
+    if not DTYPE_ERROR.search(line) or isinstance(error, TaskError):
+        return None
+    if not is_labels and {d for d in own if d.is_floating_point} <= weights:
         return None
     data, model_words = (", ".join(sorted(str(d).removeprefix("torch.") for d in kinds)) for kinds in (own, weights))
+    labels = "class labels to int64" if is_labels else "arrays by x.astype('float32'), tensors by x.float()"
     return TaskError(
-        f"The data must have the dtype of the model's weights, {model_words}, got {data} ({line}). Convert the data "
-        "(arrays: x.astype('float32'), tensors: x.float()), or the model (model.double())."
+        f"The data must have dtypes that fit the model's weights, {model_words}, got {data} ({line}). Convert the data "
+        f"({labels}), or the model (model.double())."
     )

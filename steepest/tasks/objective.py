@@ -8,19 +8,16 @@ loss of outputs and targets the shares follow from the loss itself (`shares`).
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from steepest import seeds
 from steepest.errors import InputError, TaskError
 from steepest.tasks import data
-from steepest.tasks.buffers import Buffers
-from steepest.tasks.evaluation import Evaluation, no_weight, weighted_mean
+from steepest.tasks.evaluation import Evaluation, evaluation_mode, no_weight, weighted_mean
 from steepest.tasks.forward import Forward, Pass
 from steepest.tasks.shares import LossWeights, MixError, Reduction, combine, unchanged_state
 from steepest.tasks.task import Task
@@ -138,13 +135,14 @@ class Objective:
                 p.grad.mul_(total / sum(weights))
         return combine(values, weights, self.reduction)
 
-    def output(self, batch: Any) -> Any:
-        """The model's output on a batch."""
-        return self._forward.output(batch)[0]
+    def output(self, batch: Any) -> tuple[Any, Any]:
+        """The model's output on a batch, and its target."""
+        return self._forward.output(batch)
 
-    def output_loss(self, output: Any, target: Any) -> Tensor:
-        """The loss as a function of the model's output; only where `has_output_loss`."""
-        return self._forward.loss_of(output, target)
+    @property
+    def loss_function(self) -> Callable[[Any, Any], Any]:
+        """The loss of outputs and targets, as the task has it."""
+        return self._forward.loss_function
 
     def per_sample_losses(self, batch: Any) -> Tensor:
         """The loss of each sample of a batch [n], by one pass of the model if the loss is a function of its outputs.
@@ -153,15 +151,15 @@ class Objective:
         """
         if not self.has_output_loss:
             return vmap(lambda sample: self.loss(data.map_tensors(sample, lambda x: x[None])))(batch)
-        output, target = self._forward.output(batch)
-        loss = self._forward.loss_function
-        return vmap(lambda *sample: loss(*data.map_tensors(sample, lambda x: x[None])))(output, target)
+        loss = self.loss_function
+        return vmap(lambda *sample: loss(*data.map_tensors(sample, lambda x: x[None])))(*self.output(batch))
 
     @torch.no_grad()
     def value(self, batches: Sequence[Any]) -> float:
         """L(w) over the micro-batches of one step, without its gradient."""
         if len(batches) == 1:
             return weighted_mean([self.loss(batches[0]).item()], [self.count_or_none(batches[0]) or 1.0])
+        self.note = ""
         passes = [self._forward(batch) for batch in batches]
         weights = self.weights(passes)
         values = [one.loss.item() for one in passes]
@@ -188,12 +186,13 @@ class Objective:
         Raises:
             TaskError: the batches cannot be weighted.
         """
+        self.note = ""
         if len(batches) == 1:
             return [1.0]
         if not self.shares_follow_from_loss:
             weights = self._counts(batches, f"each of the {len(batches)} batches")
         else:
-            with _evaluation_mode(self.model), torch.no_grad():
+            with evaluation_mode(self.model), torch.no_grad():
                 weights = self.weights(self._forward(batch) for batch in batches)
         return self._as_shares(weights)
 
@@ -211,7 +210,7 @@ class Objective:
         """
         if self._has_count:
             return "mean"
-        with _evaluation_mode(self.model), torch.no_grad():
+        with evaluation_mode(self.model), torch.no_grad():
             if self.has_output_loss:
                 if self.reduction is None:
                     self.weights([self._forward(batch)])
@@ -224,12 +223,10 @@ class Objective:
         low, high = data.slice(batch, 0, n // 3 or 1), data.slice(batch, n // 3 or 1, n)
         whole, one, other = (self._forward(part).loss.item() for part in (batch, low, high))
         k = data.count(low)
-        for kind, value in (("mean", (k * one + (n - k) * other) / n), ("sum", one + other)):
-            if abs(value - whole) <= 1e-4 * abs(whole):
-                self._weights.reduction = kind
-                return kind
-        self._weights.reduction = "other"
-        return "other"
+        values: dict[Reduction, float] = {"mean": (k * one + (n - k) * other) / n, "sum": one + other}
+        close: list[Reduction] = [kind for kind, value in values.items() if abs(value - whole) <= 1e-4 * abs(whole)]
+        self._weights.reduction = close[0] if close else "other"
+        return self._weights.reduction
 
     def per_sample(self, loss: float, samples: float) -> float:
         """A loss on so many samples as a value that can be compared with one on another number: a sum is divided."""
@@ -334,24 +331,28 @@ class Objective:
         """The weights of batches from the loss where they can be told, else their samples, which `note` says."""
         if not self.shares_follow_from_loss:
             return [self.loss_weight(one.batch) for one in passes]
-        weights: list[float] = []
+        weights: list[float | None] = []
+        samples: list[float] = []
         nothing: dict[int, Pass] = {}
         for i, one in enumerate(passes):
-            weight = self._weight_or_samples(one)
-            if weight is None and bool(one.loss.isnan()):
+            samples.append(self._samples(one))
+            weights.append(self._weight_or_note(one))
+            if weights[-1] is None and bool(one.loss.isnan()):
                 nothing[i] = one  # a mean over nothing, or a NaN: the others tell
-            weights.append(self._samples(one) if weight is None else weight)
         for i, one in nothing.items():
-            weight = self._weight_or_samples(one)
-            weights[i] = weights[i] if weight is None else weight
-        return weights
+            weights[i] = self._weight_or_note(one)
+        if self.note:
+            return samples
+        return [n if weight is None else weight for n, weight in zip(samples, weights, strict=True)]
 
-    def _weight_or_samples(self, one: Pass) -> float | None:
+    def _weight_or_note(self, one: Pass) -> float | None:
+        if self.note:
+            return None
         try:
             return self._weigh(one)
         except TaskError as error:
             self.note = f"The loss of several batches is their mean by samples: {error}"
-            return self._samples(one)
+            return None
 
     # -- Evaluation ----------------------------------------------------------------------------------------------------
 
@@ -368,38 +369,19 @@ class Objective:
             TaskError: the loss is not a scalar, a metric is no number, or the batches cannot be weighted.
         """
         self.note = ""
-        with _evaluation_mode(self.model):
+        with evaluation_mode(self.model):
             split = Evaluation(self, metrics)
             for batch in batches:
-                split.add(self._forward(batch, measures=bool(metrics)))
+                split.add(self._forward.in_evaluation(batch, measures=bool(metrics)))
             return split.results()
 
 
 class Loss(nn.Module):
     """A module whose output is a batch's loss, so that `functional_call` makes any objective a function of weights."""
 
-    def __init__(self, objective: Objective, function: Callable[[Any], Tensor] | None = None) -> None:
+    def __init__(self, objective: Objective, function: Callable[[Any], Any] | None = None) -> None:
         super().__init__()
         self.model, self._function = objective.model, function or objective.loss
 
-    def forward(self, batch: Any) -> Tensor:
+    def forward(self, batch: Any) -> Any:
         return self._function(batch)
-
-
-@contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Eval mode with its own random numbers; training mode, buffers and random state are restored afterwards."""
-    modes = [(m, m.training) for m in model.modules()]
-    buffers = Buffers(model)
-    buffers.save()
-    model.eval()
-    try:
-        devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
-        with torch.random.fork_rng(devices), seeds.ours(0, "measure"):
-            if devices:
-                torch.cuda.manual_seed_all(0)
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        buffers.restore()

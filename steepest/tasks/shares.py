@@ -72,8 +72,8 @@ class LossWeights:
                 return None
         row_output, row_target, rows = self._reference
         row_value, row = _gradients(loss, row_output, row_target, rows)
-        pair = [batch_tree.join(parts, (rows, size)) for parts in ((row_output, output), (row_target, target))]
-        value, gradients = _gradients(loss, *pair, rows + size)
+        both = batch_tree.join((row_output, output), (rows, size)), batch_tree.join((row_target, target), (rows, size))
+        value, gradients = _gradients(loss, both[0], both[1], rows + size)
         if len(gradients) != len(row):
             raise batch_tree.JoinError("parts of the output have no row for each sample")
         if not math.isfinite(value) or not row:
@@ -94,7 +94,10 @@ class LossWeights:
             if abs(alpha_row - 1) < PARALLEL_TOLERANCE and not is_nan:  # a sum, or a mean over nothing
                 return {"sum": 1.0, "other": 0.0}.get(self.reduction or "")
             weight = rows * (1 - alpha_row) / alpha_row
-            return 0.0 if weight < EQUAL_TOLERANCE * n else n if abs(weight - n) <= PARALLEL_TOLERANCE * n else weight
+            if abs(weight - n) <= PARALLEL_TOLERANCE * n:
+                return n
+            self.reduction = "other"
+            return 0.0 if weight < EQUAL_TOLERANCE * n else weight
         if abs(alpha_row - 1) < PARALLEL_TOLERANCE and abs(alpha - 1) < PARALLEL_TOLERANCE:
             self.reduction = "sum"
             return 1.0
@@ -111,10 +114,13 @@ class LossWeights:
         """The same for a batch that cannot be joined with others, from its own samples; None if they differ."""
         own = LossWeights()
         weight = own.weigh(loss, output, target, n)
-        if own.reduction in ("mean", "sum"):
-            self.reduction = own.reduction
-            return weight
-        return None
+        if own.reduction == "mean" and self._reference is not None:
+            _, row_target, rows = self._reference
+            batch_tree.join((row_target, target), (rows, int(n)))  # rows of other lengths may weigh differently
+        if own.reduction not in ("mean", "sum"):
+            return None
+        self.reduction = own.reduction
+        return weight
 
 
 MIX_WORDS = (

@@ -1,7 +1,7 @@
 """A model with a loss that has parameters or buffers, as one module: the loss's names begin with `loss.`."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from torch import nn
@@ -64,11 +64,11 @@ class ModelWithLoss(nn.Module):
         return {**self.model._modules, LOSS: self.loss}
 
     @property
-    def training(self) -> bool:  # type: ignore[override]
+    def training(self) -> bool:
         return self.model.training
 
     @training.setter
-    def training(self, mode: bool) -> None:
+    def training(self, mode: bool) -> None:  # type: ignore[override]
         self.model.training = mode
 
     @property
@@ -82,7 +82,7 @@ class ModelWithLoss(nn.Module):
 
     def named_modules(
         self, memo: set[nn.Module] | None = None, prefix: str = "", remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, nn.Module]]:
+    ) -> Generator[tuple[str, nn.Module], None, None]:
         """The model's modules, then the loss's."""
         memo = set() if memo is None else memo
         yield from self.model.named_modules(memo, prefix, remove_duplicate)
@@ -136,7 +136,7 @@ def _modules_of(loss: Any) -> Iterator[nn.Module]:
     elif isinstance(loss, functools.partial):
         for part in (loss.func, *loss.args, *loss.keywords.values()):
             yield from _modules_of(part)
-    elif callable(loss) and hasattr(loss, "__self__"):
+    elif hasattr(loss, "__self__"):
         yield from _modules_of(loss.__self__)
 
 

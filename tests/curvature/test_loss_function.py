@@ -205,6 +205,7 @@ def test_tokens_are_weighted_as_they_are_counted():
 
 CLASS_WEIGHTS = torch.tensor([1.0, 2.0, 50.0])
 SUMS = {
+    "module with weights": (nn.CrossEntropyLoss(weight=CLASS_WEIGHTS.double()), lambda y: CLASS_WEIGHTS[y]),
     "weighted": (lambda out, y: cross_entropy(out, y, weight=CLASS_WEIGHTS.to(out)), lambda y: CLASS_WEIGHTS[y]),
     "summed": (lambda out, y: cross_entropy(out, y, reduction="sum"), torch.ones_like),
     "ignored": (lambda out, y: cross_entropy(out, y, ignore_index=1), lambda y: (y != 1).float()),

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from steepest import seeds
 from steepest.analysis.landscape import planes
 from steepest.analysis.landscape.grids import estimate_grid, exact_grid
 from steepest.analysis.landscape.planes import CELLS, Plane
@@ -208,7 +207,7 @@ def _why_exact(first: LossFunction) -> str:
         return " "
     few = tuple(x[:PROBE_SAMPLES] for x in batch)
     try:
-        with torch.no_grad(), seeds.ours(0, "surface"):
+        with torch.no_grad(), first.deterministic():
             first.objective.per_sample_losses(few)
     except Exception as error:  # vmap runs the user's model, and torch and that can raise anything
         return reason(error)
@@ -217,12 +216,14 @@ def _why_exact(first: LossFunction) -> str:
 
 def _size(work: Work, most: int, batch_size: int, can_estimate: bool, seconds: float) -> tuple[int, int]:
     """Samples and cells along an axis of a plane that there is work for."""
-    for cells, least in SIZES:
+
+    def affordable(cells: int) -> int:
         passes = GRID_PASSES if can_estimate else cells**2
-        affordable = int(seconds / (passes * work.seconds(batch_size) / batch_size))
-        if affordable >= min(least, most):
-            break
-    return min(most, max(least, affordable)), cells
+        return int(seconds / (passes * work.seconds(batch_size) / batch_size))
+
+    possible = (pair for pair in SIZES if affordable(pair[0]) >= min(pair[1], most))
+    cells, least = next(possible, SIZES[-1])
+    return min(most, max(least, affordable(cells))), cells
 
 
 def _affordable_points(surface: LossFunction, points: np.ndarray, watch: Watch) -> np.ndarray:

@@ -143,8 +143,8 @@ def _measure_stages(inputs: VerdictInputs, notify: Notify) -> None:
 
 def _block_gradients(inputs: VerdictInputs) -> gradient_noise.BlockGradients | None:
     """Gradients of disjoint blocks; None if there is no data to draw from."""
-    evidence = inputs.evidence
-    return block_gradients(inputs.task, inputs.model, evidence.w, inputs.budget.samples, inputs.seed, evidence.search)
+    evidence, surface = inputs.evidence, inputs.evidence.evaluation.surface
+    return block_gradients(inputs.task, inputs.model, evidence.w, inputs.budget.samples, inputs.seed, surface)
 
 
 def _measure_rule(inputs: VerdictInputs, rule: RuleInUse) -> None:
