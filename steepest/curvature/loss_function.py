@@ -24,6 +24,7 @@ from steepest.curvature.work import Work, measure_work
 from steepest.errors import InputError, TaskError
 from steepest.tasks.data import count, disjoint_samples, in_batches, map_tensors
 from steepest.tasks.module_copy import copy_module
+from steepest.tasks.module_state import plain_name
 from steepest.tasks.objective import Loss, Objective
 from steepest.tasks.space import Space
 from steepest.tasks.task import Task
@@ -70,6 +71,7 @@ class LossFunction:
         self.objective = Objective(own, task)
         self._whole, self._output = Loss(self.objective), Loss(self.objective, self.objective.output)
         self._names = [f"model.{name}" for name, p in own.named_parameters() if p.requires_grad]
+        self._hooks = _gradient_hooks(model, task.model)
         own_dtype = self.own_dtype = self.space.gather().dtype
         self._cast(dtype)
         self.why = self._why_not_this_dtype() if dtype != own_dtype else ""
@@ -249,8 +251,12 @@ class LossFunction:
         return [x.view(s) for x, s in zip(split, self.space.shapes, strict=True)]
 
     def _parts(self, w: Tensor) -> list[Tensor]:
-        """The point as the model's parameters, each a leaf."""
-        return [x.requires_grad_() for x in self._split(w)]
+        """The point as the model's parameters, each a leaf with the hooks of the user's parameter."""
+        parts = [x.requires_grad_() for x in self._split(w)]
+        for name, part in zip(self.space.names, parts, strict=True):
+            for hook in self._hooks.get(name, ()):
+                part.register_hook(hook)
+        return parts
 
     def _loss(self, parts: Sequence[Tensor], batch: Any) -> Tensor:
         """L on a batch."""
@@ -315,7 +321,9 @@ class LossFunction:
             split = split_by_sample(batch, at, self._loss, self.objective.loss_weight)
             self.has_slow_samples = bool(split.why_alone)
         if split.why_alone and not self.messages:
-            self.messages.append(f"{NOT_TOGETHER} ({split.why_alone}): they are evaluated one after another.")
+            self.messages.append(
+                f"{NOT_TOGETHER} ({split.why_alone}): they are evaluated one after another, or in batches."
+            )
         return split
 
     def _loss_of_output(self, output: Any, target: Any) -> Tensor:
@@ -366,6 +374,16 @@ def first_batches(source: Iterable[Any], samples: int, seed: int = 0) -> list[An
             if total >= samples:
                 break
     return batches
+
+
+def _gradient_hooks(*modules: Any) -> dict[str, list[Callable]]:
+    """Hooks on gradients, such as one that freezes rows, by the parameter's name: copies of a module have lost them."""
+    hooks: dict[str, list[Callable]] = {}
+    for module in modules:
+        for name, p in module.named_parameters() if isinstance(module, nn.Module) else ():
+            if p._backward_hooks:
+                hooks.setdefault(plain_name(name), list(p._backward_hooks.values()))
+    return hooks
 
 
 def _derivative(y: Tensor, x: Tensor) -> Tensor:

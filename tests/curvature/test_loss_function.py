@@ -575,6 +575,24 @@ def test_a_gradient_that_leaves_something_out_has_a_second_derivative(kind):
         assert not (h @ padding).any()
 
 
+def test_rows_that_a_hook_freezes_have_no_gradient_and_no_curvature():
+    """Also in a copy, which has lost the hook."""
+    net = Rows("hook")
+    frozen = torch.arange(6)[:, None] < 2
+    net.rows.weight.register_hook(lambda g: g.masked_fill(frozen, 0.0))
+    x, y = data()
+    task = sd.Task(net, (x, y), cross_entropy)
+    for model in (None, net, copy.deepcopy(net)):
+        s = LossFunction(task, [(x, y)], model=model)
+        h, v = s.hessian(s.start), direction(s)
+        assert not s.gradient(s.start)[1][:8].any()
+        assert s.gradient(s.start)[1][8:24].any()
+        assert not (h @ v)[:8].any()
+        free = v.clone()
+        free[:8] = 0.0
+        torch.testing.assert_close((h @ v)[8:], (h @ free)[8:])
+
+
 def test_a_fault_beside_a_row_of_padding_is_found():
     s = surface(nn.Sequential(Rows("padding_idx"), Once()), lambda out, _: out.mean())
     with pytest.raises(TaskError, match=r"Once \(1\)"):

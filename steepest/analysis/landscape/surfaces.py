@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from steepest.analysis.landscape import planes
 from steepest.analysis.landscape.grids import estimate_grid, exact_grid
 from steepest.analysis.landscape.planes import CELLS, Plane
-from steepest.analysis.landscape.watch import Notify, TimeOver, Watch, WatchedMatrix
-from steepest.curvature.extremes import Extremes, extremes
+from steepest.analysis.landscape.watch import Notify, TimeOver, Watch
+from steepest.curvature.extremes import Extremes, WatchedMatrix, extremes
 from steepest.curvature.loss_function import CHUNK_SAMPLES, LossFunction, first_batches, sample_loss_functions
 from steepest.curvature.sample_losses import NOT_TOGETHER, PROBE_SAMPLES, reason
 from steepest.curvature.work import Work
@@ -77,7 +77,7 @@ class _EndPoint:
     def extremes(self) -> Extremes:
         """Both ends of the Hessian's spectrum."""
         return extremes(
-            WatchedMatrix(self.surface.best_hessian(self.end), self.watch), LANCZOS_PRODUCTS, tolerance=1e-4
+            WatchedMatrix(self.surface.best_hessian(self.end), lambda: self.watch(0)), LANCZOS_PRODUCTS, tolerance=1e-4
         )
 
     def eigenvalues(self) -> np.ndarray:
@@ -151,7 +151,7 @@ def measure_surfaces(
             projections[kind] = {name: plane.project(walk) for name, walk in points.items()}
             grids[kind] = grid
         except (TimeOver, KeyboardInterrupt) as end_of_work:
-            rest = " and ".join(kinds[list(kinds).index(kind) :])
+            rest = ", ".join(kinds[list(kinds).index(kind) :])
             messages.append(f"No {rest} plane: {watch.words(end_of_work)}")
             break
         except Exception as error:  # planes evaluate the user's model, which may raise anything
@@ -289,7 +289,7 @@ def _describe_random_plane(end_point: _EndPoint, seed: int) -> str:
     """What a random plane hides, by Hutchinson's estimates of tr H and tr H²; empty without second derivatives."""
     try:
         smallest = end_point.extremes.least.value
-        hessian = WatchedMatrix(end_point.surface.best_hessian(end_point.end), end_point.watch)
+        hessian = WatchedMatrix(end_point.surface.best_hessian(end_point.end), lambda: end_point.watch(0))
     except (TimeOver, InputError):
         return ""
     generator = torch.Generator().manual_seed(seed)
