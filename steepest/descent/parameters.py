@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from steepest.descent.optimizer import make_optimizer
 from steepest.descent.settings import Settings
-from steepest.tasks import NORMS_AND_BIASES, Space
+from steepest.records.run import Event
+from steepest.tasks import NORMS_AND_BIASES, Buffers, Space
 from steepest.tasks.module_state import plain_name
 from steepest.tasks.space import FEWER_DIMENSIONS
 
@@ -124,6 +126,34 @@ def _change(a: Place | None, b: Place, is_renamed: bool) -> str:
 def _list(names: Sequence[str]) -> str:
     rest = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     return ", ".join(names[:MAX_NAMES]) + rest
+
+
+def follow(descent: Any) -> bool:
+    """Lets a descent train the parameters that its model has now; whether these are others than before.
+
+    Args:
+        descent: the `Descent`.
+
+    Raises:
+        TaskError: nothing is left to train.
+    """
+    if not descent.watch.has_changed(descent.model):
+        return False
+    before, descent.watch = descent.watch.places, ParameterWatch(descent.model.to(descent.device))
+    change = compare(before, descent.watch.places)
+    if not change.words:
+        return False
+    descent.space, descent.settings = new_space(descent.model, descent.settings)
+    update = make_optimizer(descent.space, descent.stage.rule, descent.base_lr, descent.settings)[0]
+    update.adopt(descent.update, change.old_names)
+    descent.update, descent.buffers = update, Buffers(descent.model)
+    descent.restart_measurements()
+    if descent.recovery is not None:  # snapshots have the weights of before
+        descent.recovery.snapshots.good, descent.recovery.snapshots.candidate = [], None
+    descent.trained_names.update(dict.fromkeys(descent.space.names))
+    words = f"training {descent.space.size:,} weights from here on"
+    descent.announce(Event(descent.t + 1, NEW_WEIGHTS, change.words, words))
+    return True
 
 
 def new_space(model: nn.Module, settings: Settings) -> tuple[Space, Settings]:

@@ -145,13 +145,18 @@ def count(batch: Any) -> int:
         return 1
     if isinstance(batch, Tensor) and not batch.dim():
         return 1
-    samples = _samples(batch, is_batch=True)
-    if samples is None:
+    n = _samples(batch, is_batch=True)
+    if n is None:
         raise TaskError(
             f"The samples of a batch cannot be counted: {describe(batch)}. Pass Task(count=batch -> number of samples "
             "or tokens that the batch's loss is a mean over)."
         )
-    return samples
+    return n
+
+
+def samples(part: Any) -> int | None:
+    """Samples in a part of a batch, such as its target, which may be a list of samples; None if it has none."""
+    return _samples(part)
 
 
 def _samples(node: Any, is_batch: bool = False) -> int | None:
@@ -252,10 +257,10 @@ def slice(batch: Any, low: int, high: int) -> Any:
             )
         return x
 
-    return _map_rows(batch, n, cut, lambda x: x[low:high])
+    return map_rows(batch, n, cut, lambda x: x[low:high])
 
 
-def _map_rows(batch: Any, n: int, cut: Callable[[Any], Any], cut_list: Callable[[Any], Any]) -> Any:
+def map_rows(batch: Any, n: int, cut: Callable[[Any], Any], cut_list: Callable[[Any], Any]) -> Any:
     """Applies `cut` to the leaves, and `cut_list` to lists of n samples, such as texts."""
     parts = children(batch)
     if parts is None:
@@ -263,7 +268,7 @@ def _map_rows(batch: Any, n: int, cut: Callable[[Any], Any], cut_list: Callable[
     if _is_list_of_samples(batch, n):
         return cut_list(batch)
     values, rebuild = parts
-    return rebuild([_map_rows(x, n, cut, cut_list) for x in values])
+    return rebuild([map_rows(x, n, cut, cut_list) for x in values])
 
 
 def _is_list_of_samples(node: Any, n: int) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from steepest.errors import TaskError
+from steepest.errors import SteepestError, TaskError
 from steepest.tasks import batch_tree
 from steepest.tasks.with_loss import parts
 
@@ -58,15 +58,14 @@ class Forward:
         Raises:
             TaskError: the loss is not a scalar tensor, or data and weights have different dtypes.
         """
-        writes = self._writes.get(self.model.training)
-        own = batch if writes is False or _is_transformed() else batch_tree.map_tensors(batch, Tensor.clone)
+        writes, own = self._writes.get(self.model.training), self._own(batch)
         try:
-            if writes is False and self._autocast_dtype is None and torch.is_grad_enabled():
+            if own is batch and self._autocast_dtype is None and torch.is_grad_enabled():
                 return self._run(batch, measures)  # the usual one
             one = self._run_with_or_without_grad(lambda: self._autocast(lambda: self._run(own, measures)))
             if own is batch:
                 return one
-            if writes is None:
+            if writes is None and not _is_transformed():
                 self._writes[self.model.training] = any(x._version for x in batch_tree.tensors(own))
             return one._replace(batch=batch)
         except RuntimeError as error:
@@ -74,6 +73,35 @@ class Forward:
             if words is None:
                 raise
             raise words from error
+
+    def in_evaluation(self, batch: Any, measures: bool) -> Pass:
+        """A batch in evaluation mode.
+
+        Raises:
+            TaskError: the model has a loss in training mode only, as some detectors have.
+        """
+        try:
+            return self(batch, measures)
+        except SteepestError:
+            raise
+        except Exception as error:  # any error of the user's code
+            if not self._works_in_training(batch):
+                raise
+            words = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise TaskError(
+                f"The loss must also be defined in evaluation mode, in which the validation data is measured, got "
+                f"{words}. Let the model give what the loss needs in both modes."
+            ) from error
+
+    def _works_in_training(self, batch: Any) -> bool:
+        self.model.train()
+        try:
+            self(batch)
+        except Exception:  # any error of the user's code: the first one is raised again
+            return False
+        finally:
+            self.model.eval()
+        return True
 
     def backward(self, value: Tensor, batch: Any) -> None:
         """The backward pass of a batch's loss.
@@ -111,11 +139,19 @@ class Forward:
         return self._autocast(lambda: _scalar(self.loss_function(output, target)))
 
     def output(self, batch: Any) -> tuple[Any, Any]:
-        """Output and target of a batch.
+        """Output and target of a batch, which stays as it is.
 
         Raises:
             TaskError: the batch has no inputs before its target, or `predict` returns something else.
         """
+        return self._output(self._own(batch))
+
+    def _own(self, batch: Any) -> Any:
+        """The batch; copies of its tensors where the model writes into its input, or where that is not known yet."""
+        writes = self._writes.get(self.model.training)
+        return batch if writes is False else batch_tree.map_tensors(batch, Tensor.clone)
+
+    def _output(self, batch: Any) -> tuple[Any, Any]:
         model = parts(self.model)[0]
         if self._predict is not None:
             pair = self._predict(model, batch)
@@ -132,10 +168,10 @@ class Forward:
 
     def _run(self, batch: Any, measures: bool) -> Pass:
         if self._objective is None:
-            output, target = self.output(batch)
+            output, target = self._output(batch)
             return Pass(batch, output, target, _scalar(self.loss_function(output, target)))
         value = _scalar(self._objective(self.model, batch))
-        output, target = self.output(batch) if measures else (None, None)
+        output, target = self._output(batch) if measures else (None, None)
         return Pass(batch, output, target, value)
 
     def _autocast(self, run: Callable[[], Any]) -> Any:
@@ -166,7 +202,7 @@ class Forward:
 
 def _is_transformed() -> bool:
     """Whether a function is being mapped or differentiated by torch.func, where versions of tensors say nothing."""
-    return torch._C._functorch.peek_interpreter_stack() is not None
+    return torch._C._functorch.peek_interpreter_stack() is not None  # type: ignore[attr-defined]
 
 
 def _run_with_grad(run: Callable[[], Pass]) -> Pass:

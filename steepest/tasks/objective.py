@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from steepest.errors import InputError, TaskError
-from steepest.tasks import data
+from steepest.tasks import batch_tree, data
 from steepest.tasks.evaluation import Evaluation, evaluation_mode, no_weight, weighted_mean
 from steepest.tasks.forward import Forward, Pass
 from steepest.tasks.shares import LossWeights, MixError, Reduction, combine, unchanged_state
@@ -266,11 +266,9 @@ class Objective:
         return counts
 
     def _samples(self, one: Pass) -> int:
-        """The samples of a batch: the rows of its target."""
-        try:
-            return data.count(one.target)
-        except TaskError:
-            return data.count(one.batch)
+        """The samples of a batch: those of its target."""
+        n = batch_tree.samples(one.target)
+        return data.count(one.batch) if n is None else n
 
     def samples_or_none(self, one: Pass) -> int | None:
         """The samples of a batch; None if they cannot be counted."""
@@ -372,7 +370,7 @@ class Objective:
         with evaluation_mode(self.model):
             split = Evaluation(self, metrics)
             for batch in batches:
-                split.add(self._forward(batch, measures=bool(metrics)))
+                split.add(self._forward.in_evaluation(batch, measures=bool(metrics)))
             return split.results()
 
 

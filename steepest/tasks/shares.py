@@ -165,8 +165,10 @@ def _gradients(loss: LossOfOutput, output: Any, target: Any, n: int) -> tuple[fl
     inputs = [x for x in batch_tree.tensors(output) if x.requires_grad and batch_tree.rows_per_sample(x, n)]
     with torch.enable_grad():
         value = loss(output, target)
-        if not inputs or not value.requires_grad:
+        if not value.requires_grad:
             return value.item(), []
+        if not inputs:
+            raise batch_tree.JoinError("outputs have no row for each sample")
         gradients = torch.autograd.grad(value, inputs, allow_unused=True)
     gradients_or_zero = [torch.zeros_like(x) if g is None else g for x, g in zip(inputs, gradients, strict=True)]
     return value.item(), gradients_or_zero
@@ -187,8 +189,11 @@ def _choose_reference(output: Any, target: Any, own: Sequence[Tensor], n: int) -
         return None
     rows = min(REFERENCE_SAMPLES, n)
     low = min(int(norms.argmax()), n - rows)
-    cut = [batch_tree.map_leaves(tree, lambda x: _rows(x, n, low, low + rows)) for tree in (output, target)]
-    return cut[0], cut[1], rows
+
+    def cut(tree: Any) -> Any:
+        return batch_tree.map_rows(tree, n, lambda x: _rows(x, n, low, low + rows), lambda x: x[low : low + rows])
+
+    return cut(output), cut(target), rows
 
 
 def _row_norms(g: Tensor, n: int) -> Tensor | None:

@@ -136,6 +136,30 @@ def test_metrics_of_sequences_of_different_lengths_are_means_by_samples():
     assert objective.note == ""
 
 
+def test_lists_of_samples_are_joined():
+    """As of object detection: images of different sizes, and a dict of targets for each."""
+    g = torch.Generator().manual_seed(0)
+    images = [torch.randn(3, 4 + i % 3, generator=g) for i in range(14)]
+    targets = [{"boxes": torch.randn(1 + i % 2, 2, generator=g)} for i in range(14)]
+    loader = [(images[i : i + 6], targets[i : i + 6]) for i in range(0, 14, 6)]
+    model = nn.Linear(3, 2)
+
+    def predict(model, batch):
+        return [model(image.mean(1)) for image in batch[0]], batch[1]
+
+    def error(output, target):
+        return torch.stack([(o - t["boxes"]).abs().mean() for o, t in zip(output, target, strict=True)]).mean()
+
+    task = Task(model, loss=error, predict=predict)
+    objective = Objective(model, task)
+    got = objective.evaluate(loader, {"error": error})
+    expected = error(*predict(model, (images, targets))).item()
+    assert got["loss"] == pytest.approx(expected, rel=1e-6)
+    assert got["error"] == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(TaskError, match=r"outputs have no row for each sample\)\. Pass Task\(count="):
+        objective.gradient(loader, model.parameters())
+
+
 def test_one_batch_that_cannot_be_counted_is_measured():
     batch = {"a": torch.ones(2), "b": torch.ones(3)}
     model = nn.Linear(1, 1)

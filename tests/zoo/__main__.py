@@ -60,11 +60,12 @@ def table(cells: dict[tuple[str, str], Outcome]) -> str:
         refusals: dict[str, list[str]] = {}
         for verb in VERBS:
             if (name, verb) in cells and cells[name, verb].kind == "refused":
-                refusals.setdefault(cells[name, verb].words, []).append(verb)
+                words = cells[name, verb].words.partition(": ")[2].splitlines()[0]
+                refusals.setdefault(words, []).append(verb)
         for words, verbs in refusals.items():
             reasons = dict.fromkeys((case.refuses.get(v) or case.refuses["every"])[1] for v in verbs)
             which = "every verb" if len(verbs) == len(VERBS) else ", ".join(verbs)
-            lines += ["", f"**{name}**, {which}: {'; '.join(reasons)}.", f"> {words.splitlines()[0]}"]
+            lines += ["", f"**{name}**, {which}: {'; '.join(reasons)}.", f"> {words}"]
     return "\n".join(lines) + "\n"
 
 
