@@ -166,9 +166,9 @@ def reason(error: Exception) -> str:
 def _separate_losses(loss: Callable, output: Any, target: Any) -> Tensor:
     """The loss with `reduction="none"`, averaged for each sample [n]; raises what a loss without that raises."""
     if isinstance(loss, nn.Module):
-        loss = copy.copy(loss)
-        loss.reduction = "none"
-        values = loss(output, target)
+        other: Any = copy.copy(loss)
+        other.reduction = "none"
+        values = other(output, target)
     else:
         values = loss(output, target, reduction="none")
     return values if values.dim() == 1 else values.flatten(1).mean(1)

@@ -1,6 +1,7 @@
 """What a pass of a model takes, by the operations it calls and their sizes: the same on every machine and at any time.
 
-    time ≈ 0.4 ms + operations × 10 µs + floating-point operations ÷ 10¹⁰ per second
+    time ≈ 0.4 ms + operations × 10 µs + floating-point operations ÷ 10¹⁰ per second,
+    of which a number that is written counts 10
 
 These are the speeds of one core of an AMD EPYC, to a factor of 4 for dense, convolutional and recurrent networks and a
 transformer, of 64 to 1,293 samples, in float32 and float64. What is chosen by them (samples, cells, points that go
@@ -16,6 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 PASS_S, OPERATION_S = 4e-4, 10e-6
 """Of a pass of a copied model, and of one call of a torch operation from Python, whatever they compute."""
 FLOPS_PER_S = 1e10
+NUMBER_FLOPS = 10.0
+"""A number that an operation writes takes as long as so many floating-point operations of a matrix product."""
 BACKWARD_PASSES = 2.0
 """A backward pass takes as long as so many forward passes."""
 
@@ -80,6 +83,8 @@ class _Counter(TorchDispatchMode):
 
         output = func(*args, **(kwargs or {}))
         self.operations += 1
+        if isinstance(output, torch.Tensor) and not func.is_view:
+            self.flops += NUMBER_FLOPS * output.numel()
         flops = flop_registry.get(func._overloadpacket)
         if flops is not None:
             self.flops += float(flops(*args, **(kwargs or {}), out_val=output))
