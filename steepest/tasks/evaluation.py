@@ -13,7 +13,7 @@ from steepest.errors import TaskError
 from steepest.tasks import batch_tree
 from steepest.tasks.batch_tree import JoinError
 from steepest.tasks.buffers import Buffers
-from steepest.tasks.forward import Pass
+from steepest.tasks.forward import Pass, needs_grad
 from steepest.tasks.metric import Metric, as_number
 
 if TYPE_CHECKING:
@@ -131,8 +131,10 @@ class Evaluation:
         output = batch_tree.map_tensors(output, self._objective.without_autocast)
         try:
             value = function(output, target)
-        except RuntimeError:
-            with torch.enable_grad():  # it may differentiate
+        except RuntimeError as error:
+            if not needs_grad(error):
+                raise
+            with torch.enable_grad():
                 value = function(output, target)
         return as_number(value, name)
 
