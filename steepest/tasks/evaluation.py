@@ -48,7 +48,8 @@ class Evaluation:
         objective = self._objective
         self._values.append(one.loss.item())
         self._counts.append(objective.count_or_none(one.batch))
-        self._batch, self._ulps = one.batch, JOIN_ULPS * finfo(one.loss.dtype).eps
+        self._batch = one.batch
+        self._ulps = JOIN_ULPS * finfo(one.loss.dtype).eps if one.loss.is_floating_point() else 0.0
         if one.output is None or not (self._metrics or objective.shares_follow_from_loss):
             return
         if objective.samples_or_none(one._replace(batch=None)) is not None:

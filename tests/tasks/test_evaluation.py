@@ -234,6 +234,12 @@ def test_a_metric_that_differentiates():
     assert Objective(model, task).evaluate([samples()], {"s": sensitivity})["s"] > 0
 
 
+def test_a_loss_of_whole_numbers_is_measured():
+    model = nn.Linear(1, 1)
+    task = Task(model, loss=lambda output, target: torch.tensor(3))
+    assert Objective(model, task).evaluate([(*line(), *line())] * 2, {})["loss"] == 3
+
+
 def test_other_errors_are_raised_as_they_are():
     calls = []
 
