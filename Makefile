@@ -6,7 +6,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test slow check bench page clean
+.PHONY: demo test slow zoo check bench page clean
 
 demo: .venv/installed
 	$(BIN)/steepest train digits
@@ -21,7 +21,11 @@ test: .venv/test
 
 # What starts processes, compiles, or draws for seconds.
 slow: .venv/test
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow --ignore=tests/zoo
+
+# Kinds of task × verbs; prints the table and writes docs/zoo.md.
+zoo: .venv/test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.zoo
 
 check: .venv/check
 	$(BIN)/ruff check .

@@ -14,7 +14,7 @@ from types import ModuleType
 
 from benchmarks import report
 
-QUICK = dict.fromkeys(("update", "rules", "average", "step", "memory", "start", "demo", "population"), "speed")
+QUICK = dict.fromkeys(("update", "rules", "average", "step", "fit", "memory", "start", "demo", "population"), "speed")
 LONG = {
     "kills": "guard",
     "faults": "guard",

@@ -36,6 +36,23 @@ def minimal(net: nn.Module, x: Tensor, y: Tensor, batch: int) -> Iterator[None]:
             yield
 
 
+def gathered(net: nn.Module, x: Tensor, y: Tensor, batch: int) -> Iterator[None]:
+    """The fastest training loop on data that is gathered once an epoch: batches are views."""
+    flat, grads = _flatten(net)
+    m, v, count = torch.zeros_like(flat), torch.zeros_like(flat), torch.tensor(0.0)
+    while True:
+        order = torch.randperm(len(x))
+        for a, b in zip(x[order].split(batch), y[order].split(batch), strict=True):
+            grads.zero_()
+            cross_entropy(net(a), b).backward()
+            count.add_(1)
+            torch._fused_adamw_(
+                [flat], [grads], [m], [v], [], [count], lr=1e-3, beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8,
+                amsgrad=False, maximize=False,
+            )  # fmt: skip
+            yield
+
+
 def plain(net: nn.Module, x: Tensor, y: Tensor, batch: int, criterion: Callable = cross_entropy) -> Iterator[None]:
     """A usual loop: DataLoader, Adam, schedule, clipping, a list of losses."""
     optimizer = torch.optim.Adam(net.parameters(), 1e-3)

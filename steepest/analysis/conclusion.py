@@ -6,8 +6,19 @@ from steepest.analysis.diagnosis.diagnose import diagnose
 from steepest.analysis.diagnosis.findings import EXPLODING, HEALTHY, NEVER_FINITE, NO_GRADIENT, PLATEAU
 from steepest.analysis.diagnosis.symptoms import Symptoms
 from steepest.records.run import Record
-from steepest.records.verdict import CONVERGED, RUN, UNDECIDED, VERDICT_HEADLINES, Verdict
+from steepest.records.verdict import (
+    CONVERGED,
+    DIVERGED,
+    DIVERGED_ADVICE,
+    RUN,
+    UNDECIDED,
+    VERDICT_HEADLINES,
+    Verdict,
+    digits,
+)
 
+DIVERGED_RISE = 10.0
+"""A run whose loss ends this many times as high as it began has diverged, whatever the surface is like there."""
 CONVERGED_DECREASE = 0.5
 """The loss of a converged run has fallen by more than this share of its initial value."""
 
@@ -22,13 +33,17 @@ def conclude(verdict: Verdict, record: Record) -> Verdict:
 
     "Stationary" becomes "Converged" where the loss has fallen to less than half of its start and `diagnose` finds no
     problem: a network whose units are all inactive is stationary too. An explosion or a plateau is named. The advice
-    names the run.
+    names the run. Of a run whose loss rose tenfold, "still descending" would be true and of no use: it has diverged.
 
     Args:
         verdict: on the end of the run.
         record: of the run.
     """
     verdict = replace(verdict, advice=verdict.advice.replace(f" {RUN}", f" {record.id}"))
+    rise = 1 - Symptoms(record).decrease if len(record.steps) else 1.0
+    if verdict.kind != DIVERGED and rise > DIVERGED_RISE:
+        sentence = f"{VERDICT_HEADLINES[DIVERGED]}: the loss ends {digits(rise)} times as high as it began."
+        return replace(verdict, kind=DIVERGED, sentence=sentence, advice=DIVERGED_ADVICE)
     stationary = VERDICT_HEADLINES[UNDECIDED]
     if not verdict.sentence.startswith(stationary):
         return verdict

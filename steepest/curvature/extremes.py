@@ -62,6 +62,23 @@ class Block:
         return (self._matrix @ whole)[self._place]
 
 
+class WatchedMatrix:
+    """A matrix whose products with vectors are told of.
+
+    Args:
+        matrix: A.
+        notify: told of each product; what it raises ends the work.
+    """
+
+    def __init__(self, matrix: Symmetric, notify: Callable[[], None]) -> None:
+        self._matrix, self._notify = matrix, notify
+        self.shape, self.dtype, self.device = matrix.shape, matrix.dtype, matrix.device
+
+    def __matmul__(self, v: Tensor) -> Tensor:
+        self._notify()
+        return self._matrix @ v
+
+
 class Krylov:
     """The Krylov space of a matrix after k products: a basis [k, P] in which it is tridiagonal.
 

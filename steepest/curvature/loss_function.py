@@ -24,9 +24,11 @@ from steepest.curvature.work import Work, measure_work
 from steepest.errors import InputError, TaskError
 from steepest.tasks.data import count, disjoint_samples, in_batches, map_tensors
 from steepest.tasks.module_copy import copy_module
+from steepest.tasks.module_state import plain_name
 from steepest.tasks.objective import Loss, Objective
 from steepest.tasks.space import Space
 from steepest.tasks.task import Task
+from steepest.tasks.with_loss import ModelWithLoss
 
 CHUNK_SAMPLES = 512
 """Samples in a batch of a fixed sample: a product over 1,293 digits takes 1.5 to 1.8 × a loss and gradient in batches
@@ -62,18 +64,21 @@ class LossFunction:
         self, task: Task, batches: Iterable[Any], dtype: torch.dtype = torch.float64, model: nn.Module | None = None
     ) -> None:
         own = task.copy(0) if model is None else copy_module(model)
-        own = getattr(own, "_orig_mod", own).eval()  # a compiled model has only first derivatives
+        own = getattr(own, "_orig_mod", own)  # a compiled model has only first derivatives
+        own.eval()
         self.space, self.batches = Space(own), list(batches)
         self.size = self.space.size
         self.objective = Objective(own, task)
         self._whole, self._output = Loss(self.objective), Loss(self.objective, self.objective.output)
         self._names = [f"model.{name}" for name, p in own.named_parameters() if p.requires_grad]
+        self._hooks = _gradient_hooks(model, task.model)
         own_dtype = self.own_dtype = self.space.gather().dtype
         self._cast(dtype)
         self.why = self._why_not_this_dtype() if dtype != own_dtype else ""
         if self.why:
             self._cast(own_dtype)
-        self.shares, self.messages = self._shares(), list[str]()
+        self.messages = list[str]()
+        self.shares = self._shares()
         self.has_second_derivative, self.has_slow_samples = True, False
         self._graph_sizes: list[float] = []
         self._splits: list[Split] | None = None
@@ -185,8 +190,10 @@ class LossFunction:
     def is_sum(self) -> bool:
         """Whether L is a sum over samples, so that it grows with their number; as far as is known."""
         if self._splits is not None:
-            return all(bool((split.factors[split.rows] == 1).all()) for split in self._splits) and self.samples > 1
-        return len(self.shares) > 1 and all(share == 1 for share in self.shares)
+            return self.samples > 1 and all(bool((split.factors[split.rows] == 1).all()) for split in self._splits)
+        if len(self.shares) > 1:
+            return all(share == 1 for share in self.shares)
+        return self.samples > 1 and self.objective.find_reduction(self.batches[0]) == "sum"
 
     def share_of(self, samples: float) -> float:
         """L on so many random samples as a share of this L: 1 for a mean; samples ÷ n for a sum."""
@@ -226,9 +233,11 @@ class LossFunction:
         return "" if dtype == self.dtype else f"the loss is {dtype}, weights and data are {self.dtype}"
 
     def _shares(self) -> list[float]:
-        """sᵢ of the batches."""
-        counts = [self.objective.loss_weight(b) for b in self.batches]
-        return [n / sum(counts) for n in counts]
+        """sᵢ of the batches, as the loss has them at the weights of the copied model."""
+        shares = self.objective.shares(self.batches)
+        if self.objective.note:
+            self.messages.append(self.objective.note)
+        return shares
 
     def _weighted_batches(self) -> list[tuple[Any, float]]:
         return [(batch, n) for batch, n in zip(self.batches, self.shares, strict=True) if n]
@@ -242,8 +251,12 @@ class LossFunction:
         return [x.view(s) for x, s in zip(split, self.space.shapes, strict=True)]
 
     def _parts(self, w: Tensor) -> list[Tensor]:
-        """The point as the model's parameters, each a leaf."""
-        return [x.requires_grad_() for x in self._split(w)]
+        """The point as the model's parameters, each a leaf with the hooks of the user's parameter."""
+        parts = [x.requires_grad_() for x in self._split(w)]
+        for name, part in zip(self.space.names, parts, strict=True):
+            for hook in self._hooks.get(name, ()):
+                part.register_hook(hook)
+        return parts
 
     def _loss(self, parts: Sequence[Tensor], batch: Any) -> Tensor:
         """L on a batch."""
@@ -253,11 +266,11 @@ class LossFunction:
         """The module at a point. It gets copies of its buffers, so that evaluations do not affect each other."""
         tensors = {name: b.clone() for name, b in module.named_buffers()}
         tensors |= dict(zip(self._names, parts, strict=True))
-        with self._deterministic():
+        with self.deterministic():
             return functional_call(module, tensors, (batch,))
 
     @contextmanager
-    def _deterministic(self) -> Iterator[None]:
+    def deterministic(self) -> Iterator[None]:
         """The same random numbers in every pass, and attention that has a second derivative."""
         on_gpu = self.device.type == "cuda"
         device_rng = torch.random.fork_rng([self.device], enabled=on_gpu)
@@ -270,7 +283,7 @@ class LossFunction:
         why = hessian.why_not_twice_differentiable(lambda at: self._loss(at, batch), parts)
         if not why:
             return
-        with self._deterministic():
+        with self.deterministic():
             where = hessian.modules_without_second_derivative(self.objective.model, lambda: self.objective.loss(batch))
         raise TaskError(
             f"{where or 'the loss'} has no second derivative ({why}), which curvature needs. Write its backward pass "
@@ -285,7 +298,8 @@ class LossFunction:
             one = torch.zeros(1, dtype=torch.long, device=self.device)
             return of_rows(Split(one.double() + 1, one, lambda at: self._loss(at, None)[None], "")).detach().double()
         if self._splits is None:
-            self._splits = [self._split_batch(self._split(w), batch) for batch in self.batches]
+            pairs = zip(self.batches, self.shares, strict=True)
+            self._splits = [self._split_batch(self._split(w), batch, share) for batch, share in pairs]
         n, parts = sum(len(split.factors) for split in self._splits), []
         for split, share in zip(self._splits, self.shares, strict=True):
             factors = n * share * split.factors
@@ -293,23 +307,28 @@ class LossFunction:
             parts.append(torch.zeros_like(factors).index_put((split.rows,), factors[split.rows] * x))
         return torch.cat(parts)
 
-    def _split_batch(self, at: Sequence[Tensor], batch: Any) -> Split:
+    def _split_batch(self, at: Sequence[Tensor], batch: Any, share: float) -> Split:
         """The batch's loss as a sum over its samples; says once if they go one after another."""
+        if not share:  # its loss is a mean over nothing
+            nothing = torch.zeros(count(batch), dtype=torch.float64, device=self.device)
+            return Split(nothing, nothing.nonzero().flatten(), lambda at: nothing[:0].to(self.dtype), "")
         split = None
-        if self.objective.has_output_loss:
+        if self.objective.has_output_loss and not isinstance(self.objective.model, ModelWithLoss):
             with suppress(Exception):  # outputs that are no rows, or that torch cannot take apart
                 output = lambda point, some: self._call(self._output, point, some)  # noqa: E731
-                split = split_by_output(batch, at, output, self._loss_of_output)
+                split = split_by_output(batch, at, output, self._loss_of_output, self.objective.loss_function)
         if split is None:
             split = split_by_sample(batch, at, self._loss, self.objective.loss_weight)
             self.has_slow_samples = bool(split.why_alone)
         if split.why_alone and not self.messages:
-            self.messages.append(f"{NOT_TOGETHER} ({split.why_alone}): they are evaluated one after another.")
+            self.messages.append(
+                f"{NOT_TOGETHER} ({split.why_alone}): they are evaluated one after another, or in batches."
+            )
         return split
 
     def _loss_of_output(self, output: Any, target: Any) -> Tensor:
-        with self._deterministic():
-            return self.objective.output_loss(output, target)
+        with self.deterministic():
+            return self.objective.loss_of(output, target)
 
     def _curvatures(self, split: Split, at: Sequence[Tensor], v: Sequence[Tensor]) -> Tensor:
         t = torch.zeros((), dtype=self.dtype, device=self.device, requires_grad=True)
@@ -355,6 +374,16 @@ def first_batches(source: Iterable[Any], samples: int, seed: int = 0) -> list[An
             if total >= samples:
                 break
     return batches
+
+
+def _gradient_hooks(*modules: Any) -> dict[str, list[Callable]]:
+    """Hooks on gradients, such as one that freezes rows, by the parameter's name: copies of a module have lost them."""
+    hooks: dict[str, list[Callable]] = {}
+    for module in modules:
+        for name, p in module.named_parameters() if isinstance(module, nn.Module) else ():
+            if p._backward_hooks:
+                hooks.setdefault(plain_name(name), list(p._backward_hooks.values()))
+    return hooks
 
 
 def _derivative(y: Tensor, x: Tensor) -> Tensor:

@@ -10,20 +10,22 @@ since √(mean of squares) has such factors at any point, but others at each.
 Samples are evaluated together (vmap) where that gives what plain evaluation gives, and else one after another.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import vmap
 
 from steepest.errors import TaskError
-from steepest.tasks.data import count, map_tensors
+from steepest.tasks.batch_tree import count, has_rows, map_tensors
 
 MEAN_ULPS = 1e3
 """Σ aᵢ ℓᵢ and the batch's loss that differ by fewer ulps differ by rounding."""
-PROBE_SAMPLES = 3
-"""Samples that are evaluated together and one by one, before the rest is evaluated together."""
+PROBE_SAMPLES = 32
+"""Samples that are evaluated together and one by one, before all are evaluated together. With class weights, the losses
+of `reduction="none"` are others than those of single samples, but only in classes whose weight is not 1."""
 OUTPUT_SCALE = 0.75
 """Factor of the outputs at which the factors aᵢ are found again."""
 
@@ -31,7 +33,7 @@ NOT_TOGETHER = "torch cannot evaluate samples of this task together"
 MAX_REASON = 140
 
 Evaluate = Callable[[Sequence[Tensor], Any], Any]
-"""(the point, a batch) -> the model's output on it, or the loss."""
+"""(the point, a batch) -> the model's output on it and the target, or the loss."""
 
 
 class Split(NamedTuple):
@@ -50,22 +52,31 @@ class Split(NamedTuple):
     why_alone: str
 
 
-def split_by_output(batch: Any, at: Sequence[Tensor], output: Evaluate, loss: Callable[[Any, Any], Tensor]) -> Split:
+def split_by_output(
+    batch: Any, at: Sequence[Tensor], output: Evaluate, loss: Callable[[Any, Any], Tensor], function: Callable
+) -> Split:
     """Splits a loss that is a function of the model's outputs: one pass of the model serves all samples.
 
     Args:
-        batch: its last element is the target; its samples are the rows of its tensors and of the output's.
+        batch: whose samples are the rows of its tensors.
         at: a point where the loss is finite.
-        output: of the model.
+        output: (point, batch) -> the model's output and the target, with a row for each sample.
         loss: (output, target) -> the loss.
+        function: the same as the task has it, which may take `reduction="none"`; what it then gives is checked.
 
     Raises:
         TaskError: the loss is no such sum.
     """
-    n, target = count(batch), batch[-1]
-    outputs = map_tensors(output(at, batch), Tensor.detach)
-    by_rows, why = _together(lambda o, t: loss(*_row((o, t))), lambda o, t: loss(o, t), (outputs, target), n)
+    n = count(batch)
+    outputs, target = output(at, batch)
+    outputs = map_tensors(outputs, Tensor.detach)
+    by_vmap = vmap(lambda o, t: loss(*_row((o, t))))
+    ways = (lambda o, t: _separate_losses(function, o, t)), by_vmap
+    by_rows, why = _together(ways, loss, (outputs, target), n)
     factors, certain = _factors(outputs, target, loss, by_rows, n)
+    if not why and not _is_plain(factors):
+        by_rows, why = _together((by_vmap,), loss, (outputs, target), n)
+        factors, certain = _factors(outputs, target, loss, by_rows, n)
     again = map_tensors(outputs, lambda x: OUTPUT_SCALE * x if x.is_floating_point() else x)
     factors_again, certain_again = _factors(again, target, loss, by_rows, n)
     both = certain & certain_again
@@ -73,13 +84,13 @@ def split_by_output(batch: Any, at: Sequence[Tensor], output: Evaluate, loss: Ca
         raise TaskError(_no_sum("its samples' parts depend on the other samples"))
     factors = _complete(torch.where(certain, factors, factors_again), certain | certain_again)
     rows = factors.nonzero().flatten()
-    some = _take(target, rows)
+    some = _take(target, rows, n)
 
     def losses(point: Sequence[Tensor]) -> Tensor:
-        return by_rows(_take(output(point, batch), rows), some, len(rows))
+        return by_rows(_take(output(point, batch)[0], rows, n), some, len(rows))
 
     for one in (outputs, again):
-        _check(factors[rows], by_rows(_take(one, rows), some, len(rows)), loss(one, target))
+        _check(factors[rows], by_rows(_take(one, rows, n), some, len(rows)), loss(one, target))
     return Split(factors, rows, losses, why)
 
 
@@ -97,19 +108,20 @@ def split_by_sample(batch: Any, at: Sequence[Tensor], loss: Evaluate, weight: Ca
     """
     n = count(batch)
     try:
-        weights = torch.tensor([weight(_take(batch, slice(i, i + 1))) for i in range(n)], dtype=torch.float64)
+        weights = torch.tensor([weight(_take(batch, slice(i, i + 1), n)) for i in range(n)], dtype=torch.float64)
     except IndexError as error:
         raise TaskError(f"the batches of this task cannot be split into samples: {error}") from error
     rows = weights.nonzero().flatten()
-    some = _take(batch, rows) if len(rows) < n else batch
-    by_rows, why = _together(lambda one: loss(at, _row(one)), lambda one: loss(at, one), (some,), len(rows))
+    some = _take(batch, rows, n) if len(rows) < n else batch
+    ways = (vmap(lambda one: loss(at, _row(one))),)
+    by_rows, why = _together(ways, lambda one: loss(at, one), (some,), len(rows))
     losses, whole = by_rows(some, len(rows)), loss(at, batch)
     factors = weights / weights.sum()
     if _is_sum(torch.ones_like(losses), losses, whole) and not _is_sum(factors[rows], losses, whole):
         factors = (weights != 0).double()
     _check(factors[rows], losses, whole)
     if why:
-        singles = [_take(some, slice(i, i + 1)) for i in range(len(rows))]
+        singles = [_take(some, slice(i, i + 1), len(rows)) for i in range(len(rows))]
         return Split(factors, rows, lambda point: torch.stack([loss(point, one) for one in singles]), why)
     return Split(factors, rows, lambda point: vmap(lambda one: loss(point, _row(one)))(some), why)
 
@@ -118,36 +130,48 @@ def split_by_sample(batch: Any, at: Sequence[Tensor], loss: Evaluate, weight: Ca
 
 
 def _together(
-    of_one: Callable[..., Tensor], plain: Callable[..., Tensor], samples: tuple[Any, ...], n: int
+    ways: Sequence[Callable[..., Tensor]], plain: Callable[..., Tensor], samples: tuple[Any, ...], n: int
 ) -> tuple[Callable[..., Tensor], str]:
     """A function (samples, n) -> losses [n], and why it goes one after another; empty where it goes together.
 
-    A few samples are evaluated both ways: vmap may raise, and it may be wrong without an error.
+    A few samples are evaluated in each way and one by one, until both agree: torch may raise for some samples together,
+    and it may be wrong without an error.
     """
 
     def alone(*samples_and_count: Any) -> Tensor:
         *parts, k = samples_and_count
-        return torch.stack([plain(*(_take(x, slice(i, i + 1)) for x in parts)) for i in range(k)])
+        return torch.stack([plain(*(_take(x, slice(i, i + 1), k) for x in parts)) for i in range(k)])
 
-    def together(*samples_and_count: Any) -> Tensor:
-        return vmap(of_one)(*samples_and_count[:-1])
-
-    k = min(PROBE_SAMPLES, n)
-    few = tuple(_take(x, slice(0, k)) for x in samples)
-    expected = alone(*few, k)
-    try:
-        losses = together(*few, k)
-    except Exception as error:  # vmap runs the user's code, and torch and that can raise anything
-        return alone, reason(error)
-    if losses.shape != expected.shape or not _agree(losses, expected):
-        return alone, "the values would be different"
-    return together, ""
+    rows, why = torch.linspace(0, n - 1, min(PROBE_SAMPLES, n)).round().long(), ""
+    few, k = tuple(_take(x, rows, n) for x in samples), len(rows)
+    reference = alone(*few, k)
+    for way in ways:
+        try:
+            losses = way(*few)
+        except Exception as error:  # this runs the user's code, and torch and that can raise anything
+            why = reason(error)
+            continue
+        if losses.shape == reference.shape and _agree(losses, reference):
+            return lambda *samples_and_count, way=way: way(*samples_and_count[:-1]), ""
+        why = "the values would be different"
+    return alone, why
 
 
 def reason(error: Exception) -> str:
     """The first sentence of an error, without a full stop, shortened."""
     words = str(error).partition("\n")[0].partition(". ")[0].removeprefix("vmap: ").rstrip(".")
     return words if len(words) <= MAX_REASON else f"{words[:MAX_REASON]}…"
+
+
+def _separate_losses(loss: Callable, output: Any, target: Any) -> Tensor:
+    """The loss with `reduction="none"`, averaged for each sample [n]; raises what a loss without that raises."""
+    if isinstance(loss, nn.Module):
+        loss = copy.copy(loss)
+        loss.reduction = "none"
+        values = loss(output, target)
+    else:
+        values = loss(output, target, reduction="none")
+    return values if values.dim() == 1 else values.flatten(1).mean(1)
 
 
 def _agree(x: Tensor, y: Tensor) -> bool:
@@ -163,8 +187,9 @@ def _row(sample: Any) -> Any:
     return map_tensors(sample, lambda x: x[None])
 
 
-def _take(batch: Any, rows: Tensor | slice) -> Any:
-    return map_tensors(batch, lambda x: x[rows] if x.dim() else x)
+def _take(batch: Any, rows: Tensor | slice, n: int) -> Any:
+    """Some of the n samples."""
+    return map_tensors(batch, lambda x: x[rows] if has_rows(x, n) else x)
 
 
 # -- Factors -----------------------------------------------------------------------------------------------------------
@@ -197,6 +222,11 @@ def _factors(
     squares = alone.square().sum(1)
     factors = torch.where(squares > 0, (whole * alone).sum(1) / squares, 0.0)
     return factors, (squares > 0) | is_ignored
+
+
+def _is_plain(factors: Tensor) -> bool:
+    """Whether they are those of a mean over samples, or of a sum."""
+    return abs(float(factors.sum()) - 1) < 1e-6 or bool(((factors - 1).abs() < 1e-6).all())
 
 
 def _complete(factors: Tensor, certain: Tensor) -> Tensor:

@@ -70,6 +70,11 @@ class _Counter(TorchDispatchMode):
         super().__init__()
         self.operations, self.flops = 0, 0.0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """False: torch would import its compiler for it, which takes more than a second."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         from torch.utils.flop_counter import flop_registry
 

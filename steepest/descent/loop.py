@@ -21,7 +21,7 @@ from steepest.descent.guard.recovery import Recovery
 from steepest.descent.guard.running_stats import GradientLimits
 from steepest.descent.norm_statistics import NormStatistics
 from steepest.descent.optimizer import is_schedule, make_optimizer
-from steepest.descent.parameters import NEW_WEIGHTS, ParameterWatch, compare, new_space
+from steepest.descent.parameters import ParameterWatch, follow
 from steepest.descent.settings import Settings, device, horizon, measure_interval
 from steepest.descent.state import restore_tensors
 from steepest.records.run import GO, REWIND, SKIP, STAGE, STOP, Call, Event, Message, SnapshotInterval, Step
@@ -48,6 +48,9 @@ class Descent:
         base_lr: learning rate of the stage, before the schedule.
         recovery: the guard and its snapshots; None without a guard.
         events: number of events so far.
+        watch: of the model's parameters.
+        trained_names: of all parameters that were trained so far; some of them may be frozen now.
+        statistics: batch norm's at the point that the rule reports.
         is_stopped: whether the guard or the caller has ended the run; after the guard, the model is at the best
             snapshot.
 
@@ -77,11 +80,11 @@ class Descent:
         self._stages = [first._replace(lr=s.lr), *later]
         self.random = StepRandomness(s.seed, self.device)
         self.buffers = Buffers(model)
-        self._watch = ParameterWatch(model)
-        self._trained = dict.fromkeys(self.space.names)
+        self.watch = ParameterWatch(model)
+        self.trained_names = dict.fromkeys(self.space.names)
         self._validation: tuple[int, dict[str, float]] = (-1, {})
         self.t, self.events, self.is_stopped = 0, 0, False
-        self._handoff: Event | None = None
+        self._next_event: Event | None = None
         self._is_at_reported = False
         self.statistics = NormStatistics(task, settings, model, self.device)
         self.recovery = None if s.guard is None else Recovery(s.guard)
@@ -115,7 +118,7 @@ class Descent:
     def after_step(self, step: Step) -> tuple[SnapshotInterval, ...]:
         """Shows plateaus the loss that is measured, and takes a snapshot that is due; not after a rewound step."""
         if step.t % self.measure_every == 0:
-            for bound in self._bound_schedules():
+            for bound in self.bound_schedules():
                 if bound.watches:  # the validation loss; without validation data the step's
                     bound.observe(step.t, self.measure().get("loss", step.loss))
         return () if self.recovery is None else self.recovery.after(self)
@@ -164,8 +167,8 @@ class Descent:
         """The step as a record, with its event and the outcomes of earlier events."""
         outcomes = () if self.recovery is None else self.recovery.outcomes(t)
         event = Event(t, call.kind, call.seen, call.done) if call.seen else None
-        if self._handoff is not None:
-            event, self._handoff = handoff.merge_events(self._handoff, event), None
+        if self._next_event is not None:
+            event, self._next_event = handoff.merge_events(self._next_event, event), None
         if event is not None and call.kind not in (REWIND, STOP):
             self.register(event)
         return Step(t, t / self.steps_per_epoch, lr, loss, norm, update_norm, event, outcomes)
@@ -188,7 +191,8 @@ class Descent:
             self._statistics = handoff.StepStatistics(self.space)
         return self._statistics.advance(update, hypers, scale, hypers["lr"] / self.base_lr)
 
-    def _bound_schedules(self) -> list[Any]:
+    def bound_schedules(self) -> list[Any]:
+        """The schedules of the learning rate and of hyperparameters, bound to the run."""
         return [self.schedule, *(bound for _, bound in self._hyper_schedules)]
 
     def hypers_at(self, t: int) -> dict[str, Any]:
@@ -222,7 +226,7 @@ class Descent:
         steps = range(t, self.stage.last + 1)
         self.base_lr, why = handoff.choose_lr(self, statistics, self.hypers_at(t), steps)
         words = f"switched to {self.update.name}, lr {self.base_lr:.4g}, {why}"
-        self._handoff = Event(t, STAGE, f"{old_rule}'s stage ended", words)
+        self.announce(Event(t, STAGE, f"{old_rule}'s stage ended", words))
         if self.recovery is not None:
             self.recovery.guard.reset_statistics()
 
@@ -252,25 +256,17 @@ class Descent:
         Raises:
             TaskError: nothing is left to train.
         """
-        if not self._watch.has_changed(self.model):
-            return False
-        before, self._watch = self._watch.places, ParameterWatch(self.model.to(self.device))
-        change = compare(before, self._watch.places)
-        if not change.words:
-            return False
-        self.space, self.settings = new_space(self.model, self.settings)
-        update = make_optimizer(self.space, self.stage.rule, self.base_lr, self.settings)[0]
-        update.adopt(self.update, change.old_names)  # type: ignore[arg-type]
-        self.update, self.buffers = update, Buffers(self.model)
+        return follow(self)
+
+    def announce(self, event: Event) -> None:
+        """Lets the next step bear an event, with those that it has already."""
+        self._next_event = event if self._next_event is None else handoff.merge_events(self._next_event, event)
+
+    def restart_measurements(self) -> None:
+        """Forgets what was measured at the weights of before: the validation split, and steps for the next stage."""
+        self._validation = (-1, {})
         if self._statistics is not None:
             self._statistics = handoff.StepStatistics(self.space)
-        if self.recovery is not None:
-            self.recovery.snapshots.good, self.recovery.snapshots.candidate = [], None
-        self._trained.update(dict.fromkeys(self.space.names))
-        self._validation = (-1, {})
-        event = Event(self.t + 1, NEW_WEIGHTS, change.words, f"training {self.space.size:,} weights from here on")
-        self._handoff = event if self._handoff is None else handoff.merge_events(self._handoff, event)
-        return True
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
@@ -281,7 +277,7 @@ class Descent:
             "weights": self._weights(), "update": self.update.state(),
             "buffers": module_state.buffers_of(self.model), "extra": module_state.storable_extra(self.model),
             "stride": self._statistics and self._statistics.state(),
-            "schedules": [bound.state_dict() for bound in self._bound_schedules()],
+            "schedules": [bound.state_dict() for bound in self.bound_schedules()],
             "guard": self.recovery and self.recovery.guard.state_dict(),
         }  # fmt: skip
 
@@ -295,11 +291,12 @@ class Descent:
         if self._statistics is not None:
             self._statistics.load(state["stride"])
         restore_tensors(state["weights"], self._weights(state["weights"]))
+        self.trained_names.update(dict.fromkeys(state["weights"]))
         buffers = {module_state.plain_name(name): b for name, b in state["buffers"].items()}  # of Steepest 0.1 too
         restore_tensors(buffers, module_state.buffers_of(self.model))
         module_state.write_extra(self.model, state.get("extra", {}))
         self.update.load(state["update"])
-        for bound, own in zip(self._bound_schedules(), state["schedules"], strict=True):
+        for bound, own in zip(self.bound_schedules(), state["schedules"], strict=True):
             bound.load_state_dict(own)
 
     def end_state(self) -> ModuleState:
@@ -311,11 +308,11 @@ class Descent:
     def _weights(self, others: Collection[str] = ()) -> dict[str, Tensor]:
         """The weights that are trained, those that were before they were frozen, and others by name."""
         weights = {name: p.detach() for name, p in self.space.named()}
-        if len(self._trained) == len(weights) and all(name in weights for name in others):
+        if len(self.trained_names) == len(weights) and all(name in weights for name in others):
             return weights
-        names = {*self._trained, *others}
-        frozen = {name: p for name, p in module_state.parameters_of(self.model).items() if name in names}
-        return {**weights, **{name: p for name, p in frozen.items() if name not in weights}}
+        names = {*self.trained_names, *others}
+        rest = {name: p for name, p in module_state.parameters_of(self.model).items() if name in names}
+        return {**weights, **{name: p for name, p in rest.items() if name not in weights}}
 
     def batch_loss(self, t: int) -> float:
         """The loss of step t's batch at the present point; leaves everything as it was."""

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves
 
 from steepest.descent.settings import Settings
@@ -30,7 +31,7 @@ def norm_layers(model: nn.Module) -> list[_BatchNorm]:
     return [
         m for m in model.modules()
         if isinstance(m, _BatchNorm) and m.track_running_stats and isinstance(m.running_mean, Tensor)
-        and not isinstance(m.running_mean, nn.parameter.UninitializedBuffer)
+        and not is_lazy(m.running_mean)
     ]  # fmt: skip
 
 

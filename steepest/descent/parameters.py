@@ -5,15 +5,17 @@ optimizer state, as after `load_state_dict(assign=True)`; any other one begins w
 """
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from steepest.descent.optimizer import make_optimizer
 from steepest.descent.settings import Settings
-from steepest.tasks import NORMS_AND_BIASES, Space
+from steepest.records.run import Event
+from steepest.tasks import NORMS_AND_BIASES, Buffers, Space
 from steepest.tasks.module_state import plain_name
 from steepest.tasks.space import FEWER_DIMENSIONS
 
@@ -79,37 +81,79 @@ class Change(NamedTuple):
     """How the parameters of a model have changed.
 
     Attributes:
-        old_names: of trained parameters that are the same as before.
+        old_names: of the trained parameters that are the same as before, by their names now.
         words: what has changed; empty where the trained parameters are all the same.
     """
 
-    old_names: frozenset[str]
+    old_names: dict[str, str]
     words: str
 
 
-def compare(before: dict[str, Place], now: dict[str, Place]) -> Change:
+def compare(before: Mapping[str, Place], now: Mapping[str, Place]) -> Change:
     """What has changed between two times."""
-    same, groups = set(), {"unfrozen": [], "frozen": [], "replaced": [], "resized": [], "added": [], "removed": []}
-    for name in dict.fromkeys((*before, *now)):
-        a, b = before.get(name), now.get(name)
-        if a is None or b is None:
-            if (a or b).is_trained:  # type: ignore[union-attr]
-                groups["added" if a is None else "removed"].append(name)
-        elif a.is_trained != b.is_trained:
-            groups["unfrozen" if b.is_trained else "frozen"].append(name)
-        elif b.is_trained and a.shape != b.shape:
-            groups["resized"].append(name)
-        elif b.is_trained and a.holder is not b.holder:
-            groups["replaced"].append(name)
-        elif b.is_trained:
-            same.add(name)
-    words = "; ".join(f"{_list(names)} {what}" for what, names in groups.items() if names)
-    return Change(frozenset(same), words)
+    by_identity = {id(place.parameter): name for name, place in before.items()}
+    old_names: dict[str, str] = {}
+    groups: dict[str, list[str]] = {}
+    matches = set()
+    for name, b in now.items():
+        old = by_identity.get(id(b.parameter), name)
+        matches.add(old)
+        what = _change(before.get(old), b, is_renamed=old != name)
+        if b.is_trained and what in ("", "renamed"):
+            old_names[name] = old
+        if what:
+            groups.setdefault(what, []).append(name)
+    absent = [name for name, a in before.items() if a.is_trained and name not in matches]
+    if absent:
+        groups["removed"] = absent
+    return Change(old_names, "; ".join(f"{_list(names)} {what}" for what, names in groups.items()))
+
+
+def _change(a: Place | None, b: Place, is_renamed: bool) -> str:
+    """What has become of a parameter, in a word; empty if nothing that matters."""
+    if a is None:
+        return "added" if b.is_trained else ""
+    is_same = a.parameter is b.parameter or a.holder is b.holder
+    if a.is_trained != b.is_trained:
+        return "unfrozen" if b.is_trained else "frozen"
+    if not b.is_trained:
+        return ""
+    if a.shape != b.shape:
+        return "resized"
+    return ("renamed" if is_renamed else "") if is_same else "replaced"
 
 
 def _list(names: Sequence[str]) -> str:
     rest = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     return ", ".join(names[:MAX_NAMES]) + rest
+
+
+def follow(descent: Any) -> bool:
+    """Lets a descent train the parameters that its model has now; whether these are others than before.
+
+    Args:
+        descent: the `Descent`.
+
+    Raises:
+        TaskError: nothing is left to train.
+    """
+    if not descent.watch.has_changed(descent.model):
+        return False
+    before, descent.watch = descent.watch.places, ParameterWatch(descent.model.to(descent.device))
+    change = compare(before, descent.watch.places)
+    if not change.words:
+        return False
+    descent.space, descent.settings = new_space(descent.model, descent.settings)
+    update = make_optimizer(descent.space, descent.stage.rule, descent.base_lr, descent.settings)[0]
+    update.adopt(descent.update, change.old_names)
+    descent.update, descent.buffers = update, Buffers(descent.model)
+    descent.restart_measurements()
+    if descent.recovery is not None:  # snapshots have the weights of before
+        descent.recovery.snapshots.good, descent.recovery.snapshots.candidate = [], None
+    descent.trained_names.update(dict.fromkeys(descent.space.names))
+    words = f"training {descent.space.size:,} weights from here on"
+    descent.announce(Event(descent.t + 1, NEW_WEIGHTS, change.words, words))
+    return True
 
 
 def new_space(model: nn.Module, settings: Settings) -> tuple[Space, Settings]:
@@ -120,5 +164,5 @@ def new_space(model: nn.Module, settings: Settings) -> tuple[Space, Settings]:
     if no_decay not in (None, NORMS_AND_BIASES, FEWER_DIMENSIONS):
         globs = [no_decay] if isinstance(no_decay, str) else no_decay
         no_decay = [g for g in globs if fnmatch.filter(names, g)]
-    fitting = replace(settings, groups=groups, no_decay=no_decay)
-    return Space(model, fitting.groups, fitting.no_decay), fitting
+    present = replace(settings, groups=groups, no_decay=no_decay)
+    return Space(model, present.groups, present.no_decay), present

@@ -24,6 +24,7 @@ VERDICT_HEADLINES = {
     DIVERGED: "Diverged",
 }
 """The first words of a verdict, by its kind."""
+DIVERGED_ADVICE = "Restart with a lower lr; `steepest find-lr TASK` measures one."
 CONVERGED = "Converged"
 """Instead of "Stationary", where the loss fell far and the run's diagnosis finds no problem."""
 RUN = "RUN"

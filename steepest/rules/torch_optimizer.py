@@ -3,7 +3,7 @@
 import copy
 import inspect
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -101,13 +101,14 @@ class TorchOptimizer:
         self.t = state["t"]
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
 
-    def adopt(self, before: "TorchOptimizer", names: Collection[str]) -> None:
-        """Takes over from the optimizer of other parameters; those of these names go on with their state."""
+    def adopt(self, before: "TorchOptimizer", old_names: Mapping[str, str]) -> None:
+        """Takes over from the optimizer of other parameters; those with an old name go on with their state."""
         self.t = before.t
         theirs = dict(zip(before.space.names, before.tensors, strict=True))
         for name, p in zip(self.space.names, self.tensors, strict=True):
-            if name in names and theirs[name] in before.optimizer.state:
-                self.optimizer.state[p] = before.optimizer.state[theirs[name]]
+            old = theirs.get(old_names.get(name, ""))
+            if old is not None and old in before.optimizer.state:
+                self.optimizer.state[p] = before.optimizer.state[old]
 
     def reported_weights(self, hypers: Mapping[str, Any]) -> None:
         """None: the optimizer reports the weights themselves."""

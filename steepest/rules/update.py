@@ -8,7 +8,7 @@ others. A parameter without a gradient stays where it is, and its count of steps
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -312,19 +312,20 @@ class Update:
                 view.copy_(state["slots"][slot][name])
 
     @torch.no_grad()
-    def adopt(self, before: "Update", names: Collection[str]) -> None:
+    def adopt(self, before: "Update", old_names: Mapping[str, str]) -> None:
         """Takes over from the same rule's update of other parameters.
 
         Args:
             before: the update until now.
-            names: of parameters that go on with their state; all others begin as in a first step.
+            old_names: of the parameters that go on with their state, by their names now; all others begin as in a
+                first step.
         """
         self.t = before.t
         lag, places = read(before.t), {name: place for place, name in enumerate(before.point.names)}
         clocks: dict[tuple[int, int], Clock] = {}
         of = []
         for name, row, own in zip(self.point.names, self.point.rows, self._clocks.of, strict=True):
-            old = before._clocks.of[places[name]] if name in names else None
+            old = before._clocks.of[places[old_names[name]]] if name in old_names else None
             fresh = Clock(row, lag, list(own.scalars)) if old is None else Clock(row, old.lag, list(old.scalars))
             of.append(clocks.setdefault((id(old), row), fresh))
         self._clocks.of = of
@@ -332,8 +333,8 @@ class Update:
         theirs = before.slots
         for slot, by in self.slots.items():
             for name, view in by.items():
-                if name in names:
-                    view.copy_(theirs[slot][name])
+                if name in old_names:
+                    view.copy_(theirs[slot][old_names[name]])
 
     @torch.no_grad()
     def reported_weights(self, hypers: Mapping[str, Any]) -> list[Tensor] | None:

@@ -1,5 +1,6 @@
 """`descend`: a descent as an iterator, whose `for` body takes the place of callbacks."""
 
+import inspect
 import signal
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -85,7 +86,13 @@ class DescentIterator(Iterator[Step]):
         """Ends the descent after its last step; leaves the model at the point that the rule reports."""
         if self._path is not None:
             self._path.add_point()
+        if inspect.getgeneratorstate(self._steps) == inspect.GEN_CREATED:
+            self._trainer.abandon()
         self._steps.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_steps"):
+            self.close()
 
     def __enter__(self) -> "DescentIterator":
         return self

@@ -50,6 +50,18 @@ def first_line(task: Task, arguments: Mapping[str, Any], descent: Descent, confi
     return f"Training {c.weights:,} weights: {words}."
 
 
+def idle_note(descent: Descent, stop_after: int | None) -> str:
+    """For the user, if what looks at measurements comes too late to act in this run; else empty."""
+    count = (descent.steps - 1) // descent.measure_every
+    idle = [f"stop_after={stop_after}"] if stop_after is not None and stop_after > count else []
+    idle += ["a plateau"] if not count and any(bound.watches for bound in descent.bound_schedules()) else []
+    if not idle:
+        return ""
+    times = "once" if count == 1 else f"{count} times"
+    words = " and ".join(idle)
+    return f"No effect in this run: {words}, since it is measured {times} before its end. Pass measure_every=."
+
+
 def _origin(task: Task, arguments: Mapping[str, Any], name: str, default: Any) -> str:
     value = arguments[name]
     if value is not None and value != default:

@@ -10,7 +10,7 @@ from steepest.descent.settings import ARGUMENTS, DEFAULT_SCHEDULE, Settings, res
 from steepest.records.config import Config, to_json
 from steepest.records.search import Search
 from steepest.runs.config import AUTO, check_choices, make_config
-from steepest.runs.first_line import first_line
+from steepest.runs.first_line import first_line, idle_note
 from steepest.runs.live import open_live
 from steepest.runs.no_record import NoProgress, NoRecord
 from steepest.runs.restore import check_start, start_state
@@ -90,6 +90,7 @@ def prepare(
             module_state.write(model, start)
         descent = Descent(task, settings, model)
         config = make_config(task, descent, **_choices(a, store))
+        messages.append(idle_note(descent, a["stop_after"]))
         messages.append(first_line(task, a, descent, config, default_guard=not has_body))
         on_start = None if store is None else open_live(a["live"], store.folder)
         if store is None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from steepest.runs.film import run_film
 from steepest.runs.restore import RunEnd, built_in_task, end_model, end_of, restore_end
 from steepest.runs.store import Store, end_point
 from steepest.tasks.task import Task
+from steepest.tasks.with_loss import parts
 from steepest.view.figures.curves import curves
 from steepest.view.film.write import write
 from steepest.view.terminal import StageDisplay
@@ -27,6 +29,7 @@ class Run:
         store: that holds it.
         record: its numbers and words.
         model: the trained module.
+        loss: the loss, where it was trained too.
         task: that it was trained on; None for a run that was opened without it.
     """
 
@@ -90,6 +93,19 @@ class Run:
             StoreError: the run was opened without its task, which is not a built-in one; or the task's model is
                 another one.
         """
+        return parts(self._module())[0]
+
+    @property
+    def loss(self) -> Any:
+        """The loss, where it has parameters or buffers of its own, as it is at the end; else None.
+
+        Raises:
+            StoreError: as for `model`.
+        """
+        return parts(self._module())[1]
+
+    def _module(self) -> nn.Module:
+        """What was trained: the model, with its loss where that has parameters."""
         if self._model is None:
             self._model = end_model(self.task or built_in_task(self.record), self.store, self.record)
         return self._model

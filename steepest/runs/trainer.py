@@ -104,6 +104,12 @@ class Trainer:
         finally:
             self.descent.model.train(mode)
 
+    def abandon(self) -> None:
+        """Ends a run whose first step nobody has asked for; it goes on from its start."""
+        self.status = "interrupted"
+        self.record.end_point(self.descent.t, self.descent.end_state())
+        self.record.close(self.status, self._earlier_s)
+
     def _begin(self) -> None:
         self._add_point(self._selection.selects(self.descent.t))
         if self.descent.t == 0 and self._measures:
@@ -339,7 +345,10 @@ class Trainer:
             assert best.value is not None
             value = f"validation {self.config.metric} {number(best.value)}"
             self.progress.say(f"Restored the best weights (step {best.t}, {value}).")
-            self.progress.end(self._measurement(best.t, "validation", self.config.metric, best.value))
+            m = self._measurement(best.t, "validation", self.config.metric, best.value)
+            self.progress.end(m)
+            if descent.recovery is not None and descent.recovery.attempt:
+                self.record.measure(m)  # after a rewind the same step may have been measured again
             self._configure(config=dataclasses.replace(self.config, end_step=best.t))
         elif self._measures and self.status == "stopped" and descent.t != self._validation_t:
             self._measure("validation")

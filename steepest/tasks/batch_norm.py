@@ -41,7 +41,8 @@ def check_batch_norm(objective: Objective, batches: Batches, steps: int) -> None
     with torch.no_grad(), seeds.ours(batches.seed, "batch norm"):
         one = batches.single_sample()
         try:
-            objective.with_model(model.train()).loss(one)
+            model.train()  # alone: a model's own `train` may return nothing
+            objective.with_model(model).loss(one)
         except ValueError as error:
             if TORCHS_WORDS not in str(error):
                 return  # the first step will raise it

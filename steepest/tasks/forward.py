@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from steepest.errors import TaskError
+from steepest.errors import SteepestError, TaskError
 from steepest.tasks import batch_tree
 from steepest.tasks.with_loss import parts
 
@@ -45,6 +45,7 @@ class Forward:
         self.model, self._loss, self._objective, self._predict = model, task.loss, task.objective, task.predict
         self._autocast_dtype, self._device = autocast_dtype, device
         self._needs_grad = False
+        self._writes: dict[bool, bool] = {}
 
     def with_model(self, model: nn.Module) -> "Forward":
         """The same for another module."""
@@ -55,18 +56,55 @@ class Forward:
     def __call__(self, batch: Any, measures: bool = False) -> Pass:
         """Output, target and loss on a batch; of an objective the first two only where it is measured.
 
+        The batch stays as it is, also where the model writes into its input.
+
         Raises:
             TaskError: the loss is not a scalar tensor, or data and weights have different dtypes.
         """
+        writes, own = self._writes.get(self.model.training), self._own(batch)
         try:
-            if self._autocast_dtype is None and torch.is_grad_enabled():
-                return self._run(batch, measures)
-            return self._run_with_or_without_grad(lambda: self._autocast(lambda: self._run(batch, measures)))
+            if own is batch and self._autocast_dtype is None and torch.is_grad_enabled():
+                return self._run(batch, measures)  # the usual one
+            one = self._run_with_or_without_grad(lambda: self._autocast(lambda: self._run(own, measures)))
+            if own is batch:
+                return one
+            if writes is None and not _is_transformed():
+                self._writes[self.model.training] = any(x._version for x in batch_tree.tensors(own))
+            return one._replace(batch=batch)
         except RuntimeError as error:
             words = _dtype_words(error, self.model, batch)
             if words is None:
                 raise
             raise words from error
+
+    def in_evaluation(self, batch: Any, measures: bool) -> Pass:
+        """A batch in evaluation mode.
+
+        Raises:
+            TaskError: the model has a loss in training mode only, as some detectors have.
+        """
+        try:
+            return self(batch, measures)
+        except SteepestError:
+            raise
+        except Exception as error:  # any error of the user's code
+            if not self._works_in_training(batch):
+                raise
+            words = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise TaskError(
+                f"The loss must also be defined in evaluation mode, in which the validation data is measured, got "
+                f"{words}. Let the model give what the loss needs in both modes."
+            ) from error
+
+    def _works_in_training(self, batch: Any) -> bool:
+        self.model.train()
+        try:
+            self(batch)
+        except Exception:  # any error of the user's code: the first one is raised again
+            return False
+        finally:
+            self.model.eval()
+        return True
 
     def backward(self, value: Tensor, batch: Any) -> None:
         """The backward pass of a batch's loss.
@@ -104,11 +142,19 @@ class Forward:
         return self._autocast(lambda: _scalar(self.loss_function(output, target)))
 
     def output(self, batch: Any) -> tuple[Any, Any]:
-        """Output and target of a batch.
+        """Output and target of a batch, which stays as it is.
 
         Raises:
             TaskError: the batch has no inputs before its target, or `predict` returns something else.
         """
+        return self._output(self._own(batch))
+
+    def _own(self, batch: Any) -> Any:
+        """The batch; copies of its tensors where the model writes into its input, or where that is not known yet."""
+        writes = self._writes.get(self.model.training)
+        return batch if writes is False else batch_tree.map_tensors(batch, Tensor.clone)
+
+    def _output(self, batch: Any) -> tuple[Any, Any]:
         model = parts(self.model)[0]
         if self._predict is not None:
             pair = self._predict(model, batch)
@@ -125,10 +171,10 @@ class Forward:
 
     def _run(self, batch: Any, measures: bool) -> Pass:
         if self._objective is None:
-            output, target = self.output(batch)
+            output, target = self._output(batch)
             return Pass(batch, output, target, _scalar(self.loss_function(output, target)))
         value = _scalar(self._objective(self.model, batch))
-        output, target = self.output(batch) if measures else (None, None)
+        output, target = self._output(batch) if measures else (None, None)
         return Pass(batch, output, target, value)
 
     def _autocast(self, run: Callable[[], Any]) -> Any:
@@ -157,6 +203,11 @@ class Forward:
 def needs_grad(error: RuntimeError) -> bool:
     """Whether torch says that it cannot differentiate, as where gradients are off."""
     return bool(GRAD_ERROR.search(str(error)))
+
+
+def _is_transformed() -> bool:
+    """Whether a function is being mapped or differentiated by torch.func, where versions of tensors say nothing."""
+    return torch._C._functorch.peek_interpreter_stack() is not None  # type: ignore[attr-defined]
 
 
 def _run_with_grad(run: Callable[[], Pass]) -> Pass:

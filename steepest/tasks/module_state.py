@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from steepest.errors import TaskError
 from steepest.tasks.space import COMPILE_PREFIX
@@ -47,17 +48,12 @@ def plain_name(name: str) -> str:
 
 def parameters_of(model: nn.Module) -> dict[str, Tensor]:
     """The parameters by name, without lazy ones that have no shape yet."""
-    return {
-        plain_name(name): p.detach()
-        for name, p in model.named_parameters()
-        if not isinstance(p, nn.parameter.UninitializedParameter)
-    }
+    return {plain_name(name): p.detach() for name, p in model.named_parameters() if not is_lazy(p)}
 
 
 def buffers_of(model: nn.Module) -> dict[str, Tensor]:
     """The buffers by name, without lazy ones that have no shape yet."""
-    lazy = nn.parameter.UninitializedBuffer
-    return {plain_name(name): b for name, b in model.named_buffers() if not isinstance(b, lazy)}
+    return {plain_name(name): b for name, b in model.named_buffers() if not is_lazy(b)}
 
 
 def modules_with_extra_state(model: nn.Module) -> dict[str, nn.Module]:
@@ -153,15 +149,15 @@ def write(model: nn.Module, state: ModuleState) -> None:
 def unchanged_on_error(model: nn.Module) -> Iterator[None]:
     """If the block fails, the model is as before: tensors, extra state, training mode, device, requires_grad."""
     with torch.no_grad():
-        tensors = [(x, x.data, None if _is_lazy(x) else x.detach().clone()) for x in model.parameters()]
+        tensors = [(x, x.data, None if is_lazy(x) else x.detach().clone()) for x in model.parameters()]
         buffers = [
-            (m._buffers, key, b, None if _is_lazy(b) else b.detach().clone())
+            (m._buffers, key, b, None if is_lazy(b) else b.detach().clone())
             for m in model.modules()
             for key, b in m._buffers.items()
             if b is not None
         ]
     modes = [(m, m.training) for m in model.modules()]
-    flags = [(p, p.requires_grad, p.grad) for p in model.parameters()]
+    flags = [(p, p.requires_grad, p.grad) for p in model.parameters() if not is_lazy(p)]
     extra = read_extra(model)[0]
     try:
         yield
@@ -179,10 +175,6 @@ def unchanged_on_error(model: nn.Module) -> Iterator[None]:
             p.grad = gradient
         write_extra(model, extra)
         raise
-
-
-def _is_lazy(x: Tensor) -> bool:
-    return isinstance(x, nn.parameter.UninitializedParameter | nn.parameter.UninitializedBuffer)
 
 
 PLAIN = (bool, int, float, Tensor, list, tuple, type(None))

@@ -135,13 +135,14 @@ class Objective:
                 p.grad.mul_(total / sum(weights))
         return combine(values, weights, self.reduction)
 
-    def output(self, batch: Any) -> Any:
-        """The model's output on a batch."""
-        return self._forward.output(batch)[0]
+    def output(self, batch: Any) -> tuple[Any, Any]:
+        """The model's output on a batch, and its target."""
+        return self._forward.output(batch)
 
-    def output_loss(self, output: Any, target: Any) -> Tensor:
-        """The loss as a function of the model's output; only where `has_output_loss`."""
-        return self._forward.loss_of(output, target)
+    @property
+    def loss_function(self) -> Callable[[Any, Any], Any]:
+        """The loss of outputs and targets, as the task has it."""
+        return self._forward.loss_function
 
     def per_sample_losses(self, batch: Any) -> Tensor:
         """The loss of each sample of a batch [n], by one pass of the model if the loss is a function of its outputs.
@@ -150,9 +151,8 @@ class Objective:
         """
         if not self.has_output_loss:
             return vmap(lambda sample: self.loss(data.map_tensors(sample, lambda x: x[None])))(batch)
-        output, target = self._forward.output(batch)
-        loss = self._forward.loss_function
-        return vmap(lambda *sample: loss(*data.map_tensors(sample, lambda x: x[None])))(output, target)
+        loss = self.loss_function
+        return vmap(lambda *sample: loss(*data.map_tensors(sample, lambda x: x[None])))(*self.output(batch))
 
     @torch.no_grad()
     def value(self, batches: Sequence[Any]) -> float:
@@ -370,16 +370,16 @@ class Objective:
         with evaluation_mode(self.model):
             split = Evaluation(self, metrics)
             for batch in batches:
-                split.add(self._forward(batch, measures=bool(metrics)))
+                split.add(self._forward.in_evaluation(batch, measures=bool(metrics)))
             return split.results()
 
 
 class Loss(nn.Module):
     """A module whose output is a batch's loss, so that `functional_call` makes any objective a function of weights."""
 
-    def __init__(self, objective: Objective, function: Callable[[Any], Tensor] | None = None) -> None:
+    def __init__(self, objective: Objective, function: Callable[[Any], Any] | None = None) -> None:
         super().__init__()
         self.model, self._function = objective.model, function or objective.loss
 
-    def forward(self, batch: Any) -> Tensor:
+    def forward(self, batch: Any) -> Any:
         return self._function(batch)

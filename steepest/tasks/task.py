@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from steepest import seeds
 from steepest.errors import InputError, TaskError
@@ -140,16 +141,17 @@ class Task:
     @contextmanager
     def unchanged_on_error(self) -> Iterator[None]:
         """If the block fails, the task's model is as it was before, whatever `build` has done to it."""
-        if self.module is None:
+        module = stateful_module(self.loss) if self.module is None else self.module
+        if module is None:
             yield
             return
-        is_ours = _tensor_versions(self.module) == self._fingerprint
+        is_ours = self._fingerprint is not None and _tensor_versions(module) == self._fingerprint
         try:
-            with module_state.unchanged_on_error(self.module):
+            with module_state.unchanged_on_error(module):
                 yield
         except BaseException:
             if is_ours:
-                self.remember_weights(self.module)
+                self.remember_weights(module)
             raise
 
     def copy(self, seed: int) -> nn.Module:
@@ -272,6 +274,5 @@ def _is_equal(now: Tensor, start: Tensor) -> bool:
 
 def _tensor_versions(model: nn.Module) -> list[tuple[int, int, int]]:
     """Identity, version and address of each tensor: one of them changes when the tensor is written."""
-    tensors = [x for x in (*model.parameters(), *model.buffers()) if x.layout is torch.strided]
-    tensors = [x for x in tensors if not isinstance(x, nn.parameter.UninitializedParameter)]
-    return [(id(x), x._version, x.data_ptr()) for x in tensors]
+    tensors = [x for x in (*model.parameters(), *model.buffers()) if is_lazy(x) or x.layout is torch.strided]
+    return [(id(x), x._version, x.data_ptr()) for x in tensors if not is_lazy(x)]

@@ -50,6 +50,15 @@ def test_a_rewind_is_named():
     assert verdict.sentence.endswith("The guard rewound once: the loss doubled.")
 
 
+def test_a_run_whose_loss_rose_tenfold_has_diverged():
+    descending = Verdict("DESCENDING", "Still descending: …", "Train longer.")
+    verdict = conclude(descending, record(1 + 40 * np.minimum(1, t / 200)))
+    assert (verdict.kind, verdict.headline) == ("DIVERGED", "Diverged")
+    assert verdict.sentence.endswith("times as high as it began.")
+    assert verdict.advice.startswith("Restart with a lower lr")
+    assert conclude(descending, record(1 + 4 * np.minimum(1, t / 200))) == descending
+
+
 def test_other_verdicts_keep_their_words():
     verdict = Verdict("SADDLE", "At a saddle: …", "Train on.")
     assert conclude(verdict, FELL) == verdict

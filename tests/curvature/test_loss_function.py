@@ -205,6 +205,7 @@ def test_tokens_are_weighted_as_they_are_counted():
 
 CLASS_WEIGHTS = torch.tensor([1.0, 2.0, 50.0])
 SUMS = {
+    "module with weights": (nn.CrossEntropyLoss(weight=CLASS_WEIGHTS.double()), lambda y: CLASS_WEIGHTS[y]),
     "weighted": (lambda out, y: cross_entropy(out, y, weight=CLASS_WEIGHTS.to(out)), lambda y: CLASS_WEIGHTS[y]),
     "summed": (lambda out, y: cross_entropy(out, y, reduction="sum"), torch.ones_like),
     "ignored": (lambda out, y: cross_entropy(out, y, ignore_index=1), lambda y: (y != 1).float()),
@@ -572,6 +573,24 @@ def test_a_gradient_that_leaves_something_out_has_a_second_derivative(kind):
         padding = s.space.gather().new_zeros(s.size)
         padding[:4] = 1.0
         assert not (h @ padding).any()
+
+
+def test_rows_that_a_hook_freezes_have_no_gradient_and_no_curvature():
+    """Also in a copy, which has lost the hook."""
+    net = Rows("hook")
+    frozen = torch.arange(6)[:, None] < 2
+    net.rows.weight.register_hook(lambda g: g.masked_fill(frozen, 0.0))
+    x, y = data()
+    task = sd.Task(net, (x, y), cross_entropy)
+    for model in (None, net, copy.deepcopy(net)):
+        s = LossFunction(task, [(x, y)], model=model)
+        h, v = s.hessian(s.start), direction(s)
+        assert not s.gradient(s.start)[1][:8].any()
+        assert s.gradient(s.start)[1][8:24].any()
+        assert not (h @ v)[:8].any()
+        free = v.clone()
+        free[:8] = 0.0
+        torch.testing.assert_close((h @ v)[8:], (h @ free)[8:])
 
 
 def test_a_fault_beside_a_row_of_padding_is_found():

@@ -109,7 +109,7 @@ def test_nan_is_no_improvement(better, tmp_path):
 
 
 def test_nan_alone(tmp_path, capsys):
-    task = overfits({"m": values_in_turn(math.nan)})
+    task = overfits({"m": sd.metric(values_in_turn(math.nan), better="higher")})
     run = fit(task, tmp_path, keep="best", stop_after=3)
     assert (run.status, len(run.losses)) == ("stopped", 9)
     assert run.events[-1].done == "stopped early; every one was NaN"
@@ -166,6 +166,17 @@ def test_another_interval_is_refused(every, tmp_path):
 def test_patience_without_a_measurement_is_refused(tmp_path):
     with pytest.raises(sd.InputError, match="stop_after=2 needs a measurement before the last step, got one every 60"):
         fit(overfits(), tmp_path, stop_after=2, measure_every=60)
+
+
+def test_what_comes_too_late_to_act_is_said(tmp_path, capsys):
+    fit(overfits(), tmp_path, epochs=3, stop_after=2)
+    assert "No effect" not in capsys.readouterr().err
+    fit(overfits(), tmp_path, epochs=3, stop_after=3)
+    assert (
+        "No effect in this run: stop_after=3, since it is measured 2 times before its end." in capsys.readouterr().err
+    )
+    fit(overfits(), tmp_path, epochs=1, schedule="plateau(0.5, patience=0)")
+    assert "No effect in this run: a plateau, since it is measured 0 times before its end." in capsys.readouterr().err
 
 
 def test_a_plateau_counts_measurements(tmp_path):

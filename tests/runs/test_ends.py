@@ -14,6 +14,19 @@ from steepest.tasks import module_state
 from tests.runs.stored import make
 
 
+class Scaled(nn.Module):
+    """A loss with a parameter and a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.zeros(3))
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, output, target):
+        self.calls += self.training
+        return cross_entropy(output * self.scale.exp(), target) + 0.01 * self.scale.square().sum()
+
+
 def data(n=160, seed=0):
     g = torch.Generator().manual_seed(seed)
     x = 4 * torch.randn(n, 5, generator=g) + 2
@@ -47,13 +60,15 @@ MODELS = {
     "batch norm": lambda: nn.Sequential(nn.Linear(5, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3)),
     "extra state": Teacher,
     "spectral norm": lambda: nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(5, 8)), nn.Linear(8, 3)),
+    "a loss with weights": lambda: nn.Linear(5, 3),
     "nothing": lambda: nn.Linear(5, 3),
 }
 
 
 def a_task(kind="batch norm", **given):
     torch.manual_seed(0)
-    return sd.Task(MODELS[kind](), data(), cross_entropy, validation=data(80, 1), name="small",
+    loss = Scaled() if kind == "a loss with weights" else cross_entropy
+    return sd.Task(MODELS[kind](), data(), loss, validation=data(80, 1), name="small",
                    metrics={"accuracy": sd.accuracy}, **given)  # fmt: skip
 
 
@@ -88,7 +103,12 @@ def test_a_run_is_opened_with_its_task(kind, tmp_path):
     assert opened.model is not other.model
     x, y = task.validation
     assert sd.accuracy(opened.model.eval()(x), y) == run.metric
-    assert_equal(snapshot(opened.at_end(other).model), end)
+    whole = snapshot(task.module)  # with the loss, where that was trained
+    assert_equal(snapshot(opened.at_end(other).model), whole)
+    assert (opened.loss is None) == (kind != "a loss with weights")
+    if opened.loss is not None:
+        assert torch.equal(opened.loss.scale, task.loss.scale)
+        assert not torch.equal(opened.loss.scale, torch.zeros(3))
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -99,7 +119,7 @@ def test_the_tensors_of_a_run_are_a_state_dict(kind, tmp_path):
         _ = sd.open(run.id, tmp_path).model
     model = MODELS[kind]()
     keys = model.load_state_dict(sd.open(run.id, tmp_path).tensors, strict=False)
-    assert keys.unexpected_keys == []
+    assert all(key.startswith("loss.") for key in keys.unexpected_keys)
     assert [key for key in keys.missing_keys if "_extra_state" not in key] == []
     assert len(run.point) == run.record.config.weights
 

@@ -121,6 +121,153 @@ def test_a_plane_that_there_is_none_of(run, tmp_path):
         run.film(tmp_path / "film.doc")
 
 
+# -- Whatever is brought, a film has its curves at least ---------------------------------------------------------------
+
+
+class Noisy(nn.Module):
+    """Draws random numbers in every pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Linear(3, 1)
+
+    def forward(self, x):
+        return self.net(x + 0.1 * torch.randn_like(x))
+
+
+class Decides(nn.Module):
+    """Looks at its numbers, and counts its calls in a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Linear(3, 1)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        return self.net(x if x.sum().item() > -1e9 else -x) * (1 + 1e-3 * self.calls)
+
+
+def half_of(output, target):
+    return mse_loss(output[target > 1], target[target > 1])
+
+
+def with_numpy(output, target):
+    return mse_loss(output, target) + 0 * float(output.detach().numpy().mean())
+
+
+def slope(model, batch):
+    x = batch[0].clone().requires_grad_()
+    return (torch.autograd.grad(model(x).sum(), x, create_graph=True)[0] - 1).square().mean()
+
+
+def net(*changes):
+    torch.manual_seed(0)
+    layers = [nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)]
+    return nn.Sequential(*(change(layers[0]) for change in changes), *layers[len(changes) :])
+
+
+def brought(model, loss=mse_loss, data=None, **given):
+    x, y = task().data
+    return sd.Task(model, (x, y) if data is None else data, loss, validation=(x, y), name="brought", **given)
+
+
+BROUGHT = {
+    "noise": lambda: brought(Noisy(), None, objective=lambda m, b: mse_loss(m(b[0]), b[1])),
+    "an if": lambda: brought(Decides(), None, objective=lambda m, b: mse_loss(m(b[0]), b[1])),
+    "a mask": lambda: brought(net(), half_of),
+    "numpy": lambda: brought(net(), with_numpy),
+    "a slope": lambda: brought(net(), None, objective=slope),
+    "a sum": lambda: brought(net(), nn.MSELoss(reduction="sum")),
+    "weight_norm": lambda: brought(net(nn.utils.weight_norm)),
+    "spectral_norm": lambda: brought(net(nn.utils.spectral_norm)),
+    "batches": lambda: brought(net(), data=list(zip(*(z.split(30) for z in task().data)))),
+}
+
+
+@pytest.mark.parametrize("make", BROUGHT.values(), ids=BROUGHT)
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_whatever_torch_cannot_map_has_surfaces(make, tmp_path):
+    """The surface at its centre is the loss of the end, by plain evaluation."""
+    own = make()
+    size = {} if isinstance(own.data, list) else {"batch_size": 30}
+    mine = sd.fit(own, "adam", 1e-2, epochs=3, runs=tmp_path, locate=False, **size)
+    before, state = {n: x.clone() for n, x in mine.model.state_dict().items()}, torch.get_rng_state()
+    film = shown(mine.film(tmp_path / "film.html", planes=["principal"]))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(x, before[n]) for n, x in mine.model.state_dict().items())
+    (member,) = film["members"].values()
+    grid = film["surfaces"]["principal"]
+    at, losses = member["path"]["on"]["principal"], numbers(member["path"]["loss"])
+    x, y = (np.linspace(grid[axis]["lo"], grid[axis]["hi"], grid[axis]["n"]) for axis in "xy")
+    i, j = (int(np.abs(line - numbers(at[axis])[-1]).argmin()) for line, axis in ((y, "y"), (x, "x")))
+    near = numbers(grid["loss"])[max(0, i - 1) : i + 2, max(0, j - 1) : j + 2]
+    assert near.min() - 0.02 * abs(near).max() <= losses[-1] <= near.max() + 0.02 * abs(near).max()
+
+
+def test_one_weight_has_curves(tmp_path, capsys):
+    x = torch.linspace(-1, 1, 64)[:, None]
+    one = sd.Task(nn.Linear(1, 1, bias=False), (x, 2 * x), mse_loss, validation=(x, 2 * x), name="one")
+    mine = sd.fit(one, "gradient_descent", 0.1, batch_size="full", steps=30, runs=tmp_path)
+    film = shown(mine.film(tmp_path / "film.html"))
+    assert film["surfaces"] == {}
+    assert len(numbers(film["members"]["run"]["curves"]["loss"]["t"])) == 30
+    assert "A plane needs at least 2 weights, got 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("steps", [4, 60])
+def test_a_run_that_exploded_has_curves(steps, tmp_path):
+    mine = sd.fit(task("exploded"), "gradient_descent", 1e6, batch_size=20, steps=steps, guard=False, runs=tmp_path)
+    assert mine.verdict.kind == "DIVERGED"
+    assert sd.locate(mine.task, mine).kind == "DIVERGED"
+    film = shown(mine.film(tmp_path / "film.html"))
+    assert len(numbers(film["members"]["run"]["curves"]["loss"]["t"])) == steps
+    assert mine.film(tmp_path / "film.png").stat().st_size > 1000
+
+
+def test_a_torch_optimizer_has_a_film(tmp_path):
+    mine = sd.fit(task("foreign"), lambda p: torch.optim.Adadelta(p), 1.0, batch_size=20, epochs=2, runs=tmp_path)
+    assert set(shown(mine.film(tmp_path / "film.html"))["surfaces"]) == {"curvature", "principal", "random"}
+
+
+def test_a_model_that_fails_in_evaluation_has_curves(tmp_path, capsys):
+    class Fails(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net, self.works = net(), True
+
+        def forward(self, x):
+            if not self.works:
+                raise RuntimeError("no longer")
+            return self.net(x)
+
+    mine = sd.fit(brought(Fails()), "adam", 1e-2, batch_size=30, epochs=2, runs=tmp_path, locate=False)
+    mine.model.works = False
+    assert shown(mine.film(tmp_path / "film.html"))["surfaces"] == {}
+    assert "No surfaces: RuntimeError: no longer" in capsys.readouterr().err
+
+
+def test_a_budget_leaves_out_what_is_not_done_in_time(run, tmp_path, capsys):
+    film = shown(run.film(tmp_path / "film.html", budget=1e-6))
+    assert film["surfaces"] == {}
+    assert "the budget of 1e-06 s is over. Pass a larger one, or fewer planes." in capsys.readouterr().err
+    assert set(shown(run.film(tmp_path / "film.html", budget=600))["surfaces"]) == {"curvature", "principal", "random"}
+    with pytest.raises(sd.InputError, match="budget must be positive seconds, got 0"):
+        run.film(tmp_path / "film.html", budget=0)
+
+
+@pytest.mark.parametrize(("stage", "planes"), [("loss along the path", []), ("curvature plane", ["principal"])])
+def test_ctrl_c_leaves_the_surfaces_that_are_done(run, stage, planes):
+    def interrupt(name, count, total):
+        if name == stage:
+            raise KeyboardInterrupt
+
+    kinds = ["principal", "curvature", "random"]
+    film, surfaces = filming.run_film(run.store, run.id, run.task, run.model, kinds, "", None, interrupt)
+    assert list(film.surfaces) == planes
+    assert surfaces.messages[-1].endswith(": interrupted.")
+
+
 @pytest.fixture(scope="module")
 def race():
     return sd.race(task(), ["adam", "gradient_descent"], 2, {"adam": 1e-2, "gradient_descent": 0.05}, batch_size=20,

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-from steepest import seeds
 from steepest.analysis.landscape.affine_layers import AffineLayers, find_affine_layers
 from steepest.analysis.landscape.planes import Plane, Points
 from steepest.curvature.loss_function import LossFunction
@@ -161,7 +160,7 @@ class PlaneSample:
         """The same random numbers and buffers in every pass, if the model uses or writes any."""
         if self._writes_buffers:
             self._buffers.save(all=True)
-        with seeds.ours(0, "surface") if self.is_random else nullcontext():
+        with self.surface.deterministic() if self.is_random else nullcontext():
             yield
         if self._writes_buffers:
             self._buffers.restore()
@@ -220,19 +219,25 @@ class PlaneSample:
     @torch.no_grad()
     def _needs_gradients(self) -> bool:
         try:
-            self.objective.loss(self.surface.batches[0])
+            with self.surface.deterministic():
+                self.objective.loss(self.surface.batches[0])
         except Exception:  # the user's objective may raise anything, and does again if gradients do not help
             return True
         return False
+
+    def _random_states(self) -> list[Tensor]:
+        device = self.surface.device
+        states = [torch.get_rng_state()]
+        return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
 
     def _side_effects(self) -> tuple[bool, bool]:
         """Whether a pass draws random numbers, and whether it writes buffers."""
         buffers = [b.clone() for b in self.objective.model.buffers()]
         self._buffers.save(all=True)
-        with seeds.ours(0, "surface"), self.gradient_mode():
-            before = torch.get_rng_state()
+        with self.surface.deterministic(), self.gradient_mode():
+            before = self._random_states()
             self.objective.loss(self.surface.batches[0])
-            is_random = not torch.equal(before, torch.get_rng_state())
+            is_random = not all(map(torch.equal, before, self._random_states()))
         after = list(self.objective.model.buffers())
         writes = len(after) != len(buffers) or not all(torch.equal(x, y) for x, y in zip(buffers, after))
         self._buffers.restore()

@@ -14,12 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from steepest import seeds
 from steepest.analysis.landscape import planes
 from steepest.analysis.landscape.grids import estimate_grid, exact_grid
 from steepest.analysis.landscape.planes import CELLS, Plane
-from steepest.analysis.landscape.watch import Notify, TimeOver, Watch, WatchedMatrix
-from steepest.curvature.extremes import Extremes, extremes
+from steepest.analysis.landscape.watch import Notify, TimeOver, Watch
+from steepest.curvature.extremes import Extremes, WatchedMatrix, extremes
 from steepest.curvature.loss_function import CHUNK_SAMPLES, LossFunction, first_batches, sample_loss_functions
 from steepest.curvature.sample_losses import NOT_TOGETHER, PROBE_SAMPLES, reason
 from steepest.curvature.work import Work
@@ -78,7 +77,7 @@ class _EndPoint:
     def extremes(self) -> Extremes:
         """Both ends of the Hessian's spectrum."""
         return extremes(
-            WatchedMatrix(self.surface.best_hessian(self.end), self.watch), LANCZOS_PRODUCTS, tolerance=1e-4
+            WatchedMatrix(self.surface.best_hessian(self.end), lambda: self.watch(0)), LANCZOS_PRODUCTS, tolerance=1e-4
         )
 
     def eigenvalues(self) -> np.ndarray:
@@ -152,7 +151,7 @@ def measure_surfaces(
             projections[kind] = {name: plane.project(walk) for name, walk in points.items()}
             grids[kind] = grid
         except (TimeOver, KeyboardInterrupt) as end_of_work:
-            rest = " and ".join(kinds[list(kinds).index(kind) :])
+            rest = ", ".join(kinds[list(kinds).index(kind) :])
             messages.append(f"No {rest} plane: {watch.words(end_of_work)}")
             break
         except Exception as error:  # planes evaluate the user's model, which may raise anything
@@ -208,7 +207,7 @@ def _why_exact(first: LossFunction) -> str:
         return " "
     few = tuple(x[:PROBE_SAMPLES] for x in batch)
     try:
-        with torch.no_grad(), seeds.ours(0, "surface"):
+        with torch.no_grad(), first.deterministic():
             first.objective.per_sample_losses(few)
     except Exception as error:  # vmap runs the user's model, and torch and that can raise anything
         return reason(error)
@@ -217,12 +216,14 @@ def _why_exact(first: LossFunction) -> str:
 
 def _size(work: Work, most: int, batch_size: int, can_estimate: bool, seconds: float) -> tuple[int, int]:
     """Samples and cells along an axis of a plane that there is work for."""
-    for cells, least in SIZES:
+
+    def affordable(cells: int) -> int:
         passes = GRID_PASSES if can_estimate else cells**2
-        affordable = int(seconds / (passes * work.seconds(batch_size) / batch_size))
-        if affordable >= min(least, most):
-            break
-    return min(most, max(least, affordable)), cells
+        return int(seconds / (passes * work.seconds(batch_size) / batch_size))
+
+    possible = (pair for pair in SIZES if affordable(pair[0]) >= min(pair[1], most))
+    cells, least = next(possible, SIZES[-1])
+    return min(most, max(least, affordable(cells))), cells
 
 
 def _affordable_points(surface: LossFunction, points: np.ndarray, watch: Watch) -> np.ndarray:
@@ -288,7 +289,7 @@ def _describe_random_plane(end_point: _EndPoint, seed: int) -> str:
     """What a random plane hides, by Hutchinson's estimates of tr H and tr H²; empty without second derivatives."""
     try:
         smallest = end_point.extremes.least.value
-        hessian = WatchedMatrix(end_point.surface.best_hessian(end_point.end), end_point.watch)
+        hessian = WatchedMatrix(end_point.surface.best_hessian(end_point.end), lambda: end_point.watch(0))
     except (TimeOver, InputError):
         return ""
     generator = torch.Generator().manual_seed(seed)

@@ -3,11 +3,7 @@
 import time
 from collections.abc import Callable
 
-from torch import Tensor
-
-from steepest.curvature.extremes import Symmetric
-
-SURFACE_SECONDS = 30.0
+SURFACE_SECONDS = 20.0
 """Work of all surfaces, in seconds of one core as `curvature.work` counts them: a run has the same film anywhere."""
 
 Notify = Callable[[str, int, int], None]
@@ -57,15 +53,3 @@ class Watch:
         if isinstance(error, TimeOver):
             return f"the budget of {self._seconds:g} s is over. Pass a larger one, or fewer planes."
         return "interrupted."
-
-
-class WatchedMatrix:
-    """A matrix whose products are watched."""
-
-    def __init__(self, matrix: Symmetric, watch: Watch) -> None:
-        self._matrix, self._watch = matrix, watch
-        self.shape, self.dtype, self.device = matrix.shape, matrix.dtype, matrix.device
-
-    def __matmul__(self, v: Tensor) -> Tensor:
-        self._watch(0)
-        return self._matrix @ v

@@ -13,9 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from steepest.curvature.extremes import Block, Extremes, extremes, negative_curvature
+from steepest.curvature.extremes import Block, Extremes, WatchedMatrix, extremes, negative_curvature
 from steepest.curvature.loss_function import LossFunction
-from steepest.errors import DivergedError
+from steepest.curvature.sample_losses import reason
+from steepest.errors import DivergedError, TaskError
 from steepest.records.verdict import Estimate
 
 STEP_FACTORS = tuple(2.0**k for k in range(-2, 6))
@@ -90,7 +91,8 @@ class EvaluationSample:
             self.weights, self.is_by_batch = surface.sample_weights(w), surface.has_slow_samples
         except Exception as error:  # the loss mixes samples, is not finite, or its samples cannot be taken apart
             self.is_by_batch = True
-            self.messages.append(f"Intervals are over batches, not over samples: {error}.")
+            why = "it mixes samples or draws random numbers" if isinstance(error, TaskError) else reason(error)
+            self.messages.append(f"The loss is no sum over samples ({why}): numbers and intervals are over batches.")
         if self.is_by_batch:
             shares = torch.tensor(surface.shares, dtype=torch.float64)
             self.weights = shares / shares.mean()
@@ -147,12 +149,16 @@ class PointEvidence:
     Args:
         search, evaluation, w: as above.
         products: Hessian-vector products at most.
+        notify: told of each product of the eigenvalues.
 
     Raises:
         DivergedError: the point or its loss is not finite.
     """
 
-    def __init__(self, search: LossFunction, evaluation: EvaluationSample, w: Tensor, products: int) -> None:
+    def __init__(
+        self, search: LossFunction, evaluation: EvaluationSample, w: Tensor, products: int,
+        notify: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
         self.search, self.evaluation, self.w = search, evaluation, w.to(search.device, search.dtype)
         self._losses = evaluation.losses(w)
         self.loss, self.is_exact = evaluation.mean(self._losses), search is evaluation.surface
@@ -165,7 +171,7 @@ class PointEvidence:
             raise DivergedError("some weights are not finite")
         hessian, (_, g) = search.best_hessian(self.w), search.gradient(self.w)
         evaluation.surface.has_second_derivative = search.has_second_derivative
-        self.ends = extremes(hessian, max(1, products - EVIDENCE_PRODUCTS), tolerance=1e-4)
+        self.ends = extremes(WatchedMatrix(hessian, notify), max(1, products - EVIDENCE_PRODUCTS), tolerance=1e-4)
         self.products = self.ends.products + EVIDENCE_PRODUCTS
         first, last = self.ends.least, self.ends.greatest
         top, norm = max(abs(last.value), abs(first.value)), float(g.norm())

@@ -27,7 +27,7 @@ from steepest.curvature.loss_function import CHUNK_SAMPLES, LossFunction, sample
 from steepest.descent.loop import Descent
 from steepest.errors import DivergedError, InputError, SteepestError, TaskError
 from steepest.records.run import Steps
-from steepest.records.verdict import DIVERGED, UNDECIDED, Estimate, Verdict
+from steepest.records.verdict import DIVERGED, DIVERGED_ADVICE, UNDECIDED, Estimate, Verdict
 from steepest.tasks import data as sources
 from steepest.tasks.space import Space
 from steepest.tasks.task import Task
@@ -95,13 +95,14 @@ def analyse_point(
     budget, size = Budget.of(task, products, samples), Space(model).size
     if point.shape != (size,):
         raise InputError(f"point must have shape ({size},), one number for each weight, got {tuple(point.shape)}")
-    notify("eigenvalues", 0, products)
+    count = iter(range(products + 1))
+    watch = lambda: notify("eigenvalues", next(count, products), products)  # noqa: E731
+    watch()
     try:
         search, evaluation = draw(task, model, point, samples, seed)
-        evidence = PointEvidence(search, evaluation, point, budget.eigenvalues)
+        evidence = PointEvidence(search, evaluation, point, budget.eigenvalues, watch)
     except DivergedError as error:
-        advice = "Restart with a lower lr; `steepest find-lr TASK` measures one."
-        return Verdict(DIVERGED, f"Diverged: {error}.", advice)
+        return Verdict(DIVERGED, f"Diverged: {error}.", DIVERGED_ADVICE)
     except SteepestError:
         raise
     except Exception as error:  # the user's model may raise anything
@@ -143,8 +144,8 @@ def _measure_stages(inputs: VerdictInputs, notify: Notify) -> None:
 
 def _block_gradients(inputs: VerdictInputs) -> gradient_noise.BlockGradients | None:
     """Gradients of disjoint blocks; None if there is no data to draw from."""
-    evidence = inputs.evidence
-    return block_gradients(inputs.task, inputs.model, evidence.w, inputs.budget.samples, inputs.seed, evidence.search)
+    evidence, surface = inputs.evidence, inputs.evidence.evaluation.surface
+    return block_gradients(inputs.task, inputs.model, evidence.w, inputs.budget.samples, inputs.seed, surface)
 
 
 def _measure_rule(inputs: VerdictInputs, rule: RuleInUse) -> None:

@@ -159,7 +159,8 @@ def small_lr_gain(task: Task, model: nn.Module, evaluation: EvaluationSample, w:
 
 
 def _after_small_steps(task: Task, model: nn.Module, w: Tensor, rule: RuleInUse, seed: int) -> Tensor:
-    model = copy_module(model).eval()
+    model = copy_module(model)
+    model.eval()
     space = Space(model)
     space.scatter(w.to(next(model.parameters())))
     objective, update = Objective(model, task), Update(space, rule.rule)

@@ -58,9 +58,9 @@ def draw(task: Task, model: nn.Module, w: Tensor, samples: int, seed: int) -> Sa
 
 
 def block_gradients(
-    task: Task, model: nn.Module, w: Tensor, samples: int, seed: int, search: LossFunction
+    task: Task, model: nn.Module, w: Tensor, samples: int, seed: int, surface: LossFunction
 ) -> BlockGradients | None:
-    """Gradients of disjoint blocks, which show the noise, in the units of the search sample.
+    """Gradients of disjoint blocks, which show the noise, in the units of a surface's loss.
 
     Returns:
         None where there are fewer than 8 blocks.
@@ -74,12 +74,12 @@ def block_gradients(
     else:
         blocks = gradient_noise.disjoint(task, samples=samples, seed=seed)
     gradients, sizes = gradient_noise.block_gradients(task, w, blocks, model=model)
-    return _in_units_of(search, gradients, sizes)
+    return _in_units_of(surface, gradients, sizes)
 
 
-def _in_units_of(search: LossFunction, gradients: Tensor, sizes: list[float]) -> BlockGradients:
-    """The gradients as estimates of that of the search sample: the loss of a sum grows with its samples."""
-    scales = [1 / search.share_of(size) for size in sizes]
+def _in_units_of(surface: LossFunction, gradients: Tensor, sizes: list[float]) -> BlockGradients:
+    """The gradients as estimates of that of a surface: a sum grows with its samples."""
+    scales = [1 / surface.share_of(size) for size in sizes]
     return gradients * gradients.new_tensor(scales)[:, None], sizes
 
 

@@ -210,8 +210,10 @@ def why_not_batched(model: nn.Module, objective: Objective, space: Space, batche
 
 def _why_not_in_training(model: nn.Module, objective: Objective, space: Space, batches: Sequence[Any]) -> str:
     """Why the model in training mode cannot be mapped: there it may do more, such as a spectral norm's iteration."""
-    twins = [copy.deepcopy(model).train() for _ in range(2)]
+    twins = [copy.deepcopy(model) for _ in range(2)]
     try:
+        for twin in twins:
+            twin.train()  # alone: a model's own `train` may return nothing
         Members(twins, objective.with_model(twins[0]), space).gradient(batches)
     except Exception as error:  # any error of torch or the model under vmap
         return first_line(error)

@@ -51,7 +51,7 @@ def trained():
     """A network, and where it went."""
     data = spirals()
     task = sd.Task(model=network(0), loss=cross_entropy, data=data, validation=data)
-    descent = sd.descend(task, "adam", 1e-2, batch_size=50, epochs=10)
+    descent = sd.descend(task, "adam", 1e-2, "warmup(5%) >> cosine", batch_size=50, epochs=10, guard=True)
     for _ in descent:
         pass
     return task, descent.path

@@ -6,13 +6,15 @@ import pytest
 import torch
 from scipy.stats import binom
 from torch import nn
-from torch.nn.functional import mse_loss
+from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
 import steepest as sd
 from benchmarks.geometry.linear_networks import critical_point
+from steepest.analysis.location.budget import quick_budget
 from steepest.analysis.location.locate import QUICK_PRODUCTS, analyse_point
-from steepest.curvature.loss_function import sample_loss_functions
+from steepest.curvature.loss_function import first_batches, sample_loss_functions
+from steepest.curvature.work import Work
 from steepest.records.verdict import (
     DESCENDING,
     DIVERGED,
@@ -209,6 +211,204 @@ def test_a_loss_that_is_no_mean_over_samples_is_measured_by_batches():
         < verdict.number("training loss").value
         < verdict.number("training loss").high
     )
+
+
+# -- Losses that are no means, data that bring their own batches -------------------------------------------------------
+
+
+def classes(samples=400, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    x = torch.randn(samples, 6, generator=g)
+    return x, (
+        x @ torch.randn(6, 3, generator=torch.Generator().manual_seed(7)) - torch.tensor([0.0, 0.0, 3.0])
+    ).argmax(1)
+
+
+CLASS_WEIGHTS = torch.tensor([1.0, 2.0, 50.0])
+
+
+def ignored(y):
+    return torch.where(torch.arange(len(y)) % 4 == 0, -100, y)
+
+
+def masked(output, target):
+    real = target != -100
+    return cross_entropy(output[real], target[real])
+
+
+LOSSES = {
+    "ignored labels": (cross_entropy, ignored),
+    "masked": (masked, ignored),
+    "class weights": (lambda o, t: cross_entropy(o, t, weight=CLASS_WEIGHTS.to(o)), lambda y: y),
+    "sum": (nn.CrossEntropyLoss(reduction="sum"), lambda y: y),
+}
+
+
+@pytest.mark.parametrize(("loss", "change"), LOSSES.values(), ids=LOSSES)
+def test_a_loss_that_weights_samples_is_torchs_on_the_same_samples(loss, change):
+    x, y = classes()
+    torch.manual_seed(0)
+    task = sd.Task(nn.Linear(6, 3), (x, change(y)), loss, validation=(x, change(y)))
+    verdict, half = sd.locate(task, products=QUICK_PRODUCTS), sample_loss_functions(task, (200, 200))[1].batches[0]
+    with torch.no_grad():
+        expected = loss(task.model.double()(half[0]), half[1]).item()
+    number = verdict.number("training loss")
+    assert number.value == pytest.approx(expected, rel=1e-9)
+    assert number.low < number.value < number.high
+    assert verdict.kind == DESCENDING
+    assert verdict.messages == (() if loss is not masked else verdict.messages)
+
+
+def test_intervals_of_a_weighted_mean_cover_the_loss_of_all_data():
+    """Weights that go with the losses, as class weights do: without the ratio's own error 99 % would be 70."""
+    g = torch.Generator().manual_seed(0)
+    x, y = classes(20_000)
+    y = torch.where(torch.rand(20_000, generator=g) < 0.2, 2, y)
+    loss = LOSSES["class weights"][0]
+    torch.manual_seed(0)
+    model = nn.Linear(6, 3)
+    whole, covered = loss(model(x), y).item(), 0
+    for seed in range(40):
+        rows = torch.randperm(20_000, generator=g)[:400]
+        task = sd.Task(model, (x[rows], y[rows]), loss, validation=(x[:9], y[:9]))
+        number = sd.locate(task, products=10, seed=seed).number("training loss")
+        covered += number.low <= whole <= number.high
+    assert covered >= 34  # 38 are expected; fewer come out once in 50 times of 95 % intervals
+
+
+def test_the_sharpness_of_a_sum_is_that_of_the_rules_steps(tmp_path):
+    """A step of 20 samples sees a twentieth of the curvature of 400, and 20 times that of the mean."""
+    numbers = {}
+    for reduction, lr in {"mean": 0.1, "sum": 0.1 / 20}.items():
+        task = sd.Task(network(), regression(), nn.MSELoss(reduction=reduction), validation=regression(seed=1))
+        run = sd.fit(task, "gradient_descent", lr, schedule="constant", batch_size=20, epochs=5, runs=tmp_path)
+        numbers[reduction] = run.verdict.number("sharpness"), run.verdict.number("‖∇L‖², noise removed")
+    (mean, of_mean), (total, of_sum) = numbers["mean"], numbers["sum"]
+    assert total.value == pytest.approx(20 * mean.value, rel=1e-3)
+    assert total.value / total.reference == pytest.approx(mean.value / mean.reference, rel=1e-3)
+    assert of_sum.value > 100 * of_mean.value
+
+
+def padded(batch_size, lengths=(3, 5, 4, 7)):
+    """Batches of sequences, each padded to a length of its own."""
+    g = torch.Generator().manual_seed(0)
+    x = [torch.randn(batch_size, lengths[k % len(lengths)], 4, generator=g) for k in range(12)]
+    return [(b, b.sum((1, 2))[:, None]) for b in x]
+
+
+class Sequence(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.rnn, self.out = nn.GRU(4, 5, batch_first=True), nn.Linear(5, 1)
+
+    def forward(self, x):
+        return self.out(self.rnn(x)[1][0])
+
+
+class Endless(torch.utils.data.IterableDataset):
+    """Data without length."""
+
+    def __iter__(self):
+        while True:
+            yield from zip(*(z.split(20) for z in regression()))
+
+
+ITERABLES = {
+    "loader": (network, DataLoader(TensorDataset(*regression()), batch_size=32, shuffle=True)),
+    "list": (network, list(zip(*(z.split(30) for z in regression())))),
+    "one batch": (network, [regression()]),
+    "padded": (Sequence, padded(20)),
+    "endless": (network, Endless()),
+}
+
+
+@pytest.mark.parametrize(("make", "batches"), ITERABLES.values(), ids=ITERABLES)
+def test_an_iterable_is_data(make, batches):
+    task = sd.Task(make(), batches, mse_loss, validation=regression(seed=1))
+    verdict = sd.locate(task, products=100, samples=300)
+    half = first_batches(batches, 300)[1::2] or [tuple(z[200:] for z in batches[0])]
+    with torch.no_grad():
+        squares = torch.cat([(task.model(x) - y).square() for x, y in half])
+    assert verdict.number("training loss").value == pytest.approx(squares.mean().item(), rel=1e-5)
+    assert (verdict.number("noise scale") is None) == (len(getattr(batches, "__dict__", batches)) == 1)
+    assert str(verdict) == str(sd.locate(task, products=100, samples=300))
+
+
+def test_an_iterable_of_too_few_samples_is_refused():
+    task = sd.Task(network(), [tuple(z[:8] for z in regression())], mse_loss, validation=regression(seed=1))
+    with pytest.raises(sd.InputError, match=r"needs at least 16 samples .*, got 8"):
+        sd.locate(task)
+
+
+# -- Interruptions, and what fails on the way --------------------------------------------------------------------------
+
+
+def test_ctrl_c_gives_what_was_measured():
+    def interrupt(stage, products, total):
+        if stage == "gradient noise":
+            raise KeyboardInterrupt
+
+    task = sd.Task(network(), regression(), mse_loss, validation=regression(seed=1))
+    verdict = analyse_point(task, sd.Space(task.model).gather(), task.model, notify=interrupt)
+    assert verdict.kind == DESCENDING
+    assert verdict.number("training loss") is not None
+    assert verdict.number("noise scale") is None
+    assert verdict.messages == ("Interrupted: the verdict is from what was measured so far.",)
+
+
+def test_ctrl_c_before_anything_was_measured_is_passed_on():
+    def interrupt(stage, products, total):
+        raise KeyboardInterrupt
+
+    task = sd.Task(network(), regression(), mse_loss, validation=regression(seed=1))
+    with pytest.raises(KeyboardInterrupt):
+        analyse_point(task, sd.Space(task.model).gather(), task.model, notify=interrupt)
+
+
+class Fails(nn.Module):
+    """Cannot be evaluated outside of training."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = network()
+
+    def forward(self, x):
+        if not self.training:
+            raise RuntimeError("no predictions here")
+        return self.net(x)
+
+
+def test_a_model_that_cannot_be_evaluated_is_refused_in_words():
+    task = sd.Task(Fails(), regression(), mse_loss, validation=regression(seed=1))
+    with pytest.raises(sd.TaskError, match=r"cannot be evaluated at the point \(RuntimeError: no predictions here\)"):
+        sd.locate(task)
+
+
+def test_a_loss_beyond_its_precision_has_diverged():
+    model = network()
+    with torch.no_grad():
+        model[2].weight.fill_(1e30)
+    task = sd.Task(model, regression(), mse_loss, validation=regression(seed=1))
+    verdict = sd.locate(task)
+    assert verdict.kind == DIVERGED
+    assert "more than float32 can hold" in verdict.sentence
+
+
+# -- The look at the end of a run --------------------------------------------------------------------------------------
+
+
+def test_the_quick_check_follows_from_sizes():
+    work = Work(operations=20, flops=50_000)
+    assert quick_budget(work, 420, 64, 1293) == quick_budget(work, 420, 64, 1293)
+    products, samples = quick_budget(work, 10, 64, 1293)
+    assert (products, samples) == (60, 128)
+    assert quick_budget(work, 100_000, 64, 1293) == (60, 1024)
+    costly = Work(operations=2000, flops=1e9)
+    assert quick_budget(costly, 10, 64, 1293) is None
+    products, samples = quick_budget(costly, 700, 64, 1293)
+    assert 10 <= products < 60
+    assert samples == 64
 
 
 # -- Words -------------------------------------------------------------------------------------------------------------

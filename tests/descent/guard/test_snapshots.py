@@ -9,6 +9,7 @@ import torch
 from steepest.descent.guard.snapshots import Snapshots
 from steepest.runs.best import BestPoint
 from steepest.runs.store.state import pack, unpack
+from steepest.tasks.module_state import ModuleState
 
 
 def taken(*ts, **given):
@@ -75,7 +76,7 @@ def test_the_best_point_by_either_direction():
         best, w = BestPoint(higher), torch.zeros(1)
         for t, value in enumerate(values, 1):
             w.fill_(t)
-            best.update(t, value, {"w": w})
+            best.update(t, value, ModuleState({"w": w}))
         assert (best.t, best.since) == (at, 2)
         assert best.tensors is not None
         assert best.tensors["w"].item() == at
