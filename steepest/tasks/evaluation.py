@@ -13,7 +13,7 @@ from steepest.errors import TaskError
 from steepest.tasks import batch_tree
 from steepest.tasks.batch_tree import JoinError
 from steepest.tasks.buffers import Buffers
-from steepest.tasks.forward import Pass
+from steepest.tasks.forward import Pass, needs_grad
 from steepest.tasks.metric import Metric, as_number
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ class Evaluation:
         objective = self._objective
         self._values.append(one.loss.item())
         self._counts.append(objective.count_or_none(one.batch))
-        self._batch, self._ulps = one.batch, JOIN_ULPS * finfo(one.loss.dtype).eps
+        self._batch = one.batch
+        self._ulps = JOIN_ULPS * finfo(one.loss.dtype).eps if one.loss.is_floating_point() else 0.0
         if one.output is None or not (self._metrics or objective.shares_follow_from_loss):
             return
         if objective.samples_or_none(one._replace(batch=None)) is not None:
@@ -131,8 +132,10 @@ class Evaluation:
         output = batch_tree.map_tensors(output, self._objective.without_autocast)
         try:
             value = function(output, target)
-        except RuntimeError:
-            with torch.enable_grad():  # it may differentiate
+        except RuntimeError as error:
+            if not needs_grad(error):
+                raise
+            with torch.enable_grad():
                 value = function(output, target)
         return as_number(value, name)
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 DTYPE_ERROR = re.compile(r"dtype|scalar type|Double|Float|Long|not implemented for")
 """In torch's messages about tensors of different dtypes."""
 
+GRAD_ERROR = re.compile(r"require grad|requires_grad|grad_fn")
+"""In torch's messages about tensors that it cannot differentiate."""
+
 
 class Pass(NamedTuple):
     """A batch with the model's output on it, its target and its loss."""
@@ -189,15 +192,17 @@ class Forward:
             return _run_with_grad(run)
         try:
             return run()
-        except RuntimeError:
-            try:
-                one = _run_with_grad(run)
-            except RuntimeError:
-                one = None
-            if one is None:
+        except RuntimeError as error:
+            if not needs_grad(error):
                 raise
-            self._needs_grad = True
-            return one
+        one = _run_with_grad(run)
+        self._needs_grad = True
+        return one
+
+
+def needs_grad(error: RuntimeError) -> bool:
+    """Whether torch says that it cannot differentiate, as where gradients are off."""
+    return bool(GRAD_ERROR.search(str(error)))
 
 
 def _is_transformed() -> bool:

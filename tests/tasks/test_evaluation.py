@@ -234,9 +234,20 @@ def test_a_metric_that_differentiates():
     assert Objective(model, task).evaluate([samples()], {"s": sensitivity})["s"] > 0
 
 
+def test_a_loss_of_whole_numbers_is_measured():
+    model = nn.Linear(1, 1)
+    task = Task(model, loss=lambda output, target: torch.tensor(3))
+    assert Objective(model, task).evaluate([(*line(), *line())] * 2, {})["loss"] == 3
+
+
 def test_other_errors_are_raised_as_they_are():
+    calls = []
+
     def broken(model, batch):
-        raise RuntimeError("no such thing")
+        calls.append(1)
+        if len(calls) == 1:
+            raise RuntimeError("no such thing")
+        return model(batch[0]).mean()
 
     model = nn.Linear(1, 1)
     with pytest.raises(RuntimeError, match="no such thing"):
