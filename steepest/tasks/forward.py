@@ -88,7 +88,7 @@ class Forward:
         except SteepestError:
             raise
         except Exception as error:  # any error of the user's code
-            if not self._works_in_training(batch):
+            if not self._works_in_training(batch) or self._works(batch):  # or it came once, whatever the mode
                 raise
             words = f"{type(error).__name__}: {error}".partition("\n")[0]
             raise TaskError(
@@ -99,11 +99,15 @@ class Forward:
     def _works_in_training(self, batch: Any) -> bool:
         self.model.train()
         try:
+            return self._works(batch)
+        finally:
+            self.model.eval()
+
+    def _works(self, batch: Any) -> bool:
+        try:
             self(batch)
         except Exception:  # any error of the user's code: the first one is raised again
             return False
-        finally:
-            self.model.eval()
         return True
 
     def backward(self, value: Tensor, batch: Any) -> None:
