@@ -81,7 +81,7 @@ class Descent:
         self.random = StepRandomness(s.seed, self.device)
         self.buffers = Buffers(model)
         self.watch = ParameterWatch(model)
-        self._frozen = FrozenParameters(model)
+        self._frozen_parameters = FrozenParameters(model)
         self.trained_names = dict.fromkeys(self.space.names)
         self._validation: tuple[int, dict[str, float]] = (-1, {})
         self.t, self.events, self.is_stopped = 0, 0, False
@@ -308,7 +308,7 @@ class Descent:
 
     def _weights(self, others: Collection[str] = ()) -> dict[str, Tensor]:
         """The weights that are trained, the frozen ones that were or have changed all the same, and others by name."""
-        self.trained_names.update(dict.fromkeys(self._frozen.changes(self.model)))
+        self.trained_names.update(dict.fromkeys(self._frozen_parameters.changes(self.model)))
         weights = {name: p.detach() for name, p in self.space.named()}
         if len(self.trained_names) == len(weights) and all(name in weights for name in others):
             return weights

@@ -181,16 +181,16 @@ class FrozenParameters:
 @torch.no_grad()
 def _sums(model: nn.Module, names: set[str] | None) -> dict[str, list[float]]:
     """Σx and Σx² of the frozen parameters with these names, or of all."""
-    frozen = {
+    parameters = {
         name: p for name, p in model.named_parameters()
         if not p.requires_grad and not is_lazy(p) and (names is None or plain_name(name) in names)
     }  # fmt: skip
     pairs = []
-    for p in frozen.values():
+    for p in parameters.values():
         x = (torch.view_as_real(p) if p.is_complex() else p).double()
         pairs.append(torch.stack([x.sum(), (x * x).sum()]).cpu())
     values = torch.stack(pairs).tolist() if pairs else []
-    return {plain_name(name): value for name, value in zip(frozen, values, strict=True)}
+    return {plain_name(name): value for name, value in zip(parameters, values, strict=True)}
 
 
 def new_space(model: nn.Module, settings: Settings) -> tuple[Space, Settings]:

@@ -160,7 +160,10 @@ def _check(module: nn.Module, trainable: list[tuple[str, nn.Parameter]]) -> None
         if p.layout is not torch.strided:
             raise TaskError(f"{kind}: parameter {name} must be dense (torch.strided), got {p.layout}")
         if not p.is_floating_point():
-            raise TaskError(f"{kind}: parameter {name} must be real floating-point, got {p.dtype}")
+            raise TaskError(
+                f"{kind}: parameter {name} must be real floating-point, got {p.dtype}. Store a complex one as two real "
+                "ones, or freeze it."
+            )
     if not trainable:
         count = sum(1 for _ in module.parameters())
         why = f"all {count} parameters are frozen (requires_grad=False)" if count else "it has no parameters"
