@@ -29,7 +29,7 @@ def outcome_of(case_name: str, verb: str) -> Outcome:
     try:
         FUNCTIONS[verb](bench)
     except AssertionError as error:
-        return Outcome("wrong", str(error).splitlines()[0] if str(error) else last_frames(error))
+        return Outcome("wrong", " ".join(str(error).split())[:400] or last_frames(error))
     except SteepestError as error:
         words = f"{type(error).__name__}: {error}"[:400]
         if refusal is None:
