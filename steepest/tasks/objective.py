@@ -107,7 +107,11 @@ class Objective:
         return combine(values, [n for n in counts if n], None)
 
     def _accumulate(self, batches: Sequence[Any], tensors: Iterable[Tensor]) -> Tensor:
-        """Micro-batches whose shares follow from the loss: weighted in samples, and the sum scaled at the end."""
+        """Micro-batches whose shares follow from the loss: weighted in samples, and the sum scaled at the end.
+
+        They are compared with each other only, so that a resumed run weights them as one that was never stopped.
+        """
+        self._weights = LossWeights()
         total = sum(self.count_or_none(batch) or 1.0 for batch in batches)
         values: list[Tensor] = []
         weights: list[float] = []
