@@ -83,10 +83,12 @@ class EvaluationSample:
     Args:
         surface: as above.
         w: the point.
+        whole: the same samples in larger batches, whose numbers are reported where those of small batches differ.
     """
 
-    def __init__(self, surface: LossFunction, w: Tensor) -> None:
+    def __init__(self, surface: LossFunction, w: Tensor, whole: LossFunction | None = None) -> None:
         self.surface, self.messages = surface, list[str]()
+        self._whole = whole
         try:
             self.weights, self.is_by_batch = surface.sample_weights(w), surface.has_slow_samples
         except Exception as error:  # the loss mixes samples, is not finite, or its samples cannot be taken apart
@@ -118,9 +120,8 @@ class EvaluationSample:
         """A number of each batch, times its share and the number of batches, so that the mean is that of the sample."""
         shares = self.surface.shares
         ones = [number(one) if share else 0.0 for one, share in zip(self.surface.per_batch(), shares, strict=True)]
-        return torch.tensor(
-            [len(shares) * share * x for share, x in zip(shares, ones, strict=True)], dtype=torch.float64
-        )
+        values = torch.tensor([len(shares) * s * x for s, x in zip(shares, ones, strict=True)], dtype=torch.float64)
+        return values if self._whole is None else values + (number(self._whole) - values.mean())
 
 
 class PointEvidence:

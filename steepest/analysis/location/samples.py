@@ -52,8 +52,8 @@ def draw(task: Task, model: nn.Module, w: Tensor, samples: int, seed: int) -> Sa
     evaluation = EvaluationSample(other, w)
     if evaluation.is_by_batch:  # an interval needs several batches
         chunk = max(1, half // gradient_noise.BLOCKS)
-        other = sample_loss_functions(task, (half, half), seed, model=model, chunk=chunk)[1]
-        evaluation = EvaluationSample(other, w)
+        small = sample_loss_functions(task, (half, half), seed, model=model, chunk=chunk)[1]
+        evaluation = EvaluationSample(small, w, other)
     return Samples(search, evaluation)
 
 
