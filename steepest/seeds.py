@@ -75,6 +75,17 @@ class StepRandomness:
     def __init__(self, seed: int, device: torch.device) -> None:
         self.seed = mix(seed, "step")
         self._cuda = torch.cuda.default_generators[device.index or 0] if device.type == "cuda" else None
+        self._is_held = False
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Restores the caller's random numbers only after the block, where no code of the caller runs between steps."""
+        with self.of_step(0):
+            self._is_held = True
+            try:
+                yield
+            finally:
+                self._is_held = False
 
     def of_step(self, t: int) -> "StepRandomness":
         """The random numbers of step t, for a `with` block."""
@@ -82,6 +93,11 @@ class StepRandomness:
         return self
 
     def __enter__(self) -> None:
+        if self._is_held:
+            torch.default_generator.manual_seed(self._number)
+            if self._cuda is not None:
+                self._cuda.manual_seed(self._number)
+            return
         self._caller = torch.default_generator.get_state()
         torch.default_generator.manual_seed(self._number)
         if self._cuda is not None:
@@ -89,6 +105,8 @@ class StepRandomness:
             self._cuda.manual_seed(self._number)
 
     def __exit__(self, *error: object) -> None:
+        if self._is_held:
+            return
         torch.default_generator.set_state(self._caller)
         if self._cuda is not None:
             self._cuda.set_state(self._callers_cuda)

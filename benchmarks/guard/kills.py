@@ -82,7 +82,7 @@ def train(runs: str, aim: str, after: int) -> None:
         def kill_after_rewind(training: Trainer, event: Any) -> None:
             on_event(training, event)
             if event.kind == "rewind":
-                _kill_in(Descent, "step", after)
+                _kill_in(Descent, "measure_step", after)
 
         Trainer._on_event = kill_after_rewind
     print("begins", flush=True)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from steepest.descent.guard.backoff import JUMP_RATIO
 from steepest.descent.guard.running_stats import NO_LIMITS, GradientLimits
-from steepest.descent.loop import Descent, add_updates
+from steepest.descent.loop import Descent
 from steepest.records.run import REWIND, STOP, Step
 from steepest.rules.update import Update
 
@@ -47,7 +47,7 @@ def steps(descent: Descent, marks: Sequence[int] = (), lag: int = LAG) -> Iterat
             first, *later = _block(descent, _last(descent, marks, lag))
         else:
             first, later = descent.step(), []  # a torch optimizer synchronises with the device
-        yield add_updates(first, updates)
+        yield first.with_updates(updates)
         yield from later
 
 
@@ -86,7 +86,7 @@ def _block(descent: Descent, last: int) -> list[Step]:
         if call.kind in (REWIND, STOP):
             return [*block[:-1], descent.rewind(block[-1], call)]
     descent.t = last
-    return [*block[:-1], add_updates(block[-1], descent.after_step(block[-1]))]
+    return [*block[:-1], block[-1].with_updates(descent.after_step(block[-1]))]
 
 
 def _step(descent: Descent, t: int, hypers: dict[str, Any], bounds: GradientLimits) -> Tensor:

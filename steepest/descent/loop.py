@@ -17,18 +17,19 @@ import torch
 from torch import Tensor, nn
 
 from steepest.descent import handoff
+from steepest.descent.guard.guard import GO_CALL
 from steepest.descent.guard.recovery import Recovery
 from steepest.descent.guard.running_stats import GradientLimits
 from steepest.descent.norm_statistics import NormStatistics
 from steepest.descent.optimizer import is_schedule, make_optimizer
 from steepest.descent.parameters import FrozenParameters, ParameterWatch, follow
-from steepest.descent.settings import Settings, device, horizon, measure_interval
-from steepest.descent.state import restore_tensors
-from steepest.records.run import GO, REWIND, SKIP, STAGE, STOP, Call, Event, Message, SnapshotInterval, Step
+from steepest.descent.settings import Settings, device, horizon, make_batches, measure_interval
+from steepest.descent.state import copy_tensors, restore_tensors
+from steepest.records.run import REWIND, SKIP, STAGE, STOP, Call, Event, Message, SnapshotInterval, Step
 from steepest.rules.torch_optimizer import ClosureStep, TorchOptimizer
 from steepest.schedule import Schedule, as_schedule
 from steepest.seeds import StepRandomness
-from steepest.tasks import Batches, Buffers, Objective, Space, Task, data, module_state
+from steepest.tasks import Buffers, Objective, Space, Task, data, module_state
 from steepest.tasks.batch_norm import check_batch_norm
 from steepest.tasks.module_state import ModuleState
 
@@ -51,8 +52,7 @@ class Descent:
         watch: of the model's parameters.
         trained_names: of all parameters that were trained or have changed so far; some of them may be frozen.
         statistics: batch norm's at the point that the rule reports.
-        is_stopped: whether the guard or the caller has ended the run; after the guard, the model is at the best
-            snapshot.
+        is_stopped: whether guard or caller has ended the run; after the guard, the model is at the best snapshot.
 
     Args:
         task: what to train.
@@ -60,14 +60,13 @@ class Descent:
         model: the module to train in place, at its start.
 
     Raises:
-        SteepestError: settings, model or data are invalid; before the first step.
+        SteepestError: settings, model or data are invalid.
     """
 
     def __init__(self, task: Task, settings: Settings, model: nn.Module) -> None:
         self.task, self.settings = task, settings
         self.device = torch.device(device(settings.device))
-        self.model = model.to(self.device)
-        s = settings
+        self.model, s = model.to(self.device), settings
         self.batches = make_batches(task, settings, s.seed, self.device)
         self.steps_per_epoch, self.steps = horizon(self.batches.steps_per_epoch, s)
         self.measure_every = measure_interval(self.steps, self.batches.steps_per_epoch, s)
@@ -86,6 +85,7 @@ class Descent:
         self._validation: tuple[int, dict[str, float]] = (-1, {})
         self.t, self.events, self.is_stopped = 0, 0, False
         self._next_event: Event | None = None
+        self._has_begun = False
         self._is_at_reported = False
         self.statistics = NormStatistics(task, settings, model, self.device)
         self.recovery = None if s.guard is None else Recovery(s.guard)
@@ -101,17 +101,27 @@ class Descent:
     def step(self) -> Step:
         """The next step. After a rewind it repeats an earlier one."""
         t = self.t + 1
-        updates = self.before_step(t)
+        updates = self.before_step(t) if t > self.stage.last or not self._has_begun else ()
         with self.random.of_step(t):
-            step, call = self._step(t)
+            step, call = self.judge_and_move(t, *self.measure_step(t))
+        return self.conclude(step, call).with_updates(updates)
+
+    def conclude(self, step: Step, call: Call) -> Step:
+        """Counts a step, or rewinds it; returns it with what becomes known."""
         if call.kind in (REWIND, STOP):
-            return add_updates(self.rewind(step, call), updates)
-        self.t = t
-        return add_updates(step, updates + self.after_step(step))
+            return self.rewind(step, call)
+        self.t = step.t
+        return step.with_updates(self.after_step(step))
+
+    def is_undisturbed(self, t: int) -> bool:
+        """Whether step t begins no stage, follows no event and repeats no step that is skipped."""
+        if t > self.stage.last or not self._has_begun or self._next_event is not None:
+            return False
+        return self.recovery is None or not (self.recovery.skipped_steps or self.recovery.follows_events)
 
     def before_step(self, t: int) -> tuple[Message | SnapshotInterval, ...]:
         """Enters the stage of step t, and takes the guard's first snapshot."""
-        recovery = self.recovery
+        recovery, self._has_begun = self.recovery, True
         if t > self.stage.last:
             self._hand_over(t)
         return () if recovery is None or recovery.snapshots.good else recovery.begin(self)
@@ -122,7 +132,8 @@ class Descent:
             for bound in self.bound_schedules():
                 if bound.watches:  # the validation loss; without validation data the step's
                     bound.observe(step.t, self.measure().get("loss", step.loss))
-        return () if self.recovery is None else self.recovery.after(self)
+        recovery = self.recovery
+        return () if recovery is None or step.t % recovery.every else recovery.after(self)
 
     def rewind(self, step: Step, call: Call) -> Step:
         """Restores a snapshot as the guard has called for at this step; returns the step with the event."""
@@ -130,39 +141,52 @@ class Descent:
         self.is_stopped = call.kind == STOP
         return step._replace(event=self.register(self.recovery.rewind(self, call, step.t)))
 
-    def _step(self, t: int) -> tuple[Step, Call]:
-        buffers = self.buffers
-        if buffers:
-            buffers.save()
+    def measure_step(self, t: int) -> tuple[list[Any], float, float, float]:
+        """The micro-batches of step t, its loss and ‖∇L(w)‖, and its learning rate by the schedule."""
+        if self.buffers:
+            self.buffers.save()
         batches = self.batches(t)
-        self.statistics.see(batches)
+        if self.statistics.keeps_batches:
+            self.statistics.see(batches)
         loss = self.objective.gradient(batches, self.space.tensors())
-        norm = self.update.norm()
-        call = self.judge(t, loss, norm)
-        hypers = self.hypers_at(t)
+        return batches, loss, self.update.norm(), self.base_lr * self.schedule(t)
+
+    def judge_and_move(self, t: int, batches: list[Any], loss: float, norm: float, lr: float) -> tuple[Step, Call]:
+        """Step t after its gradient: what the guard says, and the update."""
+        call = self.judge(t, loss, norm, lr=lr)
+        hypers = self.hypers_at(t, lr)
         if call.kind in (SKIP, REWIND, STOP):
-            buffers.restore()
+            self.buffers.restore()
             update_norm = 0.0
         else:
-            clip = min(call.limit, self.settings.clip or math.inf)
-            scale = 1.0 if norm <= clip else clip / (norm + 1e-6)  # as in `clip_grad_norm_`
-            update_norm = self.advance(t, hypers, scale, batches)
-            if buffers:
-                buffers.detect_changes()
+            update_norm = self.move(t, batches, norm, hypers, call.limit)
         return self.make_step(t, call, hypers["lr"], loss, norm, update_norm), call
 
-    def judge(self, t: int, loss: float, norm: float, bounds: GradientLimits | None = None, ahead: int = 0) -> Call:
-        """What to do with a step; the last two arguments are those of `Guard.judge`.
+    def move(self, t: int, batches: list[Any], norm: float, hypers: dict[str, Any], limit: float = math.inf) -> float:
+        """Moves the point along the gradient, which is clipped to the limit and the settings'; returns ‖Δw‖."""
+        clip = min(limit, self.settings.clip or math.inf)
+        scale = 1.0 if norm <= clip else clip / (norm + 1e-6)  # as in `clip_grad_norm_`
+        update_norm = self.advance(t, hypers, scale, batches)
+        if self.buffers:
+            self.buffers.detect_changes()
+        return update_norm
+
+    def judge(
+        self, t: int, loss: float, norm: float, bounds: GradientLimits | None = None, ahead: int = 0,
+        lr: float | None = None,
+    ) -> Call:  # fmt: skip
+        """What to do with a step; `bounds` and `ahead` are those of `Guard.judge`.
 
         Without a guard only a step with a non-finite gradient is skipped.
         """
         if self.recovery is None:
             if math.isfinite(norm):
-                return Call(GO)
+                return GO_CALL
             return Call(SKIP, seen=f"non-finite gradient (norm {norm:.3g}, loss {loss:.3g})", done="step skipped")
         if t in self.recovery.skipped_steps:
             return Call(SKIP, seen="bad batch", done="step skipped")
-        return self.recovery.guard.judge(loss, norm, self.base_lr * self.schedule(t), bounds, ahead)
+        lr = self.base_lr * self.schedule(t) if lr is None else lr
+        return self.recovery.guard.judge(loss, norm, lr, bounds, ahead)
 
     def make_step(self, t: int, call: Call, lr: float, loss: float, norm: float, update_norm: float) -> Step:
         """The step as a record, with its event and the outcomes of earlier events."""
@@ -196,12 +220,12 @@ class Descent:
         """The schedules of the learning rate and of hyperparameters, bound to the run."""
         return [self.schedule, *(bound for _, bound in self._hyper_schedules)]
 
-    def hypers_at(self, t: int) -> dict[str, Any]:
-        """The hyperparameters of step t; the learning rate includes the guard's factor."""
+    def hypers_at(self, t: int, lr: float | None = None) -> dict[str, Any]:
+        """The hyperparameters of step t, `lr` by the schedule; their learning rate includes the guard's factor."""
         hypers = self._hypers
         for name, bound in self._hyper_schedules:
             hypers[name] = bound(t)
-        lr = self.base_lr * self.schedule(t)
+        lr = self.base_lr * self.schedule(t) if lr is None else lr
         hypers["lr"] = lr if self.recovery is None else lr * self.recovery.guard.rate_for(lr)
         return hypers
 
@@ -312,9 +336,8 @@ class Descent:
         weights = {name: p.detach() for name, p in self.space.named()}
         if len(self.trained_names) == len(weights) and all(name in weights for name in others):
             return weights
-        names = {*self.trained_names, *others}
-        rest = {name: p for name, p in module_state.parameters_of(self.model).items() if name in names}
-        return {**weights, **{name: p for name, p in rest.items() if name not in weights}}
+        names = {*self.trained_names, *others} - weights.keys()
+        return {**weights, **{name: p for name, p in module_state.parameters_of(self.model).items() if name in names}}
 
     def batch_loss(self, t: int) -> float:
         """The loss of step t's batch at the present point; leaves everything as it was."""
@@ -335,8 +358,8 @@ class Descent:
             return {}
         if split == "validation" and self._validation[0] == self.t:
             return self._validation[1]
+        batches = data.in_batches(split_data, EVALUATION_BATCH, self.device)
         with self.at_reported_point():
-            batches = data.in_batches(split_data, EVALUATION_BATCH, self.device)
             values = self.objective.evaluate(batches, self.task.metrics)
         if split == "validation":
             self._validation = (self.t, values)
@@ -358,7 +381,7 @@ class Descent:
             yield
         finally:
             self._is_at_reported = False
-            _copy(own, self.space.tensors())
+            copy_tensors(own, self.space.tensors())
             buffers.restore()
 
     def finish(self) -> None:
@@ -373,22 +396,5 @@ class Descent:
 
     def _move_to(self, weights: Sequence[Tensor]) -> None:
         """Moves the model to the reported weights, with the batch-norm statistics that hold there."""
-        _copy(weights, self.space.tensors())
+        copy_tensors(weights, self.space.tensors())
         self.statistics.update(self)
-
-
-def make_batches(task: Task, settings: Settings, seed: int, device: torch.device) -> Batches:
-    """The training batches of a seed."""
-    s = settings
-    return Batches(task.data, s.batch_size, seed, accumulate=s.accumulate, augment=task.augment, device=device)
-
-
-def add_updates(step: Step, updates: Sequence[Any]) -> Step:
-    """The step with more updates."""
-    return step._replace(updates=(*step.updates, *updates)) if updates else step
-
-
-@torch.no_grad()
-def _copy(source: Sequence[Tensor], target: Sequence[Tensor]) -> None:
-    for a, b in zip(source, target, strict=True):
-        b.copy_(a)

@@ -40,6 +40,9 @@ class NormStatistics:
 
     For an iterable the batches are the last ones of the training; after a run is resumed, those since then.
 
+    Attributes:
+        keeps_batches: whether it has to see each batch of the training.
+
     Args:
         task, settings: of the descent.
         model: that is trained.
@@ -53,6 +56,7 @@ class NormStatistics:
         )
         must_keep = reports and data.is_iterable(task.data) and bool(norm_layers(model))
         self._recent = deque[Any]() if must_keep else None
+        self.keeps_batches = must_keep
         self._batches: Batches | None = None
         self._last: tuple[int, list[Tensor]] = (-1, [])
 

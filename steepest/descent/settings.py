@@ -17,7 +17,7 @@ from steepest.records.config import Config, StageConfig
 from steepest.rules.rule import Rule
 from steepest.rules.textbook import adam, find_rule
 from steepest.schedule import Length, Schedule, as_schedule
-from steepest.tasks import NORMS_AND_BIASES, Task
+from steepest.tasks import NORMS_AND_BIASES, Batches, Task
 from steepest.tasks.data import is_iterable, length
 
 DEFAULT_SCHEDULE = "warmup(5%) >> cosine"
@@ -153,6 +153,12 @@ def device(name: str) -> str:
         reason = str(error).partition("\n")[0]
         raise InputError(f"Device {name!r} is not available ({reason}). Use 'cpu' or 'auto'.") from None
     return name
+
+
+def make_batches(task: Task, settings: Settings, seed: int, device: torch.device) -> Batches:
+    """The training batches of a seed."""
+    s = settings
+    return Batches(task.data, s.batch_size, seed, accumulate=s.accumulate, augment=task.augment, device=device)
 
 
 def horizon(steps_per_epoch: int | None, settings: Settings) -> tuple[int, int]:

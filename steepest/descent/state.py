@@ -1,7 +1,7 @@
 """State of a descent: copied and restored."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,13 @@ def copy_state(nested: Any) -> Any:
         is_immutable = IMMUTABLE.issuperset(map(type, nested))  # a guard's windows: hundreds of numbers
         return type(nested)(nested if is_immutable else [copy_state(v) for v in nested])
     return nested if type(nested) in IMMUTABLE else copy.deepcopy(nested)
+
+
+@torch.no_grad()
+def copy_tensors(source: Sequence[Tensor], target: Sequence[Tensor]) -> None:
+    """Copies tensors into others, one by one."""
+    for a, b in zip(source, target, strict=True):
+        b.copy_(a)
 
 
 @torch.no_grad()

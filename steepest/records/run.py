@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -95,6 +95,10 @@ class Step(NamedTuple):
     update_norm: float
     event: Event | None = None
     updates: tuple[Outcome | SnapshotInterval | Message, ...] = ()
+
+    def with_updates(self, updates: Sequence[Outcome | SnapshotInterval | Message]) -> "Step":
+        """The step with more updates."""
+        return self._replace(updates=(*self.updates, *updates)) if updates else self
 
 
 class Measurement(NamedTuple):

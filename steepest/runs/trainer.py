@@ -7,11 +7,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from steepest.analysis.location.locate import quick_check
-from steepest.descent import async_loop
+from steepest.descent import async_loop, calm_loop
 from steepest.descent.loop import Descent
 from steepest.descent.path import PATH_BYTES, PointSelection
 from steepest.errors import StoreError
@@ -67,7 +67,7 @@ class Trainer:
         self._selection, self._path_t = PointSelection(descent.space.size, descent.steps, block, budget), -1
         is_wanted = config.keep == "best" or bool(config.stop_after or config.measure_every)
         self._measures = is_wanted or record.folder is not None
-        self._has_complained, self._validation_t = False, -1
+        self._has_complained, self._validation_t, self._due_t = False, -1, 0
         self._recent = deque[Step](maxlen=max(1, math.ceil(FINAL_SHARE * descent.steps)))
         self._start = time.perf_counter()
         self._continuation = Continuation(descent, record, config, self._complain)
@@ -100,7 +100,8 @@ class Trainer:
         try:
             with self._close_at_end():
                 self._begin()
-                yield from self._train()
+                with nullcontext() if self._has_body else self.descent.random.hold():
+                    yield from self._train()
         finally:
             self.descent.model.train(mode)
 
@@ -168,17 +169,32 @@ class Trainer:
 
     def _steps(self) -> Iterator[Step]:
         """The descent's steps; in blocks on an asynchronous device."""
-        if not self._in_blocks:
+        if self._has_body:
             return iter(self.descent)
+        if not self._in_blocks:
+            marks = self._selection.every, self._continuation.steps or 0
+            return calm_loop.steps(self.descent, marks, lambda: bool(self.stop_signal))
         return async_loop.steps(self.descent, (self._selection.every, self._continuation.steps or 0))
 
     def _take(self, step: Step) -> None:
         """Records and shows a step; measures and stores what is due after it."""
-        descent = self.descent
         self.record.step(step)
         if not self._has_body:
             self.progress.step(step)
         self._recent.append(step)
+        if step.t >= self._due_t or step.event is not None or step.updates or self._continuation.is_due(step.t):
+            self._take_due(step)
+            self._due_t = self._next_due()
+
+    def _next_due(self) -> int:
+        """The next step after which something is measured or stored, checkpoints by the clock apart."""
+        descent, t = self.descent, self.descent.t
+        every = (descent.measure_every if self._measures else 0, self._selection.every)
+        dues = [(t // n + 1) * n for n in every if n]
+        return min([*dues, descent.steps])
+
+    def _take_due(self, step: Step) -> None:
+        descent = self.descent
         if step.event is not None:
             self._on_event(step.event)
         for update in step.updates:

@@ -22,6 +22,10 @@ GRAD_ERROR = re.compile(r"require grad|requires_grad|grad_fn")
 """In torch's messages about tensors that it cannot differentiate."""
 
 
+ONES: dict[torch.dtype, Tensor] = {}
+"""The gradient of a loss with respect to itself, by dtype."""
+
+
 class Pass(NamedTuple):
     """A batch with the model's output on it, its target and its loss."""
 
@@ -46,11 +50,16 @@ class Forward:
         self._autocast_dtype, self._device = autocast_dtype, device
         self._needs_grad = False
         self._writes: dict[bool, bool] = {}
+        self._is_usual = task.objective is None and task.predict is None and autocast_dtype is None
+        self._model, own_loss = parts(model)
+        self._function: Any = own_loss or task.loss
 
     def with_model(self, model: nn.Module) -> "Forward":
         """The same for another module."""
         other = copy.copy(self)
         other.model = model
+        other._model, own_loss = parts(model)
+        other._function = own_loss or self._loss
         return other
 
     def __call__(self, batch: Any, measures: bool = False) -> Pass:
@@ -61,10 +70,12 @@ class Forward:
         Raises:
             TaskError: the loss is not a scalar tensor, or data and weights have different dtypes.
         """
-        writes, own = self._writes.get(self.model.training), self._own(batch)
+        writes = self._writes.get(self.model.training)
         try:
-            if own is batch and self._autocast_dtype is None and torch.is_grad_enabled():
-                return self._run(batch, measures)  # the usual one
+            if writes is False and self._is_usual and type(batch) is tuple and torch.is_grad_enabled():
+                output = self._model(*batch[:-1])  # a step of training takes no detour
+                return Pass(batch, output, batch[-1], _scalar(self._function(output, batch[-1])))
+            own = self._own(batch)
             one = self._run_with_or_without_grad(lambda: self._autocast(lambda: self._run(own, measures)))
             if own is batch:
                 return one
@@ -122,7 +133,7 @@ class Forward:
                 "to a number?"
             )
         try:
-            value.backward()
+            _run_backward(value)
         except RuntimeError as error:
             words = _dtype_words(error, self.model, batch)
             if words is None:
@@ -207,6 +218,19 @@ class Forward:
 def needs_grad(error: RuntimeError) -> bool:
     """Whether torch says that it cannot differentiate, as where gradients are off."""
     return bool(GRAD_ERROR.search(str(error)))
+
+
+def _run_backward(value: Tensor) -> None:
+    """`value.backward()`; on the CPU without what that does in Python first, which takes as long as ten operations."""
+    if type(value) is not Tensor or value.device.type != "cpu":
+        value.backward()
+        return
+    one = ONES.get(value.dtype)
+    if one is None or one._version:  # a backward pass has written into it
+        one = ONES[value.dtype] = torch.ones((), dtype=value.dtype)
+    torch.autograd.Variable._execution_engine.run_backward(
+        (value,), (one,), False, False, (), allow_unreachable=True, accumulate_grad=True
+    )
 
 
 def _is_transformed() -> bool:

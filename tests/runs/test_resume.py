@@ -52,7 +52,7 @@ CHILD = """
 
     file, runs, what, n = sys.argv[1:5]
     if what != "nothing":
-        killed_in(*{"step": (Descent, "step"), "sync": (weights, "sync")}[what], int(n))
+        killed_in(*{"step": (Descent, "measure_step"), "sync": (weights, "sync")}[what], int(n))
     run = sd.fit(
         load(file), "momentum", 0.02, "step(80, gamma=300)", batch_size=20, steps=160,
         guard=sd.Guard(snapshot_every=20), checkpoint_every=15, runs=runs, locate=False,
@@ -249,16 +249,16 @@ def fit(task, runs, **given):
 
 def interrupted(monkeypatch, n, go):
     """Calls `go`, and has it fail in the n-th step."""
-    calls, step = [], Descent.step
+    calls, step = [], Descent.measure_step
 
-    def raising(descent):
+    def raising(descent, t):
         calls.append(1)
         if len(calls) == n:
             raise Stop
-        return step(descent)
+        return step(descent, t)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Descent, "step", raising)
+        patched.setattr(Descent, "measure_step", raising)
         with pytest.raises(Stop):
             go()
 

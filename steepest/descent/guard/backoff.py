@@ -1,7 +1,7 @@
 """The guard's factor of the learning rate: down after explosions, up again while the loss is calm."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from steepest.descent.state import get_fields, set_fields
@@ -46,6 +46,10 @@ class JumpDetector:
             return NEW_MAXIMUM if is_new_maximum else ""
         return DROP_BACK if ratio < 1 / JUMP_RATIO else ""
 
+    def pass_by(self, lrs: Sequence[float]) -> None:
+        """Takes the learning rates of steps between which there is no jump."""
+        self._last, self._highest = lrs[-1], max(self._highest, *lrs)
+
     def jump_after(self, lr: float) -> float:
         """The value of `jump` after a next step with this learning rate."""
         ratio = self._ratio(lr)
@@ -88,11 +92,16 @@ class Backoff:
         self._failures: dict[int, int] = {}  # by log2 of the factor
         self._is_full_lr_used, self._stable_cut = False, 1.0
 
-    def step(self) -> None:
-        """Counts one step."""
-        self._cut_age += 1
-        self._calm_steps += 1
-        if self._calm_steps < (RECOVERIES_TO_DOUBLE if self._is_full_lr_used else 1) * self.recovery_steps:
+    def step(self, n: int = 1) -> None:
+        """Counts n steps."""
+        recovery = (RECOVERIES_TO_DOUBLE if self._is_full_lr_used else 1) * self.recovery_steps
+        if n > 1 and self._calm_steps + n >= recovery:
+            for _ in range(n):
+                self.step()
+            return
+        self._cut_age += n
+        self._calm_steps += n
+        if self._calm_steps < recovery:
             return
         self._calm_steps, self._successive_cuts, self._is_retry_used, self._stable_cut = 0, 0, False, self.cut
         if self.cut < 1 and not self._is_full_lr_used:

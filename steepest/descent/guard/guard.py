@@ -27,11 +27,13 @@ stability is no alarm. Thresholds and their evidence: `steepest.descent.guard.th
 import math
 import warnings
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from steepest.descent.guard import thresholds as limits
 from steepest.descent.guard.backoff import DROP_BACK, NEW_MAXIMUM, Backoff, JumpDetector
-from steepest.descent.guard.running_stats import NO_LIMITS, REFRESH_STEPS, GradientLimits, GradientNorms, RunningStats
+from steepest.descent.guard.calm import LEAST_NORM, Alarm, Calm, CalmSteps
+from steepest.descent.guard.format import NUMBERS, PARTS, REWIND_KEEPS
+from steepest.descent.guard.running_stats import REFRESH_STEPS, GradientLimits, GradientNorms, RunningStats
 from steepest.descent.guard.thresholds import Thresholds, rename
 from steepest.descent.state import get_fields, set_fields
 from steepest.errors import InputError
@@ -43,37 +45,13 @@ GO_CALL = Call(GO)
 NON_FINITE_WINDOW = 20
 """Steps within which three non-finite gradients are one divergence if the loss rises too."""
 NEVER = -(1 << 40)
-PARTS = {"_norms": "_norms", "_losses": "_losses", "_backoff": "_backoff", "_pace": "_jumps"}
-NUMBERS = {
-    "_scale": "_asinh_scale", "_seen": "_step", "_sum": "_cusum", "_bad": "_non_finite_steps", "mean": "mean",
-    "_best": "_best_mean", "_last_alarm": "_last_alarm", "_expected": "_learning_until", "_began": "_initial_mean",
-    "_verdict": "_probation_end", "rewinds": "rewinds", "_fruitless": "_failed_rewinds", "_record": "_lowest_mean",
-    "_failing": "_failed_jump",
-}  # fmt: skip
-"""Keys of the stored state, which are part of the format, and the attributes that they hold."""
-REWIND_KEEPS = {"rewinds", "_fruitless", "_record", "_backoff", "_failing"}
-"""What a rewind must not forget: earlier rewinds, and the state of the learning rate."""
 
 
-class Alarm(NamedTuple):
-    """An alarm after which the learning rate is lowered.
-
-    Attributes:
-        step: at which it was lowered.
-        mean, best: the running mean and its best then.
-    """
-
-    step: int
-    mean: float
-    best: float
-
-
-class Guard:
+class Guard(CalmSteps):
     """Judges losses and gradient norms, one step after another.
 
     Attributes:
         rate: factor of the learning rate of the last judged step, in (0, 1]; multiplies the schedule.
-        mean: running mean of the loss's level (log L, or asinh where losses are not positive).
         rewinds: how many rewinds it has called for.
 
     Args:
@@ -104,13 +82,14 @@ class Guard:
         self._failed_jump = 1.0  # the jump of the schedule at the last rewind
         self._non_finite_steps: list[int] = []  # the last three
         self._last_alarm = NEVER
+        self._calm: Calm | None = None
         self._forget()
 
     def _forget(self) -> None:
         """Resets the statistics."""
         self._norms, self._losses, self._jumps = GradientNorms(128), RunningStats(200), JumpDetector()
         self._asinh_scale: float | None = None  # once a loss was not positive
-        self.mean, self._best_mean, self._cusum = math.nan, math.inf, 0.0
+        self._mean, self._best_mean, self._cusum = math.nan, math.inf, 0.0
         self._alarm: Alarm | None = None
         self._learning_until, self._probation_end = 0, 0
         self._initial_mean = math.inf  # where probation began, or at the last rewind
@@ -130,6 +109,14 @@ class Guard:
             bounds: the limits that the step was already held to, where its numbers are read only later.
             ahead: steps taken since; a lowered learning rate cannot have helped these.
         """
+        if bounds is None and self.admits(loss, grad_norm, lr):
+            return GO_CALL
+        self._settle()
+        call = self._judge(loss, grad_norm, lr, bounds, ahead)
+        self._calm = self._next_calm(lr)
+        return call
+
+    def _judge(self, loss: float, grad_norm: float, lr: float, bounds: GradientLimits | None, ahead: int) -> Call:
         self._step += 1
         change = self._jumps.step(lr)
         if change:
@@ -137,13 +124,12 @@ class Guard:
         self._backoff.step()
         if not math.isfinite(loss) or not math.isfinite(grad_norm):
             return self._judge_non_finite(loss, grad_norm)
-        log_norm = math.log(max(grad_norm, 1e-300))
+        log_norm = math.log(max(grad_norm, LEAST_NORM))
         clip, skip = bounds or self.bounds
         is_outlier = self._norms.add(log_norm, clip)
         call = self._judge_loss(loss, ahead)
         if self._step % REFRESH_STEPS == 0:
-            self._losses.refresh()
-            self._norms.refresh()
+            self._refresh()
         if call is not None:
             return call
         if not is_outlier:
@@ -157,20 +143,9 @@ class Guard:
     def _set_probation(self, change: str) -> None:
         """Begins probation where the schedule jumps to a new maximum, and ends it where it drops back."""
         if change == NEW_MAXIMUM and self._is_armed and self._backoff.divisor == 1:
-            self._probation_end, self._initial_mean = self._step + self.thresholds.lowered_steps, self.mean
+            self._probation_end, self._initial_mean = self._step + self.thresholds.lowered_steps, self._mean
         elif change == DROP_BACK:
             self._probation_end = min(self._probation_end, self._step)
-
-    @property
-    def _is_armed(self) -> bool:
-        return self._step > self.thresholds.warmup_steps and self._step > self._learning_until
-
-    @property
-    def bounds(self) -> GradientLimits:
-        """Limits of the next step's gradient."""
-        if self.report or not self._is_armed:
-            return NO_LIMITS
-        return self._norms.limits(self.thresholds.clip_deviations, limits.MIN_CLIP_LOG_RATIO, limits.MAX_SKIPS_IN_A_ROW)
 
     def _judge_non_finite(self, loss: float, grad_norm: float) -> Call:
         reason = f"non-finite gradient (norm {grad_norm:.3g}, loss {loss:.3g})"
@@ -184,20 +159,16 @@ class Guard:
 
     def _judge_loss(self, loss: float, ahead: int) -> Call | None:
         level = math.log(loss) if self._asinh_scale is None and loss > 0 else self.level(loss)
-        losses = self._losses
-        z = min((level - losses.median) / (losses.deviation + limits.DEVIATION_OFFSET), limits.MAX_EXCESS)
-        self._cusum = max(0.0, self._cusum + z - limits.CUSUM_DRIFT) if losses.deviation < math.inf else 0.0
-        losses.values.append(level)
-        self.mean = level if math.isnan(self.mean) else limits.MEAN_DECAY * self.mean + (1 - limits.MEAN_DECAY) * level
-        if not self._is_armed:
+        is_armed = self._is_armed
+        self._follow([level], is_alert=is_armed and self._alarm is None)
+        if not is_armed:
             return None
         if self._alarm is not None:
             return self._judge_at_lower_lr(self._alarm)
-        self._best_mean = min(self._best_mean, self.mean)
         share, rise = 1.0, limits.ALARM_RISE
         if self._probation_end >= self._step:
             share, rise = limits.PROBATION_ALARM_SHARE, limits.PROBATION_RISE
-        is_alarm = self._cusum > share * self.thresholds.alarm_threshold and self.mean > self._best_mean + rise
+        is_alarm = self._cusum > share * self.thresholds.alarm_threshold and self._mean > self._best_mean + rise
         if not is_alarm and not (self._is_on_probation and self._has_failed()):
             return None
         return self._raise_alarm(loss, ahead)
@@ -211,7 +182,7 @@ class Guard:
         """On probation: whether the running mean has doubled, or at its end lies higher than chance explains."""
         deviation = self._losses.deviation
         is_end = self._probation_end == self._step
-        return self.mean > self._initial_mean + (
+        return self._mean > self._initial_mean + (
             limits.PROBATION_DEVIATIONS * deviation if is_end else max(limits.DOUBLE_AFTER, deviation)
         )
 
@@ -225,7 +196,7 @@ class Guard:
                 return self._rewind(f"{reason}; a lower lr did not help")
             if self._is_on_probation:
                 return self._rewind(f"{reason} at an lr that has not been stable yet")
-        self._alarm, self._last_alarm = Alarm(self._step + ahead, self.mean, self._best_mean), self._step
+        self._alarm, self._last_alarm = Alarm(self._step + ahead, self._mean, self._best_mean), self._step
         self._backoff.alarm(t.lowered_steps)
         action = "report only" if self.report else f"lr × {t.lr_factor:g} for up to {t.lowered_steps} steps"
         return Call(LOWER, seen=reason, done=action)
@@ -234,18 +205,18 @@ class Guard:
         """Whether the lowered learning rate has helped."""
         age = self._step - alarm.step
         if age <= 0:  # the learning rate was not lowered yet
-            self._alarm = alarm._replace(mean=self.mean)
+            self._alarm = alarm._replace(mean=self._mean)
             return None
-        if self.mean <= alarm.best + limits.ALARM_RISE / 2:
+        if self._mean <= alarm.best + limits.ALARM_RISE / 2:
             self._alarm, self._cusum = None, 0.0
             return None
-        is_rising = self.mean > alarm.mean + limits.DOUBLE_AFTER or (
-            age >= 12 and self.mean > alarm.mean + limits.ALARM_RISE
+        is_rising = self._mean > alarm.mean + limits.DOUBLE_AFTER or (
+            age >= 12 and self._mean > alarm.mean + limits.ALARM_RISE
         )
         if not is_rising and age < self.thresholds.lowered_steps:
             return None
         self._alarm, self._cusum = None, 0.0
-        if self.report or (not is_rising and self.mean - alarm.best < 0.5 * (alarm.mean - alarm.best)):
+        if self.report or (not is_rising and self._mean - alarm.best < 0.5 * (alarm.mean - alarm.best)):
             return None
         how = "still rising" if is_rising else "still high"
         return self._rewind(f"loss {how} at the lowered lr ({self._describe_rise(alarm.best)})")
@@ -254,11 +225,12 @@ class Guard:
         """How far the running mean of the loss lies above its best; after a loss ≤ 0 there is no ratio."""
         scale = self._asinh_scale
         if scale is None:
-            return f"running mean {math.exp(self.mean - best):.3g}× its best"
-        return f"running mean rose from {math.sinh(best) * scale:.3g} to {math.sinh(self.mean) * scale:.3g}"
+            return f"running mean {math.exp(self._mean - best):.3g}× its best"
+        return f"running mean rose from {math.sinh(best) * scale:.3g} to {math.sinh(self._mean) * scale:.3g}"
 
     def level(self, loss: float) -> float:
         """log L; asinh(L / s) once a loss was not positive, where s is the median of |L| so far."""
+        self._settle()
         if self._asinh_scale is None:
             if loss > 0:
                 return math.log(loss)
@@ -268,7 +240,7 @@ class Guard:
             self._losses.values.extend(levels)
             if levels:
                 self._losses.refresh()
-                self.mean = self._best_mean = sum(levels[-10:]) / len(levels[-10:])
+                self._mean = self._best_mean = sum(levels[-10:]) / len(levels[-10:])
         return math.asinh(loss / self._asinh_scale)
 
     # -- rewinding -----------------------------------------------------------------------------------------------------
@@ -292,8 +264,9 @@ class Guard:
         Returns:
             the reaction, in words.
         """
+        self._settle()
         self._alarm, self._cusum, self._last_alarm = None, 0.0, NEVER
-        self._initial_mean, self._non_finite_steps = self.mean, []
+        self._initial_mean, self._non_finite_steps = self._mean, []
         self._backoff.alarm(repeated_steps)
         return "cause: bad data; lr unchanged" if cause == BY_DATA else self._backoff.fail(self._failed_jump)
 
@@ -304,10 +277,15 @@ class Guard:
 
     @property
     def rate(self) -> float:
+        self._settle()
         return self._factor(self._jumps.jump)
 
     def rate_for(self, lr: float) -> float:
         """`rate` of a next step with this learning rate, before it is judged."""
+        calm = self._calm
+        if calm is not None and calm.least_lr <= lr <= calm.largest_lr:
+            return 1.0
+        self._settle()
         return self._factor(self._jumps.jump_after(lr))
 
     def _factor(self, jump: float) -> float:
@@ -318,6 +296,7 @@ class Guard:
     @property
     def is_calm(self) -> bool:
         """Whether the next steps need not be judged one by one."""
+        self._settle()
         is_raised = self._cusum >= limits.MAX_EXCESS or self._norms.outliers
         if self._alarm is not None or self._is_on_probation or is_raised or self.rate < 1:
             return False
@@ -326,6 +305,7 @@ class Guard:
     @property
     def is_quiet(self) -> bool:
         """Whether nothing is close to an alarm, so that a snapshot taken now may be a good one."""
+        self._settle()
         return self._alarm is None and self._cusum < self.thresholds.alarm_threshold / 2
 
     def reset_statistics(self, steps: int = 200) -> None:
@@ -334,6 +314,7 @@ class Guard:
         Args:
             steps: for which the guard only learns what is usual, and acts on nothing but non-finite gradients.
         """
+        self._settle()
         until = self._step + min(steps, self._losses.values.maxlen or steps)
         self._forget()
         self._learning_until = until
@@ -347,6 +328,7 @@ class Guard:
 
     def state_dict(self) -> dict[str, Any]:
         """The whole state, as JSON."""
+        self._settle()
         parts = {key: getattr(self, name).state_dict() for key, name in PARTS.items()}
         return {**parts, **get_fields(self, NUMBERS), "_alarm": self._alarm and list(self._alarm)}
 
@@ -362,6 +344,7 @@ class Guard:
         """
         if set(state) != {*PARTS, *NUMBERS, "_alarm"}:
             raise InputError("Guard: the state must be from a guard of this version, got other keys")
+        self._calm = None
         keep = REWIND_KEEPS if rewinding else set()
         set_fields(self, {key: name for key, name in NUMBERS.items() if key not in keep}, state)
         self._alarm = state["_alarm"] and Alarm(*state["_alarm"])

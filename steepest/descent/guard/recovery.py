@@ -47,6 +47,16 @@ class Recovery:
         self.skipped_steps: set[int] = set()
         self._open_events: list[tuple[int, int, float]] = []  # event, steps left, level then
 
+    @property
+    def follows_events(self) -> bool:
+        """Whether the loss after an event is being followed."""
+        return bool(self._open_events)
+
+    @property
+    def every(self) -> int:
+        """Steps between two snapshots."""
+        return self.snapshots.every or SNAPSHOT_STEPS  # None in a run that an old version interrupted
+
     def begin(self, descent: Any) -> tuple[Message | SnapshotInterval, ...]:
         """Takes a snapshot of the start; gives the interval of the next, and says where only one fits in memory."""
         if self.guard.report:
@@ -60,8 +70,8 @@ class Recovery:
 
     def after(self, descent: Any) -> tuple[SnapshotInterval, ...]:
         """Called after each step: takes the snapshot that is due."""
-        t, every = descent.t, self.snapshots.every or SNAPSHOT_STEPS  # None in a run that an old version interrupted
-        if not self.guard.report and t % every == 0 and self.guard.is_quiet and t < descent.steps:
+        t = descent.t
+        if not self.guard.report and t % self.every == 0 and self.guard.is_quiet and t < descent.steps:
             self.snapshots.take(t, copy_state(descent.state()))
         return ()
 

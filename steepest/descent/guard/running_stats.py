@@ -69,6 +69,11 @@ class GradientNorms(RunningStats):
         self.outliers = self.outliers + 1 if log_norm > limit else 0
         return log_norm > limit
 
+    def add_calm(self, log_norms: Sequence[float]) -> None:
+        """Adds norms below the limit."""
+        self.values.extend(log_norms)
+        self.outliers = 0
+
     def limits(self, deviations: float, min_log_ratio: float, max_skips: int) -> GradientLimits:
         """Limits so many robust deviations above the median and at least `min_log_ratio`; steps at twice that skip.
 

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from steepest.descent.loop import EVALUATION_BATCH, Descent, make_batches
+from steepest.descent.loop import EVALUATION_BATCH, Descent
 from steepest.descent.optimizer import resolve_rule
 from steepest.descent.population.members import Members
-from steepest.descent.settings import Settings
+from steepest.descent.settings import Settings, make_batches
 from steepest.records.run import Path
 from steepest.rules.update import Update
 from steepest.seeds import StepRandomness
