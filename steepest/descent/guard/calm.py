@@ -11,7 +11,14 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from steepest.descent.guard.backoff import Backoff, JumpDetector
-from steepest.descent.guard.running_stats import NO_LIMITS, REFRESH_STEPS, GradientLimits, GradientNorms, RunningStats
+from steepest.descent.guard.running_stats import (
+    LEAST_NORM,
+    NO_LIMITS,
+    REFRESH_STEPS,
+    GradientLimits,
+    GradientNorms,
+    RunningStats,
+)
 from steepest.descent.guard.thresholds import (
     CUSUM_DRIFT,
     DEVIATION_OFFSET,
@@ -26,8 +33,6 @@ MAX_LOG = 700.0
 """e to this power is a float64."""
 CALM_RATIO = 1.7
 """Largest change of the learning rate within calm steps; its square is below that of a jump (`backoff.JUMP_RATIO`)."""
-LEAST_NORM = 1e-300
-"""A gradient of 0 has the log of this norm."""
 INSIDE = 1 - 1e-6
 """Share of the limits, so that rounding cannot make a calm step anything else."""
 

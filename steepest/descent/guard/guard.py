@@ -31,9 +31,9 @@ from typing import Any
 
 from steepest.descent.guard import thresholds as limits
 from steepest.descent.guard.backoff import DROP_BACK, NEW_MAXIMUM, Backoff, JumpDetector
-from steepest.descent.guard.calm import LEAST_NORM, Alarm, Calm, CalmSteps
+from steepest.descent.guard.calm import Alarm, Calm, CalmSteps
 from steepest.descent.guard.format import NUMBERS, PARTS, REWIND_KEEPS
-from steepest.descent.guard.running_stats import REFRESH_STEPS, GradientLimits, GradientNorms, RunningStats
+from steepest.descent.guard.running_stats import LEAST_NORM, REFRESH_STEPS, GradientLimits, GradientNorms, RunningStats
 from steepest.descent.guard.thresholds import Thresholds, rename
 from steepest.descent.state import get_fields, set_fields
 from steepest.errors import InputError

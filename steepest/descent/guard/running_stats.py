@@ -12,6 +12,13 @@ REFRESH_STEPS = 8
 """Steps between two computations of the medians: a sort costs as much as judging five steps."""
 
 
+LEAST_NORM = 1e-300
+"""A gradient of 0 has the log of this norm."""
+ZERO_GRADIENT = math.log(LEAST_NORM)
+MIN_NORMS = 8
+"""Gradients that are not 0 from which on one of them can be an outlier."""
+
+
 class RunningStats:
     """The last n values, and their median and robust deviation as of the last `refresh`.
 
@@ -23,10 +30,19 @@ class RunningStats:
         self.median, self.deviation = 0.0, math.inf
 
     def refresh(self) -> None:
-        """Computes median and deviation."""
+        """Computes median and deviation.
+
+        Where more than half of the values are the same, as losses of 0 are, the deviation is that of the others.
+        """
         values = sorted(self.values)
+        if not values:
+            return
         self.median = values[len(values) // 2]
-        self.deviation = MAD * _distance(values, self.median, len(values) // 2)
+        distance = _distance(values, self.median, len(values) // 2)
+        if distance == 0 and values[0] != values[-1]:
+            others = [x for x in values if x != self.median]
+            distance = sorted(abs(x - self.median) for x in others)[len(others) // 2]
+        self.deviation = MAD * distance
 
     def state_dict(self) -> dict[str, Any]:
         """The state as JSON."""
@@ -53,7 +69,9 @@ NO_LIMITS = GradientLimits(math.inf, math.inf)
 
 
 class GradientNorms(RunningStats):
-    """The logs of the last gradient norms, and the limits of the next one.
+    """The logs of the last gradient norms above 0, and the limits of the next one.
+
+    A gradient of exactly 0, as a hinge loss gives, says nothing about the size of the others.
 
     Attributes:
         outliers: how many of the last norms in a row were outliers.
@@ -65,13 +83,15 @@ class GradientNorms(RunningStats):
 
     def add(self, log_norm: float, limit: float) -> bool:
         """Adds a norm, capped at the limit; returns whether it is an outlier."""
+        if log_norm == ZERO_GRADIENT:
+            return False
         self.values.append(min(log_norm, limit))
         self.outliers = self.outliers + 1 if log_norm > limit else 0
         return log_norm > limit
 
     def add_calm(self, log_norms: Sequence[float]) -> None:
         """Adds norms below the limit."""
-        self.values.extend(log_norms)
+        self.values.extend(x for x in log_norms if x != ZERO_GRADIENT)
         self.outliers = 0
 
     def limits(self, deviations: float, min_log_ratio: float, max_skips: int) -> GradientLimits:
@@ -79,6 +99,8 @@ class GradientNorms(RunningStats):
 
         After `max_skips` outliers in a row no step is skipped: the gradients have changed for good.
         """
+        if len(self.values) < MIN_NORMS:
+            return NO_LIMITS
         beyond = max(deviations * self.deviation, min_log_ratio)
         limit = self.median + beyond
         return GradientLimits(limit, limit + beyond if self.outliers < max_skips else math.inf)

@@ -25,6 +25,9 @@ def course(seed, n, spread, spikes, drift, jump):
     for at in random.integers(0, n, spikes):
         losses[at] *= 10 ** random.uniform(0, 4)
         norms[at] *= 10 ** random.uniform(-3, 6)
+    if spikes == 1:  # a hinge loss of single samples: most are 0, with their gradients
+        is_zero = random.random(n) < 0.7
+        losses[is_zero], norms[is_zero] = 0.0, 0.0
     if spikes > 3:
         losses[random.integers(n)] = math.nan
         losses[random.integers(n)] = -1.0

@@ -378,4 +378,27 @@ def test_the_deviation_is_that_of_all_distances(n):
         window.values.extend(draw.choice([draw.gauss(0, 1), float(draw.randint(-2, 2)), 5.0]) for _ in range(n))
         window.refresh()
         distances = sorted(abs(x - window.median) for x in window.values)
-        assert window.deviation == MAD * distances[n // 2]
+        if distances[n // 2] > 0:
+            assert window.deviation == MAD * distances[n // 2]
+
+
+@pytest.mark.parametrize(
+    ("values", "deviation"),
+    [([0.0] * 30, 0.0), ([0.0] * 20 + [1.0, 2.0, 3.0], 2 * MAD), ([0.0] * 20 + [-3.0], 3 * MAD), ([1.0], 0.0)],
+)
+def test_a_scale_comes_from_what_varies(values, deviation):
+    """Where most losses are exactly 0, the others are no outliers; where nothing varies, everything else is."""
+    window = RunningStats(len(values))
+    window.values.extend(values)
+    window.refresh()
+    assert window.deviation == pytest.approx(deviation)
+
+
+def test_gradients_of_zero_say_nothing_about_the_others():
+    """A hinge loss of single samples: seven of ten gradients are exactly 0, and the others must not be clipped."""
+    draw, guard = random.Random(0), Guard()
+    for _ in range(2000):
+        is_inside = draw.random() < 0.7
+        numbers = (0.0, 0.0) if is_inside else (draw.uniform(0, 2), draw.uniform(1, 3))
+        assert guard.judge(*numbers).kind == "go"
+    assert guard.judge(1.0, 1e6).kind == "skip"  # what is far from the others still is
