@@ -14,7 +14,7 @@ from steepest.errors import InputError, TaskError
 from steepest.tasks import data as sources
 from steepest.tasks import module_state
 from steepest.tasks.metric import Direction, Metric, accuracy, direction_of_name, metric
-from steepest.tasks.module_copy import copy_module
+from steepest.tasks.module_copy import copy_module, copy_with_module
 from steepest.tasks.module_state import ModuleState
 from steepest.tasks.space import Space
 from steepest.tasks.with_loss import ModelWithLoss, stateful_module, with_loss
@@ -175,9 +175,10 @@ class Task:
 
     def _with_own_loss(self, model: nn.Module) -> nn.Module:
         """A new model with a copy of the loss at its start."""
-        if isinstance(model, ModelWithLoss) or stateful_module(self.loss) is None:
+        own = stateful_module(self.loss)
+        if isinstance(model, ModelWithLoss) or own is None:
             return model
-        loss = copy.deepcopy(self.loss)
+        loss = copy_with_module(self.loss, own)
         _restore(stateful_module(loss), self._start or ModuleState())  # type: ignore[arg-type]
         return with_loss(model, loss)
 

@@ -294,14 +294,7 @@ def sparse_embedding() -> sd.Task:
 
 CASES = (
     Case("weight_norm, parametrized", normed, mse),
-    Case(
-        "weight_norm, by hook",
-        normed_by_hook,
-        mse,
-        refuses=dict.fromkeys(
-            ("find_lr", "auto", "race"), (r"cannot be copied.*seed -> module", "torch cannot copy such a module")
-        ),
-    ),
+    Case("weight_norm, by hook", normed_by_hook, mse),
     Case("spectral_norm", spectral, mse, lr=2e-2),
     Case("orthogonal weights", orthogonal, mse),
     Case("stochastic depth", stochastic_depth, cross_entropy, has_own_noise=True),

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.nn.modules.conv import _ConvNd
 
+from steepest.curvature.work import without_compiler
 from steepest.descent.loop import Descent
 from steepest.descent.optimizer import is_schedule
 from steepest.descent.population.members import first_line, why_not_batched
@@ -255,13 +256,22 @@ def _max_batch(one: Descent) -> int:
     sizes: dict[int, int] = {}
 
     def pack(x: torch.Tensor) -> torch.Tensor:
-        sizes[x.data_ptr()] = x.nbytes
+        if x.layout is torch.strided:
+            sizes[x.data_ptr()] = x.nbytes
+        else:
+            sizes[id(x)] = _sparse_bytes(x)
         return x
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+    with without_compiler(), torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
         one.objective.gradient(one.batches(1)[:1], one.space.tensors())
     size = 3 * weights + slots + 2 * sum(sizes.values())
     return max(1, int(MEMORY_SHARE * free_memory(one.device) / max(1, size)))
+
+
+def _sparse_bytes(x: torch.Tensor) -> int:
+    """Of a sparse tensor's values and their places."""
+    values = x._values() if x.layout is torch.sparse_coo else x.values()
+    return values.nbytes + values.numel() * x.dim() * torch.int64.itemsize
 
 
 def free_memory(device: torch.device) -> int:

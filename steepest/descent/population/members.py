@@ -8,7 +8,6 @@ compares one member with the model and names what cannot be mapped (control flow
 autograd function without vmap).
 """
 
-import copy
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ from torch.utils._pytree import tree_flatten
 from steepest import seeds
 from steepest.rules.memory import is_dense
 from steepest.tasks import Loss, Objective, Space
+from steepest.tasks.module_copy import copy_module
 
 GRADIENT_TOLERANCE = 1e-3
 """Relative difference between a member's gradient and the model's own that rounding may cause."""
@@ -182,8 +182,8 @@ def why_not_batched(model: nn.Module, objective: Objective, space: Space, batche
 
     A model that draws random numbers is compared in eval mode. The model is not changed.
     """
-    single = copy.deepcopy(model)
-    if _is_random(objective.with_model(copy.deepcopy(model)), batches, seed):
+    single = copy_module(model)
+    if _is_random(objective.with_model(copy_module(model)), batches, seed):
         single.eval()
     own = objective.with_model(single)
     try:
@@ -210,7 +210,7 @@ def why_not_batched(model: nn.Module, objective: Objective, space: Space, batche
 
 def _why_not_in_training(model: nn.Module, objective: Objective, space: Space, batches: Sequence[Any]) -> str:
     """Why the model in training mode cannot be mapped: there it may do more, such as a spectral norm's iteration."""
-    twins = [copy.deepcopy(model) for _ in range(2)]
+    twins = [copy_module(model) for _ in range(2)]
     try:
         for twin in twins:
             twin.train()  # alone: a model's own `train` may return nothing
