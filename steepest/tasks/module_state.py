@@ -5,6 +5,7 @@ as a counter in an attribute, cannot be read in general; `PlainAttributes` notic
 """
 
 import copy
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -177,51 +178,57 @@ def unchanged_on_error(model: nn.Module) -> Iterator[None]:
         raise
 
 
-PLAIN = (bool, int, float, Tensor, list, tuple, type(None))
+PLAIN = (bool, int, float, Tensor, list, tuple, dict, set, deque, type(None))
 """Types of attributes whose changes are noticed."""
+TORCHS = frozenset(vars(nn.Module()))
+"""Attributes that every module has."""
 
 
 class PlainAttributes(NamedTuple):
-    """Numbers and tensors that modules hold as plain attributes, neither parameters nor buffers nor extra state.
+    """Numbers and tensors that modules hold as plain attributes, neither parameters nor buffers.
 
     Attributes:
         values: by "module.attribute"; of a tensor itself and its version.
+        has_extra: whether those of modules with an extra state, which saves them, are among them.
     """
 
     values: dict[str, Any]
+    has_extra: bool = False
 
     @classmethod
-    def of(cls, model: nn.Module) -> "PlainAttributes":
-        """The attributes now."""
+    def of(cls, model: nn.Module, has_extra: bool = False) -> "PlainAttributes":
+        """The attributes now; those of modules with an extra state only if that is asked for."""
         own = {id(x) for x in (*model.parameters(), *model.buffers())}
         values = {}
         for name, module in model.named_modules():
-            if _has_extra_state(module):
+            if not has_extra and _has_extra_state(module):
                 continue
             for key, value in vars(module).items():
-                if key != "training" and isinstance(value, PLAIN) and not _is_computed(module, key):
+                if key not in TORCHS and isinstance(value, PLAIN) and not _is_computed(module, key):
                     values[plain_name(f"{name}.{key}" if name else key)] = _content(value, own)
-        return cls(values)
+        return cls(values, has_extra)
 
     def changes(self, model: nn.Module) -> list[str]:
         """The names of the attributes that differ now."""
-        now = PlainAttributes.of(model).values
+        now = PlainAttributes.of(model, self.has_extra).values
         names = dict.fromkeys((*self.values, *now))
         return [name for name in names if not _is_same(self.values.get(name), now.get(name))]
 
 
 def _is_computed(module: nn.Module, key: str) -> bool:
     """Whether an attribute follows from parameters at each forward pass, as under `torch.nn.utils.weight_norm`."""
-    return any(name.startswith(f"{key}_") for name in module._parameters)
+    return any(name.startswith(f"{key}_") for name in module._parameters.keys())  # a scripted one has no iterator
 
 
 def _content(value: Any, own: set[int]) -> Any:
     """A number; of a tensor itself, which keeps its identity from being used again, and its version."""
     if isinstance(value, Tensor):
         return None if id(value) in own else (value, value._version)
-    if isinstance(value, list | tuple):
+    if isinstance(value, dict):
+        return {key: _content(x, own) for key, x in value.items() if isinstance(x, PLAIN)}
+    if isinstance(value, list | tuple | deque):
         return [_content(x, own) for x in value if isinstance(x, PLAIN)]
-    return value
+    return set(value) if isinstance(value, set) else value
 
 
 def _is_same(a: Any, b: Any) -> bool:
@@ -229,4 +236,6 @@ def _is_same(a: Any, b: Any) -> bool:
         return a is b
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
         return len(a) == len(b) and all(map(_is_same, a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_is_same(x, b[key]) for key, x in a.items())
     return type(a) is type(b) and (a == b or a != a)

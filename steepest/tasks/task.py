@@ -14,7 +14,7 @@ from steepest.errors import InputError, TaskError
 from steepest.tasks import data as sources
 from steepest.tasks import module_state
 from steepest.tasks.metric import Direction, Metric, accuracy, direction_of_name, metric
-from steepest.tasks.module_copy import copy_module, copy_with_module
+from steepest.tasks.module_copy import copy_module, copy_with_module, require_grad_as
 from steepest.tasks.module_state import ModuleState
 from steepest.tasks.space import Space
 from steepest.tasks.with_loss import ModelWithLoss, stateful_module, with_loss
@@ -179,7 +179,10 @@ class Task:
         if isinstance(model, ModelWithLoss) or own is None:
             return model
         loss = copy_with_module(self.loss, own)
-        _restore(stateful_module(loss), self._start or ModuleState())  # type: ignore[arg-type]
+        other = stateful_module(loss)
+        assert other is not None
+        require_grad_as(own, other)
+        _restore(other, self._start or ModuleState())
         return with_loss(model, loss)
 
     def apart(self, share: float, seed: int) -> "Task":

@@ -5,7 +5,7 @@
 by `torch.func`: the loss as a function of the weights, mapped over their first dimension; the gradient of the sum of
 all losses contains each member's own. BatchNorm statistics and dropout masks belong to each member. `why_not_batched`
 compares one member with the model and names what cannot be mapped (control flow that depends on data, a custom
-autograd function without vmap).
+autograd function without vmap, a state that the model carries from batch to batch in an attribute).
 """
 
 import math
@@ -23,6 +23,7 @@ from steepest import seeds
 from steepest.rules.memory import is_dense
 from steepest.tasks import Loss, Objective, Space
 from steepest.tasks.module_copy import copy_module
+from steepest.tasks.module_state import PlainAttributes
 
 GRADIENT_TOLERANCE = 1e-3
 """Relative difference between a member's gradient and the model's own that rounding may cause."""
@@ -182,6 +183,9 @@ def why_not_batched(model: nn.Module, objective: Objective, space: Space, batche
 
     A model that draws random numbers is compared in eval mode. The model is not changed.
     """
+    writes = _attribute_writes(model, objective, batches[0], seed)
+    if writes:
+        return f"forward writes to {writes}: what a model keeps there, and not in a buffer, members would share"
     single = copy_module(model)
     if _is_random(objective.with_model(copy_module(model)), batches, seed):
         single.eval()
@@ -206,6 +210,20 @@ def why_not_batched(model: nn.Module, objective: Objective, space: Space, batche
         return ""
     far = math.sqrt(gap / size) if size else math.inf
     return f"batched loss {losses[0]:.6g}, single-model loss {loss:.6g}; gradients differ by {far:.2g}"
+
+
+def _attribute_writes(model: nn.Module, objective: Objective, batch: Any, seed: int) -> str:
+    """The plain attributes that change in a pass, such as a carried state or a counter, in words; empty for none."""
+    for is_training in (True, False):
+        twin = copy_module(model)
+        twin.train(is_training)
+        before = PlainAttributes.of(twin, has_extra=True)
+        with seeds.ours(seed, "attributes"):
+            objective.with_model(twin).loss(batch)
+        names = before.changes(twin)
+        if names:
+            return ", ".join(names[:3])
+    return ""
 
 
 def _why_not_in_training(model: nn.Module, objective: Objective, space: Space, batches: Sequence[Any]) -> str:

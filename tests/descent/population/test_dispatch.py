@@ -236,15 +236,17 @@ class Power(nn.Module):
 
 
 class Drop(nn.Module):
-    """Leaves a layer out in a tenth of the steps: stochastic depth. The first steps may all have it."""
+    """Leaves a layer out in some of the passes, counted for all of its kind: the first ones do not show it."""
+
+    t = 0
 
     def __init__(self) -> None:
         super().__init__()
-        self.f, self.t = nn.Linear(6, 3), 0
+        self.f = nn.Linear(6, 3)
 
     def forward(self, x):
-        self.t += self.training
-        return self.f(x) if self.t % 10 or torch.rand(1).item() < 2 else self.f(x).tanh()
+        Drop.t += self.training
+        return self.f(x) if Drop.t % 20 or torch.rand(1).item() < 2 else self.f(x).tanh()
 
 
 @pytest.mark.parametrize("model", [Power, Drop])
@@ -256,3 +258,164 @@ def test_what_only_a_step_shows_goes_one_after_another_and_that_is_said(model):
     assert "torch.func cannot batch this model (RuntimeError" in strategy.reason
     alone = run_descents(of, settings(of), strategy=SEQUENTIAL)
     assert [m.losses for m in found.members] == [m.losses for m in alone.members]
+
+
+class Keeps(nn.Module):
+    """Keeps something from batch to batch, as `keep(self, h)` has it, where only a plain attribute has it."""
+
+    def __init__(self, keep) -> None:
+        super().__init__()
+        self.f, self.keep, self.kept, self.count = nn.Linear(6, 3), keep, None, 0
+
+    def forward(self, x):
+        h = self.f(x)
+        self.keep(self, h)
+        return h + 0.1 * (0 if not isinstance(self.kept, torch.Tensor) else self.kept.mean()) + 0.01 * self.count
+
+
+def carry(model, h):
+    model.kept = h.detach()
+
+
+def average(model, h):
+    model.kept = h.detach() if model.kept is None else 0.9 * model.kept.mean() + 0.1 * h.detach()
+
+
+def append(model, h):
+    model.kept = [*(model.kept or []), h.detach()]
+
+
+def cache(model, h):
+    model.kept = {**(model.kept or {}), "last": h.detach()}
+
+
+def count(model, h):
+    model.count = min(3, model.count + 1)
+
+
+class Saved(Keeps):
+    """The same counter as extra state."""
+
+    def get_extra_state(self):
+        return {"count": self.count}
+
+    def set_extra_state(self, state):
+        self.count = state["count"]
+
+
+@pytest.mark.parametrize("keep", [carry, average, append, cache, count])
+@pytest.mark.parametrize("kind", [Keeps, Saved])
+def test_a_model_that_keeps_something_in_an_attribute_goes_alone(kind, keep):
+    own = kind(keep)
+    of = sd.Task(own, data(), cross_entropy, validation=data(seed=1))
+    found = run_descents(of, settings(of, steps=5))
+    assert found.strategies[0].name == SEQUENTIAL
+    name = "count" if keep is count else "kept"
+    assert f"forward writes to {name}: " in found.strategies[0].reason
+    assert (own.kept, own.count) == (None, 0)
+    for member in found.members:
+        (one,) = run_descents(of, [member.settings], strategy=SEQUENTIAL).members
+        assert one.losses == member.losses
+
+
+def test_the_work_of_a_step_leaves_no_trace():
+    of = sd.Task(Keeps(carry), data(), cross_entropy, validation=data(seed=1))
+    descent = Descent(of, settings(of)[0], of.copy(0))
+    assert step_work(descent) == step_work(descent)
+    assert descent.model.kept is None
+
+
+def batches_of_size(n):
+    x, y = data()
+    return [(x[k : k + n], y[k : k + n]) for k in range(0, len(x), n)]
+
+
+def test_the_work_of_a_step_where_the_data_bring_their_batches():
+    """6 operations for each of 66 + 48 weights of a matrix and each sample of a batch, whatever the split to count on."""
+    for source, n in ((batches_of_size(20), 20), ((b for b in batches_of_size(20)), 32)):
+        of = sd.Task(net(0), source, cross_entropy, validation=data(seed=1))
+        own = resolve(of, rule="adam", lr=0.1, steps=4)
+        assert step_work(Descent(of, own, of.copy(0))) == CALL_WORK + 6 * n * (6 * 16 + 16 * 3)
+
+
+class Sparse(nn.Module):
+    """Averages over a graph, which is a sparse matrix."""
+
+    def __init__(self, layout) -> None:
+        super().__init__()
+        self.f, matrix = nn.Linear(6, 3), torch.eye(6).roll(1, 0)
+        self.graph = matrix.to_sparse() if layout == "coo" else matrix.to_sparse_csr()
+
+    def forward(self, x):
+        return self.f((self.graph @ x.T).T)
+
+
+def scripted():
+    return torch.jit.script(net(0))
+
+
+def half_compiled():
+    model = net(0)
+    model[2] = torch.compile(model[2], backend="eager")
+    return model
+
+
+class Mapped(nn.Linear):
+    """Maps itself over samples."""
+
+    def forward(self, x):
+        return torch.func.vmap(super().forward)(x)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse", "ignore:.*jit", "ignore:The .grad attribute")
+@pytest.mark.parametrize(
+    "make",
+    [lambda: Sparse("coo"), lambda: Sparse("csr"), scripted, half_compiled, lambda: Mapped(6, 3)],
+    ids=["coo", "csr", "scripted", "half compiled", "mapped"],
+)
+def test_work_and_memory_of_models_of_every_kind(make):
+    of = sd.Task(make(), data(), cross_entropy, validation=data(seed=1))
+    own = settings(of, steps=3)
+    one = Descent(of, own[0], of.copy(0))
+    assert step_work(one) >= CALL_WORK + 6 * 32 * (18 if one.space.size < 40 else 144)
+    assert dispatch._max_batch(one) > 3
+    found = run_descents(of, own)
+    for a, b in zip(found.members, run_descents(of, own, strategy=SEQUENTIAL).members, strict=True):
+        np.testing.assert_allclose(a.losses, b.losses, rtol=1e-4)
+
+
+def test_work_that_cannot_be_counted_is_that_of_dense_layers():
+    class Refuses(nn.Linear):
+        def forward(self, x):
+            if torch.utils._python_dispatch.is_in_torch_dispatch_mode():
+                raise RuntimeError("not here")
+            return super().forward(x)
+
+    of = sd.Task(Refuses(6, 3), data(), cross_entropy, validation=data(seed=1))
+    assert step_work(Descent(of, settings(of)[0], of.copy(0))) == CALL_WORK + 3 * 2 * 21 * 32
+
+
+class Hooked(nn.Module):
+    """Holds a tensor with a graph after a pass, in a dict of lists."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.f, self.last = nn.Linear(6, 3), {}
+
+    def forward(self, x):
+        h = self.f(x)
+        self.last["all"] = [(h,)]
+        return h
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated")
+@pytest.mark.parametrize(
+    "make", [Hooked, lambda: nn.utils.weight_norm(nn.Linear(6, 3)), lambda: nn.utils.spectral_norm(nn.Linear(6, 3))]
+)
+def test_a_model_that_holds_a_graph_is_copied(make):
+    model = make()
+    model(data()[0])
+    of = sd.Task(model, data(), cross_entropy, validation=data(seed=1))
+    found = run_descents(of, settings(of, steps=5))
+    for a, b in zip(found.members, run_descents(of, settings(of, steps=5), strategy=SEQUENTIAL).members, strict=True):
+        np.testing.assert_allclose(a.losses, b.losses, rtol=1e-4)
