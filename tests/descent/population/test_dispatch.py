@@ -78,6 +78,18 @@ def test_other_hyperparameters_and_seeds():
     assert found.members[0].losses[0] != found.members[1].losses[0]
 
 
+@pytest.mark.parametrize(
+    "given", [{"weight": torch.tensor([1.0, 4.0, 0.1])}, {"ignore_index": 1}, {"reduction": "sum"}]
+)
+@pytest.mark.parametrize("seeds", [(0, 0, 0), (0, 1, 2)])
+def test_micro_batches_of_losses_that_are_no_mean(given, seeds):
+    of = sd.Task(net, data(), nn.CrossEntropyLoss(**given), validation=data(seed=1))
+    chosen = [resolve(of, rule="adam", lr=0.01, batch_size=20, accumulate=4, steps=12, seed=s) for s in seeds]
+    assert run_descents(of, chosen).strategies[0].name == BATCHED
+    for one, other in zip(*both(of, chosen), strict=True):
+        np.testing.assert_allclose(one.losses, other.losses, rtol=1e-4)
+
+
 def test_batch_norm_of_each_member():
     of = task(nn.BatchNorm1d(16))
     for one, other in zip(*both(of, settings(of, rule="momentum")), strict=True):
