@@ -217,7 +217,7 @@ class PlainAttributes(NamedTuple):
 
 def _is_computed(module: nn.Module, key: str) -> bool:
     """Whether an attribute follows from parameters at each forward pass, as under `torch.nn.utils.weight_norm`."""
-    return any(name.startswith(f"{key}_") for name in module._parameters.keys())  # a scripted one has no iterator
+    return any(name.startswith(f"{key}_") for name, _ in module._parameters.items())
 
 
 def _content(value: Any, own: set[int]) -> Any:

@@ -343,7 +343,7 @@ def batches_of_size(n):
 
 
 def test_the_work_of_a_step_where_the_data_bring_their_batches():
-    """6 operations for each of 66 + 48 weights of a matrix and each sample of a batch, whatever the split to count on."""
+    """6 operations for each weight of a matrix and each sample of a batch, whatever the split to count on."""
     for source, n in ((batches_of_size(20), 20), ((b for b in batches_of_size(20)), 32)):
         of = sd.Task(net(0), source, cross_entropy, validation=data(seed=1))
         own = resolve(of, rule="adam", lr=0.1, steps=4)
