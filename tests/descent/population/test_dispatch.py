@@ -96,6 +96,34 @@ def test_batch_norm_of_each_member():
         assert one.value == pytest.approx(other.value, rel=1e-3)
 
 
+def batches_of_both_epochs():
+    x, y = data()
+    return [(x[k : k + 25], y[k : k + 25]) for k in range(0, 200, 25)]
+
+
+@pytest.mark.parametrize(
+    ("given", "source"),
+    [
+        ({"average": 0.9}, None), ({"rule": "schedule_free_adamw"}, None), ({"average": 0.8}, batches_of_both_epochs),
+        ({"average": 0.9, "seeds": (0, 1, 2)}, None),
+    ],
+)  # fmt: skip
+def test_batch_norm_s_statistics_are_those_of_the_reported_weights(given, source):
+    """As a single descent's, and not those of the weights that took the steps, which one member leaves early."""
+    layers = lambda seed: net(seed, nn.BatchNorm1d(16))  # noqa: E731
+    of = sd.Task(layers, data() if source is None else source(), cross_entropy, validation=data(seed=1))
+    given = {"rule": "momentum", **given}
+    seeds = given.pop("seeds", (0, 0, 0))
+    rates = (1e9, 0.03, 0.3) if given["rule"] == "momentum" and source is None else (0.02, 0.03, 0.3)
+    size = {"batch_size": 32} if source is None else {}
+    chosen = [resolve(of, lr=lr, seed=s, steps=30, **size, **given) for lr, s in zip(rates, seeds)]
+    for one, other in zip(*both(of, chosen, Plan(interval=15)), strict=True):
+        assert list(one.measurements) == list(other.measurements)
+        for t, values in one.measurements.items():
+            if math.isfinite(values["loss"]):
+                assert values["loss"] == pytest.approx(other.measurements[t]["loss"], rel=2e-3)
+
+
 def test_kinds_go_apart_and_come_back_in_order():
     of = task()
     chosen = [resolve(of, rule=r, lr=0.01, batch_size=32, steps=5) for r in ("adam", "lion", "adam", "lion")]
