@@ -6,7 +6,7 @@ as a counter in an attribute, cannot be read in general; `PlainAttributes` notic
 
 import copy
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -214,6 +214,11 @@ class PlainAttributes(NamedTuple):
         names = dict.fromkeys((*self.values, *now))
         return [name for name in names if not _is_same(self.values.get(name), now.get(name))]
 
+    def differences(self, other: "PlainAttributes") -> list[str]:
+        """The names of the attributes whose values differ from another model's."""
+        names = dict.fromkeys((*self.values, *other.values))
+        return [name for name in names if not _is_equal(self.values.get(name), other.values.get(name))]
+
 
 def _is_computed(module: nn.Module, key: str) -> bool:
     """Whether an attribute follows from parameters at each forward pass, as under `torch.nn.utils.weight_norm`."""
@@ -231,11 +236,24 @@ def _content(value: Any, own: set[int]) -> Any:
     return set(value) if isinstance(value, set) else value
 
 
+def _is_tensor(content: Any) -> bool:
+    return isinstance(content, tuple)
+
+
 def _is_same(a: Any, b: Any) -> bool:
-    if isinstance(a, Tensor) or isinstance(b, Tensor):
-        return a is b
+    return _compare(a, b, lambda x, y: x[0] is y[0] and x[1] == y[1])
+
+
+def _is_equal(a: Any, b: Any) -> bool:
+    return _compare(a, b, lambda x, y: x[0].shape == y[0].shape and torch.equal(x[0], y[0]))
+
+
+def _compare(a: Any, b: Any, are_same: Callable[[Any, Any], bool]) -> bool:
+    """Whether two contents are the same; tensors, which are there with their versions, as `are_same` says."""
+    if _is_tensor(a) or _is_tensor(b):
+        return _is_tensor(a) and _is_tensor(b) and are_same(a, b)
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        return len(a) == len(b) and all(map(_is_same, a, b))
+        return len(a) == len(b) and all(_compare(x, y, are_same) for x, y in zip(a, b, strict=True))
     if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(_is_same(x, b[key]) for key, x in a.items())
+        return a.keys() == b.keys() and all(_compare(x, b[key], are_same) for key, x in a.items())
     return type(a) is type(b) and (a == b or a != a)

@@ -36,7 +36,7 @@ class Members:
     Attributes:
         count: K.
         names, rows, overrides: as a Space has them.
-        weights, buffers: by the model's own names, [K, ...] each.
+        weights, buffers: by the model's own names, [K, ...] each; frozen weights are buffers where models differ in them.
 
     Args:
         models: one for each member, at its start; they differ only in their values.
@@ -50,8 +50,9 @@ class Members:
         parameters = [dict(m.named_parameters()) for m in models]
         names = [name for name, p in parameters[0].items() if p.requires_grad]
         self.weights = {n: torch.stack([p[n].detach() for p in parameters]).requires_grad_() for n in names}
-        buffers = [dict(m.named_buffers()) for m in models]
-        self.buffers = {n: torch.stack([b[n] for b in buffers]) for n in buffers[0]}
+        frozen = [n for n, p in parameters[0].items() if not p.requires_grad and _differ(n, parameters)]
+        buffers = [{**dict(m.named_buffers()), **{n: p[n] for n in frozen}} for m, p in zip(models, parameters)]
+        self.buffers = {n: torch.stack([b[n].detach() for b in buffers]) for n in buffers[0]}
         self._loss = Loss(objective)
         self._pass = Loss(objective, objective.forward)
         self._pair: tuple[Any, Any] = (None, None)
@@ -281,6 +282,11 @@ def _why_not_in_training(model: nn.Module, objective: Objective, space: Space, b
 def first_line(error: Exception) -> str:
     """An error in one line."""
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
+def _differ(name: str, tensors: Sequence[Mapping[str, Tensor]]) -> bool:
+    first, *others = (by[name] for by in tensors)
+    return any(x is not first and not torch.equal(x, first) for x in others)
 
 
 def _squared_norm(x: Tensor) -> float:

@@ -459,3 +459,36 @@ def test_a_model_that_holds_a_graph_is_copied(make):
     found = run_descents(of, settings(of, steps=5))
     for a, b in zip(found.members, run_descents(of, settings(of, steps=5), strategy=SEQUENTIAL).members, strict=True):
         np.testing.assert_allclose(a.losses, b.losses, rtol=1e-4)
+
+
+class Features(nn.Module):
+    """Random features, frozen; a scale in an attribute, and a matrix that is no buffer."""
+
+    def __init__(self, seed, scale=1.0, matrix=None) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.frozen, self.head, self.scale, self.matrix = nn.Linear(6, 16), nn.Linear(16, 3), scale, matrix
+        self.frozen.requires_grad_(False)
+
+    def forward(self, x):
+        h = self.scale * torch.tanh(self.frozen(x))
+        return self.head(h if self.matrix is None else h @ self.matrix)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (Features, ""), (lambda seed: Features(seed, 1.0 + seed), "scale"),
+        (lambda seed: Features(0, 1.0, (1.0 + seed) * torch.eye(16)), "matrix"),
+        (lambda seed: Features(0, 1.0, torch.eye(16)), ""),
+    ],
+)  # fmt: skip
+def test_models_of_different_seeds_keep_what_is_their_own(make, name):
+    of = sd.Task(make, data(), cross_entropy, validation=data(seed=1))
+    chosen = [resolve(of, rule="adam", lr=0.03, batch_size=32, steps=15, seed=k) for k in range(3)]
+    found = run_descents(of, chosen)
+    assert found.strategies[0].name == (SEQUENTIAL if name else BATCHED)
+    assert not name or f"models of different seeds differ in {name}" in found.strategies[0].reason
+    for one, other in zip(found.members, run_descents(of, chosen, strategy=SEQUENTIAL).members, strict=True):
+        np.testing.assert_allclose(one.losses, other.losses, rtol=1e-4)
+        assert one.value == pytest.approx(other.value, rel=1e-4)
