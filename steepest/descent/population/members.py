@@ -36,7 +36,7 @@ class Members:
     Attributes:
         count: K.
         names, rows, overrides: as a Space has them.
-        weights, buffers: by the model's own names, [K, ...] each; frozen weights are buffers where models differ in them.
+        weights, buffers: by the model's own names, [K, ...] each; frozen weights in which models differ are buffers.
 
     Args:
         models: one for each member, at its start; they differ only in their values.
