@@ -8,6 +8,8 @@ transformer, of 64 to 1,293 samples, in float32 and float64. What is chosen by t
 together) is then the same however busy a machine is; a stopwatch would choose anew each time.
 """
 
+import contextlib
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -29,10 +31,12 @@ class Work(NamedTuple):
     Attributes:
         operations: calls of torch operations.
         flops: floating-point operations for one sample.
+        product_flops: those of matrix products, convolutions and attention alone, for all samples of the pass.
     """
 
     operations: float
     flops: float
+    product_flops: float = 0.0
 
     def seconds(self, samples: float) -> float:
         """Of a forward pass over so many samples."""
@@ -53,17 +57,27 @@ class Work(NamedTuple):
 
 
 def measure_work(run: Callable[[], Any], samples: int, weights: int) -> Work:
-    """The work of a pass.
+    """The work of a pass; where it cannot be counted, that of dense layers: 2 operations for each weight and sample.
 
     Args:
         run: a forward pass.
         samples: of its batch.
         weights: N; each is used once for a sample, at least.
     """
-    counter = _Counter()
-    with counter:
-        run()
-    return Work(counter.operations, max(counter.flops / max(1, samples), 2.0 * weights))
+    counter, least = _Counter(), 2.0 * weights
+    try:
+        with without_compiler(), counter:
+            run()
+    except Exception:  # an operation that cannot be counted; an error of the user's code comes with the first step
+        return Work(0, least, least * samples)
+    return Work(counter.operations, max(counter.flops / max(1, samples), least), counter.product_flops)
+
+
+def without_compiler() -> contextlib.AbstractContextManager:
+    """Modules under torch.compile run as they were before: its tracer cannot look into our hooks and counters."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and the import takes more than a second
+        return contextlib.nullcontext()
+    return torch.compiler.set_stance("force_eager")
 
 
 class _Counter(TorchDispatchMode):
@@ -71,7 +85,7 @@ class _Counter(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.operations, self.flops = 0, 0.0
+        self.operations, self.flops, self.product_flops = 0, 0.0, 0.0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -85,11 +99,13 @@ class _Counter(TorchDispatchMode):
         self.operations += 1
         if isinstance(output, torch.Tensor) and not func.is_view:
             self.flops += NUMBER_FLOPS * output.numel()
-        flops = flop_registry.get(func._overloadpacket)
-        if flops is not None:
-            self.flops += float(flops(*args, **(kwargs or {}), out_val=output))
+        count = flop_registry.get(func._overloadpacket)
+        flops = 0.0
+        if count is not None:
+            flops = float(count(*args, **(kwargs or {}), out_val=output))
         elif func._overloadpacket is torch.ops.aten.mkldnn_rnn_layer:  # a whole layer over a sequence
             x, *matrices = args[:3]
-            steps = x.numel() / x.shape[-1]
-            self.flops += 2.0 * steps * sum(matrix.numel() for matrix in matrices)
+            flops = 2.0 * x.numel() / x.shape[-1] * sum(matrix.numel() for matrix in matrices)
+        self.flops += flops
+        self.product_flops += flops
         return output

@@ -72,7 +72,7 @@ def prepare(
     settings = resolve(task, default_schedule, **choices)
     store = None if runs is None else Store(runs)
     start = None if a["start"] is None else start_state(a["start"], store or Store())
-    search, messages = None, [task.validation_note()]
+    search, messages = None, [task.validation_note(), task.lazy_note()]
     if a["lr"] == AUTO:
         if start is not None:
             check_start(a["start"], start, task.copy(settings.seed))

@@ -3,8 +3,6 @@
 The values of a channel are those of all samples and, after a convolution, of all places; so one image may be enough.
 """
 
-import copy
-
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -13,6 +11,7 @@ from torch.utils.data import DataLoader
 from steepest import seeds
 from steepest.errors import InputError
 from steepest.tasks.batches import Batches, micro_batch_size
+from steepest.tasks.module_copy import copy_module
 from steepest.tasks.objective import Objective
 
 TORCHS_WORDS = "more than 1 value per channel"
@@ -57,7 +56,7 @@ def check_batch_norm(objective: Objective, batches: Batches, steps: int) -> None
 
 def _copy(model: nn.Module) -> nn.Module | None:
     try:
-        return copy.deepcopy(model)
+        return copy_module(model)
     except Exception:  # of the user's code
         return None
 

@@ -1,27 +1,50 @@
 """Copies of modules, of those too that hold tensors with a graph, as `nn.utils.weight_norm` does after a pass."""
 
 import copy
+from collections import deque
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
+
+Value = TypeVar("Value")
 
 
 def copy_module(module: nn.Module) -> nn.Module:
     """A separate copy of a module; tensors with a graph that it holds are copied without their graph.
 
-    Source: torch refuses to copy a tensor that is not a leaf, https://github.com/pytorch/pytorch/issues/28594.
+    Sources: torch refuses to copy a tensor that is not a leaf, https://github.com/pytorch/pytorch/issues/28594, or that
+    is sparse by rows or columns; it copies the parameters of a scripted module with a graph, unless gradients are off.
     """
-    values = [x for m in module.modules() for value in vars(m).values() for x in _tensors(value)]
-    without_graph = {id(x): x.detach().clone() for x in values if x.grad_fn is not None}
-    return copy.deepcopy(module, without_graph)
+    own = copy_with_module(module, module)
+    require_grad_as(module, own)
+    return own
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """The tensors of a module's attribute: itself, or what a list, tuple or dict holds."""
+def copy_with_module(value: Value, module: nn.Module) -> Value:
+    """The same of what holds a module, such as a partial or a method of it."""
+    copies: dict[int, Any] = {}
+    for m in module.modules():
+        for x in _tensors(list(vars(m).values()), set()):
+            if x.grad_fn is not None or x.layout not in (torch.strided, torch.sparse_coo):
+                copies[id(x)] = x.detach().clone()
+    with torch.no_grad():
+        return copy.deepcopy(value, copies)
+
+
+def require_grad_as(module: nn.Module, other: nn.Module) -> None:
+    """Lets the parameters of another module require gradients as those of the first do."""
+    for p, q in zip(module.parameters(), other.parameters(), strict=True):
+        if q.requires_grad != p.requires_grad:
+            q.requires_grad_(p.requires_grad)
+
+
+def _tensors(value: Any, seen: set[int]) -> Iterator[Tensor]:
+    """The tensors of a module's attribute: itself, or what lists, tuples, sets and dicts hold, also nested ones."""
     if isinstance(value, Tensor):
         yield value
-    elif isinstance(value, list | tuple):
-        yield from (x for x in value if isinstance(x, Tensor))
-    elif isinstance(value, dict):
-        yield from (x for x in value.values() if isinstance(x, Tensor))
+    elif isinstance(value, list | tuple | set | deque | dict) and id(value) not in seen:
+        seen.add(id(value))
+        for x in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(x, seen)

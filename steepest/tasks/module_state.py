@@ -5,7 +5,8 @@ as a counter in an attribute, cannot be read in general; `PlainAttributes` notic
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -177,56 +178,82 @@ def unchanged_on_error(model: nn.Module) -> Iterator[None]:
         raise
 
 
-PLAIN = (bool, int, float, Tensor, list, tuple, type(None))
+PLAIN = (bool, int, float, Tensor, list, tuple, dict, set, deque, type(None))
 """Types of attributes whose changes are noticed."""
+TORCHS = frozenset(vars(nn.Module()))
+"""Attributes that every module has."""
 
 
 class PlainAttributes(NamedTuple):
-    """Numbers and tensors that modules hold as plain attributes, neither parameters nor buffers nor extra state.
+    """Numbers and tensors that modules hold as plain attributes, neither parameters nor buffers.
 
     Attributes:
         values: by "module.attribute"; of a tensor itself and its version.
+        has_extra: whether those of modules with an extra state, which saves them, are among them.
     """
 
     values: dict[str, Any]
+    has_extra: bool = False
 
     @classmethod
-    def of(cls, model: nn.Module) -> "PlainAttributes":
-        """The attributes now."""
+    def of(cls, model: nn.Module, has_extra: bool = False) -> "PlainAttributes":
+        """The attributes now; those of modules with an extra state only if that is asked for."""
         own = {id(x) for x in (*model.parameters(), *model.buffers())}
         values = {}
         for name, module in model.named_modules():
-            if _has_extra_state(module):
+            if not has_extra and _has_extra_state(module):
                 continue
             for key, value in vars(module).items():
-                if key != "training" and isinstance(value, PLAIN) and not _is_computed(module, key):
+                if key not in TORCHS and isinstance(value, PLAIN) and not _is_computed(module, key):
                     values[plain_name(f"{name}.{key}" if name else key)] = _content(value, own)
-        return cls(values)
+        return cls(values, has_extra)
 
     def changes(self, model: nn.Module) -> list[str]:
         """The names of the attributes that differ now."""
-        now = PlainAttributes.of(model).values
+        now = PlainAttributes.of(model, self.has_extra).values
         names = dict.fromkeys((*self.values, *now))
         return [name for name in names if not _is_same(self.values.get(name), now.get(name))]
+
+    def differences(self, other: "PlainAttributes") -> list[str]:
+        """The names of the attributes whose values differ from another model's."""
+        names = dict.fromkeys((*self.values, *other.values))
+        return [name for name in names if not _is_equal(self.values.get(name), other.values.get(name))]
 
 
 def _is_computed(module: nn.Module, key: str) -> bool:
     """Whether an attribute follows from parameters at each forward pass, as under `torch.nn.utils.weight_norm`."""
-    return any(name.startswith(f"{key}_") for name in module._parameters)
+    return any(name.startswith(f"{key}_") for name, _ in module._parameters.items())
 
 
 def _content(value: Any, own: set[int]) -> Any:
     """A number; of a tensor itself, which keeps its identity from being used again, and its version."""
     if isinstance(value, Tensor):
         return None if id(value) in own else (value, value._version)
-    if isinstance(value, list | tuple):
+    if isinstance(value, dict):
+        return {key: _content(x, own) for key, x in value.items() if isinstance(x, PLAIN)}
+    if isinstance(value, list | tuple | deque):
         return [_content(x, own) for x in value if isinstance(x, PLAIN)]
-    return value
+    return set(value) if isinstance(value, set) else value
+
+
+def _is_tensor(content: Any) -> bool:
+    return isinstance(content, tuple)
 
 
 def _is_same(a: Any, b: Any) -> bool:
-    if isinstance(a, Tensor) or isinstance(b, Tensor):
-        return a is b
+    return _compare(a, b, lambda x, y: x[0] is y[0] and x[1] == y[1])
+
+
+def _is_equal(a: Any, b: Any) -> bool:
+    return _compare(a, b, lambda x, y: x[0].shape == y[0].shape and torch.equal(x[0], y[0]))
+
+
+def _compare(a: Any, b: Any, are_same: Callable[[Any, Any], bool]) -> bool:
+    """Whether two contents are the same; tensors, which are there with their versions, as `are_same` says."""
+    if _is_tensor(a) or _is_tensor(b):
+        return _is_tensor(a) and _is_tensor(b) and are_same(a, b)
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        return len(a) == len(b) and all(map(_is_same, a, b))
+        return len(a) == len(b) and all(_compare(x, y, are_same) for x, y in zip(a, b, strict=True))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_compare(x, b[key], are_same) for key, x in a.items())
     return type(a) is type(b) and (a == b or a != a)

@@ -19,7 +19,7 @@ from steepest.errors import InputError, TaskError
 from steepest.tasks import batch_tree, data
 from steepest.tasks.evaluation import Evaluation, evaluation_mode, no_weight, weighted_mean
 from steepest.tasks.forward import Forward, Pass
-from steepest.tasks.shares import LossWeights, MixError, Reduction, combine, unchanged_state
+from steepest.tasks.shares import LossWeights, MixError, Reduction, combine, reduction_by_parts, unchanged_state
 from steepest.tasks.task import Task
 
 PRECISIONS = {None: None, "float32": None, "bfloat16": torch.bfloat16}
@@ -139,6 +139,25 @@ class Objective:
                 p.grad.mul_(total / sum(weights))
         return combine(values, weights, self.reduction)
 
+    def step_shares(self, passes: Sequence[Pass]) -> list[float]:
+        """The shares sᵢ of a step's micro-batches, as `gradient` has them; 0 for one that is skipped.
+
+        Raises:
+            TaskError: the micro-batches cannot be weighted.
+        """
+        if not self.shares_follow_from_loss:
+            return self._as_shares(self._counts([one.batch for one in passes], "each micro-batch of a step"))
+        self._weights = LossWeights()
+        weights = [self._weigh(one) for one in passes]
+        for i, one in enumerate(passes):
+            if weights[i] is None and bool(one.loss.isnan()):
+                weights[i] = 1.0 if self._weigh(one) is None else 0.0
+        return self._as_shares([self._samples(one) if a is None else a for one, a in zip(passes, weights, strict=True)])
+
+    def forward(self, batch: Any) -> Pass:
+        """Output, target and loss of a batch, with their graphs."""
+        return self._forward(batch)
+
     def output(self, batch: Any) -> tuple[Any, Any]:
         """The model's output on a batch, and its target."""
         return self._forward.output(batch)
@@ -202,7 +221,7 @@ class Objective:
 
     def _as_shares(self, weights: Sequence[float]) -> list[float]:
         if self._is_sum:
-            return [1.0] * len(weights)
+            return [1.0 if weight else 0.0 for weight in weights]
         if not sum(weights):
             raise TaskError(no_weight(f"each of the {len(weights)} batches"))
         return [weight / sum(weights) for weight in weights]
@@ -219,18 +238,8 @@ class Objective:
                 if self.reduction is None:
                     self.weights([self._forward(batch)])
                 return self.reduction or "other"
-            return self._reduction_of_objective(batch)
-
-    def _reduction_of_objective(self, batch: Any) -> Reduction:
-        """From an objective's values on a batch and its two parts."""
-        n = data.count(batch)
-        low, high = data.slice(batch, 0, n // 3 or 1), data.slice(batch, n // 3 or 1, n)
-        whole, one, other = (self._forward(part).loss.item() for part in (batch, low, high))
-        k = data.count(low)
-        values: dict[Reduction, float] = {"mean": (k * one + (n - k) * other) / n, "sum": one + other}
-        close: list[Reduction] = [kind for kind, value in values.items() if abs(value - whole) <= 1e-4 * abs(whole)]
-        self._weights.reduction = close[0] if close else "other"
-        return self._weights.reduction
+            self._weights.reduction = reduction_by_parts(lambda part: self._forward(part).loss.item(), batch)
+            return self._weights.reduction
 
     def per_sample(self, loss: float, samples: float) -> float:
         """A loss on so many samples as a value that can be compared with one on another number: a sum is divided."""

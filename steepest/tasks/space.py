@@ -63,8 +63,9 @@ class Space:
         self.shapes = tuple(p.shape for _, p in trainable)
         self.sizes = tuple(p.numel() for _, p in trainable)
         self.size = sum(self.sizes)
-        self.modules = tuple(module.get_submodule(_owner(name)[0]) for name, _ in trainable)
-        self._places = [_place(module, name) for name, _ in trainable]
+        modules = dict(module.named_modules(remove_duplicate=False))  # a scripted module has no `get_submodule`
+        self.modules = tuple(modules[_owner(name)[0]] for name, _ in trainable)
+        self._places = [_place(modules, name) for name, _ in trainable]
         self.rows, self.overrides = self._group_rows(groups or {}, no_decay)
 
     def tensors(self) -> list[Tensor]:
@@ -144,10 +145,10 @@ def is_norm_or_bias(name: str, owner: nn.Module) -> bool:
     return bool(NORM_CLASS.search(type(owner).__name__)) or any(fnmatch.fnmatchcase(key, glob) for glob in BIAS_NAMES)
 
 
-def _place(module: nn.Module, name: str) -> tuple[dict[str, Any], str]:
+def _place(modules: Mapping[str, nn.Module], name: str) -> tuple[dict[str, Any], str]:
     """The dictionary that holds a parameter, and its key."""
     path, _, key = name.rpartition(".")
-    return module.get_submodule(path)._parameters, key
+    return modules[path]._parameters, key
 
 
 def _check(module: nn.Module, trainable: list[tuple[str, nn.Parameter]]) -> None:

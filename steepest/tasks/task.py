@@ -12,9 +12,10 @@ from torch.nn.parameter import is_lazy
 from steepest import seeds
 from steepest.errors import InputError, TaskError
 from steepest.tasks import data as sources
-from steepest.tasks import module_state
+from steepest.tasks import lazy_layers, module_state
+from steepest.tasks.forward import Forward
 from steepest.tasks.metric import Direction, Metric, accuracy, direction_of_name, metric
-from steepest.tasks.module_copy import copy_module
+from steepest.tasks.module_copy import copy_module, copy_with_module, require_grad_as
 from steepest.tasks.module_state import ModuleState
 from steepest.tasks.space import Space
 from steepest.tasks.with_loss import ModelWithLoss, stateful_module, with_loss
@@ -28,7 +29,8 @@ class Task:
     """A model, a loss and data.
 
     A task stores the weights, buffers and extra state that its model has at this moment. All training starts there, so
-    that settings are compared from the same start.
+    that settings are compared from the same start. Lazy layers get their weights when the task is made, by a pass over
+    a batch of the validation data.
 
     Args:
         model: a module, or a function `seed -> module` (a new start for each seed).
@@ -90,6 +92,8 @@ class Task:
         self._split(data, validation, test)
         self._generators = sources.generator_states(self.data)
         self.module = with_loss(model, loss) if isinstance(model, nn.Module) else None
+        self._lazy = [] if self.module is None else lazy_layers.uninitialised(self.module)
+        self._why_lazy = "" if self.module is None else self._first_pass(self.module)
         stateful = stateful_module(loss) if self.module is None else self.module
         self._start = None if stateful is None else module_state.read(stateful)
         self._fingerprint = None if self.module is None else _tensor_versions(self.module)
@@ -122,6 +126,7 @@ class Task:
         """The module that is trained, at its start: the task's own, reset, or a new one for the seed."""
         sources.restore_generators(self._generators)
         if self.module is not None:
+            self._check_initialised(self.module)
             _restore(self.module, self._start or ModuleState())
             return self.module
         model = self._make(seed)
@@ -134,9 +139,26 @@ class Task:
         assert not isinstance(self.model, nn.Module)
         with seeds.ours(seed, "model"):
             model = self.model(seed)
+            if isinstance(model, nn.Module):
+                lazy_layers.check_initialised(model, self._first_pass(with_loss(model, self.loss)))
         if not isinstance(model, nn.Module):
             raise TaskError(f"Task: model(seed) must return a torch.nn.Module, got {type(model).__name__}")
         return model
+
+    def _first_pass(self, module: nn.Module) -> str:
+        """Initialises lazy layers; returns why some are still lazy."""
+
+        def run(module: nn.Module, batch: Any) -> None:
+            Forward(module, self, None, "cpu")(batch)
+
+        return lazy_layers.initialise(module, run, self.validation, self.data)
+
+    def _check_initialised(self, module: nn.Module) -> None:
+        """Raises a TaskError while there are lazy layers; a pass that the user has made since then is the start."""
+        if self._why_lazy:
+            lazy_layers.check_initialised(module, self._why_lazy)
+            self._start, self._why_lazy = module_state.read(module), ""
+            self._fingerprint = _tensor_versions(module)
 
     @contextmanager
     def unchanged_on_error(self) -> Iterator[None]:
@@ -163,6 +185,7 @@ class Task:
         sources.restore_generators(self._generators)
         if self.module is None:
             return self._with_own_loss(self._make(seed))
+        self._check_initialised(self.module)
         try:
             module = copy_module(self.module)
         except Exception as error:  # deepcopy runs the user's code
@@ -175,10 +198,14 @@ class Task:
 
     def _with_own_loss(self, model: nn.Module) -> nn.Module:
         """A new model with a copy of the loss at its start."""
-        if isinstance(model, ModelWithLoss) or stateful_module(self.loss) is None:
+        own = stateful_module(self.loss)
+        if isinstance(model, ModelWithLoss) or own is None:
             return model
-        loss = copy.deepcopy(self.loss)
-        _restore(stateful_module(loss), self._start or ModuleState())  # type: ignore[arg-type]
+        loss = copy_with_module(self.loss, own)
+        other = stateful_module(loss)
+        assert other is not None
+        require_grad_as(own, other)
+        _restore(other, self._start or ModuleState())
         return with_loss(model, loss)
 
     def apart(self, share: float, seed: int) -> "Task":
@@ -227,6 +254,13 @@ class Task:
         samples = self._held_out + (sources.length(self.data) or 0)
         share = 100 * self._held_out / samples
         return f"No validation= given: holding out {self._held_out:,} of {samples:,} samples ({share:.0f} %)."
+
+    def lazy_note(self) -> str:
+        """For the user, if the task has initialised lazy layers; else empty."""
+        if not self._lazy or self._why_lazy:
+            return ""
+        more = f" and {len(self._lazy) - 3} more" if len(self._lazy) > 3 else ""
+        return f"Lazy layers: {', '.join(self._lazy[:3])}{more} initialised by a pass over one batch."
 
     def change_note(self) -> str:
         """For the user, if the module's weights were changed elsewhere, which `build` resets; else empty."""

@@ -294,19 +294,12 @@ def sparse_embedding() -> sd.Task:
 
 CASES = (
     Case("weight_norm, parametrized", normed, mse),
-    Case(
-        "weight_norm, by hook",
-        normed_by_hook,
-        mse,
-        refuses=dict.fromkeys(
-            ("find_lr", "auto", "race"), (r"cannot be copied.*seed -> module", "torch cannot copy such a module")
-        ),
-    ),
+    Case("weight_norm, by hook", normed_by_hook, mse),
     Case("spectral_norm", spectral, mse, lr=2e-2),
     Case("orthogonal weights", orthogonal, mse),
     Case("stochastic depth", stochastic_depth, cross_entropy, has_own_noise=True),
     Case("Monte Carlo dropout", mc_dropout, cross_entropy, has_own_noise=True, evaluation_noise=0.1),
-    Case("lazy layers", lazy, mse, refuses={EVERY: (r"[Ll]azy|first pass|forward", "their weights do not exist yet")}),
+    Case("lazy layers", lazy, mse),
     Case("lazy layers after a pass", lazy_after_a_pass, mse),
     Case("unused parameters", unused, mse),
     Case("a model that counts its calls", counting, mse),

@@ -11,8 +11,10 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
+from steepest.curvature.work import without_compiler
 from steepest.descent.loop import Descent
 from steepest.descent.optimizer import is_schedule
 from steepest.descent.population.members import first_line, why_not_batched
@@ -22,6 +24,7 @@ from steepest.descent.settings import Settings
 from steepest.errors import SteepestError
 from steepest.rules.rule import Rule
 from steepest.tasks import Task, data
+from steepest.tasks.module_state import PlainAttributes
 
 BATCHED, SEQUENTIAL = "together", "one after another"
 MAX_DENSE_WORK, MAX_CONVOLUTION_WORK = 2.0, 6.0
@@ -228,10 +231,22 @@ def choose_strategy(
         if not is_small:
             return Strategy(SEQUENTIAL, reason), None
     obstacle = why_not_batched(first.model, first.objective, first.space, first.batches(1), settings[0].seed)
+    obstacle = obstacle or _why_starts_differ(task, settings, first.model)
     if obstacle:
         return Strategy(SEQUENTIAL, f"torch.func cannot batch this model ({obstacle})"), None
     population = Population(task, settings[: _max_batch(first)], plan)
     return Strategy(BATCHED, reason, len(population.members)), population
+
+
+def _why_starts_differ(task: Task, settings: Sequence[Settings], model: nn.Module) -> str:
+    """What models of different seeds have of their own besides weights and buffers, in words; empty for nothing."""
+    seeds = dict.fromkeys(s.seed for s in settings[1:] if s.seed != settings[0].seed)
+    if isinstance(task.model, nn.Module) or not seeds:
+        return ""
+    own = PlainAttributes.of(model, has_extra=True)
+    others = (PlainAttributes.of(task.copy(seed), has_extra=True) for seed in seeds)
+    names = next(filter(None, map(own.differences, others)), [])
+    return f"models of different seeds differ in {', '.join(names[:3])}" if names else ""
 
 
 def _compare_work(one: Descent) -> tuple[bool, str]:
@@ -255,13 +270,22 @@ def _max_batch(one: Descent) -> int:
     sizes: dict[int, int] = {}
 
     def pack(x: torch.Tensor) -> torch.Tensor:
-        sizes[x.data_ptr()] = x.nbytes
+        if x.layout is torch.strided:
+            sizes[x.data_ptr()] = x.nbytes
+        else:
+            sizes[id(x)] = _sparse_bytes(x)
         return x
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+    with without_compiler(), torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
         one.objective.gradient(one.batches(1)[:1], one.space.tensors())
     size = 3 * weights + slots + 2 * sum(sizes.values())
     return max(1, int(MEMORY_SHARE * free_memory(one.device) / max(1, size)))
+
+
+def _sparse_bytes(x: torch.Tensor) -> int:
+    """Of a sparse tensor's values and their places."""
+    values = x._values() if x.layout is torch.sparse_coo else x.values()
+    return values.nbytes + values.numel() * x.dim() * torch.int64.itemsize
 
 
 def free_memory(device: torch.device) -> int:

@@ -5,10 +5,9 @@
 by `torch.func`: the loss as a function of the weights, mapped over their first dimension; the gradient of the sum of
 all losses contains each member's own. BatchNorm statistics and dropout masks belong to each member. `why_not_batched`
 compares one member with the model and names what cannot be mapped (control flow that depends on data, a custom
-autograd function without vmap).
+autograd function without vmap, a state that the model carries from batch to batch in an attribute).
 """
 
-import copy
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +21,10 @@ from torch.utils._pytree import tree_flatten
 
 from steepest import seeds
 from steepest.rules.memory import is_dense
-from steepest.tasks import Loss, Objective, Space
+from steepest.tasks import Loss, Objective, Space, batch_tree
+from steepest.tasks.forward import Pass
+from steepest.tasks.module_copy import copy_module
+from steepest.tasks.module_state import PlainAttributes
 
 GRADIENT_TOLERANCE = 1e-3
 """Relative difference between a member's gradient and the model's own that rounding may cause."""
@@ -34,7 +36,7 @@ class Members:
     Attributes:
         count: K.
         names, rows, overrides: as a Space has them.
-        weights, buffers: by the model's own names, [K, ...] each.
+        weights, buffers: by the model's own names, [K, ...] each; frozen weights in which models differ are buffers.
 
     Args:
         models: one for each member, at its start; they differ only in their values.
@@ -48,9 +50,12 @@ class Members:
         parameters = [dict(m.named_parameters()) for m in models]
         names = [name for name, p in parameters[0].items() if p.requires_grad]
         self.weights = {n: torch.stack([p[n].detach() for p in parameters]).requires_grad_() for n in names}
-        buffers = [dict(m.named_buffers()) for m in models]
-        self.buffers = {n: torch.stack([b[n] for b in buffers]) for n in buffers[0]}
+        frozen = [n for n, p in parameters[0].items() if not p.requires_grad and _differ(n, parameters)]
+        buffers = [{**dict(m.named_buffers()), **{n: p[n] for n in frozen}} for m, p in zip(models, parameters)]
+        self.buffers = {n: torch.stack([b[n].detach() for b in buffers]) for n in buffers[0]}
         self._loss = Loss(objective)
+        self._pass = Loss(objective, objective.forward)
+        self._pair: tuple[Any, Any] = (None, None)
         self._before = self.buffers
         self._traces: dict[Any, Callable] = {}
         self._needs_layout = True
@@ -70,7 +75,7 @@ class Members:
         for p in self.weights.values():
             p.grad = None  # frees them before the new ones are allocated
         if len(batches) == 1:
-            losses, gradients = self._evaluate(batches[0], per_member)
+            losses, gradients, _ = self._evaluate(batches[0], per_member)
         else:
             losses, gradients = self._accumulate(batches, per_member)
         if self._needs_layout:
@@ -90,32 +95,69 @@ class Members:
                 self.weights[name] = own.copy_(p).requires_grad_()
 
     def _accumulate(self, batches: Sequence[Any], per_member: bool) -> tuple[Tensor, dict[str, Tensor]]:
-        """Sums over micro-batches, weighted by the number of items that each loss is a mean over."""
-        counts = [self.objective.loss_weight(tuple(x[0] for x in b) if per_member else b) for b in batches]
-        shares = [n / sum(counts) for n in counts]
-        parts = [(self._evaluate(b, per_member), share) for b, share in zip(batches, shares, strict=True) if share]
-        losses = sum(share * losses for (losses, _), share in parts)
-        return losses, {n: sum(share * g[n] for (_, g), share in parts) for n in self.weights}  # type: ignore[return-value]
+        """Sums over micro-batches, with each member's shares sᵢ of L = Σ sᵢ Lᵢ."""
+        losses: Any = 0.0
+        parts = [self._evaluate(b, per_member, with_output=True) for b in batches]
+        shares = self._shares(batches, parts, per_member)
+        gradients: dict[str, Any] = dict.fromkeys(self.weights, 0.0)
+        for (part, own, _), share in zip(parts, shares, strict=True):
+            if any(share):
+                losses = losses + _scale(share, part)
+                gradients = {n: total + _scale(share, own[n]) for n, total in gradients.items()}
+        return losses, gradients
 
-    def _evaluate(self, batch: Any, per_member: bool) -> tuple[Tensor, dict[str, Tensor]]:
+    def _shares(self, batches: Sequence[Any], parts: Sequence[tuple], per_member: bool) -> list[list[float]]:
+        """sᵢ of micro-batch i for each member; one number where all members share the batches.
+
+        They follow from targets, masks and weights in the loss, not from the point, so one member tells for all.
+        """
+        by_member = []
+        for k in range(self.count if per_member else 1):
+            passes = []
+            for batch, (losses, _, pair) in zip(batches, parts, strict=True):
+                own = _of_member(batch, k) if per_member else batch
+                passes.append(Pass(own, *_of_member(pair, k), losses[k]))
+            by_member.append(self.objective.step_shares(passes))
+        return [list(share) for share in zip(*by_member, strict=True)]
+
+    def _evaluate(
+        self, batch: Any, per_member: bool, with_output: bool = False
+    ) -> tuple[Tensor, dict[str, Tensor], Any]:
+        """Losses [K], gradients, and (outputs, targets) [K, ...] if asked for and the loss is a function of them."""
         fresh = {n: b.clone() for n, b in self.buffers.items()}
-        run = self._traces.get(self._form(batch, per_member)) or self._vmap(per_member)
+        with_output = with_output and self.objective.shares_follow_from_loss
+        run = self._traces.get(self._form(batch, per_member)) if not with_output else None
+        run = run or self._vmap(per_member, self._one_with_output if with_output else self._one)
         with torch.enable_grad(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "There is a performance drop")  # speed is measured by the caller
-            losses, buffers = run(self.weights, fresh, batch)
+            losses, buffers, *output = run(self.weights, fresh, batch)
             tensors = torch.autograd.grad(losses.sum(), list(self.weights.values()), allow_unused=True)
         self.buffers = {n: b.detach() for n, b in buffers.items()}
         gradients = {n: torch.zeros_like(p) if g is None else g for (n, p), g in zip(self.weights.items(), tensors)}
-        return losses.detach(), gradients
+        return losses.detach(), gradients, self._rebuild(output[0]) if output else (None, None)
 
-    def _vmap(self, per_member: bool) -> Callable:
-        return vmap(self._one, in_dims=(0, 0, 0 if per_member else None), randomness="different")
+    def _vmap(self, per_member: bool, function: Callable) -> Callable:
+        return vmap(function, in_dims=(0, 0, 0 if per_member else None), randomness="different")
 
     def _one(self, weights: Mapping[str, Tensor], buffers: Mapping[str, Tensor], batch: Any) -> tuple[Tensor, dict]:
         """A member's loss and its new buffers, also of a buffer that `forward` reassigns."""
+        return self._call(self._loss, weights, buffers, batch)
+
+    def _one_with_output(self, weights: Any, buffers: Any, batch: Any) -> tuple[Tensor, dict, list[Tensor]]:
+        """The same with the tensors of its output and its target, which only `_rebuild` makes trees of."""
+        one, buffers = self._call(self._pass, weights, buffers, batch)
+        self._pair = (one.output, one.target)
+        return one.loss, buffers, batch_tree.tensors(self._pair)
+
+    def _rebuild(self, tensors: Sequence[Tensor]) -> Any:
+        pair, rest = self._pair, iter(tensors)
+        self._pair = (None, None)  # it was mapped
+        return batch_tree.map_tensors(pair, lambda _: next(rest).detach())
+
+    def _call(self, function: Loss, weights: Any, buffers: Any, batch: Any) -> tuple[Any, dict]:
         state = {f"model.{n}": x for n, x in (*weights.items(), *buffers.items())}
-        loss = functional_call(self._loss, state, (batch,))
-        return loss, {n: state[f"model.{n}"] for n in buffers}
+        value = functional_call(function, state, (batch,))
+        return value, {n: state[f"model.{n}"] for n in buffers}
 
     def restore(self, live: np.ndarray) -> None:
         """Restores the buffers, as before `gradient`, of members that skip this step: those that are not `live` [K]."""
@@ -157,7 +199,7 @@ class Members:
         """
         from torch.fx.experimental.proxy_tensor import make_fx
 
-        function, fresh = self._vmap(per_member), {n: b.clone() for n, b in self.buffers.items()}
+        function, fresh = self._vmap(per_member, self._one), {n: b.clone() for n, b in self.buffers.items()}
         traces = []
         try:
             for draw in (1, 2):
@@ -182,8 +224,11 @@ def why_not_batched(model: nn.Module, objective: Objective, space: Space, batche
 
     A model that draws random numbers is compared in eval mode. The model is not changed.
     """
-    single = copy.deepcopy(model)
-    if _is_random(objective.with_model(copy.deepcopy(model)), batches, seed):
+    writes = _attribute_writes(model, objective, batches[0], seed)
+    if writes:
+        return f"forward writes to {writes}: what a model keeps there, and not in a buffer, members would share"
+    single = copy_module(model)
+    if _is_random(objective.with_model(copy_module(model)), batches, seed):
         single.eval()
     own = objective.with_model(single)
     try:
@@ -208,9 +253,23 @@ def why_not_batched(model: nn.Module, objective: Objective, space: Space, batche
     return f"batched loss {losses[0]:.6g}, single-model loss {loss:.6g}; gradients differ by {far:.2g}"
 
 
+def _attribute_writes(model: nn.Module, objective: Objective, batch: Any, seed: int) -> str:
+    """The plain attributes that change in a pass, such as a carried state or a counter, in words; empty for none."""
+    for is_training in (True, False):
+        twin = copy_module(model)
+        twin.train(is_training)
+        before = PlainAttributes.of(twin, has_extra=True)
+        with seeds.ours(seed, "attributes"):
+            objective.with_model(twin).loss(batch)
+        names = before.changes(twin)
+        if names:
+            return ", ".join(names[:3])
+    return ""
+
+
 def _why_not_in_training(model: nn.Module, objective: Objective, space: Space, batches: Sequence[Any]) -> str:
     """Why the model in training mode cannot be mapped: there it may do more, such as a spectral norm's iteration."""
-    twins = [copy.deepcopy(model) for _ in range(2)]
+    twins = [copy_module(model) for _ in range(2)]
     try:
         for twin in twins:
             twin.train()  # alone: a model's own `train` may return nothing
@@ -225,6 +284,11 @@ def first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
+def _differ(name: str, tensors: Sequence[Mapping[str, Tensor]]) -> bool:
+    first, *others = (by[name] for by in tensors)
+    return any(x is not first and not torch.equal(x, first) for x in others)
+
+
 def _squared_norm(x: Tensor) -> float:
     return x.double().square().sum().item()
 
@@ -237,6 +301,18 @@ def _is_random(objective: Objective, batches: Sequence[Any], seed: int) -> bool:
         with seeds.ours(seed, "random", draw):
             losses.append(objective.value(batches))
     return losses[0] != losses[1]
+
+
+def _of_member(tree: Any, k: int) -> Any:
+    return batch_tree.map_tensors(tree, lambda x: x[k])
+
+
+def _scale(share: Sequence[float], x: Tensor) -> Tensor:
+    """Members' values [K, ...] times their shares [K] or [1]; 0 where a share is, also of NaN."""
+    if len(share) == 1:
+        return share[0] * x
+    factor = torch.tensor(share, dtype=x.dtype, device=x.device).view(-1, *[1] * (x.dim() - 1))
+    return torch.where(factor == 0, 0, factor * x)
 
 
 def _select(p: Tensor, places: Tensor) -> Tensor:

@@ -13,12 +13,14 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 
 from steepest.descent.loop import EVALUATION_BATCH, Descent
+from steepest.descent.norm_statistics import NormStatistics
 from steepest.descent.optimizer import resolve_rule
 from steepest.descent.population.members import Members
 from steepest.descent.settings import Settings, make_batches
@@ -137,6 +139,7 @@ class Population:
         self._clips = np.array([math.inf if s.clip is None else s.clip for s in settings])
         self._guards = [copy.deepcopy(s.guard) for s in settings]
         self._random = StepRandomness(first.seed, device)
+        self._statistics = [NormStatistics(task, s, self.model, device) for s in settings]
         self._trace_at = TRACE_AFTER
         self.model.train()
         self._record_points()
@@ -163,6 +166,8 @@ class Population:
         self.t += 1
         with self._random.of_step(self.t):
             batches, per_member = self._batch(self.t)
+            for k in self.places:
+                self._statistics[k].see(batches)
             losses = self.points.gradient(batches, per_member)
         norms = self._update.norm()
         rates = self._rates * self.reference.schedule(self.t)
@@ -217,9 +222,20 @@ class Population:
         weights = self._update.reported_weights({**self._hypers, "lr": self._rates * self.reference.schedule(self.t)})
         for k, member in enumerate(self._active()):
             self.points.write_to(k, self.model, weights)
+            if weights is not None:
+                self._update_statistics(self.places[k])
             batches = data.in_batches(self._task.validation, EVALUATION_BATCH, self.reference.device)
             member.measurements[self.t] = self.objective.evaluate(batches, self._task.metrics)
         self._add_seconds(start)
+
+    def _update_statistics(self, place: int) -> None:
+        """Writes batch norm's statistics at the weights that a member's rule reports, as a single descent does."""
+        random = StepRandomness(self.members[place].settings.seed, self.reference.device)
+        self._statistics[place].update(
+            SimpleNamespace(
+                model=self.model, task=self._task, objective=self.objective, random=random, t=self.t, steps=self.steps
+            )
+        )
 
     def _add_seconds(self, start: float) -> None:
         share = (time.perf_counter() - start) / max(1, len(self.places))

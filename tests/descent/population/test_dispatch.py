@@ -78,10 +78,50 @@ def test_other_hyperparameters_and_seeds():
     assert found.members[0].losses[0] != found.members[1].losses[0]
 
 
+@pytest.mark.parametrize(
+    "given", [{"weight": torch.tensor([1.0, 4.0, 0.1])}, {"ignore_index": 1}, {"reduction": "sum"}]
+)
+@pytest.mark.parametrize("seeds", [(0, 0, 0), (0, 1, 2)])
+def test_micro_batches_of_losses_that_are_no_mean(given, seeds):
+    of = sd.Task(net, data(), nn.CrossEntropyLoss(**given), validation=data(seed=1))
+    chosen = [resolve(of, rule="adam", lr=0.01, batch_size=20, accumulate=4, steps=12, seed=s) for s in seeds]
+    assert run_descents(of, chosen).strategies[0].name == BATCHED
+    for one, other in zip(*both(of, chosen), strict=True):
+        np.testing.assert_allclose(one.losses, other.losses, rtol=1e-4)
+
+
 def test_batch_norm_of_each_member():
     of = task(nn.BatchNorm1d(16))
     for one, other in zip(*both(of, settings(of, rule="momentum")), strict=True):
         assert one.value == pytest.approx(other.value, rel=1e-3)
+
+
+def batches_of_both_epochs():
+    x, y = data()
+    return [(x[k : k + 25], y[k : k + 25]) for k in range(0, 200, 25)]
+
+
+@pytest.mark.parametrize(
+    ("given", "source"),
+    [
+        ({"average": 0.9}, None), ({"rule": "schedule_free_adamw"}, None), ({"average": 0.8}, batches_of_both_epochs),
+        ({"average": 0.9, "seeds": (0, 1, 2)}, None),
+    ],
+)  # fmt: skip
+def test_batch_norm_s_statistics_are_those_of_the_reported_weights(given, source):
+    """As a single descent's, and not those of the weights that took the steps, which one member leaves early."""
+    layers = lambda seed: net(seed, nn.BatchNorm1d(16))  # noqa: E731
+    of = sd.Task(layers, data() if source is None else source(), cross_entropy, validation=data(seed=1))
+    given = {"rule": "momentum", **given}
+    seeds = given.pop("seeds", (0, 0, 0))
+    rates = (1e9, 0.03, 0.3) if given["rule"] == "momentum" and source is None else (0.02, 0.03, 0.3)
+    size = {"batch_size": 32} if source is None else {}
+    chosen = [resolve(of, lr=lr, seed=s, steps=30, **size, **given) for lr, s in zip(rates, seeds)]
+    for one, other in zip(*both(of, chosen, Plan(interval=15)), strict=True):
+        assert list(one.measurements) == list(other.measurements)
+        for t, values in one.measurements.items():
+            if math.isfinite(values["loss"]):
+                assert values["loss"] == pytest.approx(other.measurements[t]["loss"], rel=2e-3)
 
 
 def test_kinds_go_apart_and_come_back_in_order():
@@ -236,15 +276,17 @@ class Power(nn.Module):
 
 
 class Drop(nn.Module):
-    """Leaves a layer out in a tenth of the steps: stochastic depth. The first steps may all have it."""
+    """Leaves a layer out in some of the passes, counted for all of its kind: the first ones do not show it."""
+
+    t = 0
 
     def __init__(self) -> None:
         super().__init__()
-        self.f, self.t = nn.Linear(6, 3), 0
+        self.f = nn.Linear(6, 3)
 
     def forward(self, x):
-        self.t += self.training
-        return self.f(x) if self.t % 10 or torch.rand(1).item() < 2 else self.f(x).tanh()
+        Drop.t += self.training
+        return self.f(x) if Drop.t % 20 or torch.rand(1).item() < 2 else self.f(x).tanh()
 
 
 @pytest.mark.parametrize("model", [Power, Drop])
@@ -256,3 +298,197 @@ def test_what_only_a_step_shows_goes_one_after_another_and_that_is_said(model):
     assert "torch.func cannot batch this model (RuntimeError" in strategy.reason
     alone = run_descents(of, settings(of), strategy=SEQUENTIAL)
     assert [m.losses for m in found.members] == [m.losses for m in alone.members]
+
+
+class Keeps(nn.Module):
+    """Keeps something from batch to batch, as `keep(self, h)` has it, where only a plain attribute has it."""
+
+    def __init__(self, keep) -> None:
+        super().__init__()
+        self.f, self.keep, self.kept, self.count = nn.Linear(6, 3), keep, None, 0
+
+    def forward(self, x):
+        h = self.f(x)
+        self.keep(self, h)
+        return h + 0.1 * (0 if not isinstance(self.kept, torch.Tensor) else self.kept.mean()) + 0.01 * self.count
+
+
+def carry(model, h):
+    model.kept = h.detach()
+
+
+def average(model, h):
+    model.kept = h.detach() if model.kept is None else 0.9 * model.kept.mean() + 0.1 * h.detach()
+
+
+def append(model, h):
+    model.kept = [*(model.kept or []), h.detach()]
+
+
+def cache(model, h):
+    model.kept = {**(model.kept or {}), "last": h.detach()}
+
+
+def count(model, h):
+    model.count = min(3, model.count + 1)
+
+
+class Saved(Keeps):
+    """The same counter as extra state."""
+
+    def get_extra_state(self):
+        return {"count": self.count}
+
+    def set_extra_state(self, state):
+        self.count = state["count"]
+
+
+@pytest.mark.parametrize("keep", [carry, average, append, cache, count])
+@pytest.mark.parametrize("kind", [Keeps, Saved])
+def test_a_model_that_keeps_something_in_an_attribute_goes_alone(kind, keep):
+    own = kind(keep)
+    of = sd.Task(own, data(), cross_entropy, validation=data(seed=1))
+    found = run_descents(of, settings(of, steps=5))
+    assert found.strategies[0].name == SEQUENTIAL
+    name = "count" if keep is count else "kept"
+    assert f"forward writes to {name}: " in found.strategies[0].reason
+    assert (own.kept, own.count) == (None, 0)
+    for member in found.members:
+        (one,) = run_descents(of, [member.settings], strategy=SEQUENTIAL).members
+        assert one.losses == member.losses
+
+
+def test_the_work_of_a_step_leaves_no_trace():
+    of = sd.Task(Keeps(carry), data(), cross_entropy, validation=data(seed=1))
+    descent = Descent(of, settings(of)[0], of.copy(0))
+    assert step_work(descent) == step_work(descent)
+    assert descent.model.kept is None
+
+
+def batches_of_size(n):
+    x, y = data()
+    return [(x[k : k + n], y[k : k + n]) for k in range(0, len(x), n)]
+
+
+def test_the_work_of_a_step_where_the_data_bring_their_batches():
+    """6 operations for each weight of a matrix and each sample of a batch, whatever the split to count on."""
+    for source, n in ((batches_of_size(20), 20), ((b for b in batches_of_size(20)), 32)):
+        of = sd.Task(net(0), source, cross_entropy, validation=data(seed=1))
+        own = resolve(of, rule="adam", lr=0.1, steps=4)
+        assert step_work(Descent(of, own, of.copy(0))) == CALL_WORK + 6 * n * (6 * 16 + 16 * 3)
+
+
+class Sparse(nn.Module):
+    """Averages over a graph, which is a sparse matrix."""
+
+    def __init__(self, layout) -> None:
+        super().__init__()
+        self.f, matrix = nn.Linear(6, 3), torch.eye(6).roll(1, 0)
+        self.graph = matrix.to_sparse() if layout == "coo" else matrix.to_sparse_csr()
+
+    def forward(self, x):
+        return self.f((self.graph @ x.T).T)
+
+
+def scripted():
+    return torch.jit.script(net(0))
+
+
+def half_compiled():
+    model = net(0)
+    model[2] = torch.compile(model[2], backend="eager")
+    return model
+
+
+class Mapped(nn.Linear):
+    """Maps itself over samples."""
+
+    def forward(self, x):
+        return torch.func.vmap(super().forward)(x)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse", "ignore:.*jit", "ignore:The .grad attribute")
+@pytest.mark.parametrize(
+    "make",
+    [lambda: Sparse("coo"), lambda: Sparse("csr"), scripted, half_compiled, lambda: Mapped(6, 3)],
+    ids=["coo", "csr", "scripted", "half compiled", "mapped"],
+)
+def test_work_and_memory_of_models_of_every_kind(make):
+    of = sd.Task(make(), data(), cross_entropy, validation=data(seed=1))
+    own = settings(of, steps=3)
+    one = Descent(of, own[0], of.copy(0))
+    assert step_work(one) >= CALL_WORK + 6 * 32 * (18 if one.space.size < 40 else 144)
+    assert dispatch._max_batch(one) > 3
+    found = run_descents(of, own)
+    for a, b in zip(found.members, run_descents(of, own, strategy=SEQUENTIAL).members, strict=True):
+        np.testing.assert_allclose(a.losses, b.losses, rtol=1e-4)
+
+
+def test_work_that_cannot_be_counted_is_that_of_dense_layers():
+    class Refuses(nn.Linear):
+        def forward(self, x):
+            if torch.utils._python_dispatch.is_in_torch_dispatch_mode():
+                raise RuntimeError("not here")
+            return super().forward(x)
+
+    of = sd.Task(Refuses(6, 3), data(), cross_entropy, validation=data(seed=1))
+    assert step_work(Descent(of, settings(of)[0], of.copy(0))) == CALL_WORK + 3 * 2 * 21 * 32
+
+
+class Hooked(nn.Module):
+    """Holds a tensor with a graph after a pass, in a dict of lists."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.f, self.last = nn.Linear(6, 3), {}
+
+    def forward(self, x):
+        h = self.f(x)
+        self.last["all"] = [(h,)]
+        return h
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated")
+@pytest.mark.parametrize(
+    "make", [Hooked, lambda: nn.utils.weight_norm(nn.Linear(6, 3)), lambda: nn.utils.spectral_norm(nn.Linear(6, 3))]
+)
+def test_a_model_that_holds_a_graph_is_copied(make):
+    model = make()
+    model(data()[0])
+    of = sd.Task(model, data(), cross_entropy, validation=data(seed=1))
+    found = run_descents(of, settings(of, steps=5))
+    for a, b in zip(found.members, run_descents(of, settings(of, steps=5), strategy=SEQUENTIAL).members, strict=True):
+        np.testing.assert_allclose(a.losses, b.losses, rtol=1e-4)
+
+
+class Features(nn.Module):
+    """Random features, frozen; a scale in an attribute, and a matrix that is no buffer."""
+
+    def __init__(self, seed, scale=1.0, matrix=None) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.frozen, self.head, self.scale, self.matrix = nn.Linear(6, 16), nn.Linear(16, 3), scale, matrix
+        self.frozen.requires_grad_(False)
+
+    def forward(self, x):
+        h = self.scale * torch.tanh(self.frozen(x))
+        return self.head(h if self.matrix is None else h @ self.matrix)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (Features, ""), (lambda seed: Features(seed, 1.0 + seed), "scale"),
+        (lambda seed: Features(0, 1.0, (1.0 + seed) * torch.eye(16)), "matrix"),
+        (lambda seed: Features(0, 1.0, torch.eye(16)), ""),
+    ],
+)  # fmt: skip
+def test_models_of_different_seeds_keep_what_is_their_own(make, name):
+    of = sd.Task(make, data(), cross_entropy, validation=data(seed=1))
+    chosen = [resolve(of, rule="adam", lr=0.03, batch_size=32, steps=15, seed=k) for k in range(3)]
+    found = run_descents(of, chosen)
+    assert found.strategies[0].name == (SEQUENTIAL if name else BATCHED)
+    assert not name or f"models of different seeds differ in {name}" in found.strategies[0].reason
+    for one, other in zip(found.members, run_descents(of, chosen, strategy=SEQUENTIAL).members, strict=True):
+        np.testing.assert_allclose(one.losses, other.losses, rtol=1e-4)
+        assert one.value == pytest.approx(other.value, rel=1e-4)

@@ -219,3 +219,61 @@ def test_nothing_to_doubt(net):
 )
 def test_what_cannot_be_mapped_is_doubted(net, words):
     assert words in why_not_batched(net, counted(net), Space(net), [data()], seed=0)
+
+
+# -- Micro-batches -----------------------------------------------------------------------------------------------------
+
+WEIGHTS = torch.tensor([1.0, 5.0, 0.2])
+
+
+def ignores(output, y):
+    return cross_entropy(output, torch.where(y == 2, -100, y))
+
+
+def weighs(output, y):
+    return cross_entropy(output, y, weight=WEIGHTS)
+
+
+def sums(output, y):
+    return cross_entropy(output, y, reduction="sum")
+
+
+def labels(seed):
+    """Labels of three parts: without the ignored one, with it, and nothing but it."""
+    random = torch.Generator().manual_seed(seed)
+    return torch.cat([torch.randint(0, 2, (4,), generator=random), torch.tensor([2, 0, 1, 2]), torch.full((3,), 2)])
+
+
+@pytest.mark.parametrize("loss", [ignores, weighs, sums, cross_entropy])
+@pytest.mark.parametrize("per_member", [False, True])
+def test_micro_batches_count_as_in_a_single_descent(loss, per_member):
+    """The same as all samples in one batch, by torch."""
+    nets = [model(k) for k in range(2)]
+    x, ys = data(11)[0], [labels(0), labels(1).flip(0) if per_member else labels(0)]
+    cuts = ((0, 4), (4, 8), (8, 11))
+    stacked = [(torch.stack([x[a:b]] * 2), torch.stack([y[a:b] for y in ys])) for a, b in cuts]
+    shared = [(x[a:b], ys[0][a:b]) for a, b in cuts]
+    together = Members(nets, Objective(nets[0], Task(nets[0], loss=loss)), Space(nets[0]))
+    losses = together.gradient(stacked if per_member else shared, per_member)
+    for k, net in enumerate(nets):
+        whole = loss(net(x), ys[k])
+        assert losses[k] == pytest.approx(whole.item(), rel=1e-5)
+        for g, p in zip(together.tensors(), torch.autograd.grad(whole, list(net.parameters())), strict=True):
+            torch.testing.assert_close(g.grad[k], p, rtol=1e-4, atol=1e-6)
+
+
+def test_a_tree_of_outputs_and_a_target_of_predict_count_too():
+    net, (x, y) = model(), data(10)
+    given = {
+        "loss": lambda output, y: weighs(output["out"][0], y),
+        "predict": lambda m, b: ({"out": (m(b["x"]), "name")}, b["y"]),
+    }
+    together = Members([net, net], Objective(net, Task(net, **given)), Space(net))
+    losses = together.gradient([{"x": x[:7], "y": y[:7]}, {"x": x[7:], "y": y[7:]}])
+    assert losses[1] == pytest.approx(weighs(net(x), y).item(), rel=1e-5)
+
+
+def test_micro_batches_that_cannot_be_weighted_are_doubted():
+    net, (x, y) = model(), data(10)
+    mixes = Objective(net, Task(net, loss=lambda output, y: (output - output.mean(0)).square().mean()))
+    assert "mixes the samples" in why_not_batched(net, mixes, Space(net), [(x[:5], y[:5]), (x[5:], y[5:])], seed=0)
