@@ -69,6 +69,7 @@ class LossFunction:
         self.space, self.batches = Space(own), list(batches)
         self.size = self.space.size
         self.objective = Objective(own, task)
+        self._has_aligned_copies = False
         self._whole, self._output = Loss(self.objective), Loss(self.objective, self.objective.output)
         self._names = [f"model.{name}" for name, p in own.named_parameters() if p.requires_grad]
         self._hooks = _gradient_hooks(model, task.model)
@@ -264,10 +265,31 @@ class LossFunction:
 
     def _call(self, module: Loss, parts: Sequence[Tensor], batch: Any) -> Any:
         """The module at a point. It gets copies of its buffers, so that evaluations do not affect each other."""
+        if self._has_aligned_copies:
+            return self._run(module, [p.clone() for p in parts], batch)
+        try:
+            return self._run(module, parts, batch)
+        except RuntimeError:  # torch.view_as_complex, for one, takes no view at an odd place of a vector
+            if not any(p.storage_offset() % 2 for p in parts):
+                raise
+            result = self._run(module, [p.clone() for p in parts], batch)
+        self._has_aligned_copies = True
+        return result
+
+    def _run(self, module: Loss, parts: Sequence[Tensor], batch: Any) -> Any:
         tensors = {name: b.clone() for name, b in module.named_buffers()}
         tensors |= dict(zip(self._names, parts, strict=True))
         with self.deterministic():
             return functional_call(module, tensors, (batch,))
+
+    def needs_aligned_weights(self) -> bool:
+        """Whether the model takes no views of one vector as weights where they begin at odd places; tried."""
+        if any(size % 2 for size in self.space.sizes) and not self._has_aligned_copies:
+            with torch.no_grad(), suppress(Exception):  # what the model raises, it raises again
+                for place in (0, 1):
+                    vector = torch.cat([self.start[:place], self.start])[place:]
+                    self._loss(self._split(vector), self.batches[0])
+        return self._has_aligned_copies
 
     @contextmanager
     def deterministic(self) -> Iterator[None]:

@@ -7,15 +7,18 @@ the model and the number of samples, so `choose_strategy` goes by their sizes: `
 The outputs of first layers are computed once (`affine_layers`).
 """
 
+import contextlib
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from steepest.analysis.landscape.affine_layers import AffineLayers, find_affine_layers
@@ -40,6 +43,8 @@ VMAP_SAMPLES = 4.0
 """Samples' own losses are faster by vmap up to so many times the samples whose arithmetic takes as long as the calls:
 400 on the demo's network (one core of an AMD EPYC, torch 2.13). Means hardly ever are."""
 NOTIFY_POINTS = 8 * MAX_ROW
+ALIGNMENT = 16
+"""Numbers to a multiple of which a weight's view is moved where the model needs it, as for `torch.view_as_complex`."""
 
 
 # -- The loss on a plane -----------------------------------------------------------------------------------------------
@@ -59,6 +64,7 @@ class PlaneLoss:
     ) -> None:
         self._sample = PlaneSample(surface, plane, list(surface.batches))
         self._strategy: Strategy | None = None
+        self._is_plain = False
         self._notify = notify
 
     @property
@@ -93,9 +99,19 @@ class PlaneLoss:
         """A batch's losses, some rows of points at a time, so that there is progress to tell of."""
         losses = []
         for lo in range(0, len(points), NOTIFY_POINTS):
-            losses.append(strategy(batch, points[lo : lo + NOTIFY_POINTS], per_sample))
+            losses.append(self._evaluate(strategy, batch, points[lo : lo + NOTIFY_POINTS], per_sample))
             self._notify(len(losses[-1]))
         return np.concatenate(losses)
+
+    def _evaluate(self, strategy: "Strategy", batch: int, points: Points, per_sample: bool) -> np.ndarray:
+        """A batch's losses; by plain passes, from here on, where the strategy raises."""
+        if not self._is_plain:
+            try:
+                return strategy(batch, points, per_sample)
+            except Exception:  # what holds where it was tried need not hold here; the user's model may raise anything
+                self._is_plain, self._sample = True, self._sample.without_affine()
+                self._strategy = Sequential(self._sample)
+        return _finite_where_possible(Sequential(self._sample), batch, points, per_sample)
 
 
 class PlaneSample:
@@ -126,9 +142,10 @@ class PlaneSample:
         self.objective = surface.objective.with_model(copy_module(surface.objective.model))
         own = {name: p for name, p in self.objective.model.named_parameters() if p.requires_grad}
         self.names, self.weights = list(own), list[Tensor](own.values())
-        self.directions = [d.to(surface.start) for d in (plane.origin, *plane.directions)]
+        self._alignment = ALIGNMENT if surface.needs_aligned_weights() else 1
+        self.directions = [self._lay_out(d.to(surface.start)) for d in (plane.origin, *plane.directions)]
         self.parts = [self.split(d) for d in self.directions]
-        self.point = surface.start.clone()
+        self.point = self._lay_out(surface.start).clone()
         for p, view in zip(self.weights, self.split(self.point), strict=True):
             p.data = view
         self._buffers = Buffers(self.objective.model)
@@ -142,14 +159,27 @@ class PlaneSample:
         other._use(batches, [1 / len(batches)] * len(batches), any(map(len, self._affine)))
         return other
 
+    def without_affine(self) -> "PlaneSample":
+        """The same batches and model, all layers of which are computed at every point."""
+        other = copy.copy(self)
+        other._use(self.batches, self.shares.tolist(), False)
+        return other
+
     def copy(self) -> "PlaneSample":
         """The same batches on another copy of the model."""
         return PlaneSample(self.surface, self._plane, self.batches, any(map(len, self._affine)))
 
     def split(self, x: Tensor) -> list[Tensor]:
         """A vector [N] as views with the shapes of the weights."""
+        parts = x.split([math.ceil(p.numel() / self._alignment) * self._alignment for p in self.weights])
+        return [part[: p.numel()].view(p.shape) for part, p in zip(parts, self.weights, strict=True)]
+
+    def _lay_out(self, x: Tensor) -> Tensor:
+        """A vector with zeros between the weights, where their views have to be aligned."""
+        if self._alignment == 1:
+            return x
         parts = x.split(list(self.surface.space.sizes))
-        return [part.view(p.shape) for part, p in zip(parts, self.weights, strict=True)]
+        return torch.cat([nn.functional.pad(part, (0, -len(part) % self._alignment)) for part in parts])
 
     def gradient_mode(self) -> AbstractContextManager[Any]:
         """With gradients only where the objective needs them."""
@@ -191,7 +221,8 @@ class PlaneSample:
         self._affine = [AffineLayers() for _ in batches]
         self._active: dict[tuple[int, bool], list[int]] = {}
         if has_affine or (has_affine is None and self._check_affine()):
-            self._affine = self._find_affine()
+            with contextlib.suppress(Exception):  # the user's model may raise anything at another point
+                self._affine = self._find_affine()
 
     def _check_affine(self) -> bool:
         """Whether the losses with affine layers replaced are those without."""
@@ -209,12 +240,20 @@ class PlaneSample:
         return all(agree(x, y, self.surface.dtype) for x, y in zip(losses, reference, strict=True))
 
     def _find_affine(self) -> list[AffineLayers]:
-        def run(batch: Any) -> None:
+        origin, u, v = self.directions
+        x, y = self._plane.x, self._plane.y
+        corners = [(0.0, 0.0), *((a, b) for a in (x.lo, x.hi) for b in (y.lo, y.hi))]
+
+        def run(batch: Any, a: float, b: float) -> None:
+            self.point.copy_(origin + a * u + b * v)
             with self.fixed_state():
                 self.objective.loss(batch)
 
         model = self.objective.model
-        return [find_affine_layers(model, self.weights, self.parts, lambda b=b: run(b)) for b in self.batches]
+        return [
+            find_affine_layers(model, self.weights, self.parts, [partial(run, batch, *at) for at in corners])
+            for batch in self.batches
+        ]
 
     @torch.no_grad()
     def _needs_gradients(self) -> bool:
@@ -275,6 +314,28 @@ class Sequential:
                     with sample.fixed_state():
                         losses.append(loss(sample.batches[batch]).detach())
         return torch.stack(losses).double().cpu().numpy()
+
+
+def _finite_where_possible(strategy: Strategy, batch: int, points: Points, per_sample: bool) -> np.ndarray:
+    """The losses, NaN at points where the model raises, such as for a matrix that is singular there.
+
+    Raises:
+        Exception: the model's, where it raises at all of them.
+    """
+    try:
+        return strategy(batch, points, per_sample)
+    except Exception as error:
+        first = error
+    losses: list[np.ndarray | None] = []
+    for k in range(len(points)):
+        try:
+            losses.append(strategy(batch, points[k : k + 1], per_sample)[0])
+        except Exception:
+            losses.append(None)
+    known = next((x for x in losses if x is not None), None)
+    if known is None:
+        raise first
+    return np.stack([np.full_like(known, np.nan) if x is None else x for x in losses])
 
 
 class Vmap:

@@ -205,8 +205,8 @@ def _why_exact(first: LossFunction) -> str:
     batch = first.batches[0]
     if not (isinstance(batch, tuple | list) and data.is_tensors(batch)):
         return " "
-    few = tuple(x[:PROBE_SAMPLES] for x in batch)
     try:
+        few = data.slice(tuple(batch), 0, PROBE_SAMPLES)
         with torch.no_grad(), first.deterministic():
             first.objective.per_sample_losses(few)
     except Exception as error:  # vmap runs the user's model, and torch and that can raise anything
