@@ -22,7 +22,7 @@ from steepest.curvature.hessian import DifferenceHessian, Hessian
 from steepest.curvature.sample_losses import NOT_TOGETHER, Split, reason, split_by_output, split_by_sample
 from steepest.curvature.work import Work, measure_work
 from steepest.errors import InputError, TaskError
-from steepest.tasks.data import count, disjoint_samples, in_batches, map_tensors
+from steepest.tasks.data import count, disjoint_samples, draws_at_random, in_batches, map_tensors
 from steepest.tasks.module_copy import copy_module
 from steepest.tasks.module_state import plain_name
 from steepest.tasks.objective import Loss, Objective
@@ -33,6 +33,9 @@ from steepest.tasks.with_loss import ModelWithLoss
 CHUNK_SAMPLES = 512
 """Samples in a batch of a fixed sample: a product over 1,293 digits takes 1.5 to 1.8 × a loss and gradient in batches
 of 512, 2.1 to 2.2 in batches of 256 and 1.8 to 2.1 in one (float64 and float32, one core of a shared AMD EPYC)."""
+
+
+DRAWN_SAMPLES = "The Dataset draws its samples at random: the loss is that of the samples drawn here, once."
 
 
 class LossFunction:
@@ -296,7 +299,7 @@ class LossFunction:
         """The same random numbers in every pass, and attention that has a second derivative."""
         on_gpu = self.device.type == "cuda"
         device_rng = torch.random.fork_rng([self.device], enabled=on_gpu)
-        with device_rng, seeds.ours(0, "surface"), sdpa_kernel(SDPBackend.MATH):
+        with device_rng, seeds.ours(0, "surface"), sdpa_kernel(SDPBackend.MATH), without_fast_path():
             if on_gpu:
                 torch.cuda.manual_seed(0)
             yield
@@ -382,8 +385,13 @@ def sample_loss_functions(
     Raises:
         InputError: there are fewer samples.
     """
-    parts = disjoint_samples(task.data if data is None else data, sizes, chunk, seed)
-    return tuple(LossFunction(task, batches, dtype, model) for batches in parts)
+    source = task.data if data is None else data
+    parts = disjoint_samples(source, sizes, chunk, seed)
+    functions = tuple(LossFunction(task, batches, dtype, model) for batches in parts)
+    if draws_at_random(source):
+        for function in functions:
+            function.messages.append(DRAWN_SAMPLES)
+    return functions
 
 
 def first_batches(source: Iterable[Any], samples: int, seed: int = 0) -> list[Any]:
@@ -396,6 +404,17 @@ def first_batches(source: Iterable[Any], samples: int, seed: int = 0) -> list[An
             if total >= samples:
                 break
     return batches
+
+
+@contextmanager
+def without_fast_path() -> Iterator[None]:
+    """nn.TransformerEncoder as while training: without gradients it would compute nested tensors, which vmap lacks."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _gradient_hooks(*modules: Any) -> dict[str, list[Callable]]:

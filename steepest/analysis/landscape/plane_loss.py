@@ -23,7 +23,7 @@ from torch.func import functional_call, vmap
 
 from steepest.analysis.landscape.affine_layers import AffineLayers, find_affine_layers
 from steepest.analysis.landscape.planes import Plane, Points
-from steepest.curvature.loss_function import LossFunction
+from steepest.curvature.loss_function import LossFunction, without_fast_path
 from steepest.tasks import data
 from steepest.tasks.buffers import Buffers
 from steepest.tasks.module_copy import copy_module
@@ -39,9 +39,11 @@ PROBE_DISTANCE = 0.1
 """Distance from w₀ of the point that checks the affine layers, as a share of ‖w₀‖."""
 MIN_STRATEGY_POINTS = 65
 """With fewer points, preparing a strategy would take as long as half of the work."""
-VMAP_SAMPLES = 4.0
+STRATEGY_SAMPLES = 12
+"""Samples with which a strategy for few samples is chosen."""
+VMAP_SAMPLES, VMAP_MEAN_SAMPLES = 4.0, 0.5
 """Samples' own losses are faster by vmap up to so many times the samples whose arithmetic takes as long as the calls:
-400 on the demo's network (one core of an AMD EPYC, torch 2.13). Means hardly ever are."""
+400 on the demo's network (one core of an AMD EPYC, torch 2.13). Means are where a pass is mostly calls: up to half."""
 NOTIFY_POINTS = 8 * MAX_ROW
 ALIGNMENT = 16
 """Numbers to a multiple of which a weight's view is moved where the model needs it, as for `torch.view_as_complex`."""
@@ -59,6 +61,7 @@ class PlaneLoss:
         notify: told of points as they are evaluated; what it raises ends the evaluation.
     """
 
+    @without_fast_path()
     def __init__(
         self, surface: LossFunction, plane: Plane, notify: Callable[[int], None] = lambda points: None
     ) -> None:
@@ -80,6 +83,7 @@ class PlaneLoss:
         """The loss of each sample at K points, [K, n] float64."""
         return np.concatenate(self._run(points, per_sample=True), 1)
 
+    @without_fast_path()
     def subset(self, rows: Tensor) -> "PlaneLoss":
         """The same plane on some of the samples, by index."""
         other = copy.copy(self)
@@ -88,6 +92,20 @@ class PlaneLoss:
         other._notify = lambda points: self._notify(0)
         return other
 
+    def joined(self, points: Points) -> "PlaneLoss | None":
+        """The same with all samples in one batch, if these take hardly longer than a few, which vmap does not take."""
+        surface = self._sample.surface
+        if self.samples > surface.work().few_samples or surface.device.type != "cpu":
+            return None
+        some = self.subset(torch.arange(min(self.samples, STRATEGY_SAMPLES)))
+        with without_fast_path():
+            if isinstance(choose_strategy(some._sample, points, per_sample=True), Vmap):
+                return None
+        whole, first = self.subset(torch.arange(self.samples)), points[:1]
+        whole._notify = self._notify
+        return whole if agree(whole.losses(first), self.losses(first), surface.dtype) else None
+
+    @without_fast_path()
     def _run(self, points: Points, per_sample: bool) -> list[np.ndarray]:
         """The losses by batch."""
         if self._strategy is None and len(points) >= MIN_STRATEGY_POINTS:
@@ -389,7 +407,8 @@ def choose_strategy(sample: PlaneSample, points: Points, per_sample: bool) -> St
     """The strategy for a sample of that size, if it computes what plain evaluation computes at the first points."""
     surface, largest = sample.surface, max(map(data.count, sample.batches))
     is_on_cpu, sequential = surface.device.type == "cpu", Sequential(sample)
-    if not is_on_cpu or (per_sample and largest <= VMAP_SAMPLES * surface.work().few_samples):
+    most = (VMAP_SAMPLES if per_sample else VMAP_MEAN_SAMPLES) * surface.work().few_samples
+    if not is_on_cpu or largest <= most:
         by_vmap = Vmap(sample)
         try:
             if agree(by_vmap(0, points[:2], per_sample), sequential(0, points[:2], per_sample), surface.dtype):
