@@ -299,7 +299,7 @@ class LossFunction:
         """The same random numbers in every pass, and attention that has a second derivative."""
         on_gpu = self.device.type == "cuda"
         device_rng = torch.random.fork_rng([self.device], enabled=on_gpu)
-        with device_rng, seeds.ours(0, "surface"), sdpa_kernel(SDPBackend.MATH), without_fast_path():
+        with device_rng, seeds.ours(0, "surface"), plain_kernels():
             if on_gpu:
                 torch.cuda.manual_seed(0)
             yield
@@ -407,12 +407,16 @@ def first_batches(source: Iterable[Any], samples: int, seed: int = 0) -> list[An
 
 
 @contextmanager
-def without_fast_path() -> Iterator[None]:
-    """nn.TransformerEncoder as while training: without gradients it would compute nested tensors, which vmap lacks."""
+def plain_kernels() -> Iterator[None]:
+    """Attention by plain operations, which have second derivatives and go through vmap.
+
+    Without gradients nn.TransformerEncoder would compute nested tensors.
+    """
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
 

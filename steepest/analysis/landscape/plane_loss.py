@@ -23,7 +23,7 @@ from torch.func import functional_call, vmap
 
 from steepest.analysis.landscape.affine_layers import AffineLayers, find_affine_layers
 from steepest.analysis.landscape.planes import Plane, Points
-from steepest.curvature.loss_function import LossFunction, without_fast_path
+from steepest.curvature.loss_function import LossFunction, plain_kernels
 from steepest.tasks import data
 from steepest.tasks.buffers import Buffers
 from steepest.tasks.module_copy import copy_module
@@ -61,7 +61,7 @@ class PlaneLoss:
         notify: told of points as they are evaluated; what it raises ends the evaluation.
     """
 
-    @without_fast_path()
+    @plain_kernels()
     def __init__(
         self, surface: LossFunction, plane: Plane, notify: Callable[[int], None] = lambda points: None
     ) -> None:
@@ -83,7 +83,7 @@ class PlaneLoss:
         """The loss of each sample at K points, [K, n] float64."""
         return np.concatenate(self._run(points, per_sample=True), 1)
 
-    @without_fast_path()
+    @plain_kernels()
     def subset(self, rows: Tensor) -> "PlaneLoss":
         """The same plane on some of the samples, by index."""
         other = copy.copy(self)
@@ -98,14 +98,14 @@ class PlaneLoss:
         if self.samples > surface.work().few_samples or surface.device.type != "cpu":
             return None
         some = self.subset(torch.arange(min(self.samples, STRATEGY_SAMPLES)))
-        with without_fast_path():
+        with plain_kernels():
             if isinstance(choose_strategy(some._sample, points, per_sample=True), Vmap):
                 return None
         whole, first = self.subset(torch.arange(self.samples)), points[:1]
         whole._notify = self._notify
         return whole if agree(whole.losses(first), self.losses(first), surface.dtype) else None
 
-    @without_fast_path()
+    @plain_kernels()
     def _run(self, points: Points, per_sample: bool) -> list[np.ndarray]:
         """The losses by batch."""
         if self._strategy is None and len(points) >= MIN_STRATEGY_POINTS:
