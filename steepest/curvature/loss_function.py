@@ -22,20 +22,13 @@ from steepest.curvature.hessian import DifferenceHessian, Hessian
 from steepest.curvature.sample_losses import NOT_TOGETHER, Split, reason, split_by_output, split_by_sample
 from steepest.curvature.work import Work, measure_work
 from steepest.errors import InputError, TaskError
-from steepest.tasks.data import count, disjoint_samples, draws_at_random, in_batches, map_tensors
+from steepest.tasks.data import count, map_tensors
 from steepest.tasks.module_copy import copy_module
 from steepest.tasks.module_state import plain_name
 from steepest.tasks.objective import Loss, Objective
 from steepest.tasks.space import Space
 from steepest.tasks.task import Task
 from steepest.tasks.with_loss import ModelWithLoss
-
-CHUNK_SAMPLES = 512
-"""Samples in a batch of a fixed sample: a product over 1,293 digits takes 1.5 to 1.8 × a loss and gradient in batches
-of 512, 2.1 to 2.2 in batches of 256 and 1.8 to 2.1 in one (float64 and float32, one core of a shared AMD EPYC)."""
-
-
-DRAWN_SAMPLES = "The Dataset draws its samples at random: the loss is that of the samples drawn here, once."
 
 
 class LossFunction:
@@ -360,50 +353,6 @@ class LossFunction:
         losses = split.losses([p + t * x for p, x in zip(at, v, strict=True)])
         u = torch.ones_like(losses, requires_grad=True)
         return _derivative(_derivative(_derivative((u * losses).sum(), t), t), u)
-
-
-def sample_loss_functions(
-    task: Task,
-    sizes: Sequence[int],
-    seed: int = 0,
-    *,
-    data: Any = None,
-    dtype: torch.dtype = torch.float64,
-    model: nn.Module | None = None,
-    chunk: int = CHUNK_SAMPLES,
-) -> tuple[LossFunction, ...]:
-    """Loss functions on disjoint random samples, such as one to choose directions and one to evaluate them.
-
-    Args:
-        task: whose loss it is, with data.
-        sizes: samples of each. An iterable gives its first samples, in whole batches.
-        seed: of the samples.
-        data: to draw the samples from; the task's training data by default.
-        dtype, model: as in LossFunction.
-        chunk: samples of a batch, if the data do not come in batches.
-
-    Raises:
-        InputError: there are fewer samples.
-    """
-    source = task.data if data is None else data
-    parts = disjoint_samples(source, sizes, chunk, seed)
-    functions = tuple(LossFunction(task, batches, dtype, model) for batches in parts)
-    if draws_at_random(source):
-        for function in functions:
-            function.messages.append(DRAWN_SAMPLES)
-    return functions
-
-
-def first_batches(source: Iterable[Any], samples: int, seed: int = 0) -> list[Any]:
-    """The first batches of an iterable: so many samples in all, at least, or all that there are."""
-    batches, total = list[Any](), 0
-    with seeds.ours(seed, "sample"):
-        for batch in in_batches(source, 0):
-            batches.append(batch)
-            total += count(batch)
-            if total >= samples:
-                break
-    return batches
 
 
 @contextmanager

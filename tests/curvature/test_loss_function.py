@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import steepest as sd
 from benchmarks.problems import networks
 from steepest.curvature import hessian as room
-from steepest.curvature.loss_function import LossFunction, sample_loss_functions
+from steepest.curvature.loss_function import LossFunction
+from steepest.curvature.samples import sample_loss_functions
 from steepest.errors import InputError, TaskError
 from steepest.tasks.terrains import TERRAINS
 

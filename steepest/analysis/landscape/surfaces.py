@@ -19,8 +19,9 @@ from steepest.analysis.landscape.grids import estimate_grid, exact_grid
 from steepest.analysis.landscape.planes import CELLS, Plane
 from steepest.analysis.landscape.watch import Notify, TimeOver, Watch
 from steepest.curvature.extremes import Extremes, WatchedMatrix, extremes
-from steepest.curvature.loss_function import CHUNK_SAMPLES, LossFunction, first_batches, sample_loss_functions
+from steepest.curvature.loss_function import LossFunction
 from steepest.curvature.sample_losses import NOT_TOGETHER, PROBE_SAMPLES, reason
+from steepest.curvature.samples import CHUNK_SAMPLES, first_batches, sample_loss_functions
 from steepest.curvature.work import Work
 from steepest.errors import InputError, SteepestError, TaskError
 from steepest.records.surfaces import Grid, LossSurfaces, Mark, Projection

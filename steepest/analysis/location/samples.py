@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from steepest.analysis.location.evidence import EvaluationSample
 from steepest.curvature import gradient_noise
 from steepest.curvature.gradient_noise import BlockGradients
-from steepest.curvature.loss_function import LossFunction, first_batches, sample_loss_functions
+from steepest.curvature.loss_function import LossFunction
+from steepest.curvature.samples import first_batches, sample_loss_functions
 from steepest.errors import InputError, TaskError
 from steepest.tasks import data
 from steepest.tasks.task import Task

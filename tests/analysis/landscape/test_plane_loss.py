@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from steepest.analysis.landscape.plane_loss import PlaneLoss, Sequential, Threads, Vmap, choose_strategy
+from steepest.analysis.landscape.plane_loss import PlaneLoss
 from steepest.analysis.landscape.planes import Points, random_plane
+from steepest.analysis.landscape.strategies import Sequential, Threads, Vmap, choose_strategy
 from steepest.curvature.loss_function import LossFunction, plain_kernels
 from steepest.tasks.space import Space
 from steepest.tasks.task import Task

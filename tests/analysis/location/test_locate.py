@@ -13,7 +13,7 @@ import steepest as sd
 from benchmarks.geometry.linear_networks import critical_point
 from steepest.analysis.location.budget import quick_budget
 from steepest.analysis.location.locate import QUICK_PRODUCTS, analyse_point
-from steepest.curvature.loss_function import first_batches, sample_loss_functions
+from steepest.curvature.samples import first_batches, sample_loss_functions
 from steepest.curvature.work import Work
 from steepest.records.verdict import (
     DESCENDING,
