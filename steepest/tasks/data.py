@@ -28,7 +28,6 @@ from steepest.tasks.batch_tree import (
     slice,
     split,
     stack,
-    tensors,
     to_device,
 )
 
@@ -38,7 +37,6 @@ __all__ = [
     "check",
     "count",
     "disjoint_samples",
-    "draws_at_random",
     "fingerprint",
     "from_loader",
     "generator_states",
@@ -63,8 +61,6 @@ __all__ = [
 
 FINGERPRINT_BYTES = 16 << 20
 """Hashed per tensor, at most."""
-PROBE_ROWS = 8
-"""Rows of a Dataset that are read twice to see whether it draws them at random."""
 
 
 # -- Kinds of data -----------------------------------------------------------------------------------------------------
@@ -223,20 +219,6 @@ def in_batches(data: Any, batch_size: int, device: str | torch.device = "cpu") -
             with seeds.ours(0, "whole", lo):
                 batch = to_device(take(data, list(range(lo, min(lo + batch_size, len(data))))), device)
             yield batch
-
-
-def draws_at_random(data: Any) -> bool:
-    """Whether a map-style Dataset gives other samples with other random numbers; tried on a few."""
-    if data is None or is_in_memory(data) or is_iterable(data):
-        return False
-    draws = []
-    for seed in (0, 1):
-        with seeds.ours(seed, "drawn at random"):
-            draws.append(tensors(take(data, list(range(min(PROBE_ROWS, len(data)))))))
-    pairs = zip(*draws, strict=True)
-    return any(
-        x.shape != y.shape or not bool(((x == y) | (x != x)).all()) for x, y in pairs
-    )  # a NaN differs from itself
 
 
 # -- Subsets -----------------------------------------------------------------------------------------------------------

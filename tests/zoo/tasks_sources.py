@@ -252,7 +252,7 @@ CASES = (
     Case("DataFrame", frame, mse, batches=as_values, skip=PANDAS),
     Case("list of batches", batch_list, mse, batch_size=None),
     Case("DataLoader with workers and collate", workers, cross_entropy, batch_size=None, lr=2e-2),
-    # Its generator goes on: runs of a race do not see a fresh loader's batches, nor does a verdict on half of them.
+    # Its generator goes on: neither a race nor a verdict on half of the samples sees the batches of a fresh loader.
     Case("StatefulDataLoader", stateful, mse, batch_size=None, has_own_noise=True, evaluation_noise=0.3),
     Case("WeightedRandomSampler", weighted_sampler, cross_entropy, batch_size=None),
     Case("endless IterableDataset", endless, mse, batch_size=None, epochs=None, steps=80, batches=first_batches),

@@ -388,9 +388,8 @@ def check_film(bench: Bench, file: Path, run: sd.Run, words: str) -> None:
     case, document = bench.case, read_film(file)
     (member,) = document["members"].values()
     curve = member["curves"]["loss"]
-    assert (
-        relative(float(numbers(curve["hi"])[-1]), float(np.float32(run.losses[-1]))) <= VALUE or len(run.losses) > 4096
-    )
+    last = float(run.losses[-1]) / (case.batch_size if run.record.config.reduction == "sum" else 1)  # then per sample
+    assert relative(float(numbers(curve["hi"])[-1]), float(np.float32(last))) <= VALUE or len(run.losses) > 4096
     assert len(numbers(member["curves"]["lr"]["mid"])) == len(numbers(curve["mid"]))
     if not document["surfaces"]:
         said = words + document["headline"]

@@ -67,7 +67,7 @@ class PlaneLoss:
         other._notify = lambda points: self._notify(0)
         return other
 
-    def joined(self, points: Points) -> "PlaneLoss | None":
+    def as_one_batch(self, points: Points) -> "PlaneLoss | None":
         """The same with all samples in one batch, if these take hardly longer than a few, which vmap does not take."""
         surface = self._sample.surface
         if self.samples > surface.work().few_samples or surface.device.type != "cpu":

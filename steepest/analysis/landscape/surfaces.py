@@ -197,7 +197,7 @@ def _end_point(task: Task, model: nn.Module, end: Tensor, kinds: int, watch: Wat
         surface.messages.append(f"{NOT_TOGETHER} ({why_exact}): every cell of a surface uses every sample.")
     n = surface.samples
     part = "" if n == total else f" of {total:,}" if total else ", drawn once"
-    sentence = f"Loss on {n:,}{part} training samples."
+    sentence = f"Loss on {n:,}{part} training samples{', their sum' if surface.is_sum else ''}."
     return _EndPoint(surface, end.to(surface.device, surface.dtype), cells, sentence, not why_exact, watch)
 
 

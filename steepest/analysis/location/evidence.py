@@ -101,8 +101,10 @@ class EvaluationSample:
             self.weights, self.is_by_batch = surface.sample_weights(w), surface.has_slow_samples
         except Exception as error:  # the loss mixes samples, is not finite, or its samples cannot be taken apart
             self.is_by_batch = True
-            why = "it mixes samples or draws random numbers" if isinstance(error, TaskError) else reason(error)
-            self.messages.append(f"The loss is no sum over samples ({why}): numbers and intervals are over batches.")
+            why = f"The samples' own losses cannot be told ({reason(error)})"
+            if isinstance(error, TaskError):
+                why = "The loss mixes samples or draws random numbers"
+            self.messages.append(f"{why}: numbers and their intervals are over batches.")
         if self.is_by_batch:
             shares = torch.tensor(surface.shares, dtype=torch.float64)
             self.weights = shares / shares.mean()
