@@ -17,7 +17,8 @@ from benchmarks.problems import networks
 from benchmarks.report import check, span, table
 from benchmarks.timing import seconds
 from steepest.curvature.extremes import extremes, materialize, unit
-from steepest.curvature.loss_function import LossFunction, sample_loss_functions
+from steepest.curvature.loss_function import LossFunction
+from steepest.curvature.samples import sample_loss_functions
 from steepest.tasks import load
 
 TITLE = "Curvature"

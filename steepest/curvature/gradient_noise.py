@@ -71,7 +71,8 @@ def disjoint(task: Task, blocks: int = BLOCKS, samples: int | None = None, seed:
     order = torch.randperm(count, generator=seeds.generator(seed, "noise"))[: size * blocks]
     if is_tensors(task.data):
         return [tuple(x[rows] for x in as_tuple(task.data)) for rows in order.split(size)]
-    return [take(task.data, rows.tolist()) for rows in order.split(size)]
+    with seeds.ours(seed, "noise"):  # a Dataset may draw its samples at random
+        return [take(task.data, rows.tolist()) for rows in order.split(size)]
 
 
 BlockGradients = tuple[Tensor, list[float]]

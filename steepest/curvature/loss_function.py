@@ -22,17 +22,13 @@ from steepest.curvature.hessian import DifferenceHessian, Hessian
 from steepest.curvature.sample_losses import NOT_TOGETHER, Split, reason, split_by_output, split_by_sample
 from steepest.curvature.work import Work, measure_work
 from steepest.errors import InputError, TaskError
-from steepest.tasks.data import count, disjoint_samples, in_batches, map_tensors
+from steepest.tasks.data import count, map_tensors
 from steepest.tasks.module_copy import copy_module
 from steepest.tasks.module_state import plain_name
 from steepest.tasks.objective import Loss, Objective
 from steepest.tasks.space import Space
 from steepest.tasks.task import Task
 from steepest.tasks.with_loss import ModelWithLoss
-
-CHUNK_SAMPLES = 512
-"""Samples in a batch of a fixed sample: a product over 1,293 digits takes 1.5 to 1.8 × a loss and gradient in batches
-of 512, 2.1 to 2.2 in batches of 256 and 1.8 to 2.1 in one (float64 and float32, one core of a shared AMD EPYC)."""
 
 
 class LossFunction:
@@ -69,6 +65,7 @@ class LossFunction:
         self.space, self.batches = Space(own), list(batches)
         self.size = self.space.size
         self.objective = Objective(own, task)
+        self._has_aligned_copies = False
         self._whole, self._output = Loss(self.objective), Loss(self.objective, self.objective.output)
         self._names = [f"model.{name}" for name, p in own.named_parameters() if p.requires_grad]
         self._hooks = _gradient_hooks(model, task.model)
@@ -264,17 +261,38 @@ class LossFunction:
 
     def _call(self, module: Loss, parts: Sequence[Tensor], batch: Any) -> Any:
         """The module at a point. It gets copies of its buffers, so that evaluations do not affect each other."""
+        if self._has_aligned_copies:
+            return self._run(module, [p.clone() for p in parts], batch)
+        try:
+            return self._run(module, parts, batch)
+        except RuntimeError:  # torch.view_as_complex, for one, takes no view at an odd place of a vector
+            if not any(p.storage_offset() % 2 for p in parts):
+                raise
+            result = self._run(module, [p.clone() for p in parts], batch)
+        self._has_aligned_copies = True
+        return result
+
+    def _run(self, module: Loss, parts: Sequence[Tensor], batch: Any) -> Any:
         tensors = {name: b.clone() for name, b in module.named_buffers()}
         tensors |= dict(zip(self._names, parts, strict=True))
         with self.deterministic():
             return functional_call(module, tensors, (batch,))
+
+    def needs_aligned_weights(self) -> bool:
+        """Whether the model takes no views of one vector as weights where they begin at odd places; tried."""
+        if any(size % 2 for size in self.space.sizes) and not self._has_aligned_copies:
+            with torch.no_grad(), suppress(Exception):  # what the model raises, it raises again
+                for place in (0, 1):
+                    vector = torch.cat([self.start[:place], self.start])[place:]
+                    self._loss(self._split(vector), self.batches[0])
+        return self._has_aligned_copies
 
     @contextmanager
     def deterministic(self) -> Iterator[None]:
         """The same random numbers in every pass, and attention that has a second derivative."""
         on_gpu = self.device.type == "cuda"
         device_rng = torch.random.fork_rng([self.device], enabled=on_gpu)
-        with device_rng, seeds.ours(0, "surface"), sdpa_kernel(SDPBackend.MATH):
+        with device_rng, seeds.ours(0, "surface"), plain_kernels():
             if on_gpu:
                 torch.cuda.manual_seed(0)
             yield
@@ -337,43 +355,19 @@ class LossFunction:
         return _derivative(_derivative(_derivative((u * losses).sum(), t), t), u)
 
 
-def sample_loss_functions(
-    task: Task,
-    sizes: Sequence[int],
-    seed: int = 0,
-    *,
-    data: Any = None,
-    dtype: torch.dtype = torch.float64,
-    model: nn.Module | None = None,
-    chunk: int = CHUNK_SAMPLES,
-) -> tuple[LossFunction, ...]:
-    """Loss functions on disjoint random samples, such as one to choose directions and one to evaluate them.
+@contextmanager
+def plain_kernels() -> Iterator[None]:
+    """Attention by plain operations, which have second derivatives and go through vmap.
 
-    Args:
-        task: whose loss it is, with data.
-        sizes: samples of each. An iterable gives its first samples, in whole batches.
-        seed: of the samples.
-        data: to draw the samples from; the task's training data by default.
-        dtype, model: as in LossFunction.
-        chunk: samples of a batch, if the data do not come in batches.
-
-    Raises:
-        InputError: there are fewer samples.
+    Without gradients nn.TransformerEncoder would compute nested tensors.
     """
-    parts = disjoint_samples(task.data if data is None else data, sizes, chunk, seed)
-    return tuple(LossFunction(task, batches, dtype, model) for batches in parts)
-
-
-def first_batches(source: Iterable[Any], samples: int, seed: int = 0) -> list[Any]:
-    """The first batches of an iterable: so many samples in all, at least, or all that there are."""
-    batches, total = list[Any](), 0
-    with seeds.ours(seed, "sample"):
-        for batch in in_batches(source, 0):
-            batches.append(batch)
-            total += count(batch)
-            if total >= samples:
-                break
-    return batches
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _gradient_hooks(*modules: Any) -> dict[str, list[Callable]]:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from steepest.curvature.extremes import extremes
-from steepest.curvature.loss_function import sample_loss_functions
+from steepest.curvature.samples import sample_loss_functions
 from steepest.records.run import Event
 from steepest.rules import stability
 from steepest.rules.rule import Rule

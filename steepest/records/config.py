@@ -9,7 +9,9 @@ from typing import Any, Literal
 from steepest.records.search import Search
 from steepest.records.verdict import Verdict
 
-OPTIONAL = ("epochs", "clip", "average", "precision", "groups", "stretched", "end_step")
+OPTIONAL = (
+    "epochs", "clip", "average", "precision", "groups", "stretched", "end_step", "reduction", "validation_samples",
+)  # fmt: skip
 """Fields that the stored JSON has only where they are set."""
 NORMS_AND_BIASES = "norms and biases"
 FEWER_DIMENSIONS = "fewer than two dimensions"
@@ -78,6 +80,8 @@ class Config:
         parameters: names of the trained parameters, in the order of the point.
         stretched: each change of the length by a resumed run, in words.
         end_step: step whose weights the run left, where these are not the last ones.
+        reduction: "sum" where the loss of a batch is a sum over its samples; else None.
+        validation_samples: their number, for such a loss.
     """
 
     task: str = ""
@@ -114,6 +118,8 @@ class Config:
     parameters: tuple[str, ...] = ()
     stretched: tuple[str, ...] = ()
     end_step: int | None = None
+    reduction: str | None = None
+    validation_samples: int | None = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Config":

@@ -1,12 +1,16 @@
 """What `fit` is arguments for as a recorded configuration, and a recorded configuration as settings again."""
 
+import contextlib
 import copy
 import dataclasses
+import functools
 import hashlib
+import inspect
 from typing import Any
 
 from torch import nn
 
+from steepest import seeds
 from steepest.descent.guard.guard import Guard
 from steepest.descent.loop import Descent
 from steepest.descent.settings import ARGUMENTS, Settings, resolve
@@ -16,8 +20,12 @@ from steepest.records.config import Config
 from steepest.rules.textbook import RULES
 from steepest.schedule import as_schedule
 from steepest.tasks import Space, Task, data
+from steepest.tasks.module_copy import copy_module
+from steepest.tasks.objective import Objective
 
 AUTO = "auto"
+PROBE_SAMPLES, MAX_PROBE_WEIGHTS = 4, 10_000_000
+"""Samples, and weights of a copied model at most, on which it is tried whether a loss is a sum over samples."""
 RECORD_SETTINGS = [name for name in ARGUMENTS if name not in ("rule", "epochs", "steps", "guard", "device")]
 """Settings that are recorded as they are."""
 
@@ -52,8 +60,34 @@ def make_config(task: Task, descent: Descent, **choices: Any) -> Config:
         steps=descent.steps, steps_per_epoch=descent.steps_per_epoch, samples=descent.batches.samples,
         weights=descent.space.size, metric=metric, better=task.direction_or_none(metric),
         parameters=tuple(descent.space.names),
-        **identity(task, descent.model), **choices,
+        **identity(task, descent.model), **_sum_over_samples(task, descent), **choices,
     )  # fmt: skip
+
+
+def _sum_over_samples(task: Task, descent: Descent) -> dict[str, Any]:
+    """For a loss that is a sum over the samples of a batch: that it is, and the number of validation samples."""
+    if task.loss is None or task.count is not data.count or task.validation is None:
+        return {}
+    reduction = _reduction_by_name(task.loss)
+    if reduction is None and data.is_in_memory(task.data) and descent.space.size <= MAX_PROBE_WEIGHTS:
+        few = data.take(task.data, list(range(min(PROBE_SAMPLES, data.length(task.data) or 0))))
+        with contextlib.suppress(Exception), seeds.ours(0, "reduction"):  # what the user's loss raises, it raises again
+            copied = Objective(copy_module(descent.model), task)
+            reduction = copied.find_reduction(data.to_device(few, descent.device))
+    samples = data.length(task.validation)
+    return {"reduction": "sum", "validation_samples": samples} if reduction == "sum" and samples else {}
+
+
+def _reduction_by_name(loss: Any) -> str | None:
+    """The reduction that a loss of torch, or one that is called as these are, is set to; None where it has none."""
+    if isinstance(loss, functools.partial) and "reduction" in loss.keywords:
+        return loss.keywords["reduction"]
+    if isinstance(loss, nn.Module):
+        return getattr(loss, "reduction", None)
+    try:
+        return inspect.signature(loss).parameters["reduction"].default
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _check_measurements(task: Task, descent: Descent, keep: str, stop_after: int | None) -> None:

@@ -98,5 +98,5 @@ def fit(
     if runs is None:
         raise InputError("runs must be a folder, got None. Use sd.descend for a descent without a record.")
     preparation = prepare(task, locals()) if resume is None else prepare_again(task, locals(), fit)
-    preparation.trainer.run(preparation.on_start, preparation.messages)
+    preparation.train()
     return preparation.run()

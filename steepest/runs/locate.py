@@ -1,5 +1,6 @@
 """`locate`: the verdict on a point, or on the end of a run, with its progress in the terminal."""
 
+import math
 from typing import Any
 
 import torch
@@ -65,7 +66,7 @@ def locate(
     with StageDisplay("locate") as display:
         if hasattr(point, "record"):
             model, descent = point.at_end(task)  # the state of a torch optimizer is not known
-            last_tenth = point.record.steps.last(max(1, round(FINAL_SHARE * len(point.record.steps))))
+            last_tenth = point.record.steps.last(max(1, math.ceil(FINAL_SHARE * len(point.record.steps))))
             use = None if descent is None else in_use.rule_in_use(descent, last_tenth)
             verdict = analyse_point(task, Space(model).gather(), model, use, products, samples, seed, display)
             return conclude(verdict, point.record)

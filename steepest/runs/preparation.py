@@ -40,6 +40,13 @@ class Preparation(NamedTuple):
     messages: list[str]
     on_start: Callable[[str], None] | None = None
 
+    def train(self) -> None:
+        """Trains to the end or an interruption; says once where a split was not measured as a whole."""
+        trainer = self.trainer
+        trainer.run(self.on_start, self.messages)
+        if trainer.descent.objective.note:
+            trainer.progress.say(trainer.descent.objective.note)
+
     def run(self) -> Run:
         """The run as it is recorded now.
 

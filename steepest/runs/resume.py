@@ -60,7 +60,7 @@ def resume(
         InputError: the length or the rule does not fit the run.
     """
     preparation = prepare_resume(run, task, epochs, steps, rule, runs, device, live)
-    preparation.trainer.run(preparation.on_start, preparation.messages)
+    preparation.train()
     return preparation.run()
 
 

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import steepest as sd
 from benchmarks.problems import networks
 from steepest.curvature import hessian as room
-from steepest.curvature.loss_function import LossFunction, sample_loss_functions
+from steepest.curvature.loss_function import LossFunction
+from steepest.curvature.samples import sample_loss_functions
 from steepest.errors import InputError, TaskError
 from steepest.tasks.terrains import TERRAINS
 
@@ -597,3 +598,28 @@ def test_a_fault_beside_a_row_of_padding_is_found():
     s = surface(nn.Sequential(Rows("padding_idx"), Once()), lambda out, _: out.mean())
     with pytest.raises(TaskError, match=r"Once \(1\)"):
         s.hessian(s.start)
+
+
+class Noisy(torch.utils.data.Dataset):
+    """Rows that are drawn anew each time, as by random crops."""
+
+    def __len__(self):
+        return 64
+
+    def __getitem__(self, i):
+        return torch.randn(3), torch.tensor([float(i)])
+
+
+@pytest.mark.parametrize(("data", "is_said"), [(Noisy(), True), ([(torch.ones(3), torch.ones(1))] * 64, False)])
+def test_samples_drawn_at_random_are_said(data, is_said):
+    class Listed(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(data)
+
+        def __getitem__(self, i):
+            return data[i]
+
+    task = sd.Task(torch.nn.Linear(3, 1), Listed(), torch.nn.functional.mse_loss)
+    one, other = (sample_loss_functions(task, (16,), seed=0)[0] for _ in range(2))
+    assert one.value(one.start) == other.value(other.start)
+    assert any("draws its samples at random" in words for words in one.messages) == is_said

@@ -289,14 +289,20 @@ def check_among(what: str, value: float, truths: list[float], case: Case, system
     assert off <= allowed, f"{what} is {value:.7g}, torch's {shown}"
 
 
-def looked_at(bench: Bench, system: nn.Module, task: sd.Task) -> list[float]:
-    """torch's loss on all training samples, then on those that Steepest may look at: a half, or the first batches."""
+def looked_at(bench: Bench, system: nn.Module, task: sd.Task, count: int | None = None) -> list[float]:
+    """torch's loss on all training samples, then on those that Steepest may look at: a half, or the first batches.
+
+    Where it says on how many samples a number is, the first batches of so many are meant.
+    """
     case = bench.case
     samples = [case.batches(task.data)]
     if sources.is_iterable(task.data):
         with plain.seeds.ours(0, "sample"):
             batches = list(itertools.islice(map(sources.from_loader, task.data), FIRST_BATCHES[-1]))
         samples += [batches, *([part[:k] for k in FIRST_BATCHES for part in (batches, batches[::2], batches[1::2])])]
+        with contextlib.suppress(sd.SteepestError):  # batches of this kind cannot be counted
+            totals = list(itertools.accumulate(map(sources.count, batches)))
+            samples += [batches[: k + 1] for k, total in enumerate(totals) if total == count]
     elif task.data is not None:
         half = min(4096, sources.length(task.data)) // 2
         with contextlib.suppress(sd.SteepestError):  # data of this kind cannot be drawn from
@@ -382,9 +388,8 @@ def check_film(bench: Bench, file: Path, run: sd.Run, words: str) -> None:
     case, document = bench.case, read_film(file)
     (member,) = document["members"].values()
     curve = member["curves"]["loss"]
-    assert (
-        relative(float(numbers(curve["hi"])[-1]), float(np.float32(run.losses[-1]))) <= VALUE or len(run.losses) > 4096
-    )
+    last = float(run.losses[-1]) / (case.batch_size if run.record.config.reduction == "sum" else 1)  # then per sample
+    assert relative(float(numbers(curve["hi"])[-1]), float(np.float32(last))) <= VALUE or len(run.losses) > 4096
     assert len(numbers(member["curves"]["lr"]["mid"])) == len(numbers(curve["mid"]))
     if not document["surfaces"]:
         said = words + document["headline"]
@@ -396,7 +401,9 @@ def check_film(bench: Bench, file: Path, run: sd.Run, words: str) -> None:
     assert np.isfinite(numbers(surface["loss"])).any()
     system = bench.system_of(run)
     end = float(numbers(member["path"]["loss"])[-1])
-    check_among("the end of the film's path", end, looked_at(bench, system, run.task), case, system)
+    shown = re.search(r"Loss on ([\d,]+)", surface["caption"])
+    count = None if shown is None else int(shown[1].replace(",", ""))
+    check_among("the end of the film's path", end, looked_at(bench, system, run.task, count), case, system)
 
 
 def read_film(file: Path) -> dict[str, Any]:

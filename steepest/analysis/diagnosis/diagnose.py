@@ -22,6 +22,7 @@ from steepest.analysis.diagnosis import thresholds as th
 from steepest.analysis.diagnosis.findings import Finding
 from steepest.analysis.diagnosis.symptoms import TINY_GRADIENT, Symptoms, finite
 from steepest.analysis.diagnosis.thresholds import Indicator
+from steepest.records.per_sample import per_sample
 from steepest.records.run import REWIND, Record
 
 
@@ -96,7 +97,7 @@ def diagnose(run: Any) -> Diagnosis:
     >>> print(diagnose(Record("id", "name", "done", "", 0.0, Config(), {}, steps)).kind)
     too slow
     """
-    record: Record = getattr(run, "record", run)
+    record: Record = per_sample(getattr(run, "record", run))
     finite_steps, rewinds = int(finite(record.steps).sum()), [e for e in record.events if e.kind == REWIND]
     nonfinite = len(record.steps) - finite_steps
     first = finite(record.steps)[: th.MIN_NONFINITE_STEPS]

@@ -7,9 +7,9 @@ A linear or convolutional layer whose input x does not depend on the weights has
 of three outputs that are computed once. This replaces the first layer of most networks by an addition.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -64,25 +64,32 @@ class AffineLayers(dict[nn.Module, AffineOutput]):
 
 
 def find_affine_layers(
-    model: nn.Module, weights: list[Tensor], directions: list[list[Tensor]], run: Callable[[], object]
+    model: nn.Module, weights: list[Tensor], directions: list[list[Tensor]], passes: Sequence[Callable[[], object]]
 ) -> AffineLayers:
-    """The layers that `run`, a pass on the batch, calls exactly once, on an input that does not depend on the weights.
+    """The layers that every pass on the batch calls exactly once, on an input that does not depend on the weights.
 
-    One pass is evidence, not proof: the caller has to compare losses.
+    An input has no gradient where the weights choose its rows, as in a mixture of experts: it must be the same at all
+    points. Passes are evidence, not proof: the caller has to compare losses.
 
     Args:
         model: the model.
         weights: its trainable parameters.
         directions: w₀, u and v, each with the shapes of the weights.
-        run: a forward pass of the model.
+        passes: forward passes of the model, at different points.
     """
     with torch.enable_grad():
-        inputs = module_inputs(model, run, AFFINE)
+        inputs = module_inputs(model, passes[0], AFFINE)
+    others = []
+    for run in passes[1:]:
+        with torch.no_grad():
+            others.append(module_inputs(model, run, AFFINE))
     index, layers = {id(w): k for k, w in enumerate(weights)}, AffineLayers()
     constants = Tensor.detach, torch.zeros_like, torch.zeros_like  # what is not trained, at w₀ and along u and v
     for layer, calls in inputs.items():
         args, _ = calls[0]
         if len(calls) > 1 or not args or args[0].requires_grad or id(layer.weight) not in index:
+            continue
+        if any(not _is_same_call(args[0], other.get(layer, [])) for other in others):
             continue
         points = [
             {n: part[index[id(p)]] if id(p) in index else constant(p) for n, p in layer.named_parameters()}
@@ -91,3 +98,8 @@ def find_affine_layers(
         with torch.no_grad():
             layers[layer] = AffineOutput(*(functional_call(layer, p, args[:1]) for p in points))
     return layers
+
+
+def _is_same_call(x: Tensor, calls: Sequence[tuple[Any, Any]]) -> bool:
+    """Whether a layer is called once, on the same input."""
+    return len(calls) == 1 and bool(calls[0][0]) and torch.equal(calls[0][0][0], x)

@@ -91,6 +91,8 @@ def estimate_grid(
     _check_mean(loss)
     if not np.isfinite(coarse_values).all():  # interpolation needs finite nodes
         return exact_grid(surface, plane, n, notify)
+    if (whole := loss.as_one_batch(cells)) is not None:
+        return _grid(plane, whole.losses(cells), None)
     values = grids[0].interpolate(coarse_values)
     variance, limit = np.zeros(n * n), tolerance * float(np.ptp(values))
     random = np.random.default_rng(seed)

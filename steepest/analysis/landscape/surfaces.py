@@ -19,8 +19,9 @@ from steepest.analysis.landscape.grids import estimate_grid, exact_grid
 from steepest.analysis.landscape.planes import CELLS, Plane
 from steepest.analysis.landscape.watch import Notify, TimeOver, Watch
 from steepest.curvature.extremes import Extremes, WatchedMatrix, extremes
-from steepest.curvature.loss_function import CHUNK_SAMPLES, LossFunction, first_batches, sample_loss_functions
+from steepest.curvature.loss_function import LossFunction
 from steepest.curvature.sample_losses import NOT_TOGETHER, PROBE_SAMPLES, reason
+from steepest.curvature.samples import CHUNK_SAMPLES, first_batches, sample_loss_functions
 from steepest.curvature.work import Work
 from steepest.errors import InputError, SteepestError, TaskError
 from steepest.records.surfaces import Grid, LossSurfaces, Mark, Projection
@@ -196,7 +197,7 @@ def _end_point(task: Task, model: nn.Module, end: Tensor, kinds: int, watch: Wat
         surface.messages.append(f"{NOT_TOGETHER} ({why_exact}): every cell of a surface uses every sample.")
     n = surface.samples
     part = "" if n == total else f" of {total:,}" if total else ", drawn once"
-    sentence = f"Loss on {n:,}{part} training samples."
+    sentence = f"Loss on {n:,}{part} training samples{', their sum' if surface.is_sum else ''}."
     return _EndPoint(surface, end.to(surface.device, surface.dtype), cells, sentence, not why_exact, watch)
 
 
@@ -205,8 +206,8 @@ def _why_exact(first: LossFunction) -> str:
     batch = first.batches[0]
     if not (isinstance(batch, tuple | list) and data.is_tensors(batch)):
         return " "
-    few = tuple(x[:PROBE_SAMPLES] for x in batch)
     try:
+        few = data.slice(tuple(batch), 0, PROBE_SAMPLES)
         with torch.no_grad(), first.deterministic():
             first.objective.per_sample_losses(few)
     except Exception as error:  # vmap runs the user's model, and torch and that can raise anything

@@ -78,23 +78,33 @@ class EvaluationSample:
         surface: the loss on all of it.
         is_by_batch: whether by batches.
         weights: what each counts [n]; their mean is 1.
+        is_held_back: whether no direction is chosen on these samples.
         messages: how it is measured, where that is not as usual, in words.
 
     Args:
-        surface: as above.
+        surface, is_held_back: as above.
         w: the point.
         whole: the same samples in larger batches, whose numbers are reported where those of small batches differ.
     """
 
-    def __init__(self, surface: LossFunction, w: Tensor, whole: LossFunction | None = None) -> None:
-        self.surface, self.messages = surface, list[str]()
+    def __init__(
+        self, surface: LossFunction, w: Tensor, whole: LossFunction | None = None, is_held_back: bool = True
+    ) -> None:
+        self.surface, self.is_held_back, self.messages = surface, is_held_back, list[str]()
+        if not is_held_back:
+            self.messages.append(
+                "The only batch of the data cannot be cut in two: no samples are held back, and curvature is measured "
+                "on those that chose its directions."
+            )
         self._whole = whole
         try:
             self.weights, self.is_by_batch = surface.sample_weights(w), surface.has_slow_samples
         except Exception as error:  # the loss mixes samples, is not finite, or its samples cannot be taken apart
             self.is_by_batch = True
-            why = "it mixes samples or draws random numbers" if isinstance(error, TaskError) else reason(error)
-            self.messages.append(f"The loss is no sum over samples ({why}): numbers and intervals are over batches.")
+            why = f"The samples' own losses cannot be told ({reason(error)})"
+            if isinstance(error, TaskError):
+                why = "The loss mixes samples or draws random numbers"
+            self.messages.append(f"{why}: numbers and their intervals are over batches.")
         if self.is_by_batch:
             shares = torch.tensor(surface.shares, dtype=torch.float64)
             self.weights = shares / shares.mean()

@@ -23,7 +23,8 @@ from steepest.analysis.location.rule_in_use import RuleInUse
 from steepest.analysis.location.samples import block_gradients, draw
 from steepest.analysis.location.verdict import NEAR_ZERO_CURVATURE, VerdictInputs, make_verdict
 from steepest.curvature import gradient_noise
-from steepest.curvature.loss_function import CHUNK_SAMPLES, LossFunction, sample_loss_functions
+from steepest.curvature.loss_function import LossFunction
+from steepest.curvature.samples import CHUNK_SAMPLES, sample_loss_functions
 from steepest.descent.loop import Descent
 from steepest.errors import DivergedError, InputError, SteepestError, TaskError
 from steepest.records.run import Steps

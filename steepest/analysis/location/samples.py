@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from steepest.analysis.location.evidence import EvaluationSample
 from steepest.curvature import gradient_noise
 from steepest.curvature.gradient_noise import BlockGradients
-from steepest.curvature.loss_function import LossFunction, first_batches, sample_loss_functions
-from steepest.errors import InputError
+from steepest.curvature.loss_function import LossFunction
+from steepest.curvature.samples import first_batches, sample_loss_functions
+from steepest.errors import InputError, TaskError
 from steepest.tasks import data
 from steepest.tasks.task import Task
 
@@ -44,8 +45,9 @@ def draw(task: Task, model: nn.Module, w: Tensor, samples: int, seed: int) -> Sa
         only = LossFunction(task, [None], model=model)
         return Samples(only, EvaluationSample(only, w))
     if data.is_iterable(task.data):
-        search, other = (LossFunction(task, part, model=model) for part in _deal(task.data, samples, seed))
-        return Samples(search, EvaluationSample(other, w))
+        parts, is_held_back = _deal(task.data, samples, seed)
+        search, other = (LossFunction(task, part, model=model) for part in parts)
+        return Samples(search, EvaluationSample(other, w, is_held_back=is_held_back))
     half = min(samples, data.length(task.data) or 0) // 2
     _check_enough(2 * half)
     search, other = sample_loss_functions(task, (half, half), seed, model=model)
@@ -83,13 +85,16 @@ def _in_units_of(surface: LossFunction, gradients: Tensor, sizes: list[float]) -
     return gradients * gradients.new_tensor(scales)[:, None], sizes
 
 
-def _deal(source: Any, samples: int, seed: int) -> tuple[list[Any], list[Any]]:
-    """The first batches in turn to two parts; one batch alone is cut in two."""
+def _deal(source: Any, samples: int, seed: int) -> tuple[tuple[list[Any], list[Any]], bool]:
+    """The first batches in turn to two parts; one batch alone is cut in two, or is both, as a graph has to be."""
     batches = first_batches(source, samples, seed)
     _check_enough(sum(map(data.count, batches)))
     if len(batches) == 1:
-        batches = data.split(batches[0], 2)
-    return batches[::2], batches[1::2]
+        try:
+            batches = data.split(batches[0], 2)
+        except TaskError:
+            return (batches, batches), False
+    return (batches[::2], batches[1::2]), True
 
 
 def _check_enough(count: int) -> None:

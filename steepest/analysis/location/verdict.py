@@ -294,7 +294,8 @@ def _numbers(inputs: VerdictInputs) -> tuple[Number, ...]:
     """What was measured; the last three by a full analysis only."""
     point, limit, noise, layer = inputs.evidence, inputs.limit, inputs.noise, inputs.sharpest_layer
     step, escape, norm, bound = point.gradient_step, point.escape, math.sqrt(point.squared_norm), point.bound
-    sample = "exact" if point.is_exact else "on the evaluation half"
+    half = "on the evaluation half" if point.evaluation.is_held_back else "on all samples"
+    sample = "exact" if point.is_exact else half
     numbers: list[Number] = []
 
     def add(name: str, x: Estimate | None, words: str = "", reference: float | None = None) -> None:

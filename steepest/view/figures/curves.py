@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steepest.errors import InputError
+from steepest.records.per_sample import PER_SAMPLE, is_sum, per_sample
 from steepest.records.run import Record
 from steepest.view.format import number
 
@@ -35,6 +36,7 @@ def curves(record: Record, path: str | Path) -> Path:
         InputError: another suffix.
     """
     path, figure, (loss, rate) = panels(path, 4.8, (3, 1))
+    title, name, record = _title(record), PER_SAMPLE if is_sum(record) else "loss", per_sample(record)
     _draw_loss(loss, record, FIGURE_COLOURS[0], "train")
     validation = record.series("validation", "loss")
     if validation:
@@ -44,7 +46,7 @@ def curves(record: Record, path: str | Path) -> Path:
     for event in record.events:
         loss.axvline(event.t, color=FIGURE_COLOURS[3], linewidth=0.8, alpha=0.6)
     rate.plot(record.steps.t, record.steps.lr, color=MUTED, linewidth=1.4)
-    return _finish(figure, loss, rate, _title(record), path)
+    return _finish(figure, loss, rate, title, path, name)
 
 
 def compare_curves(records: Sequence[Record], path: str | Path) -> Path:
@@ -110,10 +112,10 @@ def _label(axes: "Axes", x: float, y: float, text: str, colour: str) -> None:
                       annotation_clip=False, fontsize=9)  # fmt: skip
 
 
-def _finish(figure: "Figure", loss: "Axes", rate: "Axes", title: str, path: Path) -> Path:
+def _finish(figure: "Figure", loss: "Axes", rate: "Axes", title: str, path: Path, name: str = "loss") -> Path:
     log_if_wide(loss, [np.asarray(line.get_ydata(), float) for line in loss.get_lines()[:2]], 30)
     loss.set_title(title, **TITLE)
-    loss.set_ylabel("loss", color=MUTED)
+    loss.set_ylabel(name, color=MUTED)
     rate.set_ylabel("learning rate", color=MUTED)
     rate.set_xlabel("step", color=MUTED)
     rate.set_ylim(bottom=0)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from steepest.records.per_sample import PER_SAMPLE, is_sum, per_sample
 from steepest.records.run import REWIND, History, Path, Record
 from steepest.records.search import Curve, RaceResult
 from steepest.records.surfaces import LossSurfaces
@@ -96,7 +97,7 @@ def member(history: History, surfaces: LossSurfaces, verdict: Verdict | None) ->
         hyper,
         config.schedule,
         mathml="".join(_formula(stage.rule, stage.hypers or {}) for stage in config.stages),
-        curves=_curves(record),
+        curves=_curves(per_sample(record)),
         events=tuple(
             FilmEvent(e.t, e.kind, event_text(e), history.back.get(e.t) if e.kind == REWIND else None)
             for e in record.events
@@ -169,6 +170,7 @@ def _subtitle(record: Record) -> str:
         f"lr {config.lr:.3g}" if config.lr is not None else "",
         config.schedule,
         f"batch {config.batch_size}" if config.batch_size is not None else "",
+        f"curves: {PER_SAMPLE}" if is_sum(record) else "",
     )
     return " · ".join(filter(None, parts))
 

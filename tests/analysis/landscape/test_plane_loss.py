@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from steepest.analysis.landscape.plane_loss import PlaneLoss, Sequential, Threads, Vmap, choose_strategy
+from steepest.analysis.landscape.plane_loss import PlaneLoss
 from steepest.analysis.landscape.planes import Points, random_plane
-from steepest.curvature.loss_function import LossFunction
+from steepest.analysis.landscape.strategies import Sequential, Threads, Vmap, choose_strategy
+from steepest.curvature.loss_function import LossFunction, plain_kernels
 from steepest.tasks.space import Space
 from steepest.tasks.task import Task
 
@@ -176,3 +177,109 @@ def test_the_strategy_of_a_model_that_vmap_refuses():
     assert not isinstance(choose_strategy(loss._sample, cells, False), Vmap)
     expected = [s.value(across(s).point(a, b)) for a, b in zip(cells.a, cells.b)]
     assert loss.losses(cells) == pytest.approx(expected, rel=1e-6)
+
+
+class Sorted(nn.Module):
+    """Rows go to their layers in halves by score: the weights choose the rows, whose number stays."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.low, self.high = nn.Linear(6, 1), nn.Linear(6, 3), nn.Linear(6, 3)
+
+    def forward(self, x):
+        low, high = self.gate(x)[:, 0].argsort().chunk(2)
+        out = x.new_zeros(len(x), 3).index_copy(0, low, self.low(x[low]))
+        return out.index_copy(0, high, self.high(x[high]))
+
+
+class Routed(nn.Module):
+    """Rows above a threshold of the weights take a layer: their number changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.one = nn.Linear(6, 1), nn.Linear(6, 3)
+
+    def forward(self, x):
+        rows = (self.gate(x)[:, 0] > 0).nonzero().flatten()
+        return x.new_zeros(len(x), 3).index_copy(0, rows, self.one(x[rows]))
+
+
+class Fourier(nn.Module):
+    """Weights seen as complex numbers, behind an odd number of others; `kind` says how."""
+
+    def __init__(self, kind) -> None:
+        super().__init__()
+        self.kind, self.shift = kind, nn.Parameter(torch.zeros(3))
+        self.filter = nn.Parameter(torch.randn(4, 2, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, x):
+        spectrum = (
+            torch.view_as_complex(self.filter) if self.kind == "pairs" else self.filter.view(torch.complex64)[:, 0]
+        )
+        return torch.fft.irfft(torch.fft.rfft(x) * spectrum, n=6)[:, :3] + self.shift
+
+
+class SingularSomewhere(nn.Module):
+    """A Cholesky factor, which half of the plane has none of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.out = nn.Parameter(torch.full((1,), 0.2)), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.out(x) * torch.linalg.cholesky(self.scale.view(1, 1))
+
+
+def by_hand(s, plane, cells):
+    losses = []
+    for a, b in zip(cells.a, cells.b):
+        try:
+            losses.append(s.value(plane.point(a, b)))
+        except RuntimeError:
+            losses.append(float("nan"))
+    return losses
+
+
+@pytest.mark.filterwarnings("ignore:An output with one or more elements was resized")
+@pytest.mark.parametrize(
+    "model", [Sorted, Routed, lambda: Fourier("pairs"), lambda: Fourier("viewed"), SingularSomewhere]
+)
+def test_what_holds_at_one_point_need_not_hold_at_others(model):
+    torch.manual_seed(0)
+    x = X.float()
+    s = LossFunction(
+        Task(model(), loss=cross_entropy, data=(x, Y)), [(x[:25], Y[:25]), (x[25:], Y[25:])], torch.float32
+    )
+    plane, cells = across(s), points(np.linspace(-1.5, 1.5, 9), np.linspace(-1, 1, 9))
+    assert PlaneLoss(s, plane).losses(cells) == pytest.approx(by_hand(s, plane, cells), rel=1e-5, nan_ok=True)
+
+
+def test_a_model_that_raises_everywhere_says_so():
+    s = surface()
+    loss = PlaneLoss(s, across(s))
+    loss._sample.objective.model.forward = lambda x: x @ torch.zeros(1, 1)
+    with pytest.raises(RuntimeError, match="shapes"):
+        loss.losses(points(np.linspace(-1, 1, 9), np.linspace(-1, 1, 9)))
+
+
+class Encoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.0)
+        self.words, self.body, self.out = nn.Embedding(5, 8), nn.TransformerEncoder(layer, 1), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.out(self.body(self.words(x), src_key_padding_mask=x == 0).mean(1))
+
+
+def test_an_encoder_goes_through_vmap():
+    torch.manual_seed(0)
+    x = torch.randint(1, 5, (24, 6))
+    x[:, 4:] *= (torch.arange(24) % 2)[:, None]
+    s = LossFunction(Task(Encoder(), loss=cross_entropy, data=(x, Y[:24])), [(x, Y[:24])], torch.float64)
+    plane, cells = across(s), points(np.linspace(-1, 1, 9), np.linspace(-1, 1, 9))
+    loss = PlaneLoss(s, plane)
+    assert loss.losses(cells) == pytest.approx([s.value(plane.point(a, b)) for a, b in zip(cells.a, cells.b)], rel=1e-9)
+    with plain_kernels():
+        assert Vmap(loss._sample)(0, cells, False) == pytest.approx(loss.losses(cells), rel=1e-9)
+    assert torch.backends.mha.get_fastpath_enabled()

@@ -13,7 +13,7 @@ import steepest as sd
 from benchmarks.geometry.linear_networks import critical_point
 from steepest.analysis.location.budget import quick_budget
 from steepest.analysis.location.locate import QUICK_PRODUCTS, analyse_point
-from steepest.curvature.loss_function import first_batches, sample_loss_functions
+from steepest.curvature.samples import first_batches, sample_loss_functions
 from steepest.curvature.work import Work
 from steepest.records.verdict import (
     DESCENDING,
@@ -624,3 +624,39 @@ def test_a_run_without_a_second_derivative_has_what_can_be_had(tmp_path):
     assert sd.open(run.id, tmp_path).verdict == run.verdict
     assert (verdict.kind, exact.messages) == (exact.kind, ())
     assert verdict.number("training loss") == pytest.approx(exact.number("training loss"), abs=1e-6)
+
+
+class Graph(nn.Module):
+    """Two layers over the edges of one graph, whose matrix is in the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x, edges):
+        return self.second(edges @ torch.tanh(self.first(x)))
+
+
+def graph(kind):
+    """All nodes of a graph by a sparse matrix, or those of a block, which has fewer targets than sources."""
+    torch.manual_seed(0)
+    x, edges, y = torch.randn(30, 3), (torch.rand(30, 30) < 0.1).float() + torch.eye(30), torch.arange(30) % 2
+    return (x, edges.to_sparse(), y) if kind == "sparse" else (x, edges[:25], y[:25])
+
+
+@pytest.mark.parametrize("kind", ["sparse", "block"])
+def test_a_batch_that_cannot_be_cut_in_two_is_both_halves(kind):
+    x, edges, y = batch = graph(kind)
+    task = sd.Task(Graph(), [batch], objective=lambda m, b: cross_entropy(m(*b[:2]), b[2]), validation=[batch])
+    verdict = sd.locate(task, products=40)
+    loss = verdict.number("training loss")
+    assert loss.value == pytest.approx(cross_entropy(task.model(x, edges), y).item(), rel=1e-6)
+    assert loss.low == loss.value == loss.high
+    assert "on all samples" in loss.words
+    assert any("no samples are held back" in words for words in verdict.messages)
+
+
+def test_a_batch_that_can_be_cut_is_held_back_by_half():
+    batch = torch.randn(40, 3), torch.arange(40) % 2
+    verdict = sd.locate(sd.Task(nn.Linear(3, 2), [batch], cross_entropy, validation=[batch]), products=40)
+    assert not any("held back" in words for words in verdict.messages)
