@@ -8,6 +8,8 @@
 The choice is the second rung's best ÷ 1.8, as short runs favour values that are too large for a long one. All runs
 start at one point and see the same batches. A value fails if its loss is not finite, or if it has less than half of the
 best's gain: the loss of a network with dead units is just below its initial loss.
+
+A run of at most 60 steps has no shorter ones to learn from: both rungs are whole runs, and nothing is divided.
 """
 
 import math
@@ -38,6 +40,9 @@ SHORT, LONG = 0.05, 0.2
 """Lengths of the rungs, as shares of the run."""
 MIN_SHORT_STEPS = 20
 """Steps of a short run, where the run itself has as many."""
+WHOLE_RUN_STEPS = 60
+"""Steps of a run up to which the rungs are whole runs. On 7 small tasks with 36 and 60 steps and 2 seeds the choice
+then misses 1.6 % of the best gain, not 9.7 %; and more than 10 % of it in 1 of these 28 runs, not in 8."""
 HALF, QUARTER = 10**0.5, 10**0.25
 BELOW, ABOVE, LOWER_STEPS = 2, 4, 4
 """Half decades around the usual learning rate; quarter decades below the first rung's best."""
@@ -187,6 +192,8 @@ class _Search:
 
     def _lengths(self, count: int) -> tuple[int, int]:
         """Steps of the runs of both rungs, as the budget allows."""
+        if self.run_steps <= WHOLE_RUN_STEPS and (count + LOWER_STEPS + 1) * self.run_steps <= self.max_steps:
+            return self.run_steps, self.run_steps
         usual, run_steps = count * SHORT + (LOWER_STEPS + 1) * LONG, self.run_steps
         share = min(1.0, self.max_steps / (usual * run_steps))
         least = min(MIN_SHORT_STEPS, run_steps) if share == 1.0 else 2
@@ -280,23 +287,29 @@ class _Search:
         high = max([winner, *(row.lr for row in works if failure is None or row.lr < failure.lr)])
         paths = tuple(m.path(f"{rate:.3g}") for (_, rate), m in self.members.items() if m.points)
         return Search(
-            winner / DIVISOR, low, high, failure.lr if failure else None, tuple(table), self.start, self.steps,
-            self.run_steps, time.perf_counter() - self.start_time, self.way or "", self.reason,
+            winner / self._divisor(long), low, high, failure.lr if failure else None, tuple(table), self.start,
+            self.steps, self.run_steps, time.perf_counter() - self.start_time, self.way or "", self.reason,
             self.settings.rule_name, self._sentence(winner, low, high, failure, long), paths,
         )  # fmt: skip
 
     def _sentence(self, winner: float, low: float, high: float, failure: Trial | None, long: int) -> str:
         rule, tail = self.settings.rule_name, f"{low:.3g} to {high:.3g} worked" if low < high else f"{low:.3g} worked"
-        words = (
-            f"Use lr = {winner / DIVISOR:.3g} with {rule}. Best short run: {winner:.3g}; divided by {DIVISOR} "
-            f"because short runs favour high values. {tail}"
-        )
+        divisor = self._divisor(long)
+        words = f"Use lr = {winner / divisor:.3g} with {rule}"
+        if divisor == 1.0:
+            words += f", the best of runs of all {long} steps. {tail}"
+        else:
+            words += f". Best short run: {winner:.3g}; divided by {divisor} because short runs favour high values. "
+            words += tail
         words += f"; {failure.lr:.3g} failed ({failure.how})." if failure else ". No value tried failed."
         usual = LONG * self.run_steps
         if long < 0.9 * min(usual, self.run_steps):
             doubt = "the best value for the whole run may be lower"
             words += f" The budget allowed runs of {long} steps instead of {usual:.0f}: {doubt}."
         return words
+
+    def _divisor(self, long: int) -> float:
+        return DIVISOR if long < self.run_steps else 1.0
 
     def interrupt(self) -> SearchInterrupt:
         """The interruption, with all runs that have ended."""

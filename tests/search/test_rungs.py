@@ -230,3 +230,19 @@ def test_what_was_finished_outlives_an_interruption(way, after):
     assert {(row.steps, row.lr): row.loss for row in table}.items() <= whole.items()
     assert after < 140 or len(table) >= 7
     assert ("no short run has ended" in str(stopped.value)) == (not table)
+
+
+@pytest.mark.parametrize("steps", [12, 36, 60])
+def test_a_run_of_few_steps_is_searched_by_whole_runs(steps):
+    found = search(task(), steps=steps)
+    assert {row.steps for row in found.table} == {steps}
+    best = min(found.table, key=lambda row: row.loss)
+    assert found.best == best.lr
+    assert found.sentence.startswith(f"Use lr = {best.lr:.3g} with adam, the best of runs of all {steps} steps. ")
+
+
+def test_a_budget_that_does_not_allow_whole_runs_is_kept():
+    found = search(task(), steps=60, budget=300)
+    assert found.steps <= 300
+    assert max(row.steps for row in found.table) < 60
+    assert "divided by 1.8" in found.sentence

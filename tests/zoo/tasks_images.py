@@ -127,9 +127,9 @@ def labels(batch):
 
 
 CASES = (
-    Case("convolution", convolution, cross_entropy, epochs=20, metric=accuracy),
+    Case("convolution", convolution, cross_entropy, epochs=6, metric=accuracy),
     Case("batch norm", batch_norm, mse),
-    Case("batch norm of images, last batch of one", batch_norm_images, cross_entropy, epochs=20, metric=accuracy),
+    Case("batch norm of images, last batch of one", batch_norm_images, cross_entropy, epochs=6, metric=accuracy),
     Case(
         "batch norm of rows, last batch of one",
         batch_norm_rows,
