@@ -48,8 +48,8 @@ def print_run(record: Record, verdict: Verdict | None) -> None:
     lines += [describe_event(event) for event in record.events]
     table = _table("", "", show_header=False)
     for key, setting in {**record.config.to_json(), **record.versions}.items():
-        if key not in INTERNAL_SETTINGS:
-            table.add_row(key, str(setting))
+        if key not in INTERNAL_SETTINGS and setting is not None:
+            table.add_row(key, str(getattr(record.config, key, setting)))
     table.add_row("guard", "on" if record.config.guard else "off")
     _print(*filter(None, lines), table)
 

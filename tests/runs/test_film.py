@@ -250,7 +250,7 @@ def test_a_model_that_fails_in_evaluation_has_curves(tmp_path, capsys):
 def test_a_budget_leaves_out_what_is_not_done_in_time(run, tmp_path, capsys):
     film = shown(run.film(tmp_path / "film.html", budget=1e-6))
     assert film["surfaces"] == {}
-    assert "the budget of 1e-06 s is over. Pass a larger one, or fewer planes." in capsys.readouterr().err
+    assert "the budget of 1e-06 s was used up before. Pass a larger one, or fewer planes." in capsys.readouterr().err
     assert set(shown(run.film(tmp_path / "film.html", budget=600))["surfaces"]) == {"curvature", "principal", "random"}
     with pytest.raises(sd.InputError, match="budget must be positive seconds, got 0"):
         run.film(tmp_path / "film.html", budget=0)

@@ -366,3 +366,17 @@ def test_the_verdict_is_recorded_under_its_key(data, tmp_path):
     stored = to_json(opened.record.config, None, opened.record.verdict)
     assert stored["verdict"] == run.record.verdict.describe()
     assert "search" not in stored
+
+
+def test_a_split_that_is_not_measured_as_a_whole_is_said_once(tmp_path, capsys):
+    def contrast(output, target):
+        return cross_entropy(output @ output.T, torch.arange(len(output)))
+
+    batches = [(torch.randn(8, 3 + k, 1), torch.randint(2, (8, 3 + k))) for k in range(4)]
+    loss = lambda output, target: cross_entropy(output.flatten(0, 1), target.flatten())  # noqa: E731
+    ragged = sd.Task(nn.Linear(1, 2), batches, loss, validation=batches)
+    sd.fit(ragged, "adam", 1e-2, epochs=2, runs=tmp_path, locate=False)
+    assert capsys.readouterr().err.count("cannot be joined") == 1
+    x = torch.randn(64, 3)
+    sd.fit(sd.Task(nn.Linear(3, 2), (x, x), contrast, validation=(x, x)), "adam", 1e-2, epochs=2, runs=tmp_path)
+    assert "cannot be joined" not in capsys.readouterr().err

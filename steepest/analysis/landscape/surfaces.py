@@ -152,8 +152,9 @@ def measure_surfaces(
             projections[kind] = {name: plane.project(walk) for name, walk in points.items()}
             grids[kind] = grid
         except (TimeOver, KeyboardInterrupt) as end_of_work:
-            rest = ", ".join(kinds[list(kinds).index(kind) :])
-            messages.append(f"No {rest} plane: {watch.words(end_of_work)}")
+            rest = list(kinds)[list(kinds).index(kind) :]
+            planes_left = f"{' and '.join(filter(None, (', '.join(rest[:-1]), rest[-1])))} plane{'s' * (len(rest) > 1)}"
+            messages.append(f"No {planes_left}: {watch.words(end_of_work)}")
             break
         except Exception as error:  # planes evaluate the user's model, which may raise anything
             messages.append(f"No {kind} plane: {describe(error)}")

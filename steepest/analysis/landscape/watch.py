@@ -6,6 +6,9 @@ from collections.abc import Callable
 SURFACE_SECONDS = 20.0
 """Work of all surfaces, in seconds of one core as `curvature.work` counts them: a run has the same film anywhere."""
 
+PLANNED_SHARE = 0.5
+"""Share of the user's time for which work is planned: the rest is for imports, the curvature and a busy machine."""
+
 Notify = Callable[[str, int, int], None]
 """(stage, count, total): how much of how much is done; 0 where that is not known."""
 
@@ -28,7 +31,7 @@ class Watch:
     """
 
     def __init__(self, seconds: float | None, notify: Notify) -> None:
-        self.work_seconds = SURFACE_SECONDS if seconds is None else seconds
+        self.work_seconds = SURFACE_SECONDS if seconds is None else PLANNED_SHARE * seconds
         self._seconds, self._notify, self._start = seconds, notify, time.perf_counter()
         self._stage, self._total, self._count = "", 0, 0
 
@@ -51,5 +54,5 @@ class Watch:
     def words(self, error: BaseException) -> str:
         """Why the work ended."""
         if isinstance(error, TimeOver):
-            return f"the budget of {self._seconds:g} s is over. Pass a larger one, or fewer planes."
+            return f"the budget of {self._seconds:g} s was used up before. Pass a larger one, or fewer planes."
         return "interrupted."

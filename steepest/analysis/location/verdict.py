@@ -319,15 +319,15 @@ def _numbers(inputs: VerdictInputs) -> tuple[Number, ...]:
         add("‖∇L‖², noise removed", noise.squared_norm, "unbiased, can be negative")
         words = "rough estimate of the critical batch size, assuming equal curvatures"
         add("noise scale", noise.scale, words, inputs.batch_size)
-    words = "estimate; larger batches pay off less and less"
+    words = "an estimate; beyond it larger batches pay off less and less"
     add("critical batch size", inputs.critical_batch_size, words, inputs.batch_size)
     if limit is None or limit.preconditioned:
         add("batch sharpness", inputs.batch_sharpness, f"mean of {SHARPNESS_BATCHES} batches")
     else:
         add("batch sharpness", inputs.batch_sharpness, limit.formula, limit.value)
     if layer is not None:
-        name, rival = (part or "the model's own parameters" for part in (layer.name, layer.rival))
-        unless = "" if layer.rival is None else f", unless {rival} is"
-        words = f"λ_max of {name}{unless}; of {layer.layers} layers, other layers fixed; {sample}"
+        name, rival = (f"layer {part}" if part else "the model's own parameters" for part in (layer.name, layer.rival))
+        unless = "" if layer.rival is None else f" (or {rival}: their intervals overlap)"
+        words = f"λ_max of {name}{unless}, of {layer.layers} layers, with the others fixed; {sample}"
         add("sharpest layer", layer.curvature, words)
     return tuple(numbers)

@@ -494,7 +494,7 @@ def test_the_sharpest_layer_is_that_of_the_dense_hessians_blocks():
     sharpest = max(top, key=lambda n: top[n])
     number = verdict.number("sharpest layer")
     assert number.value == number.low == number.high == pytest.approx(top[sharpest], rel=1e-6)
-    assert f"λ_max of net.{sharpest}; of 3 layers, other layers fixed; exact" in str(verdict)
+    assert f"λ_max of layer net.{sharpest}, of 3 layers, with the others fixed; exact" in str(verdict)
 
 
 def test_the_sharpest_layer_is_measured_on_the_evaluation_half():
