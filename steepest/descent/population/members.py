@@ -50,8 +50,8 @@ class Members:
         parameters = [dict(m.named_parameters()) for m in models]
         names = [name for name, p in parameters[0].items() if p.requires_grad]
         self.weights = {n: torch.stack([p[n].detach() for p in parameters]).requires_grad_() for n in names}
-        frozen = [n for n, p in parameters[0].items() if not p.requires_grad and _differ(n, parameters)]
-        buffers = [{**dict(m.named_buffers()), **{n: p[n] for n in frozen}} for m, p in zip(models, parameters)]
+        constants = [n for n, p in parameters[0].items() if not p.requires_grad and _differ(n, parameters)]
+        buffers = [{**dict(m.named_buffers()), **{n: p[n] for n in constants}} for m, p in zip(models, parameters)]
         self.buffers = {n: torch.stack([b[n].detach() for b in buffers]) for n in buffers[0]}
         self._loss = Loss(objective)
         self._pass = Loss(objective, objective.forward)
