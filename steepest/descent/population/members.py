@@ -114,9 +114,8 @@ class Members:
         with the least loss, as nothing follows from outputs that are not finite.
         """
         values = torch.stack([losses for losses, *_ in parts], 1).double().cpu()
-        order = sorted(
-            range(self.count), key=lambda k: (int((~values[k].isfinite()).sum()), values[k].nan_to_num().sum())
-        )
+        rank = zip((~values.isfinite()).sum(1).tolist(), values.nan_to_num().sum(1).tolist(), range(self.count))
+        order = [k for *_, k in sorted(rank)]
         by_member = []
         for k in range(self.count) if per_member else order[:1]:
             passes = []
