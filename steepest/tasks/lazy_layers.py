@@ -42,7 +42,7 @@ def initialise(module: nn.Module, run: Callable[[nn.Module, Any], Any], *splits:
         return ""
     try:
         batch = _first_batch(module, splits)
-        with torch.no_grad(), _Unchanged(module):
+        with torch.no_grad(), _FirstPass(module):
             run(module, batch)
     except Exception as error:  # any error of the user's code
         words = f"{type(error).__name__}: {error}".partition("\n")[0]
@@ -83,8 +83,8 @@ def _is_read_once(split: Any) -> bool:
     return sources.is_iterable(split) and isinstance(split, Iterator)
 
 
-class _Unchanged:
-    """A block that changes of a module only what is lazy."""
+class _FirstPass:
+    """A block with a first pass, which changes of a module only what is lazy."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module, self._extra = module, module_state.read_extra(module)[0]

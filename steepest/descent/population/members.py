@@ -110,7 +110,7 @@ class Members:
     def _shares(self, batches: Sequence[Any], parts: Sequence[tuple], per_member: bool) -> list[list[float]]:
         """sᵢ of micro-batch i for each member; one number where all members share the batches.
 
-        They follow from targets, masks and weights in the loss, not from the point, so one member tells for all: the one
+        They follow from targets, masks and weights in the loss, not from the point, so one member tells for all: that
         with the least loss, as nothing follows from outputs that are not finite.
         """
         values = torch.stack([losses for losses, *_ in parts], 1).double().cpu()
