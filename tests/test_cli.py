@@ -282,28 +282,28 @@ def test_the_rate_of_the_first_part_is_found(run, tmp_path):
 
 def test_a_task_without_a_rate_of_its_own_has_it_found(run, tmp_path):
     (tmp_path / "line.py").write_text(TASK)
-    assert run("train line.py --steps 60 --batch-size 16").exit_code == 0
+    assert run("train line.py --steps 80 --batch-size 16").exit_code == 0
     shown = json.loads(run("show line --json").output)
     assert shown["config"]["search"]["best"] == shown["config"]["lr"]
     assert "Use lr = " in run("show line").output
-    assert run("train line.py --steps 60 --lr 0.01 --name given").exit_code == 0
+    assert run("train line.py --steps 80 --lr 0.01 --name given").exit_code == 0
     assert "search" not in json.loads(run("show given --json").output)["config"]
-    assert "'auto'" in run("train line.py --steps 60 --lr fast").output
+    assert "'auto'" in run("train line.py --steps 80 --lr fast").output
 
 
 def test_find_lr_as_json_and_with_a_figure(run, tmp_path):
     (tmp_path / "line.py").write_text(TASK)
-    said = run("find-lr line.py --steps 60 --json --figure rates.png --low 1e-4 --high 1")
+    said = run("find-lr line.py --steps 80 --json --figure rates.png --low 1e-4 --high 1")
     assert "learning-rate search · " in said.stderr
     found = json.loads(said.stdout)
     assert found["low"] <= found["best"] * 1.8 * (1 + 1e-9)
     assert found["best"] <= found["high"]
     assert (tmp_path / "rates.png").stat().st_size > 5000
-    assert "Pass both --low and --high, or neither." in run("find-lr line.py --steps 60 --low 1e-4").output
-    words = run("find-lr line.py --steps 60").output
+    assert "Pass both --low and --high, or neither." in run("find-lr line.py --steps 80 --low 1e-4").output
+    words = run("find-lr line.py --steps 80").output
     assert "too low" in words
     assert re.search(r"^Use lr = \S+ with adam. Best short run: ", words, re.MULTILINE)
-    assert re.search(r"steps \(\S+× the run of 60 steps\) in", words)
+    assert re.search(r"steps \(\S+× the run of 80 steps\) in", words)
 
 
 INTERRUPTED = """
@@ -330,7 +330,7 @@ def interruptible():
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.parametrize("command", ["find-lr line.py --steps 60", "train line.py --steps 60 --lr auto"])
+@pytest.mark.parametrize("command", ["find-lr line.py --steps 80", "train line.py --steps 80 --lr auto"])
 def test_ctrl_c_in_a_search_tells_the_rates_that_were_finished(command, run, tmp_path, interruptible):
     (tmp_path / "line.py").write_text(INTERRUPTED)
     said = run(command)
@@ -343,7 +343,7 @@ def test_ctrl_c_in_a_search_tells_the_rates_that_were_finished(command, run, tmp
 
 def test_ctrl_c_in_a_search_as_json(run, tmp_path, interruptible):
     (tmp_path / "line.py").write_text(INTERRUPTED)
-    said = run("find-lr line.py --steps 60 --json")
+    said = run("find-lr line.py --steps 80 --json")
     assert said.exit_code == 130
     found = json.loads(said.stdout)
     assert "interrupted after" in found["interrupted"]

@@ -19,7 +19,7 @@ FIRST_BATCH = 32
 """Samples of the first pass, at most, where the data do not bring their own batches."""
 
 
-def uninitialised(module: nn.Module) -> list[str]:
+def lazy_names(module: nn.Module) -> list[str]:
     """The names of the parameters and buffers without a shape."""
     return [name for name, x in (*module.named_parameters(), *module.named_buffers()) if is_lazy(x)]
 
@@ -38,25 +38,25 @@ def initialise(module: nn.Module, run: Callable[[nn.Module, Any], Any], *splits:
     Returns:
         Why there are still weights without a shape; empty if there are none.
     """
-    if not uninitialised(module):
+    if not lazy_names(module):
         return ""
     try:
         batch = _first_batch(module, splits)
-        with torch.no_grad(), _Unchanged(module):
+        with torch.no_grad(), _FirstPass(module):
             run(module, batch)
     except Exception as error:  # any error of the user's code
         words = f"{type(error).__name__}: {error}".partition("\n")[0]
-        return f"the model's first pass failed ({words})" if uninitialised(module) else ""
-    return "the model's first pass did not reach it" if uninitialised(module) else ""
+        return f"the model's first pass failed ({words})" if lazy_names(module) else ""
+    return "the model's first pass did not reach it" if lazy_names(module) else ""
 
 
-def check_initialised(module: nn.Module, why: str) -> None:
+def check_shapes(module: nn.Module, why: str) -> None:
     """Checks that every tensor has a shape.
 
     Raises:
         TaskError: one has none; says why.
     """
-    names = uninitialised(module)
+    names = lazy_names(module)
     if names:
         raise TaskError(
             f"{type(module).__name__}: parameter {names[0]} must have a shape, but is lazy, and {why}. Run the model "
@@ -83,12 +83,12 @@ def _is_read_once(split: Any) -> bool:
     return sources.is_iterable(split) and isinstance(split, Iterator)
 
 
-class _Unchanged:
-    """A block that changes of a module only what is lazy."""
+class _FirstPass:
+    """A block with a first pass, which changes of a module only what is lazy."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module, self._extra = module, module_state.read_extra(module)[0]
-        lazy = [m for m in module.modules() if isinstance(m, LazyModuleMixin) and uninitialised(m)]
+        lazy = [m for m in module.modules() if isinstance(m, LazyModuleMixin) and lazy_names(m)]
         others = [m for m in module.modules() if not any(m is one for one in lazy)]
         self._buffers = [_copies(m) for m in others]
         self._attributes = [(m, {k: (v, _shallow(v)) for k, v in vars(m).items() if _is_plain(k, v)}) for m in others]

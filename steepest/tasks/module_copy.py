@@ -40,11 +40,11 @@ def require_grad_as(module: nn.Module, other: nn.Module) -> None:
             q.requires_grad_(p.requires_grad)
 
 
-def _tensors(value: Any, seen: set[int]) -> Iterator[Tensor]:
+def _tensors(value: Any, memo: set[int]) -> Iterator[Tensor]:
     """The tensors of a module's attribute: itself, or what lists, tuples, sets and dicts hold, also nested ones."""
     if isinstance(value, Tensor):
         yield value
-    elif isinstance(value, list | tuple | set | deque | dict) and id(value) not in seen:
-        seen.add(id(value))
+    elif isinstance(value, list | tuple | set | deque | dict) and id(value) not in memo:
+        memo.add(id(value))
         for x in value.values() if isinstance(value, dict) else value:
-            yield from _tensors(x, seen)
+            yield from _tensors(x, memo)

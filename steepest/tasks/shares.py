@@ -145,7 +145,8 @@ def reduction_by_parts(loss: Callable[[Any], float], batch: Any) -> Reduction:
     k = n // 3 or 1
     whole, one, other = loss(batch), loss(batch_tree.slice(batch, 0, k)), loss(batch_tree.slice(batch, k, n))
     values: dict[Reduction, float] = {"mean": (k * one + (n - k) * other) / n, "sum": one + other}
-    return next((kind for kind, value in values.items() if abs(value - whole) <= 1e-4 * abs(whole)), "other")
+    close: list[Reduction] = [kind for kind, value in values.items() if abs(value - whole) <= 1e-4 * abs(whole)]
+    return close[0] if close else "other"
 
 
 @contextmanager

@@ -92,7 +92,7 @@ class Task:
         self._split(data, validation, test)
         self._generators = sources.generator_states(self.data)
         self.module = with_loss(model, loss) if isinstance(model, nn.Module) else None
-        self._lazy = [] if self.module is None else lazy_layers.uninitialised(self.module)
+        self._lazy = [] if self.module is None else lazy_layers.lazy_names(self.module)
         self._why_lazy = "" if self.module is None else self._first_pass(self.module)
         stateful = stateful_module(loss) if self.module is None else self.module
         self._start = None if stateful is None else module_state.read(stateful)
@@ -126,7 +126,7 @@ class Task:
         """The module that is trained, at its start: the task's own, reset, or a new one for the seed."""
         sources.restore_generators(self._generators)
         if self.module is not None:
-            self._check_initialised(self.module)
+            self._check_shapes(self.module)
             _restore(self.module, self._start or ModuleState())
             return self.module
         model = self._make(seed)
@@ -140,7 +140,7 @@ class Task:
         with seeds.ours(seed, "model"):
             model = self.model(seed)
             if isinstance(model, nn.Module):
-                lazy_layers.check_initialised(model, self._first_pass(with_loss(model, self.loss)))
+                lazy_layers.check_shapes(model, self._first_pass(with_loss(model, self.loss)))
         if not isinstance(model, nn.Module):
             raise TaskError(f"Task: model(seed) must return a torch.nn.Module, got {type(model).__name__}")
         return model
@@ -153,10 +153,10 @@ class Task:
 
         return lazy_layers.initialise(module, run, self.validation, self.data)
 
-    def _check_initialised(self, module: nn.Module) -> None:
+    def _check_shapes(self, module: nn.Module) -> None:
         """Raises a TaskError while there are lazy layers; a pass that the user has made since then is the start."""
         if self._why_lazy:
-            lazy_layers.check_initialised(module, self._why_lazy)
+            lazy_layers.check_shapes(module, self._why_lazy)
             self._start, self._why_lazy = module_state.read(module), ""
             self._fingerprint = _tensor_versions(module)
 
@@ -185,7 +185,7 @@ class Task:
         sources.restore_generators(self._generators)
         if self.module is None:
             return self._with_own_loss(self._make(seed))
-        self._check_initialised(self.module)
+        self._check_shapes(self.module)
         try:
             module = copy_module(self.module)
         except Exception as error:  # deepcopy runs the user's code

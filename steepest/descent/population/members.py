@@ -20,6 +20,7 @@ from torch.func import functional_call, vmap
 from torch.utils._pytree import tree_flatten
 
 from steepest import seeds
+from steepest.errors import TaskError
 from steepest.rules.memory import is_dense
 from steepest.tasks import Loss, Objective, Space, batch_tree
 from steepest.tasks.forward import Pass
@@ -50,8 +51,8 @@ class Members:
         parameters = [dict(m.named_parameters()) for m in models]
         names = [name for name, p in parameters[0].items() if p.requires_grad]
         self.weights = {n: torch.stack([p[n].detach() for p in parameters]).requires_grad_() for n in names}
-        frozen = [n for n, p in parameters[0].items() if not p.requires_grad and _differ(n, parameters)]
-        buffers = [{**dict(m.named_buffers()), **{n: p[n] for n in frozen}} for m, p in zip(models, parameters)]
+        constants = [n for n, p in parameters[0].items() if not p.requires_grad and _differ(n, parameters)]
+        buffers = [{**dict(m.named_buffers()), **{n: p[n] for n in constants}} for m, p in zip(models, parameters)]
         self.buffers = {n: torch.stack([b[n].detach() for b in buffers]) for n in buffers[0]}
         self._loss = Loss(objective)
         self._pass = Loss(objective, objective.forward)
@@ -109,15 +110,25 @@ class Members:
     def _shares(self, batches: Sequence[Any], parts: Sequence[tuple], per_member: bool) -> list[list[float]]:
         """sᵢ of micro-batch i for each member; one number where all members share the batches.
 
-        They follow from targets, masks and weights in the loss, not from the point, so one member tells for all.
+        They follow from targets, masks and weights in the loss, not from the point, so one member tells for all: that
+        with the least loss, as nothing follows from outputs that are not finite.
         """
+        values = torch.stack([losses for losses, *_ in parts], 1).double().cpu()
+        rank = zip((~values.isfinite()).sum(1).tolist(), values.nan_to_num().sum(1).tolist(), range(self.count))
+        order = [k for *_, k in sorted(rank)]
         by_member = []
-        for k in range(self.count if per_member else 1):
+        for k in range(self.count) if per_member else order[:1]:
             passes = []
             for batch, (losses, _, pair) in zip(batches, parts, strict=True):
                 own = _of_member(batch, k) if per_member else batch
-                passes.append(Pass(own, *_of_member(pair, k), losses[k]))
-            by_member.append(self.objective.step_shares(passes))
+                output, target = _of_member(pair, k)
+                passes.append(Pass(own, output, target, losses[k]))
+            try:
+                by_member.append(self.objective.step_shares(passes))
+            except TaskError:
+                if values[k].isfinite().all():
+                    raise
+                by_member.append([1 / len(parts)] * len(parts))  # it has diverged: its loss is not finite either way
         return [list(share) for share in zip(*by_member, strict=True)]
 
     def _evaluate(

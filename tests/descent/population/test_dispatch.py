@@ -90,6 +90,19 @@ def test_micro_batches_of_losses_that_are_no_mean(given, seeds):
         np.testing.assert_allclose(one.losses, other.losses, rtol=1e-4)
 
 
+@pytest.mark.parametrize("seeds", [(0, 0, 0), (0, 1, 2)])
+def test_micro_batches_where_a_member_diverges(seeds):
+    loss = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 4.0, 0.1]))
+    of = sd.Task(net, data(), lambda out, y: loss(out + 0.01 * out**4, y), validation=data(seed=1))
+    chosen = [
+        resolve(of, rule="momentum", lr=lr, batch_size=20, accumulate=4, steps=12, seed=s)
+        for lr, s in zip((1e6, 0.01, 1e30), seeds)
+    ]
+    one, other = both(of, chosen)
+    assert [bool(m.failure) for m in one] == [bool(m.failure) for m in other] == [True, False, True]
+    np.testing.assert_allclose(one[1].losses, other[1].losses, rtol=1e-4)
+
+
 def test_batch_norm_of_each_member():
     of = task(nn.BatchNorm1d(16))
     for one, other in zip(*both(of, settings(of, rule="momentum")), strict=True):
