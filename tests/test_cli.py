@@ -362,7 +362,7 @@ def test_a_film_on_the_command_line(run, trained, monkeypatch):
     assert "planes must be some of curvature" in run("film digits --planes side").stderr
     assert "No file nowhere.py" in run("film digits --task nowhere.py").stderr
     assert "budget must be positive seconds, got -1" in run("film digits --budget -1").stderr
-    assert "No surfaces: the budget of 0.001 s is over" in run("film digits --budget 0.001").stderr
+    assert "No surfaces: the budget of 0.001 s was used up before" in run("film digits --budget 0.001").stderr
 
 
 def test_a_film_whose_task_has_gone_shows_the_curves(run, tmp_path):

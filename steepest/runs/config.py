@@ -24,7 +24,7 @@ from steepest.tasks.module_copy import copy_module
 from steepest.tasks.objective import Objective
 
 AUTO = "auto"
-PROBE_SAMPLES, MAX_PROBE_WEIGHTS = 4, 10_000_000
+REDUCTION_SAMPLES, MAX_PROBE_WEIGHTS = 4, 10_000_000
 """Samples, and weights of a copied model at most, on which it is tried whether a loss is a sum over samples."""
 RECORD_SETTINGS = [name for name in ARGUMENTS if name not in ("rule", "epochs", "steps", "guard", "device")]
 """Settings that are recorded as they are."""
@@ -70,10 +70,10 @@ def _sum_over_samples(task: Task, descent: Descent) -> dict[str, Any]:
         return {}
     reduction = _reduction_by_name(task.loss)
     if reduction is None and data.is_in_memory(task.data) and descent.space.size <= MAX_PROBE_WEIGHTS:
-        few = data.take(task.data, list(range(min(PROBE_SAMPLES, data.length(task.data) or 0))))
+        few = data.take(task.data, list(range(min(REDUCTION_SAMPLES, data.length(task.data) or 0))))
         with contextlib.suppress(Exception), seeds.ours(0, "reduction"):  # what the user's loss raises, it raises again
-            copied = Objective(copy_module(descent.model), task)
-            reduction = copied.find_reduction(data.to_device(few, descent.device))
+            objective = Objective(copy_module(descent.model), task)
+            reduction = objective.find_reduction(data.to_device(few, descent.device))
     samples = data.length(task.validation)
     return {"reduction": "sum", "validation_samples": samples} if reduction == "sum" and samples else {}
 

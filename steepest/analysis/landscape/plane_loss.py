@@ -123,7 +123,7 @@ def _finite_where_possible(strategy: Strategy, batch: int, points: Points, per_s
             losses.append(strategy(batch, points[k : k + 1], per_sample)[0])
         except Exception:
             losses.append(None)
-    known = next((x for x in losses if x is not None), None)
-    if known is None:
+    one = next((x for x in losses if x is not None), None)
+    if one is None:
         raise first
-    return np.stack([np.full_like(known, np.nan) if x is None else x for x in losses])
+    return np.stack([np.full_like(one, np.nan) if x is None else x for x in losses])
