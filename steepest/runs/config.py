@@ -1,6 +1,5 @@
 """What `fit` is arguments for as a recorded configuration, and a recorded configuration as settings again."""
 
-import contextlib
 import copy
 import dataclasses
 import functools
@@ -10,7 +9,6 @@ from typing import Any
 
 from torch import nn
 
-from steepest import seeds
 from steepest.descent.guard.guard import Guard
 from steepest.descent.loop import Descent
 from steepest.descent.settings import ARGUMENTS, Settings, resolve
@@ -20,12 +18,8 @@ from steepest.records.config import Config
 from steepest.rules.textbook import RULES
 from steepest.schedule import as_schedule
 from steepest.tasks import Space, Task, data
-from steepest.tasks.module_copy import copy_module
-from steepest.tasks.objective import Objective
 
 AUTO = "auto"
-REDUCTION_SAMPLES, MAX_PROBE_WEIGHTS = 4, 10_000_000
-"""Samples, and weights of a copied model at most, on which it is tried whether a loss is a sum over samples."""
 RECORD_SETTINGS = [name for name in ARGUMENTS if name not in ("rule", "epochs", "steps", "guard", "device")]
 """Settings that are recorded as they are."""
 
@@ -60,20 +54,15 @@ def make_config(task: Task, descent: Descent, **choices: Any) -> Config:
         steps=descent.steps, steps_per_epoch=descent.steps_per_epoch, samples=descent.batches.samples,
         weights=descent.space.size, metric=metric, better=task.direction_or_none(metric),
         parameters=tuple(descent.space.names),
-        **identity(task, descent.model), **_sum_over_samples(task, descent), **choices,
+        **identity(task, descent.model), **_sum_over_samples(task), **choices,
     )  # fmt: skip
 
 
-def _sum_over_samples(task: Task, descent: Descent) -> dict[str, Any]:
+def _sum_over_samples(task: Task) -> dict[str, Any]:
     """For a loss that is a sum over the samples of a batch: that it is, and the number of validation samples."""
     if task.loss is None or task.count is not data.count or task.validation is None:
         return {}
-    reduction = _reduction_by_name(task.loss)
-    if reduction is None and data.is_in_memory(task.data) and descent.space.size <= MAX_PROBE_WEIGHTS:
-        few = data.take(task.data, list(range(min(REDUCTION_SAMPLES, data.length(task.data) or 0))))
-        with contextlib.suppress(Exception), seeds.ours(0, "reduction"):  # what the user's loss raises, it raises again
-            objective = Objective(copy_module(descent.model), task)
-            reduction = objective.find_reduction(data.to_device(few, descent.device))
+    reduction = _reduction_by_name(task.loss)  # the model is not called: a pass more may change what it counts
     samples = data.length(task.validation)
     return {"reduction": "sum", "validation_samples": samples} if reduction == "sum" and samples else {}
 
