@@ -256,8 +256,10 @@ def _compare_work(one: Descent) -> tuple[bool, str]:
     has_convolution = any(isinstance(m, _ConvNd) for m in one.model.modules())
     limit = (MAX_CONVOLUTION_WORK if has_convolution else MAX_DENSE_WORK) * CALL_WORK
     work = step_work(one)
-    words = f"a step takes {work:.1e} operations"
-    return work <= limit, f"{words}, {'at most' if work <= limit else 'more than'} {limit:.1e}"
+    size = f"({work:.1e} operations)"
+    if work <= limit:
+        return True, f"a step is small {size}"
+    return False, f"a step is large {size}, so that batching saves nothing"
 
 
 # -- Memory ------------------------------------------------------------------------------------------------------------
