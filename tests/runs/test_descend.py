@@ -60,6 +60,14 @@ def test_all_steps_are_those_of_fit(whole, tmp_path):
     assert len(descent.path.points) == 31
 
 
+@pytest.fixture(autouse=True)
+def _interrupts_as_in_a_terminal():
+    """A process that was started in the background ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def after_break(runs):
     for step in descend(runs):
         if step.t == 13:

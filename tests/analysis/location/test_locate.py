@@ -1,6 +1,7 @@
 """Where a point is, against points that are known: terrains, linear networks, networks that were trained."""
 
 import collections
+import re
 
 import pytest
 import torch
@@ -525,7 +526,7 @@ def test_of_two_layers_alike_neither_is_claimed():
         nn.init.eye_(layer.weight)
     task = sd.Task(model, (x, 2 * x), mse_loss, validation=(x, x))
     words = sd.locate(task).number("sharpest layer").words
-    assert words.startswith(("λ_max of 0, unless 1 is; of 2 layers", "λ_max of 1, unless 0 is; of 2 layers"))
+    assert re.match(r"λ_max of layer [01] \(or layer [01]: their intervals overlap\), of 2 layers", words)
 
 
 def linear_regression(seed, samples=800):
@@ -547,7 +548,7 @@ def test_the_critical_batch_size_covers_that_of_a_linear_regression():
     truth = float((c.double() * sigma.diagonal()).sum() / (g @ (c * g)))
     numbers = [sd.locate(linear_regression(seed)[0]).number("critical batch size") for seed in range(REPETITIONS)]
     assert sum(n.low <= truth <= n.high for n in numbers) >= COVERED
-    assert all(n.words.startswith("estimate") for n in numbers)
+    assert all("an estimate" in n.words for n in numbers)
 
 
 def test_a_rule_without_a_known_scale_has_no_critical_batch_size():
