@@ -36,6 +36,7 @@ STAGE_APART, FAR = 0.015, 24
 of letters and lines, which Skia and FreeType draw otherwise."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "width", "scheme"), [("run", 1400, "light"), ("race", 1400, "dark"), ("race", 1000, "light")]
 )

@@ -52,6 +52,7 @@ def weights():
     return Tensors({"w": w}, (0,), ({},))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adam", "lion", "nadam"])
 def test_our_loader_gives_what_llvms_gives(name, monkeypatch):
     ends = []
@@ -75,6 +76,7 @@ def refusing(code, resolve):
     raise LookupError("another processor")
 
 
+@pytest.mark.slow
 def test_memory_cannot_be_written_any_more(made):
     image = Image(made[0], resolve)
     lines = Path("/proc/self/maps").read_text().splitlines()
@@ -86,6 +88,7 @@ def _holds(line, address):
     return begin <= address < end
 
 
+@pytest.mark.slow
 def test_an_unknown_symbol_is_refused(made):
     def nobody(name):
         raise LookupError(name)
@@ -94,6 +97,7 @@ def test_an_unknown_symbol_is_refused(made):
         Image(made[0], nobody)
 
 
+@pytest.mark.slow
 def test_other_formats_and_processors_are_refused(made, monkeypatch):
     code = bytearray(made[0])
     code[18:20] = b"\xb7\x00"  # aarch64
@@ -104,6 +108,7 @@ def test_other_formats_and_processors_are_refused(made, monkeypatch):
         Image(made[0], resolve)
 
 
+@pytest.mark.slow
 def test_another_kind_of_relocation_is_refused(made):
     code = bytearray(made[0])
     offset, (entry, count) = struct.unpack_from("<Q", code, 40)[0], struct.unpack_from("<2H", code, 58)
@@ -114,5 +119,6 @@ def test_another_kind_of_relocation_is_refused(made):
         Image(bytes(code), resolve)
 
 
+@pytest.mark.slow
 def test_sections_begin_on_a_page(made):
     assert Image(made[0], resolve)._base % mmap.PAGESIZE == 0

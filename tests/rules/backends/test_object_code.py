@@ -95,6 +95,7 @@ def python(code: str, cache: Path, **variables: str) -> str:
 # -- Threads and forks -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_serial_and_parallel_agree_bit_for_bit(cache):
     python(
         """
