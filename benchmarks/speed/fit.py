@@ -8,6 +8,7 @@ without.
 import gc
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 import torch
@@ -34,7 +35,7 @@ LOOK_SHARE, LOOK_S = 0.1, 1.0
 
 def measure() -> list[str]:
     """Lines of the report."""
-    _fit(2), _loop(2), _plain(2)
+    _fit(2), _loop(2), _loop(2, plain)
     contenders = {
         "fit, 30 epochs": lambda: _fit(SHORT),
         "fit, 180 epochs": lambda: _fit(LONG),
@@ -42,7 +43,7 @@ def measure() -> list[str]:
         "least loop, 180 epochs": lambda: _loop(LONG),
         "fit, 60 epochs": lambda: _fit(WHOLE),
         "fit, 60 epochs, with the look at the end": lambda: _fit(WHOLE, locate=True),
-        "plain loop, 60 epochs": lambda: _plain(WHOLE),
+        "plain loop, 60 epochs": lambda: _loop(WHOLE, plain),
     }
     t = medians(contenders, ROUNDS)
     steps = (LONG - SHORT) * STEPS_PER_EPOCH
@@ -80,19 +81,10 @@ def _fit(epochs: int, locate: bool = False) -> float:
         return time.perf_counter() - start
 
 
-def _loop(epochs: int) -> float:
+def _loop(epochs: int, loop: Callable[..., Iterator[None]] = gathered) -> float:
     gc.collect()
     x, y = _data()
     net, start = network(0), time.perf_counter()
-    for _ in islice(gathered(net, x, y, BATCH), epochs * STEPS_PER_EPOCH):
-        pass
-    return time.perf_counter() - start
-
-
-def _plain(epochs: int) -> float:
-    gc.collect()
-    x, y = _data()
-    net, start = network(0), time.perf_counter()
-    for _ in islice(plain(net, x, y, BATCH), epochs * STEPS_PER_EPOCH):
+    for _ in islice(loop(net, x, y, BATCH), epochs * STEPS_PER_EPOCH):
         pass
     return time.perf_counter() - start

@@ -22,32 +22,33 @@ def bare(net: nn.Module, x: Tensor, y: Tensor, batch: int) -> Iterator[None]:
 
 def minimal(net: nn.Module, x: Tensor, y: Tensor, batch: int) -> Iterator[None]:
     """The fastest training loop: a batch by index, and one fused call on weights in one vector."""
-    flat, grads = _flatten(net)
-    m, v, count = torch.zeros_like(flat), torch.zeros_like(flat), torch.tensor(0.0)
-    while True:
-        for batch_indices in torch.randperm(len(x)).split(batch):
-            grads.zero_()
-            cross_entropy(net(x[batch_indices]), y[batch_indices]).backward()
-            count.add_(1)
-            torch._fused_adamw_(
-                [flat], [grads], [m], [v], [], [count], lr=1e-3, beta1=0.9, beta2=0.999, weight_decay=0.01, eps=1e-8,
-                amsgrad=False, maximize=False,
-            )  # fmt: skip
-            yield
+
+    def epoch() -> Iterator[tuple[Tensor, Tensor]]:
+        return ((x[rows], y[rows]) for rows in torch.randperm(len(x)).split(batch))
+
+    return _fused_adamw(net, epoch)
 
 
 def gathered(net: nn.Module, x: Tensor, y: Tensor, batch: int) -> Iterator[None]:
-    """The fastest training loop on data that is gathered once an epoch: batches are views."""
+    """The same on data that is gathered once an epoch: batches are views."""
+
+    def epoch() -> Iterator[tuple[Tensor, Tensor]]:
+        order = torch.randperm(len(x))
+        return zip(x[order].split(batch), y[order].split(batch), strict=True)
+
+    return _fused_adamw(net, epoch)
+
+
+def _fused_adamw(net: nn.Module, epoch: Callable[[], Iterator[tuple[Tensor, Tensor]]]) -> Iterator[None]:
     flat, grads = _flatten(net)
     m, v, count = torch.zeros_like(flat), torch.zeros_like(flat), torch.tensor(0.0)
     while True:
-        order = torch.randperm(len(x))
-        for a, b in zip(x[order].split(batch), y[order].split(batch), strict=True):
+        for a, b in epoch():
             grads.zero_()
             cross_entropy(net(a), b).backward()
             count.add_(1)
             torch._fused_adamw_(
-                [flat], [grads], [m], [v], [], [count], lr=1e-3, beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8,
+                [flat], [grads], [m], [v], [], [count], lr=1e-3, beta1=0.9, beta2=0.999, weight_decay=0.01, eps=1e-8,
                 amsgrad=False, maximize=False,
             )  # fmt: skip
             yield

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from steepest.descent.calm_loop import last_step
 from steepest.descent.guard.backoff import JUMP_RATIO
 from steepest.descent.guard.running_stats import NO_LIMITS, GradientLimits
 from steepest.descent.loop import Descent
@@ -56,9 +57,8 @@ def _last(descent: Descent, marks: Sequence[int], lag: int) -> int:
     first, recovery = descent.t + 1, descent.recovery
     if recovery is not None and not recovery.guard.is_calm:
         return first
-    every = None if recovery is None else recovery.snapshots.every
-    ends = [-(-first // n) * n for n in (lag, descent.measure_every, every, *marks) if n]  # the next multiple of each
-    last = min(end for end in (*ends, descent.stage.last, descent.steps) if end >= first)
+    every = 0 if recovery is None else recovery.every
+    last = last_step(descent, (lag, descent.measure_every, every, *marks))
     jumps = (t for t in range(first, last + 1) if t > 1 and _is_jump(descent.schedule(t - 1), descent.schedule(t)))
     return max(first, next(jumps, last + 1) - 1) if recovery is not None else last
 

@@ -26,21 +26,21 @@ def steps(descent: Descent, marks: Sequence[int], must_stop: Callable[[], bool])
         must_stop: asked after each step; a block then ends.
     """
     descent.model.train()
+    every = (descent.measure_every, 0 if descent.recovery is None else descent.recovery.every, *marks)
     while descent.t < descent.steps and not descent.is_stopped:
         block: list[Step] = []
         try:
-            _fill(block, descent, _last(descent, marks), must_stop)
+            _fill(block, descent, last_step(descent, every), must_stop)
         except BaseException:
             yield from block  # what was done before a step failed
             raise
         yield from block
 
 
-def _last(descent: Descent, marks: Sequence[int]) -> int:
-    """The last step of the next block."""
-    first, recovery = descent.t + 1, descent.recovery
-    every = (descent.measure_every, 0 if recovery is None else recovery.every, *marks)
-    ends = [-(-first // n) * n for n in every if n]  # the next multiple of each
+def last_step(descent: Descent, every: Sequence[int]) -> int:
+    """The last step of the next block: where the stage or the descent ends, or at the next multiple of one of these."""
+    first = descent.t + 1
+    ends = [-(-first // n) * n for n in every if n]
     return min(end for end in (*ends, descent.stage.last, descent.steps) if end >= first)
 
 

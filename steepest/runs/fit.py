@@ -71,8 +71,8 @@ def fit(
         stop_after: number of measurements without a better validation metric after which the run stops.
         guard: True lowers the learning rate or rewinds when the loss explodes; "report" only reports; a Guard sets the
             thresholds.
-        locate: end with a quick check of the point (`run.verdict`), which takes at most 10 % of the run's time, or two
-            seconds if that is longer.
+        locate: end with a quick check of the point (`run.verdict`), which takes about a tenth of the run, or half a
+            second if that is longer, by counted work.
         start: a run or its id, at whose end (weights, buffers, extra state) to start instead of the task's start.
         resume: a run or its id to continue, as `sd.resume` does. Only rule, epochs, steps, runs, device and live may be
             given with it.

@@ -67,7 +67,7 @@ class Trainer:
         self._selection, self._path_t = PointSelection(descent.space.size, descent.steps, block, budget), -1
         is_wanted = config.keep == "best" or bool(config.stop_after or config.measure_every)
         self._measures = is_wanted or record.folder is not None
-        self._has_complained, self._validation_t, self._due_t = False, -1, 0
+        self._has_complained, self._validation_t = False, -1
         self._recent = deque[Step](maxlen=max(1, math.ceil(FINAL_SHARE * descent.steps)))
         self._start = time.perf_counter()
         self._continuation = Continuation(descent, record, config, self._complain)
@@ -178,23 +178,11 @@ class Trainer:
 
     def _take(self, step: Step) -> None:
         """Records and shows a step; measures and stores what is due after it."""
+        descent = self.descent
         self.record.step(step)
         if not self._has_body:
             self.progress.step(step)
         self._recent.append(step)
-        if step.t >= self._due_t or step.event is not None or step.updates or self._continuation.is_due(step.t):
-            self._take_due(step)
-            self._due_t = self._next_due()
-
-    def _next_due(self) -> int:
-        """The next step after which something is measured or stored, checkpoints by the clock apart."""
-        descent, t = self.descent, self.descent.t
-        every = (descent.measure_every if self._measures else 0, self._selection.every)
-        dues = [(t // n + 1) * n for n in every if n]
-        return min([*dues, descent.steps])
-
-    def _take_due(self, step: Step) -> None:
-        descent = self.descent
         if step.event is not None:
             self._on_event(step.event)
         for update in step.updates:

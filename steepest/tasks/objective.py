@@ -148,11 +148,7 @@ class Objective:
         if not self.shares_follow_from_loss:
             return self._as_shares(self._counts([one.batch for one in passes], "each micro-batch of a step"))
         self._weights = LossWeights()
-        weights = [self._weigh(one) for one in passes]
-        for i, one in enumerate(passes):
-            if weights[i] is None and bool(one.loss.isnan()):
-                weights[i] = 1.0 if self._weigh(one) is None else 0.0
-        return self._as_shares([self._samples(one) if a is None else a for one, a in zip(passes, weights, strict=True)])
+        return self._as_shares(self._weigh_all(passes, self._weigh)[0])
 
     def forward(self, batch: Any) -> Pass:
         """Output, target and loss of a batch, with their graphs."""
@@ -342,19 +338,24 @@ class Objective:
         """The weights of batches from the loss where they can be told, else their samples, which `note` says."""
         if not self.shares_follow_from_loss:
             return [self.loss_weight(one.batch) for one in passes]
+        weights, samples = self._weigh_all(passes, self._weight_or_note)
+        return samples if self.note else weights
+
+    def _weigh_all(
+        self, passes: Iterable[Pass], weigh: Callable[[Pass], float | None]
+    ) -> tuple[list[float], list[float]]:
+        """Weights of batches, which are their samples where `weigh` cannot tell; and their samples."""
         weights: list[float | None] = []
         samples: list[float] = []
         nothing: dict[int, Pass] = {}
         for i, one in enumerate(passes):
             samples.append(self._samples(one))
-            weights.append(self._weight_or_note(one))
+            weights.append(weigh(one))
             if weights[-1] is None and bool(one.loss.isnan()):
                 nothing[i] = one  # a mean over nothing, or a NaN: the others tell
         for i, one in nothing.items():
-            weights[i] = self._weight_or_note(one)
-        if self.note:
-            return samples
-        return [n if weight is None else weight for n, weight in zip(samples, weights, strict=True)]
+            weights[i] = weigh(one)
+        return [n if weight is None else weight for n, weight in zip(samples, weights, strict=True)], samples
 
     def _weight_or_note(self, one: Pass) -> float | None:
         if self.note:
