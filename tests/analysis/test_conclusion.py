@@ -7,8 +7,8 @@ import pytest
 
 from steepest.analysis.conclusion import conclude, run_verdict
 from steepest.records.config import Config
-from steepest.records.run import Event, Record, Steps
-from steepest.records.verdict import UNDECIDED, Verdict
+from steepest.records.run import COLUMNS, Event, Record, Steps
+from steepest.records.verdict import DIVERGED, UNDECIDED, Verdict
 
 T = 400
 t = np.arange(1.0, T + 1)
@@ -57,6 +57,21 @@ def test_a_run_whose_loss_rose_tenfold_has_diverged():
     assert verdict.sentence.endswith("times as high as it began.")
     assert verdict.advice.startswith("Restart with a lower lr")
     assert conclude(descending, record(1 + 4 * np.minimum(1, t / 200))) == descending
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3, T])
+@pytest.mark.parametrize("loss", [np.nan, np.inf])
+def test_a_run_that_never_was_finite_keeps_its_verdict(steps, loss):
+    """NaN weights or data: there is no finite step that a rise could be measured from."""
+    whole = record(np.full(T, loss), np.nan)
+    few = Steps(*(getattr(whole.steps, name)[:steps] for name in COLUMNS))
+    verdict = replace(STATIONARY, kind=DIVERGED, sentence="Diverged: the weights are not finite.")
+    for one in (verdict, replace(STATIONARY, sentence="Still descending: one step lowers the loss.")):
+        assert conclude(one, replace(whole, steps=few)).kind == one.kind
+    assert conclude(STATIONARY, replace(whole, steps=few)).headline == STATIONARY.headline
+    if steps:
+        assert "lr" not in conclude(verdict, replace(whole, steps=few)).advice
+        assert "Not finite from step 1" in conclude(verdict, replace(whole, steps=few)).sentence
 
 
 def test_other_verdicts_keep_their_words():

@@ -439,3 +439,18 @@ def test_of_real_descents(model, loss, kind, tmp_path):
         sd.Task(model, (x, x[:, :1]), loss), "adam", 0.05, batch_size=10, epochs=10, guard=False, runs=tmp_path
     )
     assert diagnose(run).kind == kind
+    assert kind == HEALTHY or run.verdict is None or str(run.verdict)
+
+
+@pytest.mark.parametrize("guard", [True, False])
+def test_weights_that_begin_as_nan(guard, tmp_path):
+    """The run ends, its verdict and its diagnosis are read, in words."""
+    x = torch.randn(80, 3, generator=torch.Generator().manual_seed(0))
+    model = torch.nn.Linear(3, 1)
+    torch.nn.init.constant_(model.weight, math.nan)
+    task = sd.Task(model, (x, x[:, :1]), mse_loss)
+    run = sd.fit(task, "adam", 0.05, batch_size=10, epochs=4, guard=guard, runs=tmp_path)
+    assert run.verdict.kind == "DIVERGED"
+    assert "lr" not in run.verdict.advice
+    assert diagnose(run).kind == NEVER_FINITE
+    run.film(tmp_path / "film.html")
