@@ -145,7 +145,7 @@ class Record:
     Attributes:
         id: unique name of the run in its folder.
         name: what the user called it; else the task's name.
-        status: running, done, interrupted, stopped or failed.
+        status: running, done, interrupted, stopped or failed; damaged where its row in the store cannot be read.
         started: when, as ISO 8601 text in UTC.
         seconds: how long it ran.
         config: every choice that was made.
@@ -156,6 +156,7 @@ class Record:
         notes: the user's words.
         search: the learning-rate search before the run, for lr="auto".
         verdict: where the run ended, by a quick check.
+        damage: why its row in the store cannot be read, in words; empty where it can.
     """
 
     id: str
@@ -171,6 +172,7 @@ class Record:
     notes: str = ""
     search: Search | None = None
     verdict: Verdict | None = None
+    damage: str = ""
 
     def __post_init__(self) -> None:
         if isinstance(self.config, Mapping):

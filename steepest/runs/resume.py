@@ -106,7 +106,7 @@ def prepare_resume(
         as_json = to_json(config, record.search, record.verdict)
         writer = store.reopen(record.id, last.manifest["attempt"], last.t, last.manifest["events"], as_json)
     if last.damage:
-        checkpoints.set_damage_aside(store.folder / record.id / "checkpoints")
+        checkpoints.set_damage_aside(store.folder_of(record.id) / "checkpoints")
     seconds = last.manifest.get("seconds", 0.0) if record.status == "interrupted" else record.seconds
     progress = Progress(descent.steps, config.metric, start=last.t)
     trainer = Trainer(descent, writer, progress, config, record.search, record.verdict, seconds, has_body)
@@ -142,7 +142,7 @@ class LastState(NamedTuple):
 
 
 def _last_state(store: Store, record: Record) -> LastState:
-    checkpoint = checkpoints.load(store.folder / record.id / "checkpoints")
+    checkpoint = checkpoints.load(store.folder_of(record.id) / "checkpoints")
     if checkpoint:
         check_identity(record, {k: str(checkpoint.manifest[k]) for k in ("model", "data")})
         return LastState(*checkpoint, None)

@@ -25,12 +25,16 @@ def print_runs(records: Sequence[Record]) -> None:
     """Prints the runs, a line each."""
     table = _table("run", "status", "rule", "lr", "val metric (last)", "duration", "started")
     for r in records:
+        if r.damage:
+            table.add_row(r.id, r.status)
+            continue
         name, value = last_metric(r)
         metric = "" if value is None else f"{name} {number(value)}"
         rule = " → ".join(stage.rule for stage in r.config.stages) or r.config.rule
         lr = number(r.config.lr) if r.config.lr is not None else ""
         table.add_row(r.id, r.status, rule, lr, metric, duration(r.seconds), r.started[:16].replace("T", " "))
     Console(soft_wrap=False).print(table)
+    _print(*(f"{r.id} is damaged: {r.damage}. Remove it with: steepest rm {r.id}" for r in records if r.damage))
 
 
 def print_run(record: Record, verdict: Verdict | None) -> None:
