@@ -98,6 +98,7 @@ def resume(
     run: base.RunName,
     epochs: Annotated[int | None, typer.Option(help="New length in epochs; the schedule is stretched.")] = None,
     steps: Annotated[int | None, typer.Option(help="New length in steps; the schedule is stretched.")] = None,
+    task: base.TaskOption = None,
     runs: base.Runs = Path("runs"),
 ) -> None:
     """Continue an interrupted run exactly.
@@ -107,8 +108,8 @@ def resume(
     Example: steepest resume digits --epochs 21
     """
     record = Store(runs).read(run)
-    task = base.load_task(record, advice=f"Continue with sd.fit(task, resume={record.id!r}).")
-    result = sd.fit(task, resume=record.id, epochs=epochs, steps=steps, runs=runs)
+    source = base.load_task(record, task, runs, "resume", f"Continue with sd.fit(task, resume={record.id!r}).")
+    result = sd.fit(source, resume=record.id, epochs=epochs, steps=steps, runs=runs)
     _report(result, runs)
     if result.status == "interrupted":
         raise typer.Exit(130)

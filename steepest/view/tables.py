@@ -13,7 +13,10 @@ from steepest.records.search import FAILED, TOO_LARGE, TOO_SMALL, RaceResult, Se
 from steepest.records.verdict import Verdict
 from steepest.view.format import describe_event, duration, metric_value, number, sparkline
 
-INTERNAL_SETTINGS = {"stages", "search", "verdict", "guard", "model", "data", "parameters", "better", "pid"}
+INTERNAL_SETTINGS = {
+    "stages", "search", "verdict", "guard", "model", "data", "parameters", "better", "pid", "source_hash",
+    "last_checkpoint",
+}  # fmt: skip
 """Settings that `show` leaves out: what is shown above them, thresholds and hashes."""
 REGIONS = {TOO_SMALL: "too low", TOO_LARGE: "too high", FAILED: "failed"}
 """Regions of a search, where the words differ from the record's."""

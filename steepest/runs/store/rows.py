@@ -238,9 +238,7 @@ def all_measurements(database: sqlite3.Connection) -> dict[str, tuple[Measuremen
         if run not in damage:
             rows[run].append(tuple(row))
     last = dict(database.execute("SELECT id, (SELECT MAX(attempt) FROM chunks WHERE run=id) FROM runs"))
-    result: dict[str, tuple[Measurement, ...] | StoreError] = {
-        run: StoreError(WRONG["measurements"]) for run in damage
-    }
+    result: dict[str, tuple[Measurement, ...] | StoreError] = {run: StoreError(WRONG["measurements"]) for run in damage}
     for run, own in rows.items():
         try:
             starts = _attempt_starts(database, run) if last.get(run) != 0 else []
