@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from steepest.analysis.conclusion import run_verdict
@@ -82,8 +81,7 @@ class Run:
     @property
     def point(self) -> Tensor:
         """The weights at the end as one vector [N]."""
-        tensors = self.tensors
-        return torch.cat([tensors[name].reshape(-1) for name in self.record.config.parameters])
+        return end_point.vector(self.tensors, self.record.config.parameters)
 
     @property
     def model(self) -> nn.Module:

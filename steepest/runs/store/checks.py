@@ -5,7 +5,6 @@ number belongs. Every row passes these checks once, when it is read; what passed
 """
 
 import json
-import math
 import re
 import reprlib
 import types
@@ -72,7 +71,7 @@ def check_run(row: Mapping[str, Any]) -> tuple[Config, Search | None, Verdict | 
     _require(row["status"] in STATUSES, "status", ", ".join(STATUSES[:-1]) + f" or {STATUSES[-1]}", row["status"])
     _require(_is_time(row["started"]), "started", "a time such as 2026-01-31T12:00:00+00:00", row["started"])
     _require(
-        _is_number(row["seconds"], 0, MAX_SECONDS), "seconds", f"a number from 0 to {MAX_SECONDS:g}", row["seconds"]
+        is_number(row["seconds"], 0, MAX_SECONDS), "seconds", f"a number from 0 to {MAX_SECONDS:g}", row["seconds"]
     )
     _require(type(row["seed"]) is int, "seed", "a whole number", row["seed"])
     _require(type(row["pid"]) is int and 0 <= row["pid"] <= MAX_PID, "pid", "a process id", row["pid"])
@@ -187,8 +186,9 @@ def _is_time(text: Any) -> bool:
         return False
 
 
-def _is_number(x: Any, low: float, high: float) -> bool:
-    return isinstance(x, int | float) and math.isfinite(x) and low <= x <= high
+def is_number(x: Any, low: float, high: float) -> bool:
+    """Whether it is a finite number within bounds."""
+    return isinstance(x, int | float) and not isinstance(x, bool) and low <= x <= high
 
 
 def _require(is_right: bool, name: str, what: str, value: Any) -> None:
