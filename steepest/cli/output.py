@@ -333,7 +333,7 @@ def diagnosis(run_id: str, result: Diagnosis) -> DiagnosisJson:
 
 
 def search(result: Search) -> SearchJson:
-    """What a search for a learning rate result."""
+    """What a search for a learning rate found."""
     return {
         "best": result.best, "low": result.low, "high": result.high, "fails": result.fails, "rule": result.rule,
         "start": result.start, "steps": result.steps, "run_steps": result.run_steps, "seconds": result.seconds,
