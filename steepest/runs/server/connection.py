@@ -1,9 +1,10 @@
 """Connections that end: nobody can hold the server by what they do not send or do not read.
 
-A browser's request is there within milliseconds, and its reader reads. A connection whose request is not complete within
-`REQUEST_TIMEOUT_S` is closed, whether nothing comes, a byte at a time, or headers without their body; so is one whose
-reader takes nothing for `READER_TIMEOUT_S`. When there are as many connections as file descriptors allow, a new one takes
-the place of the oldest one: of those without a request first, then of the streams, which a page opens again by itself.
+A browser's request is there within milliseconds, and its reader reads. A connection whose request is not complete
+within `REQUEST_TIMEOUT_S` is closed, whether nothing comes, a byte at a time, or headers without their body; so is one
+whose reader takes nothing for `READER_TIMEOUT_S`. When there are as many connections as file descriptors allow, a new
+one takes the place of the oldest one: of those without a request first, then of the streams, which a page opens again
+by itself.
 """
 
 import asyncio

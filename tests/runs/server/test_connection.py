@@ -153,12 +153,13 @@ def test_streams_make_room_for_one_another(monkeypatch, tmp_path):
     store = Store(tmp_path)
     writer = begun(store)
     with serving(store) as served, ExitStack() as held:
-        streams = [held.enter_context(connected(served.port)) for _ in range(20)]
-        for client in streams:
-            with suppress(ConnectionError):  # the first ones have ended
-                client.sendall(head(served.port, f"/runs/{writer.id}/events") + b"\r\n")
+        streams = []
+        for _ in range(20):
+            streams.append(held.enter_context(connected(served.port)))
+            streams[-1].sendall(head(served.port, f"/runs/{writer.id}/events") + b"\r\n")
+            assert streams[-1].recv(12) == b"HTTP/1.1 200"
         assert served.ask().status_code == 200
-        assert is_closed(streams[0])
+        assert all(is_closed(client) for client in streams[:12])
     writer.close("interrupted", 1.0)
 
 
