@@ -6,6 +6,9 @@ from datetime import datetime
 from html import escape
 from urllib.parse import quote
 
+import numpy as np
+
+from steepest.errors import StoreError
 from steepest.records.run import Record
 from steepest.runs.server.style import frame_page, template
 from steepest.runs.store import Store
@@ -36,7 +39,7 @@ class RunList:
         Args:
             which: from 1; the last page if there are fewer.
         """
-        records = self._store.runs()[::-1]
+        records = [record for record in self._store.runs() if not record.damage][::-1]
         if not records:
             return _empty(self._store)
         which = min(max(1, which), -(-len(records) // RUNS_PER_PAGE))
@@ -71,7 +74,10 @@ class RunList:
         key = (record.id, record.status, record.seconds)
         if key in self._curves:
             return self._curves[key]
-        losses = self._store.losses(record.id)
+        try:
+            losses = self._store.losses(record.id)
+        except StoreError:  # its page says what is wrong
+            losses = np.empty(0)
         result = len(losses), draw_curve(losses.tolist())
         if record.status != "running":
             self._curves[key] = result
