@@ -20,6 +20,7 @@ from steepest.errors import StoreError, nearest
 from steepest.records.config import from_json
 from steepest.records.run import COLUMNS, Event, History, Measurement, Record, Steps
 from steepest.runs.store import database, end_point, path_file, weights
+from steepest.runs.store.counts import Counts, read_counts
 from steepest.runs.store.database import trim
 from steepest.runs.store.history import Attempt, current_steps, join_attempts, make_history, split_attempts
 from steepest.runs.store.liveness import BEAT, has_ended, this_process
@@ -96,6 +97,13 @@ class Store:
             return {}
         with self._connect() as connection:
             return dict(connection.execute("SELECT id, name FROM runs ORDER BY started, rowid"))
+
+    def counts(self) -> dict[str, Counts]:
+        """How many steps and rewinds each run has; runs without steps are left out."""
+        if not self._path.exists():
+            return {}
+        with self._connect() as connection:
+            return read_counts(connection)
 
     def losses(self, run: str) -> np.ndarray:
         """Training loss of every current step, without the rest of the run, float64 [steps]."""
