@@ -96,7 +96,7 @@ def common_scale(values: Sequence[float]) -> tuple[float, float]:
     """The ends of the scale for most of some shares: a run far below the others has an arrow.
 
     >>> common_scale([0.97, 0.98, 0.95, 0.86, 0.118])
-    (0.8, 1.0)
+    (0.85, 1.0)
     """
     finite = sorted(v for v in values if math.isfinite(v))
     if not finite:
