@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from steepest.records.run import Record
 from steepest.records.shares import wilson
 from steepest.runs.store.counts import Counts
+from steepest.view.film.metrics import metric_info, metric_text
+from steepest.view.film.schema import MetricInfo
 from steepest.view.plain_text import visible
 
 STATUSES = ("running", "failed", "damaged", "stopped", "interrupted", "done")
@@ -25,7 +27,8 @@ class Entry:
         lr, batch, seed: settings; None where the run does not say.
         steps, total: current steps, and how many there will be (0 where that is not known).
         rewinds: how many there were.
-        metric, value: name and validation value of the run's metric; None where it was not measured.
+        metric, value, text: name and validation value of the run's metric, and the value as it is written; None where
+            it was not measured.
         low, high: ends of its interval, for a share of known samples; None otherwise.
         better: "higher", "lower" or None.
         started, seconds: when it started, and how long it ran.
@@ -48,6 +51,7 @@ class Entry:
     rewinds: int
     metric: str
     value: float | None
+    text: str
     low: float | None
     high: float | None
     better: str | None
@@ -82,23 +86,25 @@ def entry(record: Record, counts: Counts) -> Entry:
     """
     config = record.config
     value = record.last("validation", config.metric)
-    low, high = interval(value, config.metric, config.validation_samples)
+    info = metric_info(record, config.metric)
+    text = "" if value is None or info is None else metric_text(info, value)
+    low, high = _interval(value, info)
     status = record.status if record.status in STATUSES else "damaged"
     return Entry(
         run=record.id, id=visible(record.id), name=visible(record.name), status=status, reason="",
         note=visible(record.notes), task=visible(config.task), rule=visible(_rule(record)),
         schedule=visible(config.schedule).replace(">>", "»"), lr=config.lr if isinstance(config.lr, float) else None,
         batch=config.batch_size, seed=config.seed, steps=counts.steps, total=config.steps, rewinds=counts.rewinds,
-        metric=visible(config.metric), value=value, low=low, high=high, better=config.better,
+        metric=visible(config.metric), value=value, text=text, low=low, high=high, better=config.better,
         started=_time(record.started), seconds=record.seconds,
     )  # fmt: skip
 
 
-def interval(value: float | None, name: str, samples: int | None) -> tuple[float | None, float | None]:
-    """The 95 % interval of a metric that is a share of so many samples."""
-    if value is None or not samples or not name.endswith("accuracy") or not 0 <= value <= 1:
+def _interval(value: float | None, info: MetricInfo | None) -> tuple[float | None, float | None]:
+    """The 95 % interval of a metric that is a share of a known number of samples."""
+    if value is None or info is None or not info.samples or not 0 <= value <= 1:
         return None, None
-    return wilson(value * samples, samples)
+    return wilson(value * info.samples, info.samples)
 
 
 def _rule(record: Record) -> str:

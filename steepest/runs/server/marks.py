@@ -16,7 +16,7 @@ STATUS_SHAPES = {
     "failed": '<path d="M3 3l8 8M11 3l-8 8"/>',
     "damaged": '<path d="M7 2.500v5.500M7 11.200v.300"/>',
 }
-GLYPHS = (
+MEMBER_GLYPHS = (
     '<circle r="4.200"/>', '<path d="M0-5.400 5.400 0 0 5.400-5.400 0Z"/>', '<path d="M-4-4h8v8h-8Z"/>',
     '<path d="M0-5.200 5 3.600H-5Z"/>', '<path d="M-2.700-4.600H2.700L5.300 0 2.700 4.600H-2.700L-5.300 0Z"/>',
     '<path d="M-1.700-5h3.400v3.300H5v3.400H1.700V5h-3.400V1.700H-5v-3.400h3.300Z"/>',
@@ -80,7 +80,7 @@ def draw_glyph(member: int) -> str:
     """A member's mark."""
     return (
         f'<svg class="glyph m{member}" width="13" height="13" viewBox="-6.500 -6.500 13 13" aria-hidden="true">'
-        f"{GLYPHS[member]}</svg>"
+        f"{MEMBER_GLYPHS[member]}</svg>"
     )
 
 

@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 from steepest.runs.server.entry import STATUSES, Entry
 from steepest.view.format import number
 
-STARTED = "started"
-DEFAULT_ORDER = f"-{STARTED}"
+START = "started"
+DEFAULT_ORDER = f"-{START}"
 MAX_SELECTION = 6
 """Maximum of runs that are compared: the page has this many distinguishable colours."""
 CONDITION = re.compile(r"([^\s<>=!]+?)(>=|<=|!=|=|>|<)(\S+)")
@@ -38,7 +38,7 @@ class Column:
     words: tuple[str, str]
 
 
-COLUMNS = {
+SORT_COLUMNS = {
     "run": Column("Run", lambda e: e.id.lower(), False, ("run, A to Z", "run, Z to A")),
     "status": Column("Status", lambda e: STATUSES.index(e.status), False, ("status", "status, done first")),
     "metric": Column("Metric", lambda e: e.rank, True, ("metric, best first", "metric, worst first")),
@@ -47,7 +47,7 @@ COLUMNS = {
     "batch": Column("Batch", lambda e: e.batch_count, False, ("batch, smallest first", "batch, largest first")),
     "seed": Column("Seed", lambda e: e.seed, False, ("seed, lowest first", "seed, highest first")),
     "steps": Column("Steps", lambda e: e.steps, True, ("steps, most first", "steps, fewest first")),
-    STARTED: Column("Started", lambda e: e.started, True, ("newest first", "oldest first")),
+    START: Column("Started", lambda e: e.started, True, ("newest first", "oldest first")),
 }  # fmt: skip
 
 
@@ -58,7 +58,7 @@ class Query:
     Attributes:
         text: words and conditions.
         status, rule: of the runs; "" for every one.
-        sort: a key of `COLUMNS`, after "-" in descending order.
+        sort: a key of `SORT_COLUMNS`, after "-" in descending order.
         page: from 1.
         runs: ids of those that are ticked, in this order, on whatever page they are.
     """
@@ -79,7 +79,7 @@ class Query:
             text=parameters.get("q", "").strip(),
             status=status if status in STATUSES else "",
             rule=parameters.get("rule", ""),
-            sort=sort if sort.removeprefix("-") in COLUMNS else DEFAULT_ORDER,
+            sort=sort if sort.removeprefix("-") in SORT_COLUMNS else DEFAULT_ORDER,
             page=int(parameters.get("page", "1")),
             runs=tuple(dict.fromkeys(runs))[:MAX_SELECTION],
         )
@@ -96,7 +96,7 @@ class Query:
     @property
     def column(self) -> Column:
         """By which the list is sorted."""
-        return COLUMNS[self.sort.removeprefix("-")]
+        return SORT_COLUMNS[self.sort.removeprefix("-")]
 
     @property
     def is_descending(self) -> bool:
@@ -106,15 +106,15 @@ class Query:
         """The order that a click on a heading leads to: its own, or the reverse of the present one."""
         if self.sort.removeprefix("-") == key:
             return key if self.is_descending else f"-{key}"
-        return f"-{key}" if COLUMNS[key].is_descending else key
+        return f"-{key}" if SORT_COLUMNS[key].is_descending else key
 
-    def sorted(self, entries: Sequence[Entry]) -> list[Entry]:
+    def order(self, entries: Sequence[Entry]) -> list[Entry]:
         """Entries in this order: those that run first, those without a value last, equal ones by their start."""
         newest = sorted(entries, key=lambda e: e.started, reverse=True)
         key = self.column.value
         there = [e for e in newest if key(e) is not None]
-        ordered = sorted(there, key=key, reverse=self.is_descending) + [e for e in newest if key(e) is None]
-        return sorted(ordered, key=lambda e: e.status != "running")
+        result = sorted(there, key=key, reverse=self.is_descending) + [e for e in newest if key(e) is None]
+        return sorted(result, key=lambda e: e.status != "running")
 
 
 class Search:
@@ -142,9 +142,9 @@ class Search:
             return lambda e: (condition[3].lower() in str(getattr(e, name)).lower()) == (condition[2] == "=")
         if condition is None or name not in NUMBERS:
             return lambda e: part.lower() in e.words
-        wanted, is_percent = condition[3].removesuffix("%"), condition[3].endswith("%")
+        digits, is_percent = condition[3].removesuffix("%"), condition[3].endswith("%")
         try:
-            value = float(wanted.replace(",", "")) / (100 if is_percent else 1)
+            value = float(digits.replace(",", "")) / (100 if is_percent else 1)
         except ValueError:
             self.problem = f"{name} must be compared with a number, got {condition[3]!r}."
             return lambda e: True
@@ -164,9 +164,9 @@ def _parts(text: str) -> list[str]:
     return re.sub(r"\s*(>=|<=|!=|=|>|<)\s*", r"\1", text).split()
 
 
-def _compare(value: float | None, sign: str, wanted: float) -> bool:
+def _compare(value: float | None, sign: str, limit: float) -> bool:
     if value is None:
         return False
-    if isclose(value, wanted, rel_tol=1e-9) or number(value) == number(wanted):  # as it is shown
+    if isclose(value, limit, rel_tol=1e-9) or number(value) == number(limit):  # as it is shown
         return sign in ("=", ">=", "<=")
-    return OPERATORS[sign](value, wanted)
+    return OPERATORS[sign](value, limit)

@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 from steepest.runs.server.entry import Entry
 from steepest.runs.server.marks import common_scale, draw_interval, draw_progress, draw_status
-from steepest.runs.server.query import COLUMNS, MAX_SELECTION, Query
+from steepest.runs.server.query import MAX_SELECTION, SORT_COLUMNS, Query
 from steepest.runs.server.style import template
-from steepest.view.format import duration, metric_value, number
+from steepest.view.format import duration, number
 
 ROW = template("row.html")
 HEADINGS = (
@@ -42,7 +42,7 @@ def headings(query: Query, page: Sequence[Entry]) -> str:
 
 
 def _heading(query: Query, key: str, classes: str, page: Sequence[Entry]) -> str:
-    words = _metric_heading(page) if key == "metric" else COLUMNS[key].heading
+    words = _metric_heading(page) if key == "metric" else SORT_COLUMNS[key].heading
     is_sorted = query.sort.removeprefix("-") == key
     order = "descending" if query.is_descending else "ascending"
     sort, arrow = (f' aria-sort="{order}"', " ↓" if query.is_descending else " ↑") if is_sorted else ("", "")
@@ -82,26 +82,23 @@ def rows(page: Sequence[Entry], curves: Mapping[str, str], query: Query) -> Iter
     now = datetime.now().astimezone()
     for e in page:
         member = query.runs.index(e.run) if e.run in query.runs else None
-        started = e.started.astimezone()
+        start = e.started.astimezone()
         yield ROW.substitute(
             key=escape(e.run), status=e.status, selected="" if member is None else f" on m{member}",
             tick=_tick(e, query, member), link=_link(e), about=escape(_about(e)), facts=escape(_facts(e)),
             curve=curves[e.run], state=_state(e), metric=_metric(e, has_one_metric), range=_range(e, scale),
             rule=escape(e.rule.replace("_", " ")), lr="" if e.lr is None else number(e.lr),
-            batch=_batch(e), seed="" if e.seed is None else e.seed, steps=_steps(e), iso=started.isoformat(),
-            date=escape(f"{started:%-d %b %Y, %H:%M}; {_took(e)}"), started=_when(e, started, now),
+            batch=_batch(e), seed="" if e.seed is None else e.seed, steps=_steps(e), iso=start.isoformat(),
+            date=escape(f"{start:%-d %b %Y, %H:%M}; {_took(e)}"), started=_when(start, now),
         )  # fmt: skip
 
 
 def _tick(e: Entry, query: Query, member: int | None) -> str:
     if e.status == "damaged":
         return ""
-    checked = " checked" if member is not None else ""
-    disabled = " disabled" if member is None and len(query.runs) >= MAX_SELECTION else ""
-    return (
-        f'<input type="checkbox" name="run" value="{escape(e.run)}"{checked}{disabled} '
-        f'aria-label="compare {escape(e.id)}">'
-    )
+    state = " checked" if member is not None else ""
+    state += " disabled" if member is None and len(query.runs) >= MAX_SELECTION else ""
+    return f'<input type="checkbox" name="run" value="{escape(e.run)}"{state} aria-label="compare {escape(e.id)}">'
 
 
 def _link(e: Entry) -> str:
@@ -142,7 +139,7 @@ def _metric(e: Entry, has_one_metric: bool) -> str:
     if e.value is None:
         return '<span class="none">–<span class="hidden">not measured</span></span>'
     name = "" if has_one_metric else f"<small>{escape(e.metric)}</small>"
-    return escape(metric_value(e.metric, e.value)) + name + f'<small class="named">{escape(e.metric)}</small>'
+    return escape(e.text) + name + f'<small class="named">{escape(e.metric)}</small>'
 
 
 def _range(e: Entry, scale: tuple[float, float] | None) -> str:
@@ -169,8 +166,8 @@ def _took(e: Entry) -> str:
     return "still running" if e.status == "running" else f"took {duration(e.seconds)}"
 
 
-def _when(e: Entry, started: datetime, now: datetime) -> str:
+def _when(start: datetime, now: datetime) -> str:
     """The time of a run of today, else the day."""
-    if started.date() == now.date():
-        return f"{started:%H:%M}"
-    return f"{started:%-d %b}" if started.year == now.year else f"{started:%-d %b %Y}"
+    if start.date() == now.date():
+        return f"{start:%H:%M}"
+    return f"{start:%-d %b}" if start.year == now.year else f"{start:%-d %b %Y}"

@@ -4,10 +4,11 @@ import threading
 from collections.abc import Sequence
 from html import escape
 
+from steepest.errors import StoreError
 from steepest.runs.server import rows
 from steepest.runs.server.entry import STATUSES, Entry, entry
 from steepest.runs.server.marks import draw_curve
-from steepest.runs.server.query import COLUMNS, Query, Search
+from steepest.runs.server.query import SORT_COLUMNS, Query, Search
 from steepest.runs.server.style import template
 from steepest.runs.server.tray import tray
 from steepest.runs.store import Store
@@ -43,18 +44,18 @@ class RunList:
         if not entries:
             return _empty(self._store)
         search = Search(query.text)
-        found = [e for e in entries if search.matches(e) and query.rule in ("", e.rule)]
-        shown = query.sorted([e for e in found if query.status in ("", e.status)])
-        which = min(max(1, query.page), max(1, -(-len(shown) // RUNS_PER_PAGE)))
-        page = shown[(which - 1) * RUNS_PER_PAGE : which * RUNS_PER_PAGE]
+        matches = [e for e in entries if search.matches(e) and query.rule in ("", e.rule)]
+        result = query.order([e for e in matches if query.status in ("", e.status)])
+        which = min(max(1, query.page), max(1, -(-len(result) // RUNS_PER_PAGE)))
+        page = result[(which - 1) * RUNS_PER_PAGE : which * RUNS_PER_PAGE]
         curves = {e.run: self._curve(e) for e in page}
         selection = {run: e for run in query.runs for e in entries if e.run == run}
         return LIST.substitute(
-            summary=_summary(entries, shown), text=escape(query.text), chips=_chips(query, found),
-            rules=_rules(query, entries), orders=_orders(query), kept=_kept(query),
+            summary=_summary(entries, result), text=escape(query.text), chips=_chips(query, matches),
+            rules=_rules(query, entries), orders=_orders(query), kept=_hidden_fields(query),
             hint=escape(search.problem), headings=rows.headings(query, page),
             rows="".join(rows.rows(page, curves, query)), nothing="" if page else _nothing(query),
-            pages=_pages(query, which, len(shown)), tray=tray(query, selection, {e.run for e in page}),
+            pages=_pages(query, which, len(result)), tray=tray(query, selection, {e.run for e in page}),
         )  # fmt: skip
 
     def _curve(self, e: Entry) -> str:
@@ -63,7 +64,10 @@ class RunList:
         with self._lock:
             if key in self._curves:
                 return self._curves[key]
-        losses = self._store.losses(e.run).tolist() if e.status != "damaged" else []
+        try:
+            losses = self._store.losses(e.run).tolist() if e.status != "damaged" else []
+        except StoreError:  # its steps are damaged, or it has just been removed
+            losses = []
         share = min(1.0, len(losses) / e.total) if e.status != "done" and e.total else 1.0
         curve = draw_curve(losses, share)
         if e.status != "running":
@@ -81,18 +85,18 @@ def _empty(store: Store) -> str:
     return EMPTY.substitute(state=state, folder=folder)
 
 
-def _summary(entries: Sequence[Entry], shown: Sequence[Entry]) -> str:
+def _summary(entries: Sequence[Entry], result: Sequence[Entry]) -> str:
     count = sum(e.status == "running" for e in entries)
     total = f"{len(entries):,} run{'s' if len(entries) > 1 else ''}"
-    if len(shown) < len(entries):
-        return f"{len(shown):,} of {total}."
+    if len(result) < len(entries):
+        return f"{len(result):,} of {total}."
     return f"{total}, {'one' if count == 1 else f'{count:,}'} training now." if count else f"{total}."
 
 
-def _chips(query: Query, found: Sequence[Entry]) -> str:
+def _chips(query: Query, matches: Sequence[Entry]) -> str:
     """Statuses with the number of runs that have them, among those that the search and the rule leave."""
-    counts = {status: sum(e.status == status for e in found) for status in STATUSES}
-    offers = [("", "All", len(found))]
+    counts = {status: sum(e.status == status for e in matches) for status in STATUSES}
+    offers = [("", "All", len(matches))]
     offers += [(s, s.capitalize(), n) for s, n in counts.items() if n or s in CHIPS or s == query.status]
     offers.sort(key=lambda offer: (*("", "running", "done", "stopped", "failed"), *STATUSES).index(offer[0]))
     return "".join(
@@ -111,20 +115,20 @@ def _rules(query: Query, entries: Sequence[Entry]) -> str:
 def _orders(query: Query) -> str:
     """The orders of the columns, for windows that have no headings."""
     options = []
-    for key, column in COLUMNS.items():
+    for key, column in SORT_COLUMNS.items():
         first, second = (f"-{key}", key) if column.is_descending else (key, f"-{key}")
         options += list(zip((first, second), (words[0].upper() + words[1:] for words in column.words), strict=True))
     return _options(options, query.sort)
 
 
-def _options(options: Sequence[tuple[str, str]], chosen: str) -> str:
+def _options(options: Sequence[tuple[str, str]], current: str) -> str:
     return "".join(
-        f'<option value="{escape(value)}"{" selected" if value == chosen else ""}>{escape(words)}</option>'
+        f'<option value="{escape(value)}"{" selected" if value == current else ""}>{escape(words)}</option>'
         for value, words in options
     )
 
 
-def _kept(query: Query) -> str:
+def _hidden_fields(query: Query) -> str:
     """What the search form keeps of the address."""
     fields = [("status", query.status)] if query.status else []
     fields += [("run", run) for run in query.runs]
@@ -132,8 +136,8 @@ def _kept(query: Query) -> str:
 
 
 def _nothing(query: Query) -> str:
-    everything = escape(query.address(text="", status="", rule=""))
-    return f'<p class="nothing">No run matches. <a href="{everything}">Show all runs</a></p>'
+    address = escape(query.address(text="", status="", rule=""))
+    return f'<p class="nothing">No run matches. <a href="{address}">Show all runs</a></p>'
 
 
 def _pages(query: Query, which: int, count: int) -> str:

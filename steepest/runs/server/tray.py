@@ -24,12 +24,12 @@ def tray(query: Query, selection: Mapping[str, Entry], visible_runs: Collection[
     if not selection:
         return ""
     items = "".join(_item(query, i, e) for i, e in enumerate(selection.values()))
-    hidden = "".join(
+    others = "".join(
         f'<input type="hidden" name="run" value="{escape(run)}">' for run in selection if run not in visible_runs
     )
     is_enough = len(selection) > 1
     button = f"<button>Compare {len(selection)}</button>" if is_enough else ""
-    return TRAY.substitute(items=items, why=escape(differing_words(list(selection.values()))), compare=hidden + button)
+    return TRAY.substitute(items=items, why=escape(differing_words(list(selection.values()))), compare=others + button)
 
 
 def _item(query: Query, member: int, e: Entry) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from steepest.records.run import Event
 from steepest.runs.server import marks, run_list
-from steepest.runs.server.query import COLUMNS, Query, Search
+from steepest.runs.server.query import SORT_COLUMNS, Query, Search
 from steepest.runs.server.run_list import RunList
 from steepest.runs.store import Store
 from tests.runs.server.conftest import begun, ended, serving
@@ -156,17 +156,17 @@ def test_a_condition_that_is_no_number_is_told(many):
     assert Search("lr>0.1").problem == ""
 
 
-@pytest.mark.parametrize("key", COLUMNS)
+@pytest.mark.parametrize("key", SORT_COLUMNS)
 def test_every_heading_sorts_and_reverses(many, key):
     query = Query(sort=key)
     heading = re.search(
-        rf'<th [^>]*aria-sort="ascending"><a href="(.*?)">{COLUMNS[key].heading}', many.runs.content(query)
+        rf'<th [^>]*aria-sort="ascending"><a href="(.*?)">{SORT_COLUMNS[key].heading}', many.runs.content(query)
     )
     if key != "metric":
         assert heading[1] == ("/" if key == "started" else f"/?sort=-{key}")
-    values = [COLUMNS[key].value(e) for e in entries(many, sort=key)]
+    values = [SORT_COLUMNS[key].value(e) for e in entries(many, sort=key)]
     assert values == sorted(values)
-    assert [COLUMNS[key].value(e) for e in entries(many, sort=f"-{key}")] == values[::-1]
+    assert [SORT_COLUMNS[key].value(e) for e in entries(many, sort=f"-{key}")] == values[::-1]
 
 
 def entries(many, **query):
@@ -176,7 +176,7 @@ def entries(many, **query):
 
     counts = many.store.counts()
     everything = [entry(r, counts.get(r.id, Counts())) for r in many.store.runs()]
-    return [e for e in Query(**query).sorted(everything) if e.status != "running"]
+    return [e for e in Query(**query).order(everything) if e.status != "running"]
 
 
 def test_a_running_row_stays_first(many):
