@@ -114,7 +114,7 @@ export function Stage(props: StageProps) {
     if (look.current.waysOf !== traces) [look.current.ways, look.current.waysOf] = [outlines(view, traces), traces];
     const placed = placeLabels(context, [...heads, ...start, ...words, ...look.current.axes], look.current.ways, room);
     drawLabels(context, placed, theme);
-    box.current!.textBoxes = placed;
+    Object.assign(box.current!, { textBoxes: placed, takenBoxes: taken });
   }, [relief, traces, marks, t, last, selected, theme, room]);
 
   const rest = () => {
