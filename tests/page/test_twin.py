@@ -28,7 +28,7 @@ READ = """() => {
   for (let i = 0; i < data.length; i += 32768) text += String.fromCharCode(...data.subarray(i, i + 32768));
   return [width, height, btoa(text)];
 }"""
-TAKEN = "() => document.querySelector('.stage').takenBoxes.map(b => [b.left, b.top, b.right, b.bottom])"
+OVERLAYS = "() => document.querySelector('.stage').overlayBoxes.map(b => [b.left, b.top, b.right, b.bottom])"
 BESIDE = ".saying, .inset { visibility: hidden !important } .stage { outline: none !important }"
 
 RELIEF_APART = 1e-4
@@ -54,11 +54,11 @@ def test_the_twin_draws_what_the_page_draws(opened, kind, width, scheme):
     page.wait_for_selector(".stage[data-fine]")
     wide, high, data = page.evaluate(READ)
     theirs = np.frombuffer(base64.b64decode(data), np.uint8).reshape(high, wide, 4)
-    taken = page.evaluate(TAKEN)
+    overlays = page.evaluate(OVERLAYS)
     page.add_style_tag(content=BESIDE)
     shot = np.array(Image.open(io.BytesIO(page.locator(".stage").screenshot())).convert("RGB"))
 
-    frame = Frame(shot.shape[1], shot.shape[0], tuple(Area(*area) for area in taken))
+    frame = Frame(shot.shape[1], shot.shape[0], tuple(Area(*area) for area in overlays))
     stage, canvas = twin(film, frame, scheme)
     ours = stage.block.pixels.view(np.uint8).reshape(stage.block.height, stage.block.width, 4)
     assert ours.shape == theirs.shape

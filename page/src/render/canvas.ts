@@ -7,7 +7,7 @@ declare global {
     /** Where a canvas inside it has text, in its own pixels: for tests, which see no text on a canvas. */
     textBoxes?: Box[];
     /** What those keep away from. */
-    takenBoxes?: Box[];
+    overlayBoxes?: Box[];
   }
 }
 

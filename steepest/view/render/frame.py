@@ -13,7 +13,7 @@ from steepest.view.render.field import MISSING_CELL, Field
 from steepest.view.render.relief import BASE
 from steepest.view.render.theme import CONSTANTS
 
-FRAME = CONSTANTS["frame"]
+FRAMING = CONSTANTS["frame"]
 """The camera is sought between `near` and `far` by `halvings`; `places` are the shifts that are tried along x and y."""
 CORNERS = ((-1, -1), (1, -1), (1, 1), (-1, 1))
 Point = tuple[float, float]
@@ -33,27 +33,27 @@ class Frame(NamedTuple):
 
     width: int
     height: int
-    taken: tuple[Area, ...] = ()
+    overlays: tuple[Area, ...] = ()
 
     def matrix(self, outline: np.ndarray, azimuth: float, elevation: float) -> np.ndarray:
         """The matrix of the nearest camera from which the block of this outline fits in, near the middle."""
         aspect = self.width / self.height
-        near, far = float(FRAME["near"]), float(FRAME["far"])
+        near, far = float(FRAMING["near"]), float(FRAMING["far"])
         best, shift = far, (0.0, 0.0)
-        for _ in range(FRAME["halvings"]):
+        for _ in range(FRAMING["halvings"]):
             distance = math.sqrt(near * far)
             m = matrix(azimuth, elevation, distance, (0.0, 0.0), aspect)
-            moved = _placed(_hull(self._silhouette(outline, m, azimuth)), self)
-            if moved is None:
+            shift_px = _best_shift(_hull(self._silhouette(outline, m, azimuth)), self)
+            if shift_px is None:
                 near = distance
             else:
                 far = best = distance
-                shift = 2 * moved[0] / self.width, -2 * moved[1] / self.height
+                shift = 2 * shift_px[0] / self.width, -2 * shift_px[1] / self.height
         return matrix(azimuth, elevation, best, shift, aspect)
 
     def _silhouette(self, outline: np.ndarray, m: np.ndarray, azimuth: float) -> list[Point]:
         """Where the block's points and its ticks' labels are on the canvas."""
-        tick = FRAME["tick"]
+        tick = FRAMING["tick"]
         sx, sy = 1 if math.cos(azimuth) > 0 else -1, 1 if math.sin(azimuth) > 0 else -1
         out = 1 + tick["out"]
         feet = [foot for at in (-1, 0, 1) for foot in ((at, sy * out, BASE), (sx * out, at, BASE))]
@@ -73,7 +73,7 @@ def outline_of(field: Field) -> np.ndarray:
         if np.isfinite(there[j, i]):
             points.append((2 * i / (nx - 1) - 1, 2 * j / (ny - 1) - 1, float(there[j, i]) * field.scale.block))
 
-    rows, columns = ([i * n // FRAME["cells"] for i in range(FRAME["cells"] + 1)] for n in (ny, nx))
+    rows, columns = ([i * n // FRAMING["cells"] for i in range(FRAMING["cells"] + 1)] for n in (ny, nx))
     for top, bottom in zip(rows, rows[1:]):
         for left, right in zip(columns, columns[1:]):
             cell = there[top:bottom, left:right]
@@ -105,9 +105,9 @@ def _cross(o: Point, a: Point, b: Point) -> float:
     return (a[0] - o[0]) * (b[1] - o[1]) - (a[1] - o[1]) * (b[0] - o[0])
 
 
-def _placed(hull: list[Point], frame: Frame) -> Point | None:
-    """The shift, as near to the middle as can be, that frees a hull from all that is taken; None where none does."""
-    margin, places = FRAME["margin"], FRAME["places"]
+def _best_shift(hull: list[Point], frame: Frame) -> Point | None:
+    """The shift, as near to the middle as can be, that frees a hull from all overlays; None where none does."""
+    margin, places = FRAMING["margin"], FRAMING["places"]
     shape = np.array(hull)
     (left, top), (right, bottom) = shape.min(axis=0).tolist(), shape.max(axis=0).tolist()
     x0, x1 = margin - left, frame.width - margin - right
@@ -117,7 +117,7 @@ def _placed(hull: list[Point], frame: Frame) -> Point | None:
     j, i = (at.ravel() for at in np.mgrid[: places + 1, : places + 1])
     dx, dy = x0 + (x1 - x0) * i / places, y0 + (y1 - y0) * j / places
     off = (i - places / 2) ** 2 + (j - places / 2) ** 2
-    for area in frame.taken:
+    for area in frame.overlays:
         n = _separations(shape, Area(left, top, right, bottom), area)
         off = np.where((n[:, :1] * dx + n[:, 1:2] * dy <= n[:, 2:]).any(axis=0), off, np.inf)
     best = int(off.argmin())

@@ -46,22 +46,22 @@ class Label(NamedTuple):
 
 
 def draw_labels(
-    canvas: Canvas, labels: list[Label], obstacles: np.ndarray, taken: tuple[Area, ...], theme: Theme
+    canvas: Canvas, labels: list[Label], path_points: np.ndarray, overlays: tuple[Area, ...], theme: Theme
 ) -> None:
-    """Draws labels, the most important first, away from what is taken and, but for ticks, from points [P, 2] of paths.
+    """Draws labels, the most important first, away from overlays and, but for ticks, from points [P, 2] of paths.
 
     A label without a free place is left out.
     """
     things = [_around(np.array(label[:2]), LABELS["clear"]) for label in labels if label.kind == "thing"]
-    blocked = np.array([*taken, *things]).reshape(-1, 4)
-    paths = np.hstack((obstacles - LABELS["path"], obstacles + LABELS["path"]))
-    placed, ticks = np.empty((0, 4)), np.empty((0, 4))
+    obstacles = np.array([*overlays, *things]).reshape(-1, 4)
+    paths = np.hstack((path_points - LABELS["path"], path_points + LABELS["path"]))
+    boxes, ticks = np.empty((0, 4)), np.empty((0, 4))
     limits = np.array((canvas.width, canvas.height)) - LABELS["inside"]
 
     def is_free(label: Label, box: np.ndarray) -> bool:
         if (box[:2] < LABELS["inside"]).any() or (box[2:] > limits).any():
             return False
-        if _overlaps(box, blocked, 0) or _overlaps(box, placed, GAP):
+        if _overlaps(box, obstacles, 0) or _overlaps(box, boxes, GAP):
             return False
         return not (_overlaps(_wide(box), ticks, 0) if label.kind == "tick" else _overlaps(box, paths, 0))
 
@@ -69,7 +69,7 @@ def draw_labels(
         lines = dict.fromkeys((label.under, ""))
         places = [(place, under, label.box(place, under)) for under in lines for place in label.places]
         for place, under, box in [one for one in places if is_free(label, one[2])][:1]:
-            placed = np.vstack((placed, box))
+            boxes = np.vstack((boxes, box))
             if label.kind == "tick":
                 ticks = np.vstack((ticks, _wide(box)))
             _draw(canvas, label, place, under, box, theme)

@@ -94,7 +94,7 @@ class Picture:
         self._box = at.stage if at.is_overlaid else under._replace(height=max(MIN_STAGE, under.height - at.strip))
         self._stage = None
         if self._grid is not None and finite:
-            frame = Frame(self._box.width, self._box.height, self._taken(scratch))
+            frame = Frame(self._box.width, self._box.height, self._overlays(scratch))
             self._stage = Stage(self._grid, self._name, self._members, self.steps, frame, theme)
             self._map = map_of(self._stage.field, at.map, at.map, theme)
             charts = self._beside(scratch) if at.right.width else at.beneath
@@ -239,20 +239,20 @@ class Picture:
         height = at.strip or SCALE
         return Box(box.left + box.width - at.scale, box.top + box.height + at.strip - height, at.scale, height)
 
-    def _taken(self, scratch: Canvas) -> tuple[Area, ...]:
+    def _overlays(self, scratch: Canvas) -> tuple[Area, ...]:
         """What lies over the stage: the verdict, which is on this canvas, the map with its words, and the scale."""
         assert self._grid is not None
         box = self._box
-        written = [_inked(scratch.part(*box), self._theme.paper)] if self._at.is_overlaid else []
+        areas = [_ink_area(scratch.part(*box), self._theme.paper)] if self._at.is_overlaid else []
         if place := self._map_box:
             top, left = place.top - box.top, place.left - box.left
-            written.append(Area(left, top, left + place.width, box.height))
+            areas.append(Area(left, top, left + place.width, box.height))
         scale = Canvas(*self._size, self._theme.paper)
         panels.draw_scale(scale.part(*self._scale_box), self._grid, field_of(self._grid), self._theme)
-        written.append(_inked(scale.part(*box), self._theme.paper))
+        areas.append(_ink_area(scale.part(*box), self._theme.paper))
         return tuple(
             Area(area.left - CLEAR, area.top - CLEAR, area.right + CLEAR, area.bottom + CLEAR)
-            for area in written
+            for area in areas
             if area.right > area.left
         )
 
@@ -267,7 +267,7 @@ class Picture:
         return f"Distance of the path from this plane: {short(off, 2)} here, at most {short(most, 2)}."
 
 
-def _inked(canvas: Canvas, paper: str) -> Area:
+def _ink_area(canvas: Canvas, paper: str) -> Area:
     """What of a canvas is not paper; an empty area where all of it is."""
     rows, columns = np.nonzero((canvas.pixels != Canvas(1, 1, paper).pixels).any(axis=-1))
     if not len(rows):

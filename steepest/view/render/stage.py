@@ -65,8 +65,9 @@ class Stage:
             Label(x, y, self._words(member, t), HEAD_FONT, self.theme.name_colour(member))
             for member, (x, y) in reversed(draw_paths(view, traces, t).items())
         ]
-        obstacles = outline_points(view, traces)
-        draw_labels(canvas, [*heads, *start, *words, *axes], obstacles, self.frame.taken, self.theme)
+        draw_labels(
+            canvas, [*heads, *start, *words, *axes], outline_points(view, traces), self.frame.overlays, self.theme
+        )
 
     def _words(self, member: int, t: float) -> str:
         return self._names[member] if len(self.traces) > 1 else f"step {count(math.floor(t))}"

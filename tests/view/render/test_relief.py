@@ -52,10 +52,10 @@ def drawn(grid: Grid, azimuth: float = 0.9, elevation: float = 0.5) -> tuple[Blo
 # -- Frame -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("taken", [(), (Area(0, 0, 300, 150),), (Area(0, 0, 260, 120), Area(0, 180, 140, 320))])
+@pytest.mark.parametrize("overlays", [(), (Area(0, 0, 300, 150),), (Area(0, 0, 260, 120), Area(0, 180, 140, 320))])
 @pytest.mark.parametrize("f", [bump, bowl, lambda x, y: 3 * x])
-def test_the_block_fits_into_what_is_left(f, taken):
-    frame = Frame(480, 320, taken)
+def test_the_block_fits_into_what_is_left(f, overlays):
+    frame = Frame(480, 320, overlays)
     block = Block(refine(field_of(surface(f))), LIGHT)
     for azimuth in np.arange(16) * math.pi / 8:
         block.resize(480, 320)
@@ -65,7 +65,7 @@ def test_the_block_fits_into_what_is_left(f, taken):
         assert min(columns.min(), rows.min()) > 0
         assert columns.max() < 479
         assert rows.max() < 319
-        for left, top, right, bottom in taken:
+        for left, top, right, bottom in overlays:
             assert not block.pixels[top:bottom, left:right].any()
 
 
