@@ -11,7 +11,7 @@ from steepest.view.film.metrics import metric_info, metric_text
 from steepest.view.film.schema import MetricInfo
 from steepest.view.plain_text import visible
 
-STATUSES = ("running", "failed", "damaged", "stopped", "interrupted", "done")
+STATUS_ORDER = ("running", "failed", "damaged", "stopped", "interrupted", "done")
 """In the order in which the list sorts them."""
 
 
@@ -89,7 +89,7 @@ def entry(record: Record, counts: Counts) -> Entry:
     info = metric_info(record, config.metric)
     text = "" if value is None or info is None else metric_text(info, value)
     low, high = _interval(value, info)
-    status = record.status if record.status in STATUSES else "damaged"
+    status = record.status if record.status in STATUS_ORDER else "damaged"
     return Entry(
         run=record.id, id=visible(record.id), name=visible(record.name), status=status, reason="",
         note=visible(record.notes), task=visible(config.task), rule=visible(_rule(record)),
