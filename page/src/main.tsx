@@ -1,9 +1,10 @@
 /// Shows the film that is embedded in the document, or the one that comes by frames.
+import './style.css';
+import './layout.css';
 import { render } from 'preact';
 import { App } from './ui/app';
 import { embedded, type Film } from './film/film';
 import { follow } from './film/live';
-import './style.css';
 
 const root = document.getElementById('app')!;
 const show = (film: Film): void => {

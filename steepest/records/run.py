@@ -1,6 +1,7 @@
 """Records of a run: steps, measurements, events, paths. Loop, store and views share them."""
 
 import math
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,10 +35,13 @@ class Event(NamedTuple):
 
 STAGE = "stage"
 """The kind of the event that another update rule begins."""
-FAILED, INTERRUPTION = "failed", "interrupted"
+FAILURE, INTERRUPTION = "failed", "interrupted"
 """The kinds of the event that an exception, or the user, ended the run; it is the last one."""
 
 GO, CLIP, SKIP, LOWER, REWIND, STOP = "go", "clip", "skip", "lower", "rewind", "stop"
+
+OUT_OF_PATIENCE = "stopped early"
+"""The first words of what was done where a run stopped because the validation metric no longer improved."""
 
 
 class Call(NamedTuple):
@@ -61,6 +65,10 @@ class Outcome(NamedTuple):
 
     n: int
     words: str
+
+
+BAD_DATA = re.compile(r"it was the data|bad data")
+"""In `done` of a rewind that bad batches caused, and not the learning rate; stored runs have the older words."""
 
 
 class SnapshotInterval(NamedTuple):
@@ -191,6 +199,12 @@ class Record:
         series = self.series(split, name)
         end = [m for m in series if m.t == self.config.end_step] or series
         return end[-1].value if end else None
+
+    @property
+    def is_stopped_by_guard(self) -> bool:
+        """Whether the guard stopped the run, and not its patience (`stop_after`)."""
+        stops = [event for event in self.events if event.kind == STOP]
+        return self.status == "stopped" and bool(stops) and not stops[-1].done.startswith(OUT_OF_PATIENCE)
 
 
 @dataclass(frozen=True)

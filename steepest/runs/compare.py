@@ -1,11 +1,12 @@
 """Two runs, or two groups of runs, compared: what differed, how both ended, and what may be concluded."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 
 from steepest.errors import InputError
 from steepest.runs.run import Run, open
-from steepest.search.statistics import differences
+from steepest.search.statistics import Difference, differences
 from steepest.view.figures.curves import compare_curves
 
 IDENTITY_KEYS = ("stages", "pid", "parameters", "end_step", "last_checkpoint")
@@ -19,7 +20,9 @@ class Comparison:
         records: of the first run of each group.
         differing: settings and versions in which these differ, (the one's, the other's); without the seed if a
             group has several runs.
-        sentence: the conclusion.
+        conclusion: whether the other group's metric is "better" or "worse" than the one's; "tie" where no difference
+            was detected, "unknown" for single runs, or without a metric in common.
+        sentence: the conclusion in words.
     """
 
     def __init__(self, ones: Sequence[Run], others: Sequence[Run]) -> None:
@@ -30,7 +33,7 @@ class Comparison:
         self.differing = {k: (a.get(k), b.get(k)) for k in keys if a.get(k) != b.get(k)}
         if len(ones) > 1 or len(others) > 1:
             self.differing.pop("seed", None)
-        self.sentence = _conclusion(*self.sides)
+        self.conclusion, self.sentence = _conclusion(*self.sides)
 
     def figure(self, path: str | Path) -> Path:
         """Writes all curves in one figure."""
@@ -68,24 +71,35 @@ def _open_group(group: Group, runs: str | Path) -> list[Run]:
     return [open(r, runs) if isinstance(r, str) else r for r in members]
 
 
-def _conclusion(ones: Sequence[Run], others: Sequence[Run]) -> str:
+def _conclusion(ones: Sequence[Run], others: Sequence[Run]) -> tuple[str, str]:
+    """The conclusion in one word and in words."""
     runs = [*ones, *others]
     names = {run.record.config.metric for run in runs}
     values = [[run.metric for run in group if run.metric is not None] for group in (ones, others)]
     if len(names) > 1 or sum(map(len, values)) < len(runs):
-        return "The runs have no metric in common, so their ends cannot be compared."
+        return "unknown", "The runs have no metric in common, so their ends cannot be compared."
     (name,) = names
     one, other = ones[0].record, others[0].record
     labels = (one.name, other.name) if one.name != other.name else (one.id, other.id)
+    if one.id == other.id:
+        labels = (one.id, f"{other.id} (again)")
     if min(map(len, values)) > 1:
         if one.config.better is None:
             raise InputError(f"metric '{name}': say better= in sd.metric(f, better='higher') before runs are compared.")
         scale = "log" if name == "loss" and min(map(min, values)) > 0 else "linear"
         groups = dict(zip(labels, values, strict=True))
         (difference,) = differences(f"last validation {name}", groups, scale=scale, better=one.config.better)
-        return difference.sentence + "."
+        return _outcome(difference, groups, one.config.better), difference.sentence + "."
     ends = ", ".join(f"{label} {group[0]:.3g}" for label, group in zip(labels, values, strict=True))
-    return (
+    return "unknown", (
         f"Validation {name}: {ends}. One run each cannot separate this from seed-to-seed variation; repeat both with "
         "several seeds."
     )
+
+
+def _outcome(difference: Difference, groups: Mapping[str, Sequence[float]], better: str) -> str:
+    """Whether the second group is better or worse, if a difference is claimed."""
+    if not difference.claimed:
+        return "tie"
+    one, other = (median(values) for values in groups.values())
+    return "better" if (other > one) == (better == "higher") else "worse"

@@ -16,7 +16,18 @@ from steepest.descent.loop import Descent
 from steepest.descent.path import PATH_BYTES, PointSelection
 from steepest.errors import StoreError
 from steepest.records.config import Config, to_json
-from steepest.records.run import Event, Measurement, Message, Outcome, SnapshotInterval, Step, Steps
+from steepest.records.run import (
+    OUT_OF_PATIENCE,
+    REWIND,
+    STOP,
+    Event,
+    Measurement,
+    Message,
+    Outcome,
+    SnapshotInterval,
+    Step,
+    Steps,
+)
 from steepest.records.search import Search
 from steepest.records.verdict import Verdict
 from steepest.rules.stability import FINAL_SHARE
@@ -231,7 +242,7 @@ class Trainer:
     def _on_event(self, event: Event) -> None:
         self.record.event(event)
         self.progress.event(event)
-        if event.kind in ("rewind", "stop"):
+        if event.kind in (REWIND, STOP):
             self.record.go_back(self.descent.t)
             self._path_t = -1
 
@@ -274,7 +285,7 @@ class Trainer:
             descent.is_stopped = True
             reason = f"validation {self.config.metric} has not improved in {patience} evaluations"
             where = "every one was NaN" if best.value is None else f"best {best.value:.4g} at step {best.t}"
-            event = Event(descent.t, "stop", reason, f"stopped early; {where}")
+            event = Event(descent.t, STOP, reason, f"{OUT_OF_PATIENCE}; {where}")
             self.record.event(descent.register(event))
             self.progress.event(event)
 

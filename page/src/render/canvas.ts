@@ -1,5 +1,15 @@
 /// Canvases that follow their boxes.
 import { useEffect, useRef, useState } from 'preact/hooks';
+import type { Box } from './boxes';
+
+declare global {
+  interface HTMLElement {
+    /** Where a canvas inside it has text, in its own pixels: for tests, which see no text on a canvas. */
+    textBoxes?: Box[];
+    /** What those keep away from. */
+    overlayBoxes?: Box[];
+  }
+}
 
 /** A box's size in whole CSS pixels, [0, 0] before it is known. */
 export function useSize(): [preact.RefObject<HTMLDivElement | null>, number, number] {

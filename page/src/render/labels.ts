@@ -1,8 +1,12 @@
-/// Labels on a canvas, placed so that they cover neither one another nor what they name.
+/// Labels on a canvas: one placer puts all of them where they cover neither one another, nor a path, nor what lies over it.
+import { around, overlap, type Box, type Room } from './boxes';
 import { constants, type Theme } from './theme';
 
 export const SANS = '"Steepest Sans", ui-sans-serif, system-ui, sans-serif';
 export const SERIF = '"Steepest Serif", Georgia, serif';
+
+/** From what a label names to the label, which ends there (−1), is centred there (0) or begins there (1). */
+export type Place = readonly [dx: number, dy: number, side: number];
 
 export interface Label {
   /** Position of what it names. */
@@ -11,82 +15,119 @@ export interface Label {
   text: string;
   font: string;
   colour: string;
-  /** Draw a line to it. */
-  leader: boolean;
+  /** Places that are tried, the best first. */
+  places: readonly Place[];
+  kind: 'thing' | 'tick' | 'name';
+  /** Where a tick's line begins. */
+  foot?: readonly [x: number, y: number];
+  /** A small second line, which goes first where there is no room. */
+  under?: string;
 }
 
-interface Box {
-  left: number;
-  top: number;
-  right: number;
-  bottom: number;
+/** A label in its place. */
+export interface Placed extends Box {
+  label: Label;
+  place: Place;
+  under: string;
 }
 
-/** Offsets of a label from what it names, nearest first; from the distance `long` on, a leader line connects them. */
-const { lineHeight: LINE_HEIGHT, clear: CLEAR, near: NEAR, far, reach, long } = constants.labels;
-const FAR = reach.flatMap(r => far.map(([x, y]) => [x * r, y * r]));
+/** `clear`: half size of what a label names; `long`: distance from which a leader line connects them. */
+const { lineHeight, tickHeight, clear, long, inside, path, tickAcross, tickDown } = constants.labels;
+/** Places of what has a point on the stage. */
+export const PLACES = constants.labels.places.map(([dx, dy]): Place => [dx, dy, Math.sign(dx)]);
 
 /**
- * Draws labels inside a canvas of this size, the first ones taking their places first.
+ * The labels that have room, the first ones taking their places first; the others are left out.
  *
- * @param obstacles points x, y, … that labels with a leader keep away from.
+ * @param obstacles points x, y, … of paths, which all but ticks keep away from.
  */
-export function drawLabels(
-  c: CanvasRenderingContext2D, labels: Label[], obstacles: number[], width: number, height: number, theme: Theme,
-): void {
-  const taken: Box[] = labels.map(({ x, y }) => around(x, y, CLEAR));
-  const avoided: Box[] = [];
-  for (let i = 0; i < obstacles.length; i += 2) avoided.push(around(obstacles[i], obstacles[i + 1], 3));
+export function placeLabels(c: CanvasRenderingContext2D, labels: Label[], obstacles: number[], room: Room): Placed[] {
+  const things = labels.filter(label => label.kind === 'thing').map(({ x, y }) => around(x, y, clear, clear));
+  const ways: Box[] = [];
+  for (let i = 0; i < obstacles.length; i += 2) ways.push(around(obstacles[i], obstacles[i + 1], path, path));
+  const placed: Placed[] = [];
+  for (const label of labels) {
+    const box = [label.under ?? '', ''].flatMap(under => label.places.map(place => boxAt(c, label, place, under)))
+      .find(box => fits(box, placed, things, ways, room));
+    if (box) placed.push(box);
+  }
+  return placed;
+}
+
+function fits(box: Placed, placed: Placed[], things: Box[], ways: Box[], { width, height, overlays }: Room): boolean {
+  if (box.left < inside || box.right > width - inside || box.top < inside || box.bottom > height - inside) return false;
+  const isTick = box.label.kind === 'tick';
+  if ([...overlays, ...things].some(other => overlap(box, other)) || placed.some(other => overlap(box, other, 3))) return false;
+  if (!isTick) return !ways.some(way => overlap(box, way));
+  const own = wide(box);
+  return !placed.some(other => other.label.kind === 'tick' && overlap(own, wide(other)));
+}
+
+/** A tick with the room that it keeps to others. */
+const wide = ({ left, right, top, bottom }: Box): Box => around((left + right) / 2, (top + bottom) / 2, tickAcross / 2, tickDown / 2);
+
+const SMALL = `11px ${SANS}`;
+const LINE = 15;
+
+function boxAt(c: CanvasRenderingContext2D, label: Label, place: Place, under: string): Placed {
+  const [dx, dy, side] = place;
+  const size = Math.max(widthOf(c, label.text, label.font), under ? widthOf(c, under, SMALL) : 0);
+  const left = label.x + dx - (size * (1 - side)) / 2;
+  const half = (label.kind === 'tick' ? tickHeight : lineHeight) / 2;
+  return { label, place, under, left, right: left + size, top: label.y + dy - half, bottom: label.y + dy + half + (under ? LINE : 0) };
+}
+
+function widthOf(c: CanvasRenderingContext2D, text: string, font: string): number {
+  c.font = font;
+  return c.measureText(text).width;
+}
+
+/** Draws labels on a halo of paper, with a line to what they name where that is far. */
+export function drawLabels(c: CanvasRenderingContext2D, placed: Placed[], theme: Theme): void {
   c.textBaseline = 'middle';
   c.textAlign = 'left';
   c.lineJoin = 'round';
-  for (const label of labels) {
+  for (const box of placed) {
+    const { label, place: [dx, dy], under, left, right } = box;
+    const [x, y] = [label.x + dx, label.y + dy];
+    const distance = Math.hypot(dx, dy);
+    if (label.foot) {
+      const [fx, fy] = label.foot;
+      line(c, fx, fy, fx + (x - fx) * 0.28, fy + (y - fy) * 0.28, label.colour);
+    } else if (label.kind === 'thing' && distance > long) {
+      line(c, label.x + (dx / distance) * 9, label.y + (dy / distance) * 9, dx < 0 ? right + 4 : left - 4, y, theme.edge);
+    }
     c.font = label.font;
-    const size = c.measureText(label.text).width;
-    const places = (label.leader ? FAR : [...NEAR, ...FAR]).map(([dx, dy]) => place(label, dx, dy, size));
-    const inside = (b: Box) => b.left >= 4 && b.right <= width - 4 && b.top >= 4 && b.bottom <= height - 4;
-    const free = (b: Box) => inside(b) && !taken.some(other => overlap(b, other));
-    const chosen = places.find(p => free(p.box) && !(label.leader && avoided.some(other => overlap(p.box, other))))
-      ?? places.find(p => free(p.box)) ?? places.find(p => inside(p.box));
-    if (!chosen) continue;
-    taken.push(chosen.box);
-    draw(c, label, chosen, theme);
+    written(c, label.text, align(c, label.text, box), y, label.colour, theme);
+    if (!under) continue;
+    c.font = SMALL;
+    written(c, under, align(c, under, box), y + LINE, theme.ink3, theme);
   }
 }
 
-const around = (x: number, y: number, r: number): Box => ({ left: x - r, right: x + r, top: y - r, bottom: y + r });
-
-interface Place {
-  box: Box;
-  dx: number;
-  dy: number;
+/** Where a line of a label begins: its lines stand on the side that is towards what they name. */
+function align(c: CanvasRenderingContext2D, text: string, { place: [, , side], left, right }: Placed): number {
+  const room = right - left - c.measureText(text).width;
+  return left + (room * (1 - side)) / 2;
 }
 
-function place({ x, y }: Label, dx: number, dy: number, size: number): Place {
-  const left = dx < 0 ? x + dx - size : x + dx;
-  return { box: { left, right: left + size, top: y + dy - LINE_HEIGHT / 2, bottom: y + dy + LINE_HEIGHT / 2 }, dx, dy };
-}
-
-const overlap = (a: Box, b: Box) => a.left < b.right + 3 && b.left < a.right + 3 && a.top < b.bottom && b.top < a.bottom;
-
-function draw(c: CanvasRenderingContext2D, label: Label, { box, dx, dy }: Place, theme: Theme): void {
-  const { x, y, text, colour } = label;
-  const distance = Math.hypot(dx, dy);
-  if (distance > long) {
-    c.beginPath();
-    c.moveTo(x + (dx / distance) * 9, y + (dy / distance) * 9);
-    c.lineTo(dx < 0 ? box.right + 4 : box.left - 4, y + dy);
-    c.strokeStyle = theme.edge;
-    c.lineWidth = 1;
-    c.stroke();
-  }
+function written(c: CanvasRenderingContext2D, text: string, x: number, y: number, colour: string, theme: Theme): void {
   c.strokeStyle = theme.paper;
   c.lineWidth = 4;
   c.globalAlpha = 0.9;
-  c.strokeText(text, box.left, y + dy);
+  c.strokeText(text, x, y);
   c.globalAlpha = 1;
   c.fillStyle = colour;
-  c.fillText(text, box.left, y + dy);
+  c.fillText(text, x, y);
+}
+
+function line(c: CanvasRenderingContext2D, x: number, y: number, u: number, v: number, colour: string): void {
+  c.beginPath();
+  c.moveTo(x, y);
+  c.lineTo(u, v);
+  c.strokeStyle = colour;
+  c.lineWidth = 1;
+  c.stroke();
 }
 
 const LOWERED: Record<string, string> = { '⁻': '−' };

@@ -2,7 +2,7 @@
 import { project } from './camera';
 import { world } from './field';
 import type { Axis, Mark } from '../film/film';
-import { SERIF, SANS, type Label } from './labels';
+import { PLACES, SERIF, SANS, type Label, type Place } from './labels';
 import { linearTicks, short } from '../ui/numbers';
 import { positionAt, type Trace, type View } from './paths';
 import { BASE } from './relief';
@@ -40,57 +40,50 @@ export function drawEdges(view: View, edges: Float64Array[]): void {
   }
 }
 
-/** Ticks and names along the two lower edges that face the camera, at each axis's own scale. */
-export function drawAxes(view: View, x: Axis, y: Axis, azimuth: number): void {
-  const { context: c, theme } = view;
+/** A point beside the block at its foot: along an edge, and so far out from it. */
+type Beside = (along: number, out: number) => [number, number, number];
+
+/** The ticks' numbers and the names of the two lower edges that face the camera, each at its axis's own scale. */
+export function axisLabels(view: View, x: Axis, y: Axis, azimuth: number): Label[] {
   const [sx, sy] = [Math.cos(azimuth) > 0 ? 1 : -1, Math.sin(azimuth) > 0 ? 1 : -1];
-  const few = view.width < NARROW ? 3 : 5;
-  c.textAlign = 'center';
-  c.textBaseline = 'middle';
-  const tick = (u: number, v: number, du: number, dv: number, text: string) => {
-    const [px, py] = onCanvas(view, u, v, BASE);
-    const [qx, qy] = onCanvas(view, u + du, v + dv, BASE);
-    c.strokeStyle = c.fillStyle = theme.ink3;
-    c.lineWidth = 1;
-    c.beginPath();
-    c.moveTo(px, py);
-    c.lineTo(px + (qx - px) * 0.28, py + (qy - py) * 0.28);
-    c.stroke();
-    c.font = `11px ${SANS}`;
-    c.fillText(text, qx, qy);
-  };
-  for (const v of linearTicks(x.lo, x.hi, few)) tick(world(x, v), sy, 0, sy * 0.15, short(v));
-  for (const v of linearTicks(y.lo, y.hi, few)) tick(sx, world(y, v), sx * 0.15, 0, short(v));
-  name(view, x, [0, sy * 1.34], [0, sy]);
-  name(view, y, [sx * 1.34, 0], [sx, 0]);
+  const edges: [Axis, Beside][] = [
+    [x, (along, out) => onCanvas(view, along, sy * (1 + out), BASE)],
+    [y, (along, out) => onCanvas(view, sx * (1 + out), along, BASE)],
+  ];
+  return [...edges.flatMap(([axis, at]) => tickLabels(view, axis, at)), ...edges.map(([axis, at]) => nameLabel(view, axis, at))];
 }
 
-/** The map over the lower left corner, in CSS pixels. */
-const INSET = 240;
+const { out: OUT, farther: FARTHER, name: NAME, aside: ASIDE } = constants.axes;
 
-/** An axis's name in italics and, where it is not 1, what its unit is in weight space; away from the block. */
-function name(view: View, axis: Axis, at: [number, number], edge: [number, number]): void {
-  const { context: c, theme } = view;
-  const [x, y] = onCanvas(view, ...at, BASE);
-  const [from] = onCanvas(view, ...edge, BASE);
-  const long = axis.name.length > 2;
-  c.textAlign = !long || Math.abs(x - from) < 12 ? 'center' : x < from ? 'right' : 'left';
-  c.fillStyle = theme.ink2;
-  c.font = `italic 15px ${SERIF}`;
-  const unit = axis.scale === 1 ? '' : `1 is ${short(axis.scale, 2)} in weights`;
-  const length = Math.max(c.measureText(axis.name).width, unit.length * 5.6);
-  const before = { left: 0, center: length / 2, right: length }[c.textAlign as 'left'];
-  const map = view.width < NARROW || y < view.height - INSET ? 0 : Math.min(INSET - 40, 0.26 * view.width);
-  const inside = Math.min(view.width - 6 - length + before, Math.max(6 + before + map, x));
-  c.fillText(axis.name, inside, y);
-  c.fillStyle = theme.ink3;
-  c.font = `11px ${SANS}`;
-  c.fillText(unit, inside, y + 16);
+/** Numbers at the ticks, the first and the last one before those between. */
+function tickLabels(view: View, axis: Axis, at: Beside): Label[] {
+  const ticks = linearTicks(axis.lo, axis.hi, view.width < NARROW ? 3 : 5);
+  const order = [ticks[0], ticks[ticks.length - 1], ...ticks.slice(1, -1)].slice(0, ticks.length);
+  return order.map(v => {
+    const u = world(axis, v);
+    const [[px, py], [qx, qy], foot] = [at(u, OUT), at(u, FARTHER), at(u, 0)];
+    const places: Place[] = [[0, 0, 0], [qx - px, qy - py, 0]];
+    return { x: px, y: py, text: short(v), font: `11px ${SANS}`, colour: view.theme.ink3, places, kind: 'tick', foot: [foot[0], foot[1]] };
+  });
 }
 
-/** Minima as crosses, saddles and maxima as ×, and words for those that have room. */
-export function drawMarks(view: View, marks: Mark[], x: Axis, y: Axis, verbose: boolean): Label[] {
-  const { context: c, relief, theme } = view;
+/** An axis's name in italics and, where it is not 1, what its unit is in weight space. */
+function nameLabel(view: View, axis: Axis, at: Beside): Label {
+  const [[x, y], [edge]] = [at(0, NAME), at(0, 0)];
+  const side = axis.name.length > 2 && Math.abs(x - edge) >= 12 ? Math.sign(x - edge) : 0;
+  const places = [at(0, NAME), at(ASIDE, NAME), at(-ASIDE, NAME), at(0, 1.3 * NAME), at(ASIDE, 1.3 * NAME), at(-ASIDE, 1.3 * NAME)]
+    .map(([px, py]): Place => [px - x, py - y, side]);
+  const under = axis.scale === 1 ? '' : `1 is ${short(axis.scale, 2)} in weights`;
+  return { x, y, text: axis.name, under, font: `italic 15px ${SERIF}`, colour: view.theme.ink2, places, kind: 'name' };
+}
+
+/** A word in italics beside a point. */
+const word = ({ theme }: View, x: number, y: number, text: string): Label =>
+  ({ x, y, text, font: `italic 14px ${SERIF}`, colour: theme.ink, places: PLACES, kind: 'thing' });
+
+/** Minima as crosses, saddles and maxima as ×; returns their words. */
+export function drawMarks(view: View, marks: Mark[], x: Axis, y: Axis): Label[] {
+  const { context: c, relief } = view;
   const zoom = relief.width / view.width;
   const labels: Label[] = [];
   c.lineCap = 'round';
@@ -110,13 +103,13 @@ export function drawMarks(view: View, marks: Mark[], x: Axis, y: Axis, verbose: 
       c.lineWidth = width;
       c.stroke();
     }
-    if (verbose) labels.push({ x: px, y: py, text: text || kind, font: `italic 14px ${SERIF}`, colour: theme.ink, leader: true });
+    labels.push(word(view, px, py, text || kind));
   }
   return labels;
 }
 
 /** Where the first trace begins. */
-export function drawStart(view: View, trace: Trace, verbose: boolean): Label[] {
+export function drawStart(view: View, trace: Trace): Label[] {
   const { context: c, theme } = view;
   const at = positionAt(trace, -Infinity);
   if (!at) return [];
@@ -128,7 +121,7 @@ export function drawStart(view: View, trace: Trace, verbose: boolean): Label[] {
     c.lineWidth = width;
     c.stroke();
   }
-  return verbose ? [{ x, y, text: 'start', font: `italic 14px ${SERIF}`, colour: theme.ink, leader: true }] : [];
+  return [word(view, x, y, 'start')];
 }
 
 const DOTS = 40;
@@ -155,6 +148,6 @@ export function drawEscape(view: View, marks: Mark[], x: Axis, y: Axis, from: [n
     c.setLineDash([]);
     mark(c, 0, px, py, 5.4, theme.ink, theme.casing);
     mark(c, 0, px, py, 2.8, theme.casing, theme.ink);
-    return { x: px, y: py, text, font: `italic 14px ${SERIF}`, colour: theme.ink, leader: true };
+    return word(view, px, py, text);
   });
 }

@@ -1,20 +1,14 @@
-/// The camera of a relief: its frame, and the opening view, which hides as little of the paths as possible.
-import { matrix, project, type Camera, type Matrix } from './camera';
+/// The opening view of a relief: the one that hides as little of the paths as possible.
+import type { Room } from './boxes';
+import { matrix, project, type Matrix } from './camera';
 import { coarse } from './field';
+import { framed } from './frame';
 import { LIFT, SLACK, type Trace } from './paths';
 import { Relief } from './relief';
 import { constants } from './theme';
 
 /** Candidate views are compared on a coarse grid in small pictures, the finalists on the whole grid in larger ones. */
 const view = constants.view;
-
-/** The camera that fits the block into a canvas, lower and to the right where the verdict overlays it. */
-export function framed(azimuth: number, elevation: number, zoom: number, width: number, height: number, overlaid: boolean): Camera {
-  const aspect = width / height;
-  const low = overlaid ? 1 + Math.max(0, view.low - height) / view.low : 1; // a low canvas: the verdict takes a larger share
-  const distance = (view.distance * low * Math.max(1, view.wide / aspect)) / zoom;
-  return { azimuth, elevation, distance, shift: overlaid ? [0.15, -0.1] : width < view.narrow ? [0, -0.02] : [0.12, 0.05] };
-}
 
 interface Candidate {
   azimuth: number;
@@ -23,7 +17,8 @@ interface Candidate {
 }
 
 /** Of 16 azimuths and 3 elevations, the one that hides least of the paths: all on a coarse grid, the best ones on the whole. */
-export function openingView(relief: Relief, traces: (Trace | null)[], width: number, height: number, overlaid: boolean): [number, number] {
+export function openingView(relief: Relief, outline: Float64Array, traces: (Trace | null)[], room: Room): [number, number] {
+  const { width, height } = room;
   const points = traces.flatMap(trace => (trace ? thinned(trace) : []));
   const all = view.elevations.flatMap(elevation => Array.from({ length: view.azimuths }, (_, a): Candidate => {
     const azimuth = ((a + 0.5) / view.azimuths) * 2 * Math.PI;
@@ -31,27 +26,26 @@ export function openingView(relief: Relief, traces: (Trace | null)[], width: num
     return { azimuth, elevation, cost: view.asOnMap * turned + view.alongAxis * Math.cos(2 * azimuth) ** 2 };
   }));
   const stride = Math.max(1, Math.floor(relief.field.x.n / view.coarseVertices));
-  const look = (azimuth: number, elevation: number) =>
-    matrix(framed(azimuth, elevation, 1, width, height, overlaid), width / height);
+  const look = (azimuth: number, elevation: number) => matrix(framed(outline, azimuth, elevation, room), width / height);
   const picture = (of: Relief, across: number) => {
     of.resize(across, Math.round((across * height) / width));
     return of;
   };
-  const first = ranked(picture(new Relief(coarse(relief.field, stride)), view.smallWidth), all, points, look, overlaid);
+  const first = ranked(picture(new Relief(coarse(relief.field, stride)), view.smallWidth), all, points, look);
   const few = first.slice(0, view.finalists).map(one => all.find(c => c.azimuth === one.azimuth && c.elevation === one.elevation)!);
-  const [best] = ranked(picture(relief, view.largeWidth), few, points, look, overlaid);
+  const [best] = ranked(picture(relief, view.largeWidth), few, points, look);
   return [best.azimuth, best.elevation];
 }
 
 /** Candidates with what they hide on a relief added to their cost, the cheapest first. */
 function ranked(
   relief: Relief, candidates: Candidate[], points: [number, number][],
-  look: (azimuth: number, elevation: number) => Matrix, overlaid: boolean,
+  look: (azimuth: number, elevation: number) => Matrix,
 ): Candidate[] {
   const scored = candidates.map(({ azimuth, elevation, cost }) => {
     const m = look(azimuth, elevation);
     relief.render(m, azimuth);
-    return { azimuth, elevation, cost: cost + hiding(relief, m, points, overlaid) };
+    return { azimuth, elevation, cost: cost + hiding(relief, m, points) };
   });
   return scored.sort((a, b) => a.cost - b.cost);
 }
@@ -64,8 +58,8 @@ function thinned({ at }: Trace): [number, number][] {
   return points;
 }
 
-/** Share of points that are hidden or lie under the verdict, less how far they spread over the picture. */
-function hiding(relief: Relief, m: Matrix, points: [number, number][], overlaid: boolean): number {
+/** Share of points that are hidden, less how far they spread over the picture. */
+function hiding(relief: Relief, m: Matrix, points: [number, number][]): number {
   if (!points.length) return 0;
   const { width, height } = relief;
   const p = new Float64Array(3);
@@ -74,7 +68,6 @@ function hiding(relief: Relief, m: Matrix, points: [number, number][], overlaid:
   for (const [x, y] of points) {
     project(m, width, height, x, y, relief.heightAt(x, y) + LIFT, p);
     if (!relief.isVisible(p[0], p[1], p[2], SLACK)) hidden++;
-    else if (overlaid && p[0] < 0.5 * width && p[1] < 0.27 * height) hidden += view.covered;
     [left, right, top, bottom] = [Math.min(left, p[0]), Math.max(right, p[0]), Math.min(top, p[1]), Math.max(bottom, p[1])];
   }
   const spread = Math.hypot((right - left) / width, (bottom - top) / height);

@@ -1,7 +1,7 @@
 /// The page: a headline above a relief, members and curves beside it, the film's clock below.
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { Aside, Charts } from './aside';
-import { MEDIUM, NARROW, useMedia, useTheme } from './document';
+import { useTheme } from './document';
 import { fieldOf, refined } from '../render/field';
 import type { Film } from '../film/film';
 import { Header } from './header';
@@ -10,7 +10,7 @@ import { actionOf, focusOf, type Action } from './keys';
 import { usePlay, type Play } from '../play/play';
 import { savePicture } from '../render/picture';
 import { usePlayer } from './player';
-import { Scene } from './scene';
+import { distance, Scene } from './scene';
 import { HiddenTable } from './table';
 import { headline, playable } from '../play/take';
 import { Timeline } from './timeline';
@@ -45,8 +45,6 @@ interface PageProps {
 
 function Page({ film, play, selected, onSelect }: PageProps) {
   const [theme, toggleTheme] = useTheme();
-  const narrow = useMedia(NARROW);
-  const medium = useMedia(MEDIUM);
   const [mapped, setMapped] = useState(false);
   const [helping, setHelping] = useState(false);
   const [chosen, choose] = useState<string | null>(null);
@@ -73,6 +71,7 @@ function Page({ film, play, selected, onSelect }: PageProps) {
       case 'theme': return toggleTheme();
       case 'map': return setMapped(on => !on);
       case 'help': return setHelping(on => !on);
+      case 'close': return setHelping(false);
     }
   });
   useReady();
@@ -86,13 +85,13 @@ function Page({ film, play, selected, onSelect }: PageProps) {
   });
   return (
     <div class={`page ${film.kind}${bare ? ' bare' : ''}`} ref={page} style={{ '--c': theme.members[selected % 6], '--name': theme.names[selected % 6] }}>
-      <Header film={film} play={play} theme={theme} mapped={mapped} onTheme={toggleTheme} onMap={() => setMapped(on => !on)}
-        onHelp={() => setHelping(true)} onSave={() => savePicture(page.current!.querySelector('.stage, .map')!, theme.paper, film.title)} />
+      <Header film={film} play={play} theme={theme} title={film.title} mapped={mapped} helping={helping} onTheme={toggleTheme} onMap={() => setMapped(on => !on)}
+        onHelp={() => setHelping(on => !on)} onSave={() => savePicture(page.current!.querySelector('.stage, .map')!, theme.paper, film.title)} />
       <main>
         <section class="left" aria-label="Surface and paths">
-          {verdict}
+          <div class="saying">{verdict}</div>
           <Scene film={film} surface={surface} field={field} tracks={tracks} marks={play?.ground.marks ?? shape?.marks ?? []}
-            t={player.t} last={steps} selected={selected} theme={theme} overlaid={!narrow && !medium} mapped={mapped}
+            t={player.t} last={steps} selected={selected} theme={theme} mapped={mapped}
             onStart={onStart} onSurface={choose} />
           {bare && <Charts tracks={tracks} t={player.t} steps={steps} selected={selected} theme={theme} onSeek={player.seek} />}
         </section>
@@ -101,7 +100,7 @@ function Page({ film, play, selected, onSelect }: PageProps) {
       </main>
       <Timeline tracks={tracks} steps={steps} player={player} selected={selected} theme={theme} live={film.live} />
       {useMemo(() => <HiddenTable tracks={tracks} steps={steps} />, [tracks, steps])}
-      <Help open={helping} version={film.version} onClose={() => setHelping(false)} />
+      <Help film={film} surface={surface} distance={helping && surface !== null ? distance(tracks[selected], surface, player.t) : ''} open={helping} onClose={() => setHelping(false)} />
     </div>
   );
 }

@@ -1,10 +1,9 @@
 /// What the page knows of the window it is in: its theme and its width.
 import { useEffect, useState } from 'preact/hooks';
-import { constants, dark, light, type Theme } from '../render/theme';
+import { dark, light, type Theme } from '../render/theme';
 
-const { medium, wide } = constants.layout;
-export const NARROW = `(max-width: ${medium - 1}px)`;
-export const MEDIUM = `(min-width: ${medium}px) and (max-width: ${wide - 1}px)`;
+/** From this width on nothing scrolls but the right column: the verdict lies over the stage, and a sheet beside it. */
+export const BESIDE = '(min-width: 1000px)';
 
 /** Whether a media query holds. */
 export function useMedia(query: string): boolean {

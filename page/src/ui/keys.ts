@@ -1,7 +1,7 @@
 /// The keyboard: which key does what. Shortcuts yield to a focused control that wants the key itself.
 
 export type Action =
-  | { do: 'play' | 'first' | 'last' | 'theme' | 'map' | 'help' }
+  | { do: 'play' | 'first' | 'last' | 'theme' | 'map' | 'help' | 'close' }
   | { do: 'step'; by: number }
   | { do: 'member'; index: number };
 
@@ -47,6 +47,7 @@ export function actionOf(press: Press, focus: Focus): Action | null {
     case 't': case 'T': return { do: 'theme' };
     case 'c': case 'C': return { do: 'map' };
     case '?': return { do: 'help' };
+    case 'Escape': return { do: 'close' };
     default: return null;
   }
 }

@@ -1,5 +1,8 @@
 /// The surface in its two forms, relief and map, with its scale and what is said of it.
-import { useMemo } from 'preact/hooks';
+import type { RefObject } from 'preact';
+import { useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
+import type { Box } from '../render/boxes';
+import { useFonts } from '../render/canvas';
 import { DIVERGED, gaps, type Field } from '../render/field';
 import type { Film, Mark } from '../film/film';
 import { MapView } from './map';
@@ -7,7 +10,6 @@ import { Digits } from './math';
 import { decimal, short } from './numbers';
 import { traceOf } from '../render/paths';
 import { Relief } from '../render/relief';
-import type { Scale } from '../render/scale';
 import { Stage } from './stage';
 import { constants, type Theme } from '../render/theme';
 import { indexAt, lossAt, type Track } from '../film/track';
@@ -22,7 +24,6 @@ export interface SceneProps {
   last: number;
   selected: number;
   theme: Theme;
-  overlaid: boolean;
   mapped: boolean;
   onStart: ((x: number, y: number) => void) | null;
   onSurface(name: string): void;
@@ -31,10 +32,12 @@ export interface SceneProps {
 const KINDS = constants.planes;
 
 export function Scene(props: SceneProps) {
-  const { film, surface, field, tracks, marks, t, last, selected, theme, overlaid, mapped, onStart } = props;
+  const { film, surface, field, tracks, marks, t, last, selected, theme, mapped, onStart } = props;
   const relief = useMemo(() => field && new Relief(field), [field]);
   const traces = useMemo(
     () => (relief && surface ? tracks.map(track => traceOf(track, surface, relief)) : []), [relief, surface, tracks]);
+  const scene = useRef<HTMLDivElement>(null);
+  const overlays = useOverlays(scene);
   if (!field || !relief || !surface) {
     if (film.live || film.kind === 'race') return null;
     return <p class="nothing">No surface: run `steepest film RUN` to compute one; it needs a saved path and the model.</p>;
@@ -44,29 +47,62 @@ export function Scene(props: SceneProps) {
     description={`Map. ${description}`} onStart={onStart} />;
   return (
     <>
-      {mapped ? <div class="stage large">{map}</div> : (
-        <Stage relief={relief} traces={traces} marks={marks} t={t} last={last} selected={selected} theme={theme} overlaid={overlaid}
-          description={`Relief. ${description} Arrow keys turn it, plus and minus zoom.`} onStart={onStart} />
-      )}
-      <figure class="inset">
-        {!mapped && map}
-        <figcaption>
-          {onStart ? `${mapped ? '' : 'From above. '}Click to start elsewhere.` : distance(tracks[selected], surface, t)}
-        </figcaption>
-      </figure>
+      <div class="scene" ref={scene}>
+        {mapped ? <div class="stage large">{map}</div> : (
+          <Stage relief={relief} traces={traces} marks={marks} t={t} last={last} selected={selected} theme={theme} overlays={overlays}
+            description={`Relief. ${description} Arrow keys turn it, plus and minus zoom.`} onStart={onStart} />
+        )}
+        {!mapped && <div class="inset">{map}</div>}
+      </div>
       <Legend {...props} field={field} surface={surface} film={film} />
     </>
   );
 }
 
+/** What lies over a scene: the lines of what is said above it, and the map. */
+function useOverlays(scene: RefObject<HTMLDivElement | null>): Box[] {
+  const [overlays, take] = useState<Box[]>([]);
+  const fonts = useFonts();
+  useLayoutEffect(() => {
+    const { current } = scene;
+    if (!current) return;
+    const over = [...current.parentElement!.querySelectorAll('.saying')];
+    const measure = () => {
+      const { left, top, right, bottom } = current.getBoundingClientRect();
+      const boxes = [...over.flatMap(element => [...element.querySelectorAll('h1, p')].map(inked)), ...[...current.querySelectorAll('.inset')].map(e => e.getBoundingClientRect())]
+        .filter(box => box.width > 0 && box.left < right && box.right > left && box.top < bottom && box.bottom > top)
+        .map(box => ({
+          left: Math.floor(box.left - left - GAP), top: Math.floor(box.top - top - GAP),
+          right: Math.ceil(box.right - left + GAP), bottom: Math.ceil(box.bottom - top + GAP),
+        }));
+      take(old => (JSON.stringify(old) === JSON.stringify(boxes) ? old : boxes));
+    };
+    measure();
+    const observer = new ResizeObserver(measure);
+    [current, ...over, ...current.querySelectorAll('.inset')].forEach(element => observer.observe(element));
+    return () => observer.disconnect();
+  });
+  return fonts >= 0 ? overlays : [];
+}
+
+/** Between the block and what lies over the stage. */
+const GAP = 6;
+
+/** Where an element has text: it may be narrower than its box. */
+function inked(element: Element): DOMRect {
+  const range = document.createRange();
+  range.selectNodeContents(element);
+  return range.getBoundingClientRect();
+}
+
 /** The distance of the path from the plane at a step, in words. */
-function distance(track: Track, surface: string, t: number): string {
+export function distance(track: Track, surface: string, t: number): string {
   const on = track.path.on[surface];
   const k = Math.max(0, indexAt(track.path.t, t));
-  if (!on?.off.length) return 'From above. This run has no saved path.';
+  if (!on?.off.length) return 'This run has no saved path.';
   const most = on.off.reduce((a, b) => Math.max(a, b));
-  if (!(most > 0)) return 'From above. The path lies in this plane.';
-  return `Distance of the path from this plane: ${short(on.off[k], 2)} here, at most ${short(most, 2)}.`;
+  if (!(most > 0)) return 'The path lies in this plane.';
+  return `Distance of the path from it: ${short(on.off[k], 2)} at this step, at most ${short(most, 2)}.`;
 }
 
 function describe({ x, y, scale }: Field, surface: string, tracks: Track[], t: number): string {
@@ -79,39 +115,43 @@ function describe({ x, y, scale }: Field, surface: string, tracks: Track[], t: n
   return `Loss from ${short(scale.loss(0))} to ${short(scale.loss(1))} over ${x.name} and ${y.name}. Step ${Math.floor(t)}: ${where.join('; ')}.`;
 }
 
-/** Ticks with enough room after the ones before them. */
-function spaced(ticks: Scale['ticks']): Scale['ticks'] {
-  const shown: Scale['ticks'] = [];
-  for (const tick of ticks) {
-    const before = shown.at(-1);
-    if (!before || tick.at - before.at > 0.05 + 0.02 * (before.text.length + tick.text.length)) shown.push(tick);
-  }
-  return shown;
-}
-
-/** The colour scale, the surface's caption, and a choice where there are several surfaces. */
+/** The row under the relief: a choice where there are several surfaces, one line of words, and the loss's colours. */
 function Legend({ film, surface, field, theme, onStart, onSurface }: SceneProps & { field: Field; surface: string }) {
   const names = Object.keys(film.surfaces);
-  const { kind } = film.surfaces[surface];
-  const caption = onStart ? gaps(field) : film.surfaces[surface].caption; // another function may have been typed in
+  const { kind, caption } = film.surfaces[surface];
+  const words = onStart ? `Click on the surface to start elsewhere. ${gaps(field)}` : firstSentence(caption);
   return (
-    <div class="scale">
-      {names.length > 1 && (
+    <div class="legend">
+      {names.length > 1 ? (
         <label class="choice">
           <span class="hidden">Plane</span>
           <select value={surface} onChange={e => onSurface(e.currentTarget.value)}>
             {names.map(name => <option key={name} value={name}>{KINDS[film.surfaces[name].kind]}</option>)}
           </select>
         </label>
-      )}
-      <p class="caption" title={caption}><Digits text={caption || (kind === 'terrain' || names.length > 1 ? 'loss' : `loss, ${KINDS[kind]}`)} /></p>
+      ) : kind !== 'terrain' && <span class="choice">{KINDS[kind]}</span>}
+      <p class="line"><Digits text={words.trim()} /></p>
       {field.state.includes(DIVERGED) && <span class="diverged"><i />diverged</span>}
+      <LossScale field={field} theme={theme} />
+    </div>
+  );
+}
+
+/** What a caption says first; the help has the whole. */
+const firstSentence = (text: string): string => text.split(/(?<=[.!?]) (?=[A-Z])/)[0];
+
+/** Letters that fit beside one another under the colours. */
+const LETTERS = 20;
+
+/** The colours from the smallest loss to the largest, with three numbers; where they lack room, without the middle one. */
+function LossScale({ field, theme }: { field: Field; theme: Theme }) {
+  const texts = [0, 0.5, 1].map(height => short(field.scale.loss(height), 2));
+  const shown = texts.join('').length > LETTERS ? [texts[0], texts[2]] : texts;
+  return (
+    <div class="scale">
+      <span class="what">loss</span>
       <div class="bar" style={{ background: `linear-gradient(90deg, ${theme.look.ramp.join(', ')})` }} />
-      <div class="ticks" aria-hidden="true">
-        {spaced(field.scale.ticks).map(({ at, text }) => (
-          <span key={text} style={{ left: `${at * 100}%`, transform: `translateX(${-at * 100}%)` }}>{text}</span>
-        ))}
-      </div>
+      <div class="ticks" aria-hidden="true">{shown.map((text, i) => <span key={i}><Digits text={text} /></span>)}</div>
     </div>
   );
 }

@@ -1,16 +1,19 @@
 /// The relief with the paths on it: turned by dragging, zoomed by the wheel, and by the keyboard.
 import { useCallback, useEffect, useMemo, useRef } from 'preact/hooks';
-import { HIGHEST, LOWEST, matrix } from '../render/camera';
+import type { Box } from '../render/boxes';
+import { HIGHEST, LOWEST, matrix, type Matrix } from '../render/camera';
 import { cleared, density, useFonts, useSize } from '../render/canvas';
 import { onAxis } from '../render/field';
+import { framed, outlineOf } from '../render/frame';
 import type { Mark } from '../film/film';
-import { drawLabels, SANS } from '../render/labels';
+import { useGestures } from './gestures';
+import { drawLabels, placeLabels, PLACES, SANS, type Label } from '../render/labels';
 import { count } from './numbers';
 import { drawPaths, outlines, positionAt, type Trace, type View } from '../render/paths';
 import type { Relief } from '../render/relief';
-import { drawAxes, drawEdges, drawEscape, drawMarks, drawStart } from '../render/scenery';
+import { axisLabels, drawEdges, drawEscape, drawMarks, drawStart } from '../render/scenery';
 import type { Theme } from '../render/theme';
-import { framed, openingView } from '../render/view';
+import { openingView } from '../render/view';
 
 export interface StageProps {
   relief: Relief;
@@ -20,8 +23,8 @@ export interface StageProps {
   last: number;
   selected: number;
   theme: Theme;
-  /** Whether the verdict lies over its top left. */
-  overlaid: boolean;
+  /** What lies over it, in its own pixels. */
+  overlays: Box[];
   /** What a screen reader says of it. */
   description: string;
   /** Where to descend from, when a place is clicked; null where the page cannot descend. */
@@ -34,14 +37,15 @@ const COARSER = 0.66;
 /** After so long without a movement the relief is drawn finely. */
 const REST_MS = 120;
 const FINEST_PIXELS = 5.2e6;
-const NARROW = 640;
-const CLICK_PIXELS = 4;
 const NEAREST = 4;
 const FARTHEST = 0.6;
 const TURNS: Record<string, [number, number]> = {
   ArrowLeft: [-0.08, 0], ArrowRight: [0.08, 0], ArrowUp: [0, 0.06], ArrowDown: [0, -0.06],
 };
 const ZOOMS: Record<string, number> = { '+': 1.1, '=': 1.1, '-': 1 / 1.1 };
+
+/** Whether the page scrolls: then the wheel is the page's. */
+const scrolls = () => document.documentElement.scrollHeight > innerHeight + 1;
 
 /** Puts an image on a canvas of at most this size; a finer one is scaled down once, and not at every frame that is shown. */
 function show(image: ImageData, canvas: HTMLCanvasElement, width: number, height: number): CanvasRenderingContext2D {
@@ -59,46 +63,59 @@ function show(image: ImageData, canvas: HTMLCanvasElement, width: number, height
 }
 
 export function Stage(props: StageProps) {
-  const { relief, traces, marks, t, last, selected, theme, overlaid, description, onStart } = props;
+  const { relief, traces, marks, t, last, selected, theme, overlays, description, onStart } = props;
   const [box, width, height] = useSize();
   const fonts = useFonts();
   const ground = useRef<HTMLCanvasElement>(null);
   const over = useRef<HTMLCanvasElement>(null);
-  const look = useRef({ azimuth: 0, elevation: 0, zoom: 1, ms: 0, rest: 0, surface: null as Relief | null });
+  const look = useRef({
+    azimuth: 0, elevation: 0, zoom: 1, ms: 0, rest: 0, settled: false, surface: null as Relief | null,
+    matrix: new Float64Array(12) as Matrix, axes: [] as Label[], ways: [] as number[], waysOf: null as typeof traces | null,
+  });
   const edges = useMemo(() => relief.edges(), [relief]);
+  const outline = useMemo(() => outlineOf(relief.field), [relief]);
+  const room = useMemo(() => ({ width, height, overlays }), [width, height, overlays]);
 
-  const camera = () => framed(look.current.azimuth, look.current.elevation, look.current.zoom, width, height, overlaid);
-  const seen = () => matrix(camera(), width / height);
+  const seen = () => {
+    const { azimuth, elevation, zoom } = look.current;
+    const camera = framed(outline, azimuth, elevation, room);
+    return matrix({ ...camera, distance: camera.distance / zoom }, width / height);
+  };
 
   const paint = useCallback((scale: number) => {
     const began = performance.now();
     relief.resize(Math.round(width * scale), Math.round(height * scale));
-    relief.render(seen(), look.current.azimuth);
+    const { azimuth } = look.current;
+    const m = (look.current.matrix = seen());
+    relief.render(m, azimuth);
     const shown = Math.min(scale, density());
     const context = show(relief.image, ground.current!, shown * width, shown * height);
     context.setTransform(shown, 0, 0, shown, 0, 0);
-    const view: View = { context, relief, matrix: seen(), width, height, theme };
+    const view: View = { context, relief, matrix: m, width, height, theme };
     drawEdges(view, edges);
-    drawAxes(view, relief.field.x, relief.field.y, look.current.azimuth);
+    look.current.axes = axisLabels(view, relief.field.x, relief.field.y, azimuth);
+    look.current.waysOf = null;
     look.current.ms = performance.now() - began;
-  }, [relief, edges, theme, width, height, overlaid]);
+  }, [relief, edges, outline, theme, room]);
 
   const draw = useCallback(() => {
     const context = cleared(over.current!, width, height);
-    const view: View = { context, relief, matrix: seen(), width, height, theme };
-    const verbose = width >= NARROW;
+    const view: View = { context, relief, matrix: look.current.matrix, width, height, theme };
     const { x, y } = relief.field;
-    const labels = drawMarks(view, marks, x, y, verbose);
+    const words = drawMarks(view, marks, x, y);
     const end = traces[selected] && positionAt(traces[selected], last);
-    if (end && t >= last) labels.push(...drawEscape(view, marks, x, y, end));
+    if (end && t >= last) words.push(...drawEscape(view, marks, x, y, end));
     const first = traces.find(trace => trace !== null);
-    if (first) labels.push(...drawStart(view, first, verbose));
-    const heads = drawPaths(view, traces, t, selected);
-    const named = heads.filter(head => verbose || head.member === selected).map(({ x, y, member }) => ({
-      x, y, text: traces.length > 1 ? traces[member]!.name : `step ${count(Math.floor(t))}`, font: `600 13px ${SANS}`, colour: theme.names[member % 6], leader: false,
+    const start = first ? drawStart(view, first) : [];
+    const heads = drawPaths(view, traces, t, selected).reverse().map(({ x, y, member }): Label => ({
+      x, y, text: traces.length > 1 ? traces[member]!.name : `step ${count(Math.floor(t))}`, font: `600 13px ${SANS}`,
+      colour: theme.names[member % 6], places: PLACES, kind: 'thing',
     }));
-    drawLabels(context, [...labels, ...named.reverse()], outlines(view, traces), width, height, theme);
-  }, [relief, traces, marks, t, last, selected, theme, width, height, overlaid]);
+    if (look.current.waysOf !== traces) [look.current.ways, look.current.waysOf] = [outlines(view, traces), traces];
+    const placed = placeLabels(context, [...heads, ...start, ...words, ...look.current.axes], look.current.ways, room);
+    drawLabels(context, placed, theme);
+    Object.assign(box.current!, { textBoxes: placed, overlayBoxes: overlays });
+  }, [relief, traces, marks, t, last, selected, theme, room]);
 
   const rest = () => {
     clearTimeout(look.current.rest);
@@ -106,6 +123,7 @@ export function Stage(props: StageProps) {
     look.current.rest = window.setTimeout(() => {
       paint(Math.max(density(), Math.min(2 * density(), Math.sqrt(FINEST_PIXELS / (width * height)))));
       draw();
+      look.current.settled = document.fonts.status === 'loaded';
       box.current!.dataset.fine = '';
     }, REST_MS);
   };
@@ -115,6 +133,7 @@ export function Stage(props: StageProps) {
     rest();
   };
   const turn = (azimuth: number, elevation: number) => {
+    look.current.settled = true;
     look.current.azimuth += azimuth;
     look.current.elevation = Math.min(HIGHEST, Math.max(LOWEST, look.current.elevation + elevation));
     moved();
@@ -126,9 +145,10 @@ export function Stage(props: StageProps) {
 
   useEffect(() => {
     if (!width || !height) return;
-    if (look.current.surface !== relief) {
+    if (look.current.surface !== relief) look.current.settled = false;
+    if (!look.current.settled) {
       relief.setTheme(theme);
-      [look.current.azimuth, look.current.elevation] = openingView(relief, traces, width, height, overlaid);
+      [look.current.azimuth, look.current.elevation] = openingView(relief, outline, traces, room);
       look.current.surface = relief;
     }
     relief.setTheme(theme);
@@ -138,34 +158,21 @@ export function Stage(props: StageProps) {
   }, [paint, fonts]);
   useEffect(() => {
     if (width && height) draw();
-  }, [draw, fonts]);
+  }, [draw, paint, fonts]);
 
-  const held = useRef<{ x: number; y: number; moved: number } | null>(null);
+  const gestures = useGestures({
+    turn, zoom,
+    click: (x, y) => {
+      const scale = relief.width / width;
+      const at = relief.pick(look.current.matrix, x * scale, y * scale);
+      if (at) onStart?.(onAxis(relief.field.x, at[0]), onAxis(relief.field.y, at[1]));
+    },
+  });
   return (
     <div
-      class={onStart ? 'stage starts' : 'stage'} ref={box} tabIndex={0} role="img" aria-label={description}
-      onPointerDown={e => {
-        held.current = { x: e.clientX, y: e.clientY, moved: 0 };
-        e.currentTarget.setPointerCapture(e.pointerId);
-      }}
-      onPointerMove={e => {
-        const from = held.current;
-        if (!from) return;
-        const [dx, dy] = [e.clientX - from.x, e.clientY - from.y];
-        held.current = { x: e.clientX, y: e.clientY, moved: from.moved + Math.abs(dx) + Math.abs(dy) };
-        if (held.current.moved >= CLICK_PIXELS) turn(-dx * 0.006, dy * 0.005);
-      }}
-      onPointerCancel={() => (held.current = null)}
-      onPointerUp={e => {
-        const clicked = held.current && held.current.moved < CLICK_PIXELS;
-        held.current = null;
-        if (!clicked || !onStart) return;
-        const { left, top } = e.currentTarget.getBoundingClientRect();
-        const scale = relief.width / width;
-        const at = relief.pick(seen(), (e.clientX - left) * scale, (e.clientY - top) * scale);
-        if (at) onStart(onAxis(relief.field.x, at[0]), onAxis(relief.field.y, at[1]));
-      }}
+      class={onStart ? 'stage starts' : 'stage'} ref={box} tabIndex={0} role="img" aria-label={description} {...gestures}
       onWheel={e => {
+        if (!e.ctrlKey && scrolls()) return;
         e.preventDefault();
         zoom(Math.exp(-e.deltaY * 0.001));
       }}

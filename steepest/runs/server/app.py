@@ -1,6 +1,6 @@
 """Routes and pages.
 
-/                 the list of runs
+/                 the list of runs; /list is the same without the page around it
 /runs/ID          the page of a run; /runs/ID/events streams its film while it runs
 /compare?run=ID…  several runs in one film; /compare/events streams it
 """
@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 from weakref import WeakValueDictionary
 
+import anyio
 import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -22,14 +23,15 @@ from starlette.routing import Route
 from steepest.analysis.conclusion import run_verdict
 from steepest.errors import SteepestError
 from steepest.runs.film import stored_surfaces
+from steepest.runs.server.query import MAX_SELECTION, Query
 from steepest.runs.server.run_list import RunList
 from steepest.runs.server.stream import FilmStream
-from steepest.runs.server.style import message_page, policy
+from steepest.runs.server.style import frame_page, message_page, policy
 from steepest.runs.store import Store
 from steepest.view.film import document, film, side_by_side
 
-MAX_RUNS = 6
-"""Maximum of runs in one film: the page has this many distinguishable colours."""
+MAX_READERS = 4
+"""Requests that read the store at once."""
 PAGE_HEADERS = {"Content-Security-Policy": "frame-ancestors 'none'"}
 """The film page has its own policy in a meta element, which cannot contain frame-ancestors."""
 
@@ -44,22 +46,35 @@ class Pages:
 
     def __init__(self, store: Store, is_closing: Callable[[], bool]) -> None:
         self._store, self._is_closing, self._list = store, is_closing, RunList(store)
+        self._readers = anyio.CapacityLimiter(MAX_READERS)
         self._streams: WeakValueDictionary[tuple[str, ...], FilmStream] = WeakValueDictionary()
 
-    def runs(self, request: Request) -> Response:
+    async def runs(self, request: Request) -> Response:
         """The list."""
-        number = request.query_params.get("page", "1")
-        if not (number.isascii() and number.isdigit() and len(number) < 9):
-            raise HTTPException(404, f"there is no page {number!r} of the list")
-        return HTMLResponse(self._list.page(int(number)), headers={"Content-Security-Policy": policy()})
+        return await self._read(self._runs, request)
 
-    def run(self, request: Request) -> Response:
+    async def run(self, request: Request) -> Response:
         """The page of a run."""
+        return await self._read(self._run, request)
+
+    async def compare(self, request: Request) -> Response:
+        """The page of several runs."""
+        return await self._read(self._compare, request)
+
+    async def _read(self, answer: Callable[[Request], Response], request: Request) -> Response:
+        """Answers in a thread, since the store blocks; a few at a time, since each opens files."""
+        return await anyio.to_thread.run_sync(answer, request, limiter=self._readers)
+
+    def _runs(self, request: Request) -> Response:
+        content, folder = self._list.content(_query(request)), str(self._store.folder)
+        page = content if request.url.path == "/list" else frame_page("Runs", content, folder, is_list=True)
+        return HTMLResponse(page, headers={"Content-Security-Policy": policy()})
+
+    def _run(self, request: Request) -> Response:
         ids = self._ids([request.path_params["run"]])
         return self._page(ids, f"/runs/{quote(ids[0], safe='')}/events")
 
-    def compare(self, request: Request) -> Response:
-        """The page of several runs."""
+    def _compare(self, request: Request) -> Response:
         ids = self._ids(request.query_params.getlist("run"))
         if len(ids) == 1:
             return RedirectResponse(f"/runs/{quote(ids[0], safe='')}", 303)
@@ -69,7 +84,7 @@ class Pages:
         """Streams the film of these runs."""
         run = request.path_params.get("run")
         run_ids = request.query_params.getlist("run") if run is None else [run]
-        ids = await anyio.to_thread.run_sync(self._ids, run_ids)
+        ids = await anyio.to_thread.run_sync(self._ids, run_ids, limiter=self._readers)
         stream = self._streams.get(ids) or FilmStream(partial(make_film, self._store, ids), self._is_closing)
         self._streams[ids] = stream
         if request.method == "HEAD":
@@ -87,8 +102,8 @@ class Pages:
         for run in ids:
             if run not in names:
                 raise HTTPException(404, f"there is no run {run!r}")
-        if not 0 < len(ids) <= MAX_RUNS:
-            raise HTTPException(400, f"select 2 to {MAX_RUNS} runs, got {len(ids)}")
+        if not 0 < len(ids) <= MAX_SELECTION:
+            raise HTTPException(400, f"select 2 to {MAX_SELECTION} runs, got {len(ids)}")
         return ids
 
 
@@ -102,6 +117,7 @@ def app(store: Store, is_closing: Callable[[], bool]) -> Starlette:
     pages = Pages(store, is_closing)
     routes = [
         Route("/", pages.runs),
+        Route("/list", pages.runs),
         Route("/runs/{run}", pages.run),
         Route("/runs/{run}/events", pages.events),
         Route("/compare", pages.compare),
@@ -129,6 +145,13 @@ def make_film(store: Store, ids: Sequence[str]) -> dict[str, Any]:
     if history.record.status == "running":  # an earlier verdict no longer holds
         return document.encode(film.of_run(history, live=True))
     return document.encode(film.of_run(history, stored_surfaces(store, ids[0]), run_verdict(history.record)))
+
+
+def _query(request: Request) -> Query:
+    number = request.query_params.get("page", "1")
+    if not (number.isascii() and number.isdigit() and len(number) < 9):
+        raise HTTPException(404, f"there is no page {number!r} of the list")
+    return Query.of(request.query_params, request.query_params.getlist("run"))
 
 
 def _error_response(request: Request, error: Exception) -> Response:

@@ -20,6 +20,7 @@ from steepest.errors import StoreError, nearest
 from steepest.records.run import History, Measurement, Record
 from steepest.runs.store import database, end_point, path_file, rows, run_folder, weights
 from steepest.runs.store.checks import MAX_NAME, MAX_NOTES, check_new, is_plain_id
+from steepest.runs.store.counts import Counts, read_counts
 from steepest.runs.store.database import ChangeError, trim
 from steepest.runs.store.history import current_steps, join_attempts, make_history
 from steepest.runs.store.liveness import this_process
@@ -126,6 +127,14 @@ class Store:
             return {}
         with self._reader() as connection:
             return rows.names(connection)
+
+    @_consistent
+    def counts(self) -> dict[str, Counts]:
+        """How many steps and rewinds each run has; runs without steps are left out."""
+        if database.is_empty(self._path):
+            return {}
+        with self._reader() as connection:
+            return read_counts(connection)
 
     @_consistent
     def losses(self, run: str) -> np.ndarray:

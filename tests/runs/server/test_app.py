@@ -1,4 +1,4 @@
-"""What the addresses show: the list, a run's page, several runs in one film."""
+"""What the addresses show: a run's page, several runs in one film, and errors; the list has its own tests."""
 
 import json
 import re
@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from steepest.records.surfaces import Axis, Grid, LossSurfaces, Projection
-from steepest.runs.server import run_list
 from steepest.runs.store import Store
 from steepest.view.film import document, film, npz, side_by_side
 from tests.runs.server.conftest import begun, ended, serving
@@ -16,59 +15,6 @@ from tests.runs.server.conftest import begun, ended, serving
 def embedded(page):
     """The film in a page."""
     return json.loads(re.search(r'id="film"[^>]*>(.*?)</script>', page, re.DOTALL)[1])
-
-
-def rows(page):
-    """Of the list, tags left out."""
-    found = re.findall(r"<tr.*?</tr>", page, re.DOTALL)[1:]
-    return [re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", row)).strip() for row in found]
-
-
-def test_the_list_has_the_newest_first(tmp_path):
-    store = Store(tmp_path)
-    old, failed = ended(store, "old", 20, lr=0.25), begun(store, "failed", 3)
-    failed.close("failed", 75)
-    new = begun(store, "new", 30)
-    with serving(store) as served:
-        page = served.ask().text
-        shown = rows(page)
-        assert "3 runs, 1 running." in page
-        assert [row.split(" ")[0] for row in shown] == [new.id, failed.id, old]
-        assert "adam · lr 0.1 · cosine" in shown[0]
-        assert "running 0.967 accuracy 30 of 60" in shown[0]
-        assert "failed 3 of 60" in shown[1]
-        assert "took 1 min 15 s" in shown[1]
-        assert "lr 0.25" in shown[2]
-        assert f'href="/runs/{old}"' in page
-        assert page.count('<svg class="spark"') == 3
-        new.close("done", 2.0)
-        assert rows(served.ask().text)[0].count("done 0.967") == 1
-
-
-def test_a_folder_without_runs_says_how_to_begin(tmp_path):
-    for folder, words in ((tmp_path, "has no runs yet"), (tmp_path / "nowhere", "There is no folder")):
-        with serving(Store(folder)) as served:
-            page = served.ask().text
-            assert words in page
-            assert f"steepest train digits --runs {folder} --live" in page
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_long_list_has_pages(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_list, "RUNS_PER_PAGE", 2)
-    store = Store(tmp_path)
-    ids = [ended(store, f"run{i}", 2) for i in range(5)][::-1]
-    shown = run_list.RunList(store)
-    found = [[run for run in ids if f'value="{run}"' in shown.page(which)] for which in (1, 2, 3, 4)]
-    assert found == [ids[:2], ids[2:4], ids[4:], ids[4:]]
-    assert ("Newer" in shown.page(1), "Older" in shown.page(1)) == (False, True)
-    assert ("Newer" in shown.page(3), "Older" in shown.page(3)) == (True, False)
-
-
-def test_an_explosion_cannot_hide_in_the_small_curve():
-    assert "class=bad" not in run_list.draw_curve([3.0, 2.0, 1.0])
-    assert 'class=bad d="M60.0 0v5M120.0 0v5"' in run_list.draw_curve([3.0, float("nan"), float("inf")])
-    assert "no steps yet" in run_list.draw_curve([])
 
 
 def test_a_run_that_is_over(served):
@@ -84,7 +30,7 @@ def test_a_run_that_goes_on(tmp_path):
     with serving(store) as served:
         page = served.ask(f"/runs/{writer.id}").text
         assert embedded(page) == document.encode(film.of_run(store.history(writer.id), live=True))
-        assert embedded(page)["headline"] == "Step 40 of 60. Validation accuracy 0.975."
+        assert embedded(page)["headline"] == "97.5 % validation accuracy at step 40 of 60."
         assert f'data-events="/runs/{writer.id}/events"' in page
     writer.close("interrupted", 1.0)
 
