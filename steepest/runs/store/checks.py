@@ -8,7 +8,7 @@ import json
 import re
 import reprlib
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
 from datetime import datetime
 from functools import cache
@@ -130,8 +130,7 @@ def _test(hint: Any) -> Callable[[Any], bool]:
     """Whether a value has a type."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        tests = [_test(part) for part in parts]
-        return lambda x: any(test(x) for test in tests)
+        return _any_of([_test(part) for part in parts if part is not type(None)], type(None) in parts)
     if origin is Literal:
         return lambda x: isinstance(x, str) and x in parts
     if origin is tuple:
@@ -145,6 +144,14 @@ def _test(hint: Any) -> Callable[[Any], bool]:
     return SIMPLE[hint]
 
 
+def _any_of(tests: Sequence[Callable[[Any], bool]], is_optional: bool) -> Callable[[Any], bool]:
+    """Whether a value passes one of some tests; the commonest types without a loop, since a list has many runs."""
+    first, *others = tests
+    if not others:
+        return lambda x: (is_optional and x is None) or first(x)
+    return lambda x: (is_optional and x is None) or first(x) or any(test(x) for test in others)
+
+
 def _is_plain(x: Any) -> bool:
     """Whether it is one value, or a list of them."""
     return all(map(_is_plain, x)) if isinstance(x, list | tuple) else x is None or _is_text(x) or _is_real(x)
@@ -155,11 +162,11 @@ def _is_real(x: Any) -> bool:
 
 
 def _is_text(x: Any, limit: int = MAX_TEXT) -> bool:
-    return isinstance(x, str) and len(x) <= limit and not SURROGATE.search(x)
+    return isinstance(x, str) and len(x) <= limit and (x.isascii() or not SURROGATE.search(x))
 
 
 SIMPLE: dict[Any, Callable[[Any], bool]] = {
-    float: lambda x: _is_real(x) and not isinstance(x, bool),
+    float: lambda x: type(x) is float or (_is_real(x) and not isinstance(x, bool)),
     int: lambda x: type(x) is int and abs(x) <= 2**63,
     str: _is_text,
     bool: lambda x: isinstance(x, bool),
