@@ -235,13 +235,13 @@ def describe_errors(path: Path) -> Iterator[None]:
     """Turns SQLite's errors into StoreErrors with advice."""
     try:
         yield
-    except (sqlite3.Error, MemoryError) as error:
+    except (sqlite3.Error, MemoryError, UnicodeDecodeError) as error:
         raise StoreError(describe_error(path, error)) from error
 
 
 def describe_error(path: Path, error: Exception) -> str:
     """An error of a database, with advice."""
-    text = str(error)
+    text = "malformed names" if isinstance(error, UnicodeDecodeError) else str(error)  # SQLite's words quote them
     if text == "unable to open database file" and _needs_recovery(path):
         return (
             f"{path} was not closed: its last rows are in {path.name}-wal, and reading them needs a file that cannot "
