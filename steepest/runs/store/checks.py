@@ -91,6 +91,8 @@ def _read_config(data: dict[str, Any]) -> tuple[Config, Search | None, Verdict |
     for name in ("search", "verdict"):
         value = data.get(name)
         _require(value is None or (isinstance(value, dict) and bool(value)), name, "a mapping", value)
+    for name in ("stages", "parameters", "stretched"):
+        _require(isinstance(data.get(name), list | None), name, "a list", data.get(name))
     try:
         parts = from_json(data)
         for part in parts:
