@@ -1,6 +1,7 @@
 """What all commands share: the application, error reporting, arguments, options and printing."""
 
 import inspect
+import shlex
 import sys
 import webbrowser
 from collections.abc import Callable, Mapping
@@ -12,7 +13,8 @@ import typer
 
 from steepest.cli import output
 from steepest.cli.exit_codes import Commands, ExitCode
-from steepest.errors import InputError, SearchInterrupt, SteepestError, StoreError
+from steepest.errors import InputError, SearchInterrupt, SteepestError
+from steepest.runs.task_file import stored_task
 from steepest.tasks import load
 from steepest.view import plain_text
 from steepest.view.tables import print_trials
@@ -41,7 +43,9 @@ Epochs = Annotated[int | None, typer.Option(help="Length of the run in epochs.")
 Steps = Annotated[int | None, typer.Option(help="Length of the run in steps.")]
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-TaskOption = Annotated[str | None, typer.Option(help="Task, if the run was started from Python: a name or a file.")]
+TaskOption = Annotated[
+    str | None, typer.Option(help="Task, if the run was started from Python or its file is not run unasked.")
+]
 Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
 UnusedRuns = Annotated[Path, typer.Option("--runs", help="As in other commands; this one uses no stored runs.")]
 Figure = Annotated[Path | None, typer.Option(help="Write a figure: .png, .svg or .pdf.")]
@@ -105,17 +109,24 @@ def number(text: str | None) -> Any:
     return int(text) if text and text.lstrip("-").isdigit() else text
 
 
-def load_task(record: Any, name: str | None = None, advice: str = "Pass --task.") -> Any:
-    """The task of a stored run: by its name if given, else as the run recorded it.
+def load_task(record: Any, name: str | None, runs: Path, command: str, advice: str = "Pass --task.") -> Any:
+    """The task of a stored run: by its name or file if given, else as the run recorded it.
+
+    Args:
+        record: of the run.
+        name: of the task, or its file.
+        runs: folder of the runs.
+        command: the subcommand that is run.
+        advice: where the run was started from Python.
 
     Raises:
-        StoreError: the run was started from Python; with advice.
+        StoreError: the run's file is run only if it is asked for; says why, and how.
         TaskError: the task cannot be loaded.
     """
-    source = name or record.config.source
-    if source is None:
-        raise StoreError(f"Run {record.id} was started from Python, so its task is unknown. {advice}")
-    return load(source)
+    if name is not None:
+        return load(name)
+    place = "" if runs == Path("runs") else f" --runs {shlex.quote(str(runs))}"
+    return stored_task(record, runs, f"steepest {command} {record.id}{place}", advice)
 
 
 def learning_rate(text: str | None) -> Any:

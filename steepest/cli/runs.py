@@ -100,7 +100,7 @@ def locate(
     Example: steepest locate digits --products 60
     """
     result = sd.open(run, runs)
-    verdict = sd.locate(base.load_task(result.record, task), result, products=products, samples=samples)
+    verdict = sd.locate(base.load_task(result.record, task, runs, "locate"), result, products=products, samples=samples)
     if as_json:
         say_json("locate", {"run": result.id, **output.location(verdict)})
     else:
@@ -129,7 +129,7 @@ def film(
     result, source = sd.open(run, runs), None
     names = [plane.strip() for plane in planes.split(",") if plane.strip()] or None
     try:
-        source = base.load_task(result.record, task)
+        source = base.load_task(result.record, task, runs, "film")
     except sd.SteepestError as error:
         if task is not None:
             raise

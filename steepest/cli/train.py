@@ -101,6 +101,7 @@ def resume(
     run: base.RunName,
     epochs: Annotated[int | None, typer.Option(help="New length in epochs; the schedule is stretched.")] = None,
     steps: Annotated[int | None, typer.Option(help="New length in steps; the schedule is stretched.")] = None,
+    task: base.TaskOption = None,
     runs: base.Runs = Path("runs"),
     as_json: base.AsJson = False,
 ) -> None:
@@ -111,9 +112,9 @@ def resume(
     Example: steepest resume digits --epochs 21
     """
     record = Store(runs).read(run)
-    task = base.load_task(record, advice=f"Continue with sd.fit(task, resume={record.id!r}).")
+    source = base.load_task(record, task, runs, "resume", f"Continue with sd.fit(task, resume={record.id!r}).")
     with _exit_after_failure(runs):
-        result = sd.fit(task, resume=record.id, epochs=epochs, steps=steps, runs=runs)
+        result = sd.fit(source, resume=record.id, epochs=epochs, steps=steps, runs=runs)
     _report("resume", result, runs, None, as_json)
     raise typer.Exit(exit_codes.of_run(result.record))
 

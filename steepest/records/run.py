@@ -35,6 +35,8 @@ class Event(NamedTuple):
 
 STAGE = "stage"
 """The kind of the event that another update rule begins."""
+FAILED, INTERRUPTION = "failed", "interrupted"
+"""The kinds of the event that an exception, or the user, ended the run; it is the last one."""
 
 GO, CLIP, SKIP, LOWER, REWIND, STOP = "go", "clip", "skip", "lower", "rewind", "stop"
 
@@ -153,7 +155,7 @@ class Record:
     Attributes:
         id: unique name of the run in its folder.
         name: what the user called it; else the task's name.
-        status: running, done, interrupted, stopped or failed.
+        status: running, done, interrupted, stopped or failed; damaged where its row in the store cannot be read.
         started: when, as ISO 8601 text in UTC.
         seconds: how long it ran.
         config: every choice that was made.
@@ -164,6 +166,7 @@ class Record:
         notes: the user's words.
         search: the learning-rate search before the run, for lr="auto".
         verdict: where the run ended, by a quick check.
+        damage: why its row in the store cannot be read, in words; empty where it can.
     """
 
     id: str
@@ -179,6 +182,7 @@ class Record:
     notes: str = ""
     search: Search | None = None
     verdict: Verdict | None = None
+    damage: str = ""
 
     def __post_init__(self) -> None:
         if isinstance(self.config, Mapping):

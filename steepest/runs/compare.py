@@ -9,7 +9,7 @@ from steepest.runs.run import Run, open
 from steepest.search.comparison import compare_ends
 from steepest.view.figures.curves import compare_curves
 
-IDENTITY_KEYS = ("stages", "pid", "parameters", "end_step")
+IDENTITY_KEYS = ("stages", "pid", "parameters", "end_step", "last_checkpoint")
 """Keys that say nothing more than others do."""
 
 

@@ -63,7 +63,7 @@ def run_film(
 
 def stored_surfaces(store: Store, run: str) -> LossSurfaces | None:
     """The surfaces of a run's film, if one was made since the run ended."""
-    path, points = store.folder / store.resolve(run) / SURVEY, store.points(run)
+    path, points = store.folder_of(run) / SURVEY, store.points(run)
     try:
         if not points or path.stat().st_mtime_ns < points[-1][1].stat().st_mtime_ns:  # the run was extended since
             return None
@@ -90,7 +90,7 @@ def _surfaces(
     )
     surfaces = dataclasses.replace(surfaces, messages=(*messages, *surfaces.messages))
     if surfaces.grids:
-        npz.save(store.folder / record.id / SURVEY, surfaces)
+        npz.save(store.folder_of(record.id) / SURVEY, surfaces)
     return surfaces
 
 

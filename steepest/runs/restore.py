@@ -27,7 +27,7 @@ def end_of(store: Store, record: Record) -> ModuleState:
     if end is not None:
         return end
     parameters, buffers = store.load_point(record.id), {}
-    checkpoint = checkpoints.load(store.folder / record.id / "checkpoints")
+    checkpoint = checkpoints.load(store.folder_of(record.id) / "checkpoints")
     if checkpoint:
         state = checkpoint.state
         best = {} if record.status == "interrupted" else state["best"]["tensors"] or {}
@@ -118,7 +118,7 @@ def restore_end(task: Task, store: Store, record: Record) -> RunEnd:
         descent = Descent(task, settings, task.copy(settings.seed))
     model = task.copy(config.seed) if descent is None else descent.model
     check_identity(record, identity(task, model))
-    checkpoint = checkpoints.load(store.folder / record.id / "checkpoints")
+    checkpoint = checkpoints.load(store.folder_of(record.id) / "checkpoints")
     if checkpoint and descent is not None:
         descent.load(checkpoint.state["descent"])
     module_state.write(model, end_of(store, record))

@@ -17,7 +17,10 @@ from steepest.records.verdict import Verdict
 from steepest.view.format import describe_event, duration, metric_value, number, sparkline
 from steepest.view.plain_text import visible
 
-INTERNAL_SETTINGS = {"stages", "search", "verdict", "guard", "model", "data", "parameters", "better", "pid"}
+INTERNAL_SETTINGS = {
+    "stages", "search", "verdict", "guard", "model", "data", "parameters", "better", "pid", "source_hash",
+    "last_checkpoint",
+}  # fmt: skip
 """Settings that `show` leaves out: what is shown above them, thresholds and hashes."""
 REGIONS = {TOO_SMALL: "too low", TOO_LARGE: "too high", FAILED: "failed"}
 """Regions of a search, where the words differ from the record's."""
@@ -34,12 +37,20 @@ def print_runs(records: Sequence[Record]) -> None:
     headings = ("status", "rule", "lr", "val metric (last)", "duration", "started")
     rows = []
     for r in records:
+        if r.damage:
+            rows.append((r.status, *("" for _ in headings[1:])))
+            continue
         name, value = last_metric(r)
         metric = "" if value is None else f"{name} {number(value)}"
         rule = " → ".join(stage.rule for stage in r.config.stages) or r.config.rule
         lr = number(r.config.lr) if r.config.lr is not None else ""
         rows.append((r.status, rule, lr, metric, duration(r.seconds), r.started[:16].replace("T", " ")))
-    ids, console = [r.id for r in records], _console()
+    _print_rows([r.id for r in records], headings, rows)
+    _print(*(f"{r.id} is damaged: {r.damage}. Remove it with: steepest rm {r.id}" for r in records if r.damage))
+
+
+def _print_rows(ids: Sequence[str], headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    console = _console()
     whole = _table(("run", *headings), [(run, *row) for run, row in zip(ids, rows, strict=True)])
     if _fits(whole, console):
         console.print(whole)

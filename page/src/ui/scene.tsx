@@ -37,7 +37,7 @@ export function Scene(props: SceneProps) {
   const traces = useMemo(
     () => (relief && surface ? tracks.map(track => traceOf(track, surface, relief)) : []), [relief, surface, tracks]);
   const scene = useRef<HTMLDivElement>(null);
-  const taken = useTaken(scene);
+  const overlays = useOverlays(scene);
   if (!field || !relief || !surface) {
     if (film.live || film.kind === 'race') return null;
     return <p class="nothing">No surface: run `steepest film RUN` to compute one; it needs a saved path and the model.</p>;
@@ -49,7 +49,7 @@ export function Scene(props: SceneProps) {
     <>
       <div class="scene" ref={scene}>
         {mapped ? <div class="stage large">{map}</div> : (
-          <Stage relief={relief} traces={traces} marks={marks} t={t} last={last} selected={selected} theme={theme} taken={taken}
+          <Stage relief={relief} traces={traces} marks={marks} t={t} last={last} selected={selected} theme={theme} overlays={overlays}
             description={`Relief. ${description} Arrow keys turn it, plus and minus zoom.`} onStart={onStart} />
         )}
         {!mapped && <div class="inset">{map}</div>}
@@ -60,8 +60,8 @@ export function Scene(props: SceneProps) {
 }
 
 /** What lies over a scene: the lines of what is said above it, and the map. */
-function useTaken(scene: RefObject<HTMLDivElement | null>): Box[] {
-  const [taken, take] = useState<Box[]>([]);
+function useOverlays(scene: RefObject<HTMLDivElement | null>): Box[] {
+  const [overlays, take] = useState<Box[]>([]);
   const fonts = useFonts();
   useLayoutEffect(() => {
     const { current } = scene;
@@ -82,7 +82,7 @@ function useTaken(scene: RefObject<HTMLDivElement | null>): Box[] {
     [current, ...over, ...current.querySelectorAll('.inset')].forEach(element => observer.observe(element));
     return () => observer.disconnect();
   });
-  return fonts >= 0 ? taken : [];
+  return fonts >= 0 ? overlays : [];
 }
 
 /** Between the block and what lies over the stage. */

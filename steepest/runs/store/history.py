@@ -36,18 +36,6 @@ class Attempt(NamedTuple):
         return self.before + t - self.first + 1
 
 
-def split_attempts(chunks: Sequence[tuple]) -> list[Attempt]:
-    """The attempts of a run, from rows of (attempt, *columns as bytes) in the order of the steps."""
-    attempts: list[Attempt] = []
-    count = 0
-    for attempt in sorted({c[0] for c in chunks}):
-        own = [np.stack([np.frombuffer(b, "<f8") for b in c[1:]]) for c in chunks if c[0] == attempt]
-        columns = np.concatenate(own, axis=1)
-        attempts.append(Attempt(attempt, int(columns[0, 0]), count, columns))
-        count += columns.shape[1]
-    return attempts
-
-
 def current_steps(attempts: Sequence[Attempt]) -> Steps:
     """The current steps: a later attempt replaces those of earlier ones from its first step on."""
     return Steps(*join_attempts(attempts, len(COLUMNS)))
