@@ -5,11 +5,10 @@ import re
 from collections.abc import Sequence
 
 from steepest.records.run import Record
+from steepest.records.shares import wilson
 from steepest.view.film.numbers import short, two_digits
 from steepest.view.film.schema import MetricInfo
 
-NORMAL_95 = 1.959964
-"""Half the width of a normal 95 % interval, in standard deviations."""
 FLOAT32_ERROR = 2.0**-23
 MAX_COUNT_ERROR = 0.01
 """Distance from a whole number of samples up to which a metric counts as a share of them."""
@@ -45,18 +44,6 @@ def is_share(values: Sequence[float], samples: int) -> bool:
     counts = [v * samples for v in finite]
     whole = all(0 <= v <= 1 for v in finite) and all(abs(c - round(c)) <= tolerance for c in counts)
     return whole and tolerance < 0.1 and bool(finite)
-
-
-def wilson(count: int, samples: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson, 1927), which stays within 0 and 1.
-
-    >>> [round(end, 3) for end in wilson(140, 144)]
-    [0.931, 0.989]
-    """
-    share, z2 = count / samples, NORMAL_95**2
-    middle = (share + z2 / (2 * samples)) / (1 + z2 / samples)
-    half = NORMAL_95 * math.sqrt(share * (1 - share) / samples + z2 / (4 * samples**2)) / (1 + z2 / samples)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def metric_text(info: MetricInfo, value: float) -> str:

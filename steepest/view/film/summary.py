@@ -10,7 +10,7 @@ from steepest.records.verdict import CONVERGED, DIVERGED, MINIMUM, UNDECIDED, VE
 from steepest.view.film.attempts import final_length, split
 from steepest.view.film.metrics import loss_text, metric_info, metric_text, share_detail
 from steepest.view.film.numbers import count, two_digits
-from steepest.view.film.schema import Result
+from steepest.view.film.schema import FilmEvent, Result
 from steepest.view.running_median import running_median, window_of
 
 GUARD_STOP = re.compile(r"stopped after \d+ rewinds")
@@ -31,8 +31,8 @@ def results(record: Record) -> tuple[Result, ...]:
     """
     rows = [row for split in ("validation", "test") if (row := _metric_result(record, split)) is not None]
     train, validation = train_loss(record), record.last("validation", "loss")
-    if record.config.metric == "loss" and validation is not None:
-        validation = None  # it stands in a row of its own
+    if record.config.metric == "loss":  # it stands in a row of its own
+        validation = None
     if train is not None:
         detail = "" if validation is None else f"validation {loss_text(validation)}"
         rows.append(Result("Train loss", loss_text(train), detail))
@@ -58,6 +58,28 @@ def train_loss(record: Record) -> float | None:
         return None
     window = window_of(len(steps))
     return float(running_median(steps.loss[-window:], window)[-1])
+
+
+def end_events(record: Record) -> list[FilmEvent]:
+    """The best validation metric and the end of a run as events.
+
+    Args:
+        record: of the run, its losses per sample.
+    """
+    config, events = record.config, []
+    info, values = metric_info(record, config.metric), record.series("validation", config.metric)
+    finite = [m for m in values if np.isfinite(m.value) and m.t > 0]
+    if info is not None and config.better is not None and len(finite) > 1:
+        sign = -1 if config.better == "higher" else 1
+        best = min(finite, key=lambda m: sign * m.value)
+        words = f"best validation {_words(config.metric)}, {metric_text(info, best.value)}"
+        events.append(FilmEvent(best.t, "best", words))
+    if record.status == "done":
+        rows = {row.label.split(" ")[0]: row for row in results(record)}
+        row = rows.get("Test")
+        test = "" if row is None else f"; {row.label[0].lower()}{row.label[1:]} {row.value}"
+        events.append(FilmEvent(len(record.steps), "end", f"finished{test}"))
+    return events
 
 
 def _words(name: str) -> str:
