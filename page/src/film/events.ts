@@ -18,7 +18,7 @@ const TITLES: Record<string, string> = {
   best: 'Best measurement', end: 'Finished', target: 'Target reached', diverged: 'Diverged', undefined: 'No value',
 };
 const FILTERS: Record<string, string> = {
-  clip: 'Clipped', skip: 'Skipped', lower: 'Rate lowered', rewind: 'Rewinds', stop: 'Stops', stage: 'Stages', best: 'Best', end: 'End',
+  clip: 'Clipped', skip: 'Skipped', lower: 'Rate lowered', rewind: 'Rewinds', stop: 'Stops', stage: 'Stages',
   target: 'Targets', diverged: 'Diverged',
 };
 
@@ -39,10 +39,13 @@ export function lineOf({ done, text, to }: FilmEvent): string {
 /** What an event is. */
 export const titleOf = ({ kind }: FilmEvent): string => TITLES[kind] ?? kind[0].toUpperCase() + kind.slice(1).replaceAll('_', ' ');
 
-/** Kinds with their counts, in the order in which they first happened; none where there is one kind only. */
+/** Kinds that happen once in every run. */
+const ONCE = new Set(['best', 'end']);
+
+/** Kinds with their counts, in the order in which they first happened. */
 export function kindsOf(all: Happening[]): { kind: string; name: string; count: number }[] {
   const counts = new Map<string, number>();
-  for (const { event } of all) counts.set(event.kind, (counts.get(event.kind) ?? 0) + 1);
+  for (const { event } of all) if (!ONCE.has(event.kind)) counts.set(event.kind, (counts.get(event.kind) ?? 0) + 1);
   return [...counts].map(([kind, count]) => ({ kind, name: FILTERS[kind] ?? titleOf({ kind, t: 0, text: '' }), count }));
 }
 

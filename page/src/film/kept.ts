@@ -19,6 +19,9 @@ export function rewinds(track: Track): { t: number; to: number }[] {
   return track.events.flatMap(({ t, to }) => (to === undefined ? [] : [{ t, to }]));
 }
 
+/** What an event says of steps taken. */
+const AS_TAKEN = / \(step [\d,]+ as taken\)/;
+
 /** The track of the kept steps alone. */
 export function keptOnly(track: Track): Track {
   const { attempts } = track;
@@ -41,7 +44,7 @@ export function keptOnly(track: Track): Track {
       const { t, lo, hi, mid } = series;
       return { ...series, t: pick(t, rows).map(at), lo: pick(lo, rows), hi: pick(hi, rows), mid: pick(mid, rows) };
     }),
-    events: track.events.map(({ to: _, ...event }) => ({ ...event, t: at(event.t) })),
+    events: track.events.map(({ to: _, step: __, done, ...event }) => ({ ...event, t: at(event.t), ...(done && { done: done.replace(AS_TAKEN, '') }) })),
   };
 }
 

@@ -223,6 +223,8 @@ export function drawValidation({ c, range: { lo, hi }, x, y, theme }: Plot, { se
 /** Values of a bin of neighbouring steps. */
 interface Bin {
   at: number;
+  first: number;
+  last: number;
   least: number;
   greatest: number;
   /** Whether a value before it, or in it, is no number. */
@@ -234,9 +236,9 @@ function binsOf(x: Place, t: Float64Array, lo: Float64Array, hi: Float64Array, p
   const bins: Bin[] = [];
   let gap = true;
   for (let k = 0; k < t.length; ) {
-    const first = k;
+    const from = k;
     const column = Math.floor(x(t[k]) / pixels);
-    let [least, greatest] = [Infinity, -Infinity];
+    let [least, greatest, first, last] = [Infinity, -Infinity, NaN, NaN];
     for (; k < t.length && Math.floor(x(t[k]) / pixels) === column; k++) {
       if (Number.isNaN(hi[k])) {
         if (greatest < least) gap = true;
@@ -245,9 +247,11 @@ function binsOf(x: Place, t: Float64Array, lo: Float64Array, hi: Float64Array, p
       }
       if (lo[k] < least) least = lo[k];
       if (hi[k] > greatest) greatest = hi[k];
+      if (Number.isNaN(first)) first = hi[k];
+      last = hi[k];
     }
     if (greatest < least) continue;
-    bins.push({ at: (x(t[first]) + x(t[k - 1])) / 2, least, greatest, gap });
+    bins.push({ at: (x(t[from]) + x(t[k - 1])) / 2, first, last, least, greatest, gap });
     gap = k < t.length && Number.isNaN(hi[k]);
   }
   return bins;
@@ -264,18 +268,19 @@ function drawBand({ c, x, y, steps, width }: Plot, { t, lo, hi }: Series): void 
   c.fill();
 }
 
-/** A line through the bins' middles; where a bin's values are apart, through both ends. NaN is a gap. */
+/** A line through the bins' middles; where a spike leaves a bin's ends, through the spike. NaN is a gap. */
 function drawMiddle({ c, x, y, steps }: Plot, { t, mid }: Series): void {
   c.lineJoin = c.lineCap = 'round';
   c.beginPath();
   const bins = binsOf(x, t, mid, mid, 2);
   const last = mid.findLast(v => !Number.isNaN(v));
   let before = NaN;
-  bins.forEach(({ at, least, greatest, gap }, i) => {
+  bins.forEach(({ at, first, last: end, least, greatest, gap }, i) => {
     const [top, bottom] = [y(greatest), y(least)];
-    const ends = bottom - top < APART ? [(top + bottom) / 2] : Math.abs(before - top) < Math.abs(before - bottom) ? [top, bottom] : [bottom, top];
-    if (gap) c.moveTo(at, ends[0]);
-    for (const end of ends) c.lineTo(at, end);
+    const spike = Math.min(y(first), y(end)) - top > APART || bottom - Math.max(y(first), y(end)) > APART;
+    const ends = !spike ? [(y(first) + y(end)) / 2] : Math.abs(before - top) < Math.abs(before - bottom) ? [top, bottom] : [bottom, top];
+    if (gap) c.moveTo(i === 0 ? x(t[0]) : at, i === 0 && !Number.isNaN(mid[0]) ? y(mid[0]) : ends[0]);
+    for (const height of ends) c.lineTo(at, height);
     if (i === bins.length - 1 && last !== undefined && t.length && !Number.isNaN(mid[t.length - 1])) c.lineTo(x(Math.min(steps, t[t.length - 1])), y(last));
     before = ends.at(-1)!;
   });

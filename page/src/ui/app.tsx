@@ -100,7 +100,7 @@ function Page({ film, play, selected, onSelect }: PageProps) {
   return (
     <div class={`page ${film.kind}${bare ? ' bare' : ''}`} ref={page} style={{ '--c': theme.members[selected % 6], '--name': theme.names[selected % 6] }}>
       <Header film={film} play={play} theme={theme} title={film.title} mapped={mapped} helping={helping} onTheme={toggleTheme} onMap={() => setMapped(on => !on)}
-        onHelp={() => setHelping(on => !on)} onSave={() => savePicture(page.current!.querySelector('.stage, .map')!, theme.paper, film.title)} />
+        onHelp={() => setHelping(on => !on)} onEvents={() => setListing(true)} onSave={() => savePicture(page.current!.querySelector('.stage, .map')!, theme.paper, film.title)} />
       <main>
         <section class="left" aria-label="Surface and paths">
           <div class="saying">{verdict}</div>

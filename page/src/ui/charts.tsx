@@ -62,7 +62,10 @@ export function Charts({ tracks, t, steps, selected, theme, onSeek }: ChartsProp
 }
 
 /** A metric's name as people write it. */
-export const named = (name: string): string => (name ? name[0].toUpperCase() + name.slice(1).replaceAll('_', ' ') : name);
+export function named(name: string): string {
+  const words = name.split('_').map(word => (constants.acronyms.includes(word) ? word.toUpperCase() : word)).join(' ');
+  return words && words[0].toUpperCase() + words.slice(1);
+}
 
 function tabsOf(tracks: Track[], track: Track): Tab[] {
   const has = (key: string) => tracks.some(({ curves }) => curves[key]?.t.length);

@@ -63,7 +63,7 @@ export function Curves({ lines, attempts, steps, t, theme, label, decades, perce
       onPointerMove={e => e.buttons && seek(e)}
     >
       <canvas ref={canvas} class="fill" />
-      <i class="future" style={{ transform: `translateX(${x(t)}px)`, bottom: `${BOTTOM}px` }} />
+      <i class="future" style={{ transform: `translateX(${x(t) + 3}px)`, bottom: `${BOTTOM}px` }} />
       <i class="cursor" style={{ transform: `translateX(${x(t)}px)`, top: `${TOP}px`, bottom: `${BOTTOM}px` }} />
       {width > 0 && lines.filter(line => line.kind !== 'validation').map(({ series, last, member, colour }) => {
         const at = Math.min(t, last);

@@ -58,7 +58,7 @@ export function EventSheet({ tracks, t, theme, open, folded, onSeek, onClose, on
     <Sheet open={open} title="Events" name="happened" onClose={onClose}>
       <p class="lead">{tracks.length === 1 ? summaryOf(tracks[0]) : `${all.length ? count(all.length) : 'No'} events of ${tracks.length} runs.`}</p>
       {folded !== null && <Fold folded={folded} onFold={onFold} />}
-      {kinds.length > 1 && (
+      {kinds.length > 0 && all.length > 3 && (
         <div class="filters" role="group" aria-label="Kinds of events">
           <button aria-pressed={!kind} onClick={() => filter('')}>All {count(all.length)}</button>
           {kinds.map(({ kind: one, name, count: n }) => (
@@ -107,7 +107,8 @@ function Card({ happening: { track, member, event }, on, alone, theme, onSeek }:
   );
 }
 
-const sentence = (text: string): string => `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? '' : '.'}`;
+/** Words as a sentence; a quantity's symbol stays as it is. */
+const sentence = (text: string): string => `${/^lr\b/.test(text) ? 'l' : text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? '' : '.'}`;
 
 /** Whether steps are shown as taken, undone ones included, or only those that were kept. */
 export function Fold({ folded, onFold }: { folded: boolean; onFold(folded: boolean): void }) {

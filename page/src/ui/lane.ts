@@ -1,4 +1,5 @@
 /// The shape of a member's lane on the timeline: kept steps on the rail, undone ones below it, arrows back.
+import type { FilmEvent } from '../film/film';
 import type { Track } from '../film/track';
 
 export interface LaneShape {
@@ -20,8 +21,8 @@ const BOW = 30;
 /** A mark that would cover the one before is left out, unless it is more than a dot. */
 const NEAR = 5;
 const LETTER = 6;
-/** Kinds that are drawn otherwise: rewinds as crosses and arrows, the end by the rail's own. */
-const OTHERWISE = new Set(['rewind', 'end']);
+/** Events that are drawn otherwise: rewinds as crosses and arrows, the end by the rail's own. */
+const otherwise = ({ kind, to }: FilmEvent): boolean => kind === 'end' || (kind === 'rewind' && to !== undefined);
 
 const fixed = (v: number): string => v.toFixed(1);
 
@@ -48,7 +49,7 @@ export function laneOf(track: Track, steps: number, width: number, height: numbe
   const crosses = back.map(({ t }) => ({ kind: 'cross', x: x(t), y: y + drop }));
   const below = (t: number) => track.attempts.some(({ from, to, kept }) => !kept && t > from && t <= to);
   let before = -Infinity;
-  const dots = track.events.filter(({ kind }) => !OTHERWISE.has(kind)).flatMap(({ kind, t }) => {
+  const dots = track.events.filter(event => !otherwise(event)).flatMap(({ kind, t }) => {
     const mark = { kind, x: x(t), y: below(t) ? y + drop : y };
     const plain = !['target', 'best', 'stop', 'diverged', 'undefined'].includes(kind);
     if (plain && mark.x - before < NEAR) return [];
@@ -63,6 +64,7 @@ function wordsOf(track: Track, x: (t: number) => number, y: number, width: numbe
   const best = track.events.find(({ kind }) => kind === 'best');
   if (!best) return null;
   const at = x(best.t);
+  if (at > width - 14) return null; // the head stands there
   const text = best.text.replace('validation ', '').replace(',', '');
   const size = text.length * LETTER;
   if (at + 14 + size < width - 12) return { x: at + 13, y: y - 6, text, anchor: 'start' };
