@@ -137,8 +137,8 @@ def _tokens(text: str) -> list[_Token]:
 def _with_alternative(problem: str, text: str) -> str:
     """A problem with what to write instead of a text, where that is known."""
     lower = text.lower() if text.isascii() else text
-    known = lower != text and lower in {"x", "y", *CONSTANTS, *SYNONYMS, *FUNCTIONS, *EXTREMES}
-    instead = lower if known else ALTERNATIVES.get(lower)
+    is_variant = lower != text and lower in {"x", "y", *CONSTANTS, *SYNONYMS, *FUNCTIONS, *EXTREMES}
+    instead = lower if is_variant else ALTERNATIVES.get(lower)
     return f"{problem}; write {instead}" if instead else problem
 
 
@@ -154,7 +154,7 @@ class _Parser:
             self.fail(0, "the formula is empty; expected one such as x^2 − y^2")
         node = self.sum()
         if self.next.kind != "end":
-            self.fail(self.next.at, self.unexpected("an operator or the end"))
+            self.fail(self.next.at, self.mismatch("an operator or the end"))
         return node
 
     def sum(self) -> Node:
@@ -192,7 +192,7 @@ class _Parser:
         return float("".join(EXPONENT_DIGITS[digit] for digit in text))
 
     def atom(self) -> Node:
-        problem, token = self.unexpected("a number, x, y or ‘(’"), self.next
+        problem, token = self.mismatch("a number, x, y or ‘(’"), self.next
         self.index += 1
         if token.kind == "number":
             return Node("number", value=float(token.text))
@@ -249,13 +249,13 @@ class _Parser:
 
     def close(self, start: int) -> None:
         if not self.accept(")"):
-            self.fail(self.next.at, self.unexpected(f"‘)’ for the ‘(’ at character {start + 1}"))
+            self.fail(self.next.at, self.mismatch(f"‘)’ for the ‘(’ at character {start + 1}"))
 
     def absolute(self, start: int) -> Node:
         self.bars += 1
         node = self.nested(self.sum)
         if not self.accept("|"):
-            self.fail(self.next.at, self.unexpected(f"‘|’ for the ‘|’ at character {start + 1}"))
+            self.fail(self.next.at, self.mismatch(f"‘|’ for the ‘|’ at character {start + 1}"))
         self.bars -= 1
         return Node("abs", (node,))
 
@@ -263,8 +263,8 @@ class _Parser:
     def opens_bars(self) -> bool:
         return self.next.text == "|" and self.bars == 0
 
-    def unexpected(self, expected: str) -> str:
-        return COMMA if self.next.text == "," else f"expected {expected}, found {self.word}"
+    def mismatch(self, target: str) -> str:
+        return COMMA if self.next.text == "," else f"expected {target}, found {self.word}"
 
     def nested(self, part: Callable[[], Node]) -> Node:
         self.depth += 1
