@@ -204,25 +204,28 @@ def headline_of(ends: Mapping[str, float], start: float, largest: float, steps: 
     """
     bound = DIVERGENCE * max(largest, 1.0)
     outside = [name for name, loss in ends.items() if math.isnan(loss)]
-    diverging = [name for name, loss in ends.items() if not math.isnan(loss) and not abs(loss) <= bound]
-    finite = {name: loss for name, loss in ends.items() if name not in (*outside, *diverging)}
-    parts = [_lowest(finite, ROUNDING * max(abs(start), *map(abs, finite.values())), steps)] if finite else []
+    infinite = [name for name, loss in ends.items() if not math.isnan(loss) and not abs(loss) <= bound]
+    finite = {name: loss for name, loss in ends.items() if name not in (*outside, *infinite)}
+    parts = (
+        [_lowest(finite, ROUNDING * max(abs(start), *map(abs, finite.values())), steps, len(ends))] if finite else []
+    )
     every = len(ends) > 1 and not finite
-    if diverging:
-        parts.append(_sentence(diverging, "diverge", "diverges", every and not outside))
+    if infinite:
+        parts.append(_sentence(infinite, "diverge", "diverges", every and not outside))
     if outside:
-        parts.append(_sentence(outside, "leave the domain", "leaves the domain", every and not diverging))
+        parts.append(_sentence(outside, "leave the domain", "leaves the domain", every and not infinite))
     return "; ".join(parts) + "."
 
 
-def _lowest(ends: dict[str, float], rounding: float, steps: int) -> str:
+def _lowest(ends: dict[str, float], rounding: float, steps: int, total: int) -> str:
     lowest = min(ends.values())
     best = [name for name, v in ends.items() if v - lowest <= rounding or number(v) == number(lowest)]
     if len(best) == 1:
         return f"{best[0]} is lowest after {steps:,} steps: {number(lowest)}"
     shown = 0.0 if abs(lowest) <= rounding else lowest
-    every = len(best) == len(ends)
-    return f"{_sentence(best, 'end', 'ends', every)} at the same loss after {steps:,} steps: {number(shown)}"
+    return (
+        f"{_sentence(best, 'end', 'ends', len(best) == total)} at the same loss after {steps:,} steps: {number(shown)}"
+    )
 
 
 def _sentence(names: list[str], several: str, one: str, every: bool) -> str:

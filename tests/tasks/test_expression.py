@@ -163,10 +163,9 @@ def larger(inner):
 
 
 EXPRESSIONS = st.recursive(LEAVES, larger, max_leaves=10)
+PIECES = [*"xy012.eE+-*/^()²³−·πσ $é\t|,√×÷–=⁻X", "sin", "**", "log(", "max(", "log10("]
 BROKEN = st.one_of(
-    st.lists(
-        st.sampled_from([*"xy012.eE+-*/^()²³−·πσ $é\t|,√×÷–=⁻X", "sin", "**", "log(", "max(", "log10("]), max_size=12
-    ).map("".join),
+    st.lists(st.sampled_from(PIECES), max_size=12).map("".join),
     st.tuples(EXPRESSIONS, st.integers(0, 30), st.sampled_from(["", ")", "(", "*", "x", "²", "?", "sin"])).map(
         lambda p: p[0][: p[1]] + p[2] + p[0][p[1] + 1 :]
     ),
