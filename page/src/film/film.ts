@@ -128,6 +128,8 @@ export interface Member {
   result?: Result[];
   /** Absent where all steps were kept. */
   attempts?: Attempt[];
+  /** Whether a guard watched over the run. */
+  guard?: boolean;
 }
 
 export interface Film {

@@ -28,6 +28,7 @@ from steepest.runs.server.run_list import RunList
 from steepest.runs.server.stream import FilmStream
 from steepest.runs.server.style import frame_page, message_page, policy
 from steepest.runs.store import Store
+from steepest.search.comparison import by_settings, compare_ends
 from steepest.view.film import document, film, side_by_side
 
 MAX_READERS = 4
@@ -140,7 +141,9 @@ def make_film(store: Store, ids: Sequence[str]) -> dict[str, Any]:
         StoreError: they cannot be read.
     """
     if len(ids) > 1:
-        return document.encode(side_by_side.of_runs([store.history(run) for run in ids]))
+        histories = [store.history(run) for run in ids]
+        groups = by_settings([history.record for history in histories])
+        return document.encode(side_by_side.of_runs(histories, compare_ends(groups)))
     history = store.history(ids[0])
     if history.record.status == "running":  # an earlier verdict no longer holds
         return document.encode(film.of_run(history, live=True))

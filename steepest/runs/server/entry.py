@@ -11,7 +11,7 @@ from steepest.view.film.metrics import metric_info, metric_text
 from steepest.view.film.schema import MetricInfo
 from steepest.view.plain_text import visible
 
-STATUS_ORDER = ("running", "failed", "damaged", "stopped", "interrupted", "done")
+LIST_STATUSES = ("running", "failed", "damaged", "stopped", "interrupted", "done")
 """In the order in which the list sorts them."""
 
 
@@ -89,9 +89,9 @@ def entry(record: Record, counts: Counts) -> Entry:
     info = metric_info(record, config.metric)
     text = "" if value is None or info is None else metric_text(info, value)
     low, high = _interval(value, info)
-    status = record.status if record.status in STATUS_ORDER else "damaged"
+    reason = record.damage or (counts.reason if record.status in ("failed", "stopped", "interrupted") else "")
     return Entry(
-        run=record.id, id=visible(record.id), name=visible(record.name), status=status, reason="",
+        run=record.id, id=visible(record.id), name=visible(record.name), status=record.status, reason=visible(reason),
         note=visible(record.notes), task=visible(config.task), rule=visible(_rule(record)),
         schedule=visible(config.schedule).replace(">>", "»"), lr=config.lr if isinstance(config.lr, float) else None,
         batch=config.batch_size, seed=config.seed, steps=counts.steps, total=config.steps, rewinds=counts.rewinds,

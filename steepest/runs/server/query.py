@@ -8,7 +8,7 @@ from math import isclose
 from typing import Any
 from urllib.parse import urlencode
 
-from steepest.runs.server.entry import STATUS_ORDER, Entry
+from steepest.runs.server.entry import LIST_STATUSES, Entry
 from steepest.view.format import number
 
 START = "started"
@@ -40,7 +40,7 @@ class Column:
 
 SORT_COLUMNS = {
     "run": Column("Run", lambda e: e.id.lower(), False, ("run, A to Z", "run, Z to A")),
-    "status": Column("Status", lambda e: STATUS_ORDER.index(e.status), False, ("status", "status, done first")),
+    "status": Column("Status", lambda e: LIST_STATUSES.index(e.status), False, ("status", "status, done first")),
     "metric": Column("Metric", lambda e: e.rank, True, ("metric, best first", "metric, worst first")),
     "rule": Column("Rule", lambda e: e.rule.lower() or None, False, ("rule, A to Z", "rule, Z to A")),
     "lr": Column("lr", lambda e: e.lr, False, ("lr, lowest first", "lr, highest first")),
@@ -77,7 +77,7 @@ class Query:
         status = parameters.get("status", "")
         return cls(
             text=parameters.get("q", "").strip(),
-            status=status if status in STATUS_ORDER else "",
+            status=status if status in LIST_STATUSES else "",
             rule=parameters.get("rule", ""),
             sort=sort if sort.removeprefix("-") in SORT_COLUMNS else DEFAULT_ORDER,
             page=int(parameters.get("page", "1")),

@@ -18,6 +18,8 @@ HEADINGS = (
     ("started", "when"),
 )  # fmt: skip
 """Columns: the key by which a heading sorts, and classes."""
+FIRST_YEAR = 1970
+"""The year of a start that is not known."""
 TAIL = 5
 """Characters at the end of an id that stay where a long one is cut: "-a71e"."""
 
@@ -113,7 +115,8 @@ def _link(e: Entry) -> str:
 def _about(e: Entry) -> str:
     """The name where the id does not say it, the schedule, the note, and why it failed."""
     name = "" if e.id.startswith(e.name) else e.name
-    return " · ".join(filter(None, (e.reason, name, e.schedule, e.note)))
+    advice = f"Remove it with: steepest rm {e.id}" if e.status == "damaged" else ""
+    return " · ".join(filter(None, (e.reason, advice, name, e.schedule, e.note)))
 
 
 def _facts(e: Entry) -> str:
@@ -167,7 +170,9 @@ def _took(e: Entry) -> str:
 
 
 def _when(start: datetime, now: datetime) -> str:
-    """The time of a run of today, else the day."""
+    """The time of a run of today, else the day; nothing where it is not known."""
+    if start.year <= FIRST_YEAR:
+        return ""
     if start.date() == now.date():
         return f"{start:%H:%M}"
     return f"{start:%-d %b}" if start.year == now.year else f"{start:%-d %b %Y}"

@@ -6,7 +6,7 @@ from html import escape
 
 from steepest.errors import StoreError
 from steepest.runs.server import rows
-from steepest.runs.server.entry import STATUS_ORDER, Entry, entry
+from steepest.runs.server.entry import LIST_STATUSES, Entry, entry
 from steepest.runs.server.marks import draw_curve
 from steepest.runs.server.query import SORT_COLUMNS, Query, Search
 from steepest.runs.server.style import template
@@ -95,10 +95,10 @@ def _summary(entries: Sequence[Entry], result: Sequence[Entry]) -> str:
 
 def _chips(query: Query, matches: Sequence[Entry]) -> str:
     """Statuses with the number of runs that have them, among those that the search and the rule leave."""
-    counts = {status: sum(e.status == status for e in matches) for status in STATUS_ORDER}
+    counts = {status: sum(e.status == status for e in matches) for status in LIST_STATUSES}
     offers = [("", "All", len(matches))]
     offers += [(s, s.capitalize(), n) for s, n in counts.items() if n or s in CHIPS or s == query.status]
-    offers.sort(key=lambda offer: (*("", "running", "done", "stopped", "failed"), *STATUS_ORDER).index(offer[0]))
+    offers.sort(key=lambda offer: (*("", "running", "done", "stopped", "failed"), *LIST_STATUSES).index(offer[0]))
     return "".join(
         f'<a data-key="{status}" href="{escape(query.address(status=status))}"'
         f"{' aria-current=true' if status == query.status else ''}>{word}<b>{count:,}</b></a>"

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from steepest.errors import InputError, StoreError
 from steepest.records.surfaces import Axis, Grid
 from steepest.records.verdict import Verdict
+from steepest.view.film.comparison import encode_comparison
 from steepest.view.film.quantities import SYMBOLS, Quantity, quantities
 from steepest.view.film.schema import Film, FilmEvent, Member, MetricInfo, Series
 
@@ -40,6 +41,7 @@ def encode(film: Film) -> dict[str, Any]:
         **_fields(film, "steps", "live", "headline", "advice"),
         "surfaces": {name: encode_surface(grid) for name, grid in film.surfaces.items()},
         "members": {key: encode_member(member) for key, member in film.members.items()},
+        **({} if film.comparison is None else {"comparison": encode_comparison(film.comparison)}),
     }
 
 
@@ -112,6 +114,8 @@ def _optional_fields(member: Member) -> dict[str, Any]:
         fields["result"] = [row._asdict() for row in member.result]
     if member.attempts:
         fields["attempts"] = [{"from": a.first, "to": a.last, "kept": a.is_kept} for a in member.attempts]
+    if member.has_guard is not None:
+        fields["guard"] = member.has_guard
     return fields
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from steepest.records.comparison import EndComparison
 from steepest.records.surfaces import Grid, Projection
 from steepest.records.verdict import Verdict
 
@@ -120,6 +121,7 @@ class Member:
         metrics: of the curves of the run's other metrics.
         result: its final numbers, the most important first.
         attempts: kept and undone steps; empty where all were kept.
+        has_guard: whether a guard watched over the run; None where that is not known.
     """
 
     name: str
@@ -139,6 +141,7 @@ class Member:
     metrics: Mapping[str, MetricInfo] = field(default_factory=dict)
     result: tuple[Result, ...] = ()
     attempts: tuple[Attempt, ...] = ()
+    has_guard: bool | None = None
 
     @property
     def last(self) -> float:
@@ -157,7 +160,7 @@ class Film:
     """A whole film.
 
     Attributes:
-        kind: "run", "race" or "play".
+        kind: "run", "race", "play" or "compare".
         title, subtitle: of the page.
         steps: its length.
         surfaces: by name; the first is shown first.
@@ -165,6 +168,7 @@ class Film:
         headline: the sentence above the relief; a play writes its own.
         advice: why, and on a line of its own what to do; commands stand between backticks.
         live: whether the run still goes on.
+        comparison: how the members ended, of kind "compare".
     """
 
     kind: str
@@ -176,6 +180,7 @@ class Film:
     headline: str = ""
     advice: str = ""
     live: bool = False
+    comparison: EndComparison | None = None
 
 
 def is_positive(values: np.ndarray) -> bool:

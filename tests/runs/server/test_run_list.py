@@ -1,6 +1,8 @@
 """The list: what a row says, what the address asks for, what is ticked."""
 
 import re
+import sqlite3
+from contextlib import closing
 from html import unescape
 from types import SimpleNamespace
 
@@ -84,7 +86,35 @@ def test_rewinds_and_undone_steps_are_counted(tmp_path):
     writer.go_back(20)
     writer.close("done", 1.0)
     assert "done 1 rewind" in rows(listed(store))[0]
-    assert store.counts()[writer.id] == (40, 1)
+    assert store.counts()[writer.id] == (40, 1, "")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [("failed", "failed"), ("stopped", "stop"), ("interrupted", "interrupted")]
+)
+def test_a_run_that_did_not_reach_its_end_says_why(tmp_path, status, kind):
+    store = Store(tmp_path)
+    writer = begun(store)
+    writer.event(Event(40, kind, "ValueError: <mine>", "the run ended"))
+    writer.close(status, 1.0)
+    assert "ValueError: <mine> · cosine" in rows(listed(store))[0]
+    assert ids(listed(store, text="mine")) == [writer.id]
+
+
+def test_a_damaged_run_is_marked_and_hides_no_other(tmp_path):
+    store = Store(tmp_path)
+    run, other = ended(store, "bad"), ended(store)
+    with closing(sqlite3.connect(tmp_path / "runs.db")) as database, database:
+        database.execute("UPDATE runs SET seconds='long' WHERE id=?", (run,))
+    html = listed(store)
+    (row,) = [row for row in rows(html) if "damaged" in row]
+    assert f"Remove it with: steepest rm {run}" in row
+    assert "seconds" in row
+    assert f'href="/runs/{run}"' not in html
+    assert f'value="{run}"' not in html
+    assert f'href="/runs/{other}"' in html
+    assert "Damaged<b>1</b>" in html
+    assert ids(listed(store, status="damaged")) == [run]
 
 
 def test_an_explosion_cannot_hide_in_the_small_curve():

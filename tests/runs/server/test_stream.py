@@ -143,7 +143,7 @@ def test_several_runs_are_streamed(tmp_path):
             text += part
             if folded(parsed(text))["live"]:
                 one.close("done", 1.0)
-    assert folded(parsed(text))["headline"] == "other ended best: validation accuracy 0.967; one 0.95."
+    assert folded(parsed(text))["headline"] == "Validation accuracy: one 95.0 %, other 96.7 %."
 
 
 def test_a_stream_is_not_sent_to_who_asks_for_its_head(served):
