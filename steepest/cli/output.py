@@ -39,7 +39,7 @@ class EventJson(TypedDict):
     """Something that happened in a run."""
 
     t: Annotated[int, "the step"]
-    kind: Annotated[str, "clip, skip, lower, rewind, stop, stage or another"]
+    kind: Annotated[str, "clip, skip, lower, rewind, stop, stage, failed, interrupted or another"]
     seen: Annotated[str, "the reason"]
     done: Annotated[str, "the action"]
     after: Annotated[str, "what the loss did afterwards; empty until it is known"]
@@ -80,6 +80,7 @@ class RunJson(TypedDict):
     measurements: Annotated[list[MeasurementJson], "in time order"]
     config: Annotated[dict[str, Any], "every setting of the run; `search` and `verdict` where they were measured"]
     notes: Annotated[str, "the user's words"]
+    damage: Annotated[str, "why its row in the store cannot be read; empty where it can"]
 
 
 class FullRunJson(RunJson):
@@ -289,6 +290,7 @@ def run(record: Record) -> RunJson:
         "seconds": record.seconds, "metric": record.last("validation", name), "metric_name": name,
         "measurements": [MeasurementJson(**m._asdict()) for m in record.measurements],
         "config": to_json(record.config, record.search, record.verdict), "notes": record.notes,
+        "damage": record.damage,
     }  # fmt: skip
 
 

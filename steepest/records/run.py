@@ -35,7 +35,7 @@ class Event(NamedTuple):
 
 STAGE = "stage"
 """The kind of the event that another update rule begins."""
-FAILED, INTERRUPTION = "failed", "interrupted"
+FAILURE, INTERRUPTION = "failed", "interrupted"
 """The kinds of the event that an exception, or the user, ended the run; it is the last one."""
 
 GO, CLIP, SKIP, LOWER, REWIND, STOP = "go", "clip", "skip", "lower", "rewind", "stop"

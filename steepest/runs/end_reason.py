@@ -4,9 +4,9 @@ import signal
 import traceback
 from pathlib import Path
 
-from steepest.records.run import FAILED, INTERRUPTION, Event
+from steepest.records.run import FAILURE, INTERRUPTION, Event
 
-MAX_REASON = 2_000
+MAX_ERROR_TEXT = 2_000
 """Characters of an exception that are recorded."""
 PACKAGE = str(Path(__file__).parents[1])
 
@@ -31,8 +31,8 @@ def failure(t: int, error: Exception) -> Event:
     >>> failure(7, ValueError("two\\nlines")).seen
     'ValueError: two lines'
     """
-    words = f"{type(error).__name__}: {' '.join(str(error).split())}"[:MAX_REASON] + _place(error)
-    return Event(t, FAILED, words.encode("utf-8", "replace").decode(), "the run failed")
+    words = f"{type(error).__name__}: {' '.join(str(error).split())}"[:MAX_ERROR_TEXT] + _place(error)
+    return Event(t, FAILURE, words.encode("utf-8", "replace").decode(), "the run failed")
 
 
 def _place(error: Exception) -> str:

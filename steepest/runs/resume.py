@@ -15,7 +15,7 @@ from steepest.records.config import Config, to_json
 from steepest.records.run import Record
 from steepest.runs.best import BestPoint
 from steepest.runs.config import checkpoint_interval, identity, settings_of
-from steepest.runs.continuation import restore
+from steepest.runs.continuation import restore, state_of_run
 from steepest.runs.live import LiveServer, open_live
 from steepest.runs.preparation import Preparation
 from steepest.runs.restore import built_in_task, check_identity, check_start, start_state
@@ -173,11 +173,12 @@ def _restore(last: LastState, descent: Descent, is_longer: bool) -> tuple[BestPo
     state, messages = last.state, []
     if state is None:
         return None, messages
-    count = state["descent"]["taken"]
+    with state_of_run():
+        count, is_stopped = state["descent"]["taken"], state["stopped"]
     if descent.batches.is_iterable and count and state["place"] is None:  # it cannot be set to its place
         name = type(descent.task.data).__name__
         messages.append(f"Skipping {count} batches of the {name} that were used before.")
-    if is_longer and state["stopped"]:  # the patience that ended the run starts again
+    if is_longer and is_stopped:  # the patience that ended the run starts again
         state["stopped"], state["best"]["since"] = False, 0
     return restore(descent, state, last.manifest["events"]), messages
 

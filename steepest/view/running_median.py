@@ -46,5 +46,7 @@ def _medians(values: np.ndarray, half: int) -> np.ndarray:
     counts = (~np.isnan(rows)).sum(1)
     every = np.arange(len(values))
     lower, upper = rows[every, np.maximum(0, counts - 1) // 2], rows[every, np.minimum(counts // 2, 2 * half)]
-    middle = np.where(lower == upper, lower, lower + (upper - lower) / 2)
+    middle = lower.copy()
+    apart = upper > lower  # two infinite values have no mean
+    middle[apart] += (upper[apart] - lower[apart]) / 2
     return np.where(np.isnan(values), np.nan, middle)

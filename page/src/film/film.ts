@@ -129,6 +129,8 @@ export interface Member {
   result?: Result[];
   /** Absent where all steps were kept. */
   attempts?: Attempt[];
+  /** Whether a guard watched over the run. */
+  guard?: boolean;
 }
 
 export interface Film {

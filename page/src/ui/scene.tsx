@@ -130,7 +130,7 @@ function Legend({ film, surface, field, theme, onStart, onSurface }: SceneProps 
           </select>
         </label>
       ) : kind !== 'terrain' && <span class="choice">{KINDS[kind]}</span>}
-      <p class="line"><Digits text={words.trim()} /></p>
+      <p class="about"><Digits text={words.trim()} /></p>
       {field.state.includes(DIVERGED) && <span class="diverged"><i />diverged</span>}
       <LossScale field={field} theme={theme} />
     </div>
@@ -140,12 +140,15 @@ function Legend({ film, surface, field, theme, onStart, onSurface }: SceneProps 
 /** What a caption says first; the help has the whole. */
 const firstSentence = (text: string): string => text.split(/(?<=[.!?]) (?=[A-Z])/)[0];
 
+/** Below this share of the range a loss is 0. */
+const ROUNDING = 1e-9;
 /** Letters that fit beside one another under the colours. */
 const LETTERS = 20;
 
 /** The colours from the smallest loss to the largest, with three numbers; where they lack room, without the middle one. */
 function LossScale({ field, theme }: { field: Field; theme: Theme }) {
-  const texts = [0, 0.5, 1].map(height => short(field.scale.loss(height), 2));
+  const [lo, middle, hi] = [0, 0.5, 1].map(field.scale.loss);
+  const texts = [Math.abs(lo) < ROUNDING * (hi - lo) ? 0 : lo, middle, hi].map(v => short(v, 2));
   const shown = texts.join('').length > LETTERS ? [texts[0], texts[2]] : texts;
   return (
     <div class="scale">

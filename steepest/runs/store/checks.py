@@ -5,11 +5,10 @@ number belongs. Every row passes these checks once, when it is read; what passed
 """
 
 import json
-import math
 import re
 import reprlib
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
 from datetime import datetime
 from functools import cache
@@ -72,7 +71,7 @@ def check_run(row: Mapping[str, Any]) -> tuple[Config, Search | None, Verdict | 
     _require(row["status"] in STATUSES, "status", ", ".join(STATUSES[:-1]) + f" or {STATUSES[-1]}", row["status"])
     _require(_is_time(row["started"]), "started", "a time such as 2026-01-31T12:00:00+00:00", row["started"])
     _require(
-        _is_number(row["seconds"], 0, MAX_SECONDS), "seconds", f"a number from 0 to {MAX_SECONDS:g}", row["seconds"]
+        is_number(row["seconds"], 0, MAX_SECONDS), "seconds", f"a number from 0 to {MAX_SECONDS:g}", row["seconds"]
     )
     _require(type(row["seed"]) is int, "seed", "a whole number", row["seed"])
     _require(type(row["pid"]) is int and 0 <= row["pid"] <= MAX_PID, "pid", "a process id", row["pid"])
@@ -131,8 +130,7 @@ def _test(hint: Any) -> Callable[[Any], bool]:
     """Whether a value has a type."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        tests = [_test(part) for part in parts]
-        return lambda x: any(test(x) for test in tests)
+        return _any_of([_test(part) for part in parts if part is not type(None)], type(None) in parts)
     if origin is Literal:
         return lambda x: isinstance(x, str) and x in parts
     if origin is tuple:
@@ -146,6 +144,14 @@ def _test(hint: Any) -> Callable[[Any], bool]:
     return SIMPLE[hint]
 
 
+def _any_of(tests: Sequence[Callable[[Any], bool]], is_optional: bool) -> Callable[[Any], bool]:
+    """Whether a value passes one of some tests; the commonest types without a loop, since a list has many runs."""
+    first, *others = tests
+    if not others:
+        return lambda x: (is_optional and x is None) or first(x)
+    return lambda x: (is_optional and x is None) or first(x) or any(test(x) for test in others)
+
+
 def _is_plain(x: Any) -> bool:
     """Whether it is one value, or a list of them."""
     return all(map(_is_plain, x)) if isinstance(x, list | tuple) else x is None or _is_text(x) or _is_real(x)
@@ -156,11 +162,11 @@ def _is_real(x: Any) -> bool:
 
 
 def _is_text(x: Any, limit: int = MAX_TEXT) -> bool:
-    return isinstance(x, str) and len(x) <= limit and not SURROGATE.search(x)
+    return isinstance(x, str) and len(x) <= limit and (x.isascii() or not SURROGATE.search(x))
 
 
 SIMPLE: dict[Any, Callable[[Any], bool]] = {
-    float: lambda x: _is_real(x) and not isinstance(x, bool),
+    float: lambda x: type(x) is float or (_is_real(x) and not isinstance(x, bool)),
     int: lambda x: type(x) is int and abs(x) <= 2**63,
     str: _is_text,
     bool: lambda x: isinstance(x, bool),
@@ -187,8 +193,9 @@ def _is_time(text: Any) -> bool:
         return False
 
 
-def _is_number(x: Any, low: float, high: float) -> bool:
-    return isinstance(x, int | float) and math.isfinite(x) and low <= x <= high
+def is_number(x: Any, low: float, high: float) -> bool:
+    """Whether it is a finite number within bounds."""
+    return isinstance(x, int | float) and not isinstance(x, bool) and low <= x <= high
 
 
 def _require(is_right: bool, name: str, what: str, value: Any) -> None:

@@ -9,6 +9,7 @@ import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 from steepest.errors import StoreError
@@ -82,7 +83,7 @@ def _distrust(database: sqlite3.Connection) -> None:
     database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
     database.execute("PRAGMA trusted_schema=OFF")
     database.execute("PRAGMA cell_size_check=ON")
-    database.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
+    database.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:

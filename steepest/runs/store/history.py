@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from steepest.errors import StoreError
 from steepest.records.run import COLUMNS, History, Path, Record, Steps
 from steepest.runs.store import path_file
 
@@ -66,6 +67,11 @@ class Clock:
             return max((p.count(p.last) for a, p in self._attempts.items() if a < attempt), default=0)
         return max(part.before, part.count(t))
 
+    @property
+    def last(self) -> int:
+        """The last step of any attempt."""
+        return max((part.last for part in self._attempts.values()), default=0)
+
     def back(self) -> dict[int, int]:
         """For the count at each rewind, the count at the step that it returned to."""
         counts = {}
@@ -100,8 +106,16 @@ def make_history(
 
 
 def _path(record: Record, steps: Steps, clock: Clock, folder: File) -> Path:
-    """The saved points, and the loss at each, which is that of the next step."""
+    """The saved points, and the loss at each, which is that of the next step.
+
+    Raises:
+        StoreError: they are not points of this run's steps.
+    """
     points = path_file.read(folder, record.config.weights)
+    limit = max(record.config.steps, clock.last)
+    is_right = (points["attempt"] >= 0) & (points["t"] >= 0) & (points["t"] <= limit)
     t = np.array([clock(int(a), int(at)) for a, at in zip(points["attempt"], points["t"], strict=True)], np.int64)
+    if not is_right.all() or (np.diff(t) < 0).any():
+        raise StoreError(f"{folder / path_file.PATH_FILE} has points of other steps; without this file it has no path")
     losses = steps.loss[np.minimum(t, len(steps) - 1)] if len(steps) else np.full(len(t), np.nan)
     return Path(record.name, points["w"], losses, t)

@@ -4,6 +4,8 @@ import math
 import sqlite3
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -197,9 +199,10 @@ def measurements_of(database: sqlite3.Connection, run: str) -> list[tuple[int, M
 
 
 def _measurements(rows: Sequence[tuple]) -> list[tuple[int, Measurement]]:
+    """Measurements with their attempts, from rows that begin with the attempt."""
     for name in {name for row in rows for name in row[3:5]}:
         _check_text(name)
-    return [(row[0], Measurement._make((*row[1:5], math.nan if row[5] is None else row[5]))) for row in rows]
+    return [(row[0], Measurement(*row[1:5], math.nan if row[5] is None else row[5])) for row in rows]
 
 
 def current_measurements(database: sqlite3.Connection, run: str) -> tuple[Measurement, ...]:
@@ -222,6 +225,8 @@ def _attempt_starts(database: sqlite3.Connection, run: str) -> list[tuple[int, i
 
 def _current(measurements: Sequence[tuple[int, Measurement]], starts: Sequence[tuple]) -> tuple[Measurement, ...]:
     latest = max((attempt for attempt, _ in starts), default=0)
+    if not latest:  # in the order of the steps already
+        return tuple(m for _, m in measurements)
     current = [m for attempt, m in measurements if attempt >= latest
                or all(m.t < t0 for later, t0 in starts if later > attempt)]  # fmt: skip
     return tuple(sorted(current, key=lambda m: m.t))
@@ -229,20 +234,19 @@ def _current(measurements: Sequence[tuple[int, Measurement]], starts: Sequence[t
 
 def all_measurements(database: sqlite3.Connection) -> dict[str, tuple[Measurement, ...] | StoreError]:
     """The current measurements of every run, or what is wrong with them; a few queries for all."""
-    damage = {
-        run for (run,) in database.execute(f"SELECT DISTINCT run FROM measurements WHERE NOT ({RIGHT_MEASUREMENT})")
+    wrong = database.execute(f"SELECT DISTINCT run FROM measurements WHERE NOT ({RIGHT_MEASUREMENT})").fetchall()
+    is_later = "EXISTS (SELECT 1 FROM chunks WHERE run=id AND (attempt>0 OR typeof(attempt)!='integer'))"
+    later = {run for (run,) in database.execute(f"SELECT id FROM runs WHERE {is_later}")}
+    query = "SELECT attempt, t, epoch, split, name, value, run FROM measurements ORDER BY run, attempt, t"
+    result: dict[str, tuple[Measurement, ...] | StoreError] = {
+        run: StoreError(WRONG["measurements"]) for (run,) in wrong
     }
-    rows: dict[str, list[tuple]] = defaultdict(list)
-    query = "SELECT run, attempt, t, epoch, split, name, value FROM measurements ORDER BY run, attempt, t"
-    for run, *row in database.execute(query):
-        if run not in damage:
-            rows[run].append(tuple(row))
-    last = dict(database.execute("SELECT id, (SELECT MAX(attempt) FROM chunks WHERE run=id) FROM runs"))
-    result: dict[str, tuple[Measurement, ...] | StoreError] = {run: StoreError(WRONG["measurements"]) for run in damage}
-    for run, own in rows.items():
+    for run, own in groupby(database.execute(query), key=itemgetter(6)):
+        if run in result:
+            continue
         try:
-            starts = _attempt_starts(database, run) if last.get(run) != 0 else []
-            result[run] = _current(_measurements(own), starts)
+            starts = _attempt_starts(database, run) if run in later else []
+            result[run] = _current(_measurements(list(own)), starts)
         except StoreError as error:
             result[run] = error
     return result

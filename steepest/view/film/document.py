@@ -114,6 +114,8 @@ def _optional_fields(member: Member) -> dict[str, Any]:
         fields["result"] = [row._asdict() for row in member.result]
     if member.attempts:
         fields["attempts"] = [{"from": a.first, "to": a.last, "kept": a.is_kept} for a in member.attempts]
+    if member.has_guard is not None:
+        fields["guard"] = member.has_guard
     return fields
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def of_run(
         advice="" if live else summary.advice(history, verdict),
         live=live,
         surfaces=surfaces.grids,
-        members={"run": member(history, surfaces, verdict)},
+        members={"run": _with_ends(member(history, surfaces, verdict), history, live)},
     )
 
 
@@ -84,6 +85,13 @@ def display_runs(race: RaceResult) -> dict[str, Curve]:
     return {side: curve for side, group in ranks.items() for curve in group if curve.seed == seed}
 
 
+def _with_ends(run: Member, history: History, live: bool) -> Member:
+    """A run with its best measurement and its end among its events, once it has ended."""
+    record = history.record
+    ends = [] if live else summary.end_events(per_sample(record))
+    return replace(run, events=tuple(sorted((*run.events, *ends), key=lambda event: event.t)))
+
+
 # -- A run -------------------------------------------------------------------------------------------------------------
 
 
@@ -109,6 +117,7 @@ def member(history: History, surfaces: LossSurfaces, verdict: Verdict | None) ->
         metrics=_other_metrics(record),
         result=summary.results(own),
         attempts=() if all(span.is_kept for span in spans) else spans,
+        has_guard=config.guard is not None,
         **_path(record.id, history.path, surfaces),
     )
 
@@ -138,7 +147,7 @@ def _formula(rule: str, hypers: Mapping[str, Any]) -> str:
 
 def _path(name: str, path: Path | None, surfaces: LossSurfaces) -> dict[str, Any]:
     """Steps, losses and projections of the points whose loss was evaluated."""
-    if path is None or name not in surfaces.losses:
+    if path is None or name not in surfaces.losses or surfaces.indices[name].max(initial=-1) >= len(path.t):
         return {}
     on = {surface: by_name[name] for surface, by_name in surfaces.projections.items()}
     return {"t": path.t[surfaces.indices[name]], "loss": surfaces.losses[name], "on": on}

@@ -8,6 +8,7 @@ from steepest.records.run import Record
 from steepest.records.shares import wilson
 from steepest.view.film.numbers import short, two_digits
 from steepest.view.film.schema import MetricInfo
+from steepest.view.render.theme import CONSTANTS
 
 FLOAT32_ERROR = 2.0**-23
 MAX_COUNT_ERROR = 0.01
@@ -44,6 +45,15 @@ def is_share(values: Sequence[float], samples: int) -> bool:
     counts = [v * samples for v in finite]
     whole = all(0 <= v <= 1 for v in finite) and all(abs(c - round(c)) <= tolerance for c in counts)
     return whole and tolerance < 0.1 and bool(finite)
+
+
+def words_of(name: str) -> str:
+    """A metric's name as people write it.
+
+    >>> words_of("top5_accuracy"), words_of("rmse")
+    ('top5 accuracy', 'RMSE')
+    """
+    return " ".join(word.upper() if word in CONSTANTS["acronyms"] else word for word in name.split("_"))
 
 
 def metric_text(info: MetricInfo, value: float) -> str:

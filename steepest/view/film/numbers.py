@@ -86,14 +86,14 @@ def two_digits(v: float) -> str:
 def tick_text(v: float, log: bool) -> str:
     """A tick's number: on a logarithmic axis small and large powers of ten are written as such.
 
-    >>> tick_text(1e-3, True), tick_text(1e-3, False), tick_text(0.0, False)
-    ('10⁻³', '0.001', '0')
+    >>> tick_text(1e-4, True), tick_text(1e-4, False), tick_text(0.0, False)
+    ('10⁻⁴', '0.0001', '0')
     """
     if not log or v == 0:
         return short(v)
     exponent = round(math.log10(abs(v)))
     is_power = abs(v / 10.0**exponent - 1) < 1e-9
-    return power_of_ten(exponent) if is_power and (exponent < -2 or exponent > 3) else short(v)
+    return power_of_ten(exponent) if is_power and (exponent < -3 or exponent > 3) else short(v)
 
 
 def significant(v: float, digits: int = 2) -> str:

@@ -121,6 +121,7 @@ class Member:
         metrics: of the curves of the run's other metrics.
         result: its final numbers, the most important first.
         attempts: kept and undone steps; empty where all were kept.
+        has_guard: whether a guard watched over the run; None where that is not known.
     """
 
     name: str
@@ -140,6 +141,7 @@ class Member:
     metrics: Mapping[str, MetricInfo] = field(default_factory=dict)
     result: tuple[Result, ...] = ()
     attempts: tuple[Attempt, ...] = ()
+    has_guard: bool | None = None
 
     @property
     def last(self) -> float:

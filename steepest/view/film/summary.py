@@ -6,16 +6,27 @@ import numpy as np
 
 from steepest.records.per_sample import per_sample
 from steepest.records.run import BAD_DATA, REWIND, STOP, Event, History, Record
-from steepest.records.verdict import CONVERGED, DIVERGED, MINIMUM, UNDECIDED, VERDICT_HEADLINES, Verdict
+from steepest.records.verdict import (
+    CONVERGED,
+    DIVERGED,
+    DIVERGED_ADVICE,
+    MINIMUM,
+    UNDECIDED,
+    VERDICT_HEADLINES,
+    Verdict,
+)
 from steepest.view.film.attempts import final_length, split
-from steepest.view.film.metrics import loss_text, metric_info, metric_text, share_detail
+from steepest.view.film.metrics import loss_text, metric_info, metric_text, share_detail, words_of
 from steepest.view.film.numbers import count, two_digits
-from steepest.view.film.schema import Result
+from steepest.view.film.schema import FilmEvent, Result
 from steepest.view.running_median import running_median, window_of
 
 GUARD_STOP = re.compile(r"stopped after \d+ rewinds")
 EARLY_STOP = "stopped early"
 TIMES = ("", "once", "twice", *(f"{n} times" for n in ("three", "four", "five", "six", "seven", "eight", "nine")))
+NEVER_FINITE_ADVICE = (
+    "Look for NaN or infinity in the data and in the initial weights, a log of 0 or below, a division by 0."
+)
 SAFE_SHARE = 0.5
 """Of the smallest learning rate at which the loss exploded, which is advised for another run."""
 
@@ -31,8 +42,8 @@ def results(record: Record) -> tuple[Result, ...]:
     """
     rows = [row for split in ("validation", "test") if (row := _metric_result(record, split)) is not None]
     train, validation = train_loss(record), record.last("validation", "loss")
-    if record.config.metric == "loss" and validation is not None:
-        validation = None  # it stands in a row of its own
+    if record.config.metric == "loss":  # it stands in a row of its own
+        validation = None
     if train is not None:
         detail = "" if validation is None else f"validation {loss_text(validation)}"
         rows.append(Result("Train loss", loss_text(train), detail))
@@ -48,7 +59,7 @@ def _metric_result(record: Record, split: str) -> Result | None:
     detail = share_detail(value, samples) if info.samples else ""
     if split == "test" and detail:  # the interval is that of the metric which choices looked at
         detail = detail.split(" %, ")[1]
-    return Result(f"{split.capitalize()} {_words(config.metric)}", metric_text(info, value), detail)
+    return Result(f"{split.capitalize()} {words_of(config.metric)}", metric_text(info, value), detail)
 
 
 def train_loss(record: Record) -> float | None:
@@ -60,8 +71,26 @@ def train_loss(record: Record) -> float | None:
     return float(running_median(steps.loss[-window:], window)[-1])
 
 
-def _words(name: str) -> str:
-    return name.replace("_", " ")
+def end_events(record: Record) -> list[FilmEvent]:
+    """The best validation metric and the end of a run as events.
+
+    Args:
+        record: of the run, its losses per sample.
+    """
+    config, events = record.config, []
+    info, values = metric_info(record, config.metric), record.series("validation", config.metric)
+    finite = [m for m in values if np.isfinite(m.value) and m.t > 0]
+    if info is not None and config.better is not None and len(finite) > 1:
+        sign = -1 if config.better == "higher" else 1
+        best = min(finite, key=lambda m: sign * m.value)
+        words = f"best validation {words_of(config.metric)}, {metric_text(info, best.value)}"
+        events.append(FilmEvent(best.t, "best", words))
+    if record.status == "done":
+        rows = {row.label.split(" ")[0]: row for row in results(record)}
+        row = rows.get("Test")
+        test = "" if row is None else f"; {row.label[0].lower()}{row.label[1:]} {row.value}"
+        events.append(FilmEvent(len(record.steps), "end", f"finished{test}"))
+    return events
 
 
 # -- Headline ----------------------------------------------------------------------------------------------------------
@@ -187,7 +216,7 @@ def advice(history: History, verdict: Verdict | None) -> str:
     if verdict is not None and verdict.kind != DIVERGED and explosion_phrase(record.events):
         return _after_explosions(history, verdict)
     if verdict is None:
-        return ""
+        return _command(_advice_without_verdict(record), record)
     return "\n".join(filter(None, (_reason(verdict), _command(verdict.advice, record))))
 
 
@@ -199,6 +228,14 @@ def _reason(verdict: Verdict) -> str:
             words = words[len(start) :].lstrip(",: ")
             break
     return _capital(words) if len(words) > 1 else ""
+
+
+def _advice_without_verdict(record: Record) -> str:
+    """What to do where the loss did not end as a finite number."""
+    finite = np.isfinite(record.steps.loss)
+    if not len(finite) or finite[-1]:
+        return ""
+    return DIVERGED_ADVICE if finite.any() else NEVER_FINITE_ADVICE
 
 
 def _command(words: str, record: Record) -> str:

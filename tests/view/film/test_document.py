@@ -46,7 +46,7 @@ def made():
     event = FilmEvent(3, "rewind", "", 1, "loss rising", "rewound", "it fell", 2)
     told = {"metric": info, "metrics": {"metric f1": info}, "result": (Result("Validation accuracy", "97.2 %", ""),)}
     member = document.encode_member(
-        Member("adam", eigenvalues=(2, -1.0), events=(event,), attempts=(Attempt(0, 3, False),), **told)
+        Member("adam", eigenvalues=(2, -1.0), events=(event,), attempts=(Attempt(0, 3, False),), has_guard=True, **told)
     )
     return {
         "Col": document.column([1.0]),

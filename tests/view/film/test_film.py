@@ -60,7 +60,8 @@ def test_a_run():
     assert member.mathml.startswith("<math")
     assert member.eigenvalues == (0.1, 4.0)
     assert member.verdict == verdict
-    rewind, clip = member.events
+    rewind, clip, end = member.events
+    assert (end.t, end.kind, end.text) == (60, "end", "finished")
     assert rewind == FilmEvent(
         30, "rewind", "went back to step 20: diverging since 28", 20, "diverging since 28", "went back to step 20"
     )
