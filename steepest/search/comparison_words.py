@@ -205,7 +205,7 @@ def _advice(ends: EndComparison, groups: Sequence[Sequence[Record]]) -> tuple[st
     if text:
         return "To settle it:", text
     which = "both" if len(groups) == 2 else "each"
-    return f"To settle it, repeat {which} with several seeds (--seed) and compare the groups.", ""
+    return f"To settle it, repeat {which} with several seeds and compare the groups.", ""
 
 
 # -- Numbers -----------------------------------------------------------------------------------------------------------
