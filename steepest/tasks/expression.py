@@ -6,7 +6,7 @@ sum      = product {("+" | "-") product}
 product  = signed {["*" | "/"] signed}                 adjacent factors are multiplied: 2x, 3(x + 1)y
 signed   = {"+" | "-"} power
 power    = atom [("^" | "**") signed | superscript]    x^2, x**2 and x² are the same; -x^2 is -(x^2)
-atom     = number | "x" | "y" | "pi" | "e" | function "(" sum ")" | "(" sum ")"
+atom     = number | "x" | "y" | "pi" | "e" | function "(" sum {"," sum} ")" | "(" sum ")" | "|" sum "|" | "√" atom
 """
 
 import math
@@ -14,6 +14,7 @@ import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import NamedTuple, NoReturn
 
 import torch
@@ -21,18 +22,35 @@ from torch import Tensor
 
 from steepest.errors import TextError
 
-NAMES = ("sin", "cos", "tan", "exp", "log", "sqrt", "abs", "tanh", "sigmoid", "atan")
+NAMES = ("sin", "cos", "tan", "exp", "log", "log10", "log2", "sqrt", "abs", "tanh", "sigmoid", "atan")
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {name: getattr(torch, name) for name in NAMES}
+EXTREMES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"max": torch.maximum, "min": torch.minimum}
+"""Functions of two or more arguments."""
 SIGNS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "^": torch.pow}
-OPERATIONS: dict[str, Callable[..., Tensor]] = {**SIGNS, "negative": operator.neg, **FUNCTIONS}
+OPERATIONS: dict[str, Callable[..., Tensor]] = {**SIGNS, "negative": operator.neg, **FUNCTIONS, **EXTREMES}
 CONSTANTS = {"pi": math.pi, "π": math.pi, "e": math.e}
-SYNONYMS = {"**": "^", "−": "-", "·": "*", "ln": "log", "σ": "sigmoid", "arctan": "atan"}
-EXPONENT_DIGITS = {"²": 2.0, "³": 3.0, "⁴": 4.0}
+SYNONYMS = {
+    "**": "^", "−": "-", "–": "-", "—": "-", "·": "*", "×": "*", "⋅": "*", "∙": "*", "∗": "*", "÷": "/", "∕": "/",
+    "ln": "log", "σ": "sigmoid", "arctan": "atan",
+}  # fmt: skip
+EXPONENT_DIGITS = {"⁻": "-", **{digit: str(i) for i, digit in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}}
 MAX_EXPRESSION_DEPTH = 60  # of nested brackets and signs; the page has the same
 EXPRESSION_TOKEN = re.compile(
-    r"(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)|(?P<name>[A-Za-z]+|[πσ])"
-    r"|(?P<sign>\*\*|[-+*/^()−·²³⁴])|(?P<space>(?![\x1c-\x1f\x85])\s|\ufeff)"  # white space as JavaScript has it
+    r"(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)|(?P<name>log10|log2|[A-Za-z]+|[πσ])"
+    r"|(?P<power>⁻?[⁰¹²³⁴⁵⁶⁷⁸⁹]+)|(?P<sign>\*\*|[-+*/^()|,√−–—·×⋅∙∗÷∕])"
+    r"|(?P<space>(?![\x1c-\x1f\x85])\s|\ufeff)"  # white space as JavaScript has it
 )
+ALTERNATIVES = {
+    "pow": "x^2", "square": "x^2", "cbrt": "x^(1/3)", "sign": "x/|x|", "sgn": "x/|x|", "relu": "max(0, x)",
+    "softplus": "log(1 + exp(x))", "sinh": "(exp(x) − exp(−x))/2", "cosh": "(exp(x) + exp(−x))/2", "sec": "1/cos(x)",
+    "csc": "1/sin(x)", "cot": "1/tan(x)", "tg": "tan(x)", "arctg": "atan(x)", "lg": "log10(x)", "lb": "log2(x)",
+    "r": "sqrt(x^2 + y^2)", "norm": "sqrt(x^2 + y^2)",
+    "[": "(", "]": ")", "{": "(", "}": ")", "=": "only what stands to the right of it", ".": "sin(x), not np.sin(x)",
+    "½": "1/2", "¼": "1/4", "¾": "3/4", "∞": "a large number", "≤": "max or min", "≥": "max or min",
+    "<": "max or min", ">": "max or min",
+}  # fmt: skip
+"""What to write instead of names and characters that people try."""
+COMMA = "‘,’ separates the arguments of max and min; write decimals with a point, such as 0.5"
 
 
 class ExpressionError(TextError):
@@ -105,7 +123,8 @@ def _tokens(text: str) -> list[_Token]:
     while at < len(text):
         match = EXPRESSION_TOKEN.match(text, at)
         if match is None:
-            raise ExpressionError(text, at, f"‘{text[at]}’ does not belong in a formula of x and y")
+            problem = f"‘{text[at]}’ does not belong in a formula of x and y"
+            raise ExpressionError(text, at, _with_alternative(problem, text[at]))
         kind, word = str(match.lastgroup), match.group()
         if re.fullmatch("[xy]{2,}", word):  # xy is x times y
             tokens += [_Token(kind, letter, at + i) for i, letter in enumerate(word)]
@@ -115,18 +134,27 @@ def _tokens(text: str) -> list[_Token]:
     return [*tokens, _Token("end", "", at)]
 
 
+def _with_alternative(problem: str, text: str) -> str:
+    """A problem with what to write instead of a text, where that is known."""
+    lower = text.lower() if text.isascii() else text
+    is_variant = lower != text and lower in {"x", "y", *CONSTANTS, *SYNONYMS, *FUNCTIONS, *EXTREMES}
+    instead = lower if is_variant else ALTERNATIVES.get(lower)
+    return f"{problem}; write {instead}" if instead else problem
+
+
 class _Parser:
     """Recursive descent: one method for each line of the grammar."""
 
     def __init__(self, text: str) -> None:
         self.text, self.tokens, self.index, self.depth = text, _tokens(text), 0, 0
+        self.bars = 0  # open ones since the last open bracket: where there are some, the next ‘|’ closes one
 
     def whole(self) -> Node:
         if self.next.kind == "end":
             self.fail(0, "the formula is empty; expected one such as x^2 − y^2")
         node = self.sum()
         if self.next.kind != "end":
-            self.fail(self.next.at, f"expected an operator or the end, found {self.word}")
+            self.fail(self.next.at, self.mismatch("an operator or the end"))
         return node
 
     def sum(self) -> Node:
@@ -140,7 +168,7 @@ class _Parser:
         while True:
             if sign := self.accept("*", "/"):
                 node = Node(sign, (node, self.signed()))
-            elif self.next.kind in ("number", "name") or self.next.text == "(":
+            elif self.next.kind in ("number", "name") or self.next.text in ("(", "√") or self.opens_bars:
                 node = Node("*", (node, self.power()))
             else:
                 return node
@@ -154,38 +182,89 @@ class _Parser:
         base = self.atom()
         if self.accept("^"):
             return Node("^", (base, self.nested(self.signed)))
-        if sign := self.accept(*EXPONENT_DIGITS):
-            return Node("^", (base, Node("number", value=EXPONENT_DIGITS[sign])))
+        if self.next.kind == "power":
+            return Node("^", (base, Node("number", value=self.superscript())))
         return base
 
+    def superscript(self) -> float:
+        text = self.next.text
+        self.index += 1
+        return float("".join(EXPONENT_DIGITS[digit] for digit in text))
+
     def atom(self) -> Node:
-        word, token = self.word, self.next
+        problem, token = self.mismatch("a number, x, y or ‘(’"), self.next
         self.index += 1
         if token.kind == "number":
             return Node("number", value=float(token.text))
         if token.kind == "name":
             return self.name(token.text, token.at)
-        if token.text != "(":
-            self.fail(token.at, f"expected a number, x, y or ‘(’, found {word}")
-        return self.bracket(token.at)
+        if token.text == "(":
+            return self.bracket(token.at)
+        if token.text == "|":
+            return self.absolute(token.at)
+        if token.text != "√":
+            self.fail(token.at, problem)
+        root = Node("sqrt", (self.nested(self.atom),))
+        if self.next.kind == "power" or self.next.text == "^":
+            self.fail(self.next.at, "a power after a root can mean two things; write √(x²) or (√x)²")
+        return root
 
     def name(self, name: str, at: int) -> Node:
         if name in ("x", "y"):
             return Node(name)
         if name in CONSTANTS:
             return Node("number", value=CONSTANTS[name])
-        if name not in FUNCTIONS:
-            self.fail(at, f"there is no ‘{name}’; there are x, y, pi, e and {', '.join(FUNCTIONS)}")
+        if name not in FUNCTIONS and name not in EXTREMES:
+            problem = f"there is no ‘{name}’"
+            better = _with_alternative(problem, name)
+            names = ", ".join([*FUNCTIONS, *EXTREMES])
+            self.fail(at, better if better != problem else f"{problem}; there are x, y, pi, e and {names}")
         start = self.next.at
         if not self.accept("("):
             self.fail(start, f"expected ‘(’ after {name}, found {self.word}")
-        return Node(name, (self.bracket(start),))
+        return self.call(name, start)
+
+    def call(self, name: str, start: int) -> Node:
+        outside, self.bars = self.bars, 0
+        parts = [self.nested(self.sum)]
+        while self.next.text == ",":
+            if name in FUNCTIONS:
+                self.fail(self.next.at, f"{name} has one argument; write decimals with a point, such as 0.5")
+            self.index += 1
+            parts.append(self.nested(self.sum))
+        self.close(start)
+        self.bars = outside
+        if name in FUNCTIONS:
+            return Node(name, (parts[0],))
+        if len(parts) < 2:
+            self.fail(start, f"{name} has two arguments or more, such as {name}(x, y)")
+        return reduce(lambda a, b: Node(name, (a, b)), parts)
 
     def bracket(self, start: int) -> Node:
+        outside, self.bars = self.bars, 0
         node = self.nested(self.sum)
-        if not self.accept(")"):
-            self.fail(self.next.at, f"expected ‘)’ for the ‘(’ at character {start + 1}, found {self.word}")
+        self.close(start)
+        self.bars = outside
         return node
+
+    def close(self, start: int) -> None:
+        if not self.accept(")"):
+            self.fail(self.next.at, self.mismatch(f"‘)’ for the ‘(’ at character {start + 1}"))
+
+    def absolute(self, start: int) -> Node:
+        self.bars += 1
+        node = self.nested(self.sum)
+        if not self.accept("|"):
+            self.fail(self.next.at, self.mismatch(f"‘|’ for the ‘|’ at character {start + 1}"))
+        self.bars -= 1
+        return Node("abs", (node,))
+
+    @property
+    def opens_bars(self) -> bool:
+        return self.next.text == "|" and self.bars == 0
+
+    def mismatch(self, target: str) -> str:
+        return COMMA if self.next.text == "," else f"expected {target}, found {self.word}"
 
     def nested(self, part: Callable[[], Node]) -> Node:
         self.depth += 1

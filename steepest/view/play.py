@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path as File
 
@@ -37,6 +37,10 @@ DISPLAY_NAMES = {
     "schedule_free_adamw": "Schedule-free AdamW", "radam": "RAdam", "adopt": "ADOPT",
     "ademamix": "AdEMAMix", "asgd": "ASGD",
 }  # fmt: skip
+ROUNDING = 1e-12
+"""Share of a loss by which rounding may change it over a descent in float64; losses nearer than that are the same."""
+DIVERGENCE = 1e3
+"""A loss beyond this many times the largest on the surface is divergence; the page has the same."""
 SLIDERS = ("lr", "beta", "beta1")
 """Hyperparameters that the page has sliders for. A rule has at most one of the momenta."""
 
@@ -178,11 +182,62 @@ def _recorded_film(land: Terrain, rules: dict[str, Rule], steps: int) -> Film:
         on = {land.name: Projection(x, y, np.zeros(len(t)))}
         curves, hyper = {"loss": Series.of(t, losses)}, {"lr": rule.hypers["lr"]}
         members[key] = Member(name, rule.name, hyper, t=t, loss=losses, on=on, curves=curves, mathml=_formula(rule))
-        ends[name] = losses[-1]
-    best = min(ends, key=lambda name: ends[name])
-    headline = f"{best} is lowest after {steps:,} steps: {number(float(ends[best]))}."
+        ends[name] = float(descent.losses[-1])
     surfaces = {land.name: _grid(land, PICTURE_CELLS)}
+    headline = headline_of(ends, _height(land, land.start), _largest(surfaces[land.name].loss), steps)
     return Film("race", _title(land), land.formula, steps, surfaces, members, headline)
+
+
+def headline_of(ends: Mapping[str, float], start: float, largest: float, steps: int) -> str:
+    """Who is lowest, where that is one by more than rounding, and who diverged.
+
+    Args:
+        ends: each rule's last loss by its name; NaN where the function has no value.
+        start: the loss at the start.
+        largest: the largest size of a loss on the surface shown.
+        steps: of each rule.
+
+    >>> headline_of({"Momentum": 0.5, "Adam": 0.02}, 3.0, 8.0, 100)
+    'Adam is lowest after 100 steps: 0.02.'
+    >>> headline_of({"Momentum": 7.0, "Adam": 7.0, "Lion": math.inf}, 7.0, 7.0, 100)
+    'Momentum and Adam end at the same loss after 100 steps: 7; Lion diverges.'
+    """
+    bound = DIVERGENCE * max(largest, 1.0)
+    outside = [name for name, loss in ends.items() if math.isnan(loss)]
+    infinite = [name for name, loss in ends.items() if not math.isnan(loss) and not abs(loss) <= bound]
+    finite = {name: loss for name, loss in ends.items() if name not in (*outside, *infinite)}
+    parts = (
+        [_lowest(finite, ROUNDING * max(abs(start), *map(abs, finite.values())), steps, len(ends))] if finite else []
+    )
+    every = len(ends) > 1 and not finite
+    if infinite:
+        parts.append(_sentence(infinite, "diverge", "diverges", every and not outside))
+    if outside:
+        parts.append(_sentence(outside, "leave the domain", "leaves the domain", every and not infinite))
+    return "; ".join(parts) + "."
+
+
+def _lowest(ends: dict[str, float], rounding: float, steps: int, total: int) -> str:
+    lowest = min(ends.values())
+    best = [name for name, v in ends.items() if v - lowest <= rounding or number(v) == number(lowest)]
+    if len(best) == 1:
+        return f"{best[0]} is lowest after {steps:,} steps: {number(lowest)}"
+    shown = 0.0 if abs(lowest) <= rounding else lowest
+    return (
+        f"{_sentence(best, 'end', 'ends', len(best) == total)} at the same loss after {steps:,} steps: {number(shown)}"
+    )
+
+
+def _sentence(names: list[str], several: str, one: str, every: bool) -> str:
+    """Names as a subject, with the verb that suits their number."""
+    if len(names) == 1:
+        return f"{names[0]} {one}"
+    joint = f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"{joint} {'all ' if every and len(names) > 2 else 'both ' if every else ''}{several}"
+
+
+def _largest(losses: np.ndarray) -> float:
+    return float(np.abs(losses[np.isfinite(losses)]).max(initial=0.0))
 
 
 def _interactive_film(land: Terrain, rules: dict[str, Rule], steps: int) -> Film:

@@ -94,7 +94,7 @@ def test_numbers_are_there_for_those_who_cannot_see(opened):
 def test_another_plane_is_chosen(opened):
     page = opened(films.run())
     page.locator("select").select_option("random")
-    assert "a random plane" in page.locator(".scale").inner_text()
+    assert "a random plane" in page.locator(".about").inner_text()
 
 
 # -- Moving ------------------------------------------------------------------------------------------------------------
@@ -126,12 +126,25 @@ def test_keys(opened):
     page.get_by_role("dialog").wait_for()
     press("Escape")
     page.get_by_role("dialog").wait_for(state="hidden")
-    play_slowly(page)
-    press("Home")
-    press("Space")
-    at_step(page, 5, 998)
-    press("Space")
-    page.get_by_role("button", name="Play").wait_for()
+
+
+def test_space_plays_and_pauses(opened):
+    page = opened(films.race())
+    page.keyboard.press("Home")
+    at_step(page, 0)
+    page.clock.install(time=0)
+    page.clock.pause_at(3600)  # from here on time passes where the test says so
+    page.keyboard.press("Space")
+    page.clock.run_for(3000)
+    step = int(page.locator(".scrub").input_value())
+    assert 200 < step < 260  # 3 of 12 seconds of 999 steps
+    assert page.get_by_role("button", name="Pause").is_visible()
+    page.keyboard.press("Space")
+    page.clock.run_for(100)
+    at = page.locator(".scrub").input_value()
+    page.clock.run_for(3000)
+    assert page.locator(".scrub").input_value() == at
+    assert page.get_by_role("button", name="Play").is_visible()
 
 
 def test_shortcuts_yield_to_controls(opened):

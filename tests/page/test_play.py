@@ -67,10 +67,10 @@ def test_the_rate_of_a_ravine_is_too_small_right_or_diverges(played):
 
 def test_a_function_with_gaps_shows_holes_and_says_how_much(played):
     page = played("log(x) + y²", start=(1.5, 1.0))
-    assert "The function is undefined on 50 % of this domain." in page.locator(".scale").inner_text()
+    assert "The function is undefined on 50 % of this domain." in page.locator(".about").inner_text()
     says(page, "leaves the function’s domain")
     page.locator("#function").fill("x² + y²")
-    page.wait_for_function("() => !document.querySelector('.scale').innerText.includes('undefined')")
+    page.wait_for_function("() => !document.querySelector('.about').innerText.includes('undefined')")
     page.locator("#function").fill("x + * y")
     assert "Character 5: expected a number" in page.get_by_role("alert").inner_text()
 

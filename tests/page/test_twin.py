@@ -9,7 +9,8 @@ from PIL import Image
 
 from steepest.view.film.document import encode
 from steepest.view.render.canvas import Canvas
-from steepest.view.render.stage import Frame, Stage
+from steepest.view.render.frame import Area, Frame
+from steepest.view.render.stage import Stage
 from steepest.view.render.theme import find_theme
 from tests.page import films
 
@@ -27,7 +28,8 @@ READ = """() => {
   for (let i = 0; i < data.length; i += 32768) text += String.fromCharCode(...data.subarray(i, i + 32768));
   return [width, height, btoa(text)];
 }"""
-BESIDE = ".verdict, .inset, .scale { visibility: hidden !important }"
+OVERLAYS = "() => document.querySelector('.stage').overlayBoxes.map(b => [b.left, b.top, b.right, b.bottom])"
+BESIDE = ".saying, .inset { visibility: hidden !important } .stage { outline: none !important }"
 
 RELIEF_APART = 1e-4
 """Share of the relief's pixels that may differ at all: 0 in Chromium 150 on x86; another libm may round otherwise."""
@@ -52,10 +54,12 @@ def test_the_twin_draws_what_the_page_draws(opened, kind, width, scheme):
     page.wait_for_selector(".stage[data-fine]")
     wide, high, data = page.evaluate(READ)
     theirs = np.frombuffer(base64.b64decode(data), np.uint8).reshape(high, wide, 4)
+    overlays = page.evaluate(OVERLAYS)
     page.add_style_tag(content=BESIDE)
     shot = np.array(Image.open(io.BytesIO(page.locator(".stage").screenshot())).convert("RGB"))
 
-    stage, canvas = twin(film, shot.shape[1], shot.shape[0], width >= 1180, scheme)
+    frame = Frame(shot.shape[1], shot.shape[0], tuple(Area(*area) for area in overlays))
+    stage, canvas = twin(film, frame, scheme)
     ours = stage.block.pixels.view(np.uint8).reshape(stage.block.height, stage.block.width, 4)
     assert ours.shape == theirs.shape
     assert (ours != theirs).any(axis=-1).mean() <= RELIEF_APART
@@ -63,12 +67,11 @@ def test_the_twin_draws_what_the_page_draws(opened, kind, width, scheme):
     assert (apart > FAR).mean() <= STAGE_APART
 
 
-def twin(film, width: int, height: int, overlaid: bool, scheme: str) -> tuple[Stage, Canvas]:
+def twin(film, frame: Frame, scheme: str) -> tuple[Stage, Canvas]:
     """Our stage of a film's first surface at its end."""
     name, grid = next(iter(film.surfaces.items()))
     theme = find_theme(scheme)
-    frame = Frame(width, height, overlaid)
     stage = Stage(grid, name, list(film.members.values()), film.steps, frame, theme)
-    canvas = Canvas(width, height, theme.paper)
+    canvas = Canvas(frame.width, frame.height, theme.paper)
     stage.draw(canvas, film.steps)
     return stage, canvas

@@ -34,6 +34,12 @@ MEANS = {
     ),
     "x³ − 3xy² + abs(x) tan(y/4)": lambda x, y: x**3 - 3 * x * y * y + abs(x) * np.tan(y / 4),
     "+-+e x / 2. y": lambda x, y: -np.e * x / 2 * y,
+    "max(x, y)² – min(x, y, x×y)": lambda x, y: max(x, y) ** 2 - min(x, y, x * y),
+    "log10(3 + x) + log2(4 + y) ÷ 2": lambda x, y: np.log10(3 + x) + np.log2(4 + y) / 2,
+    "2|x − 1|y + ||x| − |y||": lambda x, y: 2 * abs(x - 1) * y + abs(abs(x) - abs(y)),
+    "√(x² + y²) — 3√2 x ⋅ y": lambda x, y: np.hypot(x, y) - 3 * np.sqrt(2) * x * y,
+    "|max(|x|, 2|y|)(x + |y|)|": lambda x, y: abs(max(abs(x), 2 * abs(y)) * (x + abs(y))),
+    "x¹⁰ + (2 + y)⁻² + x²³": lambda x, y: x**10 + (2 + y) ** -2 + x**23,
 }
 
 
@@ -80,7 +86,18 @@ MISTAKES = [
     ("foo(x)", 0, "there is no ‘foo’; there are x, y, pi, e and sin"),
     ("__import__('os')", 0, "‘_’ does not belong"),
     ("x y)", 3, "expected an operator or the end, found ‘)’"),
-    ("x²³", 2, "expected an operator or the end, found ‘³’"),
+    ("x²^3", 2, "expected an operator or the end, found ‘^’"),
+    ("0,5 x", 1, "write decimals with a point, such as 0.5"),
+    ("sin(0,5)", 5, "sin has one argument; write decimals with a point"),
+    ("max(x)", 3, "max has two arguments or more, such as max(x, y)"),
+    ("√x²", 2, "write √(x²) or (√x)²"),
+    ("2 |x + (1)", 10, "expected ‘|’ for the ‘|’ at character 3"),
+    ("|x", 2, "expected ‘|’ for the ‘|’ at character 1, found the end"),
+    ("relu(x)", 0, "there is no ‘relu’; write max(0, x)"),
+    ("X + Sin(y)", 0, "there is no ‘X’; write x"),
+    ("np.sin(x)", 2, "write sin(x), not np.sin(x)"),
+    ("z = x", 2, "write only what stands to the right of it"),
+    ("[x]", 0, "write ("),
     ("", 0, "the formula is empty"),
     ("  ", 0, "the formula is empty"),
     ("(" * 100, 61, "nested more than 60 deep"),
@@ -133,8 +150,12 @@ def larger(inner):
     name = st.sampled_from([*sorted(set(FUNCTIONS) - {"sin", "cos", "tan"}), "ln", "σ", "arctan"])
     power = st.sampled_from(["²", "³", "⁴", "^2", "**3", "^-1", "^(1/2)", "^y"])
     return st.one_of(
-        st.tuples(inner, st.sampled_from(["+", " - ", " − ", "*", " · ", "/", " ", ""]), inner).map("".join),
+        st.tuples(inner, st.sampled_from(["+", " - ", " − ", "*", " · ", " × ", "/", " ÷ ", " – ", " ", ""]), inner).map("".join),
         st.tuples(inner, power).map(lambda p: f"({p[0]}){p[1]}"),
+        st.tuples(st.sampled_from(["max", "min"]), st.lists(inner, min_size=2, max_size=3)).map(
+            lambda p: f"{p[0]}({', '.join(p[1])})"
+        ),
+        st.tuples(st.sampled_from(["|{}|", "√({})", "2|{}|"]), inner).map(lambda p: p[0].format(p[1])),
         st.tuples(name, inner).map(lambda p: f"{p[0]}({p[1]})"),
         st.tuples(st.sampled_from(["sin", "cos", "tan"]), BOUNDED).map(lambda p: f"{p[0]}({p[1]})"),
         inner.map(lambda a: f"-({a})"),
@@ -142,8 +163,9 @@ def larger(inner):
 
 
 EXPRESSIONS = st.recursive(LEAVES, larger, max_leaves=10)
+PIECES = [*"xy012.eE+-*/^()²³−·πσ $é\t|,√×÷–=⁻X", "sin", "**", "log(", "max(", "log10("]
 BROKEN = st.one_of(
-    st.lists(st.sampled_from([*"xy012.eE+-*/^()²³−·πσ $é\t", "sin", "**", "log("]), max_size=12).map("".join),
+    st.lists(st.sampled_from(PIECES), max_size=12).map("".join),
     st.tuples(EXPRESSIONS, st.integers(0, 30), st.sampled_from(["", ")", "(", "*", "x", "²", "?", "sin"])).map(
         lambda p: p[0][: p[1]] + p[2] + p[0][p[1] + 1 :]
     ),

@@ -1,6 +1,7 @@
 """Play: what is descended on, which rules at which rates, and what the page is given. The page itself: tests/page."""
 
 import json
+import math
 import re
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from steepest.rules.backends.page import to_program
 from steepest.rules.textbook import RULES
 from steepest.tasks.terrains import TERRAINS, Terrain, parse_terrain
 from steepest.view import presets
-from steepest.view.play import SIZE, path, play
+from steepest.view.play import SIZE, headline_of, path, play
 
 THREE = ["gradient_descent", "momentum", "adam"]
 
@@ -153,3 +154,22 @@ def test_a_path_ends_where_the_rule_leads():
     found = path(TERRAINS["bowl"], "gradient_descent", 0.1, 3)
     expected = torch.tensor(TERRAINS["bowl"].start) * 0.8**3
     np.testing.assert_allclose(found.points[-1], expected)
+
+
+@pytest.mark.parametrize(
+    ("ends", "start", "words"),
+    [
+        ({"A": 0.0, "B": 3e-23, "C": 1e-65}, 2.5, "A, B and C all end at the same loss after 9 steps: 0."),
+        ({"A": 2.0 + 1e-14, "B": 2.0, "C": 3.0}, 5.0, "A and B end at the same loss after 9 steps: 2."),
+        ({"A": 0.12345, "B": 0.12349}, 5.0, "A and B both end at the same loss after 9 steps: 0.123."),
+        ({"A": 2e-9, "B": 1e-9}, 5.0, "B is lowest after 9 steps: 1e-09."),
+        ({"A": -900.0, "B": -30.0}, 2.0, "A is lowest after 9 steps: -900."),
+        ({"A": math.inf, "B": 1e30, "C": -1e30}, 2.0, "A, B and C all diverge."),
+        ({"A": math.nan, "B": math.nan}, 2.0, "A and B both leave the domain."),
+        ({"A": math.nan, "B": math.inf}, 2.0, "B diverges; A leaves the domain."),
+        ({"A": 1.0, "B": math.inf, "C": math.inf}, 2.0, "A is lowest after 9 steps: 1; B and C diverge."),
+        ({"A": math.inf}, 2.0, "A diverges."),
+    ],
+)
+def test_a_picture_names_a_winner_only_where_there_is_one(ends, start, words):
+    assert headline_of(ends, start, 8.0, 9) == words

@@ -61,6 +61,18 @@ export function power(a: Jet, b: Jet): Jet {
   return chain(exponent, value, value, value);
 }
 
+/** The larger of two; where they are equal the mean of both, as torch has it. */
+export function maximum(a: Jet, b: Jet): Jet {
+  if (Number.isNaN(a.v) || Number.isNaN(b.v)) return chain(a, NaN, NaN, NaN);
+  return a.v > b.v ? a : a.v < b.v ? b : multiply(add(a, b), constant(0.5));
+}
+
+/** The smaller of two, likewise. */
+export function minimum(a: Jet, b: Jet): Jet {
+  if (Number.isNaN(a.v) || Number.isNaN(b.v)) return chain(a, NaN, NaN, NaN);
+  return a.v < b.v ? a : a.v > b.v ? b : multiply(add(a, b), constant(0.5));
+}
+
 /** A function of one argument with its first two derivatives, [f, f', f'']. */
 export type Derived = (u: number) => [number, number, number];
 
@@ -73,6 +85,8 @@ export const FUNCTIONS: Record<string, Derived> = {
   },
   exp: u => [Math.exp(u), Math.exp(u), Math.exp(u)],
   log: u => [Math.log(u), 1 / u, -1 / u ** 2],
+  log10: u => [Math.log10(u), 1 / (Math.LN10 * u), -1 / (Math.LN10 * u ** 2)],
+  log2: u => [Math.log2(u), 1 / (Math.LN2 * u), -1 / (Math.LN2 * u ** 2)],
   sqrt: u => {
     const r = Math.sqrt(u);
     return [r, 0.5 / r, -0.25 / r ** 3];

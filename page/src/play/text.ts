@@ -13,14 +13,14 @@ export interface Token {
   at: number;
 }
 
-/** Numbers, and the names and signs of a grammar, one after another. */
-export function scan(text: string, names: string, signs: string, hint: string): Token[] {
+/** Numbers, and the names and signs of a grammar, one after another; `advice` says what to write instead of a character. */
+export function scan(text: string, names: string, signs: string, hint: string, advice = (problem: string, _: string) => problem): Token[] {
   const pattern = new RegExp(`(?<number>(?:\\d+\\.?\\d*|\\.\\d+)(?:[eE][+-]?\\d+)?)|(?<name>${names})|(?<sign>${signs})|\\s+`, 'y');
   const found: Token[] = [];
   for (let at = 0; at < text.length; at = pattern.lastIndex) {
     pattern.lastIndex = at;
     const groups = pattern.exec(text)?.groups;
-    if (!groups) throw new TextError(at, `‘${text[at]}’ does not belong in ${hint}`);
+    if (!groups) throw new TextError(at, advice(`‘${text[at]}’ does not belong in ${hint}`, text[at]));
     const kind = (['number', 'name', 'sign'] as const).find(k => groups[k] !== undefined);
     if (kind) found.push({ kind, text: groups[kind], at });
   }

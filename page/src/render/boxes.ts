@@ -11,7 +11,7 @@ export interface Box {
 export interface Room {
   width: number;
   height: number;
-  taken: Box[];
+  overlays: Box[];
 }
 
 export const around = (x: number, y: number, across: number, down: number): Box =>

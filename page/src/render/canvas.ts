@@ -6,6 +6,8 @@ declare global {
   interface HTMLElement {
     /** Where a canvas inside it has text, in its own pixels: for tests, which see no text on a canvas. */
     textBoxes?: Box[];
+    /** What those keep away from. */
+    overlayBoxes?: Box[];
   }
 }
 

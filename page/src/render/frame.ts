@@ -89,14 +89,14 @@ function hull(points: Point[]): Point[] {
 
 const cross = (o: Point, a: Point, b: Point) => (a[0] - o[0]) * (b[1] - o[1]) - (a[1] - o[1]) * (b[0] - o[0]);
 
-/** The shift, as near to the room's middle as can be, that frees a hull from all that is taken; null where none does. */
-function placed(shape: Point[], { width, height, taken }: Room): Point | null {
+/** The shift, as near to the room's middle as can be, that frees a hull from all overlays; null where none does. */
+function placed(shape: Point[], { width, height, overlays }: Room): Point | null {
   const [xs, ys] = [shape.map(p => p[0]), shape.map(p => p[1])];
   const bounds = { left: Math.min(...xs), right: Math.max(...xs), top: Math.min(...ys), bottom: Math.max(...ys) };
   const [x0, x1] = [margin - bounds.left, width - margin - bounds.right];
   const [y0, y1] = [margin - bounds.top, height - margin - bounds.bottom];
   if (x1 < x0 || y1 < y0) return null;
-  const walls = taken.map(box => separations(shape, bounds, box));
+  const walls = overlays.map(box => separations(shape, bounds, box));
   let best: Point | null = null;
   let least = Infinity;
   for (let j = 0; j <= places; j++) {

@@ -54,10 +54,10 @@ export function placeLabels(c: CanvasRenderingContext2D, labels: Label[], obstac
   return placed;
 }
 
-function fits(box: Placed, placed: Placed[], things: Box[], ways: Box[], { width, height, taken }: Room): boolean {
+function fits(box: Placed, placed: Placed[], things: Box[], ways: Box[], { width, height, overlays }: Room): boolean {
   if (box.left < inside || box.right > width - inside || box.top < inside || box.bottom > height - inside) return false;
   const isTick = box.label.kind === 'tick';
-  if ([...taken, ...things].some(other => overlap(box, other)) || placed.some(other => overlap(box, other, 3))) return false;
+  if ([...overlays, ...things].some(other => overlap(box, other)) || placed.some(other => overlap(box, other, 3))) return false;
   if (!isTick) return !ways.some(way => overlap(box, way));
   const own = wide(box);
   return !placed.some(other => other.label.kind === 'tick' && overlap(own, wide(other)));

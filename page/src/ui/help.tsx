@@ -106,7 +106,7 @@ function partsOf(film: Film, surface: string | null, distance: string): Part[] {
       ? 'Height and colour are the function’s value. Lines are the paths of the update rules from one start; a dotted line is behind the surface. Drag to turn it, click to start elsewhere.'
       : 'Height and colour are the loss. It is a slice: two directions out of all weights. The line is the path of the weights, projected on it; dotted where the surface hides it. Drag to turn it.' },
     shape && { place: '.inset .map', pin: [0.1, 0.9], title: 'The same from above', text: 'Contours join points of equal loss; where they are close the surface is steep.' },
-    shape && !terrain && { place: '.line', pin: [0, -0.4], title: 'What the slice leaves out', text: `${shape.caption} ${distance}` },
+    shape && !terrain && { place: '.about', pin: [0, -0.4], title: 'What the slice leaves out', text: `${shape.caption} ${distance}` },
     { place: '.result', pin: [0.97, 0.1], title: 'The result', text: 'The metric where training ended, with the range in which the true value lies in 95 of 100 cases; the test set was used once, after training.' },
     members.length > 1 && { place: '.members', pin: [0.98, 0.05], title: 'Members', text: 'Each has a colour and a shape. Select one to see its formula and to move its sliders.' },
     { place: '.chart.grow', pin: [0.98, 0.08], title: 'Curves', text: film.kind === 'run'

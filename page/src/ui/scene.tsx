@@ -37,7 +37,7 @@ export function Scene(props: SceneProps) {
   const traces = useMemo(
     () => (relief && surface ? tracks.map(track => traceOf(track, surface, relief)) : []), [relief, surface, tracks]);
   const scene = useRef<HTMLDivElement>(null);
-  const taken = useTaken(scene);
+  const overlays = useOverlays(scene);
   if (!field || !relief || !surface) {
     if (film.live || film.kind === 'race') return null;
     return <p class="nothing">No surface: run `steepest film RUN` to compute one; it needs a saved path and the model.</p>;
@@ -49,7 +49,7 @@ export function Scene(props: SceneProps) {
     <>
       <div class="scene" ref={scene}>
         {mapped ? <div class="stage large">{map}</div> : (
-          <Stage relief={relief} traces={traces} marks={marks} t={t} last={last} selected={selected} theme={theme} taken={taken}
+          <Stage relief={relief} traces={traces} marks={marks} t={t} last={last} selected={selected} theme={theme} overlays={overlays}
             description={`Relief. ${description} Arrow keys turn it, plus and minus zoom.`} onStart={onStart} />
         )}
         {!mapped && <div class="inset">{map}</div>}
@@ -60,8 +60,8 @@ export function Scene(props: SceneProps) {
 }
 
 /** What lies over a scene: the lines of what is said above it, and the map. */
-function useTaken(scene: RefObject<HTMLDivElement | null>): Box[] {
-  const [taken, take] = useState<Box[]>([]);
+function useOverlays(scene: RefObject<HTMLDivElement | null>): Box[] {
+  const [overlays, take] = useState<Box[]>([]);
   const fonts = useFonts();
   useLayoutEffect(() => {
     const { current } = scene;
@@ -82,7 +82,7 @@ function useTaken(scene: RefObject<HTMLDivElement | null>): Box[] {
     [current, ...over, ...current.querySelectorAll('.inset')].forEach(element => observer.observe(element));
     return () => observer.disconnect();
   });
-  return fonts >= 0 ? taken : [];
+  return fonts >= 0 ? overlays : [];
 }
 
 /** Between the block and what lies over the stage. */
@@ -130,7 +130,7 @@ function Legend({ film, surface, field, theme, onStart, onSurface }: SceneProps 
           </select>
         </label>
       ) : kind !== 'terrain' && <span class="choice">{KINDS[kind]}</span>}
-      <p class="line"><Digits text={words.trim()} /></p>
+      <p class="about"><Digits text={words.trim()} /></p>
       {field.state.includes(DIVERGED) && <span class="diverged"><i />diverged</span>}
       <LossScale field={field} theme={theme} />
     </div>
@@ -140,12 +140,15 @@ function Legend({ film, surface, field, theme, onStart, onSurface }: SceneProps 
 /** What a caption says first; the help has the whole. */
 const firstSentence = (text: string): string => text.split(/(?<=[.!?]) (?=[A-Z])/)[0];
 
+/** Below this share of the range a loss is 0. */
+const ROUNDING = 1e-9;
 /** Letters that fit beside one another under the colours. */
 const LETTERS = 20;
 
 /** The colours from the smallest loss to the largest, with three numbers; where they lack room, without the middle one. */
 function LossScale({ field, theme }: { field: Field; theme: Theme }) {
-  const texts = [0, 0.5, 1].map(height => short(field.scale.loss(height), 2));
+  const [lo, middle, hi] = [0, 0.5, 1].map(field.scale.loss);
+  const texts = [Math.abs(lo) < ROUNDING * (hi - lo) ? 0 : lo, middle, hi].map(v => short(v, 2));
   const shown = texts.join('').length > LETTERS ? [texts[0], texts[2]] : texts;
   return (
     <div class="scale">

@@ -24,7 +24,7 @@ export interface StageProps {
   selected: number;
   theme: Theme;
   /** What lies over it, in its own pixels. */
-  taken: Box[];
+  overlays: Box[];
   /** What a screen reader says of it. */
   description: string;
   /** Where to descend from, when a place is clicked; null where the page cannot descend. */
@@ -63,7 +63,7 @@ function show(image: ImageData, canvas: HTMLCanvasElement, width: number, height
 }
 
 export function Stage(props: StageProps) {
-  const { relief, traces, marks, t, last, selected, theme, taken, description, onStart } = props;
+  const { relief, traces, marks, t, last, selected, theme, overlays, description, onStart } = props;
   const [box, width, height] = useSize();
   const fonts = useFonts();
   const ground = useRef<HTMLCanvasElement>(null);
@@ -74,7 +74,7 @@ export function Stage(props: StageProps) {
   });
   const edges = useMemo(() => relief.edges(), [relief]);
   const outline = useMemo(() => outlineOf(relief.field), [relief]);
-  const room = useMemo(() => ({ width, height, taken }), [width, height, taken]);
+  const room = useMemo(() => ({ width, height, overlays }), [width, height, overlays]);
 
   const seen = () => {
     const { azimuth, elevation, zoom } = look.current;
@@ -114,7 +114,7 @@ export function Stage(props: StageProps) {
     if (look.current.waysOf !== traces) [look.current.ways, look.current.waysOf] = [outlines(view, traces), traces];
     const placed = placeLabels(context, [...heads, ...start, ...words, ...look.current.axes], look.current.ways, room);
     drawLabels(context, placed, theme);
-    box.current!.textBoxes = placed;
+    Object.assign(box.current!, { textBoxes: placed, overlayBoxes: overlays });
   }, [relief, traces, marks, t, last, selected, theme, room]);
 
   const rest = () => {

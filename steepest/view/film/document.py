@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from steepest.errors import InputError, StoreError
 from steepest.records.surfaces import Axis, Grid
 from steepest.records.verdict import Verdict
+from steepest.view.film.comparison import encode_comparison
 from steepest.view.film.quantities import SYMBOLS, Quantity, quantities, rule_words
 from steepest.view.film.schema import Film, FilmEvent, Member, MetricInfo, Series
 
@@ -40,6 +41,7 @@ def encode(film: Film) -> dict[str, Any]:
         **_fields(film, "steps", "live", "headline", "advice"),
         "surfaces": {name: encode_surface(grid) for name, grid in film.surfaces.items()},
         "members": {key: encode_member(member) for key, member in film.members.items()},
+        **({} if film.comparison is None else {"comparison": encode_comparison(film.comparison)}),
     }
 
 

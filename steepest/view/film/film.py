@@ -147,7 +147,7 @@ def _formula(rule: str, hypers: Mapping[str, Any]) -> str:
 
 def _path(name: str, path: Path | None, surfaces: LossSurfaces) -> dict[str, Any]:
     """Steps, losses and projections of the points whose loss was evaluated."""
-    if path is None or name not in surfaces.losses:
+    if path is None or name not in surfaces.losses or surfaces.indices[name].max(initial=-1) >= len(path.t):
         return {}
     on = {surface: by_name[name] for surface, by_name in surfaces.projections.items()}
     return {"t": path.t[surfaces.indices[name]], "loss": surfaces.losses[name], "on": on}

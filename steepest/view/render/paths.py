@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.path import Path
 
 from steepest.view.film.schema import Member, index_at
-from steepest.view.film.way import JUMP, FORWARD, UNDONE, way_of
+from steepest.view.film.way import FORWARD, JUMP, UNDONE, way_of
 from steepest.view.render.camera import project
 from steepest.view.render.canvas import Canvas
 from steepest.view.render.relief import Block

@@ -15,8 +15,10 @@ from steepest.view.film.schema import Film, index_at
 from steepest.view.render import panels
 from steepest.view.render.canvas import Canvas, Font, balance, wrap
 from steepest.view.render.curves import Chart, has_curve
+from steepest.view.render.field import field_of
+from steepest.view.render.frame import Area, Frame
 from steepest.view.render.map import draw_map, map_of
-from steepest.view.render.stage import Frame, Stage
+from steepest.view.render.stage import Stage
 from steepest.view.render.theme import CONSTANTS, Theme
 
 LAYOUT, PLACES = CONSTANTS["layout"], CONSTANTS["places"]
@@ -29,6 +31,8 @@ BENEATH, STRIP = 0.3, 72
 """Share of a narrow picture that the curves take, and height of the scale below its stage."""
 ADVICE_WIDTH = 362
 """Of a line of advice over the stage: 42 figures."""
+CLEAR = 6
+"""Between the block and what lies over the stage."""
 MIN_ADVICE_HEIGHT, MIN_MAP_STAGE = 700, 330
 """Of a narrow picture, and of a stage, from which there is room for advice and for a map."""
 CAPTION, SCALE = 40, 140
@@ -92,7 +96,7 @@ class Picture:
         self._box = at.stage if at.is_overlaid else under._replace(height=max(MIN_STAGE, under.height - at.strip))
         self._stage = None
         if self._grid is not None and finite:
-            frame = Frame(self._box.width, self._box.height, at.is_overlaid)
+            frame = Frame(self._box.width, self._box.height, self._overlays(scratch))
             self._stage = Stage(self._grid, self._name, self._members, self.steps, frame, theme)
             self._map = map_of(self._stage.field, at.map, at.map, theme)
             charts = self._beside(scratch) if at.right.width else at.beneath
@@ -239,20 +243,47 @@ class Picture:
     def _draw_insets(self, canvas: Canvas, stage: Stage, t: float) -> None:
         """The map at the lower left and the scale at the lower right of the stage."""
         assert self._grid is not None
-        at, theme, box = self._at, self._theme, self._box
-        foot = box.top + box.height
-        if at.right.width and box.height >= MIN_MAP_STAGE:
-            caption = CAPTION if at.is_overlaid else 0
-            top = foot - MARGIN - caption - at.map
-            part = canvas.part(box.left, top, at.map, at.map)
+        at, theme = self._at, self._theme
+        if place := self._map_box:
+            part = canvas.part(*place)
             part.pixels[:] = self._map
             draw_map(part, stage.field, self._grid.marks, self._name, self._members, t, theme)
-            if caption:
+            if at.is_overlaid:
                 lines = wrap(self._distance(t), panels.PANEL_SMALL, at.map)
-                canvas.write_lines(lines, box.left, top + at.map + 20, panels.PANEL_SMALL, 16, theme.ink2, theme.paper)
+                below = place.top + at.map + 20
+                canvas.write_lines(lines, place.left, below, panels.PANEL_SMALL, 16, theme.ink2, theme.paper)
+        panels.draw_scale(canvas.part(*self._scale_box), self._grid, stage.field, theme)
+
+    @property
+    def _map_box(self) -> Box | None:
+        at, box = self._at, self._box
+        if not at.right.width or box.height < MIN_MAP_STAGE:
+            return None
+        caption = CAPTION if at.is_overlaid else 0
+        return Box(box.left, box.top + box.height - MARGIN - caption - at.map, at.map, at.map)
+
+    @property
+    def _scale_box(self) -> Box:
+        at, box = self._at, self._box
         height = at.strip or SCALE
-        scale = canvas.part(box.left + box.width - at.scale, foot + at.strip - height, at.scale, height)
-        panels.draw_scale(scale, self._grid, stage.field, theme)
+        return Box(box.left + box.width - at.scale, box.top + box.height + at.strip - height, at.scale, height)
+
+    def _overlays(self, scratch: Canvas) -> tuple[Area, ...]:
+        """What lies over the stage: the verdict, which is on this canvas, the map with its words, and the scale."""
+        assert self._grid is not None
+        box = self._box
+        areas = [_ink_area(scratch.part(*box), self._theme.paper)] if self._at.is_overlaid else []
+        if place := self._map_box:
+            top, left = place.top - box.top, place.left - box.left
+            areas.append(Area(left, top, left + place.width, box.height))
+        scale = Canvas(*self._size, self._theme.paper)
+        panels.draw_scale(scale.part(*self._scale_box), self._grid, field_of(self._grid), self._theme)
+        areas.append(_ink_area(scale.part(*box), self._theme.paper))
+        return tuple(
+            Area(area.left - CLEAR, area.top - CLEAR, area.right + CLEAR, area.bottom + CLEAR)
+            for area in areas
+            if area.right > area.left
+        )
 
     def _distance(self, t: float) -> str:
         """The distance of the first member's path from the plane at a step, in words."""
@@ -263,3 +294,11 @@ class Picture:
         if not most > 0:
             return "From above. The path lies in this plane."
         return f"Distance of the path from this plane: {short(off, 2)} here, at most {short(most, 2)}."
+
+
+def _ink_area(canvas: Canvas, paper: str) -> Area:
+    """What of a canvas is not paper; an empty area where all of it is."""
+    rows, columns = np.nonzero((canvas.pixels != Canvas(1, 1, paper).pixels).any(axis=-1))
+    if not len(rows):
+        return Area(0, 0, 0, 0)
+    return Area(int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)

@@ -7,9 +7,9 @@ from matplotlib.path import Path
 
 from steepest.records.surfaces import Axis, Mark
 from steepest.view.film.numbers import linear_ticks, short
-from steepest.view.render.canvas import MIDDLE, Font, text_width
+from steepest.view.render.canvas import Font
 from steepest.view.render.field import world
-from steepest.view.render.labels import Label
+from steepest.view.render.labels import Label, Place
 from steepest.view.render.paths import Trace, View, position_at
 from steepest.view.render.relief import BASE
 from steepest.view.render.theme import CONSTANTS
@@ -17,9 +17,8 @@ from steepest.view.render.theme import CONSTANTS
 MARK_LIFT, ESCAPE_LIFT = 0.006, 0.012
 MARK_EDGE, WHITE = "#0A141AD9", "#FFFFFF"
 NARROW: float = CONSTANTS["view"]["narrow"]
-INSET = 240
-"""The map over the lower left corner, in pixels of the page."""
-TICK, AXIS_TICK_FONT = 0.28, Font("sans", 11)
+AXES = CONSTANTS["axes"]
+AXIS_TICK_FONT = Font("sans", 11)
 NAME_FONT, WORD_FONT = Font("italic", 15), Font("italic", 14)
 EAST, NORTH, FLOOR = np.diag((1.0, 1.0, BASE))
 RING = 4.5 * np.asarray(Path.unit_regular_polygon(32).vertices)
@@ -33,36 +32,45 @@ def draw_edges(view: View) -> None:
         view.canvas.stroke(line[:, :2], 1, view.theme.edge)
 
 
-def draw_axes(view: View, azimuth: float) -> None:
-    """Ticks and names along the two lower edges that face the camera, each in its axis's own units."""
+def axis_labels(view: View, azimuth: float) -> list[Label]:
+    """Ticks and names of the two lower edges that face the camera, each in its axis's own units."""
     sx, sy = 1 if math.cos(azimuth) > 0 else -1, 1 if math.sin(azimuth) > 0 else -1
-    about = 3 if view.canvas.width < NARROW else 5
-    field, canvas, ink = view.block.field, view.canvas, view.theme.ink3
-    for axis, along, outwards in ((field.x, EAST, sy * NORTH), (field.y, NORTH, sx * EAST)):
-        for v in linear_ticks(axis.lo, axis.hi, about):
-            at = FLOOR + outwards + world(axis, v) * along
-            foot, end = view.project(np.stack((at, at + 0.15 * outwards)))[:, :2]
-            canvas.stroke(np.stack((foot, foot + (end - foot) * TICK)), 1, ink)
-            canvas.write(short(v), end[0], end[1] + MIDDLE * AXIS_TICK_FONT.size, AXIS_TICK_FONT, ink, "center")
-        _draw_name(view, axis, FLOOR + 1.34 * outwards, FLOOR + outwards)
+    field = view.block.field
+    edges = (field.x, EAST, sy * NORTH), (field.y, NORTH, sx * EAST)
+    ticks = [label for edge in edges for label in _tick_labels(view, *edge)]
+    return ticks + [_name_label(view, *edge) for edge in edges]
 
 
-def _draw_name(view: View, axis: Axis, at: np.ndarray, edge: np.ndarray) -> None:
+def _beside(view: View, along: np.ndarray, outwards: np.ndarray, u: float, out: float) -> tuple[float, float]:
+    """A point of the canvas beside the block at its foot: along an edge, and so far out from it."""
+    x, y, _ = view.project(FLOOR + u * along + (1 + out) * outwards).tolist()
+    return x, y
+
+
+def _tick_labels(view: View, axis: Axis, along: np.ndarray, outwards: np.ndarray) -> list[Label]:
+    """Numbers at the ticks, the first and the last one before those between."""
+    ticks = linear_ticks(axis.lo, axis.hi, 3 if view.canvas.width < NARROW else 5)
+    labels = []
+    for v in dict.fromkeys((ticks[0], ticks[-1], *ticks)):
+        u = float(world(axis, v))
+        foot, (x, y), (fx, fy) = (_beside(view, along, outwards, u, out) for out in (0, AXES["out"], AXES["farther"]))
+        places: list[Place] = [(0, 0, 0), (fx - x, fy - y, 0)]
+        labels.append(Label(x, y, short(v), AXIS_TICK_FONT, view.theme.ink3, places, "tick", foot))
+    return labels
+
+
+def _name_label(view: View, axis: Axis, along: np.ndarray, outwards: np.ndarray) -> Label:
     """An axis's name beside the block and, where it is not 1, its unit in weight space."""
-    canvas, theme = view.canvas, view.theme
-    (x, y), (begin, _) = view.project(np.stack((at, edge)))[:, :2].tolist()
-    align = "center" if len(axis.name) <= 2 or abs(x - begin) < 12 else "right" if x < begin else "left"
-    unit = "" if axis.scale == 1 else f"1 is {short(axis.scale, 2)} in weights"
-    length = max(text_width(axis.name, NAME_FONT), text_width(unit, AXIS_TICK_FONT))
-    before = {"left": 0.0, "center": length / 2, "right": length}[align]
-    beside_map = canvas.width >= NARROW and y >= canvas.height - INSET
-    left = min(INSET - 40, 0.26 * canvas.width) if beside_map else 0.0
-    inside = min(canvas.width - 6 - length + before, max(6 + before + left, x))
-    canvas.write(axis.name, inside, y + MIDDLE * NAME_FONT.size, NAME_FONT, theme.ink2, align)
-    canvas.write(unit, inside, y + 16 + MIDDLE * AXIS_TICK_FONT.size, AXIS_TICK_FONT, theme.ink3, align)
+    (x, y), (edge, _) = (_beside(view, along, outwards, 0, out) for out in (AXES["name"], 0))
+    side = 0 if len(axis.name) <= 2 or abs(x - edge) < 12 else 1 if x > edge else -1
+    beside = [(u, AXES["name"] * far) for far in (1, 1.3) for u in (0, AXES["aside"], -AXES["aside"])]
+    points = [_beside(view, along, outwards, u, out) for u, out in beside]
+    places: list[Place] = [(px - x, py - y, side) for px, py in points]
+    under = "" if axis.scale == 1 else f"1 is {short(axis.scale, 2)} in weights"
+    return Label(x, y, axis.name, NAME_FONT, view.theme.ink2, places, "name", under=under)
 
 
-def draw_marks(view: View, marks: tuple[Mark, ...], verbose: bool) -> list[Label]:
+def draw_marks(view: View, marks: tuple[Mark, ...]) -> list[Label]:
     """Draws minima as +, saddles and maxima as ×; returns their labels."""
     labels = []
     for mark in (mark for mark in marks if mark.kind != "escape"):
@@ -73,8 +81,7 @@ def draw_marks(view: View, marks: tuple[Mark, ...], verbose: bool) -> list[Label
         arms = cross(mark.kind, 6, 4.6) + at[:2]
         view.canvas.stroke(arms, 5, MARK_EDGE)
         view.canvas.stroke(arms, 2, WHITE)
-        if verbose:
-            labels.append(Label(at[0], at[1], mark.text or mark.kind, WORD_FONT, view.theme.ink, True))
+        labels.append(Label(at[0], at[1], mark.text or mark.kind, WORD_FONT, view.theme.ink))
     return labels
 
 
@@ -84,7 +91,7 @@ def cross(kind: str, upright: float, diagonal: float) -> np.ndarray:
     return np.array(((-a, -b), (a, b), (math.nan, math.nan), (b, -a), (-b, a)))
 
 
-def draw_start(view: View, trace: Trace, verbose: bool) -> list[Label]:
+def draw_start(view: View, trace: Trace) -> list[Label]:
     """Draws a ring at the start of a trace; returns its label."""
     at = position_at(trace, -math.inf)
     if at is None:
@@ -92,7 +99,7 @@ def draw_start(view: View, trace: Trace, verbose: bool) -> list[Label]:
     x, y = view.project(at)[:2].tolist()
     for width, colour in ((4.5, view.theme.casing), (1.6, view.theme.ink)):
         view.canvas.stroke(RING + np.array((x, y)), width, colour)
-    return [Label(x, y, "start", WORD_FONT, view.theme.ink, True)] if verbose else []
+    return [Label(x, y, "start", WORD_FONT, view.theme.ink)]
 
 
 def draw_escape(view: View, marks: tuple[Mark, ...], begin: np.ndarray) -> list[Label]:
@@ -107,5 +114,5 @@ def draw_escape(view: View, marks: tuple[Mark, ...], begin: np.ndarray) -> list[
         x, y = line[-1].tolist()
         canvas.marker(0, x, y, 5.4, theme.ink, theme.casing)
         canvas.marker(0, x, y, 2.8, theme.casing, theme.ink)
-        labels.append(Label(x, y, mark.text, WORD_FONT, theme.ink, True))
+        labels.append(Label(x, y, mark.text, WORD_FONT, theme.ink))
     return labels

@@ -14,15 +14,16 @@ from steepest.view.render.camera import LENS, TARGET_HEIGHT, matrix, project
 from steepest.view.render.canvas import Canvas, Font, text_width
 from steepest.view.render.colours import SHADES, TONES, shade_table
 from steepest.view.render.field import DIVERGED_CELL, MISSING_CELL, THERE, Linear, Logarithmic, field_of, refine
+from steepest.view.render.frame import Area, Frame, outline_of
 from steepest.view.render.map import map_of
 from steepest.view.render.paths import LIFT, Trace, View, stretches, trace_of
 from steepest.view.render.relief import Block
-from steepest.view.render.stage import Frame, opening_view
+from steepest.view.render.stage import opening_view
 from steepest.view.render.theme import CONSTANTS, THEMES
 from tests.page import films
 
 LIGHT = THEMES["light"]
-FRAME = Frame(480, 320, False)
+FRAME = Frame(480, 320)
 
 
 def surface(f, n: int = 41, height: str = "linear", error=None) -> Grid:
@@ -43,9 +44,29 @@ def bowl(x, y):
 def drawn(grid: Grid, azimuth: float = 0.9, elevation: float = 0.5) -> tuple[Block, np.ndarray]:
     block = Block(refine(field_of(grid)), LIGHT)
     block.resize(2 * FRAME.width, 2 * FRAME.height)
-    m = FRAME.matrix(azimuth, elevation)
+    m = FRAME.matrix(outline_of(block.field), azimuth, elevation)
     block.render(m, azimuth)
     return block, m
+
+
+# -- Frame -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("overlays", [(), (Area(0, 0, 300, 150),), (Area(0, 0, 260, 120), Area(0, 180, 140, 320))])
+@pytest.mark.parametrize("f", [bump, bowl, lambda x, y: 3 * x])
+def test_the_block_fits_into_what_is_left(f, overlays):
+    frame = Frame(480, 320, overlays)
+    block = Block(refine(field_of(surface(f))), LIGHT)
+    for azimuth in np.arange(16) * math.pi / 8:
+        block.resize(480, 320)
+        block.render(frame.matrix(outline_of(block.field), float(azimuth), 0.6), float(azimuth))
+        rows, columns = np.nonzero(block.pixels)
+        assert len(rows) > 0.07 * 480 * 320  # as near as can be
+        assert min(columns.min(), rows.min()) > 0
+        assert columns.max() < 479
+        assert rows.max() < 319
+        for left, top, right, bottom in overlays:
+            assert not block.pixels[top:bottom, left:right].any()
 
 
 # -- Camera ------------------------------------------------------------------------------------------------------------
@@ -74,13 +95,14 @@ def test_the_opening_view_hides_nothing_where_it_can():
     line = np.column_stack((np.linspace(0.25, 0.3, 60), np.linspace(-0.8, 0.8, 60)))
     at = np.column_stack((line, block.height_at(*line.T) + LIFT))
     trace = Trace(np.arange(60.0), at, np.ones(60), "", np.zeros(60, int))
-    azimuth, elevation = opening_view(block, [trace], FRAME, LIGHT)
+    outline = outline_of(block.field)
+    azimuth, elevation = opening_view(block, outline, [trace], FRAME, LIGHT)
     block.resize(2 * FRAME.width, 2 * FRAME.height)
-    m = FRAME.matrix(azimuth, elevation)
+    m = FRAME.matrix(outline_of(block.field), azimuth, elevation)
     block.render(m, azimuth)
     seen = project(m, FRAME.width, FRAME.height, at)
     assert block.is_visible(seen, 2, 0.008).all()
-    behind = FRAME.matrix(math.pi, 0.5)
+    behind = FRAME.matrix(outline, math.pi, 0.5)
     block.render(behind, math.pi)
     assert not block.is_visible(project(behind, FRAME.width, FRAME.height, at), 2, 0.008).all()
 
