@@ -10,7 +10,8 @@ import { linearScale, logScale } from '../src/render/scale';
 import { eigenvalues, limit, zones } from '../src/play/stability';
 import { headline } from '../src/play/take';
 import { indexAt, type Ending, type Track } from '../src/film/track';
-import { coloured, withInterval } from '../src/ui/verdict';
+import { withInterval } from '../src/ui/readings';
+import { coloured } from '../src/ui/verdict';
 
 const axis = (lo: number, hi: number, n: number) => ({ name: 'x', lo, hi, n, scale: 1 });
 
@@ -37,6 +38,7 @@ describe('numbers', () => {
 describe('the headline of a play', () => {
   const track = (name: string, loss: number, ending: Ending): Track => ({
     id: name, name, rule: name, hyper: {}, schedule: 'constant', mathml: '', last: 0, events: [], curves: {}, verdict: null, eigenvalues: [],
+    metrics: {}, result: [], attempts: [], guarded: null,
     path: { t: Float64Array.of(0), loss: Float64Array.of(loss), on: {} }, ending,
   });
   const moving: Ending = { kind: 'moving', step: 9 };

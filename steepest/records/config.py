@@ -11,6 +11,7 @@ from steepest.records.verdict import Verdict
 
 OPTIONAL = (
     "epochs", "clip", "average", "precision", "groups", "stretched", "end_step", "reduction", "validation_samples",
+    "test_samples",
 )  # fmt: skip
 """Fields that the stored JSON has only where they are set."""
 NORMS_AND_BIASES = "norms and biases"
@@ -81,7 +82,7 @@ class Config:
         stretched: each change of the length by a resumed run, in words.
         end_step: step whose weights the run left, where these are not the last ones.
         reduction: "sum" where the loss of a batch is a sum over its samples; else None.
-        validation_samples: their number, for such a loss.
+        validation_samples, test_samples: of these splits; None where a split is missing or has no known length.
     """
 
     task: str = ""
@@ -120,6 +121,7 @@ class Config:
     end_step: int | None = None
     reduction: str | None = None
     validation_samples: int | None = None
+    test_samples: int | None = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Config":

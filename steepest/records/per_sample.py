@@ -40,5 +40,6 @@ def _batch(record: Record) -> float:
 
 
 def _divide(m: Measurement, record: Record) -> Measurement:
-    samples = record.config.validation_samples if m.split == "validation" else None
+    config = record.config
+    samples = {"validation": config.validation_samples, "test": config.test_samples}.get(m.split)
     return m._replace(value=m.value / samples) if m.name == "loss" and samples else m

@@ -1,6 +1,7 @@
 """Records of a run: steps, measurements, events, paths. Loop, store and views share them."""
 
 import math
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,6 +60,10 @@ class Outcome(NamedTuple):
 
     n: int
     words: str
+
+
+BAD_DATA = re.compile(r"it was the data|bad data")
+"""In `done` of a rewind that bad batches caused, and not the learning rate; stored runs have the older words."""
 
 
 class SnapshotInterval(NamedTuple):

@@ -54,17 +54,17 @@ def make_config(task: Task, descent: Descent, **choices: Any) -> Config:
         steps=descent.steps, steps_per_epoch=descent.steps_per_epoch, samples=descent.batches.samples,
         weights=descent.space.size, metric=metric, better=task.direction_or_none(metric),
         parameters=tuple(descent.space.names),
-        **identity(task, descent.model), **_sum_over_samples(task), **choices,
+        **identity(task, descent.model), **_sample_counts(task), **choices,
     )  # fmt: skip
 
 
-def _sum_over_samples(task: Task) -> dict[str, Any]:
-    """For a loss that is a sum over the samples of a batch: that it is, and the number of validation samples."""
-    if task.loss is None or task.count is not data.count or task.validation is None:
-        return {}
-    reduction = _reduction_by_name(task.loss)  # the model is not called: a pass more may change what it counts
-    samples = data.length(task.validation)
-    return {"reduction": "sum", "validation_samples": samples} if reduction == "sum" and samples else {}
+def _sample_counts(task: Task) -> dict[str, Any]:
+    """The numbers of validation and test samples; and whether the loss of a batch is a sum over its samples."""
+    splits = {"validation_samples": task.validation, "test_samples": task.test}
+    counts = {name: samples for name, split in splits.items() if split is not None and (samples := data.length(split))}
+    is_sum = task.loss is not None and task.count is data.count and "validation_samples" in counts
+    # The model is not called to find out: a pass more may change what it counts.
+    return counts | ({"reduction": "sum"} if is_sum and _reduction_by_name(task.loss) == "sum" else {})
 
 
 def _reduction_by_name(loss: Any) -> str | None:

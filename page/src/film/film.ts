@@ -55,6 +55,35 @@ export interface FilmEvent {
   kind: string;
   to?: number;
   text: string;
+  /** Reason, action and outcome. */
+  seen?: string;
+  done?: string;
+  after?: string;
+  /** The run's own step, where steps were undone before and it is less than t. */
+  step?: number;
+}
+
+/** What is known of a metric's curve. */
+export interface Metric {
+  name: string;
+  unit: '%' | '';
+  better: 'higher' | 'lower' | null;
+  /** Of the validation set, where the metric is a share of them. */
+  samples: number | null;
+}
+
+/** A final number of a run, with its interval or what to compare it with. */
+export interface Result {
+  label: string;
+  value: string;
+  detail: string;
+}
+
+/** Steps from + 1 to `to`, counted as taken, that the run kept or that a rewind undid. */
+export interface Attempt {
+  from: number;
+  to: number;
+  kept: boolean;
 }
 
 /** A number with its interval; null where it has no end, since JSON has no infinity. */
@@ -65,6 +94,11 @@ export interface Quantity {
   hi: number | null;
   reference?: number;
   text: string;
+  /** Its name on the page, the value with its error, what it means, and whether to act on it; absent in older films. */
+  title?: string;
+  display?: string;
+  words?: string;
+  state?: 'ok' | 'act';
 }
 
 export interface Verdict {
@@ -88,6 +122,14 @@ export interface Member {
   verdict: Verdict | null;
   /** Of the Hessian where it ended, in any order; absent where they were not measured. */
   eigenvalues?: number[];
+  /** Of the curve `metric`, which is the run's; and of the curves of its other metrics. */
+  metric?: Metric;
+  metrics?: Record<string, Metric>;
+  result?: Result[];
+  /** Absent where all steps were kept. */
+  attempts?: Attempt[];
+  /** Whether a guard watched over the run. */
+  guard?: boolean;
 }
 
 export interface Film {

@@ -1,5 +1,7 @@
 /// A member of a film, decoded: what every view reads, whether it was recorded or is computed in the page.
-import { numbers, type Curve, type Film, type FilmEvent, type Member, type Verdict } from './film';
+import {
+  numbers, type Attempt, type Curve, type Film, type FilmEvent, type Member, type Metric, type Result, type Verdict,
+} from './film';
 
 /** Where the points of a path lie on a surface, in units of its axes; `off` is the distance from its plane. */
 export interface OnSurface {
@@ -38,6 +40,13 @@ export interface Track {
   ending: Ending | null;
   /** Of the Hessian where it ended; none where they are not known. */
   eigenvalues: number[];
+  /** Of the curve `metric`, and of the other metrics' curves. */
+  metrics: Record<string, Metric>;
+  result: Result[];
+  /** Spans of kept and undone steps; none where all were kept. */
+  attempts: Attempt[];
+  /** Whether a guard watched over the run; null where nobody said. */
+  guarded: boolean | null;
 }
 
 /** Members of a live film that have not changed stay decoded. */
@@ -53,11 +62,15 @@ export function tracksOf(film: Film): Track[] {
 }
 
 function trackOf(id: string, member: Member): Track {
-  const { name, rule, hyper, schedule, mathml, events, verdict, eigenvalues = [] } = member;
+  const { name, rule, hyper, schedule, mathml, events, verdict, metric, eigenvalues = [], result = [], attempts = [], guard = null } = member;
+  const metrics = { ...(metric && { metric }), ...member.metrics };
   const path = { t: numbers(member.path.t), loss: numbers(member.path.loss), on: mapped(member.path.on, onSurface) };
   const curves = mapped(member.curves, series);
   const ends = [path.t, ...Object.values(curves).map(c => c.t)].map(t => t.at(-1) ?? 0);
-  return { id, name, rule, hyper, schedule, mathml, events, verdict, eigenvalues, path, curves, last: Math.max(...ends), ending: null };
+  return {
+    id, name, rule, hyper, schedule, mathml, events, verdict, eigenvalues, metrics, result, attempts, guarded: guard, path, curves,
+    last: Math.max(...ends), ending: null,
+  };
 }
 
 const onSurface = (on: Member['path']['on'][string]): OnSurface => ({ x: numbers(on.x), y: numbers(on.y), off: numbers(on.off) });

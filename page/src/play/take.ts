@@ -102,7 +102,7 @@ function trackOf(id: string, film: Film, surface: string, setup: Setup, descent:
     undefined: 'reached a point where the function is undefined',
   }[kind];
   return {
-    id, name, rule, mathml, ...setup.members[id], last: descent.n, verdict: null, ending: descent.ending, eigenvalues: [],
+    id, name, rule, mathml, ...setup.members[id], last: descent.n, verdict: null, ending: descent.ending, eigenvalues: [], metrics: {}, result: [], attempts: [], guarded: null,
     path: { t, loss: descent.loss, on: { [surface]: { x: descent.x, y: descent.y, off: new Float64Array(t.length) } } },
     curves: { loss: line(descent.loss, true), lr: line(descent.rate, true), grad_norm: line(descent.gradNorm, true) },
     events: words ? [{ t: step, kind: kind === 'reached' ? 'target' : kind, text: words }] : [],

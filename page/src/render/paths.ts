@@ -1,10 +1,11 @@
-/// The members' paths over a relief: outlined where visible, dotted where hidden, faint far from the plane.
+/// The members' paths over a relief: outlined where visible, dotted where hidden, faint far from the plane, dashed where undone.
 import { project, type Matrix } from './camera';
 import { world } from './field';
 import { mark } from './glyph';
 import type { Relief } from './relief';
 import { constants, type Theme } from './theme';
 import { indexAt, type Track } from '../film/track';
+import { JUMP, KEPT, UNDONE, wayOf } from '../film/way';
 
 /** A path in world coordinates. */
 export interface Trace {
@@ -14,6 +15,8 @@ export interface Trace {
   at: Float64Array;
   /** Of each point: 1 in the plane, less far from it. */
   near: Float32Array;
+  /** How each point was reached: by a kept step, by an undone one, or by a jump back. */
+  state: Uint8Array;
   name: string;
 }
 
@@ -32,8 +35,8 @@ export const SLACK = style.slack;
 
 /** A track's path over a surface; null where it has none. */
 export function traceOf(track: Track, surface: string, relief: Relief): Trace | null {
-  const on = track.path.on[surface];
-  if (!on?.x.length) return null;
+  const on = wayOf(track, surface);
+  if (!on) return null;
   const { x, y } = relief.field;
   const n = on.x.length;
   const at = new Float64Array(3 * n);
@@ -44,7 +47,7 @@ export function traceOf(track: Track, surface: string, relief: Relief): Trace | 
     const outside = !(Math.abs(u) <= 1 && Math.abs(v) <= 1);
     at.set(outside ? [NaN, NaN, NaN] : [u, v, relief.heightAt(u, v) + LIFT], 3 * k);
   }
-  return { t: track.path.t, at, near, name: track.name };
+  return { t: on.t, at, near, state: on.state, name: track.name };
 }
 
 /** Position of a trace at a step, between its points; null outside the plot. */
@@ -62,6 +65,7 @@ export function positionAt(trace: Trace, t: number): [number, number, number] | 
 interface Stretch {
   visible: boolean;
   fade: number;
+  state: number;
   points: number[];
 }
 
@@ -75,7 +79,7 @@ function stretches(trace: Trace, t: number, view: View): Stretch[] {
   const p = new Float64Array(3);
   let now: Stretch | null = null;
   let [px, py] = [NaN, NaN];
-  const put = (x: number, y: number, z: number, fade: number, always: boolean) => {
+  const put = (x: number, y: number, z: number, fade: number, state: number, always: boolean) => {
     if (Number.isNaN(x)) {
       now = null;
       px = NaN;
@@ -84,8 +88,8 @@ function stretches(trace: Trace, t: number, view: View): Stretch[] {
     project(matrix, width, height, x, y, z, p);
     if (!always && Math.abs(p[0] - px) + Math.abs(p[1] - py) < style.near) return;
     const visible = relief.isVisible(p[0] * zoom, p[1] * zoom, p[2], SLACK);
-    if (!now || now.visible !== visible || now.fade !== fade) {
-      now = { visible, fade, points: Number.isNaN(px) ? [] : [px, py] };
+    if (!now || now.visible !== visible || now.fade !== fade || now.state !== state) {
+      now = { visible, fade, state, points: Number.isNaN(px) ? [] : [px, py] };
       out.push(now);
     }
     now.points.push(p[0], p[1]);
@@ -93,9 +97,12 @@ function stretches(trace: Trace, t: number, view: View): Stretch[] {
   };
   for (let k = 0; k <= last; k++) {
     const fade = Math.round(trace.near[k] * style.fades) / style.fades;
-    put(trace.at[3 * k], trace.at[3 * k + 1], trace.at[3 * k + 2], fade, k === last);
+    const state = trace.state[k];
+    const turns = state === JUMP || trace.state[k + 1] === JUMP || state !== (trace.state[k + 1] ?? state);
+    put(trace.at[3 * k], trace.at[3 * k + 1], trace.at[3 * k + 2], fade, state, k === last || turns);
   }
-  if (head) put(...head, Math.round(trace.near[Math.max(0, last)] * style.fades) / style.fades, true);
+  const on = trace.state[Math.min(last + 1, trace.state.length - 1)];
+  if (head) put(...head, Math.round(trace.near[Math.max(0, last)] * style.fades) / style.fades, on === JUMP ? UNDONE : on, true);
   return out;
 }
 
@@ -150,11 +157,22 @@ function drawPath(view: View, parts: Stretch[], colour: string, width: number): 
     c.globalAlpha = alpha;
     c.stroke();
   };
-  c.setLineDash(style.hidden.dash);
-  for (const part of parts) if (!part.visible) stroke(part, colour, style.hidden.width, style.hidden.alpha * part.fade);
+  const { hidden, undone, jump } = style;
+  c.lineCap = 'round';
+  c.setLineDash(jump.dash);
+  for (const part of parts) if (part.state === JUMP) stroke(part, theme.ink, jump.width, part.visible ? jump.alpha : jump.alpha / 2);
+  c.setLineDash(hidden.dash);
+  for (const part of parts) if (!part.visible && part.state !== JUMP) stroke(part, colour, hidden.width, hidden.alpha * part.fade);
+  c.lineCap = 'butt';
   c.setLineDash([]);
-  for (const part of parts) if (part.visible) stroke(part, theme.casing, width + style.casing, theme.opacity * part.fade);
-  for (const part of parts) if (part.visible) stroke(part, colour, width, part.fade);
+  const seen = (state: number) => parts.filter(part => part.visible && part.state === state);
+  for (const part of seen(UNDONE)) stroke(part, theme.casing, undone.width + undone.casing, theme.opacity * part.fade);
+  c.setLineDash(undone.dash);
+  for (const part of seen(UNDONE)) stroke(part, colour, undone.width, part.fade);
+  c.lineCap = 'round';
+  c.setLineDash([]);
+  for (const part of seen(KEPT)) stroke(part, theme.casing, width + style.casing, theme.opacity * part.fade);
+  for (const part of seen(KEPT)) stroke(part, colour, width, part.fade);
   c.globalAlpha = 1;
 }
 

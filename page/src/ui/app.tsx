@@ -1,11 +1,15 @@
 /// The page: a headline above a relief, members and curves beside it, the film's clock below.
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
-import { Aside, Charts } from './aside';
+import { Aside } from './aside';
+import { Charts } from './charts';
 import { useTheme } from './document';
+import { EventSheet } from './events';
 import { fieldOf, refined } from '../render/field';
+import { happenings } from '../film/events';
 import type { Film } from '../film/film';
 import { Header } from './header';
 import { Help } from './help';
+import { keptOnly, keptSteps } from '../film/kept';
 import { actionOf, focusOf, type Action } from './keys';
 import { usePlay, type Play } from '../play/play';
 import { savePicture } from '../render/picture';
@@ -14,8 +18,8 @@ import { distance, Scene } from './scene';
 import { HiddenTable } from './table';
 import { headline, playable } from '../play/take';
 import { Timeline } from './timeline';
-import { tracksOf } from '../film/track';
-import { coloured, placeIn, Verdict, type Piece } from './verdict';
+import { tracksOf, type Track } from '../film/track';
+import { coloured, placeIn, sentenceAt, Verdict, type Piece } from './verdict';
 import type { Theme } from '../render/theme';
 
 export function App({ film }: { film: Film }) {
@@ -47,14 +51,19 @@ function Page({ film, play, selected, onSelect }: PageProps) {
   const [theme, toggleTheme] = useTheme();
   const [mapped, setMapped] = useState(false);
   const [helping, setHelping] = useState(false);
+  const [listing, setListing] = useState(false);
+  const [fold, setFold] = useState(false);
   const [chosen, choose] = useState<string | null>(null);
   const names = Object.keys(film.surfaces);
   const surface = chosen !== null && names.includes(chosen) ? chosen : names[0] ?? null;
-  const recorded = useMemo(() => tracksOf(film), [film]);
+  const taken = useMemo(() => tracksOf(film), [film]);
+  const undone = taken.some(track => track.attempts.length > 0);
+  const folded = undone ? fold : null;
+  const recorded = useMemo(() => (folded ? taken.map(keptOnly) : taken), [taken, folded]);
   const tracks = play?.shown.tracks ?? recorded;
   const shape = surface === null ? undefined : film.surfaces[surface];
   const field = useMemo(() => play?.ground.field ?? (shape && refined(fieldOf(shape))) ?? null, [shape, play?.ground]);
-  const steps = Math.max(film.steps, 1);
+  const steps = Math.max(1, folded ? Math.max(...taken.map(track => keptSteps(track.attempts, film.steps))) : film.steps);
   const reached = film.live ? Math.max(1, ...tracks.map(track => track.last)) : steps;
   const player = usePlayer(reached, reached);
   const bare = field === null;
@@ -71,14 +80,19 @@ function Page({ film, play, selected, onSelect }: PageProps) {
       case 'theme': return toggleTheme();
       case 'map': return setMapped(on => !on);
       case 'help': return setHelping(on => !on);
-      case 'close': return setHelping(false);
+      case 'events': return setListing(on => !on);
+      case 'kept': return setFold(on => !on);
+      case 'event': return seekEvent(tracks, player.t, action.by, player.seek);
+      case 'close': return listing ? setListing(false) : setHelping(false);
     }
   });
   useReady();
 
   // Memoised: it does not change while the film plays.
   const advice = play ? play.advice : film.advice;
-  const verdict = useMemo(() => <Verdict pieces={sentence(film, play, theme)} advice={advice} />, [film, play?.shown, advice, theme]);
+  const pieces = useMemo(() => sentence(film, play, theme, taken), [film, play?.shown, theme, taken]);
+  const before = film.kind === 'run' && player.t < reached ? sentenceAt(tracks[0], player.t, steps, theme.names[0]) : null;
+  const verdict = useMemo(() => <Verdict pieces={pieces} advice={advice} now={before} />, [pieces, advice, JSON.stringify(before)]);
   const onStart = play && ((x: number, y: number) => {
     play.setStart(x, y);
     player.play();
@@ -86,7 +100,7 @@ function Page({ film, play, selected, onSelect }: PageProps) {
   return (
     <div class={`page ${film.kind}${bare ? ' bare' : ''}`} ref={page} style={{ '--c': theme.members[selected % 6], '--name': theme.names[selected % 6] }}>
       <Header film={film} play={play} theme={theme} title={film.title} mapped={mapped} helping={helping} onTheme={toggleTheme} onMap={() => setMapped(on => !on)}
-        onHelp={() => setHelping(on => !on)} onSave={() => savePicture(page.current!.querySelector('.stage, .map')!, theme.paper, film.title)} />
+        onHelp={() => setHelping(on => !on)} onEvents={() => setListing(true)} onSave={() => savePicture(page.current!.querySelector('.stage, .map')!, theme.paper, film.title)} />
       <main>
         <section class="left" aria-label="Surface and paths">
           <div class="saying">{verdict}</div>
@@ -98,8 +112,11 @@ function Page({ film, play, selected, onSelect }: PageProps) {
         <Aside film={film} play={play} tracks={tracks} t={player.t} steps={steps} selected={selected} theme={theme}
           onSelect={onSelect} onSeek={player.seek} charts={!bare} />
       </main>
-      <Timeline tracks={tracks} steps={steps} player={player} selected={selected} theme={theme} live={film.live} />
+      <Timeline tracks={tracks} steps={steps} player={player} selected={selected} theme={theme} live={film.live}
+        folded={folded} onFold={setFold} onEvents={() => setListing(true)} />
       {useMemo(() => <HiddenTable tracks={tracks} steps={steps} />, [tracks, steps])}
+      <EventSheet tracks={tracks} t={player.t} theme={theme} open={listing} folded={folded} onSeek={player.seek} onFold={setFold}
+        onClose={() => setListing(false)} />
       <Help film={film} surface={surface} distance={helping && surface !== null ? distance(tracks[selected], surface, player.t) : ''} open={helping} onClose={() => setHelping(false)} />
     </div>
   );
@@ -109,11 +126,11 @@ function Page({ film, play, selected, onSelect }: PageProps) {
 const COMMON = ['gradient_descent', 'momentum'];
 
 /** The headline with its colours. */
-function sentence(film: Film, play: Play | null, theme: Theme): Piece[] {
+function sentence(film: Film, play: Play | null, theme: Theme, tracks: Track[]): Piece[] {
   const members = Object.values(film.members);
   if (!play) {
     const names = members.map(({ name }, i): [string, string] => [name, theme.names[i % 6]]);
-    return coloured(film.headline, film.kind === 'run' ? placeIn(film.headline, theme.names[0]) : names);
+    return coloured(film.headline, film.kind === 'run' ? placeIn(film.headline, theme.names[0], tracks[0]) : names);
   }
   return headline(play.shown.tracks, play.ground.least).map(part => {
     if (typeof part === 'string') return { text: part };
@@ -121,6 +138,13 @@ function sentence(film: Film, play: Play | null, theme: Theme): Piece[] {
     const inside = !part.initial && COMMON.includes(members[part.member].rule);
     return { text: inside ? name.toLowerCase() : name, colour: theme.names[part.member % 6] };
   });
+}
+
+/** Goes to the next or the previous event. */
+function seekEvent(tracks: Track[], t: number, by: number, seek: (t: number) => void): void {
+  const steps = happenings(tracks).map(({ event }) => event.t);
+  const to = by > 0 ? steps.find(step => step > t) : steps.findLast(step => step < Math.floor(t));
+  if (to !== undefined) seek(to);
 }
 
 /** Films play by themselves, unless the reader prefers reduced motion or the run is live. */

@@ -16,9 +16,10 @@ export interface HeaderProps {
   onMap(): void;
   onSave(): void;
   onHelp(): void;
+  onEvents(): void;
 }
 
-export function Header({ film, play, theme, title, mapped, helping, onTheme, onMap, onSave, onHelp }: HeaderProps) {
+export function Header({ film, play, theme, title, mapped, helping, onTheme, onMap, onSave, onHelp, onEvents }: HeaderProps) {
   const list = listOf(document);
   return (
     <header>
@@ -31,6 +32,7 @@ export function Header({ film, play, theme, title, mapped, helping, onTheme, onM
         <button class="quiet words" onClick={onHelp} aria-expanded={helping} aria-label="How to read this">
           <span>How to read this</span><b aria-hidden="true">?</b>
         </button>
+        {!play && <button class="quiet narrow" onClick={onEvents} aria-label="Events" title="Events (E)"><Icon of="list" /></button>}
         <button class="quiet" onClick={onMap} aria-pressed={mapped} aria-label="Map instead of the relief" title="Map (C)"><Icon of="map" /></button>
         <button class="quiet" onClick={onTheme} aria-label={theme.name === 'dark' ? 'Light theme' : 'Dark theme'} title="Theme (T)">
           <Icon of={theme.name === 'dark' ? 'sun' : 'moon'} />

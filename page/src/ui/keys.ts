@@ -1,8 +1,8 @@
 /// The keyboard: which key does what. Shortcuts yield to a focused control that wants the key itself.
 
 export type Action =
-  | { do: 'play' | 'first' | 'last' | 'theme' | 'map' | 'help' | 'close' }
-  | { do: 'step'; by: number }
+  | { do: 'play' | 'first' | 'last' | 'theme' | 'map' | 'help' | 'events' | 'kept' | 'close' }
+  | { do: 'step' | 'event'; by: number }
   | { do: 'member'; index: number };
 
 const FAR = 50;
@@ -14,6 +14,9 @@ export const KEYS: [keys: string, meaning: string][] = [
   ['Shift ← →', `${FAR} steps`],
   ['Home End', 'first step, last step'],
   ['1 – 9', 'select a run'],
+  ['[ ]', 'previous event, next event'],
+  ['E', 'all events'],
+  ['K', 'all steps taken, or only those that were kept'],
   ['C', 'map instead of the relief'],
   ['T', 'light or dark theme'],
   ['?', 'this help'],
@@ -46,6 +49,10 @@ export function actionOf(press: Press, focus: Focus): Action | null {
     case 'End': return { do: 'last' };
     case 't': case 'T': return { do: 'theme' };
     case 'c': case 'C': return { do: 'map' };
+    case 'e': case 'E': return { do: 'events' };
+    case 'k': case 'K': return { do: 'kept' };
+    case '[': return { do: 'event', by: -1 };
+    case ']': return { do: 'event', by: 1 };
     case '?': return { do: 'help' };
     case 'Escape': return { do: 'close' };
     default: return null;

@@ -6,6 +6,7 @@ import { world, type Field } from '../render/field';
 import type { Mark } from '../film/film';
 import { mark } from '../render/glyph';
 import { indexAt, type Track } from '../film/track';
+import { JUMP, UNDONE, wayOf } from '../film/way';
 import type { Theme } from '../render/theme';
 
 export interface MapProps {
@@ -77,23 +78,34 @@ function drawTrack(
   c: CanvasRenderingContext2D, track: Track, surface: string, t: number, colour: string, casing: string, size: number,
   place: (x: number, y: number) => [number, number],
 ): [number, number] | null {
-  const on = track.path.on[surface];
-  if (!on?.x.length) return null;
-  const last = Math.max(0, indexAt(track.path.t, t));
-  c.beginPath();
-  let [px, py] = [NaN, NaN];
+  const on = wayOf(track, surface);
+  if (!on) return null;
+  const last = Math.max(0, indexAt(on.t, t));
+  const kept = new Path2D();
+  const undone = new Path2D();
+  let [px, py, before] = [NaN, NaN, -1];
   for (let k = 0; k <= last; k++) {
     const [x, y] = place(on.x[k], on.y[k]);
-    if (k && k < last && Math.abs(x - px) + Math.abs(y - py) < 0.5) continue;
-    c.lineTo(x, y);
-    [px, py] = [x, y];
+    const state = on.state[k];
+    if (Number.isNaN(x) || Number.isNaN(y)) [px, py] = [NaN, NaN];
+    if (Number.isNaN(x) || Number.isNaN(y) || (state === before && k < last && Math.abs(x - px) + Math.abs(y - py) < 0.5)) continue;
+    const path = state === UNDONE ? undone : kept;
+    if (state === JUMP || Number.isNaN(px)) path.moveTo(x, y);
+    else if (state !== before) path.moveTo(px, py);
+    if (state !== JUMP) path.lineTo(x, y);
+    [px, py, before] = [x, y, state];
   }
-  for (const [style, line, alpha] of [[casing, 3.4, 0.8], [colour, 1.5, 1]] as const) {
+  const stroke = (path: Path2D, style: string, line: number, alpha: number) => {
     c.strokeStyle = style;
     c.lineWidth = line * size;
     c.globalAlpha = alpha;
-    c.stroke();
-  }
+    c.stroke(path);
+  };
+  c.setLineDash([3 * size, 3 * size]);
+  stroke(undone, colour, 1.3, 1);
+  c.setLineDash([]);
+  stroke(kept, casing, 3.4, 0.8);
+  stroke(kept, colour, 1.5, 1);
   c.globalAlpha = 1;
-  return [px, py];
+  return Number.isNaN(px) ? null : [px, py];
 }

@@ -1,4 +1,5 @@
 /// Numbers as people read them, and where ticks go.
+import type { Metric } from '../film/film';
 
 const whole = new Intl.NumberFormat('en-US');
 const SUPERSCRIPT: Record<string, string> = { '-': '⁻' };
@@ -25,6 +26,33 @@ export function decimal(v: number, digits = 3): string {
   return minus(exponent >= digits ? whole.format(Math.round(v)) : v.toPrecision(digits));
 }
 
+/** A number with two significant digits, trailing zeros included: for losses. */
+export function twoDigits(v: number): string {
+  if (!Number.isFinite(v) || v === 0) return decimal(v);
+  const value = Number(v.toPrecision(2));
+  const exponent = Math.floor(Math.log10(Math.abs(value)) + 1e-9);
+  if (exponent < -4 || exponent > 5) return minus(`${(value / 10 ** exponent).toFixed(1)} × ${powerOfTen(exponent)}`);
+  return minus(exponent > 2 ? whole.format(value) : value.toFixed(Math.max(0, 1 - exponent)));
+}
+
+/** A share in percent, with one decimal below 100. */
+export const percent = (share: number): string => (share === 1 ? '100 %' : minus(`${(100 * share).toFixed(1)} %`));
+
+/** A metric's value with its unit. */
+export function metricText({ name, unit }: Metric, v: number): string {
+  if (!Number.isFinite(v)) return Number.isNaN(v) ? 'NaN' : 'infinite';
+  return unit ? percent(v) : name === 'loss' ? twoDigits(v) : short(v);
+}
+
+/** The 95 % interval of a share of samples (Wilson, 1927). */
+export function wilson(share: number, samples: number): [number, number] {
+  const z = 1.959964;
+  const size = 1 + (z * z) / samples;
+  const middle = (share + (z * z) / (2 * samples)) / size;
+  const half = (z * Math.sqrt((share * (1 - share)) / samples + (z * z) / (4 * samples * samples))) / size;
+  return [Math.max(0, middle - half), Math.min(1, middle + half)];
+}
+
 /** A number without trailing zeros, for settings and ticks. */
 export function short(v: number, digits = 3): string {
   const size = Math.abs(v);
@@ -42,7 +70,7 @@ export function short(v: number, digits = 3): string {
 export function tickText(v: number, log: boolean): string {
   const exponent = Math.round(Math.log10(Math.abs(v)));
   const isPower = Math.abs(v / 10 ** exponent - 1) < 1e-9;
-  return log && isPower && (exponent < -2 || exponent > 3) ? powerOfTen(exponent) : short(v);
+  return log && isPower && (exponent < -3 || exponent > 3) ? powerOfTen(exponent) : short(v);
 }
 
 /** About so many round numbers from lo to hi. */

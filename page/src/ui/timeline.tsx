@@ -1,6 +1,10 @@
 /// The footer: play, a lane for each member with its events, a scrubber over them, and the events in words.
+import './timeline.css';
+import { useSize } from '../render/canvas';
+import { EventLines, Fold } from './events';
+import { keptSteps } from '../film/kept';
 import { Glyph } from './icons';
-import { Digits } from './math';
+import { laneOf, type LaneShape } from './lane';
 import { count, decimal, linearTicks } from './numbers';
 import type { Player } from './player';
 import type { Theme } from '../render/theme';
@@ -13,14 +17,19 @@ export interface TimelineProps {
   selected: number;
   theme: Theme;
   live: boolean;
+  /** Whether undone steps are folded away; null where none were undone. */
+  folded: boolean | null;
+  onFold(folded: boolean): void;
+  onEvents(): void;
 }
 
-/** Events in the list; the others are on the lanes. */
-const LISTED = 3;
 const LANES_PX = 54;
+/** Ticks of the axis of steps are not nearer. */
+const TICK_PX = 76;
 
-export function Timeline({ tracks, steps, player, selected, theme, live }: TimelineProps) {
+export function Timeline({ tracks, steps, player, selected, theme, live, folded, onFold, onEvents }: TimelineProps) {
   const { t, playing, speed } = player;
+  const [box, width] = useSize();
   const now = Math.floor(t);
   const share = (step: number) => `${(step / Math.max(1, steps)) * 100}%`;
   const losses = tracks.slice(0, 6).map(track => `${track.name} loss ${decimal(lossAt(track, now))}`).join('; ');
@@ -32,28 +41,44 @@ export function Timeline({ tracks, steps, player, selected, theme, live }: Timel
             <path d={playing ? 'M4.5 3h3v12h-3zM10.5 3h3v12h-3z' : 'M5 2.7v12.6L15.5 9Z'} fill="currentColor" />
           </svg>
         </button>
-        <div class="clock">
-          <b>{count(now)}</b>
-          <span>{`of ${count(steps)} steps${live ? ', live' : ''}`}</span>
+        <Clock track={tracks[selected]} now={now} steps={steps} live={live} />
+        <div class="more">
+          <button class="quiet speed" onClick={player.nextSpeed} aria-label={`Speed ${speed}×`}>{speed === 0.25 ? '¼' : speed}×</button>
+          {folded !== null && <Fold folded={folded} onFold={onFold} />}
         </div>
-        <button class="quiet speed" onClick={player.nextSpeed} aria-label={`Speed ${speed}×`}>{speed === 0.25 ? '¼' : speed}×</button>
       </div>
-      <div class="lanes">
+      <div class="lanes" ref={box}>
         {tracks.map((track, i) => (
           <Lane key={track.id} track={track} member={i} on={i === selected} big={tracks.length === 1}
             height={Math.min(18, LANES_PX / tracks.length)} t={t} steps={steps} theme={theme} />
         ))}
         <div class="axis" aria-hidden="true">
-          {linearTicks(0, steps, 6).map(v => <span key={v} style={{ left: share(v), transform: `translateX(-${share(v)})` }}>{count(v)}</span>)}
+          {ticksOf(steps, width).map(v => <span key={v} style={{ left: share(v), transform: `translateX(-${share(v)})` }}>{count(v)}</span>)}
         </div>
         <i class="head" style={{ transform: `translateX(${share(t)})` }}><b /></i>
         <input class="scrub" type="range" min={0} max={steps} step={1} value={now}
           onInput={e => player.seek(Number(e.currentTarget.value))}
           aria-label="Step" aria-valuetext={`step ${count(now)} of ${count(steps)}; ${losses}`} />
       </div>
-      <Events tracks={tracks} t={t} theme={theme} onSeek={player.seek} />
+      <EventLines tracks={tracks} t={t} theme={theme} onSeek={player.seek} onAll={onEvents} />
     </footer>
   );
+}
+
+/** The step; where some were undone, the number that was kept, of how many taken. */
+function Clock({ track, now, steps, live }: { track: Track; now: number; steps: number; live: boolean }) {
+  if (!track.attempts.length) {
+    return <div class="clock"><b>{count(now)}</b><span>{`of ${count(steps)} steps${live ? ', live' : ''}`}</span></div>;
+  }
+  return <div class="clock"><b>{count(keptSteps(track.attempts, now))}</b><span>{`kept, of ${count(now)} taken${live ? ', live' : ''}`}</span></div>;
+}
+
+/** The ends, and round numbers between them that have room. */
+export function ticksOf(steps: number, width: number): number[] {
+  const about = Math.max(1, Math.floor(width / TICK_PX) - 1);
+  const near = (TICK_PX * 0.75 * steps) / Math.max(1, width);
+  const between = width ? linearTicks(0, steps, about).filter(v => v >= near && v <= steps - near) : [];
+  return [0, ...between, steps];
 }
 
 interface LaneProps {
@@ -68,72 +93,40 @@ interface LaneProps {
 }
 
 function Lane({ track, member, on, big, height, t, steps, theme }: LaneProps) {
+  const [box, width, tall] = useSize();
   const colour = theme.members[member % 6];
-  const share = (step: number) => `${(step / Math.max(1, steps)) * 100}%`;
-  const now = Math.min(t, track.last) / Math.max(1, steps);
-  const style = { '--c': colour, '--end': share(track.last), height: big ? undefined : `${height}px` };
+  const now = (Math.min(t, track.last) / Math.max(1, steps)) * width;
+  const shape = laneOf(track, steps, width, tall, big);
+  const drawn = <Drawing shape={shape} />;
   return (
-    <div class={`lane${on ? ' on' : ''}${big ? ' big' : ''}`} style={style}>
-      <i class="rail" />
-      <i class="run" style={{ transform: `scaleX(${now})` }} />
-      {track.events.map((event, k) => (
-        <i key={k} class={`event ${event.kind}`} title={`${track.name}, step ${count(event.t)}: ${event.text}`}
-          style={{ left: share(event.t), opacity: event.t <= t ? 1 : 0.35 }}>
-          <EventMark kind={event.kind} />
-        </i>
-      ))}
-      {track.events.filter(event => event.to !== undefined).map((event, k) => [
-        <i key={`landing ${k}`} class="event landing" style={{ left: share(event.to!), opacity: event.t <= t ? 1 : 0.35 }}>
-          <EventMark kind="landing" />
-        </i>,
-        <svg key={k} class="arc" viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true"
-          style={{ left: share(event.to!), width: share(event.t - event.to!), opacity: event.t <= t ? 1 : 0.35 }}>
-          <path d="M100 100C100 -30 0 -30 0 100" />
-        </svg>,
-      ])}
-      <i class="at" style={{ transform: `translateX(${now * 100}%)` }}><Glyph member={member} colour={colour} /></i>
+    <div class={`lane${on ? ' on' : ''}${big ? ' big' : ''}`} ref={box} style={{ '--c': colour, height: big ? undefined : `${height}px` }}>
+      <svg class="ahead" aria-hidden="true">{drawn}</svg>
+      <svg aria-hidden="true" style={{ clipPath: `inset(-60px ${width - now - 6}px -60px -20px)` }}>{drawn}</svg>
+      <i class="at" style={{ transform: `translateX(${now}px)`, top: `${shape.y}px` }}><Glyph member={member} colour={colour} /></i>
     </div>
   );
 }
 
-/** A flag where a target is reached, an arrowhead where a rewind lands, a cross for a clip, a dot for the others. */
-function EventMark({ kind }: { kind: string }) {
-  const shape = {
-    target: <path d="M-3.5 6V-6L5-3-3.5 0" class="solid" />,
-    clip: <path d="M-3.6-3.6 3.6 3.6M3.6-3.6-3.6 3.6" class="line" />,
-    diverged: <path d="M-3.6-3.6 3.6 3.6M3.6-3.6-3.6 3.6" class="line bad" />,
-    undefined: <path d="M-3.6-3.6 3.6 3.6M3.6-3.6-3.6 3.6" class="line bad" />,
-    landing: <path d="M-4-2H4L0 5Z" class="solid" />,
-    stop: <path d="M-3.5-3.5H3.5V3.5H-3.5Z" class="solid" />,
-  }[kind] ?? <circle r="2.6" class="solid" />;
-  return <svg width="14" height="14" viewBox="-7 -7 14 14" aria-hidden="true">{shape}</svg>;
-}
-
-interface EventsProps {
-  tracks: Track[];
-  t: number;
-  theme: Theme;
-  onSeek(t: number): void;
-}
-
-/** The events around the step in words; each is a button that goes there. */
-function Events({ tracks, t, theme, onSeek }: EventsProps) {
-  const all = tracks.flatMap((track, member) => track.events.map(event => ({ track, member, event })))
-    .sort((a, b) => a.event.t - b.event.t);
-  const passed = all.filter(({ event }) => event.t <= t).length;
-  const from = Math.max(0, Math.min(all.length - LISTED, passed - LISTED + 1));
-  const shown = all.slice(from, from + LISTED);
+function Drawing({ shape }: { shape: LaneShape }) {
   return (
-    <ul class="events" aria-label="Events">
-      {shown.map(({ track, member, event }) => (
-        <li key={`${track.id} ${event.t} ${event.kind}`} style={{ '--name': theme.names[member % 6] }}>
-          <button class="link" onClick={() => onSeek(event.t)} title={event.text}>
-            <b>{count(event.t)}</b>
-            {tracks.length > 1 && <span class="who">{track.name}</span>} <Digits text={event.text} />
-          </button>
-        </li>
-      ))}
-      {all.length > LISTED && <li class="more">{count(all.length)} events</li>}
-    </ul>
+    <>
+      {shape.kept.map(d => <path key={d} class="kept" d={d} />)}
+      {shape.undone.map(d => <path key={d} class="undone" d={d} />)}
+      {shape.arcs.map(d => <path key={d} class="arc" d={d} />)}
+      {shape.tips.map(d => <path key={d} class="tip" d={d} />)}
+      {shape.marks.map(({ kind, x, y }, i) => <Mark key={i} kind={kind} x={x} y={y} />)}
+      {shape.words && <text x={shape.words.x} y={shape.words.y} text-anchor={shape.words.anchor}>{shape.words.text}</text>}
+    </>
   );
+}
+
+/** A flag for a target and the best measurement, a cross for what went wrong, a square for a stop, a dot for the others. */
+function Mark({ kind, x, y }: { kind: string; x: number; y: number }) {
+  const at = `translate(${x} ${y})`;
+  switch (kind) {
+    case 'target': case 'best': return <path transform={at} class="flag" d="M0 0V-13L8-9.800 0-6.600" />;
+    case 'cross': case 'diverged': case 'undefined': return <path transform={at} class="cross" d="M-3.500-3.500 3.500 3.500M3.500-3.500-3.500 3.500" />;
+    case 'stop': return <path transform={at} class="solid" d="M-3.500-3.500H3.500V3.500H-3.500Z" />;
+    default: return <circle transform={at} r="3" />;
+  }
 }

@@ -1,9 +1,11 @@
-/// The sentence above the relief, and the verdict's numbers with their intervals.
-import type { Quantity } from '../film/film';
-import { Digits, Symbol } from './math';
-import { short } from './numbers';
-import { tooltip } from './terms';
+/// The sentence above the relief: the metric and how the run ended, why, and what to do next, with commands to copy.
+import { useState } from 'preact/hooks';
+import './verdict.css';
+import { Digits } from './math';
+import { count } from './numbers';
 import { constants } from '../render/theme';
+import { measuredAt, rowAt } from './result';
+import type { Track } from '../film/track';
 
 /** A piece of the headline, and the colour of what it names. */
 export interface Piece {
@@ -11,14 +13,51 @@ export interface Piece {
   colour?: string;
 }
 
-export function Verdict({ pieces, advice }: { pieces: Piece[]; advice: string }) {
+export interface VerdictProps {
+  pieces: Piece[];
+  /** Lines; commands stand between backticks. */
+  advice: string;
+  /** What is said at a step before the end; null at the end. */
+  now: Piece[] | null;
+}
+
+/** While the film plays its end keeps its place, unseen, so that nothing moves when it comes. */
+export function Verdict({ pieces, advice, now }: VerdictProps) {
+  const lines = advice.split('\n').filter(Boolean);
   return (
-    <div class="verdict">
-      <h1 aria-live="polite">
-        {pieces.map(({ text, colour }, i) => (colour ? <span key={i} style={{ color: colour }}>{text}</span> : <Digits key={i} text={text} />))}
-      </h1>
-      {advice && <p class="advice"><Digits text={advice} /></p>}
-    </div>
+    <>
+      <div class="verdict">
+        <h1 aria-live={now ? 'off' : 'polite'}><Pieces pieces={now ?? pieces} /></h1>
+        {!now && lines.map(line => <Advice key={line} line={line} />)}
+      </div>
+      {now && (
+        <div class="ending" aria-hidden="true">
+          <p>{pieces.map(({ text }) => text).join('')}</p>
+          {lines.map(line => <p class="advice" key={line}>{line.replaceAll('`', '')}</p>)}
+        </div>
+      )}
+    </>
+  );
+}
+
+const Pieces = ({ pieces }: { pieces: Piece[] }) => (
+  <>{pieces.map(({ text, colour }, i) => (colour ? <span key={i} style={{ color: colour }}>{text}</span> : <Digits key={i} text={text} />))}</>
+);
+
+/** A line of advice, its commands as buttons that copy them. */
+function Advice({ line }: { line: string }) {
+  const [copied, set] = useState(-1);
+  const copy = (command: string, i: number) => {
+    void navigator.clipboard?.writeText(command).then(() => set(i), () => set(-1));
+  };
+  return (
+    <p class="advice">
+      {line.split('`').map((part, i) => (i % 2 === 0 ? <Digits key={i} text={part} /> : (
+        <button key={i} class="copy" onClick={() => copy(part, i)} aria-label={`Copy ${part}`}>
+          <code>{part}</code>{copied === i && <span class="copied" role="status">copied</span>}
+        </button>
+      )))}
+    </p>
   );
 }
 
@@ -38,59 +77,31 @@ export function coloured(headline: string, phrases: [phrase: string, colour: str
   return [...pieces, { text: headline.slice(from) }].filter(piece => piece.text);
 }
 
-/** The first phrase of a run's headline that says where it ended: of today's verdicts, and of stored runs' older ones. */
-export function placeIn(headline: string, colour: string): [phrase: string, colour: string][] {
+/** What a run's headline is about: its metric; in films of older versions the place where the run ended. */
+export function placeIn(headline: string, colour: string, track?: Track): [phrase: string, colour: string][] {
+  const row = track?.result[0];
+  if (row) {
+    const phrases = [`${row.value} ${row.label}`, `${row.label} ${row.value}`];
+    const phrase = phrases.find(text => headline.toLowerCase().includes(text.toLowerCase()));
+    if (phrase) return [[phrase, colour]];
+  }
   const at = (place: string) => headline.toLowerCase().indexOf(place);
   const first = constants.places.filter(place => at(place) >= 0).sort((a, b) => at(a) - at(b))[0];
   return first ? [[first, colour]] : [];
 }
 
-export function Numbers({ numbers }: { numbers: Quantity[] }) {
-  return (
-    <dl class="numbers">
-      {numbers.map((quantity, i) => (
-        <div class="number" key={i}>
-          <dt title={tooltip(quantity.name)}><Symbol name={quantity.name} /></dt>
-          <dd>
-            <b>{withInterval(quantity)}</b>
-            <Whisker quantity={quantity} />
-            <span class="why">{quantity.text}</span>
-          </dd>
-        </div>
-      ))}
-    </dl>
-  );
-}
+/** Parts of a film after which the sentence changes, where nothing was measured. */
+const PARTS = 20;
 
-/** A quantity's value and the ends of its interval, infinite where there is none. */
-const ends = ({ value, lo, hi }: Quantity) => ({ value: value ?? Infinity, lo: lo ?? -Infinity, hi: hi ?? Infinity });
-
-/** "412 ± 6" where the interval is even, "1,900 – 2,700" where it is not. */
-export function withInterval(quantity: Quantity): string {
-  const { value, lo, hi } = ends(quantity);
-  if (!(hi > lo)) return short(value);
-  const half = (hi - lo) / 2;
-  const even = Math.abs(value - lo - half) < 0.05 * half;
-  if (!even) return `${short(lo)} – ${short(hi)}`;
-  const digits = Math.max(1, Math.ceil(Math.log10(Math.abs(value) / half)) + 1);
-  return `${short(value, Math.min(6, digits))} ± ${short(half, 2)}`;
-}
-
-const ROOM = 0.2;
-
-/** The interval on a line with a tick where the reference is. */
-function Whisker({ quantity }: { quantity: Quantity }) {
-  const { reference } = quantity;
-  const { value, lo, hi } = ends(quantity);
-  const marks = [lo, hi, value, ...(reference === undefined ? [] : [reference])].filter(Number.isFinite);
-  const [least, greatest] = [Math.min(...marks), Math.max(...marks)];
-  const room = (greatest - least || 1) * ROOM;
-  const x = (v: number) => Math.min(100, Math.max(0, ((v - least + room) / (greatest - least + 2 * room)) * 100));
-  return (
-    <svg class="whisker" viewBox="0 0 100 14" preserveAspectRatio="none" aria-hidden="true">
-      <path d="M0 7H100" class="line" />
-      {reference !== undefined && <path d={`M${x(reference)} 1V13`} class="reference" />}
-      <path d={`M${x(lo)} 7H${Math.max(x(hi), x(lo) + 1.5)}`} class="interval" />
-    </svg>
-  );
+/** What is said of a run at a step before its end: how good it is there, and not how it ended. */
+export function sentenceAt(track: Track, t: number, steps: number, colour: string): Piece[] {
+  const row = track.result[0];
+  if (!row) return [{ text: `Step ${count(t)} of ${count(steps)}` }];
+  const train = row.label.startsWith('Train');
+  const measured = train ? null : measuredAt(track.curves[track.metrics.metric ? 'metric' : 'held_out'], t);
+  const step = measured?.step ?? Math.floor((t / steps) * PARTS) * (steps / PARTS);
+  const { value, label } = rowAt(track, row, step);
+  const name = label[0].toLowerCase() + label.slice(1);
+  const text = value.endsWith('%') ? `${value} ${name}` : `${label} ${value}`;
+  return [{ text, colour }, { text: ` at step ${count(step)} of ${count(steps)}` }];
 }

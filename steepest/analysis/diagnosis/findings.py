@@ -8,7 +8,7 @@ from typing import NamedTuple
 from steepest.analysis.diagnosis import thresholds as th
 from steepest.analysis.diagnosis.symptoms import Symptoms
 from steepest.analysis.diagnosis.thresholds import Indicator, Sign, percent
-from steepest.records.run import Event, Record
+from steepest.records.run import BAD_DATA, Event, Record
 
 TOO_SLOW, PLATEAU, OSCILLATING, NOISE_LIMITED = "too slow", "plateau", "oscillating", "noise floor"
 EXPLODING, OVERFITTING, HEALTHY, TOO_SHORT = "exploding", "overfitting", "healthy", "undecided"
@@ -26,8 +26,6 @@ DIAGNOSIS_HEADLINES = {
     NO_GRADIENT: "The gradient is exactly 0",
 }
 """What a person reads first, by kind."""
-BAD_DATA = re.compile(r"it was the data|bad data")
-"""How the guard says that a batch, and not the learning rate, was the cause of a rewind."""
 SKIPPED_BATCHES = re.compile(r"(\d+) batches from step (\d+)")
 
 

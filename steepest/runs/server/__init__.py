@@ -2,6 +2,7 @@
 
     server.py     the server
     address.py    addresses and sockets
+    connection.py connections, which nobody can hold
     access.py     access control, and headers of every response
     app.py        routes and pages
     run_list.py   the list of runs

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 from weakref import WeakValueDictionary
 
+import anyio
 import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -30,6 +31,8 @@ from steepest.view.film import document, film, side_by_side
 
 MAX_RUNS = 6
 """Maximum of runs in one film: the page has this many distinguishable colours."""
+MAX_READERS = 4
+"""Requests that read the store at once."""
 PAGE_HEADERS = {"Content-Security-Policy": "frame-ancestors 'none'"}
 """The film page has its own policy in a meta element, which cannot contain frame-ancestors."""
 
@@ -44,22 +47,36 @@ class Pages:
 
     def __init__(self, store: Store, is_closing: Callable[[], bool]) -> None:
         self._store, self._is_closing, self._list = store, is_closing, RunList(store)
+        self._readers = anyio.CapacityLimiter(MAX_READERS)
         self._streams: WeakValueDictionary[tuple[str, ...], FilmStream] = WeakValueDictionary()
 
-    def runs(self, request: Request) -> Response:
+    async def runs(self, request: Request) -> Response:
         """The list."""
+        return await self._read(self._runs, request)
+
+    async def run(self, request: Request) -> Response:
+        """The page of a run."""
+        return await self._read(self._run, request)
+
+    async def compare(self, request: Request) -> Response:
+        """The page of several runs."""
+        return await self._read(self._compare, request)
+
+    async def _read(self, answer: Callable[[Request], Response], request: Request) -> Response:
+        """Answers in a thread, since the store blocks; a few at a time, since each opens files."""
+        return await anyio.to_thread.run_sync(answer, request, limiter=self._readers)
+
+    def _runs(self, request: Request) -> Response:
         number = request.query_params.get("page", "1")
         if not (number.isascii() and number.isdigit() and len(number) < 9):
             raise HTTPException(404, f"there is no page {number!r} of the list")
         return HTMLResponse(self._list.page(int(number)), headers={"Content-Security-Policy": policy()})
 
-    def run(self, request: Request) -> Response:
-        """The page of a run."""
+    def _run(self, request: Request) -> Response:
         ids = self._ids([request.path_params["run"]])
         return self._page(ids, f"/runs/{quote(ids[0], safe='')}/events")
 
-    def compare(self, request: Request) -> Response:
-        """The page of several runs."""
+    def _compare(self, request: Request) -> Response:
         ids = self._ids(request.query_params.getlist("run"))
         if len(ids) == 1:
             return RedirectResponse(f"/runs/{quote(ids[0], safe='')}", 303)
@@ -69,7 +86,7 @@ class Pages:
         """Streams the film of these runs."""
         run = request.path_params.get("run")
         run_ids = request.query_params.getlist("run") if run is None else [run]
-        ids = await anyio.to_thread.run_sync(self._ids, run_ids)
+        ids = await anyio.to_thread.run_sync(self._ids, run_ids, limiter=self._readers)
         stream = self._streams.get(ids) or FilmStream(partial(make_film, self._store, ids), self._is_closing)
         self._streams[ids] = stream
         if request.method == "HEAD":

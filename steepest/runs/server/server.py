@@ -65,11 +65,13 @@ def attend(
 
     from steepest.runs.server.access import AccessControl
     from steepest.runs.server.app import app
+    from steepest.runs.server.connection import ACCEPT_COUNT, Connection, connection_limit
 
+    Connection.limit = connection_limit()
     application = AccessControl(app(store, lambda: server.should_exit), host, listener.getsockname()[1], token)
     config = uvicorn.Config(
-        application, http="h11", ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
-        proxy_headers=False,
+        application, http=Connection, backlog=ACCEPT_COUNT, ws="none", lifespan="off", log_config=None,
+        access_log=False, server_header=False, proxy_headers=False,
     )  # fmt: skip
     server = uvicorn.Server(config)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,59 +17,15 @@ from numpy.typing import ArrayLike
 from steepest.errors import InputError, StoreError
 from steepest.records.surfaces import Axis, Grid
 from steepest.records.verdict import Verdict
-from steepest.view.film.schema import Film, Member, Series
+from steepest.view.film.quantities import SYMBOLS, Quantity, quantities
+from steepest.view.film.schema import Film, FilmEvent, Member, MetricInfo, Series
+
+__all__ = ["SYMBOLS", "Quantity", "column", "encode", "page", "quantities", "write"]
 
 FILM_FORMAT = 1
 PAGE = Path(__file__).with_name("page.html")
-LAMBDA_MAX, LAMBDA_MIN = ("λ_max", "largest curvature"), ("λ_min", "smallest curvature")
-GRADIENT_NORM2 = "‖∇L‖^2", "gradient norm²"
-SYMBOLS = {
-    "largest Hessian eigenvalue": LAMBDA_MAX,
-    "greatest curvature": LAMBDA_MAX,
-    "smallest Hessian eigenvalue": LAMBDA_MIN,
-    "least curvature": LAMBDA_MIN,
-    "sharpness": ("λ_P", "sharpness"),
-    "‖∇L‖², noise removed": GRADIENT_NORM2,
-    "squared norm of the gradient": GRADIENT_NORM2,
-    "noise scale": ("B", "noise scale"),
-}
-"""Numbers of a verdict that the page shows, with symbol and name; labels of older versions too. In a symbol `_` lowers
-what follows, and `^` raises it."""
-ZERO_REFERENCE = (LAMBDA_MIN, GRADIENT_NORM2)
-"""Numbers that are compared with 0."""
 FILM_SLOT = 'id="film">null<'
 """Place of the film in the page."""
-
-
-class Quantity(NamedTuple):
-    """A number as the page shows it.
-
-    Attributes:
-        name: its symbol.
-        value: measured.
-        lo, hi: its interval.
-        text: its name, and how it was measured.
-        reference: what it is compared with.
-    """
-
-    name: str
-    value: float
-    lo: float
-    hi: float
-    text: str
-    reference: float | None
-
-
-def quantities(verdict: Verdict | None) -> list[Quantity]:
-    """The finite numbers of a verdict that the page has room for."""
-    numbers = []
-    for number in () if verdict is None else verdict.numbers:
-        if number.name in SYMBOLS and math.isfinite(number.value):
-            symbol, name = SYMBOLS[number.name]
-            text = "; ".join(filter(None, (name, number.words)))
-            reference = 0.0 if (symbol, name) in ZERO_REFERENCE else number.reference
-            numbers.append(Quantity(symbol, number.value, number.low, number.high, text, reference))
-    return numbers
 
 
 # -- Encoding ----------------------------------------------------------------------------------------------------------
@@ -125,32 +81,55 @@ def encode_series(series: Series) -> dict[str, Any]:
 def encode_member(member: Member) -> dict[str, Any]:
     """One descent of a film."""
     on = {name: {key: column(v) for key, v in at._asdict().items()} for name, at in member.on.items()}
-    eigenvalues = (
-        {}
-        if member.eigenvalues is None
-        else {"eigenvalues": [float(x) for x in member.eigenvalues if math.isfinite(x)]}
-    )
     return {
         **_fields(member, "name", "rule"),
         "hyper": {k: v if isinstance(v, str) or math.isfinite(v) else str(v) for k, v in member.hyper.items()},
         **_fields(member, "schedule", "mathml", "js"),
         "path": {"t": column(member.t, "i4"), "loss": column(member.loss), "on": on},
         "curves": {name: encode_series(series) for name, series in member.curves.items()},
-        "events": [
-            {"t": e.t, "kind": e.kind, "text": e.text} | ({} if e.to is None else {"to": e.to}) for e in member.events
-        ],
-        "verdict": None if member.verdict is None else encode_verdict(member.verdict),
-        **eigenvalues,
+        "events": [_event(event) for event in member.events],
+        "verdict": None if member.verdict is None else encode_verdict(member.verdict, member.rule),
+        **_optional_fields(member),
     }
 
 
-def encode_verdict(verdict: Verdict) -> dict[str, Any]:
+def _event(e: FilmEvent) -> dict[str, Any]:
+    """An event; what is empty or unknown is left out."""
+    optional = {"to": e.to, "seen": e.seen, "done": e.done, "after": e.after, "step": e.step}
+    return {"t": e.t, "kind": e.kind, "text": e.text} | {k: v for k, v in optional.items() if v not in (None, "")}
+
+
+def _optional_fields(member: Member) -> dict[str, Any]:
+    """What older films and films of other kinds have not."""
+    fields: dict[str, Any] = {}
+    if member.eigenvalues is not None:
+        fields["eigenvalues"] = [float(x) for x in member.eigenvalues if math.isfinite(x)]
+    if member.metric is not None:
+        fields["metric"] = encode_metric(member.metric)
+    if member.metrics:
+        fields["metrics"] = {name: encode_metric(info) for name, info in member.metrics.items()}
+    if member.result:
+        fields["result"] = [row._asdict() for row in member.result]
+    if member.attempts:
+        fields["attempts"] = [{"from": a.first, "to": a.last, "kept": a.is_kept} for a in member.attempts]
+    if member.has_guard is not None:
+        fields["guard"] = member.has_guard
+    return fields
+
+
+def encode_metric(info: MetricInfo) -> dict[str, Any]:
+    """A metric; `better` is null where nobody said."""
+    return {**info._asdict(), "better": info.better or None}
+
+
+def encode_verdict(verdict: Verdict, rule: str = "the rule") -> dict[str, Any]:
     """Where a descent ended, in words and numbers. JSON has no infinity: an end that is not finite is null."""
     numbers = []
-    for quantity in quantities(verdict):
+    for quantity in quantities(verdict, rule):
         finite = {k: v if math.isfinite(v := float(getattr(quantity, k))) else None for k in ("value", "lo", "hi")}
         reference = {} if quantity.reference is None else {"reference": float(quantity.reference)}
-        numbers.append({"name": quantity.name, **finite, "text": quantity.text, **reference})
+        words = {key: getattr(quantity, key) for key in ("title", "display", "words", "state")}
+        numbers.append({"name": quantity.name, **finite, "text": quantity.text, **reference, **words})
     return {"kind": verdict.kind, "text": verdict.sentence, "advice": verdict.advice, "numbers": numbers}
 
 

@@ -1,23 +1,27 @@
 """Films of runs and races, from their records: curves, paths on surfaces, events, the verdict."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from steepest.records.per_sample import PER_SAMPLE, is_sum, per_sample
-from steepest.records.run import REWIND, History, Path, Record
+from steepest.records.run import REWIND, Event, History, Path, Record
 from steepest.records.search import Curve, RaceResult
 from steepest.records.surfaces import LossSurfaces
 from steepest.records.verdict import Verdict
 from steepest.rules.notation import mathml
 from steepest.rules.textbook import RULES
 from steepest.view.figures.curves import bucket, size
-from steepest.view.film.schema import Film, FilmEvent, Member, Series
+from steepest.view.film import attempts, summary
+from steepest.view.film.metrics import metric_info
+from steepest.view.film.schema import Film, FilmEvent, Member, MetricInfo, Series, is_positive
 from steepest.view.format import event_text
+from steepest.view.running_median import running_median, window_of
 
-SMOOTHING, MIN_SMOOTHING_BUCKETS = 0.01, 17
-"""Window of a curve's running median, as a share of its buckets, and the smallest window in buckets."""
+TARGET_STEP = re.compile(r"to step \d+")
 
 
 def of_run(
@@ -39,11 +43,11 @@ def of_run(
         title=record.name,
         subtitle=_subtitle(record),
         steps=max(count, total) if live else count,
-        headline=_headline(record, verdict, live),
-        advice="" if verdict is None else verdict.advice.replace("`", ""),
+        headline=summary.headline(history, verdict, live),
+        advice="" if live else summary.advice(history, verdict),
         live=live,
         surfaces=surfaces.grids,
-        members={"run": member(history, surfaces, verdict)},
+        members={"run": _with_ends(member(history, surfaces, verdict), history, live)},
     )
 
 
@@ -81,6 +85,13 @@ def display_runs(race: RaceResult) -> dict[str, Curve]:
     return {side: curve for side, group in ranks.items() for curve in group if curve.seed == seed}
 
 
+def _with_ends(run: Member, history: History, live: bool) -> Member:
+    """A run with its best measurement and its end among its events, once it has ended."""
+    record = history.record
+    ends = [] if live else summary.end_events(per_sample(record))
+    return replace(run, events=tuple(sorted((*run.events, *ends), key=lambda event: event.t)))
+
+
 # -- A run -------------------------------------------------------------------------------------------------------------
 
 
@@ -91,21 +102,42 @@ def member(history: History, surfaces: LossSurfaces, verdict: Verdict | None) ->
     hyper = dict(config.stages[0].hypers or {}) if config.stages else {}
     if config.lr is not None:
         hyper["lr"] = config.lr
+    own, spans = per_sample(record), attempts.split(len(record.steps), history.back)
     return Member(
         record.name,
         " → ".join(stage.rule for stage in config.stages),
         hyper,
         config.schedule,
         mathml="".join(_formula(stage.rule, stage.hypers or {}) for stage in config.stages),
-        curves=_curves(per_sample(record)),
-        events=tuple(
-            FilmEvent(e.t, e.kind, event_text(e), history.back.get(e.t) if e.kind == REWIND else None)
-            for e in record.events
-        ),
+        curves=_curves(own, sorted(history.back)),
+        events=tuple(_event(e, history.back) for e in record.events),
         verdict=verdict,
         eigenvalues=tuple(surfaces.eigenvalues.tolist()) if len(surfaces.eigenvalues) else None,
+        metric=metric_info(record, record.config.metric) if record.config.metric != "loss" else None,
+        metrics=_other_metrics(record),
+        result=summary.results(own),
+        attempts=() if all(span.is_kept for span in spans) else spans,
+        has_guard=config.guard is not None,
         **_path(record.id, history.path, surfaces),
     )
+
+
+def _event(event: Event, back: Mapping[int, int]) -> FilmEvent:
+    """An event; where steps were undone, its own words give the run's step and the step as taken."""
+    to = back.get(event.t) if event.kind == REWIND else None
+    step = attempts.own_step(event.t, back)
+    action = event.done
+    if to is not None and attempts.own_step(to, back) != to:
+        action = TARGET_STEP.sub(lambda words: f"{words[0]} (step {to:,} as taken)", action, count=1)
+    own = None if step == event.t else step
+    return FilmEvent(event.t, event.kind, event_text(event), to, event.seen, action, event.after, own)
+
+
+def _other_metrics(record: Record) -> dict[str, MetricInfo]:
+    """The metrics besides the run's, by the names of their curves."""
+    own = ("loss", record.config.metric)
+    names = dict.fromkeys(m.name for m in record.measurements if m.split == "validation" and m.name not in own)
+    return {f"metric {name}": info for name in names if (info := metric_info(record, name)) is not None}
 
 
 def _formula(rule: str, hypers: Mapping[str, Any]) -> str:
@@ -121,45 +153,49 @@ def _path(name: str, path: Path | None, surfaces: LossSurfaces) -> dict[str, Any
     return {"t": path.t[surfaces.indices[name]], "loss": surfaces.losses[name], "on": on}
 
 
-def _curves(record: Record) -> dict[str, Series]:
-    steps = record.steps
-    curves = {}
+def _curves(record: Record, breaks: Sequence[int]) -> dict[str, Series]:
+    """The curves of a run.
+
+    Args:
+        record: its losses per sample.
+        breaks: numbers of steps taken at its rewinds.
+    """
+    steps, curves = record.steps, {}
     if len(steps):
-        curves["loss"] = run_series(steps.t, steps.loss, log=bool((steps.loss > 0).all()))
-        curves["lr"] = run_series(steps.t, steps.lr, log=False, min_window=1)
-        curves["grad_norm"] = run_series(steps.t, steps.grad_norm, log=True)
-    validation = record.series("validation", "loss")
-    if validation:
-        curves["held_out"] = Series.of(np.array([m.t for m in validation]), np.array([m.value for m in validation]))
+        curves["loss"] = run_series(steps.t, steps.loss, is_positive(steps.loss), breaks)
+        curves["lr"] = run_series(steps.t, steps.lr, log=False, window=1)
+        curves["grad_norm"] = run_series(steps.t, steps.grad_norm, True, breaks)
+    others = {f"metric {name}": name for name in dict.fromkeys(m.name for m in record.measurements)}
+    for key, name in {"held_out": "loss", "metric": record.config.metric, **others}.items():
+        values = record.series("validation", name)
+        if values and (key == "held_out" or name != "loss") and (key == "metric" or name != record.config.metric):
+            curves[key] = Series.of(np.array([m.t for m in values]), np.array([m.value for m in values]))
     return curves
 
 
-def run_series(t: np.ndarray, values: np.ndarray, log: bool, min_window: int = MIN_SMOOTHING_BUCKETS) -> Series:
+def run_series(
+    t: np.ndarray, values: np.ndarray, log: bool, breaks: Sequence[int] = (), window: int | None = None
+) -> Series:
     """A curve in at most 4,096 buckets of smallest, largest and middle value, so that no spike is lost.
 
-    The middle is a running median, which a spike does not move.
+    The middle is a running median, which a spike does not move. A bucket with NaN is a gap in it.
 
     Args:
         t: steps [n].
-        values: at these steps [n]; NaN counts as the largest.
+        values: at these steps [n].
         log: whether to draw it on a logarithmic axis.
-        min_window: smallest window of the median in buckets.
+        breaks: steps after which something else begins, such as rewinds.
+        window: of the median in steps; None for that of `window_of`.
     """
     width = size(len(t))
-    lo, middle, hi = bucket(np.where(np.isnan(values), np.inf, values), width)
-    return Series(t[::width], lo, hi, _smooth(middle, min_window), log)
-
-
-def _smooth(values: np.ndarray, min_window: int) -> np.ndarray:
-    """A running median, its window shrinking towards the ends."""
-    half = max(min_window, int(len(values) * SMOOTHING)) // 2 if min_window > 1 else 0
-    if not half or len(values) <= 2 * half + 1:
-        return values
-    windows = np.lib.stride_tricks.sliding_window_view(values, 2 * half + 1)
-    middle = np.median(windows, axis=1)
-    head = [np.median(values[: 2 * i + 1]) for i in range(half)]
-    tail = [np.median(values[len(values) - 2 * i - 1 :]) for i in reversed(range(half))]
-    return np.concatenate([head, middle, tail])
+    lo, middle, hi = bucket(values, width)
+    starts = t[::width]
+    gaps = np.add.reduceat(np.isnan(values), np.arange(0, len(t), width)) if len(t) else np.zeros(0)
+    middle = np.where(gaps > 0, np.nan, middle)
+    buckets = max(1, (window_of(len(t)) if window is None else window) // width) | 1
+    return Series(
+        starts, lo, hi, running_median(middle, buckets, np.searchsorted(starts, breaks, "right").tolist()), log
+    )
 
 
 def _subtitle(record: Record) -> str:
@@ -173,20 +209,6 @@ def _subtitle(record: Record) -> str:
         f"curves: {PER_SAMPLE}" if is_sum(record) else "",
     )
     return " · ".join(filter(None, parts))
-
-
-def _headline(record: Record, verdict: Verdict | None, live: bool) -> str:
-    metric = record.config.metric
-    value = record.last("validation", metric)
-    if live:
-        count, total = len(record.steps), record.config.steps
-        words = f"Step {count:,} of {total:,}." if total else f"Step {count:,}."
-        return words if value is None else f"{words} Validation {metric} {value:.3g}."
-    if verdict is not None:
-        return verdict.sentence
-    states = {"done": "Done", "stopped": "Stopped", "interrupted": "Interrupted", "failed": "Failed"}
-    words = f"{states.get(record.status, record.status)} after {len(record.steps):,} steps"
-    return f"{words}." if value is None else f"{words}, validation {metric} {value:.3g}."
 
 
 # -- A race ------------------------------------------------------------------------------------------------------------
@@ -206,7 +228,7 @@ def _contender(name: str, curve: Curve, race: RaceResult, surfaces: LossSurfaces
         "" if rule is None else rule.name,
         {"lr": curve.lr},
         mathml="" if rule is None else _formula(rule.name, rule.hypers),
-        curves={"loss": Series.of(curve.t, np.where(np.isnan(curve.loss), np.inf, curve.loss))},
+        curves={"loss": Series.of(curve.t, curve.loss)},
         events=tuple(events),
         **_path(run, next((p for p in race.paths if p.name == run), None), surfaces),
     )

@@ -68,32 +68,67 @@ def short(v: float, digits: int = 3) -> str:
     return _minus(f"{value:,.10g}" if size >= 1000 else f"{value:.10g}")
 
 
+def two_digits(v: float) -> str:
+    """A number with two significant digits, trailing zeros included.
+
+    >>> two_digits(0.0801), two_digits(1234.5), two_digits(3.46e-9), two_digits(0.0), two_digits(-0.0502)
+    ('0.080', '1,200', '3.5 × 10⁻⁹', '0', '−0.050')
+    """
+    if not math.isfinite(v) or v == 0:
+        return decimal(v)
+    value = float(f"{v:.1e}")
+    exponent = math.floor(math.log10(abs(value)) + 1e-9)
+    if not -5 < exponent < 6:
+        return _minus(f"{value / 10.0**exponent:.1f} × {power_of_ten(exponent)}")
+    return _minus(f"{value:,.{max(0, 1 - exponent)}f}")
+
+
 def tick_text(v: float, log: bool) -> str:
     """A tick's number: on a logarithmic axis small and large powers of ten are written as such.
 
-    >>> tick_text(1e-3, True), tick_text(1e-3, False), tick_text(0.0, False)
-    ('10⁻³', '0.001', '0')
+    >>> tick_text(1e-4, True), tick_text(1e-4, False), tick_text(0.0, False)
+    ('10⁻⁴', '0.0001', '0')
     """
     if not log or v == 0:
         return short(v)
     exponent = round(math.log10(abs(v)))
     is_power = abs(v / 10.0**exponent - 1) < 1e-9
-    return power_of_ten(exponent) if is_power and (exponent < -2 or exponent > 3) else short(v)
+    return power_of_ten(exponent) if is_power and (exponent < -3 or exponent > 3) else short(v)
+
+
+def significant(v: float, digits: int = 2) -> str:
+    """A number with this many significant digits at most, without trailing zeros; large ones too.
+
+    >>> significant(1148.4), significant(9.4), significant(0.0500)
+    ('1,100', '9.4', '0.05')
+    """
+    return short(float(f"{v:.{digits}g}")) if math.isfinite(v) else short(v)
+
+
+def between(lo: float, hi: float) -> str:
+    """An interval by its ends.
+
+    >>> between(1904, math.inf)
+    '1,900 – ∞'
+    """
+    return f"{significant(lo)} – {significant(hi)}"
 
 
 def with_interval(value: float, lo: float, hi: float) -> str:
-    """A value and its interval: as ± where the interval is symmetric.
+    """A value and its interval: as ± where the interval is symmetric. The error has two digits, the value no more.
 
-    >>> with_interval(412, 406, 418), with_interval(2250, 1900, 2700), with_interval(2250, 1900, math.inf)
-    ('412 ± 6', '1,900 – 2,700', '1,900 – ∞')
+    >>> with_interval(412, 406, 418), with_interval(2250, 1900, 2700), with_interval(0.0363, -0.0397, 0.1123)
+    ('412 ± 6', '1,900 – 2,700', '0.036 ± 0.076')
     """
     if not hi > lo:
         return short(value)
     half = (hi - lo) / 2
     if not abs(value - lo - half) < 0.05 * half:
-        return f"{short(lo)} – {short(hi)}"
-    digits = max(1, math.ceil(math.log10(abs(value) / half)) + 1) if value else 1
-    return f"{short(value, min(6, digits))} ± {short(half, 2)}"
+        return between(lo, hi)
+    error = float(f"{half:.2g}")
+    place = math.floor(math.log10(error) + 1e-9)
+    decimals = -place if error == float(f"{half:.1g}") else 1 - place
+    return f"{short(round(value, decimals), 6)} ± {short(error)}"
 
 
 def linear_ticks(lo: float, hi: float, about: int) -> list[float]:

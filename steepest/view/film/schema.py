@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,8 +31,8 @@ class Series:
 
     @classmethod
     def of(cls, t: np.ndarray, values: np.ndarray) -> "Series":
-        """A series with one value a bucket, logarithmic where all values are positive."""
-        return cls(t, values, values, values, log=bool((values > 0).all()))
+        """A series with one value a bucket, logarithmic where all finite values are positive."""
+        return cls(t, values, values, values, log=is_positive(values))
 
     @property
     def is_banded(self) -> bool:
@@ -50,14 +51,52 @@ class FilmEvent:
     Attributes:
         t: the step.
         kind: target, clip, rewind, stop, diverged or another.
-        text: in words.
+        text: in words, on one line.
         to: the step that a rewind went back to.
+        seen, done, after: reason, action and outcome in words; empty where they are not known.
+        step: the run's own step, where steps were undone before and it is less than `t`.
     """
 
     t: int
     kind: str
     text: str
     to: int | None = None
+    seen: str = ""
+    done: str = ""
+    after: str = ""
+    step: int | None = None
+
+
+class MetricInfo(NamedTuple):
+    """What is known of a metric.
+
+    Attributes:
+        name: in the task.
+        unit: "%" for a share of one, else "".
+        better: "higher", "lower", or "" where nobody said.
+        samples: of the validation set, where the metric is a share of them; else None.
+    """
+
+    name: str
+    unit: str
+    better: str
+    samples: int | None
+
+
+class Result(NamedTuple):
+    """A final number of a run, such as its validation accuracy, with its interval or what to compare it with."""
+
+    label: str
+    value: str
+    detail: str
+
+
+class Attempt(NamedTuple):
+    """Steps first + 1 to last, counted as taken, that a run kept or that a rewind undid."""
+
+    first: int
+    last: int
+    is_kept: bool
 
 
 @dataclass(frozen=True)
@@ -73,10 +112,15 @@ class Member:
         js: the rule as a program, for a page that computes the descent itself.
         t, loss: steps and losses of the points along the path [P].
         on: where these points lie on each surface, by the surface's name.
-        curves: loss, held_out (validation), lr, grad_norm.
+        curves: loss, held_out (validation), lr, grad_norm; metric, and the names in `metrics` (validation).
         events: in the order of steps.
         verdict: where it ended.
         eigenvalues: of the Hessian at the end, in any order; None where they were not measured.
+        metric: of the curve "metric", which is the run's.
+        metrics: of the curves of the run's other metrics.
+        result: its final numbers, the most important first.
+        attempts: kept and undone steps; empty where all were kept.
+        has_guard: whether a guard watched over the run; None where that is not known.
     """
 
     name: str
@@ -92,6 +136,11 @@ class Member:
     events: tuple[FilmEvent, ...] = ()
     verdict: Verdict | None = None
     eigenvalues: tuple[float, ...] | None = None
+    metric: MetricInfo | None = None
+    metrics: Mapping[str, MetricInfo] = field(default_factory=dict)
+    result: tuple[Result, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    has_guard: bool | None = None
 
     @property
     def last(self) -> float:
@@ -115,7 +164,8 @@ class Film:
         steps: its length.
         surfaces: by name; the first is shown first.
         members: by an id that does not change.
-        headline, advice: the sentence above the relief and what to do; a play writes its own.
+        headline: the sentence above the relief; a play writes its own.
+        advice: why, and on a line of its own what to do; commands stand between backticks.
         live: whether the run still goes on.
     """
 
@@ -128,6 +178,12 @@ class Film:
     headline: str = ""
     advice: str = ""
     live: bool = False
+
+
+def is_positive(values: np.ndarray) -> bool:
+    """Whether some values are finite, and all of these above 0."""
+    finite = values[np.isfinite(values)]
+    return bool(len(finite) and (finite > 0).all())
 
 
 def index_at(steps: np.ndarray, t: float) -> int:

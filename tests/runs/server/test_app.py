@@ -84,7 +84,7 @@ def test_a_run_that_goes_on(tmp_path):
     with serving(store) as served:
         page = served.ask(f"/runs/{writer.id}").text
         assert embedded(page) == document.encode(film.of_run(store.history(writer.id), live=True))
-        assert embedded(page)["headline"] == "Step 40 of 60. Validation accuracy 0.975."
+        assert embedded(page)["headline"] == "97.5 % validation accuracy at step 40 of 60."
         assert f'data-events="/runs/{writer.id}/events"' in page
     writer.close("interrupted", 1.0)
 

@@ -13,7 +13,7 @@ from steepest.errors import InputError
 from steepest.records.surfaces import Axis, Grid, Mark, Projection
 from steepest.records.verdict import Number, Verdict
 from steepest.view.film import document
-from steepest.view.film.schema import Film, FilmEvent, Member, Series
+from steepest.view.film.schema import Attempt, Film, FilmEvent, Member, MetricInfo, Result, Series
 
 SCHEMA = (Path(__file__).parents[3] / "page" / "src" / "film" / "film.ts").read_text()
 GRID = Grid(
@@ -42,7 +42,12 @@ def a_film(**given):
 def made():
     verdict = Verdict("MINIMUM", "a sentence", "advice", (Number("sharpness", 1.0, 0.5, math.inf, 2.0, "2/lr"),))
     one = np.ones(1)
-    member = document.encode_member(Member("adam", eigenvalues=(2, -1.0), events=(FilmEvent(3, "rewind", "", 1),)))
+    info = MetricInfo("accuracy", "%", "higher", 144)
+    event = FilmEvent(3, "rewind", "", 1, "loss rising", "rewound", "it fell", 2)
+    told = {"metric": info, "metrics": {"metric f1": info}, "result": (Result("Validation accuracy", "97.2 %", ""),)}
+    member = document.encode_member(
+        Member("adam", eigenvalues=(2, -1.0), events=(event,), attempts=(Attempt(0, 3, False),), has_guard=True, **told)
+    )
     return {
         "Col": document.column([1.0]),
         "Surface": document.encode_surface(GRID),
@@ -51,6 +56,9 @@ def made():
         "Curve": document.encode_series(Series(one, one, one, one, True)),
         "Member": member,
         "FilmEvent": member["events"][0],
+        "Metric": member["metric"],
+        "Result": member["result"][0],
+        "Attempt": member["attempts"][0],
         "Film": document.encode(a_film()),
         "Verdict": document.encode_verdict(verdict),
         "Quantity": document.encode_verdict(verdict)["numbers"][0],
@@ -100,11 +108,16 @@ def test_numbers_of_a_verdict_have_symbols_names_and_ends():
         Number("noise scale", math.inf, 3.0, math.inf),
         Number("sharpness", 2.0, 1.0, math.inf, 4.0),
     )
-    first, second = document.encode_verdict(Verdict("SADDLE", "s", "a", numbers))["numbers"]
+    first, second = document.encode_verdict(Verdict("SADDLE", "s", "a", numbers), "adam")["numbers"]
     assert first == {
         "name": "λ_min", "value": -0.8, "lo": -0.9, "hi": -0.7, "text": "smallest curvature; exact", "reference": 0.0,
+        "title": "Smallest curvature", "display": "−0.8 ± 0.1", "state": "act",
+        "words": "the loss falls along this direction: a saddle",
     }  # fmt: skip
-    assert second == {"name": "λ_P", "value": 2.0, "lo": 1.0, "hi": None, "text": "sharpness", "reference": 4.0}
+    assert second == {
+        "name": "λ_P", "value": 2.0, "lo": 1.0, "hi": None, "text": "sharpness", "reference": 4.0, "title": "Stability",
+        "display": "50 % of the limit", "words": "learning rate below where adam becomes unstable", "state": "ok",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["greatest curvature", "least curvature", "squared norm of the gradient"])

@@ -1,6 +1,7 @@
 """Films from records: no network, no store."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,16 +51,26 @@ def test_a_run():
     made = film.of_run(history(), ground(), verdict)
     assert (made.kind, made.title, made.steps, made.live) == ("run", "digits", 60, False)
     assert made.subtitle == "26,122 weights · adam · lr 0.003 · warmup(5%) >> cosine · batch 64"
-    assert (made.headline, made.advice) == ("At a saddle.", "Train on: steepest.")
+    assert made.headline == "90.0 % validation accuracy, after the loss exploded once."
+    why, todo = made.advice.split("\n")
+    assert why == "It exploded at a learning rate of 0.0030. The guard went back and undid 10 of 60 steps."
+    assert todo == "Next time: `--lr 0.002`, or let it be measured: `--lr auto`."
     (member,) = made.members.values()
     assert (member.name, member.rule, member.hyper) == ("digits", "adam", {"beta1": 0.9, "lr": 3e-3})
     assert member.mathml.startswith("<math")
     assert member.eigenvalues == (0.1, 4.0)
     assert member.verdict == verdict
-    rewind, clip = member.events
-    assert rewind == FilmEvent(30, "rewind", "went back to step 20: diverging since 28", 20)
+    rewind, clip, end = member.events
+    assert (end.t, end.kind, end.text) == (60, "end", "finished")
+    assert rewind == FilmEvent(
+        30, "rewind", "went back to step 20: diverging since 28", 20, "diverging since 28", "went back to step 20"
+    )
+    assert (clip.seen, clip.done, clip.step) == ("38 σ", "clipped", 30)
+    assert member.attempts == ((0, 20, True), (20, 30, False), (30, 60, True))
+    assert member.result == (("Validation accuracy", "90.0 %", ""), ("Train loss", "0.018", "validation 0.50"))
     assert clip.to is None
-    assert set(member.curves) == {"loss", "lr", "grad_norm", "held_out"}
+    assert set(member.curves) == {"loss", "lr", "grad_norm", "held_out", "metric"}
+    assert member.metric == ("accuracy", "%", "lower", None)
     assert member.curves["held_out"].mid.tolist() == [0.5]
     assert member.t.tolist() == [0, 60]
     assert member.loss.tolist() == [2.0, 0.5]
@@ -79,13 +90,16 @@ def test_a_run_that_goes_on():
     made = film.of_run(history(30, status="running"), live=True)
     assert made.live
     assert made.steps == 60 + 10  # ten were done twice
-    assert made.headline == "Step 30 of 60. Validation accuracy 0.9."
+    assert made.headline == "90.0 % validation accuracy at step 20 of 60."
+    assert made.advice == ""
 
 
-@pytest.mark.parametrize("status", ["done", "interrupted", "failed"])
-def test_a_run_without_a_verdict(status):
-    words = f"{status.capitalize()} after 60 steps, validation accuracy 0.9."
-    assert film.of_run(history(status=status)).headline == words
+@pytest.mark.parametrize(
+    ("status", "words"), [("done", "after 60 steps"), ("interrupted",) * 2, ("failed", "failed at step 60 of 60")]
+)
+def test_a_run_without_a_verdict(status, words):
+    made = film.of_run(replace(history(status=status, events=()), back={}))
+    assert made.headline.startswith(f"90.0 % validation accuracy, {words}")
 
 
 def test_the_page_gets_the_numbers_that_it_has_room_for():
@@ -118,9 +132,19 @@ def test_no_spike_is_lost(n):
         assert mid.max() < 2
 
 
-def test_what_is_no_number_is_above_all():
-    curve = film.run_series(np.arange(5.0), np.array([1, np.nan, np.inf, 2, 1]), log=True)
-    assert curve.hi.tolist() == [1, np.inf, np.inf, 2, 1]
+def test_what_is_no_number_is_a_gap_and_infinity_is_above_all():
+    curve = film.run_series(np.arange(5.0), np.array([1, np.nan, np.inf, 2, 1]), log=True, window=1)
+    for values in (curve.lo, curve.mid, curve.hi):
+        np.testing.assert_array_equal(values, [1, np.nan, np.inf, 2, 1])
+
+
+def test_one_nan_in_a_long_run_is_a_gap():
+    values = np.ones(10_000)
+    values[7001] = np.nan
+    curve = film.run_series(np.arange(1.0, 10_001), values, log=True)
+    (bucket,) = np.flatnonzero(np.isnan(curve.mid))
+    assert curve.t[bucket] <= 7002 < curve.t[bucket + 1]
+    assert curve.hi[bucket] == 1
 
 
 def contest(claimed=True):
