@@ -144,7 +144,7 @@ class Run:
         folder = Path(out).parent
         if folder.is_dir() and not os.access(folder, os.W_OK):  # said before minutes of measuring
             raise InputError(
-                f"out must be in a folder that can be written, got {out}. Pass another file, with out= (-o)."
+                f"out must be in a folder that can be written, got {out}. Pass another one: out= (-o)."
             )
         model, why = None, ""
         try:
