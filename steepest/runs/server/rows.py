@@ -38,8 +38,7 @@ def headings(query: Query, page: Sequence[Entry]) -> str:
             cells.append('<th scope="col" class="curve">Train loss</th>')
         else:
             ends = "" if scale is None else f"<span>{_percent(scale[0])}</span><span>{_percent(scale[1])}</span>"
-            words = "" if scale is None else '<span class="hidden">95 % interval</span>'
-            cells.append(f'<th scope="col" class="range">{words}{ends}</th>')
+            cells.append(f'<th scope="col" class="range"><span class="hidden">95 % interval</span>{ends}</th>')
     return "".join(cells)
 
 
@@ -109,7 +108,8 @@ def _link(e: Entry) -> str:
     words = f'<span>{escape(head)}</span><span class="tail">{escape(tail)}</span>' if head else escape(e.id)
     if e.status == "damaged":
         return f'<b class="id">{words}</b>'
-    return f'<a class="id" href="/runs/{quote(e.run, safe="")}" title="{escape(e.id)}">{words}</a>'
+    name = escape(e.id)
+    return f'<a class="id" href="/runs/{quote(e.run, safe="")}" aria-label="{name}" title="{name}">{words}</a>'
 
 
 def _about(e: Entry) -> str:

@@ -52,7 +52,7 @@ class RunList:
         selection = {run: e for run in query.runs for e in entries if e.run == run}
         return LIST.substitute(
             summary=_summary(entries, result), text=escape(query.text), chips=_chips(query, matches),
-            rules=_rules(query, entries), orders=_orders(query), kept=_hidden_fields(query),
+            rules=_rules(query, entries), orders=_orders(query), kept=_hidden_fields(query), state=_state_fields(query),
             hint=escape(search.problem), headings=rows.headings(query, page),
             rows="".join(rows.rows(page, curves, query)), nothing="" if page else _nothing(query),
             pages=_pages(query, which, len(result)), tray=tray(query, selection, {e.run for e in page}),
@@ -133,6 +133,12 @@ def _hidden_fields(query: Query) -> str:
     fields = [("status", query.status)] if query.status else []
     fields += [("run", run) for run in query.runs]
     return "".join(f'<input type="hidden" name="{name}" value="{escape(value)}">' for name, value in fields)
+
+
+def _state_fields(query: Query) -> str:
+    """What the address asks for, for a form that keeps the ticked runs without a script."""
+    fields = {"q": query.text, "status": query.status, "rule": query.rule, "sort": query.sort}
+    return "".join(f'<input type="hidden" name="{k}" value="{escape(v)}">' for k, v in fields.items() if v)
 
 
 def _nothing(query: Query) -> str:
