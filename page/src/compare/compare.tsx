@@ -29,7 +29,7 @@ export function Compare({ film, comparison }: { film: Film; comparison: Comparis
     <div class="compare">
       <header>
         {list ? <a class="mark" href={list}><Logo />steepest</a> : <span class="mark"><Logo />steepest</span>}
-        {list && <a class="back" href={list}>All runs</a>}
+        {list && <a class="back" href={`${list}?${new URLSearchParams(tracks.map(({ id }) => ['run', id]))}`}>All runs</a>}
         <span class="title">compare {count}</span>
         {film.live && <span class="running">running</span>}
         <nav aria-label="Page">
