@@ -265,8 +265,8 @@ def test_nonsense_in_the_address_is_harmless(served, target):
 
 def test_only_curves_of_the_page_are_read_and_those_once(many, monkeypatch):
     calls = []
-    losses = Store.losses
-    monkeypatch.setattr(Store, "losses", lambda self, run: calls.append(run) or losses(self, run))
+    losses = Store.losses_of
+    monkeypatch.setattr(Store, "losses_of", lambda self, runs: calls.extend(runs) or losses(self, runs))
     runs = RunList(many.store)
     first = ids(runs.content(Query(text="digits")))
     assert sorted(calls) == sorted(first)
