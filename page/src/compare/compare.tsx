@@ -40,7 +40,7 @@ export function Compare({ film, comparison }: { film: Film; comparison: Comparis
       </header>
       <main>
         <h1 aria-live="polite">
-          {coloured(film.headline, names).map(({ text, colour }, i) => <span key={i} style={colour ? { color: colour } : undefined}>{text}</span>)}
+          {coloured(film.headline.replaceAll(' %', '\u00a0%'), names).map(({ text, colour }, i) => <span key={i} style={colour ? { color: colour } : undefined}>{text}</span>)}
         </h1>
         <p class="lead">
           {film.advice} {comparison.command && <code>{words(comparison.command)}</code>}

@@ -26,7 +26,7 @@ export function Settings({ comparison, tracks, theme, list }: SettingsProps) {
   return (
     <section class="settings" aria-label="What differs">
       <h2>What differs</h2>
-      {groups.length > FEW || (narrow && groups.length === FEW && rows.length > 3) ? (
+      {groups.length > FEW || (narrow && groups.length === FEW) ? (
         <ul>
           {groups.map(({ label }, i) => (
             <li key={label}>

@@ -97,7 +97,7 @@ def test_a_run_that_did_not_reach_its_end_says_why(tmp_path, status, kind):
     writer = begun(store)
     writer.event(Event(40, kind, "ValueError: <mine>", "the run ended"))
     writer.close(status, 1.0)
-    assert "ValueError: <mine> · cosine" in rows(listed(store))[0]
+    assert "ValueError: <mine> cosine" in rows(listed(store))[0]
     assert ids(listed(store, text="mine")) == [writer.id]
 
 
