@@ -51,7 +51,7 @@ def _problem(ends: EndComparison, groups: Sequence[Sequence[Record]]) -> str:
         return "The runs are of different tasks, so only their curves can be compared."
     if len({(c.metric, c.better) for c in configs}) > 1:
         return "The runs have different metrics, so only their curves can be compared."
-    if len({c.data for c in configs}) > 1:
+    if len({c.data for c in configs if c.data}) > 1:
         return "The runs were trained on different data, so only their curves can be compared."
     if not ends.metric:
         return f"No run has measured the validation {configs[0].metric} yet."

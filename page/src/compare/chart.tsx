@@ -18,7 +18,7 @@ interface ChartProps {
 
 export function Chart({ film, comparison, tracks, theme }: ChartProps) {
   const [chosen, choose] = useState(0);
-  const offered = useMemo(() => names(comparison, tracks), [comparison, tracks]);
+  const offered = useMemo(() => names(tracks, film.members), [film]);
   const name = offered[Math.min(chosen, offered.length - 1)];
   const shown = useMemo(() => (name ? lines(name, comparison, tracks, film.members) : []), [name, film]);
   if (!name) return <p class="quietly">No steps yet.</p>;

@@ -45,7 +45,7 @@ export function Compare({ film, comparison }: { film: Film; comparison: Comparis
         <p class="lead">
           {film.advice} {comparison.command && <code>{words(comparison.command)}</code>}
         </p>
-        <div class="columns">
+        <div class={comparison.metric ? 'columns' : 'columns without-ends'}>
           <section class="curves" aria-label="Curves">
             <Chart film={film} comparison={comparison} tracks={tracks} theme={theme} />
           </section>
