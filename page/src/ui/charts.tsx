@@ -1,6 +1,7 @@
 /// The curves of a film: one tab for each quantity, the metric's by its own name, and what else there is behind "⋯".
 import { useMemo, useRef, useState } from 'preact/hooks';
 import { Curves } from './curves';
+import { useMedia } from './document';
 import { Formula } from './math';
 import { hasDirections, Momentum } from './momentum';
 import { short, wilson } from './numbers';
@@ -27,11 +28,14 @@ interface Tab {
 
 const { lossDecades, lrDecades } = constants.charts;
 const NONE: never[] = [];
+/** Windows in which fewer tabs have room. */
+const SMALL = '(max-width: 419px)';
 
 export function Charts({ tracks, t, steps, selected, theme, onSeek }: ChartsProps) {
   const [chosen, choose] = useState('loss');
   const track = tracks[selected];
-  const tabs = useMemo(() => tabsOf(tracks, track), [tracks, track]);
+  const small = useMedia(SMALL);
+  const tabs = useMemo(() => tabsOf(tracks, track, small), [tracks, track, small]);
   const tab = tabs.find(({ key }) => key === chosen) ?? tabs[0];
   const { key } = tab;
   const upper = useMemo(() => linesOf(tracks, key, theme, selected), [tracks, key, theme, selected]);
@@ -67,7 +71,7 @@ export function named(name: string): string {
   return words && words[0].toUpperCase() + words.slice(1);
 }
 
-function tabsOf(tracks: Track[], track: Track): Tab[] {
+function tabsOf(tracks: Track[], track: Track, small: boolean): Tab[] {
   const has = (key: string) => tracks.some(({ curves }) => curves[key]?.t.length);
   const tab = (key: string, name: string, extra = false): Tab => ({ key, name, extra });
   const metrics = Object.keys(track.metrics).filter(has);
@@ -76,7 +80,7 @@ function tabsOf(tracks: Track[], track: Track): Tab[] {
     tab('loss', 'Loss'),
     ...metrics.slice(0, 1).map(key => tab(key, named(track.metrics[key].name))),
     ...(has('grad_norm') ? [tab('grad_norm', 'Gradient')] : []),
-    ...(has('lr') ? [tab('lr', 'Learning rate')] : []),
+    ...(has('lr') ? [tab('lr', 'Learning rate', small && metrics.length > 0)] : []),
     ...metrics.slice(1).map(key => tab(key, named(track.metrics[key].name), true)),
     ...(hasDirections(track) ? [tab('momentum', 'Momentum', true)] : []),
     ...(rule ? [tab('rule', 'Update rule', true)] : []),
