@@ -122,8 +122,12 @@ function Tabs({ tabs, chosen, onChoose }: TabsProps) {
           <button key={key} role="tab" class={key.startsWith('metric') ? 'metric' : undefined} aria-selected={key === chosen} tabIndex={key === chosen ? 0 : -1} onClick={() => take(key)}>{name}</button>
         ))}
       </div>
-      {extras.length > 0 && <button class="others" aria-label="More curves" aria-expanded={open} onClick={() => show(on => !on)}>⋯</button>}
-      {open && <div class="menu">{extras.map(({ key, name }) => <button key={key} onClick={() => take(key)}>{name}</button>)}</div>}
+      {extras.length > 0 && (
+        <div class="rest">
+          <button class="others" aria-label="More curves" aria-expanded={open} onClick={() => show(on => !on)}>⋯</button>
+          {open && <div class="menu">{extras.map(({ key, name }) => <button key={key} onClick={() => take(key)}>{name}</button>)}</div>}
+        </div>
+      )}
     </div>
   );
 }

@@ -28,7 +28,7 @@ export function EventLines({ tracks, t, theme, onSeek, onAll }: EventsProps & { 
   return (
     <ul class="happenings" aria-label="Events">
       {all.slice(from, from + LISTED).map(({ track, member, event }) => (
-        <li key={`${track.id} ${event.t} ${event.kind}`} class="event-line" style={{ '--name': theme.names[member % 6] }}>
+        <li key={`${track.id} ${event.t} ${event.kind}`} class={event.t <= t ? 'event-line' : 'event-line ahead'} style={{ '--name': theme.names[member % 6] }}>
           <button onClick={() => onSeek(event.t)}>
             <b>{count(event.t)}</b>
             {tracks.length > 1 && <span class="who">{track.name} </span>}<Digits text={lineOf(event)} />

@@ -102,7 +102,7 @@ function Lane({ track, member, on, big, height, t, steps, theme }: LaneProps) {
     <div class={`lane${on ? ' on' : ''}${big ? ' big' : ''}`} ref={box} style={{ '--c': colour, height: big ? undefined : `${height}px` }}>
       <svg class="ahead" aria-hidden="true">{drawn}</svg>
       <svg aria-hidden="true" style={{ clipPath: `inset(-60px ${width - now - 6}px -60px -20px)` }}>{drawn}</svg>
-      <i class="at" style={{ transform: `translateX(${now}px)`, top: `${shape.y}px` }}><Glyph member={member} colour={colour} /></i>
+      <i class="at" style={{ transform: `translateX(${now}px)`, top: `${shape.y + (shape.isBelow(t) ? shape.drop : 0)}px` }}><Glyph member={member} colour={colour} /></i>
     </div>
   );
 }

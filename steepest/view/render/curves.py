@@ -86,7 +86,7 @@ class Chart:
         scale = 100 if is_percent else 1
         about = max(2, round(down / CHARTS["pixelsPerTick"]))
         ticks = [v / scale for v in (log_ticks if is_log else linear_ticks)(lo * scale, hi * scale, about)]
-        texts = [f"{short(100 * v)} %" if is_percent else tick_text(v, is_log) for v in ticks]
+        texts = [f"{short(100 * v)} %" if is_percent else tick_text(v, is_log).replace(" × ", "×") for v in ticks]
         axes.set(xlim=(0, steps), ylim=(lo, hi), yscale="log" if is_log else "linear", facecolor="none")
         axes.set_yticks(ticks, texts, color=theme.ink3)
         at = step_ticks(steps, across)
