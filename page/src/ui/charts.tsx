@@ -47,6 +47,9 @@ export function Charts({ tracks, t, steps, selected, theme, onSeek }: ChartsProp
     <>
       <section class="chart grow" aria-label={tab.name}>
         <Tabs tabs={tabs} chosen={key} onChoose={choose} />
+        {key === 'momentum' && track.eigenvalues.some(lambda => lambda < 0) && (
+          <p class="key"><span><svg width="9" height="10" aria-hidden="true"><circle class="ring" cx="4.5" cy="5" r="3.2" /></svg>negative curvature</span></p>
+        )}
         {key === 'momentum' && <Momentum key={track.id} track={track} />}
         {key === 'rule' && <Rule track={track} />}
         {drawn && <Key lines={upper} undone={shown.attempts.some(({ kept }) => !kept)} interval={interval !== null} alone={tracks.length === 1} />}
