@@ -60,7 +60,7 @@ export function Charts({ tracks, t, steps, selected, theme, onSeek }: ChartsProp
       </section>
       {drawn && key !== 'lr' && lower.length > 0 && (
         <section class="chart small" aria-label="Learning rate">
-          <p class="key"><span><svg width="14" height="10" aria-hidden="true"><path class="line" d="M0 5H14" /></svg>learning rate</span></p>
+          <p class="key"><span>{tracks.length === 1 && <svg width="14" height="10" aria-hidden="true"><path class="line" d="M0 5H14" /></svg>}learning rate</span></p>
           <Curves {...shown} lines={lower} label="Learning rate against the step" decades={lrDecades} />
         </section>
       )}
@@ -137,11 +137,12 @@ function Tabs({ tabs, chosen, onChoose }: TabsProps) {
 
 /** What the signs of a chart mean, in a row of its own above the data. */
 function Key({ lines, undone, interval, alone }: { lines: Line[]; undone: boolean; interval: boolean; alone: boolean }) {
-  const train = lines.find(line => line.kind === 'train');
-  const validation = lines.some(line => line.kind === 'validation');
-  const all = lines.flatMap(({ series }) => [series]);
-  const nan = all.some(({ mid }) => mid.some(Number.isNaN));
-  const infinite = all.some(({ hi }) => hi.some(v => v === Infinity));
+  const { train, validation, nan, infinite } = useMemo(() => ({
+    train: lines.some(line => line.kind === 'train'),
+    validation: lines.some(line => line.kind === 'validation'),
+    nan: lines.some(({ series }) => series.mid.some(Number.isNaN)),
+    infinite: lines.some(({ series }) => series.hi.some(v => v === Infinity)),
+  }), [lines]);
   return (
     <p class="key">
       {train && alone && <span><svg width="14" height="10" aria-hidden="true"><path class="line" d="M0 5H14" /></svg>train</span>}

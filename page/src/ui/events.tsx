@@ -24,6 +24,7 @@ export interface EventsProps {
 export function EventLines({ tracks, t, theme, onSeek, onAll }: EventsProps & { onAll(): void }) {
   const all = useMemo(() => happenings(tracks), [tracks]);
   const passed = nowPlaying(all, t) + 1;
+  const link = useMemo(() => linkOf(all, tracks), [all, tracks]);
   const from = Math.max(0, Math.min(all.length - LISTED, passed - LISTED + 1));
   return (
     <ul class="happenings" aria-label="Events">
@@ -35,7 +36,7 @@ export function EventLines({ tracks, t, theme, onSeek, onAll }: EventsProps & { 
           </button>
         </li>
       ))}
-      <li>{all.length ? <button class="all" onClick={onAll}>{linkOf(all, tracks)} ›</button> : linkOf(all, tracks)}</li>
+      <li>{all.length ? <button class="all" onClick={onAll}>{link} ›</button> : link}</li>
     </ul>
   );
 }
