@@ -137,12 +137,14 @@ function Tabs({ tabs, chosen, onChoose }: TabsProps) {
 
 /** What the signs of a chart mean, in a row of its own above the data. */
 function Key({ lines, undone, interval, alone }: { lines: Line[]; undone: boolean; interval: boolean; alone: boolean }) {
-  const { train, validation, nan, infinite } = useMemo(() => ({
+  const { train, validation, nan, infinite, finite } = useMemo(() => ({
+    finite: lines.some(({ series }) => series.mid.some(Number.isFinite)),
     train: lines.some(line => line.kind === 'train'),
     validation: lines.some(line => line.kind === 'validation'),
     nan: lines.some(({ series }) => series.mid.some(Number.isNaN)),
     infinite: lines.some(({ series }) => series.hi.some(v => v === Infinity)),
   }), [lines]);
+  if (!finite) return <p class="key" />;
   return (
     <p class="key">
       {train && alone && <span><svg width="14" height="10" aria-hidden="true"><path class="line" d="M0 5H14" /></svg>train</span>}
