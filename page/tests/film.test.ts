@@ -47,7 +47,7 @@ const track = (given: Partial<Track> = {}): Track => ({
 
 describe('kept steps', () => {
   const { attempts } = track();
-  it.each([[0, 0], [20, 20], [25, 20], [30, 20], [31, 21], [60, 50]])('of %d taken are %d', (t, kept) => expect(keptSteps(attempts, t)).toBe(kept));
+  it.each([[0, 0], [20, 20], [25, 20], [30, 20], [31, 21], [60, 50], [70, 60]])('of %d taken are %d', (t, kept) => expect(keptSteps(attempts, t)).toBe(kept));
   it('are all where none was undone', () => expect([keptSteps([], 7), isKept([], 7)]).toEqual([7, true]));
   it('alone make a track without attempts', () => {
     const alone = keptOnly(track());

@@ -95,8 +95,9 @@ class Chart:
         axes.set_yticks(ticks, texts, color=theme.ink3)
         at = step_ticks(steps, across)
         axes.set_xticks(at, [count(t) for t in at], color=theme.ink3)
-        for label, side in zip(axes.get_xticklabels(), ("left", *["center"] * (len(at) - 2), "right")):
-            label.set_horizontalalignment(side)
+        first, *_, last = axes.get_xticklabels()
+        first.set_horizontalalignment("left")
+        last.set_horizontalalignment("right")
         axes.minorticks_off()
         axes.grid(axis="y", color=theme.hair, clip_on=False)
 
