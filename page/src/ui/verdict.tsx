@@ -47,13 +47,20 @@ const Pieces = ({ pieces }: { pieces: Piece[] }) => (
 /** A line of advice, its commands as buttons that copy them. */
 function Advice({ line }: { line: string }) {
   const [copied, set] = useState(-1);
-  const copy = (command: string, i: number) => {
-    void navigator.clipboard?.writeText(command).then(() => set(i), () => set(-1));
+  const copy = async (element: HTMLElement, i: number) => {
+    const text = element.querySelector('code')!;
+    try {
+      await navigator.clipboard.writeText(text.textContent!);
+    } catch {
+      getSelection()!.selectAllChildren(text); // where the page may not copy, it is selected at least
+      return;
+    }
+    set(i);
   };
   return (
     <p class="advice">
       {line.split('`').map((part, i) => (i % 2 === 0 ? <Digits key={i} text={part} /> : (
-        <button key={i} class="copy" onClick={() => copy(part, i)} aria-label={`Copy ${part}`}>
+        <button key={i} class="copy" onClick={e => void copy(e.currentTarget, i)} aria-label={`Copy ${part}`}>
           <code>{part}</code>{copied === i && <span class="copied" role="status">copied</span>}
         </button>
       )))}
