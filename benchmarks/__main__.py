@@ -29,6 +29,7 @@ LONG = {
     "locate": "geometry",
     "landscapes": "speed",
     "page": "speed",
+    "run_list": "speed",
 }
 SECTIONS = QUICK | LONG
 """Sections of the report, in its order, and the folder of each."""

@@ -40,8 +40,8 @@ KINDS = words_of(
     "BATCHED CONVERGED DESCENDING DIVERGED EXPLODING FAILED NOISE_LIMITED OSCILLATING OVERFITTING UNDECIDED"
 )
 """Constants that hold a word which people see: kinds of verdicts, diagnoses, results and strategies."""
-OTHER = {"why_not_batched", "MUTED", "casing", "dampening", "hooked"}
-"""A question, a colour, the outline of a path, and two names of torch."""
+OTHER = {"why_not_batched", "MUTED", "casing", "dampening", "hooked"} | {"connection_made", "connection_lost"}
+"""A question, a colour, the outline of a path, two names of torch, and two of asyncio."""
 
 
 def words(name: str) -> list[str]:

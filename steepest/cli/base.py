@@ -1,22 +1,33 @@
-"""What all commands share: the application, error reporting, arguments and options."""
+"""What all commands share: the application, error reporting, arguments, options and printing."""
 
-import json
+import inspect
+import shlex
 import sys
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from steepest.errors import InputError, SearchInterrupt, SteepestError, StoreError
+from steepest.cli import output
+from steepest.cli.exit_codes import Commands, ExitCode
+from steepest.errors import InputError, SearchInterrupt, SteepestError
+from steepest.runs.task_file import stored_task
 from steepest.tasks import load
 from steepest.view import plain_text
 from steepest.view.tables import print_trials
 
+HELP = """Train PyTorch models, and see what gradient descent did.
+
+Results go to standard output, everything else to standard error. Every command takes --json and --runs. Exit codes:
+0 done, 1 bad input, 2 a run failed or the guard stopped it, 3 compare says worse, 130 Ctrl-C.
+"""
+
 app = typer.Typer(
-    help="Train PyTorch models, and see what gradient descent did.",
+    cls=Commands,
+    help=HELP,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -32,37 +43,65 @@ Epochs = Annotated[int | None, typer.Option(help="Length of the run in epochs.")
 Steps = Annotated[int | None, typer.Option(help="Length of the run in steps.")]
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-TaskOption = Annotated[str | None, typer.Option(help="Task, if the run was started from Python: a name or a file.")]
+TaskOption = Annotated[
+    str | None, typer.Option(help="Task, if the run was started from Python or its file is not run unasked.")
+]
 Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
+UnusedRuns = Annotated[Path, typer.Option("--runs", help="As in other commands; this one uses no stored runs.")]
 Figure = Annotated[Path | None, typer.Option(help="Write a figure: .png, .svg or .pdf.")]
 OpenBrowser = Annotated[bool, typer.Option("--open/--no-open", help="Open the result in a browser.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON; its fields are in docs/json.md.")]
 
 
 def command(function: Callable) -> Callable:
-    """Registers a subcommand with the function's name.
+    """Registers a subcommand with the function's name; it takes --runs even where it uses no stored runs.
 
-    It prints expected errors to stderr and exits with code 1; with 130 after Ctrl-C in a search.
+    It prints expected errors to stderr and exits with code 1; with 130 after Ctrl-C.
     """
 
     @wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> None:
         plain_text.accept_all_text(sys.stdout, sys.stderr)
+        if not has_runs:
+            kwargs.pop("runs")
         try:
             function(*args, **kwargs)
         except SteepestError as error:
-            typer.echo(f"steepest: {error}", err=True)
-            raise typer.Exit(1) from None
+            complain(f"steepest: {error}")
+            raise typer.Exit(ExitCode.BAD_INPUT) from None
         except SearchInterrupt as interrupt:
-            if interrupt.table:
+            if interrupt.table and not kwargs.get("as_json"):
                 print_trials(interrupt.table)
-            typer.echo(f"steepest: {interrupt}", err=True)
-            raise typer.Exit(130) from None
+            complain(f"steepest: {interrupt}")
+            raise typer.Exit(ExitCode.INTERRUPT) from None
+        except KeyboardInterrupt:
+            complain("steepest: interrupted")
+            raise typer.Exit(ExitCode.INTERRUPT) from None
         except BrokenPipeError:
             sys.stderr.close()
-            raise typer.Exit(1) from None
+            raise typer.Exit(ExitCode.BAD_INPUT) from None
 
+    signature = inspect.signature(function)
+    has_runs = "runs" in signature.parameters
+    if not has_runs:
+        option = inspect.Parameter("runs", inspect.Parameter.KEYWORD_ONLY, default=Path("runs"), annotation=UnusedRuns)
+        wrapper.__signature__ = signature.replace(parameters=[*signature.parameters.values(), option])  # type: ignore[attr-defined]
     return app.command(function.__name__.replace("_", "-"))(wrapper)
+
+
+def say(text: str) -> None:
+    """Prints a result to standard output; control characters in it are made visible."""
+    typer.echo(plain_text.visible(text, keep="\n"))
+
+
+def complain(text: str) -> None:
+    """Prints anything but a result to standard error."""
+    typer.echo(plain_text.visible(text, keep="\n"), err=True)
+
+
+def say_json(name: str, fields: Mapping[str, Any]) -> None:
+    """Prints what a command has to say with --json."""
+    typer.echo(output.to_text(name, fields))
 
 
 def number(text: str | None) -> Any:
@@ -70,31 +109,24 @@ def number(text: str | None) -> Any:
     return int(text) if text and text.lstrip("-").isdigit() else text
 
 
-def jsonable(x: Any) -> Any:
-    """The value with NaN and infinity, which JSON lacks, as text."""
-    if isinstance(x, dict):
-        return {k: jsonable(v) for k, v in x.items()}
-    if isinstance(x, list | tuple):
-        return [jsonable(v) for v in x]
-    return x if not isinstance(x, float) or x - x == 0 else str(x)
+def load_task(record: Any, name: str | None, runs: Path, command: str, advice: str = "Pass --task.") -> Any:
+    """The task of a stored run: by its name or file if given, else as the run recorded it.
 
-
-def print_json(x: Any) -> None:
-    """Prints a value as JSON."""
-    typer.echo(json.dumps(jsonable(x)))
-
-
-def load_task(record: Any, name: str | None = None, advice: str = "Pass --task.") -> Any:
-    """The task of a stored run: by its name if given, else as the run recorded it.
+    Args:
+        record: of the run.
+        name: of the task, or its file.
+        runs: folder of the runs.
+        command: the subcommand that is run.
+        advice: where the run was started from Python.
 
     Raises:
-        StoreError: the run was started from Python; with advice.
+        StoreError: the run's file is run only if it is asked for; says why, and how.
         TaskError: the task cannot be loaded.
     """
-    source = name or record.config.source
-    if source is None:
-        raise StoreError(f"Run {record.id} was started from Python, so its task is unknown. {advice}")
-    return load(source)
+    if name is not None:
+        return load(name)
+    place = "" if runs == Path("runs") else f" --runs {shlex.quote(str(runs))}"
+    return stored_task(record, runs, f"steepest {command} {record.id}{place}", advice)
 
 
 def learning_rate(text: str | None) -> Any:

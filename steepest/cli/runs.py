@@ -1,14 +1,14 @@
 """Commands that read stored runs."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 import steepest as sd
-from steepest.cli import base
-from steepest.cli.base import command
-from steepest.records.config import to_json
+from steepest.cli import base, output
+from steepest.cli.base import command, complain, say, say_json
+from steepest.cli.exit_codes import ExitCode
 from steepest.runs.store import Store
 from steepest.view import tables
 
@@ -23,9 +23,9 @@ def runs(runs: base.Runs = Path("runs"), as_json: base.AsJson = False) -> None:
     """
     records = Store(runs).runs()
     if as_json:
-        base.print_json([_summary(r) for r in records])
+        say_json("runs", {"runs": [output.run(record) for record in records]})
     elif not records:
-        typer.echo(f"No runs in {runs}. Start one with: steepest train digits")
+        complain(f"No runs in {runs}. Start one with: steepest train digits")
     else:
         tables.print_runs(records)
 
@@ -42,7 +42,7 @@ def show(
     if figure is not None:
         result.figure(figure)
     if as_json:
-        base.print_json({**_summary(result.record), "losses": result.losses.tolist()})
+        say_json("show", output.full_run(result.record, result.verdict))
     else:
         tables.print_run(result.record, result.verdict)
 
@@ -53,24 +53,35 @@ def compare(
     other: Annotated[str, typer.Argument(help="A run, or several separated by commas.")],
     runs: base.Runs = Path("runs"),
     figure: base.Figure = None,
+    as_json: base.AsJson = False,
 ) -> None:
-    """Compare two runs, or two groups of runs.
+    """Compare two runs, or two groups of runs; exit with code 3 if OTHER is worse.
 
     Example: steepest compare digits digits
     """
     comparison = sd.compare(one.split(","), other.split(","), runs)
     if figure is not None:
         comparison.figure(figure)
-    tables.print_comparison(comparison.records, comparison.differing, comparison.sentence)
+    if as_json:
+        say_json("compare", output.comparison(comparison))
+    else:
+        tables.print_comparison(comparison.records, comparison.differing, comparison.sentence)
+    if comparison.conclusion == "worse":
+        raise typer.Exit(ExitCode.WORSE)
 
 
 @command
-def diagnose(run: base.RunName, runs: base.Runs = Path("runs")) -> None:
+def diagnose(run: base.RunName, runs: base.Runs = Path("runs"), as_json: base.AsJson = False) -> None:
     """Diagnose a run from its record: lr too low or high, noise, overfitting.
 
     Example: steepest diagnose digits
     """
-    typer.echo(sd.diagnose(sd.open(run, runs)).words())
+    result = sd.open(run, runs)
+    diagnosis = sd.diagnose(result)
+    if as_json:
+        say_json("diagnose", output.diagnosis(result.id, diagnosis))
+    else:
+        say(diagnosis.words())
 
 
 @command
@@ -89,11 +100,11 @@ def locate(
     Example: steepest locate digits --products 60
     """
     result = sd.open(run, runs)
-    verdict = sd.locate(base.load_task(result.record, task), result, products=products, samples=samples)
+    verdict = sd.locate(base.load_task(result.record, task, runs, "locate"), result, products=products, samples=samples)
     if as_json:
-        base.print_json(verdict.describe())
+        say_json("locate", {"run": result.id, **output.location(verdict)})
     else:
-        typer.echo(str(verdict).replace("RUN", result.id))
+        say(str(verdict).replace("RUN", result.id))
 
 
 @command
@@ -107,6 +118,7 @@ def film(
     ] = None,
     runs: base.Runs = Path("runs"),
     show: base.OpenBrowser = False,
+    as_json: base.AsJson = False,
 ) -> None:
     """Make an interactive page, picture or video of a run.
 
@@ -117,35 +129,28 @@ def film(
     result, source = sd.open(run, runs), None
     names = [plane.strip() for plane in planes.split(",") if plane.strip()] or None
     try:
-        source = base.load_task(result.record, task)
+        source = base.load_task(result.record, task, runs, "film")
     except sd.SteepestError as error:
         if task is not None:
             raise
-        typer.echo(f"{str(error).rstrip('.')}. Without the task, the film shows only the curves.", err=True)
+        complain(f"{str(error).rstrip('.')}. Without the task, the film shows only the curves.")
     file = result.film(runs / result.id / "film.html" if out is None else out, source, names, budget)
-    typer.echo(f"Wrote the film to {file}")
+    if as_json:
+        say_json("film", {"file": str(file)})
+    else:
+        say(f"Wrote the film to {file}")
     if show:
         base.browse(file)
 
 
 @command
-def rm(run: base.RunName, runs: base.Runs = Path("runs")) -> None:
+def rm(run: base.RunName, runs: base.Runs = Path("runs"), as_json: base.AsJson = False) -> None:
     """Delete a run.
 
     Example: steepest rm digits
     """
-    store = Store(runs)
-    run = store.resolve(run)
-    store.remove(run)
-    typer.echo(f"Deleted run {run}")
-
-
-def _summary(record: Any) -> dict[str, Any]:
-    metric, value = tables.last_metric(record)
-    return {
-        "id": record.id, "name": record.name, "status": record.status, "started": record.started,
-        "seconds": record.seconds, "metric": value, "metric_name": metric, "losses": record.steps.loss.tolist(),
-        "measurements": [m._asdict() for m in record.measurements],
-        "events": [e._asdict() for e in record.events],
-        "config": to_json(record.config, record.search, record.verdict), "notes": record.notes,
-    }  # fmt: skip
+    run = Store(runs).remove(run)
+    if as_json:
+        say_json("rm", {"run": run})
+    else:
+        say(f"Deleted run {run}")

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 import typer
 
 import steepest as sd
-from steepest.cli import base
-from steepest.cli.base import command, number
+from steepest.cli import base, output
+from steepest.cli.base import command, number, say_json
+from steepest.cli.exit_codes import ExitCode
 from steepest.errors import InputError, SearchInterrupt
-from steepest.search.contest import describe
 from steepest.tasks import load
 from steepest.view.tables import print_race, print_rates
 
@@ -47,12 +47,12 @@ def find_lr(
     except SearchInterrupt as interrupt:
         if not as_json:
             raise
-        base.print_json({"interrupted": str(interrupt), "table": interrupt.table})
-        raise typer.Exit(130) from None
+        say_json("find-lr", output.interrupted_search(str(interrupt), interrupt.table))
+        raise typer.Exit(ExitCode.INTERRUPT) from None
     if figure is not None:
         rates.figure(figure)
     if as_json:
-        base.print_json(rates.record.describe())
+        say_json("find-lr", output.search(rates.record))
     else:
         print_rates(rates.record)
 
@@ -93,6 +93,6 @@ def race(
     if film is not None:
         result.film(film)
     if as_json:
-        base.print_json(describe(result.record))
+        say_json("race", output.race(result.record))
     else:
         print_race(result.record)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from steepest.cli.base import OpenBrowser, Runs, command
+from steepest.cli.base import AsJson, OpenBrowser, Runs, command, say_json
 
 
 @command
@@ -15,6 +15,7 @@ def serve(
     port: Annotated[int, typer.Option(help="Port; 0 picks a free one.")] = 7878,
     token: Annotated[str | None, typer.Option(help="Access token; generated if one is needed.")] = None,
     open: OpenBrowser = True,
+    as_json: AsJson = False,
 ) -> None:
     """Watch runs live in the browser.
 
@@ -22,4 +23,7 @@ def serve(
     """
     from steepest.runs.server import serve
 
-    serve(runs, host, port, token, open)
+    def on_start(url: str, count: int) -> None:
+        say_json("serve", {"address": url, "runs": count})
+
+    serve(runs, host, port, token, open, on_start if as_json else None)

@@ -6,10 +6,12 @@ from typing import Annotated, Any
 import typer
 
 import steepest as sd
-from steepest.cli.base import OpenBrowser, browse, command
+from steepest.cli import output
+from steepest.cli.base import AsJson, OpenBrowser, browse, command, say, say_json
 from steepest.errors import InputError
 from steepest.rules.notation import latex as in_latex
 from steepest.rules.notation import plain
+from steepest.rules.rule import Rule
 from steepest.rules.textbook import RULES, find_rule
 from steepest.tasks import BUILT_IN, load
 
@@ -18,35 +20,42 @@ from steepest.tasks import BUILT_IN, load
 def rules(
     name: Annotated[str | None, typer.Argument(help="A rule to print in full.")] = None,
     latex: Annotated[bool, typer.Option("--latex", help="Print only the formula, in LaTeX.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the update rules, or print one: formula, citation, hyperparameters, default learning rate.
 
     Example: steepest rules adam
     """
-    if latex:
-        for rule in RULES.values() if name is None else (find_rule(name),):
-            typer.echo(in_latex.to_latex(rule))
-        return
-    if name is None:
-        for rule in RULES.values():
-            typer.echo(f"{rule.name:20} lr {rule.hypers['lr']:<8g} {rule.summary}")
-        return
-    rule = find_rule(name)
+    selection = list(RULES.values()) if name is None else [find_rule(name)]
+    if as_json:
+        say_json("rules", {"rules": [output.rule(rule) for rule in selection]})
+    elif latex:
+        say("\n".join(map(in_latex.to_latex, selection)))
+    elif name is None:
+        say("\n".join(f"{rule.name:20} lr {rule.hypers['lr']:<8g} {rule.summary}" for rule in selection))
+    else:
+        say(_in_full(selection[0]))
+
+
+def _in_full(rule: Rule) -> str:
+    """A rule's formula, source and hyperparameters."""
     others = ", ".join(f"{k} {v:g}" for k, v in rule.hypers.items() if k != "lr")
-    typer.echo(f"{rule.summary}\n{rule.citation}\n\n{plain.to_text(rule)}\n\n{rule.source}\n")
-    typer.echo(f"default lr       {rule.hypers['lr']:g}\nhyperparameters  {others}")
+    formula = f"{rule.summary}\n{rule.citation}\n\n{plain.to_text(rule)}\n\n{rule.source}\n"
+    return f"{formula}\ndefault lr       {rule.hypers['lr']:g}\nhyperparameters  {others}"
 
 
 @command
-def tasks() -> None:
+def tasks(as_json: AsJson = False) -> None:
     """List the built-in tasks.
 
     Example: steepest tasks
     """
-    for name in BUILT_IN:
-        task = load(name)
-        recipe = ", ".join(f"{k} {v}" for k, v in task.recipe.items())
-        typer.echo(f"{name:12} {recipe}")
+    recipes = {name: load(name).recipe for name in BUILT_IN}
+    if as_json:
+        say_json("tasks", {"tasks": [{"name": name, "recipe": dict(recipe)} for name, recipe in recipes.items()]})
+        return
+    for name, recipe in recipes.items():
+        say(f"{name:12} {', '.join(f'{k} {v}' for k, v in recipe.items())}")
 
 
 @command
@@ -58,6 +67,7 @@ def play(
     start: Annotated[str | None, typer.Option(help="Starting point: x,y.")] = None,
     domain: Annotated[str | None, typer.Option(help="Region to show: x_min,x_max,y_min,y_max.")] = None,
     open: OpenBrowser = False,
+    as_json: AsJson = False,
 ) -> None:
     """Explore update rules on a 2-D function in the browser.
 
@@ -66,7 +76,10 @@ def play(
     point, box = _numbers("start", start, 2), _numbers("domain", domain, 4)
     region = None if box is None else (box[:2], box[2:])
     file = sd.play(terrain, out, [r for r in rules.split(",") if r] or None, steps, region, point)
-    typer.echo(f"Wrote {file}")
+    if as_json:
+        say_json("play", {"file": str(file)})
+    else:
+        say(f"Wrote {file}")
     if open:
         browse(file)
 

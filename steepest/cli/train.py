@@ -1,16 +1,20 @@
 """The commands train and resume."""
 
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import steepest as sd
-from steepest.cli import base
-from steepest.cli.base import command, number
+from steepest.cli import base, exit_codes, output
+from steepest.cli.base import command, complain, number, say, say_json
 from steepest.descent.settings import has_recipe_lr
 from steepest.descent.stages import Stages
-from steepest.errors import InputError
+from steepest.errors import InputError, SteepestError
 from steepest.runs.config import AUTO
 from steepest.runs.live import LiveServer
 from steepest.runs.store import Store
@@ -64,6 +68,7 @@ def train(
     notes: Annotated[str | None, typer.Option(help="Text to save with the run.")] = None,
     live: Annotated[bool, typer.Option("--live", help="Show the run in a browser while it trains.")] = False,
     open: base.OpenBrowser = True,
+    as_json: base.AsJson = False,
 ) -> None:
     """Train a task and save the run.
 
@@ -76,21 +81,19 @@ def train(
     stages = rule if finish is None else stages_with_finish(rule or source.recipe.get("rule", "adam"), finish)
     rate = AUTO if lr is None and not has_recipe_lr(source, stages) else base.learning_rate(lr)
     server = LiveServer(runs, open) if live else None
-    run = sd.fit(
-        source, stages, rate, schedule, number(batch_size), epochs, steps, clip=clip, accumulate=accumulate,
-        average=average, precision=precision, keep=keep, stop_after=stop_after, guard=guard, start=start, seed=seed,
-        checkpoint_every=number(checkpoint_every), measure_every=number(measure_every), device=device, runs=runs,
-        name=name, notes=notes, locate=locate,
-        live=server or False,
-    )  # fmt: skip
-    _report(run, runs)
-    if server is not None and run.status != "interrupted":
-        typer.echo(f"Wrote the film to {run.film(runs / run.id / 'film.html')}")  # the page then shows its surfaces
-        server.stay()
-    elif server is not None:
-        server.close()
-    if run.status == "interrupted":
-        raise typer.Exit(130)
+    with _exit_after_failure(runs):
+        run = sd.fit(
+            source, stages, rate, schedule, number(batch_size), epochs, steps, clip=clip, accumulate=accumulate,
+            average=average, precision=precision, keep=keep, stop_after=stop_after, guard=guard, start=start, seed=seed,
+            checkpoint_every=number(checkpoint_every), measure_every=number(measure_every), device=device, runs=runs,
+            name=name, notes=notes, locate=locate, live=server or False,
+        )  # fmt: skip
+    is_shown = server is not None and run.status != "interrupted"
+    film = run.film(runs / run.id / "film.html") if is_shown else None  # the page then shows its surfaces
+    _report("train", run, runs, film, as_json)
+    if server is not None:
+        server.stay() if is_shown else server.close()
+    raise typer.Exit(exit_codes.of_run(run.record))
 
 
 @command
@@ -98,7 +101,9 @@ def resume(
     run: base.RunName,
     epochs: Annotated[int | None, typer.Option(help="New length in epochs; the schedule is stretched.")] = None,
     steps: Annotated[int | None, typer.Option(help="New length in steps; the schedule is stretched.")] = None,
+    task: base.TaskOption = None,
     runs: base.Runs = Path("runs"),
+    as_json: base.AsJson = False,
 ) -> None:
     """Continue an interrupted run exactly.
 
@@ -107,16 +112,39 @@ def resume(
     Example: steepest resume digits --epochs 21
     """
     record = Store(runs).read(run)
-    task = base.load_task(record, advice=f"Continue with sd.fit(task, resume={record.id!r}).")
-    result = sd.fit(task, resume=record.id, epochs=epochs, steps=steps, runs=runs)
-    _report(result, runs)
-    if result.status == "interrupted":
-        raise typer.Exit(130)
+    source = base.load_task(record, task, runs, "resume", f"Continue with sd.fit(task, resume={record.id!r}).")
+    with _exit_after_failure(runs):
+        result = sd.fit(source, resume=record.id, epochs=epochs, steps=steps, runs=runs)
+    _report("resume", result, runs, None, as_json)
+    raise typer.Exit(exit_codes.of_run(result.record))
 
 
-def _report(run: Any, runs: Path) -> None:
+def _report(command: str, run: Any, runs: Path, film: Path | None, as_json: bool) -> None:
     """Prints the metric and where the run ended, and where it is saved."""
-    typer.echo(headline(run.record, run.verdict))
     folder = runs / run.id
     folder.mkdir(parents=True, exist_ok=True)
-    typer.echo(f"Saved run {run.id} to {folder} ({run.figure(folder / 'curves.png').name})")
+    figure = run.figure(folder / "curves.png")
+    if as_json:
+        fields = output.full_run(run.record, run.verdict)
+        say_json(command, {**fields, "folder": str(folder), "film": None if film is None else str(film)})
+        return
+    say(headline(run.record, run.verdict))
+    say(f"Saved run {run.id} to {folder} ({figure.name})")
+    if film is not None:
+        say(f"Wrote the film to {film}")
+
+
+@contextmanager
+def _exit_after_failure(runs: Path) -> Iterator[None]:
+    """Exits with the code of a run that failed, where the error came after the run had begun."""
+    since = datetime.now(UTC).isoformat(timespec="milliseconds")
+    try:
+        yield
+    except Exception as error:
+        if exit_codes.after_error(runs, since) != exit_codes.ExitCode.FAILURE:
+            raise
+        if isinstance(error, SteepestError):
+            complain(f"steepest: {error}")
+        else:
+            traceback.print_exc()
+        raise typer.Exit(exit_codes.ExitCode.FAILURE) from None

@@ -311,12 +311,12 @@ class Descent:
         self.t = max(0, state["t"] - 1)
         if not self.stage.first <= self.t + 1 <= self.stage.last:
             self._enter_stage()
-        self.t, self._validation = state["t"], (-1, {})
-        self.base_lr = state["base_rate"]
+        self.t, self.base_lr, self._validation = state["t"], state["base_rate"], (-1, {})
         if self._statistics is not None:
             self._statistics.load(state["stride"])
-        restore_tensors(state["weights"], self._weights(state["weights"]))
-        self.trained_names.update(dict.fromkeys(state["weights"]))
+        then = state["weights"]  # without frozen weights that have changed only since
+        restore_tensors(then, {name: p for name, p in self._weights(then).items() if name in then})
+        self.trained_names.update(dict.fromkeys(then))
         buffers = {module_state.plain_name(name): b for name, b in state["buffers"].items()}  # of Steepest 0.1 too
         restore_tensors(buffers, module_state.buffers_of(self.model))
         module_state.write_extra(self.model, state.get("extra", {}))

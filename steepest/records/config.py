@@ -11,7 +11,7 @@ from steepest.records.verdict import Verdict
 
 OPTIONAL = (
     "epochs", "clip", "average", "precision", "groups", "stretched", "end_step", "reduction", "validation_samples",
-    "test_samples",
+    "test_samples", "source_hash", "last_checkpoint",
 )  # fmt: skip
 """Fields that the stored JSON has only where they are set."""
 NORMS_AND_BIASES = "norms and biases"
@@ -83,6 +83,8 @@ class Config:
         end_step: step whose weights the run left, where these are not the last ones.
         reduction: "sum" where the loss of a batch is a sum over its samples; else None.
         validation_samples, test_samples: of these splits; None where a split is missing or has no known length.
+        source_hash: SHA-256 of the task's file when the run began.
+        last_checkpoint: step of the last checkpoint; 0 before the first, None where that was not recorded.
     """
 
     task: str = ""
@@ -122,6 +124,8 @@ class Config:
     reduction: str | None = None
     validation_samples: int | None = None
     test_samples: int | None = None
+    source_hash: str | None = None
+    last_checkpoint: int | None = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Config":

@@ -35,8 +35,13 @@ class Event(NamedTuple):
 
 STAGE = "stage"
 """The kind of the event that another update rule begins."""
+FAILURE, INTERRUPTION = "failed", "interrupted"
+"""The kinds of the event that an exception, or the user, ended the run; it is the last one."""
 
 GO, CLIP, SKIP, LOWER, REWIND, STOP = "go", "clip", "skip", "lower", "rewind", "stop"
+
+OUT_OF_PATIENCE = "stopped early"
+"""The first words of what was done where a run stopped because the validation metric no longer improved."""
 
 
 class Call(NamedTuple):
@@ -150,7 +155,7 @@ class Record:
     Attributes:
         id: unique name of the run in its folder.
         name: what the user called it; else the task's name.
-        status: running, done, interrupted, stopped or failed.
+        status: running, done, interrupted, stopped or failed; damaged where its row in the store cannot be read.
         started: when, as ISO 8601 text in UTC.
         seconds: how long it ran.
         config: every choice that was made.
@@ -161,6 +166,7 @@ class Record:
         notes: the user's words.
         search: the learning-rate search before the run, for lr="auto".
         verdict: where the run ended, by a quick check.
+        damage: why its row in the store cannot be read, in words; empty where it can.
     """
 
     id: str
@@ -176,6 +182,7 @@ class Record:
     notes: str = ""
     search: Search | None = None
     verdict: Verdict | None = None
+    damage: str = ""
 
     def __post_init__(self) -> None:
         if isinstance(self.config, Mapping):
@@ -192,6 +199,12 @@ class Record:
         series = self.series(split, name)
         end = [m for m in series if m.t == self.config.end_step] or series
         return end[-1].value if end else None
+
+    @property
+    def is_stopped_by_guard(self) -> bool:
+        """Whether the guard stopped the run, and not its patience (`stop_after`)."""
+        stops = [event for event in self.events if event.kind == STOP]
+        return self.status == "stopped" and bool(stops) and not stops[-1].done.startswith(OUT_OF_PATIENCE)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def difference_of_shares(one: float, other: float, samples: int, level: float = 
 
     >>> low, high = difference_of_shares(140 / 144, 141 / 144, 144, 0.05 / 3)
     >>> round(low, 3), round(high, 3)
-    (-0.045, 0.059)
+    (-0.048, 0.064)
 
     Source: Newcombe 1998, method 10, doi:10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I.
     """

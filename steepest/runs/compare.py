@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from steepest.errors import InputError
+from steepest.records.comparison import ENDS_HIGHER, ENDS_LOWER, NO_INTERVAL, EndComparison
 from steepest.runs.run import Run, open
-from steepest.search.statistics import differences
+from steepest.search.comparison import compare_ends
 from steepest.view.figures.curves import compare_curves
 
-IDENTITY_KEYS = ("stages", "pid", "parameters", "end_step")
+IDENTITY_KEYS = ("stages", "pid", "parameters", "end_step", "last_checkpoint")
 """Keys that say nothing more than others do."""
 
 
@@ -19,7 +20,11 @@ class Comparison:
         records: of the first run of each group.
         differing: settings and versions in which these differ, (the one's, the other's); without the seed if a
             group has several runs.
-        sentence: the conclusion.
+        ends: how both ended, with intervals; the page of `steepest serve` shows the same.
+        conclusion: whether the other group's metric is "better" or "worse" than the one's, where the interval of the
+            difference excludes 0; "tie" where it does not, "unknown" where there is none: for single runs whose metric
+            is no share of samples, or without a metric in common.
+        sentence: the conclusion in words.
     """
 
     def __init__(self, ones: Sequence[Run], others: Sequence[Run]) -> None:
@@ -30,7 +35,8 @@ class Comparison:
         self.differing = {k: (a.get(k), b.get(k)) for k in keys if a.get(k) != b.get(k)}
         if len(ones) > 1 or len(others) > 1:
             self.differing.pop("seed", None)
-        self.sentence = _conclusion(*self.sides)
+        self.ends = _ends(*self.sides)
+        self.conclusion, self.sentence = _conclusion(self.ends), self.ends.sentence
 
     def figure(self, path: str | Path) -> Path:
         """Writes all curves in one figure."""
@@ -48,7 +54,7 @@ def compare(one: Group, other: Group, runs: str | Path = "runs") -> Comparison:
     """Compares two runs: what differed, both curves, and the conclusion.
 
     One run each cannot separate a difference from seed-to-seed variation, and the conclusion says so. Groups of several
-    runs are compared with the statistics of a race.
+    runs are compared by intervals over seeds.
 
     Args:
         one, other: a run, its id, or several of them that differ only in their seeds.
@@ -68,24 +74,23 @@ def _open_group(group: Group, runs: str | Path) -> list[Run]:
     return [open(r, runs) if isinstance(r, str) else r for r in members]
 
 
-def _conclusion(ones: Sequence[Run], others: Sequence[Run]) -> str:
-    runs = [*ones, *others]
-    names = {run.record.config.metric for run in runs}
-    values = [[run.metric for run in group if run.metric is not None] for group in (ones, others)]
-    if len(names) > 1 or sum(map(len, values)) < len(runs):
-        return "The runs have no metric in common, so their ends cannot be compared."
-    (name,) = names
-    one, other = ones[0].record, others[0].record
-    labels = (one.name, other.name) if one.name != other.name else (one.id, other.id)
-    if min(map(len, values)) > 1:
-        if one.config.better is None:
-            raise InputError(f"metric '{name}': say better= in sd.metric(f, better='higher') before runs are compared.")
-        scale = "log" if name == "loss" and min(map(min, values)) > 0 else "linear"
-        groups = dict(zip(labels, values, strict=True))
-        (difference,) = differences(f"last validation {name}", groups, scale=scale, better=one.config.better)
-        return difference.sentence + "."
-    ends = ", ".join(f"{label} {group[0]:.3g}" for label, group in zip(labels, values, strict=True))
-    return (
-        f"Validation {name}: {ends}. One run each cannot separate this from seed-to-seed variation; repeat both with "
-        "several seeds."
-    )
+def _ends(ones: Sequence[Run], others: Sequence[Run]) -> EndComparison:
+    """How both ended."""
+    groups = [[run.record for run in side] for side in (ones, others)]
+    one, other = (group[0] for group in groups)
+    if min(map(len, groups)) > 1 and one.config.metric == other.config.metric and one.config.better is None:
+        raise InputError(
+            f"metric '{one.config.metric}': say better= in sd.metric(f, better='higher') before runs are compared."
+        )
+    names = (one.id, f"{other.id} (again)") if one.id == other.id else None
+    return compare_ends(groups, names)
+
+
+def _conclusion(ends: EndComparison) -> str:
+    """Whether the second group is better or worse, if a difference is certain."""
+    (pair,) = ends.pairs
+    if pair.result not in (ENDS_HIGHER, ENDS_LOWER):
+        return pair.result
+    if not ends.better:
+        return NO_INTERVAL
+    return "better" if (pair.result == ENDS_LOWER) == (ends.better == "higher") else "worse"

@@ -50,10 +50,11 @@ def make_config(task: Task, descent: Descent, **choices: Any) -> Config:
     metric = next(iter(task.metrics), "loss")
     _check_measurements(task, descent, choices.get("keep", "last"), choices.get("stop_after"))
     return dataclasses.replace(
-        descent.settings.describe(), task=task.name, source=task.source, lr=descent.base_lr, device=str(descent.device),
+        descent.settings.describe(), task=task.name, source=task.source, source_hash=task.source_hash,
+        lr=descent.base_lr, device=str(descent.device),
         steps=descent.steps, steps_per_epoch=descent.steps_per_epoch, samples=descent.batches.samples,
         weights=descent.space.size, metric=metric, better=task.direction_or_none(metric),
-        parameters=tuple(descent.space.names),
+        parameters=tuple(descent.space.names), last_checkpoint=0,
         **identity(task, descent.model), **_sample_counts(task), **choices,
     )  # fmt: skip
 

@@ -1,11 +1,12 @@
 """What a resumed run needs: written into checkpoints while the run trains, and restored from one."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from steepest.descent.loop import Descent
-from steepest.errors import StoreError
+from steepest.errors import SteepestError, StoreError
 from steepest.records.config import Config
 from steepest.runs.best import BestPoint
 from steepest.runs.config import checkpoint_interval
@@ -85,10 +86,29 @@ def has_own_generator(loader: Any) -> bool:
 
 
 def restore(descent: Descent, state: Mapping[str, Any], events: int) -> BestPoint:
-    """Restores a checkpoint's state and number of events; returns the best point so far."""
-    descent.load(state["descent"])
-    descent.batches.restore(state["descent"]["taken"], descent.t, state["place"])
-    descent.is_stopped, descent.events = state["stopped"], events
-    if descent.recovery is not None and state["recovery"] is not None:
-        descent.recovery.load(state["recovery"])
-    return BestPoint(**state["best"])
+    """Restores a checkpoint's state and number of events; returns the best point so far.
+
+    Raises:
+        StoreError: it is not a state of this descent.
+    """
+    with state_of_run():
+        descent.load(state["descent"])
+        descent.batches.restore(state["descent"]["taken"], descent.t, state["place"])
+        descent.is_stopped, descent.events = state["stopped"], events
+        if descent.recovery is not None and state["recovery"] is not None:
+            descent.recovery.load(state["recovery"])
+        return BestPoint(**state["best"])
+
+
+@contextmanager
+def state_of_run() -> Iterator[None]:
+    """Within the block a checkpoint is used: one whose hashes are right may still hold anything."""
+    try:
+        yield
+    except SteepestError:
+        raise
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError) as error:
+        raise StoreError(
+            f"The checkpoint's state does not fit the run ({type(error).__name__}: {error}). Remove the checkpoint: "
+            "the one before it is then used."
+        ) from error

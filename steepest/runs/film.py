@@ -14,7 +14,7 @@ from steepest.errors import StoreError
 from steepest.records.run import History
 from steepest.records.surfaces import LossSurfaces
 from steepest.records.verdict import Verdict
-from steepest.runs.store import Store
+from steepest.runs.store import Store, end_point
 from steepest.tasks.task import Task
 from steepest.view.film import film, npz
 from steepest.view.film.schema import Film
@@ -63,7 +63,7 @@ def run_film(
 
 def stored_surfaces(store: Store, run: str) -> LossSurfaces | None:
     """The surfaces of a run's film, if one was made since the run ended."""
-    path, points = store.folder / store.resolve(run) / SURVEY, store.points(run)
+    path, points = store.folder_of(run) / SURVEY, store.points(run)
     try:
         if not points or path.stat().st_mtime_ns < points[-1][1].stat().st_mtime_ns:  # the run was extended since
             return None
@@ -77,8 +77,7 @@ def _surfaces(
     seconds: float | None, notify: Notify,
 ) -> LossSurfaces:  # fmt: skip
     record, points = history.record, history.path.points
-    tensors = store.load_point(record.id)
-    end = torch.cat([tensors[name].reshape(-1) for name in record.config.parameters])
+    end = end_point.vector(store.load_point(record.id), record.config.parameters)
     if not bool(torch.isfinite(end).all()):
         return LossSurfaces(messages=("No surfaces: the run ended at non-finite weights.",))
     kinds = kinds or _default_planes(verdict, len(points))
@@ -90,7 +89,11 @@ def _surfaces(
     )
     surfaces = dataclasses.replace(surfaces, messages=(*messages, *surfaces.messages))
     if surfaces.grids:
-        npz.save(store.folder / record.id / SURVEY, surfaces)
+        try:
+            npz.save(store.folder_of(record.id) / SURVEY, surfaces)
+        except StoreError as error:  # such as another user's folder
+            words = f"The surfaces are not stored with the run, so the next film measures them again. {error}"
+            return dataclasses.replace(surfaces, messages=(*surfaces.messages, words))
     return surfaces
 
 

@@ -12,6 +12,7 @@ from steepest.errors import InputError, StoreError
 from steepest.records.run import Record
 from steepest.rules.textbook import RULES
 from steepest.runs.config import identity, settings_of
+from steepest.runs.continuation import state_of_run
 from steepest.runs.store import Store, checkpoints
 from steepest.tasks import BUILT_IN, Space, Task, load, module_state
 from steepest.tasks.module_state import ModuleState
@@ -27,12 +28,13 @@ def end_of(store: Store, record: Record) -> ModuleState:
     if end is not None:
         return end
     parameters, buffers = store.load_point(record.id), {}
-    checkpoint = checkpoints.load(store.folder / record.id / "checkpoints")
+    checkpoint = checkpoints.load(store.folder_of(record.id) / "checkpoints")
     if checkpoint:
         state = checkpoint.state
-        best = {} if record.status == "interrupted" else state["best"]["tensors"] or {}
-        names = {name: module_state.plain_name(name) for name in state["descent"]["buffers"]}
-        buffers = {plain: best.get(name, state["descent"]["buffers"][name]) for name, plain in names.items()}
+        with state_of_run():
+            best = {} if record.status == "interrupted" else state["best"]["tensors"] or {}
+            names = {name: module_state.plain_name(name) for name in state["descent"]["buffers"]}
+            buffers = {plain: best.get(name, state["descent"]["buffers"][name]) for name, plain in names.items()}
     return ModuleState(parameters, buffers)
 
 
@@ -118,10 +120,12 @@ def restore_end(task: Task, store: Store, record: Record) -> RunEnd:
         descent = Descent(task, settings, task.copy(settings.seed))
     model = task.copy(config.seed) if descent is None else descent.model
     check_identity(record, identity(task, model))
-    checkpoint = checkpoints.load(store.folder / record.id / "checkpoints")
+    checkpoint = checkpoints.load(store.folder_of(record.id) / "checkpoints")
     if checkpoint and descent is not None:
-        descent.load(checkpoint.state["descent"])
-    module_state.write(model, end_of(store, record))
+        with state_of_run():
+            descent.load(checkpoint.state["descent"])
+    with state_of_run():
+        module_state.write(model, end_of(store, record))
     return RunEnd(model, descent)
 
 

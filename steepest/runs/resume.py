@@ -14,8 +14,8 @@ from steepest.errors import InputError, StoreError
 from steepest.records.config import Config, to_json
 from steepest.records.run import Record
 from steepest.runs.best import BestPoint
-from steepest.runs.config import identity, settings_of
-from steepest.runs.continuation import restore
+from steepest.runs.config import checkpoint_interval, identity, settings_of
+from steepest.runs.continuation import restore, state_of_run
 from steepest.runs.live import LiveServer, open_live
 from steepest.runs.preparation import Preparation
 from steepest.runs.restore import built_in_task, check_identity, check_start, start_state
@@ -27,6 +27,8 @@ from steepest.tasks import Task, data, module_state
 from steepest.tasks.module_state import ModuleState
 from steepest.view.terminal import Progress
 
+LATE_STEPS = 1000
+"""Steps within which a checkpoint that is due is written."""
 NO_CHECKPOINT: dict[str, Any] = {"t": 0, "attempt": 0, "events": 0}
 """The manifest of a run without a checkpoint."""
 
@@ -106,7 +108,7 @@ def prepare_resume(
         as_json = to_json(config, record.search, record.verdict)
         writer = store.reopen(record.id, last.manifest["attempt"], last.t, last.manifest["events"], as_json)
     if last.damage:
-        checkpoints.set_damage_aside(store.folder / record.id / "checkpoints")
+        checkpoints.set_damage_aside(store.folder_of(record.id) / "checkpoints")
     seconds = last.manifest.get("seconds", 0.0) if record.status == "interrupted" else record.seconds
     progress = Progress(descent.steps, config.metric, start=last.t)
     trainer = Trainer(descent, writer, progress, config, record.search, record.verdict, seconds, has_body)
@@ -142,12 +144,28 @@ class LastState(NamedTuple):
 
 
 def _last_state(store: Store, record: Record) -> LastState:
-    checkpoint = checkpoints.load(store.folder / record.id / "checkpoints")
+    checkpoint = checkpoints.load(store.folder_of(record.id) / "checkpoints")
     if checkpoint:
         check_identity(record, {k: str(checkpoint.manifest[k]) for k in ("model", "data")})
         return LastState(*checkpoint, None)
+    _check_start_over(store, record)
     origin = record.config.start
     return LastState(NO_CHECKPOINT, None, [], None if origin == Config.start else start_state(origin, store))
+
+
+def _check_start_over(store: Store, record: Record) -> None:
+    """Refuses to begin a run at its start again where its record holds more than a run before its first checkpoint."""
+    last, has_point = record.config.last_checkpoint, bool(store.points(record.id))
+    if last is None:  # a run of Steepest 0.1: at its end, and every so many steps, it wrote one
+        every = checkpoint_interval(record.config.checkpoint_every)[1]
+        is_late = every is not None and len(record.steps) > every + LATE_STEPS
+        last = int(is_late or (has_point and record.status == "interrupted"))
+    if len(record.steps) and (last or record.status in ("done", "stopped")):
+        raise StoreError(
+            f"Run {record.id} has no checkpoint any more, so it cannot be continued. Its record of "
+            f"{len(record.steps):,} steps stays as it is. "
+            + (f"Pass start={record.id!r} (--start) for a new run from its end." if has_point else "Start a new run.")
+        )
 
 
 def _restore(last: LastState, descent: Descent, is_longer: bool) -> tuple[BestPoint | None, list[str]]:
@@ -155,11 +173,12 @@ def _restore(last: LastState, descent: Descent, is_longer: bool) -> tuple[BestPo
     state, messages = last.state, []
     if state is None:
         return None, messages
-    count = state["descent"]["taken"]
+    with state_of_run():
+        count, is_stopped = state["descent"]["taken"], state["stopped"]
     if descent.batches.is_iterable and count and state["place"] is None:  # it cannot be set to its place
         name = type(descent.task.data).__name__
         messages.append(f"Skipping {count} batches of the {name} that were used before.")
-    if is_longer and state["stopped"]:  # the patience that ended the run starts again
+    if is_longer and is_stopped:  # the patience that ended the run starts again
         state["stopped"], state["best"]["since"] = False, 0
     return restore(descent, state, last.manifest["events"]), messages
 

@@ -1,11 +1,11 @@
 """A run: its record, its model, its figure and film; `open` reads a stored one."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from steepest.analysis.conclusion import run_verdict
@@ -82,8 +82,7 @@ class Run:
     @property
     def point(self) -> Tensor:
         """The weights at the end as one vector [N]."""
-        tensors = self.tensors
-        return torch.cat([tensors[name].reshape(-1) for name in self.record.config.parameters])
+        return end_point.vector(self.tensors, self.record.config.parameters)
 
     @property
     def model(self) -> nn.Module:
@@ -142,6 +141,11 @@ class Run:
         """
         if budget is not None and not budget > 0:
             raise InputError(f"budget must be positive seconds, got {budget}")
+        folder = Path(out).parent
+        if folder.is_dir() and not os.access(folder, os.W_OK):  # said before minutes of measuring
+            raise InputError(
+                f"out must be in a folder that can be written, got {out}. Pass another file, with out= (-o)."
+            )
         model, why = None, ""
         try:
             task = task or self.task or built_in_task(self.record)

@@ -16,10 +16,22 @@ from steepest.descent.loop import Descent
 from steepest.descent.path import PATH_BYTES, PointSelection
 from steepest.errors import StoreError
 from steepest.records.config import Config, to_json
-from steepest.records.run import Event, Measurement, Message, Outcome, SnapshotInterval, Step, Steps
+from steepest.records.run import (
+    OUT_OF_PATIENCE,
+    REWIND,
+    STOP,
+    Event,
+    Measurement,
+    Message,
+    Outcome,
+    SnapshotInterval,
+    Step,
+    Steps,
+)
 from steepest.records.search import Search
 from steepest.records.verdict import Verdict
 from steepest.rules.stability import FINAL_SHARE
+from steepest.runs import end_reason
 from steepest.runs.best import BestPoint
 from steepest.runs.config import identity
 from steepest.runs.continuation import Continuation, has_own_generator
@@ -163,6 +175,7 @@ class Trainer:
     def _end_training(self) -> None:
         self.checkpoint()  # from which the run can be continued or extended
         if self.status == "interrupted":
+            self.record.event(end_reason.interruption(self.descent.t, self.stop_signal))
             run = self.record.id
             words = f"Interrupted after step {self.descent.t}. Saved as {run}; continue with: steepest resume {run}"
             self.progress.say(words)
@@ -229,7 +242,7 @@ class Trainer:
     def _on_event(self, event: Event) -> None:
         self.record.event(event)
         self.progress.event(event)
-        if event.kind in ("rewind", "stop"):
+        if event.kind in (REWIND, STOP):
             self.record.go_back(self.descent.t)
             self._path_t = -1
 
@@ -272,7 +285,7 @@ class Trainer:
             descent.is_stopped = True
             reason = f"validation {self.config.metric} has not improved in {patience} evaluations"
             where = "every one was NaN" if best.value is None else f"best {best.value:.4g} at step {best.t}"
-            event = Event(descent.t, "stop", reason, f"stopped early; {where}")
+            event = Event(descent.t, STOP, reason, f"{OUT_OF_PATIENCE}; {where}")
             self.record.event(descent.register(event))
             self.progress.event(event)
 
@@ -282,6 +295,7 @@ class Trainer:
         """Writes everything that a resumed run needs; reports a failure, and the run continues."""
         if self._continuation.write(self.best, self.config, self._seconds):
             self._has_complained = False
+            self._configure(config=dataclasses.replace(self.config, last_checkpoint=self.descent.t))
 
     def _seconds(self) -> float:
         return self._earlier_s + time.perf_counter() - self._start
@@ -324,7 +338,11 @@ class Trainer:
             yield
         except KeyboardInterrupt:
             self.status = "interrupted"
+            record.event(end_reason.interruption(descent.t, signal.SIGINT))
             self.progress.say(f"Interrupted. Continue from the last checkpoint with: steepest resume {record.id}")
+            raise
+        except Exception as error:
+            record.event(end_reason.failure(descent.t, error))
             raise
         finally:
             self._restore_handlers()
@@ -332,10 +350,15 @@ class Trainer:
             try:
                 if self.status != "failed":
                     self._finish()
-                record.end_point(descent.t, descent.end_state())
+            except Exception as error:
+                record.event(end_reason.failure(descent.t, error))
+                raise
             finally:
-                self.progress.stop()
-                record.close(self.status, seconds)
+                try:
+                    record.end_point(descent.t, descent.end_state())
+                finally:
+                    self.progress.stop()
+                    record.close(self.status, seconds)
 
     def _finish(self) -> None:
         """Leaves the model at the reported or the best point; measures the test split there."""

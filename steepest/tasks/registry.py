@@ -1,12 +1,14 @@
 """Tasks by name: the built-in ones, and those of a Python file with a function `task()`."""
 
+import hashlib
 import importlib.util
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from steepest.errors import TaskError, UnknownNameError, closest
 from steepest.tasks import digits
@@ -40,7 +42,7 @@ def load(name: str) -> Task:
         raise UnknownNameError(f"Unknown task '{name}'. {closest(name, BUILT_IN)}Use {names} or a path ending in .py.")
     if not path.is_file():
         raise TaskError(f"No file {path}. Pass a Python file that defines task() returning sd.Task(...).")
-    module = _run(path)
+    module, digest = _run(path)
     make = getattr(module, "task", None)
     if not callable(make):
         raise TaskError(f"{path} must define task() returning sd.Task(...).")
@@ -50,24 +52,39 @@ def load(name: str) -> Task:
         raise TaskError(f"task() in {path} must return sd.Task, got {type(task).__name__}")
     if task.name == "task" or task.name == type(task.model).__name__.lower():
         task.name = path.stem
-    task.source = str(path.resolve())
+    task.source, task.source_hash = str(path.resolve()), digest
     return task
 
 
-def _run(path: Path) -> ModuleType:
-    """The file as a module; it can import from its own folder, as a script can."""
+class _TextLoader(SourceFileLoader):
+    """Runs the text of a file as it was read; a compiled file beside it may hold another program."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        super().__init__(name, str(path))
+        self.text = path.read_bytes()
+
+    def get_code(self, fullname: str) -> CodeType:
+        """The text, compiled."""
+        return self.source_to_code(self.text, self.path)
+
+
+def _run(path: Path) -> tuple[ModuleType, str]:
+    """The file as a module, and its SHA-256; it can import from its own folder, as a script can."""
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.append(folder)
     name = _module_name(path)
-    spec = importlib.util.spec_from_file_location(name, path)
+    try:
+        loader = _TextLoader(name, path)
+    except OSError as error:
+        raise TaskError(f"Cannot read {path} ({error.strerror}). Check its permissions.") from error
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     with _task_errors(path):
-        spec.loader.exec_module(module)
-    return module
+        loader.exec_module(module)
+    return module, hashlib.sha256(loader.text).hexdigest()
 
 
 def _module_name(path: Path) -> str:

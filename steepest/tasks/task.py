@@ -89,6 +89,7 @@ class Task:
         self.augment, self.count, self.recipe = augment, count or sources.count, dict(recipe or {})
         self.name = name or (type(model).__name__.lower() if isinstance(model, nn.Module) else "task")
         self.source: str | None = None  # a built-in name, or the path of its file
+        self.source_hash: str | None = None  # SHA-256 of the file
         self._split(data, validation, test)
         self._generators = sources.generator_states(self.data)
         self.module = with_loss(model, loss) if isinstance(model, nn.Module) else None

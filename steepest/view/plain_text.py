@@ -1,4 +1,6 @@
-"""Text in terminals and pipes whose encoding has no Greek, arrows or bars: the nearest ASCII is written instead.
+"""Text as terminals and pipes can show it: control characters are made visible, and what an encoding lacks is replaced.
+
+Where an encoding has no Greek, arrows or bars, the nearest ASCII is written instead.
 
 A POSIX locale without UTF-8 (cron, containers) writes ASCII, Windows writes cp1252 or gbk where output is a pipe.
 """
@@ -20,6 +22,9 @@ NEAREST = {
     "σ": "sigma", "τ": "tau", "Δ": "Delta", "Σ": "Sum ",
 }  # fmt: skip
 
+JOINERS = "\u200c\u200d"
+"""Zero-width joiners, which writing systems and emoji need."""
+
 
 def nearest_ascii(text: str) -> str:
     """The text in ASCII: signs by their names, letters and digits without accents, other characters as "?".
@@ -35,6 +40,26 @@ def _nearest(character: str) -> str:
         return NEAREST[character]
     plain = "".join(NEAREST.get(c, c) for c in unicodedata.normalize("NFKD", character))
     return plain.encode("ascii", "ignore").decode("ascii") or ("" if unicodedata.combining(character) else "?")
+
+
+def visible(text: str, keep: str = "") -> str:
+    """The text with characters that steer a terminal, or turn the direction of writing, as escapes.
+
+    Args:
+        text: of a user, or from a file.
+        keep: characters that stay, such as line ends.
+
+    >>> print(visible("red \\x1b[31m, two\\nlines, \\u202ereversed"))
+    red \\x1b[31m, two\\nlines, \\u202ereversed
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c in keep or _is_harmless(c) else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _is_harmless(character: str) -> bool:
+    """Whether a character only shows itself; joiners are parts of letters and emoji."""
+    return character.isprintable() or character in JOINERS or unicodedata.category(character) == "Zs"
 
 
 def _replace(error: UnicodeError) -> tuple[str, int]:

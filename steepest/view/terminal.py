@@ -10,7 +10,7 @@ from typing import TextIO
 from steepest.records.run import CLIP, Event, Measurement, Step
 from steepest.records.search import SearchProgress
 from steepest.view.format import describe_event, duration, number, sparkline
-from steepest.view.plain_text import encodable
+from steepest.view.plain_text import encodable, visible
 
 REDRAW_S = 0.2
 CURVE_POINTS = 512
@@ -53,11 +53,11 @@ class Line:
 
     def draw(self, words: str, end: str = "") -> None:
         """Replaces the line."""
-        self._write("\r" + words[: max(1, self.width - 1)] + "\x1b[K" + end)
+        self._write("\r" + visible(words)[: max(1, self.width - 1)] + "\x1b[K" + end)
 
     def say(self, words: str) -> None:
         """Writes a line of its own, above the live one."""
-        self._write(("\r\x1b[K" if self.is_live else "") + words + "\n")
+        self._write(("\r\x1b[K" if self.is_live else "") + visible(words, keep="\n") + "\n")
 
     def _write(self, text: str) -> None:
         if not self._is_open:

@@ -247,6 +247,19 @@ def test_frozen_weights_that_change_all_the_same_are_part_of_the_end(tmp_path):
     assert len(run.point) == 5
 
 
+def test_a_rewind_to_before_frozen_weights_changed():
+    def loss(output, y):
+        calls.append(1)
+        return mse_loss(output, y) * (1 if len(calls) < 30 else 1e4 ** min(2, len(calls) / 60))
+
+    calls = []
+    task = sd.Task(WithTeacher(), data(), loss, validation=data(), name="small")
+    steps = sd.descend(task, "adam", 0.02, batch_size=10, steps=200, guard=sd.Guard(warmup_steps=10))
+    kinds = [step.event.kind for step in steps if step.event]
+    assert "rewind" in kinds
+    assert task.model.teacher.weight.isfinite().all()
+
+
 def test_weights_that_are_frozen_on_the_way_are_part_of_the_end(tmp_path):
     task = sd.Task(network(), data(), mse_loss, validation=data(), name="small")
     steps = sd.descend(task, "adam", 0.02, batch_size=10, epochs=10, runs=tmp_path, locate=False)

@@ -1,6 +1,6 @@
 """Routes and pages.
 
-/                 the list of runs
+/                 the list of runs; /list is the same without the page around it
 /runs/ID          the page of a run; /runs/ID/events streams its film while it runs
 /compare?run=ID…  several runs in one film; /compare/events streams it
 """
@@ -23,14 +23,14 @@ from starlette.routing import Route
 from steepest.analysis.conclusion import run_verdict
 from steepest.errors import SteepestError
 from steepest.runs.film import stored_surfaces
+from steepest.runs.server.query import MAX_SELECTION, Query
 from steepest.runs.server.run_list import RunList
 from steepest.runs.server.stream import FilmStream
-from steepest.runs.server.style import message_page, policy
+from steepest.runs.server.style import frame_page, message_page, policy
 from steepest.runs.store import Store
+from steepest.search.comparison import by_settings, compare_ends
 from steepest.view.film import document, film, side_by_side
 
-MAX_RUNS = 6
-"""Maximum of runs in one film: the page has this many distinguishable colours."""
 MAX_READERS = 4
 """Requests that read the store at once."""
 PAGE_HEADERS = {"Content-Security-Policy": "frame-ancestors 'none'"}
@@ -67,10 +67,9 @@ class Pages:
         return await anyio.to_thread.run_sync(answer, request, limiter=self._readers)
 
     def _runs(self, request: Request) -> Response:
-        number = request.query_params.get("page", "1")
-        if not (number.isascii() and number.isdigit() and len(number) < 9):
-            raise HTTPException(404, f"there is no page {number!r} of the list")
-        return HTMLResponse(self._list.page(int(number)), headers={"Content-Security-Policy": policy()})
+        content, folder = self._list.content(_query(request)), str(self._store.folder)
+        page = content if request.url.path == "/list" else frame_page("Runs", content, folder, is_list=True)
+        return HTMLResponse(page, headers={"Content-Security-Policy": policy()})
 
     def _run(self, request: Request) -> Response:
         ids = self._ids([request.path_params["run"]])
@@ -104,8 +103,8 @@ class Pages:
         for run in ids:
             if run not in names:
                 raise HTTPException(404, f"there is no run {run!r}")
-        if not 0 < len(ids) <= MAX_RUNS:
-            raise HTTPException(400, f"select 2 to {MAX_RUNS} runs, got {len(ids)}")
+        if not 0 < len(ids) <= MAX_SELECTION:
+            raise HTTPException(400, f"select 2 to {MAX_SELECTION} runs, got {len(ids)}")
         return ids
 
 
@@ -119,6 +118,7 @@ def app(store: Store, is_closing: Callable[[], bool]) -> Starlette:
     pages = Pages(store, is_closing)
     routes = [
         Route("/", pages.runs),
+        Route("/list", pages.runs),
         Route("/runs/{run}", pages.run),
         Route("/runs/{run}/events", pages.events),
         Route("/compare", pages.compare),
@@ -141,11 +141,20 @@ def make_film(store: Store, ids: Sequence[str]) -> dict[str, Any]:
         StoreError: they cannot be read.
     """
     if len(ids) > 1:
-        return document.encode(side_by_side.of_runs([store.history(run) for run in ids]))
+        histories = [store.history(run) for run in ids]
+        groups = by_settings([history.record for history in histories])
+        return document.encode(side_by_side.of_runs(histories, compare_ends(groups)))
     history = store.history(ids[0])
     if history.record.status == "running":  # an earlier verdict no longer holds
         return document.encode(film.of_run(history, live=True))
     return document.encode(film.of_run(history, stored_surfaces(store, ids[0]), run_verdict(history.record)))
+
+
+def _query(request: Request) -> Query:
+    number = request.query_params.get("page", "1")
+    if not (number.isascii() and number.isdigit() and len(number) < 9):
+        raise HTTPException(404, f"there is no page {number!r} of the list")
+    return Query.of(request.query_params, request.query_params.getlist("run"))
 
 
 def _error_response(request: Request, error: Exception) -> Response:

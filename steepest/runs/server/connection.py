@@ -51,7 +51,7 @@ class Connection(H11Protocol):
         """Begins to watch the connection; where there are too many, the oldest one ends."""
         super().connection_made(transport)
         self._idle_since = self.loop.time()
-        self._check = self.loop.call_later(CHECK_INTERVAL_S, self._end_if_held)
+        self._check = self.loop.call_later(CHECK_INTERVAL_S, self._check_progress)
         self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -88,7 +88,7 @@ class Connection(H11Protocol):
             oldest = min((c for c in others if c is not self), key=lambda c: (c._has_request, c._idle_since))
             oldest.drop()
 
-    def _end_if_held(self) -> None:
+    def _check_progress(self) -> None:
         """Closes the connection where the other end owes the rest of a request, or does not read."""
         now, unsent = self.loop.time(), self.transport.get_write_buffer_size()
         if unsent != self._unsent:
@@ -98,4 +98,4 @@ class Connection(H11Protocol):
         if has_stalled or (owes_request and now - self._idle_since > REQUEST_TIMEOUT_S):
             self.drop()
             return
-        self._check = self.loop.call_later(CHECK_INTERVAL_S, self._end_if_held)
+        self._check = self.loop.call_later(CHECK_INTERVAL_S, self._check_progress)

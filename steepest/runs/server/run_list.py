@@ -1,22 +1,25 @@
-"""The list of runs, in the style of the film page."""
+"""The list of runs: found by words and conditions, in any order, a page at a time, with a tray for comparisons."""
 
-import math
+import threading
 from collections.abc import Sequence
-from datetime import datetime
 from html import escape
-from urllib.parse import quote
 
-from steepest.records.run import Record
-from steepest.runs.server.style import frame_page, template
+from steepest.errors import StoreError
+from steepest.runs.server import rows
+from steepest.runs.server.entry import LIST_STATUSES, Entry, entry
+from steepest.runs.server.marks import draw_curve
+from steepest.runs.server.query import SORT_COLUMNS, Query, Search
+from steepest.runs.server.style import template
+from steepest.runs.server.tray import tray
 from steepest.runs.store import Store
-from steepest.view.format import duration, heights, number
-from steepest.view.tables import last_metric
+from steepest.runs.store.counts import Counts
+from steepest.view.plain_text import visible
 
 RUNS_PER_PAGE = 100
 """Runs on a page of the list."""
-WIDTH, HEIGHT, SPARKLINE_BUCKETS = 120, 28, 60
-"""Size in pixels and points of the curve beside each run."""
-EMPTY, LIST, ROW = template("empty.html"), template("list.html"), template("row.html")
+CHIPS = ("running", "done", "stopped", "failed")
+"""Statuses that always have a chip; the others have one where there are such runs."""
+EMPTY, LIST = template("empty.html"), template("list.html")
 
 
 class RunList:
@@ -27,85 +30,120 @@ class RunList:
     """
 
     def __init__(self, store: Store) -> None:
-        self._store = store
-        self._curves: dict[tuple[str, str, float], tuple[int, str]] = {}
+        self._store, self._lock = store, threading.Lock()
+        self._curves: dict[tuple[str, str, float, int], str] = {}
 
-    def page(self, which: int = 1) -> str:
-        """A page of the list, the newest runs first.
+    def content(self, query: Query) -> str:
+        """The list as HTML, without the page around it.
 
         Args:
-            which: from 1; the last page if there are fewer.
+            query: what is asked for.
         """
-        records = self._store.runs()[::-1]
-        if not records:
+        counts = self._store.counts()
+        entries = [entry(record, counts.get(record.id, Counts())) for record in self._store.runs()]
+        if not entries:
             return _empty(self._store)
-        which = min(max(1, which), -(-len(records) // RUNS_PER_PAGE))
-        selection = records[(which - 1) * RUNS_PER_PAGE : which * RUNS_PER_PAGE]
-        rows = "".join(self._row(record) for record in selection)
-        compare = '<button type="submit">Compare</button><span>Select up to six runs to compare</span>'
-        newer = f'<a href="/?page={which - 1}">Newer</a>' if which > 1 else ""
-        older = f'<a href="/?page={which + 1}">Older</a>' if which * RUNS_PER_PAGE < len(records) else ""
-        foot = (compare if len(records) > 1 else "") + newer + older
-        content = LIST.substitute(summary=_summary(records), rows=rows, foot=foot)
-        return frame_page("Runs", content, str(self._store.folder))
-
-    def _row(self, record: Record) -> str:
-        steps, curve = self._curve(record)
-        run, is_running = escape(record.id), record.status == "running"
-        metric, value = last_metric(record)
-        name = "" if record.id.startswith(record.name) else record.name
-        rate = f"lr {number(record.config.lr)}" if isinstance(record.config.lr, float) else ""
-        details = " · ".join(filter(None, (name, record.config.rule, rate, record.config.schedule, record.notes)))
-        total = record.config.steps
-        of = f" of {total:,}" if total and total != steps else ""
-        date = datetime.fromisoformat(record.started).astimezone()
-        took = "" if is_running else f"<small>took {duration(record.seconds)}</small>"
-        result = "" if value is None else f"{number(value)}<small>{escape(metric)}</small>"
-        return ROW.substitute(
-            status=escape(record.status), run=run, path=quote(record.id, safe=""), details=escape(details), curve=curve,
-            result=result, steps=f"{steps:,}{of}", iso=date.isoformat(), date=f"{date:%-d %b %Y, %H:%M}", took=took,
+        search = Search(query.text)
+        matches = [e for e in entries if search.matches(e) and query.rule in ("", e.rule)]
+        result = query.order([e for e in matches if query.status in ("", e.status)])
+        which = min(max(1, query.page), max(1, -(-len(result) // RUNS_PER_PAGE)))
+        page = result[(which - 1) * RUNS_PER_PAGE : which * RUNS_PER_PAGE]
+        curves = {e.run: self._curve(e) for e in page}
+        selection = {run: e for run in query.runs for e in entries if e.run == run}
+        return LIST.substitute(
+            summary=_summary(entries, result), text=escape(query.text), chips=_chips(query, matches),
+            rules=_rules(query, entries), orders=_orders(query), kept=_hidden_fields(query),
+            hint=escape(search.problem), headings=rows.headings(query, page),
+            rows="".join(rows.rows(page, curves, query)), nothing="" if page else _nothing(query),
+            pages=_pages(query, which, len(result)), tray=tray(query, selection, {e.run for e in page}),
         )  # fmt: skip
 
-    def _curve(self, record: Record) -> tuple[int, str]:
-        """The number of steps, and the loss curve as a picture."""
-        key = (record.id, record.status, record.seconds)
-        if key in self._curves:
-            return self._curves[key]
-        losses = self._store.losses(record.id)
-        result = len(losses), draw_curve(losses.tolist())
-        if record.status != "running":
-            self._curves[key] = result
-        return result
+    def _curve(self, e: Entry) -> str:
+        """The loss curve as a picture."""
+        key = (e.run, e.status, e.seconds, e.steps)
+        with self._lock:
+            if key in self._curves:
+                return self._curves[key]
+        try:
+            losses = self._store.losses(e.run).tolist() if e.status != "damaged" else []
+        except StoreError:  # its steps are damaged, or it has just been removed
+            losses = []
+        share = min(1.0, len(losses) / e.total) if e.status != "done" and e.total else 1.0
+        curve = draw_curve(losses, share)
+        if e.status != "running":
+            with self._lock:
+                self._curves[key] = curve
+        return curve
 
 
-def draw_curve(losses: Sequence[float]) -> str:
-    """A curve as a small picture; non-finite values are strokes at the top."""
-    levels = heights(losses, SPARKLINE_BUCKETS)
-    across = WIDTH / max(1, len(levels) - 1)
-    places = [(i * across, HEIGHT * (1 - h)) for i, h in enumerate(levels)]
-    line = "".join(
-        f"{'L' if i and math.isfinite(levels[i - 1]) else 'M'}{x:.1f} {y:.1f}"
-        for i, (x, y) in enumerate(places)
-        if math.isfinite(y)
-    )
-    bad = "".join(f"M{x:.1f} 0v5" for x, y in places if not math.isfinite(y))
-    words = f"loss from {number(losses[0])} to {number(losses[-1])}" if len(losses) else "no steps yet"
-    return (
-        f'<svg class="spark" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        f'preserveAspectRatio="none" role="img" aria-label="{words}"><path d="{line}"/>'
-        f"{f'<path class=bad d={chr(34)}{bad}{chr(34)}/>' if bad else ''}</svg>"
-    )
-
-
-# -- Pages -------------------------------------------------------------------------------------------------------------
+# -- Parts -------------------------------------------------------------------------------------------------------------
 
 
 def _empty(store: Store) -> str:
-    folder = escape(str(store.folder))
+    folder = escape(visible(str(store.folder)))
     state = f"{folder} has no runs yet." if store.folder.exists() else f"There is no folder {folder} yet."
-    return frame_page("No runs", EMPTY.substitute(state=state, folder=folder), str(store.folder))
+    return EMPTY.substitute(state=state, folder=folder)
 
 
-def _summary(records: Sequence[Record]) -> str:
-    count = sum(record.status == "running" for record in records)
-    return f"{len(records):,} run{'s' if len(records) > 1 else ''}" + (f", {count:,} running." if count else ".")
+def _summary(entries: Sequence[Entry], result: Sequence[Entry]) -> str:
+    count = sum(e.status == "running" for e in entries)
+    total = f"{len(entries):,} run{'s' if len(entries) > 1 else ''}"
+    if len(result) < len(entries):
+        return f"{len(result):,} of {total}."
+    return f"{total}, {'one' if count == 1 else f'{count:,}'} training now." if count else f"{total}."
+
+
+def _chips(query: Query, matches: Sequence[Entry]) -> str:
+    """Statuses with the number of runs that have them, among those that the search and the rule leave."""
+    counts = {status: sum(e.status == status for e in matches) for status in LIST_STATUSES}
+    offers = [("", "All", len(matches))]
+    offers += [(s, s.capitalize(), n) for s, n in counts.items() if n or s in CHIPS or s == query.status]
+    offers.sort(key=lambda offer: (*("", "running", "done", "stopped", "failed"), *LIST_STATUSES).index(offer[0]))
+    return "".join(
+        f'<a data-key="{status}" href="{escape(query.address(status=status))}"'
+        f"{' aria-current=true' if status == query.status else ''}>{word}<b>{count:,}</b></a>"
+        for status, word, count in offers
+    )
+
+
+def _rules(query: Query, entries: Sequence[Entry]) -> str:
+    names = sorted({e.rule for e in entries} | ({query.rule} if query.rule else set()), key=str.lower)
+    options = [("", "Every rule"), *((name, name.replace("_", " ")) for name in names if name)]
+    return _options(options, query.rule)
+
+
+def _orders(query: Query) -> str:
+    """The orders of the columns, for windows that have no headings."""
+    options = []
+    for key, column in SORT_COLUMNS.items():
+        first, second = (f"-{key}", key) if column.is_descending else (key, f"-{key}")
+        options += list(zip((first, second), (words[0].upper() + words[1:] for words in column.words), strict=True))
+    return _options(options, query.sort)
+
+
+def _options(options: Sequence[tuple[str, str]], current: str) -> str:
+    return "".join(
+        f'<option value="{escape(value)}"{" selected" if value == current else ""}>{escape(words)}</option>'
+        for value, words in options
+    )
+
+
+def _hidden_fields(query: Query) -> str:
+    """What the search form keeps of the address."""
+    fields = [("status", query.status)] if query.status else []
+    fields += [("run", run) for run in query.runs]
+    return "".join(f'<input type="hidden" name="{name}" value="{escape(value)}">' for name, value in fields)
+
+
+def _nothing(query: Query) -> str:
+    address = escape(query.address(text="", status="", rule=""))
+    return f'<p class="nothing">No run matches. <a href="{address}">Show all runs</a></p>'
+
+
+def _pages(query: Query, which: int, count: int) -> str:
+    if count <= RUNS_PER_PAGE:
+        return ""
+    first, last = (which - 1) * RUNS_PER_PAGE + 1, min(count, which * RUNS_PER_PAGE)
+    before = f'<a rel="prev" href="{escape(query.address(page=which - 1))}">Previous</a>' if which > 1 else ""
+    after = f'<a rel="next" href="{escape(query.address(page=which + 1))}">Next</a>' if last < count else ""
+    return f"<span>{first:,} – {last:,} of {count:,}</span>{before}{after}"

@@ -17,8 +17,9 @@ LINGER_S = 3.0
 
 
 def serve(
-    runs: str | Path = "runs", host: str = HOST, port: int = PORT, token: str | None = None, open: bool = False
-) -> None:
+    runs: str | Path = "runs", host: str = HOST, port: int = PORT, token: str | None = None, open: bool = False,
+    on_start: Callable[[str, int], None] | None = None,
+) -> None:  # fmt: skip
     """Serves the runs of a folder to browsers, until Ctrl-C.
 
     Args:
@@ -27,6 +28,7 @@ def serve(
         port: to listen at; 0 picks a free one.
         token: that a browser must send; generated if the address needs one and none is passed.
         open: show it in a browser.
+        on_start: gets the address and the number of runs once the server listens.
 
     Raises:
         InputError: the server cannot listen there, or the token is empty.
@@ -44,6 +46,8 @@ def serve(
     if count:
         what = f"{count} run{'s' if count > 1 else ''} of {folder}"
     print(f"{what} at {url} (Ctrl-C stops it)", file=sys.stderr, flush=True)
+    if on_start is not None:
+        on_start(url, count)
     if open:
         open_browser(url)
     attend(store, listener, host, token)

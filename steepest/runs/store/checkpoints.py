@@ -23,10 +23,12 @@ from torch import Tensor
 
 from steepest.errors import StoreError
 from steepest.runs.store import weights
+from steepest.runs.store.checks import MAX_COUNT, MAX_SECONDS, is_number
 from steepest.runs.store.state import pack, unpack
 
 CHECKPOINT_FORMAT = 2
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
+MAX_MANIFEST_BYTES, MAX_STATE_BYTES = 1_000_000, 1 << 30
 MAX_NEWEST, HOUR_S = 2, 3600.0
 """How many of the newest checkpoints are kept; of those before them the newest of each hour is."""
 
@@ -84,7 +86,7 @@ def save(folder: Path, state: Any, identity: Mapping[str, Any]) -> Path:
 
 def folders(folder: Path) -> list[Path]:
     """The checkpoints of a run, oldest first."""
-    return sorted(p for p in folder.glob("[0-9]*") if p.name.isdigit() and p.is_dir())
+    return sorted(p for p in folder.glob("[0-9]*") if p.name.isascii() and p.name.isdigit() and p.is_dir())
 
 
 def load(folder: Path) -> Checkpoint | None:
@@ -107,11 +109,31 @@ def load(folder: Path) -> Checkpoint | None:
             raise StoreError(
                 f"Checkpoint {path} has format {number}; this version reads format {CHECKPOINT_FORMAT}. {do}"
             )
-        state = unpack(json.loads((path / STATE).read_text(encoding="utf-8")), weights.load(path / TENSORS))
+        state = _read_state(path)
         return Checkpoint(manifest, state, [f"{error} Using the one before it." for error in errors])
     if errors:
         raise StoreError(f"No usable checkpoint in {folder}. {errors[0]}")
     return None
+
+
+def _read_state(path: Path) -> Any:
+    """The state of a checkpoint whose files are verified: they are as they were written, but perhaps not by us."""
+    try:
+        if (path / STATE).stat().st_size > MAX_STATE_BYTES:
+            raise ValueError(f"it is larger than {MAX_STATE_BYTES:,} bytes")
+        return unpack(json.loads((path / STATE).read_text(encoding="utf-8")), weights.load(path / TENSORS))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise StoreError(f"Checkpoint {path} is damaged: {STATE} cannot be read ({error}).") from error
+
+
+def _has_types(manifest: Mapping[str, Any]) -> bool:
+    """Whether the values of a manifest of today's format have the types that a resumed run relies on."""
+    counts, seconds = [manifest.get(name) for name in ("t", "attempt", "events")], manifest.get("seconds", 0.0)
+    return (
+        all(type(count) is int and 0 <= count < MAX_COUNT for count in counts)
+        and is_number(seconds, 0, MAX_SECONDS)
+        and all(isinstance(manifest.get(name), str) for name in ("model", "data"))
+    )
 
 
 def set_damage_aside(folder: Path) -> None:
@@ -132,6 +154,8 @@ def verify(path: Path) -> dict[str, Any]:
         StoreError: damaged or incomplete; says which file and how.
     """
     try:
+        if (path / MANIFEST).stat().st_size > MAX_MANIFEST_BYTES:
+            raise ValueError(f"it is larger than {MAX_MANIFEST_BYTES:,} bytes")
         text = (path / MANIFEST).read_text(encoding="utf-8")
         manifest = json.loads(text)
         files = dict(manifest["files"])
@@ -149,6 +173,8 @@ def verify(path: Path) -> dict[str, Any]:
             raise StoreError(f"Checkpoint {path} is damaged: {name} cannot be read ({error.strerror}).") from error
         if actual != files.get(name):
             raise StoreError(f"Checkpoint {path} is damaged: {name} does not match its hash.")
+    if not _has_types(manifest):
+        raise StoreError(f"Checkpoint {path} is damaged: {MANIFEST} has values of other types.")
     return manifest
 
 

@@ -6,11 +6,14 @@ Steepest 0.1 has the weights alone, and no such header.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from steepest.errors import StoreError
 from steepest.runs.store import weights
 from steepest.runs.store.state import pack, unpack
 from steepest.tasks.module_state import ModuleState
@@ -40,12 +43,31 @@ def load(path: Path) -> ModuleState | None:
     text = weights.header(path).get(HEADER_KEY)
     if text is None:
         return None
-    header, tensors = json.loads(text), weights.load(path)
-    buffers = {name: tensors[name] for name in header["buffers"]}
-    parameters = {k: v for k, v in tensors.items() if k not in buffers and not k.startswith(f"{EXTRA_PREFIX}/")}
-    return ModuleState(parameters, buffers, unpack(header["extra"], tensors), transient=frozenset(header["transient"]))
+    tensors = weights.load(path)
+    try:
+        header = json.loads(text)
+        buffers = {name: tensors[name] for name in header["buffers"]}
+        parameters = {k: v for k, v in tensors.items() if k not in buffers and not k.startswith(f"{EXTRA_PREFIX}/")}
+        extra, transient = dict(unpack(header["extra"], tensors)), frozenset(header["transient"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise StoreError(f"Cannot read weights from {path}: its header is damaged ({error}).") from error
+    if not all(x.is_floating_point() or x.is_complex() for x in parameters.values()):
+        raise StoreError(f"Cannot read weights from {path}: they must be floating-point numbers.")
+    return ModuleState(parameters, buffers, extra, transient=transient)
 
 
 def state_dict(state: ModuleState) -> dict[str, Tensor]:
     """The weights and those buffers that a module's `state_dict` has."""
     return {name: x for name, x in state.tensors.items() if name not in state.transient}
+
+
+def vector(tensors: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
+    """The weights of these names as one vector [N].
+
+    Raises:
+        StoreError: one is missing.
+    """
+    absent = [name for name in names if name not in tensors]
+    if absent or not names:
+        raise StoreError(f"The stored weights have no {', '.join(absent[:5]) or 'names'}, so they are damaged.")
+    return torch.cat([tensors[name].reshape(-1) for name in names])

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from steepest.errors import StoreError
 from steepest.records.run import COLUMNS, History, Path, Record, Steps
 from steepest.runs.store import path_file
 
@@ -34,18 +35,6 @@ class Attempt(NamedTuple):
     def count(self, t: int) -> int:
         """Number of steps taken after its step t."""
         return self.before + t - self.first + 1
-
-
-def split_attempts(chunks: Sequence[tuple]) -> list[Attempt]:
-    """The attempts of a run, from rows of (attempt, *columns as bytes) in the order of the steps."""
-    attempts: list[Attempt] = []
-    count = 0
-    for attempt in sorted({c[0] for c in chunks}):
-        own = [np.stack([np.frombuffer(b, "<f8") for b in c[1:]]) for c in chunks if c[0] == attempt]
-        columns = np.concatenate(own, axis=1)
-        attempts.append(Attempt(attempt, int(columns[0, 0]), count, columns))
-        count += columns.shape[1]
-    return attempts
 
 
 def current_steps(attempts: Sequence[Attempt]) -> Steps:
@@ -77,6 +66,11 @@ class Clock:
         if part is None:  # nothing of it is recorded
             return max((p.count(p.last) for a, p in self._attempts.items() if a < attempt), default=0)
         return max(part.before, part.count(t))
+
+    @property
+    def last(self) -> int:
+        """The last step of any attempt."""
+        return max((part.last for part in self._attempts.values()), default=0)
 
     def back(self) -> dict[int, int]:
         """For the count at each rewind, the count at the step that it returned to."""
@@ -112,8 +106,16 @@ def make_history(
 
 
 def _path(record: Record, steps: Steps, clock: Clock, folder: File) -> Path:
-    """The saved points, and the loss at each, which is that of the next step."""
+    """The saved points, and the loss at each, which is that of the next step.
+
+    Raises:
+        StoreError: they are not points of this run's steps.
+    """
     points = path_file.read(folder, record.config.weights)
+    limit = max(record.config.steps, clock.last)
+    is_right = (points["attempt"] >= 0) & (points["t"] >= 0) & (points["t"] <= limit)
     t = np.array([clock(int(a), int(at)) for a, at in zip(points["attempt"], points["t"], strict=True)], np.int64)
+    if not is_right.all() or (np.diff(t) < 0).any():
+        raise StoreError(f"{folder / path_file.PATH_FILE} has points of other steps; without this file it has no path")
     losses = steps.loss[np.minimum(t, len(steps) - 1)] if len(steps) else np.full(len(t), np.nan)
     return Path(record.name, points["w"], losses, t)

@@ -13,7 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from steepest.errors import StoreError
+
 PATH_FILE = "path.bin"
+MAX_POINT_BYTES, MAX_POINTS = 2**31 - 1, 1_000_000
+"""Of a point, by numpy's types; of larger models no path is stored. Of a path, which has about 200."""
 
 
 def layout(size: int) -> np.dtype:
@@ -71,10 +75,22 @@ class PathFile:
 
 
 def read(folder: Path, size: int) -> np.ndarray:
-    """The points of a run in the order they were written, in `layout` [P]; memory-mapped."""
-    path, row = folder / PATH_FILE, layout(size)
-    count = path.stat().st_size // row.itemsize if path.exists() else 0
-    return np.memmap(path, row, "r", shape=(count,)) if count else np.empty(0, row)
+    """The points of a run in the order they were written, in `layout` [P]; memory-mapped.
+
+    Raises:
+        StoreError: the file cannot be read, or has more points than any path.
+    """
+    path = folder / PATH_FILE
+    if not 0 <= 16 + 4 * size <= MAX_POINT_BYTES:
+        return np.empty(0, layout(0))
+    row = layout(size)
+    try:
+        count = path.stat().st_size // row.itemsize if path.exists() else 0
+        if count > MAX_POINTS:
+            raise StoreError(f"{path} must have at most {MAX_POINTS:,} points, got {count:,}")
+        return np.memmap(path, row, "r", shape=(count,)) if count else np.empty(0, row)
+    except OSError as error:
+        raise StoreError(f"Cannot read {path} ({error.strerror})") from error
 
 
 def trim(folder: Path, size: int, attempt: int, t: int) -> None:
@@ -85,4 +101,4 @@ def trim(folder: Path, size: int, attempt: int, t: int) -> None:
     del points
     if (folder / PATH_FILE).exists():
         with (folder / PATH_FILE).open("r+b") as file:
-            file.truncate(count * layout(size).itemsize)
+            file.truncate(count * (16 + 4 * size))

@@ -1,15 +1,15 @@
 """The runs of a folder: begins, lists and reads them."""
 
 import json
-import math
 import os
 import re
 import secrets
-import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,34 @@ import numpy as np
 from torch import Tensor
 
 from steepest.errors import StoreError, nearest
-from steepest.records.config import from_json
-from steepest.records.run import COLUMNS, Event, History, Measurement, Record, Steps
-from steepest.runs.store import database, end_point, path_file, weights
-from steepest.runs.store.database import trim
-from steepest.runs.store.history import Attempt, current_steps, join_attempts, make_history, split_attempts
-from steepest.runs.store.liveness import BEAT, has_ended, this_process
+from steepest.records.run import History, Measurement, Record
+from steepest.runs.store import database, end_point, path_file, rows, run_folder, weights
+from steepest.runs.store.checks import MAX_NAME, MAX_NOTES, check_new, is_plain_id
+from steepest.runs.store.counts import Counts, read_counts
+from steepest.runs.store.database import ChangeError, trim
+from steepest.runs.store.history import current_steps, join_attempts, make_history
+from steepest.runs.store.liveness import this_process
+from steepest.runs.store.rows import RunRow
 from steepest.runs.store.writer import Writer
 from steepest.tasks.module_state import ModuleState
 from steepest.view.plain_text import nearest_ascii
 
-RUN_COLUMNS = "id, name, status, started, seconds, config, versions, notes, host, pid, born"
+MAX_READINGS = 100
+MAX_STEM = 50
+"""Characters of an id that come from the run's name: a file's name has 255 bytes at most."""
+
+
+def _consistent(method: Callable[..., Any]) -> Any:
+    """Repeats a reading during which another process began to write."""
+
+    @wraps(method)
+    def read(self: "Store", *args: Any) -> Any:
+        for _ in range(MAX_READINGS):
+            with suppress(ChangeError):
+                return method(self, *args)
+        raise StoreError(f"{self.folder} is written all the time. Try again later.")
+
+    return read
 
 
 class Store:
@@ -48,8 +65,11 @@ class Store:
 
         Raises:
             StoreError: the folder or its database cannot be written.
+            InputError: name or notes are no text, or too long.
         """
-        stem = re.sub(r"[^\w.-]+", "-", _in_file_names(name)).strip("-.") or "run"
+        check_new("name", name, MAX_NAME)
+        check_new("notes", notes or "", MAX_NOTES)
+        stem = re.sub(r"[^\w.-]+", "-", _in_file_names(name)).strip("-.")[:MAX_STEM] or "run"
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         with database.describe_errors(self._path):
             connection = database.connect(self._path, create=True)
@@ -71,37 +91,63 @@ class Store:
         Raises:
             StoreError: it is running.
         """
-        with self._connect() as connection, connection:  # commits, or rolls back
+        own = run_folder.check(self.folder, run)
+        with database.describe_errors(self._path), closing(database.connect(self._path)) as connection, connection:
             connection.execute("BEGIN IMMEDIATE")
-            row = self._row(connection, run)
-            check_not_in_use(self._record(row))  # another process may have resumed it
+            check_not_in_use(self._record(connection, run))  # another process may have resumed it
             trim(connection, run, attempt, t, events)
             values = ("running", json.dumps(config), *this_process(), run)
             connection.execute("UPDATE runs SET status=?, config=?, host=?, pid=?, born=? WHERE id=?", values)
-        weights.drop_beyond(self.folder / run / "points", t)
-        path_file.trim(self.folder / run, config.get("weights", 0), attempt, t)
+        weights.drop_beyond(own / "points", t)
+        path_file.trim(own, config.get("weights", 0), attempt, t)
         return Writer(self._path, run, attempt)
 
+    @_consistent
     def runs(self) -> list[Record]:
-        """All runs, oldest first, without their steps."""
-        if not self._path.exists():
+        """All runs, oldest first, without their steps; a damaged one says so in its `damage`."""
+        if database.is_empty(self._path):
             return []
-        with self._connect() as connection:
-            rows = connection.execute(f"SELECT {RUN_COLUMNS} FROM runs ORDER BY started, rowid").fetchall()
-            return [self._record(row, measurements=self._current_measurements(connection, row[0])) for row in rows]
+        with self._reader() as connection:
+            measurements = rows.all_measurements(connection)
+            return [self._entry(row, measurements.get(row.id, ())) for row in rows.run_rows(connection)]
 
+    def _entry(self, row: RunRow, measurements: tuple[Measurement, ...] | StoreError = ()) -> Record:
+        """A run's record without its steps, or what can be said of a damaged one."""
+        try:
+            if isinstance(measurements, StoreError):
+                raise measurements
+            return rows.record_of(row, self.folder, measurements)
+        except StoreError as error:
+            return rows.damage_record(row, str(error))
+
+    @_consistent
     def names(self) -> dict[str, str]:
         """The name of each run by its id, oldest first."""
-        if not self._path.exists():
+        if database.is_empty(self._path):
             return {}
-        with self._connect() as connection:
-            return dict(connection.execute("SELECT id, name FROM runs ORDER BY started, rowid"))
+        with self._reader() as connection:
+            return rows.names(connection)
 
+    @_consistent
+    def counts(self) -> dict[str, Counts]:
+        """How many steps and rewinds each run has; runs without steps are left out."""
+        if database.is_empty(self._path):
+            return {}
+        with self._reader() as connection:
+            return read_counts(connection)
+
+    @_consistent
     def losses(self, run: str) -> np.ndarray:
-        """Training loss of every current step, without the rest of the run, float64 [steps]."""
-        with self._connect() as connection:
-            return join_attempts(self._attempts(connection, self.resolve(run), ("t", "loss")), 2)[1]
+        """Training loss of every current step, without the rest of the run, float64 [steps].
 
+        Raises:
+            StoreError: no such run, or a damaged one.
+        """
+        run = self.resolve(run)
+        with self._reader() as connection, _name_run(run):
+            return join_attempts(rows.attempts_of(connection, run, ("t", "loss")), 2)[1]
+
+    @_consistent
     def read(self, run: str) -> Record:
         """The whole record of a run.
 
@@ -109,15 +155,18 @@ class Store:
             run: id, the beginning of an id, or a name (then the newest of that name).
 
         Raises:
-            StoreError: no such run (with the nearest id), or several.
+            StoreError: no such run (with the nearest id), or several, or a damaged one.
         """
         run = self.resolve(run)
-        with self._connect() as connection:
-            row = self._row(connection, run)
-            events = tuple(event for _, event in self._events(connection, run))
-            steps = current_steps(self._attempts(connection, run))
-            return self._record(row, steps, self._current_measurements(connection, run), events)
+        with self._reader() as connection, _name_run(run):
+            connection.execute("BEGIN")  # one snapshot: a run that ends meanwhile is running, or has all its steps
+            record, events = self._record(connection, run), rows.events_of(connection, run)
+            return replace(
+                record, steps=current_steps(rows.attempts_of(connection, run)),
+                measurements=rows.current_measurements(connection, run), events=tuple(event for _, event in events),
+            )  # fmt: skip
 
+    @_consistent
     def history(self, run: str) -> History:
         """The history of a run: rewound steps included, and its path.
 
@@ -125,11 +174,11 @@ class Store:
             StoreError: as for `read`.
         """
         run = self.resolve(run)
-        with self._connect() as connection:
-            connection.execute("BEGIN")  # one snapshot: a run that ends meanwhile is running, or has all its steps
-            attempts, events = self._attempts(connection, run), self._events(connection, run)
-            record, measurements = self._record(self._row(connection, run)), self._measurements(connection, run)
-            return make_history(record, attempts, measurements, events, self.folder / run)
+        with self._reader() as connection, _name_run(run):
+            connection.execute("BEGIN")
+            record, attempts = self._record(connection, run), rows.attempts_of(connection, run)
+            measurements, events = rows.measurements_of(connection, run), rows.events_of(connection, run)
+            return make_history(record, attempts, measurements, events, run_folder.check(self.folder, run))
 
     def resolve(self, run: str) -> str:
         """The id of a run: given its id, the beginning of it, or its name (then the newest of that name)."""
@@ -147,9 +196,17 @@ class Store:
         hint = nearest(run, names)
         raise StoreError(f"There is no run {run!r} in {self.folder}. {hint[:1].upper()}{hint[1:]}.")
 
+    def folder_of(self, run: str) -> Path:
+        """The folder of a run, with nothing in it that leads out of the runs folder.
+
+        Raises:
+            StoreError: as for `resolve`; a link in it leads out.
+        """
+        return run_folder.check(self.folder, self.resolve(run))
+
     def points(self, run: str) -> list[tuple[int, Path]]:
         """(t, file) of a run's stored points, in time order."""
-        return weights.list_points(self.folder / self.resolve(run) / "points")
+        return weights.list_points(self.folder_of(run) / "points")
 
     def load_point(self, run: str, t: int | None = None) -> dict[str, Tensor]:
         """The weights of a run by name: the last stored point, or the one after step t; with the buffers at its end.
@@ -178,75 +235,65 @@ class Store:
             )
         return points[max(points) if t is None else t]
 
-    def remove(self, run: str) -> None:
-        """Deletes a run: its numbers, weights and checkpoints.
+    def remove(self, run: str) -> str:
+        """Deletes a run: its numbers, weights and checkpoints; returns its id. A damaged one is given by its whole id.
 
         Raises:
             StoreError: it is still running.
         """
-        record = self.read(run)
-        check_not_in_use(record)
-        with self._connect() as connection, connection:  # commits, or rolls back
+        row = self._row_to_remove(run)
+        with database.describe_errors(self._path), closing(database.connect(self._path)) as connection, connection:
             connection.execute("BEGIN IMMEDIATE")
-            for table, key in (("runs", "id"), ("chunks", "run"), ("measurements", "run"), ("events", "run")):
-                connection.execute(f"DELETE FROM {table} WHERE {key}=?", (record.id,))
-        shutil.rmtree(self.folder / record.id, ignore_errors=True)
+            for table in ("chunks", "measurements", "events"):
+                connection.execute(f"DELETE FROM {table} WHERE run=(SELECT id FROM runs WHERE rowid=?)", (row.number,))
+            connection.execute("DELETE FROM runs WHERE rowid=?", (row.number,))
+        if is_plain_id(row.values["id"]):
+            run_folder.remove(self.folder, row.id)
+        return row.id
+
+    @_consistent
+    def _row_to_remove(self, run: str) -> RunRow:
+        with self._reader() as connection:
+            all_rows = {row.id: row for row in rows.run_rows(connection)}
+        row = all_rows.get(run) or all_rows[self.resolve(run)]
+        check_not_in_use(self._entry(row))
+        return row
 
     def _free_id(self, connection: sqlite3.Connection, stem: str) -> str:
         while True:
             run = f"{stem}-{secrets.token_hex(2)}"
             row = connection.execute("SELECT 1 FROM runs WHERE id=?", (run,)).fetchone()
-            if not row and not (self.folder / run).exists():
+            if not row and not os.path.lexists(self.folder / run):
                 return run
 
-    def _row(self, connection: sqlite3.Connection, run: str) -> tuple:
-        return connection.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE id=?", (run,)).fetchone()
-
-    def _attempts(self, connection: sqlite3.Connection, run: str, columns: Sequence[str] = COLUMNS) -> list[Attempt]:
-        query = f"SELECT attempt, {', '.join(columns)} FROM chunks WHERE run=? ORDER BY attempt, t0"
-        return split_attempts(connection.execute(query, (run,)).fetchall())
-
-    def _events(self, connection: sqlite3.Connection, run: str) -> list[tuple[int, Event]]:
-        """All events, with their attempts."""
-        query = "SELECT attempt, t, kind, seen, done, after FROM events WHERE run=? ORDER BY attempt, n"
-        return [(attempt, Event(*row)) for attempt, *row in connection.execute(query, (run,))]
-
-    def _measurements(self, connection: sqlite3.Connection, run: str) -> list[tuple[int, Measurement]]:
-        """All measurements, with their attempts; NaN is stored as NULL."""
-        query = "SELECT attempt, t, epoch, split, name, value FROM measurements WHERE run=? ORDER BY attempt, t"
-        rows = connection.execute(query, (run,))
-        return [(a, Measurement._make((*row, math.nan if value is None else value))) for a, *row, value in rows]
-
-    def _current_measurements(self, connection: sqlite3.Connection, run: str) -> tuple[Measurement, ...]:
-        """Those that no later attempt has repeated."""
-        query = "SELECT attempt, MIN(t0) FROM chunks WHERE run=? GROUP BY attempt"
-        starts = connection.execute(query, (run,)).fetchall()
-        current = [m for attempt, m in self._measurements(connection, run)
-                   if all(m.t < t0 for later, t0 in starts if later > attempt)]  # fmt: skip
-        return tuple(sorted(current, key=lambda m: m.t))
-
-    def _record(
-        self, row: tuple, steps: Steps | None = None, measurements: tuple = (), events: tuple = ()
-    ) -> Record:  # fmt: skip
-        run, name, status, start, seconds, config, versions, notes, host, pid, born = row
-        if status == "running" and has_ended(host, pid, born, self.folder / run / BEAT):
-            status = "interrupted"
-        environment = {**json.loads(versions), "host": host, "pid": str(pid)}
-        choices, search, verdict = from_json(json.loads(config))
-        steps = current_steps([]) if steps is None else steps
-        return Record(
-            run, name, status, start, seconds, choices, environment, steps, measurements, events, notes, search, verdict
-        )
+    def _record(self, connection: sqlite3.Connection, run: str) -> Record:
+        """The record of a run without its steps, measurements and events."""
+        matches = rows.run_rows(connection, run)
+        if not matches:
+            raise StoreError("It has just been removed")
+        return rows.record_of(matches[0], self.folder)
 
     @contextmanager
-    def _connect(self) -> Iterator[sqlite3.Connection]:
-        """A connection within a `with` block; SQLite's errors become StoreErrors."""
-        if not self._path.exists():
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        """A connection to read within a `with` block; SQLite's errors become StoreErrors."""
+        if database.is_empty(self._path):
             raise StoreError(
                 f"There are no runs in {self.folder}. Pass another folder with runs= (--runs), or train one."
             )
-        with database.describe_errors(self._path), closing(database.connect(self._path)) as connection:
+        with database.reader(self._path) as connection:
             yield connection
+
+
+@contextmanager
+def _name_run(run: str) -> Iterator[None]:
+    """Names the run whose rows are damaged."""
+    try:
+        yield
+    except StoreError as error:
+        raise StoreError(
+            f"Run {run} is damaged: {str(error).rstrip('.')}. Restore the runs folder from a copy, or remove the run "
+            f"with: steepest rm {run}"
+        ) from error
 
 
 def check_not_in_use(record: Record) -> None:

@@ -10,6 +10,8 @@ from torch import Tensor
 from steepest.errors import StoreError
 
 SUFFIX = ".safetensors"
+MAX_DIGITS = 16
+"""Of a step."""
 
 
 def save(folder: Path, t: int, tensors: Mapping[str, Tensor], header: Mapping[str, str] | None = None) -> Path:
@@ -81,7 +83,11 @@ def header(path: Path) -> dict[str, str]:
 
 def list_points(folder: Path) -> list[tuple[int, Path]]:
     """(t, file) of all points in a folder, in time order."""
-    return sorted((int(p.stem), p) for p in folder.glob(f"*{SUFFIX}") if p.stem.isdigit())
+    return sorted((int(p.stem), p) for p in folder.glob(f"*{SUFFIX}") if _is_step(p.stem))
+
+
+def _is_step(name: str) -> bool:
+    return name.isascii() and name.isdigit() and len(name) <= MAX_DIGITS
 
 
 def drop_beyond(folder: Path, t: int) -> None:

@@ -147,7 +147,7 @@ def _formula(rule: str, hypers: Mapping[str, Any]) -> str:
 
 def _path(name: str, path: Path | None, surfaces: LossSurfaces) -> dict[str, Any]:
     """Steps, losses and projections of the points whose loss was evaluated."""
-    if path is None or name not in surfaces.losses:
+    if path is None or name not in surfaces.losses or surfaces.indices[name].max(initial=-1) >= len(path.t):
         return {}
     on = {surface: by_name[name] for surface, by_name in surfaces.projections.items()}
     return {"t": path.t[surfaces.indices[name]], "loss": surfaces.losses[name], "on": on}
@@ -168,7 +168,8 @@ def _curves(record: Record, breaks: Sequence[int]) -> dict[str, Series]:
     others = {f"metric {name}": name for name in dict.fromkeys(m.name for m in record.measurements)}
     for key, name in {"held_out": "loss", "metric": record.config.metric, **others}.items():
         values = record.series("validation", name)
-        if values and (key == "held_out" or name != "loss") and (key == "metric" or name != record.config.metric):
+        is_own = name != "loss" and (key == "metric" or name != record.config.metric)
+        if values and (key == "held_out" or is_own):
             curves[key] = Series.of(np.array([m.t for m in values]), np.array([m.value for m in values]))
     return curves
 

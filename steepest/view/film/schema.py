@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from steepest.records.comparison import EndComparison
 from steepest.records.surfaces import Grid, Projection
 from steepest.records.verdict import Verdict
 
@@ -159,7 +160,7 @@ class Film:
     """A whole film.
 
     Attributes:
-        kind: "run", "race" or "play".
+        kind: "run", "race", "play" or "compare".
         title, subtitle: of the page.
         steps: its length.
         surfaces: by name; the first is shown first.
@@ -167,6 +168,7 @@ class Film:
         headline: the sentence above the relief; a play writes its own.
         advice: why, and on a line of its own what to do; commands stand between backticks.
         live: whether the run still goes on.
+        comparison: how the members ended, of kind "compare".
     """
 
     kind: str
@@ -178,6 +180,7 @@ class Film:
     headline: str = ""
     advice: str = ""
     live: bool = False
+    comparison: EndComparison | None = None
 
 
 def is_positive(values: np.ndarray) -> bool:

@@ -6,7 +6,15 @@ import numpy as np
 
 from steepest.records.per_sample import per_sample
 from steepest.records.run import BAD_DATA, REWIND, STOP, Event, History, Record
-from steepest.records.verdict import CONVERGED, DIVERGED, DIVERGED_ADVICE, MINIMUM, UNDECIDED, VERDICT_HEADLINES, Verdict
+from steepest.records.verdict import (
+    CONVERGED,
+    DIVERGED,
+    DIVERGED_ADVICE,
+    MINIMUM,
+    UNDECIDED,
+    VERDICT_HEADLINES,
+    Verdict,
+)
 from steepest.view.film.attempts import final_length, split
 from steepest.view.film.metrics import loss_text, metric_info, metric_text, share_detail, words_of
 from steepest.view.film.numbers import count, two_digits

@@ -50,12 +50,12 @@ def test_the_same_calls_and_the_same_state(seed, n, spread, spikes, drift, jump,
             assert (one.rate, one.is_quiet, one.is_calm, one.bounds) == (
                 other.rate, other.is_quiet, other.is_calm, other.bounds
             )  # fmt: skip
-            np.testing.assert_equal(one.state_dict(), other.state_dict())
+            assert repr(one.state_dict()) == repr(other.state_dict())  # NaN equals itself
         if calls[0].kind == "rewind":
             assert one.on_rewind("rate", 10) == other.on_rewind("rate", 10)
         if calls[0].kind == "stop":
             break
-    np.testing.assert_equal(one.state_dict(), other.state_dict())
+    assert repr(one.state_dict()) == repr(other.state_dict())
 
 
 @pytest.mark.parametrize("spread", [1e-3, 0.1, 1.0])
