@@ -54,6 +54,7 @@ function Page({ film, play, selected, onSelect }: PageProps) {
   const [helping, setHelping] = useState(false);
   const [listing, setListing] = useState(false);
   const [fold, setFold] = useState(false);
+  const [unfolded, unfold] = useState(false);
   const [chosen, choose] = useState<string | null>(null);
   const names = Object.keys(film.surfaces);
   const surface = chosen !== null && names.includes(chosen) ? chosen : names[0] ?? null;
@@ -107,7 +108,10 @@ function Page({ film, play, selected, onSelect }: PageProps) {
         onHelp={() => setHelping(on => !on)} onEvents={() => setListing(true)} onSave={() => savePicture(page.current!.querySelector('.stage, .map')!, theme.paper, film.title)} />
       <main>
         <section class="left" aria-label="Surface and paths">
-          <div class="saying">{verdict}</div>
+          <div class={unfolded ? 'saying unfolded' : 'saying'}>
+            {verdict}
+            {advice && <button class="unfold" onClick={() => unfold(on => !on)} aria-expanded={unfolded}>{unfolded ? 'less' : 'more'}</button>}
+          </div>
           <Scene film={film} surface={surface} field={field} tracks={tracks} marks={play?.ground.marks ?? shape?.marks ?? []}
             t={player.t} last={steps} selected={selected} theme={theme} mapped={mapped}
             onStart={onStart} onSurface={choose} />
