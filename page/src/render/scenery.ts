@@ -53,7 +53,7 @@ export function axisLabels(view: View, x: Axis, y: Axis, azimuth: number): Label
   return [...edges.flatMap(([axis, at]) => tickLabels(view, axis, at)), ...edges.map(([axis, at]) => nameLabel(view, axis, at))];
 }
 
-const { out: OUT, farther: FARTHER, name: NAME, aside: ASIDE } = constants.axes;
+const { out: OUT, farther: FARTHER, name: NAME, below: BELOW, aside: ASIDE } = constants.axes;
 
 /** Numbers at the ticks, the first and the last one before those between. */
 function tickLabels(view: View, axis: Axis, at: Beside): Label[] {
@@ -71,8 +71,9 @@ function tickLabels(view: View, axis: Axis, at: Beside): Label[] {
 function nameLabel(view: View, axis: Axis, at: Beside): Label {
   const [[x, y], [edge]] = [at(0, NAME), at(0, 0)];
   const side = axis.name.length > 2 && Math.abs(x - edge) >= 12 ? Math.sign(x - edge) : 0;
-  const places = [at(0, NAME), at(ASIDE, NAME), at(-ASIDE, NAME), at(0, 1.3 * NAME), at(ASIDE, 1.3 * NAME), at(-ASIDE, 1.3 * NAME)]
-    .map(([px, py]): Place => [px - x, py - y, side]);
+  const beside = [at(0, NAME), at(ASIDE, NAME), at(-ASIDE, NAME)].map(([px, py]): Place => [px - x, py - y, side]);
+  const below = [at(0, BELOW), at(ASIDE, BELOW), at(-ASIDE, BELOW)].map(([px, py]): Place => [px - x, py - y, 0]);
+  const places = [...beside, ...below];
   const under = axis.scale === 1 ? '' : `1 is ${short(axis.scale, 2)} in weights`;
   return { x, y, text: axis.name, under, font: `italic 15px ${SERIF}`, colour: view.theme.ink2, places, kind: 'name' };
 }

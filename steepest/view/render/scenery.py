@@ -63,9 +63,11 @@ def _name_label(view: View, axis: Axis, along: np.ndarray, outwards: np.ndarray)
     """An axis's name beside the block and, where it is not 1, its unit in weight space."""
     (x, y), (edge, _) = (_beside(view, along, outwards, 0, out) for out in (AXES["name"], 0))
     side = 0 if len(axis.name) <= 2 or abs(x - edge) < 12 else 1 if x > edge else -1
-    beside = [(u, AXES["name"] * far) for far in (1, 1.3) for u in (0, AXES["aside"], -AXES["aside"])]
-    points = [_beside(view, along, outwards, u, out) for u, out in beside]
-    places: list[Place] = [(px - x, py - y, side) for px, py in points]
+    places: list[Place] = []
+    for out, towards in ((AXES["name"], side), (AXES["below"], 0)):
+        for u in (0, AXES["aside"], -AXES["aside"]):
+            px, py = _beside(view, along, outwards, u, out)
+            places.append((px - x, py - y, towards))
     under = "" if axis.scale == 1 else f"1 is {short(axis.scale, 2)} in weights"
     return Label(x, y, axis.name, NAME_FONT, view.theme.ink2, places, "name", under=under)
 

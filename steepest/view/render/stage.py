@@ -12,7 +12,7 @@ from steepest.view.film.schema import Member
 from steepest.view.render.camera import project
 from steepest.view.render.canvas import Canvas, Font
 from steepest.view.render.field import coarse, field_of, refine
-from steepest.view.render.frame import Frame, outline_of
+from steepest.view.render.frame import FRAMING, Frame, outline_of
 from steepest.view.render.labels import Label, draw_labels
 from steepest.view.render.paths import LIFT, SLACK, Trace, View, draw_paths, outline_points, position_at, trace_of
 from steepest.view.render.relief import Block
@@ -114,7 +114,7 @@ def _rank(
         own = VIEW["asOnMap"] * away + VIEW["alongAxis"] * math.cos(2 * azimuth) ** 2
         if not len(points):
             return own
-        m = frame.matrix(outline, azimuth, elevation)
+        m = frame.matrix(outline, azimuth, elevation, FRAMING["roughly"])
         block.render(m, azimuth)
         at = project(m, block.width, block.height, above)
         visible = block.is_visible(at, 1, SLACK)
