@@ -108,6 +108,7 @@ describe('before the end', () => {
   });
   it('the sentence tells no end', () => {
     expect(sentenceAt(track(), 45, 60, 'red').map(({ text }) => text).join('')).toBe('90.0 % validation accuracy at step 30 of 60');
+    expect(sentenceAt(track({ curves: {} }), 45, 60, 'red')[0].text).toBe('Step 45 of 60');
     expect(sentenceAt(track({ result: [] }), 45, 60, 'red')[0].text).toBe('Step 45 of 60');
   });
   it('the headline’s metric wears the colour', () => {

@@ -49,8 +49,8 @@ export function laneOf(track: Track, steps: number, width: number, height: numbe
     return `M${fixed(a)} ${y + drop - 5}C${fixed(a - 4)} ${fixed(bow)} ${fixed(b + 4)} ${fixed(bow)} ${fixed(b)} ${y - 8}`;
   }) : [];
   const tips = big ? [...new Set(back.map(({ to }) => x(to!)))].map(at => `M${fixed(at)} ${y - 3}l-3.6-7h7.2z`) : [];
-  const crosses = back.map(({ t }) => ({ kind: 'cross', x: x(t), y: y + drop }));
   const isBelow = (t: number) => track.attempts.some(({ from, to, kept }) => !kept && t > from && t <= to);
+  const crosses = back.map(({ t }) => ({ kind: 'cross', x: x(t), y: isBelow(t) ? y + drop : y }));
   let before = -Infinity;
   const dots = track.events.filter(event => !otherwise(event)).flatMap(({ kind, t }) => {
     const mark = { kind, x: x(t), y: isBelow(t) ? y + drop : y };

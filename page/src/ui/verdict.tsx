@@ -112,9 +112,9 @@ const PARTS = 20;
 /** What is said of a run at a step before its end: how good it is there, and not how it ended. */
 export function sentenceAt(track: Track, t: number, steps: number, colour: string): Piece[] {
   const row = track.result[0];
-  if (!row) return [{ text: `Step ${count(t)} of ${count(steps)}` }];
-  const train = row.label.startsWith('Train');
+  const train = row?.label.startsWith('Train');
   const measured = train ? null : measuredAt(track.curves[track.metrics.metric ? 'metric' : 'held_out'], t);
+  if (!row || (!train && !measured)) return [{ text: `Step ${count(t)} of ${count(steps)}` }];
   const step = measured?.step ?? Math.floor((t / steps) * PARTS) * (steps / PARTS);
   const { value, label } = rowAt(track, row, step);
   const name = label[0].toLowerCase() + label.slice(1);

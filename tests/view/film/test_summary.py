@@ -138,6 +138,9 @@ def test_attempts_cover_all_steps_and_nested_rewinds_undo_both():
 def test_a_moment_tells_no_end():
     member = film.of_run(measured()).members["run"]
     assert moment.headline_at(member, 45, 60) == "90.3 % validation accuracy at step 30 of 60"
+    assert moment.headline_at(
+        film.replace(member, curves={**member.curves, "metric": member.curves["lr"]}), 0.5, 60
+    ) == ("Step 0 of 60")
     validation, test, train = moment.results_at(member, 45)
     assert validation == ("Validation accuracy", "90.3 %", "at step 30")
     assert test == ("Test accuracy", "—", "at the end")
