@@ -202,7 +202,7 @@ def _measurements(rows: Sequence[tuple]) -> list[tuple[int, Measurement]]:
     """Measurements with their attempts, from rows that begin with the attempt."""
     for name in {name for row in rows for name in row[3:5]}:
         _check_text(name)
-    return [(row[0], Measurement(*row[1:5], math.nan if row[5] is None else row[5])) for row in rows]
+    return [(row[0], Measurement._make((*row[1:5], math.nan if row[5] is None else row[5]))) for row in rows]
 
 
 def current_measurements(database: sqlite3.Connection, run: str) -> tuple[Measurement, ...]:

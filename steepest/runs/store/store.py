@@ -254,6 +254,8 @@ class Store:
         row = self._row_to_remove(run)
         with database.describe_errors(self._path), closing(database.connect(self._path)) as connection, connection:
             connection.execute("BEGIN IMMEDIATE")
+            if row not in rows.run_rows(connection):  # its number may be another run's by now
+                raise StoreError(f"Run {row.id} has changed meanwhile, and was not removed. Try again.")
             for table in ("chunks", "measurements", "events"):
                 connection.execute(f"DELETE FROM {table} WHERE run=(SELECT id FROM runs WHERE rowid=?)", (row.number,))
             connection.execute("DELETE FROM runs WHERE rowid=?", (row.number,))
@@ -265,7 +267,9 @@ class Store:
     def _row_to_remove(self, run: str) -> RunRow:
         with self._reader() as connection:
             all_rows = {row.id: row for row in rows.run_rows(connection)}
-        row = all_rows.get(run) or all_rows[self.resolve(run)]
+        row = all_rows.get(run) or all_rows.get(self.resolve(run))
+        if row is None:
+            raise ChangeError
         check_not_in_use(self._entry(row))
         return row
 
