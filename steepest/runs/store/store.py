@@ -38,10 +38,10 @@ def _consistent(method: Callable[..., Any]) -> Any:
     """Repeats a reading during which another process began to write."""
 
     @wraps(method)
-    def read(self: "Store", *args: Any) -> Any:
+    def read(self: "Store", *args: Any, **kwargs: Any) -> Any:
         for _ in range(MAX_READINGS):
             with suppress(ChangeError):
-                return method(self, *args)
+                return method(self, *args, **kwargs)
         raise StoreError(f"{self.folder} is written all the time. Try again later.")
 
     return read

@@ -268,6 +268,17 @@ def test_what_is_written_while_it_is_read_is_read_again(folder, monkeypatch):
     assert len(calls) == 2
 
 
+def test_a_folder_that_is_removed_while_it_is_read(folder, monkeypatch):
+    check = database.check_ours
+
+    def check_and_remove(connection, path):
+        check(connection, path)
+        shutil.rmtree(folder.path)
+
+    monkeypatch.setattr(database, "check_ours", check_and_remove)
+    assert folder.store.runs() == []
+
+
 def test_a_file_that_is_written_all_the_time(folder, monkeypatch):
     check = database.check_ours
 
