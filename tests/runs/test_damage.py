@@ -98,7 +98,8 @@ def test_a_list_lives_with_a_run_whose_steps_are_damaged(runs):
 def test_a_list_lives_with_a_reason_that_is_no_text(runs):
     with closing(sqlite3.connect(runs / "runs.db")) as database, database:
         database.execute(
-            "INSERT INTO events SELECT id, 0, 9, 9, 'failed', CAST(x'fffe41' AS TEXT), '', '' FROM runs WHERE name='one'"
+            "INSERT INTO events SELECT id, 0, 9, 9, 'failed', CAST(x'fffe41' AS TEXT), '', '' FROM runs "
+            "WHERE name='one'"
         )
         database.execute("UPDATE runs SET status='failed' WHERE name='one'")
     assert get(runs, "/").status_code == 200
