@@ -7,6 +7,7 @@ from matplotlib.path import Path
 
 from steepest.records.surfaces import Axis, Mark
 from steepest.view.film.numbers import linear_ticks, short
+from steepest.view.film.way import JUMP
 from steepest.view.render.canvas import Font
 from steepest.view.render.field import world
 from steepest.view.render.labels import Label, Place
@@ -21,6 +22,7 @@ AXES = CONSTANTS["axes"]
 AXIS_TICK_FONT = Font("sans", 11)
 NAME_FONT, WORD_FONT = Font("italic", 15), Font("italic", 14)
 EAST, NORTH, FLOOR = np.diag((1.0, 1.0, BASE))
+NAMED_JUMPS = 2
 RING = 4.5 * np.asarray(Path.unit_regular_polygon(32).vertices)
 
 
@@ -102,6 +104,17 @@ def draw_start(view: View, trace: Trace) -> list[Label]:
     for width, colour in ((4.5, view.theme.casing), (1.6, view.theme.ink)):
         view.canvas.stroke(RING + np.array((x, y)), width, colour)
     return [Label(x, y, "start", WORD_FONT, view.theme.ink)]
+
+
+def undone_labels(view: View, trace: Trace, t: float) -> list[Label]:
+    """A word where a path jumped back, at its longest jumps: what led there was undone."""
+    k = np.flatnonzero((trace.state == JUMP) & (trace.t <= t))
+    k = k[k > 0]
+    length = np.linalg.norm(trace.at[k] - trace.at[k - 1], axis=1)
+    k, length = k[length > 0], length[length > 0]
+    begins = k[np.argsort(-length, kind="stable")][:NAMED_JUMPS] - 1
+    points = view.project(trace.at[begins])[:, :2].tolist()
+    return [Label(x, y, "undone", WORD_FONT, view.theme.ink) for x, y in points]
 
 
 def draw_escape(view: View, marks: tuple[Mark, ...], begin: np.ndarray) -> list[Label]:
