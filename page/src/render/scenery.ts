@@ -126,16 +126,13 @@ export function drawStart(view: View, trace: Trace): Label[] {
   return [word(view, x, y, 'start')];
 }
 
-/** Jumps back that are named, the longest ones. */
-const NAMED_JUMPS = 2;
-
-/** A word where the selected path jumped back: what led there was undone. */
+/** A word where the selected path jumped back the farthest: what led there was undone. */
 export function undoneLabels(view: View, { t, at, state }: Trace, now: number): Label[] {
   const point = (k: number) => [0, 1, 2].map(i => at[3 * k + i]) as [number, number, number];
   const jumps = [...state.keys()].filter(k => k > 0 && state[k] === JUMP && t[k] <= now && !Number.isNaN(at[3 * k - 3]))
     .map(k => ({ from: point(k - 1), length: Math.hypot(...point(k).map((v, i) => v - point(k - 1)[i])) }))
     .filter(({ length }) => length > 0).sort((a, b) => b.length - a.length);
-  return jumps.slice(0, NAMED_JUMPS).map(({ from }) => {
+  return jumps.slice(0, 1).map(({ from }) => {
     const [x, y] = onCanvas(view, ...from);
     return word(view, x, y, 'undone');
   });

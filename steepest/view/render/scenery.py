@@ -22,7 +22,6 @@ AXES = CONSTANTS["axes"]
 AXIS_TICK_FONT = Font("sans", 11)
 NAME_FONT, WORD_FONT = Font("italic", 15), Font("italic", 14)
 EAST, NORTH, FLOOR = np.diag((1.0, 1.0, BASE))
-NAMED_JUMPS = 2
 RING = 4.5 * np.asarray(Path.unit_regular_polygon(32).vertices)
 
 
@@ -107,12 +106,12 @@ def draw_start(view: View, trace: Trace) -> list[Label]:
 
 
 def undone_labels(view: View, trace: Trace, t: float) -> list[Label]:
-    """A word where a path jumped back, at its longest jumps: what led there was undone."""
+    """A word where a path jumped back the farthest: what led there was undone."""
     k = np.flatnonzero((trace.state == JUMP) & (trace.t <= t))
     k = k[k > 0]
     length = np.linalg.norm(trace.at[k] - trace.at[k - 1], axis=1)
     k, length = k[length > 0], length[length > 0]
-    begins = k[np.argsort(-length, kind="stable")][:NAMED_JUMPS] - 1
+    begins = k[np.argsort(-length, kind="stable")][:1] - 1
     points = view.project(trace.at[begins])[:, :2].tolist()
     return [Label(x, y, "undone", WORD_FONT, view.theme.ink) for x, y in points]
 
