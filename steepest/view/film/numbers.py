@@ -159,4 +159,4 @@ def log_ticks(lo: float, hi: float, about: int) -> list[float]:
         return powers
     fine = [float(f"{m}e{e}") for e in range(first - 1, last + 1) for m in (1, 3)]
     inside = [v for v in fine if lo <= v <= hi]
-    return inside if len(inside) > 2 else linear_ticks(lo, hi, about)
+    return inside if len(inside) > 1 else linear_ticks(lo, hi, about)

@@ -33,6 +33,9 @@ EARLY_SHARE, CUT_SHARE = 0.2, 0.4
 """Share of the steps whose percentages may lie below the axis, and what share of it the others then take at most."""
 
 
+NOTHING_FINITE = "No value is a finite number."
+
+
 class Chart:
     """The loss, "loss", the metric, "metric", or the learning rate, "lr", of the members that have it.
 
@@ -52,6 +55,7 @@ class Chart:
             self._axes = figure.add_axes((LEFT / width, BOTTOM / height, across / width, down / height))
             self._draw_axes(steps, down, across)
             self._is_empty = not any(np.isfinite(curve.mid).any() for curve in self._all_curves())
+            self._axes.set_visible(not self._is_empty)
             entries = [] if self._is_empty else self._draw_curves(steps, across)
             legend = self._axes.legend(
                 handles=entries[: max(1, across // ENTRY_WIDTH)], ncols=9, labelcolor=theme.ink2,
@@ -86,13 +90,14 @@ class Chart:
         scale = 100 if is_percent else 1
         about = max(2, round(down / CHARTS["pixelsPerTick"]))
         ticks = [v / scale for v in (log_ticks if is_log else linear_ticks)(lo * scale, hi * scale, about)]
-        texts = [f"{short(100 * v)} %" if is_percent else tick_text(v, is_log) for v in ticks]
+        texts = [f"{short(100 * v)} %" if is_percent else tick_text(v, is_log).replace(" × ", "×") for v in ticks]
         axes.set(xlim=(0, steps), ylim=(lo, hi), yscale="log" if is_log else "linear", facecolor="none")
         axes.set_yticks(ticks, texts, color=theme.ink3)
         at = step_ticks(steps, across)
         axes.set_xticks(at, [count(t) for t in at], color=theme.ink3)
-        for label, side in zip(axes.get_xticklabels(), ("left", *["center"] * (len(at) - 2), "right")):
-            label.set_horizontalalignment(side)
+        first, *_, last = axes.get_xticklabels()
+        first.set_horizontalalignment("left")
+        last.set_horizontalalignment("right")
         axes.minorticks_off()
         axes.grid(axis="y", color=theme.hair, clip_on=False)
 
@@ -179,7 +184,7 @@ class Chart:
         canvas.rectangle(0, 0, width, 1, theme.hair)
         canvas.write(self._title, 0, 20, TITLE_FONT, theme.ink)
         if self._is_empty:
-            canvas.write("No value is a finite number.", LEFT, TITLE_HEIGHT + 30, Font("sans", 13), theme.ink2)
+            canvas.write(NOTHING_FINITE, LEFT, TITLE_HEIGHT + 30, Font("sans", 13), theme.ink2)
             return
         now, _ = self._place(t, 1.0)
         canvas.rectangle(now + 3, TITLE_HEIGHT, width - now - 3, height - BOTTOM - TITLE_HEIGHT, theme.paper, FUTURE)

@@ -180,7 +180,7 @@ def test_a_race():
 
 def test_the_seed_in_the_middle_is_shown_of_every_side():
     assert {curve.seed for curve in film.display_runs(contest()).values()} == {0}
-    assert film.of_race(contest(claimed=False)).headline == "No difference detected in final loss."
+    assert film.of_race(contest(claimed=False)).headline == ("adam and momentum: no difference detected in final loss.")
 
 
 def test_a_film_is_one_page(tmp_path):
