@@ -21,8 +21,9 @@ READER_TIMEOUT_S = 20.0
 """How long a reader may take nothing of what waits for it."""
 CHECK_INTERVAL_S, SHUTDOWN_TIMEOUT_S = 1.0, 5.0
 MAX_CONNECTIONS, MIN_CONNECTIONS = 512, 8
-ACCEPT_COUNT = 32
-"""Connections that wait for the server, which accepts so many at once."""
+ACCEPT_COUNT, ACCEPT_ROUNDS = 16, 4
+"""Connections that wait for the server, which accepts so many at once; and how often it does before the first of them
+takes the place of an older one, whose descriptor is then free."""
 OTHER_DESCRIPTORS = 48
 """File descriptors for all but connections: 4 readers of the database with 4 files each, the loop, the terminal."""
 
@@ -36,7 +37,7 @@ def connection_limit() -> int:
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if descriptors == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
-    return max(MIN_CONNECTIONS, min(MAX_CONNECTIONS, descriptors - ACCEPT_COUNT - OTHER_DESCRIPTORS))
+    return max(MIN_CONNECTIONS, min(MAX_CONNECTIONS, descriptors - ACCEPT_COUNT * ACCEPT_ROUNDS - OTHER_DESCRIPTORS))
 
 
 class Connection(H11Protocol):

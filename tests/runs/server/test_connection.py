@@ -163,7 +163,7 @@ def test_streams_make_room_for_one_another(monkeypatch, tmp_path):
     writer.close("interrupted", 1.0)
 
 
-@pytest.mark.parametrize(("descriptors", "limit"), [(64, 8), (256, 176), (10**6, 512), (-1, 512)])
+@pytest.mark.parametrize(("descriptors", "limit"), [(64, 8), (256, 144), (10**6, 512), (-1, 512)])
 def test_the_limit_lies_below_the_descriptors(monkeypatch, descriptors, limit):
     resource = pytest.importorskip("resource")
     monkeypatch.setattr(resource, "getrlimit", lambda _: (descriptors, descriptors))
