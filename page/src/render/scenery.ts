@@ -6,6 +6,7 @@ import { PLACES, SERIF, SANS, type Label, type Place } from './labels';
 import { linearTicks, short } from '../ui/numbers';
 import { positionAt, type Trace, type View } from './paths';
 import { BASE } from './relief';
+import { JUMP } from '../film/way';
 import { mark } from './glyph';
 import { constants } from './theme';
 
@@ -123,6 +124,18 @@ export function drawStart(view: View, trace: Trace): Label[] {
     c.stroke();
   }
   return [word(view, x, y, 'start')];
+}
+
+/** A word where the selected path jumped back the farthest: what led there was undone. */
+export function undoneLabels(view: View, { t, at, state }: Trace, now: number): Label[] {
+  const point = (k: number) => [0, 1, 2].map(i => at[3 * k + i]) as [number, number, number];
+  const jumps = [...state.keys()].filter(k => k > 0 && state[k] === JUMP && t[k] <= now && !Number.isNaN(at[3 * k - 3]))
+    .map(k => ({ from: point(k - 1), length: Math.hypot(...point(k).map((v, i) => v - point(k - 1)[i])) }))
+    .filter(({ length }) => length > 0).sort((a, b) => b.length - a.length);
+  return jumps.slice(0, 1).map(({ from }) => {
+    const [x, y] = onCanvas(view, ...from);
+    return word(view, x, y, 'undone');
+  });
 }
 
 const DOTS = 40;

@@ -119,7 +119,7 @@ function describe({ x, y, scale }: Field, surface: string, tracks: Track[], t: n
 function Legend({ film, surface, field, theme, onStart, onSurface }: SceneProps & { field: Field; surface: string }) {
   const names = Object.keys(film.surfaces);
   const { kind, caption } = film.surfaces[surface];
-  const words = onStart ? `Click on the surface to start elsewhere. ${gaps(field)}` : firstSentence(caption);
+  const words = onStart ? `Click on the surface to start elsewhere. ${gaps(field)}` : oneLine(caption);
   return (
     <div class="legend">
       {names.length > 1 ? (
@@ -137,8 +137,11 @@ function Legend({ film, surface, field, theme, onStart, onSurface }: SceneProps 
   );
 }
 
-/** What a caption says first; the help has the whole. */
-const firstSentence = (text: string): string => text.split(/(?<=[.!?]) (?=[A-Z])/)[0];
+/** What a caption says first, without the plane's name, which stands beside it; the help has the whole. */
+function oneLine(caption: string): string {
+  const [first] = caption.split(/(?<=[.!?]) (?=[A-Z])/);
+  return first.replace(/^PCA plane of the paths?: (.*) of the variance\.$/, 'Its axes hold $1 of the path’s variance.');
+}
 
 /** Below this share of the range a loss is 0. */
 const ROUNDING = 1e-9;

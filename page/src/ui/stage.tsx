@@ -11,7 +11,7 @@ import { drawLabels, placeLabels, placesOf, PLACES, SANS, type Label } from '../
 import { count } from './numbers';
 import { drawPaths, outlines, positionAt, type Trace, type View } from '../render/paths';
 import type { Relief } from '../render/relief';
-import { axisLabels, drawEdges, drawEscape, drawMarks, drawStart } from '../render/scenery';
+import { axisLabels, drawEdges, drawEscape, drawMarks, drawStart, undoneLabels } from '../render/scenery';
 import type { Theme } from '../render/theme';
 import { openingView } from '../render/view';
 
@@ -111,6 +111,7 @@ export function Stage(props: StageProps) {
     if (end && t >= last) words.push(...drawEscape(view, marks, x, y, end));
     const first = traces.find(trace => trace !== null);
     const start = first ? drawStart(view, first) : [];
+    if (traces[selected]) start.push(...undoneLabels(view, traces[selected], t));
     const heads = drawPaths(view, traces, t, selected).reverse().map(({ x, y, member }): Label => ({
       x, y, text: traces.length > 1 ? traces[member]!.name : `step ${count(Math.floor(t))}`, font: `600 13px ${SANS}`,
       colour: theme.names[member % 6], places: PLACES, kind: 'thing', id: `head ${member}`,

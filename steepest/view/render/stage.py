@@ -16,7 +16,7 @@ from steepest.view.render.frame import FRAMING, Frame, outline_of
 from steepest.view.render.labels import Label, draw_labels
 from steepest.view.render.paths import LIFT, SLACK, Trace, View, draw_paths, outline_points, position_at, trace_of
 from steepest.view.render.relief import Block
-from steepest.view.render.scenery import axis_labels, draw_edges, draw_escape, draw_marks, draw_start
+from steepest.view.render.scenery import axis_labels, draw_edges, draw_escape, draw_marks, draw_start, undone_labels
 from steepest.view.render.theme import CONSTANTS, Theme
 
 Angles = tuple[float, float]
@@ -61,6 +61,8 @@ class Stage:
         if end is not None and t >= self._steps:
             words += draw_escape(view, self._marks, end)
         start = [label for trace in [trace for trace in traces if trace][:1] for label in draw_start(view, trace)]
+        if traces and traces[0]:
+            start += undone_labels(view, traces[0], t)
         heads = [
             Label(x, y, self._words(member, t), HEAD_FONT, self.theme.name_colour(member))
             for member, (x, y) in reversed(draw_paths(view, traces, t).items())
