@@ -56,7 +56,7 @@ def test_a_burst_of_half_open_requests_does_not_use_up_the_descriptors(tmp_path)
         assert process.stderr is not None
         url = re.search(r"http://\S+", process.stderr.readline())[0]
         port = httpx.URL(url).port
-        for _ in range(400):
+        for _ in range(300):
             client = held.enter_context(socket.create_connection(("127.0.0.1", port), 20))
             with suppress(ConnectionError):  # a newer one has its place already
                 client.sendall(b"GET / HTTP/1.1\r\n")
