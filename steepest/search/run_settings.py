@@ -29,8 +29,8 @@ def compare_settings(groups: Groups) -> tuple[Settings, str]:
 
 
 def _is_only_named(key: str, row: Sequence[str]) -> bool:
-    """Whether a minor hyperparameter differs only because some rules lack it."""
-    return key in MINOR and len(set(row) - {NONE}) == 1
+    """Whether something minor differs only because some rules lack it, or some runs do not say it."""
+    return key in (*MINOR, *VERSIONS, "data") and len(set(row) - {NONE}) == 1
 
 
 def _settings(group: Sequence[Record]) -> dict[str, str]:

@@ -133,7 +133,8 @@ def test_who_diverged_is_named_and_nobody_wins(values, words):
     ],
 )  # fmt: skip
 def test_what_cannot_be_compared_is_not(changed, words):
-    ends = compare_ends([[a_run(0.9, "adam")], [a_run(0.8, "lion", **changed)]])
+    one = a_run(0.9, "adam", data="1,293 samples")
+    ends = compare_ends([[one], [a_run(0.8, "lion", **changed)]])
     assert words in ends.headline
     assert {p.result for p in ends.pairs} == {NO_INTERVAL}
     assert (ends.metric, ends.command) == ("", "")

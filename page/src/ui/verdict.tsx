@@ -68,10 +68,19 @@ function Advice({ line }: { line: string }) {
   );
 }
 
+/** Where a phrase stands as a whole: "adam" is not found in "adamw". */
+function placeOf(text: string, phrase: string): number {
+  const isLetter = (c: string | undefined) => c !== undefined && /[\p{L}\p{N}_]/u.test(c);
+  for (let at = text.indexOf(phrase); at >= 0; at = text.indexOf(phrase, at + 1)) {
+    if (!isLetter(text[at - 1]) && !isLetter(text[at + phrase.length])) return at;
+  }
+  return -1;
+}
+
 /** A headline with its phrases in colours: the first occurrence of each. */
 export function coloured(headline: string, phrases: [phrase: string, colour: string][]): Piece[] {
   const found = phrases
-    .map(([phrase, colour]) => ({ at: headline.toLowerCase().indexOf(phrase.toLowerCase()), length: phrase.length, colour }))
+    .map(([phrase, colour]) => ({ at: placeOf(headline.toLowerCase(), phrase.toLowerCase()), length: phrase.length, colour }))
     .filter(({ at, length }) => at >= 0 && length > 0)
     .sort((a, b) => a.at - b.at);
   const pieces: Piece[] = [];

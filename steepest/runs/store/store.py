@@ -5,7 +5,7 @@ import os
 import re
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -146,6 +146,16 @@ class Store:
         run = self.resolve(run)
         with self._reader() as connection, _name_run(run):
             return join_attempts(rows.attempts_of(connection, run, ("t", "loss")), 2)[1]
+
+    @_consistent
+    def losses_of(self, runs: Sequence[str]) -> dict[str, np.ndarray]:
+        """The same of several runs, given by their ids; a damaged one, or one that is gone, has none."""
+        losses = dict.fromkeys(runs, np.empty(0))
+        with self._reader() as connection:
+            for run in runs:
+                with suppress(StoreError):
+                    losses[run] = join_attempts(rows.attempts_of(connection, run, ("t", "loss")), 2)[1]
+        return losses
 
     @_consistent
     def read(self, run: str) -> Record:

@@ -230,6 +230,19 @@ def test_rows_that_were_not_merged_are_read(folder):
     assert {name: value for name, value in snapshot(copy).items() if name in before} == before
 
 
+def test_rows_are_merged_though_somebody_reads(folder, tmp_path):
+    """Whoever copies the database alone then has them all."""
+    writer = folder.store.begin("begun", CONFIG, versions(), 0)
+    writer.step(Step(1, 0.1, 0.1, 7.0, 1.0, 0.1))
+    writer.flush()
+    with database.reader(folder.path / "runs.db") as connection:
+        connection.execute("SELECT count(*) FROM runs").fetchone()
+        writer.close("done", 1.0)
+    shutil.copy(folder.path / "runs.db", tmp_path)
+    assert Store(tmp_path).losses(writer.id).tolist() == [7.0]
+    assert Store(tmp_path).read(writer.id).status == "done"
+
+
 @pytest.mark.slow
 def test_rows_that_were_not_merged_in_another_users_folder(folder):
     """Correct, or said in words; never the rows before."""
