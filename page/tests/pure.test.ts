@@ -177,6 +177,8 @@ describe('keys', () => {
   it.each([
     [' ', {}, { do: 'play' }], ['ArrowLeft', { shiftKey: true }, { do: 'step', by: -50 }], ['3', {}, { do: 'member', index: 2 }],
     ['c', {}, { do: 'map' }], ['?', { shiftKey: true }, { do: 'help' }], ['t', { ctrlKey: true }, null], ['q', {}, null],
+    ['e', {}, { do: 'events' }], ['K', { shiftKey: true }, { do: 'kept' }], ['[', {}, { do: 'event', by: -1 }], [']', {}, { do: 'event', by: 1 }],
+    ['Escape', {}, { do: 'close' }],
   ])('%s', (key, more, action) => expect(actionOf(press(key, more), 'none')).toEqual(action));
   it('yield to focused controls', () => {
     expect(actionOf(press(' '), 'control')).toBeNull();

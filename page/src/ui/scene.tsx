@@ -37,7 +37,7 @@ export function Scene(props: SceneProps) {
   const traces = useMemo(
     () => (relief && surface ? tracks.map(track => traceOf(track, surface, relief)) : []), [relief, surface, tracks]);
   const scene = useRef<HTMLDivElement>(null);
-  const overlays = useOverlays(scene);
+  const overlays = useOverlays(scene, relief !== null, mapped);
   if (!field || !relief || !surface) {
     if (film.live || film.kind === 'race') return null;
     return <p class="nothing">No surface: run `steepest film RUN` to compute one; it needs a saved path and the model.</p>;
@@ -60,7 +60,7 @@ export function Scene(props: SceneProps) {
 }
 
 /** What lies over a scene: the lines of what is said above it, and the map. */
-function useOverlays(scene: RefObject<HTMLDivElement | null>): Box[] {
+function useOverlays(scene: RefObject<HTMLDivElement | null>, shown: boolean, mapped: boolean): Box[] {
   const [overlays, take] = useState<Box[]>([]);
   const fonts = useFonts();
   useLayoutEffect(() => {
@@ -78,11 +78,16 @@ function useOverlays(scene: RefObject<HTMLDivElement | null>): Box[] {
       take(old => (JSON.stringify(old) === JSON.stringify(boxes) ? old : boxes));
     };
     measure();
-    const observer = new ResizeObserver(measure);
-    [current, ...over, ...current.querySelectorAll('.inset')].forEach(element => observer.observe(element));
-    return () => observer.disconnect();
-  });
-  return fonts >= 0 ? overlays : [];
+    const sizes = new ResizeObserver(measure);
+    [current, ...over, ...current.querySelectorAll('.inset')].forEach(element => sizes.observe(element));
+    const words = new MutationObserver(measure);
+    over.forEach(element => words.observe(element, { childList: true, characterData: true, subtree: true }));
+    return () => {
+      sizes.disconnect();
+      words.disconnect();
+    };
+  }, [fonts, shown, mapped]);
+  return overlays;
 }
 
 /** Between the block and what lies over the stage. */
