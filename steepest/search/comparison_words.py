@@ -11,7 +11,7 @@ from steepest.search.statistics import RECOMMENDED_SEEDS
 from steepest.view.film.metrics import percent
 from steepest.view.film.numbers import short
 from steepest.view.film.schema import MetricInfo
-from steepest.view.format import number
+from steepest.view.format import capitalise, number
 
 WORDS = ("no", "one", "two", "three", "four", "five", "six")
 
@@ -274,11 +274,6 @@ def join(names: Sequence[str]) -> str:
     'a, b and c'
     """
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
-
-
-def capitalise(text: str) -> str:
-    """The text with a capital letter; the rest stays."""
-    return text[:1].upper() + text[1:]
 
 
 def _all(count: int, noun: str) -> str:

@@ -9,7 +9,7 @@ from steepest.runs.server.entry import Entry
 from steepest.runs.server.marks import common_scale, draw_interval, draw_progress, draw_status
 from steepest.runs.server.query import MAX_SELECTION, SORT_COLUMNS, Query
 from steepest.runs.server.style import template
-from steepest.view.format import duration, number
+from steepest.view.format import capitalise, duration, number
 
 ROW = template("row.html")
 HEADINGS = (
@@ -59,7 +59,7 @@ def _metric_heading(page: Sequence[Entry]) -> str:
     if len(names) != 1:
         return "Metric"
     (name,) = names
-    return "Validation loss" if name == "loss" else name[:1].upper() + name[1:]
+    return "Validation loss" if name == "loss" else capitalise(name)
 
 
 def _scale(page: Sequence[Entry]) -> tuple[float, float] | None:

@@ -116,7 +116,7 @@ def member(history: History, surfaces: LossSurfaces, verdict: Verdict | None) ->
     own, spans = per_sample(record), attempts.split(len(record.steps), history.back)
     return Member(
         record.name,
-        " → ".join(stage.rule for stage in config.stages),
+        config.rules,
         hyper,
         config.schedule,
         mathml="".join(_formula(stage.rule, stage.hypers or {}) for stage in config.stages),
@@ -214,7 +214,7 @@ def _subtitle(record: Record) -> str:
     config = record.config
     parts = (
         f"{config.weights:,} weights" if config.weights else "",
-        " → ".join(stage.rule for stage in config.stages),
+        config.rules,
         f"lr {config.lr:.3g}" if config.lr is not None else "",
         config.schedule,
         f"batch {config.batch_size}" if config.batch_size is not None else "",

@@ -15,6 +15,7 @@ from steepest.records.shares import wilson
 from steepest.view.film.metrics import words_of
 from steepest.view.film.numbers import count, linear_ticks, log_ticks, short, tick_text
 from steepest.view.film.schema import Member, MetricInfo, Series
+from steepest.view.format import capitalise
 from steepest.view.render.canvas import Canvas, Font, text_width
 from steepest.view.render.paths import draw_order
 from steepest.view.render.theme import CONSTANTS, Theme
@@ -269,5 +270,4 @@ def _entry(label: str, colour: str, **style: object) -> Line2D:
 
 
 def _title(info: MetricInfo) -> str:
-    words = words_of(info.name)
-    return words[:1].upper() + words[1:]
+    return capitalise(words_of(info.name))
