@@ -21,7 +21,7 @@ TITLE = "The page"
 SIZE = {"width": 1400, "height": 900}
 SECONDS = 4
 ROUNDS = 5
-MIN_TURN_FPS, MIN_PLAY_FPS, MAX_READY_S = 30, 50, 2.0
+MIN_TURN_FPS, MIN_PLAY_FPS, MAX_READY_S = 30, 50, 1.0
 
 SCRIPTS = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
 

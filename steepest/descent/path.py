@@ -1,6 +1,6 @@
 """Which points of a descent are stored: evenly spaced ones, and those at events, within a number of bytes.
 
-A film, and the PCA plane of a path (from the points' Gram matrix), need no more than a few hundred points.
+A film, and the principal plane of a path (from the points' Gram matrix), need no more than a few hundred points.
 """
 
 import math

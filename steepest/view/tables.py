@@ -41,7 +41,7 @@ def print_runs(records: Sequence[Record]) -> None:
             rows.append((r.status, *("" for _ in headings[1:])))
             continue
         name, value = last_metric(r)
-        metric = "" if value is None else f"{name} {number(value)}"
+        metric = "" if value is None else f"{name} {metric_value(name, value)}"
         lr = number(r.config.lr) if r.config.lr is not None else ""
         rows.append((r.status, r.config.rules, lr, metric, duration(r.seconds), r.started[:16].replace("T", " ")))
     _print_rows([r.id for r in records], headings, rows)

@@ -284,7 +284,7 @@ def test_a_race(race, tmp_path):
         [numbers(m["path"]["on"]["principal"][key])[0] for key in ("x", "y")] for m in film["members"].values()
     ]  # fmt: skip
     assert starts[0] == pytest.approx(starts[1], rel=1e-4)
-    assert "PCA plane of the paths" in film["surfaces"]["principal"]["caption"]
+    assert "Principal plane of the paths" in film["surfaces"]["principal"]["caption"]
 
 
 def test_a_race_without_points(race, tmp_path, capsys):

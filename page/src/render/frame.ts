@@ -107,22 +107,29 @@ function placed(shape: Point[], { width, height, overlays }: Room): Point | null
   if (x1 < x0 || y1 < y0) return null;
   const walls = overlays.map(box => separations(shape, bounds, box));
   for (const [i, j] of LATTICE) {
-    const [dx, dy] = [x0 + ((x1 - x0) * i) / places, y0 + ((y1 - y0) * j) / places];
-    if (walls.every(wall => wall.some(([nx, ny, most]) => nx * dx + ny * dy <= most))) return [dx, dy];
+    const dx = x0 + ((x1 - x0) * i) / places, dy = y0 + ((y1 - y0) * j) / places;
+    if (walls.every(wall => isClear(wall, dx, dy))) return [dx, dy];
   }
   return null;
 }
 
-/** Half planes of shifts, any of which keeps a hull clear of a box: along its sides and the hull's edges. */
-function separations(shape: Point[], bounds: Box, box: Box): [number, number, number][] {
-  const out: [number, number, number][] = [
-    [1, 0, box.left - bounds.right], [-1, 0, bounds.left - box.right], [0, 1, box.top - bounds.bottom], [0, -1, bounds.top - box.bottom],
-  ];
-  for (let i = 0; i < shape.length; i++) {
-    const [a, b] = [shape[i], shape[(i + 1) % shape.length]];
-    const [nx, ny] = [b[1] - a[1], a[0] - b[0]]; // outwards, since the hull runs with the clock on a canvas
+/** Whether a shift lies in any of these half planes. */
+function isClear(wall: Float64Array, dx: number, dy: number): boolean {
+  for (let k = 0; k < wall.length; k += 3) if (wall[k] * dx + wall[k + 1] * dy <= wall[k + 2]) return true;
+  return false;
+}
+
+/** Half planes of shifts as nx, ny, most, any of which keeps a hull clear of a box: along its sides and the hull's edges. */
+function separations(shape: Point[], bounds: Box, box: Box): Float64Array {
+  const out = new Float64Array(3 * (4 + shape.length));
+  out.set([1, 0, box.left - bounds.right, -1, 0, bounds.left - box.right, 0, 1, box.top - bounds.bottom, 0, -1, bounds.top - box.bottom]);
+  for (let i = 0, k = 12; i < shape.length; i++, k += 3) {
+    const a = shape[i], b = shape[(i + 1) % shape.length];
+    const nx = b[1] - a[1], ny = a[0] - b[0]; // outwards, since the hull runs with the clock on a canvas
     const nearest = Math.min(nx * box.left, nx * box.right) + Math.min(ny * box.top, ny * box.bottom);
-    out.push([nx, ny, nearest - (nx * a[0] + ny * a[1])]);
+    out[k] = nx;
+    out[k + 1] = ny;
+    out[k + 2] = nearest - (nx * a[0] + ny * a[1]);
   }
   return out;
 }

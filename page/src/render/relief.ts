@@ -24,17 +24,16 @@ export class Relief {
   /** 1 / distance of what is seen at each pixel; 0 where nothing is. */
   private depth!: Float32Array;
   private readonly corners: Float64Array;
-  private readonly light: Float32Array;
   private readonly shade: Float32Array;
   private readonly ring = new Float64Array(12);
   private table: Uint32Array = new Uint32Array(0);
   private walls = [this.table, this.table];
   private contour = { thin: 0, thick: 0 };
 
-  constructor(readonly field: Field) {
+  /** `light` at each vertex, 0 … 1. */
+  constructor(readonly field: Field, private readonly light = bakeLight(field)) {
     this.corners = new Float64Array(field.height.length * 3);
     this.shade = field.height.map(h => Math.min(SHADES - 1, Math.max(0, h * (SHADES - 1))));
-    this.light = bakeLight(field);
   }
 
   setTheme({ look, bad }: Theme): void {

@@ -63,9 +63,9 @@ const sun = constants.light;
 export function bakeLight(field: Field): Float32Array {
   const [nx, ny] = [field.x.n, field.y.n];
   const cell = 2 / (nx - 1);
-  const z = (i: number, j: number) =>
-    field.height[Math.max(0, Math.min(ny - 1, j)) * nx + Math.max(0, Math.min(nx - 1, i))] * field.scale.block;
-  const horizon = horizonOf(nx, ny, cell, z);
+  const heights = Float64Array.from(field.height, h => h * field.scale.block);
+  const z = (i: number, j: number) => heights[Math.max(0, Math.min(ny - 1, j)) * nx + Math.max(0, Math.min(nx - 1, i))];
+  const horizon = horizonOf(nx, ny, cell, heights);
   const [sx, sy] = [Math.cos(sun.azimuth), Math.sin(sun.azimuth)];
   const [flat, up] = [Math.cos(sun.elevation), Math.sin(sun.elevation)];
   const light = new Float32Array(nx * ny);
@@ -88,18 +88,18 @@ export function bakeLight(field: Field): Float32Array {
 }
 
 /** The steepest slope upwards that is seen from a vertex in a direction; strides grow with the distance. */
-function horizonOf(nx: number, ny: number, cell: number, z: (i: number, j: number) => number) {
+function horizonOf(nx: number, ny: number, cell: number, heights: Float64Array) {
   const between = (x: number, y: number) => {
-    const [i, j] = [Math.floor(x), Math.floor(y)];
-    const [a, b] = [x - i, y - j];
-    return (z(i, j) * (1 - a) + z(i + 1, j) * a) * (1 - b) + (z(i, j + 1) * (1 - a) + z(i + 1, j + 1) * a) * b;
+    const i = Math.floor(x), j = Math.floor(y), a = x - i, b = y - j;
+    const k = j * nx + i, right = i < nx - 1 ? 1 : 0, up = j < ny - 1 ? nx : 0;
+    const low = heights[k] * (1 - a) + heights[k + right] * a, high = heights[k + up] * (1 - a) + heights[k + up + right] * a;
+    return low * (1 - b) + high * b;
   };
   return (i: number, j: number, dx: number, dy: number, steps: number): number => {
-    const here = z(i, j);
+    const here = heights[j * nx + i];
     let slope = 0;
     for (let q = 1; q <= steps; q++) {
-      const r = 0.18 * q * q + 0.82 * q;
-      const [x, y] = [i + dx * r, j + dy * r];
+      const r = 0.18 * q * q + 0.82 * q, x = i + dx * r, y = j + dy * r;
       if (x < 0 || y < 0 || x > nx - 1 || y > ny - 1) break;
       slope = Math.max(slope, (between(x, y) - here) / (r * cell));
     }

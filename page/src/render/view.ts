@@ -31,7 +31,9 @@ export function openingView(relief: Relief, outline: Float64Array, traces: (Trac
     of.resize(across, Math.round((across * height) / width));
     return of;
   };
-  const first = ranked(picture(new Relief(coarse(relief.field, stride)), view.smallWidth), all, points, look);
+  const field = coarse(relief.field, stride);
+  const dark = new Relief(field, new Float32Array(field.height.length)); // only what is in front matters
+  const first = ranked(picture(dark, view.smallWidth), all, points, look);
   const few = first.slice(0, view.finalists).map(one => all.find(c => c.azimuth === one.azimuth && c.elevation === one.elevation)!);
   const [best] = ranked(picture(relief, view.largeWidth), few, points, look);
   return [best.azimuth, best.elevation];

@@ -183,9 +183,14 @@ function useKeys(act: (action: Action) => void): void {
   });
 }
 
-/** Says on the document when the page is there, fonts and all. */
+/** Says on the document when the page is there, with its fonts and the relief. */
 function useReady(): void {
   useEffect(() => {
-    void document.fonts.ready.then(() => requestAnimationFrame(() => (document.documentElement.dataset.ready = '')));
+    const isDrawn = (stage: HTMLElement) => stage.dataset.drawn !== undefined || !stage.offsetWidth;
+    const look = () => {
+      if ([...document.querySelectorAll<HTMLElement>('.stage:not(.large)')].every(isDrawn)) document.documentElement.dataset.ready = '';
+      else requestAnimationFrame(look);
+    };
+    void document.fonts.ready.then(() => requestAnimationFrame(look));
   }, []);
 }

@@ -59,13 +59,13 @@ export function Scene(props: SceneProps) {
   );
 }
 
-/** What lies over a scene: the lines of what is said above it, and the map. */
-function useOverlays(scene: RefObject<HTMLDivElement | null>, shown: boolean, mapped: boolean): Box[] {
-  const [overlays, take] = useState<Box[]>([]);
+/** What lies over a scene: the lines of what is said above it, and the map; null before the fonts are there, which move it. */
+function useOverlays(scene: RefObject<HTMLDivElement | null>, shown: boolean, mapped: boolean): Box[] | null {
+  const [overlays, take] = useState<Box[] | null>(null);
   const fonts = useFonts();
   useLayoutEffect(() => {
     const { current } = scene;
-    if (!current) return;
+    if (!current || !fonts) return;
     const over = [...current.parentElement!.querySelectorAll('.saying')];
     const measure = () => {
       const { left, top, right, bottom } = current.getBoundingClientRect();
@@ -145,7 +145,7 @@ function Legend({ film, surface, field, theme, onStart, onSurface }: SceneProps 
 /** What a caption says first, without the plane's name, which stands beside it; the help has the whole. */
 function oneLine(caption: string): string {
   const [first] = caption.split(/(?<=[.!?]) (?=[A-Z])/);
-  return first.replace(/^PCA plane of the paths?: (.*) of the variance\.$/, 'Its axes hold $1 of the path’s variance.');
+  return first.replace(/^Principal plane of the paths?: (.*) of the variance\.$/, 'Its axes hold $1 of the path’s variance.');
 }
 
 /** Below this share of the range a loss is 0. */

@@ -2,7 +2,7 @@
 import { useCallback, useEffect, useMemo, useRef } from 'preact/hooks';
 import type { Box } from '../render/boxes';
 import { HIGHEST, LOWEST, matrix, type Matrix } from '../render/camera';
-import { cleared, density, useFonts, useSize } from '../render/canvas';
+import { cleared, density, useSize } from '../render/canvas';
 import { onAxis } from '../render/field';
 import { framed, outlineOf } from '../render/frame';
 import type { Mark } from '../film/film';
@@ -23,17 +23,18 @@ export interface StageProps {
   last: number;
   selected: number;
   theme: Theme;
-  /** What lies over it, in its own pixels. */
-  overlays: Box[];
+  /** What lies over it, in its own pixels; null before that is known: then nothing is drawn. */
+  overlays: Box[] | null;
   /** What a screen reader says of it. */
   description: string;
   /** Where to descend from, when a place is clicked; null where the page cannot descend. */
   onStart: ((x: number, y: number) => void) | null;
 }
 
-/** While moving, a frame above this is drawn coarser. */
-const SLOW_MS = 24;
-const COARSER = 0.66;
+/** While moving, a frame above this makes the next ones coarser, down to the coarsest, until the relief rests. */
+const SLOW_MS = 20;
+const COARSER = 0.8;
+const COARSEST = 0.5;
 /** After so long without a movement the relief is drawn finely. */
 const REST_MS = 120;
 const FINEST_PIXELS = 5.2e6;
@@ -68,17 +69,17 @@ function show(image: ImageData, canvas: HTMLCanvasElement, width: number, height
 export function Stage(props: StageProps) {
   const { relief, traces, marks, t, last, selected, theme, overlays, description, onStart } = props;
   const [box, width, height] = useSize();
-  const fonts = useFonts();
   const ground = useRef<HTMLCanvasElement>(null);
   const over = useRef<HTMLCanvasElement>(null);
   const look = useRef({
-    azimuth: 0, elevation: 0, zoom: 1, ms: 0, rest: 0, settled: false, surface: null as Relief | null,
+    azimuth: 0, elevation: 0, zoom: 1, coarseness: 1, rest: 0, settled: false, surface: null as Relief | null,
     matrix: new Float64Array(12) as Matrix, axes: [] as Label[], ways: [] as number[], waysOf: null as typeof traces | null,
     drawn: NaN, placesBefore: undefined as Map<string, number> | undefined,
   });
   const edges = useMemo(() => relief.edges(), [relief]);
   const outline = useMemo(() => outlineOf(relief.field), [relief]);
-  const room = useMemo(() => ({ width, height, overlays }), [width, height, overlays]);
+  const room = useMemo(() => ({ width, height, overlays: overlays ?? [] }), [width, height, overlays]);
+  const isReady = width > 0 && height > 0 && overlays !== null;
 
   const seen = () => {
     const { azimuth, elevation, zoom } = look.current;
@@ -87,7 +88,6 @@ export function Stage(props: StageProps) {
   };
 
   const paint = useCallback((scale: number) => {
-    const began = performance.now();
     relief.resize(Math.round(width * scale), Math.round(height * scale));
     const { azimuth } = look.current;
     const m = (look.current.matrix = seen());
@@ -99,7 +99,6 @@ export function Stage(props: StageProps) {
     drawEdges(view, edges);
     look.current.axes = axisLabels(view, relief.field.x, relief.field.y, azimuth);
     look.current.waysOf = null;
-    look.current.ms = performance.now() - began;
   }, [relief, edges, outline, theme, room]);
 
   const draw = useCallback(() => {
@@ -122,7 +121,8 @@ export function Stage(props: StageProps) {
       isPlaying(look.current.drawn, t, last) ? look.current.placesBefore : undefined);
     [look.current.drawn, look.current.placesBefore] = [t, placesOf(placed)];
     drawLabels(context, placed, theme);
-    Object.assign(box.current!, { textBoxes: placed, overlayBoxes: overlays });
+    Object.assign(box.current!, { textBoxes: placed, overlayBoxes: room.overlays });
+    box.current!.dataset.drawn = '';
   }, [relief, traces, marks, t, last, selected, theme, room]);
 
   const rest = () => {
@@ -131,13 +131,16 @@ export function Stage(props: StageProps) {
     look.current.rest = window.setTimeout(() => {
       paint(Math.max(density(), Math.min(2 * density(), Math.sqrt(FINEST_PIXELS / (width * height)))));
       draw();
+      look.current.coarseness = 1;
       look.current.settled = document.fonts.status === 'loaded';
       box.current!.dataset.fine = '';
     }, REST_MS);
   };
   const moved = () => {
-    paint(density() * (look.current.ms > SLOW_MS ? COARSER : 1));
+    const began = performance.now();
+    paint(density() * look.current.coarseness);
     draw();
+    if (performance.now() - began > SLOW_MS) look.current.coarseness = Math.max(COARSEST, look.current.coarseness * COARSER);
     rest();
   };
   const turn = (azimuth: number, elevation: number) => {
@@ -152,21 +155,20 @@ export function Stage(props: StageProps) {
   };
 
   useEffect(() => {
-    if (!width || !height) return;
+    if (!isReady) return;
     if (look.current.surface !== relief) look.current.settled = false;
+    relief.setTheme(theme);
     if (!look.current.settled) {
-      relief.setTheme(theme);
       [look.current.azimuth, look.current.elevation] = openingView(relief, outline, traces, room);
       look.current.surface = relief;
     }
-    relief.setTheme(theme);
     paint(density());
     rest();
     return () => clearTimeout(look.current.rest);
-  }, [paint, fonts]);
+  }, [paint, isReady]);
   useEffect(() => {
-    if (width && height) draw();
-  }, [draw, paint, fonts]);
+    if (isReady) draw();
+  }, [draw, paint, isReady]);
 
   const gestures = useGestures({
     turn, zoom,

@@ -2,7 +2,7 @@
 
 The plane decides what the surface looks like. Along a random direction the curvature is the mean of all eigenvalues: a
 saddle with few descent directions looks like a bowl. The plane of the largest and smallest Hessian eigenvalue shows a
-descent direction, if there is one. The PCA plane of a path holds as large a share of a random walk's variance as of a
+descent direction, if there is one. The principal plane of a path holds as large a share of a random walk's variance as of a
 descent's, so its caption compares the two.
 """
 
@@ -132,7 +132,7 @@ def curvature_plane(
 
 
 def principal_plane(points: Tensor, lengths: Sequence[int] = ()) -> Plane:
-    """The PCA plane of a path, through its last point.
+    """The principal plane of a path, through its last point.
 
     The directions are the first two principal components of the points, from their Gram matrix [P, P]. The caption has
     their shares of the variance and those of a random walk: 60.8 % and 15.2 % for many dimensions and steps.
@@ -148,13 +148,13 @@ def principal_plane(points: Tensor, lengths: Sequence[int] = ()) -> Plane:
     """
     _check_size(points.shape[1])
     if len(points) < 3:
-        raise InputError(f"A path needs at least 3 points for a PCA plane, got {len(points)}")
+        raise InputError(f"A path needs at least 3 points for a principal plane, got {len(points)}")
     deviations = points.double() - points.double().mean(0)
     products = deviations @ deviations.T
     values, vectors = torch.linalg.eigh(products.nan_to_num(0.0, 0.0, 0.0))
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
     if not products.isfinite().all() or values[1] <= MIN_VARIANCE_RATIO * values[0]:
-        raise InputError("The path's points are not finite or lie on a line, so they have no PCA plane.")
+        raise InputError("The path's points are not finite or lie on a line, so they have no principal plane.")
     directions = _unit(vectors[:, :2].T @ deviations)
     shares = (values[:2] / values.sum()).tolist()
     walk = random_walk_shares(*(lengths or [len(points)]))
@@ -165,7 +165,7 @@ def principal_plane(points: Tensor, lengths: Sequence[int] = ()) -> Plane:
     several = len(lengths) > 1
     walks = "Random walks of these lengths have" if several else "A random walk of this length has"
     caption = (
-        f"PCA plane of the path{'s' * several}: {100 * shares[0]:.3g} % and {100 * shares[1]:.3g} % of the variance. "
+        f"Principal plane of the path{'s' * several}: {100 * shares[0]:.3g} % and {100 * shares[1]:.3g} % of the variance. "
         f"{walks} {100 * walk[0]:.3g} % and {100 * walk[1]:.3g} %; shares like these tell nothing about the loss."
     )
     return replace(flat, x=x, y=y, caption=caption)

@@ -152,7 +152,7 @@ def test_a_plane_that_cannot_be_is_said():
     end = torch.zeros(2, dtype=torch.float64)
     found = measure_surfaces(still(model), model, end, {"a": np.ones((2, 2))}, ("principal", "curvature"))
     assert list(found.grids) == ["curvature"]
-    assert "No principal plane: A path needs at least 3 points for a PCA plane, got 2" in found.messages[0]
+    assert "No principal plane: A path needs at least 3 points for a principal plane, got 2" in found.messages[0]
     with pytest.raises(InputError, match="planes must be some of curvature, principal, random, got 'top'"):
         measure_surfaces(still(model), model, end, {}, ("top",))
     with pytest.raises(InputError, match=r"must have shape \[points, 2\], got \(4, 3\)"):
