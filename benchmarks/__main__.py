@@ -19,6 +19,7 @@ LONG = {
     "kills": "guard",
     "faults": "guard",
     "false_rewinds": "guard",
+    "harm": "guard",
     "rates": "rates",
     "races": "rates",
     "curvature": "geometry",
