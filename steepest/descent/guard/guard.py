@@ -83,6 +83,7 @@ class Guard(CalmSteps):
         self._non_finite_steps: list[int] = []  # the last three
         self._last_alarm = NEVER
         self._calm: Calm | None = None
+        self._before_rewind: tuple[int, int, float] | None = None  # while a call may be taken back
         self._forget()
 
     def _forget(self) -> None:
@@ -112,6 +113,7 @@ class Guard(CalmSteps):
         if bounds is None and self.admits(loss, grad_norm, lr):
             return GO_CALL
         self._settle()
+        self._before_rewind = None
         call = self._judge(loss, grad_norm, lr, bounds, ahead)
         self._calm = self._next_calm(lr)
         return call
@@ -246,6 +248,7 @@ class Guard(CalmSteps):
     # -- rewinding -----------------------------------------------------------------------------------------------------
 
     def _rewind(self, reason: str) -> Call:
+        self._before_rewind = self.rewinds, self._failed_rewinds, self._lowest_mean
         t, self.rewinds = self.thresholds, self.rewinds + 1
         self._failed_jump = self._jumps.jump
         self._failed_rewinds = 0 if self._best_mean < self._lowest_mean - 1e-3 else self._failed_rewinds + 1
@@ -253,6 +256,18 @@ class Guard(CalmSteps):
         if self.rewinds > t.rewinds or self._failed_rewinds > t.max_failed_rewinds:
             return Call(STOP, seen=reason, done=f"stopped after {self.rewinds - 1} rewinds")
         return Call(REWIND, seen=reason)
+
+    @property
+    def best_mean(self) -> float:
+        """The best running mean of the loss's level so far."""
+        self._settle()
+        return self._best_mean
+
+    def accept(self) -> None:
+        """Takes back the last call: the objective or the data have changed, and the statistics begin again."""
+        if self._before_rewind is not None:
+            self.rewinds, self._failed_rewinds, self._lowest_mean = self._before_rewind
+        self.reset_statistics(self.thresholds.warmup_steps)
 
     def on_rewind(self, cause: str, repeated_steps: int = 0) -> str:
         """Call this after a rewind to a snapshot, once its state is loaded with `rewinding=True`.

@@ -7,16 +7,18 @@ may explode from one point and not from another: Chowdhery et al. 2022, arXiv:22
 
 import math
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from torch.utils._pytree import tree_leaves
 
+from steepest.descent.guard import world
 from steepest.descent.guard.guard import BY_DATA, BY_RATE, Guard
 from steepest.descent.guard.running_stats import RunningStats
 from steepest.descent.guard.snapshots import Snapshot, Snapshots
-from steepest.descent.guard.thresholds import CUSUM_DRIFT, DEVIATION_OFFSET, MAX_EXCESS
+from steepest.descent.guard.thresholds import ALARM_RISE, CUSUM_DRIFT, DEVIATION_OFFSET, MAX_EXCESS
 from steepest.descent.state import copy_state
-from steepest.records.run import REWIND, STOP, Call, Event, Message, Outcome, SnapshotInterval
+from steepest.records.run import ACCEPT, LOWER, REWIND, STOP, Call, Event, Message, Outcome, SnapshotInterval
 
 OUTLIER_DEVIATIONS = 4.0
 """Robust deviations above the median loss at which a batch counts as an outlier."""
@@ -82,6 +84,22 @@ class Recovery:
         every = SNAPSHOT_STEPS if size < LARGE_SNAPSHOT_BYTES else LARGE_SNAPSHOT_STEPS
         self.snapshots.every = self.guard.snapshot_every = every
         return (SnapshotInterval(every),)
+
+    def review(self, descent: Any, call: Call, t: int, batches: Sequence[Any]) -> Call:
+        """The guard's call, or that nothing is to be done, where the rise is the objective's or the data's."""
+        if call.kind not in (LOWER, REWIND, STOP) or self.guard.report or not self.snapshots.good:
+            return call
+        now, then = world.losses(descent, self.snapshots.good[0], t, batches)
+        if not math.isfinite(now):
+            return call
+        if math.isfinite(then):
+            best, now_level, then_level = self.guard.best_mean, self.guard.level(now), self.guard.level(then)
+            gain = now_level - then_level
+            if gain > max(ALARM_RISE, (1 - world.SHARE) * (now_level - best)):
+                return call
+        self.guard.accept()
+        words = f"the weights of step {self.snapshots.good[0].t} are no better on these batches: nothing is done"
+        return Call(ACCEPT, seen=call.seen, done=words)
 
     def rewind(self, descent: Any, call: Call, t: int) -> Event:
         """Restores a snapshot, finds the cause, and tells the guard; for a stop it restores the best snapshot."""
