@@ -40,8 +40,9 @@ FAILURE, INTERRUPTION = "failed", "interrupted"
 
 GO, CLIP, SKIP, LOWER, REWIND, STOP = "go", "clip", "skip", "lower", "rewind", "stop"
 
-ACCEPT = "accept"
-"""The kind of the event that the guard takes a higher loss as the new level, and does nothing."""
+ACCEPT, ASIDE = "accept", "aside"
+"""The kinds of the events that the guard takes a higher loss as the new level and does nothing, and that it steps aside
+for the rest of the run."""
 
 OUT_OF_PATIENCE = "stopped early"
 """The first words of what was done where a run stopped because the validation metric no longer improved."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from steepest.descent.guard.backoff import Backoff, JumpDetector
+from steepest.descent.guard.levels import RateLevels
 from steepest.descent.guard.running_stats import (
     LEAST_NORM,
     NO_LIMITS,
@@ -113,6 +114,8 @@ class CalmSteps:
     _norms: GradientNorms
     _jumps: JumpDetector
     _backoff: Backoff
+    _levels: RateLevels
+    is_passive: bool
 
     def admits(self, loss: float, grad_norm: float, lr: float) -> bool:
         """Whether a step is calm, and then counts it; of another one nothing is known."""
@@ -139,11 +142,12 @@ class CalmSteps:
         self._norms.add_calm([math.log(max(norm, LEAST_NORM)) for norm in norms])
         self._follow(map(math.log, losses), is_alert=True)
         if n == calm.room:
-            self._refresh()
+            self._refresh(lrs[-1])
             self._calm = self._next_calm(lrs[-1])
 
-    def _refresh(self) -> None:
+    def _refresh(self, lr: float) -> None:
         self._losses.refresh()
+        self._levels.add(lr, self._mean)
         self._norms.refresh()
 
     def _next_calm(self, lr: float) -> Calm | None:
@@ -181,6 +185,6 @@ class CalmSteps:
     def bounds(self) -> GradientLimits:
         """Limits of the next step's gradient."""
         self._settle()
-        if self.report or not self._is_armed:
+        if self.is_passive or not self._is_armed:
             return NO_LIMITS
         return self._norms.limits(self.thresholds.clip_deviations, MIN_CLIP_LOG_RATIO, MAX_SKIPS_IN_A_ROW)

@@ -32,12 +32,13 @@ from typing import Any
 from steepest.descent.guard import thresholds as limits
 from steepest.descent.guard.backoff import DROP_BACK, NEW_MAXIMUM, Backoff, JumpDetector
 from steepest.descent.guard.calm import Alarm, Calm, CalmSteps
-from steepest.descent.guard.format import NUMBERS, PARTS, REWIND_KEEPS
+from steepest.descent.guard.format import LATER_KEYS, NUMBERS, PARTS, REWIND_KEEPS
+from steepest.descent.guard.levels import RateLevels
 from steepest.descent.guard.running_stats import LEAST_NORM, REFRESH_STEPS, GradientLimits, GradientNorms, RunningStats
 from steepest.descent.guard.thresholds import Thresholds, rename
 from steepest.descent.state import get_fields, set_fields
 from steepest.errors import InputError
-from steepest.records.run import CLIP, GO, LOWER, REWIND, SKIP, STOP, Call
+from steepest.records.run import ASIDE, CLIP, GO, LOWER, REWIND, SKIP, STOP, Call
 
 BY_RATE, BY_DATA = "rate", "data"
 """Causes of a rewind."""
@@ -79,6 +80,7 @@ class Guard(CalmSteps):
         self.report, self.snapshot_every = report or bool(watch), snapshot_every
         self._step, self.rewinds, self._failed_rewinds, self._lowest_mean = 0, 0, 0, math.inf
         self._backoff = Backoff(self.thresholds.recovery_steps, self.thresholds.rewarmup_steps)
+        self._levels, self._is_aside = RateLevels(), False
         self._failed_jump = 1.0  # the jump of the schedule at the last rewind
         self._non_finite_steps: list[int] = []  # the last three
         self._last_alarm = NEVER
@@ -131,7 +133,7 @@ class Guard(CalmSteps):
         is_outlier = self._norms.add(log_norm, clip)
         call = self._judge_loss(loss, ahead)
         if self._step % REFRESH_STEPS == 0:
-            self._refresh()
+            self._refresh(lr)
         if call is not None:
             return call
         if not is_outlier:
@@ -156,21 +158,22 @@ class Guard(CalmSteps):
         is_in_a_row = is_frequent and steps[-1] - steps[0] == 2  # otherwise calm losses in between: bad batches
         if (is_in_a_row or (is_frequent and not self.is_quiet)) and not self.report:
             self._non_finite_steps = []
-            return self._rewind(f"{reason}, three in {NON_FINITE_WINDOW} steps")
+            return self._rewind(f"{reason}, three in {NON_FINITE_WINDOW} steps", is_finite=False)
         return Call(SKIP, seen=reason, done="step skipped")
 
     def _judge_loss(self, loss: float, ahead: int) -> Call | None:
         level = math.log(loss) if self._asinh_scale is None and loss > 0 else self.level(loss)
         is_armed = self._is_armed
         self._follow([level], is_alert=is_armed and self._alarm is None)
-        if not is_armed:
+        if not is_armed or self._is_aside:
             return None
         if self._alarm is not None:
             return self._judge_at_lower_lr(self._alarm)
         share, rise = 1.0, limits.ALARM_RISE
         if self._probation_end >= self._step:
             share, rise = limits.PROBATION_ALARM_SHARE, limits.PROBATION_RISE
-        is_alarm = self._cusum > share * self.thresholds.alarm_threshold and self._mean > self._best_mean + rise
+        highest = max(self._best_mean + rise, self._levels.before(self._jumps.last) + limits.DOUBLE_AFTER)
+        is_alarm = self._cusum > share * self.thresholds.alarm_threshold and self._mean > highest
         if not is_alarm and not (self._is_on_probation and self._has_failed()):
             return None
         return self._raise_alarm(loss, ahead)
@@ -247,14 +250,19 @@ class Guard(CalmSteps):
 
     # -- rewinding -----------------------------------------------------------------------------------------------------
 
-    def _rewind(self, reason: str) -> Call:
+    def _rewind(self, reason: str, is_finite: bool = True) -> Call:
+        """A rewind, or where too many have not helped, that the guard steps aside; a stop where nothing is finite."""
         self._before_rewind = self.rewinds, self._failed_rewinds, self._lowest_mean
         t, self.rewinds = self.thresholds, self.rewinds + 1
         self._failed_jump = self._jumps.jump
         self._failed_rewinds = 0 if self._best_mean < self._lowest_mean - 1e-3 else self._failed_rewinds + 1
         self._lowest_mean = min(self._lowest_mean, self._best_mean)
         if self.rewinds > t.rewinds or self._failed_rewinds > t.max_failed_rewinds:
-            return Call(STOP, seen=reason, done=f"stopped after {self.rewinds - 1} rewinds")
+            if not is_finite:
+                return Call(STOP, seen=reason, done=f"stopped after {self.rewinds - 1} rewinds")
+            self._step_aside()
+            words = f"{self.rewinds - 1} rewinds have not helped: the guard steps aside, and the run goes on without it"
+            return Call(ASIDE, seen=reason, done=words)
         return Call(REWIND, seen=reason)
 
     @property
@@ -263,11 +271,27 @@ class Guard(CalmSteps):
         self._settle()
         return self._best_mean
 
+    def usual_level(self, deviations: float) -> float:
+        """The level so many robust deviations above the median of the last losses."""
+        self._settle()
+        return self._losses.median + deviations * (self._losses.deviation + limits.DEVIATION_OFFSET)
+
     def accept(self) -> None:
         """Takes back the last call: the objective or the data have changed, and the statistics begin again."""
         if self._before_rewind is not None:
             self.rewinds, self._failed_rewinds, self._lowest_mean = self._before_rewind
         self.reset_statistics(self.thresholds.warmup_steps)
+
+    def _step_aside(self) -> None:
+        """From now on acts on nothing but gradients that are not finite."""
+        self._is_aside = True
+        self._backoff = Backoff(self.thresholds.recovery_steps, self.thresholds.rewarmup_steps)
+        self.reset_statistics(0)
+
+    @property
+    def is_passive(self) -> bool:
+        """Whether it acts on nothing but gradients that are not finite: it only reports, or has stepped aside."""
+        return self.report or self._is_aside
 
     def on_rewind(self, cause: str, repeated_steps: int = 0) -> str:
         """Call this after a rewind to a snapshot, once its state is loaded with `rewinding=True`.
@@ -304,7 +328,7 @@ class Guard(CalmSteps):
         return self._factor(self._jumps.jump_after(lr))
 
     def _factor(self, jump: float) -> float:
-        if self.report:
+        if self.is_passive:
             return 1.0
         return self._backoff.factor(jump) * (1.0 if self._alarm is None else self.thresholds.lr_factor)
 
@@ -357,10 +381,10 @@ class Guard(CalmSteps):
         Raises:
             InputError: it is not a guard's.
         """
-        if set(state) != {*PARTS, *NUMBERS, "_alarm"}:
+        if set(state) | LATER_KEYS != {*PARTS, *NUMBERS, "_alarm"}:
             raise InputError("Guard: the state must be from a guard of this version, got other keys")
         self._calm = None
-        keep = REWIND_KEEPS if rewinding else set()
+        keep = (REWIND_KEEPS if rewinding else set()) | (LATER_KEYS - set(state))
         set_fields(self, {key: name for key, name in NUMBERS.items() if key not in keep}, state)
         self._alarm = state["_alarm"] and Alarm(*state["_alarm"])
         for key in PARTS.keys() - keep:

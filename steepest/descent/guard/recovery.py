@@ -28,6 +28,8 @@ SNAPSHOT_STEPS, LARGE_SNAPSHOT_STEPS, LARGE_SNAPSHOT_BYTES = 50, 100, 32 << 20
 """Steps between snapshots, and of those that are larger than the caches. By sizes, not by a clock, so that the same run
 rewinds to the same points: the copy of a small state takes about half a step, that of a large one, into new memory, up
 to one and a half steps whose update reads as much."""
+WORLD_SHARE = 0.5
+"""Of the rise of the loss that older weights must undo, on the batches of now, for the weights to be its cause."""
 OUTCOME_STEPS = 50
 """Steps after which an event's outcome is recorded."""
 SNAPSHOT_MEMORY_SHARE = 0.25
@@ -73,7 +75,7 @@ class Recovery:
     def after(self, descent: Any) -> tuple[SnapshotInterval, ...]:
         """Called after each step: takes the snapshot that is due."""
         t = descent.t
-        if not self.guard.report and t % self.every == 0 and self.guard.is_quiet and t < descent.steps:
+        if not self.guard.is_passive and t % self.every == 0 and self.guard.is_quiet and t < descent.steps:
             self.snapshots.take(t, copy_state(descent.state()))
         return ()
 
@@ -87,19 +89,34 @@ class Recovery:
 
     def review(self, descent: Any, call: Call, t: int, batches: Sequence[Any]) -> Call:
         """The guard's call, or that nothing is to be done, where the rise is the objective's or the data's."""
-        if call.kind not in (LOWER, REWIND, STOP) or self.guard.report or not self.snapshots.good:
+        if call.kind not in (LOWER, REWIND, STOP) or self.guard.is_passive or not self.snapshots.good:
             return call
-        now, then = world.losses(descent, self.snapshots.good[0], t, batches)
-        if not math.isfinite(now):
+        snapshot = self.snapshots.good[0]
+        now, then = world.losses(descent, snapshot, t, batches)
+        if not math.isfinite(now) or (math.isfinite(then) and self._gains(now, then)):
             return call
-        if math.isfinite(then):
-            best, now_level, then_level = self.guard.best_mean, self.guard.level(now), self.guard.level(then)
-            gain = now_level - then_level
-            if gain > max(ALARM_RISE, (1 - world.SHARE) * (now_level - best)):
-                return call
+        with world.weights_of(snapshot, descent.model):
+            if self._ends_soon(descent, t):
+                return call  # bad data: a rewind passes them over
         self.guard.accept()
-        words = f"the weights of step {self.snapshots.good[0].t} are no better on these batches: nothing is done"
+        words = f"the weights of step {snapshot.t} are no better on these batches: nothing is done"
         return Call(ACCEPT, seen=call.seen, done=words)
+
+    def _gains(self, now: float, then: float) -> bool:
+        """Whether the weights of then are better by more than a half of the rise of the loss."""
+        level = self.guard.level(now)
+        return level - self.guard.level(then) > max(ALARM_RISE, WORLD_SHARE * (level - self.guard.best_mean))
+
+    def _ends_soon(self, descent: Any, t: int) -> bool:
+        """Whether batches to come are as usual again at the present weights."""
+        if descent.batches.is_iterable:
+            return False
+        usual, normal = self.guard.usual_level(OUTLIER_DEVIATIONS), 0
+        for s in range(t + 1, min(t + MAX_LOOKAHEAD, descent.steps) + 1):
+            normal = normal + 1 if self._level(descent.batch_loss(s)) <= usual else 0
+            if normal == MIN_NORMAL_BATCHES:
+                return True
+        return False
 
     def rewind(self, descent: Any, call: Call, t: int) -> Event:
         """Restores a snapshot, finds the cause, and tells the guard; for a stop it restores the best snapshot."""

@@ -18,8 +18,6 @@ from steepest.tasks import module_state
 
 BATCHES = 8
 """Batches of now on which both points are compared."""
-SHARE = 0.5
-"""Of the rise that the snapshot's weights have too, from which on it is not the weights'."""
 
 
 def losses(descent: Any, snapshot: Snapshot, t: int, batches: Sequence[Any]) -> tuple[float, float]:
@@ -39,12 +37,12 @@ def losses(descent: Any, snapshot: Snapshot, t: int, batches: Sequence[Any]) -> 
         return math.fsum(descent.batch_loss(s) for s in steps) / len(steps)
 
     now = mean()
-    with _weights_of(snapshot, descent.model):
+    with weights_of(snapshot, descent.model):
         return now, mean()
 
 
 @contextmanager
-def _weights_of(snapshot: Snapshot, model: nn.Module) -> Iterator[None]:
+def weights_of(snapshot: Snapshot, model: nn.Module) -> Iterator[None]:
     """The model has a snapshot's weights inside the block."""
     then = {**snapshot.state["weights"]}
     then |= {name: x for name, x in snapshot.state["buffers"].items() if _is_learned(x)}
