@@ -15,6 +15,8 @@ REFRESH_STEPS = 8
 LEAST_NORM = 1e-300
 """A gradient of 0 has the log of this norm."""
 ZERO_GRADIENT = math.log(LEAST_NORM)
+EARLIER_LOG_RATIO = math.log(10.0)
+"""A gradient within ten times the highest median of the run is no outlier."""
 MIN_NORMS = 8
 """Gradients that are not 0 from which on one of them can be an outlier."""
 
@@ -75,11 +77,19 @@ class GradientNorms(RunningStats):
 
     Attributes:
         outliers: how many of the last norms in a row were outliers.
+        highest: the highest median so far: a gradient like those of an earlier time is no outlier, however small the
+            others have become.
     """
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, highest: float = -math.inf) -> None:
         super().__init__(n)
-        self.outliers = 0
+        self.outliers, self.highest = 0, highest
+
+    def refresh(self) -> None:
+        """Computes median and deviation, and the highest median."""
+        super().refresh()
+        if len(self.values) >= MIN_NORMS:
+            self.highest = max(self.highest, self.median)
 
     def add(self, log_norm: float, limit: float) -> bool:
         """Adds a norm, capped at the limit; returns whether it is an outlier."""
@@ -102,7 +112,7 @@ class GradientNorms(RunningStats):
         if len(self.values) < MIN_NORMS:
             return NO_LIMITS
         beyond = max(deviations * self.deviation, min_log_ratio)
-        limit = self.median + beyond
+        limit = max(self.median + beyond, self.highest + EARLIER_LOG_RATIO)
         return GradientLimits(limit, limit + beyond if self.outliers < max_skips else math.inf)
 
 
