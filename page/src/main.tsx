@@ -2,6 +2,7 @@
 import './style.css';
 import './layout.css';
 import { render } from 'preact';
+import { Compare } from './compare/compare';
 import { App } from './ui/app';
 import { embedded, type Film } from './film/film';
 import { follow } from './film/live';
@@ -9,7 +10,7 @@ import { follow } from './film/live';
 const root = document.getElementById('app')!;
 const show = (film: Film): void => {
   document.title = `${film.title} · steepest`;
-  render(<App film={film} />, root);
+  render(film.comparison ? <Compare film={film} comparison={film.comparison} /> : <App film={film} />, root);
 };
 
 const film = embedded(document);

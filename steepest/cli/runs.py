@@ -149,9 +149,7 @@ def rm(run: base.RunName, runs: base.Runs = Path("runs"), as_json: base.AsJson =
 
     Example: steepest rm digits
     """
-    store = Store(runs)
-    run = store.resolve(run)
-    store.remove(run)
+    run = Store(runs).remove(run)
     if as_json:
         say_json("rm", {"run": run})
     else:

@@ -350,13 +350,15 @@ class Trainer:
             try:
                 if self.status != "failed":
                     self._finish()
-                record.end_point(descent.t, descent.end_state())
             except Exception as error:
                 record.event(end_reason.failure(descent.t, error))
                 raise
             finally:
-                self.progress.stop()
-                record.close(self.status, seconds)
+                try:
+                    record.end_point(descent.t, descent.end_state())
+                finally:
+                    self.progress.stop()
+                    record.close(self.status, seconds)
 
     def _finish(self) -> None:
         """Leaves the model at the reported or the best point; measures the test split there."""

@@ -189,7 +189,7 @@ def _note(ends: EndComparison, groups: Sequence[Sequence[Record]]) -> str:
             f"{name} on the same {ends.samples:,} validation samples. One run each cannot separate this from "
             "seed-to-seed variation, which the intervals leave out."
         )
-    return "One run each cannot separate this from seed-to-seed variation, and there is no interval without it."
+    return "One run each cannot separate this from seed-to-seed variation, so there are no intervals."
 
 
 def _advice(ends: EndComparison, groups: Sequence[Sequence[Record]]) -> tuple[str, str]:
@@ -205,7 +205,7 @@ def _advice(ends: EndComparison, groups: Sequence[Sequence[Record]]) -> tuple[st
     if text:
         return "To settle it:", text
     which = "both" if len(groups) == 2 else "each"
-    return f"To settle it, repeat {which} with several seeds (--seed) and compare the groups.", ""
+    return f"To settle it, repeat {which} with several seeds and compare the groups.", ""
 
 
 # -- Numbers -----------------------------------------------------------------------------------------------------------
@@ -224,7 +224,15 @@ def points(difference: float, has_sign: bool) -> str:
     >>> points(0.0069, True), points(-0.0362, False)
     ('+0.7', '−3.6')
     """
-    return f"{100 * difference:{'+' if has_sign else ''}.1f}".replace("-", "−")
+    return _signed(100 * difference, 1, has_sign)
+
+
+def _signed(value: float, decimals: int, has_sign: bool) -> str:
+    """With so many decimals; 0 has no sign."""
+    text = f"{value:,.{decimals}f}"
+    if float(text.replace(",", "")) == 0:
+        return text.removeprefix("-")
+    return (f"+{text}" if has_sign and value > 0 else text).replace("-", "−")
 
 
 def plain_difference(width: float) -> Callable[[float, bool], str]:
@@ -238,7 +246,7 @@ def plain_difference(width: float) -> Callable[[float, bool], str]:
     def write(difference: float, has_sign: bool) -> str:
         if not math.isfinite(difference) or abs(difference) >= 1e6 or decimals > 6:
             return ("+" if has_sign and difference > 0 else "") + short(difference)
-        return f"{difference:{'+' if has_sign else ''},.{decimals}f}".replace("-", "−")
+        return _signed(difference, decimals, has_sign)
 
     return write
 

@@ -66,6 +66,8 @@ def _in_words(key: str, text: str) -> str:
     """A setting that is the same in all; what nobody asks for is left out."""
     if key in (*VERSIONS, *MINOR, "data"):
         return ""
+    if key == "seed" and "," in text:
+        return f"seeds {text}"
     if key in ("weights", "epochs", "steps"):
         return f"{text} {key}"
     return text if key in ("rule", "schedule") else f"{key} {text}"

@@ -194,7 +194,7 @@ def headline_of(ends: Mapping[str, float], start: float, largest: float, steps: 
     Args:
         ends: each rule's last loss by its name; NaN where the function has no value.
         start: the loss at the start.
-        largest: the largest size of a loss on the surface shown.
+        largest: the largest size of a loss on the surface value.
         steps: of each rule.
 
     >>> headline_of({"Momentum": 0.5, "Adam": 0.02}, 3.0, 8.0, 100)
@@ -222,9 +222,9 @@ def _lowest(ends: dict[str, float], rounding: float, steps: int, total: int) -> 
     best = [name for name, v in ends.items() if v - lowest <= rounding or number(v) == number(lowest)]
     if len(best) == 1:
         return f"{best[0]} is lowest after {steps:,} steps: {number(lowest)}"
-    shown = 0.0 if abs(lowest) <= rounding else lowest
+    value = 0.0 if abs(lowest) <= rounding else lowest
     return (
-        f"{_sentence(best, 'end', 'ends', len(best) == total)} at the same loss after {steps:,} steps: {number(shown)}"
+        f"{_sentence(best, 'end', 'ends', len(best) == total)} at the same loss after {steps:,} steps: {number(value)}"
     )
 
 

@@ -153,8 +153,8 @@ def test_runs_are_chosen_from_a_list_and_compared(browser, axe, tmp_path, width,
             page.get_by_label(f"compare {run}").check()
         page.get_by_role("button", name="Compare").click()
         page.wait_for_selector("html[data-ready]")
-        assert headline(page).startswith("one ended best")
-        assert page.locator(".member").count() == 2
+        assert headline(page) == "Validation accuracy: one 97.5 %, two 96.7 %."
+        assert page.get_by_role("row").count() == 1
         page.get_by_role("link", name="All runs").click()
         page.get_by_role("link", name=runs[0]).click()
         page.wait_for_selector("html[data-ready]")

@@ -146,11 +146,14 @@ LEAVES = st.sampled_from(["x", "y", "xy", "2", "0.5", "3x", ".25y", "1e-1", "pi"
 BOUNDED = st.sampled_from(["x", "y", "3x", "xy", "x + 2y", "x²", "π y"])  # a sine of what is large has no digits
 
 
+OPERATORS = st.sampled_from(["+", " - ", " − ", "*", " · ", " × ", "/", " ÷ ", " – ", " ", ""])
+
+
 def larger(inner):
     name = st.sampled_from([*sorted(set(FUNCTIONS) - {"sin", "cos", "tan"}), "ln", "σ", "arctan"])
     power = st.sampled_from(["²", "³", "⁴", "^2", "**3", "^-1", "^(1/2)", "^y"])
     return st.one_of(
-        st.tuples(inner, st.sampled_from(["+", " - ", " − ", "*", " · ", " × ", "/", " ÷ ", " – ", " ", ""]), inner).map("".join),
+        st.tuples(inner, OPERATORS, inner).map("".join),
         st.tuples(inner, power).map(lambda p: f"({p[0]}){p[1]}"),
         st.tuples(st.sampled_from(["max", "min"]), st.lists(inner, min_size=2, max_size=3)).map(
             lambda p: f"{p[0]}({', '.join(p[1])})"

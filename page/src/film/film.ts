@@ -1,4 +1,5 @@
 /// The film: what the page is fed. Member.js is described in program.ts; README.md says what Python must give.
+import type { Comparison } from '../compare/comparison';
 
 /** Numbers as base64 of little-endian bytes. NaN: not evaluated; Inf: diverged. */
 export interface Col {
@@ -134,7 +135,7 @@ export interface Member {
 
 export interface Film {
   format: 1;
-  kind: 'run' | 'race' | 'play';
+  kind: 'run' | 'race' | 'play' | 'compare';
   title: string;
   subtitle: string;
   version: string;
@@ -144,6 +145,8 @@ export interface Film {
   advice: string;
   surfaces: Record<string, Surface>;
   members: Record<string, Member>;
+  /** How the members ended; only of kind compare. */
+  comparison?: Comparison;
 }
 
 /** The bytes of a column. */

@@ -88,6 +88,11 @@ def _check_id(run: Any) -> None:
 
 
 def _read_config(data: dict[str, Any]) -> tuple[Config, Search | None, Verdict | None]:
+    for name in ("search", "verdict"):
+        value = data.get(name)
+        _require(value is None or (isinstance(value, dict) and bool(value)), name, "a mapping", value)
+    for name in ("stages", "parameters", "stretched"):
+        _require(isinstance(data.get(name), list | None), name, "a list", data.get(name))
     try:
         parts = from_json(data)
         for part in parts:
@@ -106,7 +111,10 @@ def _check_fields(part: Any) -> None:
     if isinstance(part, Config):
         for name in FILE_NAMES:
             value = getattr(part, name)
-            _require(value is None or (isinstance(value, str) and len(value) <= MAX_NAME), name, "text", value)
+            is_text = isinstance(value, str) and len(value) <= MAX_NAME
+            _require(is_text or (value is None and name == "source"), name, "text", value)
+        _require(part.batch_size == "full" or not isinstance(part.batch_size, str), "batch_size", "full or a number",
+                 part.batch_size)  # fmt: skip
         for name in COUNTS:
             value = getattr(part, name)
             _require(value is None or value >= 0, name, "0 or more", value)

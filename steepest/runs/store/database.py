@@ -112,7 +112,7 @@ def check_file(path: Path) -> Path:
         mode = path.stat().st_mode
         if stat.S_ISREG(mode):
             return path.resolve()
-        kind = "a folder" if stat.S_ISDIR(mode) else "no file"
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
     except OSError as error:
         raise StoreError(f"Cannot read {path} ({error.strerror}). Use another runs folder.") from error
     raise StoreError(f"{path} must be a file, but is {kind}. Move it away, or use another runs folder.")
@@ -121,7 +121,8 @@ def check_file(path: Path) -> Path:
 def is_empty(path: Path) -> bool:
     """Whether nothing was stored yet: there is no file, or one without content."""
     try:
-        return path.stat().st_size == 0 and not path.is_dir()
+        status = path.stat()
+        return stat.S_ISREG(status.st_mode) and status.st_size == 0
     except FileNotFoundError:
         return True
     except OSError:
@@ -235,13 +236,13 @@ def describe_errors(path: Path) -> Iterator[None]:
     """Turns SQLite's errors into StoreErrors with advice."""
     try:
         yield
-    except (sqlite3.Error, MemoryError) as error:
+    except (sqlite3.Error, MemoryError, UnicodeDecodeError) as error:
         raise StoreError(describe_error(path, error)) from error
 
 
 def describe_error(path: Path, error: Exception) -> str:
     """An error of a database, with advice."""
-    text = str(error)
+    text = "malformed names" if isinstance(error, UnicodeDecodeError) else str(error)  # SQLite's words quote them
     if text == "unable to open database file" and _needs_recovery(path):
         return (
             f"{path} was not closed: its last rows are in {path.name}-wal, and reading them needs a file that cannot "

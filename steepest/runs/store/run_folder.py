@@ -26,8 +26,8 @@ def check(folder: Path, run: str) -> Path:
     own = folder / run
     try:
         _check(own, folder.resolve(), MAX_DEPTH)
-    except OSError as error:
-        raise StoreError(f"Cannot read {own} ({error.strerror}).") from error
+    except (OSError, RuntimeError) as error:  # such as a circle of links
+        raise StoreError(f"Cannot read {own} ({error}).") from error
     return own
 
 
@@ -42,9 +42,10 @@ def _check(path: Path, root: Path, depth: int) -> None:
         raise StoreError(f"{path} is a link out of the runs folder. Replace it by what it points at, or remove it.")
     if stat.S_ISDIR(mode):
         if depth:
-            for entry in os.scandir(path):
-                if entry.is_symlink() or not entry.is_file():
-                    _check(Path(entry.path), root, depth - 1)
+            with os.scandir(path) as entries:
+                odd = [entry.path for entry in entries if entry.is_symlink() or not entry.is_file()]
+            for entry in odd:
+                _check(Path(entry), root, depth - 1)
     elif not stat.S_ISREG(mode):
         raise StoreError(f"{path} must be a file, but is a pipe or a device. Remove it.")
 

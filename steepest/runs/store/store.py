@@ -235,8 +235,8 @@ class Store:
             )
         return points[max(points) if t is None else t]
 
-    def remove(self, run: str) -> None:
-        """Deletes a run: its numbers, weights and checkpoints. A damaged one is given by its whole id.
+    def remove(self, run: str) -> str:
+        """Deletes a run: its numbers, weights and checkpoints; returns its id. A damaged one is given by its whole id.
 
         Raises:
             StoreError: it is still running.
@@ -249,6 +249,7 @@ class Store:
             connection.execute("DELETE FROM runs WHERE rowid=?", (row.number,))
         if is_plain_id(row.values["id"]):
             run_folder.remove(self.folder, row.id)
+        return row.id
 
     @_consistent
     def _row_to_remove(self, run: str) -> RunRow:

@@ -18,7 +18,7 @@ from steepest.errors import InputError, StoreError
 from steepest.records.surfaces import Axis, Grid
 from steepest.records.verdict import Verdict
 from steepest.view.film.comparison import encode_comparison
-from steepest.view.film.quantities import SYMBOLS, Quantity, quantities
+from steepest.view.film.quantities import SYMBOLS, Quantity, quantities, rule_words
 from steepest.view.film.schema import Film, FilmEvent, Member, MetricInfo, Series
 
 __all__ = ["SYMBOLS", "Quantity", "column", "encode", "page", "quantities", "write"]
@@ -90,7 +90,7 @@ def encode_member(member: Member) -> dict[str, Any]:
         "path": {"t": column(member.t, "i4"), "loss": column(member.loss), "on": on},
         "curves": {name: encode_series(series) for name, series in member.curves.items()},
         "events": [_event(event) for event in member.events],
-        "verdict": None if member.verdict is None else encode_verdict(member.verdict, member.rule),
+        "verdict": None if member.verdict is None else encode_verdict(member.verdict, rule_words(member.rule)),
         **_optional_fields(member),
     }
 

@@ -168,7 +168,8 @@ def _curves(record: Record, breaks: Sequence[int]) -> dict[str, Series]:
     others = {f"metric {name}": name for name in dict.fromkeys(m.name for m in record.measurements)}
     for key, name in {"held_out": "loss", "metric": record.config.metric, **others}.items():
         values = record.series("validation", name)
-        if values and (key == "held_out" or name != "loss") and (key == "metric" or name != record.config.metric):
+        is_own = name != "loss" and (key == "metric" or name != record.config.metric)
+        if values and (key == "held_out" or is_own):
             curves[key] = Series.of(np.array([m.t for m in values]), np.array([m.value for m in values]))
     return curves
 

@@ -77,6 +77,15 @@ def quantities(verdict: Verdict | None, rule: str = "the rule") -> list[Quantity
     return [_quantity(n, verdict, rule) for n in rows]
 
 
+def rule_words(rule: str) -> str:
+    """The name of a run's last rule in a sentence.
+
+    >>> rule_words("adam → gradient_descent"), rule_words("")
+    ('gradient descent', 'the rule')
+    """
+    return rule.split(" → ")[-1].replace("_", " ") or "the rule"
+
+
 def _quantity(number: Number, verdict: Verdict, rule: str) -> Quantity:
     symbol, name = key = SYMBOLS[number.name]
     title, read = READERS[key]

@@ -5,6 +5,7 @@ from matplotlib.colors import to_rgb
 
 from steepest.records.surfaces import Mark
 from steepest.view.film.schema import Member, index_at
+from steepest.view.film.way import FORWARD, UNDONE, way_of
 from steepest.view.render.canvas import Canvas
 from steepest.view.render.colours import SHADES, diverged_colour, ramp
 from steepest.view.render.field import DIVERGED_CELL, MISSING_CELL, Field, sample
@@ -16,6 +17,7 @@ MAP = CONSTANTS["map"]
 """(half width in pixels, darkness) of contour lines, and the levels a pixel from which lines are drawn fainter."""
 MAP_MARK_EDGE = "#0A141ACC"
 HEAD = 3.3
+UNDONE_DASH = (3, 3)
 
 
 def map_of(field: Field, width: int, height: int, theme: Theme) -> np.ndarray:
@@ -56,14 +58,27 @@ def draw_map(
         canvas.stroke(arms, 1.4, WHITE)
     ends = []
     for i in draw_order(len(members)):
-        on = members[i].on.get(surface)
-        if on is not None and len(on.x):
-            last = max(0, index_at(members[i].t, t))
-            line = place(on.x[: last + 1], on.y[: last + 1])
+        way = way_of(members[i], surface)
+        if way is not None:
+            last = max(0, index_at(way.t, t))
+            line, state = place(way.on.x[: last + 1], way.on.y[: last + 1]), way.state[: last + 1]
             line[~(np.abs(line) < 1e6).all(axis=1)] = np.nan
-            canvas.stroke(line, 3.4, theme.casing, 0.8)
-            canvas.stroke(line, 1.5, theme.colour(i))
+            canvas.stroke(_only(line, state, UNDONE), 1.3, theme.colour(i), 1.0, UNDONE_DASH)
+            canvas.stroke(_only(line, state, FORWARD), 3.4, theme.casing, 0.8)
+            canvas.stroke(_only(line, state, FORWARD), 1.5, theme.colour(i))
             ends.append((i, *line[-1].tolist()))
     for i, x, y in ends:
         if np.isfinite(x + y):
             canvas.marker(i, x, y, HEAD, theme.colour(i), theme.casing)
+
+
+def _only(line: np.ndarray, state: np.ndarray, kind: int) -> np.ndarray:
+    """The line [P, 2] where it is of one state, from the point before each stretch of it; NaN between them."""
+    if (state == kind).all():
+        return line
+    begins = np.append(state[1:] == kind, False) & (state != kind)  # where a stretch sets out
+    out = line.copy()
+    out[~((state == kind) | begins)] = np.nan
+    # A stretch that begins where another of its kind has just ended is parted from it.
+    breaks = np.flatnonzero(begins & np.append(False, state[:-1] == kind))
+    return np.insert(out, breaks, np.nan, axis=0)

@@ -1,7 +1,6 @@
 """Text and marks around the stage: header, members with their losses, a verdict's numbers, events, the colour scale."""
 
 import math
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,8 +9,8 @@ from matplotlib.path import Path
 
 from steepest.records.surfaces import Grid
 from steepest.view.film.document import Quantity
-from steepest.view.film.numbers import count, decimal, short, with_interval
-from steepest.view.film.schema import Member
+from steepest.view.film.numbers import count, decimal, short
+from steepest.view.film.schema import FilmEvent, Member, Result
 from steepest.view.render.canvas import Canvas, Font, shorten, text_width, wrap
 from steepest.view.render.colours import diverged_colour
 from steepest.view.render.field import DIVERGED_CELL, Field
@@ -20,9 +19,13 @@ from steepest.view.render.theme import CONSTANTS, Theme
 PANEL_TEXT, PANEL_BOLD, PANEL_SMALL, SMALL_BOLD = Font("sans", 14), Font("bold", 14), Font("sans", 12), Font("bold", 12)
 PANEL_TINY, SYMBOL, SUBSCRIPT, LOGO_FONT = Font("sans", 11), Font("serif", 17), Font("serif", 11), Font("bold", 15)
 MEMBER_HEIGHT, STATUS = 34, 96
-WHISKER, WHISKER_ROOM = 120, 0.2
 EVENT, MAX_EVENT_LINES = 20, 3
 LEADING = 14
+RESULT_SHARES, RESULT_HEIGHT, RESULT_FONT = (1.55, 1.0, 1.0), 76, Font("serif", 25)
+"""Relative widths of the final numbers, and their height."""
+GOOD = 4
+"""Index of the member's name colour that means: nothing to do."""
+ROW_FONT, ROW_BOLD, READING_HEIGHT, READING_HEAD = Font("sans", 13), Font("bold", 13), 46, 32
 LOGO_CURVE = Path(
     [(2, 3), (6, 3), (7.5, 15.5), (13, 15.5), (18.5, 15.5), (19, 8), (24, 8)], [Path.MOVETO, *[Path.CURVE4] * 6]
 ).to_polygons(closed_only=False)[0]
@@ -74,37 +77,44 @@ def _status(member: Member, t: float) -> tuple[str, bool]:
     return kind.lower().replace("_", " "), False
 
 
-def draw_numbers(canvas: Canvas, numbers: Sequence[Quantity], colour: str, theme: Theme) -> float:
-    """A row for each quantity: symbol, value, interval as a bar, explanation; returns the height."""
-    width, y = canvas.width, 0.0
+def draw_results(canvas: Canvas, results: Sequence[Result], theme: Theme) -> float:
+    """The final numbers beside one another: label, value, detail; returns the height."""
+    if not results:
+        return 0.0
+    shares = RESULT_SHARES[: len(results)] if len(results) > 2 else (1.0,) * len(results)
+    widths = [canvas.width * share / sum(shares) for share in shares]
+    x = 0.0
+    for result, width in zip(results, widths):
+        room = width - 12
+        canvas.write(shorten(result.label, PANEL_SMALL, room), x, 16, PANEL_SMALL, theme.ink2)
+        canvas.write(shorten(result.value, RESULT_FONT, room), x, 44, RESULT_FONT, theme.ink)
+        canvas.write(shorten(result.detail, PANEL_SMALL, room), x, 63, PANEL_SMALL, theme.ink3)
+        x += width
+    return RESULT_HEIGHT
+
+
+def draw_readings(canvas: Canvas, numbers: Sequence[Quantity], colour: str, theme: Theme) -> float:
+    """A row for each quantity: what it is, its value, what it means; returns the height."""
+    width = canvas.width
+    canvas.rectangle(0, 0, width, 1, theme.hair)
+    end = canvas.write("At the last step", 0, 23, ROW_BOLD, theme.ink)
+    canvas.write("95 % intervals", end + 8, 23, PANEL_SMALL, theme.ink3)
+    y = float(READING_HEAD)
     for quantity in numbers:
-        x = 0.0
-        for part in re.findall("[_^]?[^_^]+", quantity.name):  # `_` lowers what follows, `^` raises it
-            shift = {"_": 4, "^": -7}.get(part[0], 0)
-            x += canvas.write(part.lstrip("_^"), x, y + 23 + shift, SUBSCRIPT if shift else SYMBOL, theme.ink)
-        value = with_interval(quantity.value, quantity.lo, quantity.hi)
-        canvas.write(value, max(56, x + 8), y + 23, PANEL_BOLD, theme.ink)
-        _draw_whisker(canvas, quantity, y + 18, colour, theme)
-        lines = wrap(quantity.text, PANEL_SMALL, width - 56)
-        y = canvas.write_lines(lines, 56, y + 42, PANEL_SMALL, 16, theme.ink2) - 4
-        canvas.rectangle(0, y - 1, width, 1, theme.hair)
+        member = 1 if quantity.state == "act" else 0
+        canvas.marker(member, 4, y + 12, 3.6, colour if member else theme.names[GOOD], None)
+        canvas.write(quantity.title, 16, y + 16, ROW_FONT, theme.ink)
+        canvas.write(quantity.display, width, y + 16, ROW_BOLD, theme.ink, "right")
+        canvas.write(shorten(quantity.words, PANEL_SMALL, width), 0, y + 34, PANEL_SMALL, theme.ink2)
+        y += READING_HEIGHT
+        if quantity is not numbers[-1]:
+            canvas.rectangle(0, y - 1, width, 1, theme.hair)
     return y
 
 
-def _draw_whisker(canvas: Canvas, quantity: Quantity, y: float, colour: str, theme: Theme) -> None:
-    """The interval as a bar, with a tick at the reference."""
-    reference, lo, hi = quantity.reference, quantity.lo, quantity.hi
-    marks = [v for v in (lo, hi, quantity.value, reference) if v is not None and math.isfinite(v)]
-    left, first, last = canvas.width - WHISKER, min(marks, default=0.0), max(marks, default=0.0)
-    room = (last - first or 1) * WHISKER_ROOM
-
-    def x(v: float) -> float:
-        return left + min(1.0, max(0.0, (v - first + room) / (last - first + 2 * room))) * WHISKER
-
-    canvas.rectangle(left, y - 1, WHISKER, 2, theme.hair)
-    if reference is not None:
-        canvas.rectangle(x(reference) - 0.75, y - 6, 1.5, 12, theme.ink)
-    canvas.rectangle(x(lo), y - 2.5, max(x(hi) - x(lo), 1.5), 5, colour)
+def readings_height(numbers: Sequence[Quantity]) -> int:
+    """Height of `draw_readings`."""
+    return READING_HEAD + READING_HEIGHT * len(numbers) if numbers else 0
 
 
 def draw_events(canvas: Canvas, members: list[Member], t: float, theme: Theme) -> None:
@@ -115,7 +125,15 @@ def draw_events(canvas: Canvas, members: list[Member], t: float, theme: Theme) -
         x = max(41.0, 8 + canvas.write(count(event.t), 0, base, SMALL_BOLD, theme.ink))
         if len(members) > 1:
             x += canvas.write(members[i].name + " ", x, base, SMALL_BOLD, theme.name_colour(i))
-        canvas.write(shorten(event.text, PANEL_SMALL, canvas.width - x), x, base, PANEL_SMALL, theme.ink2)
+        canvas.write(shorten(event_line(event), PANEL_SMALL, canvas.width - x), x, base, PANEL_SMALL, theme.ink2)
+
+
+def event_line(event: FilmEvent) -> str:
+    """An event on one line."""
+    action, *details = event.done.split("; ")
+    if event.to is None:
+        return event.done or event.text
+    return "; ".join((f"back to step {count(event.to)}", *details)) if action else event.text
 
 
 def draw_scale(canvas: Canvas, grid: Grid, field: Field, theme: Theme) -> None:

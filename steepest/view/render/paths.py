@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.path import Path
 
 from steepest.view.film.schema import Member, index_at
+from steepest.view.film.way import FORWARD, JUMP, UNDONE, way_of
 from steepest.view.render.camera import project
 from steepest.view.render.canvas import Canvas
 from steepest.view.render.relief import Block
@@ -25,13 +26,14 @@ DOTS = PATH["hidden"]
 class Trace(NamedTuple):
     """A path in world coordinates: steps `t` [P], points `at` [P, 3], NaN outside the plot, of a member by name.
 
-    `near` [P] is 1 in the plane and less far from it.
+    `near` [P] is 1 in the plane and less far from it; `state` [P] says how each was reached: FORWARD, UNDONE or JUMP.
     """
 
     t: np.ndarray
     at: np.ndarray
     near: np.ndarray
     name: str
+    state: np.ndarray
 
 
 class View(NamedTuple):
@@ -53,9 +55,10 @@ class View(NamedTuple):
 
 def trace_of(member: Member, surface: str, block: Block) -> Trace | None:
     """A member's path over a surface; None where it has none. Positions are rounded as the page gets them."""
-    on = member.on.get(surface)
-    if on is None or not len(on.x):
+    way = way_of(member, surface)
+    if way is None:
         return None
+    on = way.on
     x, y = block.field.x, block.field.y
     reach = max((x.hi - x.lo) * x.scale, (y.hi - y.lo) * y.scale) / 2
     with np.errstate(over="ignore"):
@@ -65,7 +68,7 @@ def trace_of(member: Member, surface: str, block: Block) -> Trace | None:
     at = np.full((len(u), 3), np.nan)
     at[inside] = block.above(u[inside], v[inside], LIFT)
     near = np.maximum(PATH["faintest"], 1 - np.abs(np.nan_to_num(off, nan=math.inf)) / (PATH["farOff"] * reach))
-    return Trace(member.t, at, near, member.name)
+    return Trace(way.t, at, near, member.name, way.state)
 
 
 def position_at(trace: Trace, t: float) -> np.ndarray | None:
@@ -85,6 +88,7 @@ class Stretch(NamedTuple):
     visible: bool
     fade: float
     points: np.ndarray
+    state: int
 
 
 def stretches(trace: Trace, t: float, view: View) -> list[Stretch]:
@@ -97,21 +101,28 @@ def stretches(trace: Trace, t: float, view: View) -> list[Stretch]:
     head = position_at(trace, t)
     at = trace.at[: last + 1]
     fade = np.round(trace.near[: last + 1] * PATH["fades"]) / PATH["fades"]
+    state = trace.state[: last + 1]
     if head is not None:
+        after = trace.state[min(last + 1, len(trace.state) - 1)]
         at, fade = np.vstack((at, head)), np.append(fade, fade[-1])
+        state = np.append(state, UNDONE if after == JUMP else after)
     points = view.project(at)
     mask = thin(np.ascontiguousarray(points[:, :2]), PATH["near"])
     mask[last:] = True
-    points, fade = points[mask], fade[mask]
+    turns = np.diff(state) != 0
+    mask[1:] |= turns
+    mask[:-1] |= turns
+    points, fade, state = points[mask], fade[mask], state[mask]
     visible = view.is_visible(points, SLACK)
     outside = np.isnan(points[:, 0])
-    cuts = np.flatnonzero((np.diff(visible) != 0) | (np.diff(fade) != 0) | (np.diff(outside) != 0)) + 1
+    changes = [np.diff(values.astype(float)) != 0 for values in (visible, fade, outside, state)]
+    cuts = np.flatnonzero(np.logical_or.reduce(changes)) + 1
     bounds = [0, *cuts.tolist(), len(points)]
     out = []
     for a, b in zip(bounds, bounds[1:]):
         if not outside[a]:
             begin = a - 1 if a and not outside[a - 1] else a  # from the point before, so that there is no gap
-            out.append(Stretch(bool(visible[a]), float(fade[a]), points[begin:b, :2]))
+            out.append(Stretch(bool(visible[a]), float(fade[a]), points[begin:b, :2], int(state[a])))
     return out
 
 
@@ -122,18 +133,32 @@ def draw_order(count: int) -> list[int]:
 
 def draw_paths(view: View, traces: Sequence[Trace | None], t: float) -> dict[int, tuple[float, float]]:
     """Draws all paths up to a step, the first one on top, and returns where the members are on the canvas."""
-    canvas, theme = view.canvas, view.theme
+    theme = view.theme
     paths = {member: trace for member in draw_order(len(traces)) if (trace := traces[member]) is not None}
     for member, trace in paths.items():
         colour, width = theme.colour(member), PATH["selected"] if member == 0 else PATH["other"]
-        parts = stretches(trace, t, view)
-        for _, fade, points in (part for part in parts if not part.visible):
-            canvas.stroke(points, DOTS["width"], colour, DOTS["alpha"] * fade, DOTS["dash"])
-        for line, ink, alpha in ((width + PATH["casing"], theme.casing, theme.opacity), (width, colour, 1.0)):
-            for _, fade, points in (part for part in parts if part.visible):
-                canvas.stroke(points, line, ink, alpha * fade)
+        _draw_stretches(view, stretches(trace, t, view), colour, width)
     heads = {member: at for member, trace in paths.items() if (at := position_at(trace, t)) is not None}
     return {member: _draw_head(view, at, member) for member, at in heads.items()}
+
+
+def _draw_stretches(view: View, parts: Sequence[Stretch], colour: str, width: float) -> None:
+    """Jumps, then what is hidden, then what was undone, and the steps that were kept on top."""
+    canvas, theme, undone, jump = view.canvas, view.theme, PATH["undone"], PATH["jump"]
+    for part in (part for part in parts if part.state == JUMP):
+        alpha = jump["alpha"] if part.visible else jump["alpha"] / 2
+        canvas.stroke(part.points, jump["width"], theme.ink, alpha, jump["dash"])
+    for part in (part for part in parts if not part.visible and part.state != JUMP):
+        canvas.stroke(part.points, DOTS["width"], colour, DOTS["alpha"] * part.fade, DOTS["dash"])
+    styles = (
+        (UNDONE, undone["width"] + undone["casing"], theme.casing, theme.opacity, None),
+        (UNDONE, undone["width"], colour, 1.0, undone["dash"]),
+        (FORWARD, width + PATH["casing"], theme.casing, theme.opacity, None),
+        (FORWARD, width, colour, 1.0, None),
+    )
+    for state, line, ink, alpha, dash in styles:
+        for part in (part for part in parts if part.visible and part.state == state):
+            canvas.stroke(part.points, line, ink, alpha * part.fade, dash)
 
 
 def outline_points(view: View, traces: Sequence[Trace | None]) -> np.ndarray:

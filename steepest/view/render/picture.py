@@ -8,8 +8,9 @@ import numpy as np
 
 from steepest.errors import InputError, unknown
 from steepest.records.surfaces import Grid
-from steepest.view.film.document import quantities
+from steepest.view.film.moment import headline_at, results_at
 from steepest.view.film.numbers import count, short
+from steepest.view.film.quantities import Quantity, quantities, rule_words
 from steepest.view.film.schema import Film, index_at
 from steepest.view.render import panels
 from steepest.view.render.canvas import Canvas, Font, balance, wrap
@@ -35,8 +36,8 @@ CLEAR = 6
 MIN_ADVICE_HEIGHT, MIN_MAP_STAGE = 700, 330
 """Of a narrow picture, and of a stage, from which there is room for advice and for a map."""
 CAPTION, SCALE = 40, 140
-NUMBER_HEIGHT, MEMBERS_SHARE = 62, 0.45
-"""Height of a number, and the largest share of the right column for members."""
+METRIC_SHARE, MEMBERS_SHARE = 0.42, 0.45
+"""Shares of the curves' height for the metric, and the largest of the right column for members."""
 NO_SURFACE = (
     "This film has no surface: no points were recorded along the path, or the model could not be loaded. "
     "Its curves are complete."
@@ -87,6 +88,7 @@ class Picture:
         self._name, self._grid = self._find_surface(surface)
         finite = self._grid is not None and bool(np.isfinite(self._grid.loss).any())
         self._note = "" if finite else NO_SURFACE if self._grid is None else NO_FINITE_CELL
+        self._readings: list[Quantity] = []
         self._advice = film.advice if at.right.width or size[1] >= MIN_ADVICE_HEIGHT else ""
         scratch = Canvas(*size, theme.paper)
         below, foot = int(self._draw_verdict(scratch)), at.stage.top + at.stage.height
@@ -119,7 +121,7 @@ class Picture:
             self._stage.draw(canvas.part(*self._box), t, rotation)
         clock = f"step {count(math.floor(t))} of {count(self.steps)}" if self.is_moving else ""
         panels.draw_header(canvas, self._at.stage.left, film.title, film.subtitle, clock, theme)
-        self._draw_verdict(canvas)
+        self._draw_verdict(canvas, t)
         if self._stage:
             self._draw_insets(canvas, self._stage, t)
         if right.width:
@@ -127,6 +129,11 @@ class Picture:
             top = right.top + right.height - EVENTS + EVENTS_GAP
             events = canvas.part(right.left, top, right.width, EVENTS - EVENTS_GAP)
             panels.draw_events(events, self._members, t, theme)
+            if self._readings:
+                height = panels.readings_height(self._readings)
+                below = EVENTS if any(member.events for member in self._members) else 0
+                part = right._replace(top=right.top + right.height - below - height, height=height)
+                panels.draw_readings(canvas.part(*part), self._readings, theme.members[0], theme)
         for chart, box in self._charts:
             chart.draw(canvas.part(*box), t)
         return canvas.pixels
@@ -145,49 +152,64 @@ class Picture:
         return name, surfaces.get(name)
 
     def _beside(self, scratch: Canvas) -> Box:
-        """Place of the curves beside the stage: between facts and events."""
+        """Place of the curves beside the stage: between facts, readings and events."""
         right = self._at.right
         facts = int(self._draw_facts(scratch.part(*right), self.steps))
+        self._readings = self._find_readings(right.height - facts)
         events = EVENTS if any(member.events for member in self._members) else 0
-        return right._replace(top=right.top + facts, height=right.height - facts - events)
+        readings = panels.readings_height(self._readings)
+        return right._replace(top=right.top + facts, height=right.height - facts - events - readings)
 
     def _place_charts(self, box: Box) -> list[tuple[Chart, Box]]:
         """The charts that have curves and for which there is room."""
-        names = [name for name in ("loss", "lr") if any(has_curve(member, name) for member in self._members)]
-        below = LR if "lr" in names and box.height >= MIN_CHART + LR else 0
-        upper = box._replace(height=box.height - below)
-        places = {"loss": upper, "lr": box._replace(top=box.top + upper.height, height=below)}
-        return [
-            (Chart(self._members, name, self.steps, places[name][2:], self._theme), places[name])
-            for name in names
-            if places[name].height > MIN_ANY_CHART
-        ]
+        has = {name: any(has_curve(m, name) for m in self._members) for name in ("loss", "metric", "lr")}
+        metric = max(MIN_CHART, int(METRIC_SHARE * box.height)) if has["metric"] and box.height >= 2 * MIN_CHART else 0
+        rate = LR if has["lr"] and box.height >= MIN_CHART + metric + LR else 0
+        places, top = [], box.top
+        for name, height in (("loss", box.height - metric - rate), ("metric", metric), ("lr", rate)):
+            if has[name] and height > MIN_ANY_CHART:
+                place = box._replace(top=top, height=height)
+                places.append((Chart(self._members, name, self.steps, place[2:], self._theme), place))
+            top += height
+        return places
 
-    def _draw_verdict(self, canvas: Canvas) -> float:
+    def _sentence(self, t: float) -> str:
+        """The headline; before the end of a run what holds then, since no end is told while it plays."""
+        film = self._film
+        if film.kind != "run" or film.live or t >= self.steps or not self._members:
+            return film.headline
+        return headline_at(self._members[0], t, self.steps) or film.headline
+
+    def _draw_verdict(self, canvas: Canvas, t: float = math.inf) -> float:
         """Headline, advice, and why there is no surface; returns where the next part may begin."""
-        at, theme = self._at, self._theme
+        at, theme, headline = self._at, self._theme, self._sentence(t)
         halo = theme.paper if at.is_overlaid else None
         x, y = at.stage.left, HEADER + TOP + 0.8 * at.leading
-        colours = iter(self._headline_colours())
-        for line in balance(self._film.headline, at.heading, at.measure):
+        colours = iter(self._headline_colours(headline))
+        for line in balance(headline, at.heading, at.measure):
             end = x
             for colour, run in groupby(f"{line} ", key=lambda _: next(colours)):
                 end += canvas.write("".join(run), end, y, at.heading, colour, halo=halo)
             y += at.leading
         y -= 0.35 * at.leading
-        widths = ADVICE_WIDTH if at.is_overlaid else at.stage.width, at.measure
-        for text, width in zip((self._advice, self._note), widths):
+        narrow = ADVICE_WIDTH if at.is_overlaid else at.stage.width
+        advice = self._advice if headline == self._film.headline else ""
+        parts = [(line.replace("`", ""), narrow) for line in advice.split("\n")]
+        for text, width in (*parts, (self._note, at.measure)):
             if text:
                 lines = wrap(text, panels.PANEL_TEXT, width)
                 y = canvas.write_lines(lines, x, y + 14, panels.PANEL_TEXT, 20, theme.ink2, halo)
         return y
 
-    def _headline_colours(self) -> list[str]:
-        """The colour of each character of the headline: of where a run ended, and of the members' names."""
-        headline, theme = self._film.headline.lower(), self._theme
+    def _headline_colours(self, headline: str) -> list[str]:
+        """The colour of each character of the headline: of its metric, of where a run ended, of the members' names."""
+        headline, theme = headline.lower(), self._theme
         colours = [theme.ink] * (len(headline) + 1)
         if self._film.kind == "run":
-            places = [place for place in PLACES if place in headline]
+            row = self._members[0].result[0] if self._members and self._members[0].result else None
+            end = headline.find(" at step ") if " at step " in headline else headline.find(",")
+            is_metric = row is not None and end > 0 and row.label.lower() in headline[:end]
+            places = [headline[:end]] if is_metric else [place for place in PLACES if place in headline]
             phrases = dict.fromkeys(sorted(places, key=headline.find)[:1], theme.names[0])
         else:
             phrases = {member.name.lower(): theme.name_colour(i) for i, member in enumerate(self._members)}
@@ -198,18 +220,25 @@ class Picture:
         return colours
 
     def _draw_facts(self, canvas: Canvas, t: float) -> float:
-        """The members, or the verdict's numbers, or the rule's settings; returns the height."""
+        """The members, or the run's results, or the rule's settings; returns the height."""
         members, theme = self._members, self._theme
         if len(members) > 1:
             most = int(MEMBERS_SHARE * canvas.height) // panels.MEMBER_HEIGHT
             return panels.draw_members(canvas, members, t, theme, most)
         if not members:
             return 0.0
-        room = max(0, (canvas.height - 2 * MIN_CHART - LR) // NUMBER_HEIGHT)
-        numbers = quantities(members[0].verdict)[:room]
-        if numbers:
-            return panels.draw_numbers(canvas, numbers, theme.members[0], theme)
-        return panels.draw_settings(canvas, members[0], theme)
+        member = members[0]
+        if member.result and self._film.kind == "run":
+            return panels.draw_results(canvas, results_at(member, t), theme)
+        return panels.draw_settings(canvas, member, theme)
+
+    def _find_readings(self, height: float) -> list[Quantity]:
+        """The numbers of the only member's verdict for which there is room beside two charts."""
+        member = self._members[0] if len(self._members) == 1 else None
+        if member is None or member.verdict is None:
+            return []
+        room = max(0, int(height - 2 * MIN_CHART - EVENTS - panels.READING_HEAD) // panels.READING_HEIGHT)
+        return quantities(member.verdict, rule_words(member.rule))[:room]
 
     def _draw_insets(self, canvas: Canvas, stage: Stage, t: float) -> None:
         """The map at the lower left and the scale at the lower right of the stage."""

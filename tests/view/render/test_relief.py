@@ -94,7 +94,7 @@ def test_the_opening_view_hides_nothing_where_it_can():
     block = Block(refine(field_of(surface(lambda x, y: np.exp(-20 * x * x)))), LIGHT)
     line = np.column_stack((np.linspace(0.25, 0.3, 60), np.linspace(-0.8, 0.8, 60)))
     at = np.column_stack((line, block.height_at(*line.T) + LIFT))
-    trace = Trace(np.arange(60.0), at, np.ones(60), "")
+    trace = Trace(np.arange(60.0), at, np.ones(60), "", np.zeros(60, int))
     outline = outline_of(block.field)
     azimuth, elevation = opening_view(block, outline, [trace], FRAME, LIGHT)
     block.resize(2 * FRAME.width, 2 * FRAME.height)
@@ -249,7 +249,9 @@ def test_a_path_is_dotted_exactly_where_the_relief_hides_it():
     n = 300
     turn = np.linspace(0, 2 * math.pi, n)
     x, y = 0.55 * np.cos(turn), 0.55 * np.sin(turn)
-    trace = Trace(np.arange(float(n)), np.column_stack((x, y, block.height_at(x, y) + LIFT)), np.ones(n), "")
+    trace = Trace(
+        np.arange(float(n)), np.column_stack((x, y, block.height_at(x, y) + LIFT)), np.ones(n), "", np.zeros(n, int)
+    )
     parts = stretches(trace, n - 1, view)
     assert {part.visible for part in parts} == {True, False}
     eye = -np.linalg.solve(m[:, :3], m[:, 3])
