@@ -339,20 +339,6 @@ class Descent:
         names = {*self.trained_names, *others} - weights.keys()
         return {**weights, **{name: p for name, p in module_state.parameters_of(self.model).items() if name in names}}
 
-    def batch_loss(self, t: int) -> float:
-        """The loss of step t's batch at the present point; leaves everything as it was."""
-        return self.loss_of(t, self.batches(t))
-
-    def loss_of(self, t: int, batches: Sequence[Any]) -> float:
-        """The loss of batches at the present point, with the random numbers of step t; leaves everything as it was."""
-        buffers = Buffers(self.model)
-        buffers.save()
-        try:
-            with self.random.of_step(t):
-                return self.objective.value(batches)
-        finally:
-            buffers.restore()
-
     # -- measuring -----------------------------------------------------------------------------------------------------
 
     def measure(self, split: str = "validation") -> dict[str, float]:

@@ -182,6 +182,17 @@ class CalmSteps:
         return self._mean
 
     @property
+    def best_mean(self) -> float:
+        """The best running mean of the loss's level so far."""
+        self._settle()
+        return self._best_mean
+
+    def usual_level(self, deviations: float) -> float:
+        """The level so many robust deviations above the median of the last losses."""
+        self._settle()
+        return self._losses.median + deviations * (self._losses.deviation + DEVIATION_OFFSET)
+
+    @property
     def bounds(self) -> GradientLimits:
         """Limits of the next step's gradient."""
         self._settle()

@@ -267,17 +267,6 @@ class Guard(CalmSteps):
             return Call(ASIDE, seen=reason, done=words)
         return Call(REWIND, seen=reason)
 
-    @property
-    def best_mean(self) -> float:
-        """The best running mean of the loss's level so far."""
-        self._settle()
-        return self._best_mean
-
-    def usual_level(self, deviations: float) -> float:
-        """The level so many robust deviations above the median of the last losses."""
-        self._settle()
-        return self._losses.median + deviations * (self._losses.deviation + limits.DEVIATION_OFFSET)
-
     def accept(self) -> None:
         """Takes back the last call: the objective or the data have changed, and the statistics begin again."""
         if self._before_rewind is not None:

@@ -113,7 +113,7 @@ class Recovery:
             return False
         usual, normal = self.guard.usual_level(OUTLIER_DEVIATIONS), 0
         for s in range(t + 1, min(t + MAX_LOOKAHEAD, descent.steps) + 1):
-            normal = normal + 1 if self._level(descent.batch_loss(s)) <= usual else 0
+            normal = normal + 1 if self._level(world.batch_loss(descent, s)) <= usual else 0
             if normal == MIN_NORMAL_BATCHES:
                 return True
         return False
@@ -142,7 +142,7 @@ class Recovery:
         if descent.batches.is_iterable:  # it cannot give a batch again
             return set()
         steps = [s for s in range(then + 1, t + 1) if s not in self.skipped_steps]
-        levels = {s: self._level(descent.batch_loss(s)) for s in steps}
+        levels = {s: self._level(world.batch_loss(descent, s)) for s in steps}
         usual = RunningStats(len(steps))
         usual.values.extend(x for s, x in levels.items() if s <= (then + t) // 2 and x < math.inf)
         if len(usual.values) < MIN_NORMAL_BATCHES:
@@ -154,7 +154,7 @@ class Recovery:
             s += 1
             if s in self.skipped_steps:
                 continue
-            level = levels[s] if s in levels else self._level(descent.batch_loss(s))
+            level = levels[s] if s in levels else self._level(world.batch_loss(descent, s))
             z = (level - usual.median) / (usual.deviation + DEVIATION_OFFSET)
             cusum = math.inf if z == math.inf else max(0.0, cusum + min(z, MAX_EXCESS) - CUSUM_DRIFT)
             highest, normal = max(highest, cusum), 0 if z > OUTLIER_DEVIATIONS else normal + 1

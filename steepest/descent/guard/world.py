@@ -15,9 +15,27 @@ from torch import Tensor, nn
 
 from steepest.descent.guard.snapshots import Snapshot
 from steepest.tasks import module_state
+from steepest.tasks.buffers import Buffers
 
 BATCHES = 8
 """Batches of now on which both points are compared."""
+
+
+def batch_loss(descent: Any, t: int, batches: Sequence[Any] | None = None) -> float:
+    """The loss of step t's batch at the present point, with its random numbers; leaves everything as it was.
+
+    Args:
+        descent: as it is now.
+        t: a step.
+        batches: of the step, where the data cannot give it again.
+    """
+    buffers = Buffers(descent.model)
+    buffers.save()
+    try:
+        with descent.random.of_step(t):
+            return descent.objective.value(descent.batches(t) if batches is None else batches)
+    finally:
+        buffers.restore()
 
 
 def losses(descent: Any, snapshot: Snapshot, t: int, batches: Sequence[Any]) -> tuple[float, float]:
@@ -27,14 +45,14 @@ def losses(descent: Any, snapshot: Snapshot, t: int, batches: Sequence[Any]) -> 
         descent: as it is now.
         snapshot: the last good one.
         t: the present step.
-        batches: of the step, where the data cannot give a batch again.
+        batches: of the step.
     """
-    steps = [t] if descent.batches.is_iterable else range(max(1, t - BATCHES + 1), t + 1)
 
     def mean() -> float:
         if descent.batches.is_iterable:
-            return descent.loss_of(t, batches)
-        return math.fsum(descent.batch_loss(s) for s in steps) / len(steps)
+            return batch_loss(descent, t, batches)
+        steps = range(max(1, t - BATCHES + 1), t + 1)
+        return math.fsum(batch_loss(descent, s) for s in steps) / len(steps)
 
     now = mean()
     with weights_of(snapshot, descent.model):

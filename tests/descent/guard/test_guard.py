@@ -12,7 +12,7 @@ from steepest.descent.guard.guard import BY_DATA, BY_RATE, Guard
 from steepest.descent.guard.running_stats import MAD, RunningStats
 from steepest.descent.guard.thresholds import OLD_NAMES
 from steepest.errors import InputError
-from steepest.records.run import CLIP, GO, LOWER, REWIND, SKIP, STOP
+from steepest.records.run import ASIDE, CLIP, GO, LOWER, REWIND, SKIP, STOP, Call
 
 NAN, INF = float("nan"), float("inf")
 
@@ -169,7 +169,7 @@ def explode(guard, lr=1.0):
     """Fed until it calls for a rewind or a stop."""
     for n in range(300):
         call = guard.judge(0.9 * 1.5 ** min(n, 60), 1.0, lr)
-        if call.kind in (REWIND, STOP):
+        if call.kind in (REWIND, ASIDE, STOP):
             return call
     raise AssertionError("never rewound")
 
@@ -289,15 +289,66 @@ def test_the_first_explosion_is_forgiven():
     assert guard.rate == 1.0
 
 
-def test_four_rewinds_without_a_gain_and_it_stops():
-    guard = trained()
-    state = guard.state_dict()
-    kinds = []
-    for _ in range(6):
+def without_success(guard):
+    """Explodes until the guard no longer rewinds; the kinds of its calls."""
+    state, kinds = guard.state_dict(), []
+    while len(kinds) < 9:
         kinds.append(explode(guard).kind)
+        if kinds[-1] != REWIND:
+            return kinds
         rewind(guard, state)
-    assert kinds[-1] == STOP
-    assert kinds.index(STOP) == 5
+    return kinds
+
+
+def test_four_rewinds_without_a_gain_and_it_steps_aside():
+    guard = trained()
+    assert without_success(guard) == [REWIND] * 5 + [ASIDE]
+    assert guard.is_passive
+    assert guard.rate == 1
+    for loss, norm in [(1e9, 1e9)] * 300:
+        assert guard.judge(loss, norm) == Call(GO)
+    assert guard.judge(1.0, math.nan).kind == SKIP
+    twin = Guard()
+    twin.load_state_dict(json.loads(json.dumps(guard.state_dict())))
+    assert twin.is_passive
+
+
+def test_it_stops_where_nothing_is_finite_any_more():
+    guard = trained()
+    without_success(guard)
+    assert [guard.judge(math.nan, math.nan).kind for _ in range(3)] == [SKIP, SKIP, STOP]
+
+
+def test_a_changed_world_is_accepted():
+    guard = trained()
+    for _ in range(3):  # as often as it changes
+        assert explode(guard).kind in (LOWER, REWIND)
+        guard.accept()
+        assert guard.rate == 1
+        assert guard.rewinds == 0
+        level = 1e3
+        for loss, norm in healthy(200, 3, level):
+            assert guard.judge(loss, norm).kind == GO
+
+
+def test_a_rise_to_what_the_loss_was_at_this_learning_rate_is_usual():
+    def run(first):
+        guard, kinds = Guard(), set()
+        for lr, loss in [(first, 1.0), (0.01, 0.05), (1.0, 0.9)]:
+            for k in range(150):
+                kinds.add(guard.judge(loss * (1 + 0.01 * (k % 3)), 1.0, lr).kind)
+        return kinds
+
+    assert run(1.0) == {GO}
+    assert run(0.1) != {GO}  # a learning rate that is new
+
+
+def test_a_gradient_as_large_as_earlier_ones_is_no_outlier():
+    guard = Guard()
+    for k in range(600):
+        guard.judge(1.0, (1.0 if k < 300 else 1e-6) * (1 + 0.1 * (k % 5)))
+    assert guard.judge(1.0, 5.0).kind == GO
+    assert guard.judge(1.0, 50.0).kind in (CLIP, SKIP)
 
 
 # -- State -------------------------------------------------------------------------------------------------------------

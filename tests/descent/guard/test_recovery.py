@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 
 import steepest as sd
 from steepest.descent.guard.guard import Guard
+from steepest.descent.guard.world import batch_loss
 from steepest.descent.loop import Descent
 from steepest.descent.settings import resolve
 from steepest.descent.state import copy_state
@@ -150,13 +151,15 @@ def test_after_a_rewind_steps_are_done_again_in_another_attempt(task):
     assert d.recovery.attempt == 1
 
 
-def test_a_rate_that_is_hopeless_stops_on_a_snapshot_and_says_why(task):
+def test_gradients_that_stay_nan_stop_on_a_snapshot_and_say_why(task):
     d = descent(task)
     own = d.objective.gradient
 
     def exploding(batches, tensors):
         loss = own(batches, tensors)
-        return loss * (1.0 if d.t < 200 else 1e3 * 1.2 ** (d.t - 200))
+        if d.t >= 200:
+            tensors[0].grad.fill_(math.nan)
+        return loss
 
     d.objective.gradient = exploding
     events = finished(d)
@@ -167,14 +170,39 @@ def test_a_rate_that_is_hopeless_stops_on_a_snapshot_and_says_why(task):
     assert torch.isfinite(d.space.gather()).all()
 
 
+def test_a_loss_that_rises_for_all_weights_is_the_new_level(task):
+    """The objective changes, as where a term is switched on: nothing is done, and nothing is different."""
+
+    class Switched(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.net = nn.Linear(8, 3)
+            self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    def objective(model, batch):
+        model.count += model.training
+        return cross_entropy(model.net(batch[0]), batch[1]) * (1 if model.count < 300 else 8)
+
+    def run(guard):
+        own = sd.Task(Switched(), objective=objective, data=task.data, validation=task.validation)
+        return descent(own, guard=guard, steps=600)
+
+    guarded, twin = run(True), run(False)
+    kinds = [event.kind for event in finished(guarded)]
+    finished(twin)
+    assert kinds == ["accept"]
+    assert torch.equal(guarded.space.gather(), twin.space.gather())
+
+
 def test_looking_leaves_everything_as_it_was(task):
     d = descent(task)
     for step in d:
         if step.t == 60:
             break
     state, random = copy_state(d.state()), torch.get_rng_state()
-    first = d.batch_loss(61)
-    assert first == d.batch_loss(61)
+    first = batch_loss(d, 61)
+    assert first == batch_loss(d, 61)
     for name, x in d.end_state().tensors.items():
         assert torch.equal(x, {**state["weights"], **state["buffers"]}[name])
     assert torch.equal(random, torch.get_rng_state())
