@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 MAD = 1.4826
 """Standard deviations of a normal distribution in one median absolute deviation."""
+NORMAL_90 = 1.2816
+"""The 90th percentile of a normal distribution: losses that are skewed vary more than their median deviation says."""
 REFRESH_STEPS = 8
 """Steps between two computations of the medians: a sort costs as much as judging five steps."""
 
@@ -44,7 +46,8 @@ class RunningStats:
         if distance == 0 and values[0] != values[-1]:
             others = [x for x in values if x != self.median]
             distance = sorted(abs(x - self.median) for x in others)[len(others) // 2]
-        self.deviation = MAD * distance
+        upper = values[min(len(values) - 1, int(0.9 * len(values)))] - self.median
+        self.deviation = max(MAD * distance, upper / NORMAL_90)
 
     def state_dict(self) -> dict[str, Any]:
         """The state as JSON."""
