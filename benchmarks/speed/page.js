@@ -24,12 +24,12 @@
     }
     return 1000 * frames / (performance.now() - began);
   },
-  // How many of the steps, as shares of the run, show a spike. The plot's margins are those of page/src/ui/curves.tsx.
+  // How many of the steps, as shares of the run, show a spike. The plot's margins are `charts` of constants.json.
   spikes: steps => {
     const canvas = document.querySelector('.chart.grow canvas');
     const { width, height } = canvas;
     const pixels = canvas.getContext('2d').getImageData(0, 0, width, height).data;
-    const left = 46, right = 14;
+    const left = 50, right = 14;
     const top = column => {
       for (let y = 0; y < height; y++) {
         const [red, , blue, alpha] = pixels.subarray(4 * (y * width + column), 4 * (y * width + column) + 4);

@@ -8,7 +8,7 @@ import { actionOf, focusOf } from '../src/ui/keys';
 import { count, decimal, linearTicks, logTicks, short, tickText } from '../src/ui/numbers';
 import { linearScale, logScale } from '../src/render/scale';
 import { eigenvalues, limit, zones } from '../src/play/stability';
-import { headline } from '../src/play/take';
+import { headline, headlineAt, type Part } from '../src/play/headline';
 import { indexAt, type Ending, type Track } from '../src/film/track';
 import { withInterval } from '../src/ui/readings';
 import { coloured } from '../src/ui/verdict';
@@ -42,17 +42,28 @@ describe('the headline of a play', () => {
     path: { t: Float64Array.of(0), loss: Float64Array.of(loss), on: {} }, ending,
   });
   const moving: Ending = { kind: 'moving', step: 9 };
-  const said = (tracks: Track[], least: number) =>
-    headline(tracks, least).map(part => (typeof part === 'string' ? part : tracks[part.member].name)).join('');
+  const said = (parts: Part[], tracks: Track[]) =>
+    parts.map(part => (typeof part === 'string' ? part : tracks[part.member].name)).join('');
   it.each([
     [[track('A', 1e-9, { kind: 'reached', step: 1317 }), track('B', 0.161, moving)], 0, 'A reaches the minimum in 1,317 steps; B is still 0.16 above it.'],
-    [[track('A', 4.3e9, moving), track('B', 3e-7, moving), track('C', 0, moving)], 0,
-      'A is still 4.3 × 10⁹ above the lowest point, B, 10⁻⁷ above, C, 0 above.'],
+    [[track('A', 0, { kind: 'reached', step: 9 }), track('B', 0, { kind: 'reached', step: 5 }), track('C', 0, { kind: 'reached', step: 5 })], 0,
+      'B and C reach the minimum in 5 steps, A in 9.'],
+    [[track('A', 4.3e4, moving), track('B', 3e-7, moving), track('C', 2, moving)], 0,
+      'B is still 10⁻⁷ above the lowest point, C 2, A 43,000.'],
+    [[track('A', 7, moving), track('B', 7 + 1e-15, moving), track('C', 7, moving)], 7, 'A, B and C all end at the lowest point.'],
+    [[track('A', 7, moving), track('B', 7, moving)], 3, 'A and B are both still 4 above the lowest point.'],
     [[track('A', 2, moving), track('B', -9, moving), track('C', -8, moving)], -4,
-      'A is still 6 above the lowest point; B is lower than the whole surface shown, so is C.'],
+      'A is still 6 above the lowest point; B and C are lower than the whole surface shown.'],
     [[track('A', NaN, { kind: 'undefined', step: 3 }), track('B', 1e30, { kind: 'diverged', step: 5 })], 0,
       'A leaves the function’s domain at step 3; B diverges at step 5.'],
-  ])('%#', (tracks, least, text) => expect(said(tracks, least)).toBe(text));
+    [[1, 2, 3].map(step => track('ABC'[step - 1], 1e30, { kind: 'diverged', step })), 0, 'A, B and C all diverge.'],
+  ])('%#', (tracks, least, text) => expect(said(headline(tracks as Track[], least as number), tracks as Track[])).toBe(text));
+  it('tells no end before it', () => {
+    const tracks = [track('A', 0, { kind: 'reached', step: 7 }), track('B', 1e9, { kind: 'diverged', step: 4 }), track('C', 2, moving)];
+    expect(said(headlineAt(tracks, 3), tracks)).toBe('A, B and C descend.');
+    expect(said(headlineAt(tracks, 5), tracks)).toBe('B diverges at step 4.');
+    expect(said(headlineAt(tracks, 8), tracks)).toBe('A reaches the minimum in 7 steps; B diverges at step 4.');
+  });
 });
 
 it('gaps of a terrain are said', () => {
@@ -166,6 +177,8 @@ describe('keys', () => {
   it.each([
     [' ', {}, { do: 'play' }], ['ArrowLeft', { shiftKey: true }, { do: 'step', by: -50 }], ['3', {}, { do: 'member', index: 2 }],
     ['c', {}, { do: 'map' }], ['?', { shiftKey: true }, { do: 'help' }], ['t', { ctrlKey: true }, null], ['q', {}, null],
+    ['e', {}, { do: 'events' }], ['K', { shiftKey: true }, { do: 'kept' }], ['[', {}, { do: 'event', by: -1 }], [']', {}, { do: 'event', by: 1 }],
+    ['Escape', {}, { do: 'close' }],
   ])('%s', (key, more, action) => expect(actionOf(press(key, more), 'none')).toEqual(action));
   it('yield to focused controls', () => {
     expect(actionOf(press(' '), 'control')).toBeNull();

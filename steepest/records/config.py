@@ -127,6 +127,11 @@ class Config:
     source_hash: str | None = None
     last_checkpoint: int | None = None
 
+    @property
+    def rules(self) -> str:
+        """The update rules of the stages, in their order, as text."""
+        return " → ".join(stage.rule for stage in self.stages) or self.rule
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Config":
         """The configuration that `to_json` wrote; unknown keys are ignored."""

@@ -143,9 +143,7 @@ class Run:
             raise InputError(f"budget must be positive seconds, got {budget}")
         folder = Path(out).parent
         if folder.is_dir() and not os.access(folder, os.W_OK):  # said before minutes of measuring
-            raise InputError(
-                f"out must be in a folder that can be written, got {out}. Pass another file, with out= (-o)."
-            )
+            raise InputError(f"out must be in a folder that can be written, got {out}. Pass another one: out= (-o).")
         model, why = None, ""
         try:
             task = task or self.task or built_in_task(self.record)

@@ -15,7 +15,7 @@ from steepest.errors import StoreError
 from steepest.records.run import Record
 from steepest.tasks import BUILT_IN, Task, load
 
-MAX_BYTES = 50_000_000
+MAX_FILE_BYTES = 50_000_000
 
 
 def stored_task(record: Record, runs: Path | str, command: str, advice: str) -> Task:
@@ -67,7 +67,7 @@ def why_not_run(source: str, digest: str | None, runs: Path) -> str:
             return "belongs to another user"
         if digest is None:
             return "has no recorded hash"
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES or file_hash(file) != digest:
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE_BYTES or file_hash(file) != digest:
             return "has changed since the run began"
     except FileNotFoundError:
         return ""  # loading it says so

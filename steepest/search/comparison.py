@@ -111,9 +111,10 @@ class _Ends(NamedTuple):
 
 def _common_metric(records: Sequence[Record]) -> MetricInfo | None:
     """The metric of all runs; None where they have none in common, or their tasks or data differ."""
-    facts = {(r.config.metric, r.config.better, r.config.task, r.config.data) for r in records}
+    facts = {(r.config.metric, r.config.better, r.config.task) for r in records}
+    data = {r.config.data for r in records if r.config.data}
     infos = [info for r in records if (info := metric_info(r, r.config.metric)) is not None]
-    if len(facts) > 1 or not infos:
+    if len(facts) > 1 or len(data) > 1 or not infos:
         return None
     is_counted = len(infos) == len(records) and len({i.samples for i in infos}) == 1
     is_percent = all(i.unit for i in infos)

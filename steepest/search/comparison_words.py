@@ -11,7 +11,7 @@ from steepest.search.statistics import RECOMMENDED_SEEDS
 from steepest.view.film.metrics import percent
 from steepest.view.film.numbers import short
 from steepest.view.film.schema import MetricInfo
-from steepest.view.format import number
+from steepest.view.format import capitalise, number
 
 WORDS = ("no", "one", "two", "three", "four", "five", "six")
 
@@ -51,7 +51,7 @@ def _problem(ends: EndComparison, groups: Sequence[Sequence[Record]]) -> str:
         return "The runs are of different tasks, so only their curves can be compared."
     if len({(c.metric, c.better) for c in configs}) > 1:
         return "The runs have different metrics, so only their curves can be compared."
-    if len({c.data for c in configs}) > 1:
+    if len({c.data for c in configs if c.data}) > 1:
         return "The runs were trained on different data, so only their curves can be compared."
     if not ends.metric:
         return f"No run has measured the validation {configs[0].metric} yet."
@@ -85,14 +85,15 @@ def _by_tiers(ends: EndComparison, so_far: str) -> str:
     if len(tiers) == 2 and len(tiers[0]) == len(tiers[1]) == 1:
         return _one_against_one(ends, so_far)
     parts = []
-    for i, tier in enumerate(tiers):
-        if len(tier) > 1:
-            parts.append(_tie(ends, tier))
+    for i, (place, *others) in enumerate(tiers):
+        group = ends.groups[place]
+        if others:
+            parts.append(_tie(ends, tiers[i]))
         elif i == len(tiers) - 1:
-            parts.append(f"{ends.groups[tier[0]].label} ends {_distance(ends, tiers[i - 1], tier[0])}")
+            parts.append(f"{group.label} ends {_distance(ends, tiers[i - 1], place)}")
         else:
             word = ("best" if ends.better else "highest") if i == 0 else "next"
-            parts.append(f"{ends.groups[tier[0]].label} ends {word}, at {ends.groups[tier[0]].text}")
+            parts.append(f"{group.label} ends {word}, at {group.text}")
     return f"{'; '.join(parts)}{so_far}."
 
 
@@ -273,11 +274,6 @@ def join(names: Sequence[str]) -> str:
     'a, b and c'
     """
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
-
-
-def capitalise(text: str) -> str:
-    """The text with a capital letter; the rest stays."""
-    return text[:1].upper() + text[1:]
 
 
 def _all(count: int, noun: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from steepest.records.run import Record
 from steepest.view.format import number
+from steepest.view.plain_text import shell_word
 
 Groups = Sequence[Sequence[Record]]
 Settings = tuple[tuple[str, tuple[str, ...]], ...]
@@ -29,8 +30,8 @@ def compare_settings(groups: Groups) -> tuple[Settings, str]:
 
 
 def _is_only_named(key: str, row: Sequence[str]) -> bool:
-    """Whether a minor hyperparameter differs only because some rules lack it."""
-    return key in MINOR and len(set(row) - {NONE}) == 1
+    """Whether something minor differs only because some rules lack it, or some runs do not say it."""
+    return key in (*MINOR, *VERSIONS, "data") and len(set(row) - {NONE}) == 1
 
 
 def _settings(group: Sequence[Record]) -> dict[str, str]:
@@ -75,8 +76,7 @@ def _in_words(key: str, text: str) -> str:
 
 def rule_name(record: Record) -> str:
     """The update rule in words, or those of the stages."""
-    rule = " → ".join(stage.rule for stage in record.config.stages) or record.config.rule
-    return rule.replace("_", " ")
+    return record.config.rules.replace("_", " ")
 
 
 # -- Names -------------------------------------------------------------------------------------------------------------
@@ -114,16 +114,14 @@ def command(groups: Groups, which: Sequence[int], seeds: int) -> str:
     first = configs[0]
     rules = [config.stages[0].rule if config.stages else config.rule for config in configs]
     sizes = [config.batch_size for config in configs]
-    if not first.source or len({config.source for config in configs}) > 1:
+    source = shell_word(first.source) if first.source else ""
+    if not source or len({config.source for config in configs}) > 1:
         return ""
     tail = f" --epochs {first.epochs}" if first.epochs and len({c.epochs for c in configs}) == 1 else ""
-    base = f"steepest race {_quote(first.source)}"
+    base = f"steepest race {source}"
     if len(set(rules)) == len(rules) and len(set(sizes)) == 1:
-        return f"{base} --rules {','.join(rules)} --seeds {seeds}{tail}"
+        return f"{base} --rules {shell_word(','.join(rules))} --seeds {seeds}{tail}"
     if len(set(rules)) == 1 and len(set(sizes)) == len(sizes) and None not in sizes:
-        return f"{base} --rules {rules[0]} --batch-sizes {','.join(map(str, sizes))} --seeds {seeds}{tail}"
+        batch_sizes = shell_word(",".join(map(str, sizes)))
+        return f"{base} --rules {shell_word(rules[0])} --batch-sizes {batch_sizes} --seeds {seeds}{tail}"
     return ""
-
-
-def _quote(text: str) -> str:
-    return f"'{text}'" if " " in text else text

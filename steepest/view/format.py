@@ -46,6 +46,15 @@ def event_text(event: Event) -> str:
     return "; ".join(filter(None, (reason, *details, event.after)))
 
 
+def capitalise(words: str) -> str:
+    """The words with a capital letter in front; the others stay.
+
+    >>> capitalise("a BERT")
+    'A BERT'
+    """
+    return words[:1].upper() + words[1:]
+
+
 def duration(seconds: float) -> str:
     """A duration in at most two units.
 

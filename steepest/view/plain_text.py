@@ -8,6 +8,7 @@ A POSIX locale without UTF-8 (cron, containers) writes ASCII, Windows writes cp1
 import codecs
 import contextlib
 import io
+import shlex
 import unicodedata
 from typing import TextIO
 
@@ -55,6 +56,15 @@ def visible(text: str, keep: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(c if c in keep or _is_harmless(c) else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def shell_word(text: str) -> str:
+    """The text as one word of a command that people copy; empty where it cannot be shown as it is.
+
+    >>> shell_word("digits"), shell_word("my task.py"), shell_word("x; rm -rf ~"), shell_word("a\\rb")
+    ('digits', "'my task.py'", "'x; rm -rf ~'", '')
+    """
+    return shlex.quote(text) if text.isprintable() else ""
 
 
 def _is_harmless(character: str) -> bool:

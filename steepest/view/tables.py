@@ -42,9 +42,8 @@ def print_runs(records: Sequence[Record]) -> None:
             continue
         name, value = last_metric(r)
         metric = "" if value is None else f"{name} {number(value)}"
-        rule = " → ".join(stage.rule for stage in r.config.stages) or r.config.rule
         lr = number(r.config.lr) if r.config.lr is not None else ""
-        rows.append((r.status, rule, lr, metric, duration(r.seconds), r.started[:16].replace("T", " ")))
+        rows.append((r.status, r.config.rules, lr, metric, duration(r.seconds), r.started[:16].replace("T", " ")))
     _print_rows([r.id for r in records], headings, rows)
     _print(*(f"{r.id} is damaged: {r.damage}. Remove it with: steepest rm {r.id}" for r in records if r.damage))
 

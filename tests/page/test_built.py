@@ -10,7 +10,7 @@ from steepest.view.render.theme import CONSTANTS, THEMES
 from tests.page import films
 
 SOURCES = Path(__file__).parents[2] / "page"
-LIMIT = 300_000
+LIMIT = 320_000
 SAFE_ADDRESSES = {
     "http://www.w3.org/2000/svg",
     "http://www.w3.org/1998/Math/MathML",

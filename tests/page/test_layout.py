@@ -11,7 +11,7 @@ from tests.page.test_page import SERIOUS
 
 pytestmark = pytest.mark.slow
 
-SIZES = ((1400, 900), (1366, 650), (1280, 600), (1000, 700), (820, 1100), (380, 800), (320, 700))
+SIZES = ((1400, 900), (1366, 650), (1280, 600), (1100, 520), (1000, 700), (820, 1100), (380, 800), (320, 700))
 BESIDE = 1000
 """From this width on the page does not scroll, and targets may be smaller."""
 
@@ -163,6 +163,26 @@ def test_nothing_overlaps_at_any_size(opened, name):
     assert not wrong, "\n".join(f"{size}: {found}" for size, found in wrong.items())
 
 
+def test_no_width_is_too_small(opened):
+    page = opened(films.play(), 320, 700)
+    wide = []
+    for width in range(320, 1500, 56):
+        page.set_viewport_size({"width": width, "height": 640})
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth") or not page.evaluate(IN_VIEW):
+            wide.append(width)
+    assert wide == []
+
+
+def test_advice_waits_behind_a_word_where_there_is_hardly_any_height(opened):
+    page = opened(films.run(), 1280, 520)
+    assert not page.locator(".verdict .advice").is_visible()
+    page.get_by_role("button", name="more", exact=True).click()
+    assert page.locator(".verdict .advice").is_visible()
+    assert page.locator(".chart.grow").bounding_box()["height"] >= 150
+    page.set_viewport_size({"width": 1280, "height": 600})
+    assert page.get_by_role("button", name="less").count() == 0
+
+
 def test_boxes_that_overlap_are_seen(opened):
     page = opened(films.run(), *SIZES[0])
     settled(page)
@@ -179,7 +199,7 @@ def test_axe_finds_nothing_serious(opened, axe, scheme):
     page = opened(films.run(), *SIZES[0], scheme)
     page.evaluate(axe)
     found = {}
-    for width, height in SIZES[0], SIZES[4], SIZES[5]:
+    for width, height in SIZES[0], (820, 1100), (380, 800):
         page.set_viewport_size({"width": width, "height": height})
         settled(page)
         violations = page.evaluate("axe.run(document)")["violations"]

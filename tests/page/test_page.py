@@ -214,7 +214,7 @@ def test_a_rate_beyond_the_limit_diverges(opened):
     page = opened(films.play("ravine", "(x² + 50 y²)/2", 300, (-4, 0.9), "linear"))
     assert "diverges there for lr above 0.040" in page.locator(".advice").inner_text()
     slider = page.get_by_role("slider", name="learning rate")
-    for place, words in ((0, "gradient descent is still"), (200, "gradient descent diverges")):
+    for place, words in ((0, "gradient descent 12."), (200, "gradient descent diverges at step")):
         slider.fill(str(place))
         says(page, words)
 

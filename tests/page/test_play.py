@@ -68,7 +68,7 @@ def test_the_rate_of_a_ravine_is_too_small_right_or_diverges(played):
 def test_a_function_with_gaps_shows_holes_and_says_how_much(played):
     page = played("log(x) + y²", start=(1.5, 1.0))
     assert "The function is undefined on 50 % of this domain." in page.locator(".about").inner_text()
-    says(page, "leaves the function’s domain")
+    says(page, "gradient descent, momentum and adam all leave the function’s domain")
     page.locator("#function").fill("x² + y²")
     page.wait_for_function("() => !document.querySelector('.about').innerText.includes('undefined')")
     page.locator("#function").fill("x + * y")
@@ -82,4 +82,33 @@ def test_critical_points_of_a_typed_function_are_found(played):
 
 
 def test_what_falls_off_the_picture_is_lower_than_it(played):
-    says(played("saddle"), "is lower than the whole surface shown")
+    says(played("saddle"), "momentum and adam are lower than the whole surface shown")
+
+
+def test_the_page_is_about_the_function_that_is_typed(played):
+    page = played("bowl", start=(-1.0, 1.0))
+    assert page.locator(".title").inner_text() == "Bowl"
+    page.locator("#function").fill("log10(x) + max(|y|, 0.5)")  # no value at the start
+    says(page, "domain")
+    assert page.locator(".title").inner_text() == "Your function"
+    assert page.title() == "log10(x) + max(|y|, 0.5) · steepest"
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Home")
+    label = page.wait_for_selector(".stage[aria-label*='Step 0']").get_attribute("aria-label")
+    assert "Gradient descent at x −" not in label
+    assert "loss —" not in label
+    page.keyboard.press("End")
+    page.locator("#function").fill("7")
+    says(page, "all end at the lowest point")
+    assert page.locator(".scale .ticks").inner_text() == "7"
+    page.locator("#function").fill("x² + y²")
+    page.wait_for_function("() => document.querySelector('.title').innerText === 'Bowl'")
+
+
+def test_a_play_tells_no_end_before_it(played):
+    page = played("bowl")
+    says(page, "reach")
+    page.keyboard.press("Home")
+    says(page, "descend from x −1.6, y 1.2")
+    page.keyboard.press("End")
+    says(page, "reach")

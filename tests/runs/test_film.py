@@ -42,7 +42,9 @@ def run(tmp_path_factory):
 def test_a_run(run, tmp_path):
     film = shown(run.film(tmp_path / "film.html"))
     assert set(film["surfaces"]) == {"curvature", "principal", "random"}
-    assert film["headline"] == run.verdict.sentence
+    start, reason = run.verdict.sentence.split(": ", 1)
+    assert film["headline"].endswith(f", {start.lower()}.")
+    assert film["advice"].split("\n")[0].lower() == reason.lower()
     (member,) = film["members"].values()
     t = numbers(member["path"]["t"])
     assert (t[0], t[-1], len(t)) == (0, 48, 49)

@@ -46,6 +46,18 @@ def test_two_that_tie_and_one_below():
     assert "144 validation samples" in ends.note
 
 
+@pytest.mark.parametrize(
+    ("source", "word"),
+    [("my task.py", "'my task.py'"), ("x.py; rm -rf ~", "'x.py; rm -rf ~'"), ("$(id).py", "'$(id).py'"),
+     ("a`b`.py", "'a`b`.py'"), ("it's.py", "'it'\"'\"'s.py'"), ("a\nb.py", ""), ("\u202eyp.x", "")],
+)  # fmt: skip
+def test_a_command_that_is_copied_runs_nothing_else(source, word):
+    ends = compared(141 / 144, 140 / 144, source=source)
+    assert ends.command == (f"steepest race {word} --rules momentum,adam --seeds 8" if word else "")
+    hostile = compared(141 / 144, 140 / 144, rules=("a;id", "b"))
+    assert hostile.command == "steepest race digits --rules 'a;id,b' --seeds 8"
+
+
 def test_the_intervals_of_all_pairs_hold_together():
     three, two = compared(141 / 144, 140 / 144, 125 / 144), compared(141 / 144, 140 / 144)
     assert three.pairs[0].low < two.pairs[0].low
@@ -133,7 +145,8 @@ def test_who_diverged_is_named_and_nobody_wins(values, words):
     ],
 )  # fmt: skip
 def test_what_cannot_be_compared_is_not(changed, words):
-    ends = compare_ends([[a_run(0.9, "adam")], [a_run(0.8, "lion", **changed)]])
+    one = a_run(0.9, "adam", data="1,293 samples")
+    ends = compare_ends([[one], [a_run(0.8, "lion", **changed)]])
     assert words in ends.headline
     assert {p.result for p in ends.pairs} == {NO_INTERVAL}
     assert (ends.metric, ends.command) == ("", "")

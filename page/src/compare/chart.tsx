@@ -18,7 +18,7 @@ interface ChartProps {
 
 export function Chart({ film, comparison, tracks, theme }: ChartProps) {
   const [chosen, choose] = useState(0);
-  const offered = useMemo(() => names(comparison, tracks), [comparison, tracks]);
+  const offered = useMemo(() => names(tracks, film.members), [film]);
   const name = offered[Math.min(chosen, offered.length - 1)];
   const shown = useMemo(() => (name ? lines(name, comparison, tracks, film.members) : []), [name, film]);
   if (!name) return <p class="quietly">No steps yet.</p>;
@@ -32,7 +32,7 @@ export function Chart({ film, comparison, tracks, theme }: ChartProps) {
   };
   return (
     <>
-      <div class="tabs" role="tablist" aria-label="Quantity" onKeyDown={turn}>
+      <div class="quantities" role="tablist" aria-label="Quantity" onKeyDown={turn}>
         {offered.map((offer, i) => (
           <button key={offer.key} role="tab" id={`tab-${offer.key}`} aria-selected={offer === name} aria-controls="chart"
             tabIndex={offer === name ? 0 : -1} onClick={() => choose(i)}>{offer.title}</button>
@@ -77,7 +77,7 @@ function Plot({ lines, steps, percent, range, title, theme }: PlotProps) {
   const words = values.map(({ line, value }) => `${line.label} ${value === null ? '–' : say(value, percent)}`).join(', ');
   return (
     <>
-      <p class="reading" aria-hidden="true">
+      <p class="at-step" aria-hidden="true">
         {at === null ? `${title} against the step` : <><b>step {count(at)}</b> {values.map(({ line, value }) => (
           <span key={line.label} style={{ color: theme.names[line.member % 6] }}>{line.label} {value === null ? '–' : say(value, percent)}</span>
         ))}</>}

@@ -29,7 +29,7 @@ export function Compare({ film, comparison }: { film: Film; comparison: Comparis
     <div class="compare">
       <header>
         {list ? <a class="mark" href={list}><Logo />steepest</a> : <span class="mark"><Logo />steepest</span>}
-        {list && <a class="back" href={list}>All runs</a>}
+        {list && <a class="back" href={`${list}?${new URLSearchParams(tracks.map(({ id }) => ['run', id]))}`}>All runs</a>}
         <span class="title">compare {count}</span>
         {film.live && <span class="running">running</span>}
         <nav aria-label="Page">
@@ -40,12 +40,12 @@ export function Compare({ film, comparison }: { film: Film; comparison: Comparis
       </header>
       <main>
         <h1 aria-live="polite">
-          {coloured(film.headline, names).map(({ text, colour }, i) => <span key={i} style={colour ? { color: colour } : undefined}>{text}</span>)}
+          {coloured(film.headline.replaceAll(' %', '\u00a0%'), names).map(({ text, colour }, i) => <span key={i} style={colour ? { color: colour } : undefined}>{text}</span>)}
         </h1>
         <p class="lead">
           {film.advice} {comparison.command && <code>{words(comparison.command)}</code>}
         </p>
-        <div class="columns">
+        <div class={comparison.metric ? 'columns' : 'columns without-ends'}>
           <section class="curves" aria-label="Curves">
             <Chart film={film} comparison={comparison} tracks={tracks} theme={theme} />
           </section>

@@ -28,7 +28,7 @@ export function Ends({ comparison, theme }: { comparison: Comparison; theme: The
               {lo !== null && hi !== null && <i class="interval" style={{ left: `${place(lo)}%`, width: `${place(hi) - place(lo)}%` }} />}
               {value !== null && <i class="value" style={{ left: `${place(value)}%` }}><Glyph member={i} colour={colour} /></i>}
             </span>,
-            <b key={`text ${i}`} class="text" style={{ gridRow: row + 1 }}
+            <b key={`text ${i}`} class="amount" style={{ gridRow: row + 1 }}
               aria-label={lo === null || hi === null ? text : `${text}, interval ${write(lo, unit)} to ${write(hi, unit)}`}>{text}</b>,
           ];
         })}

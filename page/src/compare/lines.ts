@@ -36,17 +36,19 @@ export interface Range {
 const DECADES = 5;
 
 /** The quantities that a run has: its metric by its own name, losses, gradient and learning rate. */
-export function names({ metric, unit }: Comparison, tracks: Track[]): Quantity[] {
+export function names(tracks: Track[], members: Record<string, Member>): Quantity[] {
+  const metrics = tracks.flatMap(({ id }) => members[id].metric ?? []);
+  const metric = new Set(metrics.map(({ name }) => name)).size === 1 ? metrics[0].name : '';
   const title = metric.charAt(0).toUpperCase() + metric.slice(1);
   const all: Quantity[] = [
-    { key: 'metric', title, percent: unit === '%' },
+    { key: 'metric', title, percent: metrics.every(({ unit }) => unit === '%') },
     { key: 'held_out', title: 'Validation loss', percent: false },
     { key: 'loss', title: 'Train loss', percent: false },
     { key: 'grad_norm', title: 'Gradient', percent: false },
     { key: 'lr', title: 'Learning rate', percent: false },
   ];
   const isThere = (key: string) => tracks.some(({ curves }) => curves[key]?.t.length);
-  return all.filter(({ key }) => isThere(key) && (key !== 'metric' || (metric !== '' && metric !== 'loss')));
+  return all.filter(({ key }) => isThere(key) && (key !== 'metric' || metric !== ''));
 }
 
 /** The lines of a quantity, one for each run that has it. */

@@ -12,6 +12,12 @@ interface SettingsProps {
   list: string | null;
 }
 
+/** Characters at the end of an id that stay where a long one is cut. */
+const TAIL = 5;
+
+/** An id whose last characters stay in sight. */
+const Id = ({ run }: { run: string }) => <><span>{run.slice(0, -TAIL)}</span><span class="tail">{run.slice(-TAIL)}</span></>;
+
 /** So many columns of settings fit. */
 const FEW = 3;
 
@@ -21,17 +27,18 @@ export function Settings({ comparison, tracks, theme, list }: SettingsProps) {
   const rewinds = groups.map(({ runs }) => tracks.filter(track => runs.includes(track.id)).flatMap(track => track.events).filter(event => event.kind === 'rewind').length);
   const rows = rewinds.some(Boolean) ? [...differing, { name: 'rewinds', values: rewinds.map(String) }] : differing;
   const runs = (i: number) => groups[i].runs.map(run => (
-    <span class="run" key={run}>{list ? <a href={`${list}runs/${encodeURIComponent(run)}`}>{run}</a> : run}</span>
+    list ? <a class="run" key={run} title={run} aria-label={run} href={`${list}runs/${encodeURIComponent(run)}`}><Id run={run} /></a>
+      : <span class="run" key={run} title={run}><Id run={run} /></span>
   ));
   return (
     <section class="settings" aria-label="What differs">
       <h2>What differs</h2>
-      {groups.length > FEW || (narrow && groups.length === FEW && rows.length > 3) ? (
+      {groups.length > FEW || (narrow && groups.length === FEW) ? (
         <ul>
           {groups.map(({ label }, i) => (
             <li key={label}>
-              <Glyph member={i} colour={theme.members[i % 6]} /> <span class="runs">{runs(i)}</span>
-              <p>{rows.map(({ name, values }) => `${name} ${values[i]}`).join(' · ')}</p>
+              <span class="whose"><Glyph member={i} colour={theme.members[i % 6]} /><span class="runs">{runs(i)}</span></span>
+              <p>{rows.filter(({ values }) => values[i] !== '–').map(({ name, values }) => `${name} ${values[i]}`).join(' · ')}</p>
             </li>
           ))}
         </ul>
@@ -40,7 +47,9 @@ export function Settings({ comparison, tracks, theme, list }: SettingsProps) {
           <thead>
             <tr>
               <td />
-              {groups.map((_, i) => <th scope="col" key={i}><Glyph member={i} colour={theme.members[i % 6]} /> <span class="runs">{runs(i)}</span></th>)}
+              {groups.map((_, i) => (
+                <th scope="col" key={i}><span class="whose"><Glyph member={i} colour={theme.members[i % 6]} /><span class="runs">{runs(i)}</span></span></th>
+              ))}
             </tr>
           </thead>
           <tbody>

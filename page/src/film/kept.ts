@@ -5,7 +5,8 @@ import type { OnSurface, Series, Track } from './track';
 /** The number of kept steps among the first t steps taken. */
 export function keptSteps(attempts: Attempt[], t: number): number {
   if (!attempts.length) return t;
-  return attempts.reduce((sum, { from, to, kept }) => sum + (kept ? Math.max(0, Math.min(t, to) - from) : 0), 0);
+  const ahead = Math.max(0, t - attempts.at(-1)!.to); // of a run that goes on
+  return attempts.reduce((sum, { from, to, kept }) => sum + (kept ? Math.max(0, Math.min(t, to) - from) : 0), ahead);
 }
 
 /** Whether a step was kept. */

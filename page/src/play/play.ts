@@ -4,10 +4,11 @@ import type { Film, Mark } from '../film/film';
 import { count, decimal, short } from '../ui/numbers';
 import { schedule } from './schedule';
 import { eigenvalues, limit, reach, secondAt, zones, type Zones } from './stability';
-import { groundOf, setupOf, take, type Ground, type Setup, type Take } from './take';
-import { terrain } from '../expression';
+import { groundOf, setupOf, startOn, take, type Ground, type Setup, type Take } from './take';
 
 export interface Play {
+  /** Of the page: it is about the function that is shown. */
+  title: string;
   setup: Setup;
   ground: Ground;
   shown: Take;
@@ -51,13 +52,14 @@ export function usePlay(film: Film, surface: string, selected: number): Play {
   const change = (member: Partial<Setup['members'][string]>) =>
     set(old => ({ ...old, members: { ...old.members, [id]: { ...old.members[id], ...member } } }));
   return {
+    title: setup.source === film.surfaces[surface].source ? film.title : 'Your function',
     setup, ground, shown, zones: tried, reach: reach(middle),
     limit: bottom && PLAIN.includes(rule) ? limit(rule, racer.hyper, ground.terrain.jet(bottom.x, bottom.y), null) : null,
     here: t => here(shown, ground, selected, rule, t),
     advice: bottom ? atMinimum(ground, bottom) : '',
     setSource: text => {
-      terrain(text); // says what is wrong before anything changes
-      set(old => ({ ...old, source: text }));
+      const next = groundOf(film.surfaces[surface], text); // says what is wrong before anything changes
+      set(old => ({ ...old, source: text, start: startOn(next, old.start) }));
     },
     setStart: (x, y) => set(old => ({ ...old, start: [x, y] })),
     setNoise: noise => set(old => ({ ...old, noise })),

@@ -2,9 +2,9 @@
 import { criticalPoints } from './critical';
 import { descend, type Course, type Descent, type Racer } from './descend';
 import { terrain, type Terrain } from '../expression';
-import { fieldFrom, type Field } from '../render/field';
+import { fieldFrom, onAxis, type Field } from '../render/field';
 import { numbers, type Film, type Mark, type Surface } from '../film/film';
-import { count, powerOfTen, short } from '../ui/numbers';
+import { powerOfTen } from '../ui/numbers';
 import type { Program } from './program';
 import type { Series, Track } from '../film/track';
 
@@ -74,6 +74,21 @@ function heightFor(loss: Float64Array): Surface['height'] {
   return middle - lo < 0.12 * (hi - lo) ? 'log' : 'linear';
 }
 
+/** Share of the domain between a start and its edge, at least, and the quantile of the values that a start has. */
+const EDGE = 0.05;
+const HIGH = 0.8;
+
+/** Where to start on another function: at the same place if it has a value there, else at a high one, as Python chooses it. */
+export function startOn({ terrain, field: { x, y, loss } }: Ground, start: [number, number]): [number, number] {
+  if (Number.isFinite(terrain.value(...start))) return start;
+  const place = (k: number): [number, number] => [onAxis(x, (2 * (k % x.n)) / (x.n - 1) - 1), onAxis(y, (2 * Math.floor(k / x.n)) / (y.n - 1) - 1)];
+  const isInner = (k: number) => [(k % x.n) / (x.n - 1), Math.floor(k / x.n) / (y.n - 1)].every(share => share >= EDGE && share <= 1 - EDGE);
+  const finite = [...loss.keys()].filter(k => Number.isFinite(loss[k]));
+  const inner = finite.filter(isInner);
+  const candidates = (inner.length ? inner : finite).sort((a, b) => loss[a] - loss[b] || a - b);
+  return candidates.length ? place(candidates[Math.ceil(HIGH * (candidates.length - 1))]) : start;
+}
+
 export function courseOf(film: Film, setup: Setup, ground: Ground): Course {
   const finite = ground.field.loss.filter(Number.isFinite);
   const top = finite.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
@@ -107,28 +122,4 @@ function trackOf(id: string, film: Film, surface: string, setup: Setup, descent:
     curves: { loss: line(descent.loss, true), lr: line(descent.rate, true), grad_norm: line(descent.gradNorm, true) },
     events: words ? [{ t: step, kind: kind === 'reached' ? 'target' : kind, text: words }] : [],
   };
-}
-
-/** The headline in parts, so that members' names can wear their colours: a number is a member's index. */
-export function headline(tracks: Track[], least: number): (string | { member: number; initial: boolean })[] {
-  const by = (kind: string) => tracks.map((_, i) => i).filter(i => tracks[i].ending!.kind === kind);
-  const reached = by('reached').sort((a, b) => tracks[a].ending!.step - tracks[b].ending!.step);
-  const out: ReturnType<typeof headline> = [];
-  const say = (i: number, words: string, joint: string) => {
-    const initial = out.length === 0;
-    out.push(...(initial ? [] : [joint]), { member: i, initial }, words);
-  };
-  reached.forEach((i, k) => {
-    const steps = count(tracks[i].ending!.step);
-    say(i, k ? ` in ${steps}` : ` reaches the minimum in ${steps} steps`, ', ');
-  });
-  const above = (i: number) => tracks[i].path.loss[tracks[i].last] - least;
-  by('moving').filter(i => above(i) >= 0).forEach((i, k) => {
-    const gap = above(i) > 0 && above(i) < 1e-4 ? powerOfTen(Math.floor(Math.log10(above(i)))) : short(above(i), 2);
-    say(i, k ? `, ${gap} above` : ` is still ${gap} above ${reached.length ? 'it' : 'the lowest point'}`, k ? ', ' : '; ');
-  });
-  by('moving').filter(i => above(i) < 0).forEach((i, k) => say(i, k ? '' : ' is lower than the whole surface shown', k ? ', so is ' : '; '));
-  by('undefined').forEach(i => say(i, ` leaves the function’s domain at step ${count(tracks[i].ending!.step)}`, '; '));
-  by('diverged').forEach((i, k) => say(i, ` diverges at step ${count(tracks[i].ending!.step)}`, k ? ', ' : '; '));
-  return [...out, '.'];
 }

@@ -51,7 +51,7 @@ export function drawTicks({ c, range: { log, lo, hi }, width, height, steps, x, 
     c.lineTo(width - RIGHT, at);
     c.stroke();
     c.fillStyle = theme.ink3;
-    const text = percent ? `${short(100 * v)} %` : tickText(v, log);
+    const text = percent ? `${short(100 * v)} %` : tickText(v, log).replace(' × ', '×');
     write(c, text, LEFT - 8, at, 11);
     boxes.push({ left: LEFT - 8 - LETTER * text.length, right: LEFT - 8, top: at - 6, bottom: at + 6 });
   }

@@ -5,8 +5,9 @@ import { MISSING, type Field } from './field';
 import { BASE } from './relief';
 import { constants } from './theme';
 
-/** `near`, `far`: distances between which the camera is sought, `halvings` of them; `places`: shifts tried along x and y. */
+/** `near`, `far`: distances between which the camera is sought by `halvings`; `places`: shifts tried along x and y. */
 const { near, far, halvings, places, margin, tick, cells } = constants.frame;
+export const { roughly } = constants.frame;
 
 type Point = [x: number, y: number];
 
@@ -38,11 +39,19 @@ export function outlineOf(field: Field): Float64Array {
 
 const CORNERS: Point[] = [[-1, -1], [1, -1], [1, 1], [-1, 1]];
 
+/** Shifts as (i, j) of a lattice, those near its middle first. */
+const LATTICE = Array.from({ length: (places + 1) ** 2 }, (_, k): Point => [k % (places + 1), Math.floor(k / (places + 1))])
+  .sort((a, b) => offMiddle(a) - offMiddle(b));
+
+function offMiddle([i, j]: Point): number {
+  return (i - places / 2) ** 2 + (j - places / 2) ** 2;
+}
+
 /** The nearest camera at these angles from which the block fits into a room, in the middle of where it does. */
-export function framed(outline: Float64Array, azimuth: number, elevation: number, room: Room): Camera {
+export function framed(outline: Float64Array, azimuth: number, elevation: number, room: Room, times = halvings): Camera {
   let [a, b] = [near, far];
   let best: Camera = { azimuth, elevation, distance: far, shift: [0, 0] };
-  for (let i = 0; i < halvings; i++) {
+  for (let i = 0; i < times; i++) {
     const distance = Math.sqrt(a * b);
     const camera: Camera = { azimuth, elevation, distance, shift: [0, 0] };
     const moved = placed(hull(silhouette(outline, camera, room)), room);
@@ -97,20 +106,11 @@ function placed(shape: Point[], { width, height, overlays }: Room): Point | null
   const [y0, y1] = [margin - bounds.top, height - margin - bounds.bottom];
   if (x1 < x0 || y1 < y0) return null;
   const walls = overlays.map(box => separations(shape, bounds, box));
-  let best: Point | null = null;
-  let least = Infinity;
-  for (let j = 0; j <= places; j++) {
-    for (let i = 0; i <= places; i++) {
-      const [dx, dy] = [x0 + ((x1 - x0) * i) / places, y0 + ((y1 - y0) * j) / places];
-      const [ox, oy] = [i - places / 2, j - places / 2];
-      const off = ox * ox + oy * oy;
-      if (off < least && walls.every(wall => wall.some(([nx, ny, most]) => nx * dx + ny * dy <= most))) {
-        least = off;
-        best = [dx, dy];
-      }
-    }
+  for (const [i, j] of LATTICE) {
+    const [dx, dy] = [x0 + ((x1 - x0) * i) / places, y0 + ((y1 - y0) * j) / places];
+    if (walls.every(wall => wall.some(([nx, ny, most]) => nx * dx + ny * dy <= most))) return [dx, dy];
   }
-  return best;
+  return null;
 }
 
 /** Half planes of shifts, any of which keeps a hull clear of a box: along its sides and the hull's edges. */

@@ -13,6 +13,8 @@ export interface Label {
   x: number;
   y: number;
   text: string;
+  /** What it is called while its text changes. */
+  id?: string;
   font: string;
   colour: string;
   /** Places that are tried, the best first. */
@@ -40,19 +42,28 @@ export const PLACES = constants.labels.places.map(([dx, dy]): Place => [dx, dy, 
  * The labels that have room, the first ones taking their places first; the others are left out.
  *
  * @param obstacles points x, y, … of paths, which all but ticks keep away from.
+ * @param before which of its places each label had a moment ago: it is tried first, so that labels do not jump about.
  */
-export function placeLabels(c: CanvasRenderingContext2D, labels: Label[], obstacles: number[], room: Room): Placed[] {
+export function placeLabels(
+  c: CanvasRenderingContext2D, labels: Label[], obstacles: number[], room: Room, before?: Map<string, number>,
+): Placed[] {
   const things = labels.filter(label => label.kind === 'thing').map(({ x, y }) => around(x, y, clear, clear));
   const ways: Box[] = [];
   for (let i = 0; i < obstacles.length; i += 2) ways.push(around(obstacles[i], obstacles[i + 1], path, path));
   const placed: Placed[] = [];
   for (const label of labels) {
-    const box = [label.under ?? '', ''].flatMap(under => label.places.map(place => boxAt(c, label, place, under)))
+    const last = label.places[before?.get(label.id ?? label.text) ?? -1];
+    const places = last ? [last, ...label.places] : label.places;
+    const box = [label.under ?? '', ''].flatMap(under => places.map(place => boxAt(c, label, place, under)))
       .find(box => fits(box, placed, things, ways, room));
     if (box) placed.push(box);
   }
   return placed;
 }
+
+/** Which of its places each label has. */
+export const placesOf = (placed: Placed[]): Map<string, number> =>
+  new Map(placed.map(({ label, place }) => [label.id ?? label.text, label.places.indexOf(place)]));
 
 function fits(box: Placed, placed: Placed[], things: Box[], ways: Box[], { width, height, overlays }: Room): boolean {
   if (box.left < inside || box.right > width - inside || box.top < inside || box.bottom > height - inside) return false;

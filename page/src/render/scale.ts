@@ -16,6 +16,8 @@ export interface Scale {
   ticks: { at: number; text: string }[];
   /** Of the block, in half widths. */
   block: number;
+  /** The smallest and the largest loss. */
+  ends: [number, number];
 }
 
 /** `soft`: the share of the range below which a logarithmic scale is nearly linear. */
@@ -34,6 +36,7 @@ export function linearScale(lo: number, hi: number): Scale {
     major: linearMajor,
     ticks,
     block: linearBlock,
+    ends: [lo, hi],
   };
 }
 
@@ -54,5 +57,6 @@ export function logScale(lo: number, hi: number): Scale {
     major: linesPerDecade,
     ticks,
     block: logBlock,
+    ends: [lo, hi],
   };
 }

@@ -6,6 +6,7 @@ import { PLACES, SERIF, SANS, type Label, type Place } from './labels';
 import { linearTicks, short } from '../ui/numbers';
 import { positionAt, type Trace, type View } from './paths';
 import { BASE } from './relief';
+import { JUMP } from '../film/way';
 import { mark } from './glyph';
 import { constants } from './theme';
 
@@ -53,7 +54,7 @@ export function axisLabels(view: View, x: Axis, y: Axis, azimuth: number): Label
   return [...edges.flatMap(([axis, at]) => tickLabels(view, axis, at)), ...edges.map(([axis, at]) => nameLabel(view, axis, at))];
 }
 
-const { out: OUT, farther: FARTHER, name: NAME, aside: ASIDE } = constants.axes;
+const { out: OUT, farther: FARTHER, name: NAME, below: BELOW, aside: ASIDE } = constants.axes;
 
 /** Numbers at the ticks, the first and the last one before those between. */
 function tickLabels(view: View, axis: Axis, at: Beside): Label[] {
@@ -71,8 +72,9 @@ function tickLabels(view: View, axis: Axis, at: Beside): Label[] {
 function nameLabel(view: View, axis: Axis, at: Beside): Label {
   const [[x, y], [edge]] = [at(0, NAME), at(0, 0)];
   const side = axis.name.length > 2 && Math.abs(x - edge) >= 12 ? Math.sign(x - edge) : 0;
-  const places = [at(0, NAME), at(ASIDE, NAME), at(-ASIDE, NAME), at(0, 1.3 * NAME), at(ASIDE, 1.3 * NAME), at(-ASIDE, 1.3 * NAME)]
-    .map(([px, py]): Place => [px - x, py - y, side]);
+  const beside = [at(0, NAME), at(ASIDE, NAME), at(-ASIDE, NAME)].map(([px, py]): Place => [px - x, py - y, side]);
+  const below = [at(0, BELOW), at(ASIDE, BELOW), at(-ASIDE, BELOW)].map(([px, py]): Place => [px - x, py - y, 0]);
+  const places = [...beside, ...below];
   const under = axis.scale === 1 ? '' : `1 is ${short(axis.scale, 2)} in weights`;
   return { x, y, text: axis.name, under, font: `italic 15px ${SERIF}`, colour: view.theme.ink2, places, kind: 'name' };
 }
@@ -122,6 +124,18 @@ export function drawStart(view: View, trace: Trace): Label[] {
     c.stroke();
   }
   return [word(view, x, y, 'start')];
+}
+
+/** A word where the selected path jumped back the farthest: what led there was undone. */
+export function undoneLabels(view: View, { t, at, state }: Trace, now: number): Label[] {
+  const point = (k: number) => [0, 1, 2].map(i => at[3 * k + i]) as [number, number, number];
+  const jumps = [...state.keys()].filter(k => k > 0 && state[k] === JUMP && t[k] <= now && !Number.isNaN(at[3 * k - 3]))
+    .map(k => ({ from: point(k - 1), length: Math.hypot(...point(k).map((v, i) => v - point(k - 1)[i])) }))
+    .filter(({ length }) => length > 0).sort((a, b) => b.length - a.length);
+  return jumps.slice(0, 1).map(({ from }) => {
+    const [x, y] = onCanvas(view, ...from);
+    return word(view, x, y, 'undone');
+  });
 }
 
 const DOTS = 40;

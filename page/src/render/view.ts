@@ -2,7 +2,7 @@
 import type { Room } from './boxes';
 import { matrix, project, type Matrix } from './camera';
 import { coarse } from './field';
-import { framed } from './frame';
+import { framed, roughly } from './frame';
 import { LIFT, SLACK, type Trace } from './paths';
 import { Relief } from './relief';
 import { constants } from './theme';
@@ -26,7 +26,7 @@ export function openingView(relief: Relief, outline: Float64Array, traces: (Trac
     return { azimuth, elevation, cost: view.asOnMap * turned + view.alongAxis * Math.cos(2 * azimuth) ** 2 };
   }));
   const stride = Math.max(1, Math.floor(relief.field.x.n / view.coarseVertices));
-  const look = (azimuth: number, elevation: number) => matrix(framed(outline, azimuth, elevation, room), width / height);
+  const look = (azimuth: number, elevation: number) => matrix(framed(outline, azimuth, elevation, room, roughly), width / height);
   const picture = (of: Relief, across: number) => {
     of.resize(across, Math.round((across * height) / width));
     return of;

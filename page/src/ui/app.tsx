@@ -16,7 +16,8 @@ import { savePicture } from '../render/picture';
 import { usePlayer } from './player';
 import { distance, Scene } from './scene';
 import { HiddenTable } from './table';
-import { headline, playable } from '../play/take';
+import { headline, headlineAt, type Part } from '../play/headline';
+import { playable } from '../play/take';
 import { Timeline } from './timeline';
 import { tracksOf, type Track } from '../film/track';
 import { coloured, placeIn, sentenceAt, Verdict, type Piece } from './verdict';
@@ -53,6 +54,7 @@ function Page({ film, play, selected, onSelect }: PageProps) {
   const [helping, setHelping] = useState(false);
   const [listing, setListing] = useState(false);
   const [fold, setFold] = useState(false);
+  const [unfolded, unfold] = useState(false);
   const [chosen, choose] = useState<string | null>(null);
   const names = Object.keys(film.surfaces);
   const surface = chosen !== null && names.includes(chosen) ? chosen : names[0] ?? null;
@@ -87,11 +89,14 @@ function Page({ film, play, selected, onSelect }: PageProps) {
     }
   });
   useReady();
+  useEffect(() => {
+    if (play) document.title = `${play.title === film.title ? film.title : play.setup.source} · steepest`;
+  }, [play?.setup.source]);
 
   // Memoised: it does not change while the film plays.
   const advice = play ? play.advice : film.advice;
   const pieces = useMemo(() => sentence(film, play, theme, taken), [film, play?.shown, theme, taken]);
-  const before = film.kind === 'run' && player.t < reached ? sentenceAt(tracks[0], player.t, steps, theme.names[0]) : null;
+  const before = player.t < reached ? sentenceSoFar(film, play, theme, tracks, player.t, steps) : null;
   const verdict = useMemo(() => <Verdict pieces={pieces} advice={advice} now={before} />, [pieces, advice, JSON.stringify(before)]);
   const onStart = play && ((x: number, y: number) => {
     play.setStart(x, y);
@@ -99,11 +104,14 @@ function Page({ film, play, selected, onSelect }: PageProps) {
   });
   return (
     <div class={`page ${film.kind}${bare ? ' bare' : ''}`} ref={page} style={{ '--c': theme.members[selected % 6], '--name': theme.names[selected % 6] }}>
-      <Header film={film} play={play} theme={theme} title={film.title} mapped={mapped} helping={helping} onTheme={toggleTheme} onMap={() => setMapped(on => !on)}
+      <Header film={film} play={play} theme={theme} title={play?.title ?? film.title} mapped={mapped} helping={helping} onTheme={toggleTheme} onMap={() => setMapped(on => !on)}
         onHelp={() => setHelping(on => !on)} onEvents={() => setListing(true)} onSave={() => savePicture(page.current!.querySelector('.stage, .map')!, theme.paper, film.title)} />
       <main>
         <section class="left" aria-label="Surface and paths">
-          <div class="saying">{verdict}</div>
+          <div class={unfolded ? 'saying unfolded' : 'saying'}>
+            {verdict}
+            {advice && <button class="unfold" onClick={() => unfold(on => !on)} aria-expanded={unfolded}>{unfolded ? 'less' : 'more'}</button>}
+          </div>
           <Scene film={film} surface={surface} field={field} tracks={tracks} marks={play?.ground.marks ?? shape?.marks ?? []}
             t={player.t} last={steps} selected={selected} theme={theme} mapped={mapped}
             onStart={onStart} onSurface={choose} />
@@ -117,7 +125,7 @@ function Page({ film, play, selected, onSelect }: PageProps) {
       {useMemo(() => <HiddenTable tracks={tracks} steps={steps} />, [tracks, steps])}
       <EventSheet tracks={tracks} t={player.t} theme={theme} open={listing} folded={folded} onSeek={player.seek} onFold={setFold}
         onClose={() => setListing(false)} />
-      <Help film={film} surface={surface} distance={helping && surface !== null ? distance(tracks[selected], surface, player.t) : ''} open={helping} onClose={() => setHelping(false)} />
+      <Help film={film} title={play?.title ?? film.title} surface={surface} distance={helping && surface !== null ? distance(tracks[selected], surface, player.t) : ''} open={helping} onClose={() => setHelping(false)} />
     </div>
   );
 }
@@ -127,16 +135,23 @@ const COMMON = ['gradient_descent', 'momentum'];
 
 /** The headline with its colours. */
 function sentence(film: Film, play: Play | null, theme: Theme, tracks: Track[]): Piece[] {
+  if (play) return inColours(headline(play.shown.tracks, play.ground.least), film, theme);
+  const names = Object.values(film.members).map(({ name }, i): [string, string] => [name, theme.names[i % 6]]);
+  return coloured(film.headline, film.kind === 'run' ? placeIn(film.headline, theme.names[0], tracks[0]) : names);
+}
+
+/** What can be said at a step before the end. */
+function sentenceSoFar(film: Film, play: Play | null, theme: Theme, tracks: Track[], t: number, steps: number): Piece[] | null {
+  if (play) return inColours(headlineAt(tracks, t), film, theme);
+  return film.kind === 'run' ? sentenceAt(tracks[0], t, steps, theme.names[0]) : null;
+}
+
+function inColours(parts: Part[], film: Film, theme: Theme): Piece[] {
   const members = Object.values(film.members);
-  if (!play) {
-    const names = members.map(({ name }, i): [string, string] => [name, theme.names[i % 6]]);
-    return coloured(film.headline, film.kind === 'run' ? placeIn(film.headline, theme.names[0], tracks[0]) : names);
-  }
-  return headline(play.shown.tracks, play.ground.least).map(part => {
+  return parts.map(part => {
     if (typeof part === 'string') return { text: part };
-    const { name } = members[part.member];
-    const inside = !part.initial && COMMON.includes(members[part.member].rule);
-    return { text: inside ? name.toLowerCase() : name, colour: theme.names[part.member % 6] };
+    const { name, rule } = members[part.member];
+    return { text: !part.initial && COMMON.includes(rule) ? name.toLowerCase() : name, colour: theme.names[part.member % 6] };
   });
 }
 

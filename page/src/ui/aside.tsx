@@ -30,7 +30,7 @@ export function Aside(props: AsideProps) {
       {isRun && charts}
       <div class="facts" role="group" aria-label="Facts">
         {!alone && <Members tracks={tracks} t={t} selected={selected} theme={theme} onSelect={onSelect} />}
-        {numbers.length > 0 && <Readings numbers={numbers} />}
+        {numbers.length > 0 && <Readings numbers={numbers} ahead={t < steps && !film.live} />}
         {play ? (
           <div class="rule">
             <Formula mathml={track.mathml} />

@@ -1,6 +1,7 @@
 /// The curves of a film: one tab for each quantity, the metric's by its own name, and what else there is behind "⋯".
 import { useMemo, useRef, useState } from 'preact/hooks';
 import { Curves } from './curves';
+import { useMedia } from './document';
 import { Formula } from './math';
 import { hasDirections, Momentum } from './momentum';
 import { short, wilson } from './numbers';
@@ -27,11 +28,14 @@ interface Tab {
 
 const { lossDecades, lrDecades } = constants.charts;
 const NONE: never[] = [];
+/** Windows in which fewer tabs have room. */
+const SMALL = '(max-width: 419px)';
 
 export function Charts({ tracks, t, steps, selected, theme, onSeek }: ChartsProps) {
   const [chosen, choose] = useState('loss');
   const track = tracks[selected];
-  const tabs = useMemo(() => tabsOf(tracks, track), [tracks, track]);
+  const small = useMedia(SMALL);
+  const tabs = useMemo(() => tabsOf(tracks, track, small), [tracks, track, small]);
   const tab = tabs.find(({ key }) => key === chosen) ?? tabs[0];
   const { key } = tab;
   const upper = useMemo(() => linesOf(tracks, key, theme, selected), [tracks, key, theme, selected]);
@@ -43,6 +47,9 @@ export function Charts({ tracks, t, steps, selected, theme, onSeek }: ChartsProp
     <>
       <section class="chart grow" aria-label={tab.name}>
         <Tabs tabs={tabs} chosen={key} onChoose={choose} />
+        {key === 'momentum' && track.eigenvalues.some(lambda => lambda < 0) && (
+          <p class="key"><span><svg width="9" height="10" aria-hidden="true"><circle class="ring" cx="4.5" cy="5" r="3.2" /></svg>negative curvature</span></p>
+        )}
         {key === 'momentum' && <Momentum key={track.id} track={track} />}
         {key === 'rule' && <Rule track={track} />}
         {drawn && <Key lines={upper} undone={shown.attempts.some(({ kept }) => !kept)} interval={interval !== null} alone={tracks.length === 1} />}
@@ -53,7 +60,7 @@ export function Charts({ tracks, t, steps, selected, theme, onSeek }: ChartsProp
       </section>
       {drawn && key !== 'lr' && lower.length > 0 && (
         <section class="chart small" aria-label="Learning rate">
-          <p class="key"><span><svg width="14" height="10" aria-hidden="true"><path class="line" d="M0 5H14" /></svg>learning rate</span></p>
+          <p class="key"><span>{tracks.length === 1 && <svg width="14" height="10" aria-hidden="true"><path class="line" d="M0 5H14" /></svg>}learning rate</span></p>
           <Curves {...shown} lines={lower} label="Learning rate against the step" decades={lrDecades} />
         </section>
       )}
@@ -67,7 +74,7 @@ export function named(name: string): string {
   return words && words[0].toUpperCase() + words.slice(1);
 }
 
-function tabsOf(tracks: Track[], track: Track): Tab[] {
+function tabsOf(tracks: Track[], track: Track, small: boolean): Tab[] {
   const has = (key: string) => tracks.some(({ curves }) => curves[key]?.t.length);
   const tab = (key: string, name: string, extra = false): Tab => ({ key, name, extra });
   const metrics = Object.keys(track.metrics).filter(has);
@@ -76,7 +83,7 @@ function tabsOf(tracks: Track[], track: Track): Tab[] {
     tab('loss', 'Loss'),
     ...metrics.slice(0, 1).map(key => tab(key, named(track.metrics[key].name))),
     ...(has('grad_norm') ? [tab('grad_norm', 'Gradient')] : []),
-    ...(has('lr') ? [tab('lr', 'Learning rate')] : []),
+    ...(has('lr') ? [tab('lr', 'Learning rate', small && metrics.length > 0)] : []),
     ...metrics.slice(1).map(key => tab(key, named(track.metrics[key].name), true)),
     ...(hasDirections(track) ? [tab('momentum', 'Momentum', true)] : []),
     ...(rule ? [tab('rule', 'Update rule', true)] : []),
@@ -118,19 +125,26 @@ function Tabs({ tabs, chosen, onChoose }: TabsProps) {
           <button key={key} role="tab" class={key.startsWith('metric') ? 'metric' : undefined} aria-selected={key === chosen} tabIndex={key === chosen ? 0 : -1} onClick={() => take(key)}>{name}</button>
         ))}
       </div>
-      {extras.length > 0 && <button class="others" aria-label="More curves" aria-expanded={open} onClick={() => show(on => !on)}>⋯</button>}
-      {open && <div class="menu">{extras.map(({ key, name }) => <button key={key} onClick={() => take(key)}>{name}</button>)}</div>}
+      {extras.length > 0 && (
+        <div class="rest">
+          <button class="others" aria-label="More curves" aria-expanded={open} onClick={() => show(on => !on)}>⋯</button>
+          {open && <div class="menu">{extras.map(({ key, name }) => <button key={key} onClick={() => take(key)}>{name}</button>)}</div>}
+        </div>
+      )}
     </div>
   );
 }
 
 /** What the signs of a chart mean, in a row of its own above the data. */
 function Key({ lines, undone, interval, alone }: { lines: Line[]; undone: boolean; interval: boolean; alone: boolean }) {
-  const train = lines.find(line => line.kind === 'train');
-  const validation = lines.some(line => line.kind === 'validation');
-  const all = lines.flatMap(({ series }) => [series]);
-  const nan = all.some(({ mid }) => mid.some(Number.isNaN));
-  const infinite = all.some(({ hi }) => hi.some(v => v === Infinity));
+  const { train, validation, nan, infinite, finite } = useMemo(() => ({
+    finite: lines.some(({ series }) => series.mid.some(Number.isFinite)),
+    train: lines.some(line => line.kind === 'train'),
+    validation: lines.some(line => line.kind === 'validation'),
+    nan: lines.some(({ series }) => series.mid.some(Number.isNaN)),
+    infinite: lines.some(({ series }) => series.hi.some(v => v === Infinity)),
+  }), [lines]);
+  if (!finite) return <p class="key" />;
   return (
     <p class="key">
       {train && alone && <span><svg width="14" height="10" aria-hidden="true"><path class="line" d="M0 5H14" /></svg>train</span>}

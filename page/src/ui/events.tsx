@@ -24,18 +24,19 @@ export interface EventsProps {
 export function EventLines({ tracks, t, theme, onSeek, onAll }: EventsProps & { onAll(): void }) {
   const all = useMemo(() => happenings(tracks), [tracks]);
   const passed = nowPlaying(all, t) + 1;
+  const link = useMemo(() => linkOf(all, tracks), [all, tracks]);
   const from = Math.max(0, Math.min(all.length - LISTED, passed - LISTED + 1));
   return (
     <ul class="happenings" aria-label="Events">
       {all.slice(from, from + LISTED).map(({ track, member, event }) => (
-        <li key={`${track.id} ${event.t} ${event.kind}`} class="event-line" style={{ '--name': theme.names[member % 6] }}>
+        <li key={`${track.id} ${event.t} ${event.kind}`} class={event.t <= t ? 'event-line' : 'event-line ahead'} style={{ '--name': theme.names[member % 6] }}>
           <button onClick={() => onSeek(event.t)}>
             <b>{count(event.t)}</b>
             {tracks.length > 1 && <span class="who">{track.name} </span>}<Digits text={lineOf(event)} />
           </button>
         </li>
       ))}
-      <li>{all.length ? <button class="all" onClick={onAll}>{linkOf(all, tracks)} ›</button> : linkOf(all, tracks)}</li>
+      <li>{all.length ? <button class="all" onClick={onAll}>{link} ›</button> : link}</li>
     </ul>
   );
 }

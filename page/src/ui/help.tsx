@@ -17,6 +17,7 @@ interface Part {
 
 export interface HelpProps {
   film: Film;
+  title: string;
   surface: string | null;
   /** How far the path is from the surface's plane. */
   distance: string;
@@ -24,13 +25,14 @@ export interface HelpProps {
   onClose(): void;
 }
 
-export function Help({ film, surface, distance, open, onClose }: HelpProps) {
+export function Help({ film, title, surface, distance, open, onClose }: HelpProps) {
   const [pointed, point] = useState<number | null>(null);
   const parts = open ? partsOf(film, surface, distance) : [];
   return (
     <>
       <Sheet open={open} title="How to read this" name="read" onClose={onClose}>
-        <p class="lead">{film.title}{film.subtitle && `: ${film.subtitle}`}. Numbers mark the places on the page.</p>
+        <p class="lead">{[title, film.subtitle].filter(Boolean).join(' · ')}</p>
+        <p class="lead">Numbers mark the places on the page. Esc closes.</p>
         <ol class="reading">
           {parts.map(({ title, text }, i) => (
             <li key={title} onPointerEnter={() => point(i)} onPointerLeave={() => point(null)} onClick={() => point(i)}>
@@ -89,7 +91,7 @@ function Pins({ parts, pointed }: { parts: Part[]; pointed: number | null }) {
         const [left, top] = [box.left + across * box.width, box.top + down * box.height];
         return [
           <span key={i} class="pin" style={{ left: `${left - 11}px`, top: `${top - 11}px` }}>{i + 1}</span>,
-          pointed === i && <i key="ring" class="ring" style={{ left: `${box.left - 4}px`, top: `${box.top - 4}px`, width: `${box.width + 8}px`, height: `${box.height + 8}px` }} />,
+          pointed === i && <i key="ring" class="ring" style={{ left: `${box.left - 8}px`, top: `${box.top - 4}px`, width: `${box.width + 16}px`, height: `${box.height + 8}px` }} />,
         ];
       })}
     </div>
@@ -103,16 +105,16 @@ function partsOf(film: Film, surface: string | null, distance: string): Part[] {
   const members = Object.values(film.members);
   const all: (Part | false | null)[] = [
     shape && { place: '.scene', pin: [0.62, 0.6], title: 'The surface', text: terrain
-      ? 'Height and colour are the function’s value. Lines are the paths of the update rules from one start; a dotted line is behind the surface. Drag to turn it, click to start elsewhere.'
-      : 'Height and colour are the loss. It is a slice: two directions out of all weights. The line is the path of the weights, projected on it; dotted where the surface hides it. Drag to turn it.' },
-    shape && { place: '.inset .map', pin: [0.1, 0.9], title: 'The same from above', text: 'Contours join points of equal loss; where they are close the surface is steep.' },
-    shape && !terrain && { place: '.about', pin: [0, -0.4], title: 'What the slice leaves out', text: `${shape.caption} ${distance}` },
-    { place: '.result', pin: [0.97, 0.1], title: 'The result', text: 'The metric where training ended, with the range in which the true value lies in 95 of 100 cases; the test set was used once, after training.' },
-    members.length > 1 && { place: '.members', pin: [0.98, 0.05], title: 'Members', text: 'Each has a colour and a shape. Select one to see its formula and to move its sliders.' },
+      ? 'Height and colour are the function’s value; each line is the path of an update rule, dotted behind the surface. Drag to turn it.'
+      : 'Height and colour are the loss on a slice: two directions out of all weights. The line is the path of the weights, projected on it.' },
+    shape && { place: '.inset .map', pin: [0.1, 0.9], title: 'The same from above', text: 'Contours join points of equal loss: close lines, steep slope.' },
+    shape && !terrain && { place: '.about', pin: [0, -0.4], title: 'What the slice leaves out', text: [shape.caption.replace(/[^.!?]$/, '$&.'), distance].filter(Boolean).join(' ') },
+    { place: '.result', pin: [0.97, 0.1], title: 'The result', text: 'Where training ended. The range is a 95 % interval: few samples, wide range. The test set was used once, after training.' },
+    members.length > 1 && { place: '.members', pin: [0.98, 0.05], title: 'Members', text: 'Each has a colour and a shape. Select one to see its formula.' },
     { place: '.chart.grow', pin: [0.98, 0.08], title: 'Curves', text: film.kind === 'run'
-      ? 'Coloured line: training loss, a running median. Pale band: least and greatest single batch. Circles: validation. Drag to move in time.'
-      : 'The loss of each member against the step, the selected one on top. Drag to move in time.' },
-    members.some(member => member.verdict?.numbers.length) && { place: '.facts', pin: [0.98, 0.03], title: 'At the last step', text: 'Slope and curvature of the loss where training ended, with 95 % intervals. Open a row for what it means.' },
+      ? 'Coloured line: training, a running median. Pale band: single batches. Circles: validation. Drag to move in time.'
+      : 'Against the step, the selected member on top. Drag to move in time.' },
+    members.some(member => member.verdict?.numbers.length) && { place: '.readings', pin: [0.98, 0.03], title: 'At the last step', text: 'Slope and curvature of the loss where training ended. Open a row for what it means and its interval.' },
     { place: '.lanes', pin: [0.03, 0.1], title: 'Time', text: 'The line runs over the steps; marks on it are events. Space plays; ← and → go one step.' },
   ];
   return all.filter((part): part is Part => !!part && document.querySelector(part.place) !== null);

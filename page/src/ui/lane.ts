@@ -5,6 +5,9 @@ import type { Track } from '../film/track';
 export interface LaneShape {
   /** Height of the rail. */
   y: number;
+  /** How far undone steps lie below it, and whether a step is one of them. */
+  drop: number;
+  isBelow(t: number): boolean;
   /** SVG paths. */
   kept: string[];
   undone: string[];
@@ -46,17 +49,17 @@ export function laneOf(track: Track, steps: number, width: number, height: numbe
     return `M${fixed(a)} ${y + drop - 5}C${fixed(a - 4)} ${fixed(bow)} ${fixed(b + 4)} ${fixed(bow)} ${fixed(b)} ${y - 8}`;
   }) : [];
   const tips = big ? [...new Set(back.map(({ to }) => x(to!)))].map(at => `M${fixed(at)} ${y - 3}l-3.6-7h7.2z`) : [];
-  const crosses = back.map(({ t }) => ({ kind: 'cross', x: x(t), y: y + drop }));
-  const below = (t: number) => track.attempts.some(({ from, to, kept }) => !kept && t > from && t <= to);
+  const isBelow = (t: number) => track.attempts.some(({ from, to, kept }) => !kept && t > from && t <= to);
+  const crosses = back.map(({ t }) => ({ kind: 'cross', x: x(t), y: isBelow(t) ? y + drop : y }));
   let before = -Infinity;
   const dots = track.events.filter(event => !otherwise(event)).flatMap(({ kind, t }) => {
-    const mark = { kind, x: x(t), y: below(t) ? y + drop : y };
+    const mark = { kind, x: x(t), y: isBelow(t) ? y + drop : y };
     const plain = !['target', 'best', 'stop', 'diverged', 'undefined'].includes(kind);
     if (plain && mark.x - before < NEAR) return [];
     if (plain) before = mark.x;
     return [mark];
   });
-  return { y, kept, undone, arcs, tips, marks: [...dots, ...crosses], words: big && !back.length ? wordsOf(track, x, y, width) : null };
+  return { y, drop, isBelow, kept, undone, arcs, tips, marks: [...dots, ...crosses], words: big && !back.length ? wordsOf(track, x, y, width) : null };
 }
 
 /** What stands beside the flag of the best measurement. */

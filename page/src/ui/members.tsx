@@ -1,7 +1,7 @@
 /// The members: one is selected, all show their loss at the film's step.
 import { Glyph } from './icons';
 import { Digits } from './math';
-import { count, decimal } from './numbers';
+import { count, twoDigits } from './numbers';
 import type { Theme } from '../render/theme';
 import { lossAt, type Track } from '../film/track';
 
@@ -21,7 +21,7 @@ export function Members({ tracks, t, selected, theme, onSelect }: MembersProps) 
           <input type="radio" name="member" checked={i === selected} onChange={() => onSelect(i)} />
           <Glyph member={i} colour={theme.members[i % 6]} />
           <span class="name">{track.name}</span>
-          <span class="loss"><Digits text={decimal(lossAt(track, Math.min(t, track.last)))} /></span>
+          <span class="loss"><Digits text={twoDigits(lossAt(track, Math.min(t, track.last)))} /></span>
           <Status track={track} t={t} />
         </label>
       ))}

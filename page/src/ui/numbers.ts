@@ -95,5 +95,5 @@ export function logTicks(lo: number, hi: number, about: number): number[] {
   const fine: number[] = [];
   for (let e = first - 1; e <= last; e++) for (const m of [1, 3]) fine.push(Number(`${m}e${e}`));
   const inside = fine.filter(v => v >= lo && v <= hi);
-  return inside.length > 2 ? inside : linearTicks(lo, hi, about);
+  return inside.length > 1 ? inside : linearTicks(lo, hi, about);
 }

@@ -9,13 +9,15 @@ import { TERMS } from './terms';
 /** Windows in which all rows stand behind one. */
 const LOW = '(min-width: 1000px) and (max-height: 719px)';
 
-export function Readings({ numbers }: { numbers: Quantity[] }) {
+/** `ahead`: the film has not come to its end, of which these numbers are. */
+export function Readings({ numbers, ahead }: { numbers: Quantity[]; ahead: boolean }) {
   const low = useMedia(LOW);
   const rows = numbers.map((quantity, i) => <Reading key={i} quantity={quantity} />);
   const calls = numbers.filter(({ state }) => state === 'act').length;
-  if (!low) return <section class="readings" aria-label="At the last step"><h2>At the last step<span>95 % intervals</span></h2>{rows}</section>;
+  const look = ahead ? 'readings ahead' : 'readings';
+  if (!low) return <section class={look} aria-label="At the last step"><h2>At the last step<span>95 % intervals</span></h2>{rows}</section>;
   return (
-    <section class="readings" aria-label="At the last step">
+    <section class={look} aria-label="At the last step">
       <details class="brief">
         <summary><em>At the last step</em><b>{calls ? `${calls} to act on` : 'nothing to act on'}</b></summary>
         {rows}

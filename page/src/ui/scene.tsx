@@ -37,7 +37,7 @@ export function Scene(props: SceneProps) {
   const traces = useMemo(
     () => (relief && surface ? tracks.map(track => traceOf(track, surface, relief)) : []), [relief, surface, tracks]);
   const scene = useRef<HTMLDivElement>(null);
-  const overlays = useOverlays(scene);
+  const overlays = useOverlays(scene, relief !== null, mapped);
   if (!field || !relief || !surface) {
     if (film.live || film.kind === 'race') return null;
     return <p class="nothing">No surface: run `steepest film RUN` to compute one; it needs a saved path and the model.</p>;
@@ -60,7 +60,7 @@ export function Scene(props: SceneProps) {
 }
 
 /** What lies over a scene: the lines of what is said above it, and the map. */
-function useOverlays(scene: RefObject<HTMLDivElement | null>): Box[] {
+function useOverlays(scene: RefObject<HTMLDivElement | null>, shown: boolean, mapped: boolean): Box[] {
   const [overlays, take] = useState<Box[]>([]);
   const fonts = useFonts();
   useLayoutEffect(() => {
@@ -78,11 +78,16 @@ function useOverlays(scene: RefObject<HTMLDivElement | null>): Box[] {
       take(old => (JSON.stringify(old) === JSON.stringify(boxes) ? old : boxes));
     };
     measure();
-    const observer = new ResizeObserver(measure);
-    [current, ...over, ...current.querySelectorAll('.inset')].forEach(element => observer.observe(element));
-    return () => observer.disconnect();
-  });
-  return fonts >= 0 ? overlays : [];
+    const sizes = new ResizeObserver(measure);
+    [current, ...over, ...current.querySelectorAll('.inset')].forEach(element => sizes.observe(element));
+    const words = new MutationObserver(measure);
+    over.forEach(element => words.observe(element, { childList: true, characterData: true, subtree: true }));
+    return () => {
+      sizes.disconnect();
+      words.disconnect();
+    };
+  }, [fonts, shown, mapped]);
+  return overlays;
 }
 
 /** Between the block and what lies over the stage. */
@@ -112,14 +117,14 @@ function describe({ x, y, scale }: Field, surface: string, tracks: Track[], t: n
     const at = on?.x.length ? ` at ${x.name} ${short(on.x[k], 3)}, ${y.name} ${short(on.y[k], 3)}` : '';
     return `${track.name}${at}, loss ${decimal(lossAt(track, t))}`;
   });
-  return `Loss from ${short(scale.loss(0))} to ${short(scale.loss(1))} over ${x.name} and ${y.name}. Step ${Math.floor(t)}: ${where.join('; ')}.`;
+  return `Loss from ${short(scale.ends[0])} to ${short(scale.ends[1])} over ${x.name} and ${y.name}. Step ${Math.floor(t)}: ${where.join('; ')}.`;
 }
 
 /** The row under the relief: a choice where there are several surfaces, one line of words, and the loss's colours. */
 function Legend({ film, surface, field, theme, onStart, onSurface }: SceneProps & { field: Field; surface: string }) {
   const names = Object.keys(film.surfaces);
   const { kind, caption } = film.surfaces[surface];
-  const words = onStart ? `Click on the surface to start elsewhere. ${gaps(field)}` : firstSentence(caption);
+  const words = onStart ? `Click on the surface to start elsewhere. ${gaps(field)}` : oneLine(caption);
   return (
     <div class="legend">
       {names.length > 1 ? (
@@ -137,8 +142,11 @@ function Legend({ film, surface, field, theme, onStart, onSurface }: SceneProps 
   );
 }
 
-/** What a caption says first; the help has the whole. */
-const firstSentence = (text: string): string => text.split(/(?<=[.!?]) (?=[A-Z])/)[0];
+/** What a caption says first, without the plane's name, which stands beside it; the help has the whole. */
+function oneLine(caption: string): string {
+  const [first] = caption.split(/(?<=[.!?]) (?=[A-Z])/);
+  return first.replace(/^PCA plane of the paths?: (.*) of the variance\.$/, 'Its axes hold $1 of the path’s variance.');
+}
 
 /** Below this share of the range a loss is 0. */
 const ROUNDING = 1e-9;
@@ -147,9 +155,10 @@ const LETTERS = 20;
 
 /** The colours from the smallest loss to the largest, with three numbers; where they lack room, without the middle one. */
 function LossScale({ field, theme }: { field: Field; theme: Theme }) {
-  const [lo, middle, hi] = [0, 0.5, 1].map(field.scale.loss);
-  const texts = [Math.abs(lo) < ROUNDING * (hi - lo) ? 0 : lo, middle, hi].map(v => short(v, 2));
-  const shown = texts.join('').length > LETTERS ? [texts[0], texts[2]] : texts;
+  const [lo, hi] = field.scale.ends;
+  const least = Math.abs(lo) < ROUNDING * (hi - lo) ? 0 : lo;
+  const texts = (lo === hi ? [lo] : [least, field.scale.loss(0.5), hi]).map(v => short(v, 2));
+  const shown = texts.join('').length > LETTERS ? [texts[0], texts.at(-1)!] : texts;
   return (
     <div class="scale">
       <span class="what">loss</span>

@@ -7,11 +7,11 @@ import { onAxis } from '../render/field';
 import { framed, outlineOf } from '../render/frame';
 import type { Mark } from '../film/film';
 import { useGestures } from './gestures';
-import { drawLabels, placeLabels, PLACES, SANS, type Label } from '../render/labels';
+import { drawLabels, placeLabels, placesOf, PLACES, SANS, type Label } from '../render/labels';
 import { count } from './numbers';
 import { drawPaths, outlines, positionAt, type Trace, type View } from '../render/paths';
 import type { Relief } from '../render/relief';
-import { axisLabels, drawEdges, drawEscape, drawMarks, drawStart } from '../render/scenery';
+import { axisLabels, drawEdges, drawEscape, drawMarks, drawStart, undoneLabels } from '../render/scenery';
 import type { Theme } from '../render/theme';
 import { openingView } from '../render/view';
 
@@ -44,6 +44,9 @@ const TURNS: Record<string, [number, number]> = {
 };
 const ZOOMS: Record<string, number> = { '+': 1.1, '=': 1.1, '-': 1 / 1.1 };
 
+/** Whether a step follows shortly after another, before the end. */
+const isPlaying = (before: number, t: number, last: number) => t < last && t > before && t - before < last / 20;
+
 /** Whether the page scrolls: then the wheel is the page's. */
 const scrolls = () => document.documentElement.scrollHeight > innerHeight + 1;
 
@@ -71,6 +74,7 @@ export function Stage(props: StageProps) {
   const look = useRef({
     azimuth: 0, elevation: 0, zoom: 1, ms: 0, rest: 0, settled: false, surface: null as Relief | null,
     matrix: new Float64Array(12) as Matrix, axes: [] as Label[], ways: [] as number[], waysOf: null as typeof traces | null,
+    drawn: NaN, placesBefore: undefined as Map<string, number> | undefined,
   });
   const edges = useMemo(() => relief.edges(), [relief]);
   const outline = useMemo(() => outlineOf(relief.field), [relief]);
@@ -107,12 +111,16 @@ export function Stage(props: StageProps) {
     if (end && t >= last) words.push(...drawEscape(view, marks, x, y, end));
     const first = traces.find(trace => trace !== null);
     const start = first ? drawStart(view, first) : [];
+    if (traces[selected]) start.push(...undoneLabels(view, traces[selected], t));
     const heads = drawPaths(view, traces, t, selected).reverse().map(({ x, y, member }): Label => ({
       x, y, text: traces.length > 1 ? traces[member]!.name : `step ${count(Math.floor(t))}`, font: `600 13px ${SANS}`,
-      colour: theme.names[member % 6], places: PLACES, kind: 'thing',
+      colour: theme.names[member % 6], places: PLACES, kind: 'thing', id: `head ${member}`,
     }));
     if (look.current.waysOf !== traces) [look.current.ways, look.current.waysOf] = [outlines(view, traces), traces];
-    const placed = placeLabels(context, [...heads, ...start, ...words, ...look.current.axes], look.current.ways, room);
+    const placed = placeLabels(
+      context, [...heads, ...start, ...words, ...look.current.axes], look.current.ways, room,
+      isPlaying(look.current.drawn, t, last) ? look.current.placesBefore : undefined);
+    [look.current.drawn, look.current.placesBefore] = [t, placesOf(placed)];
     drawLabels(context, placed, theme);
     Object.assign(box.current!, { textBoxes: placed, overlayBoxes: overlays });
   }, [relief, traces, marks, t, last, selected, theme, room]);

@@ -6,6 +6,8 @@ export const TERMS: [symbol: string, name: string, meaning: string][] = [
   ['λ_P', 'sharpness', 'curvature as the optimizer sees it; above the tick (limit) it is unstable'],
   ['‖∇L‖^2', 'gradient norm²', 'noise removed; an interval that includes 0 means no gradient is measurable'],
   ['B', 'noise scale', 'rough critical batch size; the tick is your batch size'],
+  ['w', 'weights', 'the point that descends; each step replaces it'],
+  ['g', 'gradient', 'slope of the loss at w on the current batch'],
   ['α', 'learning rate', 'length of a step relative to the gradient'],
   ['β', 'momentum', 'share of the previous step that is added to the next one'],
   ['σ', 'batch noise', 'noise added to the gradient, as small batches do'],

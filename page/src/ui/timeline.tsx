@@ -1,4 +1,5 @@
 /// The footer: play, a lane for each member with its events, a scrubber over them, and the events in words.
+import { useMemo } from 'preact/hooks';
 import './timeline.css';
 import { useSize } from '../render/canvas';
 import { EventLines, Fold } from './events';
@@ -96,13 +97,14 @@ function Lane({ track, member, on, big, height, t, steps, theme }: LaneProps) {
   const [box, width, tall] = useSize();
   const colour = theme.members[member % 6];
   const now = (Math.min(t, track.last) / Math.max(1, steps)) * width;
-  const shape = laneOf(track, steps, width, tall, big);
-  const drawn = <Drawing shape={shape} />;
+  const shape = useMemo(() => laneOf(track, steps, width, tall, big), [track, steps, width, tall, big]);
+  const drawn = useMemo(() => <Drawing shape={shape} />, [shape]); // it does not change while the film plays
+  const again = useMemo(() => <Drawing shape={shape} />, [shape]);
   return (
     <div class={`lane${on ? ' on' : ''}${big ? ' big' : ''}`} ref={box} style={{ '--c': colour, height: big ? undefined : `${height}px` }}>
       <svg class="ahead" aria-hidden="true">{drawn}</svg>
-      <svg aria-hidden="true" style={{ clipPath: `inset(-60px ${width - now - 6}px -60px -20px)` }}>{drawn}</svg>
-      <i class="at" style={{ transform: `translateX(${now}px)`, top: `${shape.y}px` }}><Glyph member={member} colour={colour} /></i>
+      <svg aria-hidden="true" style={{ clipPath: `inset(-60px ${width - now - 6}px -60px -20px)` }}>{again}</svg>
+      <i class="at" style={{ transform: `translateX(${now}px)`, top: `${shape.y + (shape.isBelow(t) ? shape.drop : 0)}px` }}><Glyph member={member} colour={colour} /></i>
     </div>
   );
 }

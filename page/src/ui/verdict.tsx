@@ -47,13 +47,20 @@ const Pieces = ({ pieces }: { pieces: Piece[] }) => (
 /** A line of advice, its commands as buttons that copy them. */
 function Advice({ line }: { line: string }) {
   const [copied, set] = useState(-1);
-  const copy = (command: string, i: number) => {
-    void navigator.clipboard?.writeText(command).then(() => set(i), () => set(-1));
+  const copy = async (element: HTMLElement, i: number) => {
+    const text = element.querySelector('code')!;
+    try {
+      await navigator.clipboard.writeText(text.textContent!);
+    } catch {
+      getSelection()!.selectAllChildren(text); // where the page may not copy, it is selected at least
+      return;
+    }
+    set(i);
   };
   return (
     <p class="advice">
       {line.split('`').map((part, i) => (i % 2 === 0 ? <Digits key={i} text={part} /> : (
-        <button key={i} class="copy" onClick={() => copy(part, i)} aria-label={`Copy ${part}`}>
+        <button key={i} class="copy" onClick={e => void copy(e.currentTarget, i)} aria-label={`Copy ${part}`}>
           <code>{part}</code>{copied === i && <span class="copied" role="status">copied</span>}
         </button>
       )))}
@@ -61,10 +68,19 @@ function Advice({ line }: { line: string }) {
   );
 }
 
+/** Where a phrase stands as a whole: "adam" is not found in "adamw". */
+function placeOf(text: string, phrase: string): number {
+  const isLetter = (c: string | undefined) => c !== undefined && /[\p{L}\p{N}_]/u.test(c);
+  for (let at = text.indexOf(phrase); at >= 0; at = text.indexOf(phrase, at + 1)) {
+    if (!isLetter(text[at - 1]) && !isLetter(text[at + phrase.length])) return at;
+  }
+  return -1;
+}
+
 /** A headline with its phrases in colours: the first occurrence of each. */
 export function coloured(headline: string, phrases: [phrase: string, colour: string][]): Piece[] {
   const found = phrases
-    .map(([phrase, colour]) => ({ at: headline.toLowerCase().indexOf(phrase.toLowerCase()), length: phrase.length, colour }))
+    .map(([phrase, colour]) => ({ at: placeOf(headline.toLowerCase(), phrase.toLowerCase()), length: phrase.length, colour }))
     .filter(({ at, length }) => at >= 0 && length > 0)
     .sort((a, b) => a.at - b.at);
   const pieces: Piece[] = [];
@@ -96,9 +112,9 @@ const PARTS = 20;
 /** What is said of a run at a step before its end: how good it is there, and not how it ended. */
 export function sentenceAt(track: Track, t: number, steps: number, colour: string): Piece[] {
   const row = track.result[0];
-  if (!row) return [{ text: `Step ${count(t)} of ${count(steps)}` }];
-  const train = row.label.startsWith('Train');
+  const train = row?.label.startsWith('Train');
   const measured = train ? null : measuredAt(track.curves[track.metrics.metric ? 'metric' : 'held_out'], t);
+  if (!row || (!train && !measured)) return [{ text: `Step ${count(t)} of ${count(steps)}` }];
   const step = measured?.step ?? Math.floor((t / steps) * PARTS) * (steps / PARTS);
   const { value, label } = rowAt(track, row, step);
   const name = label[0].toLowerCase() + label.slice(1);

@@ -13,7 +13,10 @@ import socket
 import struct
 
 import h11
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from steepest.runs.server.address import BACKLOG
 
 REQUEST_TIMEOUT_S = 8.0
 """From the connection, or the previous response, to the end of a request."""
@@ -21,8 +24,9 @@ READER_TIMEOUT_S = 20.0
 """How long a reader may take nothing of what waits for it."""
 CHECK_INTERVAL_S, SHUTDOWN_TIMEOUT_S = 1.0, 5.0
 MAX_CONNECTIONS, MIN_CONNECTIONS = 512, 8
-ACCEPT_COUNT = 32
-"""Connections that wait for the server, which accepts so many at once."""
+ACCEPT_COUNT, ACCEPT_ROUNDS = 16, 4
+"""Connections that are accepted at once; and how often that happens before the first of them takes the place of an
+older one, whose descriptor is then free."""
 OTHER_DESCRIPTORS = 48
 """File descriptors for all but connections: 4 readers of the database with 4 files each, the loop, the terminal."""
 
@@ -36,7 +40,17 @@ def connection_limit() -> int:
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if descriptors == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
-    return max(MIN_CONNECTIONS, min(MAX_CONNECTIONS, descriptors - ACCEPT_COUNT - OTHER_DESCRIPTORS))
+    return max(MIN_CONNECTIONS, min(MAX_CONNECTIONS, descriptors - ACCEPT_COUNT * ACCEPT_ROUNDS - OTHER_DESCRIPTORS))
+
+
+class Server(uvicorn.Server):
+    """The server; more connections wait for it than it accepts at once, which asyncio takes for one number."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begins to accept."""
+        await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(BACKLOG)
 
 
 class Connection(H11Protocol):

@@ -92,7 +92,7 @@ def entry(record: Record, counts: Counts) -> Entry:
     reason = record.damage or (counts.reason if record.status in ("failed", "stopped", "interrupted") else "")
     return Entry(
         run=record.id, id=visible(record.id), name=visible(record.name), status=record.status, reason=visible(reason),
-        note=visible(record.notes), task=visible(config.task), rule=visible(_rule(record)),
+        note=visible(record.notes), task=visible(config.task), rule=visible(config.rules),
         schedule=visible(config.schedule).replace(">>", "»"), lr=config.lr if isinstance(config.lr, float) else None,
         batch=config.batch_size, seed=config.seed, steps=counts.steps, total=config.steps, rewinds=counts.rewinds,
         metric=visible(config.metric), value=value, text=text, low=low, high=high, better=config.better,
@@ -105,10 +105,6 @@ def _interval(value: float | None, info: MetricInfo | None) -> tuple[float | Non
     if value is None or info is None or not info.samples or not 0 <= value <= 1:
         return None, None
     return wilson(value * info.samples, info.samples)
-
-
-def _rule(record: Record) -> str:
-    return " → ".join(stage.rule for stage in record.config.stages) or record.config.rule
 
 
 def _time(text: str) -> datetime:

@@ -19,6 +19,7 @@
       const text = await answer.text();
       if (mine !== request) return;
       const next = new DOMParser().parseFromString(`<main>${text}</main>`, 'text/html').querySelector('main');
+      next.querySelectorAll('noscript').forEach(element => element.remove());
       say('live', true);
       settle(next, isAsked);
     } catch {

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from steepest.view.format import heights, number
 
 WIDTH, HEIGHT, SPARKLINE_BUCKETS = 110, 26, 56
@@ -24,14 +26,14 @@ MEMBER_GLYPHS = (
 """The members' marks, in the order of their colours: circle, diamond, square, triangle, hexagon, cross."""
 
 
-def draw_curve(losses: Sequence[float], share: float = 1.0) -> str:
+def draw_curve(losses: Sequence[float] | np.ndarray, share: float = 1.0) -> str:
     """A curve as a small picture; non-finite values are strokes at the top.
 
     Args:
         losses: of the steps so far.
         share: of the run that they are: the curve has so much of the width.
     """
-    levels = heights(losses, SPARKLINE_BUCKETS)
+    levels = heights(_peaks(np.asarray(losses, np.float64)), SPARKLINE_BUCKETS)
     across = WIDTH * share / max(1, len(levels) - 1)
     places = [(i * across, 1 + (HEIGHT - 2) * (1 - h)) for i, h in enumerate(levels)]
     line = "".join(
@@ -45,6 +47,13 @@ def draw_curve(losses: Sequence[float], share: float = 1.0) -> str:
         f'<svg class="spark" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{words}"><path d="{line}"/>{f"<path class=bad d={chr(34)}{bad}{chr(34)}/>" if bad else ""}</svg>'
     )
+
+
+def _peaks(losses: np.ndarray) -> list[float]:
+    """The largest value of each bucket of the picture, infinite where one is no number."""
+    count = min(SPARKLINE_BUCKETS, len(losses))
+    starts = [len(losses) * i // count for i in range(count)]
+    return np.maximum.reduceat(np.where(np.isnan(losses), np.inf, losses), starts).tolist() if count else []
 
 
 def draw_interval(value: float, low: float, high: float, scale: tuple[float, float], words: str) -> str:

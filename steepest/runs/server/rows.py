@@ -9,7 +9,7 @@ from steepest.runs.server.entry import Entry
 from steepest.runs.server.marks import common_scale, draw_interval, draw_progress, draw_status
 from steepest.runs.server.query import MAX_SELECTION, SORT_COLUMNS, Query
 from steepest.runs.server.style import template
-from steepest.view.format import duration, number
+from steepest.view.format import capitalise, duration, number
 
 ROW = template("row.html")
 HEADINGS = (
@@ -38,8 +38,7 @@ def headings(query: Query, page: Sequence[Entry]) -> str:
             cells.append('<th scope="col" class="curve">Train loss</th>')
         else:
             ends = "" if scale is None else f"<span>{_percent(scale[0])}</span><span>{_percent(scale[1])}</span>"
-            words = "" if scale is None else '<span class="hidden">95 % interval</span>'
-            cells.append(f'<th scope="col" class="range">{words}{ends}</th>')
+            cells.append(f'<th scope="col" class="range"><span class="hidden">95 % interval</span>{ends}</th>')
     return "".join(cells)
 
 
@@ -60,7 +59,7 @@ def _metric_heading(page: Sequence[Entry]) -> str:
     if len(names) != 1:
         return "Metric"
     (name,) = names
-    return "Validation loss" if name == "loss" else name[:1].upper() + name[1:]
+    return "Validation loss" if name == "loss" else capitalise(name)
 
 
 def _scale(page: Sequence[Entry]) -> tuple[float, float] | None:
@@ -87,8 +86,9 @@ def rows(page: Sequence[Entry], curves: Mapping[str, str], query: Query) -> Iter
         start = e.started.astimezone()
         yield ROW.substitute(
             key=escape(e.run), status=e.status, selected="" if member is None else f" on m{member}",
-            tick=_tick(e, query, member), link=_link(e), about=escape(_about(e)), facts=escape(_facts(e)),
-            curve=curves[e.run], state=_state(e), metric=_metric(e, has_one_metric), range=_range(e, scale),
+            tick=_tick(e, query, member), link=_link(e), reason=escape(_reason(e)), about=escape(_about(e)),
+            facts=escape(_facts(e)), curve=curves[e.run], state=_state(e), metric=_metric(e, has_one_metric),
+            range=_range(e, scale),
             rule=escape(e.rule.replace("_", " ")), lr="" if e.lr is None else number(e.lr),
             batch=_batch(e), seed="" if e.seed is None else e.seed, steps=_steps(e), iso=start.isoformat(),
             date=escape(f"{start:%-d %b %Y, %H:%M}; {_took(e)}"), started=_when(start, now),
@@ -109,18 +109,26 @@ def _link(e: Entry) -> str:
     words = f'<span>{escape(head)}</span><span class="tail">{escape(tail)}</span>' if head else escape(e.id)
     if e.status == "damaged":
         return f'<b class="id">{words}</b>'
-    return f'<a class="id" href="/runs/{quote(e.run, safe="")}" title="{escape(e.id)}">{words}</a>'
+    name = escape(e.id)
+    return f'<a class="id" href="/runs/{quote(e.run, safe="")}" aria-label="{name}" title="{name}">{words}</a>'
 
 
 def _about(e: Entry) -> str:
-    """The name where the id does not say it, the schedule, the note, and why it failed."""
+    """The name where the id does not say it, the schedule and the note."""
     name = "" if e.id.startswith(e.name) else e.name
+    return " · ".join(filter(None, (name, e.schedule, e.note)))
+
+
+def _reason(e: Entry) -> str:
+    """Why a run failed, stopped or cannot be read, and what to do about the last."""
     advice = f"Remove it with: steepest rm {e.id}" if e.status == "damaged" else ""
-    return " · ".join(filter(None, (e.reason, advice, name, e.schedule, e.note)))
+    return " · ".join(filter(None, (e.reason, advice)))
 
 
 def _facts(e: Entry) -> str:
     """The settings in words, for windows without their columns."""
+    if e.status == "damaged":
+        return ""
     parts = (
         e.rule.replace("_", " "), "" if e.lr is None else f"lr {number(e.lr)}",
         "" if e.batch is None else f"batch {e.batch}", "" if e.seed is None else f"seed {e.seed}",

@@ -1,10 +1,11 @@
 """The list of runs: found by words and conditions, in any order, a page at a time, with a tray for comparisons."""
 
+import math
 import threading
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 
-from steepest.errors import StoreError
 from steepest.runs.server import rows
 from steepest.runs.server.entry import LIST_STATUSES, Entry, entry
 from steepest.runs.server.marks import draw_curve
@@ -23,7 +24,7 @@ EMPTY, LIST = template("empty.html"), template("list.html")
 
 
 class RunList:
-    """The list of a store's runs; the curve of an ended run is drawn once.
+    """The list of a store's runs. What has not changed is neither read nor drawn again.
 
     Args:
         store: of the runs.
@@ -31,7 +32,9 @@ class RunList:
 
     def __init__(self, store: Store) -> None:
         self._store, self._lock = store, threading.Lock()
-        self._curves: dict[tuple[str, str, float, int], str] = {}
+        self._curves: dict[str, tuple[tuple[str, float, int], str]] = {}
+        self._stamp: tuple = ()
+        self._entries: list[Entry] = []
 
     def content(self, query: Query) -> str:
         """The list as HTML, without the page around it.
@@ -39,8 +42,7 @@ class RunList:
         Args:
             query: what is asked for.
         """
-        counts = self._store.counts()
-        entries = [entry(record, counts.get(record.id, Counts())) for record in self._store.runs()]
+        entries = self._read_entries()
         if not entries:
             return _empty(self._store)
         search = Search(query.text)
@@ -48,32 +50,56 @@ class RunList:
         result = query.order([e for e in matches if query.status in ("", e.status)])
         which = min(max(1, query.page), max(1, -(-len(result) // RUNS_PER_PAGE)))
         page = result[(which - 1) * RUNS_PER_PAGE : which * RUNS_PER_PAGE]
-        curves = {e.run: self._curve(e) for e in page}
+        curves = self._read_curves(page)
         selection = {run: e for run in query.runs for e in entries if e.run == run}
         return LIST.substitute(
             summary=_summary(entries, result), text=escape(query.text), chips=_chips(query, matches),
-            rules=_rules(query, entries), orders=_orders(query), kept=_hidden_fields(query),
+            rules=_rules(query, entries), orders=_orders(query), kept=_hidden_fields(query), state=_state_fields(query),
             hint=escape(search.problem), headings=rows.headings(query, page),
             rows="".join(rows.rows(page, curves, query)), nothing="" if page else _nothing(query),
             pages=_pages(query, which, len(result)), tray=tray(query, selection, {e.run for e in page}),
         )  # fmt: skip
 
-    def _curve(self, e: Entry) -> str:
-        """The loss curve as a picture."""
-        key = (e.run, e.status, e.seconds, e.steps)
+    def _read_entries(self) -> list[Entry]:
+        """All runs; read again where the database has changed, or a run may have ended without a word."""
+        stamp = _stamp(self._store)
         with self._lock:
-            if key in self._curves:
-                return self._curves[key]
-        try:
-            losses = self._store.losses(e.run).tolist() if e.status != "damaged" else []
-        except StoreError:  # its steps are damaged, or it has just been removed
-            losses = []
-        share = min(1.0, len(losses) / e.total) if e.status != "done" and e.total else 1.0
-        curve = draw_curve(losses, share)
-        if e.status != "running":
-            with self._lock:
-                self._curves[key] = curve
-        return curve
+            if stamp and stamp == self._stamp and not any(e.status == "running" for e in self._entries):
+                return self._entries
+        counts = self._store.counts()
+        entries = [entry(record, counts.get(record.id, Counts())) for record in self._store.runs()]
+        with self._lock:
+            self._stamp, self._entries = stamp, entries
+        return entries
+
+    def _read_curves(self, page: Sequence[Entry]) -> dict[str, str]:
+        """The loss curves of some runs as pictures."""
+        keys = {e.run: (e.status, e.seconds, _size(e)) for e in page}
+        with self._lock:
+            curves = {run: self._curves[run][1] for run, key in keys.items() if self._curves.get(run, ((),))[0] == key}
+        rest = [e for e in page if e.run not in curves]
+        losses = self._store.losses_of([e.run for e in rest if e.status != "damaged"]) if rest else {}
+        for e in rest:
+            own = losses.get(e.run, [])
+            share = min(1.0, len(own) / e.total) if e.status != "done" and e.total else 1.0
+            curves[e.run] = draw_curve(own, share)
+        with self._lock:
+            self._curves |= {e.run: (keys[e.run], curves[e.run]) for e in rest}
+        return curves
+
+
+def _stamp(store: Store) -> tuple:
+    """What changes with the database; empty where there is none."""
+    try:
+        files = [Path(f"{store.folder / 'runs.db'}{end}") for end in ("", "-wal")]
+        return tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.exists())
+    except OSError:
+        return ()
+
+
+def _size(e: Entry) -> int:
+    """The number of steps; of a run that goes on, within 2 %: a long one is not read again for every step."""
+    return int(math.log(max(1, e.steps)) / math.log(1.02)) if e.status == "running" else e.steps
 
 
 # -- Parts -------------------------------------------------------------------------------------------------------------
@@ -133,6 +159,12 @@ def _hidden_fields(query: Query) -> str:
     fields = [("status", query.status)] if query.status else []
     fields += [("run", run) for run in query.runs]
     return "".join(f'<input type="hidden" name="{name}" value="{escape(value)}">' for name, value in fields)
+
+
+def _state_fields(query: Query) -> str:
+    """What the address asks for, for a form that keeps the ticked runs without a script."""
+    fields = {"q": query.text, "status": query.status, "rule": query.rule, "sort": query.sort}
+    return "".join(f'<input type="hidden" name="{k}" value="{escape(v)}">' for k, v in fields.items() if v)
 
 
 def _nothing(query: Query) -> str:

@@ -69,7 +69,7 @@ def attend(
 
     from steepest.runs.server.access import AccessControl
     from steepest.runs.server.app import app
-    from steepest.runs.server.connection import ACCEPT_COUNT, Connection, connection_limit
+    from steepest.runs.server.connection import ACCEPT_COUNT, Connection, Server, connection_limit
 
     Connection.limit = connection_limit()
     application = AccessControl(app(store, lambda: server.should_exit), host, listener.getsockname()[1], token)
@@ -77,7 +77,7 @@ def attend(
         application, http=Connection, backlog=ACCEPT_COUNT, ws="none", lifespan="off", log_config=None,
         access_log=False, server_header=False, proxy_headers=False,
     )  # fmt: skip
-    server = uvicorn.Server(config)
+    server = Server(config)
 
     def end() -> None:
         if wait is not None:

@@ -7,6 +7,10 @@
 
 Steps are stored as columns, many steps to a row, so that recording and reading are fast. They are keyed by (run,
 attempt, t): if a rewind repeats steps, the last attempt counts.
+
+A folder may come from somebody else, or from a damaged disk: `checks` says what a value must be, `rows` reads rows by
+it, `database` leaves other programs' files alone, `run_folder` follows no link out of the folder. Reading writes
+nothing.
 """
 
 from steepest.runs.store.environment import versions

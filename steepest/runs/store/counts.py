@@ -4,6 +4,7 @@ import sqlite3
 from typing import NamedTuple
 
 from steepest.records.run import FAILURE, INTERRUPTION, REWIND, STOP
+from steepest.runs.store.checks import SURROGATE
 
 MAX_REASON_TEXT = 400
 """Characters of a reason."""
@@ -27,7 +28,8 @@ def read_counts(connection: sqlite3.Connection) -> dict[str, Counts]:
     steps = dict(chunks.fetchall())
     rewinds = dict(connection.execute("SELECT run, COUNT(*) FROM events WHERE kind=? GROUP BY run", (REWIND,)))
     why = "SELECT run, substr(seen, 1, ?) FROM events WHERE kind IN (?, ?, ?) AND typeof(seen)='text' ORDER BY run, n"
-    reasons = dict(connection.execute(why, (MAX_REASON_TEXT, FAILURE, INTERRUPTION, STOP)))
+    rows = connection.execute(why, (MAX_REASON_TEXT, FAILURE, INTERRUPTION, STOP))
+    reasons = {run: SURROGATE.sub("?", reason) for run, reason in rows}
     runs = dict.fromkeys((*steps, *reasons))
     return {run: Counts(_whole(steps.get(run, 0)), rewinds.get(run, 0), reasons.get(run, "")) for run in runs}
 

@@ -91,7 +91,10 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
     file = path.resolve()
     if _size(file, "-wal") or _size(file, "-journal"):
         return None
-    now = file.stat()
+    try:
+        now = file.stat()
+    except FileNotFoundError:  # it has just been removed
+        return None
     return now.st_ino, now.st_size, now.st_mtime_ns
 
 

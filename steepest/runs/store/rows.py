@@ -13,7 +13,7 @@ import numpy as np
 
 from steepest.errors import StoreError
 from steepest.records.config import Config
-from steepest.records.run import COLUMNS, Event, Measurement, Record
+from steepest.records.run import COLUMNS, REWIND, STOP, Event, Measurement, Record
 from steepest.runs.store.checks import (
     DAMAGE_STATUS,
     MAX_COUNT,
@@ -202,7 +202,7 @@ def _measurements(rows: Sequence[tuple]) -> list[tuple[int, Measurement]]:
     """Measurements with their attempts, from rows that begin with the attempt."""
     for name in {name for row in rows for name in row[3:5]}:
         _check_text(name)
-    return [(row[0], Measurement(*row[1:5], math.nan if row[5] is None else row[5])) for row in rows]
+    return [(row[0], Measurement._make((*row[1:5], math.nan if row[5] is None else row[5]))) for row in rows]
 
 
 def current_measurements(database: sqlite3.Connection, run: str) -> tuple[Measurement, ...]:
@@ -235,8 +235,9 @@ def _current(measurements: Sequence[tuple[int, Measurement]], starts: Sequence[t
 def all_measurements(database: sqlite3.Connection) -> dict[str, tuple[Measurement, ...] | StoreError]:
     """The current measurements of every run, or what is wrong with them; a few queries for all."""
     wrong = database.execute(f"SELECT DISTINCT run FROM measurements WHERE NOT ({RIGHT_MEASUREMENT})").fetchall()
-    is_later = "EXISTS (SELECT 1 FROM chunks WHERE run=id AND (attempt>0 OR typeof(attempt)!='integer'))"
-    later = {run for (run,) in database.execute(f"SELECT id FROM runs WHERE {is_later}")}
+    rewinds = {
+        run for (run,) in database.execute("SELECT DISTINCT run FROM events WHERE kind IN (?, ?)", (REWIND, STOP))
+    }
     query = "SELECT attempt, t, epoch, split, name, value, run FROM measurements ORDER BY run, attempt, t"
     result: dict[str, tuple[Measurement, ...] | StoreError] = {
         run: StoreError(WRONG["measurements"]) for (run,) in wrong
@@ -245,8 +246,9 @@ def all_measurements(database: sqlite3.Connection) -> dict[str, tuple[Measuremen
         if run in result:
             continue
         try:
-            starts = _attempt_starts(database, run) if run in later else []
-            result[run] = _current(_measurements(list(own)), starts)
+            measurements = _measurements(list(own))
+            is_repeated = run in rewinds or measurements[-1][0] > 0  # chunks are large: a look at each costs the most
+            result[run] = _current(measurements, _attempt_starts(database, run) if is_repeated else [])
         except StoreError as error:
             result[run] = error
     return result

@@ -5,7 +5,7 @@ import os
 import re
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -38,10 +38,10 @@ def _consistent(method: Callable[..., Any]) -> Any:
     """Repeats a reading during which another process began to write."""
 
     @wraps(method)
-    def read(self: "Store", *args: Any) -> Any:
+    def read(self: "Store", *args: Any, **kwargs: Any) -> Any:
         for _ in range(MAX_READINGS):
             with suppress(ChangeError):
-                return method(self, *args)
+                return method(self, *args, **kwargs)
         raise StoreError(f"{self.folder} is written all the time. Try again later.")
 
     return read
@@ -148,6 +148,16 @@ class Store:
             return join_attempts(rows.attempts_of(connection, run, ("t", "loss")), 2)[1]
 
     @_consistent
+    def losses_of(self, runs: Sequence[str]) -> dict[str, np.ndarray]:
+        """The same of several runs, given by their ids; a damaged one, or one that is gone, has none."""
+        losses = dict.fromkeys(runs, np.empty(0))
+        with self._reader() as connection:
+            for run in runs:
+                with suppress(StoreError):
+                    losses[run] = join_attempts(rows.attempts_of(connection, run, ("t", "loss")), 2)[1]
+        return losses
+
+    @_consistent
     def read(self, run: str) -> Record:
         """The whole record of a run.
 
@@ -244,6 +254,8 @@ class Store:
         row = self._row_to_remove(run)
         with database.describe_errors(self._path), closing(database.connect(self._path)) as connection, connection:
             connection.execute("BEGIN IMMEDIATE")
+            if row not in rows.run_rows(connection):  # its number may be another run's by now
+                raise StoreError(f"Run {row.id} has changed meanwhile, and was not removed. Try again.")
             for table in ("chunks", "measurements", "events"):
                 connection.execute(f"DELETE FROM {table} WHERE run=(SELECT id FROM runs WHERE rowid=?)", (row.number,))
             connection.execute("DELETE FROM runs WHERE rowid=?", (row.number,))
@@ -255,7 +267,9 @@ class Store:
     def _row_to_remove(self, run: str) -> RunRow:
         with self._reader() as connection:
             all_rows = {row.id: row for row in rows.run_rows(connection)}
-        row = all_rows.get(run) or all_rows[self.resolve(run)]
+        row = all_rows.get(run) or all_rows.get(self.resolve(run))
+        if row is None:
+            raise ChangeError
         check_not_in_use(self._entry(row))
         return row
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from steepest.errors import StoreError
 
 SUFFIX = ".safetensors"
-MAX_DIGITS = 16
+MAX_STEP_DIGITS = 16
 """Of a step."""
 
 
@@ -87,7 +87,7 @@ def list_points(folder: Path) -> list[tuple[int, Path]]:
 
 
 def _is_step(name: str) -> bool:
-    return name.isascii() and name.isdigit() and len(name) <= MAX_DIGITS
+    return name.isascii() and name.isdigit() and len(name) <= MAX_STEP_DIGITS
 
 
 def drop_beyond(folder: Path, t: int) -> None:

@@ -125,6 +125,8 @@ class Writer:
         self._wake.set()
         self._thread.join()
         self._write()
+        with contextlib.suppress(sqlite3.Error):  # a reader may keep SQLite from merging the rows when this is closed
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._database.close()
         self._trail.close()
         with contextlib.suppress(OSError):

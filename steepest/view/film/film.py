@@ -21,6 +21,8 @@ from steepest.view.film.schema import Film, FilmEvent, Member, MetricInfo, Serie
 from steepest.view.format import event_text
 from steepest.view.running_median import running_median, window_of
 
+NO_DIFFERENCE = "No difference detected"
+"""First words of a race's verdict where nothing is claimed."""
 TARGET_STEP = re.compile(r"to step \d+")
 
 
@@ -67,11 +69,20 @@ def of_race(race: RaceResult, surfaces: LossSurfaces | None = None, title: str =
         title=title,
         subtitle=f"{len(race.sides)} contenders · {len(seeds)} seeds each · to a validation loss of {race.target:.3g}",
         steps=max((int(curve.t[-1]) for curve in curves.values() if len(curve.t)), default=0),
-        headline=f"{race.verdict.split(' (')[0].rstrip('.')}.",  # the first claim, without the numbers in parentheses
+        headline=_race_headline(race),
         advice=f"Each at its own best learning rate. Shown: seed {next(iter(curves.values())).seed} of {len(seeds)}.",
         surfaces=surfaces.grids,
         members={name: _contender(name, curve, race, surfaces) for name, curve in curves.items()},
     )
+
+
+def _race_headline(race: RaceResult) -> str:
+    """The first claim, without the numbers in parentheses; of a tie the names too."""
+    claim = race.verdict.split(" (")[0].rstrip(".")
+    if claim.startswith(NO_DIFFERENCE):
+        *first, last = race.sides
+        claim = f"{', '.join(first)} and {last}: {claim[0].lower()}{claim[1:]}"
+    return f"{claim}."
 
 
 def display_runs(race: RaceResult) -> dict[str, Curve]:
@@ -105,7 +116,7 @@ def member(history: History, surfaces: LossSurfaces, verdict: Verdict | None) ->
     own, spans = per_sample(record), attempts.split(len(record.steps), history.back)
     return Member(
         record.name,
-        " → ".join(stage.rule for stage in config.stages),
+        config.rules,
         hyper,
         config.schedule,
         mathml="".join(_formula(stage.rule, stage.hypers or {}) for stage in config.stages),
@@ -203,10 +214,11 @@ def _subtitle(record: Record) -> str:
     config = record.config
     parts = (
         f"{config.weights:,} weights" if config.weights else "",
-        " → ".join(stage.rule for stage in config.stages),
+        config.rules,
         f"lr {config.lr:.3g}" if config.lr is not None else "",
         config.schedule,
         f"batch {config.batch_size}" if config.batch_size is not None else "",
+        f"seed {config.seed}",
         f"curves: {PER_SAMPLE}" if is_sum(record) else "",
     )
     return " · ".join(filter(None, parts))

@@ -23,6 +23,8 @@ def headline_at(member: Member, t: float, steps: float) -> str:
         return ""
     row = member.result[0]
     measurement = None if row.label.startswith("Train") else _last_measurement(_metric_curve(member), t)
+    if measurement is None and not row.label.startswith("Train"):
+        return f"Step {count(math.floor(t))} of {count(steps)}"
     step = math.floor(t / steps * FILM_PARTS) * steps / FILM_PARTS if measurement is None else measurement[0]
     value = _row_at(member, row, step).value
     label = row.label[0].lower() + row.label[1:]

@@ -41,8 +41,17 @@ def decimal(v: float, digits: int = 3) -> str:
         return "0"
     exponent = math.floor(math.log10(abs(v)))
     if exponent >= digits + 1 or exponent < -4:
-        return _minus(f"{_precise(v / 10.0**exponent, max(1, digits - 1))} × {power_of_ten(exponent)}")
+        return _minus(f"{_precise(_mantissa(v, exponent), max(1, digits - 1))} × {power_of_ten(exponent)}")
     return _minus(f"{round(v):,}" if exponent >= digits else _precise(v, digits))
+
+
+def _mantissa(v: float, exponent: int) -> float:
+    """v ÷ 10^exponent, also where that power is no float, as for the least numbers.
+
+    >>> round(_mantissa(5e-324, -324), 2), _mantissa(0.25, -1)
+    (4.94, 2.5)
+    """
+    return v / 10.0**exponent if exponent > -300 else v * 1e300 / 10.0 ** (exponent + 300)
 
 
 def _precise(v: float, digits: int) -> str:
@@ -61,7 +70,7 @@ def short(v: float, digits: int = 3) -> str:
         return decimal(v)
     if v != 0 and (size >= 1e6 or size < 1e-4):
         exponent = math.floor(math.log10(size) + 1e-9)
-        mantissa = float(f"{v / 10.0**exponent:.{digits}g}")
+        mantissa = float(f"{_mantissa(v, exponent):.{digits}g}")
         front = {1.0: "", -1.0: "-"}.get(mantissa, f"{mantissa:g} × ")
         return _minus(front + power_of_ten(exponent))
     value = float(f"{v:.{max(4, digits) if size >= 1000 else digits}g}")
@@ -79,7 +88,7 @@ def two_digits(v: float) -> str:
     value = float(f"{v:.1e}")
     exponent = math.floor(math.log10(abs(value)) + 1e-9)
     if not -5 < exponent < 6:
-        return _minus(f"{value / 10.0**exponent:.1f} × {power_of_ten(exponent)}")
+        return _minus(f"{_mantissa(value, exponent):.1f} × {power_of_ten(exponent)}")
     return _minus(f"{value:,.{max(0, 1 - exponent)}f}")
 
 
@@ -92,7 +101,7 @@ def tick_text(v: float, log: bool) -> str:
     if not log or v == 0:
         return short(v)
     exponent = round(math.log10(abs(v)))
-    is_power = abs(v / 10.0**exponent - 1) < 1e-9
+    is_power = abs(_mantissa(v, exponent) - 1) < 1e-9
     return power_of_ten(exponent) if is_power and (exponent < -3 or exponent > 3) else short(v)
 
 
@@ -159,4 +168,4 @@ def log_ticks(lo: float, hi: float, about: int) -> list[float]:
         return powers
     fine = [float(f"{m}e{e}") for e in range(first - 1, last + 1) for m in (1, 3)]
     inside = [v for v in fine if lo <= v <= hi]
-    return inside if len(inside) > 2 else linear_ticks(lo, hi, about)
+    return inside if len(inside) > 1 else linear_ticks(lo, hi, about)

@@ -131,7 +131,7 @@ def _read_smallest(n: Number, verdict: Verdict, rule: str) -> Answer:
 
 
 def _read_largest(n: Number, verdict: Verdict, rule: str) -> Answer:
-    words = "steepest direction of the bowl" if n.low > 0 else "no direction is clearly curved upwards"
+    words = "steepest direction of the bowl" if n.low > 0 else "no direction is measurably curved upwards"
     return Answer(with_interval(n.value, n.low, n.high), words, False)
 
 

@@ -1,11 +1,9 @@
 """What a run's film says: a headline with the metric and how the run ended, why, what to do next, and final numbers."""
 
-import re
-
 import numpy as np
 
 from steepest.records.per_sample import per_sample
-from steepest.records.run import BAD_DATA, REWIND, STOP, Event, History, Record
+from steepest.records.run import BAD_DATA, REWIND, Event, History, Record
 from steepest.records.verdict import (
     CONVERGED,
     DIVERGED,
@@ -19,10 +17,10 @@ from steepest.view.film.attempts import final_length, split
 from steepest.view.film.metrics import loss_text, metric_info, metric_text, share_detail, words_of
 from steepest.view.film.numbers import count, two_digits
 from steepest.view.film.schema import FilmEvent, Result
+from steepest.view.format import capitalise
+from steepest.view.plain_text import shell_word
 from steepest.view.running_median import running_median, window_of
 
-GUARD_STOP = re.compile(r"stopped after \d+ rewinds")
-EARLY_STOP = "stopped early"
 TIMES = ("", "once", "twice", *(f"{n} times" for n in ("three", "four", "five", "six", "seven", "eight", "nine")))
 NEVER_FINITE_ADVICE = (
     "Look for NaN or infinity in the data and in the initial weights, a log of 0 or below, a division by 0."
@@ -109,13 +107,13 @@ def headline(history: History, verdict: Verdict | None, live: bool) -> str:
     if live:
         total = record.config.steps
         place = f"step {count(length)} of {count(total)}" if total else f"step {count(length)}"
-        return f"{metric} at {place}." if metric else f"{_capital(place)}."
+        return f"{metric} at {place}." if metric else f"{capitalise(place)}."
     if nothing := _loss_of_numbers(record):
         return nothing
     if verdict is not None and verdict.kind == DIVERGED:
         return _divergence(record)
     end = _end_words(record, verdict, length)
-    return f"{metric}, {end}." if metric else f"{_capital(end)}."
+    return f"{metric}, {end}." if metric else f"{capitalise(end)}."
 
 
 def metric_phrase(record: Record) -> str:
@@ -155,8 +153,7 @@ def _divergence(record: Record) -> str:
 def _end_words(record: Record, verdict: Verdict | None, length: int) -> str:
     """How the run ended, as the second half of a sentence."""
     total, events = record.config.steps, record.events
-    stops = [e for e in events if e.kind == STOP]
-    if any(GUARD_STOP.search(e.done) for e in stops):
+    if record.is_stopped_by_guard:
         return "stopped by the guard, for the loss kept exploding"
     if record.status in ("interrupted", "failed"):
         return f"{record.status} at step {count(length)}" + (f" of {count(total)}" if total else "")
@@ -164,7 +161,7 @@ def _end_words(record: Record, verdict: Verdict | None, length: int) -> str:
     has_converged = verdict is not None and verdict.headline == CONVERGED
     if explosions:
         return f"{'converged ' if has_converged else ''}after {explosions}"
-    if any(EARLY_STOP in e.done for e in stops):
+    if record.status == "stopped":
         return f"stopped early at step {count(length)}"
     if has_converged:
         return "and training has converged"
@@ -203,10 +200,6 @@ def steps_left(history: History) -> int:
     return final_length(split(len(history.record.steps), history.back))
 
 
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]
-
-
 # -- Advice ------------------------------------------------------------------------------------------------------------
 
 
@@ -227,7 +220,7 @@ def _reason(verdict: Verdict) -> str:
         if start and words.startswith(start):
             words = words[len(start) :].lstrip(",: ")
             break
-    return _capital(words) if len(words) > 1 else ""
+    return capitalise(words) if len(words) > 1 else ""
 
 
 def _advice_without_verdict(record: Record) -> str:
@@ -240,7 +233,7 @@ def _advice_without_verdict(record: Record) -> str:
 
 def _command(words: str, record: Record) -> str:
     """Advice whose command can be copied: it names the task. A task from Python has a function instead."""
-    source = record.config.source
+    source = shell_word(record.config.source) if record.config.source else ""
     return words.replace("`steepest find-lr TASK`", f"`steepest find-lr {source}`" if source else "`find_lr(task)`")
 
 

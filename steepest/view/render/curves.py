@@ -15,6 +15,7 @@ from steepest.records.shares import wilson
 from steepest.view.film.metrics import words_of
 from steepest.view.film.numbers import count, linear_ticks, log_ticks, short, tick_text
 from steepest.view.film.schema import Member, MetricInfo, Series
+from steepest.view.format import capitalise
 from steepest.view.render.canvas import Canvas, Font, text_width
 from steepest.view.render.paths import draw_order
 from steepest.view.render.theme import CONSTANTS, Theme
@@ -31,6 +32,9 @@ BATCHES_PER_BAR, BAR_WIDTH, STEP_TICK = 3, 2, 62
 """Steps that a bar of the band joins at least; its least width and the distance of the ticks of steps in pixels."""
 EARLY_SHARE, CUT_SHARE = 0.2, 0.4
 """Share of the steps whose percentages may lie below the axis, and what share of it the others then take at most."""
+
+
+NOTHING_FINITE = "No value is a finite number."
 
 
 class Chart:
@@ -52,6 +56,7 @@ class Chart:
             self._axes = figure.add_axes((LEFT / width, BOTTOM / height, across / width, down / height))
             self._draw_axes(steps, down, across)
             self._is_empty = not any(np.isfinite(curve.mid).any() for curve in self._all_curves())
+            self._axes.set_visible(not self._is_empty)
             entries = [] if self._is_empty else self._draw_curves(steps, across)
             legend = self._axes.legend(
                 handles=entries[: max(1, across // ENTRY_WIDTH)], ncols=9, labelcolor=theme.ink2,
@@ -86,13 +91,14 @@ class Chart:
         scale = 100 if is_percent else 1
         about = max(2, round(down / CHARTS["pixelsPerTick"]))
         ticks = [v / scale for v in (log_ticks if is_log else linear_ticks)(lo * scale, hi * scale, about)]
-        texts = [f"{short(100 * v)} %" if is_percent else tick_text(v, is_log) for v in ticks]
+        texts = [f"{short(100 * v)} %" if is_percent else tick_text(v, is_log).replace(" × ", "×") for v in ticks]
         axes.set(xlim=(0, steps), ylim=(lo, hi), yscale="log" if is_log else "linear", facecolor="none")
         axes.set_yticks(ticks, texts, color=theme.ink3)
         at = step_ticks(steps, across)
         axes.set_xticks(at, [count(t) for t in at], color=theme.ink3)
-        for label, side in zip(axes.get_xticklabels(), ("left", *["center"] * (len(at) - 2), "right")):
-            label.set_horizontalalignment(side)
+        first, *_, last = axes.get_xticklabels()
+        first.set_horizontalalignment("left")
+        last.set_horizontalalignment("right")
         axes.minorticks_off()
         axes.grid(axis="y", color=theme.hair, clip_on=False)
 
@@ -179,7 +185,7 @@ class Chart:
         canvas.rectangle(0, 0, width, 1, theme.hair)
         canvas.write(self._title, 0, 20, TITLE_FONT, theme.ink)
         if self._is_empty:
-            canvas.write("No value is a finite number.", LEFT, TITLE_HEIGHT + 30, Font("sans", 13), theme.ink2)
+            canvas.write(NOTHING_FINITE, LEFT, TITLE_HEIGHT + 30, Font("sans", 13), theme.ink2)
             return
         now, _ = self._place(t, 1.0)
         canvas.rectangle(now + 3, TITLE_HEIGHT, width - now - 3, height - BOTTOM - TITLE_HEIGHT, theme.paper, FUTURE)
@@ -264,5 +270,4 @@ def _entry(label: str, colour: str, **style: object) -> Line2D:
 
 
 def _title(info: MetricInfo) -> str:
-    words = words_of(info.name)
-    return words[:1].upper() + words[1:]
+    return capitalise(words_of(info.name))

@@ -35,12 +35,14 @@ class Frame(NamedTuple):
     height: int
     overlays: tuple[Area, ...] = ()
 
-    def matrix(self, outline: np.ndarray, azimuth: float, elevation: float) -> np.ndarray:
+    def matrix(
+        self, outline: np.ndarray, azimuth: float, elevation: float, halvings: int = FRAMING["halvings"]
+    ) -> np.ndarray:
         """The matrix of the nearest camera from which the block of this outline fits in, near the middle."""
         aspect = self.width / self.height
         near, far = float(FRAMING["near"]), float(FRAMING["far"])
         best, shift = far, (0.0, 0.0)
-        for _ in range(FRAMING["halvings"]):
+        for _ in range(halvings):
             distance = math.sqrt(near * far)
             m = matrix(azimuth, elevation, distance, (0.0, 0.0), aspect)
             shift_px = _best_shift(_hull(self._silhouette(outline, m, azimuth)), self)

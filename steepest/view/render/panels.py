@@ -9,7 +9,7 @@ from matplotlib.path import Path
 
 from steepest.records.surfaces import Grid
 from steepest.view.film.document import Quantity
-from steepest.view.film.numbers import count, decimal, short
+from steepest.view.film.numbers import count, short, two_digits
 from steepest.view.film.schema import FilmEvent, Member, Result
 from steepest.view.render.canvas import Canvas, Font, shorten, text_width, wrap
 from steepest.view.render.colours import diverged_colour
@@ -54,7 +54,7 @@ def draw_members(canvas: Canvas, members: list[Member], t: float, theme: Theme, 
         font, ink = (PANEL_TEXT, theme.ink2) if i else (PANEL_BOLD, theme.ink)
         status, bad = _status(member, t)
         right = width - max(STATUS, text_width(status, PANEL_SMALL) + 10)
-        loss = decimal(member.loss_at(min(t, member.last)))
+        loss = two_digits(member.loss_at(min(t, member.last)))
         canvas.write(status, width, base, PANEL_SMALL, theme.bad if bad else theme.ink2, "right")
         room = right - 30 - canvas.write(loss, right, base, PANEL_TEXT, theme.ink, "right")
         canvas.write(shorten(member.name, font, room), 22, base, font, ink)

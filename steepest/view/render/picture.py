@@ -129,7 +129,7 @@ class Picture:
             top = right.top + right.height - EVENTS + EVENTS_GAP
             events = canvas.part(right.left, top, right.width, EVENTS - EVENTS_GAP)
             panels.draw_events(events, self._members, t, theme)
-            if self._readings:
+            if self._readings and t >= self.steps:  # no end is told before it
                 height = panels.readings_height(self._readings)
                 below = EVENTS if any(member.events for member in self._members) else 0
                 part = right._replace(top=right.top + right.height - below - height, height=height)

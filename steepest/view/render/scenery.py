@@ -7,6 +7,7 @@ from matplotlib.path import Path
 
 from steepest.records.surfaces import Axis, Mark
 from steepest.view.film.numbers import linear_ticks, short
+from steepest.view.film.way import JUMP
 from steepest.view.render.canvas import Font
 from steepest.view.render.field import world
 from steepest.view.render.labels import Label, Place
@@ -63,9 +64,11 @@ def _name_label(view: View, axis: Axis, along: np.ndarray, outwards: np.ndarray)
     """An axis's name beside the block and, where it is not 1, its unit in weight space."""
     (x, y), (edge, _) = (_beside(view, along, outwards, 0, out) for out in (AXES["name"], 0))
     side = 0 if len(axis.name) <= 2 or abs(x - edge) < 12 else 1 if x > edge else -1
-    beside = [(u, AXES["name"] * far) for far in (1, 1.3) for u in (0, AXES["aside"], -AXES["aside"])]
-    points = [_beside(view, along, outwards, u, out) for u, out in beside]
-    places: list[Place] = [(px - x, py - y, side) for px, py in points]
+    places: list[Place] = []
+    for out, towards in ((AXES["name"], side), (AXES["below"], 0)):
+        for u in (0, AXES["aside"], -AXES["aside"]):
+            px, py = _beside(view, along, outwards, u, out)
+            places.append((px - x, py - y, towards))
     under = "" if axis.scale == 1 else f"1 is {short(axis.scale, 2)} in weights"
     return Label(x, y, axis.name, NAME_FONT, view.theme.ink2, places, "name", under=under)
 
@@ -100,6 +103,17 @@ def draw_start(view: View, trace: Trace) -> list[Label]:
     for width, colour in ((4.5, view.theme.casing), (1.6, view.theme.ink)):
         view.canvas.stroke(RING + np.array((x, y)), width, colour)
     return [Label(x, y, "start", WORD_FONT, view.theme.ink)]
+
+
+def undone_labels(view: View, trace: Trace, t: float) -> list[Label]:
+    """A word where a path jumped back the farthest: what led there was undone."""
+    k = np.flatnonzero((trace.state == JUMP) & (trace.t <= t))
+    k = k[k > 0]
+    length = np.linalg.norm(trace.at[k] - trace.at[k - 1], axis=1)
+    k, length = k[length > 0], length[length > 0]
+    begins = k[np.argsort(-length, kind="stable")][:1] - 1
+    points = view.project(trace.at[begins])[:, :2].tolist()
+    return [Label(x, y, "undone", WORD_FONT, view.theme.ink) for x, y in points]
 
 
 def draw_escape(view: View, marks: tuple[Mark, ...], begin: np.ndarray) -> list[Label]:

@@ -12,11 +12,11 @@ from steepest.view.film.schema import Member
 from steepest.view.render.camera import project
 from steepest.view.render.canvas import Canvas, Font
 from steepest.view.render.field import coarse, field_of, refine
-from steepest.view.render.frame import Frame, outline_of
+from steepest.view.render.frame import FRAMING, Frame, outline_of
 from steepest.view.render.labels import Label, draw_labels
 from steepest.view.render.paths import LIFT, SLACK, Trace, View, draw_paths, outline_points, position_at, trace_of
 from steepest.view.render.relief import Block
-from steepest.view.render.scenery import axis_labels, draw_edges, draw_escape, draw_marks, draw_start
+from steepest.view.render.scenery import axis_labels, draw_edges, draw_escape, draw_marks, draw_start, undone_labels
 from steepest.view.render.theme import CONSTANTS, Theme
 
 Angles = tuple[float, float]
@@ -61,6 +61,8 @@ class Stage:
         if end is not None and t >= self._steps:
             words += draw_escape(view, self._marks, end)
         start = [label for trace in [trace for trace in traces if trace][:1] for label in draw_start(view, trace)]
+        if traces and traces[0]:
+            start += undone_labels(view, traces[0], t)
         heads = [
             Label(x, y, self._words(member, t), HEAD_FONT, self.theme.name_colour(member))
             for member, (x, y) in reversed(draw_paths(view, traces, t).items())
@@ -114,7 +116,7 @@ def _rank(
         own = VIEW["asOnMap"] * away + VIEW["alongAxis"] * math.cos(2 * azimuth) ** 2
         if not len(points):
             return own
-        m = frame.matrix(outline, azimuth, elevation)
+        m = frame.matrix(outline, azimuth, elevation, FRAMING["roughly"])
         block.render(m, azimuth)
         at = project(m, block.width, block.height, above)
         visible = block.is_visible(at, 1, SLACK)

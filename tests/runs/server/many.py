@@ -18,7 +18,7 @@ MEASUREMENTS = 20
 
 def fill(store: Store, runs: int, steps: int = 500) -> list[str]:
     """Adds runs that are over, oldest first, each with its own loss; returns their ids."""
-    if not store.folder.exists():
+    if not (store.folder / "runs.db").exists():
         store.begin("first", {"rule": "adam", "stages": [], "metric": "accuracy", "better": "higher"}, {}, 0).close(
             "done", 1.0
         )

@@ -87,7 +87,7 @@ def test_several_runs_in_one_film(served):
 )
 def test_what_is_said_of_several_runs(tmp_path, changed, words):
     store = Store(tmp_path)
-    runs = [ended(store), ended(store, "other", changed.pop("steps", 40), **changed)]
+    runs = [ended(store, data="2 samples"), ended(store, "other", changed.pop("steps", 40), **changed)]
     assert compared(store, *runs).headline == words
 
 

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack, suppress
 
 import httpx
 import pytest
@@ -42,6 +43,27 @@ def test_ctrl_c_ends_it_cleanly(tmp_path):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err) == (0, "", "")
+
+
+@pytest.mark.slow
+def test_a_burst_of_half_open_requests_does_not_use_up_the_descriptors(tmp_path):
+    run = ended(Store(tmp_path / "runs"))
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200)); "
+    command = [sys.executable, "-c", limit + COMMAND[2], "serve", "--port", "0", "--no-open"]
+    with ExitStack() as held:
+        process = subprocess.Popen([*command, "--runs", str(tmp_path / "runs")], stderr=subprocess.PIPE, text=True)
+        held.callback(process.kill)
+        assert process.stderr is not None
+        url = re.search(r"http://\S+", process.stderr.readline())[0]
+        port = httpx.URL(url).port
+        for _ in range(300):
+            client = held.enter_context(socket.create_connection(("127.0.0.1", port), 20))
+            with suppress(ConnectionError):  # a newer one has its place already
+                client.sendall(b"GET / HTTP/1.1\r\n")
+        assert run in httpx.get(url, timeout=20).text
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert err == ""
 
 
 @pytest.mark.slow

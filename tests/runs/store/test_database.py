@@ -230,6 +230,19 @@ def test_rows_that_were_not_merged_are_read(folder):
     assert {name: value for name, value in snapshot(copy).items() if name in before} == before
 
 
+def test_rows_are_merged_though_somebody_reads(folder, tmp_path):
+    """Whoever copies the database alone then has them all."""
+    writer = folder.store.begin("begun", CONFIG, versions(), 0)
+    writer.step(Step(1, 0.1, 0.1, 7.0, 1.0, 0.1))
+    writer.flush()
+    with database.reader(folder.path / "runs.db") as connection:
+        connection.execute("SELECT count(*) FROM runs").fetchone()
+        writer.close("done", 1.0)
+    shutil.copy(folder.path / "runs.db", tmp_path)
+    assert Store(tmp_path).losses(writer.id).tolist() == [7.0]
+    assert Store(tmp_path).read(writer.id).status == "done"
+
+
 @pytest.mark.slow
 def test_rows_that_were_not_merged_in_another_users_folder(folder):
     """Correct, or said in words; never the rows before."""
@@ -253,6 +266,17 @@ def test_what_is_written_while_it_is_read_is_read_again(folder, monkeypatch):
     monkeypatch.setattr(database, "check_ours", check_and_write)
     assert [r.notes for r in folder.store.runs()] == ["new", "new"]
     assert len(calls) == 2
+
+
+def test_a_folder_that_is_removed_while_it_is_read(folder, monkeypatch):
+    check = database.check_ours
+
+    def check_and_remove(connection, path):
+        check(connection, path)
+        shutil.rmtree(folder.path)
+
+    monkeypatch.setattr(database, "check_ours", check_and_remove)
+    assert folder.store.runs() == []
 
 
 def test_a_file_that_is_written_all_the_time(folder, monkeypatch):

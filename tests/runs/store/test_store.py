@@ -263,3 +263,21 @@ def test_a_damaged_point_is_said(tmp_path):
         Store(tmp_path).load_point(writer.id)
     with pytest.raises(StoreError, match="no saved weights at step 9"):
         Store(tmp_path).load_point(writer.id, 9)
+
+
+def test_a_row_that_is_another_runs_by_now_is_not_removed(tmp_path, monkeypatch):
+    """SQLite gives the number of a deleted row to the next one."""
+    first = begun(tmp_path)
+    first.close("done", 1.0)
+    store, other = Store(tmp_path), Store(tmp_path)
+    row = store._row_to_remove(first.id)
+    other.remove(first.id)
+    second = begun(tmp_path, "second")
+    path = second.point(3, {"w": torch.ones(4)})
+    second.close("done", 1.0)
+    assert store._row_to_remove(second.id).number == row.number
+    monkeypatch.setattr(store, "_row_to_remove", lambda run: row)
+    with pytest.raises(StoreError, match=r"has changed meanwhile, and was not removed\. Try again\."):
+        store.remove(first.id)
+    assert [r.id for r in store.runs()] == [second.id]
+    assert path.exists()

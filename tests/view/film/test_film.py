@@ -50,7 +50,7 @@ def test_a_run():
     verdict = Verdict("SADDLE", "At a saddle.", "Train on: `steepest`.")
     made = film.of_run(history(), ground(), verdict)
     assert (made.kind, made.title, made.steps, made.live) == ("run", "digits", 60, False)
-    assert made.subtitle == "26,122 weights · adam · lr 0.003 · warmup(5%) >> cosine · batch 64"
+    assert made.subtitle == "26,122 weights · adam · lr 0.003 · warmup(5%) >> cosine · batch 64 · seed 0"
     assert made.headline == "90.0 % validation accuracy, after the loss exploded once."
     why, todo = made.advice.split("\n")
     assert why == "It exploded at a learning rate of 0.0030. The guard went back and undid 10 of 60 steps."
@@ -180,7 +180,7 @@ def test_a_race():
 
 def test_the_seed_in_the_middle_is_shown_of_every_side():
     assert {curve.seed for curve in film.display_runs(contest()).values()} == {0}
-    assert film.of_race(contest(claimed=False)).headline == "No difference detected in final loss."
+    assert film.of_race(contest(claimed=False)).headline == ("adam and momentum: no difference detected in final loss.")
 
 
 def test_a_film_is_one_page(tmp_path):

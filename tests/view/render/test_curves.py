@@ -29,7 +29,7 @@ def curve(spike: float = 1.1):
 
 @pytest.mark.parametrize("spike", [90.0, np.inf])
 def test_a_spike_of_one_bucket_in_4096_is_seen(spike):
-    x = 46 + round(1500 / 4095 * 300)
+    x = 50 + round(1500 / 4095 * 296)
     ink = drawn(curve(spike), 4095)[44:80] > 20
     assert ink[:, x - 2 : x + 3].any(axis=1).all()
     assert ink[:, x + 5 : x + 50].mean() < 0.1  # rules
