@@ -147,7 +147,7 @@ class CalmSteps:
 
     def _refresh(self, lr: float) -> None:
         self._losses.refresh()
-        self._levels.add(lr, self._mean)
+        self._levels.add(lr, self._mean, self._best_mean)
         self._norms.refresh()
 
     def _next_calm(self, lr: float) -> Calm | None:

@@ -1,6 +1,7 @@
 """What the loss was at each learning rate, so that a rise that the schedule meant is known as such.
 
-After a restart the loss rises to what it was when the learning rate was as high before.
+After a restart the loss rises to what it was when the learning rate was as high before. While the learning rate is not
+above that of the best loss, no rise is meant.
 """
 
 import math
@@ -9,6 +10,8 @@ from typing import Any
 
 PER_OCTAVE = 2
 """Learning rates within a factor of √2 are taken as one."""
+RAISED = 1.25
+"""Ratio to the learning rate of the best loss above which a higher loss is meant."""
 
 
 class RateLevels:
@@ -21,18 +24,22 @@ class RateLevels:
         self._levels: dict[int, float] = {}
         self._place: int | None = None  # the present learning rate, in steps of √2
         self._level = math.inf
+        self._best, self._best_lr = math.inf, math.inf
 
-    def add(self, lr: float, level: float) -> None:
-        """Takes the level of the loss at a learning rate."""
+    def add(self, lr: float, level: float, best: float) -> None:
+        """Takes the level of the loss at a learning rate, and the best so far."""
+        if best != self._best:
+            self._best, self._best_lr = best, lr
         place = _place(lr)
         if place != self._place and self._place is not None:
             self._levels[self._place] = self._level
         self._place, self._level = place, level
 
     def before(self, lr: float) -> float:
-        """The level when the schedule last left a learning rate like this one; −∞ if it never did."""
+        """The level when the schedule last left a learning rate like this one, above that of the best; −∞ otherwise."""
         place = _place(lr)
-        return self._levels.get(place, -math.inf) if place is not None else -math.inf
+        is_raised = lr > RAISED * self._best_lr
+        return self._levels.get(place, -math.inf) if is_raised and place is not None else -math.inf
 
     def state_dict(self) -> dict[str, Any]:
         """The state as JSON."""

@@ -3,13 +3,15 @@
 import math
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from operator import sub
 from typing import Any, NamedTuple
 
 MAD = 1.4826
 """Standard deviations of a normal distribution in one median absolute deviation."""
 NORMAL_90 = 1.2816
-"""The 90th percentile of a normal distribution: losses that are skewed vary more than their median deviation says."""
+"""The 90th percentile of a normal distribution."""
 REFRESH_STEPS = 8
 """Steps between two computations of the medians: a sort costs as much as judging five steps."""
 
@@ -36,7 +38,9 @@ class RunningStats:
     def refresh(self) -> None:
         """Computes median and deviation.
 
-        Where more than half of the values are the same, as losses of 0 are, the deviation is that of the others.
+        Where more than half of the values are the same, as losses of 0 are, the deviation is that of the others. Where
+        a tail of them varies more than the half near the median, it is that of the steps from one value to the next,
+        which a trend does not widen.
         """
         values = sorted(self.values)
         if not values:
@@ -46,8 +50,7 @@ class RunningStats:
         if distance == 0 and values[0] != values[-1]:
             others = [x for x in values if x != self.median]
             distance = sorted(abs(x - self.median) for x in others)[len(others) // 2]
-        upper = values[min(len(values) - 1, int(0.9 * len(values)))] - self.median
-        self.deviation = max(MAD * distance, upper / NORMAL_90)
+        self.deviation = max(MAD * distance, _upper_deviation(self.values))
 
     def state_dict(self) -> dict[str, Any]:
         """The state as JSON."""
@@ -117,6 +120,12 @@ class GradientNorms(RunningStats):
         beyond = max(deviations * self.deviation, min_log_ratio)
         limit = max(self.median + beyond, self.highest + EARLIER_LOG_RATIO)
         return GradientLimits(limit, limit + beyond if self.outliers < max_skips else math.inf)
+
+
+def _upper_deviation(values: Iterable[float]) -> float:
+    """The standard deviation of normal values whose differences, from one to the next, have the same upper tenth."""
+    differences = sorted(map(sub, islice(values, 1, None), values))
+    return differences[int(0.9 * len(differences))] / (math.sqrt(2.0) * NORMAL_90) if differences else 0.0
 
 
 def _distance(values: Sequence[float], center: float, k: int) -> float:
