@@ -24,12 +24,13 @@ class RateLevels:
         self._levels: dict[int, float] = {}
         self._place: int | None = None  # the present learning rate, in steps of √2
         self._level = math.inf
-        self._best, self._best_lr = math.inf, math.inf
+        self._best, self._best_lr, self._last_lr = math.inf, math.inf, math.inf
 
     def add(self, lr: float, level: float, best: float) -> None:
         """Takes the level of the loss at a learning rate, and the best so far."""
         if best != self._best:
-            self._best, self._best_lr = best, lr
+            self._best, self._best_lr = best, min(lr, self._last_lr)  # it was between this call and the last
+        self._last_lr = lr
         place = _place(lr)
         if place != self._place and self._place is not None:
             self._levels[self._place] = self._level

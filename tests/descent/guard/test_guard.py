@@ -1,5 +1,6 @@
 """The guard alone: two numbers in, an action out."""
 
+import itertools
 import json
 import math
 import random
@@ -9,6 +10,7 @@ import statistics
 import pytest
 
 from steepest.descent.guard.guard import BY_DATA, BY_RATE, Guard
+from steepest.descent.guard.levels import RateLevels
 from steepest.descent.guard.running_stats import MAD, NORMAL_90, RunningStats
 from steepest.descent.guard.thresholds import OLD_NAMES
 from steepest.errors import InputError
@@ -419,19 +421,40 @@ def test_a_window_forgets_the_oldest():
     window.values.extend([100.0, 1.0, 2.0, 3.0, 4.0, 5.0])
     window.refresh()
     assert window.median == 3.0
-    assert window.deviation == pytest.approx(2 / NORMAL_90)  # above MAD, 1.4826
+    assert window.deviation == MAD
 
 
 @pytest.mark.parametrize("n", range(1, 60))
-def test_the_deviation_is_that_of_all_distances(n):
+def test_the_deviation_is_that_of_all_distances_or_of_the_steps_from_one_to_the_next(n):
     draw, window = random.Random(n), RunningStats(n)
     for _ in range(20):
         window.values.extend(draw.choice([draw.gauss(0, 1), float(draw.randint(-2, 2)), 5.0]) for _ in range(n))
         window.refresh()
         distances = sorted(abs(x - window.median) for x in window.values)
-        upper = sorted(window.values)[int(0.9 * n)] - window.median
+        steps = sorted(b - a for a, b in itertools.pairwise(window.values))
+        upper = steps[int(0.9 * len(steps))] / (math.sqrt(2) * NORMAL_90) if steps else 0.0
         if distances[n // 2] > 0:
-            assert window.deviation == max(MAD * distances[n // 2], upper / NORMAL_90)
+            assert window.deviation == pytest.approx(max(MAD * distances[n // 2], upper), rel=1e-12)
+
+
+def test_a_trend_does_not_widen_the_deviation():
+    draw, flat, falling = random.Random(0), RunningStats(200), RunningStats(200)
+    noise = [draw.gauss(0, 1) for _ in range(200)]
+    flat.values.extend(noise)
+    falling.values.extend(x - 0.01 * k for k, x in enumerate(noise))
+    for window in (flat, falling):
+        window.refresh()
+        assert 0.8 < window.deviation < 1.4
+
+
+def test_no_rise_is_meant_below_the_learning_rate_of_the_best_loss():
+    """After a warmup a cosine passes the learning rates of the warmup, whose losses were those of the start."""
+    levels = RateLevels()
+    for lr, level in [(0.1, 3.0), (0.5, 2.0), (1.0, 1.0), (0.5, 0.5), (0.1, 0.1)]:
+        levels.add(lr, level, level)
+        assert levels.before(lr) == -math.inf
+    levels.add(1.0, 0.4, 0.1)
+    assert levels.before(1.0) == 1.0
 
 
 def test_skewed_losses_vary_as_their_upper_tail_does():
@@ -439,7 +462,7 @@ def test_skewed_losses_vary_as_their_upper_tail_does():
     window = RunningStats(200)
     window.values.extend([0.01 * (k % 5) + (3.0 if k % 8 == 0 else 0.0) for k in range(200)])
     window.refresh()
-    assert window.deviation > 2
+    assert window.deviation > 1.5
 
 
 @pytest.mark.parametrize(
