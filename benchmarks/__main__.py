@@ -18,6 +18,7 @@ QUICK = dict.fromkeys(("update", "rules", "average", "step", "fit", "memory", "s
 LONG = {
     "kills": "guard",
     "faults": "guard",
+    "fault_kinds": "guard",
     "false_rewinds": "guard",
     "harm": "guard",
     "rates": "rates",
