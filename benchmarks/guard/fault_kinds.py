@@ -129,6 +129,10 @@ def _overflow(g: Tensor) -> None:
     g[g.abs() > g.abs().max() / 3] = math.inf
 
 
+def _enlarge_last(gradients: list[Tensor]) -> None:
+    gradients[-2].mul_(1000.0)
+
+
 def _noise_on(g: Tensor) -> None:
     g.add_(torch.randn(g.shape, generator=torch.Generator().manual_seed(g.numel())), alpha=100 * float(g.std()) + 1e-8)
 

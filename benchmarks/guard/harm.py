@@ -84,7 +84,7 @@ def lines(outcomes: Iterable[dict[str, Any]], group: str) -> list[str]:
     stopped = sum(any(kind == STOP for _, kind in guarded["events"]) for _, guarded in runs)
     worse = sum(p < LEVEL for p in holm(ps))
     how = (
-        f"{len(names)} kinds, group {group!r}. Losses on the validation split at the end, mean over seeds. p: the guard "
+        f"{len(names)} kinds, group {group!r}. Losses on validation data at the end, mean over seeds. p: the guard "
         f"makes it worse (paired t, one-sided, Holm over the {len(names)} kinds)."
     )
     total = (

@@ -458,7 +458,7 @@ def test_no_rise_is_meant_below_the_learning_rate_of_the_best_loss():
 
 
 def test_skewed_losses_vary_as_their_upper_tail_does():
-    """Now and then a large one, as with rare informative samples: the median deviation alone would call each a fault."""
+    """Now and then a large one, as with rare informative samples: by the median deviation each is a fault."""
     window = RunningStats(200)
     window.values.extend([0.01 * (k % 5) + (3.0 if k % 8 == 0 else 0.0) for k in range(200)])
     window.refresh()
