@@ -121,7 +121,11 @@ def _gradient(change: Callable[[list[Tensor]], None]) -> Callable[[Descent, Call
 
 
 def _each(change: Callable[[Tensor], Any]) -> Callable[[list[Tensor]], None]:
-    return lambda gradients: [change(g) for g in gradients] and None
+    def apply(gradients: list[Tensor]) -> None:
+        for g in gradients:
+            change(g)
+
+    return apply
 
 
 def _overflow(g: Tensor) -> None:
@@ -277,9 +281,7 @@ KINDS: dict[str, dict[str, Make]] = {
         "lr × 30, 100 steps": lambda: Span(100, _rate(lambda n: 30.0)),
         "lr doubles every 3 steps, 30 steps": lambda: Span(30, _rate(lambda n: 2.0 ** (n // 3))),
         "weight decay of 5, 50 steps": lambda: Span(50, _hypers(weight_decay=5.0)),
-        "gradient of the last layer × 1000, 30 steps": lambda: Span(
-            30, _gradient(lambda gs: gs[-2].mul_(1000.0) and None)
-        ),
+        "gradient of the last layer × 1000, 30 steps": lambda: Span(30, _gradient(_enlarge_last)),
         "noise of 100 × the gradient, 30 steps": lambda: Span(30, _gradient(_each(_noise_on))),
         "gradient through float16, scale too large, 20 steps": lambda: Span(20, _gradient(_each(_half))),
         "inputs in another unit, 50 steps": lambda: BadData(_inputs(lambda x: 20 * x + 5), 50),
