@@ -6,7 +6,8 @@
 What it detects, from mild to severe (robust: median, and MAD, the median absolute deviation × 1.4826):
 
 1. A non-finite gradient: the step is skipped. Three in a row are a divergence, as are three in twenty steps while the
-   loss rises; with calm losses in between they are bad batches.
+   loss rises; with calm losses in between they are bad batches. While the loss itself is as usual they are overflows,
+   of which 25 in a row are skipped.
 2. log ‖g‖ beyond 6 robust deviations of the last 128 accepted steps, and beyond 30 × their median: the gradient is
    clipped to that level. One twice as far out (at least 900 ×) is noise, and its step is skipped.
 3. Divergence, by a cumulative sum of the loss's excess over its own noise (Page 1954, doi:10.1093/biomet/41.1-2.100):
@@ -45,6 +46,8 @@ BY_RATE, BY_DATA = "rate", "data"
 GO_CALL = Call(GO)
 NON_FINITE_WINDOW = 20
 """Steps within which three non-finite gradients are one divergence if the loss rises too."""
+MAX_OVERFLOWS = 25
+"""Non-finite gradients in a row, at losses as usual, that are skipped before a rewind: float16 overflows for a while."""
 NEVER = -(1 << 40)
 
 
@@ -155,13 +158,20 @@ class Guard(CalmSteps):
 
     def _judge_non_finite(self, loss: float, grad_norm: float) -> Call:
         reason = f"non-finite gradient (norm {grad_norm:.3g}, loss {loss:.3g})"
-        self._non_finite_steps = steps = [*self._non_finite_steps[-2:], self._step]
-        is_frequent = len(steps) == 3 and steps[-1] - steps[0] < NON_FINITE_WINDOW
-        is_in_a_row = is_frequent and steps[-1] - steps[0] == 2  # otherwise calm losses in between: bad batches
-        if (is_in_a_row or (is_frequent and not self.is_quiet)) and not self.report:
+        self._non_finite_steps = steps = [*self._non_finite_steps[1 - MAX_OVERFLOWS :], self._step]
+        since = steps[-1] - steps[-3] if len(steps) > 2 else NON_FINITE_WINDOW
+        is_in_a_row = since == 2  # otherwise calm losses in between: bad batches
+        is_divergence = is_in_a_row or (since < NON_FINITE_WINDOW and not self.is_quiet)
+        if self._is_usual(loss):  # the weights are good, and a skipped step leaves them so
+            is_divergence = len(steps) == MAX_OVERFLOWS and steps[-1] - steps[0] == MAX_OVERFLOWS - 1
+        if is_divergence and not self.report:
             self._non_finite_steps = []
             return self._rewind(f"{reason}, three in {NON_FINITE_WINDOW} steps", is_finite=False)
         return Call(SKIP, seen=reason, done="step skipped")
+
+    def _is_usual(self, loss: float) -> bool:
+        """Whether the loss is like those before it, once the guard knows these."""
+        return self._is_armed and math.isfinite(loss) and self.level(loss) <= self.usual_level(limits.USUAL_DEVIATIONS)
 
     def _judge_loss(self, loss: float, ahead: int) -> Call | None:
         level = math.log(loss) if self._asinh_scale is None and loss > 0 else self.level(loss)
@@ -223,7 +233,8 @@ class Guard(CalmSteps):
         if not is_rising and age < self.thresholds.lowered_steps:
             return None
         self._alarm, self._cusum = None, 0.0
-        if self.report or (not is_rising and self._mean - alarm.best < 0.5 * (alarm.mean - alarm.best)):
+        usual = min(0.5 * (alarm.mean - alarm.best), limits.FORGIVEN_RISE)
+        if self.report or (not is_rising and self._mean - alarm.best < usual):
             return None
         how = "still rising" if is_rising else "still high"
         return self._rewind(f"loss {how} at the lowered lr ({self._describe_rise(alarm.best)})")

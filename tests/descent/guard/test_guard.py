@@ -9,7 +9,7 @@ import statistics
 
 import pytest
 
-from steepest.descent.guard.guard import BY_DATA, BY_RATE, Guard
+from steepest.descent.guard.guard import BY_DATA, BY_RATE, MAX_OVERFLOWS, Guard
 from steepest.descent.guard.levels import RateLevels
 from steepest.descent.guard.running_stats import MAD, NORMAL_90, RunningStats
 from steepest.descent.guard.thresholds import OLD_NAMES
@@ -51,8 +51,24 @@ def test_what_is_not_finite_is_skipped(loss, norm):
 
 
 def test_three_bad_gradients_in_a_row_are_a_divergence():
+    for loss in (NAN, 30.0):
+        guard = trained()
+        assert [guard.judge(loss, NAN).kind for _ in range(3)] == [SKIP, SKIP, REWIND]
+
+
+def test_overflows_at_a_loss_as_usual_are_skipped_for_a_while():
+    """Skipped steps leave good weights as they are; going back would not help."""
     guard = trained()
-    assert [guard.judge(1.0, NAN).kind for _ in range(3)] == [SKIP, SKIP, REWIND]
+    assert {guard.judge(0.9, INF).kind for _ in range(MAX_OVERFLOWS - 1)} == {SKIP}
+    assert guard.judge(0.9, INF).kind == REWIND
+    assert guard.judge(0.9, 1.0).kind == GO
+
+
+def test_an_alarm_does_not_end_where_much_of_a_large_rise_is_left():
+    guard = trained()
+    kinds = [guard.judge(1e12, 1.0).kind for _ in range(8)]
+    kinds += [guard.judge(1e4, 1.0).kind for _ in range(60)]
+    assert kinds.index(LOWER) < kinds.index(REWIND)
 
 
 def test_three_bad_batches_among_calm_losses_are_not():
