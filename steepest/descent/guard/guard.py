@@ -46,8 +46,6 @@ BY_RATE, BY_DATA = "rate", "data"
 GO_CALL = Call(GO)
 NON_FINITE_WINDOW = 20
 """Steps within which three non-finite gradients are one divergence if the loss rises too."""
-MAX_OVERFLOWS = 25
-"""Non-finite gradients in a row, at losses as usual, that are skipped before a rewind: float16 overflows for a while."""
 NEVER = -(1 << 40)
 
 
@@ -158,20 +156,16 @@ class Guard(CalmSteps):
 
     def _judge_non_finite(self, loss: float, grad_norm: float) -> Call:
         reason = f"non-finite gradient (norm {grad_norm:.3g}, loss {loss:.3g})"
-        self._non_finite_steps = steps = [*self._non_finite_steps[1 - MAX_OVERFLOWS :], self._step]
+        self._non_finite_steps = steps = [*self._non_finite_steps[1 - limits.MAX_OVERFLOWS :], self._step]
         since = steps[-1] - steps[-3] if len(steps) > 2 else NON_FINITE_WINDOW
         is_in_a_row = since == 2  # otherwise calm losses in between: bad batches
         is_divergence = is_in_a_row or (since < NON_FINITE_WINDOW and not self.is_quiet)
-        if self._is_usual(loss):  # the weights are good, and a skipped step leaves them so
-            is_divergence = len(steps) == MAX_OVERFLOWS and steps[-1] - steps[0] == MAX_OVERFLOWS - 1
+        if self._is_armed and self._is_usual(loss):  # the weights are good, and a skipped step leaves them so
+            is_divergence = len(steps) == limits.MAX_OVERFLOWS and steps[-1] - steps[0] == limits.MAX_OVERFLOWS - 1
         if is_divergence and not self.report:
             self._non_finite_steps = []
             return self._rewind(f"{reason}, three in {NON_FINITE_WINDOW} steps", is_finite=False)
         return Call(SKIP, seen=reason, done="step skipped")
-
-    def _is_usual(self, loss: float) -> bool:
-        """Whether the loss is like those before it, once the guard knows these."""
-        return self._is_armed and math.isfinite(loss) and self.level(loss) <= self.usual_level(limits.USUAL_DEVIATIONS)
 
     def _judge_loss(self, loss: float, ahead: int) -> Call | None:
         level = math.log(loss) if self._asinh_scale is None and loss > 0 else self.level(loss)
@@ -273,7 +267,7 @@ class Guard(CalmSteps):
         if self.rewinds > t.rewinds or self._failed_rewinds > t.max_failed_rewinds:
             if not is_finite:
                 return Call(STOP, seen=reason, done=f"stopped after {self.rewinds - 1} rewinds")
-            self._step_aside()
+            self.step_aside()
             words = f"{self.rewinds - 1} rewinds have not helped: the guard steps aside, and the run goes on without it"
             return Call(ASIDE, seen=reason, done=words)
         return Call(REWIND, seen=reason)
@@ -284,7 +278,7 @@ class Guard(CalmSteps):
             self.rewinds, self._failed_rewinds, self._lowest_mean = self._before_rewind
         self.reset_statistics(self.thresholds.warmup_steps)
 
-    def _step_aside(self) -> None:
+    def step_aside(self) -> None:
         """From now on acts on nothing but gradients that are not finite."""
         self._is_aside = True
         self._backoff = Backoff(self.thresholds.recovery_steps, self.thresholds.rewarmup_steps)
