@@ -116,8 +116,12 @@ class CalmSteps:
     _jumps: JumpDetector
     _backoff: Backoff
     _levels: RateLevels
-    is_passive: bool
     level: Callable[[float], float]
+
+    @property
+    def is_passive(self) -> bool:
+        """Whether the guard acts on nothing but gradients that are not finite."""
+        raise NotImplementedError
 
     def admits(self, loss: float, grad_norm: float, lr: float) -> bool:
         """Whether a step is calm, and then counts it; of another one nothing is known."""

@@ -82,7 +82,7 @@ class Guard(CalmSteps):
         self._step, self.rewinds, self._failed_rewinds, self._lowest_mean = 0, 0, 0, math.inf
         self._backoff = Backoff(self.thresholds.recovery_steps, self.thresholds.rewarmup_steps)
         self._levels, self._is_aside = RateLevels(), False
-        self._norms: GradientNorms | None = None
+        self._norms = GradientNorms(128)
         self._failed_jump = 1.0  # the jump of the schedule at the last rewind
         self._non_finite_steps: list[int] = []  # the last three
         self._last_alarm = NEVER
@@ -92,7 +92,7 @@ class Guard(CalmSteps):
 
     def _forget(self) -> None:
         """Resets the statistics."""
-        self._norms = GradientNorms(128, -math.inf if self._norms is None else self._norms.highest)
+        self._norms = GradientNorms(128, self._norms.highest)
         self._losses, self._jumps = RunningStats(200), JumpDetector()
         self._asinh_scale: float | None = None  # once a loss was not positive
         self._mean, self._best_mean, self._cusum = math.nan, math.inf, 0.0
