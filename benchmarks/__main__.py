@@ -18,7 +18,9 @@ QUICK = dict.fromkeys(("update", "rules", "average", "step", "fit", "memory", "s
 LONG = {
     "kills": "guard",
     "faults": "guard",
+    "fault_kinds": "guard",
     "false_rewinds": "guard",
+    "harm": "guard",
     "rates": "rates",
     "races": "rates",
     "curvature": "geometry",

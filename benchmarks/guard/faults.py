@@ -35,7 +35,7 @@ SPREAD_SEEDS = range(5)
 """Of the runs without a fault, whose standard deviation is the spread."""
 
 
-def _last_healthy(descent: Descent) -> int:
+def last_healthy(descent: Descent) -> int:
     return math.floor(ONSET * descent.steps)
 
 
@@ -69,7 +69,7 @@ class _ScaledUpdate(Wrapper):
         return self.own.advance({**hypers, "lr": self._factor() * hypers["lr"]}, scale)
 
 
-def _in_update(descent: Descent, factor: Callable[[int], float]) -> None:
+def in_update(descent: Descent, factor: Callable[[int], float]) -> None:
     """Scales the steps where only losses and gradients show it, as where the loss's curvature has grown."""
     descent.update = _ScaledUpdate(descent.update, lambda: factor(descent.t + 1))
 
@@ -84,7 +84,7 @@ class LastingLr(Fault):
         self.factor, self.place = factor, place
 
     def begin(self, descent: Descent) -> None:
-        last = _last_healthy(descent)
+        last = last_healthy(descent)
         self.place(descent, lambda t: self.factor if t > last else 1.0)
 
 
@@ -92,7 +92,7 @@ class EmptyStep(Fault):
     """One step has a learning rate of 0: no fault, but another run. Differences show what is chance."""
 
     def begin(self, descent: Descent) -> None:
-        last = _last_healthy(descent)
+        last = last_healthy(descent)
         _in_schedule(descent, lambda t: 0.0 if t == last + 1 else 1.0)
 
 
@@ -103,7 +103,7 @@ class TransientLr(Fault):
         self.factor, self.place = factor, place
 
     def begin(self, descent: Descent) -> None:
-        self._last, self._left, self._on = _last_healthy(descent), LASTS, False
+        self._last, self._left, self._on = last_healthy(descent), LASTS, False
         self.place(descent, lambda t: self.factor if self._on else 1.0)
 
     def after(self, step: Step) -> None:
@@ -139,7 +139,7 @@ class BadData(Fault):
     steps: int = 1
 
     def begin(self, descent: Descent) -> None:
-        first = _last_healthy(descent) + 1
+        first = last_healthy(descent) + 1
         descent.batches = _BadBatches(descent.batches, range(first, first + self.steps), self.change)
 
 
@@ -175,7 +175,7 @@ class BrokenWeight(Fault):
         self._descent, self._waits = descent, True
 
     def after(self, step: Step) -> None:
-        if not self._waits or step.t < _last_healthy(self._descent):
+        if not self._waits or step.t < last_healthy(self._descent):
             return
         *_, weights = (p for p in self._descent.space.tensors() if p.dim() > 1)
         with torch.no_grad():
@@ -190,10 +190,10 @@ FAULTS: dict[str, Callable[[], Fault]] = {
     "lr × 10, 50 steps": lambda: TransientLr(10),
     "lr × 100, lasting": lambda: LastingLr(100),
     "lr × 100, 50 steps": lambda: TransientLr(100),
-    "hidden lr × 10, lasting": lambda: LastingLr(10, _in_update),
-    "hidden lr × 10, 50 steps": lambda: TransientLr(10, _in_update),
-    "hidden lr × 100, lasting": lambda: LastingLr(100, _in_update),
-    "hidden lr × 100, 50 steps": lambda: TransientLr(100, _in_update),
+    "hidden lr × 10, lasting": lambda: LastingLr(10, in_update),
+    "hidden lr × 10, 50 steps": lambda: TransientLr(10, in_update),
+    "hidden lr × 100, lasting": lambda: LastingLr(100, in_update),
+    "hidden lr × 100, 50 steps": lambda: TransientLr(100, in_update),
     "a batch × 1000": lambda: BadData(_scale),
     "NaN in a batch": lambda: BadData(_insert(math.nan)),
     "inf in a batch": lambda: BadData(_insert(math.inf)),
@@ -217,11 +217,14 @@ def _work(outcomes: Outcomes, options: Options) -> None:
         runs = [("nothing", "no guard", seed) for seed in sorted({*SPREAD_SEEDS, *chosen_seeds})]
         runs += [(f, m, seed) for seed in chosen_seeds for f in options.faults for m in options.methods]
         for fault, method, seed in runs:
-            outcomes.add((problem.name, fault, method, seed), functools.partial(_outcome, problem, fault, method, seed))
+            outcomes.add(
+                (problem.name, fault, method, seed), functools.partial(outcome_of, problem, FAULTS[fault], method, seed)
+            )
 
 
-def _outcome(problem: Problem, fault: str, method: str, seed: int) -> dict[str, Any]:
-    run = trials.run(problem, method, seed, FAULTS[fault]())
+def outcome_of(problem: Problem, make: Callable[[], Fault], method: str, seed: int) -> dict[str, Any]:
+    """The outcome of a run with a fault, as it is stored."""
+    run = trials.run(problem, method, seed, make())
     return {
         "loss": run.loss,
         "executed": run.count,

@@ -153,7 +153,7 @@ class Descent:
 
     def judge_and_move(self, t: int, batches: list[Any], loss: float, norm: float, lr: float) -> tuple[Step, Call]:
         """Step t after its gradient: what the guard says, and the update."""
-        call = self.judge(t, loss, norm, lr=lr)
+        call = self.judge(t, loss, norm, lr=lr, batches=batches)
         hypers = self.hypers_at(t, lr)
         if call.kind in (SKIP, REWIND, STOP):
             self.buffers.restore()
@@ -173,7 +173,7 @@ class Descent:
 
     def judge(
         self, t: int, loss: float, norm: float, bounds: GradientLimits | None = None, ahead: int = 0,
-        lr: float | None = None,
+        lr: float | None = None, batches: Sequence[Any] = (),
     ) -> Call:  # fmt: skip
         """What to do with a step; `bounds` and `ahead` are those of `Guard.judge`.
 
@@ -186,7 +186,7 @@ class Descent:
         if t in self.recovery.skipped_steps:
             return Call(SKIP, seen="bad batch", done="step skipped")
         lr = self.base_lr * self.schedule(t) if lr is None else lr
-        return self.recovery.guard.judge(loss, norm, lr, bounds, ahead)
+        return self.recovery.review(self, self.recovery.guard.judge(loss, norm, lr, bounds, ahead), t, batches)
 
     def make_step(self, t: int, call: Call, lr: float, loss: float, norm: float, update_norm: float) -> Step:
         """The step as a record, with its event and the outcomes of earlier events."""
@@ -338,16 +338,6 @@ class Descent:
             return weights
         names = {*self.trained_names, *others} - weights.keys()
         return {**weights, **{name: p for name, p in module_state.parameters_of(self.model).items() if name in names}}
-
-    def batch_loss(self, t: int) -> float:
-        """The loss of step t's batch at the present point; leaves everything as it was."""
-        buffers = Buffers(self.model)
-        buffers.save()
-        try:
-            with self.random.of_step(t):
-                return self.objective.value(self.batches(t))
-        finally:
-            buffers.restore()
 
     # -- measuring -----------------------------------------------------------------------------------------------------
 

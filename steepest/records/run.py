@@ -40,6 +40,10 @@ FAILURE, INTERRUPTION = "failed", "interrupted"
 
 GO, CLIP, SKIP, LOWER, REWIND, STOP = "go", "clip", "skip", "lower", "rewind", "stop"
 
+ACCEPT, ASIDE = "accept", "aside"
+"""The kinds of the events that the guard takes a higher loss as the new level and does nothing, and that it steps aside
+for the rest of the run."""
+
 OUT_OF_PATIENCE = "stopped early"
 """The first words of what was done where a run stopped because the validation metric no longer improved."""
 

@@ -46,6 +46,11 @@ class JumpDetector:
             return NEW_MAXIMUM if is_new_maximum else ""
         return DROP_BACK if ratio < 1 / JUMP_RATIO else ""
 
+    @property
+    def last(self) -> float:
+        """The learning rate of the last step."""
+        return self._last
+
     def pass_by(self, lrs: Sequence[float]) -> None:
         """Takes the learning rates of steps between which there is no jump."""
         self._last, self._highest = lrs[-1], max(self._highest, *lrs)

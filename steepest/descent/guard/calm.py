@@ -7,10 +7,11 @@ has an excess above z*. So no alarm is possible below the loss at which
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from steepest.descent.guard.backoff import Backoff, JumpDetector
+from steepest.descent.guard.levels import RateLevels
 from steepest.descent.guard.running_stats import (
     LEAST_NORM,
     NO_LIMITS,
@@ -26,6 +27,7 @@ from steepest.descent.guard.thresholds import (
     MAX_SKIPS_IN_A_ROW,
     MEAN_DECAY,
     MIN_CLIP_LOG_RATIO,
+    USUAL_DEVIATIONS,
     Thresholds,
 )
 
@@ -113,6 +115,13 @@ class CalmSteps:
     _norms: GradientNorms
     _jumps: JumpDetector
     _backoff: Backoff
+    _levels: RateLevels
+    level: Callable[[float], float]
+
+    @property
+    def is_passive(self) -> bool:
+        """Whether the guard acts on nothing but gradients that are not finite."""
+        raise NotImplementedError
 
     def admits(self, loss: float, grad_norm: float, lr: float) -> bool:
         """Whether a step is calm, and then counts it; of another one nothing is known."""
@@ -139,11 +148,12 @@ class CalmSteps:
         self._norms.add_calm([math.log(max(norm, LEAST_NORM)) for norm in norms])
         self._follow(map(math.log, losses), is_alert=True)
         if n == calm.room:
-            self._refresh()
+            self._refresh(lrs[-1])
             self._calm = self._next_calm(lrs[-1])
 
-    def _refresh(self) -> None:
+    def _refresh(self, lr: float) -> None:
         self._losses.refresh()
+        self._levels.add(lr, self._mean, self._best_mean)
         self._norms.refresh()
 
     def _next_calm(self, lr: float) -> Calm | None:
@@ -178,9 +188,24 @@ class CalmSteps:
         return self._mean
 
     @property
+    def best_mean(self) -> float:
+        """The best running mean of the loss's level so far."""
+        self._settle()
+        return self._best_mean
+
+    def usual_level(self, deviations: float) -> float:
+        """The level so many robust deviations above the median of the last losses."""
+        self._settle()
+        return self._losses.median + deviations * (self._losses.deviation + DEVIATION_OFFSET)
+
+    def _is_usual(self, loss: float) -> bool:
+        """Whether the loss is like those before it."""
+        return math.isfinite(loss) and self.level(loss) <= self.usual_level(USUAL_DEVIATIONS)
+
+    @property
     def bounds(self) -> GradientLimits:
         """Limits of the next step's gradient."""
         self._settle()
-        if self.report or not self._is_armed:
+        if self.is_passive or not self._is_armed:
             return NO_LIMITS
         return self._norms.limits(self.thresholds.clip_deviations, MIN_CLIP_LOG_RATIO, MAX_SKIPS_IN_A_ROW)

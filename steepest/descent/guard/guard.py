@@ -6,7 +6,8 @@
 What it detects, from mild to severe (robust: median, and MAD, the median absolute deviation × 1.4826):
 
 1. A non-finite gradient: the step is skipped. Three in a row are a divergence, as are three in twenty steps while the
-   loss rises; with calm losses in between they are bad batches.
+   loss rises; with calm losses in between they are bad batches. While the loss itself is as usual they are overflows,
+   of which 25 in a row are skipped.
 2. log ‖g‖ beyond 6 robust deviations of the last 128 accepted steps, and beyond 30 × their median: the gradient is
    clipped to that level. One twice as far out (at least 900 ×) is noise, and its step is skipped.
 3. Divergence, by a cumulative sum of the loss's excess over its own noise (Page 1954, doi:10.1093/biomet/41.1-2.100):
@@ -32,12 +33,13 @@ from typing import Any
 from steepest.descent.guard import thresholds as limits
 from steepest.descent.guard.backoff import DROP_BACK, NEW_MAXIMUM, Backoff, JumpDetector
 from steepest.descent.guard.calm import Alarm, Calm, CalmSteps
-from steepest.descent.guard.format import NUMBERS, PARTS, REWIND_KEEPS
+from steepest.descent.guard.format import LATER_KEYS, NUMBERS, PARTS, REWIND_KEEPS
+from steepest.descent.guard.levels import RateLevels
 from steepest.descent.guard.running_stats import LEAST_NORM, REFRESH_STEPS, GradientLimits, GradientNorms, RunningStats
 from steepest.descent.guard.thresholds import Thresholds, rename
 from steepest.descent.state import get_fields, set_fields
 from steepest.errors import InputError
-from steepest.records.run import CLIP, GO, LOWER, REWIND, SKIP, STOP, Call
+from steepest.records.run import ASIDE, CLIP, GO, LOWER, REWIND, SKIP, STOP, Call
 
 BY_RATE, BY_DATA = "rate", "data"
 """Causes of a rewind."""
@@ -79,15 +81,19 @@ class Guard(CalmSteps):
         self.report, self.snapshot_every = report or bool(watch), snapshot_every
         self._step, self.rewinds, self._failed_rewinds, self._lowest_mean = 0, 0, 0, math.inf
         self._backoff = Backoff(self.thresholds.recovery_steps, self.thresholds.rewarmup_steps)
+        self._levels, self._is_aside = RateLevels(), False
+        self._norms = GradientNorms(128)
         self._failed_jump = 1.0  # the jump of the schedule at the last rewind
         self._non_finite_steps: list[int] = []  # the last three
         self._last_alarm = NEVER
         self._calm: Calm | None = None
+        self._before_rewind: tuple[int, int, float] | None = None  # while a call may be taken back
         self._forget()
 
     def _forget(self) -> None:
         """Resets the statistics."""
-        self._norms, self._losses, self._jumps = GradientNorms(128), RunningStats(200), JumpDetector()
+        self._norms = GradientNorms(128, self._norms.highest)
+        self._losses, self._jumps = RunningStats(200), JumpDetector()
         self._asinh_scale: float | None = None  # once a loss was not positive
         self._mean, self._best_mean, self._cusum = math.nan, math.inf, 0.0
         self._alarm: Alarm | None = None
@@ -112,6 +118,7 @@ class Guard(CalmSteps):
         if bounds is None and self.admits(loss, grad_norm, lr):
             return GO_CALL
         self._settle()
+        self._before_rewind = None
         call = self._judge(loss, grad_norm, lr, bounds, ahead)
         self._calm = self._next_calm(lr)
         return call
@@ -129,7 +136,7 @@ class Guard(CalmSteps):
         is_outlier = self._norms.add(log_norm, clip)
         call = self._judge_loss(loss, ahead)
         if self._step % REFRESH_STEPS == 0:
-            self._refresh()
+            self._refresh(lr)
         if call is not None:
             return call
         if not is_outlier:
@@ -149,26 +156,30 @@ class Guard(CalmSteps):
 
     def _judge_non_finite(self, loss: float, grad_norm: float) -> Call:
         reason = f"non-finite gradient (norm {grad_norm:.3g}, loss {loss:.3g})"
-        self._non_finite_steps = steps = [*self._non_finite_steps[-2:], self._step]
-        is_frequent = len(steps) == 3 and steps[-1] - steps[0] < NON_FINITE_WINDOW
-        is_in_a_row = is_frequent and steps[-1] - steps[0] == 2  # otherwise calm losses in between: bad batches
-        if (is_in_a_row or (is_frequent and not self.is_quiet)) and not self.report:
+        self._non_finite_steps = steps = [*self._non_finite_steps[1 - limits.MAX_OVERFLOWS :], self._step]
+        since = steps[-1] - steps[-3] if len(steps) > 2 else NON_FINITE_WINDOW
+        is_in_a_row = since == 2  # otherwise calm losses in between: bad batches
+        is_divergence = is_in_a_row or (since < NON_FINITE_WINDOW and not self.is_quiet)
+        if self._is_armed and self._is_usual(loss):  # the weights are good, and a skipped step leaves them so
+            is_divergence = len(steps) == limits.MAX_OVERFLOWS and steps[-1] - steps[0] == limits.MAX_OVERFLOWS - 1
+        if is_divergence and not self.report:
             self._non_finite_steps = []
-            return self._rewind(f"{reason}, three in {NON_FINITE_WINDOW} steps")
+            return self.call_rewind(f"{reason}, three in {NON_FINITE_WINDOW} steps", is_finite=False)
         return Call(SKIP, seen=reason, done="step skipped")
 
     def _judge_loss(self, loss: float, ahead: int) -> Call | None:
         level = math.log(loss) if self._asinh_scale is None and loss > 0 else self.level(loss)
         is_armed = self._is_armed
         self._follow([level], is_alert=is_armed and self._alarm is None)
-        if not is_armed:
+        if not is_armed or self._is_aside:
             return None
         if self._alarm is not None:
             return self._judge_at_lower_lr(self._alarm)
         share, rise = 1.0, limits.ALARM_RISE
         if self._probation_end >= self._step:
             share, rise = limits.PROBATION_ALARM_SHARE, limits.PROBATION_RISE
-        is_alarm = self._cusum > share * self.thresholds.alarm_threshold and self._mean > self._best_mean + rise
+        highest = max(self._best_mean + rise, self._levels.before(self._jumps.last) + limits.DOUBLE_AFTER)
+        is_alarm = self._cusum > share * self.thresholds.alarm_threshold and self._mean > highest
         if not is_alarm and not (self._is_on_probation and self._has_failed()):
             return None
         return self._raise_alarm(loss, ahead)
@@ -193,9 +204,9 @@ class Guard(CalmSteps):
         reason = f"loss rising ({loss:.3g}; {self._describe_rise(self._best_mean)})"
         if not self.report:
             if self._step - self._last_alarm < 4 * t.lowered_steps:
-                return self._rewind(f"{reason}; a lower lr did not help")
+                return self.call_rewind(f"{reason}; a lower lr did not help")
             if self._is_on_probation:
-                return self._rewind(f"{reason} at an lr that has not been stable yet")
+                return self.call_rewind(f"{reason} at an lr that has not been stable yet")
         self._alarm, self._last_alarm = Alarm(self._step + ahead, self._mean, self._best_mean), self._step
         self._backoff.alarm(t.lowered_steps)
         action = "report only" if self.report else f"lr × {t.lr_factor:g} for up to {t.lowered_steps} steps"
@@ -216,10 +227,11 @@ class Guard(CalmSteps):
         if not is_rising and age < self.thresholds.lowered_steps:
             return None
         self._alarm, self._cusum = None, 0.0
-        if self.report or (not is_rising and self._mean - alarm.best < 0.5 * (alarm.mean - alarm.best)):
+        usual = min(0.5 * (alarm.mean - alarm.best), limits.FORGIVEN_RISE)
+        if self.report or (not is_rising and self._mean - alarm.best < usual):
             return None
         how = "still rising" if is_rising else "still high"
-        return self._rewind(f"loss {how} at the lowered lr ({self._describe_rise(alarm.best)})")
+        return self.call_rewind(f"loss {how} at the lowered lr ({self._describe_rise(alarm.best)})")
 
     def _describe_rise(self, best: float) -> str:
         """How far the running mean of the loss lies above its best; after a loss ≤ 0 there is no ratio."""
@@ -245,14 +257,37 @@ class Guard(CalmSteps):
 
     # -- rewinding -----------------------------------------------------------------------------------------------------
 
-    def _rewind(self, reason: str) -> Call:
+    def call_rewind(self, reason: str, is_finite: bool = True) -> Call:
+        """A rewind, or where too many have not helped, that the guard steps aside; a stop where nothing is finite."""
+        self._before_rewind = self.rewinds, self._failed_rewinds, self._lowest_mean
         t, self.rewinds = self.thresholds, self.rewinds + 1
         self._failed_jump = self._jumps.jump
         self._failed_rewinds = 0 if self._best_mean < self._lowest_mean - 1e-3 else self._failed_rewinds + 1
         self._lowest_mean = min(self._lowest_mean, self._best_mean)
         if self.rewinds > t.rewinds or self._failed_rewinds > t.max_failed_rewinds:
-            return Call(STOP, seen=reason, done=f"stopped after {self.rewinds - 1} rewinds")
+            if not is_finite:
+                return Call(STOP, seen=reason, done=f"stopped after {self.rewinds - 1} rewinds")
+            self.step_aside()
+            words = f"{self.rewinds - 1} rewinds have not helped: the guard steps aside, and the run goes on without it"
+            return Call(ASIDE, seen=reason, done=words)
         return Call(REWIND, seen=reason)
+
+    def accept(self) -> None:
+        """Takes back the last call: the objective or the data have changed, and the statistics begin again."""
+        if self._before_rewind is not None:
+            self.rewinds, self._failed_rewinds, self._lowest_mean = self._before_rewind
+        self.reset_statistics(self.thresholds.warmup_steps)
+
+    def step_aside(self) -> None:
+        """From now on acts on nothing but gradients that are not finite."""
+        self._is_aside = True
+        self._backoff = Backoff(self.thresholds.recovery_steps, self.thresholds.rewarmup_steps)
+        self.reset_statistics(0)
+
+    @property
+    def is_passive(self) -> bool:
+        """Whether it acts on nothing but gradients that are not finite: it only reports, or has stepped aside."""
+        return self.report or self._is_aside
 
     def on_rewind(self, cause: str, repeated_steps: int = 0) -> str:
         """Call this after a rewind to a snapshot, once its state is loaded with `rewinding=True`.
@@ -289,7 +324,7 @@ class Guard(CalmSteps):
         return self._factor(self._jumps.jump_after(lr))
 
     def _factor(self, jump: float) -> float:
-        if self.report:
+        if self.is_passive:
             return 1.0
         return self._backoff.factor(jump) * (1.0 if self._alarm is None else self.thresholds.lr_factor)
 
@@ -342,10 +377,10 @@ class Guard(CalmSteps):
         Raises:
             InputError: it is not a guard's.
         """
-        if set(state) != {*PARTS, *NUMBERS, "_alarm"}:
+        if set(state) | LATER_KEYS != {*PARTS, *NUMBERS, "_alarm"}:
             raise InputError("Guard: the state must be from a guard of this version, got other keys")
         self._calm = None
-        keep = REWIND_KEEPS if rewinding else set()
+        keep = (REWIND_KEEPS if rewinding else set()) | (LATER_KEYS - set(state))
         set_fields(self, {key: name for key, name in NUMBERS.items() if key not in keep}, state)
         self._alarm = state["_alarm"] and Alarm(*state["_alarm"])
         for key in PARTS.keys() - keep:

@@ -7,16 +7,18 @@ may explode from one point and not from another: Chowdhery et al. 2022, arXiv:22
 
 import math
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from torch.utils._pytree import tree_leaves
 
+from steepest.descent.guard import world
 from steepest.descent.guard.guard import BY_DATA, BY_RATE, Guard
 from steepest.descent.guard.running_stats import RunningStats
 from steepest.descent.guard.snapshots import Snapshot, Snapshots
-from steepest.descent.guard.thresholds import CUSUM_DRIFT, DEVIATION_OFFSET, MAX_EXCESS
+from steepest.descent.guard.thresholds import ALARM_RISE, CUSUM_DRIFT, DEVIATION_OFFSET, MAX_EXCESS
 from steepest.descent.state import copy_state
-from steepest.records.run import REWIND, STOP, Call, Event, Message, Outcome, SnapshotInterval
+from steepest.records.run import ACCEPT, LOWER, REWIND, SKIP, STOP, Call, Event, Message, Outcome, SnapshotInterval
 
 OUTLIER_DEVIATIONS = 4.0
 """Robust deviations above the median loss at which a batch counts as an outlier."""
@@ -26,6 +28,10 @@ SNAPSHOT_STEPS, LARGE_SNAPSHOT_STEPS, LARGE_SNAPSHOT_BYTES = 50, 100, 32 << 20
 """Steps between snapshots, and of those that are larger than the caches. By sizes, not by a clock, so that the same run
 rewinds to the same points: the copy of a small state takes about half a step, that of a large one, into new memory, up
 to one and a half steps whose update reads as much."""
+WORLD_SHARE = 0.5
+"""Of the rise of the loss that older weights must undo, on the batches of now, for the weights to be its cause."""
+EXTREME_RISE = math.log(100.0)
+"""Of a batch's loss above the best: the weights are then asked at once whether they are the cause."""
 OUTCOME_STEPS = 50
 """Steps after which an event's outcome is recorded."""
 SNAPSHOT_MEMORY_SHARE = 0.25
@@ -71,7 +77,7 @@ class Recovery:
     def after(self, descent: Any) -> tuple[SnapshotInterval, ...]:
         """Called after each step: takes the snapshot that is due."""
         t = descent.t
-        if not self.guard.report and t % self.every == 0 and self.guard.is_quiet and t < descent.steps:
+        if not self.guard.is_passive and t % self.every == 0 and self.guard.is_quiet and t < descent.steps:
             self.snapshots.take(t, copy_state(descent.state()))
         return ()
 
@@ -82,6 +88,49 @@ class Recovery:
         every = SNAPSHOT_STEPS if size < LARGE_SNAPSHOT_BYTES else LARGE_SNAPSHOT_STEPS
         self.snapshots.every = self.guard.snapshot_every = every
         return (SnapshotInterval(every),)
+
+    def review(self, descent: Any, call: Call, t: int, batches: Sequence[Any]) -> Call:
+        """The guard's call, or that nothing is to be done, where the rise is the objective's or the data's."""
+        if call.kind not in (SKIP, LOWER, REWIND, STOP) or self.guard.is_passive or not self.snapshots.good:
+            return call
+        snapshot = self.snapshots.good[0]
+        if call.kind == SKIP:
+            return self._review_skip(descent, snapshot, call, t, batches)
+        now, then = world.losses(descent, snapshot, t, batches)
+        if not math.isfinite(now) or (math.isfinite(then) and self._gains(now, then)):
+            return call
+        with world.weights_of(snapshot, descent.model):
+            if self._ends_soon(descent, t):
+                return call  # bad data: a rewind passes them over
+        self.guard.accept()
+        words = f"the weights of step {snapshot.t} are no better on these batches: nothing is done"
+        return Call(ACCEPT, seen=call.seen, done=words)
+
+    def _review_skip(self, descent: Any, snapshot: Snapshot, call: Call, t: int, batches: Sequence[Any]) -> Call:
+        """A rewind in place of a skip, where the loss is extreme and the last good weights have none on this batch."""
+        extreme = self.guard.best_mean + EXTREME_RISE
+        if t in self.skipped_steps or self._level(world.batch_loss(descent, t, batches)) <= extreme:
+            return call
+        with world.weights_of(snapshot, descent.model):
+            if self._level(world.batch_loss(descent, t, batches)) > self.guard.usual_level(OUTLIER_DEVIATIONS):
+                return call
+        return self.guard.call_rewind(f"{call.seen}; the weights of step {snapshot.t} are as usual on this batch")
+
+    def _gains(self, now: float, then: float) -> bool:
+        """Whether the weights of then are better by more than a half of the rise of the loss."""
+        level = self.guard.level(now)
+        return level - self.guard.level(then) > max(ALARM_RISE, WORLD_SHARE * (level - self.guard.best_mean))
+
+    def _ends_soon(self, descent: Any, t: int) -> bool:
+        """Whether batches to come are as usual again at the present weights."""
+        if descent.batches.is_iterable:
+            return False
+        usual, normal = self.guard.usual_level(OUTLIER_DEVIATIONS), 0
+        for s in range(t + 1, min(t + MAX_LOOKAHEAD, descent.steps) + 1):
+            normal = normal + 1 if self._level(world.batch_loss(descent, s)) <= usual else 0
+            if normal == MIN_NORMAL_BATCHES:
+                return True
+        return False
 
     def rewind(self, descent: Any, call: Call, t: int) -> Event:
         """Restores a snapshot, finds the cause, and tells the guard; for a stop it restores the best snapshot."""
@@ -107,7 +156,7 @@ class Recovery:
         if descent.batches.is_iterable:  # it cannot give a batch again
             return set()
         steps = [s for s in range(then + 1, t + 1) if s not in self.skipped_steps]
-        levels = {s: self._level(descent.batch_loss(s)) for s in steps}
+        levels = {s: self._level(world.batch_loss(descent, s)) for s in steps}
         usual = RunningStats(len(steps))
         usual.values.extend(x for s, x in levels.items() if s <= (then + t) // 2 and x < math.inf)
         if len(usual.values) < MIN_NORMAL_BATCHES:
@@ -119,7 +168,7 @@ class Recovery:
             s += 1
             if s in self.skipped_steps:
                 continue
-            level = levels[s] if s in levels else self._level(descent.batch_loss(s))
+            level = levels[s] if s in levels else self._level(world.batch_loss(descent, s))
             z = (level - usual.median) / (usual.deviation + DEVIATION_OFFSET)
             cusum = math.inf if z == math.inf else max(0.0, cusum + min(z, MAX_EXCESS) - CUSUM_DRIFT)
             highest, normal = max(highest, cusum), 0 if z > OUTLIER_DEVIATIONS else normal + 1

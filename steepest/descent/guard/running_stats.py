@@ -3,11 +3,15 @@
 import math
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from operator import sub
 from typing import Any, NamedTuple
 
 MAD = 1.4826
 """Standard deviations of a normal distribution in one median absolute deviation."""
+NORMAL_90 = 1.2816
+"""The 90th percentile of a normal distribution."""
 REFRESH_STEPS = 8
 """Steps between two computations of the medians: a sort costs as much as judging five steps."""
 
@@ -15,6 +19,8 @@ REFRESH_STEPS = 8
 LEAST_NORM = 1e-300
 """A gradient of 0 has the log of this norm."""
 ZERO_GRADIENT = math.log(LEAST_NORM)
+EARLIER_LOG_RATIO = math.log(10.0)
+"""A gradient within ten times the highest median of the run is no outlier."""
 MIN_NORMS = 8
 """Gradients that are not 0 from which on one of them can be an outlier."""
 
@@ -32,7 +38,9 @@ class RunningStats:
     def refresh(self) -> None:
         """Computes median and deviation.
 
-        Where more than half of the values are the same, as losses of 0 are, the deviation is that of the others.
+        Where more than half of the values are the same, as losses of 0 are, the deviation is that of the others. Where
+        a tail of them varies more than the half near the median, it is that of the steps from one value to the next,
+        which a trend does not widen.
         """
         values = sorted(self.values)
         if not values:
@@ -42,7 +50,7 @@ class RunningStats:
         if distance == 0 and values[0] != values[-1]:
             others = [x for x in values if x != self.median]
             distance = sorted(abs(x - self.median) for x in others)[len(others) // 2]
-        self.deviation = MAD * distance
+        self.deviation = max(MAD * distance, _upper_deviation(self.values))
 
     def state_dict(self) -> dict[str, Any]:
         """The state as JSON."""
@@ -75,11 +83,19 @@ class GradientNorms(RunningStats):
 
     Attributes:
         outliers: how many of the last norms in a row were outliers.
+        highest: the highest median so far: a gradient like those of an earlier time is no outlier, however small the
+            others have become.
     """
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, highest: float = -math.inf) -> None:
         super().__init__(n)
-        self.outliers = 0
+        self.outliers, self.highest = 0, highest
+
+    def refresh(self) -> None:
+        """Computes median and deviation, and the highest median."""
+        super().refresh()
+        if len(self.values) >= MIN_NORMS:
+            self.highest = max(self.highest, self.median)
 
     def add(self, log_norm: float, limit: float) -> bool:
         """Adds a norm, capped at the limit; returns whether it is an outlier."""
@@ -102,8 +118,14 @@ class GradientNorms(RunningStats):
         if len(self.values) < MIN_NORMS:
             return NO_LIMITS
         beyond = max(deviations * self.deviation, min_log_ratio)
-        limit = self.median + beyond
+        limit = max(self.median + beyond, self.highest + EARLIER_LOG_RATIO)
         return GradientLimits(limit, limit + beyond if self.outliers < max_skips else math.inf)
+
+
+def _upper_deviation(values: Iterable[float]) -> float:
+    """The standard deviation of normal values whose differences, from one to the next, have the same upper tenth."""
+    differences = sorted(map(sub, islice(values, 1, None), values))
+    return differences[int(0.9 * len(differences))] / (math.sqrt(2.0) * NORMAL_90) if differences else 0.0
 
 
 def _distance(values: Sequence[float], center: float, k: int) -> float:

@@ -47,6 +47,12 @@ MAX_SKIPS_IN_A_ROW = 8
 """Far outliers skipped in a row; after more of them the gradients have changed for good and are clipped."""
 DOUBLE_AFTER = math.log(2.0)
 """Rise of the running mean since an alarm at which the guard rewinds without waiting."""
+FORGIVEN_RISE = math.log(4.0)
+"""An alarm ends once half of its rise is gone, and no more than this of it is left."""
+MAX_OVERFLOWS = 25
+"""Non-finite gradients in a row, at losses as usual, that are skipped before a rewind: float16 overflows at times."""
+USUAL_DEVIATIONS = 4.0
+"""Deviations above the median within which a loss is as usual."""
 PROBATION_ALARM_SHARE, PROBATION_RISE = 0.5, math.log(1.1)
 """On probation: share of the alarm threshold, and rise, that make an alarm."""
 PROBATION_DEVIATIONS = 0.5

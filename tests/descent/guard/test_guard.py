@@ -1,5 +1,6 @@
 """The guard alone: two numbers in, an action out."""
 
+import itertools
 import json
 import math
 import random
@@ -9,10 +10,11 @@ import statistics
 import pytest
 
 from steepest.descent.guard.guard import BY_DATA, BY_RATE, Guard
-from steepest.descent.guard.running_stats import MAD, RunningStats
-from steepest.descent.guard.thresholds import OLD_NAMES
+from steepest.descent.guard.levels import RateLevels
+from steepest.descent.guard.running_stats import MAD, NORMAL_90, RunningStats
+from steepest.descent.guard.thresholds import MAX_OVERFLOWS, OLD_NAMES
 from steepest.errors import InputError
-from steepest.records.run import CLIP, GO, LOWER, REWIND, SKIP, STOP
+from steepest.records.run import ASIDE, CLIP, GO, LOWER, REWIND, SKIP, STOP, Call
 
 NAN, INF = float("nan"), float("inf")
 
@@ -49,8 +51,24 @@ def test_what_is_not_finite_is_skipped(loss, norm):
 
 
 def test_three_bad_gradients_in_a_row_are_a_divergence():
+    for loss in (NAN, 30.0):
+        guard = trained()
+        assert [guard.judge(loss, NAN).kind for _ in range(3)] == [SKIP, SKIP, REWIND]
+
+
+def test_overflows_at_a_loss_as_usual_are_skipped_for_a_while():
+    """Skipped steps leave good weights as they are; going back would not help."""
     guard = trained()
-    assert [guard.judge(1.0, NAN).kind for _ in range(3)] == [SKIP, SKIP, REWIND]
+    assert {guard.judge(0.9, INF).kind for _ in range(MAX_OVERFLOWS - 1)} == {SKIP}
+    assert guard.judge(0.9, INF).kind == REWIND
+    assert guard.judge(0.9, 1.0).kind == GO
+
+
+def test_an_alarm_does_not_end_where_much_of_a_large_rise_is_left():
+    guard = trained()
+    kinds = [guard.judge(1e12, 1.0).kind for _ in range(8)]
+    kinds += [guard.judge(1e4, 1.0).kind for _ in range(60)]
+    assert kinds.index(LOWER) < kinds.index(REWIND)
 
 
 def test_three_bad_batches_among_calm_losses_are_not():
@@ -169,7 +187,7 @@ def explode(guard, lr=1.0):
     """Fed until it calls for a rewind or a stop."""
     for n in range(300):
         call = guard.judge(0.9 * 1.5 ** min(n, 60), 1.0, lr)
-        if call.kind in (REWIND, STOP):
+        if call.kind in (REWIND, ASIDE, STOP):
             return call
     raise AssertionError("never rewound")
 
@@ -289,15 +307,66 @@ def test_the_first_explosion_is_forgiven():
     assert guard.rate == 1.0
 
 
-def test_four_rewinds_without_a_gain_and_it_stops():
-    guard = trained()
-    state = guard.state_dict()
-    kinds = []
-    for _ in range(6):
+def without_success(guard):
+    """Explodes until the guard no longer rewinds; the kinds of its calls."""
+    state, kinds = guard.state_dict(), []
+    while len(kinds) < 9:
         kinds.append(explode(guard).kind)
+        if kinds[-1] != REWIND:
+            return kinds
         rewind(guard, state)
-    assert kinds[-1] == STOP
-    assert kinds.index(STOP) == 5
+    return kinds
+
+
+def test_four_rewinds_without_a_gain_and_it_steps_aside():
+    guard = trained()
+    assert without_success(guard) == [REWIND] * 5 + [ASIDE]
+    assert guard.is_passive
+    assert guard.rate == 1
+    for loss, norm in [(1e9, 1e9)] * 300:
+        assert guard.judge(loss, norm) == Call(GO)
+    assert guard.judge(1.0, math.nan).kind == SKIP
+    twin = Guard()
+    twin.load_state_dict(json.loads(json.dumps(guard.state_dict())))
+    assert twin.is_passive
+
+
+def test_it_stops_where_nothing_is_finite_any_more():
+    guard = trained()
+    without_success(guard)
+    assert [guard.judge(math.nan, math.nan).kind for _ in range(3)] == [SKIP, SKIP, STOP]
+
+
+def test_a_changed_world_is_accepted():
+    guard = trained()
+    for _ in range(3):  # as often as it changes
+        assert explode(guard).kind in (LOWER, REWIND)
+        guard.accept()
+        assert guard.rate == 1
+        assert guard.rewinds == 0
+        level = 1e3
+        for loss, norm in healthy(200, 3, level):
+            assert guard.judge(loss, norm).kind == GO
+
+
+def test_a_rise_to_what_the_loss_was_at_this_learning_rate_is_usual():
+    def run(first):
+        guard, kinds = Guard(), set()
+        for lr, loss in [(first, 1.0), (0.01, 0.05), (1.0, 0.9)]:
+            for k in range(150):
+                kinds.add(guard.judge(loss * (1 + 0.01 * (k % 3)), 1.0, lr).kind)
+        return kinds
+
+    assert run(1.0) == {GO}
+    assert run(0.1) != {GO}  # a learning rate that is new
+
+
+def test_a_gradient_as_large_as_earlier_ones_is_no_outlier():
+    guard = Guard()
+    for k in range(600):
+        guard.judge(1.0, (1.0 if k < 300 else 1e-6) * (1 + 0.1 * (k % 5)))
+    assert guard.judge(1.0, 5.0).kind == GO
+    assert guard.judge(1.0, 50.0).kind in (CLIP, SKIP)
 
 
 # -- State -------------------------------------------------------------------------------------------------------------
@@ -368,18 +437,48 @@ def test_a_window_forgets_the_oldest():
     window.values.extend([100.0, 1.0, 2.0, 3.0, 4.0, 5.0])
     window.refresh()
     assert window.median == 3.0
-    assert window.deviation == pytest.approx(MAD * 1.0)
+    assert window.deviation == MAD
 
 
 @pytest.mark.parametrize("n", range(1, 60))
-def test_the_deviation_is_that_of_all_distances(n):
+def test_the_deviation_is_that_of_all_distances_or_of_the_steps_from_one_to_the_next(n):
     draw, window = random.Random(n), RunningStats(n)
     for _ in range(20):
         window.values.extend(draw.choice([draw.gauss(0, 1), float(draw.randint(-2, 2)), 5.0]) for _ in range(n))
         window.refresh()
         distances = sorted(abs(x - window.median) for x in window.values)
+        steps = sorted(b - a for a, b in itertools.pairwise(window.values))
+        upper = steps[int(0.9 * len(steps))] / (math.sqrt(2) * NORMAL_90) if steps else 0.0
         if distances[n // 2] > 0:
-            assert window.deviation == MAD * distances[n // 2]
+            assert window.deviation == pytest.approx(max(MAD * distances[n // 2], upper), rel=1e-12)
+
+
+def test_a_trend_does_not_widen_the_deviation():
+    draw, flat, falling = random.Random(0), RunningStats(200), RunningStats(200)
+    noise = [draw.gauss(0, 1) for _ in range(200)]
+    flat.values.extend(noise)
+    falling.values.extend(x - 0.01 * k for k, x in enumerate(noise))
+    for window in (flat, falling):
+        window.refresh()
+        assert 0.8 < window.deviation < 1.4
+
+
+def test_no_rise_is_meant_below_the_learning_rate_of_the_best_loss():
+    """After a warmup a cosine passes the learning rates of the warmup, whose losses were those of the start."""
+    levels = RateLevels()
+    for lr, level in [(0.1, 3.0), (0.5, 2.0), (1.0, 1.0), (0.5, 0.5), (0.1, 0.1)]:
+        levels.add(lr, level, level)
+        assert levels.before(lr) == -math.inf
+    levels.add(1.0, 0.4, 0.1)
+    assert levels.before(1.0) == 1.0
+
+
+def test_skewed_losses_vary_as_their_upper_tail_does():
+    """Now and then a large one, as with rare informative samples: by the median deviation each is a fault."""
+    window = RunningStats(200)
+    window.values.extend([0.01 * (k % 5) + (3.0 if k % 8 == 0 else 0.0) for k in range(200)])
+    window.refresh()
+    assert window.deviation > 1.5
 
 
 @pytest.mark.parametrize(
