@@ -273,7 +273,7 @@ class Guard(CalmSteps):
         if self.rewinds > t.rewinds or self._failed_rewinds > t.max_failed_rewinds:
             if not is_finite:
                 return Call(STOP, seen=reason, done=f"stopped after {self.rewinds - 1} rewinds")
-            self._step_aside()
+            self.step_aside()
             words = f"{self.rewinds - 1} rewinds have not helped: the guard steps aside, and the run goes on without it"
             return Call(ASIDE, seen=reason, done=words)
         return Call(REWIND, seen=reason)
@@ -284,7 +284,7 @@ class Guard(CalmSteps):
             self.rewinds, self._failed_rewinds, self._lowest_mean = self._before_rewind
         self.reset_statistics(self.thresholds.warmup_steps)
 
-    def _step_aside(self) -> None:
+    def step_aside(self) -> None:
         """From now on acts on nothing but gradients that are not finite."""
         self._is_aside = True
         self._backoff = Backoff(self.thresholds.recovery_steps, self.thresholds.rewarmup_steps)
