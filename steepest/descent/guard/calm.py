@@ -7,7 +7,7 @@ has an excess above z*. So no alarm is possible below the loss at which
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from steepest.descent.guard.backoff import Backoff, JumpDetector
@@ -27,6 +27,7 @@ from steepest.descent.guard.thresholds import (
     MAX_SKIPS_IN_A_ROW,
     MEAN_DECAY,
     MIN_CLIP_LOG_RATIO,
+    USUAL_DEVIATIONS,
     Thresholds,
 )
 
@@ -115,7 +116,12 @@ class CalmSteps:
     _jumps: JumpDetector
     _backoff: Backoff
     _levels: RateLevels
-    is_passive: bool
+    level: Callable[[float], float]
+
+    @property
+    def is_passive(self) -> bool:
+        """Whether the guard acts on nothing but gradients that are not finite."""
+        raise NotImplementedError
 
     def admits(self, loss: float, grad_norm: float, lr: float) -> bool:
         """Whether a step is calm, and then counts it; of another one nothing is known."""
@@ -191,6 +197,10 @@ class CalmSteps:
         """The level so many robust deviations above the median of the last losses."""
         self._settle()
         return self._losses.median + deviations * (self._losses.deviation + DEVIATION_OFFSET)
+
+    def _is_usual(self, loss: float) -> bool:
+        """Whether the loss is like those before it."""
+        return math.isfinite(loss) and self.level(loss) <= self.usual_level(USUAL_DEVIATIONS)
 
     @property
     def bounds(self) -> GradientLimits:

@@ -46,8 +46,6 @@ BY_RATE, BY_DATA = "rate", "data"
 GO_CALL = Call(GO)
 NON_FINITE_WINDOW = 20
 """Steps within which three non-finite gradients are one divergence if the loss rises too."""
-MAX_OVERFLOWS = 25
-"""Non-finite gradients in a row, at losses as usual, that are skipped before a rewind: float16 overflows for a while."""
 NEVER = -(1 << 40)
 
 
@@ -84,7 +82,7 @@ class Guard(CalmSteps):
         self._step, self.rewinds, self._failed_rewinds, self._lowest_mean = 0, 0, 0, math.inf
         self._backoff = Backoff(self.thresholds.recovery_steps, self.thresholds.rewarmup_steps)
         self._levels, self._is_aside = RateLevels(), False
-        self._norms: GradientNorms | None = None
+        self._norms = GradientNorms(128)
         self._failed_jump = 1.0  # the jump of the schedule at the last rewind
         self._non_finite_steps: list[int] = []  # the last three
         self._last_alarm = NEVER
@@ -94,7 +92,7 @@ class Guard(CalmSteps):
 
     def _forget(self) -> None:
         """Resets the statistics."""
-        self._norms = GradientNorms(128, -math.inf if self._norms is None else self._norms.highest)
+        self._norms = GradientNorms(128, self._norms.highest)
         self._losses, self._jumps = RunningStats(200), JumpDetector()
         self._asinh_scale: float | None = None  # once a loss was not positive
         self._mean, self._best_mean, self._cusum = math.nan, math.inf, 0.0
@@ -158,20 +156,16 @@ class Guard(CalmSteps):
 
     def _judge_non_finite(self, loss: float, grad_norm: float) -> Call:
         reason = f"non-finite gradient (norm {grad_norm:.3g}, loss {loss:.3g})"
-        self._non_finite_steps = steps = [*self._non_finite_steps[1 - MAX_OVERFLOWS :], self._step]
+        self._non_finite_steps = steps = [*self._non_finite_steps[1 - limits.MAX_OVERFLOWS :], self._step]
         since = steps[-1] - steps[-3] if len(steps) > 2 else NON_FINITE_WINDOW
         is_in_a_row = since == 2  # otherwise calm losses in between: bad batches
         is_divergence = is_in_a_row or (since < NON_FINITE_WINDOW and not self.is_quiet)
-        if self._is_usual(loss):  # the weights are good, and a skipped step leaves them so
-            is_divergence = len(steps) == MAX_OVERFLOWS and steps[-1] - steps[0] == MAX_OVERFLOWS - 1
+        if self._is_armed and self._is_usual(loss):  # the weights are good, and a skipped step leaves them so
+            is_divergence = len(steps) == limits.MAX_OVERFLOWS and steps[-1] - steps[0] == limits.MAX_OVERFLOWS - 1
         if is_divergence and not self.report:
             self._non_finite_steps = []
             return self._rewind(f"{reason}, three in {NON_FINITE_WINDOW} steps", is_finite=False)
         return Call(SKIP, seen=reason, done="step skipped")
-
-    def _is_usual(self, loss: float) -> bool:
-        """Whether the loss is like those before it, once the guard knows these."""
-        return self._is_armed and math.isfinite(loss) and self.level(loss) <= self.usual_level(limits.USUAL_DEVIATIONS)
 
     def _judge_loss(self, loss: float, ahead: int) -> Call | None:
         level = math.log(loss) if self._asinh_scale is None and loss > 0 else self.level(loss)

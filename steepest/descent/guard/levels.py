@@ -10,7 +10,7 @@ from typing import Any
 
 PER_OCTAVE = 2
 """Learning rates within a factor of √2 are taken as one."""
-RAISED = 1.25
+RISE_RATIO = 1.25
 """Ratio to the learning rate of the best loss above which a higher loss is meant."""
 
 
@@ -39,8 +39,8 @@ class RateLevels:
     def before(self, lr: float) -> float:
         """The level when the schedule last left a learning rate like this one, above that of the best; −∞ otherwise."""
         place = _place(lr)
-        is_raised = lr > RAISED * self._best_lr
-        return self._levels.get(place, -math.inf) if is_raised and place is not None else -math.inf
+        is_higher = lr > RISE_RATIO * self._best_lr
+        return self._levels.get(place, -math.inf) if is_higher and place is not None else -math.inf
 
     def state_dict(self) -> dict[str, Any]:
         """The state as JSON."""

@@ -49,6 +49,8 @@ DOUBLE_AFTER = math.log(2.0)
 """Rise of the running mean since an alarm at which the guard rewinds without waiting."""
 FORGIVEN_RISE = math.log(4.0)
 """An alarm ends once half of its rise is gone, and no more than this of it is left."""
+MAX_OVERFLOWS = 25
+"""Non-finite gradients in a row, at losses as usual, that are skipped before a rewind: float16 overflows at times."""
 USUAL_DEVIATIONS = 4.0
 """Deviations above the median within which a loss is as usual."""
 PROBATION_ALARM_SHARE, PROBATION_RISE = 0.5, math.log(1.1)

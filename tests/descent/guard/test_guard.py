@@ -9,10 +9,10 @@ import statistics
 
 import pytest
 
-from steepest.descent.guard.guard import BY_DATA, BY_RATE, MAX_OVERFLOWS, Guard
+from steepest.descent.guard.guard import BY_DATA, BY_RATE, Guard
 from steepest.descent.guard.levels import RateLevels
 from steepest.descent.guard.running_stats import MAD, NORMAL_90, RunningStats
-from steepest.descent.guard.thresholds import OLD_NAMES
+from steepest.descent.guard.thresholds import MAX_OVERFLOWS, OLD_NAMES
 from steepest.errors import InputError
 from steepest.records.run import ASIDE, CLIP, GO, LOWER, REWIND, SKIP, STOP, Call
 
