@@ -230,6 +230,11 @@ def _first(rule: Any) -> Any:
 
 
 def make_guard(guard: Any) -> Guard | None:
+    """The guard that an argument `guard` stands for, with a state of its own.
+
+    Raises:
+        InputError: it is none of these.
+    """
     if isinstance(guard, Guard):
         return copy.deepcopy(guard)  # a guard has the state of one run
     if isinstance(guard, bool):

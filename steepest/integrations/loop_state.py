@@ -85,8 +85,8 @@ def _machine_bytes() -> int:
 
 def gradients_of(optimizer: Optimizer) -> list[Tensor]:
     """The gradients that an optimizer would use; the values of a sparse one."""
-    found = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    return [g.coalesce().values() if g.is_sparse else g for g in found]
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    return [g.coalesce().values() if g.is_sparse else g for g in gradients]
 
 
 @torch.no_grad()
@@ -94,11 +94,7 @@ def norm_of(gradients: Sequence[Tensor]) -> float:
     """‖∇L(w)‖, 0 where there is no gradient."""
     if not gradients:
         return 0.0
-    by_device: dict[torch.device, list[Tensor]] = {}
-    for g in gradients:
-        by_device.setdefault(g.device, []).append(g)
-    norms = [n.float() for gs in by_device.values() for n in torch._foreach_norm(gs)]
-    return float(torch.linalg.vector_norm(torch.stack([n.to(norms[0].device) for n in norms])))
+    return float(nn.utils.get_total_norm(gradients))
 
 
 @torch.no_grad()

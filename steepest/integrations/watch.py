@@ -23,21 +23,18 @@ from torch.optim import Optimizer
 
 from steepest.analysis.diagnosis.diagnose import Diagnosis, diagnose
 from steepest.descent.guard.guard import BY_RATE, GO_CALL, Guard
+from steepest.descent.guard.recovery import SNAPSHOT_STEPS, WORLD_SHARE
 from steepest.descent.guard.snapshots import Snapshots
 from steepest.descent.guard.thresholds import ALARM_RISE
 from steepest.descent.settings import make_guard
 from steepest.errors import InputError
-from steepest.integrations.loop_state import LoopState, bytes_of, gradients_of, memory_bound, norm_of, scale
 from steepest.integrations.loop_record import LoopRecord
+from steepest.integrations.loop_state import LoopState, bytes_of, gradients_of, memory_bound, norm_of, scale
 from steepest.records.run import ACCEPT, CLIP, REWIND, SKIP, STOP, Call, Event, Record, Step
 from steepest.runs.run import Run
 
-SNAPSHOT_STEPS = 50
-"""Steps between two snapshots."""
 PROBE_STEPS = 8
 """Steps after a rewind on whose batches the older weights are judged."""
-WORLD_SHARE = 0.5
-"""Of the rise of the loss that the older weights must undo."""
 
 
 class _Probe(NamedTuple):
@@ -92,22 +89,22 @@ class Watch(Run):
         Raises:
             InputError: the loss is no number, the optimizer is not watched, or the run has ended.
         """
-        chosen = self._chosen(optimizer)
+        own = self._find_optimizer(optimizer)
         value = _number(loss)
         if not self._snapshots.good and self._is_guarded:
             self._begin()
-        judge, is_first = self._judges[id(chosen)], chosen is self._optimizers[0]
-        gradients = self._unscaled(chosen)
-        norm, lr = norm_of(gradients), float(chosen.param_groups[0]["lr"])
+        judge, is_first = self._judges[id(own)], own is self._optimizers[0]
+        gradients = self._unscale(own)
+        norm, lr = norm_of(gradients), float(own.param_groups[0]["lr"])
         is_overflow = self._scaler is not None and not math.isfinite(norm) and math.isfinite(value)
         call = GO_CALL if is_overflow else self._call(judge.guard, value, norm, lr)
         rate = 1.0 if judge.guard is None or is_overflow else judge.guard.rate_for(lr)
         t = self.t + 1
         if call.kind in (REWIND, STOP):
             event = self._rewind(judge.guard, call, t, math.isfinite(value) and math.isfinite(norm))
-            chosen.zero_grad()
+            own.zero_grad()
         else:
-            self._move(chosen, gradients, call, norm, rate)
+            self._move(own, gradients, call, norm, rate)
             event = Event(t, call.kind, call.seen, call.done) if call.seen else None
         if event is None or event.kind not in (REWIND, STOP):
             self.t = t if is_first else self.t
@@ -132,7 +129,7 @@ class Watch(Run):
         if self._scaler is not None and optimizer is self._optimizers[-1]:
             self._scaler.update()
 
-    def _unscaled(self, optimizer: Optimizer) -> list[Tensor]:
+    def _unscale(self, optimizer: Optimizer) -> list[Tensor]:
         """The gradients without the scaler's factor."""
         if self._scaler is not None and self._scaler.is_enabled():
             stage = self._scaler._per_optimizer_states[id(optimizer)]["stage"].name
@@ -140,7 +137,7 @@ class Watch(Run):
                 self._scaler.unscale_(optimizer)
         return gradients_of(optimizer)
 
-    def _chosen(self, optimizer: Optimizer | None) -> Optimizer:
+    def _find_optimizer(self, optimizer: Optimizer | None) -> Optimizer:
         if not self._is_open:
             raise InputError("run.step was called after the run had ended. Begin another one: sd.watch(...).")
         if optimizer is None:
@@ -207,11 +204,12 @@ class Watch(Run):
             guard.step_aside()
             return Event(t, STOP, call.seen, f"{call.done}; restored the snapshot of step {snapshot.t}")
         action = guard.on_rewind(BY_RATE, 0)
-        rest = "" if self._has_scheduler or not self._seems_scheduled else "; the scheduler was not passed and goes on"
+        rest = "" if self._has_scheduler or not self._has_initial_lr else "; the scheduler was not passed and goes on"
         return Event(t, REWIND, call.seen, f"rewound to step {snapshot.t}; {action}; the loader goes on{rest}")
 
     @property
-    def _seems_scheduled(self) -> bool:
+    def _has_initial_lr(self) -> bool:
+        """Whether a scheduler has written to an optimizer."""
         return any("initial_lr" in group for o in self._optimizers for group in o.param_groups)
 
     def _judge_probe(self, guard: Guard, loss: float) -> Event | None:
@@ -321,11 +319,9 @@ def _check(model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
                 f"optimizer must have parameters of the model, got {type(o).__name__} with none of them. "
                 "Make it from this model's parameters, after the model is on its device."
             )
-        watched = getattr(o, "_steepest_watch", None)
-        if watched is not None and watched._is_open:
-            raise InputError(
-                f"The optimizer is watched already, as run {watched.id}. Close that run first: run.close()."
-            )
+        other = getattr(o, "_steepest_watch", None)
+        if other is not None and other._is_open:
+            raise InputError(f"The optimizer is watched already, as run {other.id}. Close that run first: run.close().")
 
 
 def _number(value: Any) -> float:
