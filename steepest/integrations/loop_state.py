@@ -102,3 +102,23 @@ def scale(gradients: Sequence[Tensor], factor: float) -> None:
     """Multiplies gradients in place."""
     for g in gradients:
         g.mul_(factor)
+
+
+class LowerRate:
+    """The optimizer's learning rates are multiplied inside the block; the scheduler never sees it."""
+
+    def __init__(self, optimizer: Optimizer, factor: float) -> None:
+        self._optimizer, self._factor = optimizer, factor
+
+    def __enter__(self) -> None:
+        if self._factor == 1.0:
+            return
+        self._rates = [group["lr"] for group in self._optimizer.param_groups]
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["lr"] * self._factor
+
+    def __exit__(self, *error: object) -> None:
+        if self._factor == 1.0:
+            return
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate

@@ -13,26 +13,32 @@ Where the guard would rewind, the state before is kept for the next steps: if th
 batches that come, the data or the objective have changed, and the newer weights come back.
 """
 
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from steepest.analysis.diagnosis.diagnose import Diagnosis, diagnose
 from steepest.descent.guard.guard import BY_RATE, GO_CALL, Guard
-from steepest.descent.guard.recovery import SNAPSHOT_STEPS, WORLD_SHARE
+from steepest.descent.guard.recovery import LARGE_SNAPSHOT_BYTES, SNAPSHOT_STEPS, WORLD_SHARE
 from steepest.descent.guard.snapshots import Snapshots
 from steepest.descent.guard.thresholds import ALARM_RISE
 from steepest.descent.settings import make_guard
 from steepest.errors import InputError
 from steepest.integrations.loop_record import LoopRecord
-from steepest.integrations.loop_state import LoopState, bytes_of, gradients_of, memory_bound, norm_of, scale
+from steepest.integrations.loop_state import LoopState, LowerRate, bytes_of, gradients_of, memory_bound, norm_of, scale
+from steepest.integrations.losses import Losses, number
 from steepest.records.run import ACCEPT, CLIP, REWIND, SKIP, STOP, Call, Event, Record, Step
 from steepest.runs.run import Run
+from steepest.tasks.buffers import Buffers
 
+SMALL_SNAPSHOT_STEPS = 25
+"""Steps between two snapshots that are small: what is lost by going back is not repeated, since the loader goes on."""
 PROBE_STEPS = 8
 """Steps after a rewind on whose batches the older weights are judged."""
 
@@ -59,7 +65,10 @@ class Watch(Run):
 
     Attributes:
         t: steps so far, rewound ones not counted.
+        on_close: called when the run ends.
     """
+
+    on_close: Callable[[], Any] = staticmethod(lambda: None)
 
     def __init__(
         self, model: nn.Module, optimizers: Sequence[Optimizer], others: Sequence[Any], scaler: Any,
@@ -69,8 +78,11 @@ class Watch(Run):
         self._record, self._scaler, self._optimizers = record, scaler, list(optimizers)
         self._loop = LoopState(model, optimizers, [*others, *([] if scaler is None else [scaler])])
         self._judges = {id(o): _Judge(guard if k == 0 else _like(guard)) for k, o in enumerate(optimizers)}
-        self._snapshots, self._memory = Snapshots(SNAPSHOT_STEPS), memory
+        self._snapshots, self._memory = Snapshots(SMALL_SNAPSHOT_STEPS), memory
         self._probe: _Probe | None = None
+        self._steps = {id(o): o.step for o in optimizers}
+        self._buffers = Buffers(model)
+        self._buffers.save()
         self._has_room, self._is_open, self._events, self.t = True, True, 0, 0
         self._has_scheduler = bool(others)
 
@@ -90,7 +102,7 @@ class Watch(Run):
             InputError: the loss is no number, the optimizer is not watched, or the run has ended.
         """
         own = self._find_optimizer(optimizer)
-        value = _number(loss)
+        value = number(loss)
         if not self._snapshots.good and self._is_guarded:
             self._begin()
         judge, is_first = self._judges[id(own)], own is self._optimizers[0]
@@ -106,6 +118,7 @@ class Watch(Run):
         else:
             self._move(own, gradients, call, norm, rate)
             event = Event(t, call.kind, call.seen, call.done) if call.seen else None
+        self._buffers.save()
         if event is None or event.kind not in (REWIND, STOP):
             self.t = t if is_first else self.t
         if is_first:
@@ -121,11 +134,14 @@ class Watch(Run):
 
     def _move(self, optimizer: Optimizer, gradients: list[Tensor], call: Call, norm: float, rate: float) -> None:
         """The optimizer's own step, with clipped gradients or a lower rate where the guard has them."""
-        if call.kind != SKIP:
+        if call.kind == SKIP:
+            self._buffers.restore()  # what the model has learned of a bad batch
+        else:
             if call.kind == CLIP:
                 scale(gradients, call.limit / (norm + 1e-6))
-            with _LowerRate(optimizer, rate):
-                optimizer.step() if self._scaler is None else self._scaler.step(optimizer)
+            with LowerRate(optimizer, rate):
+                step = self._steps[id(optimizer)]
+                step() if self._scaler is None else self._scaler.step(optimizer)
         if self._scaler is not None and optimizer is self._optimizers[-1]:
             self._scaler.update()
 
@@ -148,6 +164,23 @@ class Watch(Run):
             raise InputError("optimizer must be one that sd.watch was given, got another one. Pass it to sd.watch.")
         return optimizer
 
+    def take_over(self, losses: Losses) -> None:
+        """From now on `optimizer.step()` is `step`, for a trainer that calls it; until `close`.
+
+        Args:
+            losses: where the trainer's losses are found.
+        """
+        for optimizer in self._optimizers:
+            optimizer.step = functools.partial(self._step_of_trainer, optimizer, losses)  # type: ignore[method-assign]
+
+    def _step_of_trainer(self, optimizer: Optimizer, losses: Losses, closure: Any = None) -> Any:
+        result = None
+        if closure is not None:
+            with torch.enable_grad():
+                result = closure()
+        self.step(losses.take(result), optimizer)
+        return result
+
     # -- going back ----------------------------------------------------------------------------------------------------
 
     @property
@@ -166,6 +199,8 @@ class Watch(Run):
                 "the guard clips, skips and lowers the rate, and does not go back."
             )
             return
+        if size >= LARGE_SNAPSHOT_BYTES:
+            self._snapshots.every = SNAPSHOT_STEPS
         self._snapshots.single = 4 * size > self._memory
         self._take(state)
         self._snapshots.good, self._snapshots.candidate = [self._snapshots.candidate or self._snapshots.good[0]], None
@@ -180,7 +215,7 @@ class Watch(Run):
             return None
         if self._probe is not None:
             return self._judge_probe(guard, loss)
-        if not guard.is_passive and self.t % SNAPSHOT_STEPS == 0 and guard.is_quiet:
+        if not guard.is_passive and self.t % (self._snapshots.every or SNAPSHOT_STEPS) == 0 and guard.is_quiet:
             self._take()
         return None
 
@@ -242,7 +277,7 @@ class Watch(Run):
             InputError: a value is no number.
         """
         for name, value in values.items():
-            self._record.measure(self.t, split, name, _number(value))
+            self._record.measure(self.t, split, name, number(value))
 
     def note(self, words: str) -> None:
         """Records a sentence at the present step."""
@@ -263,6 +298,10 @@ class Watch(Run):
         """Ends the record: done, interrupted or failed."""
         if self._is_open:
             self._is_open = False
+            for optimizer in self._optimizers:
+                if isinstance(optimizer.__dict__.get("step"), functools.partial):
+                    optimizer.step = self._steps[id(optimizer)]  # type: ignore[method-assign]
+            self.on_close()
             self._record.close(self.t, status)
 
     def __enter__(self) -> "Watch":
@@ -324,43 +363,5 @@ def _check(model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
             raise InputError(f"The optimizer is watched already, as run {other.id}. Close that run first: run.close().")
 
 
-def _number(value: Any) -> float:
-    """A loss or metric as a float."""
-    if isinstance(value, list | tuple):
-        if not value:
-            raise InputError("A loss or metric must be a number, or a list of them, got an empty list")
-        return math.fsum(_number(x) for x in value) / len(value)
-    if value is None:
-        raise InputError("run.step needs the loss of the step, got None. Pass it: run.step(loss).")
-    if isinstance(value, Tensor) and value.numel() != 1:
-        raise InputError(
-            f"A loss or metric must be one number, got a tensor of shape {tuple(value.shape)}. Use .mean()."
-        )
-    try:
-        return float(value.detach() if isinstance(value, Tensor) else value)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"A loss or metric must be a number, got {type(value).__name__}") from error
-
-
 def _like(guard: Guard | None) -> Guard | None:
     return None if guard is None else Guard.of(guard.describe())
-
-
-class _LowerRate:
-    """The optimizer's learning rates are multiplied inside the block; the scheduler never sees it."""
-
-    def __init__(self, optimizer: Optimizer, factor: float) -> None:
-        self._optimizer, self._factor = optimizer, factor
-
-    def __enter__(self) -> None:
-        if self._factor == 1.0:
-            return
-        self._rates = [group["lr"] for group in self._optimizer.param_groups]
-        for group in self._optimizer.param_groups:
-            group["lr"] = group["lr"] * self._factor
-
-    def __exit__(self, *error: object) -> None:
-        if self._factor == 1.0:
-            return
-        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
-            group["lr"] = rate
