@@ -164,7 +164,7 @@ class Guard(CalmSteps):
             is_divergence = len(steps) == limits.MAX_OVERFLOWS and steps[-1] - steps[0] == limits.MAX_OVERFLOWS - 1
         if is_divergence and not self.report:
             self._non_finite_steps = []
-            return self._rewind(f"{reason}, three in {NON_FINITE_WINDOW} steps", is_finite=False)
+            return self.call_rewind(f"{reason}, three in {NON_FINITE_WINDOW} steps", is_finite=False)
         return Call(SKIP, seen=reason, done="step skipped")
 
     def _judge_loss(self, loss: float, ahead: int) -> Call | None:
@@ -204,9 +204,9 @@ class Guard(CalmSteps):
         reason = f"loss rising ({loss:.3g}; {self._describe_rise(self._best_mean)})"
         if not self.report:
             if self._step - self._last_alarm < 4 * t.lowered_steps:
-                return self._rewind(f"{reason}; a lower lr did not help")
+                return self.call_rewind(f"{reason}; a lower lr did not help")
             if self._is_on_probation:
-                return self._rewind(f"{reason} at an lr that has not been stable yet")
+                return self.call_rewind(f"{reason} at an lr that has not been stable yet")
         self._alarm, self._last_alarm = Alarm(self._step + ahead, self._mean, self._best_mean), self._step
         self._backoff.alarm(t.lowered_steps)
         action = "report only" if self.report else f"lr × {t.lr_factor:g} for up to {t.lowered_steps} steps"
@@ -231,7 +231,7 @@ class Guard(CalmSteps):
         if self.report or (not is_rising and self._mean - alarm.best < usual):
             return None
         how = "still rising" if is_rising else "still high"
-        return self._rewind(f"loss {how} at the lowered lr ({self._describe_rise(alarm.best)})")
+        return self.call_rewind(f"loss {how} at the lowered lr ({self._describe_rise(alarm.best)})")
 
     def _describe_rise(self, best: float) -> str:
         """How far the running mean of the loss lies above its best; after a loss ≤ 0 there is no ratio."""
@@ -257,7 +257,7 @@ class Guard(CalmSteps):
 
     # -- rewinding -----------------------------------------------------------------------------------------------------
 
-    def _rewind(self, reason: str, is_finite: bool = True) -> Call:
+    def call_rewind(self, reason: str, is_finite: bool = True) -> Call:
         """A rewind, or where too many have not helped, that the guard steps aside; a stop where nothing is finite."""
         self._before_rewind = self.rewinds, self._failed_rewinds, self._lowest_mean
         t, self.rewinds = self.thresholds, self.rewinds + 1

@@ -18,7 +18,7 @@ from steepest.descent.guard.running_stats import RunningStats
 from steepest.descent.guard.snapshots import Snapshot, Snapshots
 from steepest.descent.guard.thresholds import ALARM_RISE, CUSUM_DRIFT, DEVIATION_OFFSET, MAX_EXCESS
 from steepest.descent.state import copy_state
-from steepest.records.run import ACCEPT, LOWER, REWIND, STOP, Call, Event, Message, Outcome, SnapshotInterval
+from steepest.records.run import ACCEPT, LOWER, REWIND, SKIP, STOP, Call, Event, Message, Outcome, SnapshotInterval
 
 OUTLIER_DEVIATIONS = 4.0
 """Robust deviations above the median loss at which a batch counts as an outlier."""
@@ -30,6 +30,8 @@ rewinds to the same points: the copy of a small state takes about half a step, t
 to one and a half steps whose update reads as much."""
 WORLD_SHARE = 0.5
 """Of the rise of the loss that older weights must undo, on the batches of now, for the weights to be its cause."""
+EXTREME_RISE = math.log(100.0)
+"""Of a batch's loss above the best: the weights are then asked at once whether they are the cause."""
 OUTCOME_STEPS = 50
 """Steps after which an event's outcome is recorded."""
 SNAPSHOT_MEMORY_SHARE = 0.25
@@ -89,9 +91,11 @@ class Recovery:
 
     def review(self, descent: Any, call: Call, t: int, batches: Sequence[Any]) -> Call:
         """The guard's call, or that nothing is to be done, where the rise is the objective's or the data's."""
-        if call.kind not in (LOWER, REWIND, STOP) or self.guard.is_passive or not self.snapshots.good:
+        if call.kind not in (SKIP, LOWER, REWIND, STOP) or self.guard.is_passive or not self.snapshots.good:
             return call
         snapshot = self.snapshots.good[0]
+        if call.kind == SKIP:
+            return self._review_skip(descent, snapshot, call, t, batches)
         now, then = world.losses(descent, snapshot, t, batches)
         if not math.isfinite(now) or (math.isfinite(then) and self._gains(now, then)):
             return call
@@ -101,6 +105,16 @@ class Recovery:
         self.guard.accept()
         words = f"the weights of step {snapshot.t} are no better on these batches: nothing is done"
         return Call(ACCEPT, seen=call.seen, done=words)
+
+    def _review_skip(self, descent: Any, snapshot: Snapshot, call: Call, t: int, batches: Sequence[Any]) -> Call:
+        """A rewind in place of a skip, where the loss is extreme and the last good weights have none on this batch."""
+        extreme = self.guard.best_mean + EXTREME_RISE
+        if t in self.skipped_steps or self._level(world.batch_loss(descent, t, batches)) <= extreme:
+            return call
+        with world.weights_of(snapshot, descent.model):
+            if self._level(world.batch_loss(descent, t, batches)) > self.guard.usual_level(OUTLIER_DEVIATIONS):
+                return call
+        return self.guard.call_rewind(f"{call.seen}; the weights of step {snapshot.t} are as usual on this batch")
 
     def _gains(self, now: float, then: float) -> bool:
         """Whether the weights of then are better by more than a half of the rise of the loss."""
