@@ -17,6 +17,7 @@ from steepest.errors import (
     TaskError,
     UnknownNameError,
 )
+from steepest.integrations.watch import watch
 from steepest.records.run import Call, Event, Measurement, Record, Step
 from steepest.records.verdict import Verdict
 from steepest.rules.rule import Rule, W, rule, scalar
@@ -81,5 +82,5 @@ __all__ = [
     "fit", "gradient_descent", "inverse_sqrt", "linear", "lion", "locate", "log", "maximum", "metric", "minimum",
     "momentum", "multistep", "nadam", "nesterov", "one_cycle", "open", "optim", "plateau", "play", "polynomial",
     "race", "radam", "resume", "rmsprop", "rprop", "rule", "scalar", "schedule_free_adamw", "sign", "signum", "sqrt",
-    "stage", "step", "warmup", "where",
+    "stage", "step", "warmup", "watch", "where",
 ]  # fmt: skip

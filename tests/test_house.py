@@ -98,6 +98,7 @@ PUBLIC = {
     "stage",
     "step",
     "warmup",
+    "watch",
     "where",
 }
 

@@ -129,7 +129,7 @@ def resolve(task: Task, default_schedule: str = DEFAULT_SCHEDULE, **arguments: A
         choices["batch_size"] = min(DEFAULT_BATCH, length(task.data) or DEFAULT_BATCH)
     stages, choices["lr"] = _resolve_lr(_stages(choices.pop("rule")), choices.get("lr"))
     choices["schedule"] = as_schedule(choices["schedule"])
-    choices["guard"] = _guard(choices.get("guard", False))
+    choices["guard"] = make_guard(choices.get("guard", False))
     return Settings(stages, **choices)
 
 
@@ -229,7 +229,12 @@ def _first(rule: Any) -> Any:
     return _stages(rule).parts[0].rule
 
 
-def _guard(guard: Any) -> Guard | None:
+def make_guard(guard: Any) -> Guard | None:
+    """The guard that an argument `guard` stands for, with a state of its own.
+
+    Raises:
+        InputError: it is none of these.
+    """
     if isinstance(guard, Guard):
         return copy.deepcopy(guard)  # a guard has the state of one run
     if isinstance(guard, bool):

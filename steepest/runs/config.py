@@ -96,10 +96,15 @@ def _check_measurements(task: Task, descent: Descent, keep: str, stop_after: int
 
 def identity(task: Task, model: nn.Module) -> dict[str, str]:
     """What a checkpoint is of: the model's shapes, and the data."""
+    return {"model": model_identity(model), "data": data.fingerprint(task.data)}
+
+
+def model_identity(model: nn.Module) -> str:
+    """The number of trained weights, and a fingerprint of all names and shapes."""
     space = Space(model)
     shapes = "\n".join(f"{name} {tuple(x.shape)} {x.dtype}" for name, x in (*space.named(), *model.named_buffers()))
     digest = hashlib.sha256(shapes.encode()).hexdigest()[:16]
-    return {"model": f"{space.size} weights, {digest}", "data": data.fingerprint(task.data)}
+    return f"{space.size} weights, {digest}"
 
 
 def settings_of(

@@ -1,0 +1,1 @@
+"""Steepest in loops and trainers that exist already: recorded, guarded, diagnosed."""

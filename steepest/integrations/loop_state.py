@@ -1,0 +1,124 @@
+"""What goes back together when a loop of the user's is rewound: model, optimizers, and what was passed beside them."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from steepest.descent.state import copy_state, restore_tensors
+from steepest.errors import InputError
+from steepest.tasks import module_state
+
+
+class LoopState:
+    """The state of a loop, copied and restored.
+
+    Args:
+        model: that is trained.
+        optimizers: of it.
+        others: schedulers and gradient scalers: whatever has `state_dict` and `load_state_dict`.
+    """
+
+    def __init__(self, model: nn.Module, optimizers: Sequence[Optimizer], others: Sequence[Any]) -> None:
+        self.model, self.optimizers, self.others = model, optimizers, others
+
+    def copy(self) -> dict[str, Any]:
+        """A deep copy of everything."""
+        return copy_state({
+            "weights": module_state.parameters_of(self.model), "buffers": module_state.buffers_of(self.model),
+            "extra": module_state.storable_extra(self.model),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "others": [other.state_dict() for other in self.others],
+        })  # fmt: skip
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Restores the result of `copy`, which stays as it is."""
+        restore_tensors(state["weights"], module_state.parameters_of(self.model))
+        restore_tensors(state["buffers"], module_state.buffers_of(self.model))
+        module_state.write_extra(self.model, state["extra"])
+        for parts, name in ((self.optimizers, "optimizers"), (self.others, "others")):
+            for part, own in zip(parts, state[name], strict=True):
+                part.load_state_dict(copy_state(own))
+
+
+def bytes_of(state: Any) -> int:
+    """The bytes of all tensors in a nested state."""
+    if isinstance(state, Tensor):
+        return state.nbytes
+    if isinstance(state, dict):
+        return sum(bytes_of(x) for x in state.values())
+    return sum(bytes_of(x) for x in state) if isinstance(state, list | tuple) else 0
+
+
+def memory_bound(memory: str | int) -> int:
+    """Bytes that snapshots may hold: a number, or a share of the machine's memory as text.
+
+    Raises:
+        InputError: it is neither.
+
+    >>> memory_bound(1 << 20)
+    1048576
+    """
+    if isinstance(memory, int) and not isinstance(memory, bool) and memory >= 0:
+        return memory
+    try:
+        share = float(str(memory).removesuffix("%")) / 100 if str(memory).endswith("%") else -1.0
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise InputError(f"memory must be bytes, or a share of the machine's such as '25%', got {memory!r}")
+    return int(share * _machine_bytes())
+
+
+def _machine_bytes() -> int:
+    names = getattr(os, "sysconf_names", {})  # Windows has none
+    if not {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= names.keys():
+        return 16 << 30
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+# -- Gradients ---------------------------------------------------------------------------------------------------------
+
+
+def gradients_of(optimizer: Optimizer) -> list[Tensor]:
+    """The gradients that an optimizer would use; the values of a sparse one."""
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    return [g.coalesce().values() if g.is_sparse else g for g in gradients]
+
+
+@torch.no_grad()
+def norm_of(gradients: Sequence[Tensor]) -> float:
+    """‖∇L(w)‖, 0 where there is no gradient."""
+    if not gradients:
+        return 0.0
+    return float(nn.utils.get_total_norm(gradients))
+
+
+@torch.no_grad()
+def scale(gradients: Sequence[Tensor], factor: float) -> None:
+    """Multiplies gradients in place."""
+    for g in gradients:
+        g.mul_(factor)
+
+
+class LowerRate:
+    """The optimizer's learning rates are multiplied inside the block; the scheduler never sees it."""
+
+    def __init__(self, optimizer: Optimizer, factor: float) -> None:
+        self._optimizer, self._factor = optimizer, factor
+
+    def __enter__(self) -> None:
+        if self._factor == 1.0:
+            return
+        self._rates = [group["lr"] for group in self._optimizer.param_groups]
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["lr"] * self._factor
+
+    def __exit__(self, *error: object) -> None:
+        if self._factor == 1.0:
+            return
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate

@@ -1,0 +1,367 @@
+"""`watch`: a loop of the user's own, recorded and guarded.
+
+    with sd.watch(model, optimizer, scheduler=scheduler) as run:
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = criterion(model(x), y)
+            loss.backward()
+            run.step(loss)            # in place of optimizer.step()
+            scheduler.step()
+
+The guard is that of `fit`, with what a loop of the user's allows: batches that have passed cannot be computed again.
+Where the guard would rewind, the state before is kept for the next steps: if the older weights are as bad on the
+batches that come, the data or the objective have changed, and the newer weights come back.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from steepest.analysis.diagnosis.diagnose import Diagnosis, diagnose
+from steepest.descent.guard.guard import BY_RATE, GO_CALL, Guard
+from steepest.descent.guard.recovery import LARGE_SNAPSHOT_BYTES, SNAPSHOT_STEPS, WORLD_SHARE
+from steepest.descent.guard.snapshots import Snapshots
+from steepest.descent.guard.thresholds import ALARM_RISE
+from steepest.descent.settings import make_guard
+from steepest.errors import InputError
+from steepest.integrations.loop_record import LoopRecord
+from steepest.integrations.loop_state import LoopState, LowerRate, bytes_of, gradients_of, memory_bound, norm_of, scale
+from steepest.integrations.losses import Losses, number
+from steepest.records.run import ACCEPT, CLIP, REWIND, SKIP, STOP, Call, Event, Record, Step
+from steepest.runs.run import Run
+from steepest.tasks.buffers import Buffers
+
+SMALL_SNAPSHOT_STEPS = 25
+"""Steps between two snapshots that are small: what is lost by going back is not repeated, since the loader goes on."""
+PROBE_STEPS = 8
+"""Steps after a rewind on whose batches the older weights are judged."""
+
+
+class _Probe(NamedTuple):
+    """The state before a rewind, while the older weights are judged."""
+
+    t: int
+    state: dict[str, Any]
+    guard: dict[str, Any]
+    level: float
+    levels: list[float]
+
+
+class _Judge:
+    """The guard of one optimizer, and the loss of its last step."""
+
+    def __init__(self, guard: Guard | None) -> None:
+        self.guard, self.loss = guard, math.nan
+
+
+class Watch(Run):
+    """The run of a loop that is watched. Made by `sd.watch`.
+
+    Attributes:
+        t: steps so far, rewound ones not counted.
+        on_close: called when the run ends.
+    """
+
+    on_close: Callable[[], Any] = staticmethod(lambda: None)
+
+    def __init__(
+        self, model: nn.Module, optimizers: Sequence[Optimizer], others: Sequence[Any], scaler: Any,
+        guard: Guard | None, record: LoopRecord, memory: int,
+    ) -> None:  # fmt: skip
+        self.store, self.task, self._model = record.store, None, model
+        self._record, self._scaler, self._optimizers = record, scaler, list(optimizers)
+        self._loop = LoopState(model, optimizers, [*others, *([] if scaler is None else [scaler])])
+        self._judges = {id(o): _Judge(guard if k == 0 else _like(guard)) for k, o in enumerate(optimizers)}
+        self._snapshots, self._memory = Snapshots(SMALL_SNAPSHOT_STEPS), memory
+        self._probe: _Probe | None = None
+        self._steps = {id(o): o.step for o in optimizers}
+        self._buffers = Buffers(model)
+        self._buffers.save()
+        self._has_room, self._is_open, self._events, self.t = True, True, 0, 0
+        self._has_scheduler = bool(others)
+
+    # -- a step --------------------------------------------------------------------------------------------------------
+
+    def step(self, loss: Tensor | float | Sequence[Tensor | float], optimizer: Optimizer | None = None) -> Event | None:
+        """Takes the optimizer's step, unless the guard has it otherwise; in place of `optimizer.step()`.
+
+        Args:
+            loss: of the step's batch; those of its micro-batches, which are averaged.
+            optimizer: whose step it is, where there are several.
+
+        Returns:
+            what the guard did, if anything.
+
+        Raises:
+            InputError: the loss is no number, the optimizer is not watched, or the run has ended.
+        """
+        own = self._find_optimizer(optimizer)
+        value = number(loss)
+        if not self._snapshots.good and self._is_guarded:
+            self._begin()
+        judge, is_first = self._judges[id(own)], own is self._optimizers[0]
+        gradients = self._unscale(own)
+        norm, lr = norm_of(gradients), float(own.param_groups[0]["lr"])
+        is_overflow = self._scaler is not None and not math.isfinite(norm) and math.isfinite(value)
+        call = GO_CALL if is_overflow else self._call(judge.guard, value, norm, lr)
+        rate = 1.0 if judge.guard is None or is_overflow else judge.guard.rate_for(lr)
+        t = self.t + 1
+        if call.kind in (REWIND, STOP):
+            event = self._rewind(judge.guard, call, t, math.isfinite(value) and math.isfinite(norm))
+            own.zero_grad()
+        else:
+            self._move(own, gradients, call, norm, rate)
+            event = Event(t, call.kind, call.seen, call.done) if call.seen else None
+        self._buffers.save()
+        if event is None or event.kind not in (REWIND, STOP):
+            self.t = t if is_first else self.t
+        if is_first:
+            self._record.step(Step(t, 0.0, lr * rate, value, norm, math.nan), event, self.t)
+        elif event is not None:
+            self._record.event(event)
+        return self._after(judge.guard, value) or event if is_first and self.t == t else event
+
+    def _call(self, guard: Guard | None, loss: float, norm: float, lr: float) -> Call:
+        if guard is not None:
+            return guard.judge(loss, norm, lr)
+        return GO_CALL
+
+    def _move(self, optimizer: Optimizer, gradients: list[Tensor], call: Call, norm: float, rate: float) -> None:
+        """The optimizer's own step, with clipped gradients or a lower rate where the guard has them."""
+        if call.kind == SKIP:
+            self._buffers.restore()  # what the model has learned of a bad batch
+        else:
+            if call.kind == CLIP:
+                scale(gradients, call.limit / (norm + 1e-6))
+            with LowerRate(optimizer, rate):
+                step = self._steps[id(optimizer)]
+                step() if self._scaler is None else self._scaler.step(optimizer)
+        if self._scaler is not None and optimizer is self._optimizers[-1]:
+            self._scaler.update()
+
+    def _unscale(self, optimizer: Optimizer) -> list[Tensor]:
+        """The gradients without the scaler's factor."""
+        if self._scaler is not None and self._scaler.is_enabled():
+            stage = self._scaler._per_optimizer_states[id(optimizer)]["stage"].name
+            if stage == "READY":
+                self._scaler.unscale_(optimizer)
+        return gradients_of(optimizer)
+
+    def _find_optimizer(self, optimizer: Optimizer | None) -> Optimizer:
+        if not self._is_open:
+            raise InputError("run.step was called after the run had ended. Begin another one: sd.watch(...).")
+        if optimizer is None:
+            if len(self._optimizers) > 1:
+                raise InputError(f"run.step needs its optimizer where {len(self._optimizers)} are watched, got none")
+            return self._optimizers[0]
+        if id(optimizer) not in self._judges:
+            raise InputError("optimizer must be one that sd.watch was given, got another one. Pass it to sd.watch.")
+        return optimizer
+
+    def take_over(self, losses: Losses) -> None:
+        """From now on `optimizer.step()` is `step`, for a trainer that calls it; until `close`.
+
+        Args:
+            losses: where the trainer's losses are found.
+        """
+        for optimizer in self._optimizers:
+            optimizer.step = functools.partial(self._step_of_trainer, optimizer, losses)  # type: ignore[method-assign]
+
+    def _step_of_trainer(self, optimizer: Optimizer, losses: Losses, closure: Any = None) -> Any:
+        result = None
+        if closure is not None:
+            with torch.enable_grad():
+                result = closure()
+        self.step(losses.take(result), optimizer)
+        return result
+
+    # -- going back ----------------------------------------------------------------------------------------------------
+
+    @property
+    def _is_guarded(self) -> bool:
+        guard = self._judges[id(self._optimizers[0])].guard
+        return guard is not None and not guard.report and self._has_room
+
+    def _begin(self) -> None:
+        """The first snapshot; without room for one the guard acts without going back, and that is said."""
+        state = self._loop.copy()
+        size = bytes_of(state)
+        if size > self._memory:
+            self._has_room = False
+            self._record.say(
+                f"A snapshot takes {size / 2**20:.0f} MiB, more than memory= allows ({self._memory / 2**20:.0f} MiB): "
+                "the guard clips, skips and lowers the rate, and does not go back."
+            )
+            return
+        if size >= LARGE_SNAPSHOT_BYTES:
+            self._snapshots.every = SNAPSHOT_STEPS
+        self._snapshots.single = 4 * size > self._memory
+        self._take(state)
+        self._snapshots.good, self._snapshots.candidate = [self._snapshots.candidate or self._snapshots.good[0]], None
+
+    def _take(self, state: dict[str, Any] | None = None) -> None:
+        guards = [j.guard and j.guard.state_dict() for j in self._judges.values()]
+        self._snapshots.take(self.t, {**(state or self._loop.copy()), "guards": guards})
+
+    def _after(self, guard: Guard | None, loss: float) -> Event | None:
+        """After a step that was taken: the snapshot that is due, and whether a rewind has helped."""
+        if guard is None or not self._is_guarded:
+            return None
+        if self._probe is not None:
+            return self._judge_probe(guard, loss)
+        if not guard.is_passive and self.t % (self._snapshots.every or SNAPSHOT_STEPS) == 0 and guard.is_quiet:
+            self._take()
+        return None
+
+    def _rewind(self, guard: Guard | None, call: Call, t: int, is_finite: bool) -> Event:
+        """Restores a snapshot; the present state is kept until it is known whether that helps."""
+        assert guard is not None
+        if not self._has_room:
+            return Event(t, SKIP, call.seen, "step skipped; there is no snapshot to go back to")
+        snapshot = self._snapshots.back()
+        present = None
+        if self._probe is None and is_finite and not self._snapshots.single:
+            guards = guard.state_dict()
+            present = _Probe(t - 1, self._loop.copy(), guards, guard.mean, [])
+        self._loop.load({k: v for k, v in snapshot.state.items() if k != "guards"})
+        for judge, state in zip(self._judges.values(), snapshot.state["guards"], strict=True):
+            if judge.guard is not None and state is not None:
+                judge.guard.load_state_dict(state, rewinding=True)
+        self._probe = present
+        self.t = snapshot.t
+        if call.kind == STOP:
+            guard.step_aside()
+            return Event(t, STOP, call.seen, f"{call.done}; restored the snapshot of step {snapshot.t}")
+        action = guard.on_rewind(BY_RATE, 0)
+        rest = "" if self._has_scheduler or not self._has_initial_lr else "; the scheduler was not passed and goes on"
+        return Event(t, REWIND, call.seen, f"rewound to step {snapshot.t}; {action}; the loader goes on{rest}")
+
+    @property
+    def _has_initial_lr(self) -> bool:
+        """Whether a scheduler has written to an optimizer."""
+        return any("initial_lr" in group for o in self._optimizers for group in o.param_groups)
+
+    def _judge_probe(self, guard: Guard, loss: float) -> Event | None:
+        """Puts the newer weights back where the older ones are as bad on the batches of now."""
+        probe = self._probe
+        assert probe is not None
+        probe.levels.append(guard.level(loss) if math.isfinite(loss) else math.inf)
+        if len(probe.levels) < PROBE_STEPS:
+            return None
+        self._probe = None
+        level, before = sum(probe.levels) / len(probe.levels), guard.best_mean
+        if probe.level - level > max(ALARM_RISE, WORLD_SHARE * (probe.level - before)):
+            return None
+        self._loop.load(probe.state)
+        guard.load_state_dict(probe.guard)
+        guard.accept()
+        self._snapshots.good, self._snapshots.candidate = [], None
+        self._begin()
+        words = f"the weights of step {probe.t} are back"
+        event = Event(self.t, ACCEPT, "the older weights are no better on the batches of now", words)
+        self._record.event(event)
+        return event
+
+    # -- what the user adds --------------------------------------------------------------------------------------------
+
+    def measure(self, values: Mapping[str, Any], split: str = "validation") -> None:
+        """Records numbers that were measured on a whole split, by name.
+
+        Raises:
+            InputError: a value is no number.
+        """
+        for name, value in values.items():
+            self._record.measure(self.t, split, name, number(value))
+
+    def note(self, words: str) -> None:
+        """Records a sentence at the present step."""
+        self._record.event(Event(self.t, "note", str(words), "note"))
+
+    def diagnose(self) -> Diagnosis:
+        """What is wrong with the run so far; see `sd.diagnose`."""
+        return diagnose(self.record)
+
+    # -- the record ----------------------------------------------------------------------------------------------------
+
+    @property
+    def record(self) -> Record:
+        """The run as it is recorded now."""
+        return self._record.read()
+
+    def close(self, status: str = "done") -> None:
+        """Ends the record: done, interrupted or failed."""
+        if self._is_open:
+            self._is_open = False
+            for optimizer in self._optimizers:
+                if isinstance(optimizer.__dict__.get("step"), functools.partial):
+                    optimizer.step = self._steps[id(optimizer)]  # type: ignore[method-assign]
+            self.on_close()
+            self._record.close(self.t, status)
+
+    def __enter__(self) -> "Watch":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if error is None:
+            return self.close()
+        self._record.fail(self.t, error)
+        return self.close("interrupted" if isinstance(error, KeyboardInterrupt | GeneratorExit) else "failed")
+
+
+def watch(
+    model: nn.Module, optimizer: Optimizer | Sequence[Optimizer], *, scheduler: Any = None, scaler: Any = None,
+    guard: bool | str | Guard = True, runs: str | Path = "runs", name: str | None = None, memory: str | int = "25%",
+) -> Watch:  # fmt: skip
+    """Records and guards a loop of your own: `run.step(loss)` takes the place of `optimizer.step()`.
+
+    Without a fault the weights are bit for bit those of the loop alone.
+
+    Args:
+        model: that is trained.
+        optimizer: of it; a list where there are several.
+        scheduler: what sets their learning rates; a list where there are several. It goes back with the weights.
+        scaler: a `torch.amp.GradScaler`; `run.step` then also unscales the gradients and updates the scaler.
+        guard: True, False, "report" or `sd.Guard(...)`.
+        runs: folder of the runs.
+        name: of the run; the model's class by default.
+        memory: bytes that snapshots may hold, or a share of the machine's memory as text.
+
+    Raises:
+        InputError: an optimizer has no parameter of the model, is watched already, or an argument is invalid.
+        StoreError: the folder cannot be written.
+    """
+    optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
+    _check(model, optimizers)
+    schedulers = [] if scheduler is None else [scheduler] if hasattr(scheduler, "state_dict") else list(scheduler)
+    record = LoopRecord(model, optimizers, make_guard(guard), runs, name or type(model).__name__)
+    run = Watch(model, optimizers, schedulers, scaler, make_guard(guard), record, memory_bound(memory))
+    for o in optimizers:
+        o._steepest_watch = run  # type: ignore[attr-defined]
+    return run
+
+
+def _check(model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
+    own = {id(p) for p in model.parameters()}
+    if not optimizers:
+        raise InputError("optimizer must be a torch optimizer or a list of them, got none")
+    for o in optimizers:
+        if not isinstance(o, Optimizer):
+            raise InputError(f"optimizer must be a torch optimizer, got {type(o).__name__}")
+        if not any(id(p) in own for group in o.param_groups for p in group["params"]):
+            raise InputError(
+                f"optimizer must have parameters of the model, got {type(o).__name__} with none of them. "
+                "Make it from this model's parameters, after the model is on its device."
+            )
+        other = getattr(o, "_steepest_watch", None)
+        if other is not None and other._is_open:
+            raise InputError(f"The optimizer is watched already, as run {other.id}. Close that run first: run.close().")
+
+
+def _like(guard: Guard | None) -> Guard | None:
+    return None if guard is None else Guard.of(guard.describe())

@@ -1,0 +1,166 @@
+"""The trainers that people have: bit for bit the same without a fault, and with one the guard acts."""
+
+import logging
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import steepest as sd
+from steepest.integrations import versions
+
+SAMPLES, BATCH, EPOCHS, ONSET = 800, 32, 10, 130
+
+
+def data():
+    random = torch.Generator().manual_seed(1)
+    x = torch.randn(SAMPLES, 16, generator=random)
+    return x, (x @ torch.randn(16, 4, generator=random)).argmax(1)
+
+
+class Net(nn.Module):
+    """A network that gives its loss, and whose weights explode once."""
+
+    def __init__(self, is_faulty):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
+        self.is_faulty, self.calls = is_faulty, 0
+
+    def forward(self, x, labels=None):
+        self.calls += self.training
+        if self.is_faulty and self.calls == ONSET and self.training:
+            with torch.no_grad():
+                self.layers[2].weight.mul_(1e4)
+        out = self.layers(x)
+        return {"loss": nn.functional.cross_entropy(out, labels), "logits": out}
+
+
+def transformers(net, folder, parts):
+    library = pytest.importorskip("transformers")
+    from steepest.integrations.transformers import Steepest
+
+    arguments = library.TrainingArguments(
+        str(folder), num_train_epochs=EPOCHS, per_device_train_batch_size=BATCH // parts, learning_rate=3e-3,
+        gradient_accumulation_steps=parts, report_to=[], save_strategy="no", logging_strategy="no", disable_tqdm=True,
+        use_cpu=True,
+    )  # fmt: skip
+    x, y = data()
+    rows = [{"x": a, "labels": b} for a, b in zip(x, y, strict=True)]
+    callback = Steepest(runs=folder) if folder.name == "runs" else None
+    trainer = library.Trainer(
+        net, arguments, train_dataset=rows, eval_dataset=rows[:50], callbacks=[callback] * bool(callback)
+    )
+    trainer.train()
+    return callback and callback.run
+
+
+def lightning(net, folder, parts):
+    library = pytest.importorskip("lightning")
+    from steepest.integrations.lightning import Steepest
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+    class Module(library.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def training_step(self, batch, index):
+            return self.net(*batch)["loss"]
+
+        def configure_optimizers(self):
+            optimizer = torch.optim.AdamW(self.parameters(), lr=3e-3)
+            cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS * SAMPLES // BATCH)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
+
+    callback = Steepest(runs=folder) if folder.name == "runs" else None
+    trainer = library.Trainer(
+        max_epochs=EPOCHS, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, gradient_clip_val=10.0, accumulate_grad_batches=parts,
+        callbacks=[callback] * bool(callback),
+    )  # fmt: skip
+    trainer.fit(Module(), loader(parts))
+    return callback and callback.run
+
+
+def accelerate(net, folder, parts):
+    library = pytest.importorskip("accelerate")
+    from steepest.integrations.accelerate import watch
+
+    accelerator = library.Accelerator(cpu=True, gradient_accumulation_steps=parts)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
+    model, optimizer, batches = accelerator.prepare(net, optimizer, loader(parts))
+    run = watch(accelerator, model, optimizer, runs=folder) if folder.name == "runs" else None
+    for _ in range(EPOCHS):
+        for x, y in batches:
+            with accelerator.accumulate(model):
+                accelerator.backward(model(x, y)["loss"])
+                optimizer.step()
+                optimizer.zero_grad()
+    if run is not None:
+        run.close()
+    return run
+
+
+def loader(parts):
+    random = torch.Generator().manual_seed(2)
+    return torch.utils.data.DataLoader(
+        torch.utils.data.TensorDataset(*data()), BATCH // parts, shuffle=True, generator=random
+    )
+
+
+def end_loss(net):
+    x, y = data()
+    with torch.no_grad():
+        return nn.functional.cross_entropy(net.layers(x), y).item()
+
+
+TRAINERS = [transformers, lightning, accelerate]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("train", TRAINERS)
+def test_without_a_fault_it_is_the_trainer_alone(tmp_path, train, parts):
+    alone, watched = Net(False), Net(False)
+    train(alone, tmp_path / "alone", parts)
+    run = train(watched, tmp_path / "runs", parts)
+    assert all(torch.equal(a, b) for a, b in zip(alone.parameters(), watched.parameters(), strict=True))
+    assert (run.status, run.events, len(run.losses)) == ("done", (), EPOCHS * SAMPLES // BATCH)
+    assert run.losses[0] == pytest.approx(math.log(4), abs=0.3)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("train", TRAINERS)
+def test_a_fault_is_undone(tmp_path, train):
+    healthy, alone, watched = Net(False), Net(True), Net(True)
+    train(healthy, tmp_path / "healthy", 1)
+    train(alone, tmp_path / "alone", 1)
+    run = train(watched, tmp_path / "runs", 1)
+    assert end_loss(alone) > 3 * end_loss(healthy)
+    assert end_loss(watched) < 1.5 * end_loss(healthy)
+    assert "rewind" in {e.kind for e in run.events}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_trainer_that_fails_leaves_a_failed_run(tmp_path):
+    class Broken(Net):
+        def forward(self, x, labels=None):
+            if self.calls == 5:
+                raise ValueError("a broken layer")
+            return super().forward(x, labels)
+
+    with pytest.raises(ValueError, match="a broken layer"):
+        lightning(Broken(False), tmp_path / "runs", 1)
+    stored = sd.open("Module", tmp_path / "runs")
+    assert stored.status == "failed"
+    assert "a broken layer" in stored.events[-1].seen
+
+
+def test_a_library_that_is_missing_or_old_is_named(monkeypatch):
+    with pytest.raises(sd.InputError, match="nothing-of-this-name is not installed"):
+        versions.require("nothing-of-this-name", "1.0")
+    with pytest.raises(sd.InputError, match="torch must be 99"):
+        versions.require("torch", "99.0")
