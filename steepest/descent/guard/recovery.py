@@ -161,7 +161,7 @@ class Recovery:
         usual.values.extend(x for s, x in levels.items() if s <= (then + t) // 2 and x < math.inf)
         if len(usual.values) < MIN_NORMAL_BATCHES:
             return set()
-        usual.refresh()
+        usual.refresh(with_tail=False)
         cusum = highest = 0.0
         normal, outliers, s = 0, set[int](), then
         while s < min(t + MAX_LOOKAHEAD, descent.steps) and (s < t or normal < MIN_NORMAL_BATCHES):

@@ -35,12 +35,12 @@ class RunningStats:
         self.values: deque[float] = deque(maxlen=n)
         self.median, self.deviation = 0.0, math.inf
 
-    def refresh(self) -> None:
+    def refresh(self, with_tail: bool = True) -> None:
         """Computes median and deviation.
 
         Where more than half of the values are the same, as losses of 0 are, the deviation is that of the others. Where
         a tail of them varies more than the half near the median, it is that of the steps from one value to the next,
-        which a trend does not widen.
+        which a trend does not widen. Without the tail it is that of the half near the median.
         """
         values = sorted(self.values)
         if not values:
@@ -50,7 +50,7 @@ class RunningStats:
         if distance == 0 and values[0] != values[-1]:
             others = [x for x in values if x != self.median]
             distance = sorted(abs(x - self.median) for x in others)[len(others) // 2]
-        self.deviation = max(MAD * distance, _upper_deviation(self.values))
+        self.deviation = max(MAD * distance, _upper_deviation(self.values) if with_tail else 0.0)
 
     def state_dict(self) -> dict[str, Any]:
         """The state as JSON."""
@@ -91,9 +91,9 @@ class GradientNorms(RunningStats):
         super().__init__(n)
         self.outliers, self.highest = 0, highest
 
-    def refresh(self) -> None:
+    def refresh(self, with_tail: bool = True) -> None:
         """Computes median and deviation, and the highest median."""
-        super().refresh()
+        super().refresh(with_tail)
         if len(self.values) >= MIN_NORMS:
             self.highest = max(self.highest, self.median)
 
