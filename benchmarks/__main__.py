@@ -20,6 +20,7 @@ LONG = {
     "faults": "guard",
     "false_rewinds": "guard",
     "rates": "rates",
+    "finetuning": "rates",
     "races": "rates",
     "curvature": "geometry",
     "edges": "geometry",

@@ -54,7 +54,7 @@ FAILED_BELOW, WORKS_FROM = 0.5, 0.9
 """Shares of the best's gain: below the first a value has failed, from the second it works."""
 MIN_RUNG_GAIN = 0.02
 """Share of the initial loss by which the best must lower it for a rung to count."""
-ROUNDING = 1e-6
+LEAST_GAIN = 1e-6
 """Share of the initial loss: a smaller gain of a long run is rounding."""
 MAX_WIDENINGS = 8
 SEARCH_PATH_POINTS = 12
@@ -186,7 +186,7 @@ class _Search:
         lower = [best / QUARTER**k for k in range(LOWER_STEPS + 1)]
         second = self._run_rung([rate for rate in lower if self._is_between(rate)], long, self._widen_down)
         winner = self._winner(second)
-        if not winner or self.start - second[winner].value <= ROUNDING * abs(self.start):
+        if not winner or self.start - second[winner].value <= LEAST_GAIN * abs(self.start):
             raise self._failure(second, long)
         return self._result(winner, short, long)
 
@@ -301,9 +301,9 @@ class _Search:
         low, high = min(rung), max(rung)
         words = f"No learning rate that was tried works: {len(rung)} from {low:.3g} to {high:.3g}, "
         words += f"in runs of {steps} steps."
-        if broken := [rate for rate in rung if rung[rate].failure]:
-            lowest = min(broken)
-            words += f" {len(broken)} of them diverged (lr = {lowest:.3g}: {rung[lowest].failure})."
+        if failures := [rate for rate in rung if rung[rate].failure]:
+            lowest = min(failures)
+            words += f" {len(failures)} of them diverged (lr = {lowest:.3g}: {rung[lowest].failure})."
         best = min(rung, key=lambda rate: rung[rate].value)
         if math.isfinite(loss := rung[best].value):
             words += f" The lowest validation loss, {loss:.4g} at lr = {best:.3g}, "
