@@ -302,7 +302,7 @@ def test_of_two_equal_rungs_one_is_run(monkeypatch):
     assert len(calls) == 1
 
 
-# -- The same seed gives the same learning rate --------------------------------------------------------------------------
+# -- The same seed gives the same learning rate ------------------------------------------------------------------------
 
 
 def _noisy(output, target):
