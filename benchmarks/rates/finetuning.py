@@ -230,7 +230,7 @@ def _problems_of(rows: Any) -> list[Problem]:
 
 CHOICE, REPORT = _problems_of(TABLE["choice"]), _problems_of(TABLE["report"])
 LANGUAGE = [
-    Problem(f"language-model-{kind}", functools.partial(_language_task, low), "adamw", 1e-3, COSINE, 8, 100)
+    Problem(f"language-model-{kind}", functools.partial(_language_task, low), "adamw", 1e-4, COSINE, 4, 50)
     for kind, low in (("full", False), ("low-rank", True))
 ]
 IS_INSTALLED = importlib.util.find_spec(PACKAGE) is not None
