@@ -278,7 +278,7 @@ def test_what_was_finished_outlives_an_interruption(way, after):
     assert ("no short run has ended" in str(stopped.value)) == (not table)
 
 
-@pytest.mark.parametrize("steps", [36, 60, 90])
+@pytest.mark.parametrize("steps", [25, 36, 60])
 @pytest.mark.parametrize("way", ["together", "one after another"])
 def test_rungs_of_one_length_run_each_value_once(steps, way):
     found = search(task(), steps=steps, way=way)
@@ -342,6 +342,17 @@ def test_a_run_of_few_steps_is_searched_by_whole_runs(steps):
     best = min(found.table, key=lambda row: row.loss)
     assert found.best == best.lr
     assert found.sentence.startswith(f"Use lr = {best.lr:.3g} with adam, the best of runs of all {steps} steps. ")
+
+
+@pytest.mark.parametrize("steps", [100, 300])
+def test_a_brief_run_is_searched_by_runs_of_half_its_length(steps):
+    found = search(task(), steps=steps)
+    assert {row.steps for row in found.table} == {20, steps // 2}
+    long = [row for row in found.table if row.steps == steps // 2]
+    best = min(long, key=lambda row: row.loss)
+    assert found.best == pytest.approx(best.lr / 1.3)
+    assert min(row.lr for row in long) < best.lr < max(row.lr for row in long)
+    assert "divided by 1.3" in found.sentence
 
 
 def test_a_budget_that_does_not_allow_whole_runs_is_kept():
