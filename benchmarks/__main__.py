@@ -22,6 +22,7 @@ LONG = {
     "false_rewinds": "guard",
     "harm": "guard",
     "rates": "rates",
+    "finetuning": "rates",
     "races": "rates",
     "curvature": "geometry",
     "edges": "geometry",

@@ -9,33 +9,34 @@ The choice is the second rung's best ÷ 1.8, as short runs favour values that ar
 start at one point and see the same batches. A value fails if its loss is not finite, or if it has less than half of the
 best's gain: the loss of a network with dead units is just below its initial loss.
 
-A run of at most 60 steps has no shorter ones to learn from: both rungs are whole runs, and nothing is divided.
+A run of at most 60 steps has no shorter ones to learn from: both rungs are whole runs, and nothing is divided. Where
+the rungs have the same length, the second runs only those of its values that the first has not run.
+
+A run of fewer than 400 steps, of which 5 % are fewer than a short run takes, has a second rung of half its length. It
+is widened both ways, and its best is divided by 1.3: 20 steps say little about which value is best.
+
+The same seed gives the same learning rate: nothing is decided by a clock, and all random numbers follow from the seed.
 """
 
 import math
 import time
-import timeit
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from steepest import seeds
 from steepest.descent.loop import Descent
 from steepest.descent.population.dispatch import run_descents
 from steepest.descent.population.population import Member, Plan
-from steepest.descent.population.work import step_work
 from steepest.descent.settings import Settings
 from steepest.descent.stages import Stages
 from steepest.errors import InputError, SearchInterrupt, TaskError
 from steepest.records.search import FAILED, TOO_LARGE, TOO_SMALL, WORKS, Search, SearchProgress, Trial
 from steepest.rules.rule import Rule
 from steepest.schedule import Schedule
+from steepest.search.budget import max_steps
 from steepest.tasks.task import Task
 
-SPEED_STEPS = 4
-"""Steps by which a budget in seconds is converted to steps."""
-LONG_RUN_WORK, LONG_RUN_SHARE = 1.2e13, 0.15
-"""The search for a run with more work (`population.work`; ten minutes of a processor core) takes at most this share of
-it. By work, not by a clock: the same search tries the same values."""
 SHORT, LONG = 0.05, 0.2
 """Lengths of the rungs, as shares of the run."""
 MIN_SHORT_STEPS = 20
@@ -43,6 +44,9 @@ MIN_SHORT_STEPS = 20
 WHOLE_RUN_STEPS = 60
 """Steps of a run up to which the rungs are whole runs. On 7 small tasks with 36 and 60 steps and 2 seeds the choice
 then misses 1.6 % of the best gain, not 9.7 %; and more than 10 % of it in 1 of these 28 runs, not in 8."""
+BRIEF_RUN_SHARE, BRIEF_RUN_DIVISOR = 0.5, 1.3
+"""Length of the second rung, and its divisor, for a run of fewer than 400 steps, of which the first rung's least length
+is more than its share: that rung says little, so the second one is widened both ways. Chosen on 10 fine-tunings."""
 HALF, QUARTER = 10**0.5, 10**0.25
 BELOW, ABOVE, LOWER_STEPS = 2, 4, 4
 """Half decades around the usual learning rate; quarter decades below the first rung's best."""
@@ -51,6 +55,8 @@ FAILED_BELOW, WORKS_FROM = 0.5, 0.9
 """Shares of the best's gain: below the first a value has failed, from the second it works."""
 MIN_RUNG_GAIN = 0.02
 """Share of the initial loss by which the best must lower it for a rung to count."""
+LEAST_GAIN = 1e-6
+"""Share of the initial loss: a smaller gain of a long run is rounding."""
 MAX_WIDENINGS = 8
 SEARCH_PATH_POINTS = 12
 """Recorded points of each run's path, where the model is small."""
@@ -79,25 +85,7 @@ def _measure_baseline(task: Task, settings: Settings, budget: int | str | None) 
     if not math.isfinite(loss):
         raise TaskError(f"The initial validation loss must be finite, got {loss}. Check model, loss and data.")
     descent.model.train()
-    return _Baseline(descent.steps, descent.steps_per_epoch, loss, lr, _max_steps(budget, descent))
-
-
-def _max_steps(budget: int | str | None, descent: Descent) -> float:
-    """Steps that a search may take in all; takes a few steps where these have to be measured."""
-    if budget is None:
-        is_long = descent.steps * step_work(descent) > LONG_RUN_WORK
-        return LONG_RUN_SHARE * descent.steps if is_long else math.inf
-    try:
-        steps = float(budget) if not isinstance(budget, str) else _steps_in(float(budget.removesuffix("s")), descent)
-    except (ValueError, TypeError):
-        steps = math.nan
-    if not steps >= 1:
-        raise InputError(f"budget must be a number of steps ≥ 1, or seconds such as '60 s', got {budget!r}")
-    return steps
-
-
-def _steps_in(seconds: float, descent: Descent) -> float:
-    return seconds / min(timeit.repeat(descent.step, number=1, repeat=min(SPEED_STEPS, descent.steps)))
+    return _Baseline(descent.steps, descent.steps_per_epoch, loss, lr, max_steps(budget, descent))
 
 
 def run_search(
@@ -120,11 +108,19 @@ def run_search(
 
     Raises:
         InputError: an invalid range or budget, or settings with several stages.
-        TaskError: every learning rate failed.
+        TaskError: no learning rate that was tried works.
         SearchInterrupt: Ctrl-C.
     """
     if len(settings.stages.parts) > 1:
         raise InputError("The learning rate is searched for one update rule, got stages. Search for each of them.")
+    with seeds.ours(settings.seed, "rates"):  # a loss or model may draw from Python's or numpy's generators
+        return _run_search(task, settings, budget, between, way, watch)
+
+
+def _run_search(
+    task: Task, settings: Settings, budget: int | str | None, between: tuple[float, float] | None, way: str | None,
+    watch: Watch | None,
+) -> Search:  # fmt: skip
     start_time = time.perf_counter()
     base = _measure_baseline(task, settings, budget)
     settings = _in_shares(settings, base.steps, base.steps_per_epoch)
@@ -162,19 +158,19 @@ class _Search:
         self.later_steps = (LOWER_STEPS + 1) * long
         first = self._run_rung(rates, short, self._widen, reserve=(LOWER_STEPS + 1) * short)
         if not self._winner(first):
-            lowest = min(first)
-            raise TaskError(
-                f"Every learning rate failed, down to {lowest:.3g} ({first[lowest].failure or 'no gain'}). "
-                "Check loss and data, or pass between= with lower values."
-            )
+            raise self._failure(first, short)
         short, first = self._lengthen(first, short)
         best, long = self._winner(first), max(short, long)
         if self.max_steps < math.inf:
             long = min(long, int(self.max_steps - self.steps) // (LOWER_STEPS + 1))
         self.later_steps = 0
         lower = [best / QUARTER**k for k in range(LOWER_STEPS + 1)]
-        second = self._run_rung([rate for rate in lower if self._is_between(rate)], long, self._widen_down)
-        return self._result(self._winner(second) or min(second), short, long)
+        widen = self._widen_quarters if self._is_brief() else self._widen_down
+        second = self._run_rung([rate for rate in lower if self._is_between(rate)], long, widen)
+        winner = self._winner(second)
+        if not winner or self.start - second[winner].value <= LEAST_GAIN * abs(self.start):
+            raise self._failure(second, long)
+        return self._result(winner, short, long)
 
     # -- Rungs ---------------------------------------------------------------------------------------------------------
 
@@ -194,10 +190,10 @@ class _Search:
         """Steps of the runs of both rungs, as the budget allows."""
         if self.run_steps <= WHOLE_RUN_STEPS and (count + LOWER_STEPS + 1) * self.run_steps <= self.max_steps:
             return self.run_steps, self.run_steps
-        usual, run_steps = count * SHORT + (LOWER_STEPS + 1) * LONG, self.run_steps
+        usual, run_steps = count * SHORT + (LOWER_STEPS + 1) * self._long_share(), self.run_steps
         share = min(1.0, self.max_steps / (usual * run_steps))
         least = min(MIN_SHORT_STEPS, run_steps) if share == 1.0 else 2
-        short, long = (max(least, int(part * share * run_steps + 1e-9)) for part in (SHORT, LONG))
+        short, long = (max(least, int(part * share * run_steps + 1e-9)) for part in (SHORT, self._long_share()))
         if count * short + (LOWER_STEPS + 1) * long > self.max_steps:
             raise InputError(
                 f"budget must allow {count + LOWER_STEPS + 1} short runs of 2 steps, got {self.max_steps:.0f} steps. "
@@ -211,7 +207,8 @@ class _Search:
         for _ in range(MAX_WIDENINGS):
             self._run_short(rates, steps, rung)
             rates = [rate for rate in widen(rung) if self._is_between(rate)]
-            if not rates or self.steps + len(rates) * steps + reserve > self.max_steps:
+            count = sum(self._key(steps, rate) not in self.members for rate in rates)
+            if not rates or self.steps + count * steps + reserve > self.max_steps:
                 break
         return rung
 
@@ -234,6 +231,12 @@ class _Search:
         return short, first
 
     def _run_short(self, rates: Sequence[float], steps: int, rung: Rung) -> None:
+        """Adds runs at these values to the rung; those that an equally long rung has run are taken from there."""
+        keys = [self._key(steps, rate) for rate in rates]
+        rung |= {key[1]: self.members[key] for key in keys if key in self.members}
+        rates = [rate for rate, key in zip(rates, keys, strict=True) if key not in self.members]
+        if not rates:
+            return
         self.expected_steps = self.steps + len(rates) * steps + self.later_steps
         common = replace(self.settings, epochs=None, steps=steps, guard=None)
         settings = [replace(common, lr=rate) for rate in rates]
@@ -242,14 +245,14 @@ class _Search:
         descents = run_descents(self.task, settings, plan, strategy=self.way)
         self.way, self.reason = self.way or descents.strategies[0].name, self.reason or descents.strategies[0].reason
         for rate, member in zip(rates, descents.members, strict=True):
-            rung[rate] = self.members[self._key(steps, rate)] = member
+            rung[rate] = self.members[steps, rate] = member
         if self.watch is not None:
             self.watch(self._progress(is_rung=True))
 
     def _on_step(self, members: Sequence[Member], steps: int) -> None:
         """Keeps runs as soon as they end: an interruption may come before the others do."""
         self.steps += len(members)
-        self.members |= {self._key(steps, m.settings.lr or 0.0): m for m in members if m.measurements or m.failure}
+        self.members |= {(steps, m.settings.lr or 0.0): m for m in members if m.measurements or m.failure}
         if self.watch is not None:
             self.watch(self._progress())
 
@@ -270,10 +273,39 @@ class _Search:
         best = self._winner(rung) or min(rung)
         return [best / QUARTER, best / QUARTER**2] if best == min(rung) else []
 
+    def _widen_quarters(self, rung: Rung) -> list[float]:
+        best = self._winner(rung) or min(rung)
+        return [best * QUARTER, best * QUARTER**2] if best == max(rung) else self._widen_down(rung)
+
+    def _is_brief(self) -> bool:
+        return self.max_steps == math.inf and SHORT * self.run_steps < MIN_SHORT_STEPS
+
+    def _long_share(self) -> float:
+        return BRIEF_RUN_SHARE if self._is_brief() else LONG
+
     def _winner(self, rung: Rung) -> float:
         """The learning rate with the lowest loss; 0 where none is below the initial loss."""
         best = min(rung, key=lambda rate: rung[rate].value)
         return best if rung[best].value < self.start else 0.0
+
+    def _failure(self, rung: Rung, steps: int) -> TaskError:
+        """That no value of a rung works: what was tried, what was seen, what to check."""
+        low, high = min(rung), max(rung)
+        words = f"No learning rate that was tried works: {len(rung)} from {low:.3g} to {high:.3g}, "
+        words += f"in runs of {steps} steps."
+        if failures := [rate for rate in rung if rung[rate].failure]:
+            lowest = min(failures)
+            words += f" {len(failures)} of them diverged (lr = {lowest:.3g}: {rung[lowest].failure})."
+        best = min(rung, key=lambda rate: rung[rate].value)
+        if math.isfinite(loss := rung[best].value):
+            words += f" The lowest validation loss, {loss:.4g} at lr = {best:.3g}, "
+            words += f"is not below the initial {self.start:.4g}."
+        if earlier := [key for key, m in self.members.items() if key[0] < steps and m.value < self.start]:
+            shorter = max(length for length, _ in earlier)
+            words += f" Runs of {shorter} steps lowered it: what fails comes later in the run."
+        advice = " Check that loss, data and gradients are finite and that the weights are not at a minimum already"
+        lower = f"between=({low / 1000:.1g}, {low:.1g})"
+        return TaskError(f"{words}{advice}, or pass lower values: {lower}.")
 
     # -- The result ----------------------------------------------------------------------------------------------------
 
@@ -302,14 +334,16 @@ class _Search:
             words += f". Best short run: {winner:.3g}; divided by {divisor} because short runs favour high values. "
             words += tail
         words += f"; {failure.lr:.3g} failed ({failure.how})." if failure else ". No value tried failed."
-        usual = LONG * self.run_steps
+        usual = self._long_share() * self.run_steps
         if long < 0.9 * min(usual, self.run_steps):
             doubt = "the best value for the whole run may be lower"
             words += f" The budget allowed runs of {long} steps instead of {usual:.0f}: {doubt}."
         return words
 
     def _divisor(self, long: int) -> float:
-        return DIVISOR if long < self.run_steps else 1.0
+        if long >= self.run_steps:
+            return 1.0
+        return BRIEF_RUN_DIVISOR if self._is_brief() and 2 * long >= self.run_steps - 1 else DIVISOR
 
     def interrupt(self) -> SearchInterrupt:
         """The interruption, with all runs that have ended."""

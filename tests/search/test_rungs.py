@@ -2,7 +2,10 @@
 
 import dataclasses
 import math
+import random
+import time
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -164,13 +167,56 @@ def test_what_cannot_be_meant(given, words):
         search(task(), **given)
 
 
-def test_where_every_rate_fails_the_smallest_is_named():
+def test_where_every_rate_fails_it_is_said():
     x, y = classes()
     hopeless = sd.Task(
         lambda seed: nn.Linear(6, 3), (x, y), lambda o, t: 0 * cross_entropy(o, t) + 1, validation=(x, y)
     )
-    with pytest.raises(TaskError, match=r"Every learning rate failed, down to 1e-"):
+    with pytest.raises(
+        TaskError, match=r"No learning rate that was tried works: .* from 1e-.* is not below the initial 1\."
+    ):
         search(hopeless)
+
+
+def _failing_second_rung(monkeypatch, value, failure=""):
+    """A search whose second rung ends like this at every rate, however low."""
+    usual = rungs.run_descents
+
+    def late(of, settings, plan, strategy=None):
+        found = usual(of, settings, plan, strategy=strategy)
+        for member in found.members if settings[0].steps > 20 else []:
+            member.failure = failure
+            member.measurements = {settings[0].steps: {"loss": value}}
+        return found
+
+    monkeypatch.setattr(rungs, "run_descents", late)
+
+
+@pytest.mark.parametrize(
+    ("value", "failure", "words"),
+    [
+        (9.0, "", r"The lowest validation loss, 9 at lr = .*, is not below the initial 1\."),
+        (math.nan, "non-finite loss from step 31", r"19 of them diverged \(lr = .*: non-finite loss from step 31\)\."),
+    ],
+)
+def test_where_the_long_runs_fail_no_rate_is_chosen(monkeypatch, value, failure, words):
+    _failing_second_rung(monkeypatch, value, failure)
+    with pytest.raises(
+        TaskError, match=rf"^No learning rate that was tried works: 19 from .*80 steps\. {words}"
+    ) as told:
+        search(task())
+    assert "Runs of 20 steps lowered it" in str(told.value)
+    assert "or pass lower values: between=(" in str(told.value)
+
+
+def test_a_start_at_the_minimum_has_no_rate():
+    x = torch.ones(64, 1)
+    done = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(done.weight, 2.0)
+    done.weight.data += 1e-3
+    worse = sd.Task(done, (x, 5 * x), mse_loss, validation=(x, 2 * x))
+    with pytest.raises(TaskError, match="that the weights are not at a minimum already"):
+        search(worse, "gradient_descent", 200, "full")
 
 
 def test_a_loss_that_is_not_finite_at_the_start():
@@ -232,6 +278,63 @@ def test_what_was_finished_outlives_an_interruption(way, after):
     assert ("no short run has ended" in str(stopped.value)) == (not table)
 
 
+@pytest.mark.parametrize("steps", [25, 36, 60])
+@pytest.mark.parametrize("way", ["together", "one after another"])
+def test_rungs_of_one_length_run_each_value_once(steps, way):
+    found = search(task(), steps=steps, way=way)
+    assert len({row.steps for row in found.table}) == 1
+    assert found.steps == sum(row.steps for row in found.table)
+    best = min(found.table, key=lambda row: row.loss).lr
+    tried = [row.lr for row in found.table]
+    assert all(any(math.isclose(lr, best / rungs.QUARTER**k) for lr in tried) for k in (1, 2))
+
+
+def test_of_two_equal_rungs_one_is_run(monkeypatch):
+    calls, usual = [], rungs.run_descents
+
+    def counted(of, settings, plan, strategy=None):
+        calls.append(settings)
+        return usual(of, settings, plan, strategy=strategy)
+
+    monkeypatch.setattr(rungs, "run_descents", counted)
+    monkeypatch.setattr(rungs, "QUARTER", rungs.HALF)
+    search(task(), steps=40, between=(1e-3, 1e-1))
+    assert len(calls) == 1
+
+
+# -- The same seed gives the same learning rate ------------------------------------------------------------------------
+
+
+def _noisy(output, target):
+    """Random numbers of all three kinds."""
+    return cross_entropy(output * (1 + random.random()) + np.random.rand() + 0.1 * torch.randn_like(output), target)
+
+
+@pytest.mark.parametrize("way", ["together", "one after another", None])
+@pytest.mark.parametrize("kind", ["seconds", "noise", "dropout"])
+def test_the_same_seed_gives_the_same_rate(kind, way, monkeypatch):
+    x, y = classes()
+    net = nn.Sequential(nn.Linear(6, 16), nn.Dropout(0.3 if kind == "dropout" else 0.0), nn.ReLU(), nn.Linear(16, 3))
+    of = sd.Task(net, (x, y), _noisy if kind == "noise" else cross_entropy, validation=classes(seed=1))
+    tables = []
+    for k, speed in enumerate((1.0, 30.0)):
+        random.seed(k), np.random.seed(k), torch.manual_seed(k)
+        clock = time.perf_counter
+        monkeypatch.setattr(time, "perf_counter", lambda c=clock, s=speed: s * c())
+        found = search(of, steps=200, way=way, budget="0.3 s" if kind == "seconds" else None)
+        monkeypatch.undo()
+        tables.append([(row.steps, row.lr, row.loss) for row in found.table])
+    assert tables[0] == tables[1]
+
+
+def test_a_search_leaves_the_callers_random_numbers_alone():
+    random.seed(0), np.random.seed(0), torch.manual_seed(0)
+    expected = random.random(), np.random.rand(), torch.rand(()).item()
+    random.seed(0), np.random.seed(0), torch.manual_seed(0)
+    search(task(), steps=40)
+    assert (random.random(), np.random.rand(), torch.rand(()).item()) == expected
+
+
 @pytest.mark.parametrize("steps", [12, 36, 60])
 def test_a_run_of_few_steps_is_searched_by_whole_runs(steps):
     found = search(task(), steps=steps)
@@ -239,6 +342,17 @@ def test_a_run_of_few_steps_is_searched_by_whole_runs(steps):
     best = min(found.table, key=lambda row: row.loss)
     assert found.best == best.lr
     assert found.sentence.startswith(f"Use lr = {best.lr:.3g} with adam, the best of runs of all {steps} steps. ")
+
+
+@pytest.mark.parametrize("steps", [100, 300])
+def test_a_brief_run_is_searched_by_runs_of_half_its_length(steps):
+    found = search(task(), steps=steps)
+    assert {row.steps for row in found.table} == {20, steps // 2}
+    long = [row for row in found.table if row.steps == steps // 2]
+    best = min(long, key=lambda row: row.loss)
+    assert found.best == pytest.approx(best.lr / 1.3)
+    assert min(row.lr for row in long) < best.lr < max(row.lr for row in long)
+    assert "divided by 1.3" in found.sentence
 
 
 def test_a_budget_that_does_not_allow_whole_runs_is_kept():
