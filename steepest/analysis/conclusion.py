@@ -64,7 +64,7 @@ DIVERGED_RISE = 10.0
 """A run whose loss ends this many times as high as it began has diverged, whatever the surface is like there."""
 CONVERGED_DECREASE = 0.5
 """The loss of a converged run has fallen by more than this share of its initial value."""
-HAPPENED = (EXPLODING, NO_GRADIENT, NEVER_FINITE)
+FACTS = (EXPLODING, NO_GRADIENT, NEVER_FINITE)
 """Findings that no measurement of the end can make undone."""
 DECAY_ADVICE = 'Train longer, and let the learning rate decay to 0 at the end (`schedule="cosine"`).'
 MEASURE_ADVICE = "Measure a learning rate: `steepest find-lr TASK`."
@@ -98,9 +98,9 @@ def conclude(verdict: Verdict, record: Record) -> Verdict:
         return _name(verdict, diagnosis, (NEVER_FINITE,)) or verdict
     verdict = replace(verdict, ending=_ending(verdict, record, diagnosis))
     is_stationary = verdict.sentence.startswith(VERDICT_HEADLINES[UNDECIDED])
-    named = _name(verdict, diagnosis, (*HAPPENED, PLATEAU) if is_stationary else HAPPENED)
-    if named is not None:
-        return named
+    explanation = _name(verdict, diagnosis, (*FACTS, PLATEAU) if is_stationary else FACTS)
+    if explanation is not None:
+        return explanation
     has_arrived = diagnosis.kinds == (HEALTHY,) and Symptoms(record).decrease > CONVERGED_DECREASE
     if is_stationary and has_arrived and not _can_gain(verdict.ending):
         return replace(verdict, sentence=CONVERGED + verdict.sentence.removeprefix(VERDICT_HEADLINES[UNDECIDED]))
@@ -130,12 +130,12 @@ def diagnose(run: Any) -> Diagnosis:
     """
     record: Record = getattr(run, "record", run)
     diagnosis, verdict = diagnose_record(record), run_verdict(record)
-    measured = search_claims(record.search, record.config.lr)
+    evidence = search_claims(record.search, record.config.lr)
     if verdict is not None:
-        measured += verdict_claims(verdict)
-    left = [_within(finding, measured) for finding in diagnosis.findings]
-    kept = tuple(one for one in left if one.kind in HAPPENED or not contradict(finding_claims(one), measured))
-    return replace(diagnosis, findings=kept or (_gives_way(diagnosis.findings[0], verdict),))
+        evidence += verdict_claims(verdict)
+    left = [_within(finding, evidence) for finding in diagnosis.findings]
+    remaining = tuple(one for one in left if one.kind in FACTS or not contradict(finding_claims(one), evidence))
+    return replace(diagnosis, findings=remaining or (_gives_way(diagnosis.findings[0], verdict),))
 
 
 # -- What gives way ----------------------------------------------------------------------------------------------------
@@ -157,26 +157,27 @@ def _can_gain(ending: Ending | None) -> bool:
 
 def _with_advice(verdict: Verdict, record: Record, diagnosis: Diagnosis) -> Verdict:
     """The verdict with advice that fits the outlook, and a problem that the measurements leave standing."""
-    measured = verdict_claims(replace(verdict, advice=""))
-    measured += search_claims(record.search, record.config.lr)
+    evidence = verdict_claims(replace(verdict, advice=""))
+    evidence += search_claims(record.search, record.config.lr)
     advice = verdict.advice
     for finding in diagnosis.findings:
-        one = _within(finding, measured)
+        one = _within(finding, evidence)
         claims = finding_claims(one)
-        if one.advice and contradict(claims, text_claims("verdict", advice)) and not contradict(claims, measured):
+        if one.advice and contradict(claims, text_claims("verdict", advice)) and not contradict(claims, evidence):
             return replace(verdict, advice=one.advice)
-    ending = verdict.ending
-    if verdict.kind == DESCENDING and ending is not None:
-        if ending.lower_lr_helps:
-            advice = DECAY_ADVICE
-        elif ending.longer_helps is False:
+    if verdict.kind == DESCENDING and verdict.ending is not None and verdict.ending.lower_lr_helps:
+        return replace(verdict, advice=DECAY_ADVICE)
+    if contradict(text_claims("verdict", advice), evidence):
+        left = [part for part in advice.split(". ") if not contradict(text_claims("verdict", part), evidence)]
+        advice = " ".join(part.rstrip(".") + "." for part in left)
+        if verdict.kind == DESCENDING:  # a step would lower the loss, and the run's own steps do not
             advice = MEASURE_ADVICE
     return replace(verdict, advice=advice)
 
 
-def _within(finding: Finding, measured: list[Claim]) -> Finding:
+def _within(finding: Finding, evidence: list[Claim]) -> Finding:
     """A finding about noise without other rates, where a search has chosen the rate: larger batches are left."""
-    if finding.kind != NOISE_LIMITED or RATE_WORKS not in {claim.says for claim in measured}:
+    if finding.kind != NOISE_LIMITED or RATE_WORKS not in {claim.says for claim in evidence}:
         return finding
     batch, _, schedule = (part.strip() for part in finding.advice.partition(", or lr"))
     return finding._replace(advice=f"{batch}, or{schedule.rpartition(', or')[2]}")
@@ -205,7 +206,10 @@ def _ending(verdict: Verdict, record: Record, diagnosis: Diagnosis) -> Ending | 
     if lower_lr is None and (stored := verdict.number(LAST_LR_LABEL)) is not None:
         lower_lr = Estimate(*stored[1:4])
     noise = RATE if Symptoms(record).is_full_batch else NOISE
-    return outlook.ending(verdict.kind, lower_lr, loss.value, outlook.Trend.of(record.steps), _holds(diagnosis), noise)
+    has_exploded = any(kind in FACTS for kind in diagnosis.kinds)  # so the rate that it ended with is not its own
+    at_end = None if has_exploded else lower_lr
+    ending = outlook.ending(verdict.kind, at_end, loss.value, outlook.Trend.of(record.steps), _holds(diagnosis), noise)
+    return ending._replace(lower_lr=lower_lr)
 
 
 def _holds(diagnosis: Diagnosis) -> str:

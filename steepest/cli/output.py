@@ -57,10 +57,10 @@ class VerdictNumberJson(TypedDict):
 
 
 class EstimateJson(TypedDict):
-    """An estimated number."""
+    """An estimated number with its 95 % interval."""
 
     value: Annotated[Number, "the estimate"]
-    low: Annotated[Number, "lower end of its 95 % interval"]
+    low: Annotated[Number, "lower end"]
     high: Annotated[Number, "upper end"]
 
 
@@ -68,13 +68,8 @@ class EndingJson(TypedDict):
     """What a run's end means: what holds it there, and what would lower the training loss further."""
 
     holds: Annotated[str, "rate, noise, flatness or nothing; empty where that cannot be told"]
-    lower_lr: Annotated[
-        EstimateJson | None,
-        "measured decrease of the training loss by ten steps at a tenth of the rate; null if not measured",
-    ]
-    longer: Annotated[
-        EstimateJson | None, "estimated decrease by as many steps again, from the trend; null without a trend"
-    ]
+    lower_lr: Annotated[EstimateJson | None, "decrease of the loss by ten steps at a tenth of the rate, measured"]
+    longer: Annotated[EstimateJson | None, "decrease by as many steps again, an estimate from the trend"]
     lower_lr_helps: Annotated[bool | None, "whether that is certain and worth advice; null where it cannot be told"]
     longer_helps: Annotated[bool | None, "the same of longer training"]
     words: Annotated[list[str], "a sentence for each of these that is known"]
@@ -339,10 +334,7 @@ def location(verdict: Verdict) -> VerdictJson:
 
 def _ending(ending: Ending) -> EndingJson:
     lower_lr, longer = (None if x is None else EstimateJson(**x._asdict()) for x in (ending.lower_lr, ending.longer))
-    return {
-        "holds": ending.holds, "lower_lr": lower_lr, "longer": longer, "lower_lr_helps": ending.lower_lr_helps,
-        "longer_helps": ending.longer_helps, "words": list(ending.words),
-    }  # fmt: skip
+    return EndingJson(**{**ending._asdict(), "lower_lr": lower_lr, "longer": longer, "words": list(ending.words)})
 
 
 def comparison(pair: Comparison) -> ComparisonJson:

@@ -14,11 +14,11 @@ from steepest.records import verdict as kinds
 from steepest.records.run import Steps
 from steepest.records.verdict import FLATNESS, NOISE, NOTHING, RATE, Ending, Estimate, digits
 
-BLOCKS, MIN_BLOCK = 8, 3
+TREND_BLOCKS, MIN_BLOCK_STEPS = 8, 3
 """The loss of a part of the run is taken as means of so many blocks, of at least so many steps: neighbours are not
 independent."""
 T_975 = 2.447
-"""Of Student's t with `BLOCKS` − 2 degrees of freedom."""
+"""Of Student's t with `TREND_BLOCKS` − 2 degrees of freedom."""
 RELEVANT_SHARE = 0.01
 """Share of the loss, or of its fall since the start if that is larger, that a gain has to reach to be worth advice."""
 HELD_BY = {
@@ -89,6 +89,8 @@ def ending(
     longer = None if trend is None else trend.longer
     if longer is not None:
         longer_helps = True if longer.low > relevant else False if longer.high < relevant else None
+    if kind == kinds.MINIMUM:  # a bound on all data weighs more than a trend, or than steps that left the place
+        lower_helps, longer_helps = lower_helps and None, longer_helps and None
     if lower_helps and kind != kinds.EDGE_OF_STABILITY:
         holds = noise
     elif kind == kinds.DESCENDING and longer_helps is False:
@@ -162,9 +164,9 @@ def longer_gain(steps: Steps) -> Estimate | None:
 def _slope(tau: np.ndarray, loss: np.ndarray, first: float) -> Estimate | None:
     """Fall of the loss by log τ from this share of τ to its double, from means of blocks; None with too few steps."""
     part = (tau > first * tau[-1]) & (tau <= 2 * first * tau[-1])
-    if part.sum() < BLOCKS * MIN_BLOCK:
+    if part.sum() < TREND_BLOCKS * MIN_BLOCK_STEPS:
         return None
-    blocks = [np.array_split(x, BLOCKS) for x in (np.log(tau[part]), loss[part])]
+    blocks = [np.array_split(x, TREND_BLOCKS) for x in (np.log(tau[part]), loss[part])]
     x, y = (np.array([block.mean() for block in group]) for group in blocks)
     slope, error = fit_line(x, y)
     half = T_975 * error
