@@ -50,7 +50,10 @@ def measure() -> list[str]:
 def claims_of(number: int) -> tuple[list[Claim], str]:
     """Everything that is said of a run, and the kind of its verdict."""
     with tempfile.TemporaryDirectory() as folder:
-        run = train(number, folder)
+        try:
+            run = train(number, folder)
+        except sd.TaskError:  # the search says that no rate works, and nothing is run
+            return [], "no rate"
         verdict, diagnosis, record = run.verdict, sd.diagnose(run), run.record
     film = History(record, {}, Path("run", np.empty((0, 0), np.float32)))
     claims = [] if verdict is None else said.verdict_claims(verdict)

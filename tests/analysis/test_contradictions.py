@@ -72,11 +72,11 @@ def claims_of(one, verdict, diagnosis):
 
 def test_no_contradiction_is_said_at_any_end():
     before = 0
-    for one, stored in itertools.islice(every_end(), 0, None, 13):
+    for one, stored in itertools.islice(every_end(), 0, None, 61):
         before += bool(contradictions(claims_of(one, stored, diagnose_record(one))))
         verdict, told = conclude(stored, one), diagnose(replace(one, verdict=stored))
         assert contradictions(claims_of(one, verdict, told)) == [], (stored.kind, verdict, told)
-    assert before > 50  # what is said apart does contradict
+    assert before > 10  # what is said apart does contradict
 
 
 @pytest.mark.slow
