@@ -29,6 +29,7 @@ LONG = {
     "saddles": "geometry",
     "handoff": "geometry",
     "diagnoses": "diagnosis",
+    "contradictions": "diagnosis",
     "locate": "geometry",
     "landscapes": "speed",
     "page": "speed",

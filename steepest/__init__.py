@@ -4,7 +4,8 @@ w ← w − α ∇L(w)
 """
 
 from steepest import optim
-from steepest.analysis.diagnosis.diagnose import Diagnosis, diagnose
+from steepest.analysis.conclusion import diagnose
+from steepest.analysis.diagnosis.diagnose import Diagnosis
 from steepest.descent.guard.guard import Guard
 from steepest.descent.stages import stage
 from steepest.errors import (

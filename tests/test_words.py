@@ -29,7 +29,7 @@ NOUNS = words_of(
     """
     bed bound building ceiling damping embed embedding engineering evening feed finding framing heading king leading
     left lightning mapping morning need nested nothing padding red ring rounding seed setting shading signed
-    smoothing something spacing speed spring string thing timing training warning wing
+    ending smoothing something spacing speed spring string thing timing training warning wing
     """
 )
 """Nouns and adjectives that end as participles do."""

@@ -15,7 +15,7 @@ from steepest.analysis.diagnosis.diagnose import Diagnosis
 from steepest.records.config import to_json
 from steepest.records.run import Record
 from steepest.records.search import RaceResult, Search, Trial
-from steepest.records.verdict import Verdict
+from steepest.records.verdict import Ending, Verdict
 from steepest.rules.notation import latex, plain
 from steepest.rules.rule import Rule
 from steepest.runs.compare import Comparison
@@ -56,6 +56,25 @@ class VerdictNumberJson(TypedDict):
     words: Annotated[str, "how it was measured"]
 
 
+class EstimateJson(TypedDict):
+    """An estimated number with its 95 % interval."""
+
+    value: Annotated[Number, "the estimate"]
+    low: Annotated[Number, "lower end"]
+    high: Annotated[Number, "upper end"]
+
+
+class EndingJson(TypedDict):
+    """What a run's end means: what holds it there, and what would lower the training loss further."""
+
+    holds: Annotated[str, "rate, noise, flatness or nothing; empty where that cannot be told"]
+    lower_lr: Annotated[EstimateJson | None, "decrease of the loss by ten steps at a tenth of the rate, measured"]
+    longer: Annotated[EstimateJson | None, "decrease by as many steps again, an estimate from the trend"]
+    lower_lr_helps: Annotated[bool | None, "whether that is certain and worth advice; null where it cannot be told"]
+    longer_helps: Annotated[bool | None, "the same of longer training"]
+    words: Annotated[list[str], "a sentence for each of these that is known"]
+
+
 class VerdictJson(TypedDict):
     """Where a run ended."""
 
@@ -65,6 +84,7 @@ class VerdictJson(TypedDict):
     numbers: Annotated[list[VerdictNumberJson], "that it rests on"]
     products: Annotated[int, "Hessian-vector products that it took"]
     messages: Annotated[list[str], "what was not measured, or not as usual"]
+    ending: Annotated[EndingJson | None, "what holds it there; null in verdicts of older versions"]
 
 
 class RunJson(TypedDict):
@@ -308,8 +328,13 @@ def location(verdict: Verdict) -> VerdictJson:
     return {
         "kind": verdict.kind, "sentence": verdict.sentence, "advice": verdict.advice,
         "numbers": [VerdictNumberJson(**n._asdict()) for n in verdict.numbers], "products": verdict.products,
-        "messages": list(verdict.messages),
+        "messages": list(verdict.messages), "ending": None if verdict.ending is None else _ending(verdict.ending),
     }  # fmt: skip
+
+
+def _ending(ending: Ending) -> EndingJson:
+    lower_lr, longer = (None if x is None else EstimateJson(**x._asdict()) for x in (ending.lower_lr, ending.longer))
+    return EndingJson(**{**ending._asdict(), "lower_lr": lower_lr, "longer": longer, "words": list(ending.words)})
 
 
 def comparison(pair: Comparison) -> ComparisonJson:

@@ -115,6 +115,44 @@ class Number(NamedTuple):
         return f"95 % interval {digits(self.low)} to {digits(self.high)}"
 
 
+RATE, NOISE, FLATNESS, NOTHING = "rate", "noise", "flatness", "nothing"
+"""What holds a run where it ended."""
+
+
+class Ending(NamedTuple):
+    """What a run's end means for its reader: what holds it there, and what would lower the training loss further.
+
+    Attributes:
+        holds: rate, noise, flatness or nothing; empty where that cannot be told.
+        lower_lr: measured decrease of the training loss by ten steps at a tenth of the learning rate; None if it was
+            not measured.
+        longer: estimated decrease by as many steps again, from the trend of the loss; None if there is no trend.
+        lower_lr_helps, longer_helps: whether that gain is certain and worth advice; None where it cannot be told.
+        words: a sentence for each of these that is known.
+    """
+
+    holds: str = ""
+    lower_lr: Estimate | None = None
+    longer: Estimate | None = None
+    lower_lr_helps: bool | None = None
+    longer_helps: bool | None = None
+    words: tuple[str, ...] = ()
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON."""
+        estimates = {key: None if (x := getattr(self, key)) is None else list(x) for key in ("lower_lr", "longer")}
+        return {**self._asdict(), **estimates, "words": list(self.words)}
+
+    @classmethod
+    def of(cls, description: Mapping[str, Any] | None) -> "Ending | None":
+        """From what `describe` gave."""
+        if description is None:
+            return None
+        lower_lr, longer = (None if (x := description[key]) is None else Estimate(*x) for key in ("lower_lr", "longer"))
+        words = tuple(description["words"])
+        return cls(**{**description, "lower_lr": lower_lr, "longer": longer, "words": words})
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Where a point is on the loss surface: the conclusion, advice, then numbers with intervals.
@@ -127,6 +165,7 @@ class Verdict:
         numbers: that it rests on.
         products: Hessian-vector products that it took.
         messages: what was not measured, or not as usual, in words.
+        ending: what holds the run there, and what would lower the loss further; None in verdicts of older versions.
     """
 
     kind: str
@@ -135,10 +174,16 @@ class Verdict:
     numbers: tuple[Number, ...] = ()
     products: int = 0
     messages: tuple[str, ...] = ()
+    ending: Ending | None = None
 
     def __str__(self) -> str:
         numbers = (f"  {number}" for number in self.numbers)
-        return "\n".join(filter(None, [self.sentence, self.advice, *numbers, *self.messages]))
+        return "\n".join(filter(None, [self.sentence, self.outlook, self.advice, *numbers, *self.messages]))
+
+    @property
+    def outlook(self) -> str:
+        """The ending in words; empty without one."""
+        return "" if self.ending is None else " ".join(self.ending.words)
 
     @property
     def headline(self) -> str:
@@ -154,11 +199,15 @@ class Verdict:
 
     def describe(self) -> dict[str, Any]:
         """As JSON."""
-        return {**vars(self), "numbers": [list(n) for n in self.numbers], "messages": list(self.messages)}
+        optional = {} if self.ending is None else {"ending": self.ending.describe()}
+        fields = {key: value for key, value in vars(self).items() if key != "ending"}
+        lists = {"numbers": [list(n) for n in self.numbers], "messages": list(self.messages)}
+        return {**fields, **lists, **optional}
 
     @classmethod
     def of(cls, description: Mapping[str, Any]) -> "Verdict":
         """From what `describe` gave, of this version or the one before."""
         numbers = tuple(Number(str(OLD_LABELS.get(n[0], n[0])), *n[1:]) for n in description["numbers"])
         messages = tuple(description.get("messages", ()))
-        return cls(**{**description, "numbers": numbers, "messages": messages})
+        ending = Ending.of(description.get("ending"))
+        return cls(**{**description, "numbers": numbers, "messages": messages, "ending": ending})

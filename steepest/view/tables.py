@@ -141,7 +141,7 @@ def last_metric(record: Record) -> tuple[str, float | None]:
 
 
 def headline(record: Record, verdict: Verdict | None) -> str:
-    """How a run ended: its metric, then the verdict's sentence and advice."""
+    """How a run ended: its metric, then the verdict's sentence, what would lower the loss further, and advice."""
     name, value = last_metric(record)
     test = record.last("test", name)
     parts = []
@@ -151,7 +151,7 @@ def headline(record: Record, verdict: Verdict | None) -> str:
     elif value is not None:
         parts.append(f"Validation {name} {metric_value(name, value)}.")
     if verdict is not None:
-        parts += [verdict.sentence, verdict.advice]
+        parts += [verdict.sentence, verdict.outlook, verdict.advice]
     return " ".join(filter(None, parts))
 
 

@@ -56,7 +56,10 @@ def test_a_run_whose_loss_rose_tenfold_has_diverged():
     assert (verdict.kind, verdict.headline) == ("DIVERGED", "Diverged")
     assert verdict.sentence.endswith("times as high as it began.")
     assert verdict.advice.startswith("Restart with a lower lr")
-    assert conclude(descending, record(1 + 4 * np.minimum(1, t / 200))) == descending
+    ruined = conclude(descending, record(1 + 4 * np.minimum(1, t / 200)))
+    assert ruined.kind == "DESCENDING"
+    assert ruined.sentence.startswith("Still descending: … Large steps ruined the run")
+    assert ruined.advice.startswith("Try lr = 0.01")
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3, T])

@@ -158,8 +158,25 @@ def _measure_rule(inputs: VerdictInputs, rule: RuleInUse) -> None:
         step_size = rule.batch_size or sources.length(task.data) or surface.samples
         scale = step_size / surface.samples if inputs.evidence.evaluation.surface.is_sum else 1.0
         inputs.sharpness = Estimate(*(scale * x for x in sharpness))
-    if rule.is_still_falling is False and task.data is not None:
-        inputs.small_lr_gain = in_use.small_lr_gain(task, inputs.model, inputs.evidence.evaluation, w, rule)
+    if task.data is None:
+        return
+    evaluation = inputs.evidence.evaluation
+    if rule.is_still_falling is False:
+        inputs.small_lr_gain = in_use.small_lr_gain(task, inputs.model, evaluation, w, rule)
+    elif inputs.budget.is_full or _is_cheap(inputs, rule):
+        repeats = 1 if rule.batch_size is None else in_use.SMALL_LR_REPEATS
+        inputs.lower_lr = in_use.small_lr_gain(task, inputs.model, evaluation, w, rule, repeats)
+
+
+def _is_cheap(inputs: VerdictInputs, rule: RuleInUse) -> bool:
+    """Whether the steps at a lower learning rate fit into a quick check."""
+    step_samples = rule.batch_size or sources.length(inputs.task.data)
+    if step_samples is None or inputs.evidence.evaluation.is_by_batch:
+        return False
+    step_s = inputs.evidence.search.work().gradient_seconds(step_samples)
+    repeats = 1 if rule.batch_size is None else in_use.SMALL_LR_REPEATS
+    seconds = repeats * in_use.SMALL_LR_STEPS * step_s
+    return seconds <= max(in_use.SMALL_LR_SHARE * (rule.t or 0) * step_s, in_use.SMALL_LR_MIN_S)
 
 
 def _rule_sample(inputs: VerdictInputs, rule: RuleInUse) -> LossFunction:

@@ -33,6 +33,9 @@ MIN_TREND_STEPS = 20
 """Steps that show whether the loss falls."""
 SMALL_LR_STEPS, SMALL_LR_FACTOR, SMALL_LR_REPEATS = 10, 0.1, 4
 """Steps from the point at this share of the learning rate, and how often, each time with other batches."""
+SMALL_LR_SHARE, SMALL_LR_MIN_S = 0.1, 0.1
+"""Share of a run's work that these steps may take in a quick check, and what they may take in any case, in seconds of
+one core (`curvature.work`)."""
 SHARPNESS_BATCHES = 8
 """The batch sharpness is a mean over so many batches."""
 
@@ -140,8 +143,11 @@ def batch_sharpness(task: Task, model: nn.Module, w: Tensor, batch_size: int, se
     return mean(torch.tensor(ratios, dtype=torch.float64))
 
 
-def small_lr_gain(task: Task, model: nn.Module, evaluation: EvaluationSample, w: Tensor, rule: RuleInUse) -> Estimate:
-    """The decrease by ten steps at a tenth of the learning rate, with fresh state: the mean of four repetitions.
+def small_lr_gain(
+    task: Task, model: nn.Module, evaluation: EvaluationSample, w: Tensor, rule: RuleInUse,
+    repeats: int = SMALL_LR_REPEATS,
+) -> Estimate:  # fmt: skip
+    """The decrease by ten steps at a tenth of the learning rate, with fresh state: the mean of some repetitions.
 
     Args:
         task: whose batches are used.
@@ -149,12 +155,16 @@ def small_lr_gain(task: Task, model: nn.Module, evaluation: EvaluationSample, w:
         evaluation: the sample on which the decrease is measured.
         w: the point [N].
         rule: with learning rate and batch size.
+        repeats: each with other batches; of full batches one says it all.
     """
     before = evaluation.losses(w)
-    ends = [_after_small_steps(task, model, w, rule, seed) for seed in range(SMALL_LR_REPEATS)]
+    ends = [_after_small_steps(task, model, w, rule, seed) for seed in range(repeats)]
     gains = torch.stack([before - evaluation.losses(end) for end in ends])
-    over_samples, over_repeats = evaluation.mean(gains.mean(0)), mean(gains.mean(1))
-    half = math.hypot(over_samples.high - over_samples.value, over_repeats.high - over_repeats.value)
+    over_samples = evaluation.mean(gains.mean(0))
+    half = over_samples.high - over_samples.value
+    if repeats > 1:
+        over_repeats = mean(gains.mean(1))
+        half = math.hypot(half, over_repeats.high - over_repeats.value)
     return Estimate(over_samples.value, over_samples.value - half, over_samples.value + half)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from steepest.analysis.location import outlook
 from steepest.analysis.location.budget import Budget
 from steepest.analysis.location.evidence import FLAT_DIRECTIONS, LOSS_ROUNDING, Layer, PointEvidence
 from steepest.analysis.location.rule_in_use import SHARPNESS_BATCHES, SMALL_LR_FACTOR, RuleInUse
@@ -48,7 +49,9 @@ class VerdictInputs:
         rule: that led to the point; None if it is not known.
         noise: of the gradient; None without data, or if these bring their own batches.
         sharpness: the largest curvature as the rule sees it.
-        small_lr_gain: decrease by ten steps at a tenth of the learning rate; None if it was not tried.
+        small_lr_gain: decrease by ten steps at a tenth of the learning rate, where the loss had stopped falling; it
+            decides. None if it was not tried.
+        lower_lr: the same where the loss was still falling, or the learning rate had decayed; it decides nothing.
         extra_products: Hessian-vector products beside those of the evidence.
         batch_sharpness: of mini-batches; this and the rest are measured by a full analysis only.
         critical_batch_size: at which a step gains half of what a noiseless one would; an estimate.
@@ -65,6 +68,7 @@ class VerdictInputs:
     noise: Noise | None = None
     sharpness: Estimate | None = None
     small_lr_gain: Estimate | None = None
+    lower_lr: Estimate | None = None
     extra_products: int = 0
     batch_sharpness: Estimate | None = None
     critical_batch_size: Estimate | None = None
@@ -173,7 +177,10 @@ def make_verdict(inputs: VerdictInputs) -> Verdict:
         sentence, advice = _minimum(inputs.evidence)
     point = inputs.evidence
     messages = dict.fromkeys([*point.search.messages, *point.evaluation.messages, *inputs.messages])
-    return Verdict(kind, sentence, advice, _numbers(inputs), inputs.products, tuple(messages))
+    lower_lr = inputs.small_lr_gain or inputs.lower_lr
+    noise = kinds.NOISE if inputs.rule is None or inputs.batch_size is not None else kinds.RATE
+    ending = outlook.ending(kind, lower_lr, point.loss.value, noise=noise)
+    return Verdict(kind, sentence, advice, _numbers(inputs), inputs.products, tuple(messages), ending)
 
 
 def _sentence(kind: str, inputs: VerdictInputs) -> str:

@@ -210,7 +210,7 @@ def advice(history: History, verdict: Verdict | None) -> str:
         return _after_explosions(history, verdict)
     if verdict is None:
         return _command(_advice_without_verdict(record), record)
-    return "\n".join(filter(None, (_reason(verdict), _command(verdict.advice, record))))
+    return "\n".join(filter(None, (_reason(verdict), verdict.outlook, _command(verdict.advice, record))))
 
 
 def _reason(verdict: Verdict) -> str:
