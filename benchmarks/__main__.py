@@ -26,6 +26,7 @@ LONG = {
     "saddles": "geometry",
     "handoff": "geometry",
     "diagnoses": "diagnosis",
+    "floors": "diagnosis",
     "locate": "geometry",
     "landscapes": "speed",
     "page": "speed",
