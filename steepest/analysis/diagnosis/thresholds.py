@@ -1,8 +1,8 @@
 """The bounds of the diagnosis, and one table of how each symptom is shown: value, side of the problem, bound, words.
 
 The bounds were chosen on 9,528 runs of the 290 trainings of SPENT in `benchmarks/diagnosis/trainings`. There the
-diagnosis was right in 96.1 % before the rule on unknown floors (`diagnose`); with bounds chosen without a fifth of the tasks, it was right in 96.0 % of that fifth.
-Losses are in units of the initial loss.
+diagnosis was right in 96.1 % before the rule on unknown floors (`diagnose`); with bounds chosen without a fifth of the
+tasks, it was right in 96.0 % of that fifth. Losses are in units of the initial loss.
 """
 
 import math

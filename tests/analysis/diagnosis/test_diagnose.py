@@ -506,8 +506,10 @@ def test_too_slow_needs_a_loss_that_follows_the_steps(fall, kind):
     """The steps predict a decrease of 4.5: 4 % of it came true, or 11 %."""
     found = diagnose(record_of(2 - fall * t / T + noise(0.005), lr=4.5 / T))
     assert found.kind == kind
-    assert ("find-lr" in found.advice) and ("Try lr" in found.advice) == (kind == TOO_SLOW)
+    assert "find-lr" in found.advice
+    assert ("Try lr" in found.advice) == (kind == TOO_SLOW)
 
 
-def test_a_rate_that_is_too_low_for_sure_is_never_undecided():
-    assert diagnose(record_of(2 - 0.1 * t / T + noise(0.005), lr=1.0 / T)).kind == TOO_SLOW
+def test_a_rate_that_is_too_low_for_sure_is_never_left_open():
+    """4 % of the prediction came true here too, but the steps predict less than the initial loss."""
+    assert diagnose(record_of(2 - 0.04 * t / T + noise(0.001), lr=1.0 / T)).kind == TOO_SLOW
