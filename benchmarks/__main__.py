@@ -30,6 +30,7 @@ LONG = {
     "handoff": "geometry",
     "diagnoses": "diagnosis",
     "contradictions": "diagnosis",
+    "floors": "diagnosis",
     "locate": "geometry",
     "landscapes": "speed",
     "page": "speed",

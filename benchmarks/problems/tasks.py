@@ -137,7 +137,7 @@ LOSSES = {"at_each_place": _at_each_place, "binary": _binary, "gaussian": _gauss
 
 def task(row: Row, healthy: bool = False) -> sd.Task:
     """The task of a row, or the same with initial weights from which it can be learned."""
-    split = _split(row)
+    halves = split(row)
     model = network(row.network)
     if row.scale is not None:
         scale = row.healthy if healthy else row.scale
@@ -145,7 +145,7 @@ def task(row: Row, healthy: bool = False) -> sd.Task:
     if row.shift is not None:
         shift = row.healthy if healthy else row.shift
         model = functools.partial(_modify, model, lambda p: p - shift if _is_bias(p, row.shift_above) else p)
-    return sd.Task(model, loss=loss(row.loss), **split)
+    return sd.Task(model, loss=loss(row.loss), **halves)
 
 
 def _is_bias(p: Tensor, outputs: int) -> bool:
@@ -153,7 +153,7 @@ def _is_bias(p: Tensor, outputs: int) -> bool:
     return p.dim() == 1 and len(p) > outputs
 
 
-def _split(row: Row) -> dict[str, Any]:
+def split(row: Row) -> dict[str, Any]:
     """Data and validation of a Task."""
     x, y = _data(row)
     order = torch.arange(len(x))

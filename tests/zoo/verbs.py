@@ -373,7 +373,7 @@ def diagnose(bench: Bench) -> None:
     elif kind == "healthy":
         assert bench.gain(at_lr.end) > 0 or at_lr.losses[-1] < at_lr.losses[0], "healthy, but nothing was gained"
     else:
-        assert kind in ("noise floor", "undecided"), f"unknown kind {kind}"
+        assert kind in ("noise floor", "undecided", "cannot tell"), f"unknown kind {kind}"
 
 
 def film(bench: Bench) -> None:

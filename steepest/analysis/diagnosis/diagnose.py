@@ -8,7 +8,18 @@
     overfitting   the validation loss rises while the training loss falls
     not finite    the loss or its gradient is NaN or infinite from the first step
     no gradient   the gradient is exactly 0 at every step
+    loss ignores the weights, labels out of order, metric contradicts the loss: see `faults`
+    cannot tell   nothing shows whether a larger learning rate would help
     healthy       none of these
+
+A loss may have an unknown floor (entropy of language, label noise), so that it lies far above 0 proves nothing. The
+rule, written before it was tried on fresh trainings: "too slow" needs a run that nothing else limits, and evidence that
+the loss follows the steps: they predict a decrease below PREDICTED_SURE, or RATIO_SLOW_MIN of the prediction came true.
+A noise floor needs a loss that no longer falls. "Cannot tell" is the answer where a larger learning rate seems to be
+needed, this evidence is missing and the loss fell by less than DECREASE_NONE. It may not be given where the loss or the
+gradient is not finite or 0, where the steps predict less than PREDICTED_SURE, or where the loss fell by more than
+DECREASE_NONE: there the answer is a problem by name, or none. In batches of fewer than NOISY_BATCH_SIZE samples, and in
+full batches, the ratio says nothing and is not asked.
 
 `symptoms` computes the numbers, `thresholds` has their bounds. A run can have several problems: the first finding is
 the one to fix first.
@@ -17,9 +28,9 @@ the one to fix first.
 from dataclasses import dataclass
 from typing import Any
 
-from steepest.analysis.diagnosis import findings
+from steepest.analysis.diagnosis import faults, findings
 from steepest.analysis.diagnosis import thresholds as th
-from steepest.analysis.diagnosis.findings import Finding
+from steepest.analysis.diagnosis.findings import NOISE_LIMITED, Finding
 from steepest.analysis.diagnosis.symptoms import TINY_GRADIENT, Symptoms, finite
 from steepest.analysis.diagnosis.thresholds import Indicator
 from steepest.records.per_sample import per_sample
@@ -103,6 +114,8 @@ def diagnose(run: Any) -> Diagnosis:
     first = finite(record.steps)[: th.MIN_NONFINITE_STEPS]
     if len(first) and record.steps.t[0] == 1 and not first.any():
         results = (findings.not_finite(record, nonfinite),)
+    elif faults.loss_ignores_weights(record):
+        results = (findings.ignores_weights(record),)
     elif finite_steps and not record.steps.grad_norm.any():
         results = (findings.no_gradient(record),)
     elif nonfinite >= th.MIN_NONFINITE_STEPS or rewinds:  # needs no statistics
@@ -117,8 +130,13 @@ def _findings(record: Record, finite_steps: int) -> tuple[Finding, ...]:
     if finite_steps < th.MIN_FINITE_STEPS:
         return (findings.too_short(finite_steps),)
     s = Symptoms(record)
+    if faults.labels_out_of_order(record, s):
+        return (findings.mixed_labels(s),)
     problem = _training_problem(record, s)
+    if problem is not None and problem.kind == NOISE_LIMITED and still_falls(s):
+        problem = None
     training = () if problem is None else (problem,)
+    training += (findings.contradiction(record),) if faults.metric_contradicts_loss(record) else ()
     if not (s.validation_regain > th.REGAINED_MAX and s.is_train_falling):
         return training or (findings.healthy(s),)
     lost_all = s.validation_regain > th.REGAINED_ALL and s.decrease > th.DECREASE_NONE_AFTER_PEAK
@@ -132,7 +150,9 @@ def _training_problem(record: Record, s: Symptoms) -> Finding | None:
     if is_plateau(s):
         return findings.plateau(s)
     if could_gain_with_larger_lr(s):
-        return findings.too_slow(record, s)
+        if follows_steps(s):
+            return findings.too_slow(record, s)
+        return None if s.decrease > th.DECREASE_NONE else findings.cannot_tell(record, s)
     if s.predicted_decrease < th.PREDICTED_DECREASE_MIN:  # and a larger learning rate would not solve it
         if s.is_full_batch or s.decrease > th.DECREASE_GOOD or not noise_may_dominate(s):
             return None
@@ -180,6 +200,18 @@ def could_gain_with_larger_lr(s: Symptoms) -> bool:
     gain = min(s.remaining_gain / max(1 - s.remaining_gain, TINY_GRADIENT) * s.decrease, 1 - s.decrease)
     has_more = s.decrease > th.DECREASE_NONE and s.remaining_gain > th.REMAINING_GAIN_LARGE
     return not s.is_full_batch and has_more and s.noise_excess < th.NOISE_EXCESS_SMALL * gain
+
+
+def follows_steps(s: Symptoms) -> bool:
+    """Whether the loss fell in proportion to the steps; in tiny batches the ratio says nothing."""
+    is_sure = s.predicted_decrease < th.PREDICTED_SURE or s.decrease_ratio >= th.RATIO_SLOW_MIN
+    return is_sure or s.is_full_batch or s.batch_size < th.NOISY_BATCH_SIZE
+
+
+def still_falls(s: Symptoms) -> bool:
+    """Whether the loss still falls clearly and never rose: noise does not hold it up yet, in batches not tiny."""
+    is_clear = s.trend_errors > th.TREND_ERRORS and s.trend > th.TREND_MIN
+    return is_clear and not has_risen(s) and s.batch_size >= th.NOISY_BATCH_SIZE
 
 
 def noise_may_dominate(s: Symptoms) -> bool:

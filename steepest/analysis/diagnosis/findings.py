@@ -12,7 +12,9 @@ from steepest.records.run import BAD_DATA, Event, Record
 
 TOO_SLOW, PLATEAU, OSCILLATING, NOISE_LIMITED = "too slow", "plateau", "oscillating", "noise floor"
 EXPLODING, OVERFITTING, HEALTHY, TOO_SHORT = "exploding", "overfitting", "healthy", "undecided"
-NEVER_FINITE, NO_GRADIENT = "not finite", "no gradient"
+NEVER_FINITE, NO_GRADIENT, CANNOT_TELL = "not finite", "no gradient", "cannot tell"
+IGNORES_WEIGHTS, MIXED_LABELS = "loss ignores the weights", "labels out of order"
+CONTRADICTION = "metric contradicts the loss"
 DIAGNOSIS_HEADLINES = {
     TOO_SLOW: "Learning rate too low",
     PLATEAU: "Stuck on a plateau",
@@ -24,6 +26,10 @@ DIAGNOSIS_HEADLINES = {
     TOO_SHORT: "Too short to diagnose",
     NEVER_FINITE: "Not finite from step 1",
     NO_GRADIENT: "The gradient is exactly 0",
+    CANNOT_TELL: "Cannot tell whether the learning rate is too low",
+    IGNORES_WEIGHTS: "The loss ignores the weights",
+    MIXED_LABELS: "Labels seem out of order",
+    CONTRADICTION: "The metric contradicts the loss",
 }
 """What a person reads first, by kind."""
 SKIPPED_BATCHES = re.compile(r"(\d+) batches from step (\d+)")
@@ -33,8 +39,8 @@ class Finding(NamedTuple):
     """A problem of a run, or that there is none.
 
     Attributes:
-        kind: too slow, plateau, oscillating, noise floor, exploding, overfitting, healthy, undecided, not finite or no
-            gradient.
+        kind: too slow, plateau, oscillating, noise floor, exploding, overfitting, healthy, undecided, not finite, no
+            gradient, cannot tell, loss ignores the weights, labels out of order or metric contradicts the loss.
         sentence: the finding in words, the conclusion first.
         evidence: the numbers behind it.
         advice: what to change; empty where nothing is to be changed.
@@ -85,6 +91,59 @@ def no_gradient(record: Record) -> Finding:
     )
     evidence = Indicator("largest gradient norm: 0", 0.0, 0.0, "problem: 0 at every step")
     return Finding(NO_GRADIENT, sentence, (evidence,), advice)
+
+
+def ignores_weights(record: Record) -> Finding:
+    """The loss stayed the same to the last bit while the weights moved."""
+    series = record.series("validation", "loss")
+    n, value = (len(series), series[0].value) if series else (len(record.steps), float(record.steps.loss[0]))
+    sentence = f"{DIAGNOSIS_HEADLINES[IGNORES_WEIGHTS]}: they moved, and it is exactly {value:.4g} every time."
+    advice = (
+        "Check what the loss is computed from: the model's output on this batch, and not detached values, constants, "
+        "or the output of another model."
+    )
+    evidence = Indicator(f"different values in {n} measurements: 1", 1.0, 1.0, "problem: the same every time")
+    return Finding(IGNORES_WEIGHTS, sentence, (evidence,), advice)
+
+
+def mixed_labels(s: Symptoms) -> Finding:
+    """The training loss fell far, and the validation loss never did."""
+    sentence = (
+        f"{DIAGNOSIS_HEADLINES[MIXED_LABELS]}: the training loss fell by {percent(s.max_fall)}, the validation loss "
+        "never fell."
+    )
+    advice = (
+        "Check that inputs and labels belong together (a shuffle or sort of one of them alone) and that both splits "
+        "are prepared alike. Weights that were trained before overfit in this way too."
+    )
+    evidence = Indicator(
+        f"fall of the validation loss at the end: {percent(s.validation_decrease)}", s.validation_decrease, 0.0
+    )
+    return Finding(MIXED_LABELS, sentence, (evidence,), advice)
+
+
+def contradiction(record: Record) -> Finding:
+    """The metric got worse as the validation loss fell."""
+    name, better = record.config.metric, record.config.better
+    loss, metric = record.series("validation", "loss"), record.series("validation", name)
+    sentence = (
+        f"{DIAGNOSIS_HEADLINES[CONTRADICTION]}: the validation loss fell from {loss[0].value:.3g} to "
+        f"{loss[-1].value:.3g}, and {name} went from "
+        f"{metric[0].value:.3g} to {metric[-1].value:.3g} ({better} is better)."
+    )
+    advice = (
+        f"Check {name}: which direction is better, the axis of an argmax, logits where probabilities are expected, "
+        "the order of output and target."
+    )
+    evidence = Indicator(f"{name}: {metric[-1].value:.3g}", metric[-1].value, metric[0].value, f"{better} is better")
+    return Finding(CONTRADICTION, sentence, (evidence,), advice)
+
+
+def cannot_tell(record: Record, s: Symptoms) -> Finding:
+    """The loss lies far above 0, and nothing shows whether a larger learning rate would lower it."""
+    signs = th.DECREASE, th.RATIO_SLOW, th.PREDICTED_SMALL, th.NOISE_EXCESS
+    why = "the loss fell less than the steps predict; noise or its lowest possible value may be the cause"
+    return _finding(CANNOT_TELL, why, s, signs, "Measure: `steepest find-lr`.")
 
 
 def explosion(record: Record, nonfinite: int, rewinds: Sequence[Event]) -> Finding:

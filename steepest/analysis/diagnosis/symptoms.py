@@ -68,6 +68,7 @@ class Symptoms:
         start_steps: steps that the initial loss is a mean over.
         remaining_gain: share of its fall that the loss would gain with 10 × the cumulative learning rate, extrapolated
             from the last part at a high learning rate: what falls while the learning rate decays is noise that ends.
+        trend, trend_errors: what that fit gives for 3 × the cumulative learning rate, and its size in standard errors.
         decrease_ratio: decrease / predicted decrease, by a line through all steps, plus two standard errors, so that it
             is small only where a fall would have been measured.
         peak_gradient_ratio: the largest gradient norm / the mean of the second half.
@@ -107,6 +108,8 @@ class Symptoms:
         high = np.flatnonzero(np.abs(s.lr) >= HIGH_LR_SHARE * np.abs(s.lr).max())[-1] + 1
         self.noise_excess = _excess_factor(config) * float(slopes[max(0, high - window) : high].mean()) / scale
         self.remaining_gain = _remaining_gain(s, start - end)
+        trend, trend_error = _trend(s)
+        self.trend, self.trend_errors = math.log(LAST_PART_GROWTH) * trend / scale, trend / trend_error
         slope, slope_error = fit_line(np.cumsum(slopes), s.loss)
         self.decrease_ratio = max(-slope, 0.0) + 2 * slope_error
         late = s.grad_norm[len(s) // 2 :]
@@ -117,6 +120,7 @@ class Symptoms:
         reference = initial if math.isfinite(initial) else start
         self.validation_regain, train_fall = _validation_regain(validation, reference, s.t[window - 1 :], means)
         self.is_train_falling = train_fall / scale >= 2 * self.decrease_error
+        self.is_train_lower = (start - end) / scale > 2 * self.decrease_error
 
     @property
     def batch_spread(self) -> float:
@@ -166,11 +170,17 @@ def _oscillation(losses: Values) -> float:
 
 def _remaining_gain(s: Steps, fall: float) -> float:
     """b log 10 / (fall + b log 10), where the loss falls by b log τ in the last part of the run, τ = Σ lr."""
+    gain = math.log(10) * _trend(s)[0]
+    return gain / (fall + gain) if gain > 0 and fall + gain > 0 else 0.0
+
+
+def _trend(s: Steps) -> tuple[float, float]:
+    """b and its standard error, where the loss falls by b log τ in the last part of the run, τ = Σ lr."""
     lr = np.abs(s.lr)
     total, is_high = np.cumsum(lr), (lr > 0) & (lr >= HIGH_LR_SHARE * lr.max())
     part = is_high & (total * LAST_PART_GROWTH >= total[is_high].max(initial=0.0))
-    gain = -math.log(10) * fit_line(np.log(total[part]), s.loss[part])[0]
-    return gain / (fall + gain) if gain > 0 and fall + gain > 0 else 0.0
+    slope, error = fit_line(np.log(total[part]), s.loss[part])
+    return -slope, max(error, TINY_GRADIENT)
 
 
 def fit_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:

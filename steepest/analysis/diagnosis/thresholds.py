@@ -1,8 +1,8 @@
 """The bounds of the diagnosis, and one table of how each symptom is shown: value, side of the problem, bound, words.
 
 The bounds were chosen on 9,528 runs of the 290 trainings of SPENT in `benchmarks/diagnosis/trainings`. There the
-diagnosis is right in 96.1 %; with bounds chosen without a fifth of the tasks, it is right in 96.0 % of that fifth.
-Losses are in units of the initial loss.
+diagnosis was right in 96.1 % before the rule on unknown floors (`diagnose`); with bounds chosen without a fifth of the
+tasks, it was right in 96.0 % of that fifth. Losses are in units of the initial loss.
 """
 
 import math
@@ -20,6 +20,12 @@ MIN_NONFINITE_STEPS = 3
 DISTANCE_TINY, DISTANCE_SMALL, DISTANCE_LARGE = 0.03, 0.3, 1.2
 """Distance moved per weight. Tiny: less than the initial weights, so the lr is too low whatever the loss says. Small:
 the lr is too low if the predicted decrease is small too. Large: the lr is not too low."""
+PREDICTED_SURE, RATIO_SLOW_MIN = 2.0, 0.065
+"""A learning rate is too low for sure where the steps predict a decrease below 2; or where the loss fell by at least
+6.5 % of the prediction: it still follows the steps, and larger ones would bring more. Chosen on `choice` of
+`benchmarks/diagnosis/floors`."""
+TREND_ERRORS, TREND_MIN = 2.5, 0.03
+"""A loss still falls where its slope on log Σ lr is so many standard errors above 0, and a factor 3 brings so much."""
 PREDICTED_DECREASE_MIN, PREDICTED_DECREASE_NOISE_MAX = 14.0, 30.0
 """Predicted decrease: below 14 the steps may have been too small. Where nothing was gained, noise explains up to 30,
 and more if the loss never rose."""
@@ -157,6 +163,7 @@ NOISE_EXCESS = Sign(lambda s: of_fall(s.likely_excess, s), "above", NOISE_EXCESS
 DISTANCE = Sign(lambda s: s.distance_per_weight, "below", DISTANCE_SMALL, "distance moved per weight: {}", plain)
 DECREASE_RATIO = Sign(lambda s: s.decrease_ratio, "below", DECREASE_RATIO_MIN,
                       "actual / predicted decrease: at most {}", percent)
+RATIO_SLOW = DECREASE_RATIO._replace(side="above", bound=RATIO_SLOW_MIN)
 GRADIENT_Q05 = Sign(lambda s: s.gradient_q05_ratio, "below", GRADIENT_Q05_MIN,
                     "5th percentile / median of the gradient norm: {}", plain, "problem {}: few active weights")
 PEAK_GRADIENT = Sign(lambda s: s.peak_gradient_ratio, "above", PEAK_GRADIENT_MAX,

@@ -1,5 +1,6 @@
 """Diagnoses: of records written by hand, of short real descents, and of whatever a record can be."""
 
+import dataclasses
 import math
 import re
 
@@ -15,8 +16,12 @@ from torch.nn.functional import mse_loss
 import steepest as sd
 from steepest.analysis.diagnosis.diagnose import diagnose
 from steepest.analysis.diagnosis.findings import (
+    CANNOT_TELL,
+    CONTRADICTION,
     EXPLODING,
     HEALTHY,
+    IGNORES_WEIGHTS,
+    MIXED_LABELS,
     NEVER_FINITE,
     NO_GRADIENT,
     NOISE_LIMITED,
@@ -454,3 +459,57 @@ def test_weights_that_begin_as_nan(guard, tmp_path):
     assert "lr" not in run.verdict.advice
     assert diagnose(run).kind == NEVER_FINITE
     run.film(tmp_path / "film.html")
+
+
+# -- Faults of the loss, the labels and the metric ---------------------------------------------------------------------
+
+
+def test_a_loss_that_stays_the_same_while_the_weights_move_ignores_them():
+    columns = {"grad_norm": 0.0, "update_norm": 0.1, "weights": 100}
+    found = diagnose(record_of(2 + noise(0.1), validation=(1.5, 1.5, 1.5), before=1.5, **columns))
+    assert found.kind == IGNORES_WEIGHTS
+    assert "lr" not in found.words()
+    assert diagnose(record_of(2 + noise(0.1), validation=(1.5, 1.6, 1.5), before=1.5, **columns)).kind == NO_GRADIENT
+
+
+@pytest.mark.parametrize(("validation", "is_mixed"), [((2.1, 2.6, 3.5), True), ((1.2, 1.6, 3.5), False)])
+def test_labels_out_of_order_are_learned_by_heart_and_never_carry_over(validation, is_mixed):
+    loss, g = healthy_run()
+    kinds = diagnose(record_of(loss, g, validation=validation, before=2.0)).kinds
+    assert (kinds == (MIXED_LABELS,)) == is_mixed
+    assert (OVERFITTING in kinds) != is_mixed
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_shuffled_labels_of_a_real_descent(seed, tmp_path):
+    random = torch.Generator().manual_seed(seed)
+    x = torch.randn(120, 30, generator=random)
+    y = (x[:, :3].argmax(1))[torch.randperm(120, generator=random)]
+    model = torch.nn.Sequential(torch.nn.Linear(30, 64), torch.nn.ReLU(), torch.nn.Linear(64, 3))
+    task = sd.Task(model, (x[:60], y[:60]), torch.nn.functional.cross_entropy, validation=(x[60:], y[60:]))
+    run = sd.fit(task, "adam", 0.01, batch_size=10, epochs=20, guard=False, runs=tmp_path, seed=seed)
+    assert diagnose(run).kind == MIXED_LABELS
+
+
+@pytest.mark.parametrize(("better", "kind"), [("higher", CONTRADICTION), ("lower", HEALTHY)])
+def test_a_metric_that_gets_worse_as_the_loss_falls(better, kind):
+    loss, g = healthy_run()
+    record = record_of(loss, g, validation=(1.5, 1.0, 0.7, 0.5), before=2.0, metric="score", better=better)
+    metric = [Measurement(m.t, m.epoch, "validation", "score", m.value / 3) for m in record.measurements]
+    found = diagnose(dataclasses.replace(record, measurements=(*record.measurements, *metric)))
+    assert found.kind == kind
+    assert ("score went from" in found.sentence) == (kind == CONTRADICTION)
+
+
+@pytest.mark.parametrize(("fall", "kind"), [(0.18, CANNOT_TELL), (0.5, TOO_SLOW)])
+def test_too_slow_needs_a_loss_that_follows_the_steps(fall, kind):
+    """The steps predict a decrease of 4.5: 4 % of it came true, or 11 %."""
+    found = diagnose(record_of(2 - fall * t / T + noise(0.005), lr=4.5 / T))
+    assert found.kind == kind
+    assert "find-lr" in found.advice
+    assert ("Try lr" in found.advice) == (kind == TOO_SLOW)
+
+
+def test_a_rate_that_is_too_low_for_sure_is_never_left_open():
+    """4 % of the prediction came true here too, but the steps predict less than the initial loss."""
+    assert diagnose(record_of(2 - 0.04 * t / T + noise(0.001), lr=1.0 / T)).kind == TOO_SLOW

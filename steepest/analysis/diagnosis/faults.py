@@ -1,0 +1,71 @@
+"""Faults that no learning rate causes or mends: of the loss, the labels and the metric, as a record shows them.
+
+- *loss ignores the weights*: the weights moved, and the loss on the same data is the same to the last bit every time.
+  A loss whose gradient is 0 and whose weights stayed is another fault, "no gradient".
+- *labels out of order*: the training loss fell by MEMORISED, and the validation loss never fell: what was learned holds
+  for the training samples alone. A run that overfits is different: its validation loss falls first. Of a network that
+  cannot learn its samples by heart, such labels make a plateau.
+- *metric contradicts the loss*: the validation loss fell by CLEAR_FALL, and the metric got worse with it. The other way
+  round is usual: a classifier that grows too sure of itself gains accuracy while its loss rises.
+"""
+
+import math
+
+import numpy as np
+
+from steepest.analysis.diagnosis.symptoms import Symptoms, Values
+from steepest.records.run import Record
+
+MIN_MEASUREMENTS = 3
+MIN_DISTANCE = 1e-3
+"""Distance moved per weight from which rounding to 32 bits does not hide what it does to a loss."""
+MEMORISED, NEVER_FELL = 0.4, 0.02
+"""Fall of the training loss, and of the validation loss at most, where labels are out of order."""
+CLEAR_FALL, MIN_PAIRS, CONTRADICTION = 0.2, 4, -0.7
+"""Fall of the validation loss, measurements, and rank correlation of loss and metric (in the direction in which both
+get worse) where the metric contradicts the loss."""
+
+
+def loss_ignores_weights(record: Record) -> bool:
+    """Whether the loss on the same data stayed the same to the last bit while the weights moved."""
+    distance = float(np.nansum(record.steps.update_norm)) / math.sqrt(record.config.weights or math.inf)
+    if not distance >= MIN_DISTANCE:
+        return False
+    values = [m.value for m in record.series("validation", "loss")]
+    if len(values) < MIN_MEASUREMENTS and record.config.batch_size == "full":
+        values = list(record.steps.loss)
+    return len(values) >= MIN_MEASUREMENTS and math.isfinite(values[0]) and len(set(values)) == 1
+
+
+def labels_out_of_order(record: Record, s: Symptoms) -> bool:
+    """Whether the training loss fell far and the validation loss never did, since before the first step."""
+    series = record.series("validation", "loss")
+    values = np.array([m.value for m in series])
+    if len(values) < MIN_MEASUREMENTS or series[0].t > 0 or not np.isfinite(values).all():
+        return False
+    never_fell = values[1:].min() > values[0] - NEVER_FELL * abs(values[0])
+    from_trained = record.config.start not in ("", "the task's")  # such a run overfits at once
+    return bool(never_fell and s.max_fall > MEMORISED and s.is_train_lower and not from_trained)
+
+
+def metric_contradicts_loss(record: Record) -> bool:
+    """Whether the metric got worse as the validation loss fell."""
+    name, better = record.config.metric, record.config.better
+    if name == "loss" or better is None:
+        return False
+    metric = {m.t: m.value for m in record.series("validation", name)}
+    pairs = [(m.value, metric[m.t]) for m in record.series("validation", "loss") if m.t in metric]
+    if len(pairs) < MIN_PAIRS or not np.isfinite(pairs).all():
+        return False
+    loss, values = np.array(pairs).T
+    badness = values if better == "lower" else -values
+    fell = loss[0] - loss[-1] > CLEAR_FALL * abs(loss[0])
+    return bool(fell and badness[-1] > badness[0] and _rank_correlation(loss, badness) < CONTRADICTION)
+
+
+def _rank_correlation(a: Values, b: Values) -> float:
+    """Spearman's; 0 where one of them does not vary."""
+    ranks = [np.array([0.5 * ((x < v).sum() + (x <= v).sum()) for v in x]) for x in (a, b)]
+    if not all(r.std() > 0 for r in ranks):
+        return 0.0
+    return float(np.corrcoef(*ranks)[0, 1])
