@@ -134,8 +134,8 @@ def diagnose(run: Any) -> Diagnosis:
     if verdict is not None:
         evidence += verdict_claims(verdict)
     left = [_within(finding, evidence) for finding in diagnosis.findings]
-    remaining = tuple(one for one in left if one.kind in FACTS or not contradict(finding_claims(one), evidence))
-    return replace(diagnosis, findings=remaining or (_gives_way(diagnosis.findings[0], verdict),))
+    findings = tuple(one for one in left if one.kind in FACTS or not contradict(finding_claims(one), evidence))
+    return replace(diagnosis, findings=findings or (_gives_way(diagnosis.findings[0], verdict),))
 
 
 # -- What gives way ----------------------------------------------------------------------------------------------------
@@ -203,8 +203,8 @@ def _ending(verdict: Verdict, record: Record, diagnosis: Diagnosis) -> Ending | 
     if loss is None or verdict.kind == DIVERGED or not finite(record.steps).any():
         return verdict.ending
     lower_lr = None if verdict.ending is None else verdict.ending.lower_lr
-    if lower_lr is None and (stored := verdict.number(LAST_LR_LABEL)) is not None:
-        lower_lr = Estimate(*stored[1:4])
+    if lower_lr is None and (before := verdict.number(LAST_LR_LABEL)) is not None:
+        lower_lr = Estimate(*before[1:4])
     noise = RATE if Symptoms(record).is_full_batch else NOISE
     has_exploded = any(kind in FACTS for kind in diagnosis.kinds)  # so the rate that it ended with is not its own
     at_end = None if has_exploded else lower_lr
