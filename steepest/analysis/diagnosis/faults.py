@@ -2,8 +2,8 @@
 
 - *loss ignores the weights*: the weights moved, and the loss on the same data is the same to the last bit every time.
   A loss whose gradient is 0 and whose weights stayed is another fault, "no gradient".
-- *labels out of order*: the training loss fell by MEMORISED, and the validation loss never fell: what was learned holds
-  for the training samples alone. A run that overfits is different: its validation loss falls first. Of a network that
+- *labels out of order*: the training loss fell by MEMORY_FALL, and the validation loss never fell: what was learnt
+  holds for the training samples alone. A run that overfits is different: its validation loss falls first. Of a network that
   cannot learn its samples by heart, such labels make a plateau.
 - *metric contradicts the loss*: the validation loss fell by CLEAR_FALL, and the metric got worse with it. The other way
   round is usual: a classifier that grows too sure of itself gains accuracy while its loss rises.
@@ -19,9 +19,9 @@ from steepest.records.run import Record
 MIN_MEASUREMENTS = 3
 MIN_DISTANCE = 1e-3
 """Distance moved per weight from which rounding to 32 bits does not hide what it does to a loss."""
-MEMORISED, NEVER_FELL = 0.4, 0.02
+MEMORY_FALL, MAX_VALIDATION_FALL = 0.4, 0.02
 """Fall of the training loss, and of the validation loss at most, where labels are out of order."""
-CLEAR_FALL, MIN_PAIRS, CONTRADICTION = 0.2, 4, -0.7
+CLEAR_FALL, MIN_PAIRS, MAX_CORRELATION = 0.2, 4, -0.7
 """Fall of the validation loss, measurements, and rank correlation of loss and metric (in the direction in which both
 get worse) where the metric contradicts the loss."""
 
@@ -43,9 +43,9 @@ def labels_out_of_order(record: Record, s: Symptoms) -> bool:
     values = np.array([m.value for m in series])
     if len(values) < MIN_MEASUREMENTS or series[0].t > 0 or not np.isfinite(values).all():
         return False
-    never_fell = values[1:].min() > values[0] - NEVER_FELL * abs(values[0])
-    from_trained = record.config.start not in ("", "the task's")  # such a run overfits at once
-    return bool(never_fell and s.max_fall > MEMORISED and s.is_train_lower and not from_trained)
+    never_fell = values[1:].min() > values[0] - MAX_VALIDATION_FALL * abs(values[0])
+    has_start = record.config.start not in ("", "the task's")  # such a run overfits at once
+    return bool(never_fell and s.max_fall > MEMORY_FALL and s.is_train_lower and not has_start)
 
 
 def metric_contradicts_loss(record: Record) -> bool:
@@ -60,7 +60,7 @@ def metric_contradicts_loss(record: Record) -> bool:
     loss, values = np.array(pairs).T
     badness = values if better == "lower" else -values
     fell = loss[0] - loss[-1] > CLEAR_FALL * abs(loss[0])
-    return bool(fell and badness[-1] > badness[0] and _rank_correlation(loss, badness) < CONTRADICTION)
+    return bool(fell and badness[-1] > badness[0] and _rank_correlation(loss, badness) < MAX_CORRELATION)
 
 
 def _rank_correlation(a: Values, b: Values) -> float:
