@@ -65,7 +65,5 @@ def metric_contradicts_loss(record: Record) -> bool:
 
 def _rank_correlation(a: Values, b: Values) -> float:
     """Spearman's; 0 where one of them does not vary."""
-    ranks = [np.array([0.5 * ((x < v).sum() + (x <= v).sum()) for v in x]) for x in (a, b)]
-    if not all(r.std() > 0 for r in ranks):
-        return 0.0
-    return float(np.corrcoef(*ranks)[0, 1])
+    ranks = np.array([[0.5 * ((x < v).sum() + (x <= v).sum()) for v in x] for x in (a, b)])
+    return float(np.corrcoef(ranks)[0, 1]) if (ranks.std(1) > 0).all() else 0.0
