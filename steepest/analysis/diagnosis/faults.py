@@ -3,8 +3,8 @@
 - *loss ignores the weights*: the weights moved, and the loss on the same data is the same to the last bit every time.
   A loss whose gradient is 0 and whose weights stayed is another fault, "no gradient".
 - *labels out of order*: the training loss fell by MEMORY_FALL, and the validation loss never fell: what was learnt
-  holds for the training samples alone. A run that overfits is different: its validation loss falls first. Of a network that
-  cannot learn its samples by heart, such labels make a plateau.
+  holds for the training samples alone. A run that overfits is different: its validation loss falls first. Of a network
+  that cannot learn its samples by heart, such labels make a plateau.
 - *metric contradicts the loss*: the validation loss fell by CLEAR_FALL, and the metric got worse with it. The other way
   round is usual: a classifier that grows too sure of itself gains accuracy while its loss rises.
 """
@@ -65,7 +65,5 @@ def metric_contradicts_loss(record: Record) -> bool:
 
 def _rank_correlation(a: Values, b: Values) -> float:
     """Spearman's; 0 where one of them does not vary."""
-    ranks = [np.array([0.5 * ((x < v).sum() + (x <= v).sum()) for v in x]) for x in (a, b)]
-    if not all(r.std() > 0 for r in ranks):
-        return 0.0
-    return float(np.corrcoef(*ranks)[0, 1])
+    ranks = np.array([[0.5 * ((x < v).sum() + (x <= v).sum()) for v in x] for x in (a, b)])
+    return float(np.corrcoef(ranks)[0, 1]) if (ranks.std(1) > 0).all() else 0.0
