@@ -21,7 +21,7 @@ from steepest.view.film.schema import Film
 
 SURVEY = "survey.npz"
 CRITICAL_POINTS = ("SADDLE", "MINIMUM", "MAXIMUM", "GRADIENT_FLAT")
-"""Verdicts whose film opens with the curvature plane (λ_max, λ_min); others open with the principal plane of the path."""
+"""Verdicts whose film opens with the curvature plane (λ_max, λ_min); others open with the path's principal plane."""
 
 
 def run_film(

@@ -2,7 +2,7 @@
 
 The plane decides what the surface looks like. Along a random direction the curvature is the mean of all eigenvalues: a
 saddle with few descent directions looks like a bowl. The plane of the largest and smallest Hessian eigenvalue shows a
-descent direction, if there is one. The principal plane of a path holds as large a share of a random walk's variance as of a
+descent direction, if there is one. A path's principal plane holds as large a share of a random walk's variance as of a
 descent's, so its caption compares the two.
 """
 
@@ -164,8 +164,9 @@ def principal_plane(points: Tensor, lengths: Sequence[int] = ()) -> Plane:
     x, y = (Axis(f"PCA component {k}", *_around(at), CELLS) for k, at in enumerate(projection[:2], 1))
     several = len(lengths) > 1
     walks = "Random walks of these lengths have" if several else "A random walk of this length has"
+    share = f"{100 * shares[0]:.3g} % and {100 * shares[1]:.3g} %"
     caption = (
-        f"Principal plane of the path{'s' * several}: {100 * shares[0]:.3g} % and {100 * shares[1]:.3g} % of the variance. "
+        f"Principal plane of the path{'s' * several}: {share} of the variance. "
         f"{walks} {100 * walk[0]:.3g} % and {100 * walk[1]:.3g} %; shares like these tell nothing about the loss."
     )
     return replace(flat, x=x, y=y, caption=caption)
