@@ -186,7 +186,7 @@ class Descent:
         if t in self.recovery.skipped_steps:
             return Call(SKIP, seen="bad batch", done="step skipped")
         lr = self.base_lr * self.schedule(t) if lr is None else lr
-        return self.recovery.review(self, self.recovery.guard.judge(loss, norm, lr, bounds, ahead), t, batches)
+        return self.recovery.review(self, self.recovery.guard.judge(loss, norm, lr, bounds, ahead), t, batches, norm)
 
     def make_step(self, t: int, call: Call, lr: float, loss: float, norm: float, update_norm: float) -> Step:
         """The step as a record, with its event and the outcomes of earlier events."""

@@ -89,9 +89,19 @@ class Recovery:
         self.snapshots.every = self.guard.snapshot_every = every
         return (SnapshotInterval(every),)
 
-    def review(self, descent: Any, call: Call, t: int, batches: Sequence[Any]) -> Call:
-        """The guard's call, or that nothing is to be done, where the rise is the objective's or the data's."""
+    def review(self, descent: Any, call: Call, t: int, batches: Sequence[Any], norm: float = 0.0) -> Call:
+        """The guard's call, or that nothing is to be done, where the rise is the objective's or the data's.
+
+        Args:
+            descent: as it is now.
+            call: of the guard at step t.
+            t: the present step.
+            batches: of the step; none where they are read only later, and then computed again.
+            norm: of the gradient; where it is not finite, no loss tells whether older weights are better.
+        """
         if call.kind not in (SKIP, LOWER, REWIND, STOP) or self.guard.is_passive or not self.snapshots.good:
+            return call
+        if (descent.batches.is_iterable and not batches) or (call.kind != SKIP and not math.isfinite(norm)):
             return call
         snapshot = self.snapshots.good[0]
         if call.kind == SKIP:
@@ -108,11 +118,11 @@ class Recovery:
 
     def _review_skip(self, descent: Any, snapshot: Snapshot, call: Call, t: int, batches: Sequence[Any]) -> Call:
         """A rewind in place of a skip, where the loss is extreme and the last good weights have none on this batch."""
-        extreme = self.guard.best_mean + EXTREME_RISE
-        if t in self.skipped_steps or self._level(world.batch_loss(descent, t, batches)) <= extreme:
+        extreme, own = self.guard.best_mean + EXTREME_RISE, batches if descent.batches.is_iterable else None
+        if t in self.skipped_steps or self._level(world.batch_loss(descent, t, own)) <= extreme:
             return call
         with world.weights_of(snapshot, descent.model):
-            if self._level(world.batch_loss(descent, t, batches)) > self.guard.usual_level(OUTLIER_DEVIATIONS):
+            if self._level(world.batch_loss(descent, t, own)) > self.guard.usual_level(OUTLIER_DEVIATIONS):
                 return call
         return self.guard.call_rewind(f"{call.seen}; the weights of step {snapshot.t} are as usual on this batch")
 
