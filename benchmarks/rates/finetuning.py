@@ -275,7 +275,7 @@ def _lines(outcomes: Outcomes, options: Options) -> list[str]:
     text = [
         f"{len(names)} fine-tunings. *gap*: from the loss at the start to the best of nine learning rates, half a "
         "decade apart, each trained to the end; *regret*: the share of the gap that is not reached; *cost*: steps of "
-        "the search ÷ those of a run; the grid costs 9, so here the search is no bargain.",
+        "the search ÷ those of a run; the grid costs 9.",
         "",
     ]
     parts = {"rules chosen on": CHOICE, "run once": REPORT + LANGUAGE}
