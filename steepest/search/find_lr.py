@@ -81,8 +81,8 @@ def find_lr(
     Two rungs: half decades around the rule's usual learning rate for 5 % of the run; then the best of these and four
     quarter decades below it for 20 %. The choice is that rung's best ÷ 1.8. It costs about 1.5 runs in steps, and much
     less in time where the runs can be batched. Of a run of fewer than 400 steps, where 5 % are too few, the second rung
-    takes half, is widened both ways and divided by 1.3, for about 3 runs. Up to 60 steps, both rungs are whole runs,
-    and the choice is the best of them. The same seed gives the same rate. The task's model is not changed.
+    takes half, is widened both ways and divided by 1.3, for 3 to 10 runs in all. Up to 60 steps, both rungs are whole
+    runs, and the choice is the best of them. The same seed gives the same rate. The task's model is not changed.
 
     Args:
         task: that the run trains.
