@@ -92,7 +92,7 @@ def task(kind: str, seed: int) -> sd.Task:
     net = dense(seed, (8, 24, 3))
     if kind == "inactive units":
         with torch.no_grad():
-            net[0].bias.fill_(-20.0)
+            nn.init.constant_(net.get_parameter("0.bias"), -20.0)
     return _task(net, 30 * x if kind == "large inputs" else x, labels, cross_entropy)
 
 

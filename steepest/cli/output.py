@@ -57,7 +57,7 @@ class VerdictNumberJson(TypedDict):
 
 
 class EstimateJson(TypedDict):
-    """An estimated number with its 95 % interval."""
+    """A number with its interval: 95 % where it was measured, and that of the trend alone where it is extrapolated."""
 
     value: Annotated[Number, "the estimate"]
     low: Annotated[Number, "lower end"]
