@@ -15,10 +15,12 @@ const GUARD = new Set(['clip', 'skip', 'lower', 'rewind']);
 
 const TITLES: Record<string, string> = {
   clip: 'Gradient clipped', skip: 'Step skipped', lower: 'Learning rate lowered', rewind: 'Went back', stop: 'Stopped', stage: 'Next stage',
+  accept: 'New level accepted', aside: 'Guard stepped aside', note: 'Note',
   best: 'Best measurement', end: 'Finished', target: 'Target reached', diverged: 'Diverged', undefined: 'No value',
 };
 const FILTERS: Record<string, string> = {
   clip: 'Clipped', skip: 'Skipped', lower: 'Rate lowered', rewind: 'Rewinds', stop: 'Stops', stage: 'Stages',
+  accept: 'New levels', aside: 'Stepped aside', note: 'Notes',
   target: 'Targets', diverged: 'Diverged',
 };
 
