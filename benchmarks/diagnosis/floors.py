@@ -29,7 +29,7 @@ from benchmarks.parts import Options, Outcomes, Study
 from benchmarks.problems import tasks
 from benchmarks.problems.problems import Problem
 from benchmarks.report import check, table
-from steepest.analysis.diagnosis.diagnose import Diagnosis, diagnose
+from steepest.analysis.diagnosis.diagnose import Diagnosis, diagnose_record
 from steepest.analysis.diagnosis.findings import EXPLODING, HEALTHY, NOISE_LIMITED, OSCILLATING, OVERFITTING, TOO_SLOW
 
 TITLE = "Diagnoses where the loss has an unknown floor"
@@ -140,7 +140,7 @@ def _lines(outcomes: Outcomes, options: Options) -> list[str]:
         for at, runs in sorted(grid.runs.items()):
             truth = grid.truth(at)
             for run in runs if truth else ():
-                found = diagnose(make_record(run))
+                found = diagnose_record(make_record(run))
                 cases.append((name, at - grid.best, truth or (), found, grid.gain(at, found.kind)))
     right = [found.kind in truth for _, _, truth, found, _ in cases]
     healthy = [(found, gain) for _, _, truth, found, gain in cases if HEALTHY in truth]

@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import check, table
-from steepest.analysis.diagnosis.diagnose import Diagnosis, diagnose
+from steepest.analysis.diagnosis.diagnose import Diagnosis, diagnose_record
 from steepest.analysis.diagnosis.findings import (
     EXPLODING,
     HEALTHY,
@@ -210,7 +210,7 @@ Case = tuple[Outcome, Faults, Diagnosis]
 def lines(outcomes: Iterable[Outcome], details: bool = False) -> list[str]:
     """Lines of the report."""
     outcomes = list(outcomes)
-    cases = [(run, faults, diagnose(make_record(run))) for run, faults in known_faults(outcomes)]
+    cases = [(run, faults, diagnose_record(make_record(run))) for run, faults in known_faults(outcomes)]
     main = [case for case in cases if _main_fault(case[1]) != PLATEAU]
     right = [_is_right(d, faults) for _, faults, d in main]
     first = [d.kind == _main_fault(faults) for _, faults, d in cases]

@@ -150,19 +150,6 @@ def _half(g: Tensor) -> None:
 # -- Data --------------------------------------------------------------------------------------------------------------
 
 
-class _SomeData(BadData):
-    """Every n-th batch of the steps after the onset is changed."""
-
-    def begin(self, descent: Descent) -> None:
-        super().begin(descent)
-        steps = descent.batches._steps
-        descent.batches._steps = range(steps.start, steps.stop, self.stride)
-
-
-def _every(stride: int, change: Callable[[Batch, torch.Generator], Batch], steps: int) -> Callable[[], Fault]:
-    return lambda: type("EveryFew", (_SomeData,), {"stride": stride})(change, steps)
-
-
 def _inputs(change: Callable[[Tensor], Tensor]) -> Callable[[Batch, torch.Generator], Batch]:
     return lambda batch, random: (change(batch[0]), batch[1])
 
@@ -269,7 +256,7 @@ KINDS: dict[str, dict[str, Make]] = {
         "inputs × 100, 30 steps": lambda: BadData(_inputs(lambda x: 100 * x), 30),
         "inputs of 0, 50 steps": lambda: BadData(_inputs(torch.zeros_like), 50),
         "one label for all, 50 steps": lambda: BadData(_targets(_first), 50),
-        "NaN in every fifth batch, 100 steps": _every(5, _inputs(_with(math.nan)), 100),
+        "NaN in every fifth batch, 100 steps": lambda: BadData(_inputs(_with(math.nan)), 100, stride=5),
         "a weight × 10,000": lambda: Moment(_spoil_one(1e4)),
         "the last layer is 0": lambda: Moment(_zero_layer),
         "noise as large as the weights": lambda: Moment(_add_noise),
@@ -289,7 +276,7 @@ KINDS: dict[str, dict[str, Make]] = {
             lambda batch, random: (_first(batch[0]), _first(batch[1])), 50
         ),
         "labels of the next sample, 100 steps": lambda: BadData(_targets(lambda y: y.roll(1, 0)), 100),
-        "inf in every third batch, 60 steps": _every(3, _inputs(_with(math.inf)), 60),
+        "inf in every third batch, 60 steps": lambda: BadData(_inputs(_with(math.inf)), 60, stride=3),
         "an exponent's bit flipped in a weight": lambda: Moment(_spoil_one(2.0**64)),
         "the first layer negated": lambda: Moment(_negate_layer),
         "half of the weights are 0": lambda: Moment(_drop_half),

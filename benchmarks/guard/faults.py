@@ -133,14 +133,15 @@ class _BadBatches(Wrapper):
 
 @dataclass(frozen=True)
 class BadData(Fault):
-    """The batches of the first steps after the onset are changed."""
+    """The batches of the first steps after the onset are changed, or every `stride`-th of them."""
 
     change: Callable[[Batch, torch.Generator], Batch]
     steps: int = 1
+    stride: int = 1
 
     def begin(self, descent: Descent) -> None:
         first = last_healthy(descent) + 1
-        descent.batches = _BadBatches(descent.batches, range(first, first + self.steps), self.change)
+        descent.batches = _BadBatches(descent.batches, range(first, first + self.steps, self.stride), self.change)
 
 
 def _scale(batch: Batch, random: torch.Generator) -> Batch:
