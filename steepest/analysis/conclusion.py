@@ -23,8 +23,7 @@ from steepest.analysis.contradictions import (
     text_claims,
     verdict_claims,
 )
-from steepest.analysis.diagnosis.diagnose import Diagnosis
-from steepest.analysis.diagnosis.diagnose import diagnose as diagnose_record
+from steepest.analysis.diagnosis.diagnose import Diagnosis, diagnose_record
 from steepest.analysis.diagnosis.findings import (
     DIAGNOSIS_HEADLINES,
     EXPLODING,
@@ -109,6 +108,12 @@ def conclude(verdict: Verdict, record: Record) -> Verdict:
 
 def diagnose(run: Any) -> Diagnosis:
     """Diagnoses a run from its record: the problem, the evidence, and what to change.
+
+    Let P = Σ ‖Δw‖ ‖∇L‖ be the decrease that the steps predict and F the fall of the loss. P near F: the learning rate
+    is too low, if there is more to gain. P ≫ F: batch noise, where it can keep the loss up by ¼ κ ‖Δw‖ ‖∇L‖; else the
+    learning rate is too high. Whatever the loss says, the learning rate was too low if the weights hardly moved, and
+    gradients of one or two components mean a plateau. A problem that costs less than a fifth of the possible gain is
+    not reported.
 
     A finding that is inferred from the curves gives way where the look at the run's end, or the search for its rate,
     measured otherwise. What was measured is then said instead.

@@ -10,7 +10,7 @@ from benchmarks.diagnosis import contradictions as trainings
 from steepest.analysis import contradictions as said
 from steepest.analysis.conclusion import conclude, diagnose
 from steepest.analysis.contradictions import PAIRS, Claim, contradictions, finding_claims, text_claims, verdict_claims
-from steepest.analysis.diagnosis.diagnose import diagnose as diagnose_record
+from steepest.analysis.diagnosis.diagnose import diagnose_record
 from steepest.analysis.location.verdict import VERDICT_ADVICE
 from steepest.records import verdict as kinds
 from steepest.records.config import Config

@@ -26,7 +26,6 @@ the one to fix first.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from steepest.analysis.diagnosis import faults, findings
 from steepest.analysis.diagnosis import thresholds as th
@@ -84,31 +83,9 @@ class Diagnosis:
     __str__ = words
 
 
-def diagnose(run: Any) -> Diagnosis:
-    """Diagnoses a run from its record: the problem, the evidence, and what to change.
-
-    Let P = Σ ‖Δw‖ ‖∇L‖ be the decrease that the steps predict and F the fall of the loss. P near F: the learning rate
-    is too low, if there is more to gain. P ≫ F: batch noise, where it can keep the loss up by ¼ κ ‖Δw‖ ‖∇L‖; else the
-    learning rate is too high. Whatever the loss says, the learning rate was too low if the weights hardly moved, and
-    gradients of one or two components mean a plateau. A problem that costs less than a fifth of the possible gain is
-    not reported.
-
-    Args:
-        run: a run, or its record; finished or not.
-
-    Returns:
-        the Diagnosis; with fewer than 20 finite steps it is "undecided".
-
-    >>> import numpy as np
-    >>> from steepest.records.config import Config
-    >>> from steepest.records.run import Record, Steps
-    >>> t = np.arange(1.0, 101.0)
-    >>> loss = 2 - 1e-4 * t                 # w ← w − 10⁻⁴ ∇L, ‖∇L‖ = 1: a hundred steps predict a decrease of 0.01
-    >>> steps = Steps(t, t, 1e-4 + 0 * t, loss, 1 + 0 * t, 1e-4 + 0 * t)
-    >>> print(diagnose(Record("id", "name", "done", "", 0.0, Config(), {}, steps)).kind)
-    too slow
-    """
-    record: Record = per_sample(getattr(run, "record", run))
+def diagnose_record(record: Record) -> Diagnosis:
+    """What the curves of a record show, by the rules above; `conclusion.diagnose` asks verdict and search too."""
+    record = per_sample(record)
     finite_steps, rewinds = int(finite(record.steps).sum()), [e for e in record.events if e.kind == REWIND]
     nonfinite = len(record.steps) - finite_steps
     first = finite(record.steps)[: th.MIN_NONFINITE_STEPS]

@@ -14,7 +14,7 @@ from scipy import stats
 from torch.nn.functional import mse_loss
 
 import steepest as sd
-from steepest.analysis.diagnosis.diagnose import diagnose
+from steepest.analysis.diagnosis.diagnose import diagnose_record
 from steepest.analysis.diagnosis.findings import (
     CANNOT_TELL,
     CONTRADICTION,
@@ -79,30 +79,30 @@ def healthy_run(scale=0.02):
 
 def test_a_sound_run_is_healthy():
     loss, g = healthy_run()
-    assert diagnose(record_of(loss, g)).kinds == (HEALTHY,)
+    assert diagnose_record(record_of(loss, g)).kinds == (HEALTHY,)
 
 
 def test_a_learning_rate_that_predicts_a_small_decrease_is_too_low():
-    diagnosis = diagnose(record_of(2 - 1e-3 * t / T + noise(0.01), lr=1e-5))
+    diagnosis = diagnose_record(record_of(2 - 1e-3 * t / T + noise(0.01), lr=1e-5))
     assert diagnosis.kind == TOO_SLOW
     assert diagnosis.advice == "Try lr = 0.3 to 1 (now 0.1), or measure: `steepest find-lr`."
 
 
 def test_a_loss_that_does_not_change_is_a_plateau():
-    assert diagnose(record_of(2 + noise(0.01), grad_norm=1.0, lr=0.2)).kind == PLATEAU
+    assert diagnose_record(record_of(2 + noise(0.01), grad_norm=1.0, lr=0.2)).kind == PLATEAU
 
 
 def test_weights_that_hardly_moved_had_too_low_a_learning_rate():
     """Half of the loss has gone, and what is left no longer falls: the loss alone says nothing."""
     loss, columns = 1 + np.exp(-t / 20) + noise(0.01), {"grad_norm": np.sqrt(np.exp(-t / 20)) + 0.1, "lr": 0.05}
-    assert diagnose(record_of(loss, weights=100_000, **columns)).kind == TOO_SLOW
-    assert diagnose(record_of(loss, weights=100, **columns)).kind == HEALTHY
+    assert diagnose_record(record_of(loss, weights=100_000, **columns)).kind == TOO_SLOW
+    assert diagnose_record(record_of(loss, weights=100, **columns)).kind == HEALTHY
 
 
 @pytest.mark.parametrize(("components", "kind"), [(1, PLATEAU), (50, TOO_SLOW)])
 def test_gradients_of_few_components_are_a_plateau(components, kind):
     g = np.linalg.norm(np.random.default_rng(1).standard_normal((T, components)), axis=1) / math.sqrt(components)
-    assert diagnose(record_of(2 + noise(0.05), grad_norm=g, lr=1e-3)).kind == kind
+    assert diagnose_record(record_of(2 + noise(0.05), grad_norm=g, lr=1e-3)).kind == kind
 
 
 @pytest.mark.parametrize("components", [1, 2, 10])
@@ -122,21 +122,21 @@ def test_distance_per_weight():
 def test_overfitting_is_reported_after_an_explosion():
     loss = np.where(t < 20, 2.0, 0.7 - 0.2 * t / T + 60 * np.exp(-(t - 20) / 8)) + noise(0.01)
     regain = (1.5, 1.0, 0.8, 0.9, 1.2, 3.0)
-    diagnosis = diagnose(record_of(loss, np.where(t < 60, 50.0, 0.5), batch_size="full", validation=regain))
+    diagnosis = diagnose_record(record_of(loss, np.where(t < 60, 50.0, 0.5), batch_size="full", validation=regain))
     assert diagnosis.kinds == (OSCILLATING, OVERFITTING)
 
 
 def test_the_batch_separates_noise_from_too_high_a_learning_rate():
     start = 2 * np.exp(-t / 10)
     loss = 0.8 + start + noise(0.1)
-    assert diagnose(record_of(loss, grad_norm=2.0, lr=0.2)).kind == NOISE_LIMITED
+    assert diagnose_record(record_of(loss, grad_norm=2.0, lr=0.2)).kind == NOISE_LIMITED
     zigzag = 0.8 + start + 0.5 * (t % 2) * (1 - np.exp(-t / 50))
-    assert diagnose(record_of(zigzag, grad_norm=2.0, lr=0.2, batch_size="full")).kind == OSCILLATING
+    assert diagnose_record(record_of(zigzag, grad_norm=2.0, lr=0.2, batch_size="full")).kind == OSCILLATING
 
 
 def test_a_loss_that_stays_above_its_start_has_exploded():
     loss = np.concatenate([[2.0, 2.0], np.full(T - 2, 30.0)]) + noise(0.1)
-    assert diagnose(record_of(loss, np.where(t < 5, 500.0, 2.0))).kind == EXPLODING
+    assert diagnose_record(record_of(loss, np.where(t < 5, 500.0, 2.0))).kind == EXPLODING
 
 
 def test_where_batches_differ_the_initial_loss_is_the_validation_loss():
@@ -155,7 +155,7 @@ def test_where_batches_differ_the_initial_loss_is_the_validation_loss():
 @pytest.mark.parametrize(("end", "kind"), [(0.9, NOISE_LIMITED), (1.3, EXPLODING)])
 def test_the_validation_loss_separates_noise_from_an_explosion(end, kind):
     """The batches' losses alone say the same of both."""
-    diagnosis = diagnose(record_of(1 + noise(0.5), 30.0, 0.2, validation=(1.0, end), before=1.0, batch_size=2))
+    diagnosis = diagnose_record(record_of(1 + noise(0.5), 30.0, 0.2, validation=(1.0, end), before=1.0, batch_size=2))
     assert diagnosis.kind == kind
 
 
@@ -169,35 +169,35 @@ def test_the_loss_has_fallen_as_far_as_on_data_not_trained_on():
 def test_losses_that_are_not_finite_have_exploded():
     loss, g = healthy_run()
     loss[300:] = np.nan
-    assert diagnose(record_of(loss, g)).kind == EXPLODING
+    assert diagnose_record(record_of(loss, g)).kind == EXPLODING
 
 
 def test_a_bad_batch_is_no_explosion():
     loss, g = healthy_run()
     loss[200] = np.nan
-    assert diagnose(record_of(loss, g)).kind == HEALTHY
+    assert diagnose_record(record_of(loss, g)).kind == HEALTHY
 
 
 def test_a_rewind_is_an_explosion():
     loss, g = healthy_run()
-    diagnosis = diagnose(record_of(loss, g, events=[Event(50, "rewind", "the loss doubled", "back to step 40")]))
+    diagnosis = diagnose_record(record_of(loss, g, events=[Event(50, "rewind", "the loss doubled", "back to step 40")]))
     assert diagnosis.kind == EXPLODING
     assert diagnosis.sentence == "The guard rewound once: the loss doubled."
     assert diagnosis.advice.startswith("Try lr = 0.01 to 0.0033 (now 0.1)")
-    assert diagnose(record_of(loss, g, events=[Event(50, "clip", "an outlier", "clipped")])).kind == HEALTHY
+    assert diagnose_record(record_of(loss, g, events=[Event(50, "clip", "an outlier", "clipped")])).kind == HEALTHY
 
 
 def test_overfitting_comes_first_or_beside():
     loss, g = healthy_run()
     regain = (1.5, 1.0, 0.8, 0.9, 1.2, 1.4)
-    assert diagnose(record_of(loss, g, validation=regain)).kinds == (OVERFITTING,)
+    assert diagnose_record(record_of(loss, g, validation=regain)).kinds == (OVERFITTING,)
     slow = 2 - 1.2 * t / T + noise(0.01)
-    assert diagnose(record_of(slow, lr=0.01, validation=regain)).kinds == (TOO_SLOW, OVERFITTING)
+    assert diagnose_record(record_of(slow, lr=0.01, validation=regain)).kinds == (TOO_SLOW, OVERFITTING)
 
 
 def test_a_validation_loss_that_rises_with_the_training_loss_is_no_overfitting():
     loss = np.where(t < 200, 2 * np.exp(-t / 30), 0.5 + 0.5 * t / T) + 0.1
-    assert OVERFITTING not in diagnose(record_of(loss, validation=(1.0, 0.5, 0.3, 0.8, 1.0, 1.2))).kinds
+    assert OVERFITTING not in diagnose_record(record_of(loss, validation=(1.0, 0.5, 0.3, 0.8, 1.0, 1.2))).kinds
 
 
 def test_without_validation_there_is_no_regain():
@@ -207,26 +207,26 @@ def test_without_validation_there_is_no_regain():
 
 @pytest.mark.parametrize("n", [0, 1, 3, 19])
 def test_a_short_run_is_undecided(n):
-    diagnosis = diagnose(record_of(np.linspace(2, 1, n)))
+    diagnosis = diagnose_record(record_of(np.linspace(2, 1, n)))
     assert diagnosis.kind == TOO_SHORT
     assert str(diagnosis) == f"Too short to diagnose: {n} finite steps, 20 needed."
 
 
 def test_a_run_that_goes_on_is_diagnosed_so_far():
     loss, g = healthy_run()
-    words = str(diagnose(record_of(loss, g, steps=4000)))
+    words = str(diagnose_record(record_of(loss, g, steps=4000)))
     assert words.startswith("So far, after 400 of 4,000 steps. No problem found.\n  the loss fell by 97")
     assert "problem" not in words.partition("found.")[2]  # a healthy run has numbers without bounds
 
 
 def test_the_evidence_stands_below_the_sentence_with_the_bounds_of_the_problem():
-    diagnosis = diagnose(record_of(2 - 1e-3 * t / T + noise(0.01), lr=1e-5))
+    diagnosis = diagnose_record(record_of(2 - 1e-3 * t / T + noise(0.01), lr=1e-5))
     first, *lines = str(diagnosis).splitlines()
     assert first.startswith("Learning rate too low: the steps were too small")
     assert lines == [f"  {indicator}" for indicator in diagnosis.evidence]
     assert lines[0].endswith("× the initial loss (problem below 14×)")
     assert diagnosis.evidence[0].value < diagnosis.evidence[0].limit
-    plateau = diagnose(record_of(2 + noise(0.01), grad_norm=1.0, lr=0.2))
+    plateau = diagnose_record(record_of(2 + noise(0.01), grad_norm=1.0, lr=0.2))
     assert "× the initial loss (problem above 14×)" in str(plateau)
 
 
@@ -234,7 +234,7 @@ def test_quotients_without_a_denominator_are_not_printed():
     """The loss never falls; the last gradients are 0."""
     never_falls = NOISE_EXCESS.indicator(Symptoms(record_of(2 + 1e-4 * t, lr=1e-5)))
     assert str(never_falls) == "loss excess from gradient noise: —"
-    flat = diagnose(record_of(2 + 0 * t, grad_norm=np.where(t < 200, 1.0, 0.0), lr=1e-5))
+    flat = diagnose_record(record_of(2 + 0 * t, grad_norm=np.where(t < 200, 1.0, 0.0), lr=1e-5))
     assert "largest / mean late gradient norm: —" in str(flat)
     assert not re.search(r"e\+|inf|nan", str(flat))
 
@@ -248,7 +248,7 @@ def test_a_share_has_three_digits_and_a_cap(share, text):
                                   "lr unchanged; cause: bad data; skipping 3 batches from step 310"])  # fmt: skip
 def test_a_rewind_because_of_bad_data_is_advised_as_data(done):
     loss, g = healthy_run()
-    diagnosis = diagnose(record_of(loss, g, events=[Event(320, "rewind", "the loss doubled", done)]))
+    diagnosis = diagnose_record(record_of(loss, g, events=[Event(320, "rewind", "the loss doubled", done)]))
     assert diagnosis.kind == EXPLODING
     assert diagnosis.sentence == "The guard rewound once because of bad batches: the loss doubled."
     assert diagnosis.advice == "Check the data of the batches that the guard skipped: 3 batches from step 310."
@@ -257,7 +257,7 @@ def test_a_rewind_because_of_bad_data_is_advised_as_data(done):
 @pytest.mark.parametrize(("end", "words"), [(1.9, "only 5"), (2.1, "5")])
 def test_a_run_without_gain_says_where_the_loss_ends(end, words):
     loss = np.where(t < 5, 2.0, np.where(t < 100, 60.0, end))
-    diagnosis = diagnose(record_of(loss, np.where(t < 20, 500.0, 2.0)))
+    diagnosis = diagnose_record(record_of(loss, np.where(t < 20, 500.0, 2.0)))
     assert diagnosis.kind == EXPLODING
     side = "below" if end < 2 else "above"
     assert diagnosis.sentence.startswith(f"Large steps ruined the run: the loss ends {words}")
@@ -266,8 +266,8 @@ def test_a_run_without_gain_says_where_the_loss_ends(end, words):
 
 def test_losses_below_zero_are_diagnosed_like_others():
     loss, g = healthy_run()
-    assert diagnose(record_of(loss - 1.5, g)).kind == HEALTHY
-    assert diagnose(record_of(loss - 100, g, lr=0.1)).kind == diagnose(record_of(loss - 100, g)).kind
+    assert diagnose_record(record_of(loss - 1.5, g)).kind == HEALTHY
+    assert diagnose_record(record_of(loss - 100, g, lr=0.1)).kind == diagnose_record(record_of(loss - 100, g)).kind
 
 
 def test_the_start_is_the_loss_before_the_point_moves():
@@ -299,8 +299,8 @@ def test_the_start_ends_where_the_point_jumps():
 
 def test_batch_spread_separates_noise_from_a_divergent_step():
     loss, columns = 2.2 - 0.2 * (t < 2), {"grad_norm": np.where(t < 5, 30.0, 2.0), "lr": 0.2}
-    assert diagnose(record_of(loss + noise(1.0), **columns)).kind == NOISE_LIMITED
-    assert diagnose(record_of(loss + noise(0.05), **columns)).kind == EXPLODING
+    assert diagnose_record(record_of(loss + noise(1.0), **columns)).kind == NOISE_LIMITED
+    assert diagnose_record(record_of(loss + noise(0.05), **columns)).kind == EXPLODING
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 0.9])
@@ -351,15 +351,15 @@ def record_of_descent(task, lr, batch_size, seed=0):
     ],
 )
 def test_real_descents(lr, batch_size, kind):
-    assert diagnose(record_of_descent(line(), lr, batch_size)).kind == kind
+    assert diagnose_record(record_of_descent(line(), lr, batch_size)).kind == kind
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_noise_floor_is_found_and_a_larger_batch_ends_it(seed):
     """Of single samples L comes to rest σ² α d/(1 − α (d + 2)) above its least (Widrow and Hoff's rule, inputs normal):
     4.2 of the 10 that can be gained, for d = 10, α = 0.03 and σ = 3. Of 128 samples it is less than 0.1."""
-    assert diagnose(record_of_descent(line(noise=3.0), 0.03, 1, seed)).kind == NOISE_LIMITED
-    assert diagnose(record_of_descent(line(noise=3.0), 0.03, 128, seed)).kind == HEALTHY
+    assert diagnose_record(record_of_descent(line(noise=3.0), 0.03, 1, seed)).kind == NOISE_LIMITED
+    assert diagnose_record(record_of_descent(line(noise=3.0), 0.03, 128, seed)).kind == HEALTHY
 
 
 # -- Whatever a record can be ------------------------------------------------------------------------------------------
@@ -385,7 +385,7 @@ def test_every_record_has_a_diagnosis(columns, config, data):
     values = data.draw(st.lists(anything, max_size=5))
     measurements = tuple(Measurement(i + 1, i + 1.0, "validation", "loss", v) for i, v in enumerate(values))
     record = Record("id", "name", "running", "", 0.0, Config.from_json(config), {}, Steps(*columns), measurements)
-    assert str(diagnose(record))
+    assert str(diagnose_record(record))
 
 
 @settings(max_examples=40, deadline=None)
@@ -393,7 +393,7 @@ def test_every_record_has_a_diagnosis(columns, config, data):
 def test_the_unit_of_the_loss_does_not_matter(loss, unit):
     """L → c L at rate α / c is the same descent: gradients are c times as long, steps as long as before."""
     one, other = record_of(loss, lr=0.1), record_of(unit * loss, grad_norm=unit, lr=0.1 / unit)
-    assert diagnose(other).kinds == diagnose(one).kinds
+    assert diagnose_record(other).kinds == diagnose_record(one).kinds
 
 
 # -- What no learning rate does ----------------------------------------------------------------------------------------
@@ -402,7 +402,7 @@ def test_the_unit_of_the_loss_does_not_matter(loss, unit):
 @pytest.mark.parametrize(("loss", "gradient"), [(math.nan, math.nan), (math.inf, math.nan), (1.03, math.nan)])
 @pytest.mark.parametrize("steps", [2, 3, 144])
 def test_not_finite_from_the_first_step_is_said_without_advice_on_the_rate(loss, gradient, steps):
-    found = diagnose(record_of([loss] * steps, gradient))
+    found = diagnose_record(record_of([loss] * steps, gradient))
     assert found.kind == NEVER_FINITE
     assert found.sentence.startswith("Not finite from step 1: ")
     assert ("the gradient" in found.sentence) == math.isfinite(loss)
@@ -411,15 +411,15 @@ def test_not_finite_from_the_first_step_is_said_without_advice_on_the_rate(loss,
 
 
 def test_a_loss_that_becomes_infinite_later_has_exploded():
-    assert diagnose(record_of([1.0] * 10 + [math.inf] * 100)).kind == EXPLODING
-    assert diagnose(record_of([math.nan] + [1.0, 0.9] * 40)).kind != NEVER_FINITE  # one bad batch
+    assert diagnose_record(record_of([1.0] * 10 + [math.inf] * 100)).kind == EXPLODING
+    assert diagnose_record(record_of([math.nan] + [1.0, 0.9] * 40)).kind != NEVER_FINITE  # one bad batch
 
 
 def test_a_gradient_of_exactly_zero_is_no_plateau():
-    found = diagnose(record_of([1.0, 1.1] * 40, 0.0))
+    found = diagnose_record(record_of([1.0, 1.1] * 40, 0.0))
     assert found.kind == NO_GRADIENT
     assert "all 80 steps" in found.sentence
-    assert diagnose(record_of([1.0, 1.1] * 40, [0.0, 1e-12] * 40)).kind != NO_GRADIENT
+    assert diagnose_record(record_of([1.0, 1.1] * 40, [0.0, 1e-12] * 40)).kind != NO_GRADIENT
 
 
 class Rounded(torch.nn.Linear):
@@ -443,7 +443,7 @@ def test_of_real_descents(model, loss, kind, tmp_path):
     run = sd.fit(
         sd.Task(model, (x, x[:, :1]), loss), "adam", 0.05, batch_size=10, epochs=10, guard=False, runs=tmp_path
     )
-    assert diagnose(run).kind == kind
+    assert diagnose_record(run.record).kind == kind
     assert kind == HEALTHY or run.verdict is None or str(run.verdict)
 
 
@@ -457,7 +457,7 @@ def test_weights_that_begin_as_nan(guard, tmp_path):
     run = sd.fit(task, "adam", 0.05, batch_size=10, epochs=4, guard=guard, runs=tmp_path)
     assert run.verdict.kind == "DIVERGED"
     assert "lr" not in run.verdict.advice
-    assert diagnose(run).kind == NEVER_FINITE
+    assert diagnose_record(run.record).kind == NEVER_FINITE
     run.film(tmp_path / "film.html")
 
 
@@ -466,16 +466,19 @@ def test_weights_that_begin_as_nan(guard, tmp_path):
 
 def test_a_loss_that_stays_the_same_while_the_weights_move_ignores_them():
     columns = {"grad_norm": 0.0, "update_norm": 0.1, "weights": 100}
-    found = diagnose(record_of(2 + noise(0.1), validation=(1.5, 1.5, 1.5), before=1.5, **columns))
+    found = diagnose_record(record_of(2 + noise(0.1), validation=(1.5, 1.5, 1.5), before=1.5, **columns))
     assert found.kind == IGNORES_WEIGHTS
     assert "lr" not in found.words()
-    assert diagnose(record_of(2 + noise(0.1), validation=(1.5, 1.6, 1.5), before=1.5, **columns)).kind == NO_GRADIENT
+    assert (
+        diagnose_record(record_of(2 + noise(0.1), validation=(1.5, 1.6, 1.5), before=1.5, **columns)).kind
+        == NO_GRADIENT
+    )
 
 
 @pytest.mark.parametrize(("validation", "is_mixed"), [((2.1, 2.6, 3.5), True), ((1.2, 1.6, 3.5), False)])
 def test_labels_out_of_order_are_learned_by_heart_and_never_carry_over(validation, is_mixed):
     loss, g = healthy_run()
-    kinds = diagnose(record_of(loss, g, validation=validation, before=2.0)).kinds
+    kinds = diagnose_record(record_of(loss, g, validation=validation, before=2.0)).kinds
     assert (kinds == (MIXED_LABELS,)) == is_mixed
     assert (OVERFITTING in kinds) != is_mixed
 
@@ -488,7 +491,7 @@ def test_shuffled_labels_of_a_real_descent(seed, tmp_path):
     model = torch.nn.Sequential(torch.nn.Linear(30, 64), torch.nn.ReLU(), torch.nn.Linear(64, 3))
     task = sd.Task(model, (x[:60], y[:60]), torch.nn.functional.cross_entropy, validation=(x[60:], y[60:]))
     run = sd.fit(task, "adam", 0.01, batch_size=10, epochs=20, guard=False, runs=tmp_path, seed=seed)
-    assert diagnose(run).kind == MIXED_LABELS
+    assert diagnose_record(run.record).kind == MIXED_LABELS
 
 
 @pytest.mark.parametrize(("better", "kind"), [("higher", CONTRADICTION), ("lower", HEALTHY)])
@@ -496,7 +499,7 @@ def test_a_metric_that_gets_worse_as_the_loss_falls(better, kind):
     loss, g = healthy_run()
     record = record_of(loss, g, validation=(1.5, 1.0, 0.7, 0.5), before=2.0, metric="score", better=better)
     metric = [Measurement(m.t, m.epoch, "validation", "score", m.value / 3) for m in record.measurements]
-    found = diagnose(dataclasses.replace(record, measurements=(*record.measurements, *metric)))
+    found = diagnose_record(dataclasses.replace(record, measurements=(*record.measurements, *metric)))
     assert found.kind == kind
     assert ("score went from" in found.sentence) == (kind == CONTRADICTION)
 
@@ -504,7 +507,7 @@ def test_a_metric_that_gets_worse_as_the_loss_falls(better, kind):
 @pytest.mark.parametrize(("fall", "kind"), [(0.18, CANNOT_TELL), (0.5, TOO_SLOW)])
 def test_too_slow_needs_a_loss_that_follows_the_steps(fall, kind):
     """The steps predict a decrease of 4.5: 4 % of it came true, or 11 %."""
-    found = diagnose(record_of(2 - fall * t / T + noise(0.005), lr=4.5 / T))
+    found = diagnose_record(record_of(2 - fall * t / T + noise(0.005), lr=4.5 / T))
     assert found.kind == kind
     assert "find-lr" in found.advice
     assert ("Try lr" in found.advice) == (kind == TOO_SLOW)
@@ -512,4 +515,4 @@ def test_too_slow_needs_a_loss_that_follows_the_steps(fall, kind):
 
 def test_a_rate_that_is_too_low_for_sure_is_never_left_open():
     """4 % of the prediction came true here too, but the steps predict less than the initial loss."""
-    assert diagnose(record_of(2 - 0.04 * t / T + noise(0.001), lr=1.0 / T)).kind == TOO_SLOW
+    assert diagnose_record(record_of(2 - 0.04 * t / T + noise(0.001), lr=1.0 / T)).kind == TOO_SLOW
