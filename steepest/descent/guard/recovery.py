@@ -6,16 +6,13 @@ may explode from one point and not from another: Chowdhery et al. 2022, arXiv:22
 """
 
 import math
-import os
 from collections.abc import Sequence
 from typing import Any
-
-from torch.utils._pytree import tree_leaves
 
 from steepest.descent.guard import world
 from steepest.descent.guard.guard import BY_DATA, BY_RATE, Guard
 from steepest.descent.guard.running_stats import RunningStats
-from steepest.descent.guard.snapshots import Snapshot, Snapshots
+from steepest.descent.guard.snapshots import Snapshot, Snapshots, bytes_of, machine_memory
 from steepest.descent.guard.thresholds import ALARM_RISE, CUSUM_DRIFT, DEVIATION_OFFSET, MAX_EXCESS
 from steepest.descent.state import copy_state
 from steepest.records.run import ACCEPT, LOWER, REWIND, SKIP, STOP, Call, Event, Message, Outcome, SnapshotInterval
@@ -68,8 +65,8 @@ class Recovery:
         if self.guard.report:
             return ()
         state = copy_state(descent.state())
-        size = sum(getattr(x, "nbytes", 0) for x in tree_leaves(state))
-        self.snapshots.single |= 3 * size > SNAPSHOT_MEMORY_SHARE * _memory()
+        size = bytes_of(state)
+        self.snapshots.single |= 3 * size > SNAPSHOT_MEMORY_SHARE * machine_memory()
         self.snapshots.good = [Snapshot(descent.t, state)]
         words = f"The guard keeps one snapshot instead of three: each takes {size / 2**30:.1f} GiB."
         return (*((Message(words),) if self.snapshots.single else ()), *self._choose_interval(size))
@@ -227,11 +224,3 @@ def _mean(state: dict[str, Any]) -> float:
     """The running mean of the loss's level at a snapshot."""
     mean = state["guard"]["mean"]
     return math.inf if math.isnan(mean) else mean
-
-
-def _memory() -> float:
-    """Bytes of the machine's memory; infinite where the system does not tell."""
-    names = getattr(os, "sysconf_names", {})  # Windows has none
-    if not {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= names.keys():
-        return math.inf
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

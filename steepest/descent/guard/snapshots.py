@@ -1,12 +1,16 @@
 """Snapshots of a descent in host memory: three of them, farther apart the older they are.
 
 A snapshot is good only once the descent has gone on for an interval without an alarm: one taken on the way up an
-explosion is useless. States are nested dictionaries of numbers and copied tensors; this module does not read them.
+explosion is useless. States are nested dictionaries of numbers and copied tensors; this module reads their sizes only.
 """
 
+import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+from torch.utils._pytree import tree_leaves
 
 MAX_SPREAD = 4
 """An older snapshot is replaced once the newest lies more than this many intervals after it."""
@@ -78,3 +82,21 @@ class Snapshots:
         self.every, self.single, self.rewinds = state["every"], state["single"], state["used"]
         self.good = [Snapshot(*snapshot) for snapshot in state["good"]]
         self.candidate = Snapshot(*state["pending"]) if state["pending"] else None
+
+
+def bytes_of(state: Any) -> int:
+    """The bytes of all tensors in a nested state.
+
+    >>> import torch
+    >>> bytes_of({"weights": [torch.zeros(3)], "t": 1})
+    12
+    """
+    return sum(getattr(x, "nbytes", 0) for x in tree_leaves(state))
+
+
+def machine_memory() -> float:
+    """Bytes of the machine's memory; infinite where the system does not tell."""
+    names = getattr(os, "sysconf_names", {})  # Windows has none
+    if not {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= names.keys():
+        return math.inf
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
