@@ -8,6 +8,7 @@ with steepest.integrations.accelerate.watch(accelerator, model, optimizer, sched
 from typing import Any
 
 from steepest.integrations.losses import Losses
+from steepest.integrations.trainer import see_backward, without_wrapper
 from steepest.integrations.versions import require
 from steepest.integrations.watch import Watch
 from steepest.integrations.watch import watch as watch_loop
@@ -22,18 +23,11 @@ def watch(accelerator: Any, model: Any, optimizer: Any, scheduler: Any = None, *
         choices: further arguments of `sd.watch`.
 
     Raises:
-        InputError: as `sd.watch`; or accelerate is missing or too old.
+        InputError: as `sd.watch`; accelerate is missing or too old, or trains in float16.
     """
     require("accelerate", "0.34")
-    losses, backward = Losses(), accelerator.backward
-    inner = getattr(optimizer, "optimizer", optimizer)
+    losses, inner = Losses(), without_wrapper(optimizer)
     run = watch_loop(accelerator.unwrap_model(model), inner, scheduler=scheduler, **choices)
     run.take_over(losses)
-
-    def backward_with_loss(loss: Any, **arguments: Any) -> Any:
-        losses.add(loss)
-        return backward(loss, **arguments)
-
-    accelerator.backward = backward_with_loss
-    run.on_close = lambda: setattr(accelerator, "backward", backward)
+    run.on_close = see_backward(accelerator, losses, is_sum=False)
     return run

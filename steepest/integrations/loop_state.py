@@ -1,6 +1,5 @@
 """What goes back together when a loop of the user's is rewound: model, optimizers, and what was passed beside them."""
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from steepest.descent.guard.snapshots import machine_memory
 from steepest.descent.state import copy_state, restore_tensors
 from steepest.errors import InputError
 from steepest.tasks import module_state
@@ -44,16 +44,7 @@ class LoopState:
                 part.load_state_dict(copy_state(own))
 
 
-def bytes_of(state: Any) -> int:
-    """The bytes of all tensors in a nested state."""
-    if isinstance(state, Tensor):
-        return state.nbytes
-    if isinstance(state, dict):
-        return sum(bytes_of(x) for x in state.values())
-    return sum(bytes_of(x) for x in state) if isinstance(state, list | tuple) else 0
-
-
-def memory_bound(memory: str | int) -> int:
+def memory_bound(memory: str | int) -> float:
     """Bytes that snapshots may hold: a number, or a share of the machine's memory as text.
 
     Raises:
@@ -70,14 +61,7 @@ def memory_bound(memory: str | int) -> int:
         share = -1.0
     if not 0 <= share <= 1:
         raise InputError(f"memory must be bytes, or a share of the machine's such as '25%', got {memory!r}")
-    return int(share * _machine_bytes())
-
-
-def _machine_bytes() -> int:
-    names = getattr(os, "sysconf_names", {})  # Windows has none
-    if not {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= names.keys():
-        return 16 << 30
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return share * machine_memory() if share else 0.0
 
 
 # -- Gradients ---------------------------------------------------------------------------------------------------------

@@ -20,6 +20,10 @@ class Losses:
         self._parts.append(loss.detach() if isinstance(loss, Tensor) else loss)
         self.is_sum = is_sum
 
+    def clear(self) -> None:
+        """Forgets them."""
+        self._parts = []
+
     def take(self, result: Any = None) -> float:
         """The loss of the step; what its closure gave, where no other is known."""
         parts, self._parts = [number(x) for x in self._parts or [result]], []

@@ -2,67 +2,43 @@
 
     Trainer(..., callbacks=[steepest.integrations.transformers.Steepest()])
 
-The Trainer's callbacks get neither the loss nor the gradient's norm: the loss is taken from the model's output, those
-of the micro-batches together, and the norm at the optimizer's step, after the Trainer's own clipping.
+The Trainer's callbacks get neither the loss nor the gradient's norm. The loss is what the Trainer computes gradients
+of, whatever computed it, the parts of the micro-batches together; the norm is read at the optimizer's step, after the
+Trainer's own clipping.
 """
 
-from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from steepest.descent.guard.guard import Guard
-from steepest.integrations.losses import Losses
+from steepest.integrations.trainer import TrainerRun, see_backward, without_wrapper
 from steepest.integrations.versions import require
-from steepest.integrations.watch import Watch, watch
 
 require("transformers", "4.46")
+from accelerate import Accelerator  # noqa: E402
 from transformers import TrainerCallback  # noqa: E402
 
+SPEEDS = ("runtime", "samples_per_second", "steps_per_second", "epoch")
+"""What the Trainer puts among its metrics and is none."""
 
-class Steepest(TrainerCallback):
-    """Records and guards a Trainer's run.
+
+class Steepest(TrainerRun, TrainerCallback):
+    """Records and guards a Trainer's run; the arguments are those of `sd.watch`.
 
     Attributes:
         run: the run, once training has begun.
-
-    Args:
-        guard, runs, name, memory: of `sd.watch`.
     """
 
-    def __init__(
-        self, *, guard: bool | str | Guard = True, runs: str | Path = "runs", name: str | None = None,
-        memory: str | int = "25%",
-    ) -> None:  # fmt: skip
-        self._choices = {"guard": guard, "runs": runs, "name": name, "memory": memory}
-        self._losses, self._hook = Losses(), None
-        self.run: Watch | None = None
-
     def on_train_begin(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
-        """Begins the run, and takes over the optimizer's step."""
-        model, optimizer, lr_scheduler = parts["model"], parts["optimizer"], parts["lr_scheduler"]
-        inner = getattr(optimizer, "optimizer", optimizer)  # without accelerate's wrapper
-        self.run = watch(model, inner, scheduler=lr_scheduler, **self._choices)
-        self.run.take_over(self._losses)
-        self._hook = model.register_forward_hook(self._see, with_kwargs=True)
-
-    def _see(self, model: nn.Module, inputs: Any, named: dict[str, Any], output: Any) -> None:
-        """Takes the loss out of the model's output."""
-        loss = output.get("loss") if hasattr(output, "get") else output[0]
-        if model.training and loss is not None:
-            self._losses.add(loss, named.get("num_items_in_batch") is not None)
+        """Begins the run."""
+        self.begin(parts["model"], [without_wrapper(parts["optimizer"])], [parts["lr_scheduler"]])
+        assert self.run is not None
+        self.run.on_close = see_backward(Accelerator, self._losses, is_sum=True)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
         """Records what the Trainer has measured, without its speeds."""
-        metrics = parts.get("metrics")
-        if self.run is not None and metrics:
-            values = {k.removeprefix("eval_"): v for k, v in metrics.items() if isinstance(v, int | float)}
-            speeds = ("runtime", "samples_per_second", "steps_per_second", "epoch")
-            self.run.measure({k: v for k, v in values.items() if k not in speeds})
+        metrics = {k.removeprefix("eval_"): v for k, v in (parts.get("metrics") or {}).items()}
+        if self.run is not None:
+            self.run.measure({k: v for k, v in metrics.items() if isinstance(v, int | float) and k not in SPEEDS})
 
     def on_train_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
         """Ends the run."""
-        if self._hook is not None:
-            self._hook.remove()
-        if self.run is not None:
-            self.run.close()
+        self.end()

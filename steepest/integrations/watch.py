@@ -15,7 +15,8 @@ batches that come, the data or the objective have changed, and the newer weights
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,15 +24,16 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from steepest.analysis.diagnosis.diagnose import Diagnosis, diagnose
+from steepest.analysis.conclusion import diagnose
+from steepest.analysis.diagnosis.diagnose import Diagnosis
 from steepest.descent.guard.guard import BY_RATE, GO_CALL, Guard
 from steepest.descent.guard.recovery import LARGE_SNAPSHOT_BYTES, SNAPSHOT_STEPS, WORLD_SHARE
-from steepest.descent.guard.snapshots import Snapshots
-from steepest.descent.guard.thresholds import ALARM_RISE
+from steepest.descent.guard.snapshots import Snapshots, bytes_of
+from steepest.descent.guard.thresholds import ALARM_RISE, MAX_OVERFLOWS
 from steepest.descent.settings import make_guard
 from steepest.errors import InputError
 from steepest.integrations.loop_record import LoopRecord
-from steepest.integrations.loop_state import LoopState, LowerRate, bytes_of, gradients_of, memory_bound, norm_of, scale
+from steepest.integrations.loop_state import LoopState, LowerRate, gradients_of, memory_bound, norm_of, scale
 from steepest.integrations.losses import Losses, number
 from steepest.records.run import ACCEPT, CLIP, REWIND, SKIP, STOP, Call, Event, Record, Step
 from steepest.runs.run import Run
@@ -39,8 +41,14 @@ from steepest.tasks.buffers import Buffers
 
 SMALL_SNAPSHOT_STEPS = 25
 """Steps between two snapshots that are small: what is lost by going back is not repeated, since the loader goes on."""
+UPDATE_STEPS = 10
+"""The update's norm is measured at the first steps and then at every tenth; between, it follows the learning rate."""
 PROBE_STEPS = 8
 """Steps after a rewind on whose batches the older weights are judged."""
+
+
+OPEN: "dict[Optimizer, Watch]" = {}
+"""The runs that watch an optimizer now."""
 
 
 class _Probe(NamedTuple):
@@ -51,13 +59,6 @@ class _Probe(NamedTuple):
     guard: dict[str, Any]
     level: float
     levels: list[float]
-
-
-class _Judge:
-    """The guard of one optimizer, and the loss of its last step."""
-
-    def __init__(self, guard: Guard | None) -> None:
-        self.guard, self.loss = guard, math.nan
 
 
 class Watch(Run):
@@ -72,18 +73,19 @@ class Watch(Run):
 
     def __init__(
         self, model: nn.Module, optimizers: Sequence[Optimizer], others: Sequence[Any], scaler: Any,
-        guard: Guard | None, record: LoopRecord, memory: int,
+        guard: Guard | None, record: LoopRecord, memory: float,
     ) -> None:  # fmt: skip
         self.store, self.task, self._model = record.store, None, model
         self._record, self._scaler, self._optimizers = record, scaler, list(optimizers)
         self._loop = LoopState(model, optimizers, [*others, *([] if scaler is None else [scaler])])
-        self._judges = {id(o): _Judge(guard if k == 0 else _like(guard)) for k, o in enumerate(optimizers)}
+        self._guards = {id(o): guard if k == 0 else _like(guard) for k, o in enumerate(optimizers)}
         self._snapshots, self._memory = Snapshots(SMALL_SNAPSHOT_STEPS), memory
         self._probe: _Probe | None = None
         self._steps = {id(o): o.step for o in optimizers}
         self._buffers = Buffers(model)
         self._buffers.save()
-        self._has_room, self._is_open, self._events, self.t = True, True, 0, 0
+        self._has_room, self._is_open, self._overflows, self.t = True, True, 0, 0
+        self._update_ratio = math.nan  # ‖Δw‖ ÷ lr, when it was last measured
         self._has_scheduler = bool(others)
 
     # -- a step --------------------------------------------------------------------------------------------------------
@@ -105,32 +107,37 @@ class Watch(Run):
         value = number(loss)
         if not self._snapshots.good and self._is_guarded:
             self._begin()
-        judge, is_first = self._judges[id(own)], own is self._optimizers[0]
-        gradients = self._unscale(own)
+        gradients, guard = self._unscale(own), self._guards[id(own)]
         norm, lr = norm_of(gradients), float(own.param_groups[0]["lr"])
-        is_overflow = self._scaler is not None and not math.isfinite(norm) and math.isfinite(value)
-        call = GO_CALL if is_overflow else self._call(judge.guard, value, norm, lr)
-        rate = 1.0 if judge.guard is None or is_overflow else judge.guard.rate_for(lr)
+        if self._is_overflow(value, norm):
+            self._move(own, gradients, GO_CALL, norm, 1.0)  # the scaler skips the step, and lowers its scale
+            return None
+        call = GO_CALL if guard is None else guard.judge(value, norm, lr)
+        rate = 1.0 if guard is None else guard.rate_for(lr)
         t = self.t + 1
         if call.kind in (REWIND, STOP):
-            event = self._rewind(judge.guard, call, t, math.isfinite(value) and math.isfinite(norm))
+            event = self._rewind(guard, call, t, math.isfinite(value) and math.isfinite(norm))
             own.zero_grad()
         else:
             self._move(own, gradients, call, norm, rate)
             event = Event(t, call.kind, call.seen, call.done) if call.seen else None
         self._buffers.save()
-        if event is None or event.kind not in (REWIND, STOP):
-            self.t = t if is_first else self.t
-        if is_first:
-            self._record.step(Step(t, 0.0, lr * rate, value, norm, math.nan), event, self.t)
+        is_back = event is not None and event.kind in (REWIND, STOP)
+        if own is self._optimizers[0]:
+            self.t = self.t if is_back else t
+            update_norm = 0.0 if is_back or call.kind == SKIP else self._update_ratio * lr * rate
+            self._record.step(Step(t, 0.0, lr * rate, value, norm, update_norm), event, self.t)
         elif event is not None:
             self._record.event(event)
-        return self._after(judge.guard, value) or event if is_first and self.t == t else event
+            if is_back:
+                self._record.go_back(self.t)
+        return event if is_back else self._after(guard, value) or event
 
-    def _call(self, guard: Guard | None, loss: float, norm: float, lr: float) -> Call:
-        if guard is not None:
-            return guard.judge(loss, norm, lr)
-        return GO_CALL
+    def _is_overflow(self, loss: float, norm: float) -> bool:
+        """Whether the scaler's factor was too large, as it is at times; more of these in a row are something else."""
+        is_overflow = self._scaler is not None and self._scaler.is_enabled() and not math.isfinite(norm)
+        self._overflows = self._overflows + 1 if is_overflow and math.isfinite(loss) else 0
+        return 0 < self._overflows <= MAX_OVERFLOWS
 
     def _move(self, optimizer: Optimizer, gradients: list[Tensor], call: Call, norm: float, rate: float) -> None:
         """The optimizer's own step, with clipped gradients or a lower rate where the guard has them."""
@@ -139,11 +146,24 @@ class Watch(Run):
         else:
             if call.kind == CLIP:
                 scale(gradients, call.limit / (norm + 1e-6))
-            with LowerRate(optimizer, rate):
+            with LowerRate(optimizer, rate), self._measure_update(optimizer):
                 step = self._steps[id(optimizer)]
                 step() if self._scaler is None else self._scaler.step(optimizer)
         if self._scaler is not None and optimizer is self._optimizers[-1]:
             self._scaler.update()
+
+    @contextmanager
+    def _measure_update(self, optimizer: Optimizer) -> Iterator[None]:
+        """Measures ‖Δw‖ ÷ lr of the first optimizer's step inside the block, every tenth time."""
+        if optimizer is not self._optimizers[0] or (self.t >= UPDATE_STEPS and self.t % UPDATE_STEPS):
+            yield
+            return
+        weights = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        before = [p.detach().clone() for p in weights]
+        yield
+        lr = float(optimizer.param_groups[0]["lr"])
+        change = norm_of([p.detach() - w for p, w in zip(weights, before, strict=True)])
+        self._update_ratio = change / lr if lr else 0.0
 
     def _unscale(self, optimizer: Optimizer) -> list[Tensor]:
         """The gradients without the scaler's factor."""
@@ -160,7 +180,7 @@ class Watch(Run):
             if len(self._optimizers) > 1:
                 raise InputError(f"run.step needs its optimizer where {len(self._optimizers)} are watched, got none")
             return self._optimizers[0]
-        if id(optimizer) not in self._judges:
+        if id(optimizer) not in self._guards:
             raise InputError("optimizer must be one that sd.watch was given, got another one. Pass it to sd.watch.")
         return optimizer
 
@@ -185,7 +205,7 @@ class Watch(Run):
 
     @property
     def _is_guarded(self) -> bool:
-        guard = self._judges[id(self._optimizers[0])].guard
+        guard = self._guards[id(self._optimizers[0])]
         return guard is not None and not guard.report and self._has_room
 
     def _begin(self) -> None:
@@ -206,7 +226,7 @@ class Watch(Run):
         self._snapshots.good, self._snapshots.candidate = [self._snapshots.candidate or self._snapshots.good[0]], None
 
     def _take(self, state: dict[str, Any] | None = None) -> None:
-        guards = [j.guard and j.guard.state_dict() for j in self._judges.values()]
+        guards = [guard and guard.state_dict() for guard in self._guards.values()]
         self._snapshots.take(self.t, {**(state or self._loop.copy()), "guards": guards})
 
     def _after(self, guard: Guard | None, loss: float) -> Event | None:
@@ -223,16 +243,17 @@ class Watch(Run):
         """Restores a snapshot; the present state is kept until it is known whether that helps."""
         assert guard is not None
         if not self._has_room:
-            return Event(t, SKIP, call.seen, "step skipped; there is no snapshot to go back to")
+            action = guard.on_rewind(BY_RATE)
+            return Event(t, SKIP, call.seen, f"step skipped, {action}; there is no snapshot to go back to")
         snapshot = self._snapshots.back()
         present = None
         if self._probe is None and is_finite and not self._snapshots.single:
             guards = guard.state_dict()
             present = _Probe(t - 1, self._loop.copy(), guards, guard.mean, [])
         self._loop.load({k: v for k, v in snapshot.state.items() if k != "guards"})
-        for judge, state in zip(self._judges.values(), snapshot.state["guards"], strict=True):
-            if judge.guard is not None and state is not None:
-                judge.guard.load_state_dict(state, rewinding=True)
+        for own, state in zip(self._guards.values(), snapshot.state["guards"], strict=True):
+            if own is not None and state is not None:
+                own.load_state_dict(state, rewinding=True)
         self._probe = present
         self.t = snapshot.t
         if call.kind == STOP:
@@ -285,7 +306,7 @@ class Watch(Run):
 
     def diagnose(self) -> Diagnosis:
         """What is wrong with the run so far; see `sd.diagnose`."""
-        return diagnose(self.record)
+        return diagnose(self)
 
     # -- the record ----------------------------------------------------------------------------------------------------
 
@@ -298,7 +319,9 @@ class Watch(Run):
         """Ends the record: done, interrupted or failed."""
         if self._is_open:
             self._is_open = False
+            self._snapshots, self._probe = Snapshots(), None
             for optimizer in self._optimizers:
+                OPEN.pop(optimizer, None)
                 if isinstance(optimizer.__dict__.get("step"), functools.partial):
                     optimizer.step = self._steps[id(optimizer)]  # type: ignore[method-assign]
             self.on_close()
@@ -339,10 +362,10 @@ def watch(
     optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
     _check(model, optimizers)
     schedulers = [] if scheduler is None else [scheduler] if hasattr(scheduler, "state_dict") else list(scheduler)
-    record = LoopRecord(model, optimizers, make_guard(guard), runs, name or type(model).__name__)
-    run = Watch(model, optimizers, schedulers, scaler, make_guard(guard), record, memory_bound(memory))
-    for o in optimizers:
-        o._steepest_watch = run  # type: ignore[attr-defined]
+    own, bound = make_guard(guard), memory_bound(memory)
+    record = LoopRecord(model, optimizers, own, runs, name or type(model).__name__)
+    run = Watch(model, optimizers, schedulers, scaler, own, record, bound)
+    OPEN.update(dict.fromkeys(optimizers, run))
     return run
 
 
@@ -358,8 +381,7 @@ def _check(model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
                 f"optimizer must have parameters of the model, got {type(o).__name__} with none of them. "
                 "Make it from this model's parameters, after the model is on its device."
             )
-        other = getattr(o, "_steepest_watch", None)
-        if other is not None and other._is_open:
+        if (other := OPEN.get(o)) is not None:
             raise InputError(f"The optimizer is watched already, as run {other.id}. Close that run first: run.close().")
 
 

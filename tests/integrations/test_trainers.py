@@ -2,13 +2,16 @@
 
 import logging
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 import steepest as sd
 from steepest.integrations import versions
+from steepest.integrations.trainer import without_wrapper
 
 SAMPLES, BATCH, EPOCHS, ONSET = 800, 32, 10, 130
 
@@ -142,6 +145,34 @@ def test_a_fault_is_undone(tmp_path, train):
     assert end_loss(alone) > 3 * end_loss(healthy)
     assert end_loss(watched) < 1.5 * end_loss(healthy)
     assert "rewind" in {e.kind for e in run.events}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_trainer_that_computes_its_own_loss(tmp_path):
+    """As trainers of preferences and of distillation do: the model's output has no loss, or another one."""
+    library = pytest.importorskip("transformers")
+    from steepest.integrations.transformers import Steepest
+
+    class Own(library.Trainer):
+        def compute_loss(self, model, inputs, return_outputs=False, **rest):
+            out = model.layers(inputs["x"])
+            loss = nn.functional.cross_entropy(out, inputs["labels"], label_smoothing=0.1)
+            return (loss, {"logits": out}) if return_outputs else loss
+
+    x, y = data()
+    rows = [{"x": a, "labels": b} for a, b in zip(x, y, strict=True)]
+    arguments = library.TrainingArguments(str(tmp_path), max_steps=20, report_to=[], disable_tqdm=True, use_cpu=True)
+    backward, callback = Accelerator.backward, Steepest(runs=tmp_path)
+    Own(Net(False), arguments, train_dataset=rows, callbacks=[callback]).train()
+    assert (callback.run.status, len(callback.run.losses)) == ("done", 20)
+    assert callback.run.losses[0] == pytest.approx(math.log(4), abs=0.3)
+    assert Accelerator.backward is backward
+
+
+def test_float16_of_accelerate_is_refused():
+    wrapper = SimpleNamespace(scaler=object(), optimizer=None)
+    with pytest.raises(sd.InputError, match="got 'fp16'"):
+        without_wrapper(wrapper)
 
 
 @pytest.mark.filterwarnings("ignore")

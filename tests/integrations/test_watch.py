@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -118,8 +119,8 @@ def test_the_lowered_rate_is_never_seen_by_the_scheduler(tmp_path):
     model = nn.Linear(2, 1, bias=False)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     run = sd.watch(model, optimizer, runs=tmp_path)
-    run._judges[id(optimizer)].guard._backoff.cut = 0.25
-    run._judges[id(optimizer)].guard._backoff._cut_age = 1 << 30
+    run._guards[id(optimizer)]._backoff.cut = 0.25
+    run._guards[id(optimizer)]._backoff._cut_age = 1 << 30
     before = model.weight.detach().clone()
     model(torch.ones(1, 2)).sum().backward()
     run.step(1.0)
@@ -164,6 +165,53 @@ def test_a_scaler_is_stepped_and_updated(tmp_path):
     assert torch.equal(alone[0].weight, watched[0].weight)
     assert alone[1] == watched[1] == 512.0
     assert watched[2].events == ()
+
+
+def test_a_scaler_that_overflows_for_ever_is_a_divergence(tmp_path):
+    """The scaler alone would skip every step, and say nothing."""
+    model = nn.Linear(4, 1)
+    optimizer, scaler = torch.optim.SGD(model.parameters(), lr=0.1), torch.amp.GradScaler("cpu", init_scale=2.0)
+    with sd.watch(model, optimizer, scaler=scaler, runs=tmp_path) as run:
+        for _ in range(60):
+            optimizer.zero_grad()
+            loss = model(torch.randn(8, 4)).square().mean()
+            scaler.scale(loss * math.inf).backward()
+            run.step(loss)
+    assert {e.kind for e in run.events} >= {"skip"}
+    assert "non-finite gradient" in run.events[0].seen
+
+
+def test_a_watched_run_is_diagnosed(tmp_path):
+    loop = Loop(runs=tmp_path)
+    assert loop.run.record.steps.update_norm.all()
+    assert loop.run.diagnose().kind in ("healthy", "noise floor")
+
+
+def test_what_a_run_held_is_free_once_it_is_closed(tmp_path):
+    loop = Loop(runs=tmp_path, steps=60)
+    assert loop.run._snapshots.good == []
+    assert type(loop.optimizer.step).__name__ != "partial"
+
+
+def test_a_rewind_of_the_second_optimizer_leaves_one_whole_record(tmp_path):
+    """As in a GAN: two networks, a step of each in turn."""
+    torch.manual_seed(0)
+    model = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 1)])
+    optimizers = [torch.optim.SGD(part.parameters(), lr=0.01) for part in model]
+    with sd.watch(model, optimizers, runs=tmp_path) as run:
+        for t in range(160):
+            for part, optimizer in zip(model, optimizers, strict=True):
+                optimizer.zero_grad()
+                loss = part(torch.ones(2, 4)).square().mean() + 0.1
+                loss.backward()
+                run.step(loss, optimizer)
+            if t == 120:
+                with torch.no_grad():
+                    model[1].weight.fill_(math.nan)
+    assert "rewind" in {e.kind for e in run.events}
+    assert run.status == "done"
+    assert np.isfinite(run.losses).all()
+    assert all(p.isfinite().all() for p in model.parameters())
 
 
 def test_micro_batches_are_averaged(tmp_path):

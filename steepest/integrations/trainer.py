@@ -1,0 +1,77 @@
+"""What the callbacks of trainers share: a run that begins and ends with the training, and the trainer's own losses."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from steepest.descent.guard.guard import Guard
+from steepest.errors import InputError
+from steepest.integrations.losses import Losses
+from steepest.integrations.watch import Watch, watch
+
+
+class TrainerRun:
+    """The run of a trainer.
+
+    Attributes:
+        run: the run, once training has begun.
+
+    Args:
+        guard, runs, name, memory: of `sd.watch`.
+    """
+
+    def __init__(
+        self, *, guard: bool | str | Guard = True, runs: str | Path = "runs", name: str | None = None,
+        memory: str | int = "25%",
+    ) -> None:  # fmt: skip
+        self._choices = {"guard": guard, "runs": runs, "name": name, "memory": memory}
+        self._losses = Losses()
+        self.run: Watch | None = None
+
+    def begin(self, model: nn.Module, optimizers: Sequence[Optimizer], schedulers: Sequence[Any]) -> None:
+        """Begins the run, and takes over the optimizers' steps."""
+        self.run = watch(model, optimizers, scheduler=schedulers, **self._choices)
+        self.run.take_over(self._losses)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Ends the run; after an error as failed or interrupted, with the reason."""
+        if self.run is not None:
+            self.run.__exit__(error and type(error), error, None)
+
+
+def see_backward(owner: Any, losses: Losses, is_sum: bool) -> Callable[[], None]:
+    """From now on the losses that an accelerator, or every one of a class, computes gradients of are known.
+
+    Args:
+        owner: the accelerator, or its class.
+        losses: that take them.
+        is_sum: whether they add up to the loss of a step.
+
+    Returns:
+        ends that.
+    """
+    original = owner.backward
+
+    def backward(*arguments: Any, **named: Any) -> Any:
+        losses.add(named.get("loss", arguments[-1] if arguments else None), is_sum)
+        return original(*arguments, **named)
+
+    owner.backward = backward
+    return lambda: setattr(owner, "backward", original)
+
+
+def without_wrapper(optimizer: Any) -> Any:
+    """The optimizer that accelerate's wrapper holds.
+
+    Raises:
+        InputError: it is stepped by a gradient scaler, behind whose back no step can be taken over.
+    """
+    if getattr(optimizer, "scaler", None) is not None:
+        raise InputError(
+            "mixed_precision must be 'no' or 'bf16' here, got 'fp16', whose gradient scaler calls the optimizer "
+            "itself. Use bf16, or a loop of your own with sd.watch(..., scaler=scaler)."
+        )
+    return getattr(optimizer, "optimizer", optimizer)
