@@ -25,9 +25,8 @@ HELD_BY = {
     RATE: "The learning rate holds it here.",
     NOISE: "Gradient noise holds it here, at this learning rate.",
     FLATNESS: "A flat loss holds it here: the gradient leads hardly anywhere.",
-    NOTHING: "Nothing holds it here.",
 }
-"""What holds a run where it ended, in words."""
+"""What holds a run where it ended, in words; where nothing does, the verdict says enough."""
 HOLDS = {
     kinds.DESCENDING: NOTHING,
     kinds.EDGE_OF_STABILITY: RATE,
@@ -97,7 +96,7 @@ def ending(
         holds = RATE  # the slope is there, and its steps gain nothing
     else:
         holds = HOLDS.get(kind, holds)
-    words = [HELD_BY[holds]] if holds else []
+    words = [HELD_BY[holds]] if holds in HELD_BY else []
     if lower_lr is not None:
         words.append(_lower_lr_words(lower_lr, loss, lower_helps))
     if trend is not None and longer is not None:
@@ -116,12 +115,11 @@ def _lower_lr_words(gain: Estimate, loss: float, helps: bool | None) -> str:
 
 
 def _longer_words(gain: Estimate, steps: int, helps: bool | None) -> str:
-    again = f"by its trend, {steps:,} more steps lower the loss by"
-    if helps:
-        return f"Longer training would help: {again} about {_number(gain)}, an estimate."
-    if helps is False:
-        return f"Longer training would hardly help: {again} at most {digits(max(gain.high, 0.0))}, an estimate."
-    return f"Whether longer training helps cannot be told: {again} {_number(gain)}, an estimate."
+    fall = digits(max(gain.value, 0.0))
+    again = f"by its trend, {steps:,} more steps lower the loss by about {fall}, a rough estimate."
+    if helps is None:
+        return f"Whether longer training helps cannot be told: {again}"
+    return f"Longer training would {'help' if helps else 'hardly help'}: {again}"
 
 
 def _number(x: Estimate) -> str:
