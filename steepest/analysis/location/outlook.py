@@ -45,18 +45,21 @@ class Trend(NamedTuple):
         longer: decrease of the loss by as many steps again; None if there is no trend.
         fall: of the loss since the start.
         steps: of the run.
+        is_positive: whether the loss was never negative: then no more can be gained than is left.
     """
 
     longer: Estimate | None
     fall: float
     steps: int
+    is_positive: bool = False
 
     @classmethod
     def of(cls, steps: Steps) -> "Trend":
         """From the record of a run with a finite step."""
         loss = steps.loss[finite(steps)]
         window = max(1, len(loss) // 50)
-        return cls(longer_gain(steps), max(float(loss[:window].mean() - loss[-window:].mean()), 0.0), len(steps))
+        fall = max(float(loss[:window].mean() - loss[-window:].mean()), 0.0)
+        return cls(longer_gain(steps), fall, len(steps), bool(loss.min() >= 0))
 
     @property
     def of_ten_steps(self) -> float:
@@ -86,6 +89,8 @@ def ending(
             least = relevant + trend.of_ten_steps
             lower_helps = True if lower_lr.low > least else False if lower_lr.high < least else None
     longer = None if trend is None else trend.longer
+    if longer is not None and trend is not None and trend.is_positive:
+        longer = Estimate(*(min(x, max(loss, 0.0)) for x in longer))
     if longer is not None:
         longer_helps = True if longer.low > relevant else False if longer.high < relevant else None
     if kind == kinds.MINIMUM:  # a bound on all data weighs more than a trend, or than steps that left the place

@@ -75,3 +75,11 @@ def test_what_an_end_means(kind, lower_lr, longer, says):
     end = ending(kind, lower_lr and Estimate(*lower_lr), 1.0, trend(*longer))
     assert (end.holds, end.lower_lr_helps, end.longer_helps) == says
     assert end.words
+
+
+def test_no_more_is_gained_than_the_loss_that_is_left():
+    """The trend is that of batch losses, and the loss at the end may lie far below them."""
+    end = ending("UNDECIDED", None, 2e-4, Trend(Estimate(1e-3, 5e-4, 2e-3), 2.0, 600, is_positive=True))
+    assert end.longer == Estimate(2e-4, 2e-4, 2e-4)
+    below = ending("UNDECIDED", None, 2e-4, Trend(Estimate(1e-3, 5e-4, 2e-3), 2.0, 600))
+    assert below.longer == Estimate(1e-3, 5e-4, 2e-3)
