@@ -39,7 +39,7 @@ from steepest.analysis.diagnosis.findings import (
 )
 from steepest.analysis.diagnosis.symptoms import Symptoms, finite
 from steepest.analysis.location import outlook
-from steepest.records.run import Record
+from steepest.records.run import ACCEPT, COLUMNS, Record, Steps
 from steepest.records.verdict import (
     CONVERGED,
     DESCENDING,
@@ -213,8 +213,15 @@ def _ending(verdict: Verdict, record: Record, diagnosis: Diagnosis) -> Ending | 
     noise = RATE if Symptoms(record).is_full_batch else NOISE
     has_exploded = any(kind in FACTS for kind in diagnosis.kinds)  # so the rate that it ended with is not its own
     at_end = None if has_exploded else lower_lr
-    ending = outlook.ending(verdict.kind, at_end, loss.value, outlook.Trend.of(record.steps), _holds(diagnosis), noise)
-    return ending._replace(lower_lr=lower_lr)
+    trend = outlook.Trend.of(_since_change(record))
+    return outlook.ending(verdict.kind, at_end, loss.value, trend, _holds(diagnosis), noise)._replace(lower_lr=lower_lr)
+
+
+def _since_change(record: Record) -> Steps:
+    """The steps since the guard last saw another objective or other data: what was before is no trend of these."""
+    first = max((e.t for e in record.events if e.kind == ACCEPT), default=0)
+    since = record.steps.t > first
+    return Steps(*(getattr(record.steps, name)[since] for name in COLUMNS)) if since.any() else record.steps
 
 
 def _holds(diagnosis: Diagnosis) -> str:

@@ -284,7 +284,7 @@ class Watch(Run):
         guard.accept()
         self._snapshots.good, self._snapshots.candidate = [], None
         self._begin()
-        words = f"the weights of step {probe.t} are back"
+        words = f"new level accepted; the weights of step {probe.t} are back"
         event = Event(self.t, ACCEPT, "the older weights are no better on the batches of now", words)
         self._record.event(event)
         return event

@@ -8,7 +8,7 @@ import pytest
 from steepest.analysis.conclusion import conclude, run_verdict
 from steepest.records.config import Config
 from steepest.records.run import COLUMNS, Event, Record, Steps
-from steepest.records.verdict import DIVERGED, UNDECIDED, Verdict
+from steepest.records.verdict import DIVERGED, UNDECIDED, Number, Verdict
 
 T = 400
 t = np.arange(1.0, T + 1)
@@ -113,3 +113,14 @@ def test_a_stored_verdict_of_before_opens_with_its_words_and_the_new_labels():
 def test_an_old_label_still_finds_its_number_and_warns():
     with pytest.warns(DeprecationWarning, match="'loss' is now called 'training loss'"):
         assert Verdict.of(OLD).number("loss").value == 0.02
+
+
+def test_the_trend_begins_where_the_objective_changed():
+    """A fall from a level that another objective had set tells nothing of what longer training gains."""
+    number = Number("training loss", 1.0, 0.99, 1.01)
+    changed = record(np.where(t < 150, 0.9, 1 + 40 * np.exp(-(t - 150) / 15)))
+    accept = Event(152, "accept", "loss rising", "new level accepted")
+    verdict = replace(STATIONARY, numbers=(number,))
+    runs = {is_known: replace(changed, events=(accept,) * is_known) for is_known in (False, True)}
+    longer = {is_known: conclude(verdict, run).ending.longer.value for is_known, run in runs.items()}
+    assert abs(longer[True]) < 0.05 < longer[False]

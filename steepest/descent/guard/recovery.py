@@ -110,8 +110,8 @@ class Recovery:
             if self._ends_soon(descent, t):
                 return call  # bad data: a rewind passes them over
         self.guard.accept()
-        words = f"the weights of step {snapshot.t} are no better on these batches: nothing is done"
-        return Call(ACCEPT, seen=call.seen, done=words)
+        why = f"{call.seen}; the weights of step {snapshot.t} are no better on these batches"
+        return Call(ACCEPT, seen=why, done="new level accepted")
 
     def _review_skip(self, descent: Any, snapshot: Snapshot, call: Call, t: int, batches: Sequence[Any]) -> Call:
         """A rewind in place of a skip, where the loss is extreme and the last good weights have none on this batch."""
