@@ -478,7 +478,7 @@ def test_a_loss_that_stays_the_same_while_the_weights_move_ignores_them():
 @pytest.mark.parametrize(("validation", "is_mixed"), [((2.1, 2.6, 3.5), True), ((1.2, 1.6, 3.5), False)])
 def test_labels_out_of_order_are_learned_by_heart_and_never_carry_over(validation, is_mixed):
     loss, g = healthy_run()
-    kinds = diagnose_record(record_of(loss, g, validation=validation, before=2.0)).kinds
+    kinds = diagnose_record(record_of(loss, g, validation=validation, before=2.0, samples=1000)).kinds
     assert (kinds == (MIXED_LABELS,)) == is_mixed
     assert (OVERFITTING in kinds) != is_mixed
 
@@ -486,12 +486,29 @@ def test_labels_out_of_order_are_learned_by_heart_and_never_carry_over(validatio
 @pytest.mark.parametrize("seed", [0, 1])
 def test_shuffled_labels_of_a_real_descent(seed, tmp_path):
     random = torch.Generator().manual_seed(seed)
-    x = torch.randn(120, 30, generator=random)
-    y = (x[:, :3].argmax(1))[torch.randperm(120, generator=random)]
+    x = torch.randn(1300, 30, generator=random)
+    y = (x[:, :3].argmax(1))[torch.randperm(1300, generator=random)]
+    model = torch.nn.Sequential(torch.nn.Linear(30, 256), torch.nn.ReLU(), torch.nn.Linear(256, 3))
+    task = sd.Task(model, (x[:1000], y[:1000]), torch.nn.functional.cross_entropy, validation=(x[1000:], y[1000:]))
+    run = sd.fit(task, "adam", 0.01, batch_size=50, epochs=25, guard=False, runs=tmp_path, seed=seed, locate=False)
+    assert diagnose_record(run.record).kind == MIXED_LABELS
+
+
+def test_too_few_samples_to_learn_from_are_no_labels_out_of_order(tmp_path):
+    """The network learns them by heart, and what it learns holds for no others."""
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(160, 30, generator=random)
+    y = (x[:, :3].argmax(1) + torch.randint(2, (160,), generator=random)) % 3
     model = torch.nn.Sequential(torch.nn.Linear(30, 64), torch.nn.ReLU(), torch.nn.Linear(64, 3))
     task = sd.Task(model, (x[:60], y[:60]), torch.nn.functional.cross_entropy, validation=(x[60:], y[60:]))
-    run = sd.fit(task, "adam", 0.01, batch_size=10, epochs=20, guard=False, runs=tmp_path, seed=seed)
-    assert diagnose_record(run.record).kind == MIXED_LABELS
+    run = sd.fit(task, "adam", 0.01, batch_size=10, epochs=20, guard=False, runs=tmp_path, locate=False)
+    assert diagnose_record(run.record).kind != MIXED_LABELS
+
+
+def test_a_network_that_an_explosion_left_at_chance_has_learned_nothing_by_heart():
+    loss = np.where(t < 20, 40.0, 2.3) + noise(0.01)
+    record = record_of(loss, 1.0, validation=(2.3, 2.3, 2.31, 2.3), before=2.3, samples=2000)
+    assert MIXED_LABELS not in diagnose_record(record).kinds
 
 
 @pytest.mark.parametrize(("better", "kind"), [("higher", CONTRADICTION), ("lower", HEALTHY)])
