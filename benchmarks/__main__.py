@@ -35,6 +35,7 @@ LONG = {
     "landscapes": "speed",
     "page": "speed",
     "run_list": "speed",
+    "watch": "speed",
 }
 SECTIONS = QUICK | LONG
 """Sections of the report, in its order, and the folder of each."""

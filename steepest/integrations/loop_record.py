@@ -21,8 +21,9 @@ from steepest.runs.store import Store, versions
 from steepest.tasks import Space, module_state
 from steepest.view.format import describe_event
 
-GROWTH = 1.05
-"""From one point of the path to the next, since nobody knows how long the loop is: 160 points reach step 45,000."""
+GROWTH, MIN_SPACING, WEIGHTS_PER_STEP = 1.05, 10, 50_000
+"""From one point of the path to the next, since nobody knows how long the loop is; at least ten steps, and one for so
+many weights: a point is written to disk. 160 points reach beyond step 100,000."""
 
 
 class LoopRecord:
@@ -126,7 +127,7 @@ class LoopRecord:
         except StoreError as error:
             self.say(f"{error}; the loop continues")
         self._points_left, self._last_point = self._points_left - 1, t
-        self._next_point = max(t + 1, int(GROWTH * t))
+        self._next_point = max(t + MIN_SPACING, t + self._space.size // WEIGHTS_PER_STEP, int(GROWTH * t))
 
 
 def _first_lr(optimizer: Optimizer) -> float:

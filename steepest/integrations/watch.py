@@ -27,7 +27,7 @@ from torch.optim import Optimizer
 from steepest.analysis.conclusion import diagnose
 from steepest.analysis.diagnosis.diagnose import Diagnosis
 from steepest.descent.guard.guard import BY_RATE, GO_CALL, Guard
-from steepest.descent.guard.recovery import LARGE_SNAPSHOT_BYTES, SNAPSHOT_STEPS, WORLD_SHARE
+from steepest.descent.guard.recovery import LARGE_SNAPSHOT_BYTES, LARGE_SNAPSHOT_STEPS, SNAPSHOT_STEPS, WORLD_SHARE
 from steepest.descent.guard.snapshots import Snapshots, bytes_of
 from steepest.descent.guard.thresholds import ALARM_RISE, MAX_OVERFLOWS
 from steepest.descent.settings import make_guard
@@ -39,10 +39,10 @@ from steepest.records.run import ACCEPT, CLIP, REWIND, SKIP, STOP, Call, Event, 
 from steepest.runs.run import Run
 from steepest.tasks.buffers import Buffers
 
-SMALL_SNAPSHOT_STEPS = 25
-"""Steps between two snapshots that are small: what is lost by going back is not repeated, since the loader goes on."""
-UPDATE_STEPS = 10
-"""The update's norm is measured at the first steps and then at every tenth; between, it follows the learning rate."""
+SMALL_SNAPSHOT_STEPS, SMALL_SNAPSHOT_BYTES = 25, 4 << 20
+"""Steps between two snapshots that are smaller than this: the loader goes on, so that what is lost is not repeated."""
+UPDATE_STEPS = 25
+"""The update's norm is measured at the first step and then at every 25th; between, it follows the learning rate."""
 PROBE_STEPS = 8
 """Steps after a rewind on whose batches the older weights are judged."""
 
@@ -154,8 +154,8 @@ class Watch(Run):
 
     @contextmanager
     def _measure_update(self, optimizer: Optimizer) -> Iterator[None]:
-        """Measures ‖Δw‖ ÷ lr of the first optimizer's step inside the block, every tenth time."""
-        if optimizer is not self._optimizers[0] or (self.t >= UPDATE_STEPS and self.t % UPDATE_STEPS):
+        """Measures ‖Δw‖ ÷ lr of the first optimizer's step inside the block, every 25th time."""
+        if optimizer is not self._optimizers[0] or self.t % UPDATE_STEPS:
             yield
             return
         weights = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
@@ -219,8 +219,8 @@ class Watch(Run):
                 "the guard clips, skips and lowers the rate, and does not go back."
             )
             return
-        if size >= LARGE_SNAPSHOT_BYTES:
-            self._snapshots.every = SNAPSHOT_STEPS
+        if size >= SMALL_SNAPSHOT_BYTES:
+            self._snapshots.every = SNAPSHOT_STEPS if size < LARGE_SNAPSHOT_BYTES else LARGE_SNAPSHOT_STEPS
         self._snapshots.single = 4 * size > self._memory
         self._take(state)
         self._snapshots.good, self._snapshots.candidate = [self._snapshots.candidate or self._snapshots.good[0]], None

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import steepest as sd
-from steepest.integrations.loop_state import memory_bound
+from steepest.integrations.loop_state import memory_bound, norm_of
 
 STEPS, ONSET = 400, 250
 
@@ -274,3 +274,10 @@ def test_a_loss_that_is_no_number(tmp_path, loss, words):
 
 def test_memory_as_a_share():
     assert memory_bound("50%") == pytest.approx(2 * memory_bound("25%"), abs=2)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e25, 1e-30, math.inf, math.nan])
+def test_the_norm_of_gradients_is_torchs(size):
+    gradients = [torch.full((3, 4), size), torch.full((5,), 2 * size)]
+    assert norm_of(gradients) == pytest.approx(float(nn.utils.get_total_norm(gradients)), rel=1e-6, nan_ok=True)
+    assert norm_of([]) == 0
