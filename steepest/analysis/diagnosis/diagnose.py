@@ -27,6 +27,8 @@ the one to fix first.
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from steepest.analysis.diagnosis import faults, findings
 from steepest.analysis.diagnosis import thresholds as th
 from steepest.analysis.diagnosis.findings import NOISE_LIMITED, Finding
@@ -83,6 +85,7 @@ class Diagnosis:
     __str__ = words
 
 
+@np.errstate(all="ignore")  # a loss may be close to what a float holds; nothing is concluded from what exceeds it
 def diagnose_record(record: Record) -> Diagnosis:
     """What the curves of a record show, by the rules above; `conclusion.diagnose` asks verdict and search too."""
     record = per_sample(record)

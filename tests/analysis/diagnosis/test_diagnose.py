@@ -34,7 +34,7 @@ from steepest.analysis.diagnosis.findings import (
 from steepest.analysis.diagnosis.symptoms import Symptoms
 from steepest.analysis.diagnosis.thresholds import NOISE_EXCESS, percent
 from steepest.records.config import Config
-from steepest.records.run import Event, Measurement, Record, Steps
+from steepest.records.run import COLUMNS, Event, Measurement, Record, Steps
 
 T = 400
 t = np.arange(1.0, T + 1)
@@ -371,8 +371,11 @@ configs = st.fixed_dictionaries(
         "rule": st.sampled_from(["adam", "momentum", "stage(adam) >> stage(momentum)"]),
         "lr": st.one_of(st.none(), st.floats(1e-6, 10.0)),
         "batch_size": st.one_of(st.none(), st.just("full"), st.integers(1, 100)),
-        "samples": st.one_of(st.none(), st.integers(1, 100)),
+        "samples": st.one_of(st.none(), st.integers(1, 5000)),
         "weights": st.integers(0, 10),
+        "metric": st.sampled_from(["loss", "accuracy"]),
+        "better": st.sampled_from(["lower", "higher"]),
+        "reduction": st.sampled_from([None, "sum"]),
         "steps": st.integers(1, 100),
         "stages": st.lists(st.fixed_dictionaries({"hypers": st.fixed_dictionaries({"beta": st.floats(0, 1)})})),
     },
@@ -382,10 +385,22 @@ configs = st.fixed_dictionaries(
 @settings(max_examples=80, deadline=None)
 @given(st.integers(0, 60).flatmap(lambda n: arrays.arrays(float, (6, n), elements=anything)), configs, st.data())
 def test_every_record_has_a_diagnosis(columns, config, data):
-    values = data.draw(st.lists(anything, max_size=5))
-    measurements = tuple(Measurement(i + 1, i + 1.0, "validation", "loss", v) for i, v in enumerate(values))
+    values = data.draw(st.lists(st.tuples(anything, anything), max_size=5))
+    measurements = tuple(
+        Measurement(t, float(t), "validation", metric, value)
+        for t, pair in enumerate(values)
+        for metric, value in zip(("loss", "accuracy"), pair, strict=True)
+    )
     record = Record("id", "name", "running", "", 0.0, Config.from_json(config), {}, Steps(*columns), measurements)
-    assert str(diagnose_record(record))
+    assert str(sd.diagnose(record))
+
+
+@pytest.mark.parametrize("column", ["loss", "grad_norm", "update_norm"])
+@pytest.mark.parametrize("steps", [1, 60])
+def test_numbers_near_the_largest_float_have_a_diagnosis(column, steps):
+    columns = {name: np.linspace(1.0, 2.0, steps) for name in COLUMNS} | {column: np.full(steps, 1.7e308)}
+    config = Config(batch_size="full", samples=2000, weights=3, steps=steps)
+    assert str(sd.diagnose(Record("id", "name", "running", "", 0.0, config, {}, Steps(**columns))))
 
 
 @settings(max_examples=40, deadline=None)
