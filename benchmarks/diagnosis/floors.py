@@ -1,17 +1,20 @@
 """How often the diagnosis is right where the loss has an unknown floor, and what its advice gains.
 
 Language models, recurrent nets, label noise and fine-tuning of starts that are trained here. Each is trained at five
-learning rates, a decade apart. A gap is the fall from the start to the lowest loss of the grid, on all training
-data, means over the seeds. A learning rate is too small or too large if another one of that side gains MIN_GAIN of the
-gap; healthy if none gains MAX_HEALTHY_GAIN; in between, the run is not counted. The lowest loss is that of the grid, so
-no floor has to be known.
+learning rates, a decade apart, and at each also with a learning rate that falls to 0 over the last 30 %. A gap is the
+fall from the start to the lowest loss of the grid, on all training data, means over the seeds; the lowest loss is that
+of the constant rates, so no floor has to be known. Faults are known by what their remedy gains, as in `known_faults`: a
+learning rate is too small or too large if another one of that side gains MIN_GAIN of the gap; noise limits the run if
+the decay gains that. A run is healthy if no remedy gains MAX_HEALTHY_GAIN; in between, it is not counted.
 
 "Cannot tell" is right nowhere: it counts as wrong. Advice is followed by looking up the same training at the advised
-learning rate. The rules are chosen on `choice`; `report` is for one run, once they stand.
+learning rate, or with the decay where that is what the advice says first. The rules are chosen on `choice`; `report`
+is for one run, once they stand.
 """
 
 import functools
 import math
+import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -23,8 +26,8 @@ import torch
 from torch import nn
 
 import steepest as sd
-from benchmarks.diagnosis.diagnoses import train
-from benchmarks.diagnosis.known_faults import MAX_HEALTHY_GAIN, MIN_GAIN, make_record
+from benchmarks.diagnosis.diagnoses import DECAY_SCHEDULE, train
+from benchmarks.diagnosis.known_faults import DECAY, MAX_HEALTHY_GAIN, MIN_GAIN, PLAIN, make_record
 from benchmarks.parts import Options, Outcomes, Study
 from benchmarks.problems import tasks
 from benchmarks.problems.problems import Problem
@@ -35,15 +38,16 @@ from steepest.analysis.diagnosis.findings import EXPLODING, HEALTHY, NOISE_LIMIT
 TITLE = "Diagnoses where the loss has an unknown floor"
 
 HALVES = tasks.load(Path(__file__).with_suffix(".toml"))
-RATES = (-4, -2, 0, 2, 4)
-"""Learning rates in half decades from the middle one."""
+RATES, BETWEEN = (-4, -2, 0, 2, 4), (-5, -3, -1, 1, 3, 5)
+"""Learning rates in half decades from the middle one; those between them are where advice of three times leads."""
 SEEDS = 0, 1
 START_STEPS, START_LR, START_BATCH = 400, 3e-3, 32
 """How the start of a fine-tuning is trained, by Adam."""
 BETTER, WORSE = 0.02, 0.02
 """Shares of the gap: from here on a loss is better or worse beyond noise, if it is so with each seed."""
-ADVICE = {TOO_SLOW: 2, OSCILLATING: -2, NOISE_LIMITED: -2, EXPLODING: -2}
-"""The advised learning rate, ten times larger or smaller, in half decades."""
+NEW_RATE = re.compile(r"lr = (?:[\d.e+-]+ to )?([\d.e+-]+) \(now ([\d.e+-]+)\)")
+MAX_STEP = 2
+"""Advice is followed as far as it goes, but by a decade at most, in half decades."""
 TOO_LARGE = OSCILLATING, NOISE_LIMITED, EXPLODING
 
 Outcome = dict[str, Any]
@@ -90,9 +94,11 @@ def _work(outcomes: Outcomes, options: Options) -> None:
     for half in options.problems or ["report"]:
         for one in _problems(half):
             for seed in options.seeds or SEEDS:
-                for at in RATES:
-                    problem = replace(one, lr=float(f"{one.lr * 10 ** (at / 2):.3g}"))
-                    outcomes.add((one.name, at, seed), functools.partial(train, problem, seed, guard=False))
+                for at in RATES + BETWEEN:
+                    plain = replace(one, lr=float(f"{one.lr * 10 ** (at / 2):.3g}"))
+                    ways = {PLAIN: plain} | ({DECAY: replace(plain, schedule=DECAY_SCHEDULE)} if at in RATES else {})
+                    for way, problem in ways.items():
+                        outcomes.add((one.name, way, at, seed), functools.partial(train, problem, seed, guard=False))
 
 
 def _end(run: Outcome) -> float:
@@ -101,11 +107,11 @@ def _end(run: Outcome) -> float:
 
 
 class Grid:
-    """The runs of a series, by place on the grid: one for each seed."""
+    """The runs of a series, by place on the grid: one for each seed; and those with a decay."""
 
-    def __init__(self, runs: dict[int, list[Outcome]]) -> None:
-        self.runs = runs
-        self.ends = {at: statistics.fmean(map(_end, some)) for at, some in runs.items()}
+    def __init__(self, runs: dict[int, list[Outcome]], decays: dict[int, list[Outcome]]) -> None:
+        self.runs, self.decays = runs, decays
+        self.ends = {at: statistics.fmean(map(_end, some)) for at, some in runs.items() if at in RATES}
         self.best = min(self.ends, key=lambda at: self.ends[at])
         self.gap = statistics.fmean(run["start"]["train"] for run in runs[self.best]) - self.ends[self.best]
 
@@ -114,34 +120,44 @@ class Grid:
         regret = (self.ends[at] - self.ends[self.best]) / self.gap
         if regret >= MIN_GAIN:
             return (TOO_SLOW,) if at < self.best else TOO_LARGE
-        return (HEALTHY, OVERFITTING) if regret <= MAX_HEALTHY_GAIN else None
+        by_decay = (self.ends[at] - statistics.fmean(map(_end, self.decays[at]))) / self.gap
+        if by_decay >= MIN_GAIN:
+            return (NOISE_LIMITED,)
+        return (HEALTHY, OVERFITTING) if max(regret, by_decay) <= MAX_HEALTHY_GAIN else None
 
-    def gain(self, at: int, kind: str) -> float | None:
+    def gain(self, at: int, found: Diagnosis) -> float | None:
         """What the advice gains, as a share of the gap: of the seeds, the one nearest to 0; None beyond the grid."""
-        there = at + ADVICE.get(kind, 0)
-        if there not in self.runs:
+        others = self.decays[at] if found.kind == NOISE_LIMITED else self.runs.get(at + _advised_step(found.advice))
+        if others is None:
             return None
         gains = [(_end(a) - _end(b)) / self.gap if _end(b) < math.inf else -math.inf
-                 for a, b in zip(self.runs[at], self.runs[there], strict=True)]  # fmt: skip
+                 for a, b in zip(self.runs[at], others, strict=True)]  # fmt: skip
         gains = [0.0 if math.isnan(gain) else gain for gain in gains]
         return min(gains) if min(gains) > 0 else max(gains) if max(gains) < 0 else 0.0
 
 
+def _advised_step(advice: str) -> int:
+    """Half decades from the learning rate of a run to the advised one; 0 where the advice is another."""
+    rates = NEW_RATE.search(advice)
+    step = round(2 * math.log10(float(rates[1]) / float(rates[2]))) if rates else 0
+    return max(-MAX_STEP, min(MAX_STEP, step))
+
+
 def _grids(outcomes: Iterable[Outcome]) -> dict[str, Grid]:
-    runs: dict[str, dict[int, list[Outcome]]] = defaultdict(lambda: defaultdict(list))
+    runs: dict[tuple[str, str], dict[int, list[Outcome]]] = defaultdict(lambda: defaultdict(list))
     for run in outcomes:
-        runs[run["series"]][run["at"]].append(run)
-    return {name: Grid(some) for name, some in runs.items()}
+        runs[run["series"], run["way"]][run["at"]].append(run)
+    return {name: Grid(runs[name, PLAIN], runs[name, DECAY]) for name, way in runs if way == PLAIN}
 
 
 def _lines(outcomes: Outcomes, options: Options) -> list[str]:
     cases: list[tuple[str, int, tuple[str, ...], Diagnosis, float | None]] = []
     for name, grid in _grids(outcomes).items():
-        for at, runs in sorted(grid.runs.items()):
-            truth = grid.truth(at)
+        for at in RATES:
+            runs, truth = grid.runs[at], grid.truth(at)
             for run in runs if truth else ():
                 found = diagnose_record(make_record(run))
-                cases.append((name, at - grid.best, truth or (), found, grid.gain(at, found.kind)))
+                cases.append((name, at - grid.best, truth or (), found, grid.gain(at, found)))
     right = [found.kind in truth for _, _, truth, found, _ in cases]
     healthy = [(found, gain) for _, _, truth, found, gain in cases if HEALTHY in truth]
     better = [gain > BETTER for _, _, truth, _, gain in cases if HEALTHY not in truth and gain is not None]
@@ -162,8 +178,8 @@ def _lines(outcomes: Outcomes, options: Options) -> list[str]:
     origin = "The rules were chosen on them." if is_choice else "No rule was chosen on them."
     how = (
         f"{len(cases)} runs of {len(series)} trainings: language models, recurrent nets, label noise, and fine-tuning "
-        f"of starts trained here. {origin} A learning rate is too small or too "
-        f"large if another one gains {MIN_GAIN:.0%} of the gap, and healthy if none gains {MAX_HEALTHY_GAIN:.0%}."
+        f"of starts trained here. {origin} A fault is known if its remedy (another learning rate, or one that falls to "
+        f"0 over the last 30 %) gains {MIN_GAIN:.0%} of the gap; a run is healthy if none gains {MAX_HEALTHY_GAIN:.0%}."
     )
     text = [how, "", *table(["diagnoses", "runs", "target", "met"], rows), "", "Rows: the truth; columns: the finding."]
     text += ["", *table(["", *kinds], confusion), "", *table(["training", "right"], series)]
@@ -183,5 +199,5 @@ def _share(of: list[bool]) -> str:
     return f"{sum(of)} / {len(of)} ({sum(of) / len(of):.1%})" if of else "—"
 
 
-STUDY = Study("floors", ("series", "at", "seed"), _work, _lines)
+STUDY = Study("floors", ("series", "way", "at", "seed"), _work, _lines)
 measure, main = STUDY.measure, STUDY.main

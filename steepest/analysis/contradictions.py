@@ -111,7 +111,7 @@ PHRASES = (
 )
 """Words of advice and headlines, and what they say."""
 AFTER_EXPLOSION = re.compile(r"Restart with|`clip=`")
-NEW_RATES = re.compile(r"lr = ([\d.e+-]+) to [\d.e+-]+ \(now ([\d.e+-]+)\)")
+NEW_RATES = re.compile(r"lr = ([\d.e+-]+)(?: to [\d.e+-]+)? \(now ([\d.e+-]+)\)")
 
 
 def text_claims(source: str, text: str) -> list[Claim]:
