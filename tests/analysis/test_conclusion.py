@@ -8,7 +8,7 @@ import pytest
 from steepest.analysis.conclusion import conclude, run_verdict
 from steepest.records.config import Config
 from steepest.records.run import COLUMNS, Event, Record, Steps
-from steepest.records.verdict import DIVERGED, UNDECIDED, Number, Verdict
+from steepest.records.verdict import DESCENDING, DIVERGED, UNDECIDED, Number, Verdict
 
 T = 400
 t = np.arange(1.0, T + 1)
@@ -124,3 +124,11 @@ def test_the_trend_begins_where_the_objective_changed():
     runs = {is_known: replace(changed, events=(accept,) * is_known) for is_known in (False, True)}
     longer = {is_known: conclude(verdict, run).ending.longer.value for is_known, run in runs.items()}
     assert abs(longer[True]) < 0.05 < longer[False]
+
+
+def test_a_run_that_was_never_finite_is_not_descending_on_the_few_samples_that_are():
+    """A log of 0 in each batch; the samples of the look have none."""
+    descending = Verdict(DESCENDING, "Still descending: one gradient step lowers the training loss.", "Train longer.")
+    verdict = conclude(descending, record(np.full(T, np.inf), g=np.nan))
+    assert (verdict.kind, verdict.headline) == (DIVERGED, "Not finite from step 1")
+    assert "Look for NaN" in verdict.advice
