@@ -93,8 +93,8 @@ def conclude(verdict: Verdict, record: Record) -> Verdict:
         sentence = f"{VERDICT_HEADLINES[DIVERGED]}: the loss ends {digits(rise)} times as high as it began."
         return replace(verdict, kind=DIVERGED, sentence=sentence, advice=DIVERGED_ADVICE, ending=None)
     diagnosis = diagnose_record(record)
-    if NEVER_FINITE in diagnosis.kinds:  # whatever the samples of the look gave
-        verdict = replace(verdict, kind=DIVERGED, ending=None)
+    if NEVER_FINITE in diagnosis.kinds:  # that is said alone, whatever the few samples of the look gave
+        return replace(verdict, sentence=diagnosis.sentence, advice=diagnosis.advice, ending=None)
     if verdict.kind == DIVERGED:
         return _name(verdict, diagnosis, (NEVER_FINITE,)) or verdict
     verdict = replace(verdict, ending=_ending(verdict, record, diagnosis))

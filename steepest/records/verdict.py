@@ -25,6 +25,8 @@ VERDICT_HEADLINES = {
 }
 """The first words of a verdict, by its kind."""
 DIVERGED_ADVICE = "Restart with a lower lr; `steepest find-lr TASK` measures one."
+NEVER_WAS_FINITE = "Not finite from step 1"
+"""Instead of any other headline, where no step had a finite loss and gradient."""
 CONVERGED = "Converged"
 """Instead of "Stationary", where the loss fell far and the run's diagnosis finds no problem."""
 RUN = "RUN"
@@ -188,7 +190,8 @@ class Verdict:
     @property
     def headline(self) -> str:
         """The first words, such as "At a saddle"."""
-        return CONVERGED if self.sentence.startswith(CONVERGED) else VERDICT_HEADLINES.get(self.kind, self.kind)
+        own = next((words for words in (CONVERGED, NEVER_WAS_FINITE) if self.sentence.startswith(words)), None)
+        return own or VERDICT_HEADLINES.get(self.kind, self.kind)
 
     def number(self, name: str) -> Number | None:
         """The number of this name, or None."""

@@ -64,14 +64,15 @@ def test_a_run_whose_loss_rose_tenfold_has_diverged():
 
 @pytest.mark.parametrize("steps", [0, 1, 3, T])
 @pytest.mark.parametrize("loss", [np.nan, np.inf])
-def test_a_run_that_never_was_finite_keeps_its_verdict(steps, loss):
+def test_a_run_that_never_was_finite_keeps_its_kind(steps, loss):
     """NaN weights or data: there is no finite step that a rise could be measured from."""
     whole = record(np.full(T, loss), np.nan)
     few = Steps(*(getattr(whole.steps, name)[:steps] for name in COLUMNS))
     verdict = replace(STATIONARY, kind=DIVERGED, sentence="Diverged: the weights are not finite.")
     for one in (verdict, replace(STATIONARY, sentence="Still descending: one step lowers the loss.")):
         assert conclude(one, replace(whole, steps=few)).kind == one.kind
-    assert conclude(STATIONARY, replace(whole, steps=few)).headline == STATIONARY.headline
+    headline = "Not finite from step 1" if steps else STATIONARY.headline
+    assert conclude(STATIONARY, replace(whole, steps=few)).headline == headline
     if steps:
         assert "lr" not in conclude(verdict, replace(whole, steps=few)).advice
         assert "Not finite from step 1" in conclude(verdict, replace(whole, steps=few)).sentence
@@ -130,5 +131,6 @@ def test_a_run_that_was_never_finite_is_not_descending_on_the_few_samples_that_a
     """A log of 0 in each batch; the samples of the look have none."""
     descending = Verdict(DESCENDING, "Still descending: one gradient step lowers the training loss.", "Train longer.")
     verdict = conclude(descending, record(np.full(T, np.inf), g=np.nan))
-    assert (verdict.kind, verdict.headline) == (DIVERGED, "Not finite from step 1")
+    assert (verdict.headline, verdict.ending) == ("Not finite from step 1", None)
+    assert "descending" not in verdict.sentence
     assert "Look for NaN" in verdict.advice

@@ -9,6 +9,7 @@ from steepest.analysis.diagnosis import thresholds as th
 from steepest.analysis.diagnosis.symptoms import Symptoms
 from steepest.analysis.diagnosis.thresholds import Indicator, Sign, percent
 from steepest.records.run import BAD_DATA, Event, Record
+from steepest.records.verdict import NEVER_WAS_FINITE
 
 TOO_SLOW, PLATEAU, OSCILLATING, NOISE_LIMITED = "too slow", "plateau", "oscillating", "noise floor"
 EXPLODING, OVERFITTING, HEALTHY, TOO_SHORT = "exploding", "overfitting", "healthy", "undecided"
@@ -24,7 +25,7 @@ DIAGNOSIS_HEADLINES = {
     OVERFITTING: "Overfitting",
     HEALTHY: "No problem found",
     TOO_SHORT: "Too short to diagnose",
-    NEVER_FINITE: "Not finite from step 1",
+    NEVER_FINITE: NEVER_WAS_FINITE,
     NO_GRADIENT: "The gradient is exactly 0",
     CANNOT_TELL: "Cannot tell whether the learning rate is too low",
     IGNORES_WEIGHTS: "The loss ignores the weights",
