@@ -39,6 +39,7 @@ from steepest.analysis.diagnosis.findings import (
 )
 from steepest.analysis.diagnosis.symptoms import Symptoms, finite
 from steepest.analysis.location import outlook
+from steepest.records.arguments import A_RECORD, check
 from steepest.records.run import ACCEPT, COLUMNS, Record, Steps
 from steepest.records.verdict import (
     CONVERGED,
@@ -136,6 +137,7 @@ def diagnose(run: Any) -> Diagnosis:
     too slow
     """
     record: Record = getattr(run, "record", run)
+    check("run", record, A_RECORD)
     diagnosis, verdict = diagnose_record(record), run_verdict(record)
     evidence = search_claims(record.search, record.config.lr)
     if verdict is not None:

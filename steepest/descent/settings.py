@@ -13,6 +13,7 @@ import torch
 from steepest.descent.guard.guard import Guard
 from steepest.descent.stages import Stage, Stages, stage
 from steepest.errors import InputError
+from steepest.records.arguments import KINDS, check, check_arguments
 from steepest.records.config import Config, StageConfig
 from steepest.rules.rule import Rule
 from steepest.rules.textbook import adam, find_rule
@@ -115,6 +116,8 @@ def resolve(task: Task, default_schedule: str = DEFAULT_SCHEDULE, **arguments: A
     Raises:
         InputError: an invalid recipe or argument.
     """
+    check("task", task, KINDS["task"])
+    arguments = check_arguments(arguments)
     for name in task.recipe:
         if name not in RECIPE:
             raise InputError(f"task {task.name}: recipe must only have the keys {', '.join(RECIPE)}, got '{name}'")

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from steepest.errors import InputError
+from steepest.records.arguments import A_NUMBER, check
 from steepest.schedule import Length
 
 
@@ -92,6 +93,8 @@ def stage(rule: Any, length: int | str | Length | None = None, lr: float | None 
     >>> [(part.first, part.last) for part in stages.bounds(steps=10, steps_per_epoch=1)]
     [(1, 7), (8, 10)]
     """
+    if lr is not None:
+        check("stage: lr", lr, A_NUMBER)
     if lr is not None and not lr > 0:
         raise InputError(f"stage: lr must be positive, got {lr}")
     return Stages((Stage(rule, None if length is None else Length.parse(length), lr),))

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from steepest.errors import InputError
+from steepest.records.arguments import A_RUN, check
 from steepest.records.comparison import ENDS_HIGHER, ENDS_LOWER, NO_INTERVAL, EndComparison
 from steepest.runs.run import Run, open
 from steepest.search.comparison import compare_ends
@@ -68,7 +70,9 @@ def compare(one: Group, other: Group, runs: str | Path = "runs") -> Comparison:
 
 
 def _open_group(group: Group, runs: str | Path) -> list[Run]:
-    members = [group] if isinstance(group, Run | str) else list(group)
+    members: list[Any] = list(group) if isinstance(group, list | tuple) else [group]
+    for member in members:
+        check("one, other", member, A_RUN)
     if not members:
         raise InputError("compare needs a run, its id, or several of them on each side, got none")
     return [open(r, runs) if isinstance(r, str) else r for r in members]

@@ -9,6 +9,7 @@ from typing import Any
 from steepest.descent.guard.guard import Guard
 from steepest.descent.path import PathRecorder
 from steepest.errors import InputError
+from steepest.records.arguments import check_arguments
 from steepest.records.path import Path as DescentPath
 from steepest.records.run import Measurement, Step
 from steepest.rules.update import Update
@@ -183,7 +184,7 @@ def descend(
     >>> last.loss < 1e-6
     True
     """
-    arguments = locals()
+    arguments = check_arguments(locals())
     if resume is not None and runs is None and not isinstance(resume, str):
         arguments["runs"] = runs = resume.store.folder
     if runs is None:

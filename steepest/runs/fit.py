@@ -6,6 +6,7 @@ from typing import Any
 
 from steepest.descent.guard.guard import Guard
 from steepest.errors import InputError
+from steepest.records.arguments import check_arguments
 from steepest.runs.live import LiveServer
 from steepest.runs.preparation import prepare
 from steepest.runs.resume import prepare_again
@@ -97,6 +98,7 @@ def fit(
     """
     if runs is None:
         raise InputError("runs must be a folder, got None. Use sd.descend for a descent without a record.")
-    preparation = prepare(task, locals()) if resume is None else prepare_again(task, locals(), fit)
+    arguments = check_arguments(locals())
+    preparation = prepare(task, arguments) if resume is None else prepare_again(task, arguments, fit)
     preparation.train()
     return preparation.run()

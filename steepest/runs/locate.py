@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import torch
 
 from steepest.analysis.conclusion import conclude
@@ -11,12 +12,21 @@ from steepest.analysis.location.budget import FULL_PRODUCTS
 from steepest.analysis.location.locate import FULL_SAMPLES, analyse_point
 from steepest.analysis.location.rule_in_use import RuleInUse
 from steepest.errors import InputError
+from steepest.records.arguments import A_WHOLE_NUMBER, KINDS, Kind, check, check_arguments
 from steepest.records.verdict import Verdict
 from steepest.rules.rule import Rule
 from steepest.rules.stability import FINAL_SHARE
 from steepest.tasks.space import Space
 from steepest.tasks.task import Task
 from steepest.view.terminal import StageDisplay
+
+
+def _are_weights(value: Any) -> bool:
+    is_list = isinstance(value, list | tuple) and all(isinstance(one, int | float) for one in value)
+    return is_list or isinstance(value, torch.Tensor | np.ndarray)
+
+
+WEIGHTS = Kind(_are_weights, "a run, or weights [N]")
 
 
 def locate(
@@ -63,8 +73,15 @@ def locate(
     >>> sd.locate(task).kind
     'SADDLE'
     """
+    numbers = check_arguments({"products": products, "samples": samples, "seed": seed, "lr": lr})
+    products, samples, seed = numbers["products"], numbers["samples"], numbers["seed"]
+    check("task", task, KINDS["task"])
+    for name, value in ("products", products), ("samples", samples), ("seed", seed):
+        check(name, value, A_WHOLE_NUMBER)
+    if not (point is None or hasattr(point, "record")):
+        check("point", point, WEIGHTS)
     with StageDisplay("locate") as display:
-        if hasattr(point, "record"):
+        if point is not None and hasattr(point, "record"):
             model, descent = point.at_end(task)  # the state of a torch optimizer is not known
             last_tenth = point.record.steps.last(max(1, math.ceil(FINAL_SHARE * len(point.record.steps))))
             use = None if descent is None else in_use.rule_in_use(descent, last_tenth)

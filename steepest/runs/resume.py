@@ -11,6 +11,7 @@ import torch
 from steepest.descent.loop import Descent
 from steepest.descent.stages import Stages
 from steepest.errors import InputError, StoreError
+from steepest.records.arguments import KINDS, check, check_arguments
 from steepest.records.config import Config, to_json
 from steepest.records.run import Record
 from steepest.runs.best import BestPoint
@@ -61,7 +62,7 @@ def resume(
         StoreError: the run is still running, is finished, or was made with a different task; says what differs.
         InputError: the length or the rule does not fit the run.
     """
-    preparation = prepare_resume(run, task, epochs, steps, rule, runs, device, live)
+    preparation = prepare_resume(**check_arguments(locals()))
     preparation.train()
     return preparation.run()
 
@@ -81,6 +82,7 @@ def prepare_resume(
 
     Nothing of the model or the record is touched before all is checked.
     """
+    check("run", run, KINDS["run"])
     store, own_task = (Store(runs), None) if isinstance(run, str) else (run.store, run.task)
     record = store.read(run if isinstance(run, str) else run.id)
     check_not_in_use(record)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from steepest.analysis.conclusion import run_verdict
 from steepest.errors import InputError, SteepestError
+from steepest.records.arguments import A_PATH, check, check_arguments
 from steepest.records.run import Event, Measurement, Record
 from steepest.records.verdict import Verdict
 from steepest.runs.film import run_film
@@ -139,8 +140,10 @@ class Run:
         Raises:
             InputError: an unknown suffix or plane, or a budget that is not positive.
         """
-        if budget is not None and not budget > 0:
-            raise InputError(f"budget must be positive seconds, got {budget}")
+        check("out", out, A_PATH)
+        budget = check_arguments({"task": task, "planes": planes, "budget": budget})["budget"]
+        if budget is not None and not (isinstance(budget, int | float) and budget > 0):
+            raise InputError(f"budget must be positive seconds, got {budget!r}")
         folder = Path(out).parent
         if folder.is_dir() and not os.access(folder, os.W_OK):  # said before minutes of measuring
             raise InputError(f"out must be in a folder that can be written, got {out}. Pass another one: out= (-o).")

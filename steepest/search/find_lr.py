@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from steepest.descent.settings import resolve
+from steepest.records.arguments import check_arguments
 from steepest.records.run import Path as DescentPath
 from steepest.records.search import Search, Trial
 from steepest.search.rungs import run_search
@@ -110,10 +111,11 @@ def find_lr(
     >>> 0.1 < rates.best < 1.0
     True
     """
+    limits = check_arguments({"between": between, "budget": budget, "way": way, "progress": progress})
     settings = resolve(
         task, rule=rule, schedule=schedule, batch_size=batch_size, epochs=epochs, steps=steps, clip=clip,
         accumulate=accumulate, average=average, precision=precision, groups=groups, no_decay=no_decay, seed=seed,
         device=device,
     )  # fmt: skip
-    with SearchDisplay() if progress else nullcontext() as display:
-        return Rates(run_search(task, settings, budget, between, way, display))
+    with SearchDisplay() if limits.pop("progress") else nullcontext() as display:
+        return Rates(run_search(task, settings, watch=display, **limits))

@@ -11,6 +11,7 @@ import torch
 from steepest.analysis.landscape.surfaces import PRINCIPAL_PLANE, measure_surfaces
 from steepest.descent.settings import Settings, resolve
 from steepest.errors import InputError
+from steepest.records.arguments import A_WHOLE_NUMBER, check, check_arguments
 from steepest.records.run import Path as DescentPath
 from steepest.records.search import Curve, RaceResult
 from steepest.records.surfaces import LossSurfaces
@@ -116,6 +117,10 @@ def race(
     """
     lr = _former("lrs", lrs, "lr", lr)
     alpha = _former("level", level, "alpha", alpha)
+    limits = check_arguments({"seeds": seeds, "lr": lr, "target": target, "alpha": alpha})
+    check("seeds", limits["seeds"], A_WHOLE_NUMBER)
+    if not (rules is None or _is_one_rule(rules) or isinstance(rules, Sequence)):
+        raise InputError(f"rules must be update rules or their names, got {rules!r}")
     common = {
         "schedule": schedule, "epochs": epochs, "steps": steps, "clip": clip, "average": average,
         "precision": precision, "guard": guard, "device": device,
@@ -127,7 +132,7 @@ def race(
         for rule in [rules] if _is_one_rule(rules) else rules or []:
             settings = resolve(task, rule=rule, batch_size=batch_size, **common)
             contenders[_unique_name(rule, contenders)] = settings
-    return Race(contest.run_race(task, contenders, seeds, lr, target, alpha, by_time=batch_sizes is not None), task)
+    return Race(contest.run_race(task, contenders, *limits.values(), by_time=batch_sizes is not None), task)
 
 
 def _former(old: str, value: Any, new: str, current: Any) -> Any:

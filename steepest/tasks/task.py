@@ -11,6 +11,7 @@ from torch.nn.parameter import is_lazy
 
 from steepest import seeds
 from steepest.errors import InputError, TaskError
+from steepest.records.arguments import check_arguments
 from steepest.tasks import data as sources
 from steepest.tasks import lazy_layers, module_state
 from steepest.tasks.forward import Forward
@@ -74,6 +75,7 @@ class Task:
         name: str | None = None,
         predict: Callable[[nn.Module, Any], tuple[Any, Any]] | None = None,
     ) -> None:
+        check_arguments({"metrics": metrics, "recipe": recipe, "count": count, "name": name})
         if (loss is None) == (objective is None):
             got = "both" if loss else "neither"
             raise TaskError(f"Task needs exactly one of loss(output, target) and objective(model, batch), got {got}")

@@ -11,6 +11,7 @@ import torch
 
 from steepest.descent.descend import descend
 from steepest.errors import InputError
+from steepest.records.arguments import A_PATH, A_WHOLE_NUMBER, Kind, check
 from steepest.records.run import Path
 from steepest.records.surfaces import Axis, Grid, Mark, Projection
 from steepest.rules.backends.page import to_program
@@ -45,6 +46,13 @@ SLIDERS = ("lr", "beta", "beta1")
 """Hyperparameters that the page has sliders for. A rule has at most one of the momenta."""
 
 
+TERRAIN = Kind(lambda value: isinstance(value, str | Terrain), "the name of a terrain, or a function as text")
+RULES = Kind(
+    lambda value: isinstance(value, list | tuple) and all(isinstance(rule, str | Rule) for rule in value),
+    "a list of update rules or their names",
+)
+
+
 def play(
     terrain: str | Terrain,
     out: str | File = "play.html",
@@ -72,6 +80,12 @@ def play(
         InputError: a function that does not parse or has no value at the start; an unknown terrain, rule, domain or
             suffix; an lr that is not a positive number.
     """
+    check("out", out, A_PATH)
+    check("terrain", terrain, TERRAIN)
+    if steps is not None:
+        check("steps", steps, A_WHOLE_NUMBER)
+    if rules is not None:
+        check("rules", rules, RULES)
     out = check_path(out, PLAY_SUFFIXES)
     land = _terrain(terrain, domain, start)
     if steps is not None and steps < 1:

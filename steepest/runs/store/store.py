@@ -17,6 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from steepest.errors import StoreError, nearest
+from steepest.records.arguments import A_PATH, A_TEXT, check
 from steepest.records.run import History, Measurement, Record
 from steepest.runs.store import database, end_point, path_file, rows, run_folder, weights
 from steepest.runs.store.checks import MAX_NAME, MAX_NOTES, check_new, is_plain_id
@@ -55,6 +56,7 @@ class Store:
     """
 
     def __init__(self, runs: Path | str = "runs") -> None:
+        check("runs", runs, A_PATH)
         self.folder = Path(runs)
         self._path = self.folder / "runs.db"
 
@@ -192,6 +194,7 @@ class Store:
 
     def resolve(self, run: str) -> str:
         """The id of a run: given its id, the beginning of it, or its name (then the newest of that name)."""
+        check("run", run, A_TEXT)
         names = self.names()
         if run in names:
             return run
