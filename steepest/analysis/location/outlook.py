@@ -87,7 +87,8 @@ def ending(
             lower_helps = True
         elif trend is not None:
             least = relevant + trend.of_ten_steps
-            lower_helps = True if lower_lr.low > least else False if lower_lr.high < least else None
+            is_still = kind != kinds.DESCENDING  # where a gradient step gains, ten small ones are too short to tell
+            lower_helps = True if lower_lr.low > least else False if is_still and lower_lr.high < least else None
     longer = None if trend is None else trend.longer
     if longer is not None and trend is not None and trend.is_positive:
         longer = Estimate(*(min(x, max(loss, 0.0)) for x in longer))
