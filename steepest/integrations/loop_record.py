@@ -196,9 +196,7 @@ class LoopRecord:
         return max(t + MIN_SPACING, t + self._space.size // WEIGHTS_PER_STEP, int(GROWTH * t))
 
 
-def _config(
-    name: str, model: nn.Module, space: Space, optimizers: Sequence[Optimizer], guard: Guard | None
-) -> Config:
+def _config(name: str, model: nn.Module, space: Space, optimizers: Sequence[Optimizer], guard: Guard | None) -> Config:
     """What is known of a loop's choices."""
     rules = [type(optimizer).__name__.lower() for optimizer in optimizers]
     return Config(

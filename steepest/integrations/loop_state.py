@@ -36,6 +36,11 @@ class LoopState:
         """Whether a scheduler has written to an optimizer."""
         return any("initial_lr" in group for o in self.optimizers for group in o.param_groups)
 
+    @property
+    def weights(self) -> list[Tensor]:
+        """All parameters."""
+        return list(module_state.parameters_of(self.model).values())
+
     def copy(self) -> dict[str, Any]:
         """A deep copy of everything."""
         with self._busy():

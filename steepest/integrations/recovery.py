@@ -89,8 +89,17 @@ class LoopRecovery:
         is_time = t % (self.snapshots.every or SNAPSHOT_STEPS) == 0
         return is_time and not guard.is_passive and guard.is_quiet
 
-    def rewind(self, guard: Guard | None, call: Call, t: int, is_finite: bool) -> tuple[Event, int]:
+    def rewind(
+        self, guard: Guard | None, call: Call, t: int, is_usable: bool, cause: str = BY_RATE
+    ) -> tuple[Event, int]:
         """Restores a snapshot; the present state is kept until it is known whether that helps.
+
+        Args:
+            guard: whose call it is.
+            call: a rewind, or a stop.
+            t: the step.
+            is_usable: whether the present state may come back.
+            cause: of the rewind, as `Guard.on_rewind` takes it.
 
         Returns:
             the event at step t, and the step after which the loop goes on.
@@ -101,15 +110,17 @@ class LoopRecovery:
             return Event(t, SKIP, call.seen, f"step skipped, {action}; there is no snapshot to go back to"), t
         snapshot = self.snapshots.back()
         present = None
-        if self._probe is None and is_finite and not self.snapshots.single:
+        if self._probe is None and is_usable and not self.snapshots.single:
             present = Probe(t - 1, self._loop.copy(), guard.state_dict(), guard.mean, [])
         self._restore(snapshot.state)
         self._probe = present
         if call.kind == STOP:
             guard.step_aside()
             return Event(t, STOP, call.seen, f"{call.done}; restored the snapshot of step {snapshot.t}"), snapshot.t
-        action = guard.on_rewind(BY_RATE, 0)
-        rest = "" if self._has_scheduler or not self._loop.has_initial_lr else "; the scheduler was not passed and goes on"
+        action = guard.on_rewind(cause)
+        rest = (
+            "" if self._has_scheduler or not self._loop.has_initial_lr else "; the scheduler was not passed and goes on"
+        )
         done = f"rewound to step {snapshot.t}; {action}; the loader goes on{rest}"
         return Event(t, REWIND, call.seen, done), snapshot.t
 

@@ -25,7 +25,7 @@ from torch.optim import Optimizer
 
 from steepest.analysis.conclusion import diagnose
 from steepest.analysis.diagnosis.diagnose import Diagnosis
-from steepest.descent.guard.guard import GO_CALL, Guard
+from steepest.descent.guard.guard import BY_DATA, GO_CALL, Guard
 from steepest.descent.guard.thresholds import MAX_OVERFLOWS
 from steepest.descent.settings import make_guard
 from steepest.errors import InputError
@@ -91,7 +91,7 @@ class Watch(Run):
             InputError: the loss is no number, the optimizer is not watched, or the run has ended.
         """
         own = self._find_optimizer(optimizer)
-        value = self._processes.mean(number(loss), own.param_groups[0]["params"][0].device)
+        value = self._processes.mean(number(loss))
         if not self._recovery.snapshots.good and self._recovery.is_on and (words := self._recovery.begin(self.t)):
             self._record.say(words)
         gradients, guard = self._unscale(own), self._guards[id(own)]
@@ -131,8 +131,18 @@ class Watch(Run):
                 self._record.event(event)
             return event
         if self._recovery.is_due(guard, self.t):
+            if not self._processes.agree(self._loop.weights):
+                return self._go_back_together(guard)
             self._recovery.take(self.t)
         return None
+
+    def _go_back_together(self, guard: Guard) -> Event:
+        """Where the weights differ between the processes, whose updates are the same, memory was corrupted on one."""
+        call = Call(REWIND, seen="the weights differ between the processes")
+        event, self.t = self._recovery.rewind(guard, call, self.t, False, BY_DATA)
+        self._record.event(event)
+        self._record.go_back(self.t)
+        return event
 
     def _is_overflow(self, loss: float, norm: float) -> bool:
         """Whether the scaler's factor was too large, as it is at times; more of these in a row are something else."""
@@ -309,7 +319,7 @@ def watch(
     if step is not None and (not isinstance(step, int) or step < 0):
         raise InputError(f"step must be the number of steps taken before, 0 or more, got {step!r}")
     schedulers = [] if scheduler is None else [scheduler] if hasattr(scheduler, "state_dict") else list(scheduler)
-    own, bound = make_guard(guard), memory_bound(memory)
+    own, bound = make_guard(guard), processes.least(memory_bound(memory))
     places = [take_place(o) for o in optimizers]
     record = LoopRecord(inner, optimizers, own, runs, name, places[0], step, processes)
     run = Watch(inner, optimizers, schedulers, scaler, own, record, bound, processes)
