@@ -202,7 +202,7 @@ def _config(name: str, model: nn.Module, space: Space, optimizers: Sequence[Opti
     return Config(
         task=name, rule=" → ".join(rules[:1]), stages=(StageConfig(rule=rules[0]),), lr=_first_lr(optimizers[0]),
         guard=guard and guard.describe(), locate=False, weights=space.size, better=None,
-        parameters=tuple(space.names), model=model_identity(model),
+        parameters=tuple(space.names), model=model_identity(model), device=str(space.tensors()[0].device),
     )  # fmt: skip
 
 
