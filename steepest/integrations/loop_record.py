@@ -98,7 +98,7 @@ class LoopRecord:
         self._config = config
         points = path_file.read(self._writer.folder, config.weights)["t"]
         self._points_left -= len(points)
-        if len(points) and place.t:
+        if len(points) and (place.t or last is None):
             self._next_point = self._point_after(int(points[-1]))
 
     def step(self, step: Step, event: Event | None, t: int) -> None:

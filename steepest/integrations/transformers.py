@@ -52,6 +52,7 @@ class Steepest(TrainerRun, TrainerCallback):
         if self.run is not None:
             self.at_epoch(state.epoch)
             self.run.measure({k: v for k, v in metrics.items() if isinstance(v, int | float) and k not in SPEEDS})
+            self.at_epoch(self._after_next(state))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
         """Ends the run."""

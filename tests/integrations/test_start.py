@@ -224,3 +224,13 @@ def test_after_an_exception_the_state_still_has_its_place(tmp_path):
 def test_a_step_that_is_none(tmp_path, step):
     with pytest.raises(sd.InputError, match="step must be"):
         Script(tmp_path, step=step)
+
+
+@pytest.mark.slow
+def test_a_script_that_is_killed_and_started_again_leaves_one_whole_record():
+    """A few of the report's 50, which the benchmark draws."""
+    watched_kills = pytest.importorskip("benchmarks.guard.watched_kills")
+    watched_kills.RUNS = 4
+    lines = watched_kills.measure()
+    rows = [line for line in lines if line.endswith("| yes |")]
+    assert len(rows) == 3, lines
