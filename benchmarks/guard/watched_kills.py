@@ -108,10 +108,10 @@ def measure() -> list[str]:
     kills = Counter(kill for case in cases for kill in case.kills)
     often = Counter(len(case.kills) for case in cases)
     how = (
-        f"{RUNS} scripts with a plain loop of {STEPS} steps under `sd.watch(..., name=…)` (BatchNorm, AdamW, cosine, "
-        f"{len(BAD)} batches with a NaN), which save their own state every {EVERY} steps and restore it. Each is "
-        f"killed by SIGKILL, started again, killed again with probability {AGAIN:g}, and so on. Weights, all columns of all "
-        "steps, measurements and events are compared bit for bit with those of a twin that was not killed; a note that "
+        f"{RUNS} scripts with a plain loop of {STEPS} steps under `sd.watch(..., name=…)` (BatchNorm, AdamW, cosine; "
+        f"{len(BAD)} batches have a NaN), which save their state every {EVERY} steps and restore it. Each is "
+        f"killed by SIGKILL, started again, killed again with probability {AGAIN:g}, and so on. Weights, all columns of "
+        "all steps, measurements and events are compared bit for bit with those of a twin that was not killed; a note that "
         "the script began at step 1 again is left out."
     )
     fell = ", ".join(f"{place} {kills[place]}" for place in (TIME, *AIMS))
