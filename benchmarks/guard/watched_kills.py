@@ -109,10 +109,10 @@ def measure() -> list[str]:
     often = Counter(len(case.kills) for case in cases)
     how = (
         f"{RUNS} scripts with a plain loop of {STEPS} steps under `sd.watch(..., name=…)` (BatchNorm, AdamW, cosine; "
-        f"{len(BAD)} batches have a NaN), which save their state every {EVERY} steps and restore it. Each is "
-        f"killed by SIGKILL, started again, killed again with probability {AGAIN:g}, and so on. Weights, all columns of "
-        "all steps, measurements and events are compared bit for bit with those of a twin that was not killed; a note that "
-        "the script began at step 1 again is left out."
+        f"{len(BAD)} batches have a NaN), which save their state every {EVERY} steps and restore it. Each is killed by "
+        f"SIGKILL, started again, killed again with probability {AGAIN:g}, and so on. Weights, all columns of all "
+        "steps, measurements, events and the path are compared bit for bit with those of a twin that was not killed; "
+        "where the script began at step 1 again, with what it did since."
     )
     fell = ", ".join(f"{place} {kills[place]}" for place in (TIME, *AIMS))
     times = ", ".join(f"{n} {'time' if n == 1 else 'times'}: {often[n]}" for n in sorted(often))

@@ -13,7 +13,7 @@ import numpy as np
 
 from steepest.analysis.diagnosis.diagnose import Diagnosis
 from steepest.records.config import to_json
-from steepest.records.run import Measurement, Record
+from steepest.records.run import Record
 from steepest.records.search import RaceResult, Search, Trial
 from steepest.records.verdict import Ending, Verdict
 from steepest.rules.notation import latex, plain
@@ -308,16 +308,10 @@ def run(record: Record) -> RunJson:
     return {
         "id": record.id, "name": record.name, "status": record.status, "started": record.started,
         "seconds": record.seconds, "metric": record.last("validation", name), "metric_name": name,
-        "measurements": [MeasurementJson(**m._asdict()) for m in _with_epochs(record)],
+        "measurements": [MeasurementJson(**m._asdict()) for m in record.timed_measurements],
         "config": to_json(record.config, record.search, record.verdict), "notes": record.notes,
         "damage": record.damage,
     }  # fmt: skip
-
-
-def _with_epochs(record: Record) -> list[Measurement]:
-    """The measurements; a watched loop that has not told its epoch has none."""
-    unknown = record.config.is_watched
-    return [m._replace(epoch=math.nan) if unknown and not m.epoch else m for m in record.measurements]
 
 
 def full_run(record: Record, verdict: Verdict | None) -> FullRunJson:

@@ -140,9 +140,9 @@ class LoopRecord:
             state: of the loop, by the names of the fields of `Place`.
         """
         self._writer.flush()
-        return Place(self.id, t, self.attempt, self.events, self._elapsed(), **state)
+        return Place(self.id, t, self.attempt, self.events, self._total_seconds(), **state)
 
-    def _elapsed(self) -> float:
+    def _total_seconds(self) -> float:
         return self._seconds + time.perf_counter() - self._start_time
 
     def measure(self, t: int, epoch: float, split: str, name: str, value: float) -> None:
@@ -175,7 +175,7 @@ class LoopRecord:
         self._next_point = t
         self._keep(t)
         self._writer.end_point(t, module_state.read(self._model))
-        self._writer.close(status, self._elapsed())
+        self._writer.close(status, self._total_seconds())
 
     def _configure(self, **values: object) -> None:
         self._config = dataclasses.replace(self._config, **values)  # type: ignore[arg-type]

@@ -32,7 +32,7 @@ class Steepest(TrainerRun, TrainerCallback):
         """Begins the run."""
         self.begin(parts["model"], [without_wrapper(parts["optimizer"])], [parts["lr_scheduler"]], state.global_step)
         assert self.run is not None
-        loader = parts.get("train_dataloader")
+        loader: Any = parts.get("train_dataloader")
         parts_per_step = max(1, args.gradient_accumulation_steps)
         self._steps = math.ceil(len(loader) / parts_per_step) if hasattr(loader, "__len__") else 0
         self.at_epoch(self._after_next(state))
