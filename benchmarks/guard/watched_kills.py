@@ -26,8 +26,8 @@ from steepest.runs.store import Store
 TITLE = "Watched loops, killed and started again"
 
 RUNS = int(os.environ.get("KILLS", "50"))
-STEPS, EVERY, MEASURE = 400, 45, 30
-BAD = (37, 211, 302, 303)
+STEPS, EVERY, MEASURE = 600, 45, 50
+BAD = (37, 211, 402, 403)
 """Batches with a NaN, whose steps the guard skips."""
 AGAIN = 0.5
 """Probability that a script that was started again is killed again."""
@@ -95,6 +95,7 @@ class Case(NamedTuple):
 def measure() -> list[str]:
     """Lines of the report."""
     with tempfile.TemporaryDirectory() as folder:
+        script(Path(folder))  # imports what each process would import
         twin_at = Path(folder, "twin")
         seconds = _start(twin_at)
         twin = sd.open("killed", twin_at / "runs")
