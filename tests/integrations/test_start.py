@@ -29,8 +29,9 @@ class Script:
             self.first = state["t"] + 1
         self.run = sd.watch(self.model, self.optimizer, runs=folder / "runs", **{"name": "mine"} | choices)
 
-    def train(self, until=STEPS, dies=False, spoil=()):
+    def train(self, until=STEPS, dies=False, spoil=(), fault=lambda t, model: None):
         for t in range(self.first, until + 1):
+            fault(t, self.model)
             x = torch.randn(16, 4, generator=torch.Generator().manual_seed(t))
             self.optimizer.zero_grad()
             loss = self.model(x).sub(x.sum(1, keepdim=True)).square().mean() * (np.nan if t in spoil else 1.0)
@@ -231,3 +232,35 @@ def test_a_script_that_is_killed_and_started_again_leaves_one_whole_record(monke
     lines = watched_kills.measure()
     rows = [line for line in lines if line.endswith("| yes |")]
     assert len(rows) == 3, lines
+
+
+def spoil_weights(t, model):
+    """Weights that no step can mend, once."""
+    if t == 45:
+        with torch.no_grad():
+            model[0].weight.fill_(np.nan)
+
+
+def test_after_a_rewind_the_record_goes_on_at_its_own_step(tmp_path):
+    """The script's own count of batches goes on, the run's step has gone back."""
+    first = Script(tmp_path).train(until=70, dies=True, fault=spoil_weights).run
+    (rewind,) = (e for e in first.events if e.kind == "rewind")
+    back = int(rewind.done.split("rewound to step ")[1].split(";")[0])
+    script = Script(tmp_path)
+    assert (script.first, script.run.t) == (61, back + 60 - rewind.t)
+    before = script.run.losses
+    run = script.train(until=80).run
+    assert run.record.steps.t.tolist() == list(range(1, back + 80 - rewind.t + 1))
+    assert run.losses[: len(before)].tolist() == before.tolist()
+    assert [e.kind for e in run.events] == ["skip", "skip", "rewind"]
+
+
+def test_a_state_from_before_a_rewind_takes_the_rewind_back(tmp_path):
+    (tmp_path / "twin").mkdir()
+    twin = Script(tmp_path / "twin").train(until=40).run
+    Script(tmp_path).train(until=55, dies=True, fault=spoil_weights)
+    script = Script(tmp_path)
+    assert script.run.t == 40
+    assert script.run.losses.tolist() == twin.losses.tolist()
+    run = script.train().run
+    assert (run.events, run.record.steps.t.tolist()) == ((), list(range(1, 61)))
