@@ -44,7 +44,7 @@ def take_place(optimizer: Optimizer) -> Place | None:
     group = optimizer.param_groups[0]
     values = group.pop(MARK, None)
     names = {field.name for field in fields(Place)}
-    if not isinstance(values, dict) or not {"run", "t"} <= values.keys():
+    if not isinstance(values, dict) or not isinstance(values.get("run"), str) or type(values.get("t")) is not int:
         return None
     return Place(**{name: value for name, value in values.items() if name in names})
 

@@ -229,7 +229,10 @@ class Watch(Run):
         self._update_ratio = place.update_ratio
         for own, state in zip(self._guards.values(), place.guards or [], strict=False):
             if own is not None and state is not None:
-                own.load_state_dict(state)
+                try:
+                    own.load_state_dict(state)
+                except InputError:
+                    self._record.say("The guard begins anew: what it had learned is of another version of Steepest.")
 
     def _refuse(self, place: Place) -> None:
         """An optimizer that is restored after `watch` and before the first step: the record has begun elsewhere."""

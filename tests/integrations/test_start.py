@@ -264,3 +264,21 @@ def test_a_state_from_before_a_rewind_takes_the_rewind_back(tmp_path):
     assert script.run.losses.tolist() == twin.losses.tolist()
     run = script.train().run
     assert (run.events, run.record.steps.t.tolist()) == ((), list(range(1, 61)))
+
+
+def test_what_the_guard_learned_in_another_version_is_left(tmp_path, capsys):
+    script = Script(tmp_path).train(until=30, dies=True)
+    state = torch.load(script.file)
+    state["optimizer"]["param_groups"][0][MARK]["guards"] = [{"of": "another version"}]
+    torch.save(state, script.file)
+    assert len(Script(tmp_path).train().run.losses) == STEPS
+    assert "The guard begins anew" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mark", [None, 7, {}, {"run": 1, "t": 2}, {"run": "mine", "t": "20"}])
+def test_a_mark_that_is_none_is_left(tmp_path, mark):
+    optimizer = torch.optim.SGD((model := nn.Linear(2, 1)).parameters(), lr=0.1)
+    optimizer.param_groups[0][MARK] = mark
+    run = sd.watch(model, optimizer, runs=tmp_path, name="mine")
+    assert (run.t, MARK in optimizer.param_groups[0]) == (0, False)
+    run.close()
