@@ -31,10 +31,15 @@ class TrainerRun:
         self._losses = Losses()
         self.run: Watch | None = None
 
-    def begin(self, model: nn.Module, optimizers: Sequence[Optimizer], schedulers: Sequence[Any]) -> None:
-        """Begins the run, and takes over the optimizers' steps."""
-        self.run = watch(model, optimizers, scheduler=schedulers, **self._choices)
+    def begin(self, model: nn.Module, optimizers: Sequence[Optimizer], schedulers: Sequence[Any], step: int) -> None:
+        """Begins the run, or goes on with it after so many steps, and takes over the optimizers' steps."""
+        self.run = watch(model, optimizers, scheduler=schedulers, step=step, **self._choices)
         self.run.take_over(self._losses)
+
+    def at_epoch(self, epoch: float | None) -> None:
+        """Says the epochs that are done once the next step is; None where the trainer does not know."""
+        if self.run is not None and epoch is not None:
+            self.run.epoch = float(epoch)
 
     def end(self, error: BaseException | None = None) -> None:
         """Ends the run; after an error as failed or interrupted, with the reason."""

@@ -8,6 +8,8 @@ from pathlib import Path
 BEAT = "beat"
 """A file in a run's folder that is touched while it runs, because other hosts cannot see its process."""
 BEAT_S, SILENT_S = 5.0, 60.0
+ZOMBIE = "Z"
+"""The state of a process that was killed and whose parent, such as a supervisor, has not noticed yet."""
 
 
 def this_process() -> tuple[str, int, str]:
@@ -17,10 +19,16 @@ def this_process() -> tuple[str, int, str]:
 
 def start_time(pid: int) -> str:
     """The start time of a process in the kernel's ticks; "" if unknown, or if the process has ended."""
+    return _stat(pid)[19]
+
+
+def _stat(pid: int) -> list[str]:
+    """What the kernel says of a process, from its state on; empty texts where that is not known."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        fields = []
+    return fields if len(fields) > 19 else [""] * 20
 
 
 def has_ended(host: str, pid: int, when: str, beat: Path) -> bool:
@@ -36,4 +44,5 @@ def has_ended(host: str, pid: int, when: str, beat: Path) -> bool:
         return True
     except PermissionError:
         return False
-    return bool(when) and start_time(pid) != when
+    state, *_ = now = _stat(pid)
+    return state == ZOMBIE or (bool(when) and now[19] != when)

@@ -2,12 +2,14 @@
 
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import textwrap
 import time
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from steepest.errors import StoreError
 from steepest.records.run import Event, Measurement, Step
-from steepest.runs.store import Store, versions
+from steepest.runs.store import Store, liveness, versions
 
 
 def a_step(t, loss=0.5):
@@ -281,3 +283,17 @@ def test_a_row_that_is_another_runs_by_now_is_not_removed(tmp_path, monkeypatch)
         store.remove(first.id)
     assert [r.id for r in store.runs()] == [second.id]
     assert path.exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the kernel tells the state of a process in /proc")
+def test_a_process_that_was_killed_has_ended_though_its_parent_has_not_noticed(tmp_path):
+    process = subprocess.Popen(["sleep", "60"])
+    started = liveness.start_time(process.pid)
+    here = socket.gethostname()
+    assert not liveness.has_ended(here, process.pid, started, tmp_path / "beat")
+    os.kill(process.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while not liveness.has_ended(here, process.pid, started, tmp_path / "beat") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert liveness.has_ended(here, process.pid, started, tmp_path / "beat")
+    process.wait()
