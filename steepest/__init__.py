@@ -20,6 +20,7 @@ from steepest.errors import (
 )
 from steepest.integrations.watch import watch
 from steepest.records.run import Call, Event, Measurement, Record, Step
+from steepest.records.tracker import Tracker
 from steepest.records.verdict import Verdict
 from steepest.rules.rule import Rule, W, rule, scalar
 from steepest.rules.textbook import (
@@ -77,7 +78,7 @@ from steepest.view.play import play
 __all__ = [
     "Call", "Comparison", "Diagnosis", "DivergedError", "Event", "FormulaError", "Guard", "InputError", "Measurement",
     "Metric", "Race", "Rates", "Record", "Rule", "Run", "ScheduleError", "Space", "SteepestError", "Step",
-    "StoreError", "Task", "TaskError", "UnknownNameError", "Verdict", "W", "abs", "accuracy", "adadelta", "adagrad",
+    "StoreError", "Task", "TaskError", "Tracker", "UnknownNameError", "Verdict", "W", "abs", "accuracy", "adadelta", "adagrad",
     "adam", "adamax", "adamw", "ademamix", "adopt", "amsgrad", "asgd", "compare", "constant", "cooldown", "cosine",
     "cosine_cycles", "cosine_restarts", "custom", "cyclic", "descend", "diagnose", "exp", "exponential", "find_lr",
     "fit", "gradient_descent", "inverse_sqrt", "linear", "lion", "locate", "log", "maximum", "metric", "minimum",

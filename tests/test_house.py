@@ -37,6 +37,7 @@ PUBLIC = {
     "StoreError",
     "Task",
     "TaskError",
+    "Tracker",
     "UnknownNameError",
     "Verdict",
     "W",

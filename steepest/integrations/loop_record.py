@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
@@ -18,6 +19,7 @@ from steepest.records.run import Event, Measurement, Record, Step
 from steepest.runs import end_reason
 from steepest.runs.config import model_identity
 from steepest.runs.store import Store, versions
+from steepest.runs.trackers import track
 from steepest.tasks import Space, module_state
 from steepest.view.format import describe_event
 
@@ -39,11 +41,13 @@ class LoopRecord:
         guard: of the run.
         runs: folder of the runs.
         name: of the run.
+        trackers: of it.
     """
 
     def __init__(
-        self, model: nn.Module, optimizers: Sequence[Optimizer], guard: Guard | None, runs: str | Path, name: str
-    ) -> None:
+        self, model: nn.Module, optimizers: Sequence[Optimizer], guard: Guard | None, runs: str | Path, name: str,
+        trackers: Sequence[Any] = (),
+    ) -> None:  # fmt: skip
         self._model, self._space, self.store = model, Space(model), Store(runs)
         rules = [type(optimizer).__name__.lower() for optimizer in optimizers]
         self._config = Config(
@@ -51,7 +55,9 @@ class LoopRecord:
             guard=guard and guard.describe(), locate=False, weights=self._space.size, better=None,
             parameters=tuple(self._space.names), model=model_identity(model),
         )  # fmt: skip
-        self._writer = self.store.begin(name, to_json(self._config, None, None), versions(), 0)
+        as_json = to_json(self._config, None, None)
+        writer = self.store.begin(name, as_json, versions(), 0)
+        self._writer = track(writer, trackers, as_json, name, 0, self.say)
         self.id, self._start = self._writer.id, time.perf_counter()
         self._points_left = min(POINTS, PATH_BYTES // (4 * max(1, self._space.size)))
         self._next_point, self._last_point = 0, -1

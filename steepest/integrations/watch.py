@@ -37,6 +37,7 @@ from steepest.integrations.loop_state import LoopState, LowerRate, gradients_of,
 from steepest.integrations.losses import Losses, number
 from steepest.records.run import ACCEPT, CLIP, REWIND, SKIP, STOP, Call, Event, Record, Step
 from steepest.runs.run import Run
+from steepest.runs.trackers import Trackers, make_trackers
 from steepest.tasks.buffers import Buffers
 
 SMALL_SNAPSHOT_STEPS, SMALL_SNAPSHOT_BYTES = 25, 4 << 20
@@ -340,6 +341,7 @@ class Watch(Run):
 def watch(
     model: nn.Module, optimizer: Optimizer | Sequence[Optimizer], *, scheduler: Any = None, scaler: Any = None,
     guard: bool | str | Guard = True, runs: str | Path = "runs", name: str | None = None, memory: str | int = "25%",
+    trackers: Trackers = (),
 ) -> Watch:  # fmt: skip
     """Records and guards a loop of your own: `run.step(loss)` takes the place of `optimizer.step()`.
 
@@ -354,6 +356,7 @@ def watch(
         runs: folder of the runs.
         name: of the run; the model's class by default.
         memory: bytes that snapshots may hold, or a share of the machine's memory as text.
+        trackers: what else gets the numbers as they come, as in `fit`: "csv", "mlflow", "tensorboard", or a `Tracker`.
 
     Raises:
         InputError: an optimizer has no parameter of the model, is watched already, or an argument is invalid.
@@ -363,7 +366,7 @@ def watch(
     _check(model, optimizers)
     schedulers = [] if scheduler is None else [scheduler] if hasattr(scheduler, "state_dict") else list(scheduler)
     own, bound = make_guard(guard), memory_bound(memory)
-    record = LoopRecord(model, optimizers, own, runs, name or type(model).__name__)
+    record = LoopRecord(model, optimizers, own, runs, name or type(model).__name__, make_trackers(trackers))
     run = Watch(model, optimizers, schedulers, scaler, own, record, bound)
     OPEN.update(dict.fromkeys(optimizers, run))
     return run
