@@ -18,6 +18,7 @@ from steepest.errors import (
     TaskError,
     UnknownNameError,
 )
+from steepest.integrations.logs.read import read_log
 from steepest.integrations.watch import watch
 from steepest.records.run import Call, Event, Measurement, Record, Step
 from steepest.records.tracker import Tracker
@@ -83,6 +84,6 @@ __all__ = [
     "cosine_cycles", "cosine_restarts", "custom", "cyclic", "descend", "diagnose", "exp", "exponential", "find_lr",
     "fit", "gradient_descent", "inverse_sqrt", "linear", "lion", "locate", "log", "maximum", "metric", "minimum",
     "momentum", "multistep", "nadam", "nesterov", "one_cycle", "open", "optim", "plateau", "play", "polynomial",
-    "race", "radam", "resume", "rmsprop", "rprop", "rule", "scalar", "schedule_free_adamw", "sign", "signum", "sqrt",
+    "race", "radam", "read_log", "resume", "rmsprop", "rprop", "rule", "scalar", "schedule_free_adamw", "sign", "signum", "sqrt",
     "stage", "step", "warmup", "watch", "where",
 ]  # fmt: skip

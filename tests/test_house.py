@@ -87,6 +87,7 @@ PUBLIC = {
     "polynomial",
     "race",
     "radam",
+    "read_log",
     "resume",
     "rmsprop",
     "rprop",

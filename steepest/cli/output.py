@@ -162,6 +162,7 @@ class DiagnosisJson(TypedDict):
     steps: Annotated[int, "taken so far"]
     planned: Annotated[int, "of the whole run"]
     findings: Annotated[list[FindingJson], "the one to fix first in front"]
+    missing: Annotated[list[str], "what the log of another trainer lacks; empty for a run"]
 
 
 class LocationJson(VerdictJson):
@@ -356,7 +357,10 @@ def diagnosis(run_id: str, result: Diagnosis) -> DiagnosisJson:
          "evidence": [EvidenceJson(**i._asdict()) for i in f.evidence]}
         for f in result.findings
     ]  # fmt: skip
-    return {"run": run_id, "steps": result.steps, "planned": result.planned, "findings": findings}
+    return {
+        "run": run_id, "steps": result.steps, "planned": result.planned, "findings": findings,
+        "missing": list(result.missing),
+    }  # fmt: skip
 
 
 def search(result: Search) -> SearchJson:

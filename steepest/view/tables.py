@@ -22,6 +22,8 @@ INTERNAL_SETTINGS = {
     "last_checkpoint",
 }  # fmt: skip
 """Settings that `show` leaves out: what is shown above them, thresholds and hashes."""
+LOG_SETTINGS = "lr", "steps", "epochs", "metric"
+"""What the log of another trainer may say of the settings."""
 REGIONS = {TOO_SMALL: "too low", TOO_LARGE: "too high", FAILED: "failed"}
 """Regions of a search, where the words differ from the record's."""
 STRATEGIES = {"together": "batched", "one after another": "sequential"}
@@ -63,7 +65,7 @@ def _print_rows(ids: Sequence[str], headings: Sequence[str], rows: Sequence[Sequ
 def print_run(record: Record, verdict: Verdict | None) -> None:
     """Prints one run in full."""
     losses = record.steps.loss.tolist()
-    lines = [f"{record.id} · {record.status} · {len(losses):,} steps in {duration(record.seconds)}", record.notes]
+    lines = [_first_line(record), record.notes]
     lines += [headline(record, verdict), *(f"  {n}" for n in (verdict.numbers if verdict else ()))]
     measurements = {(m.split, m.name): m.value for m in record.measurements}
     for split in dict.fromkeys(split for split, _ in measurements):
@@ -73,13 +75,28 @@ def print_run(record: Record, verdict: Verdict | None) -> None:
         lines.append(f"train loss: {number(losses[0])} {sparkline(losses, 48)} {number(losses[-1])}")
     lines += [record.search.sentence] if record.search is not None else []
     lines += [describe_event(event) for event in record.events]
+    _print(*filter(None, lines), _table(("", ""), list(_settings(record).items()), show_header=False))
+
+
+def _first_line(record: Record) -> str:
+    """Name, status and length of a run; of another trainer's log, also how far its values are apart."""
+    steps = len(record.steps)
+    if not record.missing:
+        return f"{record.id} · {record.status} · {steps:,} steps in {duration(record.seconds)}"
+    return f"{record.id} · status {record.status} · {record.steps.t[-1]:,.0f} steps, {steps:,} of them in the log"
+
+
+def _settings(record: Record) -> dict[str, str]:
+    """The settings of a run; of another trainer's log those that it says, and what it lacks."""
+    if record.missing:
+        known = {name: getattr(record.config, name) for name in LOG_SETTINGS}
+        return {name: str(x) for name, x in known.items() if x} | {"not in the log": ", ".join(record.missing)}
     settings = {
         key: str(getattr(record.config, key, setting))
         for key, setting in {**record.config.to_json(), **record.versions}.items()
         if key not in INTERNAL_SETTINGS and setting is not None
     }
-    settings["guard"] = "on" if record.config.guard else "off"
-    _print(*filter(None, lines), _table(("", ""), list(settings.items()), show_header=False))
+    return settings | {"guard": "on" if record.config.guard else "off"}
 
 
 def print_comparison(records: Sequence[Record], differences: Mapping[str, tuple[Any, Any]], sentence: str) -> None:

@@ -76,7 +76,11 @@ def not_finite(record: Record, nonfinite: int) -> Finding:
     else:
         what = f"the loss is {steps.loss[0]:.3g}"
         cause = "Look for NaN or infinity in the data and in the initial weights, a log of 0 or below, a division by 0."
-    sentence = f"{DIAGNOSIS_HEADLINES[NEVER_FINITE]}: {what}."
+    if steps.t[0] > 1:
+        sentence = f"Not finite from step {steps.t[0]:,.0f} on, the first one in the log: {what}."
+        cause = f"The steps before it, logged too, would tell whether the learning rate is the cause. If not: {cause}"
+    else:
+        sentence = f"{DIAGNOSIS_HEADLINES[NEVER_FINITE]}: {what}."
     evidence = Indicator(f"non-finite steps: {nonfinite} of {len(steps)}", nonfinite, 1, "problem: from step 1 on")
     return Finding(NEVER_FINITE, sentence, (evidence,), f"{cause} `torch.autograd.set_detect_anomaly(True)` names it.")
 
@@ -144,6 +148,20 @@ def cannot_tell(record: Record, s: Symptoms) -> Finding:
     signs = th.DECREASE, th.RATIO_SLOW, th.PREDICTED_SMALL, th.NOISE_EXCESS
     why = "the loss fell less than the steps predict; noise or its lowest possible value may be the cause"
     return _finding(CANNOT_TELL, why, s, signs, "Measure: `steepest find-lr`.")
+
+
+def undetermined(kinds: Sequence[str], missing: Sequence[str]) -> Finding:
+    """A log lacks what would tell these kinds apart.
+
+    Args:
+        kinds: that are possible.
+        missing: from the log.
+    """
+    names = [DIAGNOSIS_HEADLINES[kind] for kind in kinds if kind not in (CANNOT_TELL, HEALTHY)]
+    names = [name[0].lower() + name[1:] for name in names] + ["no problem"] * (HEALTHY in kinds)
+    what = " or ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else "the learning rate"
+    sentence = f"Cannot tell from this log: {what}. It lacks {', '.join(missing)}."
+    return Finding(CANNOT_TELL, sentence, (), "Record the run with `sd.watch`, or with the callback of your trainer.")
 
 
 def explosion(record: Record, nonfinite: int, rewinds: Sequence[Event]) -> Finding:

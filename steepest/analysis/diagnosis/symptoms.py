@@ -123,6 +123,11 @@ class Symptoms:
         self.is_train_lower = (start - end) / scale > 2 * self.decrease_error
 
     @property
+    def shown(self) -> "Symptoms":
+        """The symptoms as evidence shows them: themselves, unless a log lacks what they follow from."""
+        return self
+
+    @property
     def batch_spread(self) -> float:
         """Deviation of the batches' losses, relative to their mean at the end."""
         return self.oscillation / max(1 - self.decrease, TINY_GRADIENT)

@@ -1,0 +1,179 @@
+"""Diagnosis of a log that lacks numbers: what is true whatever the missing numbers are.
+
+Logs of other trainers seldom have ‖Δw‖, many have no ‖∇L‖, and none has the number of weights; so P = Σ ‖Δw‖ ‖∇L‖, the
+distance moved and the noise are not known. No number is put in their place. The rules of `diagnose` are asked with each
+value that makes a difference to them, on both sides of every bound (BOTH_SIDES): a finding that comes out every time is
+known, and one that comes out at times is possible. Only the values that a rule asks for are tried.
+
+The first value of a log may be a mean over many steps, in which the loss has fallen already: the fall since the start
+is then at least the fall that the log shows.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from steepest.analysis.diagnosis import findings
+from steepest.analysis.diagnosis import thresholds as th
+from steepest.analysis.diagnosis.findings import DIAGNOSIS_HEADLINES, Finding
+from steepest.analysis.diagnosis.symptoms import RULES_WITH_SECOND_MOMENT, Symptoms
+from steepest.records.run import BATCH_SIZE, COLUMNS, SAMPLES, WEIGHTS, Record, Steps
+
+OF_UPDATES = "predicted_decrease", "noise_excess", "decrease_ratio"
+"""Symptoms of the slopes ‖Δw‖ ‖∇L‖."""
+BOTH_SIDES: dict[str, tuple[Any, ...]] = {
+    "predicted_decrease": (1.0, 8.0, 20.0, 100.0),
+    "noise_excess": (0.0, 0.05, 0.2, 10.0),
+    "decrease_ratio": (0.01, 0.04, 1.0),
+    "distance_per_weight": (0.01, 0.1, 0.6, 3.0),
+    "coherence": (1.0, 0.03, 0.005),
+    "peak_gradient_ratio": (1.0, 100.0),
+    "gradient_q05_ratio": (1.0, 0.05),
+    "remaining_gain": (0.0, 0.9),
+    "trend": (0.0, 1.0),
+    "trend_errors": (0.0, 10.0),
+    "batch_size": (256.0, 5.0, 1.0),
+    "is_full_batch": (False, True),
+}
+"""Values of each symptom on both sides of every bound in `thresholds`."""
+MANY_SAMPLES = 1_000_000
+"""As many samples as no rule asks for."""
+PLACEHOLDER = 1.0
+"""In a column that is missing, so that its rows count as finite; no rule sees what follows from it."""
+
+
+def fill(record: Record) -> Record:
+    """The record with a placeholder in the columns that it lacks; as it is where it lacks none."""
+    if not record.missing:
+        return record
+    columns = {name: getattr(record.steps, name) for name in COLUMNS}
+    empty = np.full(len(record.steps), PLACEHOLDER)
+    columns |= {name: empty for name in COLUMNS if name in record.missing}
+    columns["epoch"] = np.nan_to_num(columns["epoch"])
+    return dataclasses.replace(record, steps=Steps(**columns))
+
+
+def interval(record: Record) -> int:
+    """Steps between two values of a log."""
+    return round(float(np.median(np.diff(record.steps.t)))) if len(record.steps) > 1 else 1
+
+
+def common_findings(record: Record, rules: Callable[[Record, Symptoms], Sequence[Finding]]) -> tuple[Finding, ...]:
+    """The findings that the rules come to whatever the missing numbers are, and which others are possible.
+
+    Args:
+        record: from `fill`.
+        rules: of the diagnosis.
+    """
+    outcomes = [rules(one, reading) for one in _sizes(record) for reading in readings(one)]
+    possible: dict[str, list[Finding]] = {}
+    for outcome in outcomes:
+        for finding in outcome:
+            possible.setdefault(finding.kind, []).append(finding)
+    known = [kind for kind, all_of in possible.items() if len(all_of) == len(outcomes)]
+    doubtful = tuple(kind for kind in possible if kind not in known)
+    result = [_without_unknown(possible[kind]) for kind in known]
+    return (*result, findings.undetermined(doubtful, record.missing)) if doubtful else tuple(result)
+
+
+def _without_unknown(same: Sequence[Finding]) -> Finding:
+    """A finding in the words that all agree on, with the evidence that is known."""
+    first = same[0]
+    is_same = all(finding.sentence == first.sentence for finding in same)
+    sentence = first.sentence if is_same else f"{DIAGNOSIS_HEADLINES[first.kind]}."
+    evidence = tuple(one for one in first.evidence if not math.isnan(one.value))
+    return first._replace(sentence=sentence, evidence=evidence)
+
+
+def _sizes(record: Record) -> list[Record]:
+    """The record with few training samples, and with many, where a log does not say."""
+    if SAMPLES not in record.missing:
+        return [record]
+    configs = [dataclasses.replace(record.config, samples=n) for n in (None, MANY_SAMPLES)]
+    return [dataclasses.replace(record, config=config) for config in configs]
+
+
+# -- Readings ----------------------------------------------------------------------------------------------------------
+
+
+class Reading(Symptoms):
+    """Symptoms of a log; what is not known has one of its values, chosen when a rule asks for it.
+
+    Attributes:
+        choices: place of the value among those of `options`, and their number, in the order in which rules asked.
+
+    Args:
+        known: the symptoms that are known.
+        options: values of the others.
+        script: places to choose first; 0 after them.
+    """
+
+    def __init__(self, known: dict[str, Any], options: dict[str, tuple[Any, ...]], script: Sequence[int]) -> None:
+        vars(self).update(known, options=options, script=script, choices=[])
+
+    def __getattr__(self, name: str) -> Any:
+        options = vars(self).get("options", {})
+        if name not in options:
+            raise AttributeError(name)
+        k = self.script[len(self.choices)] if len(self.choices) < len(self.script) else 0
+        self.choices.append((k, len(options[name])))
+        vars(self)[name] = options[name][k]
+        return options[name][k]
+
+    @property
+    def shown(self) -> Symptoms:
+        """For evidence: NaN for what is not known."""
+        known = {name: x for name, x in vars(self).items() if name not in self.options}
+        return Reading({**known, **dict.fromkeys(self.options, math.nan)}, {}, ())
+
+
+def readings(record: Record) -> Iterator[Reading]:
+    """The symptoms of a log with all values of what is not known that the caller's rules ask for, one after another."""
+    s = Symptoms(record)
+    options = _unknown(record, s)
+    known = {name: x for name, x in vars(s).items() if name not in options}
+    script: list[int] | None = []
+    while script is not None:
+        reading = Reading(known, options, script)
+        yield reading
+        script = _next(reading.choices)
+
+
+def _next(choices: Sequence[tuple[int, int]]) -> list[int] | None:
+    """The next choices in the order of a dictionary; None after the last."""
+    for n in reversed(range(len(choices))):
+        k, count = choices[n]
+        if k + 1 < count:
+            return [*(place for place, _ in choices[:n]), k + 1]
+    return None
+
+
+def _unknown(record: Record, s: Symptoms) -> dict[str, tuple[Any, ...]]:
+    """The symptoms that a record does not tell, and their possible values."""
+    missing, names = record.missing, set[str]()
+    is_sampled = interval(record) > 1  # a sum over some steps is no sum over all
+    if "update_norm" in missing or "grad_norm" in missing or is_sampled:
+        names |= set(OF_UPDATES)
+    if "update_norm" in missing or WEIGHTS in missing or is_sampled:
+        names.add("distance_per_weight")
+    if "update_norm" in missing or "lr" in missing or WEIGHTS in missing:
+        names |= {"coherence"} if not record.config.rule or record.config.rule in RULES_WITH_SECOND_MOMENT else set()
+    if "grad_norm" in missing:
+        names |= {"peak_gradient_ratio", "gradient_q05_ratio"}
+    if "lr" in missing:
+        names |= {"remaining_gain", "trend", "trend_errors", "noise_excess"}
+    if BATCH_SIZE in missing:
+        names |= {"batch_size", "is_full_batch"}
+    options = {name: BOTH_SIDES[name] for name in names}
+    if not _has_start(record) and s.peak_rise <= th.PEAK_RISE_MAX:
+        options["decrease"] = (s.decrease, *(x for x in (0.05, 0.15, 0.3, 0.6, 0.9) if x > s.decrease))
+    return options
+
+
+def _has_start(record: Record) -> bool:
+    """Whether the loss before the first steps is in the log."""
+    return record.steps.t[0] <= 1 or any(m.t == 0 and m.name == "loss" for m in record.measurements)
+
