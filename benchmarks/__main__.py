@@ -31,6 +31,7 @@ LONG = {
     "diagnoses": "diagnosis",
     "contradictions": "diagnosis",
     "floors": "diagnosis",
+    "foreign": "diagnosis",
     "locate": "geometry",
     "landscapes": "speed",
     "page": "speed",

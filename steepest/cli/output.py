@@ -357,10 +357,8 @@ def diagnosis(run_id: str, result: Diagnosis) -> DiagnosisJson:
          "evidence": [EvidenceJson(**i._asdict()) for i in f.evidence]}
         for f in result.findings
     ]  # fmt: skip
-    return {
-        "run": run_id, "steps": result.steps, "planned": result.planned, "findings": findings,
-        "missing": list(result.missing),
-    }  # fmt: skip
+    progress = {"steps": result.steps, "planned": result.planned, "missing": list(result.missing)}
+    return DiagnosisJson(run=run_id, findings=findings, **progress)
 
 
 def search(result: Search) -> SearchJson:

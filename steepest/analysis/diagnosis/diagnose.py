@@ -125,7 +125,7 @@ def is_never_finite(record: Record) -> bool:
 def _findings(record: Record, finite_steps: int) -> tuple[Finding, ...]:
     """The findings of a run that did not explode, as far as its record tells."""
     if finite_steps < th.MIN_FINITE_STEPS:
-        return (findings.too_short(finite_steps),)
+        return (findings.too_short(record, finite_steps),)
     return partial.common_findings(record, _by_rules) if record.missing else _by_rules(record, Symptoms(record))
 
 

@@ -3,12 +3,13 @@
 import math
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from steepest.analysis.diagnosis import thresholds as th
 from steepest.analysis.diagnosis.symptoms import Symptoms
 from steepest.analysis.diagnosis.thresholds import Indicator, Sign, percent
-from steepest.records.run import BAD_DATA, Event, Record
+from steepest.records.run import BAD_DATA, COLUMNS, Event, Record
 
 TOO_SLOW, PLATEAU, OSCILLATING, NOISE_LIMITED = "too slow", "plateau", "oscillating", "noise floor"
 EXPLODING, OVERFITTING, HEALTHY, TOO_SHORT = "exploding", "overfitting", "healthy", "undecided"
@@ -56,9 +57,9 @@ class Finding(NamedTuple):
         return "\n  ".join([f"{self.sentence} {self.advice}".rstrip(), *map(str, self.evidence)])
 
 
-def too_short(steps: int) -> Finding:
+def too_short(record: Record, steps: int) -> Finding:
     """The run has too few finite steps."""
-    sentence = f"{DIAGNOSIS_HEADLINES[TOO_SHORT]}: {steps} finite steps, {th.MIN_FINITE_STEPS} needed."
+    sentence = f"{DIAGNOSIS_HEADLINES[TOO_SHORT]}: {steps} finite {_rows(record)}, {th.MIN_FINITE_STEPS} needed."
     return Finding(TOO_SHORT, sentence, ())
 
 
@@ -81,7 +82,8 @@ def not_finite(record: Record, nonfinite: int) -> Finding:
         cause = f"The steps before it, logged too, would tell whether the learning rate is the cause. If not: {cause}"
     else:
         sentence = f"{DIAGNOSIS_HEADLINES[NEVER_FINITE]}: {what}."
-    evidence = Indicator(f"non-finite steps: {nonfinite} of {len(steps)}", nonfinite, 1, "problem: from step 1 on")
+    where = f"problem: from step {steps.t[0]:,.0f} on"
+    evidence = Indicator(f"non-finite {_rows(record)}: {nonfinite} of {len(steps)}", nonfinite, 1, where)
     return Finding(NEVER_FINITE, sentence, (evidence,), f"{cause} `torch.autograd.set_detect_anomaly(True)` names it.")
 
 
@@ -159,8 +161,9 @@ def undetermined(kinds: Sequence[str], missing: Sequence[str]) -> Finding:
     """
     names = [DIAGNOSIS_HEADLINES[kind] for kind in kinds if kind not in (CANNOT_TELL, HEALTHY)]
     names = [name[0].lower() + name[1:] for name in names] + ["no problem"] * (HEALTHY in kinds)
-    what = " or ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else "the learning rate"
-    sentence = f"Cannot tell from this log: {what}. It lacks {', '.join(missing)}."
+    columns = [name for name in missing if name in COLUMNS] or missing
+    possible = f" Possible: {', '.join(names)}." if names else ""
+    sentence = f"Cannot tell without {', '.join(columns)}.{possible}"
     return Finding(CANNOT_TELL, sentence, (), "Record the run with `sd.watch`, or with the callback of your trainer.")
 
 
@@ -174,10 +177,11 @@ def explosion(record: Record, nonfinite: int, rewinds: Sequence[Event]) -> Findi
     """
     evidence, sentences, advice, most = [], [], _lower_lr(record), th.MIN_NONFINITE_STEPS
     if nonfinite:
-        evidence.append(Indicator(f"non-finite steps: {nonfinite}", nonfinite, most, f"problem: {most} or more"))
+        words = f"non-finite {_rows(record)}: {nonfinite}"
+        evidence.append(Indicator(words, nonfinite, most, f"problem: {most} or more"))
     if nonfinite >= most:
         headline = DIAGNOSIS_HEADLINES[EXPLODING]
-        sentences.append(f"{headline}: {nonfinite} steps had a non-finite loss, gradient or update.")
+        sentences.append(f"{headline}: {nonfinite} {_rows(record)} had a non-finite loss, gradient or update.")
     if rewinds:
         evidence.append(Indicator(f"rewinds by the guard: {len(rewinds)}", len(rewinds), 1, "problem: 1 or more"))
         often = "once" if len(rewinds) == 1 else f"{len(rewinds)} times"
@@ -253,7 +257,17 @@ def _finding(kind: str, why: str, s: Symptoms, signs: Sequence[Sign], advice: st
 
 
 def _evidence(s: Symptoms, signs: Sequence[Sign]) -> tuple[Indicator, ...]:
+    return _indicators(s.shown, tuple(signs))
+
+
+@lru_cache(maxsize=16)  # thousands of readings of a log show the same
+def _indicators(s: Symptoms, signs: tuple[Sign, ...]) -> tuple[Indicator, ...]:
     return tuple(sign.indicator(s) for sign in signs)
+
+
+def _rows(record: Record) -> str:
+    """What a record has a row of: every step, or those that a log has."""
+    return "logged values" if record.missing else "steps"
 
 
 def _lr(record: Record, first: float, last: float) -> str:

@@ -3,7 +3,9 @@
 Logs of other trainers seldom have ‖Δw‖, many have no ‖∇L‖, and none has the number of weights; so P = Σ ‖Δw‖ ‖∇L‖, the
 distance moved and the noise are not known. No number is put in their place. The rules of `diagnose` are asked with each
 value that makes a difference to them, on both sides of every bound (BOTH_SIDES): a finding that comes out every time is
-known, and one that comes out at times is possible. Only the values that a rule asks for are tried.
+known, and one that comes out at times is possible. Only the values that a rule asks for are tried, and only those that
+go together: noise has a bound in P, a loss that rose far was led there by large steps, and Adam's second moment
+remembers an explosion only after one.
 
 The first value of a log may be a mean over many steps, in which the loss has fallen already: the fall since the start
 is then at least the fall that the log shows.
@@ -39,6 +41,13 @@ BOTH_SIDES: dict[str, tuple[Any, ...]] = {
     "is_full_batch": (False, True),
 }
 """Values of each symptom on both sides of every bound in `thresholds`."""
+NOISE_PER_STEP = 3.0
+"""The noise excess is at most so many times the mean of the steps' ‖Δw‖ ‖∇L‖."""
+FAR_RISE = 1.0
+"""From a rise by so much of its initial value on, the steps predict more than PREDICTED_DECREASE_MIN."""
+PREDICTED_BOUNDS = (th.PREDICTED_SURE, th.PREDICTED_DECREASE_MIN, th.PREDICTED_DECREASE_NOISE_MAX)
+"""NOISE_PER_STEP, FAR_RISE, and that the coherence is not below EXPLOSION_COHERENCE where no loss rose by RISE_MAX, are
+true of all runs of 24 trainings of DEVELOPMENT in `benchmarks/diagnosis/trainings`, every twelfth from the sixth on."""
 MANY_SAMPLES = 1_000_000
 """As many samples as no rule asks for."""
 PLACEHOLDER = 1.0
@@ -90,7 +99,7 @@ def _without_unknown(same: Sequence[Finding]) -> Finding:
 
 def _sizes(record: Record) -> list[Record]:
     """The record with few training samples, and with many, where a log does not say."""
-    if SAMPLES not in record.missing:
+    if SAMPLES not in record.missing or not math.isfinite(record.last("validation", "loss") or math.nan):
         return [record]
     configs = [dataclasses.replace(record.config, samples=n) for n in (None, MANY_SAMPLES)]
     return [dataclasses.replace(record, config=config) for config in configs]
@@ -115,19 +124,22 @@ class Reading(Symptoms):
         vars(self).update(known, options=options, script=script, choices=[])
 
     def __getattr__(self, name: str) -> Any:
-        options = vars(self).get("options", {})
-        if name not in options:
+        options = vars(self).get("options", {}).get(name)
+        if options is None:
             raise AttributeError(name)
+        if name == "noise_excess" and "predicted_decrease" in self.options:
+            predicted = self.predicted_decrease
+            most = next((bound for bound in PREDICTED_BOUNDS if predicted < bound), math.inf)
+            options = [x for x in options if x <= NOISE_PER_STEP * most / self.steps]
         k = self.script[len(self.choices)] if len(self.choices) < len(self.script) else 0
-        self.choices.append((k, len(options[name])))
-        vars(self)[name] = options[name][k]
-        return options[name][k]
+        self.choices.append((k, len(options)))
+        vars(self)[name] = options[k]
+        return options[k]
 
     @property
     def shown(self) -> Symptoms:
         """For evidence: NaN for what is not known."""
-        known = {name: x for name, x in vars(self).items() if name not in self.options}
-        return Reading({**known, **dict.fromkeys(self.options, math.nan)}, {}, ())
+        return self.evidence
 
 
 def readings(record: Record) -> Iterator[Reading]:
@@ -135,6 +147,9 @@ def readings(record: Record) -> Iterator[Reading]:
     s = Symptoms(record)
     options = _unknown(record, s)
     known = {name: x for name, x in vars(s).items() if name not in options}
+    fall = {"decrease": s.decrease}  # as far as the log shows it
+    known["steps"] = float(record.steps.t[-1])
+    known["evidence"] = Reading({**known, **dict.fromkeys(options, math.nan), **fall}, {}, ())
     script: list[int] | None = []
     while script is not None:
         reading = Reading(known, options, script)
@@ -168,7 +183,14 @@ def _unknown(record: Record, s: Symptoms) -> dict[str, tuple[Any, ...]]:
     if BATCH_SIZE in missing:
         names |= {"batch_size", "is_full_batch"}
     options = {name: BOTH_SIDES[name] for name in names}
-    if not _has_start(record) and s.peak_rise <= th.PEAK_RISE_MAX:
+    far = s.max_rise > FAR_RISE if _has_start(record) else s.peak_rise > th.PEAK_RISE_MAX
+    if far and "predicted_decrease" in options:
+        options["predicted_decrease"] = tuple(
+            x for x in BOTH_SIDES["predicted_decrease"] if x > th.PREDICTED_DECREASE_MIN
+        )  # fmt: skip
+    if s.max_rise < th.RISE_MAX and not is_sampled and "coherence" in options:
+        options["coherence"] = tuple(x for x in BOTH_SIDES["coherence"] if x > th.EXPLOSION_COHERENCE)
+    if not _has_start(record) and not far:
         options["decrease"] = (s.decrease, *(x for x in (0.05, 0.15, 0.3, 0.6, 0.9) if x > s.decrease))
     return options
 

@@ -106,7 +106,7 @@ class Sign(NamedTuple):
 
     def indicator(self, s: Symptoms) -> Indicator:
         """The symptom of a run, its bound beside it."""
-        value, unit = self.value(s.shown), "×" if "{}×" in self.words else ""
+        value, unit = self.value(s), "×" if "{}×" in self.words else ""
         text = self.text(value)
         if text == UNKNOWN:
             return Indicator(self.words.partition("{}")[0] + UNKNOWN, value, self.bound)
