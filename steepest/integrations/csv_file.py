@@ -42,7 +42,7 @@ class CsvFile(Tracker):
         """
         if self.path is None:
             if run.folder is None:
-                raise InputError('The tracker csv needs a file where nothing is recorded. Pass one: "csv:loss.csv".')
+                raise InputError("CsvFile needs a path where nothing is recorded, got none. Pass one: CsvFile(path).")
             self.path = run.folder / CSV_NAME
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

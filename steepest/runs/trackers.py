@@ -1,6 +1,7 @@
 """Trackers of a run: found by name, told of what is recorded, and kept from harming the training."""
 
 import importlib
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,22 +17,30 @@ TRACKER_CLASSES = {
 }
 """Module and class of a tracker by its name. They are on a floor above, and loaded where they are asked for."""
 
+NEEDS_FOLDER = "csv", "tensorboard"
+"""Trackers that write to the run's folder by default."""
 Trackers = str | Iterable[Any]
 
 
-def make_trackers(trackers: Trackers) -> list[Any]:
+def make_trackers(trackers: Trackers, has_folder: bool = True) -> list[Any]:
     """The trackers that are named, or given as objects.
 
     Args:
         trackers: names ("csv", "mlflow", "tensorboard"), names with a place ("csv:loss.csv"), objects.
+        has_folder: whether the run is recorded, and so has a folder.
 
     Raises:
-        InputError: an unknown name, an object without a tracker's methods, or a missing library; says what to install.
+        InputError: an unknown name, an object without a tracker's methods, no place to write to, or a missing library;
+            says what to install.
     """
     if isinstance(trackers, str):
         trackers = [trackers]
     if not isinstance(trackers, Iterable):
         raise InputError(f"trackers must be a list of names and trackers, got {type(trackers).__name__}")
+    trackers = list(trackers)
+    without = [name for name in NEEDS_FOLDER if name in trackers and not has_folder]
+    if without:
+        raise InputError(f"The tracker {without[0]} needs a place where nothing is recorded. Pass '{without[0]}:PATH'.")
     return [make_tracker(*one.split(":", 1)) if isinstance(one, str) else _check(one) for one in trackers]
 
 
@@ -113,6 +122,11 @@ class TrackedRecord:
                 name = type(tracker).__name__
                 self._say(f"Warning: the tracker {name} failed in {method} ({type(error).__name__}: {error}). The run "
                           "continues without it; `run.export` writes the whole run afterwards.")  # fmt: skip
+
+
+def say_on_stderr(words: str) -> None:
+    """Shows words where a descent has no terminal of its own."""
+    print(f"steepest: {words}", file=sys.stderr)
 
 
 def track(
