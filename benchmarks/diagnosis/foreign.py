@@ -26,14 +26,14 @@ from steepest.analysis.diagnosis.findings import CANNOT_TELL, TOO_SHORT
 from steepest.integrations.csv_file import CsvFile
 from steepest.integrations.logs.read import read_log
 from steepest.records.config import Config
-from steepest.records.run import BATCH_SIZE, COLUMNS, SAMPLES, WEIGHTS, Record, Steps
+from steepest.records.run import COLUMNS, SIZE_OF_BATCH, SIZE_OF_DATA, SIZE_OF_MODEL, Record, Steps
 from steepest.runs.trackers import replay
 
 TITLE = "Diagnoses of logs of other trainers"
 SAMPLE = FRESH[::4]
 EVERY = 5
 """Steps between two values of the formats that are not written at every step: the runs are short."""
-SIZES = (SAMPLES, WEIGHTS, BATCH_SIZE)
+SIZES = (SIZE_OF_DATA, SIZE_OF_MODEL, SIZE_OF_BATCH)
 
 
 class Format(NamedTuple):
@@ -41,13 +41,13 @@ class Format(NamedTuple):
 
     Attributes:
         write: writes a record into a folder; gives the path of the log.
-        missing: columns that it does not hold.
+        gaps: columns that it does not hold.
         every: steps between two values.
         is_mean: whether a loss is the mean since the one before.
     """
 
     write: Callable[[Record, Path], Path]
-    missing: tuple[str, ...] = ()
+    gaps: tuple[str, ...] = ()
     every: int = 1
     is_mean: bool = False
 
@@ -62,7 +62,9 @@ def _trainer_state(record: Record, folder: Path) -> Path:
         {"epoch": e, "grad_norm": g, "learning_rate": lr, "loss": loss, "step": int(t)}
         for t, e, lr, loss, g in zip(s.t, s.epoch, s.lr, s.loss, s.grad_norm, strict=True)
     ]
-    log += [{"epoch": m.epoch, f"eval_{m.name}": m.value, "eval_runtime": 1.0, "step": m.t} for m in record.measurements]
+    log += [
+        {"epoch": m.epoch, f"eval_{m.name}": m.value, "eval_runtime": 1.0, "step": m.t} for m in record.measurements
+    ]
     state = {"log_history": log, "max_steps": record.config.steps, "global_step": record.config.steps}
     path = folder / "trainer_state.json"
     path.write_text(json.dumps(state))
@@ -108,7 +110,7 @@ FORMATS = {
     f"Trainer's trainer_state.json, means of {EVERY} steps": TRAINER_STATE,
     f"Lightning's metrics.csv, every {EVERY}th step, no norms": LIGHTNING,
     "TensorBoard's event file, every step, no update norm": Format(_tensorboard, ("update_norm",)),
-    "`run.export(\"csv\")`, every step and column": Format(_own_csv),
+    '`run.export("csv")`, every step and column': Format(_own_csv),
 }
 
 
@@ -119,10 +121,10 @@ def reduce(record: Record, form: Format) -> Record:
     columns = {name: getattr(s, name)[at] for name in COLUMNS}
     if form.is_mean:
         columns["loss"] = np.array([float(np.mean(s.loss[i - k + 1 : i + 1])) for i in at])
-    columns |= {name: np.full(len(at), math.nan) for name in form.missing}
+    columns |= {name: np.full(len(at), math.nan) for name in form.gaps}
     rates = columns["lr"][np.isfinite(columns["lr"])]
     config = Config(steps=record.config.steps, lr=float(rates.max()) if len(rates) else None)
-    return replace(record, config=config, steps=Steps(**columns), missing=(*form.missing, *SIZES))
+    return replace(record, config=config, steps=Steps(**columns), gaps=(*form.gaps, *SIZES))
 
 
 # -- Trials ------------------------------------------------------------------------------------------------------------

@@ -52,7 +52,8 @@ TaskOption = Annotated[
     str | None, typer.Option(help="Task, if the run was started from Python or its file is not run unasked.")
 ]
 RunOrLog = Annotated[
-    str, typer.Argument(help="Id or name of a run; or the log of another trainer: trainer_state.json, a CSV, event files.")
+    str,
+    typer.Argument(help="Id or name of a run; or the log of another trainer: trainer_state.json, a CSV, event files."),
 ]
 Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
 UnusedRuns = Annotated[Path, typer.Option("--runs", help="As in other commands; this one uses no stored runs.")]

@@ -15,7 +15,7 @@ from steepest.records.run import COLUMNS, Event, Measurement, Step
 from steepest.records.tracker import RunStart, Tracker
 from steepest.view.format import describe_event
 
-MAX_VALUES, MAX_PARAMS, MAX_TEXT = 1000, 100, 500
+MAX_VALUES, MAX_PARAMS, MAX_PARAM_TEXT = 1000, 100, 500
 """What MLflow takes in one call, and characters of a parameter."""
 BATCH_S = 5.0
 """Seconds after which values are sent, however few they are."""
@@ -55,13 +55,15 @@ class MLflow(Tracker):
         try:
             self._client, self._metric = MlflowClient(_address(self.path)), Metric
             self.path = self._client.tracking_uri
-            experiment, known = _experiment(self._client), []
+            experiment, earlier = _experiment(self._client), []
             if run.t:
-                known = self._client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{run.id}'", max_results=1)
+                earlier = self._client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{run.id}'", max_results=1)
         except (MlflowException, ImportError, OSError) as error:
-            raise InputError(f"path must be a server or a folder that MLflow can use, got {self.path}: {error}") from error
-        if known:
-            self._run = known[0].info.run_id
+            raise InputError(
+                f"path must be a server or a folder that MLflow can use, got {self.path}: {error}"
+            ) from error
+        if earlier:
+            self._run = earlier[0].info.run_id
             self._client.update_run(self._run, "RUNNING")
             return
         self._run = self._client.create_run(experiment, tags={RUN_TAG: run.id}, run_name=run.id or run.name).info.run_id
@@ -115,12 +117,12 @@ def _address(path: str | Path | None) -> str | None:
 
 def _params(config: Mapping[str, Any]) -> dict[str, str]:
     """The settings as text; those that are not set are left out."""
-    return {name: str(value)[:MAX_TEXT] for name, value in config.items() if value not in (None, "", [], {})}
+    return {name: str(value)[:MAX_PARAM_TEXT] for name, value in config.items() if value not in (None, "", [], {})}
 
 
 def _experiment(client: Any) -> str:
     from mlflow.environment_variables import MLFLOW_EXPERIMENT_NAME  # type: ignore[import-not-found]
 
     name = MLFLOW_EXPERIMENT_NAME.get() or "Default"
-    known = client.get_experiment_by_name(name)
-    return client.create_experiment(name) if known is None else known.experiment_id
+    experiment = client.get_experiment_by_name(name)
+    return client.create_experiment(name) if experiment is None else experiment.experiment_id

@@ -39,7 +39,9 @@ class TensorBoard(Tracker):
         """
         self.path = self.path or run.folder
         if self.path is None:
-            raise InputError("TensorBoard needs a path where nothing is recorded, got none. Pass one: TensorBoard(path).")
+            raise InputError(
+                "TensorBoard needs a path where nothing is recorded, got none. Pass one: TensorBoard(path)."
+            )
         try:
             self._open(run.t)
         except OSError as error:

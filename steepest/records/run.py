@@ -127,7 +127,7 @@ class Measurement(NamedTuple):
 
 COLUMNS = ("t", "epoch", "lr", "loss", "grad_norm", "update_norm")
 
-BATCH_SIZE, SAMPLES, WEIGHTS = "batch size", "number of samples", "number of weights"
+SIZE_OF_BATCH, SIZE_OF_DATA, SIZE_OF_MODEL = "batch size", "number of samples", "number of weights"
 """Sizes that a log of another trainer may lack."""
 
 
@@ -175,7 +175,7 @@ class Record:
         search: the learning-rate search before the run, for lr="auto".
         verdict: where the run ended, by a quick check.
         damage: why its row in the store cannot be read, in words; empty where it can.
-        missing: of a log of another trainer, which columns of `steps` (NaN there) and sizes it lacks; else empty.
+        gaps: of a log of another trainer, which columns of `steps` (NaN there) and sizes it lacks; else empty.
     """
 
     id: str
@@ -192,7 +192,7 @@ class Record:
     search: Search | None = None
     verdict: Verdict | None = None
     damage: str = ""
-    missing: tuple[str, ...] = ()
+    gaps: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.config, Mapping):

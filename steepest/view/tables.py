@@ -81,16 +81,16 @@ def print_run(record: Record, verdict: Verdict | None) -> None:
 def _first_line(record: Record) -> str:
     """Name, status and length of a run; of another trainer's log, also how far its values are apart."""
     steps = len(record.steps)
-    if not record.missing:
+    if not record.gaps:
         return f"{record.id} · {record.status} · {steps:,} steps in {duration(record.seconds)}"
     return f"{record.id} · status {record.status} · {record.steps.t[-1]:,.0f} steps, {steps:,} of them in the log"
 
 
 def _settings(record: Record) -> dict[str, str]:
     """The settings of a run; of another trainer's log those that it says, and what it lacks."""
-    if record.missing:
-        known = {name: getattr(record.config, name) for name in LOG_SETTINGS}
-        return {name: str(x) for name, x in known.items() if x} | {"not in the log": ", ".join(record.missing)}
+    if record.gaps:
+        values = {name: getattr(record.config, name) for name in LOG_SETTINGS}
+        return {name: str(x) for name, x in values.items() if x} | {"not in the log": ", ".join(record.gaps)}
     settings = {
         key: str(getattr(record.config, key, setting))
         for key, setting in {**record.config.to_json(), **record.versions}.items()

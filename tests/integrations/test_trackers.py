@@ -97,7 +97,9 @@ def test_the_csv_has_every_number(tmp_path):
         assert column(rows, f"validation_{name}") == values
     path = run.export("csv", tmp_path / "deep" / "export.csv")
     assert path == tmp_path / "deep" / "export.csv"
-    live, later = ([tuple(sorted(row.items())) for row in rows_of(p)] for p in (tmp_path / run.id / "metrics.csv", path))
+    live, later = (
+        [tuple(sorted(row.items())) for row in rows_of(p)] for p in (tmp_path / run.id / "metrics.csv", path)
+    )
     assert sorted(live) == sorted(later)
 
 

@@ -47,14 +47,14 @@ class Diagnosis:
         findings: all of them, the one to fix first in front.
         steps: taken so far.
         planned: steps of the whole run.
-        missing: columns and sizes that a log of another trainer lacks.
+        gaps: columns and sizes that a log of another trainer lacks.
         interval: steps between two values of the log.
     """
 
     findings: tuple[Finding, ...]
     steps: int
     planned: int
-    missing: tuple[str, ...] = ()
+    gaps: tuple[str, ...] = ()
     interval: int = 1
 
     @property
@@ -90,7 +90,7 @@ class Diagnosis:
     def _gaps(self) -> list[str]:
         """What a log lacks, in a line."""
         apart = f"; values every {self.interval:,} steps" if self.interval > 1 else ""
-        return [f"Not in the log: {', '.join(self.missing)}{apart}."] if self.missing else []
+        return [f"Not in the log: {', '.join(self.gaps)}{apart}."] if self.gaps else []
 
     __str__ = words
 
@@ -112,21 +112,21 @@ def diagnose_record(record: Record) -> Diagnosis:
         results = (findings.explosion(record, nonfinite, rewinds),)
     else:
         results = _findings(record, finite_steps)
-    steps = int(record.steps.t[-1]) if record.missing and len(record.steps) else len(record.steps)
-    every = partial.interval(record) if record.missing else 1
-    return Diagnosis(results, steps, record.config.steps or steps, record.missing, every)
+    steps = int(record.steps.t[-1]) if record.gaps and len(record.steps) else len(record.steps)
+    every = partial.interval(record) if record.gaps else 1
+    return Diagnosis(results, steps, record.config.steps or steps, record.gaps, every)
 
 
 def is_never_finite(record: Record) -> bool:
     """Whether a log whose first values are not finite had no finite loss before them, as far as it says."""
-    return bool(record.missing) and not any(m.t == 0 and math.isfinite(m.value) for m in record.measurements)
+    return bool(record.gaps) and not any(m.t == 0 and math.isfinite(m.value) for m in record.measurements)
 
 
 def _findings(record: Record, finite_steps: int) -> tuple[Finding, ...]:
     """The findings of a run that did not explode, as far as its record tells."""
     if finite_steps < th.MIN_FINITE_STEPS:
         return (findings.too_short(record, finite_steps),)
-    return partial.common_findings(record, _by_rules) if record.missing else _by_rules(record, Symptoms(record))
+    return partial.common_findings(record, _by_rules) if record.gaps else _by_rules(record, Symptoms(record))
 
 
 def _by_rules(record: Record, s: Symptoms) -> tuple[Finding, ...]:

@@ -152,16 +152,16 @@ def cannot_tell(record: Record, s: Symptoms) -> Finding:
     return _finding(CANNOT_TELL, why, s, signs, "Measure: `steepest find-lr`.")
 
 
-def undetermined(kinds: Sequence[str], missing: Sequence[str]) -> Finding:
+def cannot_tell_apart(kinds: Sequence[str], gaps: Sequence[str]) -> Finding:
     """A log lacks what would tell these kinds apart.
 
     Args:
         kinds: that are possible.
-        missing: from the log.
+        gaps: of the log.
     """
     names = [DIAGNOSIS_HEADLINES[kind] for kind in kinds if kind not in (CANNOT_TELL, HEALTHY)]
     names = [name[0].lower() + name[1:] for name in names] + ["no problem"] * (HEALTHY in kinds)
-    columns = [name for name in missing if name in COLUMNS] or missing
+    columns = [name for name in gaps if name in COLUMNS] or gaps
     possible = f" Possible: {', '.join(names)}." if names else ""
     sentence = f"Cannot tell without {', '.join(columns)}.{possible}"
     return Finding(CANNOT_TELL, sentence, (), "Record the run with `sd.watch`, or with the callback of your trainer.")
@@ -257,7 +257,7 @@ def _finding(kind: str, why: str, s: Symptoms, signs: Sequence[Sign], advice: st
 
 
 def _evidence(s: Symptoms, signs: Sequence[Sign]) -> tuple[Indicator, ...]:
-    return _indicators(s.shown, tuple(signs))
+    return _indicators(s.display, tuple(signs))
 
 
 @lru_cache(maxsize=16)  # thousands of readings of a log show the same
@@ -267,7 +267,7 @@ def _indicators(s: Symptoms, signs: tuple[Sign, ...]) -> tuple[Indicator, ...]:
 
 def _rows(record: Record) -> str:
     """What a record has a row of: every step, or those that a log has."""
-    return "logged values" if record.missing else "steps"
+    return "logged values" if record.gaps else "steps"
 
 
 def _lr(record: Record, first: float, last: float) -> str:

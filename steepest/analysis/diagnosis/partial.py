@@ -22,7 +22,7 @@ from steepest.analysis.diagnosis import findings
 from steepest.analysis.diagnosis import thresholds as th
 from steepest.analysis.diagnosis.findings import DIAGNOSIS_HEADLINES, Finding
 from steepest.analysis.diagnosis.symptoms import RULES_WITH_SECOND_MOMENT, Symptoms
-from steepest.records.run import BATCH_SIZE, COLUMNS, SAMPLES, WEIGHTS, Record, Steps
+from steepest.records.run import COLUMNS, SIZE_OF_BATCH, SIZE_OF_DATA, SIZE_OF_MODEL, Record, Steps
 
 OF_UPDATES = "predicted_decrease", "noise_excess", "decrease_ratio"
 """Symptoms of the slopes ‖Δw‖ ‖∇L‖."""
@@ -56,11 +56,11 @@ PLACEHOLDER = 1.0
 
 def fill(record: Record) -> Record:
     """The record with a placeholder in the columns that it lacks; as it is where it lacks none."""
-    if not record.missing:
+    if not record.gaps:
         return record
     columns = {name: getattr(record.steps, name) for name in COLUMNS}
     empty = np.full(len(record.steps), PLACEHOLDER)
-    columns |= {name: empty for name in COLUMNS if name in record.missing}
+    columns |= {name: empty for name in COLUMNS if name in record.gaps}
     columns["epoch"] = np.nan_to_num(columns["epoch"])
     return dataclasses.replace(record, steps=Steps(**columns))
 
@@ -77,15 +77,15 @@ def common_findings(record: Record, rules: Callable[[Record, Symptoms], Sequence
         record: from `fill`.
         rules: of the diagnosis.
     """
-    outcomes = [rules(one, reading) for one in _sizes(record) for reading in readings(one)]
+    outcomes = [rules(one, candidate) for one in _sizes(record) for candidate in candidates(one)]
     possible: dict[str, list[Finding]] = {}
     for outcome in outcomes:
         for finding in outcome:
             possible.setdefault(finding.kind, []).append(finding)
-    known = [kind for kind, all_of in possible.items() if len(all_of) == len(outcomes)]
-    doubtful = tuple(kind for kind in possible if kind not in known)
-    result = [_without_unknown(possible[kind]) for kind in known]
-    return (*result, findings.undetermined(doubtful, record.missing)) if doubtful else tuple(result)
+    certain = [kind for kind, all_of in possible.items() if len(all_of) == len(outcomes)]
+    doubtful = tuple(kind for kind in possible if kind not in certain)
+    result = [_without_unknown(possible[kind]) for kind in certain]
+    return (*result, findings.cannot_tell_apart(doubtful, record.gaps)) if doubtful else tuple(result)
 
 
 def _without_unknown(same: Sequence[Finding]) -> Finding:
@@ -99,37 +99,37 @@ def _without_unknown(same: Sequence[Finding]) -> Finding:
 
 def _sizes(record: Record) -> list[Record]:
     """The record with few training samples, and with many, where a log does not say."""
-    if SAMPLES not in record.missing or not math.isfinite(record.last("validation", "loss") or math.nan):
+    if SIZE_OF_DATA not in record.gaps or not math.isfinite(record.last("validation", "loss") or math.nan):
         return [record]
     configs = [dataclasses.replace(record.config, samples=n) for n in (None, MANY_SAMPLES)]
     return [dataclasses.replace(record, config=config) for config in configs]
 
 
-# -- Readings ----------------------------------------------------------------------------------------------------------
+# -- Candidates -------------------------------------------------------------------------------------------------------
 
 
-class Reading(Symptoms):
+class Candidate(Symptoms):
     """Symptoms of a log; what is not known has one of its values, chosen when a rule asks for it.
 
     Attributes:
         choices: place of the value among those of `options`, and their number, in the order in which rules asked.
 
     Args:
-        known: the symptoms that are known.
+        facts: the symptoms that are known.
         options: values of the others.
         script: places to choose first; 0 after them.
     """
 
-    def __init__(self, known: dict[str, Any], options: dict[str, tuple[Any, ...]], script: Sequence[int]) -> None:
-        vars(self).update(known, options=options, script=script, choices=[])
+    def __init__(self, facts: dict[str, Any], options: dict[str, tuple[Any, ...]], script: Sequence[int]) -> None:
+        vars(self).update(facts, options=options, script=script, choices=[])
 
     def __getattr__(self, name: str) -> Any:
         options = vars(self).get("options", {}).get(name)
         if options is None:
             raise AttributeError(name)
         if name == "noise_excess" and "predicted_decrease" in self.options:
-            predicted = self.predicted_decrease
-            most = next((bound for bound in PREDICTED_BOUNDS if predicted < bound), math.inf)
+            p = self.predicted_decrease
+            most = next((bound for bound in PREDICTED_BOUNDS if p < bound), math.inf)
             options = [x for x in options if x <= NOISE_PER_STEP * most / self.steps]
         k = self.script[len(self.choices)] if len(self.choices) < len(self.script) else 0
         self.choices.append((k, len(options)))
@@ -137,24 +137,24 @@ class Reading(Symptoms):
         return options[k]
 
     @property
-    def shown(self) -> Symptoms:
+    def display(self) -> Symptoms:
         """For evidence: NaN for what is not known."""
         return self.evidence
 
 
-def readings(record: Record) -> Iterator[Reading]:
+def candidates(record: Record) -> Iterator[Candidate]:
     """The symptoms of a log with all values of what is not known that the caller's rules ask for, one after another."""
     s = Symptoms(record)
     options = _unknown(record, s)
-    known = {name: x for name, x in vars(s).items() if name not in options}
+    facts = {name: x for name, x in vars(s).items() if name not in options}
     fall = {"decrease": s.decrease}  # as far as the log shows it
-    known["steps"] = float(record.steps.t[-1])
-    known["evidence"] = Reading({**known, **dict.fromkeys(options, math.nan), **fall}, {}, ())
+    facts["steps"] = float(record.steps.t[-1])
+    facts["evidence"] = Candidate({**facts, **dict.fromkeys(options, math.nan), **fall}, {}, ())
     script: list[int] | None = []
     while script is not None:
-        reading = Reading(known, options, script)
-        yield reading
-        script = _next(reading.choices)
+        candidate = Candidate(facts, options, script)
+        yield candidate
+        script = _next(candidate.choices)
 
 
 def _next(choices: Sequence[tuple[int, int]]) -> list[int] | None:
@@ -168,19 +168,19 @@ def _next(choices: Sequence[tuple[int, int]]) -> list[int] | None:
 
 def _unknown(record: Record, s: Symptoms) -> dict[str, tuple[Any, ...]]:
     """The symptoms that a record does not tell, and their possible values."""
-    missing, names = record.missing, set[str]()
+    gaps, names = record.gaps, set[str]()
     is_sampled = interval(record) > 1  # a sum over some steps is no sum over all
-    if "update_norm" in missing or "grad_norm" in missing or is_sampled:
+    if "update_norm" in gaps or "grad_norm" in gaps or is_sampled:
         names |= set(OF_UPDATES)
-    if "update_norm" in missing or WEIGHTS in missing or is_sampled:
+    if "update_norm" in gaps or SIZE_OF_MODEL in gaps or is_sampled:
         names.add("distance_per_weight")
-    if "update_norm" in missing or "lr" in missing or WEIGHTS in missing:
+    if "update_norm" in gaps or "lr" in gaps or SIZE_OF_MODEL in gaps:
         names |= {"coherence"} if not record.config.rule or record.config.rule in RULES_WITH_SECOND_MOMENT else set()
-    if "grad_norm" in missing:
+    if "grad_norm" in gaps:
         names |= {"peak_gradient_ratio", "gradient_q05_ratio"}
-    if "lr" in missing:
+    if "lr" in gaps:
         names |= {"remaining_gain", "trend", "trend_errors", "noise_excess"}
-    if BATCH_SIZE in missing:
+    if SIZE_OF_BATCH in gaps:
         names |= {"batch_size", "is_full_batch"}
     options = {name: BOTH_SIDES[name] for name in names}
     far = s.max_rise > FAR_RISE if _has_start(record) else s.peak_rise > th.PEAK_RISE_MAX
@@ -198,4 +198,3 @@ def _unknown(record: Record, s: Symptoms) -> dict[str, tuple[Any, ...]]:
 def _has_start(record: Record) -> bool:
     """Whether the loss before the first steps is in the log."""
     return record.steps.t[0] <= 1 or any(m.t == 0 and m.name == "loss" for m in record.measurements)
-

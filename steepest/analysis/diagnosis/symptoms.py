@@ -123,7 +123,7 @@ class Symptoms:
         self.is_train_lower = (start - end) / scale > 2 * self.decrease_error
 
     @property
-    def shown(self) -> "Symptoms":
+    def display(self) -> "Symptoms":
         """The symptoms as evidence shows them: themselves, unless a log lacks what they follow from."""
         return self
 

@@ -1,7 +1,7 @@
 """What the columns of other trainers mean, and the record that they make.
 
 A log is a list of values, each with a name and a step. Names differ between trainers only in separators and prefixes:
-`train/loss`, `train_loss_step` and `loss` are one column of ours. What a log lacks is named in the record (`missing`):
+`train/loss`, `train_loss_step` and `loss` are one column of ours. What a log lacks is named in the record (`gaps`):
 nothing is put in its place.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from steepest.errors import InputError
 from steepest.records.config import Config
-from steepest.records.run import BATCH_SIZE, COLUMNS, SAMPLES, WEIGHTS, Measurement, Record, Steps
+from steepest.records.run import COLUMNS, SIZE_OF_BATCH, SIZE_OF_DATA, SIZE_OF_MODEL, Measurement, Record, Steps
 from steepest.tasks.metric import direction_of_name
 
 TRAIN_NAMES = {
@@ -66,7 +66,7 @@ def make_record(source: str, values: Sequence[Value], config: Config, status: st
     Raises:
         InputError: there is no training loss among the values; says what there is.
     """
-    train, splits = _by_meaning(values)
+    train, splits = _group(values)
     if "loss" not in train:
         names = ", ".join(sorted({v.name for v in values})) or "none"
         raise InputError(f"{source} must have the training loss, as loss or train_loss, got the columns {names}")
@@ -83,12 +83,12 @@ def make_record(source: str, values: Sequence[Value], config: Config, status: st
         Measurement(step + shift * (step > 0), epochs.get(step, math.nan), split, name, value)
         for (split, name), series in splits.items() for step, value in sorted(series.items())
     )  # fmt: skip
-    missing = [name for name in COLUMNS[1:] if name not in columns and name != "epoch"]
-    missing += [SAMPLES, WEIGHTS] + [BATCH_SIZE] * (config.batch_size is None)
+    gaps = [name for name in COLUMNS[1:] if name not in columns and name != "epoch"]
+    gaps += [SIZE_OF_DATA, SIZE_OF_MODEL] + [SIZE_OF_BATCH] * (config.batch_size is None)
     config = _complete(config, steps, columns, measurements)
-    ordered = tuple(sorted(measurements, key=lambda m: m.t))
+    series = tuple(sorted(measurements, key=lambda m: m.t))
     return Record(
-        source, source, status, "", 0.0, config, {}, steps, ordered, missing=tuple(missing)
+        source, source, status, "", 0.0, config, {}, steps, series, gaps=tuple(gaps)
     )  # fmt: skip
 
 
@@ -108,7 +108,7 @@ def _complete(config: Config, steps: Steps, columns: dict, measurements: Iterabl
 Series = dict[int, float]
 
 
-def _by_meaning(values: Iterable[Value]) -> tuple[dict[str, Series], dict[tuple[str, str], Series]]:
+def _group(values: Iterable[Value]) -> tuple[dict[str, Series], dict[tuple[str, str], Series]]:
     """The training columns by our names, and what was measured on other splits, by split and name."""
     by_name: dict[str, Series] = {}
     for v in values:
@@ -164,10 +164,10 @@ def _is_whole(train: dict[str, Series], name: str) -> bool:
 
 def _fill(series: Series, t: Sequence[int]) -> np.ndarray:
     """The values at the steps of the loss, the last one before where there is none; at first the first one."""
-    known = sorted(series)
-    result, last, k = [], series[known[0]] if known else math.nan, 0
+    at = sorted(series)
+    result, last, k = [], series[at[0]] if at else math.nan, 0
     for step in t:
-        while k < len(known) and known[k] <= step:
-            last, k = series[known[k]], k + 1
+        while k < len(at) and at[k] <= step:
+            last, k = series[at[k]], k + 1
         result.append(last)
     return np.array(result, np.float64)

@@ -15,7 +15,7 @@ def read_log(path: str | Path) -> Record:
     """The log of another trainer as a record, for `sd.diagnose`.
 
     Columns are found by their names, whatever their prefixes and separators: loss, lr, grad_norm, update_norm of the
-    training, losses and metrics of validation (`eval_…`, `val_…`). What a log lacks is NaN, and is named in `missing`;
+    training, losses and metrics of validation (`eval_…`, `val_…`). What a log lacks is NaN, and is named in `gaps`;
     values may be steps apart.
 
     Args:
@@ -31,7 +31,7 @@ def read_log(path: str | Path) -> Record:
     >>> rows = [f"{10 * k},{2.0 ** -k}" for k in range(1, 31)]
     >>> _ = file.write_text("\\n".join(["step,train/loss", *rows]))
     >>> record = sd.read_log(file)
-    >>> len(record.steps), record.missing[:2]
+    >>> len(record.steps), record.gaps[:2]
     (30, ('lr', 'grad_norm'))
     >>> sd.diagnose(record).kind
     'healthy'
