@@ -79,17 +79,15 @@ def make_record(source: str, values: Sequence[Value], config: Config, status: st
     columns["epoch"] = _fill(epochs, t)
     empty = np.full(len(t), math.nan)
     steps = Steps(np.array(t, np.float64) + shift, *(columns.get(name, empty) for name in COLUMNS[1:]))
-    measurements = tuple(
+    every = [
         Measurement(step + shift * (step > 0), epochs.get(step, math.nan), split, name, value)
-        for (split, name), series in splits.items() for step, value in sorted(series.items())
-    )  # fmt: skip
+        for (split, name), series in splits.items() for step, value in series.items()
+    ]  # fmt: skip
+    measurements = tuple(sorted(every, key=lambda m: m.t))
     gaps = [name for name in COLUMNS[1:] if name not in columns and name != "epoch"]
     gaps += [SIZE_OF_DATA, SIZE_OF_MODEL] + [SIZE_OF_BATCH] * (config.batch_size is None)
     config = _complete(config, steps, columns, measurements)
-    series = tuple(sorted(measurements, key=lambda m: m.t))
-    return Record(
-        source, source, status, "", 0.0, config, {}, steps, series, gaps=tuple(gaps)
-    )  # fmt: skip
+    return Record(source, source, status, "", 0.0, config, {}, steps, measurements, gaps=tuple(gaps))
 
 
 def _complete(config: Config, steps: Steps, columns: dict, measurements: Iterable[Measurement]) -> Config:
