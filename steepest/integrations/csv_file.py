@@ -32,7 +32,7 @@ class CsvFile(Tracker):
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = None if path is None else Path(path)
         self._file: Any = None
-        self._columns = list(CSV_COLUMNS)
+        self._columns: list[str] = list(CSV_COLUMNS)
 
     def begin(self, run: RunStart) -> None:
         """Opens the file; of a resumed run the rows up to its checkpoint stay.

@@ -73,8 +73,8 @@ class MLflow(Tracker):
 
     def step(self, step: Step) -> None:
         """Takes a step's numbers."""
-        for name, value in zip(COLUMNS[1:], step[1 : len(COLUMNS)], strict=True):
-            self._add(f"train/{name}", value, step.t)
+        for name in COLUMNS[1:]:
+            self._add(f"train/{name}", getattr(step, name), step.t)
 
     def measure(self, m: Measurement) -> None:
         """Takes a measurement."""

@@ -160,7 +160,9 @@ def replay(record: Record, config: Mapping[str, Any], folder: Path, tracker: Tra
     """
     tracker.begin(RunStart(record.id, record.name, config, folder))
     steps = zip(*(getattr(record.steps, name).tolist() for name in COLUMNS), strict=True)
-    parts = [(int(t), 0, tracker.step, Step(int(t), *rest)) for t, *rest in steps]
+    parts: list[tuple[int, int, Callable[[Any], None], Any]] = [
+        (int(t), 0, tracker.step, Step(int(t), *rest)) for t, *rest in steps
+    ]
     parts += [(e.t, 1, tracker.event, e) for e in record.events]
     parts += [(m.t, 2, tracker.measure, m) for m in record.measurements]
     for _, _, tell, what in sorted(parts, key=lambda part: part[:2]):
