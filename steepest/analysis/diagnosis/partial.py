@@ -12,17 +12,28 @@ is then at least the fall that the log shows.
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from steepest.analysis.diagnosis import findings
 from steepest.analysis.diagnosis import thresholds as th
-from steepest.analysis.diagnosis.findings import DIAGNOSIS_HEADLINES, Finding
+from steepest.analysis.diagnosis.findings import (
+    DIAGNOSIS_HEADLINES,
+    EXPLODING,
+    HEALTHY,
+    NOISE_LIMITED,
+    OSCILLATING,
+    PLATEAU,
+    TOO_SLOW,
+    Finding,
+)
 from steepest.analysis.diagnosis.symptoms import RULES_WITH_SECOND_MOMENT, Symptoms
 from steepest.records.run import COLUMNS, SIZE_OF_BATCH, SIZE_OF_DATA, SIZE_OF_MODEL, Record, Steps
 
+OF_TRAINING = {TOO_SLOW, PLATEAU, OSCILLATING, NOISE_LIMITED, EXPLODING, HEALTHY}
+"""What the training loss can have, and that it has no problem."""
 OF_UPDATES = "predicted_decrease", "noise_excess", "decrease_ratio"
 """Symptoms of the slopes ‖Δw‖ ‖∇L‖."""
 BOTH_SIDES: dict[str, tuple[Any, ...]] = {
@@ -76,22 +87,27 @@ def common_findings(record: Record, rules: Callable[[Record, Symptoms], Sequence
         record: from `fill`.
         rules: of the diagnosis.
     """
-    outcomes = [rules(one, candidate) for one in _sizes(record) for candidate in candidates(one)]
-    possible: dict[str, list[Finding]] = {}
-    for outcome in outcomes:
-        for finding in outcome:
-            possible.setdefault(finding.kind, []).append(finding)
-    certain = [kind for kind, all_of in possible.items() if len(all_of) == len(outcomes)]
-    doubtful = tuple(kind for kind in possible if kind not in certain)
-    result = [_without_unknown(possible[kind]) for kind in certain]
+    possible: dict[str, dict[Finding, None]] = {}
+    certain: dict[str, None] | None = None
+    for one in _sizes(record):
+        for candidate in candidates(one):
+            outcome = rules(one, candidate)
+            for finding in outcome:
+                possible.setdefault(finding.kind, {})[finding] = None
+            kinds = [finding.kind for finding in outcome]
+            certain = dict.fromkeys(kind for kind in (kinds if certain is None else certain) if kind in kinds)
+            if not certain and possible.keys() >= OF_TRAINING:
+                break  # nothing is certain, and all is possible
+    doubtful = tuple(kind for kind in possible if kind not in (certain or ()))
+    result = [_without_unknown(possible[kind]) for kind in certain or ()]
     return (*result, findings.cannot_tell_apart(doubtful, record.gaps)) if doubtful else tuple(result)
 
 
-def _without_unknown(same: Sequence[Finding]) -> Finding:
+def _without_unknown(same: Collection[Finding]) -> Finding:
     """A finding in the words that all agree on, with the evidence that is known."""
-    first = same[0]
-    is_same = all(finding.sentence == first.sentence for finding in same)
-    sentence = first.sentence if is_same else f"{DIAGNOSIS_HEADLINES[first.kind]}."
+    first = next(iter(same))
+    sentences = {finding.sentence for finding in same}
+    sentence = first.sentence if len(sentences) == 1 else f"{DIAGNOSIS_HEADLINES[first.kind]}."
     evidence = tuple(one for one in first.evidence if not math.isnan(one.value))
     return first._replace(sentence=sentence, evidence=evidence)
 

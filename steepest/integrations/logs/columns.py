@@ -80,7 +80,7 @@ def make_record(source: str, values: Sequence[Value], config: Config, status: st
     empty = np.full(len(t), math.nan)
     steps = Steps(np.array(t, np.float64) + shift, *(columns.get(name, empty) for name in COLUMNS[1:]))
     every = [
-        Measurement(step + shift * (step > 0), epochs.get(step, math.nan), split, name, value)
+        Measurement(step + shift, epochs.get(step, math.nan), split, name, value)
         for (split, name), series in splits.items() for step, value in series.items()
     ]  # fmt: skip
     measurements = tuple(sorted(every, key=lambda m: m.t))
@@ -152,7 +152,7 @@ def _shift(steps: Sequence[int]) -> int:
     (1, 1, 0, 0)
     """
     every = round(median(b - a for a, b in zip(steps, steps[1:]))) if len(steps) > 1 else 0
-    return int(steps[0] == 0 or (every > 1 and steps[0] % every == every - 1))
+    return int(steps[0] == 0 or (every > 1 and steps[0] % every == every - 1))  # and then nothing is logged before
 
 
 def _is_whole(train: dict[str, Series], name: str) -> bool:
