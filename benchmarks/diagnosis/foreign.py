@@ -154,9 +154,10 @@ def _lines(outcomes: Outcomes, options: Options) -> list[str]:
             rows += _differences(name, own, logs)
     how = (
         f"{len(cases)} runs whose fault is known, of {len({o['series'] for o in outcomes})} of the trainings of "
-        "`diagnoses`: every fifth of them, every third of their runs. *Same*: all findings, words and numbers are those "
-        "of our own record with the same columns and the same interval (aim: all). *Right*: the first finding is one of "
-        "the run's faults. A log without the update norm says little by design: what depends on it is not guessed."
+        "`diagnoses`: every fifth of them, every third of their runs. *Same*: all findings, words and numbers are "
+        "those of our own record with the same columns and the same interval (aim: all). *Right*: the first finding "
+        "is one of the run's faults. A log without the update norm says little by design: what depends on it is not "
+        "guessed."
     )
     return [how, "", *table(["log", "same", "met", "right", "cannot tell", "wrong"], rows)]
 

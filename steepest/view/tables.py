@@ -83,14 +83,17 @@ def _first_line(record: Record) -> str:
     steps = len(record.steps)
     if not record.gaps:
         return f"{record.id} · {record.status} · {steps:,} steps in {duration(record.seconds)}"
-    return f"{record.id} · status {record.status} · {record.steps.t[-1]:,.0f} steps, {steps:,} of them in the log"
+    last = int(record.steps.t[-1])
+    part = f", {steps:,} of them in the log" if steps < last else ""
+    return f"{record.id} · status {record.status} · {last:,} steps{part}"
 
 
 def _settings(record: Record) -> dict[str, str]:
     """The settings of a run; of another trainer's log those that it says, and what it lacks."""
     if record.gaps:
         values = {name: getattr(record.config, name) for name in LOG_SETTINGS}
-        return {name: str(x) for name, x in values.items() if x} | {"not in the log": ", ".join(record.gaps)}
+        text = {name: number(x) if isinstance(x, float) else str(x) for name, x in values.items() if x}
+        return text | {"not in the log": ", ".join(record.gaps)}
     settings = {
         key: str(getattr(record.config, key, setting))
         for key, setting in {**record.config.to_json(), **record.versions}.items()
