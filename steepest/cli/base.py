@@ -15,6 +15,7 @@ import steepest as sd
 from steepest.cli import output
 from steepest.cli.exit_codes import Commands, ExitCode
 from steepest.errors import InputError, SearchInterrupt, SteepestError, StoreError
+from steepest.integrations.logs.read import is_log_name
 from steepest.runs.store import Store
 from steepest.runs.task_file import stored_task
 from steepest.tasks import load
@@ -35,9 +36,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-
-LOG_SUFFIXES = (".json", ".csv")
-"""Of files that are logs; no run has such a name by default."""
 
 TaskName = Annotated[str, typer.Argument(help="A built-in task, or a Python file that defines task().")]
 RunName = Annotated[str, typer.Argument(help="Id of a run, the beginning of an id, or a name.")]
@@ -150,12 +148,12 @@ def record_of(run: str, runs: Path) -> Any:
         InputError: the log cannot be read.
     """
     path = Path(run)
-    if path.is_file() or path.suffix in LOG_SUFFIXES:
+    if is_log_name(path):
         return sd.read_log(path)
     try:
         return Store(runs).read(run)
     except StoreError:
-        if not path.is_dir():
+        if not path.exists():
             raise
     return sd.read_log(path)
 

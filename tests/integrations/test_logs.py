@@ -274,6 +274,10 @@ def test_the_command_line_reads_logs(tmp_path, monkeypatch):
     assert "not in the log" in shown
     assert (tmp_path / "curve.png").stat().st_size > 1000
     assert json.loads(CliRunner().invoke(app, ["show", "output", "--json"]).stdout)["losses"][0] == 0.5
+    x, y = data()
+    task = sd.Task(nn.Linear(16, 4), (x, y), nn.functional.cross_entropy, name="output")
+    sd.fit(task, "adam", 1e-2, steps=5, batch_size=BATCH, locate=False)  # a run of that name comes first
+    assert CliRunner().invoke(app, ["diagnose", "output"]).stdout.startswith("Too short to diagnose: 5 finite steps")
     result = CliRunner().invoke(app, ["diagnose", "nothing"])
     assert (result.exit_code, "nothing" in result.stderr) == (1, True)
 

@@ -45,9 +45,9 @@ def read_log(path: str | Path) -> Record:
         raise InputError(f"path must be a log that can be read, got {path} ({error})") from error
 
 
-def has_log(path: Path) -> bool:
-    """Whether a path is a file, or a folder with a log in it."""
-    return path.is_file() or (path.is_dir() and bool(_logs(path)))
+def is_log_name(path: Path) -> bool:
+    """Whether a path is named as a log is, and not as a run."""
+    return path.suffix.lower() in (".json", ".csv") or EVENT_FILE in path.name
 
 
 def _read_file(path: Path) -> Record:
