@@ -84,7 +84,8 @@ def not_finite(record: Record, nonfinite: int) -> Finding:
         sentence = f"{DIAGNOSIS_HEADLINES[NEVER_FINITE]}: {what}."
     where = f"problem: from step {steps.t[0]:,.0f} on"
     evidence = Indicator(f"non-finite {_rows(record)}: {nonfinite} of {len(steps)}", nonfinite, 1, where)
-    return Finding(NEVER_FINITE, sentence, (evidence,), f"{cause} `torch.autograd.set_detect_anomaly(True)` names it.")
+    kind = NEVER_FINITE if steps.t[0] <= 1 else CANNOT_TELL  # it may have exploded before
+    return Finding(kind, sentence, (evidence,), f"{cause} `torch.autograd.set_detect_anomaly(True)` names it.")
 
 
 def no_gradient(record: Record) -> Finding:

@@ -6,8 +6,9 @@ value that makes a difference to them, on both sides of every bound (BOTH_SIDES)
 known, and one that comes out at times is possible. Only the values that a rule asks for are tried, and only those that
 go together: noise has a bound in P, and a loss that rose far was led there by large steps.
 
-The first value of a log may be a mean over many steps, in which the loss has fallen already: the fall since the start
-is then at least the fall that the log shows.
+A log may begin some steps after the start, with a loss that has fallen already, or has exploded and comes down again.
+Without a validation loss before the first step the fall since the start is then unknown. While the learning rate warms
+up nothing explodes: there it is at least the fall that the log shows.
 """
 
 import dataclasses
@@ -19,6 +20,7 @@ import numpy as np
 
 from steepest.analysis.diagnosis import findings
 from steepest.analysis.diagnosis import thresholds as th
+from steepest.analysis.diagnosis.faults import MIN_MEASUREMENTS
 from steepest.analysis.diagnosis.findings import (
     DIAGNOSIS_HEADLINES,
     EXPLODING,
@@ -29,7 +31,7 @@ from steepest.analysis.diagnosis.findings import (
     TOO_SLOW,
     Finding,
 )
-from steepest.analysis.diagnosis.symptoms import RULES_WITH_SECOND_MOMENT, Symptoms
+from steepest.analysis.diagnosis.symptoms import HIGH_LR_SHARE, RULES_WITH_SECOND_MOMENT, Symptoms
 from steepest.records.run import COLUMNS, SIZE_OF_BATCH, SIZE_OF_DATA, SIZE_OF_MODEL, Record, Steps
 
 OF_TRAINING = {TOO_SLOW, PLATEAU, OSCILLATING, NOISE_LIMITED, EXPLODING, HEALTHY}
@@ -58,6 +60,8 @@ FAR_RISE = 1.0
 """From a rise by so much of its initial value on, the steps predict more than PREDICTED_DECREASE_MIN: so it was in all
 275 such runs of 24 trainings of DEVELOPMENT in `benchmarks/diagnosis/trainings`, every twelfth from the sixth on."""
 PREDICTED_BOUNDS = (th.PREDICTED_SURE, th.PREDICTED_DECREASE_MIN, th.PREDICTED_DECREASE_NOISE_MAX)
+DECREASES = (0.05, 0.15, 0.3, 0.6, 0.9)
+"""Falls between the bounds on DECREASE."""
 MANY_SAMPLES = 1_000_000
 """More training samples than any rule asks for."""
 PLACEHOLDER = 1.0
@@ -198,16 +202,26 @@ def _unknown(record: Record, s: Symptoms) -> dict[str, tuple[Any, ...]]:
     if SIZE_OF_BATCH in gaps:
         names |= {"batch_size", "is_full_batch"}
     options = {name: BOTH_SIDES[name] for name in names}
-    far = s.max_rise > FAR_RISE if _has_start(record) else s.peak_rise > th.PEAK_RISE_MAX
+    far = s.max_rise > FAR_RISE if _has_start(record, s) else s.peak_rise > th.PEAK_RISE_MAX
     if far and "predicted_decrease" in options:
         options["predicted_decrease"] = tuple(
             x for x in BOTH_SIDES["predicted_decrease"] if x > th.PREDICTED_DECREASE_MIN
         )  # fmt: skip
-    if not _has_start(record) and not far:
-        options["decrease"] = (s.decrease, *(x for x in (0.05, 0.15, 0.3, 0.6, 0.9) if x > s.decrease))
+    if not _has_start(record, s) and not far:
+        least = s.decrease if _warms_up(record) else -math.inf
+        options["decrease"] = (s.decrease, *(x for x in DECREASES if x > least))
+        values = [m.value for m in record.series("validation", "loss")]
+        if math.isnan(s.validation_regain) and len(values) >= MIN_MEASUREMENTS and values[-1] > min(values):
+            options["validation_regain"] = (math.nan, 2 * th.REGAINED_ALL)
     return options
 
 
-def _has_start(record: Record) -> bool:
+def _warms_up(record: Record) -> bool:
+    """Whether the learning rate of the first value is below half of the largest one."""
+    lr = np.abs(record.steps.lr)
+    return "lr" not in record.gaps and bool(lr[0] < HIGH_LR_SHARE * lr.max())
+
+
+def _has_start(record: Record, s: Symptoms) -> bool:
     """Whether the loss before the first steps is in the log."""
-    return record.steps.t[0] <= 1 or any(m.t == 0 and m.name == "loss" for m in record.measurements)
+    return record.steps.t[0] <= 1 or math.isfinite(s.validation_decrease)

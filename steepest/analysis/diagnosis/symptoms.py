@@ -96,7 +96,8 @@ class Symptoms:
         self.is_full_batch = has_all or batch == "full"
         start, self.start_steps = _start(s.loss, slopes, self.batch_size)
         validation, initial, self.validation_decrease = _validation(record)
-        if math.isfinite(initial) and self.start_steps * self.batch_size < START_SAMPLES:
+        is_late = bool(record.gaps) and len(s) > 0 and s.t[0] > 1  # the log begins after the start
+        if math.isfinite(initial) and (is_late or self.start_steps * self.batch_size < START_SAMPLES):
             start, self.start_steps = initial, math.ceil(START_SAMPLES / self.batch_size)
         end, lowest = float(means[-1]), float(means.min())
         scale = self.scale = max(abs(start), start - lowest, TINY_GRADIENT)

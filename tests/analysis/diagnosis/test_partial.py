@@ -119,7 +119,7 @@ def test_a_loss_that_is_not_finite_from_the_first_value_on():
     at_once = diagnose_record(without(record, "update_norm"))
     assert (at_once.kind, at_once.sentence) == (NEVER_FINITE, "Not finite from step 1: the loss is nan.")
     later = diagnose_record(without(record, "update_norm", every=10))
-    assert later.kind == NEVER_FINITE
+    assert later.kind == CANNOT_TELL  # it may have exploded before
     assert later.sentence == "Not finite from step 10 on, the first one in the log: the loss is nan."
     before = dataclasses.replace(without(record, "update_norm", every=10),
                                  measurements=(Measurement(0, 0.0, "validation", "loss", 2.0),))  # fmt: skip
@@ -127,12 +127,25 @@ def test_a_loss_that_is_not_finite_from_the_first_value_on():
 
 
 def test_the_fall_before_the_first_value_is_not_known():
-    """The loss falls in the first steps and then stays: a log with a value every 50 steps sees no fall."""
-    record = record_of(0.1 + 2 * np.exp(-t / 5) + noise(0.001), 0.1)
-    assert diagnose_record(record).kind == HEALTHY
-    late = without(record, "update_norm", every=15)
-    late = dataclasses.replace(late, steps=Steps(*(getattr(late.steps, name)[2:] for name in COLUMNS)))
-    assert is_possible(HEALTHY, diagnose_record(late))
+    """The loss falls in the first steps and then stays, or explodes in them and comes down: the log cannot tell."""
+    fall = record_of(0.1 + 2 * np.exp(-t / 5) + noise(0.001), 0.1)
+    assert diagnose_record(fall).kind == HEALTHY
+    blast = record_of(np.where(t < 3, 2.0, 2 + 1e4 * np.exp(-t / 40)), 3.0, lr=1.0)
+    assert diagnose_record(blast).kind == EXPLODING
+    for record, kind in ((fall, HEALTHY), (blast, EXPLODING)):
+        log = without(record, "update_norm", every=15)
+        assert diagnose_record(log).kind == CANNOT_TELL
+        assert is_possible(kind, diagnose_record(log))
+        start = tuple(Measurement(s, 0.0, "validation", "loss", x) for s, x in ((0, 2.0), (T, record.steps.loss[-1])))
+        assert diagnose_record(dataclasses.replace(log, measurements=start)).kind == kind
+
+
+def test_while_the_rate_warms_up_nothing_has_exploded():
+    """The first value comes at a third of the rate: the loss has fallen since the start by what the log shows."""
+    record = record_of(0.05 + 2 * np.exp(-t / 60) + noise(0.001), 0.1, lr=0.1 * np.minimum(t / 30, 1))
+    assert diagnose_record(without(record, "update_norm", every=10)).kinds == (HEALTHY,)
+    constant = dataclasses.replace(record, steps=dataclasses.replace(record.steps, lr=np.full(T, 0.1)))
+    assert diagnose_record(without(constant, "update_norm", every=10)).kind == CANNOT_TELL
 
 
 def test_a_short_log_says_how_many_values_it_has():
