@@ -260,7 +260,7 @@ def test_the_command_line_reads_logs(tmp_path, monkeypatch):
     folder = tmp_path / "output"
     folder.mkdir()
     entries = [{"step": 10 * k, "epoch": k / 10, "loss": 2.0**-k, "learning_rate": 1e-3} for k in range(1, 41)]
-    entries.insert(0, {"step": 0, "epoch": 0, "eval_loss": 1.0})
+    entries = [{"step": 0, "eval_loss": 1.0}, *entries, {"step": 400, "eval_loss": 0.01}]  # with eval_on_start
     write_state(folder / "trainer_state.json", entries, max_steps=400, global_step=400)
     for path in ("output", "output/trainer_state.json"):
         result = CliRunner().invoke(app, ["diagnose", path])
