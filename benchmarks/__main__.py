@@ -32,6 +32,7 @@ LONG = {
     "diagnoses": "diagnosis",
     "contradictions": "diagnosis",
     "floors": "diagnosis",
+    "foreign": "diagnosis",
     "locate": "geometry",
     "landscapes": "speed",
     "page": "speed",

@@ -18,8 +18,10 @@ from steepest.errors import (
     TaskError,
     UnknownNameError,
 )
+from steepest.integrations.logs.read import read_log
 from steepest.integrations.watch import watch
 from steepest.records.run import Call, Event, Measurement, Record, Step
+from steepest.records.tracker import Tracker
 from steepest.records.verdict import Verdict
 from steepest.rules.rule import Rule, W, rule, scalar
 from steepest.rules.textbook import (
@@ -75,13 +77,13 @@ from steepest.tasks.task import Metric, Task, accuracy, metric
 from steepest.view.play import play
 
 __all__ = [
-    "Call", "Comparison", "Diagnosis", "DivergedError", "Event", "FormulaError", "Guard", "InputError", "Measurement",
-    "Metric", "Race", "Rates", "Record", "Rule", "Run", "ScheduleError", "Space", "SteepestError", "Step",
-    "StoreError", "Task", "TaskError", "UnknownNameError", "Verdict", "W", "abs", "accuracy", "adadelta", "adagrad",
-    "adam", "adamax", "adamw", "ademamix", "adopt", "amsgrad", "asgd", "compare", "constant", "cooldown", "cosine",
-    "cosine_cycles", "cosine_restarts", "custom", "cyclic", "descend", "diagnose", "exp", "exponential", "find_lr",
-    "fit", "gradient_descent", "inverse_sqrt", "linear", "lion", "locate", "log", "maximum", "metric", "minimum",
-    "momentum", "multistep", "nadam", "nesterov", "one_cycle", "open", "optim", "plateau", "play", "polynomial",
-    "race", "radam", "resume", "rmsprop", "rprop", "rule", "scalar", "schedule_free_adamw", "sign", "signum", "sqrt",
-    "stage", "step", "warmup", "watch", "where",
+    "Call", "Comparison", "Diagnosis", "DivergedError", "Event", "FormulaError", "Guard", "InputError",
+    "Measurement", "Metric", "Race", "Rates", "Record", "Rule", "Run", "ScheduleError", "Space", "SteepestError",
+    "Step", "StoreError", "Task", "TaskError", "Tracker", "UnknownNameError", "Verdict", "W", "abs", "accuracy",
+    "adadelta", "adagrad", "adam", "adamax", "adamw", "ademamix", "adopt", "amsgrad", "asgd", "compare", "constant",
+    "cooldown", "cosine", "cosine_cycles", "cosine_restarts", "custom", "cyclic", "descend", "diagnose", "exp",
+    "exponential", "find_lr", "fit", "gradient_descent", "inverse_sqrt", "linear", "lion", "locate", "log",
+    "maximum", "metric", "minimum", "momentum", "multistep", "nadam", "nesterov", "one_cycle", "open", "optim",
+    "plateau", "play", "polynomial", "race", "radam", "read_log", "resume", "rmsprop", "rprop", "rule", "scalar",
+    "schedule_free_adamw", "sign", "signum", "sqrt", "stage", "step", "warmup", "watch", "where",
 ]  # fmt: skip

@@ -212,9 +212,9 @@ def lines(outcomes: Iterable[Outcome], details: bool = False) -> list[str]:
     outcomes = list(outcomes)
     cases = [(run, faults, diagnose_record(make_record(run))) for run, faults in known_faults(outcomes)]
     main = [case for case in cases if _main_fault(case[1]) != PLATEAU]
-    right = [_is_right(d, faults) for _, faults, d in main]
+    right = [is_right(d, faults) for _, faults, d in main]
     first = [d.kind == _main_fault(faults) for _, faults, d in cases]
-    clear = [_is_right(d, faults) for run, faults, d in main if _is_clear(run, faults)]
+    clear = [is_right(d, faults) for run, faults, d in main if _is_clear(run, faults)]
     plain = sum(o["way"] == PLAIN for o in outcomes)
     problems = len({o["series"] for o in outcomes})
     how = (
@@ -228,7 +228,7 @@ def lines(outcomes: Iterable[Outcome], details: bool = False) -> list[str]:
     rows = [
         ["right: lr, batch, no regularisation, or healthy", _share(right), "≥ 95 %", check(-_mean(right), -0.95)],
         [clear_words, _share(clear), "≥ 95 %", check(-_mean(clear), -0.95)],
-        ["right, with starts on a plateau", _share([_is_right(d, f) for _, f, d in cases]), "", ""],
+        ["right, with starts on a plateau", _share([is_right(d, f) for _, f, d in cases]), "", ""],
         ["first finding is the fault whose remedy gains most", _share(first), "", ""],
     ]
     header = ["diagnoses", "runs", "target", "met"]
@@ -244,7 +244,8 @@ def _share(of: Sequence[bool]) -> str:
     return f"{sum(of)} / {len(of)} ({_mean(of):.1%})"
 
 
-def _is_right(diagnosis: Diagnosis, faults: Faults) -> bool:
+def is_right(diagnosis: Diagnosis, faults: Faults) -> bool:
+    """Whether the first finding is one of the faults, or none where there is none."""
     return diagnosis.kind in faults or (not faults and diagnosis.kind == HEALTHY)
 
 
@@ -264,7 +265,7 @@ def _confusion(cases: Sequence[Case]) -> list[str]:
     counts = Counter((_main_fault(faults), d.kind) for _, faults, d in cases)
     rows = []
     for kind in KINDS:
-        own = [_is_right(d, faults) for _, faults, d in cases if _main_fault(faults) == kind]
+        own = [is_right(d, faults) for _, faults, d in cases if _main_fault(faults) == kind]
         if own:
             rows.append([kind, *(str(counts[kind, v] or "") for v in VERDICTS), f"{sum(own)} / {len(own)}"])
     how = "Rows: the fault whose remedy gains most; columns: the first finding. Of two faults either is right."
@@ -284,7 +285,7 @@ def _findings(cases: Sequence[Case]) -> list[str]:
 def _errors(cases: Sequence[Case]) -> list[str]:
     rows = []
     for run, faults, d in cases:
-        if not _is_right(d, faults):
+        if not is_right(d, faults):
             gains = ", ".join(f"{kind} {gain:.2f}" for kind, gain in faults.items())
             rows.append([run["series"], str(run["batch"]), str(run["at"]), gains, ", ".join(d.kinds)])
     return table(["problem", "batch", "half decades", "faults: gain", "findings"], rows)

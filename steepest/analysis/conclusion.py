@@ -39,7 +39,7 @@ from steepest.analysis.diagnosis.findings import (
 )
 from steepest.analysis.diagnosis.symptoms import Symptoms, finite
 from steepest.analysis.location import outlook
-from steepest.records.arguments import A_RECORD, check
+from steepest.errors import InputError
 from steepest.records.run import ACCEPT, COLUMNS, Record, Steps
 from steepest.records.verdict import (
     CONVERGED,
@@ -122,10 +122,14 @@ def diagnose(run: Any) -> Diagnosis:
     measured otherwise. What was measured is then said instead.
 
     Args:
-        run: a run, or its record; finished or not.
+        run: a run, or its record; finished or not. The log of another trainer is a record too: `sd.read_log`.
 
     Returns:
-        the Diagnosis; with fewer than 20 finite steps it is "undecided".
+        the Diagnosis; with fewer than 20 finite steps it is "undecided". Of a log that lacks numbers, such as the norm
+        of updates, it has what is true whatever they are, and else "cannot tell" with the findings that are possible.
+
+    Raises:
+        InputError: this is no run.
 
     >>> import numpy as np
     >>> from steepest.records.config import Config
@@ -137,7 +141,9 @@ def diagnose(run: Any) -> Diagnosis:
     too slow
     """
     record: Record = getattr(run, "record", run)
-    check("run", record, A_RECORD)
+    if not isinstance(record, Record):
+        advice = "Read the log of another trainer first: sd.diagnose(sd.read_log(path))."
+        raise InputError(f"run must be a run or its record, got {run!r:.80}. {advice}")
     diagnosis, verdict = diagnose_record(record), run_verdict(record)
     evidence = search_claims(record.search, record.config.lr)
     if verdict is not None:

@@ -11,9 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
+import steepest as sd
 from steepest.cli import output
 from steepest.cli.exit_codes import Commands, ExitCode
-from steepest.errors import InputError, SearchInterrupt, SteepestError
+from steepest.errors import InputError, SearchInterrupt, SteepestError, StoreError
+from steepest.integrations.logs.read import is_log_name
+from steepest.runs.store import Store
 from steepest.runs.task_file import stored_task
 from steepest.tasks import load
 from steepest.view import plain_text
@@ -45,6 +48,10 @@ Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 TaskOption = Annotated[
     str | None, typer.Option(help="Task, if the run was started from Python or its file is not run unasked.")
+]
+RunOrLog = Annotated[
+    str,
+    typer.Argument(help="Id or name of a run; or the log of another trainer: trainer_state.json, a CSV, event files."),
 ]
 Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
 UnusedRuns = Annotated[Path, typer.Option("--runs", help="As in other commands; this one uses no stored runs.")]
@@ -127,6 +134,28 @@ def load_task(record: Any, name: str | None, runs: Path, command: str, advice: s
         return load(name)
     place = "" if runs == Path("runs") else f" --runs {shlex.quote(str(runs))}"
     return stored_task(record, runs, f"steepest {command} {record.id}{place}", advice)
+
+
+def record_of(run: str, runs: Path) -> Any:
+    """The record of a stored run, or of another trainer's log.
+
+    Args:
+        run: id or name of a run, or path of a log. A name that is both is the run's.
+        runs: folder of the runs.
+
+    Raises:
+        StoreError: there is no such run, and no such file.
+        InputError: the log cannot be read.
+    """
+    path = Path(run)
+    if is_log_name(path):
+        return sd.read_log(path)
+    try:
+        return Store(runs).read(run)
+    except StoreError:
+        if not path.exists():
+            raise
+    return sd.read_log(path)
 
 
 def learning_rate(text: str | None) -> Any:

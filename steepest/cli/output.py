@@ -162,6 +162,7 @@ class DiagnosisJson(TypedDict):
     steps: Annotated[int, "taken so far"]
     planned: Annotated[int, "of the whole run"]
     findings: Annotated[list[FindingJson], "the one to fix first in front"]
+    gaps: Annotated[list[str], "what the log of another trainer lacks; empty for a run"]
 
 
 class LocationJson(VerdictJson):
@@ -351,12 +352,11 @@ def comparison(pair: Comparison) -> ComparisonJson:
 
 def diagnosis(run_id: str, result: Diagnosis) -> DiagnosisJson:
     """The problems of a run."""
-    findings: list[FindingJson] = [
-        {"kind": f.kind, "sentence": f.sentence, "advice": f.advice,
-         "evidence": [EvidenceJson(**i._asdict()) for i in f.evidence]}
-        for f in result.findings
-    ]  # fmt: skip
-    return {"run": run_id, "steps": result.steps, "planned": result.planned, "findings": findings}
+    findings: list[Any] = [
+        {**f._asdict(), "evidence": [EvidenceJson(**i._asdict()) for i in f.evidence]} for f in result.findings
+    ]
+    gaps = list(result.gaps)
+    return {"run": run_id, "steps": result.steps, "planned": result.planned, "findings": findings, "gaps": gaps}
 
 
 def search(result: Search) -> SearchJson:

@@ -6,11 +6,13 @@ from typing import Annotated
 import typer
 
 import steepest as sd
+from steepest.analysis.conclusion import run_verdict
 from steepest.cli import base, output
 from steepest.cli.base import command, complain, say, say_json
 from steepest.cli.exit_codes import ExitCode
 from steepest.runs.store import Store
 from steepest.view import tables
+from steepest.view.figures.curves import curves
 
 FILM = "File: .html (by default film.html in the run's folder), .png, .gif, .mp4, .svg, .pdf or .npz."
 
@@ -32,19 +34,20 @@ def runs(runs: base.Runs = Path("runs"), as_json: base.AsJson = False) -> None:
 
 @command
 def show(
-    run: base.RunName, runs: base.Runs = Path("runs"), as_json: base.AsJson = False, figure: base.Figure = None
+    run: base.RunOrLog, runs: base.Runs = Path("runs"), as_json: base.AsJson = False, figure: base.Figure = None
 ) -> None:
-    """Show a run: how it ended, its events and its settings.
+    """Show a run, or the log of another trainer: how it ended, its events and its settings.
 
     Example: steepest show digits
     """
-    result = sd.open(run, runs)
+    record = base.record_of(run, runs)
+    verdict = run_verdict(record)
     if figure is not None:
-        result.figure(figure)
+        curves(record, figure)
     if as_json:
-        say_json("show", output.full_run(result.record, result.verdict))
+        say_json("show", output.full_run(record, verdict))
     else:
-        tables.print_run(result.record, result.verdict)
+        tables.print_run(record, verdict)
 
 
 @command
@@ -71,15 +74,17 @@ def compare(
 
 
 @command
-def diagnose(run: base.RunName, runs: base.Runs = Path("runs"), as_json: base.AsJson = False) -> None:
-    """Diagnose a run from its record: lr too low or high, noise, overfitting.
+def diagnose(run: base.RunOrLog, runs: base.Runs = Path("runs"), as_json: base.AsJson = False) -> None:
+    """Diagnose a run, or the log of another trainer: lr too low or high, noise, overfitting.
+
+    Of a log that lacks numbers, only what is true whatever they are.
 
     Example: steepest diagnose digits
     """
-    result = sd.open(run, runs)
-    diagnosis = sd.diagnose(result)
+    record = base.record_of(run, runs)
+    diagnosis = sd.diagnose(record)
     if as_json:
-        say_json("diagnose", output.diagnosis(result.id, diagnosis))
+        say_json("diagnose", output.diagnosis(record.id, diagnosis))
     else:
         say(diagnosis.words())
 

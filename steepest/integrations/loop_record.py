@@ -23,6 +23,7 @@ from steepest.runs import end_reason
 from steepest.runs.config import model_identity
 from steepest.runs.no_record import NoRecord
 from steepest.runs.store import Store, Writer, path_file, versions
+from steepest.runs.trackers import track
 from steepest.tasks import Space, module_state
 from steepest.view.format import describe_event
 
@@ -53,11 +54,13 @@ class LoopRecord:
         place: that the restored optimizer brought.
         step: steps that the loop has taken before, where there is no place; None for what the optimizer counts.
         processes: that train the model together.
+        trackers: of it.
     """
 
     def __init__(
         self, model: nn.Module, optimizers: Sequence[Optimizer], guard: Guard | None, runs: str | Path,
         name: str | None = None, place: Place | None = None, step: int | None = None, processes: Processes = ALONE,
+        trackers: Sequence[Any] = (),
     ) -> None:  # fmt: skip
         self._model, self._space, self.store = model, Space(model), Store(runs)
         self._config = _config(name or type(model).__name__, model, self._space, optimizers, guard)
@@ -66,6 +69,9 @@ class LoopRecord:
         self._writer: Writer | NoRecord = NoRecord()
         self.id, self.start = processes.from_first(lambda: self._open(name, place, step, steps_of(optimizers[0])))
         self._start_time = time.perf_counter()
+        if not isinstance(self._writer, NoRecord):
+            as_json = to_json(self._config, None, None)
+            self._writer = track(self._writer, trackers, as_json, self._config.task, self.start.t, self.say)
         own = self.start.place
         self.attempt, self.events, self._seconds = (own.attempt, own.events, own.seconds) if own else (0, 0, 0.0)
         if self.start.words:

@@ -11,6 +11,7 @@ from steepest.descent.guard.guard import Guard
 from steepest.errors import InputError
 from steepest.integrations.losses import Losses
 from steepest.integrations.watch import Watch, watch
+from steepest.runs.trackers import Trackers
 
 
 class TrainerRun:
@@ -20,14 +21,14 @@ class TrainerRun:
         run: the run, once training has begun.
 
     Args:
-        guard, runs, name, memory: of `sd.watch`.
+        guard, runs, name, memory, trackers: of `sd.watch`.
     """
 
     def __init__(
         self, *, guard: bool | str | Guard = True, runs: str | Path = "runs", name: str | None = None,
-        memory: str | int = "25%",
+        memory: str | int = "25%", trackers: Trackers = (),
     ) -> None:  # fmt: skip
-        self._choices = {"guard": guard, "runs": runs, "name": name, "memory": memory}
+        self._choices = {"guard": guard, "runs": runs, "name": name, "memory": memory, "trackers": trackers}
         self._losses = Losses()
         self.run: Watch | None = None
 

@@ -37,6 +37,7 @@ from steepest.integrations.processes import Processes, find_processes
 from steepest.integrations.recovery import LoopRecovery
 from steepest.records.run import CLIP, REWIND, SKIP, STOP, Call, Event, Record, Step
 from steepest.runs.run import Run
+from steepest.runs.trackers import Trackers, make_trackers
 from steepest.tasks.buffers import Buffers
 
 UPDATE_STEPS = 25
@@ -295,6 +296,7 @@ def watch(
     model: nn.Module, optimizer: Optimizer | Sequence[Optimizer], *, scheduler: Any = None, scaler: Any = None,
     guard: bool | str | Guard = True, runs: str | Path = "runs", name: str | None = None, memory: str | int = "25%",
     step: int | None = None,
+    trackers: Trackers = (),
 ) -> Watch:  # fmt: skip
     """Records and guards a loop of your own: `run.step(loss)` takes the place of `optimizer.step()`.
 
@@ -312,6 +314,7 @@ def watch(
         name: of the run, which goes on if it was interrupted; without one a new run begins, named after the model.
         memory: bytes that snapshots may hold, or a share of the machine's memory as text.
         step: steps that the loop has taken before, where the optimizer's state was not restored.
+        trackers: what else gets the numbers as they come, as in `fit`: "csv", "mlflow", "tensorboard", or a `Tracker`.
 
     Raises:
         InputError: an optimizer has no parameter of the model, is watched already, or an argument is invalid.
@@ -325,7 +328,7 @@ def watch(
     schedulers = [] if scheduler is None else [scheduler] if hasattr(scheduler, "state_dict") else list(scheduler)
     own, bound = make_guard(guard), processes.least(memory_bound(memory))
     places = [take_place(o) for o in optimizers]
-    record = LoopRecord(inner, optimizers, own, runs, name, places[0], step, processes)
+    record = LoopRecord(inner, optimizers, own, runs, name, places[0], step, processes, make_trackers(trackers))
     run = Watch(inner, optimizers, schedulers, scaler, own, record, bound, processes)
     OPEN.update(dict.fromkeys(optimizers, run))
     return run

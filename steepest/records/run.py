@@ -127,6 +127,9 @@ class Measurement(NamedTuple):
 
 COLUMNS = ("t", "epoch", "lr", "loss", "grad_norm", "update_norm")
 
+SIZE_OF_BATCH, SIZE_OF_DATA, SIZE_OF_MODEL = "batch size", "number of samples", "number of weights"
+"""Sizes that a log of another trainer may lack."""
+
 
 @dataclass(frozen=True)
 class Steps:
@@ -159,7 +162,8 @@ class Record:
     Attributes:
         id: unique name of the run in its folder.
         name: what the user called it; else the task's name.
-        status: running, done, interrupted, stopped or failed; damaged where its row in the store cannot be read.
+        status: running, done, interrupted, stopped or failed; damaged where its row in the store cannot be read;
+            unknown where a log of another trainer does not say.
         started: when, as ISO 8601 text in UTC.
         seconds: how long it ran.
         config: every choice that was made.
@@ -171,6 +175,7 @@ class Record:
         search: the learning-rate search before the run, for lr="auto".
         verdict: where the run ended, by a quick check.
         damage: why its row in the store cannot be read, in words; empty where it can.
+        gaps: of a log of another trainer, which columns of `steps` (NaN there) and sizes it lacks; else empty.
     """
 
     id: str
@@ -187,6 +192,7 @@ class Record:
     search: Search | None = None
     verdict: Verdict | None = None
     damage: str = ""
+    gaps: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.config, Mapping):

@@ -18,6 +18,7 @@ from steepest.runs.no_record import NoRecord
 from steepest.runs.preparation import Preparation, prepare
 from steepest.runs.resume import prepare_again
 from steepest.runs.run import Run
+from steepest.runs.trackers import Trackers
 from steepest.tasks import NORMS_AND_BIASES, Task
 
 LOOP_SCHEDULE = "constant"
@@ -157,6 +158,7 @@ def descend(
     name: str | None = None,
     notes: str | None = None,
     live: bool | LiveServer = False,
+    trackers: Trackers = (),
 ) -> DescentIterator:
     """Trains the task's model in place and yields each Step; your `for` body takes the place of callbacks.
 

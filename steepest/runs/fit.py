@@ -11,6 +11,7 @@ from steepest.runs.live import LiveServer
 from steepest.runs.preparation import prepare
 from steepest.runs.resume import prepare_again
 from steepest.runs.run import Run
+from steepest.runs.trackers import Trackers
 from steepest.tasks import NORMS_AND_BIASES, Task
 
 
@@ -43,6 +44,7 @@ def fit(
     name: str | None = None,
     notes: str | None = None,
     live: bool | LiveServer = False,
+    trackers: Trackers = (),
 ) -> Run:
     """Trains the task's model in place, from the task's start, and records the run.
 
@@ -75,8 +77,8 @@ def fit(
         locate: end with a quick check of the point (`run.verdict`), which takes about a tenth of the run, or half a
             second if that is longer, by counted work.
         start: a run or its id, at whose end (weights, buffers, extra state) to start instead of the task's start.
-        resume: a run or its id to continue, as `sd.resume` does. Only rule, epochs, steps, runs, device and live may be
-            given with it.
+        resume: a run or its id to continue, as `sd.resume` does. Only rule, epochs, steps, runs, device, live and
+            trackers may be given with it.
         measure_every: steps (500), or a length ("2 epochs", "5%" of the run), from one measurement of the validation
             split to the next; patience, best point and plateaus count these. None is every epoch, and 5 % of the run
             for data without a length.
@@ -88,6 +90,9 @@ def fit(
         notes: stored with the run.
         live: show the run in a browser while it trains, at an address that is printed; the server is a process of its
             own, which ends with this one.
+        trackers: what else gets the numbers as they come: "csv", "mlflow", "tensorboard", each also with a place
+            ("csv:loss.csv", "mlflow:http://localhost:5000"), or a `Tracker`. csv and tensorboard write to the run's
+            folder by default. One that fails is named, and the run continues.
 
     Returns:
         the Run.

@@ -16,6 +16,7 @@ from steepest.runs.no_record import NoProgress, NoRecord
 from steepest.runs.restore import check_start, start_state
 from steepest.runs.run import Run
 from steepest.runs.store import Store, versions
+from steepest.runs.trackers import make_trackers, say_on_stderr, track
 from steepest.runs.trainer import Trainer
 from steepest.search.rungs import run_search
 from steepest.tasks import Task, module_state
@@ -77,6 +78,7 @@ def prepare(
     check_choices(task, a["keep"], a["stop_after"], a["checkpoint_every"])
     choices = {name: a[name] for name in ARGUMENTS} | {"lr": None if a["lr"] == AUTO else a["lr"]}
     settings = resolve(task, default_schedule, **choices)
+    trackers = make_trackers(a["trackers"], has_folder=runs is not None)
     store = None if runs is None else Store(runs)
     start = None if a["start"] is None else start_state(a["start"], store or Store())
     search, messages = None, [task.validation_note(), task.lazy_note()]
@@ -100,13 +102,14 @@ def prepare(
         messages.append(idle_note(descent, a["stop_after"]))
         messages.append(first_line(task, a, descent, config, default_guard=not has_body))
         on_start = None if store is None else open_live(a["live"], store.folder)
+        name, as_json = a["name"] or task.name, to_json(config, search, None)
         if store is None:
             record, progress = NoRecord(), NoProgress()
         else:
-            record = store.begin(
-                a["name"] or task.name, to_json(config, search, None), versions(), settings.seed, a["notes"]
-            )
+            record = store.begin(name, as_json, versions(), settings.seed, a["notes"])
             progress = Progress(descent.steps, config.metric)
+    say = say_on_stderr if store is None else progress.say
+    record = track(record, trackers, as_json, name, 0, say)
     trainer = Trainer(descent, record, progress, config, search, has_body=has_body)
     return Preparation(trainer, store, task, messages, on_start)
 

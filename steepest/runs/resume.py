@@ -23,6 +23,7 @@ from steepest.runs.restore import built_in_task, check_identity, check_start, st
 from steepest.runs.run import Run
 from steepest.runs.store import Store, checkpoints, versions
 from steepest.runs.store.store import check_not_in_use
+from steepest.runs.trackers import Trackers, make_trackers, track
 from steepest.runs.trainer import Trainer
 from steepest.tasks import Task, data, module_state
 from steepest.tasks.module_state import ModuleState
@@ -44,6 +45,7 @@ def resume(
     runs: str | Path = "runs",
     device: str = "auto",
     live: bool | LiveServer = False,
+    trackers: Trackers = (),
 ) -> Run:
     """Continues a run from its last valid checkpoint to its end, under the same id.
 
@@ -57,6 +59,7 @@ def resume(
         runs: folder of the runs, for a run that is named; a Run is continued in its own.
         device: "auto" for the recorded one, "cpu", "cuda".
         live: show the run in a browser, as in `fit`.
+        trackers: of the run from now on, as in `fit`.
 
     Raises:
         StoreError: the run is still running, is finished, or was made with a different task; says what differs.
@@ -76,6 +79,7 @@ def prepare_resume(
     runs: str | Path = "runs",
     device: str = "auto",
     live: bool | LiveServer = False,
+    trackers: Trackers = (),
     has_body: bool = False,
 ) -> Preparation:
     """A stored run before its next step; the arguments are those of `resume`.
@@ -91,6 +95,7 @@ def prepare_resume(
             f"Run {record.id} is of a loop of your own, which only its script can go on with. Start the script again, "
             f"with sd.watch(..., name={record.name!r}) after the weights and the optimizer are restored."
         )
+    own_trackers = make_trackers(trackers)
     if record.status in ("done", "stopped") and not (epochs or steps):
         raise StoreError(
             f"Run {record.id} is already finished. Pass more epochs or steps to extend it, or start={record.id!r} to "
@@ -118,6 +123,7 @@ def prepare_resume(
         checkpoints.set_damage_aside(store.folder_of(record.id) / "checkpoints")
     seconds = last.manifest.get("seconds", 0.0) if record.status == "interrupted" else record.seconds
     progress = Progress(descent.steps, config.metric, start=last.t)
+    writer = track(writer, own_trackers, as_json, record.name, last.t, progress.say)
     trainer = Trainer(descent, writer, progress, config, record.search, record.verdict, seconds, has_body)
     trainer.best = best or trainer.best
     messages = [
@@ -243,6 +249,6 @@ def prepare_again(task: Task, arguments: Mapping[str, Any], caller: Callable, ha
     if changes:
         name = run if isinstance(run, str) else run.id
         raise InputError(f"resume cannot change {', '.join(changes)}. Drop it, or start a new run with start={name!r}.")
-    names = ("epochs", "steps", "rule", "device", "live")
+    names = ("epochs", "steps", "rule", "device", "live", "trackers")
     runs = arguments["runs"] or "runs"
     return prepare_resume(run, task, runs=runs, has_body=has_body, **{name: arguments[name] for name in names})

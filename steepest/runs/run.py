@@ -11,11 +11,14 @@ from torch import Tensor, nn
 from steepest.analysis.conclusion import run_verdict
 from steepest.errors import InputError, SteepestError
 from steepest.records.arguments import A_PATH, check, check_arguments
+from steepest.records.config import to_json
 from steepest.records.run import Event, Measurement, Record
+from steepest.records.tracker import Tracker
 from steepest.records.verdict import Verdict
 from steepest.runs.film import run_film
 from steepest.runs.restore import RunEnd, built_in_task, end_model, end_of, restore_end
 from steepest.runs.store import Store, end_point
+from steepest.runs.trackers import make_tracker, make_trackers, replay
 from steepest.tasks.task import Task
 from steepest.tasks.with_loss import parts
 from steepest.view.figures.curves import curves
@@ -117,6 +120,26 @@ class Run:
     def figure(self, path: str | Path) -> Path:
         """Writes a figure of the loss and the learning rate over the steps: .png, .svg or .pdf."""
         return curves(self.record, path)
+
+    def export(self, tracker: str | Tracker, path: str | Path | None = None) -> Any:
+        """Gives the run's numbers to another program: all steps, measurements and events, as they are recorded now.
+
+        Args:
+            tracker: "csv", "mlflow", "tensorboard", or a `Tracker`.
+            path: csv: the file. tensorboard: the folder of the event file. mlflow: the folder or the address of its
+                server. None for the run's folder (`metrics.csv`, event file), or what MLflow is set to.
+
+        Returns:
+            where it was written: the tracker's `path`; None of a tracker that has none.
+
+        Raises:
+            InputError: an unknown name, or a path that cannot be written; or a library is missing: says what to
+                install.
+        """
+        own = make_tracker(tracker, path) if isinstance(tracker, str) else make_trackers([tracker])[0]
+        record = self.record
+        replay(record, to_json(record.config, record.search, record.verdict), self.store.folder_of(record.id), own)
+        return getattr(own, "path", None)
 
     def film(
         self, out: str | Path = "film.html", task: Task | None = None, planes: Sequence[str] | None = None,

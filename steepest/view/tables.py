@@ -26,6 +26,8 @@ UNKNOWN_TO_A_LOOP = {
     "schedule", "accumulate", "seed", "keep", "checkpoint_every", "locate", "steps_per_epoch", "start",
 }  # fmt: skip
 """Settings that `show` leaves out too where the loop was the user's own."""
+LOG_SETTINGS = "lr", "steps", "epochs", "metric"
+"""What the log of another trainer may say of the settings."""
 REGIONS = {TOO_SMALL: "too low", TOO_LARGE: "too high", FAILED: "failed"}
 """Regions of a search, where the words differ from the record's."""
 STRATEGIES = {"together": "batched", "one after another": "sequential"}
@@ -67,7 +69,7 @@ def _print_rows(ids: Sequence[str], headings: Sequence[str], rows: Sequence[Sequ
 def print_run(record: Record, verdict: Verdict | None) -> None:
     """Prints one run in full."""
     losses = record.steps.loss.tolist()
-    lines = [f"{record.id} · {record.status} · {len(losses):,} steps in {duration(record.seconds)}", record.notes]
+    lines = [_first_line(record), record.notes]
     lines += [headline(record, verdict), *(f"  {n}" for n in (verdict.numbers if verdict else ()))]
     measurements = {(m.split, m.name): m.value for m in record.measurements}
     for split in dict.fromkeys(split for split, _ in measurements):
@@ -77,14 +79,32 @@ def print_run(record: Record, verdict: Verdict | None) -> None:
         lines.append(f"train loss: {number(losses[0])} {sparkline(losses, 48)} {number(losses[-1])}")
     lines += [record.search.sentence] if record.search is not None else []
     lines += [describe_event(event) for event in record.events]
+    _print(*filter(None, lines), _table(("", ""), list(_settings(record).items()), show_header=False))
+
+
+def _first_line(record: Record) -> str:
+    """Name, status and length of a run; of another trainer's log, also how far its values are apart."""
+    steps = len(record.steps)
+    if not record.gaps:
+        return f"{record.id} · {record.status} · {steps:,} steps in {duration(record.seconds)}"
+    last = int(record.steps.t[-1])
+    part = f", {steps:,} of them in the log" if steps < last else ""
+    return f"{record.id} · status {record.status} · {last:,} steps{part}"
+
+
+def _settings(record: Record) -> dict[str, str]:
+    """The settings of a run; of another trainer's log those that it says, and what it lacks."""
+    if record.gaps:
+        values = {name: getattr(record.config, name) for name in LOG_SETTINGS}
+        text = {name: number(x) if isinstance(x, float) else str(x) for name, x in values.items() if x}
+        return text | {"not in the log": ", ".join(record.gaps)}
     left_out = INTERNAL_SETTINGS | (UNKNOWN_TO_A_LOOP if record.config.is_watched else set())
     settings = {
         key: str(getattr(record.config, key, setting))
         for key, setting in {**record.config.to_json(), **record.versions}.items()
         if key not in left_out and setting is not None
     }
-    settings["guard"] = "on" if record.config.guard else "off"
-    _print(*filter(None, lines), _table(("", ""), list(settings.items()), show_header=False))
+    return settings | {"guard": "on" if record.config.guard else "off"}
 
 
 def print_comparison(records: Sequence[Record], differences: Mapping[str, tuple[Any, Any]], sentence: str) -> None:

@@ -25,11 +25,12 @@ full batches, the ratio says nothing and is not asked.
 the one to fix first.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from steepest.analysis.diagnosis import faults, findings
+from steepest.analysis.diagnosis import faults, findings, partial
 from steepest.analysis.diagnosis import thresholds as th
 from steepest.analysis.diagnosis.findings import NOISE_LIMITED, Finding
 from steepest.analysis.diagnosis.symptoms import TINY_GRADIENT, Symptoms, finite
@@ -46,11 +47,15 @@ class Diagnosis:
         findings: all of them, the one to fix first in front.
         steps: taken so far.
         planned: steps of the whole run.
+        gaps: columns and sizes that a log of another trainer lacks.
+        interval: steps between two values of the log.
     """
 
     findings: tuple[Finding, ...]
     steps: int
     planned: int
+    gaps: tuple[str, ...] = ()
+    interval: int = 1
 
     @property
     def kind(self) -> str:
@@ -80,7 +85,12 @@ class Diagnosis:
     def words(self) -> str:
         """All findings: sentence and advice, then their numbers with the bounds of the problem."""
         progress = "" if self.steps >= self.planned else f"So far, after {self.steps:,} of {self.planned:,} steps. "
-        return progress + "\n".join(finding.words() for finding in self.findings)
+        return progress + "\n".join([*(finding.words() for finding in self.findings), *self._gaps()])
+
+    def _gaps(self) -> list[str]:
+        """What a log lacks, in a line."""
+        apart = f"; values every {self.interval:,} steps" if self.interval > 1 else ""
+        return [f"Not in the log: {', '.join(self.gaps)}{apart}."] if self.gaps else []
 
     __str__ = words
 
@@ -88,11 +98,11 @@ class Diagnosis:
 @np.errstate(all="ignore")  # a loss may be close to what a float holds; nothing is concluded from what exceeds it
 def diagnose_record(record: Record) -> Diagnosis:
     """What the curves of a record show, by the rules above; `conclusion.diagnose` asks verdict and search too."""
-    record = per_sample(record)
+    record = partial.fill(per_sample(record))
     finite_steps, rewinds = int(finite(record.steps).sum()), [e for e in record.events if e.kind == REWIND]
     nonfinite = len(record.steps) - finite_steps
     first = finite(record.steps)[: th.MIN_NONFINITE_STEPS]
-    if len(first) and record.steps.t[0] == 1 and not first.any():
+    if len(first) and not first.any() and (record.steps.t[0] == 1 or is_never_finite(record)):
         results = (findings.not_finite(record, nonfinite),)
     elif faults.loss_ignores_weights(record):
         results = (findings.ignores_weights(record),)
@@ -102,14 +112,25 @@ def diagnose_record(record: Record) -> Diagnosis:
         results = (findings.explosion(record, nonfinite, rewinds),)
     else:
         results = _findings(record, finite_steps)
-    return Diagnosis(results, len(record.steps), record.config.steps or len(record.steps))
+    steps = int(record.steps.t[-1]) if record.gaps and len(record.steps) else len(record.steps)
+    every = partial.interval(record) if record.gaps else 1
+    return Diagnosis(results, steps, record.config.steps or steps, record.gaps, every)
+
+
+def is_never_finite(record: Record) -> bool:
+    """Whether a log whose first values are not finite had no finite loss before them, as far as it says."""
+    return bool(record.gaps) and not any(m.t == 0 and math.isfinite(m.value) for m in record.measurements)
 
 
 def _findings(record: Record, finite_steps: int) -> tuple[Finding, ...]:
-    """Training problem and overfitting, the one to fix first in front."""
+    """The findings of a run that did not explode, as far as its record tells."""
     if finite_steps < th.MIN_FINITE_STEPS:
-        return (findings.too_short(finite_steps),)
-    s = Symptoms(record)
+        return (findings.too_short(record, finite_steps),)
+    return partial.common_findings(record, _by_rules) if record.gaps else _by_rules(record, Symptoms(record))
+
+
+def _by_rules(record: Record, s: Symptoms) -> tuple[Finding, ...]:
+    """Training problem and overfitting, the one to fix first in front."""
     if faults.labels_out_of_order(record, s):
         return (findings.mixed_labels(s),)
     problem = _training_problem(record, s)

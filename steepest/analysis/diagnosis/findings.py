@@ -3,12 +3,13 @@
 import math
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from steepest.analysis.diagnosis import thresholds as th
 from steepest.analysis.diagnosis.symptoms import Symptoms
 from steepest.analysis.diagnosis.thresholds import Indicator, Sign, percent
-from steepest.records.run import BAD_DATA, Event, Record
+from steepest.records.run import BAD_DATA, COLUMNS, Event, Record
 from steepest.records.verdict import NEVER_WAS_FINITE
 
 TOO_SLOW, PLATEAU, OSCILLATING, NOISE_LIMITED = "too slow", "plateau", "oscillating", "noise floor"
@@ -59,9 +60,9 @@ class Finding(NamedTuple):
         return "\n  ".join([f"{self.sentence} {self.advice}".rstrip(), *map(str, self.evidence)])
 
 
-def too_short(steps: int) -> Finding:
+def too_short(record: Record, steps: int) -> Finding:
     """The run has too few finite steps."""
-    sentence = f"{DIAGNOSIS_HEADLINES[TOO_SHORT]}: {steps} finite steps, {th.MIN_FINITE_STEPS} needed."
+    sentence = f"{DIAGNOSIS_HEADLINES[TOO_SHORT]}: {steps} finite {_rows(record)}, {th.MIN_FINITE_STEPS} needed."
     return Finding(TOO_SHORT, sentence, ())
 
 
@@ -79,9 +80,15 @@ def not_finite(record: Record, nonfinite: int) -> Finding:
     else:
         what = f"the loss is {steps.loss[0]:.3g}"
         cause = "Look for NaN or infinity in the data and in the initial weights, a log of 0 or below, a division by 0."
-    sentence = f"{DIAGNOSIS_HEADLINES[NEVER_FINITE]}: {what}."
-    evidence = Indicator(f"non-finite steps: {nonfinite} of {len(steps)}", nonfinite, 1, "problem: from step 1 on")
-    return Finding(NEVER_FINITE, sentence, (evidence,), f"{cause} `torch.autograd.set_detect_anomaly(True)` names it.")
+    if steps.t[0] > 1:
+        sentence = f"Not finite from step {steps.t[0]:,.0f} on, the first one in the log: {what}."
+        cause = f"The steps before it, logged too, would tell whether the learning rate is the cause. If not: {cause}"
+    else:
+        sentence = f"{DIAGNOSIS_HEADLINES[NEVER_FINITE]}: {what}."
+    where = f"problem: from step {steps.t[0]:,.0f} on"
+    evidence = Indicator(f"non-finite {_rows(record)}: {nonfinite} of {len(steps)}", nonfinite, 1, where)
+    kind = NEVER_FINITE if steps.t[0] <= 1 else CANNOT_TELL  # it may have exploded before
+    return Finding(kind, sentence, (evidence,), f"{cause} `torch.autograd.set_detect_anomaly(True)` names it.")
 
 
 def no_gradient(record: Record) -> Finding:
@@ -149,6 +156,21 @@ def cannot_tell(record: Record, s: Symptoms) -> Finding:
     return _finding(CANNOT_TELL, why, s, signs, "Measure: `steepest find-lr`.")
 
 
+def cannot_tell_apart(kinds: Sequence[str], gaps: Sequence[str]) -> Finding:
+    """A log lacks what would tell these kinds apart.
+
+    Args:
+        kinds: that are possible.
+        gaps: of the log.
+    """
+    names = [DIAGNOSIS_HEADLINES[kind] for kind in kinds if kind not in (CANNOT_TELL, HEALTHY)]
+    names = [name[0].lower() + name[1:] for name in names] + ["no problem"] * (HEALTHY in kinds)
+    columns = [name for name in gaps if name in COLUMNS] or gaps
+    possible = f" Possible: {', '.join(names)}." if names else ""
+    sentence = f"Cannot tell without {', '.join(columns)}.{possible}"
+    return Finding(CANNOT_TELL, sentence, (), "Record the run with `sd.watch`, or with the callback of your trainer.")
+
+
 def explosion(record: Record, nonfinite: int, rewinds: Sequence[Event]) -> Finding:
     """The run has non-finite steps, or the guard rewound it.
 
@@ -159,10 +181,11 @@ def explosion(record: Record, nonfinite: int, rewinds: Sequence[Event]) -> Findi
     """
     evidence, sentences, advice, most = [], [], _lower_lr(record), th.MIN_NONFINITE_STEPS
     if nonfinite:
-        evidence.append(Indicator(f"non-finite steps: {nonfinite}", nonfinite, most, f"problem: {most} or more"))
+        words = f"non-finite {_rows(record)}: {nonfinite}"
+        evidence.append(Indicator(words, nonfinite, most, f"problem: {most} or more"))
     if nonfinite >= most:
         headline = DIAGNOSIS_HEADLINES[EXPLODING]
-        sentences.append(f"{headline}: {nonfinite} steps had a non-finite loss, gradient or update.")
+        sentences.append(f"{headline}: {nonfinite} {_rows(record)} had a non-finite loss, gradient or update.")
     if rewinds:
         evidence.append(Indicator(f"rewinds by the guard: {len(rewinds)}", len(rewinds), 1, "problem: 1 or more"))
         often = "once" if len(rewinds) == 1 else f"{len(rewinds)} times"
@@ -247,7 +270,17 @@ def _finding(kind: str, why: str, s: Symptoms, signs: Sequence[Sign], advice: st
 
 
 def _evidence(s: Symptoms, signs: Sequence[Sign]) -> tuple[Indicator, ...]:
+    return _indicators(s.display, tuple(signs))
+
+
+@lru_cache(maxsize=16)  # thousands of readings of a log show the same
+def _indicators(s: Symptoms, signs: tuple[Sign, ...]) -> tuple[Indicator, ...]:
     return tuple(sign.indicator(s) for sign in signs)
+
+
+def _rows(record: Record) -> str:
+    """What a record has a row of: every step, or those that a log has."""
+    return "logged values" if record.gaps else "steps"
 
 
 def _lr(record: Record, first: float, last: float) -> str:

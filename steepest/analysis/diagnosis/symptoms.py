@@ -96,7 +96,8 @@ class Symptoms:
         self.is_full_batch = has_all or batch == "full"
         start, self.start_steps = _start(s.loss, slopes, self.batch_size)
         validation, initial, self.validation_decrease = _validation(record)
-        if math.isfinite(initial) and self.start_steps * self.batch_size < START_SAMPLES:
+        is_late = bool(record.gaps) and len(s) > 0 and s.t[0] > 1  # the log begins after the start
+        if math.isfinite(initial) and (is_late or self.start_steps * self.batch_size < START_SAMPLES):
             start, self.start_steps = initial, math.ceil(START_SAMPLES / self.batch_size)
         end, lowest = float(means[-1]), float(means.min())
         scale = self.scale = max(abs(start), start - lowest, TINY_GRADIENT)
@@ -121,6 +122,11 @@ class Symptoms:
         self.validation_regain, train_fall = _validation_regain(validation, reference, s.t[window - 1 :], means)
         self.is_train_falling = train_fall / scale >= 2 * self.decrease_error
         self.is_train_lower = (start - end) / scale > 2 * self.decrease_error
+
+    @property
+    def display(self) -> "Symptoms":
+        """The symptoms as evidence shows them: themselves, unless a log lacks what they follow from."""
+        return self
 
     @property
     def batch_spread(self) -> float:

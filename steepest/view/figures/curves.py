@@ -243,7 +243,7 @@ def _title(record: Record) -> str:
     info = metric_info(record, name)
     text = "" if value is None else number(value) if info is None else metric_text(info, value)
     metric = "" if value is None else f": {split} {words_of(name)} {text}"
-    return f"{record.id}, {record.config.rule}{metric}"
+    return f"{', '.join(filter(None, (record.id, record.config.rule)))}{metric}"
 
 
 def save(figure: "Figure", path: Path) -> Path:

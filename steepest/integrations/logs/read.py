@@ -1,0 +1,80 @@
+"""`read_log`: the log of another trainer as a record."""
+
+from pathlib import Path
+
+from steepest.errors import InputError
+from steepest.integrations.logs.event_files import EVENT_FILE, event_folders, read_events
+from steepest.integrations.logs.metrics_csv import read_csv
+from steepest.integrations.logs.trainer_state import newest_state, read_trainer_state
+from steepest.records.run import Record
+
+KNOWN_LOGS = "trainer_state.json (Transformers), metrics.csv (Lightning), or an event file (TensorBoard)"
+
+
+def read_log(path: str | Path) -> Record:
+    """The log of another trainer as a record, for `sd.diagnose`.
+
+    Columns are found by their names, whatever their prefixes and separators: loss, lr, grad_norm, update_norm of the
+    training, losses and metrics of validation (`eval_…`, `val_…`). What a log lacks is NaN, and is named in `gaps`;
+    values may be steps apart.
+
+    Args:
+        path: Transformers' `trainer_state.json`, a checkpoint or output folder that has one; Lightning's `metrics.csv`,
+            or another CSV with a column `step`; an event file of TensorBoard, or a folder of them.
+
+    Raises:
+        InputError: there is no such log, it is damaged, or has no training loss; says what is wrong where. Event files
+            need tensorboard: says what to install.
+
+    >>> import steepest as sd, tempfile, pathlib
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "metrics.csv"
+    >>> rows = [f"{k},{2.0 ** -k}" for k in range(1, 31)]
+    >>> _ = file.write_text("\\n".join(["step,train/loss", *rows]))
+    >>> record = sd.read_log(file)
+    >>> len(record.steps), record.gaps[:2]
+    (30, ('lr', 'grad_norm'))
+    >>> sd.diagnose(record).kind
+    'healthy'
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"path must be {KNOWN_LOGS}, got {path}, which does not exist")
+    try:
+        return _read_folder(path) if path.is_dir() else _read_file(path)
+    except OSError as error:
+        raise InputError(f"path must be a log that can be read, got {path} ({error})") from error
+
+
+def is_log_name(path: Path) -> bool:
+    """Whether a path is named as a log is, and not as a run."""
+    return path.suffix.lower() in (".json", ".csv") or EVENT_FILE in path.name
+
+
+def _read_file(path: Path) -> Record:
+    if EVENT_FILE in path.name:
+        return read_events(path)
+    if path.suffix.lower() == ".json":
+        return read_trainer_state(path)
+    if path.suffix.lower() == ".csv":
+        return read_csv(path)
+    raise InputError(f"path must be {KNOWN_LOGS}, got {path}")
+
+
+def _read_folder(folder: Path) -> Record:
+    logs = _logs(folder)
+    if not logs:
+        raise InputError(f"path must be {KNOWN_LOGS}, or a folder with one, got {folder} without any")
+    first = logs[0]
+    if len(logs) > 1:
+        names = ", ".join(str(log) for log in logs[:5])
+        raise InputError(f"path must be the log of one run, got {folder} with {len(logs)}. Pass one of them: {names}")
+    return read_events(first) if first.is_dir() else _read_file(first)
+
+
+def _logs(folder: Path) -> list[Path]:
+    """The logs of a folder: its Trainer's state, else its CSVs, else the folders of its event files."""
+    state = newest_state(folder)
+    if state is not None:
+        return [state]
+    tables = sorted(folder.rglob("metrics.csv"))
+    return tables or event_folders(folder)

@@ -1,0 +1,76 @@
+"""A run in TensorBoard: `sd.fit(..., trackers=["tensorboard"])`, then `tensorboard --logdir runs`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from steepest.errors import InputError
+from steepest.integrations.versions import require
+from steepest.records.run import COLUMNS, Event, Measurement, Step
+from steepest.records.tracker import RunStart, Tracker
+from steepest.view.format import describe_event
+
+TRAIN_TAGS = tuple(f"train/{name}" for name in COLUMNS)
+
+
+class TensorBoard(Tracker):
+    """Writes a run as an event file: scalars `train/loss`, `train/lr`, `validation/accuracy` …, events as text.
+
+    Attributes:
+        path: of the folder, once the run has begun.
+
+    Args:
+        path: folder of the event file; None for the run's folder.
+
+    Raises:
+        InputError: tensorboard is not installed.
+    """
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        require("tensorboard", "2.12")
+        self.path = None if path is None else Path(path)
+        self._writer: Any = None
+
+    def begin(self, run: RunStart) -> None:
+        """Opens the event file; what a resumed run has of later steps is hidden.
+
+        Raises:
+            InputError: there is no place for it, or it cannot be written.
+        """
+        self.path = self.path or run.folder
+        if self.path is None:
+            raise InputError(
+                "TensorBoard needs a path where nothing is recorded, got none. Pass one: TensorBoard(path)."
+            )
+        try:
+            self._open(run.t)
+        except OSError as error:
+            raise InputError(f"path must be a folder that can be written, got {self.path} ({error})") from error
+        self._writer.add_text("config", f"    {json.dumps(run.config, indent=1, default=str)}".replace("\n", "\n    "))
+
+    def step(self, step: Step) -> None:
+        """Writes a step's numbers."""
+        for tag, value in zip(TRAIN_TAGS[1:], step[1 : len(COLUMNS)], strict=True):
+            self._writer.add_scalar(tag, value, step.t)
+
+    def measure(self, m: Measurement) -> None:
+        """Writes a measurement."""
+        self._writer.add_scalar(f"{m.split}/{m.name}", m.value, m.t)
+
+    def event(self, event: Event) -> None:
+        """Writes an event in words."""
+        self._writer.add_text("event", describe_event(event), event.t)
+
+    def go_back(self, t: int) -> None:
+        """Hides the values of later steps: TensorBoard drops them where a file says that it begins again."""
+        self._writer.close()
+        self._open(t)
+
+    def end(self, status: str) -> None:
+        """Closes the file."""
+        self._writer.close()
+
+    def _open(self, t: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(self.path), purge_step=t + 1 if t or self._writer is not None else None)
