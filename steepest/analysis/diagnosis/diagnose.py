@@ -34,6 +34,7 @@ from steepest.analysis.diagnosis import thresholds as th
 from steepest.analysis.diagnosis.findings import NOISE_LIMITED, Finding
 from steepest.analysis.diagnosis.symptoms import TINY_GRADIENT, Symptoms, finite
 from steepest.analysis.diagnosis.thresholds import Indicator
+from steepest.records import card
 from steepest.records.per_sample import per_sample
 from steepest.records.run import REWIND, Record
 
@@ -79,10 +80,23 @@ class Diagnosis:
 
     def words(self) -> str:
         """All findings: sentence and advice, then their numbers with the bounds of the problem."""
-        progress = "" if self.steps >= self.planned else f"So far, after {self.steps:,} of {self.planned:,} steps. "
-        return progress + "\n".join(finding.words() for finding in self.findings)
+        return self._progress + "\n".join(finding.words() for finding in self.findings)
+
+    @property
+    def _progress(self) -> str:
+        return "" if self.steps >= self.planned else f"So far, after {self.steps:,} of {self.planned:,} steps. "
 
     __str__ = words
+
+    def _repr_html_(self) -> str:
+        first, *others = self.findings
+        rest = (_words(finding, f"{finding.sentence} {finding.advice}") for finding in others)
+        return card.card(f"{self._progress}{first.sentence}", _words(first, first.advice), *rest)
+
+
+def _words(finding: Finding, words: str) -> str:
+    """Words about a finding and its numbers, for a notebook."""
+    return card.paragraphs(words) + card.table([(i.words, i.problem) for i in finding.evidence])
 
 
 @np.errstate(all="ignore")  # a loss may be close to what a float holds; nothing is concluded from what exceeds it

@@ -1,0 +1,96 @@
+"""Results as HTML for a notebook: a card with the conclusion first, then what it rests on. All text is escaped.
+
+The colours are those of the page; a card is dark where the notebook is.
+"""
+
+import html
+from collections.abc import Sequence
+
+LIGHT = {
+    "paper": "#FAF8F3", "ink": "#1A1E23", "ink2": "#545B64", "ink3": "#686E75", "hair": "#E1DCD0", "bad": "#A3271A",
+    "c0": "#B5340C", "c1": "#25109D", "c2": "#D07B00", "c3": "#A066F0", "c4": "#259A95", "c5": "#740F2A",
+}  # fmt: skip
+DARK = {
+    "paper": "#0F1317", "ink": "#ECE9E1", "ink2": "#A5A9AC", "ink3": "#868B90", "hair": "#262C33", "bad": "#FF8B7A",
+    "c0": "#F0533F", "c1": "#87C3F1", "c2": "#FEB311", "c3": "#9B62E6", "c4": "#90FDDF", "c5": "#CC71A4",
+}  # fmt: skip
+LIGHT_HOSTS = ('body[data-jp-theme-light="true"]', "body.vscode-light", 'html[theme="light"]')
+DARK_HOSTS = ('body[data-jp-theme-light="false"]', "body.vscode-dark", 'html[theme="dark"]')
+"""How JupyterLab, VS Code and Colab say which theme they have; elsewhere the system's is used."""
+CARD = ".steepest-card"
+
+
+def _colours(values: dict[str, str], scheme: str) -> str:
+    return "".join(f"--{name}:{value};" for name, value in values.items()) + f"color-scheme:{scheme}"
+
+
+def _in(hosts: Sequence[str]) -> str:
+    return ",".join(f"{host} {CARD}" for host in hosts)
+
+
+STYLE = f"""
+{CARD}{{{_colours(LIGHT, "light")}}}
+@media (prefers-color-scheme:dark){{{CARD}{{{_colours(DARK, "dark")}}}}}
+{_in(LIGHT_HOSTS)}{{{_colours(LIGHT, "light")}}}
+{_in(DARK_HOSTS)}{{{_colours(DARK, "dark")}}}
+{CARD}{{background:var(--paper);color:var(--ink);border:1px solid var(--hair);border-radius:6px;padding:14px 18px;
+  max-width:760px;box-sizing:border-box;font:14px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif;
+  overflow-wrap:anywhere}}
+{CARD} p{{margin:0 0 6px;color:var(--ink2)}}
+{CARD} p.lead{{font-size:16px;font-weight:600;line-height:1.35;color:var(--ink)}}
+{CARD} p.note{{font-size:12px;color:var(--ink3)}}
+{CARD} p:last-child{{margin-bottom:0}}
+{CARD} table{{border-collapse:collapse;margin:8px 0;font-size:13px;background:none;border:0}}
+{CARD} th,{CARD} td{{text-align:left;padding:3px 18px 3px 0;border:0;border-bottom:1px solid var(--hair);
+  vertical-align:top;background:none;color:var(--ink);font-weight:400;font-variant-numeric:tabular-nums}}
+{CARD} th{{color:var(--ink3)}}
+{CARD} svg{{display:block;width:100%;height:auto;margin:8px 0 4px;overflow:visible}}
+"""
+
+
+def text(words: object) -> str:
+    """Words as HTML that only shows itself; characters that turn the direction of writing are made visible.
+
+    >>> text("<b>\\u202e & 'x'")
+    '&lt;b&gt;\\\\u202e &amp; &#x27;x&#x27;'
+    """
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(words))
+    return html.escape(plain)
+
+
+def card(sentence: str, *parts: str) -> str:
+    """A card.
+
+    Args:
+        sentence: the conclusion, as text.
+        parts: HTML, from the functions here.
+    """
+    lead = f'<p class="lead">{text(sentence)}</p>'
+    return f'<div class="steepest-card"><style>{STYLE}</style>{lead}{"".join(parts)}</div>'
+
+
+def paragraphs(words: str, kind: str = "") -> str:
+    """A paragraph for each line of a text that is not empty.
+
+    Args:
+        words: the text.
+        kind: "note" for small print.
+
+    >>> paragraphs("one\\ntwo & three")
+    '<p>one</p><p>two &amp; three</p>'
+    """
+    name = f' class="{kind}"' if kind else ""
+    return "".join(f"<p{name}>{text(line)}</p>" for line in words.split("\n") if line.strip())
+
+
+def table(rows: Sequence[Sequence[object]], headings: Sequence[str] = ()) -> str:
+    """A table; empty without rows.
+
+    >>> table([["lr", 0.1]], ["setting", "value"])
+    '<table><tr><th>setting</th><th>value</th></tr><tr><td>lr</td><td>0.1</td></tr></table>'
+    """
+    if not rows:
+        return ""
+    head = f"<tr>{''.join(f'<th>{text(cell)}</th>' for cell in headings)}</tr>" if headings else ""
+    body = "".join(f"<tr>{''.join(f'<td>{text(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table>{head}{body}</table>"
