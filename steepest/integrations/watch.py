@@ -9,8 +9,8 @@
             scheduler.step()
 
 The guard is that of `fit`, with what a loop of the user's allows: batches that have passed cannot be computed again.
-Where the guard would rewind, the state before is kept for the next steps: if the older weights are as bad on the
-batches that come, the data or the objective have changed, and the newer weights come back.
+Where the guard rewinds, the older weights are judged on the next batches, without a step: if they are as bad there, the
+data or the objective have changed, and the newer weights come back.
 """
 
 import functools
@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,14 +27,15 @@ from torch.optim import Optimizer
 from steepest.analysis.conclusion import diagnose
 from steepest.analysis.diagnosis.diagnose import Diagnosis
 from steepest.descent.guard.guard import BY_RATE, GO_CALL, Guard
-from steepest.descent.guard.recovery import LARGE_SNAPSHOT_BYTES, LARGE_SNAPSHOT_STEPS, SNAPSHOT_STEPS, WORLD_SHARE
+from steepest.descent.guard.recovery import LARGE_SNAPSHOT_BYTES, LARGE_SNAPSHOT_STEPS, SNAPSHOT_STEPS
 from steepest.descent.guard.snapshots import Snapshots, bytes_of
-from steepest.descent.guard.thresholds import ALARM_RISE, MAX_OVERFLOWS
+from steepest.descent.guard.thresholds import MAX_OVERFLOWS
 from steepest.descent.settings import make_guard
 from steepest.errors import InputError
 from steepest.integrations.loop_record import LoopRecord
 from steepest.integrations.loop_state import LoopState, LowerRate, gradients_of, memory_bound, norm_of, scale
 from steepest.integrations.losses import Losses, number
+from steepest.integrations.probe import Probe
 from steepest.records.run import ACCEPT, CLIP, REWIND, SKIP, STOP, Call, Event, Record, Step
 from steepest.runs.run import Run
 from steepest.tasks.buffers import Buffers
@@ -43,22 +44,8 @@ SMALL_SNAPSHOT_STEPS, SMALL_SNAPSHOT_BYTES = 25, 4 << 20
 """Steps between two snapshots that are smaller than this: the loader goes on, so that what is lost is not repeated."""
 UPDATE_STEPS = 25
 """The update's norm is measured at the first step and then at every 25th; between, it follows the learning rate."""
-PROBE_STEPS = 8
-"""Steps after a rewind on whose batches the older weights are judged."""
-
-
 OPEN: "dict[Optimizer, Watch]" = {}
 """The runs that watch an optimizer now."""
-
-
-class _Probe(NamedTuple):
-    """The state before a rewind, while the older weights are judged."""
-
-    t: int
-    state: dict[str, Any]
-    guard: dict[str, Any]
-    level: float
-    levels: list[float]
 
 
 class Watch(Run):
@@ -80,7 +67,7 @@ class Watch(Run):
         self._loop = LoopState(model, optimizers, [*others, *([] if scaler is None else [scaler])])
         self._guards = {id(o): guard if k == 0 else _like(guard) for k, o in enumerate(optimizers)}
         self._snapshots, self._memory = Snapshots(SMALL_SNAPSHOT_STEPS), memory
-        self._probe: _Probe | None = None
+        self._probe: Probe | None = None
         self._steps = {id(o): o.step for o in optimizers}
         self._buffers = Buffers(model)
         self._buffers.save()
@@ -112,11 +99,13 @@ class Watch(Run):
         if self._is_overflow(value, norm):
             self._move(own, gradients, GO_CALL, norm, 1.0)  # the scaler skips the step, and lowers its scale
             return None
+        if self._probe is not None:
+            return self._judge_probe(self._probe, own, value, norm, lr)
         call = GO_CALL if guard is None else guard.judge(value, norm, lr)
         rate = 1.0 if guard is None else guard.rate_for(lr)
         t = self.t + 1
         if call.kind in (REWIND, STOP):
-            event = self._rewind(guard, call, t, math.isfinite(value) and math.isfinite(norm))
+            event = self._rewind(own, call, t, math.isfinite(value) and math.isfinite(norm))
             own.zero_grad()
         else:
             self._move(own, gradients, call, norm, rate)
@@ -131,7 +120,9 @@ class Watch(Run):
             self._record.event(event)
             if is_back:
                 self._record.go_back(self.t)
-        return event if is_back else self._after(guard, value) or event
+        if not is_back:
+            self._after(guard)
+        return event
 
     def _is_overflow(self, loss: float, norm: float) -> bool:
         """Whether the scaler's factor was too large, as it is at times; more of these in a row are something else."""
@@ -229,33 +220,31 @@ class Watch(Run):
         guards = [guard and guard.state_dict() for guard in self._guards.values()]
         self._snapshots.take(self.t, {**(state or self._loop.copy()), "guards": guards})
 
-    def _after(self, guard: Guard | None, loss: float) -> Event | None:
-        """After a step that was taken: the snapshot that is due, and whether a rewind has helped."""
+    def _after(self, guard: Guard | None) -> None:
+        """After a step that was taken: the snapshot that is due."""
         if guard is None or not self._is_guarded:
-            return None
-        if self._probe is not None:
-            return self._judge_probe(guard, loss)
+            return
         if not guard.is_passive and self.t % (self._snapshots.every or SNAPSHOT_STEPS) == 0 and guard.is_quiet:
             self._take()
-        return None
 
-    def _rewind(self, guard: Guard | None, call: Call, t: int, is_finite: bool) -> Event:
+    def _rewind(self, optimizer: Optimizer, call: Call, t: int, is_finite: bool) -> Event:
         """Restores a snapshot; the present state is kept until it is known whether that helps."""
+        guard = self._guards[id(optimizer)]
         assert guard is not None
         if not self._has_room:
             action = guard.on_rewind(BY_RATE)
             return Event(t, SKIP, call.seen, f"step skipped, {action}; there is no snapshot to go back to")
-        snapshot = self._snapshots.back()
-        present = None
-        if self._probe is None and is_finite and not self._snapshots.single:
-            guards = guard.state_dict()
-            present = _Probe(t - 1, self._loop.copy(), guards, guard.mean, [])
+        snapshot, probe = self._snapshots.back(), None
+        if is_finite and not self._snapshots.single and self._snapshots.rewinds == 1:
+            guards = [own and own.state_dict() for own in self._guards.values()]
+            probe = Probe(t - 1, self._loop.copy(), guards, optimizer, guard.mean, math.nan)
         self._loop.load({k: v for k, v in snapshot.state.items() if k != "guards"})
         for own, state in zip(self._guards.values(), snapshot.state["guards"], strict=True):
             if own is not None and state is not None:
                 own.load_state_dict(state, rewinding=True)
-        self._probe = present
-        self.t = snapshot.t
+        if probe is not None:
+            probe.best = guard.best_mean
+        self._probe, self.t = probe, snapshot.t
         if call.kind == STOP:
             guard.step_aside()
             return Event(t, STOP, call.seen, f"{call.done}; restored the snapshot of step {snapshot.t}")
@@ -268,19 +257,28 @@ class Watch(Run):
         """Whether a scheduler has written to an optimizer."""
         return any("initial_lr" in group for o in self._optimizers for group in o.param_groups)
 
-    def _judge_probe(self, guard: Guard, loss: float) -> Event | None:
-        """Puts the newer weights back where the older ones are as bad on the batches of now."""
-        probe = self._probe
-        assert probe is not None
+    def _judge_probe(self, probe: Probe, optimizer: Optimizer, loss: float, norm: float, lr: float) -> Event | None:
+        """A step on which older weights are judged; the newer ones come back where the older ones are as bad."""
+        guard, t = self._guards[id(optimizer)], self.t + 1
+        self._move(optimizer, [], Call(SKIP), norm, 1.0)
+        self._buffers.save()
+        if optimizer is self._optimizers[0]:
+            self.t = t
+            self._record.step(Step(t, 0.0, lr, loss, norm, 0.0), None, t)
+        if optimizer is not probe.optimizer or guard is None:
+            return None
         probe.levels.append(guard.level(loss) if math.isfinite(loss) else math.inf)
-        if len(probe.levels) < PROBE_STEPS:
+        if not probe.is_over:
             return None
         self._probe = None
-        level, before = sum(probe.levels) / len(probe.levels), guard.best_mean
-        if probe.level - level > max(ALARM_RISE, WORLD_SHARE * (probe.level - before)):
-            return None
+        return None if probe.are_older_better else self._accept(probe, guard)
+
+    def _accept(self, probe: Probe, guard: Guard) -> Event:
+        """The newer weights come back, and the guard's statistics begin again."""
         self._loop.load(probe.state)
-        guard.load_state_dict(probe.guard)
+        for own, state in zip(self._guards.values(), probe.guards, strict=True):
+            if own is not None and state is not None:
+                own.load_state_dict(state)
         guard.accept()
         self._snapshots.good, self._snapshots.candidate = [], None
         self._begin()

@@ -4,6 +4,7 @@ The colours are those of the page; a card is dark where the notebook is.
 """
 
 import html
+import re
 from collections.abc import Sequence
 
 LIGHT = {
@@ -38,7 +39,8 @@ STYLE = f"""
   overflow-wrap:anywhere}}
 {CARD} p{{margin:0 0 6px;color:var(--ink2)}}
 {CARD} p.lead{{font-size:16px;font-weight:600;line-height:1.35;color:var(--ink)}}
-{CARD} p.note{{font-size:12px;color:var(--ink3)}}
+{CARD} p.note,{CARD} summary{{font-size:12px;color:var(--ink3);margin-bottom:2px}}
+{CARD} code{{font-size:12px;color:var(--ink);background:none}}
 {CARD} p:last-child{{margin-bottom:0}}
 {CARD} table{{border-collapse:collapse;margin:8px 0;font-size:13px;background:none;border:0}}
 {CARD} th,{CARD} td{{text-align:left;padding:3px 18px 3px 0;border:0;border-bottom:1px solid var(--hair);
@@ -58,14 +60,15 @@ def text(words: object) -> str:
     return html.escape(plain)
 
 
-def card(sentence: str, *parts: str) -> str:
+def card(words: str, *parts: str) -> str:
     """A card.
 
     Args:
-        sentence: the conclusion, as text.
+        words: the conclusion; its first sentence stands out.
         parts: HTML, from the functions here.
     """
-    lead = f'<p class="lead">{text(sentence)}</p>'
+    first, *rest = re.split(r"(?<=[.!?]) (?=[^\W\d])", words, maxsplit=1)
+    lead = f'<p class="lead">{text(first)}</p>{paragraphs(" ".join(rest))}'
     return f'<div class="steepest-card"><style>{STYLE}</style>{lead}{"".join(parts)}</div>'
 
 
@@ -76,11 +79,23 @@ def paragraphs(words: str, kind: str = "") -> str:
         words: the text.
         kind: "note" for small print.
 
-    >>> paragraphs("one\\ntwo & three")
-    '<p>one</p><p>two &amp; three</p>'
+    >>> paragraphs("one, then run `two & three`")
+    '<p>one, then run <code>two &amp; three</code></p>'
     """
     name = f' class="{kind}"' if kind else ""
-    return "".join(f"<p{name}>{text(line)}</p>" for line in words.split("\n") if line.strip())
+    lines = [re.sub("`([^`]+)`", r"<code>\1</code>", text(line)) for line in words.split("\n") if line.strip()]
+    return "".join(f"<p{name}>{line}</p>" for line in lines)
+
+
+def details(title: str, words: Sequence[str]) -> str:
+    """Lines that are shown on demand; empty without any.
+
+    >>> details("1 event", ["skipped"])
+    '<details><summary>1 event</summary><p class="note">skipped</p></details>'
+    """
+    if not words:
+        return ""
+    return f"<details><summary>{text(title)}</summary>{paragraphs(chr(10).join(words), 'note')}</details>"
 
 
 def table(rows: Sequence[Sequence[object]], headings: Sequence[str] = ()) -> str:

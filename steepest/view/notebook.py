@@ -11,23 +11,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from steepest.records.card import card, paragraphs, table, text
+from steepest.records.card import card, details, paragraphs, table, text
 from steepest.records.per_sample import PER_SAMPLE, is_sum, per_sample
 from steepest.records.run import History, Record
 from steepest.records.search import FAILED, RaceResult, Search
 from steepest.records.verdict import Verdict
 from steepest.view.figures.curves import bucket, size
 from steepest.view.film import summary
-from steepest.view.film.metrics import words_of
+from steepest.view.film.metrics import metric_info, words_of
 from steepest.view.film.numbers import count, linear_ticks, log_ticks, tick_text
-from steepest.view.format import describe_event, duration, number
+from steepest.view.format import capitalise, describe_event, duration, number
 from steepest.view.running_median import running_median, window_of
 
-WIDTH, LEFT, RIGHT, TOP, BOTTOM = 720, 58, 8, 20, 22
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 720, 58, 8, 24, 22
 """Of a chart, in its own pixels."""
-POINTS, WIDE = 360, 30.0
-"""Of a line at most, and the ratio of values from which the axis is logarithmic."""
-MAX_EVENTS, MAX_ROWS = 8, 24
+POINTS, BARS, WIDE, DECADES = 360, 120, 30.0, 6
+"""Of a line and of a band at most; the ratio of values from which an axis is logarithmic, and how far down it goes."""
+FEW_EVENTS, MAX_EVENTS, MAX_ROWS = 4, 100, 24
 MAX_FILM_BYTES = 8 << 20
 """Of a film that is put into a notebook, which holds it as text."""
 PICTURES = {".png": "image/png", ".gif": "image/gif", ".svg": "image/svg+xml"}
@@ -65,19 +65,29 @@ class Chart:
         title: what is shown, above the axis.
         lines: the curves.
         height: in pixels.
+        x_name: of the x axis; empty where another chart has it.
+        x_ends: places that the x axis reaches at least.
+        is_share: whether the values are shares, written in percent.
+        from_zero: whether the axis begins at 0.
         log_x: whether the x axis is logarithmic.
-        x_name: of the x axis; empty where another chart below has it.
     """
 
     def __init__(
-        self, title: str, lines: Sequence[Line], height: int, log_x: bool = False, x_name: str = "step"
-    ) -> None:
+        self, title: str, lines: Sequence[Line], height: int, x_name: str = "step",
+        x_ends: Sequence[float] = (), is_share: bool = False, from_zero: bool = False, log_x: bool = False,
+    ) -> None:  # fmt: skip
         self._title, self._lines, self._height, self._log_x, self._x_name = title, lines, height, log_x, x_name
-        self._x = _ends(np.concatenate([line.x for line in lines]), log_x)
+        self._x = _ends(np.append(np.concatenate([line.x for line in lines]), list(x_ends)), log_x)
         values = np.concatenate([np.ravel(v) for line in lines for v in (line.y, line.low, line.high) if v is not None])
         finite = values[np.isfinite(values)]
-        self._is_empty = not len(finite)
-        self._log_y = bool(len(finite) and finite.min() > 0 and finite.max() > WIDE * finite.min())
+        self._is_empty, self._scale = not len(finite), 100.0 if is_share else 1.0
+        lowest = _lowest(np.concatenate([line.y for line in lines]))
+        is_wide = 0 < WIDE * lowest < finite.max(initial=0.0)
+        self._log_y = bool(is_wide and finite.min() >= 0 and not from_zero)
+        if self._log_y:
+            finite = np.maximum(finite, max(lowest / 3, float(finite.max()) / 10**DECADES))
+        elif from_zero:
+            finite = np.append(finite, 0.0)
         self._y = _ends(finite if len(finite) else np.zeros(1), self._log_y)
         self._foot = TOP + height
 
@@ -109,14 +119,13 @@ class Chart:
         if self._is_empty:
             middle = TOP + self._height / 2
             parts.append(f'<text x="{LEFT}" y="{middle:.0f}" fill="var(--bad)">no value is a finite number</text>')
-        about = max(2, round(self._height / 40))
-        ticks = [] if self._is_empty else (log_ticks if self._log_y else linear_ticks)(*self._y, about)
-        for value in ticks:
-            y = self._at_y(np.array([value]))[0]
+        about = max(3, round(self._height / 40))
+        low, high = self._scale * self._y[0], self._scale * self._y[1]
+        for value in [] if self._is_empty else (log_ticks if self._log_y else linear_ticks)(low, high, about):
+            y, unit = self._at_y(np.array([value / self._scale]))[0], " %" if self._scale > 1 else ""
             words = f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end" fill="var(--ink3)">'
-            parts.append(
-                _line(LEFT, y, WIDTH - RIGHT, y, "hair") + words + f"{text(tick_text(value, self._log_y))}</text>"
-            )
+            parts.append(_line(LEFT, y, WIDTH - RIGHT, y, "hair"))
+            parts.append(f"{words}{text(tick_text(value, self._log_y) + unit)}</text>")
         if not self._x_name:
             return "".join(parts)
         at = (log_ticks if self._log_x else linear_ticks)(*self._x, 6)
@@ -192,6 +201,12 @@ def _ends(values: np.ndarray, is_log: bool) -> tuple[float, float]:
     return (low / 1.05, high * 1.05) if is_log else (low, high)
 
 
+def _lowest(values: np.ndarray) -> float:
+    """The lowest of the usual values above 0: a few of nearly 0 do not set the foot of an axis."""
+    values = values[np.isfinite(values) & (values > 0)]
+    return float(np.quantile(values, 0.02)) if len(values) else 0.0
+
+
 def _share(values: np.ndarray, ends: tuple[float, float], is_log: bool) -> np.ndarray:
     low, high = ends
     with np.errstate(all="ignore"):
@@ -212,18 +227,18 @@ def run_card(history: History, verdict: Verdict | None) -> str:
     """
     record = history.record
     is_live = record.status == "running"
-    sentence = summary.headline(history, verdict, is_live) or f"{record.id} has no steps yet."
+    sentence = summary.headline(history, verdict, is_live) if len(record.steps) else f"{record.id} has no steps."
     advice = "" if is_live else summary.advice(history, verdict)
-    c = record.config
+    c, took = record.config, f" in {duration(record.seconds)}" if record.seconds else ""
     facts = [
-        record.id, record.status, f"{count(len(record.steps))} steps in {duration(record.seconds)}", c.rules,
+        record.id, record.status, f"{count(len(record.steps))} steps{took}", c.rules,
         "" if c.lr is None else f"lr {number(c.lr)}",
     ]  # fmt: skip
     events = [describe_event(e) for e in record.events if e.seen or e.done]
-    if len(events) > MAX_EVENTS:
-        events = [*events[:MAX_EVENTS], f"and {len(events) - MAX_EVENTS} more events"]
+    few, many = (events, []) if len(events) <= FEW_EVENTS else ([], events[:MAX_EVENTS])
+    happened = paragraphs("\n".join(few), "note") + details(f"{len(events)} events", many)
     note = paragraphs(" · ".join(filter(None, facts)), "note")
-    return card(sentence, paragraphs(advice), curves(record), paragraphs("\n".join(events), "note"), note)
+    return card(sentence, paragraphs(advice), curves(record), happened, note)
 
 
 def curves(record: Record) -> str:
@@ -237,17 +252,21 @@ def curves(record: Record) -> str:
     if held_out := own.series("validation", "loss"):
         lines.append(_measured(held_out, "validation"))
     title = PER_SAMPLE if is_sum(record) else "loss"
-    charts = [Chart(title.capitalize(), lines, 150, x_name="step").svg(events)]
+    ends = (0, max([t[-1], *events]))
+    charts = [Chart(title.capitalize(), lines, 150, x_ends=ends).svg(events)]
     if name != "loss" and (values := own.series("validation", name)):
-        charts.append(Chart(words_of(name).capitalize(), [_measured(values)], 70, x_name="").svg())
+        info = metric_info(record, name)
+        is_share = info is not None and bool(info.unit)
+        charts.append(Chart(capitalise(words_of(name)), [_measured(values)], 70, "", ends, is_share).svg())
     each = size(len(t), POINTS)
-    charts.append(Chart("Learning rate", [Line(t[::each], own.steps.lr[::each], "ink2")], 40, x_name="").svg())
+    rate = Line(t[::each].astype(float), own.steps.lr[::each], "ink2")
+    charts.append(Chart("Learning rate", [rate], 40, "", ends, from_zero=True).svg())
     return "".join(charts)
 
 
 def _banded(t: np.ndarray, loss: np.ndarray) -> Line:
     """The running median of the losses over a band of single ones."""
-    finite, each = np.where(np.isfinite(loss), loss, np.nan), size(len(t), POINTS)
+    finite, each = np.where(np.isfinite(loss), loss, np.nan), size(len(t), BARS)
     low, _, high = bucket(finite, each)
     middle = running_median(finite, window_of(len(t)))[::each]
     return Line(t[::each].astype(float), middle, "c0", low, high, name="train")
@@ -270,7 +289,7 @@ def search_card(search: Search) -> str:
         lines.append(Line(x, losses, colour, is_points=True, name=f"{count(steps)} steps"))
     chart = Chart("Validation loss of short runs", lines, 160, log_x=True, x_name="learning rate")
     tried = [row for row in search.table if row.region == FAILED]
-    failed = ", ".join(f"{number(row.lr)} ({row.how})" if row.how else number(row.lr) for row in tried[:MAX_EVENTS])
+    failed = ", ".join(f"{number(row.lr)} ({row.how})" if row.how else number(row.lr) for row in tried[:FEW_EVENTS])
     cost = f"{count(search.steps)} steps in {duration(search.seconds)}, {search.rule}."
     svg = chart.svg(target=search.start, names=[(search.best, f"use {number(search.best)}")])
     rest = [f"Dashed: the loss at the start, {number(search.start)}.", f"Failed: {failed}." if failed else "", cost]
