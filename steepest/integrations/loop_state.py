@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from steepest.descent.guard.snapshots import machine_memory
 from steepest.descent.state import copy_state, restore_tensors
@@ -36,13 +37,46 @@ class LoopState:
         })  # fmt: skip
 
     def load(self, state: dict[str, Any]) -> None:
-        """Restores the result of `copy`, which stays as it is."""
+        """Restores the result of `copy`, which stays as it is; the learning rate remains at the loader's place.
+
+        The loader goes on, and a schedule that fell behind it would end before its rate has come down. So a scheduler
+        is stepped forward to where it is now, and what schedulers that were not passed have written remains.
+        """
+        places = [_place(other) for other in self.others]
+        options = [[_options(group) for group in optimizer.param_groups] for optimizer in self.optimizers]
+        self._restore(state)
+        if all(place is None for place in places):
+            for optimizer, own in zip(self.optimizers, options, strict=True):
+                for group, values in zip(optimizer.param_groups, own, strict=True):
+                    group.update(values)
+        for other, place in zip(self.others, places, strict=True):
+            _step_forward(other, place)
+
+    def _restore(self, state: dict[str, Any]) -> None:
         restore_tensors(state["weights"], module_state.parameters_of(self.model))
         restore_tensors(state["buffers"], module_state.buffers_of(self.model))
         module_state.write_extra(self.model, state["extra"])
         for parts, name in ((self.optimizers, "optimizers"), (self.others, "others")):
             for part, own in zip(parts, state[name], strict=True):
                 part.load_state_dict(copy_state(own))
+
+
+def _options(group: dict[str, Any]) -> dict[str, Any]:
+    """Learning rate and other settings of a parameter group."""
+    return {key: value for key, value in group.items() if key != "params"}
+
+
+def _place(other: Any) -> int | None:
+    """How many steps a scheduler has taken; None for what does not only count steps."""
+    scheduler = getattr(other, "scheduler", other)  # accelerate wraps it
+    counts = isinstance(scheduler, LRScheduler) and not isinstance(scheduler, ReduceLROnPlateau)
+    return scheduler.last_epoch if counts else None
+
+
+def _step_forward(other: Any, place: int | None) -> None:
+    scheduler = getattr(other, "scheduler", other)
+    for _ in range(0 if place is None else place - scheduler.last_epoch):
+        scheduler.step()
 
 
 def memory_bound(memory: str | int) -> float:

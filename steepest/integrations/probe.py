@@ -10,7 +10,8 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from steepest.descent.guard.recovery import WORLD_SHARE
+from steepest.descent.guard.guard import Guard
+from steepest.descent.guard.recovery import OUTLIER_DEVIATIONS, WORLD_SHARE
 from steepest.descent.guard.thresholds import ALARM_RISE
 
 PROBE_STEPS = 8
@@ -27,6 +28,7 @@ class Probe:
         optimizer: whose losses judge.
         level: the running mean of the loss before the rewind, as the guard measures it.
         best: its best value until the snapshot.
+        usual: up to where a batch's loss was as usual then.
         levels: of the older weights on the batches since.
     """
 
@@ -35,8 +37,13 @@ class Probe:
     guards: list[dict[str, Any] | None]
     optimizer: Optimizer
     level: float
-    best: float
+    best: float = math.inf
+    usual: float = -math.inf
     levels: list[float] = field(default_factory=list)
+
+    def begin(self, guard: Guard) -> None:
+        """Takes from the guard, as it was at the snapshot, what was usual then."""
+        self.best, self.usual = guard.best_mean, guard.usual_level(OUTLIER_DEVIATIONS)
 
     @property
     def is_over(self) -> bool:
@@ -44,6 +51,8 @@ class Probe:
 
     @property
     def are_older_better(self) -> bool:
-        """Whether the older weights undo more than half of the rise of the loss."""
+        """Whether the older weights are as usual on these batches, or undo more than half of the rise of the loss."""
+        if max(self.levels) <= self.usual:
+            return True
         level = math.fsum(self.levels) / len(self.levels) if all(map(math.isfinite, self.levels)) else math.inf
         return self.level - level > max(ALARM_RISE, WORLD_SHARE * (self.level - self.best))

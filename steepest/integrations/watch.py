@@ -237,13 +237,13 @@ class Watch(Run):
         snapshot, probe = self._snapshots.back(), None
         if is_finite and not self._snapshots.single and self._snapshots.rewinds == 1:
             guards = [own and own.state_dict() for own in self._guards.values()]
-            probe = Probe(t - 1, self._loop.copy(), guards, optimizer, guard.mean, math.nan)
+            probe = Probe(t - 1, self._loop.copy(), guards, optimizer, guard.mean)
         self._loop.load({k: v for k, v in snapshot.state.items() if k != "guards"})
         for own, state in zip(self._guards.values(), snapshot.state["guards"], strict=True):
             if own is not None and state is not None:
                 own.load_state_dict(state, rewinding=True)
         if probe is not None:
-            probe.best = guard.best_mean
+            probe.begin(guard)
         self._probe, self.t = probe, snapshot.t
         if call.kind == STOP:
             guard.step_aside()
