@@ -24,7 +24,8 @@ class Steepest(TrainerRun, Callback):
         """Begins the run."""
         if not trainer.optimizers:
             raise InputError("Lightning's module must have an optimizer, got none from configure_optimizers")
-        self.begin(pl_module, trainer.optimizers, [config.scheduler for config in trainer.lr_scheduler_configs])
+        schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
+        self.begin(pl_module, trainer.optimizers, schedulers, trainer.global_step)
 
     def on_before_zero_grad(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Forgets the losses of a step that a gradient scaler did not take."""

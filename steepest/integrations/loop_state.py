@@ -1,7 +1,8 @@
 """What goes back together when a loop of the user's is rewound: model, optimizers, and what was passed beside them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,6 +19,9 @@ from steepest.tasks import module_state
 class LoopState:
     """The state of a loop, copied and restored.
 
+    Attributes:
+        is_busy: whether a state_dict is taken or loaded here, and not by the user.
+
     Args:
         model: that is trained.
         optimizers: of it.
@@ -26,15 +30,27 @@ class LoopState:
 
     def __init__(self, model: nn.Module, optimizers: Sequence[Optimizer], others: Sequence[Any]) -> None:
         self.model, self.optimizers, self.others = model, optimizers, others
+        self.is_busy = False
+
+    @property
+    def has_initial_lr(self) -> bool:
+        """Whether a scheduler has written to an optimizer."""
+        return any("initial_lr" in group for o in self.optimizers for group in o.param_groups)
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """All parameters."""
+        return list(module_state.parameters_of(self.model).values())
 
     def copy(self) -> dict[str, Any]:
         """A deep copy of everything."""
-        return copy_state({
-            "weights": module_state.parameters_of(self.model), "buffers": module_state.buffers_of(self.model),
-            "extra": module_state.storable_extra(self.model),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "others": [other.state_dict() for other in self.others],
-        })  # fmt: skip
+        with self._busy():
+            return copy_state({
+                "weights": module_state.parameters_of(self.model), "buffers": module_state.buffers_of(self.model),
+                "extra": module_state.storable_extra(self.model),
+                "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+                "others": [other.state_dict() for other in self.others],
+            })  # fmt: skip
 
     def load(self, state: dict[str, Any]) -> None:
         """Restores the result of `copy`, which stays as it is; the learning rate remains at the loader's place.
@@ -57,8 +73,17 @@ class LoopState:
         restore_tensors(state["buffers"], module_state.buffers_of(self.model))
         module_state.write_extra(self.model, state["extra"])
         for parts, name in ((self.optimizers, "optimizers"), (self.others, "others")):
-            for part, own in zip(parts, state[name], strict=True):
-                part.load_state_dict(copy_state(own))
+            with self._busy():
+                for part, own in zip(parts, state[name], strict=True):
+                    part.load_state_dict(copy_state(own))
+
+    @contextmanager
+    def _busy(self) -> Iterator[None]:
+        self.is_busy = True
+        try:
+            yield
+        finally:
+            self.is_busy = False
 
 
 def _options(group: dict[str, Any]) -> dict[str, Any]:

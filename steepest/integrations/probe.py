@@ -8,8 +8,6 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch.optim import Optimizer
-
 from steepest.descent.guard.guard import Guard
 from steepest.descent.guard.recovery import OUTLIER_DEVIATIONS, WORLD_SHARE
 from steepest.descent.guard.thresholds import ALARM_RISE
@@ -25,7 +23,7 @@ class Probe:
     Attributes:
         t: the step before the rewind.
         state, guards: of the loop and its guards then, with the newer weights.
-        optimizer: whose losses judge.
+        guard: that called for the rewind; the losses that it sees judge.
         level: the running mean of the loss before the rewind, as the guard measures it.
         best: its best value until the snapshot.
         usual: up to where a batch's loss was as usual then.
@@ -35,15 +33,19 @@ class Probe:
     t: int
     state: dict[str, Any]
     guards: list[dict[str, Any] | None]
-    optimizer: Optimizer
+    guard: Guard
     level: float
     best: float = math.inf
     usual: float = -math.inf
     levels: list[float] = field(default_factory=list)
 
-    def begin(self, guard: Guard) -> None:
+    def begin(self) -> None:
         """Takes from the guard, as it was at the snapshot, what was usual then."""
-        self.best, self.usual = guard.best_mean, guard.usual_level(OUTLIER_DEVIATIONS)
+        self.best, self.usual = self.guard.best_mean, self.guard.usual_level(OUTLIER_DEVIATIONS)
+
+    def add(self, loss: float) -> None:
+        """Takes the loss of a batch at the older weights."""
+        self.levels.append(self.guard.level(loss) if math.isfinite(loss) else math.inf)
 
     @property
     def is_over(self) -> bool:

@@ -31,9 +31,9 @@ class TrainerRun:
         self._losses = Losses()
         self.run: Watch | None = None
 
-    def begin(self, model: nn.Module, optimizers: Sequence[Optimizer], schedulers: Sequence[Any]) -> None:
-        """Begins the run, and takes over the optimizers' steps."""
-        self.run = watch(model, optimizers, scheduler=schedulers, **self._choices)
+    def begin(self, model: nn.Module, optimizers: Sequence[Optimizer], schedulers: Sequence[Any], step: int) -> None:
+        """Begins the run, or goes on with it after so many steps, and takes over the optimizers' steps."""
+        self.run = watch(model, optimizers, scheduler=schedulers, step=step, **self._choices)
         self.run.take_over(self._losses)
 
     def end(self, error: BaseException | None = None) -> None:

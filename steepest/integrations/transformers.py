@@ -29,7 +29,7 @@ class Steepest(TrainerRun, TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
         """Begins the run."""
-        self.begin(parts["model"], [without_wrapper(parts["optimizer"])], [parts["lr_scheduler"]])
+        self.begin(parts["model"], [without_wrapper(parts["optimizer"])], [parts["lr_scheduler"]], state.global_step)
         assert self.run is not None
         self.run.on_close = see_backward(Accelerator, self._losses, is_sum=True)
 

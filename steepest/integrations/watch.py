@@ -8,9 +8,8 @@
             run.step(loss)            # in place of optimizer.step()
             scheduler.step()
 
-The guard is that of `fit`, with what a loop of the user's allows: batches that have passed cannot be computed again.
-Where the guard rewinds, the older weights are judged on the next batches, without a step: if they are as bad there, the
-data or the objective have changed, and the newer weights come back.
+The guard is that of `fit`, with what a loop of the user's allows (`recovery`). Started again with the same `name=`, the
+record goes on where the script does (`start`). Several processes act alike (`processes`).
 """
 
 import functools
@@ -26,24 +25,24 @@ from torch.optim import Optimizer
 
 from steepest.analysis.conclusion import diagnose
 from steepest.analysis.diagnosis.diagnose import Diagnosis
-from steepest.descent.guard.guard import BY_RATE, GO_CALL, Guard
-from steepest.descent.guard.recovery import LARGE_SNAPSHOT_BYTES, LARGE_SNAPSHOT_STEPS, SNAPSHOT_STEPS
-from steepest.descent.guard.snapshots import Snapshots, bytes_of
+from steepest.descent.guard.guard import BY_DATA, GO_CALL, Guard
 from steepest.descent.guard.thresholds import MAX_OVERFLOWS
 from steepest.descent.settings import make_guard
 from steepest.errors import InputError
-from steepest.integrations.loop_record import LoopRecord
+from steepest.integrations.loop_record import NOTE, LoopRecord
 from steepest.integrations.loop_state import LoopState, LowerRate, gradients_of, memory_bound, norm_of, scale
 from steepest.integrations.losses import Losses, number
-from steepest.integrations.probe import Probe
-from steepest.records.run import ACCEPT, CLIP, REWIND, SKIP, STOP, Call, Event, Record, Step
+from steepest.integrations.place import Place, PlaceMark, take_place
+from steepest.integrations.processes import Processes, find_processes
+from steepest.integrations.recovery import LoopRecovery
+from steepest.records.run import CLIP, REWIND, SKIP, STOP, Call, Event, Record, Step
 from steepest.runs.run import Run
 from steepest.tasks.buffers import Buffers
 
-SMALL_SNAPSHOT_STEPS, SMALL_SNAPSHOT_BYTES = 25, 4 << 20
-"""Steps between two snapshots that are smaller than this: the loader goes on, so that what is lost is not repeated."""
 UPDATE_STEPS = 25
 """The update's norm is measured at the first step and then at every 25th; between, it follows the learning rate."""
+
+
 OPEN: "dict[Optimizer, Watch]" = {}
 """The runs that watch an optimizer now."""
 
@@ -60,20 +59,21 @@ class Watch(Run):
 
     def __init__(
         self, model: nn.Module, optimizers: Sequence[Optimizer], others: Sequence[Any], scaler: Any,
-        guard: Guard | None, record: LoopRecord, memory: float,
+        guard: Guard | None, record: LoopRecord, memory: float, processes: Processes,
     ) -> None:  # fmt: skip
-        self.store, self.task, self._model = record.store, None, model
+        self.store, self.task, self._model, self.epoch = record.store, None, model, 0.0
         self._record, self._scaler, self._optimizers = record, scaler, list(optimizers)
         self._loop = LoopState(model, optimizers, [*others, *([] if scaler is None else [scaler])])
         self._guards = {id(o): guard if k == 0 else _like(guard) for k, o in enumerate(optimizers)}
-        self._snapshots, self._memory = Snapshots(SMALL_SNAPSHOT_STEPS), memory
-        self._probe: Probe | None = None
+        self._recovery = LoopRecovery(self._loop, list(self._guards.values()), memory, bool(others))
+        self._processes = processes
         self._steps = {id(o): o.step for o in optimizers}
         self._buffers = Buffers(model)
         self._buffers.save()
-        self._has_room, self._is_open, self._overflows, self.t = True, True, 0, 0
+        self._is_open, self._is_named, self._overflows, self.t = True, record.is_named, 0, record.start.t
         self._update_ratio = math.nan  # ‖Δw‖ ÷ lr, when it was last measured
-        self._has_scheduler = bool(others)
+        self._go_on(record.start.place)
+        self._mark = PlaceMark(self._optimizers[0], self._place, self._refuse)
 
     # -- a step --------------------------------------------------------------------------------------------------------
 
@@ -91,37 +91,66 @@ class Watch(Run):
             InputError: the loss is no number, the optimizer is not watched, or the run has ended.
         """
         own = self._find_optimizer(optimizer)
-        value = number(loss)
-        if not self._snapshots.good and self._is_guarded:
-            self._begin()
+        value = self._processes.mean(number(loss))
+        if not self._recovery.snapshots.good and self._recovery.is_on and (words := self._recovery.begin(self.t)):
+            self._record.say(words)
         gradients, guard = self._unscale(own), self._guards[id(own)]
         norm, lr = norm_of(gradients), float(own.param_groups[0]["lr"])
         if self._is_overflow(value, norm):
             self._move(own, gradients, GO_CALL, norm, 1.0)  # the scaler skips the step, and lowers its scale
             return None
-        if self._probe is not None:
-            return self._judge_probe(self._probe, own, value, norm, lr)
+        if self._recovery.is_probing:
+            return self._stand_still(own, value, norm, lr)
         call = GO_CALL if guard is None else guard.judge(value, norm, lr)
         rate = 1.0 if guard is None else guard.rate_for(lr)
-        t = self.t + 1
+        t = after = self.t + 1
         if call.kind in (REWIND, STOP):
-            event = self._rewind(own, call, t, math.isfinite(value) and math.isfinite(norm))
+            event, after = self._recovery.rewind(guard, call, t, math.isfinite(value) and math.isfinite(norm))
             own.zero_grad()
         else:
             self._move(own, gradients, call, norm, rate)
             event = Event(t, call.kind, call.seen, call.done) if call.seen else None
         self._buffers.save()
-        is_back = event is not None and event.kind in (REWIND, STOP)
-        if own is self._optimizers[0]:
-            self.t = self.t if is_back else t
+        is_back, is_first = event is not None and event.kind in (REWIND, STOP), own is self._optimizers[0]
+        if is_back or is_first:
+            self.t = after
+        if is_first:
             update_norm = 0.0 if is_back or call.kind == SKIP else self._update_ratio * lr * rate
-            self._record.step(Step(t, 0.0, lr * rate, value, norm, update_norm), event, self.t)
+            self._record.step(Step(t, self.epoch, lr * rate, value, norm, update_norm), event, self.t)
         elif event is not None:
             self._record.event(event)
             if is_back:
                 self._record.go_back(self.t)
-        if not is_back:
-            self._after(guard)
+        return event if is_back else self._after(guard) or event
+
+    def _stand_still(self, optimizer: Optimizer, loss: float, norm: float, lr: float) -> Event | None:
+        """A step on which older weights are judged."""
+        self._move(optimizer, [], Call(SKIP), norm, 1.0)
+        self._buffers.save()
+        if optimizer is self._optimizers[0]:
+            self.t += 1
+            self._record.step(Step(self.t, self.epoch, lr, loss, norm, 0.0), None, self.t)
+        event = self._recovery.judge(self._guards[id(optimizer)], loss, self.t)
+        if event is not None:
+            self._record.event(event)
+        return event
+
+    def _after(self, guard: Guard | None) -> Event | None:
+        """After a step that was taken: the snapshot that is due."""
+        if guard is None or not self._recovery.is_on:
+            return None
+        if self._recovery.is_due(guard, self.t):
+            if not self._processes.agree(self._loop.weights):
+                return self._go_back_together(guard)
+            self._recovery.take(self.t)
+        return None
+
+    def _go_back_together(self, guard: Guard) -> Event:
+        """Where the weights differ between the processes, whose updates are the same, memory was corrupted on one."""
+        call = Call(REWIND, seen="the weights differ between the processes")
+        event, self.t = self._recovery.rewind(guard, call, self.t, False, BY_DATA)
+        self._record.event(event)
+        self._record.go_back(self.t)
         return event
 
     def _is_overflow(self, loss: float, norm: float) -> bool:
@@ -192,100 +221,31 @@ class Watch(Run):
         self.step(losses.take(result), optimizer)
         return result
 
-    # -- going back ----------------------------------------------------------------------------------------------------
+    # -- the place in the record ---------------------------------------------------------------------------------------
 
-    @property
-    def _is_guarded(self) -> bool:
-        guard = self._guards[id(self._optimizers[0])]
-        return guard is not None and not guard.report and self._has_room
-
-    def _begin(self) -> None:
-        """The first snapshot; without room for one the guard acts without going back, and that is said."""
-        state = self._loop.copy()
-        size = bytes_of(state)
-        if size > self._memory:
-            self._has_room = False
-            self._record.say(
-                f"A snapshot takes {size / 2**20:.0f} MiB, more than memory= allows ({self._memory / 2**20:.0f} MiB): "
-                "the guard clips, skips and lowers the rate, and does not go back."
-            )
-            return
-        if size >= SMALL_SNAPSHOT_BYTES:
-            self._snapshots.every = SNAPSHOT_STEPS if size < LARGE_SNAPSHOT_BYTES else LARGE_SNAPSHOT_STEPS
-        self._snapshots.single = 4 * size > self._memory
-        self._take(state)
-        self._snapshots.good, self._snapshots.candidate = [self._snapshots.candidate or self._snapshots.good[0]], None
-
-    def _take(self, state: dict[str, Any] | None = None) -> None:
+    def _place(self) -> Place | None:
+        """The place now, for a state_dict that the user takes."""
+        if self._loop.is_busy:
+            return None
         guards = [guard and guard.state_dict() for guard in self._guards.values()]
-        self._snapshots.take(self.t, {**(state or self._loop.copy()), "guards": guards})
+        return self._record.place(self.t, guards=guards, update_ratio=self._update_ratio)
 
-    def _after(self, guard: Guard | None) -> None:
-        """After a step that was taken: the snapshot that is due."""
-        if guard is None or not self._is_guarded:
+    def _go_on(self, place: Place | None) -> None:
+        """Restores what the guards had learned."""
+        if place is None:
             return
-        if not guard.is_passive and self.t % (self._snapshots.every or SNAPSHOT_STEPS) == 0 and guard.is_quiet:
-            self._take()
-
-    def _rewind(self, optimizer: Optimizer, call: Call, t: int, is_finite: bool) -> Event:
-        """Restores a snapshot; the present state is kept until it is known whether that helps."""
-        guard = self._guards[id(optimizer)]
-        assert guard is not None
-        if not self._has_room:
-            action = guard.on_rewind(BY_RATE)
-            return Event(t, SKIP, call.seen, f"step skipped, {action}; there is no snapshot to go back to")
-        snapshot, probe = self._snapshots.back(), None
-        if is_finite and not self._snapshots.single and self._snapshots.rewinds == 1:
-            guards = [own and own.state_dict() for own in self._guards.values()]
-            probe = Probe(t - 1, self._loop.copy(), guards, optimizer, guard.mean)
-        self._loop.load({k: v for k, v in snapshot.state.items() if k != "guards"})
-        for own, state in zip(self._guards.values(), snapshot.state["guards"], strict=True):
-            if own is not None and state is not None:
-                own.load_state_dict(state, rewinding=True)
-        if probe is not None:
-            probe.begin(guard)
-        self._probe, self.t = probe, snapshot.t
-        if call.kind == STOP:
-            guard.step_aside()
-            return Event(t, STOP, call.seen, f"{call.done}; restored the snapshot of step {snapshot.t}")
-        action = guard.on_rewind(BY_RATE, 0)
-        rest = "" if self._has_scheduler or not self._has_initial_lr else "; the scheduler was not passed and goes on"
-        return Event(t, REWIND, call.seen, f"rewound to step {snapshot.t}; {action}; the loader goes on{rest}")
-
-    @property
-    def _has_initial_lr(self) -> bool:
-        """Whether a scheduler has written to an optimizer."""
-        return any("initial_lr" in group for o in self._optimizers for group in o.param_groups)
-
-    def _judge_probe(self, probe: Probe, optimizer: Optimizer, loss: float, norm: float, lr: float) -> Event | None:
-        """A step on which older weights are judged; the newer ones come back where the older ones are as bad."""
-        guard, t = self._guards[id(optimizer)], self.t + 1
-        self._move(optimizer, [], Call(SKIP), norm, 1.0)
-        self._buffers.save()
-        if optimizer is self._optimizers[0]:
-            self.t = t
-            self._record.step(Step(t, 0.0, lr, loss, norm, 0.0), None, t)
-        if optimizer is not probe.optimizer or guard is None:
-            return None
-        probe.levels.append(guard.level(loss) if math.isfinite(loss) else math.inf)
-        if not probe.is_over:
-            return None
-        self._probe = None
-        return None if probe.are_older_better else self._accept(probe, guard)
-
-    def _accept(self, probe: Probe, guard: Guard) -> Event:
-        """The newer weights come back, and the guard's statistics begin again."""
-        self._loop.load(probe.state)
-        for own, state in zip(self._guards.values(), probe.guards, strict=True):
+        self._update_ratio = place.update_ratio
+        for own, state in zip(self._guards.values(), place.guards or [], strict=False):
             if own is not None and state is not None:
                 own.load_state_dict(state)
-        guard.accept()
-        self._snapshots.good, self._snapshots.candidate = [], None
-        self._begin()
-        words = f"new level accepted; the weights of step {probe.t} are back"
-        event = Event(self.t, ACCEPT, "the older weights are no better on the batches of now", words)
-        self._record.event(event)
-        return event
+
+    def _refuse(self, place: Place) -> None:
+        """An optimizer that is restored after `watch` and before the first step: the record has begun elsewhere."""
+        if not self._loop.is_busy and self._is_named and self.t == self._record.start.t != place.t:
+            raise InputError(
+                f"The optimizer must be restored before sd.watch(name=...), got the state of step {place.t} after it. "
+                "Load its state_dict first: the record then goes on there."
+            )
 
     # -- what the user adds --------------------------------------------------------------------------------------------
 
@@ -296,11 +256,11 @@ class Watch(Run):
             InputError: a value is no number.
         """
         for name, value in values.items():
-            self._record.measure(self.t, split, name, number(value))
+            self._record.measure(self.t, self.epoch, split, name, number(value))
 
     def note(self, words: str) -> None:
         """Records a sentence at the present step."""
-        self._record.event(Event(self.t, "note", str(words), "note"))
+        self._record.event(Event(self.t, NOTE, str(words), NOTE))
 
     def diagnose(self) -> Diagnosis:
         """What is wrong with the run so far; see `sd.diagnose`."""
@@ -317,7 +277,8 @@ class Watch(Run):
         """Ends the record: done, interrupted or failed."""
         if self._is_open:
             self._is_open = False
-            self._snapshots, self._probe = Snapshots(), None
+            self._recovery.free()
+            self._mark.end(None if status == "done" else self._place())
             for optimizer in self._optimizers:
                 OPEN.pop(optimizer, None)
                 if isinstance(optimizer.__dict__.get("step"), functools.partial):
@@ -338,10 +299,13 @@ class Watch(Run):
 def watch(
     model: nn.Module, optimizer: Optimizer | Sequence[Optimizer], *, scheduler: Any = None, scaler: Any = None,
     guard: bool | str | Guard = True, runs: str | Path = "runs", name: str | None = None, memory: str | int = "25%",
+    step: int | None = None,
 ) -> Watch:  # fmt: skip
     """Records and guards a loop of your own: `run.step(loss)` takes the place of `optimizer.step()`.
 
-    Without a fault the weights are bit for bit those of the loop alone.
+    Without a fault the weights are bit for bit those of the loop alone. Started again with the same `name=` and
+    settings, an interrupted run goes on: restore the weights and the optimizer first, whose state_dict also holds the
+    place in the record and what the guard has learned.
 
     Args:
         model: that is trained.
@@ -350,19 +314,24 @@ def watch(
         scaler: a `torch.amp.GradScaler`; `run.step` then also unscales the gradients and updates the scaler.
         guard: True, False, "report" or `sd.Guard(...)`.
         runs: folder of the runs.
-        name: of the run; the model's class by default.
+        name: of the run, which goes on if it was interrupted; without one a new run begins, named after the model.
         memory: bytes that snapshots may hold, or a share of the machine's memory as text.
+        step: steps that the loop has taken before, where the optimizer's state was not restored.
 
     Raises:
         InputError: an optimizer has no parameter of the model, is watched already, or an argument is invalid.
         StoreError: the folder cannot be written.
     """
     optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
-    _check(model, optimizers)
+    inner, processes = find_processes(model)
+    _check(inner, optimizers)
+    if step is not None and (not isinstance(step, int) or step < 0):
+        raise InputError(f"step must be the number of steps taken before, 0 or more, got {step!r}")
     schedulers = [] if scheduler is None else [scheduler] if hasattr(scheduler, "state_dict") else list(scheduler)
-    own, bound = make_guard(guard), memory_bound(memory)
-    record = LoopRecord(model, optimizers, own, runs, name or type(model).__name__)
-    run = Watch(model, optimizers, schedulers, scaler, own, record, bound)
+    own, bound = make_guard(guard), processes.least(memory_bound(memory))
+    places = [take_place(o) for o in optimizers]
+    record = LoopRecord(inner, optimizers, own, runs, name, places[0], step, processes)
+    run = Watch(inner, optimizers, schedulers, scaler, own, record, bound, processes)
     OPEN.update(dict.fromkeys(optimizers, run))
     return run
 

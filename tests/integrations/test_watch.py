@@ -189,7 +189,7 @@ def test_a_watched_run_is_diagnosed(tmp_path):
 
 def test_what_a_run_held_is_free_once_it_is_closed(tmp_path):
     loop = Loop(runs=tmp_path, steps=60)
-    assert loop.run._snapshots.good == []
+    assert loop.run._recovery.snapshots.good == []
     assert type(loop.optimizer.step).__name__ != "partial"
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from steepest.errors import StoreError
-from steepest.records.run import COLUMNS, History, Path, Record, Steps
+from steepest.records.run import COLUMNS, FAILURE, INTERRUPTION, Event, History, Path, Record, Steps
 from steepest.runs.store import path_file
 
 
@@ -48,6 +48,24 @@ def join_attempts(attempts: Sequence[Attempt], columns: int) -> np.ndarray:
     for attempt in attempts:
         parts = [p[:, p[0] < attempt.first] for p in parts] + [attempt.columns]
     return np.concatenate(parts, axis=1)
+
+
+def find_place(
+    attempts: Sequence[Attempt], events: Sequence[tuple[int, Event]], t: int, attempt: int | None = None
+) -> tuple[int, int, int]:
+    """The place of step t: its attempt, the last recorded step of it until t, and the number of events until then.
+
+    Args:
+        attempts: of the run.
+        events: with their attempts, in their order.
+        t: the step; 0 for the run's end.
+        attempt: of the step; None for the one whose step is current.
+    """
+    own = [a for a in attempts if (t == 0 or a.first <= t) and (attempt is None or t == 0 or a.attempt == attempt)]
+    number, last = (own[-1].attempt, min(own[-1].last, t or own[-1].last)) if own else (attempt or 0, 0)
+    if t == 0:
+        return number, last, len(events)
+    return number, last, sum((a, e.t) <= (number, t) and e.kind not in (FAILURE, INTERRUPTION) for a, e in events)
 
 
 class Clock:

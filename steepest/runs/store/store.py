@@ -22,7 +22,7 @@ from steepest.runs.store import database, end_point, path_file, rows, run_folder
 from steepest.runs.store.checks import MAX_NAME, MAX_NOTES, check_new, is_plain_id
 from steepest.runs.store.counts import Counts, read_counts
 from steepest.runs.store.database import ChangeError, trim
-from steepest.runs.store.history import current_steps, join_attempts, make_history
+from steepest.runs.store.history import current_steps, find_place, join_attempts, make_history
 from steepest.runs.store.liveness import this_process
 from steepest.runs.store.rows import RunRow
 from steepest.runs.store.writer import Writer
@@ -175,6 +175,22 @@ class Store:
                 record, steps=current_steps(rows.attempts_of(connection, run)),
                 measurements=rows.current_measurements(connection, run), events=tuple(event for _, event in events),
             )  # fmt: skip
+
+    @_consistent
+    def place(self, run: str, t: int, attempt: int | None = None) -> tuple[int, int, int]:
+        """Where a run goes on after step t: the attempt, its last step until then, and the number of events so far.
+
+        Args:
+            run: its id.
+            t: the step; 0 for the end of the run.
+            attempt: of the step; None for the one whose step is current.
+
+        Raises:
+            StoreError: as for `read`.
+        """
+        with self._reader() as connection, _name_run(run):
+            attempts, events = rows.attempts_of(connection, run, ("t",)), rows.events_of(connection, run)
+        return find_place(attempts, events, t, attempt)
 
     @_consistent
     def history(self, run: str) -> History:

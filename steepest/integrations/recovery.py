@@ -1,0 +1,148 @@
+"""Snapshots of a watched loop, and the way back to one.
+
+The batches that have passed cannot be computed again. Where the guard rewinds, the older weights are judged on the next
+batches, without a step (`probe`): if they are as bad there, the data or the objective have changed, and the newer
+weights come back.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from steepest.descent.guard.guard import BY_RATE, Guard
+from steepest.descent.guard.recovery import LARGE_SNAPSHOT_BYTES, LARGE_SNAPSHOT_STEPS, SNAPSHOT_STEPS
+from steepest.descent.guard.snapshots import Snapshots, bytes_of
+from steepest.integrations.loop_state import LoopState
+from steepest.integrations.probe import Probe
+from steepest.records.run import ACCEPT, REWIND, SKIP, STOP, Call, Event
+
+SMALL_SNAPSHOT_STEPS, SMALL_SNAPSHOT_BYTES = 25, 4 << 20
+"""Steps between two snapshots that are smaller than this: the loader goes on, so that what is lost is not repeated."""
+
+
+class LoopRecovery:
+    """Takes snapshots of a loop, and goes back to one.
+
+    Attributes:
+        snapshots: so far.
+        has_room: whether memory is enough for one.
+
+    Args:
+        loop: whose state it is.
+        guards: of its optimizers.
+        memory: bytes that the snapshots may hold.
+        has_scheduler: whether what sets the learning rates goes back too.
+    """
+
+    def __init__(self, loop: LoopState, guards: Sequence[Guard | None], memory: float, has_scheduler: bool) -> None:
+        self._loop, self._guards, self._memory, self._has_scheduler = loop, list(guards), memory, has_scheduler
+        self.snapshots, self.has_room = Snapshots(SMALL_SNAPSHOT_STEPS), True
+        self._probe: Probe | None = None
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the loop can go back."""
+        guard = self._guards[0]
+        return guard is not None and not guard.report and self.has_room
+
+    def begin(self, t: int) -> str:
+        """The first snapshot, after step t; without room for one the guard acts without going back: says so."""
+        state = self._loop.copy()
+        size = bytes_of(state)
+        if size > self._memory:
+            self.has_room = False
+            return (
+                f"A snapshot takes {size / 2**20:.0f} MiB, more than memory= allows ({self._memory / 2**20:.0f} MiB): "
+                "the guard clips, skips and lowers the rate, and does not go back."
+            )
+        if size >= SMALL_SNAPSHOT_BYTES:
+            self.snapshots.every = SNAPSHOT_STEPS if size < LARGE_SNAPSHOT_BYTES else LARGE_SNAPSHOT_STEPS
+        self.snapshots.single = 4 * size > self._memory
+        self.take(t, state)
+        self.snapshots.good, self.snapshots.candidate = [self.snapshots.candidate or self.snapshots.good[0]], None
+        return ""
+
+    def take(self, t: int, state: dict[str, Any] | None = None) -> None:
+        """Takes a snapshot after step t; of a state that was copied already, if it is given."""
+        guards = [guard and guard.state_dict() for guard in self._guards]
+        self.snapshots.take(t, {**(state or self._loop.copy()), "guards": guards})
+
+    @property
+    def is_probing(self) -> bool:
+        """Whether the older weights are on trial after a rewind."""
+        return self._probe is not None
+
+    def is_due(self, guard: Guard, t: int) -> bool:
+        """Whether a snapshot is due after step t."""
+        is_time = t % (self.snapshots.every or SNAPSHOT_STEPS) == 0
+        return is_time and not guard.is_passive and guard.is_quiet
+
+    def rewind(
+        self, guard: Guard | None, call: Call, t: int, is_usable: bool, cause: str = BY_RATE
+    ) -> tuple[Event, int]:
+        """Restores a snapshot; the present state is kept until it is known whether that helps.
+
+        Args:
+            guard: whose call it is.
+            call: a rewind, or a stop.
+            t: the step.
+            is_usable: whether the present state may come back.
+            cause: of the rewind, as `Guard.on_rewind` takes it.
+
+        Returns:
+            the event at step t, and the step after which the loop goes on.
+        """
+        assert guard is not None
+        if not self.has_room:
+            action = guard.on_rewind(BY_RATE)
+            return Event(t, SKIP, call.seen, f"step skipped, {action}; there is no snapshot to go back to"), t
+        snapshot, probe = self.snapshots.back(), None
+        if is_usable and not self.snapshots.single and self.snapshots.rewinds == 1:
+            states = [own and own.state_dict() for own in self._guards]
+            probe = Probe(t - 1, self._loop.copy(), states, guard, guard.mean)
+        self._restore(snapshot.state, rewinding=True)
+        if probe is not None:
+            probe.begin()
+        self._probe = probe
+        if call.kind == STOP:
+            guard.step_aside()
+            return Event(t, STOP, call.seen, f"{call.done}; restored the snapshot of step {snapshot.t}"), snapshot.t
+        action = guard.on_rewind(cause)
+        rest = (
+            "" if self._has_scheduler or not self._loop.has_initial_lr else "; the scheduler was not passed and goes on"
+        )
+        done = f"rewound to step {snapshot.t}; {action}; the loader goes on{rest}"
+        return Event(t, REWIND, call.seen, done), snapshot.t
+
+    def _restore(self, state: dict[str, Any], rewinding: bool) -> None:
+        self._loop.load({k: v for k, v in state.items() if k != "guards"})
+        for own, guard_state in zip(self._guards, state["guards"], strict=True):
+            if own is not None and guard_state is not None:
+                own.load_state_dict(guard_state, rewinding=rewinding)
+
+    def judge(self, guard: Guard | None, loss: float, t: int) -> Event | None:
+        """The older weights on one more batch; the newer ones come back where the older ones are as bad.
+
+        Args:
+            guard: of the optimizer whose loss it is.
+            loss: of the batch, at the older weights.
+            t: steps so far.
+        """
+        probe = self._probe
+        if probe is None or guard is not probe.guard:
+            return None
+        probe.add(loss)
+        if not probe.is_over:
+            return None
+        self._probe = None
+        if probe.are_older_better:
+            return None
+        self._restore({**probe.state, "guards": probe.guards}, rewinding=False)
+        probe.guard.accept()
+        self.snapshots.good, self.snapshots.candidate = [], None
+        self.begin(t)
+        words = f"new level accepted; the weights of step {probe.t} are back"
+        return Event(t, ACCEPT, "the older weights are no better on the batches of now", words)
+
+    def free(self) -> None:
+        """Drops all snapshots."""
+        self.snapshots, self._probe = Snapshots(), None
