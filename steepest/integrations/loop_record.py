@@ -122,6 +122,11 @@ class LoopRecord:
         self._writer.go_back(t)
         self.attempt, self._last_point = self.attempt + 1, -1
 
+    def follow_model(self) -> None:
+        """The model has other parameters from now on: the path ends, and the point at the end is theirs."""
+        self._points_left, self._space = 0, Space(self._model)
+        self._configure(parameters=tuple(self._space.names))
+
     def event(self, event: Event) -> None:
         """Records an event and shows it."""
         self.note(event)

@@ -40,13 +40,28 @@ class LoopState:
     @property
     def weights(self) -> list[Tensor]:
         """All parameters."""
-        return list(module_state.parameters_of(self.model).values())
+        return list(self._weights().values())
+
+    def _weights(self) -> dict[str, Tensor]:
+        """The model's parameters, and those that only an optimizer has, such as a loss's, by its place and theirs."""
+        own = {id(p) for p in self.model.parameters()}
+        others = ((f"{k}.{j}", p) for k, place in enumerate(self._parameters()) for j, p in enumerate(place))
+        return {**module_state.parameters_of(self.model), **{n: p.detach() for n, p in others if id(p) not in own}}
+
+    @property
+    def structure(self) -> list[list[int]]:
+        """Which parameters the optimizers have."""
+        return [[id(p) for p in parameters] for parameters in self._parameters()]
+
+    def _parameters(self) -> list[list[Tensor]]:
+        """Those of each optimizer."""
+        return [[p for group in optimizer.param_groups for p in group["params"]] for optimizer in self.optimizers]
 
     def copy(self) -> dict[str, Any]:
         """A deep copy of everything."""
         with self._busy():
             return copy_state({
-                "weights": module_state.parameters_of(self.model), "buffers": module_state.buffers_of(self.model),
+                "weights": self._weights(), "buffers": module_state.buffers_of(self.model),
                 "extra": module_state.storable_extra(self.model),
                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
                 "others": [other.state_dict() for other in self.others],
@@ -69,7 +84,7 @@ class LoopState:
             _step_forward(other, place)
 
     def _restore(self, state: dict[str, Any]) -> None:
-        restore_tensors(state["weights"], module_state.parameters_of(self.model))
+        restore_tensors(state["weights"], self._weights())
         restore_tensors(state["buffers"], module_state.buffers_of(self.model))
         module_state.write_extra(self.model, state["extra"])
         for parts, name in ((self.optimizers, "optimizers"), (self.others, "others")):

@@ -143,6 +143,10 @@ class LoopRecovery:
         words = f"new level accepted; the weights of step {probe.t} are back"
         return Event(t, ACCEPT, "the older weights are no better on the batches of now", words)
 
+    def forget(self) -> None:
+        """Drops all snapshots: those of another model do not fit."""
+        self.snapshots.good, self.snapshots.candidate, self._probe = [], None, None
+
     def free(self) -> None:
         """Drops all snapshots."""
         self.snapshots, self._probe = Snapshots(), None

@@ -27,8 +27,10 @@ from steepest.analysis.conclusion import diagnose
 from steepest.analysis.diagnosis.diagnose import Diagnosis
 from steepest.descent.guard.guard import BY_DATA, GO_CALL, Guard
 from steepest.descent.guard.thresholds import MAX_OVERFLOWS
+from steepest.descent.parameters import NEW_WEIGHTS, ParameterWatch, compare
 from steepest.descent.settings import make_guard
 from steepest.errors import InputError
+from steepest.integrations import arguments
 from steepest.integrations.loop_record import NOTE, LoopRecord
 from steepest.integrations.loop_state import LoopState, LowerRate, gradients_of, memory_bound, norm_of, scale
 from steepest.integrations.losses import Losses, number
@@ -72,16 +74,23 @@ class Watch(Run):
         self._buffers.save()
         self._is_open, self._is_named, self._overflows, self.t = True, record.is_named, 0, record.start.t
         self._update_ratio = math.nan  # ‖Δw‖ ÷ lr, when it was last measured
+        self._closure: Callable[[], Any] | None = None  # of this step, for an optimizer that needs one
+        self._has_stepped = False
+        self._known, self._parameters = self._loop.structure, ParameterWatch(model)
         self._go_on(record.start.place)
         self._mark = PlaceMark(self._optimizers[0], self._place, self._refuse)
 
     # -- a step --------------------------------------------------------------------------------------------------------
 
-    def step(self, loss: Tensor | float | Sequence[Tensor | float], optimizer: Optimizer | None = None) -> Event | None:
+    def step(
+        self, loss: Tensor | float | Sequence[Tensor | float] | Callable[[], Any] | None = None,
+        optimizer: Optimizer | None = None,
+    ) -> Event | None:  # fmt: skip
         """Takes the optimizer's step, unless the guard has it otherwise; in place of `optimizer.step()`.
 
         Args:
-            loss: of the step's batch; those of its micro-batches, which are averaged.
+            loss: of the step's batch; those of its micro-batches, which are averaged; or a closure that computes loss
+                and gradients, as LBFGS needs it.
             optimizer: whose step it is, where there are several.
 
         Returns:
@@ -91,6 +100,9 @@ class Watch(Run):
             InputError: the loss is no number, the optimizer is not watched, or the run has ended.
         """
         own = self._find_optimizer(optimizer)
+        if (now := self._loop.structure) != self._known:
+            self._follow_model(now)
+        loss, self._has_stepped = self._run_closure(own, loss), True
         value = self._processes.mean(number(loss))
         if not self._recovery.snapshots.good and self._recovery.is_on and (words := self._recovery.begin(self.t)):
             self._record.say(words)
@@ -122,6 +134,32 @@ class Watch(Run):
             if is_back:
                 self._record.go_back(self.t)
         return event if is_back else self._after(guard) or event
+
+    def _follow_model(self, structure: list[list[int]]) -> None:
+        """The user has given an optimizer other parameters: snapshots of the old ones do not fit any more."""
+        self._known, before, self._parameters = structure, self._parameters, ParameterWatch(self._loop.model)
+        words = compare(before.places, self._parameters.places).words or "an optimizer has other parameters"
+        self._buffers = Buffers(self._loop.model)
+        self._buffers.save()
+        self._recovery.forget()
+        self._record.follow_model()
+        self._record.event(Event(self.t, NEW_WEIGHTS, words, "snapshots begin again"))
+
+    def _run_closure(self, optimizer: Optimizer, loss: Any) -> Any:
+        """The loss, computed where it is a closure; an optimizer that computes it again is handed the closure."""
+        closure, self._closure = loss if callable(loss) else None, None
+        if closure is None:
+            if arguments.needs_closure(optimizer):
+                raise InputError(
+                    f"run.step needs a closure for {type(optimizer).__name__}, which computes the loss several times, "
+                    f"got {'none' if loss is None else 'a loss'}. Pass the closure: run.step(closure)."
+                )
+            return loss
+        with torch.enable_grad():
+            loss = closure()
+        if arguments.needs_closure(optimizer):
+            self._closure = arguments.closure_from(closure, loss)
+        return loss
 
     def _stand_still(self, optimizer: Optimizer, loss: float, norm: float, lr: float) -> Event | None:
         """A step on which older weights are judged."""
@@ -164,11 +202,14 @@ class Watch(Run):
         if call.kind == SKIP:
             self._buffers.restore()  # what the model has learned of a bad batch
         else:
-            if call.kind == CLIP:
+            if call.kind == CLIP and self._closure is None:
                 scale(gradients, call.limit / (norm + 1e-6))
             with LowerRate(optimizer, rate), self._measure_update(optimizer):
                 step = self._steps[id(optimizer)]
-                step() if self._scaler is None else self._scaler.step(optimizer)
+                if self._closure is not None:
+                    step(self._closure)
+                else:
+                    step() if self._scaler is None else self._scaler.step(optimizer)
         if self._scaler is not None and optimizer is self._optimizers[-1]:
             self._scaler.update()
 
@@ -214,12 +255,15 @@ class Watch(Run):
             optimizer.step = functools.partial(self._step_of_trainer, optimizer, losses)  # type: ignore[method-assign]
 
     def _step_of_trainer(self, optimizer: Optimizer, losses: Losses, closure: Any = None) -> Any:
-        result = None
-        if closure is not None:
-            with torch.enable_grad():
-                result = closure()
-        self.step(losses.take(result), optimizer)
-        return result
+        results: list[Any] = []
+
+        def first() -> Any:
+            results.append(closure())
+            return losses.take(results[0]) if len(results) == 1 else results[-1]
+
+        self.step(losses.take() if closure is None else first, optimizer)
+        losses.clear()  # of further passes, where the optimizer computes the loss several times
+        return results[0] if results else None
 
     # -- the place in the record ---------------------------------------------------------------------------------------
 
@@ -255,6 +299,8 @@ class Watch(Run):
         Raises:
             InputError: a value is no number.
         """
+        if not isinstance(values, Mapping):
+            raise InputError(f"run.measure needs numbers by name, got {type(values).__name__}. Pass {{name: value}}.")
         for name, value in values.items():
             self._record.measure(self.t, self.epoch, split, name, number(value))
 
@@ -284,6 +330,8 @@ class Watch(Run):
                 if isinstance(optimizer.__dict__.get("step"), functools.partial):
                     optimizer.step = self._steps[id(optimizer)]  # type: ignore[method-assign]
             self.on_close()
+            if status == "done" and not self._has_stepped:
+                self._record.say("No step was recorded: run.step(loss) must take the place of optimizer.step().")
             self._record.close(self.t, status)
 
     def __enter__(self) -> "Watch":
@@ -322,34 +370,19 @@ def watch(
         InputError: an optimizer has no parameter of the model, is watched already, or an argument is invalid.
         StoreError: the folder cannot be written.
     """
-    optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
+    optimizers, schedulers = arguments.as_list(optimizer), arguments.as_list(scheduler)
+    arguments.check_model(model)
     inner, processes = find_processes(model)
-    _check(inner, optimizers)
+    arguments.check_optimizers(inner, optimizers, OPEN)
+    arguments.check_others(optimizers, schedulers, scaler)
     if step is not None and (not isinstance(step, int) or step < 0):
         raise InputError(f"step must be the number of steps taken before, 0 or more, got {step!r}")
-    schedulers = [] if scheduler is None else [scheduler] if hasattr(scheduler, "state_dict") else list(scheduler)
     own, bound = make_guard(guard), processes.least(memory_bound(memory))
     places = [take_place(o) for o in optimizers]
     record = LoopRecord(inner, optimizers, own, runs, name, places[0], step, processes)
     run = Watch(inner, optimizers, schedulers, scaler, own, record, bound, processes)
     OPEN.update(dict.fromkeys(optimizers, run))
     return run
-
-
-def _check(model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
-    own = {id(p) for p in model.parameters()}
-    if not optimizers:
-        raise InputError("optimizer must be a torch optimizer or a list of them, got none")
-    for o in optimizers:
-        if not isinstance(o, Optimizer):
-            raise InputError(f"optimizer must be a torch optimizer, got {type(o).__name__}")
-        if not any(id(p) in own for group in o.param_groups for p in group["params"]):
-            raise InputError(
-                f"optimizer must have parameters of the model, got {type(o).__name__} with none of them. "
-                "Make it from this model's parameters, after the model is on its device."
-            )
-        if (other := OPEN.get(o)) is not None:
-            raise InputError(f"The optimizer is watched already, as run {other.id}. Close that run first: run.close().")
 
 
 def _like(guard: Guard | None) -> Guard | None:
