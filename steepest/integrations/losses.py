@@ -20,6 +20,10 @@ class Losses:
         self._parts.append(loss.detach() if isinstance(loss, Tensor) else loss)
         self.is_sum = is_sum
 
+    @property
+    def is_empty(self) -> bool:
+        return not self._parts
+
     def clear(self) -> None:
         """Forgets them."""
         self._parts = []

@@ -12,11 +12,11 @@ The guard is that of `fit`, with what a loop of the user's allows (`recovery`). 
 record goes on where the script does (`start`). Several processes act alike (`processes`).
 """
 
-import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import torch
@@ -75,7 +75,7 @@ class Watch(Run):
         self._is_open, self._is_named, self._overflows, self.t = True, record.is_named, 0, record.start.t
         self._update_ratio = math.nan  # ‖Δw‖ ÷ lr, when it was last measured
         self._closure: Callable[[], Any] | None = None  # of this step, for an optimizer that needs one
-        self._has_stepped = False
+        self._has_stepped = self._is_taken_over = False
         self._known, self._parameters = self._loop.structure, ParameterWatch(model)
         self._go_on(record.start.place)
         self._mark = PlaceMark(self._optimizers[0], self._place, self._refuse)
@@ -251,19 +251,29 @@ class Watch(Run):
         Args:
             losses: where the trainer's losses are found.
         """
+
+        def step(optimizer: Optimizer, closure: Any = None) -> Any:
+            optimizer._opt_called = True  # type: ignore[attr-defined]  # as torch's schedulers, which would wrap this, ask
+            return self._step_of_trainer(optimizer, losses, closure)
+
+        step._wrapped_by_lr_sched = True  # type: ignore[attr-defined]
         for optimizer in self._optimizers:
-            optimizer.step = functools.partial(self._step_of_trainer, optimizer, losses)  # type: ignore[method-assign]
+            optimizer.step = MethodType(step, optimizer)  # type: ignore[method-assign]
+        self._is_taken_over = True
 
     def _step_of_trainer(self, optimizer: Optimizer, losses: Losses, closure: Any = None) -> Any:
-        results: list[Any] = []
-
-        def first() -> Any:
-            results.append(closure())
-            return losses.take(results[0]) if len(results) == 1 else results[-1]
-
-        self.step(losses.take() if closure is None else first, optimizer)
+        if closure is None:
+            self.step(losses.take(), optimizer)
+            return None
+        with torch.enable_grad():
+            result = closure()
+        if result is None and losses.is_empty:  # the trainer leaves this batch out
+            self._steps[id(optimizer)]()
+            return None
+        first = losses.take(result)
+        self.step(arguments.closure_from(closure, first), optimizer)
         losses.clear()  # of further passes, where the optimizer computes the loss several times
-        return results[0] if results else None
+        return result
 
     # -- the place in the record ---------------------------------------------------------------------------------------
 
@@ -327,7 +337,7 @@ class Watch(Run):
             self._mark.end(None if status == "done" else self._place())
             for optimizer in self._optimizers:
                 OPEN.pop(optimizer, None)
-                if isinstance(optimizer.__dict__.get("step"), functools.partial):
+                if self._is_taken_over:
                     optimizer.step = self._steps[id(optimizer)]  # type: ignore[method-assign]
             self.on_close()
             if status == "done" and not self._has_stepped:
