@@ -14,6 +14,8 @@ from steepest.descent.guard.thresholds import ALARM_RISE
 
 PROBE_STEPS = 8
 """Steps after a rewind on whose batches the older weights are judged."""
+WAIT_STEPS = 50
+"""Steps for which the older weights wait at most until batches are as usual again: bad data may be over by then."""
 
 
 @dataclass
@@ -49,12 +51,12 @@ class Probe:
 
     @property
     def is_over(self) -> bool:
-        return len(self.levels) >= PROBE_STEPS
+        """Whether it is known which weights are better, or enough batches have been waited for."""
+        return len(self.levels) >= PROBE_STEPS and (self.are_older_better or len(self.levels) >= WAIT_STEPS)
 
     @property
     def are_older_better(self) -> bool:
-        """Whether the older weights are as usual on these batches, or undo more than half of the rise of the loss."""
-        if max(self.levels) <= self.usual:
-            return True
-        level = math.fsum(self.levels) / len(self.levels) if all(map(math.isfinite, self.levels)) else math.inf
-        return self.level - level > max(ALARM_RISE, WORLD_SHARE * (self.level - self.best))
+        """Whether the older weights are as usual on the last batches, or undo more than half of the loss's rise."""
+        last = self.levels[-PROBE_STEPS:]
+        gain = self.level - sum(last) / len(last)
+        return max(last) <= self.usual or gain > max(ALARM_RISE, WORLD_SHARE * (self.level - self.best))

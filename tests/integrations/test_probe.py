@@ -1,0 +1,122 @@
+"""After a rewind: whether the weights, the learning rate, the data or the objective were the cause."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import steepest as sd
+from steepest.integrations.probe import PROBE_STEPS, WAIT_STEPS, Probe
+
+STEPS, ONSET = 500, 250
+
+
+def probe(levels, level=2.0, best=0.0, usual=0.3):
+    guard = SimpleNamespace(level=lambda x: x, best_mean=best, usual_level=lambda k: usual)
+    one = Probe(100, {}, [], guard, level)  # type: ignore[arg-type]
+    one.begin()
+    for x in levels:
+        one.add(x)
+    return one
+
+
+def test_older_weights_are_better_where_they_are_as_usual():
+    assert probe([0.2] * PROBE_STEPS, level=0.2).are_older_better
+
+
+def test_older_weights_are_better_where_they_undo_half_of_the_rise():
+    assert probe([0.9] * PROBE_STEPS).are_older_better
+    assert not probe([1.1] * PROBE_STEPS).are_older_better
+
+
+def test_it_waits_for_bad_data_to_end():
+    bad = [3.0] * 20
+    assert not probe(bad).is_over
+    assert not probe([*bad, *[0.1] * (PROBE_STEPS - 1)], level=0.2).is_over
+    assert probe([*bad, *[0.1] * PROBE_STEPS]).is_over
+
+
+@pytest.mark.parametrize("level", [3.0, math.inf, math.nan])
+def test_it_waits_no_longer_than_that(level):
+    one = probe([level] * WAIT_STEPS)
+    assert one.is_over
+    assert not one.are_older_better
+
+
+# -- In a loop ---------------------------------------------------------------------------------------------------------
+
+
+class Loop:
+    """A loop of which the batch, the objective or the learning rate change at ONSET."""
+
+    def __init__(self, runs=None, data=lambda t, x, y: (x, y), rate=lambda t: 1.0):
+        torch.manual_seed(0)
+        random = torch.Generator().manual_seed(1)
+        x = torch.randn(2000, 16, generator=random)
+        y = (x @ torch.randn(16, 4, generator=random)).argmax(1)
+        self.model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
+        optimizer = torch.optim.Adam(self.model.parameters(), lr=5e-3)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        run = None if runs is None else sd.watch(self.model, optimizer, scheduler=scheduler, runs=runs)
+        self.losses, self.weights = [], []
+        for t in range(STEPS):
+            i = torch.randint(2000, (32,), generator=random)
+            optimizer.zero_grad()
+            loss = F.cross_entropy(self.model(data(t, x[i], y[i])[0]), data(t, x[i], y[i])[1])
+            loss.backward()
+            self.losses.append(loss.item())
+            optimizer.step() if run is None else run.step(loss)
+            scheduler.step()
+            self.weights.append(self.model[0].weight.detach().clone())
+        if run is not None:
+            run.close()
+            self.kinds = [e.kind for e in run.events]
+        self.end = sum(self.losses[-50:]) / 50
+
+
+def cosine(t):
+    return 0.5 * (1 + math.cos(math.pi * t / STEPS))
+
+
+def test_a_rate_that_stays_too_high_is_no_new_world(tmp_path):
+    def rate(t):
+        return cosine(t) * (100 if t >= ONSET else 1)
+
+    healthy, alone, watched = Loop(rate=cosine), Loop(rate=rate), Loop(tmp_path, rate=rate)
+    assert alone.end > 1.5 * healthy.end
+    assert watched.end < 1.1 * healthy.end
+    assert "accept" not in watched.kinds
+
+
+def test_bad_data_are_passed_over(tmp_path):
+    def data(t, x, y):
+        return (x, y.roll(1)) if ONSET <= t < ONSET + 40 else (x, y)
+
+    healthy, alone, watched = (Loop(rate=cosine), Loop(None, data, cosine), Loop(tmp_path, data, cosine))
+    assert "rewind" in watched.kinds
+    assert "accept" not in watched.kinds
+    assert alone.end > 2 * healthy.end
+    assert watched.end < 1.2 * healthy.end  # 65 of 500 steps are lost
+
+
+def test_a_new_objective_is_accepted(tmp_path):
+    """Other targets from here on: no older weights help."""
+
+    def data(t, x, y):
+        return (x, (y + 1) % 4) if t >= ONSET else (x, y)
+
+    alone, watched = Loop(data=data), Loop(tmp_path, data)
+    assert watched.kinds.count("accept") == 1
+    assert watched.end < 1.5 * alone.end
+
+
+def test_the_older_weights_stand_still_while_they_are_judged(tmp_path):
+    def data(t, x, y):
+        return (x, (y + 1) % 4) if t >= ONSET else (x, y)
+
+    weights = Loop(tmp_path, data).weights
+    same = [torch.equal(a, b) for a, b in zip(weights, weights[1:], strict=False)]
+    assert sum(same) == WAIT_STEPS - 1  # after the last one the newer weights are back
