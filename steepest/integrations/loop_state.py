@@ -71,7 +71,8 @@ class LoopState:
         """Restores the result of `copy`, which stays as it is; the learning rate remains at the loader's place.
 
         The loader goes on, and a schedule that fell behind it would end before its rate has come down. So a scheduler
-        is stepped forward to where it is now, and what schedulers that were not passed have written remains.
+        is stepped forward to where it is now, what schedulers that were not passed have written remains, and so do
+        buffers that count steps: an objective that changes with them would be judged as it was.
         """
         places = [_place(other) for other in self.others]
         options = [[_options(group) for group in optimizer.param_groups] for optimizer in self.optimizers]
@@ -85,7 +86,8 @@ class LoopState:
 
     def _restore(self, state: dict[str, Any]) -> None:
         restore_tensors(state["weights"], self._weights())
-        restore_tensors(state["buffers"], module_state.buffers_of(self.model))
+        buffers = module_state.buffers_of(self.model)
+        restore_tensors(state["buffers"], {name: x for name, x in buffers.items() if not _is_counter(x)})
         module_state.write_extra(self.model, state["extra"])
         for parts, name in ((self.optimizers, "optimizers"), (self.others, "others")):
             with self._busy():
@@ -104,6 +106,11 @@ class LoopState:
 def _options(group: dict[str, Any]) -> dict[str, Any]:
     """Learning rate and other settings of a parameter group."""
     return {key: value for key, value in group.items() if key != "params"}
+
+
+def _is_counter(buffer: Tensor) -> bool:
+    """Whether a buffer is a whole number, which counts steps."""
+    return buffer.numel() == 1 and not (buffer.is_floating_point() or buffer.is_complex() or buffer.dtype == torch.bool)
 
 
 def _place(other: Any) -> int | None:

@@ -120,3 +120,34 @@ def test_the_older_weights_stand_still_while_they_are_judged(tmp_path):
     weights = Loop(tmp_path, data).weights
     same = [torch.equal(a, b) for a, b in zip(weights, weights[1:], strict=False)]
     assert sum(same) == WAIT_STEPS - 1  # after the last one the newer weights are back
+
+
+class Phases(nn.Module):
+    """A model that counts its steps, and whose objective changes with them."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x):
+        self.count += 1
+        out = self.layers(x)
+        return out.roll(1, 1) if self.count > ONSET else out
+
+
+def test_an_objective_that_follows_a_counter_is_accepted(tmp_path):
+    model, random = Phases(), torch.Generator().manual_seed(1)
+    x = torch.randn(2000, 16, generator=random)
+    y = (x @ torch.randn(16, 4, generator=random)).argmax(1)
+    with sd.watch(model, torch.optim.Adam(model.parameters(), lr=5e-3), runs=tmp_path) as run:
+        for _ in range(STEPS):
+            i = torch.randint(2000, (32,), generator=random)
+            model.zero_grad()
+            loss = F.cross_entropy(model(x[i]), y[i])
+            loss.backward()
+            run.step(loss)
+    kinds = [e.kind for e in run.events]
+    assert (kinds.count("rewind"), kinds.count("accept")) == (1, 1)
+    assert run.losses[-50:].mean() < 0.5
