@@ -176,6 +176,8 @@ class LoopRecord:
 
     def close(self, t: int, status: str) -> None:
         """Ends the record, with the weights at the end."""
+        if t == self.start.t and status == "done":
+            self.say("No step was recorded: run.step(loss) must take the place of optimizer.step().")
         self._configure(steps=t, end_step=t)
         self._next_point = t
         self._keep(t)

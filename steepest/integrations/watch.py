@@ -75,7 +75,7 @@ class Watch(Run):
         self._is_open, self._is_named, self._overflows, self.t = True, record.is_named, 0, record.start.t
         self._update_ratio = math.nan  # ‖Δw‖ ÷ lr, when it was last measured
         self._closure: Callable[[], Any] | None = None  # of this step, for an optimizer that needs one
-        self._has_stepped = self._is_taken_over = False
+        self._is_taken_over = False
         self._known, self._parameters = self._loop.structure, ParameterWatch(model)
         self._go_on(record.start.place)
         self._mark = PlaceMark(self._optimizers[0], self._place, self._refuse)
@@ -102,7 +102,7 @@ class Watch(Run):
         own = self._find_optimizer(optimizer)
         if (now := self._loop.structure) != self._known:
             self._follow_model(now)
-        loss, self._has_stepped = self._run_closure(own, loss), True
+        loss = self._run_closure(own, loss)
         value = self._processes.mean(number(loss))
         if not self._recovery.snapshots.good and self._recovery.is_on and (words := self._recovery.begin(self.t)):
             self._record.say(words)
@@ -168,16 +168,21 @@ class Watch(Run):
         if optimizer is self._optimizers[0]:
             self.t += 1
             self._record.step(Step(self.t, self.epoch, lr, loss, norm, 0.0), None, self.t)
-        event = self._recovery.judge(self._guards[id(optimizer)], loss, self.t)
+        event, after = self._recovery.judge(self._guards[id(optimizer)], loss, self.t)
         if event is not None:
             self._record.event(event)
+        if after < self.t:
+            self.t = after
+            self._record.go_back(after)
         return event
 
     def _after(self, guard: Guard | None) -> Event | None:
         """After a step that was taken: the snapshot that is due."""
         if guard is None or not self._recovery.is_on:
             return None
-        if self._recovery.is_due(guard, self.t):
+        if self._recovery.is_second_look_due(guard, self.t):
+            self._recovery.look_again(self.t)
+        elif self._recovery.is_due(guard, self.t):
             if not self._processes.agree(self._loop.weights):
                 return self._go_back_together(guard)
             self._recovery.take(self.t)
@@ -340,8 +345,6 @@ class Watch(Run):
                 if self._is_taken_over:
                     optimizer.step = self._steps[id(optimizer)]  # type: ignore[method-assign]
             self.on_close()
-            if status == "done" and not self._has_stepped:
-                self._record.say("No step was recorded: run.step(loss) must take the place of optimizer.step().")
             self._record.close(self.t, status)
 
     def __enter__(self) -> "Watch":

@@ -9,14 +9,15 @@ from torch import nn
 from torch.nn import functional as F
 
 import steepest as sd
-from steepest.integrations.probe import PROBE_STEPS, WAIT_STEPS, Probe
+from steepest.descent.guard.snapshots import Snapshot
+from steepest.integrations.probe import FEW_STEPS, PROBE_STEPS, SECOND_LOOK_STEPS, Probe
 
 STEPS, ONSET = 500, 250
 
 
-def probe(levels, level=2.0, best=0.0, usual=0.3):
+def probe(levels, level=2.0, best=0.0, usual=0.3, is_first=True):
     guard = SimpleNamespace(level=lambda x: x, best_mean=best, usual_level=lambda k: usual)
-    one = Probe(100, {}, [], guard, level)  # type: ignore[arg-type]
+    one = Probe(100, {}, [], guard, level, Snapshot(50, {}), is_first)  # type: ignore[arg-type]
     one.begin()
     for x in levels:
         one.add(x)
@@ -32,16 +33,23 @@ def test_older_weights_are_better_where_they_undo_half_of_the_rise():
     assert not probe([1.1] * PROBE_STEPS).are_older_better
 
 
-def test_it_waits_for_bad_data_to_end():
-    bad = [3.0] * 20
-    assert not probe(bad).is_over
-    assert not probe([*bad, *[0.1] * (PROBE_STEPS - 1)], level=0.2).is_over
-    assert probe([*bad, *[0.1] * PROBE_STEPS]).is_over
+def test_once_more_they_must_be_as_usual_and_better():
+    assert probe([0.2] * PROBE_STEPS, level=0.25, is_first=False).are_older_better
+    assert not probe([0.2] * PROBE_STEPS, level=0.15, is_first=False).are_older_better
+    assert not probe([0.9] * PROBE_STEPS, is_first=False).are_older_better
+
+
+@pytest.mark.parametrize(
+    ("levels", "is_over"),
+    [([3.0] * FEW_STEPS, True), ([3.0, 0.2, 3.0], False), ([0.9] * FEW_STEPS, False), ([3.0, *[0.2] * 7], True)],
+)
+def test_a_few_batches_are_enough_where_none_is_as_usual(levels, is_over):
+    assert probe(levels).is_over == is_over
 
 
 @pytest.mark.parametrize("level", [3.0, math.inf, math.nan])
-def test_it_waits_no_longer_than_that(level):
-    one = probe([level] * WAIT_STEPS)
+def test_what_is_no_number_is_not_better(level):
+    one = probe([level] * FEW_STEPS)
     assert one.is_over
     assert not one.are_older_better
 
@@ -91,15 +99,14 @@ def test_a_rate_that_stays_too_high_is_no_new_world(tmp_path):
     assert "accept" not in watched.kinds
 
 
-def test_bad_data_are_passed_over(tmp_path):
+def test_what_bad_data_did_is_undone_once_they_are_over(tmp_path):
     def data(t, x, y):
         return (x, y.roll(1)) if ONSET <= t < ONSET + 40 else (x, y)
 
     healthy, alone, watched = (Loop(rate=cosine), Loop(None, data, cosine), Loop(tmp_path, data, cosine))
-    assert "rewind" in watched.kinds
-    assert "accept" not in watched.kinds
+    assert [k for k in watched.kinds if k in ("rewind", "accept")] == ["rewind", "accept", "rewind"]
     assert alone.end > 2 * healthy.end
-    assert watched.end < 1.2 * healthy.end  # 65 of 500 steps are lost
+    assert watched.end < 1.3 * healthy.end  # 100 of 500 steps are lost
 
 
 def test_a_new_objective_is_accepted(tmp_path):
@@ -119,7 +126,9 @@ def test_the_older_weights_stand_still_while_they_are_judged(tmp_path):
 
     weights = Loop(tmp_path, data).weights
     same = [torch.equal(a, b) for a, b in zip(weights, weights[1:], strict=False)]
-    assert sum(same) == WAIT_STEPS - 1  # after the last one the newer weights are back
+    assert sum(same) == 2 * (FEW_STEPS - 1)  # after the last one the newer weights are back; twice
+    assert not any(same[: ONSET + 3])
+    assert any(same[ONSET + SECOND_LOOK_STEPS :])
 
 
 class Phases(nn.Module):
