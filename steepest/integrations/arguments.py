@@ -74,6 +74,23 @@ def check_others(optimizers: Sequence[Optimizer], schedulers: Sequence[Any], sca
         raise InputError(f"scaler must be a torch.amp.GradScaler, got {type(scaler).__name__}")
 
 
+def check_step(step: Any) -> None:
+    """Raises an InputError unless it is None or a number of steps."""
+    if step is not None and (not isinstance(step, int) or step < 0):
+        raise InputError(f"step must be the number of steps taken before, 0 or more, got {step!r}")
+
+
+def by_name(values: Any) -> Mapping[str, Any]:
+    """Measured values, if they have names.
+
+    Raises:
+        InputError: they have none.
+    """
+    if not isinstance(values, Mapping):
+        raise InputError(f"run.measure needs numbers by name, got {type(values).__name__}. Pass {{name: value}}.")
+    return values
+
+
 def needs_closure(optimizer: Optimizer) -> bool:
     """Whether an optimizer computes the loss itself, as LBFGS does.
 

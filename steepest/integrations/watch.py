@@ -314,9 +314,7 @@ class Watch(Run):
         Raises:
             InputError: a value is no number.
         """
-        if not isinstance(values, Mapping):
-            raise InputError(f"run.measure needs numbers by name, got {type(values).__name__}. Pass {{name: value}}.")
-        for name, value in values.items():
+        for name, value in arguments.by_name(values).items():
             self._record.measure(self.t, self.epoch, split, name, number(value))
 
     def note(self, words: str) -> None:
@@ -371,7 +369,8 @@ def watch(
     Args:
         model: that is trained.
         optimizer: of it; a list where there are several.
-        scheduler: what sets their learning rates; a list where there are several. It goes back with the weights.
+        scheduler: what sets their learning rates; a list where there are several. After a rewind it keeps the place
+            of the loader.
         scaler: a `torch.amp.GradScaler`; `run.step` then also unscales the gradients and updates the scaler.
         guard: True, False, "report" or `sd.Guard(...)`.
         runs: folder of the runs.
@@ -388,8 +387,7 @@ def watch(
     inner, processes = find_processes(model)
     arguments.check_optimizers(inner, optimizers, OPEN)
     arguments.check_others(optimizers, schedulers, scaler)
-    if step is not None and (not isinstance(step, int) or step < 0):
-        raise InputError(f"step must be the number of steps taken before, 0 or more, got {step!r}")
+    arguments.check_step(step)
     own, bound = make_guard(guard), processes.least(memory_bound(memory))
     places = [take_place(o) for o in optimizers]
     record = LoopRecord(inner, optimizers, own, runs, name, places[0], step, processes)
