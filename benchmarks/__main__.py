@@ -17,6 +17,7 @@ from benchmarks import report
 QUICK = dict.fromkeys(("update", "rules", "average", "step", "fit", "memory", "start", "demo", "population"), "speed")
 LONG = {
     "kills": "guard",
+    "watched_kills": "guard",
     "faults": "guard",
     "fault_kinds": "guard",
     "false_rewinds": "guard",

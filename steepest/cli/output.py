@@ -29,7 +29,7 @@ class MeasurementJson(TypedDict):
     """A metric, or the mean loss, on a whole split."""
 
     t: Annotated[int, "the step after which it was measured"]
-    epoch: Annotated[Number, "epochs done then"]
+    epoch: Annotated[Number, "epochs done then; nan where the loop has not told"]
     split: Annotated[str, "train, validation or test"]
     name: Annotated[str, 'of the metric; "loss" for the mean loss']
     value: Annotated[Number, "measured"]
@@ -308,7 +308,7 @@ def run(record: Record) -> RunJson:
     return {
         "id": record.id, "name": record.name, "status": record.status, "started": record.started,
         "seconds": record.seconds, "metric": record.last("validation", name), "metric_name": name,
-        "measurements": [MeasurementJson(**m._asdict()) for m in record.measurements],
+        "measurements": [MeasurementJson(**m._asdict()) for m in record.timed_measurements],
         "config": to_json(record.config, record.search, record.verdict), "notes": record.notes,
         "damage": record.damage,
     }  # fmt: skip

@@ -104,7 +104,7 @@ def locate(
     if as_json:
         say_json("locate", {"run": result.id, **output.location(verdict)})
     else:
-        say(str(verdict).replace("RUN", result.id))
+        say(str(verdict).replace("RUN", result.id if task is None else f"{result.id} --task {task}"))
 
 
 @command

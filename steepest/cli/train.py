@@ -112,6 +112,8 @@ def resume(
     Example: steepest resume digits --epochs 21
     """
     record = Store(runs).read(run)
+    if record.config.is_watched:
+        sd.resume(record.id, runs=runs)  # refused
     source = base.load_task(record, task, runs, "resume", f"Continue with sd.fit(task, resume={record.id!r}).")
     with _exit_after_failure(runs):
         result = sd.fit(source, resume=record.id, epochs=epochs, steps=steps, runs=runs)

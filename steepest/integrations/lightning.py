@@ -3,6 +3,7 @@
 L.Trainer(..., callbacks=[steepest.integrations.lightning.Steepest()])
 """
 
+import math
 from typing import Any
 
 from steepest.errors import InputError
@@ -26,6 +27,11 @@ class Steepest(TrainerRun, Callback):
             raise InputError("Lightning's module must have an optimizer, got none from configure_optimizers")
         schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
         self.begin(pl_module, trainer.optimizers, schedulers, trainer.global_step)
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Follows the trainer's epoch."""
+        batches = trainer.num_training_batches
+        self.at_epoch(trainer.current_epoch + (batch_idx + 1) / batches if 0 < batches < math.inf else None)
 
     def on_before_zero_grad(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Forgets the losses of a step that a gradient scaler did not take."""

@@ -98,7 +98,7 @@ class LoopRecord:
         self._config = config
         points = path_file.read(self._writer.folder, config.weights)["t"]
         self._points_left -= len(points)
-        if len(points) and place.t:
+        if len(points) and (place.t or last is None):
             self._next_point = self._point_after(int(points[-1]))
 
     def step(self, step: Step, event: Event | None, t: int) -> None:
@@ -145,9 +145,9 @@ class LoopRecord:
             state: of the loop, by the names of the fields of `Place`.
         """
         self._writer.flush()
-        return Place(self.id, t, self.attempt, self.events, self._elapsed(), **state)
+        return Place(self.id, t, self.attempt, self.events, self._total_seconds(), **state)
 
-    def _elapsed(self) -> float:
+    def _total_seconds(self) -> float:
         return self._seconds + time.perf_counter() - self._start_time
 
     def measure(self, t: int, epoch: float, split: str, name: str, value: float) -> None:
@@ -182,7 +182,7 @@ class LoopRecord:
         self._next_point = t
         self._keep(t)
         self._writer.end_point(t, module_state.read(self._model))
-        self._writer.close(status, self._elapsed())
+        self._writer.close(status, self._total_seconds())
 
     def _configure(self, **values: object) -> None:
         self._config = dataclasses.replace(self._config, **values)  # type: ignore[arg-type]
@@ -209,7 +209,7 @@ def _config(name: str, model: nn.Module, space: Space, optimizers: Sequence[Opti
     return Config(
         task=name, rule=" → ".join(rules[:1]), stages=(StageConfig(rule=rules[0]),), lr=_first_lr(optimizers[0]),
         guard=guard and guard.describe(), locate=False, weights=space.size, better=None,
-        parameters=tuple(space.names), model=model_identity(model),
+        parameters=tuple(space.names), model=model_identity(model), device=str(space.tensors()[0].device),
     )  # fmt: skip
 
 

@@ -68,8 +68,8 @@ class PlaceMark:
         self, optimizer: Optimizer, place: Callable[[], Place | None], on_load: Callable[[Place], None]
     ) -> None:
         self._place, self._on_load = place, on_load
-        self._written = optimizer.register_state_dict_post_hook(self._write)
-        self._seen = optimizer.register_load_state_dict_post_hook(self._read)
+        self._write_handle = optimizer.register_state_dict_post_hook(self._write)
+        self._read_handle = optimizer.register_load_state_dict_post_hook(self._read)
 
     def _write(self, optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
         place = self._place()
@@ -83,7 +83,7 @@ class PlaceMark:
 
     def end(self, place: Place | None) -> None:
         """Loads are no longer seen, and from now on this place is written; None for none."""
-        self._seen.remove()
+        self._read_handle.remove()
         self._place, self._on_load = (lambda: place), (lambda _: None)
         if place is None:
-            self._written.remove()
+            self._write_handle.remove()

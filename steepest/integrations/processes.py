@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -9,10 +10,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from steepest.errors import SteepestError, StoreError
+from steepest.errors import InputError, StoreError
 from steepest.integrations.loop_state import norm_of
 
 T = TypeVar("T")
+WAIT = timedelta(seconds=60)
+"""For the other processes to call `watch`."""
 AGREEMENT = 1e-4
 """Relative difference of norms that rounding explains where processes run on unlike devices."""
 
@@ -62,7 +65,7 @@ class Processes:
         if is_first:
             try:
                 box[0] = function()
-            except SteepestError as error:
+            except Exception as error:  # the others wait
                 box[1] = error
         dist.broadcast_object_list(box, dist.get_global_rank(self._group, 0), group=self._group)
         if box[1] is not None:
@@ -75,9 +78,27 @@ ALONE = Processes()
 
 
 def find_processes(model: nn.Module) -> tuple[nn.Module, Processes]:
-    """A model without its wrapper, and the processes that train it: those of the wrapper, else of the default group."""
+    """A model without its wrapper, and the processes that train it: those of the wrapper, else of the default group.
+
+    Raises:
+        InputError: not all of these processes watch it.
+    """
     inner = model.module if isinstance(model, DistributedDataParallel) else model
     group = None
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         group = model.process_group if isinstance(model, DistributedDataParallel) else dist.group.WORLD
+        _meet(group)
     return inner, Processes(group, next((p.device for p in inner.parameters()), None))
+
+
+def _meet(group: Any) -> None:
+    """Waits for the other processes, where the backend can tell that one does not come."""
+    if dist.get_backend(group) != "gloo":
+        return
+    try:
+        dist.monitored_barrier(group, WAIT)
+    except RuntimeError as error:
+        raise InputError(
+            f"sd.watch must be called by all {dist.get_world_size(group)} processes, got no call of one within "
+            f"{WAIT.total_seconds():.0f} s. Call it on every rank; the first one writes the record."
+        ) from error

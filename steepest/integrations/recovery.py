@@ -108,8 +108,8 @@ class LoopRecovery:
         rest = (
             "" if self._has_scheduler or not self._loop.has_initial_lr else "; the scheduler was not passed and goes on"
         )
-        done = f"rewound to step {snapshot.t}; {action}; the loader goes on{rest}"
-        return Event(t, REWIND, call.seen, done), snapshot.t
+        words = f"rewound to step {snapshot.t}; {action}; the loader goes on{rest}"
+        return Event(t, REWIND, call.seen, words), snapshot.t
 
     def _restore(self, state: dict[str, Any], rewinding: bool) -> None:
         self._loop.load({k: v for k, v in state.items() if k != "guards"})

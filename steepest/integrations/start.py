@@ -18,7 +18,7 @@ from steepest.records.config import Config
 from steepest.records.run import FAILURE, INTERRUPTION, Record
 from steepest.runs.store import Store
 
-SETTINGS = ("rule", "schedule", "guard", "model", "parameters")
+SAME_SETTINGS = ("rule", "schedule", "guard", "model", "parameters")
 """Fields of a configuration that must be those of the run that is gone on with; from step 1 the learning rate too."""
 
 
@@ -72,7 +72,7 @@ def find_start(
 
 def _differences(record: Record, config: Config, t: int) -> str:
     """Settings that are not those of a run, in words; a restored optimizer brings the run's learning rate itself."""
-    names = [name for name in SETTINGS if getattr(record.config, name) != getattr(config, name)]
+    names = [name for name in SAME_SETTINGS if getattr(record.config, name) != getattr(config, name)]
     names += ["lr"] if t == 0 and record.config.lr != config.lr else []
     return f"run {record.id} has other settings ({', '.join(names)})" if names else ""
 

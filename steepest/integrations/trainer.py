@@ -36,6 +36,11 @@ class TrainerRun:
         self.run = watch(model, optimizers, scheduler=schedulers, step=step, **self._choices)
         self.run.take_over(self._losses)
 
+    def at_epoch(self, epoch: float | None) -> None:
+        """Says the epochs that are done once the next step is; None where the trainer does not know."""
+        if self.run is not None and epoch is not None:
+            self.run.epoch = float(epoch)
+
     def end(self, error: BaseException | None = None) -> None:
         """Ends the run; after an error as failed or interrupted, with the reason."""
         if self.run is not None:

@@ -7,6 +7,7 @@ of, whatever computed it, the parts of the micro-batches together; the norm is r
 Trainer's own clipping.
 """
 
+import math
 from typing import Any
 
 from steepest.integrations.trainer import TrainerRun, see_backward, without_wrapper
@@ -31,13 +32,27 @@ class Steepest(TrainerRun, TrainerCallback):
         """Begins the run."""
         self.begin(parts["model"], [without_wrapper(parts["optimizer"])], [parts["lr_scheduler"]], state.global_step)
         assert self.run is not None
+        loader: Any = parts.get("train_dataloader")
+        parts_per_step = max(1, args.gradient_accumulation_steps)
+        self._steps = math.ceil(len(loader) / parts_per_step) if hasattr(loader, "__len__") else 0
+        self.at_epoch(self._after_next(state))
         self.run.on_close = see_backward(Accelerator, self._losses, is_sum=True)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
+        """Follows the Trainer's epoch."""
+        self.at_epoch(self._after_next(state))
+
+    def _after_next(self, state: Any) -> float | None:
+        """The epochs that are done after the next step; None where the data have no length."""
+        return (state.epoch or 0.0) + 1 / self._steps if self._steps else None
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
         """Records what the Trainer has measured, without its speeds."""
         metrics = {k.removeprefix("eval_"): v for k, v in (parts.get("metrics") or {}).items()}
         if self.run is not None:
+            self.at_epoch(state.epoch)
             self.run.measure({k: v for k, v in metrics.items() if isinstance(v, int | float) and k not in SPEEDS})
+            self.at_epoch(self._after_next(state))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
         """Ends the run."""

@@ -54,6 +54,7 @@ class Watch(Run):
 
     Attributes:
         t: steps so far, rewound ones not counted.
+        epoch: epochs done, if the loop says so: `run.epoch = 3.5`. It is recorded with steps and measurements.
         on_close: called when the run ends.
     """
 

@@ -132,6 +132,11 @@ class Config:
         """The update rules of the stages, in their order, as text."""
         return " → ".join(stage.rule for stage in self.stages) or self.rule
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether the loop was the user's own: of its schedule and its data nothing is recorded."""
+        return bool(self.model) and not self.data and not self.schedule
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Config":
         """The configuration that `to_json` wrote; unknown keys are ignored."""

@@ -198,6 +198,12 @@ class Record:
         """All measurements of one metric on one split, in time order."""
         return [m for m in self.measurements if m.split == split and m.name == name]
 
+    @property
+    def timed_measurements(self) -> list[Measurement]:
+        """The measurements; the epoch is nan where a watched loop has not told it."""
+        is_unknown = self.config.is_watched
+        return [m._replace(epoch=math.nan) if is_unknown and not m.epoch else m for m in self.measurements]
+
     def last(self, split: str, name: str) -> float | None:
         """One metric on one split at the weights that the run left, else the last; None if it was never measured."""
         series = self.series(split, name)

@@ -80,7 +80,7 @@ def _surfaces(
     end = end_point.vector(store.load_point(record.id), record.config.parameters)
     if not bool(torch.isfinite(end).all()):
         return LossSurfaces(messages=("No surfaces: the run ended at non-finite weights.",))
-    kinds = kinds or _default_planes(verdict, len(points))
+    kinds = kinds or _default_planes(verdict, len(points), record.config.is_watched)
     messages = () if len(points) else ("No path: the run stored no points.",)
     kind = "" if verdict is None else verdict.kind
     paths = {record.id: points} if len(points) else {}
@@ -97,10 +97,10 @@ def _surfaces(
     return surfaces
 
 
-def _default_planes(verdict: Verdict | None, points: int) -> tuple[str, ...]:
+def _default_planes(verdict: Verdict | None, points: int, is_watched: bool) -> tuple[str, ...]:
     if points < 3:
         return planes.CURVATURE_PLANE, planes.RANDOM_PLANE
-    if verdict is None or verdict.kind in CRITICAL_POINTS:
+    if (verdict is None and not is_watched) or (verdict is not None and verdict.kind in CRITICAL_POINTS):
         return planes.PLANE_KINDS
     return planes.PRINCIPAL_PLANE, planes.CURVATURE_PLANE, planes.RANDOM_PLANE
 

@@ -115,11 +115,12 @@ def restore_end(task: Task, store: Store, record: Record) -> RunEnd:
     if config.device != "cpu" and not torch.cuda.is_available():
         config = dataclasses.replace(config, device="cpu")  # an analysis needs no more
     descent = None
-    if all(part.rule in RULES for part in config.stages):
+    if not config.is_watched and all(part.rule in RULES for part in config.stages):
         settings = settings_of(task, config)
         descent = Descent(task, settings, task.copy(settings.seed))
     model = task.copy(config.seed) if descent is None else descent.model
-    check_identity(record, identity(task, model))
+    now = identity(task, model)
+    check_identity(record, {"model": now["model"]} if config.is_watched else now)
     checkpoint = checkpoints.load(store.folder_of(record.id) / "checkpoints")
     if checkpoint and descent is not None:
         with state_of_run():
@@ -140,12 +141,22 @@ def check_identity(record: Record, now: Mapping[str, str]) -> None:
             )
 
 
+def loop_words(record: Record) -> str:
+    """What a watched run lacks, in words."""
+    return f"Run {record.id} is of a loop of your own, whose model, loss and data are not recorded"
+
+
 def built_in_task(record: Record) -> Task:
     """The task of a stored run, if it is a built-in one.
 
     Raises:
         StoreError: it is not.
     """
+    if record.config.is_watched:
+        raise StoreError(
+            f"{loop_words(record)}. Pass them as a task: sd.Task(model, data, loss), as in "
+            f"sd.open({record.id!r}, task=...)."
+        )
     if record.config.source not in BUILT_IN:
         raise StoreError(
             f"Run {record.id} was not trained on a built-in task, so its model cannot be built. Pass the task: "

@@ -84,6 +84,11 @@ def prepare_resume(
     store, own_task = (Store(runs), None) if isinstance(run, str) else (run.store, run.task)
     record = store.read(run if isinstance(run, str) else run.id)
     check_not_in_use(record)
+    if record.config.is_watched:
+        raise StoreError(
+            f"Run {record.id} is of a loop of your own, which only its script can go on with. Start the script again, "
+            f"with sd.watch(..., name={record.name!r}) after the weights and the optimizer are restored."
+        )
     if record.status in ("done", "stopped") and not (epochs or steps):
         raise StoreError(
             f"Run {record.id} is already finished. Pass more epochs or steps to extend it, or start={record.id!r} to "

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from steepest.errors import StoreError
 from steepest.records.run import Record
+from steepest.runs.restore import loop_words
 from steepest.tasks import BUILT_IN, Task, load
 
 MAX_FILE_BYTES = 50_000_000
@@ -32,6 +33,10 @@ def stored_task(record: Record, runs: Path | str, command: str, advice: str) -> 
         TaskError: the file is missing, raises, or has no `task()`.
     """
     source = record.config.source
+    if source is None and record.config.is_watched:
+        raise StoreError(
+            f"{loop_words(record)}. Write them as task() in a Python file, then run: {command} --task FILE"
+        )
     if source is None:
         raise StoreError(f"Run {record.id} was started from Python, so its task is unknown. {advice}")
     if source in BUILT_IN:

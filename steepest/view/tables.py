@@ -22,6 +22,10 @@ INTERNAL_SETTINGS = {
     "last_checkpoint",
 }  # fmt: skip
 """Settings that `show` leaves out: what is shown above them, thresholds and hashes."""
+UNKNOWN_TO_A_LOOP = {
+    "schedule", "accumulate", "seed", "keep", "checkpoint_every", "locate", "steps_per_epoch", "start",
+}  # fmt: skip
+"""Settings that `show` leaves out too where the loop was the user's own."""
 REGIONS = {TOO_SMALL: "too low", TOO_LARGE: "too high", FAILED: "failed"}
 """Regions of a search, where the words differ from the record's."""
 STRATEGIES = {"together": "batched", "one after another": "sequential"}
@@ -73,10 +77,11 @@ def print_run(record: Record, verdict: Verdict | None) -> None:
         lines.append(f"train loss: {number(losses[0])} {sparkline(losses, 48)} {number(losses[-1])}")
     lines += [record.search.sentence] if record.search is not None else []
     lines += [describe_event(event) for event in record.events]
+    left_out = INTERNAL_SETTINGS | (UNKNOWN_TO_A_LOOP if record.config.is_watched else set())
     settings = {
         key: str(getattr(record.config, key, setting))
         for key, setting in {**record.config.to_json(), **record.versions}.items()
-        if key not in INTERNAL_SETTINGS and setting is not None
+        if key not in left_out and setting is not None
     }
     settings["guard"] = "on" if record.config.guard else "off"
     _print(*filter(None, lines), _table(("", ""), list(settings.items()), show_header=False))

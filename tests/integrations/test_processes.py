@@ -9,6 +9,7 @@ import math
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 import steepest as sd
+from steepest.integrations import processes
 from steepest.runs.store import Store
 
 STEPS, ONSET, PROCESSES, BATCH = 320, 205, 2, 16
@@ -116,6 +118,23 @@ def go_on(rank, folder):
     return train(rank, folder, name="again", resume=torch.load(folder / "again.pt"))
 
 
+def watch_alone(rank, monkeypatch):
+    """As where a user means that the first process is enough."""
+    model = DistributedDataParallel(nn.Linear(2, 1), process_group=dist.new_group())
+    monkeypatch.setattr(processes, "WAIT", timedelta(seconds=1))
+    if rank:
+        return ""
+    with pytest.raises(sd.InputError) as error:
+        sd.watch(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    return str(error.value)
+
+
+def fail_on_one(t, rank, x, model):
+    if rank == 1 and t == 50:
+        raise ValueError("no more data")
+    return x
+
+
 def process(rank, folder):
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=PROCESSES)
     results = {"again": go_on(rank, folder)}
@@ -124,9 +143,11 @@ def process(rank, folder):
         results[f"healthy {parts}"] = train(rank, folder, parts=parts, name=f"healthy{parts}")
     for name, fault in FAULTS.items():
         results[name] = train(rank, folder, fault=fault, name=name)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        results["alone"] = watch_alone(rank, monkeypatch)
     Path(folder, f"{rank}.json").write_text(json.dumps(results))
-    dist.barrier()
-    dist.destroy_process_group()
+    with contextlib.suppress(ValueError, RuntimeError):  # gloo's error where the other process has gone
+        train(rank, folder, name="fails", fault=fail_on_one)
 
 
 # -- The tests ---------------------------------------------------------------------------------------------------------
@@ -136,7 +157,7 @@ def process(rank, folder):
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
     command = [sys.executable, "-W", "ignore", "-m", "tests.integrations.test_processes"]
-    processes = [
+    children = [
         subprocess.Popen(
             [*command, str(rank), str(folder)],
             cwd=Path(__file__).parents[2],
@@ -145,9 +166,9 @@ def folder(tmp_path_factory):
         for rank in range(PROCESSES)
     ]
     try:
-        assert [p.wait(timeout=300) for p in processes] == [0] * PROCESSES
+        assert [p.wait(timeout=300) for p in children] == [0] * PROCESSES
     finally:
-        for p in processes:
+        for p in children:
             p.kill()
     return folder
 
@@ -170,10 +191,21 @@ def test_without_a_fault_it_is_the_loop_alone(folder, parts):
 @pytest.mark.slow
 def test_one_process_writes_the_record(folder):
     names = list(Store(folder / "runs").names().values())
-    assert sorted(names) == sorted({*FAULTS, "healthy1", "healthy2", "again"})
+    assert sorted(names) == sorted({*FAULTS, "healthy1", "healthy2", "again", "fails"})
     run = sd.open("healthy1", folder / "runs")
     assert sorted(run.tensors) == ["0.bias", "0.weight", "2.bias", "2.weight"]
     assert results(folder, "healthy 1")[0]["id"] == results(folder, "healthy 1")[1]["id"] == run.id
+
+
+@pytest.mark.slow
+def test_all_processes_must_watch(folder):
+    assert "must be called by all 2 processes" in results(folder, "alone")[0]
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_ends_the_run(folder):
+    run = sd.open("fails", folder / "runs")
+    assert (run.status, len(run.losses)) == ("failed", 49)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -136,6 +137,11 @@ def test_without_a_fault_it_is_the_trainer_alone(tmp_path, train, parts):
     assert all(torch.equal(a, b) for a, b in zip(alone.parameters(), watched.parameters(), strict=True))
     assert (run.status, run.events, len(run.losses)) == ("done", (), EPOCHS * SAMPLES // BATCH)
     assert run.losses[0] == pytest.approx(math.log(4), abs=0.3)
+    epochs = run.record.steps.epoch
+    if train is accelerate:  # which does not know them
+        assert not epochs.any()
+    else:
+        assert epochs == pytest.approx(np.arange(1, len(epochs) + 1) * BATCH / SAMPLES)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -141,6 +141,8 @@ export interface Film {
   version: string;
   steps: number;
   live: boolean;
+  /** What stands where the relief would; absent for the page's own words. */
+  no_surface?: string;
   headline: string;
   advice: string;
   surfaces: Record<string, Surface>;

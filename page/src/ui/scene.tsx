@@ -40,7 +40,8 @@ export function Scene(props: SceneProps) {
   const overlays = useOverlays(scene, relief !== null, mapped);
   if (!field || !relief || !surface) {
     if (film.live || film.kind === 'race') return null;
-    return <p class="nothing">No surface: run `steepest film RUN` to compute one; it needs a saved path and the model.</p>;
+    const words = 'No surface: run `steepest film RUN` to compute one; it needs a saved path and the model.';
+    return <p class="nothing">{film.no_surface ?? words}</p>;
   }
   const description = describe(field, surface, tracks, t);
   const map = <MapView field={field} surface={surface} tracks={tracks} marks={marks} t={t} selected={selected} theme={theme}

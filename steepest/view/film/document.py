@@ -41,6 +41,7 @@ def encode(film: Film) -> dict[str, Any]:
         **_fields(film, "steps", "live", "headline", "advice"),
         "surfaces": {name: encode_surface(grid) for name, grid in film.surfaces.items()},
         "members": {key: encode_member(member) for key, member in film.members.items()},
+        **({"no_surface": film.no_surface} if film.no_surface else {}),
         **({} if film.comparison is None else {"comparison": encode_comparison(film.comparison)}),
     }
 

@@ -48,6 +48,7 @@ def of_run(
         headline=summary.headline(history, verdict, live),
         advice="" if live else summary.advice(history, verdict),
         live=live,
+        no_surface="" if surfaces.grids else summary.no_surface(record),
         surfaces=surfaces.grids,
         members={"run": _with_ends(member(history, surfaces, verdict), history, live)},
     )
@@ -218,7 +219,7 @@ def _subtitle(record: Record) -> str:
         f"lr {config.lr:.3g}" if config.lr is not None else "",
         config.schedule,
         f"batch {config.batch_size}" if config.batch_size is not None else "",
-        f"seed {config.seed}",
+        "" if config.is_watched else f"seed {config.seed}",
         f"curves: {PER_SAMPLE}" if is_sum(record) else "",
     )
     return " · ".join(filter(None, parts))

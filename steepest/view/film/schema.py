@@ -168,6 +168,7 @@ class Film:
         headline: the sentence above the relief; a play writes its own.
         advice: why, and on a line of its own what to do; commands stand between backticks.
         live: whether the run still goes on.
+        no_surface: what stands where the relief would, if there is none; empty for the page's own words.
         comparison: how the members ended, of kind "compare".
     """
 
@@ -180,6 +181,7 @@ class Film:
     headline: str = ""
     advice: str = ""
     live: bool = False
+    no_surface: str = ""
     comparison: EndComparison | None = None
 
 

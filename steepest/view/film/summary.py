@@ -237,6 +237,16 @@ def _command(words: str, record: Record) -> str:
     return words.replace("`steepest find-lr TASK`", f"`steepest find-lr {source}`" if source else "`find_lr(task)`")
 
 
+def no_surface(record: Record) -> str:
+    """What a film of the loss surface of a watched run needs; empty for other runs."""
+    if not record.config.is_watched:
+        return ""
+    return (
+        "No surface: a loop of your own does not record its model, loss and data. Write them as `task()` in a Python "
+        f"file, then run `steepest film {record.id} --task FILE`."
+    )
+
+
 def _after_explosions(history: History, verdict: Verdict) -> str:
     """Where the loss exploded, what the guard undid, and what to change."""
     record = history.record
