@@ -162,8 +162,8 @@ class LoopRecovery:
         """The older weights stay: the data that made the difference are over."""
         snapshot = probe.snapshot
         self.snapshots.good, self.snapshots.candidate = [snapshot], None
-        done = f"rewound to step {snapshot.t}; cause: bad data, which are over; the loader goes on"
-        return Event(t, REWIND, "the older weights are better again on the batches of now", done), snapshot.t
+        words = f"rewound to step {snapshot.t}; cause: bad data, which are over; the loader goes on"
+        return Event(t, REWIND, "the older weights are better again on the batches of now", words), snapshot.t
 
     def _accept(self, probe: Probe, t: int) -> Event:
         """The newer weights go on; the older ones will be asked again."""

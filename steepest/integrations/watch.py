@@ -76,8 +76,7 @@ class Watch(Run):
         self._is_open, self._is_named, self._overflows, self.t = True, record.is_named, 0, record.start.t
         self._update_ratio = math.nan  # ‖Δw‖ ÷ lr, when it was last measured
         self._closure: Callable[[], Any] | None = None  # of this step, for an optimizer that needs one
-        self._is_taken_over = False
-        self._known, self._parameters = self._loop.structure, ParameterWatch(model)
+        self._layout, self._parameters, self._has_trainer = self._loop.structure, ParameterWatch(model), False
         self._go_on(record.start.place)
         self._mark = PlaceMark(self._optimizers[0], self._place, self._refuse)
 
@@ -101,7 +100,7 @@ class Watch(Run):
             InputError: the loss is no number, the optimizer is not watched, or the run has ended.
         """
         own = self._find_optimizer(optimizer)
-        if (now := self._loop.structure) != self._known:
+        if (now := self._loop.structure) != self._layout:
             self._follow_model(now)
         loss = self._run_closure(own, loss)
         value = self._processes.mean(number(loss))
@@ -138,7 +137,7 @@ class Watch(Run):
 
     def _follow_model(self, structure: list[list[int]]) -> None:
         """The user has given an optimizer other parameters: snapshots of the old ones do not fit any more."""
-        self._known, before, self._parameters = structure, self._parameters, ParameterWatch(self._loop.model)
+        self._layout, before, self._parameters = structure, self._parameters, ParameterWatch(self._loop.model)
         words = compare(before.places, self._parameters.places).words or "an optimizer has other parameters"
         self._buffers = Buffers(self._loop.model)
         self._buffers.save()
@@ -259,13 +258,13 @@ class Watch(Run):
         """
 
         def step(optimizer: Optimizer, closure: Any = None) -> Any:
-            optimizer._opt_called = True  # type: ignore[attr-defined]  # as torch's schedulers, which would wrap this, ask
+            vars(optimizer)["_opt_called"] = True  # as torch's schedulers ask, which would wrap this one
             return self._step_of_trainer(optimizer, losses, closure)
 
-        step._wrapped_by_lr_sched = True  # type: ignore[attr-defined]
+        vars(step)["_wrapped_by_lr_sched"] = True
         for optimizer in self._optimizers:
             optimizer.step = MethodType(step, optimizer)  # type: ignore[method-assign]
-        self._is_taken_over = True
+        self._has_trainer = True
 
     def _step_of_trainer(self, optimizer: Optimizer, losses: Losses, closure: Any = None) -> Any:
         if closure is None:
@@ -341,7 +340,7 @@ class Watch(Run):
             self._mark.end(None if status == "done" else self._place())
             for optimizer in self._optimizers:
                 OPEN.pop(optimizer, None)
-                if self._is_taken_over:
+                if self._has_trainer:
                     optimizer.step = self._steps[id(optimizer)]  # type: ignore[method-assign]
             self.on_close()
             self._record.close(self.t, status)
