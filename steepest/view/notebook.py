@@ -104,11 +104,11 @@ def search_card(search: Search) -> str:
         losses = np.minimum([row.loss if math.isfinite(row.loss) else math.nan for row in rows], 1.05 * search.start)
         x = np.array([row.lr for row in rows], float)
         lines.append(Line(x, losses, colour, is_points=True, name=f"{count(steps)} steps"))
-    chart = Chart("Validation loss of short runs", lines, 160, log_x=True, x_name="learning rate")
+    chart = Chart("Validation loss of short runs", lines, 160, "learning rate", log_x=True, target=search.start)
     failures = [row for row in search.table if row.region == FAILED]
     words = ", ".join(f"{number(row.lr)} ({row.how})" if row.how else number(row.lr) for row in failures[:FEW_EVENTS])
     cost = f"{count(search.steps)} steps in {duration(search.seconds)}, {search.rule}."
-    svg = chart.svg(target=search.start, names=[(search.best, f"use {number(search.best)}")])
+    svg = chart.svg(names=[(search.best, f"use {number(search.best)}")])
     rest = [f"Dashed: the loss at the start, {number(search.start)}.", f"Failed: {words}." if words else "", cost]
     return card(search.sentence, svg, paragraphs(" ".join(filter(None, rest)), "note"))
 
@@ -129,7 +129,7 @@ def race_card(race: RaceResult) -> str:
         rates = number(float(np.median([c.lr for c in own])))
         values = (count(steps) if math.isfinite(steps) else "—", f"{hits} of {len(own)}", number(float(final)))
         rows.append((side, rates, *values))
-    chart = Chart("Validation loss", lines, 180).svg(target=race.target)
+    chart = Chart("Validation loss", lines, 180, target=race.target).svg()
     headings = ("contender", "median lr", "steps to target", "reached it", "median final loss")
     note = f"Dashed: the target, a validation loss of {number(race.target)}. Thin lines: single runs."
     return card(race.verdict, chart, table(rows, headings), paragraphs(note, "note"))

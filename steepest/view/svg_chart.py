@@ -49,17 +49,21 @@ class Chart:
         is_share: whether the values are shares, written in percent.
         from_zero: whether the axis begins at 0.
         log_x: whether the x axis is logarithmic.
+        target: a level that is marked.
     """
 
     def __init__(
         self, title: str, lines: Sequence[Line], height: int, x_name: str = "step",
         x_ends: Sequence[float] = (), is_share: bool = False, from_zero: bool = False, log_x: bool = False,
+        target: float | None = None,
     ) -> None:  # fmt: skip
         self._title, self._lines, self._height, self._log_x, self._x_name = title, lines, height, log_x, x_name
         self._x = _ends(np.append(np.concatenate([line.x for line in lines]), list(x_ends)), log_x)
         values = np.concatenate([np.ravel(v) for line in lines for v in (line.y, line.low, line.high) if v is not None])
+        self._target, self._scale = target, 100.0 if is_share else 1.0
+        self._is_empty = not np.isfinite(values).any()
+        values = np.append(values, [] if target is None else [target])
         finite = values[np.isfinite(values)]
-        self._is_empty, self._scale = not len(finite), 100.0 if is_share else 1.0
         lowest = _lowest(np.concatenate([line.y for line in lines]))
         is_wide = 0 < WIDE_RATIO * lowest < finite.max(initial=0.0)
         self._log_y = bool(is_wide and finite.min() >= 0 and not from_zero)
@@ -70,17 +74,16 @@ class Chart:
         self._y = _ends(finite if len(finite) else np.zeros(1), self._log_y)
         self._foot = SVG_TOP + height
 
-    def svg(self, marks: Sequence[float] = (), target: float | None = None, names: Sequence[Any] = ()) -> str:
+    def svg(self, marks: Sequence[float] = (), names: Sequence[Any] = ()) -> str:
         """The chart.
 
         Args:
             marks: places on the x axis, such as those of events.
-            target: a level that is marked.
             names: places on the x axis with a name each.
         """
         parts = [self._axes(), *(self._mark(x) for x in marks), *(self._name(x, words) for x, words in names)]
-        if target is not None and self._y[0] <= target <= self._y[1]:
-            y = self._at_y(np.array([target]))[0]
+        if self._target is not None and not self._is_empty:
+            y = self._at_y(np.array([self._target]))[0]
             parts.append(_line(SVG_LEFT, y, SVG_WIDTH - SVG_RIGHT, y, "ink3", ' stroke-dasharray="4 3"'))
         parts += [self._draw(line) for line in self._lines]
         total = self._foot + (SVG_BOTTOM if self._x_name else 4)

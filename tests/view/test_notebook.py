@@ -165,7 +165,7 @@ def test_colours_are_those_of_the_page_in_both_themes():
 )
 def test_a_chart_of_any_numbers(losses, words):
     t = np.arange(1.0, len(losses) + 1)
-    chart = Chart("Loss", [Line(t, np.array(losses))], 100).svg([2.0], target=1.0)
+    chart = Chart("Loss", [Line(t, np.array(losses))], 100, target=1.0).svg([2.0])
     assert words in Tags(chart).text
     assert "nan" not in chart
     assert "inf" not in chart
