@@ -1,5 +1,6 @@
 """What `watch` accepts, and what it refuses in words."""
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -98,7 +99,12 @@ def needs_closure(optimizer: Optimizer) -> bool:
     >>> needs_closure(torch.optim.LBFGS([torch.zeros(1)])), needs_closure(torch.optim.Adam([torch.zeros(1)]))
     (True, False)
     """
-    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+    return _must_have_closure(type(optimizer))
+
+
+@functools.cache
+def _must_have_closure(kind: type[Optimizer]) -> bool:
+    closure = inspect.signature(kind.step).parameters.get("closure")
     return closure is not None and closure.default is inspect.Parameter.empty
 
 
