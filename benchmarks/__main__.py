@@ -22,6 +22,7 @@ LONG = {
     "fault_kinds": "guard",
     "false_rewinds": "guard",
     "harm": "guard",
+    "trainers": "guard",
     "rates": "rates",
     "finetuning": "rates",
     "races": "rates",

@@ -23,7 +23,7 @@ class Steepest(TrainerRun, Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Begins the run."""
-        if not trainer.optimizers:
+        if not any(group["params"] for optimizer in trainer.optimizers for group in optimizer.param_groups):
             raise InputError("Lightning's module must have an optimizer, got none from configure_optimizers")
         schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
         self.begin(pl_module, trainer.optimizers, schedulers, trainer.global_step)

@@ -128,6 +128,11 @@ class LoopRecord:
         self._writer.go_back(t)
         self.attempt, self._last_point = self.attempt + 1, -1
 
+    def follow_model(self) -> None:
+        """The model has other parameters from now on: the path ends, and the point at the end is theirs."""
+        self._points_left, self._space = 0, Space(self._model)
+        self._configure(parameters=tuple(self._space.names))
+
     def event(self, event: Event) -> None:
         """Records an event and shows it."""
         self.note(event)
@@ -177,6 +182,8 @@ class LoopRecord:
 
     def close(self, t: int, status: str) -> None:
         """Ends the record, with the weights at the end."""
+        if t == self.start.t and status == "done":
+            self.say("No step was recorded: run.step(loss) must take the place of optimizer.step().")
         self._configure(steps=t, end_step=t)
         self._next_point = t
         self._keep(t)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from steepest.descent.guard.snapshots import machine_memory
 from steepest.descent.state import copy_state, restore_tensors
@@ -39,22 +40,54 @@ class LoopState:
     @property
     def weights(self) -> list[Tensor]:
         """All parameters."""
-        return list(module_state.parameters_of(self.model).values())
+        return list(self._weights().values())
+
+    def _weights(self) -> dict[str, Tensor]:
+        """The model's parameters, and those that only an optimizer has, such as a loss's, by its place and theirs."""
+        own = {id(p) for p in self.model.parameters()}
+        others = ((f"{k}.{j}", p) for k, place in enumerate(self._parameters()) for j, p in enumerate(place))
+        return {**module_state.parameters_of(self.model), **{n: p.detach() for n, p in others if id(p) not in own}}
+
+    @property
+    def structure(self) -> list[list[int]]:
+        """Which parameters the optimizers have."""
+        return [[id(p) for p in parameters] for parameters in self._parameters()]
+
+    def _parameters(self) -> list[list[Tensor]]:
+        """Those of each optimizer."""
+        return [[p for group in optimizer.param_groups for p in group["params"]] for optimizer in self.optimizers]
 
     def copy(self) -> dict[str, Any]:
         """A deep copy of everything."""
         with self._busy():
             return copy_state({
-                "weights": module_state.parameters_of(self.model), "buffers": module_state.buffers_of(self.model),
+                "weights": self._weights(), "buffers": module_state.buffers_of(self.model),
                 "extra": module_state.storable_extra(self.model),
                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
                 "others": [other.state_dict() for other in self.others],
             })  # fmt: skip
 
     def load(self, state: dict[str, Any]) -> None:
-        """Restores the result of `copy`, which stays as it is."""
-        restore_tensors(state["weights"], module_state.parameters_of(self.model))
-        restore_tensors(state["buffers"], module_state.buffers_of(self.model))
+        """Restores the result of `copy`, which stays as it is; the learning rate remains at the loader's place.
+
+        The loader goes on, and a schedule that fell behind it would end before its rate has come down. So a scheduler
+        is stepped forward to where it is now, what schedulers that were not passed have written remains, and so do
+        buffers that count steps: an objective that changes with them would be judged as it was.
+        """
+        places = [_place(other) for other in self.others]
+        options = [[_options(group) for group in optimizer.param_groups] for optimizer in self.optimizers]
+        self._restore(state)
+        if all(place is None for place in places):
+            for optimizer, own in zip(self.optimizers, options, strict=True):
+                for group, values in zip(optimizer.param_groups, own, strict=True):
+                    group.update(values)
+        for other, place in zip(self.others, places, strict=True):
+            _step_forward(other, place)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        restore_tensors(state["weights"], self._weights())
+        buffers = module_state.buffers_of(self.model)
+        restore_tensors(state["buffers"], {name: x for name, x in buffers.items() if not _is_counter(x)})
         module_state.write_extra(self.model, state["extra"])
         for parts, name in ((self.optimizers, "optimizers"), (self.others, "others")):
             with self._busy():
@@ -68,6 +101,29 @@ class LoopState:
             yield
         finally:
             self.is_busy = False
+
+
+def _options(group: dict[str, Any]) -> dict[str, Any]:
+    """Learning rate and other settings of a parameter group."""
+    return {key: value for key, value in group.items() if key != "params"}
+
+
+def _is_counter(buffer: Tensor) -> bool:
+    """Whether a buffer is a whole number, which counts steps."""
+    return buffer.numel() == 1 and not (buffer.is_floating_point() or buffer.is_complex() or buffer.dtype == torch.bool)
+
+
+def _place(other: Any) -> int | None:
+    """How many steps a scheduler has taken; None for what does not only count steps."""
+    scheduler = getattr(other, "scheduler", other)  # accelerate wraps it
+    counts = isinstance(scheduler, LRScheduler) and not isinstance(scheduler, ReduceLROnPlateau)
+    return scheduler.last_epoch if counts else None
+
+
+def _step_forward(other: Any, place: int | None) -> None:
+    scheduler = getattr(other, "scheduler", other)
+    for _ in range(0 if place is None else place - scheduler.last_epoch):
+        scheduler.step()
 
 
 def memory_bound(memory: str | int) -> float:

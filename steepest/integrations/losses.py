@@ -20,6 +20,10 @@ class Losses:
         self._parts.append(loss.detach() if isinstance(loss, Tensor) else loss)
         self.is_sum = is_sum
 
+    @property
+    def is_empty(self) -> bool:
+        return not self._parts
+
     def clear(self) -> None:
         """Forgets them."""
         self._parts = []
@@ -43,6 +47,8 @@ def number(value: Any) -> float:
             f"A loss or metric must be one number, got a tensor of shape {tuple(value.shape)}. Use .mean()."
         )
     try:
+        if isinstance(value, bool | str) or (isinstance(value, Tensor) and value.dtype.is_complex):
+            raise TypeError
         return float(value.detach() if isinstance(value, Tensor) else value)
     except (TypeError, ValueError) as error:
         raise InputError(f"A loss or metric must be a number, got {type(value).__name__}") from error

@@ -12,11 +12,11 @@ The guard is that of `fit`, with what a loop of the user's allows (`recovery`). 
 record goes on where the script does (`start`). Several processes act alike (`processes`).
 """
 
-import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import torch
@@ -27,8 +27,10 @@ from steepest.analysis.conclusion import diagnose
 from steepest.analysis.diagnosis.diagnose import Diagnosis
 from steepest.descent.guard.guard import BY_DATA, GO_CALL, Guard
 from steepest.descent.guard.thresholds import MAX_OVERFLOWS
+from steepest.descent.parameters import NEW_WEIGHTS, ParameterWatch, compare
 from steepest.descent.settings import make_guard
 from steepest.errors import InputError
+from steepest.integrations import arguments
 from steepest.integrations.loop_record import NOTE, LoopRecord
 from steepest.integrations.loop_state import LoopState, LowerRate, gradients_of, memory_bound, norm_of, scale
 from steepest.integrations.losses import Losses, number
@@ -74,16 +76,22 @@ class Watch(Run):
         self._buffers.save()
         self._is_open, self._is_named, self._overflows, self.t = True, record.is_named, 0, record.start.t
         self._update_ratio = math.nan  # ‖Δw‖ ÷ lr, when it was last measured
+        self._closure: Callable[[], Any] | None = None  # of this step, for an optimizer that needs one
+        self._layout, self._parameters, self._has_trainer = self._loop.structure, ParameterWatch(model), False
         self._go_on(record.start.place)
         self._mark = PlaceMark(self._optimizers[0], self._place, self._refuse)
 
     # -- a step --------------------------------------------------------------------------------------------------------
 
-    def step(self, loss: Tensor | float | Sequence[Tensor | float], optimizer: Optimizer | None = None) -> Event | None:
+    def step(
+        self, loss: Tensor | float | Sequence[Tensor | float] | Callable[[], Any] | None = None,
+        optimizer: Optimizer | None = None,
+    ) -> Event | None:  # fmt: skip
         """Takes the optimizer's step, unless the guard has it otherwise; in place of `optimizer.step()`.
 
         Args:
-            loss: of the step's batch; those of its micro-batches, which are averaged.
+            loss: of the step's batch; those of its micro-batches, which are averaged; or a closure that computes loss
+                and gradients, as LBFGS needs it.
             optimizer: whose step it is, where there are several.
 
         Returns:
@@ -93,6 +101,9 @@ class Watch(Run):
             InputError: the loss is no number, the optimizer is not watched, or the run has ended.
         """
         own = self._find_optimizer(optimizer)
+        if (now := self._loop.structure) != self._layout:
+            self._follow_model(now)
+        loss = self._run_closure(own, loss)
         value = self._processes.mean(number(loss))
         if not self._recovery.snapshots.good and self._recovery.is_on and (words := self._recovery.begin(self.t)):
             self._record.say(words)
@@ -101,6 +112,8 @@ class Watch(Run):
         if self._is_overflow(value, norm):
             self._move(own, gradients, GO_CALL, norm, 1.0)  # the scaler skips the step, and lowers its scale
             return None
+        if self._recovery.is_probing:
+            return self._stand_still(own, value, norm, lr)
         call = GO_CALL if guard is None else guard.judge(value, norm, lr)
         rate = 1.0 if guard is None else guard.rate_for(lr)
         t = after = self.t + 1
@@ -121,18 +134,56 @@ class Watch(Run):
             self._record.event(event)
             if is_back:
                 self._record.go_back(self.t)
-        return event if is_back else self._after(guard, value) or event
+        return event if is_back else self._after(guard) or event
 
-    def _after(self, guard: Guard | None, loss: float) -> Event | None:
-        """After a step that was taken: whether a rewind has helped, or the snapshot that is due."""
+    def _follow_model(self, structure: list[list[int]]) -> None:
+        """The user has given an optimizer other parameters: snapshots of the old ones do not fit any more."""
+        self._layout, before, self._parameters = structure, self._parameters, ParameterWatch(self._loop.model)
+        words = compare(before.places, self._parameters.places).words or "an optimizer has other parameters"
+        self._buffers = Buffers(self._loop.model)
+        self._buffers.save()
+        self._recovery.forget()
+        self._record.follow_model()
+        self._record.event(Event(self.t, NEW_WEIGHTS, words, "snapshots begin again"))
+
+    def _run_closure(self, optimizer: Optimizer, loss: Any) -> Any:
+        """The loss, computed where it is a closure; an optimizer that computes it again is handed the closure."""
+        closure, self._closure = loss if callable(loss) else None, None
+        if closure is None:
+            if arguments.needs_closure(optimizer):
+                raise InputError(
+                    f"run.step needs a closure for {type(optimizer).__name__}, which computes the loss several times, "
+                    f"got {'none' if loss is None else 'a loss'}. Pass the closure: run.step(closure)."
+                )
+            return loss
+        with torch.enable_grad():
+            loss = closure()
+        if arguments.needs_closure(optimizer):
+            self._closure = arguments.closure_from(closure, loss)
+        return loss
+
+    def _stand_still(self, optimizer: Optimizer, loss: float, norm: float, lr: float) -> Event | None:
+        """A step on which older weights are judged."""
+        self._move(optimizer, [], Call(SKIP), norm, 1.0)
+        self._buffers.save()
+        if optimizer is self._optimizers[0]:
+            self.t += 1
+            self._record.step(Step(self.t, self.epoch, lr, loss, norm, 0.0), None, self.t)
+        event, after = self._recovery.judge(self._guards[id(optimizer)], loss, self.t)
+        if event is not None:
+            self._record.event(event)
+        if after < self.t:
+            self.t = after
+            self._record.go_back(after)
+        return event
+
+    def _after(self, guard: Guard | None) -> Event | None:
+        """After a step that was taken: the snapshot that is due."""
         if guard is None or not self._recovery.is_on:
             return None
-        if self._recovery.is_probing:
-            event = self._recovery.judge(guard, loss, self.t)
-            if event is not None:
-                self._record.event(event)
-            return event
-        if self._recovery.is_due(guard, self.t):
+        if self._recovery.is_second_look_due(guard, self.t):
+            self._recovery.look_again(self.t)
+        elif self._recovery.is_due(guard, self.t):
             if not self._processes.agree(self._loop.weights):
                 return self._go_back_together(guard)
             self._recovery.take(self.t)
@@ -157,11 +208,14 @@ class Watch(Run):
         if call.kind == SKIP:
             self._buffers.restore()  # what the model has learned of a bad batch
         else:
-            if call.kind == CLIP:
+            if call.kind == CLIP and self._closure is None:
                 scale(gradients, call.limit / (norm + 1e-6))
             with LowerRate(optimizer, rate), self._measure_update(optimizer):
                 step = self._steps[id(optimizer)]
-                step() if self._scaler is None else self._scaler.step(optimizer)
+                if self._closure is not None:
+                    step(self._closure)
+                else:
+                    step() if self._scaler is None else self._scaler.step(optimizer)
         if self._scaler is not None and optimizer is self._optimizers[-1]:
             self._scaler.update()
 
@@ -203,15 +257,28 @@ class Watch(Run):
         Args:
             losses: where the trainer's losses are found.
         """
+
+        def step(optimizer: Optimizer, closure: Any = None) -> Any:
+            vars(optimizer)["_opt_called"] = True  # as torch's schedulers ask, which would wrap this one
+            return self._step_of_trainer(optimizer, losses, closure)
+
+        vars(step)["_wrapped_by_lr_sched"] = True
         for optimizer in self._optimizers:
-            optimizer.step = functools.partial(self._step_of_trainer, optimizer, losses)  # type: ignore[method-assign]
+            optimizer.step = MethodType(step, optimizer)  # type: ignore[method-assign]
+        self._has_trainer = True
 
     def _step_of_trainer(self, optimizer: Optimizer, losses: Losses, closure: Any = None) -> Any:
-        result = None
-        if closure is not None:
-            with torch.enable_grad():
-                result = closure()
-        self.step(losses.take(result), optimizer)
+        if closure is None:
+            self.step(losses.take(), optimizer)
+            return None
+        with torch.enable_grad():
+            result = closure()
+        if result is None and losses.is_empty:  # the trainer leaves this batch out
+            self._steps[id(optimizer)]()
+            return None
+        first = losses.take(result)
+        self.step(arguments.closure_from(closure, first), optimizer)
+        losses.clear()  # of further passes, where the optimizer computes the loss several times
         return result
 
     # -- the place in the record ---------------------------------------------------------------------------------------
@@ -251,7 +318,7 @@ class Watch(Run):
         Raises:
             InputError: a value is no number.
         """
-        for name, value in values.items():
+        for name, value in arguments.by_name(values).items():
             self._record.measure(self.t, self.epoch, split, name, number(value))
 
     def note(self, words: str) -> None:
@@ -277,7 +344,7 @@ class Watch(Run):
             self._mark.end(None if status == "done" else self._place())
             for optimizer in self._optimizers:
                 OPEN.pop(optimizer, None)
-                if isinstance(optimizer.__dict__.get("step"), functools.partial):
+                if self._has_trainer:
                     optimizer.step = self._steps[id(optimizer)]  # type: ignore[method-assign]
             self.on_close()
             self._record.close(self.t, status)
@@ -307,7 +374,8 @@ def watch(
     Args:
         model: that is trained.
         optimizer: of it; a list where there are several.
-        scheduler: what sets their learning rates; a list where there are several. It goes back with the weights.
+        scheduler: what sets their learning rates; a list where there are several. After a rewind it keeps the place
+            of the loader.
         scaler: a `torch.amp.GradScaler`; `run.step` then also unscales the gradients and updates the scaler.
         guard: True, False, "report" or `sd.Guard(...)`.
         runs: folder of the runs.
@@ -320,34 +388,18 @@ def watch(
         InputError: an optimizer has no parameter of the model, is watched already, or an argument is invalid.
         StoreError: the folder cannot be written.
     """
-    optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
+    optimizers, schedulers = arguments.as_list(optimizer), arguments.as_list(scheduler)
+    arguments.check_model(model)
     inner, processes = find_processes(model)
-    _check(inner, optimizers)
-    if step is not None and (not isinstance(step, int) or step < 0):
-        raise InputError(f"step must be the number of steps taken before, 0 or more, got {step!r}")
-    schedulers = [] if scheduler is None else [scheduler] if hasattr(scheduler, "state_dict") else list(scheduler)
+    arguments.check_optimizers(inner, optimizers, OPEN)
+    arguments.check_others(optimizers, schedulers, scaler)
+    arguments.check_step(step)
     own, bound = make_guard(guard), processes.least(memory_bound(memory))
     places = [take_place(o) for o in optimizers]
     record = LoopRecord(inner, optimizers, own, runs, name, places[0], step, processes, make_trackers(trackers))
     run = Watch(inner, optimizers, schedulers, scaler, own, record, bound, processes)
     OPEN.update(dict.fromkeys(optimizers, run))
     return run
-
-
-def _check(model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
-    own = {id(p) for p in model.parameters()}
-    if not optimizers:
-        raise InputError("optimizer must be a torch optimizer or a list of them, got none")
-    for o in optimizers:
-        if not isinstance(o, Optimizer):
-            raise InputError(f"optimizer must be a torch optimizer, got {type(o).__name__}")
-        if not any(id(p) in own for group in o.param_groups for p in group["params"]):
-            raise InputError(
-                f"optimizer must have parameters of the model, got {type(o).__name__} with none of them. "
-                "Make it from this model's parameters, after the model is on its device."
-            )
-        if (other := OPEN.get(o)) is not None:
-            raise InputError(f"The optimizer is watched already, as run {other.id}. Close that run first: run.close().")
 
 
 def _like(guard: Guard | None) -> Guard | None:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from steepest.records import card
+
 DESCENDING, NOISE_FLOOR, EDGE_OF_STABILITY = "DESCENDING", "NOISE_FLOOR", "EDGE_OF_STABILITY"
 GRADIENT_FLAT, SADDLE, MINIMUM, MAXIMUM = "GRADIENT_FLAT", "SADDLE", "MINIMUM", "MAXIMUM"
 UNDECIDED, DIVERGED = "UNDECIDED", "DIVERGED"
@@ -181,6 +183,11 @@ class Verdict:
     def __str__(self) -> str:
         numbers = (f"  {number}" for number in self.numbers)
         return "\n".join(filter(None, [self.sentence, self.outlook, self.advice, *numbers, *self.messages]))
+
+    def _repr_html_(self) -> str:
+        words, small = f"{self.outlook}\n{self.advice}", "\n".join(self.messages)
+        numbers = [(number.name, str(number).removeprefix(number.name)) for number in self.numbers]
+        return card.card(self.sentence, card.paragraphs(words), card.table(numbers), card.paragraphs(small, "note"))
 
     @property
     def outlook(self) -> str:

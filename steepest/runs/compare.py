@@ -10,6 +10,7 @@ from steepest.records.comparison import ENDS_HIGHER, ENDS_LOWER, NO_INTERVAL, En
 from steepest.runs.run import Run, open
 from steepest.search.comparison import compare_ends
 from steepest.view.figures.curves import compare_curves
+from steepest.view.notebook import comparison_card
 
 IDENTITY_KEYS = ("stages", "pid", "parameters", "end_step", "last_checkpoint")
 """Keys that say nothing more than others do."""
@@ -43,6 +44,11 @@ class Comparison:
     def figure(self, path: str | Path) -> Path:
         """Writes all curves in one figure."""
         return compare_curves([run.record for side in self.sides for run in side], path)
+
+    def _repr_html_(self) -> str:
+        records, ends = [run.record for side in self.sides for run in side], self.ends
+        rest = self.sentence.removeprefix(ends.headline).strip()
+        return comparison_card(records, ends.headline or self.sentence, rest, self.differing)
 
     def __str__(self) -> str:
         lines = [f"{key}: {a} | {b}" for key, (a, b) in self.differing.items()]

@@ -23,6 +23,7 @@ from steepest.tasks.task import Task
 from steepest.tasks.with_loss import parts
 from steepest.view.figures.curves import curves
 from steepest.view.film.write import write
+from steepest.view.notebook import run_card
 from steepest.view.terminal import StageDisplay
 
 
@@ -179,6 +180,10 @@ class Run:
         with StageDisplay("film") as display:
             film, surfaces = run_film(self.store, self.id, task, model, planes, why, budget, display)
         return write(film, surfaces, out)
+
+    def _repr_html_(self) -> str:
+        verdict = self.verdict  # of a run that goes on, its record is written first
+        return run_card(self.store.history(self.id), verdict)
 
     def __repr__(self) -> str:
         metric = "" if self.metric is None else f", {self.record.config.metric} {self.metric:.4g}"

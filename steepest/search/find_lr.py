@@ -13,6 +13,7 @@ from steepest.search.rungs import run_search
 from steepest.tasks.space import NORMS_AND_BIASES
 from steepest.tasks.task import Task
 from steepest.view.figures.searches import rates_figure
+from steepest.view.notebook import search_card
 from steepest.view.terminal import SearchDisplay
 
 
@@ -50,6 +51,9 @@ class Rates:
     def figure(self, path: str | Path) -> Path:
         """Writes final loss against learning rate, with the regions: .png, .svg or .pdf."""
         return rates_figure(self.record, path)
+
+    def _repr_html_(self) -> str:
+        return search_card(self.record)
 
     def __repr__(self) -> str:
         return f"<Rates {self.record.rule}: {self.best:.3g}; worked from {self.low:.3g} to {self.high:.3g}>"

@@ -22,6 +22,7 @@ from steepest.view.figures.searches import race_figure
 from steepest.view.film import film
 from steepest.view.film.schema import Film
 from steepest.view.film.write import write
+from steepest.view.notebook import race_card
 
 
 class Race:
@@ -65,6 +66,9 @@ class Race:
             InputError: another suffix.
         """
         return write(*of_race(self.task, self.record), out)
+
+    def _repr_html_(self) -> str:
+        return race_card(self.record)
 
     def __repr__(self) -> str:
         return f"<Race of {', '.join(self.record.sides)}: {self.verdict}>"

@@ -25,6 +25,7 @@ from steepest.view.figures.curves import check_path
 from steepest.view.film import document, images
 from steepest.view.film.schema import Film, Member, Series
 from steepest.view.format import number
+from steepest.view.notebook import FilmFile
 from steepest.view.presets import rate, scene
 
 PLAY_SUFFIXES = (".html", ".png", ".gif", ".mp4")
@@ -93,11 +94,11 @@ def play(
     steps = steps or scene(land).steps
     with_lr = {_key(rule): _with_lr(rule, land) for rule in rules or list(scene(land).rates)}
     if out.suffix.lower() == ".html":
-        return document.write(_interactive_film(land, with_lr, steps), out)
+        return FilmFile(document.write(_interactive_film(land, with_lr, steps), out))
     film = _recorded_film(land, with_lr, steps)
     if out.suffix.lower() == ".png":
-        return images.still(film, out, size=SIZE)
-    return images.video(film, out, size=SIZE)
+        return FilmFile(images.still(film, out, size=SIZE))
+    return FilmFile(images.video(film, out, size=SIZE))
 
 
 def path(terrain: Terrain, rule: str | Rule, lr: float, steps: int) -> Path:

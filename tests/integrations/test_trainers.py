@@ -2,6 +2,9 @@
 
 import logging
 import math
+import re
+import tomllib
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -194,6 +197,16 @@ def test_a_trainer_that_fails_leaves_a_failed_run(tmp_path):
     stored = sd.open("Module", tmp_path / "runs")
     assert stored.status == "failed"
     assert "a broken layer" in stored.events[-1].seen
+
+
+def test_what_is_advised_to_install_exists():
+    """Every library that is asked for is an extra of the package, of the same least version."""
+    extras = tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"]
+    names = {}
+    for path in Path(versions.__file__).parent.glob("*.py"):
+        names.update(re.findall(r"""^\s*require\("(\w+)", "([\d.]+)"\)""", path.read_text(), re.MULTILINE))
+    assert set(names) == {"transformers", "lightning", "accelerate"}
+    assert all(f"{name}>={least}" in extras[name] for name, least in names.items())
 
 
 def test_a_library_that_is_missing_or_old_is_named(monkeypatch):

@@ -35,6 +35,7 @@ from steepest.analysis.diagnosis import thresholds as th
 from steepest.analysis.diagnosis.findings import NOISE_LIMITED, Finding
 from steepest.analysis.diagnosis.symptoms import TINY_GRADIENT, Symptoms, finite
 from steepest.analysis.diagnosis.thresholds import Indicator
+from steepest.records import card
 from steepest.records.per_sample import per_sample
 from steepest.records.run import REWIND, Record
 
@@ -84,8 +85,11 @@ class Diagnosis:
 
     def words(self) -> str:
         """All findings: sentence and advice, then their numbers with the bounds of the problem."""
-        progress = "" if self.steps >= self.planned else f"So far, after {self.steps:,} of {self.planned:,} steps. "
-        return progress + "\n".join([*(finding.words() for finding in self.findings), *self._gaps()])
+        return self._progress + "\n".join([*(finding.words() for finding in self.findings), *self._gaps()])
+
+    @property
+    def _progress(self) -> str:
+        return "" if self.steps >= self.planned else f"So far, after {self.steps:,} of {self.planned:,} steps. "
 
     def _gaps(self) -> list[str]:
         """What a log lacks, in a line."""
@@ -93,6 +97,16 @@ class Diagnosis:
         return [f"Not in the log: {', '.join(self.gaps)}{apart}."] if self.gaps else []
 
     __str__ = words
+
+    def _repr_html_(self) -> str:
+        first, *others = self.findings
+        rest = (_words(finding, f"{finding.sentence} {finding.advice}") for finding in others)
+        return card.card(f"{self._progress}{first.sentence}", _words(first, first.advice), *rest)
+
+
+def _words(finding: Finding, words: str) -> str:
+    """Words about a finding and its numbers, for a notebook."""
+    return card.paragraphs(words) + card.table([(i.words, i.problem) for i in finding.evidence])
 
 
 @np.errstate(all="ignore")  # a loss may be close to what a float holds; nothing is concluded from what exceeds it

@@ -8,6 +8,7 @@ from steepest.records.surfaces import LossSurfaces
 from steepest.view.figures import contours
 from steepest.view.film import document, images, npz
 from steepest.view.film.schema import Film
+from steepest.view.notebook import FilmFile
 
 WRITERS = {".html": document.write, ".png": images.still, ".gif": images.video, ".mp4": images.video}
 FILM_SUFFIXES = (*WRITERS, ".npz", *contours.CONTOUR_SUFFIXES)
@@ -24,9 +25,9 @@ def write(film: Film, surfaces: LossSurfaces, out: str | Path) -> Path:
     for words in surfaces.messages:
         print(words, file=sys.stderr)
     if suffix in WRITERS:
-        return WRITERS[suffix](film, out)
+        return FilmFile(WRITERS[suffix](film, out))
     if suffix not in FILM_SUFFIXES:
         raise InputError(f"out must end in {', '.join(FILM_SUFFIXES[:-1])} or {FILM_SUFFIXES[-1]}, got '{out}'")
     if not surfaces.grids:
         raise InputError(f"'{out}' shows surfaces, but the film has none ({'; '.join(surfaces.messages)})")
-    return npz.save(out, surfaces) if suffix == ".npz" else contours.contours(surfaces, film.title, out)
+    return FilmFile(npz.save(out, surfaces) if suffix == ".npz" else contours.contours(surfaces, film.title, out))
