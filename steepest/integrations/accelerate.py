@@ -8,7 +8,7 @@ with steepest.integrations.accelerate.watch(accelerator, model, optimizer, sched
 from typing import Any
 
 from steepest.integrations.losses import Losses
-from steepest.integrations.trainer import see_backward, without_wrapper
+from steepest.integrations.trainer import see_backward, step_of_trainer, without_wrapper
 from steepest.integrations.versions import require
 from steepest.integrations.watch import Watch
 from steepest.integrations.watch import watch as watch_loop
@@ -28,6 +28,6 @@ def watch(accelerator: Any, model: Any, optimizer: Any, scheduler: Any = None, *
     require("accelerate", "0.34")
     losses, inner = Losses(), without_wrapper(optimizer)
     run = watch_loop(accelerator.unwrap_model(model), inner, scheduler=scheduler, **choices)
-    run.take_over(losses)
+    run.take_over(step_of_trainer(run, losses))
     run.on_close = see_backward(accelerator, losses, is_sum=False)
     return run

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from steepest.errors import InputError
+from steepest.records.arguments import check_arguments
 
 
 def as_list(value: Any) -> list[Any]:
@@ -75,10 +76,16 @@ def check_others(optimizers: Sequence[Optimizer], schedulers: Sequence[Any], sca
         raise InputError(f"scaler must be a torch.amp.GradScaler, got {type(scaler).__name__}")
 
 
-def check_step(step: Any) -> None:
-    """Raises an InputError unless it is None or a number of steps."""
+def check_step(step: Any, name: Any) -> int | None:
+    """The steps that the loop has taken before, as they are given.
+
+    Raises:
+        InputError: that is no number of steps, or the name of the run is no text.
+    """
+    step = check_arguments({"steps": step, "name": name})["steps"]
     if step is not None and (not isinstance(step, int) or step < 0):
         raise InputError(f"step must be the number of steps taken before, 0 or more, got {step!r}")
+    return step
 
 
 def by_name(values: Any) -> Mapping[str, Any]:

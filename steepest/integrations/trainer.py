@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from steepest.descent.guard.guard import Guard
 from steepest.errors import InputError
+from steepest.integrations.arguments import closure_from
 from steepest.integrations.losses import Losses
 from steepest.integrations.watch import Watch, watch
 from steepest.runs.trackers import Trackers
@@ -35,7 +37,7 @@ class TrainerRun:
     def begin(self, model: nn.Module, optimizers: Sequence[Optimizer], schedulers: Sequence[Any], step: int) -> None:
         """Begins the run, or goes on with it after so many steps, and takes over the optimizers' steps."""
         self.run = watch(model, optimizers, scheduler=schedulers, step=step, **self._choices)
-        self.run.take_over(self._losses)
+        self.run.take_over(step_of_trainer(self.run, self._losses))
 
     def at_epoch(self, epoch: float | None) -> None:
         """Says the epochs that are done once the next step is; None where the trainer does not know."""
@@ -46,6 +48,32 @@ class TrainerRun:
         """Ends the run; after an error as failed or interrupted, with the reason."""
         if self.run is not None:
             self.run.__exit__(error and type(error), error, None)
+
+
+def step_of_trainer(run: Watch, losses: Losses) -> Callable[[Optimizer, Any], Any]:
+    """What `optimizer.step()` is for a trainer.
+
+    Args:
+        run: that watches the optimizer.
+        losses: where the trainer's losses are found.
+    """
+
+    def step(optimizer: Optimizer, closure: Any = None) -> Any:
+        vars(optimizer)["_opt_called"] = True  # as torch's schedulers ask, which would wrap this one
+        if closure is None:
+            run.step(losses.take(), optimizer)
+            return None
+        with torch.enable_grad():
+            result = closure()
+        if result is None and losses.is_empty:  # the trainer leaves this batch out
+            run.own_step(optimizer)
+            return None
+        run.step(closure_from(closure, losses.take(result)), optimizer)
+        losses.clear()  # of further passes, where the optimizer computes the loss several times
+        return result
+
+    vars(step)["_wrapped_by_lr_sched"] = True
+    return step
 
 
 def see_backward(owner: Any, losses: Losses, is_sum: bool) -> Callable[[], None]:

@@ -33,7 +33,7 @@ from steepest.errors import InputError
 from steepest.integrations import arguments
 from steepest.integrations.loop_record import NOTE, LoopRecord
 from steepest.integrations.loop_state import LoopState, LowerRate, gradients_of, memory_bound, norm_of, scale
-from steepest.integrations.losses import Losses, number
+from steepest.integrations.losses import number
 from steepest.integrations.place import Place, PlaceMark, take_place
 from steepest.integrations.processes import Processes, find_processes
 from steepest.integrations.recovery import LoopRecovery
@@ -251,35 +251,15 @@ class Watch(Run):
             raise InputError("optimizer must be one that sd.watch was given, got another one. Pass it to sd.watch.")
         return optimizer
 
-    def take_over(self, losses: Losses) -> None:
-        """From now on `optimizer.step()` is `step`, for a trainer that calls it; until `close`.
-
-        Args:
-            losses: where the trainer's losses are found.
-        """
-
-        def step(optimizer: Optimizer, closure: Any = None) -> Any:
-            vars(optimizer)["_opt_called"] = True  # as torch's schedulers ask, which would wrap this one
-            return self._step_of_trainer(optimizer, losses, closure)
-
-        vars(step)["_wrapped_by_lr_sched"] = True
+    def take_over(self, step: Callable[[Optimizer, Any], Any]) -> None:
+        """From now on `optimizer.step(closure)` is this function, for a trainer that calls it; until `close`."""
         for optimizer in self._optimizers:
             optimizer.step = MethodType(step, optimizer)  # type: ignore[method-assign]
         self._has_trainer = True
 
-    def _step_of_trainer(self, optimizer: Optimizer, losses: Losses, closure: Any = None) -> Any:
-        if closure is None:
-            self.step(losses.take(), optimizer)
-            return None
-        with torch.enable_grad():
-            result = closure()
-        if result is None and losses.is_empty:  # the trainer leaves this batch out
-            self._steps[id(optimizer)]()
-            return None
-        first = losses.take(result)
-        self.step(arguments.closure_from(closure, first), optimizer)
-        losses.clear()  # of further passes, where the optimizer computes the loss several times
-        return result
+    def own_step(self, optimizer: Optimizer) -> Any:
+        """A step of the optimizer itself, neither recorded nor guarded."""
+        return self._steps[id(optimizer)]()
 
     # -- the place in the record ---------------------------------------------------------------------------------------
 
@@ -362,8 +342,7 @@ class Watch(Run):
 def watch(
     model: nn.Module, optimizer: Optimizer | Sequence[Optimizer], *, scheduler: Any = None, scaler: Any = None,
     guard: bool | str | Guard = True, runs: str | Path = "runs", name: str | None = None, memory: str | int = "25%",
-    step: int | None = None,
-    trackers: Trackers = (),
+    step: int | None = None, trackers: Trackers = (),
 ) -> Watch:  # fmt: skip
     """Records and guards a loop of your own: `run.step(loss)` takes the place of `optimizer.step()`.
 
@@ -393,7 +372,7 @@ def watch(
     inner, processes = find_processes(model)
     arguments.check_optimizers(inner, optimizers, OPEN)
     arguments.check_others(optimizers, schedulers, scaler)
-    arguments.check_step(step)
+    step = arguments.check_step(step, name)
     own, bound = make_guard(guard), processes.least(memory_bound(memory))
     places = [take_place(o) for o in optimizers]
     record = LoopRecord(inner, optimizers, own, runs, name, places[0], step, processes, make_trackers(trackers))

@@ -55,6 +55,7 @@ def _is_path(value: Any) -> bool:
     return isinstance(value, str | os.PathLike)
 
 
+COUNT = Kind(lambda value: _is_whole(value) or isinstance(value, bool | float), "an integer of at most 2⁶³ − 1")
 A_WHOLE_NUMBER = Kind(_is_whole, "a whole number of at most 2⁶³ − 1")
 A_NUMBER = Kind(_is_number, "a number")
 A_TEXT = Kind(lambda value: isinstance(value, str), "text")
@@ -65,9 +66,8 @@ A_RUN = Kind(lambda value: isinstance(value, str) or hasattr(value, "record"), "
 A_RECORD = Kind(lambda value: hasattr(value, "config"), "a run or its record")
 
 KINDS: dict[str, Kind] = {
-    **dict.fromkeys(
-        ("epochs", "steps", "seeds", "seed", "accumulate", "stop_after", "products", "samples"), A_WHOLE_NUMBER
-    ),
+    **dict.fromkeys(("epochs", "steps", "seed"), COUNT),
+    **dict.fromkeys(("seeds", "accumulate", "stop_after", "products", "samples"), A_WHOLE_NUMBER),
     **dict.fromkeys(("average", "target", "alpha"), A_NUMBER),
     **dict.fromkeys(("name", "notes", "precision", "way"), A_TEXT),
     **dict.fromkeys(("locate", "live", "progress"), A_FLAG),
@@ -84,7 +84,6 @@ KINDS: dict[str, Kind] = {
     "task": Kind(lambda value: hasattr(value, "recipe") and hasattr(value, "data"), "an sd.Task"),
     "device": Kind(lambda value: isinstance(value, str | torch.device), "the name of a device"),
     "count": Kind(callable, "a function of a batch"),
-    "measure_every": Kind(lambda value: _is_whole(value) or isinstance(value, str), "steps, or a length as text"),
     "checkpoint_every": Kind(lambda value: _is_number(value) or isinstance(value, str), "steps, or seconds as text"),
 }
 

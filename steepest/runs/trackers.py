@@ -35,7 +35,7 @@ def make_trackers(trackers: Trackers, has_folder: bool = True) -> list[Any]:
     """
     if isinstance(trackers, str):
         trackers = [trackers]
-    if not isinstance(trackers, Iterable):
+    if not isinstance(trackers, list | tuple):
         raise InputError(f"trackers must be a list of names and trackers, got {type(trackers).__name__}")
     trackers = list(trackers)
     without = [name for name in NEEDS_FOLDER if name in trackers and not has_folder]

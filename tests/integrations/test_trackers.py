@@ -159,7 +159,7 @@ def test_in_a_loop_of_ones_own_and_without_a_record(tmp_path, capsys):
     assert [m.value for m in log.of("measure")] == [0.5]
     assert log.of("event")[0].seen == "a note"
     callback = TrainerRun(runs=tmp_path, trackers=[tracker := Log()])
-    callback.begin(model, [torch.optim.SGD(model.parameters(), lr=0.1)], [])
+    callback.begin(model, [torch.optim.SGD(model.parameters(), lr=0.1)], [], 0)
     callback.end()
     assert tracker.of("end") == ["done"]
 

@@ -205,7 +205,7 @@ def test_what_is_advised_to_install_exists():
     names = {}
     for path in Path(versions.__file__).parent.glob("*.py"):
         names.update(re.findall(r"""^\s*require\("(\w+)", "([\d.]+)"\)""", path.read_text(), re.MULTILINE))
-    assert set(names) == {"transformers", "lightning", "accelerate"}
+    assert set(names) == {"transformers", "lightning", "accelerate", "tensorboard"}
     assert all(f"{name}>={least}" in extras[name] for name, least in names.items())
 
 

@@ -47,13 +47,18 @@ def calls(run, folder):
         sd.compare: {"one": run, "other": run},
         sd.stage: {"rule": "adam"},
         sd.play: {"terrain": "bowl", "out": folder / "play.html"},
+        sd.watch: {
+            "runs": folder,
+            "model": (model := torch.nn.Linear(5, 2)),
+            "optimizer": torch.optim.SGD(model.parameters(), 0.1),
+        },
         sd.Task: {"model": torch.nn.Linear(5, 2), "data": (X, Y), "loss": cross_entropy},
         Run.film: {"self": run, "out": folder / "film.npz"},
     }
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("k", range(13))
+@pytest.mark.parametrize("k", range(14))
 def test_a_wrong_value_is_refused_in_words(k, run, tmp_path):
     function, right = list(calls(run, tmp_path).items())[k]
     refused = 0

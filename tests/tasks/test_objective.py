@@ -388,8 +388,9 @@ def test_measuring_leaves_mode_buffers_and_random_state(ends):
 
 def test_measuring_leaves_the_random_state_of_a_shuffling_loader():
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*samples()), 7, shuffle=True)
+    objective = of_loss(network())
     before = states()
-    of_loss(network()).evaluate(data.in_batches(loader, 1), {})
+    objective.evaluate(data.in_batches(loader, 1), {})
     assert states() == before
 
 

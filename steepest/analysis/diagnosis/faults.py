@@ -15,6 +15,7 @@ import math
 import numpy as np
 
 from steepest.analysis.diagnosis.symptoms import Symptoms, Values, finite
+from steepest.analysis.diagnosis.thresholds import RISE_MAX
 from steepest.records.run import Record
 
 MIN_MEASUREMENTS = 3
@@ -25,9 +26,11 @@ MEMORY_FALL, MAX_VALIDATION_FALL = 0.4, 0.02
 MIN_TRAINING_SAMPLES = 1000
 """Training samples from which they should teach something of others. Without this, and the comparison with the loss
 before the first step, 42 runs on right labels were named, of 24 trainings of `benchmarks/diagnosis/trainings`."""
-CLEAR_FALL, MIN_PAIRS, MAX_CORRELATION = 0.2, 4, -0.7
+CLEAR_FALL, MIN_PAIRS, MAX_CORRELATION, MIN_VALUES = 0.2, 4, -0.7, 2
 """Fall of the validation loss, measurements, and rank correlation of loss and metric (in the direction in which both
-get worse) where the metric contradicts the loss."""
+get worse) where the metric contradicts the loss; of more than two different values, which a single sample may make."""
+CLEAR_CHANGE = 0.5
+"""Share of itself by which a metric changes that never once got better, as one that soon is as bad as it can be."""
 
 
 def loss_ignores_weights(record: Record) -> bool:
@@ -52,7 +55,8 @@ def labels_out_of_order(record: Record, s: Symptoms) -> bool:
     is_memorised = float(loss[-max(1, len(loss) // 10) :].mean()) < (1 - MEMORY_FALL) * values[0]
     never_fell = values[1:].min() > values[0] - MAX_VALIDATION_FALL * abs(values[0])
     has_start = record.config.start not in ("", "the task's")  # such a run overfits at once
-    return bool(never_fell and is_memorised and s.is_train_lower and not has_start)
+    has_exploded = s.max_rise > RISE_MAX  # then the validation loss may be high for good, whatever the labels
+    return bool(never_fell and is_memorised and s.is_train_lower and not (has_start or has_exploded))
 
 
 def metric_contradicts_loss(record: Record) -> bool:
@@ -67,7 +71,10 @@ def metric_contradicts_loss(record: Record) -> bool:
     loss, values = np.array(pairs).T
     badness = values if better == "lower" else -values
     fell = loss[0] - loss[-1] > CLEAR_FALL * abs(loss[0])
-    return bool(fell and badness[-1] > badness[0] and _rank_correlation(loss, badness) < MAX_CORRELATION)
+    is_clear = abs(badness[-1] - badness[0]) > CLEAR_CHANGE * max(abs(badness[0]), abs(badness[-1]))
+    only_worse = is_clear and bool((np.diff(badness) >= 0).all())
+    varies = len(set(badness)) > MIN_VALUES and _rank_correlation(loss, badness) < MAX_CORRELATION
+    return bool(fell and badness[-1] > badness[0] and (only_worse or varies))
 
 
 def _rank_correlation(a: Values, b: Values) -> float:

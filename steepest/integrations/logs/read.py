@@ -29,7 +29,7 @@ def read_log(path: str | Path) -> Record:
     >>> import steepest as sd, tempfile, pathlib
     >>> file = pathlib.Path(tempfile.mkdtemp()) / "metrics.csv"
     >>> rows = [f"{k},{2.0 ** -k}" for k in range(1, 31)]
-    >>> _ = file.write_text("\\n".join(["step,train/loss", *rows]))
+    >>> _ = file.write_text("\\n".join(["step,train/loss", *rows]), encoding="utf-8")
     >>> record = sd.read_log(file)
     >>> len(record.steps), record.gaps[:2]
     (30, ('lr', 'grad_norm'))

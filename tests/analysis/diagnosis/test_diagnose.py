@@ -536,6 +536,22 @@ def test_a_metric_that_gets_worse_as_the_loss_falls(better, kind):
     assert ("score went from" in found.sentence) == (kind == CONTRADICTION)
 
 
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ((0.26, 0.0, 0.0, 0.0, 0.0), CONTRADICTION),  # as bad as it can be from the second measurement on
+        ((0.95, 0.94, 0.94, 0.94, 0.94), HEALTHY),  # one of a hundred samples
+        ((0.26, 0.0, 0.2, 0.0, 0.2), HEALTHY),  # it got better in between
+    ],
+)
+def test_a_metric_that_is_soon_as_bad_as_it_can_be(values, kind):
+    loss, g = healthy_run()
+    record = record_of(loss, g, validation=(1.5, 1.0, 0.7, 0.5), before=2.0, metric="accuracy", better="higher")
+    series = zip(record.measurements, values, strict=True)
+    metric = [Measurement(m.t, m.epoch, "validation", "accuracy", value) for m, value in series]
+    assert diagnose_record(dataclasses.replace(record, measurements=(*record.measurements, *metric))).kind == kind
+
+
 @pytest.mark.parametrize(("fall", "kind"), [(0.18, CANNOT_TELL), (0.5, TOO_SLOW)])
 def test_too_slow_needs_a_loss_that_follows_the_steps(fall, kind):
     """The steps predict a decrease of 4.5: 4 % of it came true, or 11 %."""
@@ -548,3 +564,14 @@ def test_too_slow_needs_a_loss_that_follows_the_steps(fall, kind):
 def test_a_rate_that_is_too_low_for_sure_is_never_left_open():
     """4 % of the prediction came true here too, but the steps predict less than the initial loss."""
     assert diagnose_record(record_of(2 - 0.04 * t / T + noise(0.001), lr=1.0 / T)).kind == TOO_SLOW
+
+
+def test_a_run_that_exploded_first_has_no_labels_out_of_order(tmp_path):
+    """Adam with a learning rate of 1 on right labels: it learns them by heart from far away."""
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(1200, 20, generator=random)
+    y = x[:, :4].argmax(1)
+    model = torch.nn.Sequential(torch.nn.Linear(20, 32), torch.nn.ReLU(), torch.nn.Linear(32, 4))
+    task = sd.Task(model, (x[:1000], y[:1000]), torch.nn.functional.cross_entropy, validation=(x[1000:], y[1000:]))
+    run = sd.fit(task, "adam", 1.0, "constant", "full", steps=300, guard=False, runs=tmp_path, locate=False)
+    assert diagnose_record(run.record).kind != MIXED_LABELS
