@@ -172,7 +172,7 @@ class LocationJson(VerdictJson):
 
 
 class FileJson(TypedDict):
-    """`film`, `play`"""
+    """`film`, `play`, `export`"""
 
     file: Annotated[str, "that was written"]
 
@@ -278,7 +278,7 @@ class ServerJson(TypedDict):
 
 
 COMMANDS: Mapping[str, type] = {
-    "compare": ComparisonJson, "diagnose": DiagnosisJson, "film": FileJson, "find-lr": SearchJson,
+    "compare": ComparisonJson, "diagnose": DiagnosisJson, "export": FileJson, "film": FileJson, "find-lr": SearchJson,
     "locate": LocationJson, "play": FileJson, "race": RaceJson, "resume": TrainedRunJson, "rm": RemovalJson,
     "rules": RulesJson, "runs": RunListJson, "serve": ServerJson, "show": FullRunJson, "tasks": TasksJson,
     "train": TrainedRunJson,

@@ -149,6 +149,25 @@ def film(
 
 
 @command
+def export(
+    run: base.RunName,
+    tracker: Annotated[str, typer.Argument(help="csv, tensorboard or mlflow.")],
+    out: Annotated[str | None, typer.Option("-o", "--out", help="A file, a folder, or MLflow's address.")] = None,
+    runs: base.Runs = Path("runs"),
+    as_json: base.AsJson = False,
+) -> None:
+    """Give a run's numbers to another program: all steps, measurements and events.
+
+    Example: steepest export digits csv -o digits.csv
+    """
+    where = sd.open(run, runs).export(tracker, out)
+    if as_json:
+        say_json("export", {"file": str(where)})
+    else:
+        say(f"Wrote the run to {where}")
+
+
+@command
 def rm(run: base.RunName, runs: base.Runs = Path("runs"), as_json: base.AsJson = False) -> None:
     """Delete a run.
 

@@ -25,6 +25,7 @@ FINISH = (
     'Rule of the last 30 % of the run, such as "momentum"; or of another part: "momentum, 20%", "momentum, 2 epochs".'
 )
 
+TRACK = "csv, tensorboard or mlflow, several with commas: they get the numbers as they come; csv:FILE says where."
 MEASURE_EVERY = 'Steps, "2 epochs" or "5%" of the run between measurements of the validation split. Default: an epoch.'
 
 
@@ -66,6 +67,7 @@ def train(
     runs: base.Runs = Path("runs"),
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     notes: Annotated[str | None, typer.Option(help="Text to save with the run.")] = None,
+    track: Annotated[str | None, typer.Option(help=TRACK)] = None,
     live: Annotated[bool, typer.Option("--live", help="Show the run in a browser while it trains.")] = False,
     open: base.OpenBrowser = True,
     as_json: base.AsJson = False,
@@ -87,6 +89,7 @@ def train(
             average=average, precision=precision, keep=keep, stop_after=stop_after, guard=guard, start=start, seed=seed,
             checkpoint_every=number(checkpoint_every), measure_every=number(measure_every), device=device, runs=runs,
             name=name, notes=notes, locate=locate, live=server or False,
+            trackers=[] if track is None else track.split(","),
         )  # fmt: skip
     is_shown = server is not None and run.status != "interrupted"
     film = run.film(runs / run.id / "film.html") if is_shown else None  # the page then shows its surfaces

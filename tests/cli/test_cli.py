@@ -1,5 +1,6 @@
 """The command line, as a person uses it."""
 
+import csv
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from steepest.tasks.terrains import TERRAINS
 COMMANDS = [
     "compare",
     "diagnose",
+    "export",
     "film",
     "find-lr",
     "locate",
@@ -37,6 +39,7 @@ TRAIN_FLAGS = [
     "--accumulate", "--average", "--batch-size", "--checkpoint-every", "--clip", "--device", "--epochs", "--finish",
     "--guard", "--help", "--json", "--keep", "--live", "--locate", "--lr", "--measure-every", "--name", "--notes",
     "--open", "--precision", "--rule", "--runs", "--schedule", "--seed", "--start", "--steps", "--stop-after",
+    "--track",
 ]  # fmt: skip
 TASK = """
 import torch
@@ -381,3 +384,16 @@ def test_a_run_begun_from_python_has_no_task_here(run, tmp_path):
     assert said.exit_code == 0
     assert "Pass --task." in said.stderr
     assert "Without the task, the film shows only the curves." in said.stderr
+
+
+def test_trackers_get_a_run_as_it_trains_and_afterwards(run, tmp_path):
+    live, later = tmp_path / "live.csv", tmp_path / "later.csv"
+    assert run(f"train digits --epochs 1 --no-locate --name tracked --track csv:{live}").exit_code == 0
+    said = run(f"export tracked csv -o {later}")
+    assert said.stdout == f"Wrote the run to {later}\n"
+    tables = [list(csv.DictReader(file.read_text(encoding="utf-8").splitlines())) for file in (live, later)]
+    one, other = (sorted(sorted(row.items()) for row in table) for table in tables)
+    assert one == other
+    assert len(tables[0]) > 20
+    assert "Known trackers: csv, mlflow, tensorboard" in run("export tracked cvs").stderr
+    assert "Known trackers: csv, mlflow, tensorboard" in run("train digits --epochs 1 --track cvs").stderr

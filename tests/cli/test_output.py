@@ -18,6 +18,7 @@ from tests.cli import json_reference
 LINES = {
     "compare": "compare digits digits",
     "diagnose": "diagnose digits",
+    "export": "export digits csv -o digits.csv",
     "film": "film digits -o digits.html --budget 1",
     "find-lr": "find-lr digits --steps 84",
     "locate": "locate digits --products 10 --samples 64",
