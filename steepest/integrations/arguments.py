@@ -82,7 +82,7 @@ def check_step(step: Any, name: Any) -> int | None:
     Raises:
         InputError: that is no number of steps, or the name of the run is no text.
     """
-    step = check_arguments({"steps": step, "name": name})["steps"]
+    step = check_arguments({"step": step, "name": name})["step"]
     if step is not None and (not isinstance(step, int) or step < 0):
         raise InputError(f"step must be the number of steps taken before, 0 or more, got {step!r}")
     return step

@@ -17,7 +17,7 @@ COLLECTIONS = list | tuple | set | frozenset | Mapping
 LARGEST = (1 << 63) - 1
 NUMERIC = frozenset(
     (
-        *("epochs", "steps", "seeds", "seed", "accumulate", "stop_after", "products", "samples", "batch_size"),
+        *("epochs", "steps", "step", "seeds", "seed", "accumulate", "stop_after", "products", "samples", "batch_size"),
         *("lr", "clip", "average", "measure_every", "checkpoint_every", "budget", "target", "alpha"),
     )
 )
