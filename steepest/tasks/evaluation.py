@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -170,7 +170,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     model.eval()
     try:
         devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
-        with torch.random.fork_rng(devices), seeds.ours(0, "measure"):
+        with torch.random.fork_rng(devices) if devices else nullcontext(), seeds.ours(0, "measure"):
             if devices:
                 torch.cuda.manual_seed_all(0)
             yield

@@ -16,6 +16,8 @@ from torch import Tensor
 from steepest.errors import StoreError
 
 PATH_FILE = "path.bin"
+BUFFER_BYTES = 1 << 20
+"""A point of a small model, of many tensors, is one write."""
 MAX_POINT_BYTES, MAX_POINTS = 2**31 - 1, 1_000_000
 """Of a point, by numpy's types; of larger models no path is stored. Of a path, which has about 200."""
 
@@ -44,7 +46,7 @@ class PathFile:
         """
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("ab")
+            self._file = self._path.open("ab", buffering=BUFFER_BYTES)
         start = self._file.tell()
         try:
             self._file.write(np.array([attempt, t], "<i8").tobytes())
