@@ -116,6 +116,20 @@ def test_no_module_bears_the_name_of_a_public_function():
     assert modules & functions == set()
 
 
+def test_the_top_of_the_repository_has_what_belongs_there():
+    """What a command leaves in the folder where it runs, such as a run, is never part of the project."""
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=Path(sd.__file__).parents[1], capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("not a checkout of git")
+    names = {name.partition("/")[0] for name in listed.stdout.splitlines()}
+    assert names == {
+        ".ci", ".gitignore", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md",
+        "benchmarks", "constraints.txt", "docs", "page", "pyproject.toml", "steepest", "tests",
+    }  # fmt: skip
+
+
 def test_there_is_no_drawer_for_everything():
     assert not {p.stem for p in FILES} & {"utils", "helpers", "common", "util", "misc"}
 

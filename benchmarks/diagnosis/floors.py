@@ -14,7 +14,6 @@ is for one run, once they stand.
 
 import functools
 import math
-import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -32,6 +31,7 @@ from benchmarks.parts import Options, Outcomes, Study
 from benchmarks.problems import tasks
 from benchmarks.problems.problems import Problem
 from benchmarks.report import check, table
+from steepest.analysis.contradictions import NEW_RATES
 from steepest.analysis.diagnosis.diagnose import Diagnosis, diagnose_record
 from steepest.analysis.diagnosis.findings import EXPLODING, HEALTHY, NOISE_LIMITED, OSCILLATING, OVERFITTING, TOO_SLOW
 
@@ -45,7 +45,6 @@ START_STEPS, START_LR, START_BATCH = 400, 3e-3, 32
 """How the start of a fine-tuning is trained, by Adam."""
 BETTER, WORSE = 0.02, 0.02
 """Shares of the gap: from here on a loss is better or worse beyond noise, if it is so with each seed."""
-NEW_RATE = re.compile(r"lr = (?:[\d.e+-]+ to )?([\d.e+-]+) \(now ([\d.e+-]+)\)")
 MAX_STEP = 2
 """Advice is followed as far as it goes, but by a decade at most, in half decades."""
 TOO_LARGE = OSCILLATING, NOISE_LIMITED, EXPLODING
@@ -138,8 +137,8 @@ class Grid:
 
 def _advised_step(advice: str) -> int:
     """Half decades from the learning rate of a run to the advised one; 0 where the advice is another."""
-    rates = NEW_RATE.search(advice)
-    step = round(2 * math.log10(float(rates[1]) / float(rates[2]))) if rates else 0
+    rates = NEW_RATES.search(advice)
+    step = round(2 * math.log10(float(rates[2] or rates[1]) / float(rates[3]))) if rates else 0
     return max(-MAX_STEP, min(MAX_STEP, step))
 
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -166,7 +166,7 @@ def _case(folder: Path, seconds: float, twin: sd.Run, number: int) -> Case:
         _child(runs)
     with closing(sqlite3.connect(runs / "runs.db")) as database:
         sound = database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    return Case(kills, _differences(sd.open("killed", runs), twin), sound)
+    return Case(kills, differences(sd.open("killed", runs), twin), sound)
 
 
 def _kill(runs: Path, seconds: float, draw: random.Random) -> str:
@@ -241,8 +241,13 @@ def _where(runs: Path) -> str:
     return REWIND if rewinds > attempt else ELSEWHERE
 
 
-def _differences(run: sd.Run, twin: sd.Run) -> list[str]:
-    """Parts of two runs that are not the same bit for bit."""
+def differences(run: sd.Run, twin: sd.Run, more: Mapping[str, Callable[[], bool]] | None = None) -> list[str]:
+    """Parts of two runs that are not the same bit for bit.
+
+    Args:
+        run, twin: that are compared.
+        more: whether further parts are the same, or these ones by another measure, by name.
+    """
     own, its = vars(run.record.steps), vars(twin.record.steps)
     same: dict[str, Callable[[], bool]] = {
         "status": lambda: run.status == twin.status,
@@ -250,5 +255,6 @@ def _differences(run: sd.Run, twin: sd.Run) -> list[str]:
         "steps": lambda: all(np.array_equal(own[k], its[k], equal_nan=True) for k in its),
         "measurements": lambda: run.metrics == twin.metrics,
         "events": lambda: run.events == twin.events,
+        **(more or {}),
     }
     return [what for what, is_same in same.items() if not is_same()]

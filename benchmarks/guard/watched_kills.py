@@ -8,7 +8,6 @@ import sqlite3
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import steepest as sd
+from benchmarks.guard.kills import differences
 from benchmarks.report import table, yes
 from steepest.integrations.loop_record import NOTE
 from steepest.runs.store import Store
@@ -168,25 +168,15 @@ def _case(folder: Path, seconds: float, twin: sd.Run, number: int) -> Case:
     with closing(sqlite3.connect(folder / "runs" / "runs.db")) as database:
         is_sound = database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     run = sd.open("killed", folder / "runs")
-    return Case(kills, _differences(run, twin), len(Store(folder / "runs").runs()), is_sound)
+    more = {
+        "events": lambda: _current_events(run) == _current_events(twin),
+        "path": lambda: _path(run) == _path(twin),
+    }
+    return Case(kills, differences(run, twin, more), len(Store(folder / "runs").runs()), is_sound)
 
 
 def _is_done(folder: Path) -> bool:
     return any(record.status == "done" for record in Store(folder / "runs").runs())
-
-
-def _differences(run: sd.Run, twin: sd.Run) -> list[str]:
-    """Parts of two runs that are not the same bit for bit."""
-    own, its = vars(run.record.steps), vars(twin.record.steps)
-    same: dict[str, Callable[[], bool]] = {
-        "status": lambda: run.status == twin.status,
-        "weights": lambda: run.point.numpy().tobytes() == twin.point.numpy().tobytes(),
-        "steps": lambda: all(np.array_equal(own[k], its[k], equal_nan=True) for k in its),
-        "measurements": lambda: run.metrics == twin.metrics,
-        "events": lambda: _current_events(run) == _current_events(twin),
-        "path": lambda: _path(run) == _path(twin),
-    }
-    return [what for what, is_same in same.items() if not is_same()]
 
 
 def _current_events(run: sd.Run) -> list[sd.Event]:

@@ -100,7 +100,9 @@ PHRASES = (
     (re.compile(r"\b(?:with a |a )?(?<!steps at )lower lr\b(?! at the end)|lr ÷"), LOWER_RATE),
     (re.compile(r"Next time: `--lr"), RESTART),
     (
-        re.compile(r"Decay the learning rate|let the learning rate decay|Lower lr at the end|schedule that ends at 0"),
+        re.compile(
+            r"(?i)decay the learning rate|let the learning rate decay|lower lr at the end|schedule that ends at 0"
+        ),
         DECAY,
     ),
     (re.compile(r"\bTrain longer\b(?!, and)"), LONGER),
@@ -111,13 +113,14 @@ PHRASES = (
 )
 """Words of advice and headlines, and what they say."""
 AFTER_EXPLOSION = re.compile(r"Restart with|`clip=`")
-NEW_RATES = re.compile(r"lr = ([\d.e+-]+)(?: to [\d.e+-]+)? \(now ([\d.e+-]+)\)")
+NEW_RATES = re.compile(r"lr = ([\d.e+-]+)(?: to ([\d.e+-]+))? \(now ([\d.e+-]+)\)")
+"""The advised learning rate, the last one of a range, and the present one."""
 
 
 def text_claims(source: str, text: str) -> list[Claim]:
     """What words say."""
     says = [what for pattern, what in PHRASES if pattern.search(text)]
-    says += [HIGHER_RATE if float(new) > float(now) else LOWER_RATE for new, now in NEW_RATES.findall(text)]
+    says += [HIGHER_RATE if float(new) > float(now) else LOWER_RATE for new, _, now in NEW_RATES.findall(text)]
     if AFTER_EXPLOSION.search(text):  # about the way to the end, and not about the end
         says = [RESTART if what == LOWER_RATE else what for what in says]
     return [Claim(source, what) for what in dict.fromkeys(says)]

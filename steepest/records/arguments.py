@@ -56,6 +56,7 @@ def _is_path(value: Any) -> bool:
 
 
 COUNT = Kind(lambda value: _is_whole(value) or isinstance(value, bool | float), "an integer of at most 2⁶³ − 1")
+"""A number whose further limits have words of their own where it is used."""
 A_WHOLE_NUMBER = Kind(_is_whole, "a whole number of at most 2⁶³ − 1")
 A_NUMBER = Kind(_is_number, "a number")
 A_TEXT = Kind(lambda value: isinstance(value, str), "text")
@@ -63,7 +64,6 @@ A_FLAG = Kind(lambda value: not isinstance(value, torch.Tensor | np.ndarray), "T
 A_MAPPING = Kind(lambda value: isinstance(value, Mapping), "a dict")
 A_PATH = Kind(_is_path, "a path")
 A_RUN = Kind(lambda value: isinstance(value, str) or hasattr(value, "record"), "a run or the id of one")
-A_RECORD = Kind(lambda value: hasattr(value, "config"), "a run or its record")
 
 KINDS: dict[str, Kind] = {
     **dict.fromkeys(("epochs", "steps", "seed"), COUNT),

@@ -121,8 +121,9 @@ def race(
     """
     lr = _former("lrs", lrs, "lr", lr)
     alpha = _former("level", level, "alpha", alpha)
-    limits = check_arguments({"seeds": seeds, "lr": lr, "target": target, "alpha": alpha})
-    check("seeds", limits["seeds"], A_WHOLE_NUMBER)
+    limits = check_arguments({"lr": lr, "target": target, "alpha": alpha})
+    seed_count = check_arguments({"seeds": seeds})["seeds"]
+    check("seeds", seed_count, A_WHOLE_NUMBER)
     if not (rules is None or _is_one_rule(rules) or isinstance(rules, Sequence)):
         raise InputError(f"rules must be update rules or their names, got {rules!r}")
     common = {
@@ -136,7 +137,7 @@ def race(
         for rule in [rules] if _is_one_rule(rules) else rules or []:
             settings = resolve(task, rule=rule, batch_size=batch_size, **common)
             contenders[_unique_name(rule, contenders)] = settings
-    return Race(contest.run_race(task, contenders, *limits.values(), by_time=batch_sizes is not None), task)
+    return Race(contest.run_race(task, contenders, seed_count, by_time=batch_sizes is not None, **limits), task)
 
 
 def _former(old: str, value: Any, new: str, current: Any) -> Any:

@@ -63,10 +63,9 @@ def transformers(net, folder, parts):
     return callback and callback.run
 
 
-def lightning(net, folder, parts):
+def lightning_module(net, configure):
+    """The module of a network that gives its loss, with the optimizers that a function of the module gives."""
     library = pytest.importorskip("lightning")
-    from steepest.integrations.lightning import Steepest
-
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
     class Module(library.LightningModule):
@@ -78,9 +77,19 @@ def lightning(net, folder, parts):
             return self.net(*batch)["loss"]
 
         def configure_optimizers(self):
-            optimizer = torch.optim.AdamW(self.parameters(), lr=3e-3)
-            cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS * SAMPLES // BATCH)
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
+            return configure(self)
+
+    return Module()
+
+
+def lightning(net, folder, parts):
+    library = pytest.importorskip("lightning")
+    from steepest.integrations.lightning import Steepest
+
+    def configure(module):
+        optimizer = torch.optim.AdamW(module.parameters(), lr=3e-3)
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS * SAMPLES // BATCH)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
 
     callback = Steepest(runs=folder) if folder.name == "runs" else None
     trainer = library.Trainer(
@@ -88,7 +97,7 @@ def lightning(net, folder, parts):
         enable_model_summary=False, gradient_clip_val=10.0, accumulate_grad_batches=parts,
         callbacks=[callback] * bool(callback),
     )  # fmt: skip
-    trainer.fit(Module(), loader(parts))
+    trainer.fit(lightning_module(net, configure), loader(parts))
     return callback and callback.run
 
 

@@ -1,7 +1,5 @@
 """Trainers that are started again from their own checkpoint: the record goes on with them."""
 
-import logging
-
 import numpy as np
 import pytest
 import torch
@@ -9,7 +7,7 @@ import torch
 import steepest as sd
 from steepest.runs.store import Store
 from tests.integrations.test_start import kill
-from tests.integrations.test_trainers import Net, data
+from tests.integrations.test_trainers import Net, data, lightning_module
 
 STEPS, EVERY, BREAK = 60, 20, 47
 
@@ -44,19 +42,6 @@ def lightning(net, folder, again, is_watched=True):
 
     from steepest.integrations.lightning import Steepest
 
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-
-    class Module(library.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.net = net
-
-        def training_step(self, batch, index):
-            return self.net(*batch)["loss"]
-
-        def configure_optimizers(self):
-            return torch.optim.AdamW(self.parameters(), lr=3e-3)
-
     callback = Steepest(runs=folder / "runs", name="mine")
     saves = ModelCheckpoint(folder, every_n_train_steps=EVERY, save_top_k=-1)
     trainer = library.Trainer(
@@ -65,7 +50,8 @@ def lightning(net, folder, again, is_watched=True):
     )  # fmt: skip
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*data()), 32)
     checkpoint = next(folder.glob("*step=40*"), None) if again else None
-    return callback, lambda: trainer.fit(Module(), loader, ckpt_path=checkpoint)
+    module = lightning_module(net, lambda module: torch.optim.AdamW(module.parameters(), lr=3e-3))
+    return callback, lambda: trainer.fit(module, loader, ckpt_path=checkpoint)
 
 
 @pytest.mark.filterwarnings("ignore")

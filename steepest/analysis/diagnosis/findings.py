@@ -200,13 +200,13 @@ def too_slow(record: Record, s: Symptoms) -> Finding:
     """A larger learning rate would have brought the loss lower.
 
     Up to ten times larger only where the steps predict so little that it is sure: beyond, 16 to 23 % of the runs of
-    `benchmarks diagnoses` ended worse with ten times the rate, and 2 to 5 % with three times."""
+    `benchmarks diagnoses` ended worse with ten times the rate, and 2 to 5 % with three times. Where a log does not tell
+    what they predict, it is not sure.
+    """
     signs = th.PREDICTED_SMALL, th.DECREASE, th.REMAINING_GAIN, th.NOISE_EXCESS, th.DISTANCE
     why = "the steps were too small to lower the loss as far as it could go"
-    is_sure = s.predicted_decrease < th.PREDICTED_SURE
-    return _finding(
-        TOO_SLOW, why, s, signs, f"Try {_lr(record, 3, 10 if is_sure else 3)}, or measure: `steepest find-lr`."
-    )
+    larger = _lr(record, 3, 10 if s.display.predicted_decrease < th.PREDICTED_SURE else 3)
+    return _finding(TOO_SLOW, why, s, signs, f"Try {larger}, or measure: `steepest find-lr`.")
 
 
 def plateau(s: Symptoms) -> Finding:
@@ -239,12 +239,13 @@ def oscillation(record: Record, s: Symptoms) -> Finding:
 def noise_floor(record: Record, s: Symptoms) -> Finding:
     """A learning rate that decays, or a larger batch, would have brought the loss lower.
 
-    The decay is advised first: a lower learning rate from the start may be too slow, and a decay at the end is not."""
+    The decay is advised first: a lower learning rate from the start may be too slow, and a decay at the end is not.
+    """
     signs = th.NOISE_EXCESS, th.BATCH_SPREAD, th.BATCH_SIZE, th.DECREASE, th.PREDICTED_LARGE
     batch = record.config.batch_size
     larger = f"batch size {8 * batch} (now {batch})" if isinstance(batch, int) else "8× larger batches"
-    decay = f'let the learning rate decay to 0 at the end (`schedule="{DECAY_AT_END}"`)'
-    advice = f"Best {decay}, or use {larger}, or {_lr(record, 1 / 3, 1 / 10)}."
+    decay = f'Let the learning rate decay to 0 at the end (`schedule="{DECAY_AT_END}"`)'
+    advice = f"{decay}, or use {larger}, or {_lr(record, 1 / 3, 1 / 10)}."
     why = "mini-batch noise keeps the loss above what a smaller lr would reach"
     return _finding(NOISE_LIMITED, why, s, signs, advice)
 
