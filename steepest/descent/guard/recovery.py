@@ -193,12 +193,17 @@ class Recovery:
         self._open_events.append((n, OUTCOME_STEPS, self.guard.mean))
 
     def outcomes(self, t: int) -> tuple[Outcome, ...]:
-        """What the loss did after those events that are FOLLOWED judged steps ago at step t."""
+        """What the loss did after those events that are OUTCOME_STEPS judged steps ago at step t.
+
+        After a rewind to the start no mean is known yet, and nothing is said.
+        """
         if not self._open_events or t in self.skipped_steps:
             return ()
-        left = [(n, k - 1, then) for n, k, then in self._open_events]
+        left = [(n, k - 1, then) for n, k, then in self._open_events if math.isfinite(then)]
         self._open_events = [item for item in left if item[1] > 0]
-        changes = {n: math.exp(min(self.guard.mean - then, 50.0)) for n, k, then in left if k <= 0}
+        changes = {
+            n: math.exp(min(self.guard.mean - then, 50.0)) for n, k, then in left if k <= 0 and math.isfinite(then)
+        }
         words = f"{OUTCOME_STEPS} steps later the running mean of the loss was"
         return tuple(Outcome(n, f"{words} {change:.3g} × that") for n, change in changes.items())
 

@@ -271,3 +271,15 @@ def test_a_weight_that_explodes_on_some_batches_only_is_undone_at_once(task):
     assert events[0].kind == REWIND
     assert "as usual on this batch" in events[0].seen
     assert len(events) == 1
+
+
+def test_of_a_rewind_to_the_start_no_ratio_to_a_mean_that_is_not_known_is_said(tmp_path):
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(1000, 20, generator=random)
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(20, 32), torch.nn.ReLU(), torch.nn.Linear(32, 4))
+    task = sd.Task(model, (x, x[:, :4].argmax(1)), torch.nn.functional.cross_entropy)
+    run = sd.fit(task, "momentum", 3.0, "constant", 50, epochs=10, runs=tmp_path, locate=False)
+    to_start = [event for event in run.events if "rewound to step 0" in event.done]
+    assert to_start
+    assert not any("nan" in event.after for event in run.events)
