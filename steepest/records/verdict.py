@@ -27,6 +27,8 @@ VERDICT_HEADLINES = {
 }
 """The first words of a verdict, by its kind."""
 DIVERGED_ADVICE = "Restart with a lower lr; `steepest find-lr TASK` measures one."
+FACTORS_AFTER_EXPLOSION = (1 / 10, 1 / 30)
+"""Factors of the learning rate that are advised after an explosion: the larger, and the smaller."""
 NEVER_WAS_FINITE = "Not finite from step 1"
 """Instead of any other headline, where no step had a finite loss and gradient."""
 CONVERGED = "Converged"

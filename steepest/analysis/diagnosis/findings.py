@@ -10,7 +10,7 @@ from steepest.analysis.diagnosis import thresholds as th
 from steepest.analysis.diagnosis.symptoms import Symptoms
 from steepest.analysis.diagnosis.thresholds import Indicator, Sign, percent
 from steepest.records.run import BAD_DATA, COLUMNS, Event, Record
-from steepest.records.verdict import NEVER_WAS_FINITE
+from steepest.records.verdict import FACTORS_AFTER_EXPLOSION, NEVER_WAS_FINITE
 
 TOO_SLOW, PLATEAU, OSCILLATING, NOISE_LIMITED = "too slow", "plateau", "oscillating", "noise floor"
 EXPLODING, OVERFITTING, HEALTHY, TOO_SHORT = "exploding", "overfitting", "healthy", "undecided"
@@ -296,7 +296,7 @@ def _lr(record: Record, first: float, last: float) -> str:
 
 
 def _lower_lr(record: Record) -> str:
-    return f"Try {_lr(record, 1 / 10, 1 / 30)}, `find-lr`, a warmup, or `clip=`."
+    return f"Try {_lr(record, *FACTORS_AFTER_EXPLOSION)}, `find-lr`, a warmup, or `clip=`."
 
 
 def _check_data(rewinds: Sequence[Event]) -> str:

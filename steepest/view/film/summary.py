@@ -8,6 +8,7 @@ from steepest.records.verdict import (
     CONVERGED,
     DIVERGED,
     DIVERGED_ADVICE,
+    FACTORS_AFTER_EXPLOSION,
     MINIMUM,
     UNDECIDED,
     VERDICT_HEADLINES,
@@ -25,8 +26,6 @@ TIMES = ("", "once", "twice", *(f"{n} times" for n in ("three", "four", "five", 
 NEVER_FINITE_ADVICE = (
     "Look for NaN or infinity in the data and in the initial weights, a log of 0 or below, a division by 0."
 )
-SAFE_SHARE = 0.5
-"""Of the smallest learning rate at which the loss exploded, which is advised for another run."""
 
 
 # -- Final numbers -----------------------------------------------------------------------------------------------------
@@ -263,5 +262,6 @@ def _after_explosions(history: History, verdict: Verdict) -> str:
     if len(rewinds) > 1 and max(rates) > 1.05 * lowest:
         where = f"It exploded at learning rates from {two_digits(lowest)}"
     end = f" It ended at a learning rate of {two_digits(last)}, {_state(verdict)}." if 0 < last < lowest else ""
-    flag = f"{SAFE_SHARE * lowest:.1g}"
+    base = record.config.lr if isinstance(record.config.lr, int | float) else lowest
+    flag = f"{FACTORS_AFTER_EXPLOSION[0] * base:.2g}"
     return f"{where}. {reversal}{end}\nNext time: `--lr {flag}`, or let it be measured: `--lr auto`."

@@ -54,7 +54,7 @@ def test_a_run():
     assert made.headline == "90.0 % validation accuracy, after the loss exploded once."
     why, todo = made.advice.split("\n")
     assert why == "It exploded at a learning rate of 0.0030. The guard went back and undid 10 of 60 steps."
-    assert todo == "Next time: `--lr 0.002`, or let it be measured: `--lr auto`."
+    assert todo == "Next time: `--lr 0.0003`, or let it be measured: `--lr auto`."
     (member,) = made.members.values()
     assert (member.name, member.rule, member.hyper) == ("digits", "adam", {"beta1": 0.9, "lr": 3e-3})
     assert member.mathml.startswith("<math")
