@@ -1,7 +1,7 @@
 """Which of many kinds of faults a run survives with the guard: rates, gradients, data, weights, moments, buffers.
 
-The kinds are in two groups, each with problems of its own: what the guard does was chosen on the one and is reported on
-the other. Faults that happen at a moment happen once: a step that is repeated later is not affected again. Bad data
+The kinds are in groups, each with problems of its own: what the guard does was chosen on the first, and the others are
+run once each: "report", and "second report" after what that one showed had been mended. Faults that happen at a moment happen once: a step that is repeated later is not affected again. Bad data
 belong to steps t.
 """
 
@@ -26,9 +26,11 @@ from steepest.records.run import Step
 TITLE = "Surviving many kinds of faults"
 SEEDS = (0, 1)
 SPREAD_SEEDS = range(4)
+SECOND_REPORT = "second report"
 PROBLEMS = {
     CHOICE: ("tuning", ("autoencoder-adam", "parity-momentum", "letters-rmsprop")),
     REPORT: ("reported", ("dense-adam", "conv-momentum", "text-adam")),
+    SECOND_REPORT: ("reported", ("dense-momentum", "conv-adam", "rows-adam")),
 }
 METHODS = ("plain loop", "no guard", "guard")
 
@@ -141,6 +143,10 @@ def _noise_on(g: Tensor) -> None:
     g.add_(torch.randn(g.shape, generator=torch.Generator().manual_seed(g.numel())), alpha=100 * float(g.std()) + 1e-8)
 
 
+def _negate_first(gradients: list[Tensor]) -> None:
+    gradients[0].neg_()
+
+
 def _half(g: Tensor) -> None:
     """Through float16 with a loss scale that is too large."""
     scale = 2.0**20
@@ -199,6 +205,15 @@ def _add_noise(descent: Descent) -> None:
 
 def _negate_layer(descent: Descent) -> None:
     _matrices(descent)[0].neg_()
+
+
+def _enlarge_layer(descent: Descent) -> None:
+    _matrices(descent)[0].mul_(30.0)
+
+
+def _keep_signs(descent: Descent) -> None:
+    for p in _matrices(descent):
+        p.copy_(p.sign() * p.abs().mean())
 
 
 def _drop_half(descent: Descent) -> None:
@@ -285,6 +300,26 @@ KINDS: dict[str, dict[str, Make]] = {
         "moments are NaN": lambda: Moment(_moments(lambda x: x.fill_(math.nan))),
         "frozen batch norm with mean 10,000, 50 steps": lambda: Span(50, _frozen_norm("running_mean", 1e4)),
     },
+    SECOND_REPORT: {
+        "lr × 300, 5 steps": lambda: Span(5, _rate(lambda n: 300.0)),
+        "lr grows 5 % a step, 120 steps": lambda: Span(120, _rate(lambda n: 1.05**n)),
+        "momentum of 0.9999, 60 steps": lambda: Span(60, _hypers(beta=0.9999, beta1=0.9999)),
+        "weight decay of −2, 40 steps": lambda: Span(40, _hypers(weight_decay=-2.0)),
+        "gradient × 1,000, 15 steps": lambda: Span(15, _gradient(_each(lambda g: g.mul_(1000.0)))),
+        "gradient of the first layer negated, 40 steps": lambda: Span(40, _gradient(_negate_first)),
+        "gradient is NaN, 3 steps": lambda: Span(3, _gradient(_each(lambda g: g.fill_(math.nan)))),
+        "inputs negated, 60 steps": lambda: BadData(_inputs(Tensor.neg), 60),
+        "features in another order, 60 steps": lambda: BadData(_inputs(lambda x: x.flip(-1)), 60),
+        "inputs × 1,000 in every tenth batch, 100 steps": lambda: BadData(_inputs(lambda x: 1000 * x), 100, stride=10),
+        "−inf in every fourth batch, 80 steps": lambda: BadData(_inputs(_with(-math.inf)), 80, stride=4),
+        "labels backwards within the batch, 80 steps": lambda: BadData(_targets(lambda y: y.flip(0)), 80),
+        "a weight is NaN": lambda: Moment(_spoil_one(math.nan)),
+        "only signs of the weights are left": lambda: Moment(_keep_signs),
+        "the first layer × 30": lambda: Moment(_enlarge_layer),
+        "moments negated": lambda: Moment(_moments(Tensor.neg_)),
+        "moments × 0.001": lambda: Moment(_moments(lambda x: x.mul_(1e-3))),
+        "frozen batch norm with variance 1,000,000, 50 steps": lambda: Span(50, _frozen_norm("running_var", 1e6)),
+    },
 }
 
 
@@ -314,7 +349,7 @@ def _lines(outcomes: Outcomes, options: Options) -> list[str]:
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--group", choices=(CHOICE, REPORT), default=REPORT)
+    parser.add_argument("--group", choices=tuple(KINDS), default=REPORT)
 
 
 STUDY = Study("fault_kinds", KEY, _work, _lines, _add_options)
