@@ -1,8 +1,8 @@
 """Which of many kinds of faults a run survives with the guard: rates, gradients, data, weights, moments, buffers.
 
 The kinds are in groups, each with problems of its own: what the guard does was chosen on the first, and the others are
-run once each: "report", and "second report" after what that one showed had been mended. Faults that happen at a moment happen once: a step that is repeated later is not affected again. Bad data
-belong to steps t.
+run once each: "report", and "second report" after what that one showed had been mended. Faults that happen at a moment
+happen once: a step that is repeated later is not affected again. Bad data belong to steps t.
 """
 
 import argparse
