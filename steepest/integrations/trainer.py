@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from steepest.descent.guard.guard import Guard
 from steepest.errors import InputError
-from steepest.integrations.arguments import closure_from
+from steepest.integrations.checks import closure_from
 from steepest.integrations.losses import Losses
 from steepest.integrations.watch import Watch, watch
 from steepest.runs.trackers import Trackers

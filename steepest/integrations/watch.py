@@ -30,7 +30,7 @@ from steepest.descent.guard.thresholds import MAX_OVERFLOWS
 from steepest.descent.parameters import NEW_WEIGHTS, ParameterWatch, compare
 from steepest.descent.settings import make_guard
 from steepest.errors import InputError
-from steepest.integrations import arguments
+from steepest.integrations import checks
 from steepest.integrations.loop_record import NOTE, LoopRecord
 from steepest.integrations.loop_state import LoopState, LowerRate, gradients_of, memory_bound, norm_of, scale
 from steepest.integrations.losses import number
@@ -150,7 +150,7 @@ class Watch(Run):
         """The loss, computed where it is a closure; an optimizer that computes it again is handed the closure."""
         closure, self._closure = loss if callable(loss) else None, None
         if closure is None:
-            if arguments.needs_closure(optimizer):
+            if checks.needs_closure(optimizer):
                 raise InputError(
                     f"run.step needs a closure for {type(optimizer).__name__}, which computes the loss several times, "
                     f"got {'none' if loss is None else 'a loss'}. Pass the closure: run.step(closure)."
@@ -158,8 +158,8 @@ class Watch(Run):
             return loss
         with torch.enable_grad():
             loss = closure()
-        if arguments.needs_closure(optimizer):
-            self._closure = arguments.closure_from(closure, loss)
+        if checks.needs_closure(optimizer):
+            self._closure = checks.closure_from(closure, loss)
         return loss
 
     def _stand_still(self, optimizer: Optimizer, loss: float, norm: float, lr: float) -> Event | None:
@@ -298,7 +298,7 @@ class Watch(Run):
         Raises:
             InputError: a value is no number.
         """
-        for name, value in arguments.by_name(values).items():
+        for name, value in checks.by_name(values).items():
             self._record.measure(self.t, self.epoch, split, name, number(value))
 
     def note(self, words: str) -> None:
@@ -367,12 +367,12 @@ def watch(
         InputError: an optimizer has no parameter of the model, is watched already, or an argument is invalid.
         StoreError: the folder cannot be written.
     """
-    optimizers, schedulers = arguments.as_list(optimizer), arguments.as_list(scheduler)
-    arguments.check_model(model)
+    optimizers, schedulers = checks.as_list(optimizer), checks.as_list(scheduler)
+    checks.check_model(model)
     inner, processes = find_processes(model)
-    arguments.check_optimizers(inner, optimizers, OPEN)
-    arguments.check_others(optimizers, schedulers, scaler)
-    step = arguments.check_step(step, name)
+    checks.check_optimizers(inner, optimizers, OPEN)
+    checks.check_others(optimizers, schedulers, scaler)
+    step = checks.check_step(step, name)
     own, bound = make_guard(guard), processes.least(memory_bound(memory))
     places = [take_place(o) for o in optimizers]
     record = LoopRecord(inner, optimizers, own, runs, name, places[0], step, processes, make_trackers(trackers))
