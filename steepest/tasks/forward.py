@@ -2,6 +2,7 @@
 
 import copy
 import re
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,13 +11,11 @@ from torch import Tensor, nn
 
 from steepest.errors import SteepestError, TaskError
 from steepest.tasks import batch_tree
+from steepest.tasks.misfit import add_shapes, broadcast_words, dtype_words
 from steepest.tasks.with_loss import parts
 
 if TYPE_CHECKING:
     from steepest.tasks.task import Task
-
-DTYPE_ERROR = re.compile(r"dtype|scalar type|Double|Float|Long|not implemented for")
-"""In torch's messages about tensors of different dtypes."""
 
 GRAD_ERROR = re.compile(r"require grad|requires_grad|grad_fn")
 """In torch's messages about tensors that it cannot differentiate."""
@@ -69,6 +68,7 @@ class Forward:
 
         Raises:
             TaskError: the loss is not a scalar tensor, or data and weights have different dtypes.
+            Exception: of the model or the loss, with a note of the batch's shapes.
         """
         writes = self._writes.get(self.model.training)
         try:
@@ -81,12 +81,16 @@ class Forward:
                 return one
             if writes is None and not _is_transformed():
                 self._writes[self.model.training] = any(x._version for x in batch_tree.tensors(own))
+                if self.has_output_loss and (words := broadcast_words(one, self.loss_function)):
+                    warnings.warn(words, stacklevel=1)  # one place: it is said once
             return one._replace(batch=batch)
-        except RuntimeError as error:
-            words = _dtype_words(error, self.model, batch)
-            if words is None:
-                raise
-            raise words from error
+        except SteepestError:
+            raise
+        except Exception as error:  # of the user's code
+            if isinstance(error, RuntimeError) and (words := dtype_words(error, self.model, batch)):
+                raise words from error
+            add_shapes(error, batch)
+            raise
 
     def in_evaluation(self, batch: Any, measures: bool) -> Pass:
         """A batch in evaluation mode.
@@ -135,7 +139,7 @@ class Forward:
         try:
             _run_backward(value)
         except RuntimeError as error:
-            words = _dtype_words(error, self.model, batch)
+            words = dtype_words(error, self.model, batch)
             if words is None:
                 raise
             raise words from error
@@ -252,21 +256,3 @@ def _scalar(value: Any) -> Tensor:
         got = f"shape {tuple(value.shape)}. Take its mean, as reduction='mean' does."
         raise TaskError(f"The loss must be a scalar tensor, got {got}")
     return value
-
-
-def _dtype_words(error: RuntimeError, model: nn.Module, batch: Any) -> TaskError | None:
-    """The error in words, if it is about dtypes, and data and weights do not match."""
-    line = str(error).partition("\n")[0]
-    weights = {p.dtype for p in model.parameters() if p.is_floating_point()}
-    own = {x.dtype for x in batch_tree.tensors(batch)}
-    is_labels = "Long" in line or "Int" in line
-    if not DTYPE_ERROR.search(line) or isinstance(error, TaskError):
-        return None
-    if not is_labels and {d for d in own if d.is_floating_point} <= weights:
-        return None
-    data, model_words = (", ".join(sorted(str(d).removeprefix("torch.") for d in kinds)) for kinds in (own, weights))
-    labels = "class labels to int64" if is_labels else "arrays by x.astype('float32'), tensors by x.float()"
-    return TaskError(
-        f"The data must have dtypes that fit the model's weights, {model_words}, got {data} ({line}). Convert the data "
-        f"({labels}), or the model (model.double())."
-    )

@@ -263,10 +263,12 @@ def test_dtypes_that_do_not_match_are_said(kind, tmp_path):
     x, y = torch.randn(40, 4, generator=g).numpy(), torch.randint(3, (40,), generator=g).numpy()
     rows = {"inputs": (x.astype("float64"), y), "labels": (x, y.astype("int32")), "fractions": (x, y.astype("float32"))}
     task = Task(nn.Linear(4, 3), rows[kind], F.cross_entropy)
-    advice = r"arrays by x\.astype\('float32'\)" if kind == "inputs" else "class labels to int64"
-    with pytest.raises(
-        TaskError, match=rf"dtypes that fit the model's weights, float32, got .* \(.*\)\. Convert .*{advice}"
-    ):
+    words = {
+        "inputs": r"dtypes that fit the model's weights, float32, got .* \(.*\)\. Convert .*by x\.astype\('float32'\)",
+        "labels": r"target must be class indices of int64, got int32 \[4\] \(.*\)\. Convert it by y\.long\(\)",
+        "fractions": r"target must be class indices of int64, got float32 \[4\] \(.*\)\. Convert it by y\.long\(\)",
+    }
+    with pytest.raises(TaskError, match=words[kind]):
         sd.fit(task, lr=0.01, epochs=1, runs=tmp_path, locate=False)
 
 
