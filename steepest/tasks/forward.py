@@ -3,7 +3,8 @@
 import copy
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -204,19 +205,40 @@ class Forward:
             return run()
 
     def _run_with_or_without_grad(self, run: Callable[[], Pass]) -> Pass:
-        """Runs with gradients where they are off but the objective differentiates inside, as a physics-informed one."""
-        if torch.is_grad_enabled():
-            return run()
-        if self._needs_grad:
+        """Runs with gradients where they are off but the objective differentiates inside.
+
+        It may differentiate by its input, as a physics-informed one does, or by weights, as one that learns to learn.
+        """
+        if self._needs_grad and not torch.is_grad_enabled():
             return _run_with_grad(run)
         try:
             return run()
         except RuntimeError as error:
+            needs_weights = torch.is_grad_enabled() and not any(p.requires_grad for p in self.model.parameters())
+            if not needs_grad(error) or (torch.is_grad_enabled() and not needs_weights):
+                raise
+        try:
+            one = _run_with_grad(run)
+        except RuntimeError as error:
             if not needs_grad(error):
                 raise
-        one = _run_with_grad(run)
+            with _weights_that_require_grad(self.model):
+                return _run_with_grad(run)
         self._needs_grad = True
         return one
+
+
+@contextmanager
+def _weights_that_require_grad(model: nn.Module) -> Iterator[None]:
+    """Inside, all parameters require gradients."""
+    others = [p for p in model.parameters() if not p.requires_grad]
+    try:
+        for p in others:
+            p.requires_grad_()
+        yield
+    finally:
+        for p in others:
+            p.requires_grad_(False)
 
 
 def needs_grad(error: RuntimeError) -> bool:

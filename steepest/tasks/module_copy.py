@@ -14,6 +14,8 @@ Value = TypeVar("Value")
 def copy_module(module: nn.Module) -> nn.Module:
     """A separate copy of a module; tensors with a graph that it holds are copied without their graph.
 
+    What cannot be copied at all, such as a lock or an open file, both have.
+
     Sources: torch refuses to copy a tensor that is not a leaf, https://github.com/pytorch/pytorch/issues/28594, or that
     is sparse by rows or columns; it copies the parameters of a scripted module with a graph, unless gradients are off.
     """
@@ -30,7 +32,22 @@ def copy_with_module(value: Value, module: nn.Module) -> Value:
             if x.grad_fn is not None or x.layout not in (torch.strided, torch.sparse_coo):
                 copies[id(x)] = x.detach().clone()
     with torch.no_grad():
-        return copy.deepcopy(value, copies)
+        try:
+            return copy.deepcopy(value, dict(copies))
+        except Exception:  # deepcopy runs the user's code
+            return copy.deepcopy(value, copies | _without_copy(module, copies))
+
+
+def _without_copy(module: nn.Module, copies: dict[int, Any]) -> dict[int, Any]:
+    """What modules hold that cannot be copied, by id: locks, open files, connections. The copy has the same."""
+    own = {}
+    for m in module.modules():
+        for x in (x for name, x in vars(m).items() if name not in ("_parameters", "_buffers", "_modules")):
+            try:
+                copy.deepcopy(x, dict(copies))
+            except Exception:  # of the user's code
+                own[id(x)] = x
+    return own
 
 
 def require_grad_as(module: nn.Module, other: nn.Module) -> None:

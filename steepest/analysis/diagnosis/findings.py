@@ -74,7 +74,13 @@ def not_finite(record: Record, nonfinite: int) -> Finding:
         nonfinite: steps with a non-finite loss, gradient or update.
     """
     steps = record.steps
-    if math.isfinite(steps.loss[0]):
+    if math.isfinite(steps.loss[0]) and math.isfinite(steps.grad_norm[0]):
+        what = f"the weights after it, with a gradient of norm {steps.grad_norm[0]:.3g}"
+        cause = (
+            "The update divides by 0 or overflows in the weights' precision, as Adam's does in float16. Keep the "
+            'weights in float32 (model.float()), with precision="bf16" for speed.'
+        )
+    elif math.isfinite(steps.loss[0]):
         what = f"the gradient, with a loss of {steps.loss[0]:.3g}"
         cause = "A derivative is not finite where the loss is: a square root or a norm at 0, 0 ** a power below 1."
     else:

@@ -21,6 +21,8 @@ from steepest.records.verdict import Estimate
 
 STEP_FACTORS = tuple(2.0**k for k in range(-2, 6))
 """Step lengths that are tried, relative to that of a quadratic model."""
+MAX_STEP_FACTOR = 2.0**16
+"""Of the longest gradient step."""
 STANDARD_ERRORS = 2.0
 """On each side of an interval: 95 % for a mean over many samples."""
 FLAT_DIRECTIONS, MAX_DESCENT_STEPS = 8, 60
@@ -238,11 +240,20 @@ class PointEvidence:
         return Layer(first, largest, len(layers), second if next_one.high >= largest.low else None)
 
     def _best_gradient_step(self, g: Tensor) -> Gain:
-        """The best step −k/λmax · g; k = 1 minimises a quadratic model along its sharpest direction."""
+        """The best step −k/λmax · g; k = 1 minimises a quadratic model along its sharpest direction.
+
+        Where the longest is the best, longer ones are tried as long as they lower the loss: a gradient that lies in
+        directions of little curvature leads far.
+        """
         if float(g.norm()) == 0 or self.top == 0:
             return NO_GAIN
-        best = min((-(k / self.top) * g for k in STEP_FACTORS), key=lambda step: self._value(self.w + step))
-        return Gain(self._decrease([best]), float(best.norm()))
+        losses = {k: self._value(self.w - (k / self.top) * g) for k in STEP_FACTORS}
+        best = min(losses, key=lambda k: losses[k])
+        while best == max(losses) < MAX_STEP_FACTOR:
+            losses[2 * best] = self._value(self.w - (2 * best / self.top) * g)
+            best = min(best, 2 * best, key=lambda k: losses[k])
+        step = -(best / self.top) * g
+        return Gain(self._decrease([step]), float(step.norm()))
 
     def _best_escape(self, v: Tensor, curvature: float) -> Gain:
         """The best step along v, mean of both signs: a slope along v, which a saddle has not, cancels out."""
