@@ -106,7 +106,7 @@ def ending(
     if lower_lr is not None:
         words.append(_lower_lr_words(lower_lr, loss, lower_helps))
     if trend is not None and longer is not None:
-        words.append(_longer_words(longer, trend.steps, longer_helps))
+        words.append(_longer_words(longer, trend, longer_helps))
     return Ending(holds, lower_lr, longer, lower_helps, longer_helps, tuple(words))
 
 
@@ -120,9 +120,12 @@ def _lower_lr_words(gain: Estimate, loss: float, helps: bool | None) -> str:
     return f"A lower learning rate {'helps' if helps else 'gains little'}: {what}."
 
 
-def _longer_words(gain: Estimate, steps: int, helps: bool | None) -> str:
-    fall = digits(max(gain.value, 0.0))
-    again = f"by its trend, {steps:,} more steps lower the loss by about {fall}, a rough estimate."
+def _longer_words(gain: Estimate, trend: Trend, helps: bool | None) -> str:
+    value = max(gain.value, 0.0)
+    share = f" ({digits(100 * value / trend.fall)} % of its fall so far)" if 0 < value < trend.fall else ""
+    again = (
+        f"by its trend, {trend.steps:,} more steps lower the loss by about {digits(value)}{share}, a rough estimate."
+    )
     if helps is None:
         return f"Whether longer training helps cannot be told: {again}"
     return f"Longer training would {'help' if helps else 'hardly help'}: {again}"
