@@ -37,6 +37,7 @@ from steepest.integrations.losses import number
 from steepest.integrations.place import Place, PlaceMark, take_place
 from steepest.integrations.processes import Processes, find_processes
 from steepest.integrations.recovery import LoopRecovery
+from steepest.integrations.second_steps import SecondSteps
 from steepest.records.run import CLIP, REWIND, SKIP, STOP, Call, Event, Record, Step
 from steepest.runs.run import Run
 from steepest.runs.trackers import Trackers, make_trackers
@@ -80,6 +81,7 @@ class Watch(Run):
         self._layout, self._parameters, self._has_trainer = self._loop.structure, ParameterWatch(model), False
         self._go_on(record.start.place)
         self._mark = PlaceMark(self._optimizers[0], self._place, self._refuse)
+        self._second_steps = SecondSteps(self._optimizers, record.say)
 
     # -- a step --------------------------------------------------------------------------------------------------------
 
@@ -210,7 +212,7 @@ class Watch(Run):
         else:
             if call.kind == CLIP and self._closure is None:
                 scale(gradients, call.limit / (norm + 1e-6))
-            with LowerRate(optimizer, rate), self._measure_update(optimizer):
+            with LowerRate(optimizer, rate), self._measure_update(optimizer), self._second_steps.own():
                 step = self._steps[id(optimizer)]
                 if self._closure is not None:
                     step(self._closure)
@@ -256,6 +258,7 @@ class Watch(Run):
         for optimizer in self._optimizers:
             optimizer.step = MethodType(step, optimizer)  # type: ignore[method-assign]
         self._has_trainer = True
+        self._second_steps.end()
 
     def own_step(self, optimizer: Optimizer) -> Any:
         """A step of the optimizer itself, neither recorded nor guarded."""
@@ -321,6 +324,7 @@ class Watch(Run):
         if self._is_open:
             self._is_open = False
             self._recovery.free()
+            self._second_steps.end()
             self._mark.end(None if status == "done" else self._place())
             for optimizer in self._optimizers:
                 OPEN.pop(optimizer, None)
