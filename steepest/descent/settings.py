@@ -73,7 +73,9 @@ class Settings:
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InputError(f"{name} must be an integer ≥ 1, got {value!r}")
         if self.epochs is None and self.steps is None:
-            raise InputError("Run length missing: pass epochs or steps.")
+            raise InputError(
+                "The run must have a length, got neither epochs nor steps. Pass one: epochs=20, or --epochs 20."
+            )
         if self.epochs is not None and self.steps is not None:
             raise InputError("Pass either epochs or steps, not both.")
         for name, domain in (("lr", "a positive number or 'auto'"), ("clip", "positive")):

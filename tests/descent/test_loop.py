@@ -763,7 +763,7 @@ def test_a_rules_own_rate_is_used_where_none_is_given():
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({}, "Run length missing: pass epochs or steps."),
+        ({}, "The run must have a length, got neither epochs nor steps. Pass one: epochs=20, or --epochs 20."),
         ({"epochs": 2, "steps": 3}, "Pass either epochs or steps, not both."),
         ({"epochs": 0}, "epochs must be an integer ≥ 1, got 0"),
         ({"steps": -1}, "steps must be an integer ≥ 1, got -1"),
