@@ -1,6 +1,6 @@
 """Trainers under torchrun with two processes: a fault on one of them leads to the same action on both.
 
-This file is also the program of the processes: `torchrun --nproc-per-node 2 test_trainers_processes.py FOLDER TRAINER...`.
+This file is also the program of the processes: `torchrun --nproc-per-node 2 …processes.py FOLDER TRAINER ...`.
 """
 
 import importlib.util
