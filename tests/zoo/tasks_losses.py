@@ -287,7 +287,7 @@ CASES = (
     ),
     Case("quantile loss", quantiles, target_of(pinball)),
     Case("two tasks, dict outputs", multi_task, target_of(two_losses), weight=rows, metric=two_heads_accuracy),
-    Case("PINN", pinn, pinn_loss, weight=rows, epochs=12),
+    Case("PINN", pinn, pinn_loss, weight=rows, epochs=8),
     Case("hinge loss of single samples", hinge_single, target_of(hinge), rule="gradient_descent", lr=0.03,
          batch_size=1, epochs=2, races=("gradient_descent", "momentum")),
 )  # fmt: skip
