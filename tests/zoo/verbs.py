@@ -380,7 +380,7 @@ def film(bench: Bench) -> None:
     """One page whose curves and path end at the run's losses."""
     run, file = bench.run, bench.home / "film.html"
     with heard() as words:
-        run.film(file, planes=("curvature",))
+        run.film(file, planes=("curvature", "random"))
     check_film(bench, file, run, words())
 
 
