@@ -21,7 +21,7 @@ test: .venv/test
 
 # What starts processes, compiles, or draws for seconds.
 slow: .venv/test
-	$(PYTEST) -m slow --ignore=tests/zoo
+	$(PYTEST) -m slow tests --ignore=tests/zoo
 
 # Kinds of task × verbs; prints the table and writes docs/zoo.md.
 zoo: .venv/test

@@ -22,7 +22,7 @@ import steepest as sd
 from steepest.integrations import processes
 from steepest.runs.store import Store
 
-STEPS, ONSET, PROCESSES, BATCH = 320, 205, 2, 16
+STEPS, ONSET, PROCESSES, BATCH = 220, 105, 2, 16
 
 
 def train(rank, folder, watched=True, parts=1, steps=STEPS, fault=None, resume=None, **choices):

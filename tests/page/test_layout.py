@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from steepest.view.film.schema import FilmEvent
-from tests.page import films
+from tests.page import boxes, films
 from tests.page.test_page import SERIOUS
 
 pytestmark = pytest.mark.slow
@@ -197,12 +197,11 @@ def test_boxes_that_overlap_are_seen(opened):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(opened, axe, scheme):
     page = opened(films.run(), *SIZES[0], scheme)
-    page.evaluate(axe)
     found = {}
     for width, height in SIZES[0], (820, 1100), (380, 800):
         page.set_viewport_size({"width": width, "height": height})
         settled(page)
-        violations = page.evaluate("axe.run(document)")["violations"]
+        violations = boxes.violations(page, axe)
         serious = [(v["id"], [n["target"] for n in v["nodes"]][:3]) for v in violations if v["impact"] in SERIOUS]
         found |= {(width, height): serious} if serious else {}
     assert found == {}

@@ -13,6 +13,7 @@ from steepest.runs.film import stored_surfaces
 from steepest.runs.store import Store
 from steepest.view.film import document, film
 from steepest.view.film.frames import Frame
+from tests.page import boxes
 from tests.page.test_page import SERIOUS, at_step, films, headline, says
 from tests.runs.server.conftest import ended, serving
 from tests.view.film.fold import fold
@@ -142,8 +143,7 @@ def test_runs_are_chosen_from_a_list_and_compared(browser, axe, tmp_path, width,
         page = context.new_page()
         page.on("console", lambda message: said.append(message.text))
         page.goto(f"http://127.0.0.1:{served.port}/")
-        page.evaluate(axe)
-        found = page.evaluate("axe.run(document)")["violations"]
+        found = boxes.violations(page, axe)
         assert [(v["id"], [n["target"] for n in v["nodes"]]) for v in found if v["impact"] in SERIOUS] == []
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         dark = scheme == "dark"
@@ -161,8 +161,7 @@ def test_runs_are_chosen_from_a_list_and_compared(browser, axe, tmp_path, width,
         page.wait_for_selector("html[data-ready]")
         assert headline(page).startswith("97.5 % validation accuracy")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        page.evaluate(axe)
-        found = page.evaluate("axe.run(document)")["violations"]
+        found = boxes.violations(page, axe)
         assert [v["id"] for v in found if v["impact"] in SERIOUS] == []
         page.get_by_role("link", name="All runs").click()
         assert page.url == f"http://127.0.0.1:{served.port}/"

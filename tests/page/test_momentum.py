@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.page import films
+from tests.page import boxes, films
 from tests.page.test_page import SERIOUS
 
 EIGENVALUES = [100.0, 30.0, 1.0, -0.5]
@@ -98,8 +98,7 @@ def test_without_eigenvalues_there_is_no_such_panel(opened):
 
 def test_nobody_is_hindered(opened, axe):
     page = shown(opened, film(), width=1024, height=768, scheme="dark")
-    page.evaluate(axe)
-    found = page.evaluate("axe.run(document)")["violations"]
+    found = boxes.violations(page, axe)
     assert [(v["id"], [n["target"] for n in v["nodes"]][:3]) for v in found if v["impact"] in SERIOUS] == []
 
 

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.page import films
+from tests.page import boxes, films
 
 SERIOUS = ("serious", "critical")
 
@@ -57,8 +57,7 @@ def says(page, words: str) -> None:
 )
 def test_nobody_is_hindered(opened, axe, kind, width, scheme):
     page = opened(getattr(films, kind)(), width, 720, scheme)
-    page.evaluate(axe)
-    found = page.evaluate("axe.run(document)")["violations"]
+    found = boxes.violations(page, axe)
     assert [(v["id"], [n["target"] for n in v["nodes"]][:3]) for v in found if v["impact"] in SERIOUS] == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert all(url.startswith(("file:", "data:")) for url in opened.requests)

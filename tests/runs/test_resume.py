@@ -5,8 +5,6 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import textwrap
 from contextlib import closing
 
@@ -25,6 +23,7 @@ from steepest.descent.loop import Descent
 from steepest.runs.restore import restore_end
 from steepest.runs.store import Store, checkpoints
 from steepest.tasks import load
+from tests import warm
 
 HEADER = """
     import torch
@@ -72,10 +71,7 @@ MOMENTS = {
 
 def python(code, *args):
     """A real process that runs some code, to its end."""
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *map(str, args)],
-        capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    return warm.run(textwrap.dedent(code), *map(str, args))
 
 
 @pytest.fixture(scope="module")

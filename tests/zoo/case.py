@@ -68,7 +68,7 @@ class Case:
     rule: Any = "adam"
     lr: float = 1e-2
     batch_size: int | str | None = 32
-    epochs: int | None = 8
+    epochs: int | None = 5
     steps: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     optimizer: Callable[[Iterable[Tensor], float], torch.optim.Optimizer] | None = None

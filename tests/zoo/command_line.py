@@ -16,6 +16,8 @@ from tests.zoo.verbs import check_film, relative
 
 DIGITS = 6e-3
 """Of a number that is printed with three digits, relative."""
+PRODUCTS = "20"
+"""Of locate, here and in the library that it is compared with; the verb locate takes more."""
 FILE = """from tests.zoo.zoo import CASES
 
 def task():
@@ -88,14 +90,14 @@ def locate_from_there(bench: Bench, run: str, stored: sd.Run) -> None:
     """The command locate: right, or refused as `sd.locate` is."""
     refusal = bench.case.refuses.get("locate")
     if refusal is None:
-        check_locate(bench, call("locate", run, "--products", "60"), stored)
+        check_locate(bench, call("locate", run, "--products", PRODUCTS), stored)
         return
     with contextlib.suppress(SteepestError):
         raise AssertionError(f"locate is not refused: {call('locate', run, '--products', '60')}")
 
 
 def check_locate(bench: Bench, words: str, run: sd.Run) -> None:
-    verdict = sd.locate(run.task, run, products=60)
+    verdict = sd.locate(run.task, run, products=int(PRODUCTS))
     loss = verdict.number("training loss")
     assert loss is not None
     shown = re.search(r"training loss ([-\d.,e]+)", words)

@@ -100,6 +100,6 @@ CASES = (
     ),
     Case(
         "a function without data", function, lambda model, batch: model(), rule="gradient_descent", lr=0.02,
-        batch_size=None, epochs=None, steps=60, weight=lambda batch: 1.0, races=("gradient_descent", "momentum"),
+        batch_size=None, epochs=None, steps=40, weight=lambda batch: 1.0, races=("gradient_descent", "momentum"),
     ),
 )  # fmt: skip

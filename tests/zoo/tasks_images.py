@@ -127,9 +127,9 @@ def labels(batch):
 
 
 CASES = (
-    Case("convolution", convolution, cross_entropy, epochs=6, metric=accuracy),
+    Case("convolution", convolution, cross_entropy, metric=accuracy),
     Case("batch norm", batch_norm, mse),
-    Case("batch norm of images, last batch of one", batch_norm_images, cross_entropy, epochs=6, metric=accuracy),
+    Case("batch norm of images, last batch of one", batch_norm_images, cross_entropy, metric=accuracy),
     Case(
         "batch norm of rows, last batch of one",
         batch_norm_rows,
@@ -147,7 +147,7 @@ CASES = (
         has_own_noise=True,
         rule="momentum",  # Adam makes steps of the rounding errors in the gradient of the keys' bias, which is 0
         lr=1e-2,
-        epochs=8,
+        epochs=5,
         races=("momentum", "adam"),
     ),
 )

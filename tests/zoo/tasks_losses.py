@@ -279,7 +279,7 @@ CASES = (
         "class weights", class_weights, target_of(nn.CrossEntropyLoss(weight=WEIGHTS)),
         weight=lambda batch: float(WEIGHTS[batch[1]].sum()),
     ),
-    Case("sum reduction", sum_loss, target_of(nn.MSELoss(reduction="sum")), weight=None, lr=5e-3),
+    Case("sum reduction", sum_loss, target_of(nn.MSELoss(reduction="sum")), weight=None, lr=5e-3, epochs=8),
     Case("label smoothing", smoothing, target_of(nn.CrossEntropyLoss(label_smoothing=0.1))),
     Case(
         "learned weights in the loss", learned_weights, lambda both, b: both.criterion(both.net(b[0]), b[1]),
@@ -287,7 +287,7 @@ CASES = (
     ),
     Case("quantile loss", quantiles, target_of(pinball)),
     Case("two tasks, dict outputs", multi_task, target_of(two_losses), weight=rows, metric=two_heads_accuracy),
-    Case("PINN", pinn, pinn_loss, weight=rows, epochs=12),
+    Case("PINN", pinn, pinn_loss, weight=rows, epochs=8),
     Case("hinge loss of single samples", hinge_single, target_of(hinge), rule="gradient_descent", lr=0.03,
          batch_size=1, epochs=2, races=("gradient_descent", "momentum")),
 )  # fmt: skip

@@ -124,7 +124,8 @@ CASES = (
         "torch optimizer as rule", with_torch_optimizer, mse, rule=nadamw, optimizer=own_nadam, races=(nadamw, "adam")
     ),
     Case(
-        "stages with a torch optimizer", with_stages, mse, rule=STAGES, optimizer=Handover, races=("adam", "momentum"),
+        "stages with a torch optimizer", with_stages, mse, rule=STAGES, epochs=8, optimizer=Handover,
+        races=("adam", "momentum"),
         refuses={"find_lr": (r"one update rule, got stages", "a rate is searched for one rule")},
     ),
 )  # fmt: skip

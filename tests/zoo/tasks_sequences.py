@@ -29,8 +29,8 @@ class Carried(nn.Module):
 def carried_state() -> sd.Task:
     """Eight long series, cut into windows of ten steps that follow one another."""
     torch.manual_seed(0)
-    x, _ = series(8, length=201)
-    data = [(x[:, t : t + 10], x[:, t + 1 : t + 11]) for t in range(0, 200, 10)]
+    x, _ = series(8, length=101)
+    data = [(x[:, t : t + 10], x[:, t + 1 : t + 11]) for t in range(0, 100, 10)]
     v, _ = series(32, length=41, seed=1)
     return sd.Task(Carried(), data, nn.MSELoss(), validation=(v[:, :40], v[:, 1:]))
 
@@ -313,13 +313,13 @@ CASES = (
         "LSTM with carried state", carried_state, lambda m, b: F.mse_loss(m(b[0]), b[1]), batch_size=None, epochs=5
     ),
     Case("GRU over padded texts, padding_idx", padded_gru, joint, metric=read_accuracy),
-    Case("transformer", transformer, joint, metric=accuracy, has_own_noise=True, epochs=6),
-    Case("GPT with tied weights", gpt, next_word_of, weight=tokens, epochs=6),
+    Case("transformer", transformer, joint, metric=accuracy, has_own_noise=True),
+    Case("GPT with tied weights", gpt, next_word_of, weight=tokens),
     Case(
         "BERT of Hugging Face, BatchEncoding", bert, hugging, weight=labels, batch_size=None, has_own_noise=True,
-        epochs=12, lr=1e-2,
+        epochs=8, lr=1e-2,
     ),
-    Case("GPT-2 of Hugging Face, dict rows", gpt2, hugging, weight=labels, has_own_noise=True, epochs=6),
+    Case("GPT-2 of Hugging Face, dict rows", gpt2, hugging, weight=labels, has_own_noise=True),
     Case("PackedSequence", packed, lambda m, b: F.mse_loss(m(b[0]), b[1]), batch_size=None),
     Case("gradients through windows of time", windows, through_windows),
     Case("EmbeddingBag with offsets", bags, joint, metric=bag_accuracy, batch_size=None, lr=3e-2),

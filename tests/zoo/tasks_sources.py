@@ -251,15 +251,15 @@ CASES = (
     Case("numpy arrays", arrays, mse, batches=as_tensors),
     Case("DataFrame", frame, mse, batches=as_values, skip=PANDAS),
     Case("list of batches", batch_list, mse, batch_size=None),
-    Case("DataLoader with workers and collate", workers, cross_entropy, batch_size=None, lr=2e-2),
+    Case("DataLoader with workers and collate", workers, cross_entropy, batch_size=None, epochs=4, lr=2e-2),
     # Its generator goes on: neither a race nor a verdict on half of the samples sees the batches of a fresh loader.
     Case("StatefulDataLoader", stateful, mse, batch_size=None, has_own_noise=True, evaluation_noise=0.3),
     Case("WeightedRandomSampler", weighted_sampler, cross_entropy, batch_size=None),
-    Case("endless IterableDataset", endless, mse, batch_size=None, epochs=None, steps=80, batches=first_batches),
+    Case("endless IterableDataset", endless, mse, batch_size=None, epochs=None, steps=48, batches=first_batches),
     Case("siamese pairs drawn in __getitem__", siamese, siamese_loss, batches=as_steepest_draws),
     Case("a Dataset that augments", augmented, cross_entropy, batches=as_steepest_draws),
     Case(
-        "sparse graph", graph, graph_loss, batch_size=None, epochs=60, weight=lambda batch: float(batch[2].sum())
+        "sparse graph", graph, graph_loss, batch_size=None, epochs=40, weight=lambda batch: float(batch[2].sum())
     ),
     Case("dataclass batches", dataclasses, batch_loss, batch_size=None, weight=targets),
     Case("nested inputs", nested, lambda m, b: F.mse_loss(m(b[0]), b[1])),

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import steepest as sd
+from steepest.analysis.landscape import surfaces
 from tests.zoo.__main__ import PAGE
 from tests.zoo.case import VERBS
 from tests.zoo.cells import outcome_of
@@ -20,6 +21,12 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def coarse_surfaces(monkeypatch):
+    """Films with as many cells as those of the largest models: no truth is about the cells beside the path."""
+    monkeypatch.setattr(surfaces, "SIZES", surfaces.SIZES[-1:])
 
 
 CELLS = [

@@ -188,6 +188,7 @@ def rows_kernels() -> tuple[Kernel, Kernel]:
     return _rows_kernel(READ_ROWS), _rows_kernel(WRITE_ROWS)
 
 
+@functools.cache
 def _rows_kernel(driver: str) -> Kernel:
     text = "\n".join([Path(__file__).read_text(encoding="utf-8"), driver])
     return load_or_build(hashlib.sha256(text.encode()).hexdigest(), lambda: _build("", driver, torch.float64))

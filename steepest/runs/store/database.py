@@ -50,16 +50,17 @@ def reader(path: Path) -> Iterator[sqlite3.Connection]:
         StoreError: the file cannot be read, is another program's, or has a newer version.
         ChangeError: another process has changed the file meanwhile; read again.
     """
-    file, before = check_file(path), _stamp(path)
+    file = check_file(path)
+    before = _stamp(file)
     with describe_errors(path), closing(_open_to_read(file, is_immutable=before is not None)) as database:
         try:
             check_ours(database, path)
             yield database
         except (sqlite3.DatabaseError, StoreError) as error:  # perhaps since it was written meanwhile
-            if before is not None and _stamp(path) != before:
+            if before is not None and _stamp(file) != before:
                 raise ChangeError from error
             raise
-    if before is not None and _stamp(path) != before:
+    if before is not None and _stamp(file) != before:
         raise ChangeError
 
 
@@ -86,9 +87,8 @@ def _distrust(database: sqlite3.Connection) -> None:
     database.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
 
 
-def _stamp(path: Path) -> tuple[int, ...] | None:
+def _stamp(file: Path) -> tuple[int, ...] | None:
     """What changes when a process writes the file; None where one may be writing, or was killed while it did."""
-    file = path.resolve()
     if _size(file, "-wal") or _size(file, "-journal"):
         return None
     try:

