@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -32,10 +33,19 @@ def save(folder: Path, t: int, tensors: Mapping[str, Tensor], header: Mapping[st
         write(temporary, tensors, header)
         os.replace(temporary, path)
         sync(folder)
-    except Exception as error:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):  # where there is no folder, there is no file
+            temporary.unlink()
+        if not _is_of_the_disk(error):  # such as a worker of a loader that died meanwhile
+            raise
         raise StoreError(f"Cannot write the weights after step {t} to {path} ({error}). Free some space.") from error
     return path
+
+
+def _is_of_the_disk(error: BaseException) -> bool:
+    from safetensors import SafetensorError
+
+    return isinstance(error, OSError | SafetensorError)
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str] | None = None) -> None:
