@@ -63,7 +63,7 @@ _nesting = _Nesting()
 def ours(seed: int, *parts: int | str) -> Iterator[None]:
     """Sets the global random states of torch, numpy and Python from the seed, and restores them afterwards."""
     number = mix(seed, *parts)
-    with nullcontext() if _nesting.is_held and not _nesting.depth else _restored():
+    with nullcontext() if _nesting.is_held and not _nesting.depth else _callers_states():
         _nesting.depth += 1
         random.seed(number)
         np.random.seed(number % (1 << 32))
@@ -83,7 +83,7 @@ def hold() -> Iterator[None]:
     if _nesting.is_held or _nesting.depth:
         yield
         return
-    with _restored():
+    with _callers_states():
         _nesting.is_held = True
         try:
             yield
@@ -92,7 +92,7 @@ def hold() -> Iterator[None]:
 
 
 @contextmanager
-def _restored() -> Iterator[None]:
+def _callers_states() -> Iterator[None]:
     """Restores the global random states of torch, numpy and Python after the block."""
     state = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
     try:

@@ -15,7 +15,7 @@ settings.load_profile("steepest")
 
 
 MEMORY = Path("/dev/shm")
-"""A file system in memory, where there is one: a database's writes wait 5 ms for a disk each, and there are thousands."""
+"""A file system in memory, where there is one: each of a database's thousands of writes waits 5 ms for a disk."""
 MEMORY_BYTES = 4 * 2**30
 """Free in it, or the folders of tests are on disk: those of the whole suite take a fraction of this."""
 

@@ -43,16 +43,16 @@ def _medians(values: np.ndarray, half: int) -> np.ndarray:
     """Medians of the windows that reach `half` to both sides, NaN left out."""
     if not half or not len(values):
         return values.astype(float)
-    missing = np.isnan(values)
-    passed = np.concatenate(([0], np.cumsum(missing)))
+    gaps = np.isnan(values)
+    gaps_before = np.concatenate(([0], np.cumsum(gaps)))
     every = np.arange(half, len(values) - half)
-    whole = every[passed[every + half + 1] == passed[every - half]]  # full windows without a gap
+    whole = every[gaps_before[every + half + 1] == gaps_before[every - half]]  # full windows without a gap
     medians = np.full(len(values), np.nan)
     if len(whole):
         from scipy.ndimage import median_filter  # sorts nothing: a long curve takes neither its time nor its memory
 
-        medians[whole] = median_filter(np.where(missing, 0.0, values).astype(float), 2 * half + 1)[whole]
-    rest = np.setdiff1d(np.flatnonzero(~missing), whole, assume_unique=True)
+        medians[whole] = median_filter(np.where(gaps, 0.0, values).astype(float), 2 * half + 1)[whole]
+    rest = np.setdiff1d(np.flatnonzero(~gaps), whole, assume_unique=True)
     room = np.full(half, np.nan)
     windows = np.lib.stride_tricks.sliding_window_view(np.concatenate((room, values, room)), 2 * half + 1)
     for some in np.array_split(rest, len(rest) * (2 * half + 1) // SORTED_AT_ONCE + 1):
