@@ -49,29 +49,29 @@ def generator(seed: int, *parts: int | str, device: str | torch.device = "cpu") 
 
 
 @dataclass
-class _Nesting:
+class _Blocks:
     """Whether the caller's states are held already, and within how many blocks of `ours` this is."""
 
     is_held: bool = False
     depth: int = 0
 
 
-_nesting = _Nesting()
+_blocks = _Blocks()
 
 
 @contextmanager
 def ours(seed: int, *parts: int | str) -> Iterator[None]:
     """Sets the global random states of torch, numpy and Python from the seed, and restores them afterwards."""
     number = mix(seed, *parts)
-    with nullcontext() if _nesting.is_held and not _nesting.depth else _callers_states():
-        _nesting.depth += 1
+    with nullcontext() if _blocks.is_held and not _blocks.depth else _callers_states():
+        _blocks.depth += 1
         random.seed(number)
         np.random.seed(number % (1 << 32))
         torch.default_generator.manual_seed(number)
         try:
             yield
         finally:
-            _nesting.depth -= 1
+            _blocks.depth -= 1
 
 
 @contextmanager
@@ -80,15 +80,15 @@ def hold() -> Iterator[None]:
 
     To save and restore numpy's takes 200 µs, to seed all three 10.
     """
-    if _nesting.is_held or _nesting.depth:
+    if _blocks.is_held or _blocks.depth:
         yield
         return
     with _callers_states():
-        _nesting.is_held = True
+        _blocks.is_held = True
         try:
             yield
         finally:
-            _nesting.is_held = False
+            _blocks.is_held = False
 
 
 @contextmanager
