@@ -6,7 +6,8 @@ and restored around our steps.
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -47,14 +48,53 @@ def generator(seed: int, *parts: int | str, device: str | torch.device = "cpu") 
     return torch.Generator(device).manual_seed(mix(seed, *parts))
 
 
+@dataclass
+class _Blocks:
+    """Whether the caller's states are held already, and within how many blocks of `ours` this is."""
+
+    is_held: bool = False
+    depth: int = 0
+
+
+_blocks = _Blocks()
+
+
 @contextmanager
 def ours(seed: int, *parts: int | str) -> Iterator[None]:
     """Sets the global random states of torch, numpy and Python from the seed, and restores them afterwards."""
-    state = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
     number = mix(seed, *parts)
-    random.seed(number)
-    np.random.seed(number % (1 << 32))
-    torch.default_generator.manual_seed(number)
+    with nullcontext() if _blocks.is_held and not _blocks.depth else _callers_states():
+        _blocks.depth += 1
+        random.seed(number)
+        np.random.seed(number % (1 << 32))
+        torch.default_generator.manual_seed(number)
+        try:
+            yield
+        finally:
+            _blocks.depth -= 1
+
+
+@contextmanager
+def hold() -> Iterator[None]:
+    """Restores the caller's random states once, after many blocks of `ours` between which nobody draws.
+
+    To save and restore numpy's takes 200 µs, to seed all three 10.
+    """
+    if _blocks.is_held or _blocks.depth:
+        yield
+        return
+    with _callers_states():
+        _blocks.is_held = True
+        try:
+            yield
+        finally:
+            _blocks.is_held = False
+
+
+@contextmanager
+def _callers_states() -> Iterator[None]:
+    """Restores the global random states of torch, numpy and Python after the block."""
+    state = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
     try:
         yield
     finally:

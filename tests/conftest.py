@@ -1,6 +1,9 @@
 """How tests run: the same examples and the same random numbers every time, however slow or small the machine."""
 
+import os
 import random
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +12,15 @@ from hypothesis import settings
 
 settings.register_profile("steepest", deadline=None, derandomize=True)
 settings.load_profile("steepest")
+
+
+MEMORY = Path("/dev/shm")
+"""A file system in memory, where there is one: each of a database's thousands of writes waits 5 ms for a disk."""
+MEMORY_BYTES = 4 * 2**30
+"""Free in it, or the folders of tests are on disk: those of the whole suite take a fraction of this."""
+
+if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 def pytest_configure(config):

@@ -18,7 +18,7 @@ purposes = st.lists(st.one_of(st.integers(0, 2**40), st.text(max_size=8)), max_s
 
 def states():
     python, numpy = random.getstate(), np.random.get_state()
-    return python, numpy[1].tolist(), numpy[2], torch.default_generator.get_state().tolist()
+    return python, numpy[1].tolist(), numpy[2:], torch.default_generator.get_state().tolist()
 
 
 def draws():
@@ -111,6 +111,44 @@ def test_ours_can_be_nested():
         with seeds.ours(2):
             draws()
         assert draws() == second
+
+
+def test_many_blocks_in_one_hold_draw_what_they_draw_alone():
+    def blocks():
+        for seed in (1, 2, 1):
+            with seeds.ours(seed):
+                first = draws()
+                with seeds.ours(3):
+                    inner = draws()
+                yield first, inner, draws()
+
+    np.random.randn()  # so that numpy keeps the second number of a pair
+    before, alone = states(), list(blocks())
+    with seeds.hold(), seeds.hold():
+        assert list(blocks()) == alone
+    assert states() == before
+    with seeds.ours(4):
+        drawn, mine = draws(), states()
+        with seeds.hold():
+            assert list(blocks()) == alone
+        assert states() == mine
+    with seeds.ours(4):
+        assert draws() == drawn
+
+
+def test_a_hold_leaves_the_callers_state_after_an_error():
+    @seeds.hold()
+    def failing():
+        with seeds.ours(1):
+            raise KeyError
+
+    before = states()
+    with pytest.raises(KeyError):
+        failing()
+    assert states() == before
+    with seeds.ours(1):
+        draws()
+    assert states() == before
 
 
 def test_a_steps_randomness_is_a_function_of_seed_and_t():

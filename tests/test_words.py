@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import steepest as sd
+from tests.test_house import tree_of
 
 PACKAGE = Path(sd.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -83,7 +84,7 @@ def names_in(tree: ast.Module):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_names_are_nouns_and_verbs(path):
-    odd = [f"{name} (line {line})" for name, line in names_in(ast.parse(path.read_text())) if is_participle(name)]
+    odd = [f"{name} (line {line})" for name, line in names_in(tree_of(path)) if is_participle(name)]
     assert not is_participle(path.stem)
     assert [name for name in odd if name.split()[0] not in PUBLIC | KINDS | OTHER] == []
 
@@ -91,7 +92,7 @@ def test_names_are_nouns_and_verbs(path):
 def test_a_constant_has_one_meaning():
     homes = defaultdict(set)
     for path in FILES:
-        for node in ast.parse(path.read_text()).body:
+        for node in tree_of(path).body:
             targets = node.targets if isinstance(node, ast.Assign) else []
             for target in (part for whole in targets for part in ast.walk(whole)):
                 if isinstance(target, ast.Name) and target.id.isupper() and not target.id.startswith("_"):

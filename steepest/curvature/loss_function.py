@@ -69,6 +69,7 @@ class LossFunction:
         self._whole, self._output = Loss(self.objective), Loss(self.objective, self.objective.output)
         self._names = [f"model.{name}" for name, p in own.named_parameters() if p.requires_grad]
         self._hooks = _gradient_hooks(model, task.model)
+        self._has_shared_tensors = _has_shared_tensors(self._output)
         own_dtype = self.own_dtype = self.space.gather().dtype
         self._cast(dtype)
         self.why = self._why_not_this_dtype() if dtype != own_dtype else ""
@@ -276,7 +277,7 @@ class LossFunction:
         tensors = {name: b.clone() for name, b in module.named_buffers()}
         tensors |= dict(zip(self._names, parts, strict=True))
         with self.deterministic():
-            return functional_call(module, tensors, (batch,))
+            return functional_call(module, tensors, (batch,), tie_weights=self._has_shared_tensors)
 
     def needs_aligned_weights(self) -> bool:
         """Whether the model takes no views of one vector as weights where they begin at odd places; tried."""
@@ -368,6 +369,12 @@ def plain_kernels() -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _has_shared_tensors(module: nn.Module) -> bool:
+    """Whether a tensor has two names; without such, torch need not look for them at each evaluation."""
+    named = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+    return len({id(tensor) for _, tensor in named}) < len(named)
 
 
 def _gradient_hooks(*modules: Any) -> dict[str, list[Callable]]:

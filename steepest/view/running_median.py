@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+SORTED_AT_ONCE = 1_000_000
+"""Values of windows with gaps, and of those at both ends, that are sorted at once."""
 LEAST_WINDOW, WINDOW_PART = 15, 0.01
 """The window in steps, and as a share of a long curve: the larger one is used."""
 
@@ -41,12 +43,30 @@ def _medians(values: np.ndarray, half: int) -> np.ndarray:
     """Medians of the windows that reach `half` to both sides, NaN left out."""
     if not half or not len(values):
         return values.astype(float)
+    gaps = np.isnan(values)
+    gaps_before = np.concatenate(([0], np.cumsum(gaps)))
+    every = np.arange(half, len(values) - half)
+    whole = every[gaps_before[every + half + 1] == gaps_before[every - half]]  # full windows without a gap
+    medians = np.full(len(values), np.nan)
+    if len(whole):
+        from scipy.ndimage import median_filter  # sorts nothing: a long curve takes neither its time nor its memory
+
+        medians[whole] = median_filter(np.where(gaps, 0.0, values).astype(float), 2 * half + 1)[whole]
+    rest = np.setdiff1d(np.flatnonzero(~gaps), whole, assume_unique=True)
     room = np.full(half, np.nan)
-    rows = np.sort(np.lib.stride_tricks.sliding_window_view(np.concatenate((room, values, room)), 2 * half + 1), axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(np.concatenate((room, values, room)), 2 * half + 1)
+    for some in np.array_split(rest, len(rest) * (2 * half + 1) // SORTED_AT_ONCE + 1):
+        medians[some] = _sorted_medians(windows[some])
+    return medians
+
+
+def _sorted_medians(windows: np.ndarray) -> np.ndarray:
+    """Medians of windows [n, w] of which each has a number, NaN left out."""
+    rows = np.sort(windows, axis=1)
     counts = (~np.isnan(rows)).sum(1)
-    every = np.arange(len(values))
-    lower, upper = rows[every, np.maximum(0, counts - 1) // 2], rows[every, np.minimum(counts // 2, 2 * half)]
-    middle = lower.copy()
+    every = np.arange(len(rows))
+    lower, upper = rows[every, (counts - 1) // 2], rows[every, counts // 2]
+    middle = lower.astype(float)
     apart = upper > lower  # two infinite values have no mean
     middle[apart] += (upper[apart] - lower[apart]) / 2
-    return np.where(np.isnan(values), np.nan, middle)
+    return middle

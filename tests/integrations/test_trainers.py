@@ -17,7 +17,9 @@ import steepest as sd
 from steepest.integrations import versions
 from steepest.integrations.trainer import without_wrapper
 
-SAMPLES, BATCH, EPOCHS, ONSET = 800, 32, 10, 130
+SAMPLES, BATCH, EPOCHS, ONSET = 800, 32, 2, 130
+FAULT_EPOCHS = 10
+"""Enough for the guard to know the loss before the fault, and for the weights to recover from it."""
 
 
 def data():
@@ -44,12 +46,12 @@ class Net(nn.Module):
         return {"loss": nn.functional.cross_entropy(out, labels), "logits": out}
 
 
-def transformers(net, folder, parts):
+def transformers(net, folder, parts, epochs=EPOCHS):
     library = pytest.importorskip("transformers")
     from steepest.integrations.transformers import Steepest
 
     arguments = library.TrainingArguments(
-        str(folder), num_train_epochs=EPOCHS, per_device_train_batch_size=BATCH // parts, learning_rate=3e-3,
+        str(folder), num_train_epochs=epochs, per_device_train_batch_size=BATCH // parts, learning_rate=3e-3,
         gradient_accumulation_steps=parts, report_to=[], save_strategy="no", logging_strategy="no", disable_tqdm=True,
         use_cpu=True,
     )  # fmt: skip
@@ -82,18 +84,18 @@ def lightning_module(net, configure):
     return Module()
 
 
-def lightning(net, folder, parts):
+def lightning(net, folder, parts, epochs=EPOCHS):
     library = pytest.importorskip("lightning")
     from steepest.integrations.lightning import Steepest
 
     def configure(module):
         optimizer = torch.optim.AdamW(module.parameters(), lr=3e-3)
-        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS * SAMPLES // BATCH)
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * SAMPLES // BATCH)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
 
     callback = Steepest(runs=folder) if folder.name == "runs" else None
     trainer = library.Trainer(
-        max_epochs=EPOCHS, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, gradient_clip_val=10.0, accumulate_grad_batches=parts,
         callbacks=[callback] * bool(callback),
     )  # fmt: skip
@@ -101,7 +103,7 @@ def lightning(net, folder, parts):
     return callback and callback.run
 
 
-def accelerate(net, folder, parts):
+def accelerate(net, folder, parts, epochs=EPOCHS):
     library = pytest.importorskip("accelerate")
     from steepest.integrations.accelerate import watch
 
@@ -109,7 +111,7 @@ def accelerate(net, folder, parts):
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
     model, optimizer, batches = accelerator.prepare(net, optimizer, loader(parts))
     run = watch(accelerator, model, optimizer, runs=folder) if folder.name == "runs" else None
-    for _ in range(EPOCHS):
+    for _ in range(epochs):
         for x, y in batches:
             with accelerator.accumulate(model):
                 accelerator.backward(model(x, y)["loss"])
@@ -157,9 +159,9 @@ def test_without_a_fault_it_is_the_trainer_alone(tmp_path, train, parts):
 @pytest.mark.parametrize("train", TRAINERS)
 def test_a_fault_is_undone(tmp_path, train):
     healthy, alone, watched = Net(False), Net(True), Net(True)
-    train(healthy, tmp_path / "healthy", 1)
-    train(alone, tmp_path / "alone", 1)
-    run = train(watched, tmp_path / "runs", 1)
+    train(healthy, tmp_path / "healthy", 1, FAULT_EPOCHS)
+    train(alone, tmp_path / "alone", 1, FAULT_EPOCHS)
+    run = train(watched, tmp_path / "runs", 1, FAULT_EPOCHS)
     assert end_loss(alone) > 3 * end_loss(healthy)
     assert end_loss(watched) < 1.5 * end_loss(healthy)
     assert "rewind" in {e.kind for e in run.events}

@@ -55,14 +55,45 @@ def axe() -> str:
     return AXE.read_text()
 
 
+class Windows:
+    """Pages that are used again: a new one starts a process, which reads the same script slowly for the first time."""
+
+    def __init__(self, browser: Any) -> None:
+        self.browser = browser
+        self.idle: list[Any] = []
+
+    def take(self, width: int, height: int, scheme: str, motion: str, again: bool = True) -> Any:
+        """An empty page of this size: one that was used before, if there is any and it may be."""
+        page = self.idle.pop() if self.idle and again else self.fresh()
+        page.emulate_media(color_scheme=scheme, reduced_motion=motion)
+        page.set_viewport_size({"width": width, "height": height})
+        return page
+
+    def fresh(self) -> Any:
+        """A page that nobody has had, in a context of its own."""
+        page = self.browser.new_context().new_page()
+        page.set_default_timeout(15_000)
+        page.add_init_script(WATCH)
+        return page
+
+    def give_back(self, page: Any) -> None:
+        """Empties a page, whose document is over then, for the next test."""
+        page.goto("about:blank")
+        self.idle.append(page)
+
+
 class Opener:
     """Opens films from files, in windows of their own, and collects what the console says."""
 
-    def __init__(self, browser: Any, folder: Path) -> None:
-        self.browser, self.folder = browser, folder
+    def __init__(self, windows: Windows, folder: Path) -> None:
+        self.windows, self.browser, self.folder = windows, windows.browser, folder
         self.complaints: list[str] = []
         self.requests: list[str] = []
+        self.pages: list[Any] = []
         self.contexts: list[Any] = []
+        """Contexts that a test makes itself: closed after it."""
+        self.again = True
+        """Whether its pages are used again. A test that changes one for good, or compares two processes, says no."""
 
     def __call__(
         self,
@@ -73,30 +104,48 @@ class Opener:
         motion: str = "reduce",
     ) -> Any:
         """A page that is ready and rests."""
-        file = self.folder / f"film{len(self.contexts)}.html"
+        file = self.folder / f"film{len(self.pages)}.html"
         file.write_text(films.page(film))
         return self.url(file.as_uri(), width, height, scheme, motion)
 
     def url(self, url: str, width: int = 1180, height: int = 720, scheme: str = "light", motion: str = "reduce") -> Any:
         """The same for a document that is elsewhere."""
-        size = {"width": width, "height": height}
-        context = self.browser.new_context(viewport=size, color_scheme=scheme, reduced_motion=motion)
-        self.contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(15_000)
-        page.add_init_script(WATCH)
-        page.on("console", lambda message: self.complaints.append(message.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("request", lambda request: self.requests.append(request.url))
+        page = self.windows.take(width, height, scheme, motion, self.again)
+        self.pages.append(page)
+        if not self.again:
+            self.contexts.append(page.context)
+        page.on("console", self.hear)
+        page.on("pageerror", self.hear)
+        page.on("request", self.note)
         page.goto(url)
         page.wait_for_selector("html[data-ready]")
         return page
 
+    def hear(self, said: Any) -> None:
+        self.complaints.append(getattr(said, "text", str(said)))
+
+    def note(self, request: Any) -> None:
+        self.requests.append(request.url)
+
+    def close(self) -> None:
+        """Gives its pages back, those of `contexts` excepted, and closes what else it opened."""
+        for page in self.pages:
+            if page.context not in self.contexts:
+                self.windows.give_back(page)
+            for event, handler in (("console", self.hear), ("pageerror", self.hear), ("request", self.note)):
+                page.remove_listener(event, handler)
+        for context in self.contexts:
+            context.close()
+
+
+@pytest.fixture(scope="session")
+def windows(browser: Any) -> Windows:
+    return Windows(browser)
+
 
 @pytest.fixture
-def opened(browser: Any, tmp_path: Path) -> Iterator[Opener]:
-    opener = Opener(browser, tmp_path)
+def opened(windows: Windows, tmp_path: Path) -> Iterator[Opener]:
+    opener = Opener(windows, tmp_path)
     yield opener
-    for context in opener.contexts:
-        context.close()
+    opener.close()
     assert opener.complaints == []

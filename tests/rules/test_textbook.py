@@ -19,7 +19,8 @@ from steepest.rules.update import Update
 from steepest.tasks.space import Space
 from tests.oracles import SlowUpdate, furthest
 
-STEPS = 1000
+STEPS = 400
+"""More than the longest warmup of a rule here, and two of the rate's waves."""
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 """Of ‖ours − theirs‖ / ‖theirs‖, the largest over the parameters."""
 
@@ -112,7 +113,7 @@ def rate(lr: float, t: int) -> float:
 
 @pytest.fixture(scope="module")
 def gradients() -> list[list[Tensor]]:
-    """The mini-batch gradients of 1,000 steps of training, float64."""
+    """The mini-batch gradients of 400 steps of training, float64."""
     net, (x, y) = network().double(), data()
     x, y, found = x.double(), y.double(), []
     optimizer = torch.optim.Adam(net.parameters(), 3e-3)

@@ -226,11 +226,11 @@ KINDS = {
     "a module": (lambda: a_task(model=network(0)), {}),
     "a Dataset": (lambda: a_task(TensorDataset(*tensors())), {}),
     "a DataLoader": (lambda: a_task(loader()), {"batch_size": None}),
-    "a DataLoader, accumulated": (lambda: a_task(loader()), {"batch_size": None, "accumulate": 3, "epochs": 15}),
+    "a DataLoader, accumulated": (lambda: a_task(loader()), {"batch_size": None, "accumulate": 3, "epochs": 12}),
     "a StatefulDataLoader": (lambda: a_task(stateful_loader()), {"batch_size": None}),
     "a StatefulDataLoader, accumulated": (
         lambda: a_task(stateful_loader()),
-        {"batch_size": None, "accumulate": 3, "epochs": 15},
+        {"batch_size": None, "accumulate": 3, "epochs": 12},
     ),
     "of torch": (a_task, {"rule": torch_adam, "lr": None}),
     "custom": (a_task, {"rule": mine, "lr": None}),
@@ -262,6 +262,7 @@ def interrupted(monkeypatch, n, go):
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_run(kind, tmp_path, monkeypatch):
     make, given = KINDS[kind]
+    given = {"epochs": 4, **given}
     name, rule = make().name, GIVEN_AGAIN.get(kind)
     twin = fit(make(), tmp_path / "twin", **given)
     runs = tmp_path / "runs"

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from steepest import seeds
 from steepest.analysis.location import rule_in_use as in_use
 from steepest.analysis.location.budget import (
     FULL_PRODUCTS,
@@ -39,6 +40,7 @@ Notify = Callable[[str, int, int], None]
 """Told of each stage: its name, Hessian-vector products so far, and the most there can be."""
 
 
+@seeds.hold()
 def quick_check(descent: Descent, steps: Steps) -> Verdict | str:
     """A quick check of where a descent ended, or why there is none.
 
@@ -66,6 +68,7 @@ def quick_check(descent: Descent, steps: Steps) -> Verdict | str:
     return analyse_point(task, w, descent.model, use, products, samples)
 
 
+@seeds.hold()
 def analyse_point(
     task: Task,
     point: Tensor,

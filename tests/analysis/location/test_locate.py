@@ -327,13 +327,13 @@ ITERABLES = {
 @pytest.mark.parametrize(("make", "batches"), ITERABLES.values(), ids=ITERABLES)
 def test_an_iterable_is_data(make, batches):
     task = sd.Task(make(), batches, mse_loss, validation=regression(seed=1))
-    verdict = sd.locate(task, products=100, samples=300)
+    verdict = sd.locate(task, products=60, samples=300)
     half = first_batches(batches, 300)[1::2] or [tuple(z[200:] for z in batches[0])]
     with torch.no_grad():
         squares = torch.cat([(task.model(x) - y).square() for x, y in half])
     assert verdict.number("training loss").value == pytest.approx(squares.mean().item(), rel=1e-5)
     assert (verdict.number("noise scale") is None) == (len(getattr(batches, "__dict__", batches)) == 1)
-    assert str(verdict) == str(sd.locate(task, products=100, samples=300))
+    assert str(verdict) == str(sd.locate(task, products=60, samples=300))
 
 
 def test_an_iterable_of_too_few_samples_is_refused():

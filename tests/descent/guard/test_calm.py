@@ -36,10 +36,10 @@ def course(seed, n, spread, spikes, drift, jump):
 
 
 @given(
-    st.integers(0, 10**6), st.integers(1, 600), st.sampled_from([0.0, 1e-4, 0.1, 1.0]), st.integers(0, 6),
+    st.integers(0, 10**6), st.integers(1, 400), st.sampled_from([0.0, 1e-4, 0.1, 1.0]), st.integers(0, 6),
     st.sampled_from([-0.01, 0.0, 1e-3, 0.02]), st.sampled_from([1.0, 2.0, 10.0]), st.integers(1, 50), st.booleans(),
 )  # fmt: skip
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_the_same_calls_and_the_same_state(seed, n, spread, spikes, drift, jump, every, report):
     one, other = Guard(report=report), OneByOne(report=report)
     for step, numbers in enumerate(zip(*course(seed, n, spread, spikes, drift, jump), strict=True)):

@@ -16,7 +16,7 @@ CHUNK = 250
 MEASUREMENTS = 20
 
 
-def fill(store: Store, runs: int, steps: int = 500) -> list[str]:
+def fill(store: Store, runs: int, steps: int = 500, measurements_each: int = MEASUREMENTS) -> list[str]:
     """Adds runs that are over, oldest first, each with its own loss; returns their ids."""
     if not (store.folder / "runs.db").exists():
         store.begin("first", {"rule": "adam", "stages": [], "metric": "accuracy", "better": "higher"}, {}, 0).close(
@@ -48,8 +48,8 @@ def fill(store: Store, runs: int, steps: int = 500) -> list[str]:
         for t0 in range(0, steps, CHUNK):
             part = [columns[name][t0 : t0 + CHUNK].astype("<f8").tobytes() for name in COLUMNS]
             chunks.append((run, 0, t0 + 1, min(CHUNK, steps - t0), *part))
-        for k in range(1, MEASUREMENTS + 1):
-            at = k * steps // MEASUREMENTS
+        for k in range(1, measurements_each + 1):
+            at = k * steps // measurements_each
             shares = (round(144 * (1 - 0.9 * np.exp(-at / 100)) - i % 9) / 144, float(loss[at - 1]))
             names = ("accuracy", "loss")
             measurements += [(run, 0, at, at / 25, "validation", n, v) for n, v in zip(names, shares, strict=True)]

@@ -10,9 +10,11 @@ import pytest
 
 from steepest.records.run import Event
 from steepest.runs.server import marks, run_list
+from steepest.runs.server.entry import entry
 from steepest.runs.server.query import SORT_COLUMNS, Query, Search
 from steepest.runs.server.run_list import RunList
 from steepest.runs.store import Store
+from steepest.runs.store.counts import Counts
 from tests.runs.server.conftest import begun, ended, serving
 from tests.runs.server.many import fill
 
@@ -157,8 +159,8 @@ def many(tmp_path_factory):
     """A store of 240 runs."""
     store = Store(tmp_path_factory.mktemp("many"))
     writer = begun(store, "zz-live", 5, rule="zeal")
-    fill(store, 240, 50)
-    yield SimpleNamespace(store=store, live=writer.id, runs=RunList(store))
+    fill(store, 240, 50, measurements_each=2)
+    yield SimpleNamespace(store=store, live=writer.id, runs=RunList(store), entries=everything(store))
     writer.close("interrupted", 1.0)
 
 
@@ -194,19 +196,20 @@ def test_every_heading_sorts_and_reverses(many, key):
     )
     if key != "metric":
         assert heading[1] == ("/" if key == "started" else f"/?sort=-{key}")
-    values = [SORT_COLUMNS[key].value(e) for e in entries(many, sort=key)]
+    values = [SORT_COLUMNS[key].value(e) for e in ordered(many.entries, sort=key)]
     assert values == sorted(values)
-    assert [SORT_COLUMNS[key].value(e) for e in entries(many, sort=f"-{key}")] == values[::-1]
+    assert [SORT_COLUMNS[key].value(e) for e in ordered(many.entries, sort=f"-{key}")] == values[::-1]
 
 
-def entries(many, **query):
-    """All runs that are over, in an order."""
-    from steepest.runs.server.entry import entry
-    from steepest.runs.store.counts import Counts
+def everything(store):
+    """All runs as the list has them."""
+    counts = store.counts()
+    return [entry(r, counts.get(r.id, Counts())) for r in store.runs()]
 
-    counts = many.store.counts()
-    everything = [entry(r, counts.get(r.id, Counts())) for r in many.store.runs()]
-    return [e for e in Query(**query).order(everything) if e.status != "running"]
+
+def ordered(entries, **query):
+    """Those that are over, in an order."""
+    return [e for e in Query(**query).order(entries) if e.status != "running"]
 
 
 def test_a_running_row_stays_first(many):
@@ -219,7 +222,7 @@ def test_the_best_comes_first_whichever_direction_is_better(tmp_path):
     for metric, better in (("accuracy", "higher"), ("error", "lower")):
         for steps in (10, 40, 20):
             ended(store, metric, steps, metric=metric, better=better)
-    values = [e.value for e in entries(SimpleNamespace(store=store), sort="-metric") if e.metric == "accuracy"]
+    values = [e.value for e in ordered(everything(store), sort="-metric") if e.metric == "accuracy"]
     assert values == sorted(values, reverse=True)
     assert "Metric" in listed(store)
 
