@@ -1,0 +1,179 @@
+"""L(w) and ∇L(w) of a batch whose parts lie on several processes: one reduction a step.
+
+    before:  each process runs its own part, whose loss is scaled by its weight aᵣ
+    sum:     Σ aᵣ gᵣ, the buffers of the first process, Σ aᵣ Lᵣ, Σ aᵣ, and which signals have come
+    after:   the same gradient, loss and buffers on all processes, as on one that saw the whole batch
+"""
+
+import math
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from steepest.distributed.flat import FlatSum
+from steepest.distributed.processes import Processes
+from steepest.distributed.weights import PartWeights
+from steepest.errors import TaskError
+from steepest.tasks import Objective, Task, batch_tree
+from steepest.tasks.batches import Batches, EmptyPart
+from steepest.tasks.evaluation import Evaluation, evaluation_mode
+from steepest.tasks.forward import Forward, Pass
+from steepest.tasks.objective import PRECISIONS
+
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
+)
+"""That end a run after the present step, on all processes at once; an earlier one wins."""
+ROUNDING = 1e-6
+"""Difference of a sum of weights from 1 that rounding explains."""
+
+
+class SharedObjective:
+    """The loss of a model on batches of which each process has a part.
+
+    Attributes:
+        signal: that has come to this process; 0 without one.
+        agreed_signal: that all processes know of since the last gradient; 0 without one.
+
+    Args:
+        processes: that share batches.
+        task: of the descent.
+        objective: of the model.
+        precision: of the forward pass.
+        scale: of the weights, so that those of a whole batch are about 1 together.
+    """
+
+    def __init__(
+        self, processes: Processes, task: Task, objective: Objective, precision: str | None, scale: float
+    ) -> None:
+        device = next(iter(objective.model.parameters())).device
+        self._processes, self._objective, self._scale = processes, objective, scale
+        self._forward = Forward(objective.model, task, PRECISIONS[precision], device.type)
+        self._weigh = PartWeights(task, objective, processes)
+        self._buffers = [
+            (m._buffers, key) for m in objective.model.modules() for key, b in m._buffers.items()
+            if b is not None and b.is_floating_point()
+        ]  # fmt: skip
+        self._flat: FlatSum | None = None
+        self.signal = self.agreed_signal = 0
+
+    def gradient(self, batches: Sequence[Any], tensors: Iterable[Tensor]) -> float:
+        """Writes ∇L(w) of the whole batch to the tensors' `.grad`, and returns L(w).
+
+        Args:
+            batches: this process's parts of the micro-batches of one step.
+            tensors: the weights; their old gradients are dropped.
+
+        Raises:
+            TaskError: as `Objective.gradient`.
+            ProcessError: another process has failed.
+        """
+        tensors = list(tensors)
+        for p in tensors:
+            p.grad = None
+        value = weight = 0.0
+        for batch in batches:
+            one, share = self._run(batch)
+            if share:
+                by = self._scale if self._weigh.is_sum else share
+                self._forward.backward(one.loss * by, one.batch)
+                value, weight = value + one.loss.item() * by, weight + share
+        return self._reduce(tensors, value, weight)
+
+    def _run(self, batch: Any) -> tuple[Pass, float]:
+        """Output, target and loss on a part of a micro-batch, and its weight; 0 of a part without samples."""
+        is_empty = isinstance(batch, EmptyPart)
+        one = self._forward(batch.like if is_empty else batch)
+        weight = self._weigh(one)  # called on all processes, since it may exchange numbers
+        return one, 0.0 if is_empty else self._scale * weight
+
+    def _reduce(self, tensors: list[Tensor], value: float, weight: float) -> float:
+        gradients = [p.grad for p in tensors]
+        buffers: list[Any] = [holder[key] for holder, key in self._buffers]
+        flat = self._flat
+        if flat is None or not flat.fits([*tensors, *buffers]):
+            flat = self._flat = FlatSum(self._processes, [*tensors, *buffers], 3 + len(SIGNALS))
+        own = buffers if self._processes.is_first else [None] * len(buffers)
+        absent = sum(g is None for g in gradients)
+        flags = [float(self.signal == s) for s in SIGNALS]
+        value, total, absent, *flags = flat.sum([*gradients, *own], [value, weight, absent, *flags])
+        self.agreed_signal = next((s for s, flag in zip(SIGNALS, flags, strict=True) if flag), 0)
+        if not total:
+            raise TaskError("A step must have at least one sample with weight in the loss, got none on any process.")
+        factor = 1 / self._scale if self._weigh.is_sum else 1 / total
+        if abs(factor - 1) > ROUNDING:
+            flat.scale(factor, len(tensors))
+        is_absent = self._absent_everywhere(gradients) if absent else [False] * len(tensors)
+        for p, view, is_none in zip(tensors, flat.views, is_absent, strict=False):
+            p.grad = None if is_none else view
+        if not self._processes.is_first:
+            with torch.no_grad():
+                for b, view in zip(buffers, flat.views[len(tensors) :], strict=True):
+                    b.copy_(view)
+        return value * factor
+
+    def _absent_everywhere(self, gradients: Sequence[Tensor | None]) -> list[bool]:
+        """For each gradient whether no process has it: that weight stays where it is."""
+        have = torch.tensor([float(g is not None) for g in gradients])
+        self._processes.sum(have)
+        return [count == 0 for count in have.tolist()]
+
+    @torch.no_grad()
+    def value(self, batches: Sequence[Any]) -> float:
+        """L(w) of the whole batch, without its gradient."""
+        values, weights = [], []
+        for batch in batches:
+            one, weight = self._run(batch)
+            values.append(one.loss.item())
+            weights.append(weight)
+        if self._weigh.is_sum:
+            own = sum(v for v, a in zip(values, weights, strict=True) if a)
+            return math.fsum(self._processes.gather(own))
+        total = sum(weights)
+        mean = sum(v * a for v, a in zip(values, weights, strict=True) if a) / total if total else math.nan
+        return self._processes.weighted_mean(mean, total)
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[Any], metrics: Mapping[str, Callable]) -> dict[str, float]:
+        """The loss and metrics of a whole split, as `Objective.evaluate`; each process runs some of the batches.
+
+        The results are those of one process, bit for bit: every process gets all outputs, in their order.
+        """
+        objective, count = self._objective, self._processes.count
+        objective.note = ""
+        with evaluation_mode(objective.model):
+            split = Evaluation(objective, metrics)
+            for some in _in_turn(batches, count):
+                own = some[min(self._processes.rank, len(some) - 1)]  # a sharded model runs on all at once
+                one = self._forward.in_evaluation(own, measures=bool(metrics))
+                passes = self._processes.gather(_without_batch(one, on="cpu"))
+                for batch, (output, target, loss) in zip(some, passes, strict=False):
+                    split.add(Pass(batch, output, target, loss))
+            return split.results()
+
+
+def share(
+    processes: Processes, task: Task, objective: Objective, batches: Batches, precision: str | None
+) -> SharedObjective | None:
+    """The objective of several processes, of which each gets its part of the batches; None on one."""
+    batches.rank, batches.ranks = processes.rank, processes.count
+    if not processes.are_several:
+        return None
+    return SharedObjective(processes, task, objective, precision, 1 / (batches.batch_size or 1))
+
+
+def _without_batch(one: Pass, on: str) -> tuple[Any, Any, Tensor]:
+    """Output, target and loss, to be sent; the batch is everywhere already."""
+    move = lambda tree: batch_tree.map_tensors(tree, lambda x: x.detach().to(on))  # noqa: E731
+    return move(one.output), move(one.target), one.loss.detach().to(on)
+
+
+def _in_turn(batches: Iterable[Any], count: int) -> Iterator[list[Any]]:
+    """The batches, so many at a time."""
+    iterator = iter(batches)
+    while some := list(islice(iterator, count)):
+        yield some
