@@ -72,6 +72,7 @@ class Descent:
         self.task, self.settings = task, settings
         self.device = torch.device(device(settings.device))
         self.model, s = model.to(self.device), settings
+        processes.copy_from_first([*model.parameters(), *model.buffers()])
         self.batches = make_batches(task, settings, s.seed, self.device)
         self.steps_per_epoch, self.steps = horizon(self.batches.steps_per_epoch, s)
         self.measure_every = measure_interval(self.steps, self.batches.steps_per_epoch, s)

@@ -1,8 +1,8 @@
 """L(w) and ∇L(w) of a batch whose parts lie on several processes: one reduction a step.
 
-    before:  each process runs its own part, whose loss is scaled by its weight aᵣ
-    sum:     Σ aᵣ gᵣ, the buffers of the first process, Σ aᵣ Lᵣ, Σ aᵣ, and which signals have come
-    after:   the same gradient, loss and buffers on all processes, as on one that saw the whole batch
+before:  each process runs its own part, whose loss is scaled by its weight aᵣ
+sum:     Σ aᵣ gᵣ, the buffers of the first process, Σ aᵣ Lᵣ, Σ aᵣ, and which signals have come
+after:   the same gradient, loss and buffers on all processes, as on one that saw the whole batch
 """
 
 import math
@@ -24,9 +24,7 @@ from steepest.tasks.evaluation import Evaluation, evaluation_mode
 from steepest.tasks.forward import Forward, Pass
 from steepest.tasks.objective import PRECISIONS
 
-SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
-)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 """That end a run after the present step, on all processes at once; an earlier one wins."""
 ROUNDING = 1e-6
 """Difference of a sum of weights from 1 that rounding explains."""

@@ -5,13 +5,14 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from steepest.errors import ProcessError, SteepestError, StoreError
+from steepest.errors import InputError, ProcessError, SteepestError, StoreError
 
 T = TypeVar("T")
 AGREEMENT = 1e-4
@@ -45,6 +46,11 @@ class Processes:
     def are_several(self) -> bool:
         """Whether there are others."""
         return self.count > 1
+
+    @property
+    def has_left(self) -> bool:
+        """Whether this process has failed and left the others."""
+        return self._group is None and self.are_several
 
     @property
     def is_first(self) -> bool:
@@ -124,6 +130,22 @@ class Processes:
                 dist.broadcast(value, source, group=self._group)
                 if value.data_ptr() != x.data_ptr():
                     x.copy_(value)
+
+    def meet(self, function: str, wait: timedelta) -> None:
+        """Waits for the others, where the backend can tell that one does not come.
+
+        Raises:
+            InputError: one has not called the function in this time.
+        """
+        if dist.get_backend(self._group) != "gloo":
+            return
+        try:
+            dist.monitored_barrier(self._group, wait)
+        except RuntimeError as error:
+            raise InputError(
+                f"{function} must be called by all {self.count} processes, got no call of one within "
+                f"{wait.total_seconds():.0f} s. Call it on every rank; the first one writes the record."
+            ) from error
 
     # -- failures ------------------------------------------------------------------------------------------------------
 

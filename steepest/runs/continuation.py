@@ -40,7 +40,7 @@ class Continuation:
 
     def is_due(self, t: int) -> bool:
         """Whether a checkpoint is due after step t."""
-        if self._record.folder is None:
+        if self._record.folder is None or not self._descent.processes.is_first:
             return False
         if self.steps is not None:
             return t % self.steps == 0
@@ -48,7 +48,7 @@ class Continuation:
 
     def write(self, best: BestPoint, config: Config, seconds: Callable[[], float]) -> bool:
         """Writes everything that a resumed run needs; says a failure, and returns whether it has succeeded."""
-        if self._record.folder is None:
+        if self._record.folder is None or not self._descent.processes.is_first:
             return True
         now, is_written = time.perf_counter(), False
         descent, recovery = self._descent, self._descent.recovery

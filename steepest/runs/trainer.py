@@ -3,12 +3,10 @@
 import dataclasses
 import math
 import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
 
 from steepest.analysis.location.locate import quick_check
 from steepest.descent import async_loop, calm_loop
@@ -36,6 +34,7 @@ from steepest.runs.best import BestPoint
 from steepest.runs.config import identity
 from steepest.runs.continuation import Continuation, has_own_generator
 from steepest.runs.no_record import NoProgress, NoRecord
+from steepest.runs.signals import StopSignals
 from steepest.runs.store import Writer
 from steepest.tasks.module_state import PlainAttributes, is_storable, read_extra
 from steepest.view.format import number
@@ -52,7 +51,7 @@ class Trainer:
         status: of the run at its end.
         best: the best point by validation, and the measurements since.
         config, search, verdict: as recorded.
-        stop_signal: Ctrl-C or SIGTERM, as the number of the signal, once one has come.
+        signals: that end it after the present step.
 
     Args:
         descent: at its start, or where it resumes.
@@ -63,17 +62,19 @@ class Trainer:
         verdict: of an earlier end, for a resumed run.
         seconds: that the run took before it was resumed.
         has_body: whether code of the user's runs between two steps: no step is then taken ahead, and no line redrawn.
+        can_requeue: whether the run goes on where the program is started again.
     """
 
     def __init__(
         self, descent: Descent, record: Writer | NoRecord, progress: Progress | NoProgress, config: Config,
         search: Search | None = None, verdict: Verdict | None = None, seconds: float = 0.0, has_body: bool = False,
+        can_requeue: bool = False,
     ) -> None:  # fmt: skip
         self.descent, self.record, self.progress = descent, record, progress
         self.config, self.search, self.verdict = config, search, verdict
         self.status, self._earlier_s, self._has_body = "failed", seconds, has_body
         self.best = BestPoint(config.better == "higher")
-        self._in_blocks = descent.device.type != "cpu" and not has_body
+        self._in_blocks = descent.device.type != "cpu" and not has_body and descent.shared is None
         budget = 0 if record.folder is None else PATH_BYTES
         block = async_loop.LAG if self._in_blocks else 1
         self._selection, self._path_t = PointSelection(descent.space.size, descent.steps, block, budget), -1
@@ -83,12 +84,12 @@ class Trainer:
         self._recent = deque[Step](maxlen=max(1, math.ceil(FINAL_SHARE * descent.steps)))
         self._start = time.perf_counter()
         self._continuation = Continuation(descent, record, config, self._complain)
-        self.stop_signal, self._handlers = 0, dict[int, Any]()
+        self.signals = StopSignals(descent.shared, can_requeue)
 
     def run(self, on_start: Callable[[str], None] | None = None, messages: Sequence[str] = ()) -> None:
         """Trains to the end or an interruption; the record is closed in any case. The arguments are as in `steps`."""
         try:
-            with self.interruptible():
+            with self.signals.catch():
                 for _ in self.steps(on_start, messages):
                     pass
         except KeyboardInterrupt:
@@ -142,7 +143,7 @@ class Trainer:
         try:
             for step in self._steps():
                 self._take(step)
-                if self.stop_signal and step.t == descent.t:
+                if self.signals.due and step.t == descent.t:
                     self.status = "interrupted"
                     break
                 yield step
@@ -175,7 +176,7 @@ class Trainer:
     def _end_training(self) -> None:
         self.checkpoint()  # from which the run can be continued or extended
         if self.status == "interrupted":
-            self.record.event(end_reason.interruption(self.descent.t, self.stop_signal))
+            self.record.event(end_reason.interruption(self.descent.t, self.signals.due))
             run = self.record.id
             words = f"Interrupted after step {self.descent.t}. Saved as {run}; continue with: steepest resume {run}"
             self.progress.say(words)
@@ -186,7 +187,7 @@ class Trainer:
             return iter(self.descent)
         if not self._in_blocks:
             marks = self._selection.every, self._continuation.steps or 0
-            return calm_loop.steps(self.descent, marks, lambda: bool(self.stop_signal))
+            return calm_loop.steps(self.descent, marks, lambda: bool(self.signals.due))
         return async_loop.steps(self.descent, (self._selection.every, self._continuation.steps or 0))
 
     def _take(self, step: Step) -> None:
@@ -308,29 +309,6 @@ class Trainer:
     # -- the end -------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Within the block, Ctrl-C or SIGTERM ends the run after the present step; a second one at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def request_stop(number: int, frame: Any) -> None:
-            if self.stop_signal:
-                raise KeyboardInterrupt
-            self.stop_signal = number
-
-        self._handlers = {s: signal.signal(s, request_stop) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            self._restore_handlers()
-
-    def _restore_handlers(self) -> None:
-        for s, handler in self._handlers.items():
-            signal.signal(s, handler)
-        self._handlers = {}
-
-    @contextmanager
     def _close_at_end(self) -> Iterator[None]:
         """Closes the record, whatever happens in the block."""
         descent, record = self.descent, self.record
@@ -345,7 +323,7 @@ class Trainer:
             record.event(end_reason.failure(descent.t, error))
             raise
         finally:
-            self._restore_handlers()
+            self.signals.restore()
             seconds = self._seconds()
             try:
                 if self.status != "failed":
@@ -384,7 +362,7 @@ class Trainer:
             self.progress.say(f"Every measurement of {self.config.metric} was NaN, so the last weights are kept.")
         if self.record.folder:
             self._measure("test")
-            if self.config.locate:
+            if self.config.locate and descent.processes.is_first:
                 self._locate()
 
     def _locate(self) -> None:

@@ -1,0 +1,112 @@
+"""The process group that a run is trained in: found, or begun under torchrun, and checked to be of one mind."""
+
+import hashlib
+import os
+import sys
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from steepest.distributed.processes import ALONE, Processes
+from steepest.errors import InputError
+
+WAIT = timedelta(seconds=60)
+"""For the other processes to call the same function."""
+LAUNCHED = "TORCHELASTIC_RUN_ID"
+"""In the environment of what torchrun has started."""
+
+_joined: list[tuple[Any, Processes]] = []
+"""The default group and its processes, once they have met."""
+
+
+def process_count() -> int:
+    """The number of processes in the group, or of those that torchrun has started."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_world_size()
+    return int(os.environ.get("WORLD_SIZE", "1")) if LAUNCHED in os.environ else 1
+
+
+def refuse_several(what: str, instead: str) -> None:
+    """Refuses what runs in one process.
+
+    Args:
+        what: is called.
+        instead: what to do.
+
+    Raises:
+        InputError: there are several.
+    """
+    count = process_count()
+    if count > 1:
+        raise InputError(f"{what} must be called in one process, got a group of {count}. {instead}")
+
+
+def join(function: str = "sd.fit") -> Processes:
+    """The processes that train one run: of the default group, which is begun where torchrun has started them.
+
+    They get a group of their own, so that the user's is left alone, whatever happens.
+
+    Args:
+        function: that all of them call.
+
+    Raises:
+        InputError: not all of them call it.
+    """
+    if process_count() == 1:
+        return ALONE
+    if not dist.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        dist.init_process_group()
+    default = dist.group.WORLD
+    if _joined and _joined[0][0] is default and not _joined[0][1].has_left:
+        processes = _joined[0][1]
+    else:
+        processes = Processes(dist.new_group(), _device())
+        _joined[:] = [(default, processes)]
+    processes.meet(function, WAIT)
+    return processes
+
+
+def _device() -> torch.device:
+    """On which numbers are exchanged."""
+    is_nccl = "nccl" in str(dist.get_backend_config()) and "gloo" not in str(dist.get_backend_config())
+    return torch.device("cuda", torch.cuda.current_device()) if is_nccl else torch.device("cpu")
+
+
+def check_alike(processes: Processes, what: Mapping[str, Any]) -> None:
+    """Checks that the processes have the same of each of these; compares hashes.
+
+    Args:
+        processes: that train together.
+        what: values with a text each, by what they are called.
+
+    Raises:
+        InputError: one has another; names it and what differs.
+    """
+    own = {name: hashlib.sha256(repr(value).encode()).hexdigest() for name, value in what.items()}
+    hashes = processes.gather(own)
+    odd = {
+        rank: [name for name in own if theirs.get(name) != hashes[0].get(name)]
+        for rank, theirs in enumerate(hashes)
+        if theirs != hashes[0]
+    }
+    if odd:
+        words = "; ".join(f"process {rank} has another {' and '.join(names)}" for rank, names in odd.items())
+        raise InputError(
+            f"All {processes.count} processes must train the same run, got different ones: {words} than process 0. "
+            "Make data and settings in the same way on all of them, from the same files and seeds."
+        )
+
+
+def script_hash() -> str:
+    """A hash of the program's file; empty where there is none."""
+    path = getattr(sys.modules.get("__main__"), "__file__", None)
+    try:
+        return hashlib.sha256(Path(path or "").read_bytes()).hexdigest()
+    except OSError:
+        return ""
