@@ -30,6 +30,11 @@ def process_count() -> int:
     return int(os.environ.get("WORLD_SIZE", "1")) if LAUNCHED in os.environ else 1
 
 
+def is_first() -> bool:
+    """Whether this process is the one of its group that writes and speaks."""
+    return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
+
+
 def refuse_several(what: str, instead: str) -> None:
     """Refuses what runs in one process.
 
