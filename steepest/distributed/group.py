@@ -1,5 +1,6 @@
 """The process group that a run is trained in: found, or begun under torchrun, and checked to be of one mind."""
 
+import atexit
 import hashlib
 import os
 import sys
@@ -64,17 +65,34 @@ def join(function: str = "sd.fit") -> Processes:
     if process_count() == 1:
         return ALONE
     if not dist.is_initialized():
-        if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-        dist.init_process_group()
+        _begin_group()
     default = dist.group.WORLD
     if _joined and _joined[0][0] is default and not _joined[0][1].has_left:
         processes = _joined[0][1]
     else:
         processes = Processes(dist.new_group(), _device())
+        atexit.register(processes.close)
         _joined[:] = [(default, processes)]
     processes.meet(function, WAIT)
     return processes
+
+
+def _begin_group() -> None:
+    """Begins the default group, as torchrun's environment says.
+
+    After a restart torchrun's store still has the addresses of the processes before, so each restart has its own keys.
+    """
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    store, rank, count = next(iter(dist.rendezvous("env://")))
+    prefix = f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    dist.init_process_group(store=dist.PrefixStore(prefix, store), rank=rank, world_size=count)
+    atexit.register(_end_group)
+
+
+def _end_group() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _device() -> torch.device:

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -39,7 +40,11 @@ class Processes:
 
     def __init__(self, group: Any = None, device: torch.device | None = None) -> None:
         self._group, self._device = group, device
-        self._failure_key = "" if group is None else f"{FAILURE_KEY}/{next(NUMBERS)}"
+        self._failure_key = (
+            ""
+            if group is None
+            else f"{FAILURE_KEY}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{next(NUMBERS)}"
+        )
         self.rank, self.count = (0, 1) if group is None else (dist.get_rank(group), dist.get_world_size(group))
 
     @property
@@ -158,16 +163,22 @@ class Processes:
             self._leave(error)
             raise
 
+    def close(self) -> None:
+        """Closes the connections, once nothing is exchanged any more."""
+        group, self._group = self._group, None
+        if group is not None and dist.is_initialized():
+            with contextlib.suppress(Exception):  # the user may have closed them before
+                dist.destroy_process_group(group)
+
     def _leave(self, error: BaseException) -> None:
         """Tells the others why this process ends, and closes the connections, on which they may be waiting."""
         if self._group is None:
             return
-        group, self._group = self._group, None
         with contextlib.suppress(Exception):  # nothing may hide the error itself
             if not isinstance(error, ProcessError):
                 words = " ".join(f"{type(error).__name__}: {error}".split())
                 _store().set(self._failure_key, f"Process {self.rank} of {self.count} failed: {words}")
-            dist.destroy_process_group(group)
+        self.close()
 
     @contextlib.contextmanager
     def _named_failure(self) -> Iterator[None]:

@@ -72,7 +72,7 @@ def failures(runs):
     if RANK == 0:
         place.write_text("a file")
     return {
-        "raises": fit(tasks.task(model=Spoiled([20], "error")), name="raises"),
+        "raises": fit(tasks.task(model=Spoiled([12], "error")), name="raises"),
         "data": fit(tasks.task(source=other)),
         "settings": fit(tasks.task(), seed=RANK),
         "model": fit(tasks.task(model=nn.Linear(8, 3 + RANK))),
@@ -95,15 +95,15 @@ def refusals(runs):
 
 def guarded(runs):
     """Faults on one process: both act alike."""
-    more = {"steps": 200, "measure_every": 50, "average": 0.9}
-    spoiled = {"nan": [120], "large": [120, 121, 122, 123]}
+    more = {"steps": 80, "measure_every": 40, "average": 0.9}
+    spoiled = {"nan": [60], "large": [60, 61, 62]}
     results = {
         what: result(sd.fit(tasks.task(model=Spoiled(at, what)), **tuned(**more), runs=runs))
         for what, at in spoiled.items()
     }
     torch.manual_seed(RANK)  # dropout draws other numbers on each process
     results["dropout"] = result(sd.fit(tasks.task(model=tasks.network(dropout=0.5)), **tuned(), runs=runs))
-    explosion = tuned(rule="momentum", lr=30.0, schedule="warmup(90%)", steps=200)
+    explosion = tuned(rule="momentum", lr=30.0, schedule="warmup(90%)", steps=120, measure_every=60)
     return {**results, "explosion": result(sd.fit(tasks.task(), **explosion, runs=runs))}
 
 
