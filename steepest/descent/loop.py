@@ -25,7 +25,7 @@ from steepest.descent.optimizer import is_schedule, make_optimizer
 from steepest.descent.parameters import FrozenParameters, ParameterWatch, follow
 from steepest.descent.settings import Settings, device, horizon, make_batches, measure_interval
 from steepest.descent.state import copy_tensors, restore_tensors
-from steepest.distributed.objective import share
+from steepest.distributed.objective import functions_of, share
 from steepest.distributed.processes import ALONE, Processes
 from steepest.records.run import REWIND, SKIP, STAGE, STOP, Call, Event, Message, SnapshotInterval, Step
 from steepest.rules.torch_optimizer import ClosureStep, TorchOptimizer
@@ -34,6 +34,7 @@ from steepest.seeds import StepRandomness, mix
 from steepest.tasks import Buffers, Objective, Space, Task, data, module_state
 from steepest.tasks.batch_norm import check_batch_norm
 from steepest.tasks.module_state import ModuleState
+from steepest.tasks.space import local
 
 EVALUATION_BATCH = 1024
 
@@ -72,15 +73,15 @@ class Descent:
         self.task, self.settings = task, settings
         self.device = torch.device(device(settings.device))
         self.model, s = model.to(self.device), settings
-        processes.copy_from_first([*model.parameters(), *model.buffers()])
+        processes.copy_from_first([p for p in (*model.parameters(), *model.buffers()) if local(p) is p])
         self.batches = make_batches(task, settings, s.seed, self.device)
         self.steps_per_epoch, self.steps = horizon(self.batches.steps_per_epoch, s)
         self.measure_every = measure_interval(self.steps, self.batches.steps_per_epoch, s)
         self.space = Space(model, s.groups, s.no_decay)
         self.objective = Objective(model, task, s.precision, self.device.type)
         self.processes, self.shared = processes, share(processes, task, self.objective, self.batches, s.precision)
-        own: Any = self.shared or self.objective
-        self._gradient, self.loss_of, self._evaluate = own.gradient, own.value, own.evaluate
+        functions = functions_of(self.objective, self.shared)
+        self._gradient, self.loss_of, self._evaluate, self._whole = functions
         check_batch_norm(self.objective, self.batches, self.steps)
         assert s.schedule is not None
         self._bind_schedule(s.schedule, s.lr)
@@ -94,8 +95,7 @@ class Descent:
         self._validation: tuple[int, dict[str, float]] = (-1, {})
         self.t, self.events, self.is_stopped = 0, 0, False
         self._next_event: Event | None = None
-        self._has_begun = False
-        self._is_at_reported = False
+        self._has_begun = self._is_at_reported = False
         self.statistics = NormStatistics(task, settings, model, self.device)
         self.recovery = None if s.guard is None else Recovery(s.guard)
         for stage in later:
@@ -158,7 +158,7 @@ class Descent:
         if self.statistics.keeps_batches:
             self.statistics.see(batches)
         loss = self._gradient(batches, self.space.tensors())
-        return batches, loss, self.update.norm(), self.base_lr * self.schedule(t)
+        return batches, loss, self._whole(self.update.norm()), self.base_lr * self.schedule(t)
 
     def judge_and_move(self, t: int, batches: list[Any], loss: float, norm: float, lr: float) -> tuple[Step, Call]:
         """Step t after its gradient: what the guard says, and the update."""
@@ -175,7 +175,7 @@ class Descent:
         """Moves the point along the gradient, which is clipped to the limit and the settings'; returns ‖Δw‖."""
         clip = min(limit, self.settings.clip or math.inf)
         scale = 1.0 if norm <= clip else clip / (norm + 1e-6)  # as in `clip_grad_norm_`
-        update_norm = self.advance(t, hypers, scale, batches)
+        update_norm = self._whole(self.advance(t, hypers, scale, batches))
         if self.buffers:
             self.buffers.detect_changes()
         return update_norm

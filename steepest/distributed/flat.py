@@ -53,7 +53,8 @@ class FlatSum:
             numbers: besides.
         """
         full = [(view, x) for view, x in zip(self.views, values, strict=True) if x is not None]
-        torch._foreach_copy_([view for view, _ in full], [x for _, x in full])
+        if full:
+            torch._foreach_copy_([view for view, _ in full], [x for _, x in full])
         for view, x in zip(self.views, values, strict=True):
             if x is None:
                 view.zero_()
@@ -65,4 +66,5 @@ class FlatSum:
     @torch.no_grad()
     def scale(self, factor: float, count: int) -> None:
         """Multiplies the first so many results."""
-        torch._foreach_mul_(self.views[:count], factor)
+        if count:
+            torch._foreach_mul_(self.views[:count], factor)

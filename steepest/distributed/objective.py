@@ -16,6 +16,7 @@ from torch import Tensor
 
 from steepest.distributed.flat import FlatSum
 from steepest.distributed.processes import Processes
+from steepest.distributed.sharded import check_sharding, reshard, shards_of
 from steepest.distributed.weights import PartWeights
 from steepest.errors import TaskError
 from steepest.tasks import Objective, Task, batch_tree
@@ -57,6 +58,9 @@ class SharedObjective:
             if b is not None and b.is_floating_point()
         ]  # fmt: skip
         self._flat: FlatSum | None = None
+        check_sharding(objective.model, processes)
+        self._shards = list(shards_of(objective.model).values())
+        self._factor = float(processes.count if self._shards else 1)  # FSDP takes the mean over the processes
         self.signal = self.agreed_signal = 0
 
     def gradient(self, batches: Sequence[Any], tensors: Iterable[Tensor]) -> float:
@@ -70,15 +74,16 @@ class SharedObjective:
             TaskError: as `Objective.gradient`.
             ProcessError: another process has failed.
         """
-        tensors = list(tensors)
-        for p in tensors:
+        tensors = [] if self._shards else list(tensors)
+        for p in self._shards or tensors:
             p.grad = None
         value = weight = 0.0
         for batch in batches:
             one, share = self._run(batch)
-            if share:
+            if share or self._shards:
                 by = self._scale if self._weigh.is_sum else share
-                self._forward.backward(one.loss * by, one.batch)
+                self._forward.backward(one.loss * (by * self._factor), one.batch)
+            if share:
                 value, weight = value + one.loss.item() * by, weight + share
         return self._reduce(tensors, value, weight)
 
@@ -90,7 +95,7 @@ class SharedObjective:
         return one, 0.0 if is_empty else self._scale * weight
 
     def _reduce(self, tensors: list[Tensor], value: float, weight: float) -> float:
-        gradients = [p.grad for p in tensors]
+        gradients: list[Tensor | None] = [p.grad for p in tensors]
         buffers: list[Any] = [holder[key] for holder, key in self._buffers]
         flat = self._flat
         if flat is None or not flat.fits([*tensors, *buffers]):
@@ -105,6 +110,7 @@ class SharedObjective:
         factor = 1 / self._scale if self._weigh.is_sum else 1 / total
         if abs(factor - 1) > ROUNDING:
             flat.scale(factor, len(tensors))
+        self._give_gradients_to_shards(factor)
         is_absent = self._absent_everywhere(gradients) if absent else [False] * len(tensors)
         for p, view, is_none in zip(tensors, flat.views, is_absent, strict=False):
             p.grad = None if is_none else view
@@ -113,6 +119,21 @@ class SharedObjective:
                 for b, view in zip(buffers, flat.views[len(tensors) :], strict=True):
                     b.copy_(view)
         return value * factor
+
+    def _give_gradients_to_shards(self, factor: float) -> None:
+        for p in self._shards:
+            part = None if p.grad is None else p.grad._local_tensor
+            if part is not None and abs(factor - 1) > ROUNDING:
+                part.mul_(factor)
+            p._local_tensor.grad = part
+
+    def whole_norm(self, norm: float) -> float:
+        """The norm of what lies on all processes together, from that of the part on this one."""
+        if not self._shards:
+            return norm
+        square = torch.tensor([norm * norm], dtype=torch.float64)
+        self._processes.sum(square)
+        return math.sqrt(square.item()) if math.isfinite(square.item()) else square.item()
 
     def _absent_everywhere(self, gradients: Sequence[Tensor | None]) -> list[bool]:
         """For each gradient whether no process has it: that weight stays where it is."""
@@ -128,6 +149,7 @@ class SharedObjective:
             one, weight = self._run(batch)
             values.append(one.loss.item())
             weights.append(weight)
+        reshard(self._objective.model)
         if self._weigh.is_sum:
             own = sum(v for v, a in zip(values, weights, strict=True) if a)
             return math.fsum(self._processes.gather(own))
@@ -151,6 +173,7 @@ class SharedObjective:
                 passes = self._processes.gather(_without_batch(one, on="cpu"))
                 for batch, (output, target, loss) in zip(some, passes, strict=False):
                     split.add(Pass(batch, output, target, loss))
+            reshard(objective.model)
             return split.results()
 
 
@@ -162,6 +185,12 @@ def share(
     if not processes.are_several:
         return None
     return SharedObjective(processes, task, objective, precision, 1 / (batches.batch_size or 1))
+
+
+def functions_of(objective: Objective, shared: SharedObjective | None) -> tuple[Any, Any, Any, Any]:
+    """What a step calls: gradient and loss, the loss alone, the evaluation of a split, and the norm of all parts."""
+    own: Any = shared or objective
+    return own.gradient, own.value, own.evaluate, float if shared is None else shared.whole_norm
 
 
 def _without_batch(one: Pass, on: str) -> tuple[Any, Any, Tensor]:

@@ -40,16 +40,18 @@ class Continuation:
 
     def is_due(self, t: int) -> bool:
         """Whether a checkpoint is due after step t."""
-        if self._record.folder is None or not self._descent.processes.is_first:
+        if self._record.folder is None:
             return False
         if self.steps is not None:
             return t % self.steps == 0
-        return time.perf_counter() - self._last >= self._interval_s
+        is_due = time.perf_counter() - self._last >= self._interval_s
+        return is_due if not self._descent.space.is_sharded else self._descent.processes.agree_with_first(is_due)
 
     def write(self, best: BestPoint, config: Config, seconds: Callable[[], float]) -> bool:
         """Writes everything that a resumed run needs; says a failure, and returns whether it has succeeded."""
-        if self._record.folder is None or not self._descent.processes.is_first:
-            return True
+        processes, is_sharded = self._descent.processes, self._descent.space.is_sharded
+        if self._record.folder is None or not (processes.is_first or is_sharded):
+            return True  # the first process writes what is the same on all
         now, is_written = time.perf_counter(), False
         descent, recovery = self._descent, self._descent.recovery
         state = {
@@ -64,7 +66,11 @@ class Continuation:
             self._record.flush()
             if self._record.trouble:  # a run that resumed from here would have a gap in its record
                 raise StoreError(f"No checkpoint is written while the record cannot be: {self._record.trouble}")
-            checkpoints.save(self._record.folder / "checkpoints", state, manifest)
+            folder = self._record.folder / "checkpoints"
+            if is_sharded:
+                checkpoints.save_together(folder, state, manifest, processes, descent.model)
+            else:
+                checkpoints.save(folder, state, manifest)
             is_written = True
         except TypeError as error:
             self._complain(f"No checkpoints: a state cannot be written as numbers and tensors ({error}).")

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from steepest.descent.loop import Descent
 from steepest.descent.stages import Stages
 from steepest.distributed.group import join
 from steepest.distributed.processes import ALONE, Processes
+from steepest.distributed.sharded import shards_of
 from steepest.errors import InputError, StoreError
 from steepest.records.arguments import KINDS, check, check_arguments
 from steepest.records.config import Config, to_json
@@ -116,8 +118,11 @@ def prepare_resume(
     config = record.config if device == "auto" else dataclasses.replace(record.config, device=device)
     settings = settings_of(task, config, rule, epochs, steps)
     with task.unchanged_on_error():
-        last = processes.from_first(lambda: _last_state(store, record))
         model = task.build(settings.seed)
+        if shards_of(model):  # each process reads its own parts
+            last = _last_state(store, record, model)
+        else:
+            last = processes.from_first(lambda: _last_state(store, record, model))
         if last.start is not None:
             check_start(record.config.start, last.start, model)
             module_state.write(model, last.start)
@@ -169,8 +174,8 @@ class LastState(NamedTuple):
         return self.manifest["t"]
 
 
-def _last_state(store: Store, record: Record) -> LastState:
-    checkpoint = checkpoints.load(store.folder_of(record.id) / "checkpoints")
+def _last_state(store: Store, record: Record, model: nn.Module) -> LastState:
+    checkpoint = checkpoints.load(store.folder_of(record.id) / "checkpoints", model)
     if checkpoint:
         check_identity(record, {k: str(checkpoint.manifest[k]) for k in ("model", "data")})
         return LastState(*checkpoint, None)

@@ -11,7 +11,10 @@ from steepest.descent.norm_statistics import norm_layers
 from steepest.descent.settings import Settings
 from steepest.distributed.group import check_alike, script_hash
 from steepest.distributed.processes import Processes
+from steepest.distributed.sharded import shards_of
 from steepest.errors import InputError
+from steepest.records.config import Config
+from steepest.rules.rule import Rule
 from steepest.runs.config import model_identity
 from steepest.runs.no_record import OtherRecord
 from steepest.runs.store import Writer, versions
@@ -44,6 +47,8 @@ def begin_together(
             f"batch_size / accumulate must be at least {processes.count}, the number of processes, got {size} / "
             f"{settings.accumulate}. Pass larger batches, or start fewer processes."
         )
+    if shards_of(model):
+        _check_rules(settings, choices)
     own = versions()
     check_alike(
         processes,
@@ -55,6 +60,21 @@ def begin_together(
         },
     )
     return _split_words(size, processes.count, model)
+
+
+def _check_rules(settings: Settings, choices: Mapping[str, Any]) -> None:
+    """Refuses what needs whole weights where each process has a part of them."""
+    first, *later = settings.stages.parts
+    if not all(isinstance(part.rule, Rule) for part in (first, *later)):
+        raise InputError(
+            "A sharded model needs a rule of Steepest, got a torch optimizer. Pass a rule, such as 'adamw'."
+        )
+    if any(part.lr is None for part in later):
+        raise InputError(
+            "With a sharded model every later stage needs its rate, got one without. Pass lr= to sd.stage."
+        )
+    if choices.get("start", Config.start) != Config.start:
+        raise InputError("A sharded model begins at its own weights, got start=. Load them into the model before.")
 
 
 def _split_words(size: int | str | None, count: int, model: nn.Module) -> str:

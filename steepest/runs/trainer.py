@@ -12,6 +12,7 @@ from steepest.analysis.location.locate import quick_check
 from steepest.descent import async_loop, calm_loop
 from steepest.descent.loop import Descent
 from steepest.descent.path import PATH_BYTES, PointSelection
+from steepest.distributed.sharded import whole_state, whole_tensors
 from steepest.errors import StoreError
 from steepest.records.config import Config, to_json
 from steepest.records.run import (
@@ -235,7 +236,7 @@ class Trainer:
         if t == self._path_t or not is_selected:
             return
         try:
-            self.record.keep(t, self.descent.space.tensors())
+            self.record.keep(t, whole_tensors(self.descent.model, self.descent.space.tensors()))
             self._path_t = t
         except StoreError as error:
             self._complain(f"{error}; the run continues")
@@ -333,7 +334,8 @@ class Trainer:
                 raise
             finally:
                 try:
-                    record.end_point(descent.t, descent.end_state())
+                    if self.status != "failed" or not descent.space.is_sharded:  # the others may be gone
+                        record.end_point(descent.t, whole_state(descent.model, descent.end_state()))
                 finally:
                     self.progress.stop()
                     record.close(self.status, seconds)
@@ -362,7 +364,7 @@ class Trainer:
             self.progress.say(f"Every measurement of {self.config.metric} was NaN, so the last weights are kept.")
         if self.record.folder:
             self._measure("test")
-            if self.config.locate and descent.processes.is_first:
+            if self.config.locate and descent.processes.is_first and not descent.space.is_sharded:
                 self._locate()
 
     def _locate(self) -> None:
