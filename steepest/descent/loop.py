@@ -54,7 +54,7 @@ class Descent:
         events: number of events so far.
         watch: of the model's parameters.
         processes: that share the descent.
-        shared: the objective of several processes; None on one.
+        joint: the objective of several processes; None on one.
         trained_names: of all parameters that were trained or have changed so far; some of them may be frozen.
         statistics: batch norm's at the point that the rule reports.
         is_stopped: whether guard or caller has ended the run; after the guard, the model is at the best snapshot.
@@ -79,8 +79,8 @@ class Descent:
         self.measure_every = measure_interval(self.steps, self.batches.steps_per_epoch, s)
         self.space = Space(model, s.groups, s.no_decay)
         self.objective = Objective(model, task, s.precision, self.device.type)
-        self.processes, self.shared = processes, share(processes, task, self.objective, self.batches, s.precision)
-        functions = functions_of(self.objective, self.shared)
+        self.processes, self.joint = processes, share(processes, task, self.objective, self.batches, s.precision)
+        functions = functions_of(self.objective, self.joint)
         self._gradient, self.loss_of, self._evaluate, self._whole = functions
         check_batch_norm(self.objective, self.batches, self.steps)
         assert s.schedule is not None

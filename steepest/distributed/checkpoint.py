@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steepest.distributed.sharded import as_shard, shards_of
+from steepest.distributed.shards import as_shard, shards_of
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], model: nn.Module) -> None:
@@ -30,10 +30,10 @@ def save(path: Path, tensors: Mapping[str, Tensor], model: nn.Module) -> None:
     import torch.distributed.checkpoint as dcp
 
     shards = shards_of(model)
-    dcp.save({name: _as_stored(name, x, shards) for name, x in tensors.items()}, checkpoint_id=path)
+    dcp.save({name: _stored_form(name, x, shards) for name, x in tensors.items()}, checkpoint_id=path)
 
 
-def _as_stored(name: str, x: Tensor, shards: Mapping[str, Any]) -> Any:
+def _stored_form(name: str, x: Tensor, shards: Mapping[str, Any]) -> Any:
     like = _parameter(name, shards)
     return as_shard(x, like) if like is not None and x.shape == like._local_tensor.shape else x
 
@@ -57,7 +57,7 @@ def load(path: Path) -> dict[str, Tensor]:
 
 
 def parts_of(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Of whole tensors by their path in a state the parts that this process has; as they are of a model in one piece."""
+    """Of whole tensors, by their path in a state, the parts of this process; all of them of a model in one piece."""
     from torch.distributed.tensor import distribute_tensor
 
     shards, parts = shards_of(model), dict(tensors)

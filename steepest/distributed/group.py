@@ -15,12 +15,12 @@ import torch.distributed as dist
 from steepest.distributed.processes import ALONE, Processes
 from steepest.errors import InputError
 
-WAIT = timedelta(seconds=60)
+MEETING_TIME = timedelta(seconds=60)
 """For the other processes to call the same function."""
-LAUNCHED = "TORCHELASTIC_RUN_ID"
+TORCHRUN_ID = "TORCHELASTIC_RUN_ID"
 """In the environment of what torchrun has started."""
 
-_joined: list[tuple[Any, Processes]] = []
+_groups: list[tuple[Any, Processes]] = []
 """The default group and its processes, once they have met."""
 
 
@@ -28,7 +28,7 @@ def process_count() -> int:
     """The number of processes in the group, or of those that torchrun has started."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_world_size()
-    return int(os.environ.get("WORLD_SIZE", "1")) if LAUNCHED in os.environ else 1
+    return int(os.environ.get("WORLD_SIZE", "1")) if TORCHRUN_ID in os.environ else 1
 
 
 def is_first() -> bool:
@@ -67,13 +67,13 @@ def join(function: str = "sd.fit") -> Processes:
     if not dist.is_initialized():
         _begin_group()
     default = dist.group.WORLD
-    if _joined and _joined[0][0] is default and not _joined[0][1].has_left:
-        processes = _joined[0][1]
+    if _groups and _groups[0][0] is default and not _groups[0][1].has_left:
+        processes = _groups[0][1]
     else:
         processes = Processes(dist.new_group(), _device())
         atexit.register(processes.close)
-        _joined[:] = [(default, processes)]
-    processes.meet(function, WAIT)
+        _groups[:] = [(default, processes)]
+    processes.meet(function, MEETING_TIME)
     return processes
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from steepest.distributed.flat import FlatSum
 from steepest.distributed.processes import Processes
-from steepest.distributed.sharded import check_sharding, reshard, shards_of
+from steepest.distributed.shards import check_layout, reshard, shards_of
 from steepest.distributed.weights import PartWeights
 from steepest.errors import TaskError
 from steepest.tasks import Objective, Task, batch_tree
@@ -27,11 +27,11 @@ from steepest.tasks.objective import PRECISIONS
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 """That end a run after the present step, on all processes at once; an earlier one wins."""
-ROUNDING = 1e-6
+WEIGHT_ROUNDING = 1e-6
 """Difference of a sum of weights from 1 that rounding explains."""
 
 
-class SharedObjective:
+class JointObjective:
     """The loss of a model on batches of which each process has a part.
 
     Attributes:
@@ -58,7 +58,7 @@ class SharedObjective:
             if b is not None and b.is_floating_point()
         ]  # fmt: skip
         self._flat: FlatSum | None = None
-        check_sharding(objective.model, processes)
+        check_layout(objective.model, processes)
         self._shards = list(shards_of(objective.model).values())
         self._factor = float(processes.count if self._shards else 1)  # FSDP takes the mean over the processes
         self.signal = self.agreed_signal = 0
@@ -108,7 +108,7 @@ class SharedObjective:
         if not total:
             raise TaskError("A step must have at least one sample with weight in the loss, got none on any process.")
         factor = 1 / self._scale if self._weigh.is_sum else 1 / total
-        if abs(factor - 1) > ROUNDING:
+        if abs(factor - 1) > WEIGHT_ROUNDING:
             flat.scale(factor, len(tensors))
         self._give_gradients_to_shards(factor)
         is_absent = self._absent_everywhere(gradients) if absent else [False] * len(tensors)
@@ -123,7 +123,7 @@ class SharedObjective:
     def _give_gradients_to_shards(self, factor: float) -> None:
         for p in self._shards:
             part = None if p.grad is None else p.grad._local_tensor
-            if part is not None and abs(factor - 1) > ROUNDING:
+            if part is not None and abs(factor - 1) > WEIGHT_ROUNDING:
                 part.mul_(factor)
             p._local_tensor.grad = part
 
@@ -179,18 +179,18 @@ class SharedObjective:
 
 def share(
     processes: Processes, task: Task, objective: Objective, batches: Batches, precision: str | None
-) -> SharedObjective | None:
+) -> JointObjective | None:
     """The objective of several processes, of which each gets its part of the batches; None on one."""
     batches.rank, batches.ranks = processes.rank, processes.count
     if not processes.are_several:
         return None
-    return SharedObjective(processes, task, objective, precision, 1 / (batches.batch_size or 1))
+    return JointObjective(processes, task, objective, precision, 1 / (batches.batch_size or 1))
 
 
-def functions_of(objective: Objective, shared: SharedObjective | None) -> tuple[Any, Any, Any, Any]:
+def functions_of(objective: Objective, joint: JointObjective | None) -> tuple[Any, Any, Any, Any]:
     """What a step calls: gradient and loss, the loss alone, the evaluation of a split, and the norm of all parts."""
-    own: Any = shared or objective
-    return own.gradient, own.value, own.evaluate, float if shared is None else shared.whole_norm
+    own: Any = joint or objective
+    return own.gradient, own.value, own.evaluate, float if joint is None else joint.whole_norm
 
 
 def _without_batch(one: Pass, on: str) -> tuple[Any, Any, Tensor]:

@@ -22,7 +22,7 @@ REASON_S = 2.0
 """Seconds to wait for the reason of a process that has failed."""
 FAILURE_KEY = "steepest/failure"
 """Where a process leaves the reason of its end for the others."""
-NUMBERS = itertools.count()
+GROUP_NUMBERS = itertools.count()
 """Of the groups of this program, which all processes make in the same order."""
 
 
@@ -43,7 +43,7 @@ class Processes:
         self._failure_key = (
             ""
             if group is None
-            else f"{FAILURE_KEY}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{next(NUMBERS)}"
+            else f"{FAILURE_KEY}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{next(GROUP_NUMBERS)}"
         )
         self.rank, self.count = (0, 1) if group is None else (dist.get_rank(group), dist.get_world_size(group))
 

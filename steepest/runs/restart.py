@@ -18,7 +18,7 @@ from steepest.runs.run import Run
 from steepest.runs.store import Store
 from steepest.tasks import Task, module_state
 
-SAME_SETTINGS = (
+RUN_SETTINGS = (
     "rule", "stages", "schedule", "batch_size", "epochs", "clip", "average", "precision", "groups", "accumulate",
     "no_decay", "seed", "measure_every", "keep", "stop_after",
 )  # fmt: skip
@@ -80,7 +80,7 @@ def _is_same(own: Config, other: Config) -> bool:
     is_length = own.epochs is not None or own.steps == other.steps
     guards = [{k: v for k, v in (c.guard or {}).items() if k != "snapshot_every"} for c in (own, other)]
     has_guard = (own.guard is None) == (other.guard is None) and guards[0] == guards[1]
-    return is_rate and is_length and has_guard and all(getattr(own, n) == getattr(other, n) for n in SAME_SETTINGS)
+    return is_rate and is_length and has_guard and all(getattr(own, n) == getattr(other, n) for n in RUN_SETTINGS)
 
 
 def _open(store: Store, record: Record, task: Task, processes: Processes) -> Run:

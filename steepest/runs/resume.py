@@ -13,7 +13,7 @@ from steepest.descent.loop import Descent
 from steepest.descent.stages import Stages
 from steepest.distributed.group import join
 from steepest.distributed.processes import ALONE, Processes
-from steepest.distributed.sharded import shards_of
+from steepest.distributed.shards import shards_of
 from steepest.errors import InputError, StoreError
 from steepest.records.arguments import KINDS, check, check_arguments
 from steepest.records.config import Config, to_json
@@ -101,28 +101,15 @@ def prepare_resume(
     check("run", run, KINDS["run"])
     store, own_task = (Store(runs), None) if isinstance(run, str) else (run.store, run.task)
     record = processes.from_first(lambda: store.read(run if isinstance(run, str) else run.id))
-    check_not_in_use(record)
-    if record.config.is_watched:
-        raise StoreError(
-            f"Run {record.id} is of a loop of your own, which only its script can go on with. Start the script again, "
-            f"with sd.watch(..., name={record.name!r}) after the weights and the optimizer are restored."
-        )
+    _check_can_go_on(record, is_longer=bool(epochs or steps))
     own_trackers = make_trackers(trackers) if processes.is_first else []
-    if record.status in ("done", "stopped") and not (epochs or steps):
-        raise StoreError(
-            f"Run {record.id} is already finished. Pass more epochs or steps to extend it, or start={record.id!r} to "
-            "start a new run from it."
-        )
     task = task or own_task or built_in_task(record)
     check_identity(record, {"data": data.fingerprint(task.data)})
     config = record.config if device == "auto" else dataclasses.replace(record.config, device=device)
     settings = settings_of(task, config, rule, epochs, steps)
     with task.unchanged_on_error():
         model = task.build(settings.seed)
-        if shards_of(model):  # each process reads its own parts
-            last = _last_state(store, record, model)
-        else:
-            last = processes.from_first(lambda: _last_state(store, record, model))
+        last = _last_state(store, record, model, processes)
         if last.start is not None:
             check_start(record.config.start, last.start, model)
             module_state.write(model, last.start)
@@ -154,6 +141,21 @@ def prepare_resume(
     return Preparation(trainer, store, task, messages, open_live(live and processes.is_first, store.folder))
 
 
+def _check_can_go_on(record: Record, is_longer: bool) -> None:
+    """Refuses a run that is in use, is of a loop of the user's own, or is finished and does not get longer."""
+    check_not_in_use(record)
+    if record.config.is_watched:
+        raise StoreError(
+            f"Run {record.id} is of a loop of your own, which only its script can go on with. Start the script again, "
+            f"with sd.watch(..., name={record.name!r}) after the weights and the optimizer are restored."
+        )
+    if record.status in ("done", "stopped") and not is_longer:
+        raise StoreError(
+            f"Run {record.id} is already finished. Pass more epochs or steps to extend it, or start={record.id!r} to "
+            "start a new run from it."
+        )
+
+
 class LastState(NamedTuple):
     """Where a stored run stands: a checkpoint, or its start.
 
@@ -174,7 +176,13 @@ class LastState(NamedTuple):
         return self.manifest["t"]
 
 
-def _last_state(store: Store, record: Record, model: nn.Module) -> LastState:
+def _last_state(store: Store, record: Record, model: nn.Module, processes: Processes) -> LastState:
+    if shards_of(model):  # each process reads its own parts
+        return _read_last_state(store, record, model)
+    return processes.from_first(lambda: _read_last_state(store, record, model))
+
+
+def _read_last_state(store: Store, record: Record, model: nn.Module) -> LastState:
     checkpoint = checkpoints.load(store.folder_of(record.id) / "checkpoints", model)
     if checkpoint:
         check_identity(record, {k: str(checkpoint.manifest[k]) for k in ("model", "data")})

@@ -25,20 +25,20 @@ class StopSignals:
         number: of the first signal that has come; 0 without one.
 
     Args:
-        shared: the objective of several processes, by which all of them get to know; None on one process.
+        joint: the objective of several processes, by which all of them get to know; None on one process.
         can_requeue: whether the run goes on where the program is started again: the process then ends with REQUEUE.
     """
 
-    def __init__(self, shared: Any = None, can_requeue: bool = False) -> None:
-        self.number, self._time, self._shared = 0, 0.0, shared
-        self.can_requeue = can_requeue or shared is not None
+    def __init__(self, joint: Any = None, can_requeue: bool = False) -> None:
+        self.number, self._time, self._joint = 0, 0.0, joint
+        self.can_requeue = can_requeue or joint is not None
         self._handlers: dict[int, Any] = {}
         self._timer: threading.Timer | None = None
 
     @property
     def due(self) -> int:
         """The signal by which the run ends after the present step; 0 without one. The same on all processes."""
-        return self.number if self._shared is None else self._shared.agreed_signal
+        return self.number if self._joint is None else self._joint.agreed_signal
 
     @property
     def must_requeue(self) -> bool:
@@ -81,8 +81,8 @@ class StopSignals:
                 raise KeyboardInterrupt
             return
         self.number, self._time = number, time.monotonic()
-        if self._shared is not None:
-            self._shared.signal = number
+        if self._joint is not None:
+            self._joint.signal = number
         if self.can_requeue and number in OF_CLUSTERS:
             self._timer = threading.Timer(GRACE_S, _give_up, [signal.Signals(number).name])
             self._timer.daemon = True

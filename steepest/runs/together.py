@@ -11,7 +11,7 @@ from steepest.descent.norm_statistics import norm_layers
 from steepest.descent.settings import Settings
 from steepest.distributed.group import check_alike, script_hash
 from steepest.distributed.processes import Processes
-from steepest.distributed.sharded import shards_of
+from steepest.distributed.shards import shards_of
 from steepest.errors import InputError
 from steepest.records.config import Config
 from steepest.rules.rule import Rule

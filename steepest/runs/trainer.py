@@ -12,7 +12,7 @@ from steepest.analysis.location.locate import quick_check
 from steepest.descent import async_loop, calm_loop
 from steepest.descent.loop import Descent
 from steepest.descent.path import PATH_BYTES, PointSelection
-from steepest.distributed.sharded import whole_state, whole_tensors
+from steepest.distributed.shards import whole_state, whole_tensors
 from steepest.errors import StoreError
 from steepest.records.config import Config, to_json
 from steepest.records.run import (
@@ -75,7 +75,7 @@ class Trainer:
         self.config, self.search, self.verdict = config, search, verdict
         self.status, self._earlier_s, self._has_body = "failed", seconds, has_body
         self.best = BestPoint(config.better == "higher")
-        self._in_blocks = descent.device.type != "cpu" and not has_body and descent.shared is None
+        self._in_blocks = descent.device.type != "cpu" and not has_body and descent.joint is None
         budget = 0 if record.folder is None else PATH_BYTES
         block = async_loop.LAG if self._in_blocks else 1
         self._selection, self._path_t = PointSelection(descent.space.size, descent.steps, block, budget), -1
@@ -85,7 +85,7 @@ class Trainer:
         self._recent = deque[Step](maxlen=max(1, math.ceil(FINAL_SHARE * descent.steps)))
         self._start = time.perf_counter()
         self._continuation = Continuation(descent, record, config, self._complain)
-        self.signals = StopSignals(descent.shared, can_requeue)
+        self.signals = StopSignals(descent.joint, can_requeue)
 
     def run(self, on_start: Callable[[str], None] | None = None, messages: Sequence[str] = ()) -> None:
         """Trains to the end or an interruption; the record is closed in any case. The arguments are as in `steps`."""

@@ -6,12 +6,14 @@ Each writes what it has seen to FOLDER/RANK.json.
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sys
 import time
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 import steepest as sd
@@ -21,7 +23,8 @@ from tests.distributed.tasks import tuned
 
 
 def digest(model):
-    state = b"".join(x.detach().numpy().tobytes() for x in model.state_dict().values())
+    tensors = [x.full_tensor() if hasattr(x, "full_tensor") else x for x in model.state_dict().values()]
+    state = b"".join(x.detach().numpy().tobytes() for x in tensors)
     return hashlib.sha256(state).hexdigest()[:16]
 
 
@@ -34,6 +37,43 @@ def result(run):
 
 def same(runs):
     return {name: result(sd.fit(make(), **tuned(**more), runs=runs)) for name, (make, more) in tasks.SAME.items()}
+
+
+def sharded(runs):
+    """FSDP2 beside the same model in one piece, and a run of it that is interrupted and goes on here."""
+    results = {
+        name: [result(sd.fit(make(), **tuned(**more), runs=runs)) for make in (tasks.of_a_sharded_model, tasks.task)]
+        for name, more in tasks.SHARDED.items()
+    }
+    more = {"average": 0.9, "checkpoint_every": 10, "keep": "best"}
+    code = None
+    try:
+        sd.fit(stopping(tasks.of_a_sharded_model(), 15), **tuned(**more), runs=runs, name="stopped")
+    except SystemExit as end:
+        code = end.code
+    dist.barrier()
+    if RANK == 0:
+        shutil.copytree(runs, FOLDER / "elsewhere")  # for another number of processes
+    dist.barrier()
+    again = sd.resume("stopped", tasks.of_a_sharded_model(), runs=runs)
+    twin = sd.fit(tasks.of_a_sharded_model(), **tuned(**more), runs=runs, name="twin")
+    rule = lambda params: torch.optim.SGD(params, lr=0.1)  # noqa: E731
+    refusal = message(lambda: sd.fit(tasks.of_a_sharded_model(), **tuned(rule=rule), runs=runs))
+    return {**results, "code": code, "again": result(again), "twin": result(twin), "refusal": refusal}
+
+
+def stopping(task, step):
+    """The task, at whose n-th batch a signal comes to the second process."""
+    calls = []
+
+    def augment(batch, generator):
+        calls.append(1)
+        if RANK == 1 and len(calls) == step + 1:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return batch
+
+    task.augment = augment
+    return task
 
 
 def message(function):
@@ -110,24 +150,18 @@ def guarded(runs):
 def interrupted(runs):
     """A signal on the second process ends the run on both; the end is an exit with a code of its own."""
 
-    def stop(batch, generator):
-        if RANK == 1 and len(calls) == 15:
-            os.kill(os.getpid(), signal.SIGUSR1)
-        calls.append(1)
-        return batch
-
-    calls = []
     code = None
     try:
-        sd.fit(tasks.task(augment=stop), **tuned(), runs=runs, name="interrupted")
+        sd.fit(stopping(tasks.task(), 15), **tuned(), runs=runs, name="interrupted")
     except SystemExit as end:
         code = end.code
-    return {"code": code, "status": Store(runs).read("interrupted").status, "calls": len(calls)}
+    record = Store(runs).read("interrupted")
+    return {"code": code, "status": record.status, "steps": len(record.steps)}
 
 
 if __name__ == "__main__":
     RANK, FOLDER = int(os.environ["RANK"]), Path(sys.argv[1])
-    parts = (same, failures, refusals, guarded, interrupted)
+    parts = (same, sharded, failures, refusals, guarded, interrupted)
     seen, seconds = {}, {}
     for part in parts:
         start = time.perf_counter()

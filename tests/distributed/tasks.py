@@ -80,11 +80,28 @@ def with_an_unused_part():
     return task(model=Branch())
 
 
+def of_a_sharded_model():
+    """FSDP2, as its users call it: each layer, then the whole."""
+    from torch.distributed.fsdp import fully_shard
+
+    model = network()
+    for layer in model:
+        if isinstance(layer, nn.Linear):
+            fully_shard(layer)
+    return task(model=fully_shard(model))
+
+
 def tuned(**choices):
     """The arguments of a short run."""
     return {"rule": "adam", "lr": 0.01, "schedule": "cosine", "batch_size": 33, "steps": 24, "locate": False, **choices}
 
 
+SHARDED = {
+    "plain": {},
+    "clip and average": {"accumulate": 2, "clip": 0.5, "average": 0.9, "keep": "best"},
+    "guard": {"rule": "momentum", "lr": 30.0, "schedule": "warmup(90%)", "steps": 60, "measure_every": 30},
+}
+"""Runs of a sharded model, which are those of one in one piece on as many processes."""
 SAME = {
     "labels": (task, {}),
     "full batch": (task, {"batch_size": "full"}),

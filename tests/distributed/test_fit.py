@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torch.distributed.checkpoint as dcp
 
 import steepest as sd
-from steepest.runs.store import Store
+from steepest.runs.store import Store, checkpoints
 from tests.distributed import restart, tasks
 from tests.distributed.tasks import tuned
 
@@ -53,6 +55,56 @@ def test_losses_and_metrics_are_those_of_one_process(two, name, tmp_path):
     assert [m[:2] for m in first["metrics"]] == [m[:2] for m in measured]
     np.testing.assert_allclose([m[2] for m in first["metrics"]], [m[2] for m in measured], rtol=2e-5)
     assert first == second  # the same record and the same weights, bit for bit
+
+
+@pytest.mark.parametrize("name", tasks.SHARDED)
+def test_a_sharded_model_trains_as_one_in_one_piece(two, name):
+    assert two[0]["sharded"][name] == two[1]["sharded"][name]
+    shards, whole = two[0]["sharded"][name]
+    np.testing.assert_allclose(shards["losses"], whole["losses"], rtol=2e-5)
+    np.testing.assert_allclose([m[2] for m in shards["metrics"]], [m[2] for m in whole["metrics"]], rtol=2e-5)
+    assert shards["events"] == whole["events"]
+
+
+def test_a_sharded_run_goes_on_bit_for_bit(two):
+    seen = two[0]["sharded"]
+    assert two[1]["sharded"] == seen
+    assert seen["code"] == 75
+    assert {**seen["again"], "id": "", "events": []} == {**seen["twin"], "id": "", "events": []}
+    assert seen["refusal"].startswith("InputError: A sharded model needs a rule of Steepest, got a torch optimizer.")
+
+
+def test_a_sharded_run_goes_on_in_one_process(two, folder):
+    rest = sd.resume("stopped", tasks.task(), runs=folder / "elsewhere")
+    assert rest.status == "done"
+    np.testing.assert_allclose(rest.losses, two[0]["sharded"]["twin"]["losses"], rtol=2e-5)
+
+
+def test_plain_dcp_reads_the_checkpoint_of_a_sharded_run(two, folder):
+    """The weights after the last step, whole, under the names of the model."""
+    run = Store(folder / "sharded").read("twin")
+    path = checkpoints.folders(folder / "sharded" / run.id / "checkpoints")[-1] / checkpoints.SHARDS
+    names = [name for name, _ in tasks.network().named_parameters()]
+    shapes = [p.shape for p in tasks.network().parameters()]
+    weights = {f"descent/weights/{name}": torch.zeros(shape) for name, shape in zip(names, shapes, strict=True)}
+    with pytest.warns(UserWarning, match="torch.distributed is disabled"):
+        dcp.load(weights, checkpoint_id=path, no_dist=True)
+    slots = {f"descent/update/slots/m/{name}": torch.zeros(shape) for name, shape in zip(names, shapes, strict=True)}
+    assert slots.keys() <= dcp.FileSystemReader(path).read_metadata().state_dict_metadata.keys()
+    assert all(x.isfinite().all() and x.abs().sum() > 0 for x in weights.values())
+
+
+def test_a_damaged_file_of_a_sharded_checkpoint_is_named(two, folder):
+    run = Store(folder / "sharded").read("twin")
+    path = checkpoints.folders(folder / "sharded" / run.id / "checkpoints")[-1]
+    file = next((path / checkpoints.SHARDS).glob("*.distcp"))
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + b"?")
+    try:
+        with pytest.raises(sd.StoreError, match=rf"tensors/{file.name} does not match its hash"):
+            checkpoints.verify(path)
+    finally:
+        file.write_bytes(content)
 
 
 @pytest.mark.parametrize("fault", ["nan", "large", "explosion", "dropout"])
@@ -103,7 +155,7 @@ def test_what_one_process_does_alone_is_refused_in_words(two):
 
 def test_a_signal_on_one_process_ends_all_with_a_checkpoint(two, folder, tmp_path):
     first, second = (seen["interrupted"] for seen in two)
-    assert first == second == {"code": 75, "status": "interrupted", "calls": 16}
+    assert first == second == {"code": 75, "status": "interrupted", "steps": 16}
     rest = sd.resume("interrupted", tasks.task(), runs=folder / "interrupted")
     one = sd.fit(tasks.task(), **tuned(), runs=tmp_path)
     assert rest.status == "done"

@@ -23,7 +23,7 @@ def shards_of(model: nn.Module) -> dict[str, Any]:
     }
 
 
-def check_sharding(model: nn.Module, processes: Processes) -> None:
+def check_layout(model: nn.Module, processes: Processes) -> None:
     """Refuses a model that is spread in another way than over these processes alone.
 
     Raises:
@@ -32,8 +32,8 @@ def check_sharding(model: nn.Module, processes: Processes) -> None:
     shards = shards_of(model)
     if not shards:
         return
-    trained = [name for name, p in model.named_parameters() if p.requires_grad]
-    whole = [name for name in trained if plain_name(name) not in shards]
+    names = [name for name, p in model.named_parameters() if p.requires_grad]
+    whole = [name for name in names if plain_name(name) not in shards]
     if whole:
         raise InputError(
             f"Either all trained parameters must be sharded or none, got {whole[0]} whole. Call fully_shard on the "
