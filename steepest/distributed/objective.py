@@ -37,6 +37,8 @@ class JointObjective:
     Attributes:
         signal: that has come to this process; 0 without one.
         agreed_signal: that all processes know of since the last gradient; 0 without one.
+        is_checkpoint_due: whether the first process wants a checkpoint that all of them write.
+        agreed_checkpoint: whether all know that it does, since the last gradient.
 
     Args:
         processes: that share batches.
@@ -62,6 +64,7 @@ class JointObjective:
         self._shards = list(shards_of(objective.model).values())
         self._factor = float(processes.count if self._shards else 1)  # FSDP takes the mean over the processes
         self.signal = self.agreed_signal = 0
+        self.is_checkpoint_due = self.agreed_checkpoint = False
 
     def gradient(self, batches: Sequence[Any], tensors: Iterable[Tensor]) -> float:
         """Writes ∇L(w) of the whole batch to the tensors' `.grad`, and returns L(w).
@@ -99,11 +102,14 @@ class JointObjective:
         buffers: list[Any] = [holder[key] for holder, key in self._buffers]
         flat = self._flat
         if flat is None or not flat.fits([*tensors, *buffers]):
-            flat = self._flat = FlatSum(self._processes, [*tensors, *buffers], 3 + len(SIGNALS))
+            flat = self._flat = FlatSum(self._processes, [*tensors, *buffers], 4 + len(SIGNALS))
         own = buffers if self._processes.is_first else [None] * len(buffers)
         absent = sum(g is None for g in gradients)
         flags = [float(self.signal == s) for s in SIGNALS]
-        value, total, absent, *flags = flat.sum([*gradients, *own], [value, weight, absent, *flags])
+        is_due = float(self.is_checkpoint_due and self._processes.is_first)
+        numbers = flat.sum([*gradients, *own], [value, weight, absent, is_due, *flags])
+        value, total, absent, is_due, *flags = numbers
+        self.agreed_checkpoint = bool(is_due)
         self.agreed_signal = next((s for s, flag in zip(SIGNALS, flags, strict=True) if flag), 0)
         if not total:
             raise TaskError("A step must have at least one sample with weight in the loss, got none on any process.")

@@ -79,10 +79,6 @@ class Processes:
         total = math.fsum(a for _, a in pairs)
         return sum(v * a for v, a in pairs if a) / total if total else math.nan
 
-    def agree_with_first(self, flag: bool) -> bool:
-        """The first process's flag."""
-        return bool(self.mean(float(flag and self.is_first)))
-
     def agree(self, norm: Callable[[], float]) -> bool:
         """Whether tensors are the same on all processes, by their norm and up to rounding."""
         if self._group is None:

@@ -45,7 +45,11 @@ class Continuation:
         if self.steps is not None:
             return t % self.steps == 0
         is_due = time.perf_counter() - self._last >= self._interval_s
-        return is_due if not self._descent.space.is_sharded else self._descent.processes.agree_with_first(is_due)
+        joint = self._descent.joint
+        if joint is None or not self._descent.space.is_sharded:
+            return is_due
+        joint.is_checkpoint_due = is_due  # all of them write, when all know of it
+        return joint.agreed_checkpoint
 
     def write(self, best: BestPoint, config: Config, seconds: Callable[[], float]) -> bool:
         """Writes everything that a resumed run needs; says a failure, and returns whether it has succeeded."""

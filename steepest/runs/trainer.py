@@ -184,7 +184,7 @@ class Trainer:
 
     def _steps(self) -> Iterator[Step]:
         """The descent's steps; in blocks on an asynchronous device."""
-        if self._has_body:
+        if self._has_body or self.descent.joint is not None:  # blocks end by the clock, which processes do not share
             return iter(self.descent)
         if not self._in_blocks:
             marks = self._selection.every, self._continuation.steps or 0
