@@ -27,9 +27,9 @@ from steepest.descent.settings import resolve
 from steepest.distributed.group import join
 
 TITLE = "Two processes"
-WIDTHS = {"26 thousand": (64, 128, 128), "0.5 million": (64, 640, 640), "4 million": (64, 2000, 2000)}
+WIDTHS = {"26 thousand": (64, 128, 128), "1 million": (64, 970, 970)}
 """Hidden layers by the number of weights."""
-BATCH, SAMPLES, STEPS, BLOCKS = 64, 4096, 20, 24
+BATCH, SAMPLES, STEPS, BLOCKS = 64, 4096, 10, 20
 KILLS = int(os.environ.get("KILLS", "50"))
 RUN_STEPS, EVERY, MAX_STEPS_TO_KILL = 400, 5, 12
 

@@ -27,10 +27,10 @@ def save(path: Path, tensors: Mapping[str, Tensor], model: nn.Module) -> None:
     Raises:
         Exception: of DCP, on all processes, where one cannot write.
     """
-    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.state_dict_saver import save as dcp_save
 
     shards = shards_of(model)
-    dcp.save({name: _stored_form(name, x, shards) for name, x in tensors.items()}, checkpoint_id=path)
+    dcp_save({name: _stored_form(name, x, shards) for name, x in tensors.items()}, checkpoint_id=path)
 
 
 def _stored_form(name: str, x: Tensor, shards: Mapping[str, Any]) -> Any:
@@ -45,14 +45,15 @@ def _parameter(name: str, shards: Mapping[str, Any]) -> Any:
 
 def load(path: Path) -> dict[str, Tensor]:
     """The whole tensors of a folder, by name, read by this process alone."""
-    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+    from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
 
-    reader = dcp.FileSystemReader(path)
+    reader = FileSystemReader(path)
     entries = reader.read_metadata().state_dict_metadata
     tensors = {name: torch.empty(x.size, dtype=x.properties.dtype) for name, x in entries.items()}  # type: ignore
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)  # as it is meant
-        dcp.load(tensors, storage_reader=reader, no_dist=True)
+        dcp_load(tensors, storage_reader=reader, no_dist=True)
     return tensors
 
 

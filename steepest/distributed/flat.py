@@ -54,7 +54,7 @@ class FlatSum:
         """
         full = [(view, x) for view, x in zip(self.views, values, strict=True) if x is not None]
         if full:
-            torch._foreach_copy_([view for view, _ in full], [x for _, x in full])
+            torch._foreach_copy_([view for view, _ in full], [x for _, x in full])  # type: ignore[attr-defined]
         for view, x in zip(self.views, values, strict=True):
             if x is None:
                 view.zero_()
@@ -67,4 +67,4 @@ class FlatSum:
     def scale(self, factor: float, count: int) -> None:
         """Multiplies the first so many results."""
         if count:
-            torch._foreach_mul_(self.views[:count], factor)
+            torch._foreach_mul_(self.views[:count], factor)  # type: ignore[attr-defined]

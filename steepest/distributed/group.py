@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from steepest.distributed.processes import ALONE, Processes
 from steepest.errors import InputError
@@ -84,9 +86,9 @@ def _begin_group() -> None:
     """
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    store, rank, count = next(iter(dist.rendezvous("env://")))
+    store, rank, count = next(iter(rendezvous("env://")))
     prefix = f"restart {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
-    dist.init_process_group(store=dist.PrefixStore(prefix, store), rank=rank, world_size=count)
+    dist.init_process_group(store=PrefixStore(prefix, store), rank=rank, world_size=count)
     atexit.register(_end_group)
 
 

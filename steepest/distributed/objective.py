@@ -83,8 +83,8 @@ class JointObjective:
         value = weight = 0.0
         for batch in batches:
             one, share = self._run(batch)
+            by = self._scale if self._weigh.is_sum and share else share
             if share or self._shards:
-                by = self._scale if self._weigh.is_sum else share
                 self._forward.backward(one.loss * (by * self._factor), one.batch)
             if share:
                 value, weight = value + one.loss.item() * by, weight + share
