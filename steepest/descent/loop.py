@@ -81,7 +81,7 @@ class Descent:
         self.objective = Objective(model, task, s.precision, self.device.type)
         self.processes, self.joint = processes, share(processes, task, self.objective, self.batches, s.precision)
         functions = functions_of(self.objective, self.joint)
-        self._gradient, self.loss_of, self._evaluate, self._whole = functions
+        self._gradient, self.loss_of, self._evaluate, self._norm, self._whole = functions
         check_batch_norm(self.objective, self.batches, self.steps)
         assert s.schedule is not None
         self._bind_schedule(s.schedule, s.lr)
@@ -158,7 +158,7 @@ class Descent:
         if self.statistics.keeps_batches:
             self.statistics.see(batches)
         loss = self._gradient(batches, self.space.tensors())
-        return batches, loss, self._whole(self.update.norm()), self.base_lr * self.schedule(t)
+        return batches, loss, self._norm(self.update), self.base_lr * self.schedule(t)
 
     def judge_and_move(self, t: int, batches: list[Any], loss: float, norm: float, lr: float) -> tuple[Step, Call]:
         """Step t after its gradient: what the guard says, and the update."""

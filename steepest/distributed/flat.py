@@ -24,7 +24,7 @@ class FlatSum:
         self._processes = processes
         self.layouts = [(x.shape, x.stride(), x.dtype) for x in tensors]
         dtypes = list(dict.fromkeys(x.dtype for x in tensors))
-        own = next((d for d in dtypes if d in NUMBER_DTYPES), torch.float32)
+        own = next((d for d in dtypes if d in NUMBER_DTYPES), torch.float32 if dtypes else torch.float64)
         device = tensors[0].device if tensors else torch.device("cpu")
         self._vectors = []
         views: dict[int, Tensor] = {}

@@ -9,6 +9,7 @@ import math
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from operator import methodcaller
 from typing import Any
 
 import torch
@@ -60,6 +61,7 @@ class JointObjective:
             if b is not None and b.is_floating_point()
         ]  # fmt: skip
         self._flat: FlatSum | None = None
+        self._norm = 0.0
         check_layout(objective.model, processes)
         self._shards = list(shards_of(objective.model).values())
         self._factor = float(processes.count if self._shards else 1)  # FSDP takes the mean over the processes
@@ -102,13 +104,14 @@ class JointObjective:
         buffers: list[Any] = [holder[key] for holder, key in self._buffers]
         flat = self._flat
         if flat is None or not flat.fits([*tensors, *buffers]):
-            flat = self._flat = FlatSum(self._processes, [*tensors, *buffers], 4 + len(SIGNALS))
+            flat = self._flat = FlatSum(self._processes, [*tensors, *buffers], 5 + len(SIGNALS))
         own = buffers if self._processes.is_first else [None] * len(buffers)
         absent = sum(g is None for g in gradients)
         flags = [float(self.signal == s) for s in SIGNALS]
+        squares = [p.grad._local_tensor.double().square().sum() for p in self._shards if p.grad is not None]
         is_due = float(self.is_checkpoint_due and self._processes.is_first)
-        numbers = flat.sum([*gradients, *own], [value, weight, absent, is_due, *flags])
-        value, total, absent, is_due, *flags = numbers
+        numbers = flat.sum([*gradients, *own], [value, weight, absent, float(sum(squares)), is_due, *flags])
+        value, total, absent, square, is_due, *flags = numbers
         self.agreed_checkpoint = bool(is_due)
         self.agreed_signal = next((s for s, flag in zip(SIGNALS, flags, strict=True) if flag), 0)
         if not total:
@@ -116,6 +119,7 @@ class JointObjective:
         factor = 1 / self._scale if self._weigh.is_sum else 1 / total
         if abs(factor - 1) > WEIGHT_ROUNDING:
             flat.scale(factor, len(tensors))
+        self._norm = _root(square) * factor
         self._give_gradients_to_shards(factor)
         is_absent = self._absent_everywhere(gradients) if absent else [False] * len(tensors)
         for p, view, is_none in zip(tensors, flat.views, is_absent, strict=False):
@@ -139,7 +143,11 @@ class JointObjective:
             return norm
         square = torch.tensor([norm * norm], dtype=torch.float64)
         self._processes.sum(square)
-        return math.sqrt(square.item()) if math.isfinite(square.item()) else square.item()
+        return _root(square.item())
+
+    def gradient_norm(self, update: Any) -> float:
+        """‖∇L(w)‖ of the last gradient: that of shards was summed with the loss."""
+        return self._norm if self._shards else update.norm()
 
     def _absent_everywhere(self, gradients: Sequence[Tensor | None]) -> list[bool]:
         """For each gradient whether no process has it: that weight stays where it is."""
@@ -193,10 +201,18 @@ def share(
     return JointObjective(processes, task, objective, precision, 1 / (batches.batch_size or 1))
 
 
-def functions_of(objective: Objective, joint: JointObjective | None) -> tuple[Any, Any, Any, Any]:
-    """What a step calls: gradient and loss, the loss alone, the evaluation of a split, and the norm of all parts."""
+def functions_of(objective: Objective, joint: JointObjective | None) -> tuple[Any, ...]:
+    """What a step calls: gradient and loss, the loss alone, the evaluation of a split, and the norms of all parts.
+
+    The last two are ‖∇L(w)‖ from an update that has the gradient, and any other norm from that of the part here.
+    """
     own: Any = joint or objective
-    return own.gradient, own.value, own.evaluate, float if joint is None else joint.whole_norm
+    norms = (methodcaller("norm"), float) if joint is None else (joint.gradient_norm, joint.whole_norm)
+    return own.gradient, own.value, own.evaluate, *norms
+
+
+def _root(square: float) -> float:
+    return math.sqrt(square) if math.isfinite(square) else square
 
 
 def _without_batch(one: Pass, on: str) -> tuple[Any, Any, Tensor]:

