@@ -25,7 +25,7 @@ from steepest.descent.optimizer import is_schedule, make_optimizer
 from steepest.descent.parameters import FrozenParameters, ParameterWatch, follow
 from steepest.descent.settings import Settings, device, horizon, make_batches, measure_interval
 from steepest.descent.state import copy_tensors, restore_tensors
-from steepest.distributed.objective import functions_of, share
+from steepest.distributed.objective import norms_of, share
 from steepest.distributed.processes import ALONE, Processes
 from steepest.records.run import REWIND, SKIP, STAGE, STOP, Call, Event, Message, SnapshotInterval, Step
 from steepest.rules.torch_optimizer import ClosureStep, TorchOptimizer
@@ -80,8 +80,8 @@ class Descent:
         self.space = Space(model, s.groups, s.no_decay)
         self.objective = Objective(model, task, s.precision, self.device.type)
         self.processes, self.joint = processes, share(processes, task, self.objective, self.batches, s.precision)
-        functions = functions_of(self.objective, self.joint)
-        self._gradient, self.loss_of, self._evaluate, self._norm, self._whole = functions
+        self._own: Any = self.joint or self.objective
+        self._norm, self._whole = norms_of(self.joint)
         check_batch_norm(self.objective, self.batches, self.steps)
         assert s.schedule is not None
         self._bind_schedule(s.schedule, s.lr)
@@ -157,7 +157,7 @@ class Descent:
         batches = self.batches(t)
         if self.statistics.keeps_batches:
             self.statistics.see(batches)
-        loss = self._gradient(batches, self.space.tensors())
+        loss = self._own.gradient(batches, self.space.tensors())
         return batches, loss, self._norm(self.update), self.base_lr * self.schedule(t)
 
     def judge_and_move(self, t: int, batches: list[Any], loss: float, norm: float, lr: float) -> tuple[Step, Call]:
@@ -218,7 +218,7 @@ class Descent:
         """Moves the point as `Update.advance` does; measures the last steps before a stage with a derived lr."""
         since, update = self.stage.last - handoff.STATISTICS_STEPS, self.update
         if isinstance(update, TorchOptimizer) and update.needs_closure:
-            update = ClosureStep(update, lambda: self._gradient(batches, self.space.tensors()))
+            update = ClosureStep(update, lambda: self._own.gradient(batches, self.space.tensors()))
         if self._statistics is None or t <= since:
             return update.advance(hypers, scale)
         if t == since + 1:  # before the run was stretched, other steps were the last ones
@@ -359,7 +359,7 @@ class Descent:
             return self._validation[1]
         batches = data.in_batches(split_data, EVALUATION_BATCH, self.device)
         with self.at_reported_point():
-            values = self._evaluate(batches, self.task.metrics)
+            values = self._own.evaluate(batches, self.task.metrics)
         if split == "validation":
             self._validation = (self.t, values)
         return values

@@ -201,14 +201,9 @@ def share(
     return JointObjective(processes, task, objective, precision, 1 / (batches.batch_size or 1))
 
 
-def functions_of(objective: Objective, joint: JointObjective | None) -> tuple[Any, ...]:
-    """What a step calls: gradient and loss, the loss alone, the evaluation of a split, and the norms of all parts.
-
-    The last two are ‖∇L(w)‖ from an update that has the gradient, and any other norm from that of the part here.
-    """
-    own: Any = joint or objective
-    norms = (methodcaller("norm"), float) if joint is None else (joint.gradient_norm, joint.whole_norm)
-    return own.gradient, own.value, own.evaluate, *norms
+def norms_of(joint: JointObjective | None) -> tuple[Any, Any]:
+    """‖∇L(w)‖ from an update that has the gradient, and any other norm from that of the part on this process."""
+    return (methodcaller("norm"), float) if joint is None else (joint.gradient_norm, joint.whole_norm)
 
 
 def _root(square: float) -> float:

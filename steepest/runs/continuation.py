@@ -68,8 +68,11 @@ class Continuation:
         }  # fmt: skip
         try:
             self._record.flush()
-            if self._record.trouble:  # a run that resumed from here would have a gap in its record
-                raise StoreError(f"No checkpoint is written while the record cannot be: {self._record.trouble}")
+            trouble = self._record.trouble
+            if is_sharded:
+                trouble = processes.from_first(lambda: self._record.trouble)
+            if trouble:  # a run that resumed from here would have a gap in its record
+                raise StoreError(f"No checkpoint is written while the record cannot be: {trouble}")
             folder = self._record.folder / "checkpoints"
             if is_sharded:
                 checkpoints.save_together(folder, state, manifest, processes, descent.model)
