@@ -7,12 +7,12 @@ import json
 import os
 import random
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 import torch
 import torch.distributed as dist
@@ -28,16 +28,13 @@ from steepest.distributed.group import join
 
 TITLE = "Two processes"
 WIDTHS = {"26 thousand": (64, 128, 128), "1 million": (64, 970, 970)}
-"""Hidden layers by the number of weights."""
 BATCH, SAMPLES, STEPS, BLOCKS = 64, 4096, 10, 20
-KILLS = int(os.environ.get("KILLS", "50"))
-RUN_STEPS, EVERY, MAX_STEPS_TO_KILL = 400, 5, 12
+KILLS, MAX_STEPS_TO_KILL = int(os.environ.get("KILLS", "50")), 12
 
 
 def network(widths, dropout=0.0):
     torch.manual_seed(0)
-    sizes = list(zip(widths, widths[1:]))
-    layers = [layer for a, b in sizes for layer in (nn.Linear(a, b), nn.ReLU(), nn.Dropout(dropout))]
+    layers = [layer for a, b in zip(widths, widths[1:]) for layer in (nn.Linear(a, b), nn.ReLU(), nn.Dropout(dropout))]
     return nn.Sequential(*layers, nn.Linear(widths[-1], 10))
 
 
@@ -78,20 +75,19 @@ def our_steps(model, processes):
     """Takes so many steps of `fit`'s loop with its guard, without a record."""
     task = sd.Task(model, data(), cross_entropy, validation=tuple(x[:64] for x in data()))
     settings = resolve(task, "constant", rule="adamw", lr=1e-3, batch_size=BATCH, steps=10**6, guard=True)
-    descent = Descent(task, settings, task.build(0), processes)
-    descent.model.train()
-    return lambda count: [descent.step() for _ in range(count)]
+    steps = iter(Descent(task, settings, task.build(0), processes))
+    return lambda count: [next(steps) for _ in range(count)]
 
 
 def measure_steps(folder):
-    """Median time of a step in blocks that take turns, in µs: processor time of this process, and by the clock."""
+    """The time of a step in blocks that take turns, in µs: processor time of this process, and by the clock."""
     processes, results = join(), {}
     for size, widths in WIDTHS.items():
         for kind in ("DDP", "FSDP2"):
             is_sharded = kind == "FSDP2"
-            theirs = sharded(network(widths)) if is_sharded else DistributedDataParallel(network(widths))
-            ours = sharded(network(widths)) if is_sharded else network(widths)
-            takes = {"theirs": plain_steps(theirs, is_sharded), "ours": our_steps(ours, processes)}
+            theirs, ours = (sharded, sharded) if is_sharded else (DistributedDataParallel, lambda model: model)
+            takes = {"theirs": plain_steps(theirs(network(widths)), is_sharded)}
+            takes["ours"] = our_steps(ours(network(widths)), processes)
             times = {name: [] for name in takes}
             for block in range(BLOCKS):
                 for name, take in takes.items():
@@ -119,10 +115,8 @@ def train_until_killed(folder):
 
     def fit(name, augment=None, resume=None):
         task = sd.Task(network((64, 128), 0.2), data(), cross_entropy, augment=augment or (lambda batch, g: batch))
-        return sd.fit(
-            task, "adamw", 1e-3, "cosine", BATCH, steps=RUN_STEPS, average=0.9, checkpoint_every=EVERY, locate=False,
-            measure_every=100, runs=folder / "runs", name=name, resume=resume,
-        )  # fmt: skip
+        more = {"steps": 400, "checkpoint_every": 5, "measure_every": 100, "average": 0.9, "locate": False}
+        return sd.fit(task, "adamw", 1e-3, "cosine", BATCH, **more, runs=folder / "runs", name=name, resume=resume)
 
     run, twin = fit("killed", kill, "auto"), fit("twin")
     weights = [list(r.model.state_dict().values()) for r in (run, twin)]
@@ -134,24 +128,22 @@ def train_until_killed(folder):
 def torchrun(what, folder, restarts=0):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", str(restarts)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
-    program = ["--module", "benchmarks.speed.processes", what, folder]
-    subprocess.run([*command, *program], env=environment, stderr=subprocess.DEVNULL, check=True)
+    command += ["--module", "benchmarks.speed.processes", what, folder]
+    subprocess.run(command, env=environment, stderr=subprocess.DEVNULL, check=True)
     return json.loads((Path(folder) / f"{what}.json").read_text())
 
 
 def measure():
-    """The section's lines."""
     with tempfile.TemporaryDirectory() as folder:
         results, kills = torchrun("steps", folder), torchrun("kills", folder, KILLS)
     rows = []
     for kind, times in results.items():
-        medians = {name: [statistics.median(column) for column in zip(*blocks)] for name, blocks in times.items()}
-        ratios = [ours / theirs for ours, theirs in zip(medians["ours"], medians["theirs"])]
-        row = [f"{medians[name][i]:,.0f}" for i in range(2) for name in ("theirs", "ours")]
-        rows.append([kind, *row[:2], f"{ratios[0]:.2f}", *row[2:], f"{ratios[1]:.2f}"])
-    head = ["model", "plain, CPU µs", "ours, CPU µs", "ratio", "plain, µs by the clock", "ours", "ratio"]
-    words = "bit-equal to one that nobody killed" if kills["same"] else "not equal to one that nobody killed"
-    return [*table(head, rows), "", f"After {kills['kills']} kills of one process at random the run was {words}."]
+        theirs, ours = ([median(column) for column in zip(*times[name])] for name in ("theirs", "ours"))
+        pairs = [(f"{a:,.0f}", f"{b:,.0f}", f"{b / a:.2f}") for a, b in zip(theirs, ours)]
+        rows.append([kind, *pairs[0], *pairs[1]])
+    head = ["model", "plain, CPU µs", "ours", "ratio", "plain, µs by the clock", "ours", "ratio"]
+    words = f"the run was {'' if kills['same'] else 'not '}bit-equal to one that nobody killed"
+    return [*table(head, rows), "", f"After {kills['kills']} kills of one process at random {words}."]
 
 
 if __name__ == "__main__":
