@@ -39,6 +39,7 @@ LONG = {
     "page": "speed",
     "run_list": "speed",
     "watch": "speed",
+    "processes": "speed",
 }
 SECTIONS = QUICK | LONG
 """Sections of the report, in its order, and the folder of each."""

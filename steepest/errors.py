@@ -10,6 +10,7 @@ SteepestError
 │   └── TensorError (also an InputError and a RuntimeError, as torch raises either)
 │                                    a parameter or gradient that no step can use: of another shape, without memory
 ├── StoreError                       a runs folder, database or stored run that cannot be used
+├── ProcessError                     another process of the same run has failed
 └── DivergedError                    weights that are no longer finite
 
 SearchInterrupt (a KeyboardInterrupt)    Ctrl-C during a search, with the results so far
@@ -82,6 +83,10 @@ class TensorError(TaskError, InputError, RuntimeError):
 
 class StoreError(SteepestError):
     """A runs folder, database or stored run that cannot be used."""
+
+
+class ProcessError(SteepestError):
+    """Another process of the same run has failed; says which and why."""
 
 
 class DivergedError(SteepestError):

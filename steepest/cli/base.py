@@ -25,7 +25,7 @@ from steepest.view.tables import print_trials
 HELP = """Train PyTorch models, and see what gradient descent did.
 
 Results go to standard output, everything else to standard error. Every command takes --json and --runs. Exit codes:
-0 done, 1 bad input, 2 a run failed or the guard stopped it, 3 compare says worse, 130 Ctrl-C.
+0 done, 1 bad input, 2 a run failed or the guard stopped it, 3 compare says worse, 75 start it again, 130 Ctrl-C.
 """
 
 app = typer.Typer(

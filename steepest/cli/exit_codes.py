@@ -4,6 +4,7 @@
 1    bad input: an argument, a task, a runs folder
 2    a run that failed, that the guard stopped, or whose loss is not finite at its end
 3    `compare` says that the other runs are worse
+75   told to end by SIGTERM, SIGUSR1 or SIGUSR2, and goes on where it is started again
 130  Ctrl-C
 """
 
@@ -20,6 +21,7 @@ import typer.core
 
 from steepest.errors import StoreError
 from steepest.records.run import Record
+from steepest.runs.signals import REQUEUE
 from steepest.runs.store import Store
 
 
@@ -30,6 +32,7 @@ class ExitCode(IntEnum):
     BAD_INPUT = 1
     FAILURE = 2
     WORSE = 3
+    REQUEUE = REQUEUE
     INTERRUPT = 130
 
 

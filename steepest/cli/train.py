@@ -14,6 +14,7 @@ from steepest.cli import base, exit_codes, output
 from steepest.cli.base import command, complain, number, say, say_json
 from steepest.descent.settings import has_recipe_lr
 from steepest.descent.stages import Stages
+from steepest.distributed.group import is_first
 from steepest.errors import InputError, SteepestError
 from steepest.runs.config import AUTO
 from steepest.runs.live import LiveServer
@@ -25,6 +26,7 @@ FINISH = (
     'Rule of the last 30 % of the run, such as "momentum"; or of another part: "momentum, 20%", "momentum, 2 epochs".'
 )
 
+RESUME = '"auto", where the program is started again: go on with the run of this --name, if there is one.'
 TRACK = "csv, tensorboard or mlflow, several with commas: they get the numbers as they come; csv:FILE says where."
 MEASURE_EVERY = 'Steps, "2 epochs" or "5%" of the run between measurements of the validation split. Default: an epoch.'
 
@@ -62,6 +64,7 @@ def train(
     locate: Annotated[bool, typer.Option(help="End with a quick check of where the run ended.")] = True,
     checkpoint_every: Annotated[str, typer.Option(help='Steps, or seconds such as "30 s".')] = "30 s",
     start: Annotated[str | None, typer.Option(help="Run whose weights to start from.")] = None,
+    resume: Annotated[str | None, typer.Option(help=RESUME)] = None,
     seed: base.Seed = 0,
     device: base.Device = "auto",
     runs: base.Runs = Path("runs"),
@@ -75,10 +78,13 @@ def train(
     """Train a task and save the run.
 
     The task file is executed. Without --lr, the learning rate is the recipe's, or else measured. With --finish, it is
-    that of --rule; the finishing rule's is derived from the steps before it.
+    that of --rule; the finishing rule's is derived from the steps before it. Under torchrun, several processes train
+    one run: torchrun --nproc-per-node 2 -m steepest train digits.
 
     Example: steepest train digits --epochs 1
     """
+    if resume not in (None, AUTO):
+        raise InputError(f"--resume must be auto, got {resume!r}. To continue a run use: steepest resume {resume}")
     source = load(task)
     stages = rule if finish is None else stages_with_finish(rule or source.recipe.get("rule", "adam"), finish)
     rate = AUTO if lr is None and not has_recipe_lr(source, stages) else base.learning_rate(lr)
@@ -89,9 +95,9 @@ def train(
             average=average, precision=precision, keep=keep, stop_after=stop_after, guard=guard, start=start, seed=seed,
             checkpoint_every=number(checkpoint_every), measure_every=number(measure_every), device=device, runs=runs,
             name=name, notes=notes, locate=locate, live=server or False,
-            trackers=[] if track is None else track.split(","),
+            trackers=[] if track is None else track.split(","), resume=resume,
         )  # fmt: skip
-    is_shown = server is not None and run.status != "interrupted"
+    is_shown = server is not None and run.status != "interrupted" and is_first()
     film = run.film(runs / run.id / "film.html") if is_shown else None  # the page then shows its surfaces
     _report("train", run, runs, film, as_json)
     if server is not None:
@@ -126,6 +132,8 @@ def resume(
 
 def _report(command: str, run: Any, runs: Path, film: Path | None, as_json: bool) -> None:
     """Prints the metric and where the run ended, and where it is saved."""
+    if not is_first():
+        return
     folder = runs / run.id
     folder.mkdir(parents=True, exist_ok=True)
     figure = run.figure(folder / "curves.png")

@@ -25,13 +25,16 @@ from steepest.descent.optimizer import is_schedule, make_optimizer
 from steepest.descent.parameters import FrozenParameters, ParameterWatch, follow
 from steepest.descent.settings import Settings, device, horizon, make_batches, measure_interval
 from steepest.descent.state import copy_tensors, restore_tensors
+from steepest.distributed.objective import norms_of, share
+from steepest.distributed.processes import ALONE, Processes
 from steepest.records.run import REWIND, SKIP, STAGE, STOP, Call, Event, Message, SnapshotInterval, Step
 from steepest.rules.torch_optimizer import ClosureStep, TorchOptimizer
 from steepest.schedule import Schedule, as_schedule
-from steepest.seeds import StepRandomness
+from steepest.seeds import StepRandomness, mix
 from steepest.tasks import Buffers, Objective, Space, Task, data, module_state
 from steepest.tasks.batch_norm import check_batch_norm
 from steepest.tasks.module_state import ModuleState
+from steepest.tasks.space import local
 
 EVALUATION_BATCH = 1024
 
@@ -50,6 +53,8 @@ class Descent:
         recovery: the guard and its snapshots; None without a guard.
         events: number of events so far.
         watch: of the model's parameters.
+        processes: that share the descent.
+        joint: the objective of several processes; None on one.
         trained_names: of all parameters that were trained or have changed so far; some of them may be frozen.
         statistics: batch norm's at the point that the rule reports.
         is_stopped: whether guard or caller has ended the run; after the guard, the model is at the best snapshot.
@@ -58,26 +63,31 @@ class Descent:
         task: what to train.
         settings: how.
         model: the module to train in place, at its start.
+        processes: that share the descent.
 
     Raises:
         SteepestError: settings, model or data are invalid.
     """
 
-    def __init__(self, task: Task, settings: Settings, model: nn.Module) -> None:
+    def __init__(self, task: Task, settings: Settings, model: nn.Module, processes: Processes = ALONE) -> None:
         self.task, self.settings = task, settings
         self.device = torch.device(device(settings.device))
         self.model, s = model.to(self.device), settings
+        processes.copy_from_first([p for p in (*model.parameters(), *model.buffers()) if local(p) is p])
         self.batches = make_batches(task, settings, s.seed, self.device)
         self.steps_per_epoch, self.steps = horizon(self.batches.steps_per_epoch, s)
         self.measure_every = measure_interval(self.steps, self.batches.steps_per_epoch, s)
         self.space = Space(model, s.groups, s.no_decay)
         self.objective = Objective(model, task, s.precision, self.device.type)
+        self.processes, self.joint = processes, share(processes, task, self.objective, self.batches, s.precision)
+        self._own: Any = self.joint or self.objective
+        self._norm, self._whole = norms_of(self.joint)
         check_batch_norm(self.objective, self.batches, self.steps)
         assert s.schedule is not None
         self._bind_schedule(s.schedule, s.lr)
         first, *later = s.stages.bounds(self.steps, self.steps_per_epoch)
         self._stages = [first._replace(lr=s.lr), *later]
-        self.random = StepRandomness(s.seed, self.device)
+        self.random = StepRandomness(mix(s.seed, "rank", processes.rank) if processes.rank else s.seed, self.device)
         self.buffers = Buffers(model)
         self.watch = ParameterWatch(model)
         self._frozen_parameters = FrozenParameters(model)
@@ -85,8 +95,7 @@ class Descent:
         self._validation: tuple[int, dict[str, float]] = (-1, {})
         self.t, self.events, self.is_stopped = 0, 0, False
         self._next_event: Event | None = None
-        self._has_begun = False
-        self._is_at_reported = False
+        self._has_begun = self._is_at_reported = False
         self.statistics = NormStatistics(task, settings, model, self.device)
         self.recovery = None if s.guard is None else Recovery(s.guard)
         for stage in later:
@@ -148,8 +157,8 @@ class Descent:
         batches = self.batches(t)
         if self.statistics.keeps_batches:
             self.statistics.see(batches)
-        loss = self.objective.gradient(batches, self.space.tensors())
-        return batches, loss, self.update.norm(), self.base_lr * self.schedule(t)
+        loss = self._own.gradient(batches, self.space.tensors())
+        return batches, loss, self._norm(self.update), self.base_lr * self.schedule(t)
 
     def judge_and_move(self, t: int, batches: list[Any], loss: float, norm: float, lr: float) -> tuple[Step, Call]:
         """Step t after its gradient: what the guard says, and the update."""
@@ -166,7 +175,7 @@ class Descent:
         """Moves the point along the gradient, which is clipped to the limit and the settings'; returns ‖Δw‖."""
         clip = min(limit, self.settings.clip or math.inf)
         scale = 1.0 if norm <= clip else clip / (norm + 1e-6)  # as in `clip_grad_norm_`
-        update_norm = self.advance(t, hypers, scale, batches)
+        update_norm = self._whole(self.advance(t, hypers, scale, batches))
         if self.buffers:
             self.buffers.detect_changes()
         return update_norm
@@ -209,7 +218,7 @@ class Descent:
         """Moves the point as `Update.advance` does; measures the last steps before a stage with a derived lr."""
         since, update = self.stage.last - handoff.STATISTICS_STEPS, self.update
         if isinstance(update, TorchOptimizer) and update.needs_closure:
-            update = ClosureStep(update, lambda: self.objective.gradient(batches, self.space.tensors()))
+            update = ClosureStep(update, lambda: self._own.gradient(batches, self.space.tensors()))
         if self._statistics is None or t <= since:
             return update.advance(hypers, scale)
         if t == since + 1:  # before the run was stretched, other steps were the last ones
@@ -350,7 +359,7 @@ class Descent:
             return self._validation[1]
         batches = data.in_batches(split_data, EVALUATION_BATCH, self.device)
         with self.at_reported_point():
-            values = self.objective.evaluate(batches, self.task.metrics)
+            values = self._own.evaluate(batches, self.task.metrics)
         if split == "validation":
             self._validation = (self.t, values)
         return values
@@ -388,3 +397,4 @@ class Descent:
         """Moves the model to the reported weights, with the batch-norm statistics that hold there."""
         copy_tensors(weights, self.space.tensors())
         self.statistics.update(self)
+        self.processes.copy_from_first(list(self.model.buffers()))

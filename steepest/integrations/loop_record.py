@@ -13,9 +13,9 @@ from torch.optim import Optimizer
 
 from steepest.descent.guard.guard import Guard
 from steepest.descent.path import PATH_BYTES, POINTS
+from steepest.distributed.processes import ALONE, Processes
 from steepest.errors import StoreError
 from steepest.integrations.place import Place, steps_of
-from steepest.integrations.processes import ALONE, Processes
 from steepest.integrations.start import Start, find_start
 from steepest.records.config import Config, StageConfig, to_json
 from steepest.records.run import Event, Measurement, Record, Step

@@ -29,13 +29,14 @@ from steepest.descent.guard.guard import BY_DATA, GO_CALL, Guard
 from steepest.descent.guard.thresholds import MAX_OVERFLOWS
 from steepest.descent.parameters import NEW_WEIGHTS, ParameterWatch, compare
 from steepest.descent.settings import make_guard
+from steepest.distributed.processes import Processes
 from steepest.errors import InputError
 from steepest.integrations import checks
 from steepest.integrations.loop_record import NOTE, LoopRecord
 from steepest.integrations.loop_state import LoopState, LowerRate, gradients_of, memory_bound, norm_of, scale
 from steepest.integrations.losses import number
 from steepest.integrations.place import Place, PlaceMark, take_place
-from steepest.integrations.processes import Processes, find_processes
+from steepest.integrations.processes import find_processes
 from steepest.integrations.recovery import LoopRecovery
 from steepest.integrations.second_steps import SecondSteps
 from steepest.records.run import CLIP, REWIND, SKIP, STOP, Call, Event, Record, Step
@@ -186,7 +187,7 @@ class Watch(Run):
         if self._recovery.is_second_look_due(guard, self.t):
             self._recovery.look_again(self.t)
         elif self._recovery.is_due(guard, self.t):
-            if not self._processes.agree(self._loop.weights):
+            if not self._processes.agree(lambda: norm_of(self._loop.weights)):
                 return self._go_back_together(guard)
             self._recovery.take(self.t)
         return None

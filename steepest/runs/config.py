@@ -102,7 +102,9 @@ def identity(task: Task, model: nn.Module) -> dict[str, str]:
 def model_identity(model: nn.Module) -> str:
     """The number of trained weights, and a fingerprint of all names and shapes."""
     space = Space(model)
-    shapes = "\n".join(f"{name} {tuple(x.shape)} {x.dtype}" for name, x in (*space.named(), *model.named_buffers()))
+    entries = [(name, shape, x.dtype) for (name, x), shape in zip(space.named(), space.shapes, strict=True)]
+    entries += [(name, b.shape, b.dtype) for name, b in model.named_buffers()]
+    shapes = "\n".join(f"{name} {tuple(shape)} {dtype}" for name, shape, dtype in entries)
     digest = hashlib.sha256(shapes.encode()).hexdigest()[:16]
     return f"{space.size} weights, {digest}"
 

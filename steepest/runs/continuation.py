@@ -44,12 +44,18 @@ class Continuation:
             return False
         if self.steps is not None:
             return t % self.steps == 0
-        return time.perf_counter() - self._last >= self._interval_s
+        is_due = time.perf_counter() - self._last >= self._interval_s
+        joint = self._descent.joint
+        if joint is None or not self._descent.space.is_sharded:
+            return is_due
+        joint.is_checkpoint_due = is_due  # all of them write, when all know of it
+        return joint.agreed_checkpoint
 
     def write(self, best: BestPoint, config: Config, seconds: Callable[[], float]) -> bool:
         """Writes everything that a resumed run needs; says a failure, and returns whether it has succeeded."""
-        if self._record.folder is None:
-            return True
+        processes, is_sharded = self._descent.processes, self._descent.space.is_sharded
+        if self._record.folder is None or not (processes.is_first or is_sharded):
+            return True  # the first process writes what is the same on all
         now, is_written = time.perf_counter(), False
         descent, recovery = self._descent, self._descent.recovery
         state = {
@@ -62,9 +68,16 @@ class Continuation:
         }  # fmt: skip
         try:
             self._record.flush()
-            if self._record.trouble:  # a run that resumed from here would have a gap in its record
-                raise StoreError(f"No checkpoint is written while the record cannot be: {self._record.trouble}")
-            checkpoints.save(self._record.folder / "checkpoints", state, manifest)
+            trouble = self._record.trouble
+            if is_sharded:
+                trouble = processes.from_first(lambda: self._record.trouble)
+            if trouble:  # a run that resumed from here would have a gap in its record
+                raise StoreError(f"No checkpoint is written while the record cannot be: {trouble}")
+            folder = self._record.folder / "checkpoints"
+            if is_sharded:
+                checkpoints.save_together(folder, state, manifest, processes, descent.model)
+            else:
+                checkpoints.save(folder, state, manifest)
             is_written = True
         except TypeError as error:
             self._complain(f"No checkpoints: a state cannot be written as numbers and tensors ({error}).")

@@ -8,6 +8,7 @@ from typing import Any
 
 from steepest.descent.guard.guard import Guard
 from steepest.descent.path import PathRecorder
+from steepest.distributed.group import refuse_several
 from steepest.errors import InputError
 from steepest.records.arguments import check_arguments
 from steepest.records.path import Path as DescentPath
@@ -61,12 +62,13 @@ class DescentIterator(Iterator[Step]):
     def __next__(self) -> Step:
         if self._path is not None:
             return self._next_without_record(self._path)
-        with self._trainer.interruptible():
+        with self._trainer.signals.catch():
             step = next(self._steps, None)
         if step is not None:
             return step
-        if self._trainer.stop_signal:  # the step is whole and recorded: now it acts as it does without us
-            number, self._trainer.stop_signal = self._trainer.stop_signal, 0
+        signals = self._trainer.signals
+        if signals.number:  # the step is whole and recorded: now it acts as it does without us
+            number, signals.number = signals.number, 0
             signal.raise_signal(number)
         raise StopIteration
 
@@ -187,6 +189,7 @@ def descend(
     True
     """
     arguments = check_arguments(locals())
+    refuse_several("sd.descend", "Use sd.fit, which trains one run on all of them.")
     if resume is not None and runs is None and not isinstance(resume, str):
         arguments["runs"] = runs = resume.store.folder
     if runs is None:

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from steepest.descent.guard.guard import Guard
+from steepest.distributed.group import join
 from steepest.errors import InputError
 from steepest.records.arguments import check_arguments
 from steepest.runs.live import LiveServer
-from steepest.runs.preparation import prepare
-from steepest.runs.resume import prepare_again
+from steepest.runs.restart import prepare_or_open
 from steepest.runs.run import Run
 from steepest.runs.trackers import Trackers
 from steepest.tasks import NORMS_AND_BIASES, Task
@@ -53,7 +53,8 @@ def fit(
     An argument that is not given comes from the task's recipe; without one the rule is adam at its default learning
     rate, the schedule `warmup(5%) >> cosine`, the batch size 64. epochs or steps is required. The validation split is
     measured before the first step, as `measure_every` says, and at the end. Ctrl-C ends the run after the present
-    step: its status is "interrupted", and everything so far is saved.
+    step: its status is "interrupted", and everything so far is saved. In a process group, or under torchrun, all
+    processes train one run, each with its share of every batch; the first one records it.
 
     Args:
         task: the task to train.
@@ -78,7 +79,9 @@ def fit(
             second if that is longer, by counted work.
         start: a run or its id, at whose end (weights, buffers, extra state) to start instead of the task's start.
         resume: a run or its id to continue, as `sd.resume` does. Only rule, epochs, steps, runs, device, live and
-            trackers may be given with it.
+            trackers may be given with it. Or "auto", for a program that is started again: the newest run of this
+            `name` with the same settings goes on where it was interrupted, is returned where it is done, and is begun
+            where there is none; SIGTERM, SIGUSR1 and SIGUSR2 then write a checkpoint and exit with code 75.
         measure_every: steps (500), or a length ("2 epochs", "5%" of the run), from one measurement of the validation
             split to the next; patience, best point and plateaus count these. None is every epoch, and 5 % of the run
             for data without a length.
@@ -104,6 +107,12 @@ def fit(
     if runs is None:
         raise InputError("runs must be a folder, got None. Use sd.descend for a descent without a record.")
     arguments = check_arguments(locals())
-    preparation = prepare(task, arguments) if resume is None else prepare_again(task, arguments, fit)
-    preparation.train()
-    return preparation.run()
+    processes = join()
+    with processes.ending_together():
+        preparation = prepare_or_open(task, arguments, fit, processes)
+        if isinstance(preparation, Run):
+            return preparation
+        preparation.train()
+        run = preparation.run()
+    preparation.trainer.signals.exit_to_requeue()
+    return run

@@ -1,5 +1,5 @@
-"""What stands in for the record and the terminal where a descent is not recorded: both take everything and keep nothing
-but the measurements."""
+"""What stands in for the record and the terminal where a descent is not recorded, or another process does that: they
+take everything and keep nothing but the measurements."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -62,6 +62,19 @@ class NoRecord:
 
     def close(self, status: str, seconds: float) -> None:
         """Ends nothing."""
+
+
+class OtherRecord(NoRecord):
+    """In place of a `Writer` on a process that is not the first one of a run: that one writes.
+
+    Args:
+        run: the id.
+        folder: of the run.
+    """
+
+    def __init__(self, run: str, folder: Path) -> None:
+        super().__init__()
+        self.id, self.folder = run, folder
 
 
 class NoProgress:

@@ -2,11 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from steepest.descent.loop import Descent
 from steepest.descent.population.dispatch import SEQUENTIAL
 from steepest.descent.settings import ARGUMENTS, DEFAULT_SCHEDULE, Settings, resolve
+from steepest.distributed.group import refuse_several
+from steepest.distributed.processes import ALONE, Processes
 from steepest.records.config import Config, to_json
 from steepest.records.search import Search
 from steepest.runs.config import AUTO, check_choices, make_config
@@ -16,6 +19,7 @@ from steepest.runs.no_record import NoProgress, NoRecord
 from steepest.runs.restore import check_start, start_state
 from steepest.runs.run import Run
 from steepest.runs.store import Store, versions
+from steepest.runs.together import begin_record, begin_together, versions_of
 from steepest.runs.trackers import make_trackers, say_on_stderr, track
 from steepest.runs.trainer import Trainer
 from steepest.search.rungs import run_search
@@ -49,19 +53,25 @@ class Preparation(NamedTuple):
             trainer.progress.say(trainer.descent.objective.note)
 
     def run(self) -> Run:
-        """The run as it is recorded now.
+        """The run as it is recorded now; of several processes the first one reads it.
 
         Raises:
             StoreError: its record cannot be read.
         """
-        assert self.store is not None
-        trainer = self.trainer
+        trainer, store = self.trainer, self.store
+        assert store is not None
         trainer.record.flush()
-        return Run(self.store, self.store.read(trainer.record.id), trainer.descent.model, self.task)
+        record = trainer.descent.processes.from_first(lambda: store.read(trainer.record.id))
+        return Run(store, record, trainer.descent.model, self.task)
 
 
 def prepare(
-    task: Task, arguments: Mapping[str, Any], has_body: bool = False, default_schedule: str = DEFAULT_SCHEDULE
+    task: Task,
+    arguments: Mapping[str, Any],
+    has_body: bool = False,
+    default_schedule: str = DEFAULT_SCHEDULE,
+    processes: Processes = ALONE,
+    can_requeue: bool = False,
 ) -> Preparation:
     """A new run.
 
@@ -70,6 +80,8 @@ def prepare(
         arguments: of `fit`, by name; `runs` is None for a descent without a record.
         has_body: whether code of the user's runs between two steps.
         default_schedule: where neither argument nor recipe has one.
+        processes: that train it together.
+        can_requeue: whether the run goes on where the program is started again.
 
     Raises:
         SteepestError: invalid arguments, or a task that cannot be trained or stored.
@@ -78,11 +90,12 @@ def prepare(
     check_choices(task, a["keep"], a["stop_after"], a["checkpoint_every"])
     choices = {name: a[name] for name in ARGUMENTS} | {"lr": None if a["lr"] == AUTO else a["lr"]}
     settings = resolve(task, default_schedule, **choices)
-    trackers = make_trackers(a["trackers"], has_folder=runs is not None)
+    trackers = make_trackers(a["trackers"], has_folder=runs is not None) if processes.is_first else []
     store = None if runs is None else Store(runs)
-    start = None if a["start"] is None else start_state(a["start"], store or Store())
+    start = None if a["start"] is None else processes.from_first(lambda: start_state(a["start"], store or Store()))
     search, messages = None, [task.validation_note(), task.lazy_note()]
     if a["lr"] == AUTO:
+        refuse_several("lr='auto'", "Search the rate before, in one process (steepest find-lr), and pass it as lr=.")
         if start is not None:
             check_start(a["start"], start, task.copy(settings.seed))
         search = _find_lr(task, settings, start, is_silent=store is None)
@@ -97,20 +110,23 @@ def prepare(
         if start is not None:
             check_start(a["start"], start, model)
             module_state.write(model, start)
-        descent = Descent(task, settings, model)
-        config = make_config(task, descent, **_choices(a, store))
+        choices = _choices(a, store)
+        messages.append(begin_together(processes, task, settings, model, choices))
+        descent = Descent(task, settings, model, processes)
+        config = make_config(task, descent, **choices)
         messages.append(idle_note(descent, a["stop_after"]))
         messages.append(first_line(task, a, descent, config, default_guard=not has_body))
-        on_start = None if store is None else open_live(a["live"], store.folder)
+        on_start = None if store is None or not processes.is_first else open_live(a["live"], store.folder)
         name, as_json = a["name"] or task.name, to_json(config, search, None)
         if store is None:
             record, progress = NoRecord(), NoProgress()
         else:
-            record = store.begin(name, as_json, versions(), settings.seed, a["notes"])
-            progress = Progress(descent.steps, config.metric)
+            begin = partial(store.begin, name, as_json, versions() | versions_of(processes), settings.seed, a["notes"])
+            record = begin_record(processes, begin, store.folder)
+            progress = Progress(descent.steps, config.metric) if processes.is_first else NoProgress()
     say = say_on_stderr if store is None else progress.say
     record = track(record, trackers, as_json, name, 0, say)
-    trainer = Trainer(descent, record, progress, config, search, has_body=has_body)
+    trainer = Trainer(descent, record, progress, config, search, has_body=has_body, can_requeue=can_requeue)
     return Preparation(trainer, store, task, messages, on_start)
 
 

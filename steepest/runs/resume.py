@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from steepest.descent.loop import Descent
 from steepest.descent.stages import Stages
+from steepest.distributed.group import join
+from steepest.distributed.processes import ALONE, Processes
+from steepest.distributed.shards import shards_of
 from steepest.errors import InputError, StoreError
 from steepest.records.arguments import KINDS, check, check_arguments
 from steepest.records.config import Config, to_json
@@ -18,11 +22,13 @@ from steepest.runs.best import BestPoint
 from steepest.runs.config import checkpoint_interval, identity, settings_of
 from steepest.runs.continuation import restore, state_of_run
 from steepest.runs.live import LiveServer, open_live
+from steepest.runs.no_record import NoProgress
 from steepest.runs.preparation import Preparation
 from steepest.runs.restore import built_in_task, check_identity, check_start, start_state
 from steepest.runs.run import Run
 from steepest.runs.store import Store, checkpoints, versions
 from steepest.runs.store.store import check_not_in_use
+from steepest.runs.together import begin_record, begin_together
 from steepest.runs.trackers import Trackers, make_trackers, track
 from steepest.runs.trainer import Trainer
 from steepest.tasks import Task, data, module_state
@@ -65,9 +71,13 @@ def resume(
         StoreError: the run is still running, is finished, or was made with a different task; says what differs.
         InputError: the length or the rule does not fit the run.
     """
-    preparation = prepare_resume(**check_arguments(locals()))
-    preparation.train()
-    return preparation.run()
+    arguments, processes = check_arguments(locals()), join("sd.resume")
+    with processes.ending_together():
+        preparation = prepare_resume(**arguments, processes=processes)
+        preparation.train()
+        result = preparation.run()
+    preparation.trainer.signals.exit_to_requeue()
+    return result
 
 
 def prepare_resume(
@@ -81,59 +91,69 @@ def prepare_resume(
     live: bool | LiveServer = False,
     trackers: Trackers = (),
     has_body: bool = False,
+    processes: Processes = ALONE,
+    can_requeue: bool = False,
 ) -> Preparation:
-    """A stored run before its next step; the arguments are those of `resume`.
+    """A stored run before its next step; the first arguments are those of `resume`, the last of `prepare`.
 
     Nothing of the model or the record is touched before all is checked.
     """
     check("run", run, KINDS["run"])
     store, own_task = (Store(runs), None) if isinstance(run, str) else (run.store, run.task)
-    record = store.read(run if isinstance(run, str) else run.id)
-    check_not_in_use(record)
-    if record.config.is_watched:
-        raise StoreError(
-            f"Run {record.id} is of a loop of your own, which only its script can go on with. Start the script again, "
-            f"with sd.watch(..., name={record.name!r}) after the weights and the optimizer are restored."
-        )
-    own_trackers = make_trackers(trackers)
-    if record.status in ("done", "stopped") and not (epochs or steps):
-        raise StoreError(
-            f"Run {record.id} is already finished. Pass more epochs or steps to extend it, or start={record.id!r} to "
-            "start a new run from it."
-        )
+    record = processes.from_first(lambda: store.read(run if isinstance(run, str) else run.id))
+    _check_can_go_on(record, is_longer=bool(epochs or steps))
+    own_trackers = make_trackers(trackers) if processes.is_first else []
     task = task or own_task or built_in_task(record)
     check_identity(record, {"data": data.fingerprint(task.data)})
     config = record.config if device == "auto" else dataclasses.replace(record.config, device=device)
     settings = settings_of(task, config, rule, epochs, steps)
     with task.unchanged_on_error():
-        last = _last_state(store, record)
         model = task.build(settings.seed)
+        last = _last_state(store, record, model, processes)
         if last.start is not None:
             check_start(record.config.start, last.start, model)
             module_state.write(model, last.start)
-        descent = Descent(task, settings, model)
+        split_words = begin_together(processes, task, settings, model, {"run": record.id, "step": last.t})
+        descent = Descent(task, settings, model, processes)
         check_identity(record, identity(task, descent.model))
         _check_length(record, last.t, descent)
         _check_stage(record, last.t, descent.settings.stages, descent)
         best, messages = _restore(last, descent, is_longer=bool(epochs or steps))
         config, words = _stretch(dataclasses.replace(record.config, end_step=None), descent)
         as_json = to_json(config, record.search, record.verdict)
-        writer = store.reopen(record.id, last.manifest["attempt"], last.t, last.manifest["events"], as_json)
-    if last.damage:
+        place = last.manifest["attempt"], last.t, last.manifest["events"]
+        writer = begin_record(processes, lambda: store.reopen(record.id, *place, as_json), store.folder)
+    if last.damage and processes.is_first:
         checkpoints.set_damage_aside(store.folder_of(record.id) / "checkpoints")
     seconds = last.manifest.get("seconds", 0.0) if record.status == "interrupted" else record.seconds
-    progress = Progress(descent.steps, config.metric, start=last.t)
+    progress = Progress(descent.steps, config.metric, start=last.t) if processes.is_first else NoProgress()
     writer = track(writer, own_trackers, as_json, record.name, last.t, progress.say)
-    trainer = Trainer(descent, writer, progress, config, record.search, record.verdict, seconds, has_body)
+    trainer = Trainer(descent, writer, progress, config, record.search, record.verdict, seconds, has_body, can_requeue)
     trainer.best = best or trainer.best
     messages = [
-        *_restore_threads(record),
+        *_restore_threads(record, processes),
+        split_words,
         *words,
         *messages,
         *last.damage,
         f"Resuming {record.id} after step {last.t}.",
     ]
-    return Preparation(trainer, store, task, messages, open_live(live, store.folder))
+    return Preparation(trainer, store, task, messages, open_live(live and processes.is_first, store.folder))
+
+
+def _check_can_go_on(record: Record, is_longer: bool) -> None:
+    """Refuses a run that is in use, is of a loop of the user's own, or is finished and does not get longer."""
+    check_not_in_use(record)
+    if record.config.is_watched:
+        raise StoreError(
+            f"Run {record.id} is of a loop of your own, which only its script can go on with. Start the script again, "
+            f"with sd.watch(..., name={record.name!r}) after the weights and the optimizer are restored."
+        )
+    if record.status in ("done", "stopped") and not is_longer:
+        raise StoreError(
+            f"Run {record.id} is already finished. Pass more epochs or steps to extend it, or start={record.id!r} to "
+            "start a new run from it."
+        )
 
 
 class LastState(NamedTuple):
@@ -156,8 +176,14 @@ class LastState(NamedTuple):
         return self.manifest["t"]
 
 
-def _last_state(store: Store, record: Record) -> LastState:
-    checkpoint = checkpoints.load(store.folder_of(record.id) / "checkpoints")
+def _last_state(store: Store, record: Record, model: nn.Module, processes: Processes) -> LastState:
+    if shards_of(model):  # each process reads its own parts
+        return _read_last_state(store, record, model)
+    return processes.from_first(lambda: _read_last_state(store, record, model))
+
+
+def _read_last_state(store: Store, record: Record, model: nn.Module) -> LastState:
+    checkpoint = checkpoints.load(store.folder_of(record.id) / "checkpoints", model)
     if checkpoint:
         check_identity(record, {k: str(checkpoint.manifest[k]) for k in ("model", "data")})
         return LastState(*checkpoint, None)
@@ -217,13 +243,13 @@ def _check_stage(record: Record, t: int, stages: Stages, descent: Descent) -> No
         )
 
 
-def _restore_threads(record: Record) -> list[str]:
+def _restore_threads(record: Record, processes: Processes) -> list[str]:
     """Restores the thread count; a message where anything else differs, since the result is then not bit-equal."""
     threads = int(record.versions["threads"])
     if threads != torch.get_num_threads():
         torch.set_num_threads(threads)
-    now = versions()
-    changes = [f"{k} {record.versions[k]} → {v}" for k, v in now.items() if record.versions.get(k) != v]
+    then, now = {"processes": "1", **record.versions}, {**versions(), "processes": str(processes.count)}
+    changes = [f"{k} {then[k]} → {v}" for k, v in now.items() if then.get(k) != v]
     return [f"Not continued bit for bit, since these changed: {'; '.join(changes)}."] if changes else []
 
 
@@ -236,7 +262,13 @@ def _stretch(config: Config, descent: Descent) -> tuple[Config, list[str]]:
     return dataclasses.replace(config, **changes), [f"Stretched {words}."]
 
 
-def prepare_again(task: Task, arguments: Mapping[str, Any], caller: Callable, has_body: bool = False) -> Preparation:
+def prepare_again(
+    task: Task,
+    arguments: Mapping[str, Any],
+    caller: Callable,
+    has_body: bool = False,
+    processes: Processes = ALONE,
+) -> Preparation:
     """The run that `fit` or `descend` was given as `resume`, before its next step.
 
     Raises:
@@ -251,4 +283,5 @@ def prepare_again(task: Task, arguments: Mapping[str, Any], caller: Callable, ha
         raise InputError(f"resume cannot change {', '.join(changes)}. Drop it, or start a new run with start={name!r}.")
     names = ("epochs", "steps", "rule", "device", "live", "trackers")
     runs = arguments["runs"] or "runs"
-    return prepare_resume(run, task, runs=runs, has_body=has_body, **{name: arguments[name] for name in names})
+    choices = {name: arguments[name] for name in names}
+    return prepare_resume(run, task, runs=runs, has_body=has_body, processes=processes, **choices)

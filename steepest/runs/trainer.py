@@ -3,17 +3,16 @@
 import dataclasses
 import math
 import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
 
 from steepest.analysis.location.locate import quick_check
 from steepest.descent import async_loop, calm_loop
 from steepest.descent.loop import Descent
 from steepest.descent.path import PATH_BYTES, PointSelection
+from steepest.distributed.shards import whole_state, whole_tensors
 from steepest.errors import StoreError
 from steepest.records.config import Config, to_json
 from steepest.records.run import (
@@ -36,6 +35,7 @@ from steepest.runs.best import BestPoint
 from steepest.runs.config import identity
 from steepest.runs.continuation import Continuation, has_own_generator
 from steepest.runs.no_record import NoProgress, NoRecord
+from steepest.runs.signals import StopSignals
 from steepest.runs.store import Writer
 from steepest.tasks.module_state import PlainAttributes, is_storable, read_extra
 from steepest.view.format import number
@@ -52,7 +52,7 @@ class Trainer:
         status: of the run at its end.
         best: the best point by validation, and the measurements since.
         config, search, verdict: as recorded.
-        stop_signal: Ctrl-C or SIGTERM, as the number of the signal, once one has come.
+        signals: that end it after the present step.
 
     Args:
         descent: at its start, or where it resumes.
@@ -63,17 +63,19 @@ class Trainer:
         verdict: of an earlier end, for a resumed run.
         seconds: that the run took before it was resumed.
         has_body: whether code of the user's runs between two steps: no step is then taken ahead, and no line redrawn.
+        can_requeue: whether the run goes on where the program is started again.
     """
 
     def __init__(
         self, descent: Descent, record: Writer | NoRecord, progress: Progress | NoProgress, config: Config,
         search: Search | None = None, verdict: Verdict | None = None, seconds: float = 0.0, has_body: bool = False,
+        can_requeue: bool = False,
     ) -> None:  # fmt: skip
         self.descent, self.record, self.progress = descent, record, progress
         self.config, self.search, self.verdict = config, search, verdict
         self.status, self._earlier_s, self._has_body = "failed", seconds, has_body
         self.best = BestPoint(config.better == "higher")
-        self._in_blocks = descent.device.type != "cpu" and not has_body
+        self._in_blocks = descent.device.type != "cpu" and not has_body and descent.joint is None
         budget = 0 if record.folder is None else PATH_BYTES
         block = async_loop.LAG if self._in_blocks else 1
         self._selection, self._path_t = PointSelection(descent.space.size, descent.steps, block, budget), -1
@@ -83,12 +85,12 @@ class Trainer:
         self._recent = deque[Step](maxlen=max(1, math.ceil(FINAL_SHARE * descent.steps)))
         self._start = time.perf_counter()
         self._continuation = Continuation(descent, record, config, self._complain)
-        self.stop_signal, self._handlers = 0, dict[int, Any]()
+        self.signals = StopSignals(descent.joint, can_requeue)
 
     def run(self, on_start: Callable[[str], None] | None = None, messages: Sequence[str] = ()) -> None:
         """Trains to the end or an interruption; the record is closed in any case. The arguments are as in `steps`."""
         try:
-            with self.interruptible():
+            with self.signals.catch():
                 for _ in self.steps(on_start, messages):
                     pass
         except KeyboardInterrupt:
@@ -142,7 +144,7 @@ class Trainer:
         try:
             for step in self._steps():
                 self._take(step)
-                if self.stop_signal and step.t == descent.t:
+                if self.signals.due and step.t == descent.t:
                     self.status = "interrupted"
                     break
                 yield step
@@ -175,18 +177,18 @@ class Trainer:
     def _end_training(self) -> None:
         self.checkpoint()  # from which the run can be continued or extended
         if self.status == "interrupted":
-            self.record.event(end_reason.interruption(self.descent.t, self.stop_signal))
+            self.record.event(end_reason.interruption(self.descent.t, self.signals.due))
             run = self.record.id
             words = f"Interrupted after step {self.descent.t}. Saved as {run}; continue with: steepest resume {run}"
             self.progress.say(words)
 
     def _steps(self) -> Iterator[Step]:
         """The descent's steps; in blocks on an asynchronous device."""
-        if self._has_body:
+        if self._has_body or self.descent.joint is not None:  # blocks end by the clock, which processes do not share
             return iter(self.descent)
         if not self._in_blocks:
             marks = self._selection.every, self._continuation.steps or 0
-            return calm_loop.steps(self.descent, marks, lambda: bool(self.stop_signal))
+            return calm_loop.steps(self.descent, marks, lambda: bool(self.signals.due))
         return async_loop.steps(self.descent, (self._selection.every, self._continuation.steps or 0))
 
     def _take(self, step: Step) -> None:
@@ -234,7 +236,7 @@ class Trainer:
         if t == self._path_t or not is_selected:
             return
         try:
-            self.record.keep(t, self.descent.space.tensors())
+            self.record.keep(t, whole_tensors(self.descent.model, self.descent.space.tensors()))
             self._path_t = t
         except StoreError as error:
             self._complain(f"{error}; the run continues")
@@ -308,29 +310,6 @@ class Trainer:
     # -- the end -------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Within the block, Ctrl-C or SIGTERM ends the run after the present step; a second one at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def request_stop(number: int, frame: Any) -> None:
-            if self.stop_signal:
-                raise KeyboardInterrupt
-            self.stop_signal = number
-
-        self._handlers = {s: signal.signal(s, request_stop) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            self._restore_handlers()
-
-    def _restore_handlers(self) -> None:
-        for s, handler in self._handlers.items():
-            signal.signal(s, handler)
-        self._handlers = {}
-
-    @contextmanager
     def _close_at_end(self) -> Iterator[None]:
         """Closes the record, whatever happens in the block."""
         descent, record = self.descent, self.record
@@ -345,7 +324,7 @@ class Trainer:
             record.event(end_reason.failure(descent.t, error))
             raise
         finally:
-            self._restore_handlers()
+            self.signals.restore()
             seconds = self._seconds()
             try:
                 if self.status != "failed":
@@ -355,7 +334,8 @@ class Trainer:
                 raise
             finally:
                 try:
-                    record.end_point(descent.t, descent.end_state())
+                    if self.status != "failed" or not descent.space.is_sharded:  # the others may be gone
+                        record.end_point(descent.t, whole_state(descent.model, descent.end_state()))
                 finally:
                     self.progress.stop()
                     record.close(self.status, seconds)
@@ -384,7 +364,7 @@ class Trainer:
             self.progress.say(f"Every measurement of {self.config.metric} was NaN, so the last weights are kept.")
         if self.record.folder:
             self._measure("test")
-            if self.config.locate:
+            if self.config.locate and descent.processes.is_first and not descent.space.is_sharded:
                 self._locate()
 
     def _locate(self) -> None:

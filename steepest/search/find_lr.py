@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from steepest.descent.settings import resolve
+from steepest.distributed.group import refuse_several
 from steepest.records.arguments import check_arguments
 from steepest.records.run import Path as DescentPath
 from steepest.records.search import Search, Trial
@@ -115,6 +116,7 @@ def find_lr(
     >>> 0.1 < rates.best < 1.0
     True
     """
+    refuse_several("sd.find_lr", "Call it before, in a program of its own.")
     limits = check_arguments({"between": between, "budget": budget, "way": way, "progress": progress})
     settings = resolve(
         task, rule=rule, schedule=schedule, batch_size=batch_size, epochs=epochs, steps=steps, clip=clip,

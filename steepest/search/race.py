@@ -10,6 +10,7 @@ import torch
 
 from steepest.analysis.landscape.surfaces import PRINCIPAL_PLANE, measure_surfaces
 from steepest.descent.settings import Settings, resolve
+from steepest.distributed.group import refuse_several
 from steepest.errors import InputError
 from steepest.records.arguments import A_WHOLE_NUMBER, check, check_arguments
 from steepest.records.run import Path as DescentPath
@@ -121,6 +122,7 @@ def race(
     """
     lr = _former("lrs", lrs, "lr", lr)
     alpha = _former("level", level, "alpha", alpha)
+    refuse_several("sd.race", "Call it before, in a program of its own.")
     limits = check_arguments({"lr": lr, "target": target, "alpha": alpha})
     seed_count = check_arguments({"seeds": seeds})["seeds"]
     check("seeds", seed_count, A_WHOLE_NUMBER)

@@ -6,10 +6,11 @@ gathered for a window of several batches at once; a step then takes a slice, whi
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.data import DistributedSampler
 
 from steepest import seeds
 from steepest.errors import InputError, TaskError
@@ -18,6 +19,18 @@ from steepest.tasks import data as sources
 
 WINDOW_BYTES = 4 << 20
 """Size of a window; fits a second-level cache."""
+SPLIT_LOADERS = ("DataLoaderShard", "DataLoaderDispatcher")
+"""Loaders of Accelerate, which give each process its own batches, as a DistributedSampler does."""
+
+
+class EmptyPart(NamedTuple):
+    """The part of a batch that has fewer samples than there are processes, where none is left.
+
+    Attributes:
+        like: one sample of that batch.
+    """
+
+    like: Any
 
 
 class Batches:
@@ -39,6 +52,7 @@ class Batches:
         position: number of batches read from an iterable so far.
         loader: the iterable; else None.
         batch_size: samples per step; of a DataLoader its own, None if unknown.
+        rank, ranks: this process, and how many share each batch: it then gives this one's parts of the micro-batches.
 
     Raises:
         InputError: the batch size or the accumulation does not fit the data.
@@ -52,7 +66,7 @@ class Batches:
         if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
             raise InputError(f"accumulate must be an integer ≥ 1, got {accumulate!r}")
         self.seed, self.accumulate, self.augment = seed, accumulate, augment
-        self.device = torch.device(device)
+        self.device, self.rank, self.ranks = torch.device(device), 0, 1
         data = sources.in_memory(data)
         sources.check(data)
         self.samples = None if data is None else sources.length(data)
@@ -77,25 +91,63 @@ class Batches:
             return [None] * self.accumulate
         if self.is_iterable:
             parts = self._next(t)
+        elif self.ranks > 1 and not self._columns:
+            parts = self._fetch_parts(t)
         else:
-            batch = self._slice(t) if self._columns else self._fetch(t)
+            batch = self._slice(t) if self._columns else self._fetch(self._rows_of(t), t)
             parts = [batch] if self.accumulate == 1 else sources.split(batch, self.accumulate)
-        if self.augment is None:
-            return parts
-        streams = (seeds.generator(self.seed, "augment", t, i, device=self.device) for i in range(len(parts)))
-        return [self.augment(sources.map_tensors(part, Tensor.clone), stream) for part, stream in zip(parts, streams)]
+        if self.ranks > 1 and self._must_cut:
+            parts = [self._own_part(part) for part in parts]
+        return parts if self.augment is None else [self._augment(part, t, i) for i, part in enumerate(parts)]
+
+    def _augment(self, part: Any, t: int, i: int) -> Any:
+        if self.augment is None or isinstance(part, EmptyPart):
+            return part
+        stream = seeds.generator(self.seed, "augment", t, i, *self._own, device=self.device)
+        return self.augment(sources.map_tensors(part, Tensor.clone), stream)
+
+    # -- Parts of several processes ------------------------------------------------------------------------------------
+
+    @property
+    def _own(self) -> tuple[int, ...]:
+        """What random numbers of this process depend on besides; nothing for the first."""
+        return (self.rank,) if self.rank else ()
+
+    @property
+    def _must_cut(self) -> bool:
+        """Whether the data gives whole batches on every process."""
+        sampler, kind = getattr(self.loader, "sampler", None), type(self.loader).__name__
+        is_split = isinstance(sampler, DistributedSampler) or kind in SPLIT_LOADERS
+        return bool(self._columns) if not self.is_iterable else not is_split
+
+    def _own_part(self, batch: Any) -> Any:
+        n = sources.count(batch)
+        low, high = part_of(n, self.rank, self.ranks)
+        return sources.slice(batch, low, high) if low < high else EmptyPart(sources.slice(batch, 0, 1))
+
+    def _fetch_parts(self, t: int) -> list[Any]:
+        """This process's parts of the micro-batches of step t, of a Dataset, which is asked for these samples alone."""
+        rows = self._rows_of(t)
+        parts: list[Any] = []
+        count = min(self.accumulate, len(rows))
+        for low, high in (part_of(len(rows), i, count) for i in range(count)):
+            first, last = part_of(high - low, self.rank, self.ranks)
+            is_empty = first == last
+            part = self._fetch(rows[low : low + 1] if is_empty else rows[low + first : low + last], t)
+            parts.append(EmptyPart(part) if is_empty else part)
+        return parts
 
     def smallest(self, steps: int) -> int | None:
         """Samples of the smallest micro-batch in so many steps; None if unknown."""
         if self.is_iterable:
             sizes = sources.batch_sizes(self.loader, steps * self.accumulate)
-            return min(sizes) if sizes else None
+            return micro_batch_size(min(sizes), self.ranks if self._must_cut else 1) if sizes else None
         if self._none:
             return None
         sizes = {self.batch_size}
         if steps >= self._steps:
             sizes.add(self._rows % self.batch_size or self.batch_size)
-        return min(micro_batch_size(size, self.accumulate) for size in sizes)
+        return min(micro_batch_size(micro_batch_size(size, self.accumulate), self.ranks) for size in sizes)
 
     def single_sample(self) -> Any:
         """A batch of one sample, where `smallest` is 1."""
@@ -160,14 +212,15 @@ class Batches:
             fits = WINDOW_BYTES // max(1, sample * self.batch_size)
             self._per_window = min(max(1, fits), self._steps)
 
-    def _fetch(self, t: int) -> Any:
+    def _rows_of(self, t: int) -> list[int]:
         if self.batch_size == self._rows:
-            rows = list(range(self._rows))
-        else:
-            epoch, place = divmod(t - 1, self._steps)
-            self._permute(epoch)
-            rows = self._order[place * self.batch_size : (place + 1) * self.batch_size].tolist()
-        with seeds.ours(self.seed, "fetch", t):
+            return list(range(self._rows))
+        epoch, place = divmod(t - 1, self._steps)
+        self._permute(epoch)
+        return self._order[place * self.batch_size : (place + 1) * self.batch_size].tolist()
+
+    def _fetch(self, rows: list[int], t: int) -> Any:
+        with seeds.ours(self.seed, "fetch", t, *self._own):
             return sources.to_device(sources.take(self._data, rows), self.device)
 
     # -- Iterables: t in order -----------------------------------------------------------------------------------------
@@ -226,6 +279,17 @@ class Batches:
             set_epoch(self._epoch)
         with seeds.ours(self.seed, "epoch", self._epoch):
             return iter(self.loader)
+
+
+def part_of(samples: int, part: int, parts: int) -> tuple[int, int]:
+    """First sample and end of one of near-equal parts of a batch; the first ones are longer by one.
+
+    >>> [part_of(10, part, 4) for part in range(4)]
+    [(0, 3), (3, 6), (6, 8), (8, 10)]
+    """
+    size, longer = divmod(samples, parts)
+    low = part * size + min(part, longer)
+    return low, low + size + (part < longer)
 
 
 def micro_batch_size(samples: int, parts: int) -> int:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from steepest.errors import TaskError
-from steepest.tasks.space import COMPILE_PREFIX
+from steepest.tasks.space import COMPILE_PREFIX, local
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ def plain_name(name: str) -> str:
 
 
 def parameters_of(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters by name, without lazy ones that have no shape yet."""
-    return {plain_name(name): p.detach() for name, p in model.named_parameters() if not is_lazy(p)}
+    """The parameters by name, without lazy ones that have no shape yet; of sharded ones the parts of this process."""
+    return {plain_name(name): local(p).detach() for name, p in model.named_parameters() if not is_lazy(p)}
 
 
 def buffers_of(model: nn.Module) -> dict[str, Tensor]:

@@ -36,6 +36,7 @@ class Space:
         shapes: parameter shapes.
         modules: for each parameter the module that it belongs to; of a parametrized weight the module with that weight.
         size: number of weights N.
+        is_sharded: whether each process has a part of every parameter (FSDP2): `tensors` are then these parts.
         rows: for each parameter its row of `overrides`.
         overrides: hyperparameters that differ from the common ones, by row; `lr_scale` multiplies the learning rate.
 
@@ -66,10 +67,13 @@ class Space:
         modules = dict(module.named_modules(remove_duplicate=False))  # a scripted module has no `get_submodule`
         self.modules = tuple(modules[_owner(name)[0]] for name, _ in trainable)
         self._places = [_place(modules, name) for name, _ in trainable]
+        self.is_sharded = any(local(p) is not p for _, p in trainable)
         self.rows, self.overrides = self._group_rows(groups or {}, no_decay)
 
     def tensors(self) -> list[Tensor]:
         """The current parameters, also after `.to()` or `load_state_dict(assign=True)`."""
+        if self.is_sharded:
+            return [local(holder[key]) for holder, key in self._places]
         return [holder[key] for holder, key in self._places]
 
     def named(self) -> Iterator[tuple[str, Tensor]]:
@@ -129,6 +133,11 @@ class Space:
         if not names:
             raise InputError(f"{argument}: no parameter matches '{glob}'. {nearest(glob, self.names)}")
         return names
+
+
+def local(x: Any) -> Any:
+    """The part of a DTensor on this process; any other tensor as it is."""
+    return getattr(x, "_local_tensor", x)
 
 
 def _owner(name: str) -> tuple[str, str]:

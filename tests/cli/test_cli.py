@@ -38,8 +38,8 @@ COMMANDS = [
 TRAIN_FLAGS = [
     "--accumulate", "--average", "--batch-size", "--checkpoint-every", "--clip", "--device", "--epochs", "--finish",
     "--guard", "--help", "--json", "--keep", "--live", "--locate", "--lr", "--measure-every", "--name", "--notes",
-    "--open", "--precision", "--rule", "--runs", "--schedule", "--seed", "--start", "--steps", "--stop-after",
-    "--track",
+    "--open", "--precision", "--resume", "--rule", "--runs", "--schedule", "--seed", "--start", "--steps",
+    "--stop-after", "--track",
 ]  # fmt: skip
 TASK = """
 import torch

@@ -65,8 +65,9 @@ class Recovery:
         if self.guard.report:
             return ()
         state = copy_state(descent.state())
-        size = bytes_of(state)
-        self.snapshots.single |= 3 * size > SNAPSHOT_MEMORY_SHARE * machine_memory()
+        size = -descent.processes.least(-bytes_of(state))  # all processes of a run choose alike
+        memory = descent.processes.least(machine_memory())
+        self.snapshots.single |= 3 * size > SNAPSHOT_MEMORY_SHARE * memory
         self.snapshots.good = [Snapshot(descent.t, state)]
         words = f"The guard keeps one snapshot instead of three: each takes {size / 2**30:.1f} GiB."
         return (*((Message(words),) if self.snapshots.single else ()), *self._choose_interval(size))

@@ -33,7 +33,7 @@ def batch_loss(descent: Any, t: int, batches: Sequence[Any] | None = None) -> fl
     buffers.save()
     try:
         with descent.random.of_step(t):
-            return descent.objective.value(descent.batches(t) if batches is None else batches)
+            return (descent.joint or descent.objective).value(descent.batches(t) if batches is None else batches)
     finally:
         buffers.restore()
 

@@ -5,8 +5,12 @@
       state.json              the rest of the state
       manifest.json           format, identity, size and hash of the other two files, and its own hash
 
+      tensors/                of a model that lies on several processes, in place of tensors.safetensors: files of
+                              torch.distributed.checkpoint, written by all of them
+
 A checkpoint is written into a temporary folder, synced to disk, and renamed. It is verified when it is loaded; a
-damaged one is named and renamed (`00000007.damaged`), and the one before it is used. Loading runs no code.
+damaged one is named and renamed (`00000007.damaged`), and the one before it is used. Loading runs no code, but for
+`tensors/`, whose metadata is a pickle: it is read only where a run is resumed, which runs its task's code anyway.
 """
 
 import contextlib
@@ -15,19 +19,21 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from steepest.errors import StoreError
+from steepest.distributed import checkpoint
+from steepest.distributed.processes import Processes
+from steepest.errors import ProcessError, StoreError
 from steepest.runs.store import weights
 from steepest.runs.store.checks import MAX_COUNT, MAX_SECONDS, is_number
 from steepest.runs.store.state import pack, unpack
 
-CHECKPOINT_FORMAT = 2
-TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
+CHECKPOINT_FORMAT, SHARDED_FORMAT = 2, 102
+TENSORS, STATE, MANIFEST, SHARDS = "tensors.safetensors", "state.json", "manifest.json", "tensors"
 MAX_MANIFEST_BYTES, MAX_STATE_BYTES = 1_000_000, 1 << 30
 MAX_NEWEST, HOUR_S = 2, 3600.0
 """How many of the newest checkpoints are kept; of those before them the newest of each hour is."""
@@ -61,27 +67,80 @@ def save(folder: Path, state: Any, identity: Mapping[str, Any]) -> Path:
     """
     tensors: dict[str, Tensor] = {}
     plain = pack(state, tensors)
-    number = max((int(p.name) for p in folders(folder)), default=0) + 1
-    path, temporary = folder / f"{number:08d}", folder / f".{number:08d}.{os.getpid()}.tmp"
-    try:
-        for leftover in folder.glob(".*.tmp"):  # of a process that was killed while it wrote
-            shutil.rmtree(leftover, ignore_errors=True)
-        temporary.mkdir(parents=True)
+    with _new_folder(folder) as temporary:
         weights.write(temporary / TENSORS, tensors)
-        _write(temporary / STATE, plain)
-        files = {name: _size_and_hash(temporary / name) for name in (TENSORS, STATE)}
-        manifest = {"format": CHECKPOINT_FORMAT, "files": files, **identity}
-        _write(temporary / MANIFEST, {**manifest, "seal": _seal(manifest)})
-        weights.sync(temporary)
-        os.rename(temporary, path)
-        weights.sync(folder)
-    except Exception as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise StoreError(
-            f"Cannot write a checkpoint to {folder} ({error}). The run continues; earlier checkpoints stay."
-        ) from error
+        path = _complete(temporary, plain, CHECKPOINT_FORMAT, identity)
     _prune(folder)
     return path
+
+
+def save_together(
+    folder: Path, state: Any, identity: Mapping[str, Any], processes: Processes, model: nn.Module
+) -> None:
+    """Writes a checkpoint of a sharded model; all processes call it, each with its own parts of the state.
+
+    Args:
+        folder, state, identity: as for `save`.
+        processes: that the model lies on.
+        model: that is sharded.
+
+    Raises:
+        StoreError, TypeError: as `save`, on all processes.
+    """
+    tensors: dict[str, Tensor] = {}
+    plain = pack(state, tensors)
+    temporary = processes.from_first(lambda: _make_temporary(folder))
+    try:
+        checkpoint.save(temporary / SHARDS, tensors, model)
+        processes.from_first(lambda: _complete(temporary, plain, SHARDED_FORMAT, identity))
+    except ProcessError:
+        raise
+    except Exception as error:
+        if processes.is_first:
+            shutil.rmtree(temporary, ignore_errors=True)
+        raise _failure(folder, error) from error
+    if processes.is_first:
+        _prune(folder)
+
+
+@contextlib.contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder for a checkpoint; nothing half-written is left."""
+    temporary = folder
+    try:
+        temporary = _make_temporary(folder)
+        yield temporary
+    except Exception as error:
+        if temporary != folder:
+            shutil.rmtree(temporary, ignore_errors=True)
+        raise _failure(folder, error) from error
+
+
+def _make_temporary(folder: Path) -> Path:
+    number = max((int(p.name) for p in folders(folder)), default=0) + 1
+    for leftover in folder.glob(".*.tmp"):  # of a process that was killed while it wrote
+        shutil.rmtree(leftover, ignore_errors=True)
+    temporary = folder / f".{number:08d}.{os.getpid()}.tmp"
+    temporary.mkdir(parents=True)
+    return temporary
+
+
+def _complete(temporary: Path, plain: Any, number: int, identity: Mapping[str, Any]) -> Path:
+    """Writes what is not tensors, and gives the folder its name."""
+    _write(temporary / STATE, plain)
+    parts = [str(p.relative_to(temporary)) for p in sorted((temporary / SHARDS).glob("*"))] or [TENSORS]
+    files = {name: _size_and_hash(temporary / name) for name in (*parts, STATE)}
+    manifest = {"format": number, "files": files, **identity}
+    _write(temporary / MANIFEST, {**manifest, "seal": _seal(manifest)})
+    weights.sync(temporary)
+    path = temporary.with_name(temporary.name.split(".")[1])
+    os.rename(temporary, path)
+    weights.sync(path.parent)
+    return path
+
+
+def _failure(folder: Path, error: Exception) -> StoreError:
+    return StoreError(f"Cannot write a checkpoint to {folder} ({error}). The run continues; earlier checkpoints stay.")
 
 
 def folders(folder: Path) -> list[Path]:
@@ -89,8 +148,13 @@ def folders(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob("[0-9]*") if p.name.isascii() and p.name.isdigit() and p.is_dir())
 
 
-def load(folder: Path) -> Checkpoint | None:
+def load(folder: Path, model: nn.Module | None = None) -> Checkpoint | None:
     """The newest undamaged checkpoint; None where there are no checkpoints.
+
+    Args:
+        folder: of the run's checkpoints.
+        model: that goes on, whose parts of the state are read where it is sharded. Without it a checkpoint of a sharded
+            model, whose files may hold code, is not read: None.
 
     Raises:
         StoreError: all are damaged, or the newest undamaged one has a format that cannot be read.
@@ -103,25 +167,30 @@ def load(folder: Path) -> Checkpoint | None:
             errors.append(str(error))
             continue
         number = manifest.get("format")
-        if number != CHECKPOINT_FORMAT:  # a reader that converts an older format to today's belongs here
+        if number == SHARDED_FORMAT and model is None:
+            return None
+        if number not in (CHECKPOINT_FORMAT, SHARDED_FORMAT):  # a reader of an older format belongs here
             is_newer = isinstance(number, int) and number > CHECKPOINT_FORMAT
             do = "Update Steepest." if is_newer else "Use the version that wrote it."
             raise StoreError(
                 f"Checkpoint {path} has format {number}; this version reads format {CHECKPOINT_FORMAT}. {do}"
             )
-        state = _read_state(path)
+        state = _read_state(path, number == SHARDED_FORMAT, model)
         return Checkpoint(manifest, state, [f"{error} Using the one before it." for error in errors])
     if errors:
         raise StoreError(f"No usable checkpoint in {folder}. {errors[0]}")
     return None
 
 
-def _read_state(path: Path) -> Any:
+def _read_state(path: Path, is_sharded: bool, model: nn.Module | None) -> Any:
     """The state of a checkpoint whose files are verified: they are as they were written, but perhaps not by us."""
     try:
         if (path / STATE).stat().st_size > MAX_STATE_BYTES:
             raise ValueError(f"it is larger than {MAX_STATE_BYTES:,} bytes")
-        return unpack(json.loads((path / STATE).read_text(encoding="utf-8")), weights.load(path / TENSORS))
+        tensors = checkpoint.load(path / SHARDS) if is_sharded else weights.load(path / TENSORS)
+        if model is not None:
+            tensors = checkpoint.parts_of(tensors, model)
+        return unpack(json.loads((path / STATE).read_text(encoding="utf-8")), tensors)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(f"Checkpoint {path} is damaged: {STATE} cannot be read ({error}).") from error
 
@@ -164,9 +233,9 @@ def verify(path: Path) -> dict[str, Any]:
         raise StoreError(f"Checkpoint {path} is damaged: {MANIFEST} cannot be read ({error}).") from error
     if text != json.dumps({**manifest, "seal": seal}) or seal != _seal(manifest):
         raise StoreError(f"Checkpoint {path} is damaged: {MANIFEST} does not match its hash.")
-    if manifest.get("format") != CHECKPOINT_FORMAT:
+    if manifest.get("format") not in (CHECKPOINT_FORMAT, SHARDED_FORMAT):
         return manifest
-    for name in (TENSORS, STATE):
+    for name in (TENSORS, STATE) if manifest["format"] == CHECKPOINT_FORMAT else files:
         try:
             actual = _size_and_hash(path / name)
         except OSError as error:
