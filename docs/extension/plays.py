@@ -1,0 +1,148 @@
+"""Pages to play with inside the text: what each of them shows, and how it is written for its place."""
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+
+import steepest as sd
+
+HERE = Path(__file__).parent
+DOCS = HERE.parent
+FONTS = DOCS.parent / "page" / "fonts"
+STILLS = DOCS / "play"
+"""Where the pictures are that stand for the pages in plain Markdown."""
+
+
+@dataclass(frozen=True)
+class PlayPage:
+    """A page to play with.
+
+    Attributes:
+        terrain: a test function's name, or a function of x and y.
+        rules: update rules by the names that the page shows.
+        steps: of each rule.
+        options: further arguments of `sd.play`.
+        schedule: of the learning rate, as text; by the rule's name where they differ.
+        noise: batch noise σ at the beginning.
+    """
+
+    terrain: str
+    rules: dict[str, Any]
+    steps: int
+    options: dict[str, Any] = field(default_factory=dict)
+    schedule: dict[str, str] = field(default_factory=dict)
+    noise: float = 0.0
+
+
+BOWL = {"start": (-1.6, 1.2)}
+VALLEYS = {"domain": ((-1.6, 1.6), (-1.8, 1.8)), "start": (1.2, 0.0)}
+PLAYS = {
+    "step": PlayPage("(x**2 + 3*y**2)/4", {"Gradient descent": sd.gradient_descent(lr=0.2)}, 30, BOWL),
+    "rates": PlayPage(
+        "ravine",
+        {
+            "Too small": sd.gradient_descent(lr=0.002),
+            "Right": sd.gradient_descent(lr=0.035),
+            "Too large": sd.gradient_descent(lr=0.0405),
+        },
+        100,
+    ),
+    "noise": PlayPage(
+        "bowl",
+        {"Rate 0.1": sd.gradient_descent(lr=0.1), "Rate 0.01": sd.gradient_descent(lr=0.01)},
+        300,
+        noise=4.0,
+    ),
+    "momentum": PlayPage(
+        "ravine",
+        {
+            "Gradient descent": sd.gradient_descent(lr=0.035),
+            "Momentum": sd.momentum(lr=0.02, beta=0.8),
+        },
+        80,
+    ),
+    "adam": PlayPage(
+        "(x**2 + 400*y**2)/2",
+        {
+            "Gradient descent": sd.gradient_descent(lr=0.0045),
+            "Momentum": sd.momentum(lr=0.002, beta=0.9),
+            "Adam": sd.adam(lr=0.2),
+        },
+        100,
+        {"domain": ((-5, 5), (-1, 1)), "start": (-4.0, 0.7)},
+    ),
+    "schedule": PlayPage(
+        "ravine",
+        {
+            "Constant": sd.gradient_descent(lr=0.03),
+            "Cosine": sd.gradient_descent(lr=0.03),
+            "Step": sd.gradient_descent(lr=0.03),
+        },
+        300,
+        schedule={"Cosine": "warmup(5%) >> cosine", "Step": "step(0.1, 50%)"},
+        noise=6.0,
+    ),
+    "saddle": PlayPage(
+        "(x**2 - y**2)/2 + y**4/4",
+        {"Gradient descent": sd.gradient_descent(lr=0.1), "Momentum": sd.momentum(lr=0.05)},
+        120,
+        VALLEYS,
+    ),
+    "hills": PlayPage(
+        "himmelblau",
+        {
+            "Gradient descent": sd.gradient_descent(lr=0.01),
+            "Momentum": sd.momentum(lr=0.003),
+            "Adam": sd.adam(lr=0.1),
+        },
+        100,
+    ),
+}
+
+
+def write(name: str, out: Path) -> None:
+    """Writes the page of a play, laid out for its place in the text."""
+    play = PLAYS[name]
+    sd.play(play.terrain, out, rules=play.rules, steps=play.steps, **play.options)
+    out.write_text(in_text(out.read_text(encoding="utf-8"), play.schedule, play.noise), encoding="utf-8")
+
+
+def in_text(page: str, schedule: dict[str, str], noise: float) -> str:
+    """A page with the layout, the schedules and the noise that it has inside the text."""
+    before, slot, rest = page.partition('<script type="application/json" id="film">')
+    film, end, after = rest.partition("</script>")
+    content = json.loads(film)
+    for member in content["members"].values():
+        member["schedule"] = schedule.get(member["name"], member["schedule"])
+    film = json.dumps(content).replace("<", "\\u003c")
+    style, script = ((HERE / f"in_text.{suffix}").read_text(encoding="utf-8") for suffix in ("css", "js"))
+    script = script.replace("NOISE", json.dumps(noise))
+    head = f"<style>{style}</style><script>{script}</script></head>"
+    return before.replace("</head>", head, 1) + slot + film + end + after
+
+
+# -- Sphinx ------------------------------------------------------------------------------------------------------------
+
+
+def write_pages(app: Sphinx) -> None:
+    """Writes all pages to play with into the manual."""
+    folder = Path(app.outdir) / "play"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in PLAYS:
+        write(name, folder / f"{name}.html")
+
+
+def copy_files(app: Sphinx, exception: Exception | None) -> None:
+    """Copies fonts, and the pictures that stand for pages to play with where there is no JavaScript."""
+    if exception is not None:
+        return
+    fonts = Path(app.outdir) / "_static" / "fonts"
+    fonts.mkdir(parents=True, exist_ok=True)
+    for path in [*FONTS.glob("*.woff2"), *FONTS.glob("*-OFL.txt")]:
+        shutil.copy(path, fonts)
+    for path in STILLS.glob("*.png"):
+        shutil.copy(path, Path(app.outdir) / "play")
