@@ -13,7 +13,7 @@ exclude_patterns = ["extension", "figures"]
 default_role = "code"
 nitpicky = False
 
-myst_enable_extensions = ["deflist", "dollarmath"]
+myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 myst_links_external_new_tab = False
 suppress_warnings = ["myst.header"]
@@ -34,6 +34,7 @@ html_extra_path = ["llms.txt"]
 html_css_files = ["manual.css"]
 html_js_files = ["manual.js"]
 html_copy_source = False
+html_show_sourcelink = False
 html_show_sphinx = False
 html_theme_options = {"sidebar_hide_name": False}
 pygments_style = "friendly"

@@ -6,13 +6,19 @@
   };
   const frames = () => [...document.querySelectorAll('iframe.play')];
   const tell = frame => frame.contentWindow?.postMessage({ dark: isDark() }, '*');
+  const ask = frame => frame.contentWindow?.postMessage({ dark: isDark(), ask: true }, '*');
   addEventListener('message', ({ source, data }) => {
     const frame = frames().find(one => one.contentWindow === source);
     if (!frame || typeof data?.height !== 'number') return;
+    if (frame.style.height === `${data.height}px`) return;
     frame.style.height = `${Math.min(2000, Math.max(200, data.height))}px`;
     tell(frame);
   });
   addEventListener('DOMContentLoaded', () => {
+    for (const frame of frames()) {
+      frame.addEventListener('load', () => ask(frame));
+      ask(frame);
+    }
     new MutationObserver(() => frames().forEach(tell)).observe(document.body, { attributeFilter: ['data-theme'] });
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => frames().forEach(tell));
   });

@@ -10,11 +10,15 @@ from steepest.rules.notation.mathml import to_mathml
 from steepest.rules.rule import Rule
 
 MARK = re.compile(r"^<!-- api: ([\w.]+) -->$", re.MULTILINE)
+BLOCK_END = re.compile(r"\n\n```\n")
 
 
 def insert_docstrings(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Replaces each mark by the docstring of the public name in it."""
-    source[0] = MARK.sub(lambda match: docstring(match[1]), source[0])
+    """Replaces each mark by the docstring of the public name in it.
+
+    The empty line by which a doctest ends before the fence of its block is not shown.
+    """
+    source[0] = BLOCK_END.sub("\n```\n", MARK.sub(lambda match: docstring(match[1]), source[0]))
 
 
 def docstring(name: str) -> str:

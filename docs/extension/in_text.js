@@ -10,8 +10,14 @@
     if (query.includes('prefers-reduced-motion')) return { matches: true };
     return real(query);
   };
+  const tell = () => {
+    const app = document.getElementById('app');
+    if (app) parent.postMessage({ height: Math.ceil(app.getBoundingClientRect().height) }, '*');
+  };
   addEventListener('message', ({ source, data }) => {
-    if (source !== parent || typeof data?.dark !== 'boolean' || data.dark === dark.matches) return;
+    if (source !== parent || typeof data?.dark !== 'boolean') return;
+    if (data.ask) tell();
+    if (data.dark === dark.matches) return;
     dark.matches = data.dark;
     dark.dispatchEvent(new Event('change'));
   });
@@ -23,7 +29,6 @@
       slider.dispatchEvent(new Event('input', { bubbles: true }));
     }
     const app = document.getElementById('app');
-    const tell = () => parent.postMessage({ height: Math.ceil(app.getBoundingClientRect().height) }, '*');
     new ResizeObserver(tell).observe(app.firstElementChild ?? app);
     tell();
     if (still) return;

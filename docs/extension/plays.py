@@ -83,7 +83,7 @@ PLAYS = {
             "Step": sd.gradient_descent(lr=0.03),
         },
         300,
-        schedule={"Cosine": "warmup(5%) >> cosine", "Step": "step(0.1, 50%)"},
+        schedule={"Cosine": "warmup(5%) >> cosine", "Step": "step(50%)"},
         noise=6.0,
     ),
     "saddle": PlayPage(
