@@ -1,4 +1,12 @@
 """pytest reads the code of the pages; the Python files beside them belong to Sphinx and are tested in tests/docs."""
 
+import pytest
+
 collect_ignore_glob = ["*.py"]
 collect_ignore = ["extension", "figures"]
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    """A page may write where it runs, as its reader does."""
+    monkeypatch.chdir(tmp_path)
