@@ -15,6 +15,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Sphinx calls this."""
     app.connect("builder-inited", plays.write_pages)
     app.connect("source-read", api.insert_docstrings)
+    app.connect("autodoc-process-docstring", api.keep_bars)
     app.connect("doctree-read", pictures.replace_pictures)
     app.connect("build-finished", plays.copy_files)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

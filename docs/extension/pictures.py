@@ -24,7 +24,7 @@ def replace_pictures(app: Sphinx, doctree: nodes.document) -> None:
             other["classes"] = ["only-dark"]
             other["uri"], other["candidates"] = twin, {"*": twin}
             app.env.images.add_file(app.env.docname, twin)
-            app.env.dependencies[app.env.docname].add(twin)
+            app.env.note_dependency(app.srcdir / twin)
             image.parent.insert(image.parent.index(image) + 1, other)
 
 
