@@ -26,6 +26,9 @@ add_module_names = False
 python_display_short_literal_types = True
 python_maximum_signature_line_length = 88
 trim_doctest_flags = True
+toc_object_entries = False
+highlight_language = "text"
+smartquotes = False
 
 html_theme = "furo"
 html_title = "Steepest"

@@ -13,6 +13,8 @@ from steepest.rules.notation.mathml import to_mathml
 from steepest.rules.rule import Rule
 
 MARK = re.compile(r"^<!-- api: ([\w.]+) -->$", re.MULTILINE)
+WITH_MEMBERS = ("Run", "Race", "Rates", "Comparison", "Diagnosis", "Tracker")
+"""Classes whose methods and properties people use; others are given to functions, or are their attributes."""
 COMMANDS_MARK = "<!-- commands -->"
 BLOCK_END = re.compile(r"\n\n```\n")
 
@@ -47,7 +49,7 @@ def docstring(name: str) -> str:
     if isinstance(value, Rule):
         return rule_words(value)
     if inspect.isclass(value):
-        return _autodoc("autoclass", name, ":members:", ":undoc-members:" if issubclass(value, tuple) else "")
+        return _autodoc("autoclass", name, *([":members:"] if name in WITH_MEMBERS else []))
     if inspect.isroutine(value):
         return _autodoc("autofunction", name)
     return ""
@@ -61,7 +63,7 @@ def rule_words(rule: Rule) -> str:
 
 
 def _autodoc(directive: str, name: str, *options: str) -> str:
-    lines = "".join(f"   {option}\n" for option in options if option)
+    lines = "".join(f"   {option}\n" for option in options)
     return f"```{{eval-rst}}\n.. {directive}:: steepest.{name}\n{lines}```"
 
 
