@@ -40,5 +40,5 @@ html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
 html_theme_options = {"sidebar_hide_name": False}
-pygments_style = "friendly"
-pygments_dark_style = "monokai"
+pygments_style = "docs.extension.code.LightCode"
+pygments_dark_style = "docs.extension.code.DarkCode"

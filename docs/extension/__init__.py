@@ -8,7 +8,7 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from docs.extension import api, pictures, plays
+from docs.extension import access, api, pictures, plays
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -17,5 +17,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", api.insert_docstrings)
     app.connect("autodoc-process-docstring", api.keep_bars)
     app.connect("doctree-read", pictures.replace_pictures)
+    app.connect("html-page-context", access.complete, priority=900)  # after the theme
     app.connect("build-finished", plays.copy_files)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
