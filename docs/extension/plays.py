@@ -41,7 +41,7 @@ class PlayPage:
 BOWL = {"start": (-1.6, 1.2)}
 VALLEYS = {"domain": ((-1.6, 1.6), (-1.8, 1.8)), "start": (1.2, 0.0)}
 PLAYS = {
-    "step": PlayPage("(x**2 + 3*y**2)/4", {"Gradient descent": sd.gradient_descent(lr=0.2)}, 30, BOWL),
+    "step": PlayPage("(x² + 3 y²) / 4", {"Gradient descent": sd.gradient_descent(lr=0.3)}, 40, BOWL),
     "rates": PlayPage(
         "ravine",
         {
@@ -55,7 +55,7 @@ PLAYS = {
         "bowl",
         {"Rate 0.1": sd.gradient_descent(lr=0.1), "Rate 0.01": sd.gradient_descent(lr=0.01)},
         300,
-        noise=4.0,
+        noise=1.0,
     ),
     "momentum": PlayPage(
         "ravine",
@@ -66,7 +66,7 @@ PLAYS = {
         80,
     ),
     "adam": PlayPage(
-        "(x**2 + 400*y**2)/2",
+        "(x² + 400 y²) / 2",
         {
             "Gradient descent": sd.gradient_descent(lr=0.0045),
             "Momentum": sd.momentum(lr=0.002, beta=0.9),
@@ -76,18 +76,18 @@ PLAYS = {
         {"domain": ((-5, 5), (-1, 1)), "start": (-4.0, 0.7)},
     ),
     "schedule": PlayPage(
-        "ravine",
+        "bowl",
         {
-            "Constant": sd.gradient_descent(lr=0.03),
-            "Cosine": sd.gradient_descent(lr=0.03),
-            "Step": sd.gradient_descent(lr=0.03),
+            "Constant": sd.gradient_descent(lr=0.2),
+            "Step": sd.gradient_descent(lr=0.2),
+            "Cosine": sd.gradient_descent(lr=0.2),
         },
-        300,
-        schedule={"Cosine": "warmup(5%) >> cosine", "Step": "step(50%)"},
-        noise=6.0,
+        200,
+        schedule={"Step": "step(34%)", "Cosine": "warmup(5%) >> cosine"},
+        noise=1.0,
     ),
     "saddle": PlayPage(
-        "(x**2 - y**2)/2 + y**4/4",
+        "(x² − y²) / 2 + y⁴ / 4",
         {"Gradient descent": sd.gradient_descent(lr=0.1), "Momentum": sd.momentum(lr=0.05)},
         120,
         VALLEYS,

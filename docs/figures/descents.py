@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import steepest as sd
@@ -12,8 +13,8 @@ from docs.figures.paper import bare, in_both_themes
 from steepest.tasks import load
 from steepest.view.render.theme import Theme
 
-IMAGES = 1293
-"""Of the training split."""
+LINE_POINTS = 13.0
+"""Height of a line of text."""
 
 
 def losses(rule: str, lr: float, **choices: Any) -> np.ndarray:
@@ -44,12 +45,8 @@ def lines(name: str, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], x: str
         bare(axes, x, y)
         axes.set_yscale("log")
         most = max(at[-1] for at, _ in curves.values())
-        for k, (label, (at, values)) in enumerate(curves.items()):
+        for k, (at, values) in enumerate(curves.values()):
             axes.plot(at, values, color=theme.colour(k), linewidth=1.8)
-            axes.annotate(
-                label, (at[-1], values[-1]), (7, 0), textcoords="offset points", color=theme.name_colour(k),
-                va="center", fontweight="bold",
-            )  # fmt: skip
         axes.set_xlim(0, most * 1.22)
         axes.set_xticks([tick for tick in axes.get_xticks() if tick <= most])
         axes.yaxis.set_major_formatter("{x:g}")
@@ -57,8 +54,24 @@ def lines(name: str, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], x: str
             [tick for tick in (0.03, 0.1, 0.3, 1, 3, 10) if axes.get_ylim()[0] <= tick <= axes.get_ylim()[1]]
         )
         axes.minorticks_off()
+        _names(figure, axes, curves, theme)
 
     return in_both_themes(name, 3.1, draw)
+
+
+def _names(figure: Figure, axes: Axes, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], theme: Theme) -> None:
+    """Writes each curve's name at its end; names that would lie over each other are moved apart."""
+    figure.draw_without_rendering()
+    points = 72 / figure.dpi
+    ends = [axes.transData.transform((at[-1], values[-1]))[1] * points for at, values in curves.values()]
+    heights, highest = dict.fromkeys(range(len(ends)), 0.0), -np.inf
+    for k in np.argsort(ends):
+        highest = heights[int(k)] = max(ends[k], highest + LINE_POINTS)
+    for k, (label, (at, values)) in enumerate(curves.items()):
+        axes.annotate(
+            label, (at[-1], values[-1]), (8, heights[k] - ends[k]), textcoords="offset points",
+            color=theme.name_colour(k), va="center", fontweight="bold",
+        )  # fmt: skip
 
 
 def rates() -> list[Path]:

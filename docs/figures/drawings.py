@@ -32,8 +32,8 @@ def slope() -> list[Path]:
         near = np.array([0.1, 1.15])
         axes.plot(near, loss(np.array([at])) + rise * (near - at), color=theme.colour(1), linewidth=1.6)
         axes.annotate(
-            f"slope {rise:.1f}".replace("-", "−"), (1.12, loss(np.array([at]))[0] + rise * 0.52), (14, 2),
-            textcoords="offset points", color=theme.name_colour(1), fontweight="bold",
+            f"slope {rise:.1f}".replace("-", "−"), (near[1], loss(np.array([at]))[0] + rise * (near[1] - at)), (-6, -4),
+            textcoords="offset points", color=theme.name_colour(1), fontweight="bold", ha="right",
         )  # fmt: skip
         steps = [at]
         for _ in range(8):
@@ -53,9 +53,9 @@ def schedules() -> list[Path]:
     """Shapes of schedules over a run."""
     shapes = {
         "constant": "constant",
-        "step(34%)": "step(34%)",
+        "step": "step(34%)",
         "cosine": "cosine",
-        "warmup(10%) >> cosine": "warmup(10%) >> cosine",
+        "warmup, cosine": "warmup(10%) >> cosine",
     }
 
     def draw(figure: Figure, theme: Theme) -> None:
