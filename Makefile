@@ -42,7 +42,8 @@ page:
 
 # The manual, in build/docs; open build/docs/index.html. A warning is an error.
 docs: .venv/docs
-	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs build/docs
+	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet --doctree-dir build/doctrees \
+		docs build/docs
 	@echo "The manual: build/docs/index.html"
 
 # The pictures of the manual, which are committed.

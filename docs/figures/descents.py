@@ -47,7 +47,7 @@ def lines(name: str, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], x: str
         most = max(at[-1] for at, _ in curves.values())
         for k, (at, values) in enumerate(curves.values()):
             axes.plot(at, values, color=theme.colour(k), linewidth=1.8)
-        axes.set_xlim(0, most * 1.22)
+        axes.set_xlim(0, most * 1.26)
         axes.set_xticks([tick for tick in axes.get_xticks() if tick <= most])
         axes.yaxis.set_major_formatter("{x:g}")
         axes.set_yticks(
@@ -56,7 +56,7 @@ def lines(name: str, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], x: str
         axes.minorticks_off()
         _names(figure, axes, curves, theme)
 
-    return in_both_themes(name, 3.1, draw)
+    return in_both_themes(name, 2.9, draw)
 
 
 def _names(figure: Figure, axes: Axes, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], theme: Theme) -> None:

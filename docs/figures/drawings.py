@@ -46,7 +46,7 @@ def slope() -> list[Path]:
         )  # fmt: skip
         axes.set_ylim(-1, 20)
 
-    return in_both_themes("slope", 3.2, draw)
+    return in_both_themes("slope", 2.9, draw)
 
 
 def schedules() -> list[Path]:
@@ -66,10 +66,12 @@ def schedules() -> list[Path]:
             axes.plot(np.linspace(0, 1, RUN_STEPS), factors, color=theme.colour(0))
             bare(axes, "", name)
             axes.set_xticks([0, 1], ["start", "end"])
+            axes.get_xticklabels()[0].set_ha("left")
+            axes.get_xticklabels()[1].set_ha("right")
             axes.set_yticks([0, 0.5, 1], ["0", "", "α"])
             axes.set_ylim(-0.03, 1.08)
 
-    return in_both_themes("schedules", 1.9, draw)
+    return in_both_themes("schedules", 1.6, draw)
 
 
 DRAWINGS = {"slope": slope, "schedules": schedules}

@@ -12,8 +12,8 @@ import steepest.view.render.canvas  # noqa: F401, it registers the fonts
 from steepest.view.render.theme import THEMES, Theme
 
 FOLDER = Path(__file__).parents[1] / "pictures"
-WIDTH = 7.4
-"""Inches; 72 points an inch make the width of the text."""
+WIDTH = 6.0
+"""Inches: text that suits a wide window is still read in a narrow one."""
 
 
 def in_both_themes(name: str, height: float, draw: Callable[[Figure, Theme], None]) -> list[Path]:

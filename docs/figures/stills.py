@@ -11,7 +11,7 @@ from PIL import Image
 
 import steepest as sd
 from docs.extension.plays import DOCS, PLAYS, STILLS, PlayPage
-from docs.figures.paper import WIDTH, bare, style
+from docs.figures.paper import bare, style
 from steepest.schedule import as_schedule
 from steepest.tasks.terrains import Terrain, find_terrain
 from steepest.view.render.theme import LIGHT_THEME
@@ -38,7 +38,7 @@ def _noisy(name: str, play: PlayPage) -> Path:
     land, random = find_terrain(play.terrain), np.random.default_rng(3)
     x, y, values = land.grid()
     with TemporaryDirectory() as folder, style(LIGHT_THEME):
-        figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+        figure = Figure(figsize=(7.4, 3.6), layout="constrained")
         axes = figure.add_subplot()
         bare(axes, "x", f"Batch noise σ = {play.noise:g}")
         axes.grid(visible=False)
