@@ -43,6 +43,6 @@ def test_a_page_to_play_with_has_its_schedules_and_its_noise(tmp_path):
     plays.write("schedule", tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert '"schedule": "warmup(5%) \\u003e\\u003e cosine"' in page or '"schedule": "warmup(5%) >> cosine"' in page
-    assert "const noise = 6.0;" in page
+    assert "const noise = 1.0;" in page
     assert len(re.findall(r'id="film"', page)) == 1
     assert len(page) < 350_000
