@@ -97,10 +97,10 @@ def play(
     if steps is not None and steps < 1:
         raise InputError(f"steps must be at least 1, got {steps}")
     steps = steps or scene(land).steps
-    chosen = rules or list(scene(land).rates)
-    by_key = dict(chosen) if isinstance(chosen, Mapping) else {_key(rule): rule for rule in chosen}
+    choice = rules or list(scene(land).rates)
+    by_key = dict(choice) if isinstance(choice, Mapping) else {_key(rule): rule for rule in choice}
     with_lr = {key: _with_lr(rule, land) for key, rule in by_key.items()}
-    names = list(by_key) if isinstance(chosen, Mapping) else _names(with_lr)
+    names = list(by_key) if isinstance(choice, Mapping) else _names(with_lr)
     if out.suffix.lower() == ".html":
         return FilmFile(document.write(_interactive_film(land, with_lr, names, steps), out))
     film = _recorded_film(land, with_lr, names, steps)

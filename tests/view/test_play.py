@@ -63,7 +63,7 @@ def test_rules_are_chosen(film):
 
 def test_rules_are_named_by_the_user(film, tmp_path):
     named = {
-        "too small": "gradient_descent:0.01",
+        "small": "gradient_descent:0.01",
         "right": sd.gradient_descent(lr=0.1),
         "again": "gradient_descent:0.1",
     }
