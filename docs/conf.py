@@ -39,6 +39,7 @@ html_js_files = ["manual.js"]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
+html_show_search_summary = False  # it would have to read other files, which a page from a file may not
 html_theme_options = {"sidebar_hide_name": False}
 pygments_style = "docs.extension.code.LightCode"
 pygments_dark_style = "docs.extension.code.DarkCode"
