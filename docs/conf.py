@@ -1,6 +1,12 @@
 """Sphinx's configuration of the manual: `make docs` builds `docs/` into `build/docs`, without a network."""
 
 from importlib.metadata import version as installed_version
+from importlib.util import find_spec
+
+if absent := [name for name in ("furo", "myst_parser", "steepest") if find_spec(name) is None]:
+    raise SystemExit(
+        f"The manual needs {', '.join(absent)}. Run `make docs`, which installs them, or pip install '.[docs]'."
+    )
 
 project = "Steepest"
 author = "The Steepest developers"
