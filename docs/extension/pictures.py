@@ -6,7 +6,7 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.application import Sphinx
 
-from docs.extension.plays import PLAYS
+from docs.extension.plays import pages
 
 PLAY_FOLDER = "play"
 
@@ -16,7 +16,7 @@ def replace_pictures(app: Sphinx, doctree: nodes.document) -> None:
     up = "../" * app.env.docname.count("/")
     for image in list(doctree.findall(nodes.image)):
         path = Path(image["uri"])
-        if path.parent.name == PLAY_FOLDER and path.stem in PLAYS:
+        if path.parent.name == PLAY_FOLDER and path.stem in pages():
             image.parent.replace(image, nodes.raw("", frame(path.stem, image.get("alt", ""), up), format="html"))
         elif (app.srcdir / (twin := str(path.with_name(f"{path.stem}-dark{path.suffix}")))).exists():
             image["classes"].append("only-light")

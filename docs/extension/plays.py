@@ -1,6 +1,7 @@
 """Pages to play with inside the text: what each of them shows, and how it is written for its place."""
 
 import json
+import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,12 +10,16 @@ from typing import Any
 from sphinx.application import Sphinx
 
 import steepest as sd
+from steepest.view.film import document
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent
 FONTS = DOCS.parent / "page" / "fonts"
 STILLS = DOCS / "play"
 """Where the pictures are that stand for the pages in plain Markdown."""
+FILMS = DOCS / "films"
+"""Films as data; the page around them is that of the package as it is."""
+FILM_DATA = re.compile(r'(<script type="application/json" id="film">)(.*?)(</script>)', re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -113,27 +118,35 @@ def write(name: str, out: Path) -> None:
 
 def in_text(page: str, schedule: dict[str, str], noise: float) -> str:
     """A page with the layout, the schedules and the noise that it has inside the text."""
-    before, slot, rest = page.partition('<script type="application/json" id="film">')
-    film, end, after = rest.partition("</script>")
-    content = json.loads(film)
+    data = FILM_DATA.search(page)
+    assert data is not None
+    content = json.loads(data[2])
     for member in content["members"].values():
         member["schedule"] = schedule.get(member["name"], member["schedule"])
     film = json.dumps(content).replace("<", "\\u003c")
     style, script = ((HERE / f"in_text.{suffix}").read_text(encoding="utf-8") for suffix in ("css", "js"))
     script = script.replace("NOISE", json.dumps(noise))
     head = f"<style>{style}</style><script>{script}</script></head>"
-    return before.replace("</head>", head, 1) + slot + film + end + after
+    return page[: data.start(2)].replace("</head>", head, 1) + film + page[data.end(2) :]
+
+
+def pages() -> list[str]:
+    """The names of all pages inside the text: those to play with, and films."""
+    return [*PLAYS, *(path.stem for path in sorted(FILMS.glob("*.json")))]
 
 
 # -- Sphinx ------------------------------------------------------------------------------------------------------------
 
 
 def write_pages(app: Sphinx) -> None:
-    """Writes all pages to play with into the manual."""
+    """Writes all pages to play with, and the films, into the manual."""
     folder = Path(app.outdir) / "play"
     folder.mkdir(parents=True, exist_ok=True)
     for name in PLAYS:
         write(name, folder / f"{name}.html")
+    for path in FILMS.glob("*.json"):
+        page = document.page(json.loads(path.read_text(encoding="utf-8")))
+        (folder / f"{path.stem}.html").write_text(in_text(page, {}, 0.0), encoding="utf-8")
 
 
 def copy_files(app: Sphinx, exception: Exception | None) -> None:

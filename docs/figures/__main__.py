@@ -2,12 +2,17 @@
 
 import sys
 
-from docs.figures import descents, drawings, stills
+from docs.figures import descents, drawings, films, stills
 
 
 def main(names: list[str]) -> None:
     """Makes pictures; each says what it wrote."""
-    makers = drawings.DRAWINGS | descents.DRAWINGS | {f"play/{name}": stills.maker(name) for name in stills.PLAYS}
+    makers = (
+        drawings.DRAWINGS
+        | descents.DRAWINGS
+        | films.DRAWINGS
+        | {f"play/{name}": stills.maker(name) for name in stills.PLAYS}
+    )
     unknown = [name for name in names if name not in makers]
     if unknown:
         sys.exit(f"A picture must be one of {', '.join(makers)}, got {', '.join(unknown)}")

@@ -18,7 +18,7 @@ from steepest.view.render.theme import LIGHT_THEME
 
 COLOURS = 96
 """A still has few colours, so that it is small."""
-__all__ = ["DOCS", "PLAYS", "maker"]
+__all__ = ["DOCS", "PLAYS", "maker", "save"]
 
 
 def maker(name: str) -> Callable[[], list[Path]]:
@@ -30,7 +30,7 @@ def _quiet(name: str, play: PlayPage) -> Path:
     """The picture that `sd.play` makes."""
     with TemporaryDirectory() as folder:
         whole = sd.play(play.terrain, Path(folder) / "still.png", rules=play.rules, steps=play.steps, **play.options)
-        return _save(Image.open(whole), name)
+        return save(Image.open(whole), name)
 
 
 def _noisy(name: str, play: PlayPage) -> Path:
@@ -53,7 +53,7 @@ def _noisy(name: str, play: PlayPage) -> Path:
         axes.legend(loc="upper right", frameon=False, labelcolor="linecolor")
         axes.set(xlim=land.domain[0], ylim=land.domain[1])
         figure.savefig(Path(folder) / "still.png", dpi=130)
-        return _save(Image.open(Path(folder) / "still.png"), name)
+        return save(Image.open(Path(folder) / "still.png"), name)
 
 
 def _gradient(land: Terrain, w: np.ndarray) -> np.ndarray:
@@ -61,7 +61,8 @@ def _gradient(land: Terrain, w: np.ndarray) -> np.ndarray:
     return torch.autograd.grad(land.f(at), at)[0].numpy()
 
 
-def _save(picture: Image.Image, name: str) -> Path:
+def save(picture: Image.Image, name: str) -> Path:
+    """Writes a still with few colours."""
     STILLS.mkdir(exist_ok=True)
     path = STILLS / f"{name}.png"
     picture.convert("RGB").quantize(COLOURS).save(path, optimize=True)

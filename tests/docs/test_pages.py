@@ -9,7 +9,7 @@ import pytest
 
 import steepest as sd
 from docs.extension.api import MARK
-from docs.extension.plays import PLAYS
+from docs.extension.plays import pages
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = {str(path.relative_to(DOCS)): path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md"))}
@@ -66,9 +66,9 @@ def test_links_lead_somewhere(page):
 
 
 def test_every_page_to_play_with_is_shown_and_has_a_still():
-    shown = re.findall(r"\]\(play/([\w-]+)\.png\)", PAGES["descent.md"])
-    assert sorted(shown) == sorted(PLAYS)
-    assert sorted(path.stem for path in (DOCS / "play").glob("*.png")) == sorted(PLAYS)
+    shown = re.findall(r"\]\((?:\.\./)?play/([\w-]+)\.png\)", "".join(PAGES.values()))
+    assert sorted(shown) == sorted(pages())
+    assert sorted(path.stem for path in (DOCS / "play").glob("*.png")) == sorted(pages())
 
 
 def test_every_picture_is_used_in_both_themes():

@@ -1,12 +1,13 @@
 """The commands that make the manual's pictures still make them."""
 
+import json
 import re
 
 import matplotlib
 import pytest
 
 from docs.extension import plays
-from docs.figures import descents, drawings, paper, stills
+from docs.figures import descents, drawings, films, paper, stills
 from docs.figures.__main__ import main
 
 
@@ -46,3 +47,14 @@ def test_a_page_to_play_with_has_its_schedules_and_its_noise(tmp_path):
     assert "const noise = 1.0;" in page
     assert len(re.findall(r'id="film"', page)) == 1
     assert len(page) < 350_000
+
+
+def test_the_film_of_the_first_page_is_made_by_its_code():
+    """The code as it stands there, and the film that is kept, have the same network and the same length."""
+    source = films.code()
+    assert 'run.film("film.html")' in source
+    film = json.loads((plays.FILMS / "start.json").read_text(encoding="utf-8"))
+    epochs, batch_size = (int(re.search(rf"{name}=(\d+)", source)[1]) for name in ("epochs", "batch_size"))
+    assert film["steps"] == epochs * 180 // batch_size  # a tenth of the 200 samples is for validation
+    assert len(film["surfaces"]) > 1
+    assert next(iter(film["members"].values()))["rule"] == "adam"
