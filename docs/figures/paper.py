@@ -31,7 +31,7 @@ def in_both_themes(name: str, height: float, draw: Callable[[Figure, Theme], Non
             figure = Figure(figsize=(WIDTH, height), layout="constrained")
             draw(figure, theme)
             path = FOLDER / f"{name}{suffix}.svg"
-            figure.savefig(path, metadata={"Date": None, "Creator": None})
+            figure.savefig(path, metadata={"Date": None})
         lines = path.read_text(encoding="utf-8").splitlines()
         path.write_text("\n".join(line.rstrip() for line in lines) + "\n", encoding="utf-8")
         paths.append(path)
