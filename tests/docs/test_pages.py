@@ -1,5 +1,6 @@
 """The pages as they are written: every public name has an example that runs, and every link leads somewhere."""
 
+import importlib.util
 import inspect
 import re
 from pathlib import Path
@@ -90,3 +91,9 @@ def test_llms_txt_is_short_and_its_links_are_pages():
     pages = [target.replace(".html", ".md") for _, target in LINK.findall(text)]
     assert len(pages) > 5
     assert set(pages) <= PAGES.keys()
+
+
+def test_a_missing_tool_is_said_in_words(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "furo" else name)
+    with pytest.raises(SystemExit, match=r"The manual needs furo. Run `make docs`, which installs them"):
+        exec((DOCS / "conf.py").read_text(encoding="utf-8"), {})
