@@ -6,7 +6,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test slow zoo check bench page clean
+.PHONY: demo test slow zoo check bench page docs figures clean
 
 demo: .venv/installed
 	$(BIN)/steepest train digits
@@ -40,6 +40,16 @@ bench: .venv/bench
 page:
 	cd page && npm ci --no-audit --no-fund && npm test && npm run build
 
+# The manual, in build/docs; open build/docs/index.html. A warning is an error.
+docs: .venv/docs
+	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet --doctree-dir build/doctrees \
+		docs build/docs
+	@echo "The manual: build/docs/index.html"
+
+# The pictures of the manual, which are committed.
+figures: .venv/test
+	OMP_NUM_THREADS=1 $(BIN)/python -m docs.figures
+
 clean:
 	rm -rf .venv build dist *.egg-info
 
@@ -59,6 +69,10 @@ clean:
 .venv/test: .venv/installed
 	$(PIP) --editable '.[test]'
 	$(PIP) --no-deps curvlinops-for-pytorch backpack-for-pytorch unfoldNd
+	touch $@
+
+.venv/docs: .venv/installed
+	$(PIP) --editable '.[docs]'
 	touch $@
 
 .venv/bench: .venv/test

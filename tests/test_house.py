@@ -127,7 +127,7 @@ def test_the_top_of_the_repository_has_what_belongs_there():
     names = {name.partition("/")[0] for name in listed.stdout.splitlines()}
     assert names == {
         ".ci", ".gitignore", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md",
-        "benchmarks", "constraints.txt", "docs", "page", "pyproject.toml", "steepest", "tests",
+        "SECURITY.md", "benchmarks", "constraints.txt", "docs", "page", "pyproject.toml", "steepest", "tests",
     }  # fmt: skip
 
 

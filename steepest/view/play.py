@@ -49,15 +49,19 @@ SLIDERS = ("lr", "beta", "beta1")
 
 TERRAIN = Kind(lambda value: isinstance(value, str | Terrain), "the name of a terrain, or a function as text")
 RULES = Kind(
-    lambda value: isinstance(value, list | tuple) and all(isinstance(rule, str | Rule) for rule in value),
-    "a list of update rules or their names",
+    lambda value: (
+        isinstance(value, list | tuple | Mapping)
+        and all(isinstance(rule, str | Rule) for rule in (value.values() if isinstance(value, Mapping) else value))
+        and all(isinstance(name, str) for name in value if isinstance(value, Mapping))
+    ),
+    "a list of update rules or their names, or a dict of them by the names to show",
 )
 
 
 def play(
     terrain: str | Terrain,
     out: str | File = "play.html",
-    rules: Sequence[str | Rule] | None = None,
+    rules: Sequence[str | Rule] | Mapping[str, str | Rule] | None = None,
     steps: int | None = None,
     domain: Domain | None = None,
     start: tuple[float, float] | None = None,
@@ -69,7 +73,8 @@ def play(
     Args:
         terrain: its name, or a function of x and y such as "x**2 - y**2".
         out: the file; .html for the page, .gif or .mp4 (extra `video`) for a video, .png for a picture of the end.
-        rules: names, "name:lr", or rules of your own; None for gradient descent, momentum and adam.
+        rules: names, "name:lr", or rules of your own; None for gradient descent, momentum and adam. A dict has the
+            names that are shown: {"too large": "gradient_descent:0.1"}.
         steps: of each rule; None for a number that suits the terrain.
         domain: ((x from, x to), (y from, y to)); None for the terrain's own, −2 to 2 for a function.
         start: (x, y); None for the terrain's own, or a high point.
@@ -92,10 +97,13 @@ def play(
     if steps is not None and steps < 1:
         raise InputError(f"steps must be at least 1, got {steps}")
     steps = steps or scene(land).steps
-    with_lr = {_key(rule): _with_lr(rule, land) for rule in rules or list(scene(land).rates)}
+    choice = rules or list(scene(land).rates)
+    by_key = dict(choice) if isinstance(choice, Mapping) else {_key(rule): rule for rule in choice}
+    with_lr = {key: _with_lr(rule, land) for key, rule in by_key.items()}
+    names = list(by_key) if isinstance(choice, Mapping) else _names(with_lr)
     if out.suffix.lower() == ".html":
-        return FilmFile(document.write(_interactive_film(land, with_lr, steps), out))
-    film = _recorded_film(land, with_lr, steps)
+        return FilmFile(document.write(_interactive_film(land, with_lr, names, steps), out))
+    film = _recorded_film(land, with_lr, names, steps)
     if out.suffix.lower() == ".png":
         return FilmFile(images.still(film, out, size=SIZE))
     return FilmFile(images.video(film, out, size=SIZE))
@@ -186,10 +194,10 @@ def _names(rules: dict[str, Rule]) -> list[str]:
 # -- Films -------------------------------------------------------------------------------------------------------------
 
 
-def _recorded_film(land: Terrain, rules: dict[str, Rule], steps: int) -> Film:
+def _recorded_film(land: Terrain, rules: dict[str, Rule], names: Sequence[str], steps: int) -> Film:
     """The film of a race with computed paths, for pictures and videos."""
     members, ends = {}, {}
-    for name, (key, rule) in zip(_names(rules), rules.items()):
+    for name, (key, rule) in zip(names, rules.items()):
         descent = path(land, rule, rule.hypers["lr"], steps)
         t = np.arange(len(descent.points))
         losses = np.where(np.isnan(descent.losses), np.inf, descent.losses)
@@ -255,7 +263,7 @@ def _largest(losses: np.ndarray) -> float:
     return float(np.abs(losses[np.isfinite(losses)]).max(initial=0.0))
 
 
-def _interactive_film(land: Terrain, rules: dict[str, Rule], steps: int) -> Film:
+def _interactive_film(land: Terrain, rules: dict[str, Rule], names: Sequence[str], steps: int) -> Film:
     """The film whose descents the page computes."""
     x, y = np.array(land.start)[:, None]
     begin = {"t": np.zeros(1), "loss": np.array([_height(land, land.start)])}
@@ -270,7 +278,7 @@ def _interactive_film(land: Terrain, rules: dict[str, Rule], steps: int) -> Film
             on={land.name: Projection(x, y, np.zeros(1))},
             **begin,
         )
-        for name, (key, rule) in zip(_names(rules), rules.items())
+        for name, (key, rule) in zip(names, rules.items())
     }
     return Film("play", _title(land), land.source, steps, {land.name: _grid(land, PAGE_CELLS)}, members)
 

@@ -61,6 +61,21 @@ def test_rules_are_chosen(film):
     assert json.loads(found["mine(lr=0.1, friction=0.5)"]["js"])["hypers"]["friction"] == 0.5
 
 
+def test_rules_are_named_by_the_user(film, tmp_path):
+    named = {
+        "small": "gradient_descent:0.01",
+        "right": sd.gradient_descent(lr=0.1),
+        "again": "gradient_descent:0.1",
+    }
+    found = film("bowl", rules=named, steps=7)["members"]
+    assert [(key, m["name"], m["hyper"]["lr"]) for key, m in found.items()] == [
+        ("small", "small", 0.01), ("right", "right", 0.1), ("again", "again", 0.1),
+    ]  # fmt: skip
+    assert film("bowl", rules={})["members"].keys() == film("bowl")["members"].keys()
+    with pytest.raises(sd.InputError, match=r"rules must be a list of update rules or their names, or a dict"):
+        play("bowl", tmp_path / "play.html", rules={1: "adam"})
+
+
 def test_functions_domains_and_starts(film):
     found = film("log(x) + y²", domain=((-1, 3), (-1, 1)), start=(2, 0.5))
     surface = found["surfaces"]["function"]
