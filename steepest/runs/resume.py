@@ -138,7 +138,7 @@ def prepare_resume(
         *last.damage,
         f"Resuming {record.id} after step {last.t}.",
     ]
-    return Preparation(trainer, store, task, messages, open_live(live and processes.is_first, store.folder))
+    return Preparation(trainer, store, task, messages, open_live(live if processes.is_first else False, store.folder))
 
 
 def _check_can_go_on(record: Record, is_longer: bool) -> None:

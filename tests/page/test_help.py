@@ -39,12 +39,14 @@ def test_the_focus_goes_in_and_back(opened, width, height):
     button = page.get_by_role("button", name="How to read this")
     button.focus()
     page.keyboard.press("Enter")
+    page.wait_for_function(f"({FOCUS})()[0]")  # the focus moves once the panel is drawn
     assert page.evaluate(FOCUS) == [True, "Close"]
     is_modal = page.evaluate("document.querySelector('dialog.read').matches(':modal')")
     assert is_modal is (width < 1000)
     assert page.evaluate(LINES) == []
     page.keyboard.press("Escape")
     page.get_by_role("dialog").wait_for(state="hidden")
+    page.wait_for_function(f"!({FOCUS})()[0]")
     assert page.evaluate(FOCUS) == [False, "How to read this"]
     page.keyboard.press("?")
     page.get_by_role("dialog", name="How to read this").wait_for()
