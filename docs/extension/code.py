@@ -1,50 +1,43 @@
 """Colours of code: those of films, dark enough on their ground."""
 
+from typing import Any
+
 from pygments.style import Style
 from pygments.token import Comment, Error, Generic, Keyword, Name, Number, Operator, String, Token
 
-from steepest.view.render.theme import THEMES
+from steepest.view.render.theme import THEMES, Theme
 
 LIGHT, DARK = THEMES["light"], THEMES["dark"]
+
+
+def _styles(theme: Theme, comment: str, builtin: str, string: str, number: str, prompt: str) -> dict[Any, str]:
+    """The colours of a theme, and those that are not in it."""
+    return {
+        Token: theme.ink,
+        Comment: f"italic {comment}",
+        Keyword: theme.names[1],
+        Operator.Word: theme.names[1],
+        Name.Builtin: builtin,
+        Name.Decorator: theme.names[5],
+        String: string,
+        Number: number,
+        Generic.Prompt: prompt,
+        Generic.Output: theme.ink2,
+        Generic.Traceback: theme.bad,
+        Generic.Error: theme.bad,
+        Error: theme.bad,
+    }
 
 
 class LightCode(Style):
     """Code in the light theme."""
 
     background_color = LIGHT.wash
-    styles = {  # noqa: RUF012, as pygments reads it
-        Token: LIGHT.ink,
-        Comment: "italic #5D636A",
-        Keyword: LIGHT.names[1],
-        Operator.Word: LIGHT.names[1],
-        Name.Builtin: "#5B3596",
-        Name.Decorator: LIGHT.names[5],
-        String: "#0F625E",
-        Number: "#7F4900",
-        Generic.Prompt: LIGHT.accent,
-        Generic.Output: LIGHT.ink2,
-        Generic.Traceback: LIGHT.bad,
-        Generic.Error: LIGHT.bad,
-        Error: LIGHT.bad,
-    }
+    styles = _styles(LIGHT, "#5D636A", "#5B3596", "#0F625E", "#7F4900", LIGHT.accent)
 
 
 class DarkCode(Style):
     """Code in the dark theme."""
 
     background_color = DARK.wash
-    styles = {  # noqa: RUF012, as pygments reads it
-        Token: DARK.ink,
-        Comment: "italic #9A9EA2",
-        Keyword: DARK.names[1],
-        Operator.Word: DARK.names[1],
-        Name.Builtin: "#BFA4F2",
-        Name.Decorator: DARK.names[5],
-        String: DARK.names[4],
-        Number: DARK.names[2],
-        Generic.Prompt: "#FF8A72",
-        Generic.Output: DARK.ink2,
-        Generic.Traceback: DARK.bad,
-        Generic.Error: DARK.bad,
-        Error: DARK.bad,
-    }
+    styles = _styles(DARK, "#9A9EA2", "#BFA4F2", DARK.names[4], DARK.names[2], "#FF8A72")

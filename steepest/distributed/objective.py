@@ -184,7 +184,7 @@ class JointObjective:
             for some in _in_turn(batches, count):
                 own = some[min(self._processes.rank, len(some) - 1)]  # a sharded model runs on all at once
                 one = self._forward.in_evaluation(own, measures=bool(metrics))
-                passes = self._processes.gather(_without_batch(one, on="cpu"))
+                passes = self._processes.gather(_without_batch(one))
                 for batch, (output, target, loss) in zip(some, passes, strict=False):
                     split.add(Pass(batch, output, target, loss))
             reshard(objective.model)
@@ -210,10 +210,10 @@ def _root(square: float) -> float:
     return math.sqrt(square) if math.isfinite(square) else square
 
 
-def _without_batch(one: Pass, on: str) -> tuple[Any, Any, Tensor]:
+def _without_batch(one: Pass) -> tuple[Any, Any, Tensor]:
     """Output, target and loss, to be sent; the batch is everywhere already."""
-    move = lambda tree: batch_tree.map_tensors(tree, lambda x: x.detach().to(on))  # noqa: E731
-    return move(one.output), move(one.target), one.loss.detach().to(on)
+    move = lambda tree: batch_tree.map_tensors(tree, lambda x: x.detach().cpu())  # noqa: E731
+    return move(one.output), move(one.target), one.loss.detach().cpu()
 
 
 def _in_turn(batches: Iterable[Any], count: int) -> Iterator[list[Any]]:

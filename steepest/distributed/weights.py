@@ -46,7 +46,7 @@ class PartWeights:
         loss = objective.loss_function if objective.has_output_loss else None
         self._has_count = not objective.shares_follow_from_loss
         self._are_samples = task.count is data.count and (loss is None or _is_mean(loss))
-        self._label_left_out = None if loss is None or task.predict is not None else _ignored_label(loss)
+        self._ignore_index = None if loss is None or task.predict is not None else _ignored_label(loss)
         self._weights = LossWeights()
 
     @property
@@ -63,8 +63,8 @@ class PartWeights:
         target = one.target
         if self._are_samples or self._has_count:
             return self._objective.loss_weight(one.batch)
-        if self._label_left_out is not None and isinstance(target, Tensor) and not target.is_floating_point():
-            return float((target != self._label_left_out).sum())
+        if self._ignore_index is not None and isinstance(target, Tensor) and not target.is_floating_point():
+            return float((target != self._ignore_index).sum())
         return self._weigh(one)
 
     def _weigh(self, one: Pass) -> float:

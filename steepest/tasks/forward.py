@@ -214,8 +214,8 @@ class Forward:
         try:
             return run()
         except RuntimeError as error:
-            needs_weights = torch.is_grad_enabled() and not any(p.requires_grad for p in self.model.parameters())
-            if not needs_grad(error) or (torch.is_grad_enabled() and not needs_weights):
+            is_tried = torch.is_grad_enabled() and any(p.requires_grad for p in self.model.parameters())
+            if is_tried or not needs_grad(error):
                 raise
         try:
             one = _run_with_grad(run)

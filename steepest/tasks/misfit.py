@@ -1,6 +1,5 @@
 """Data, model and loss that do not fit each other: what is said of it."""
 
-import copy
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from steepest.errors import TaskError
 from steepest.tasks import batch_tree
+from steepest.tasks.shares import unchanged_state
 
 if TYPE_CHECKING:
     from steepest.tasks.forward import Pass
@@ -87,7 +87,8 @@ def _target_words(line: str, target: Tensor) -> TaskError:
 def broadcast_words(one: "Pass", loss: Callable[[Any, Any], Any]) -> str:
     """What is wrong where output [n, 1] and target [n], or the reverse, become [n, n] in a loss; else empty.
 
-    It is so where the loss is another one once both have one shape. torch's random state stays as it is.
+    It is so where the loss is another one once both have one shape. The loss keeps its state, and the random numbers
+    are the same for both, and the caller's again afterwards.
     """
     output, target = one.output, one.target
     if not (isinstance(output, Tensor) and isinstance(target, Tensor) and target.is_floating_point()):
@@ -95,16 +96,20 @@ def broadcast_words(one: "Pass", loss: Callable[[Any, Any], Any]) -> str:
     a, b = tuple(output.shape), tuple(target.shape)
     if (a != (*b, 1) and b != (*a, 1)) or target.numel() < 2:
         return ""
-    loss = copy.deepcopy(loss) if isinstance(loss, nn.Module) else loss
     try:
-        with torch.random.fork_rng(), torch.no_grad():
-            value = loss(output.reshape(b), target)
+        with torch.no_grad():
+            values = [_value(loss, x, target) for x in (output, output.reshape(b))]
     except Exception:  # it takes outputs of this shape only, so it knows what it does
         return ""
-    if not isinstance(value, Tensor) or value.dim() or abs(value - one.loss) <= DIFFERENT * abs(one.loss):
+    if not abs(values[1] - values[0]) > DIFFERENT * abs(values[0]):  # also where one is NaN
         return ""
     a, b = ("".join(("[n", *(f", {k}" for k in shape[1:]), "]")) for shape in (a, b))
     return (
         f"The model's output has the shape {a} and the target {b}, so the loss compares every output with every "
         "target. Give them one shape, such as y[:, None] or output.squeeze(-1)."
     )
+
+
+def _value(loss: Callable[[Any, Any], Any], output: Tensor, target: Tensor) -> float:
+    with unchanged_state(loss):
+        return float(loss(output, target))

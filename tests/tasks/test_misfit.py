@@ -1,5 +1,6 @@
 """Data, model and loss that do not fit each other."""
 
+import math
 import warnings
 
 import pytest
@@ -83,9 +84,10 @@ def test_a_column_against_a_row_is_said_once(loss, column, tmp_path, monkeypatch
         lambda output, y: F.mse_loss(output[:, 0], y),
         lambda output, y: F.mse_loss(output.squeeze(), y),
         lambda output, y: F.mse_loss(output, y.view_as(output)),
-        lambda output, y: F.mse_loss(F.dropout(output.flatten(), 0.0), y),
+        lambda output, y: F.mse_loss(F.dropout(output.flatten(), 0.5), y),
+        lambda output, y: F.mse_loss(output.flatten(), y) * math.nan,
     ],
-    ids=["a column of it", "squeezed", "the target's view", "flat"],
+    ids=["a column of it", "squeezed", "the target's view", "flat, with random numbers", "not a number"],
 )
 def test_a_loss_that_fits_them_itself_is_left_alone(loss, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
