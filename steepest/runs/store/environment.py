@@ -1,6 +1,7 @@
 """The environment of a run: part of its record, because other versions may give other bits."""
 
 import platform
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -18,6 +19,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **packages, **machine}
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return version(package)
@@ -25,6 +27,7 @@ def _version(package: str) -> str:
         return "not installed"
 
 
+@cache
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
