@@ -4,6 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from weakref import ref
 
 from torch import nn
 from torch.optim import Optimizer
@@ -28,7 +29,7 @@ def check_model(model: Any) -> None:
         )
 
 
-def check_optimizers(model: nn.Module, optimizers: Sequence[Any], runs: Mapping[Optimizer, Any]) -> None:
+def check_optimizers(model: nn.Module, optimizers: Sequence[Any], runs: Mapping[Optimizer, ref[Any]]) -> None:
     """Checks the optimizers of a model.
 
     Args:
@@ -52,7 +53,7 @@ def check_optimizers(model: nn.Module, optimizers: Sequence[Any], runs: Mapping[
                 f"optimizer must have parameters of the model, got {type(o).__name__} with none of them. "
                 "Make it from this model's parameters, after the model is on its device."
             )
-        if (other := runs.get(o)) is not None:
+        if (run := runs.get(o)) and (other := run()):
             raise InputError(f"The optimizer is watched already, as run {other.id}. Close that run first: run.close().")
 
 

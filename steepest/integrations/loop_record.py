@@ -1,10 +1,11 @@
 """The record of a loop of the user's: steps, events, measurements, and the weights' path."""
 
+import atexit
 import dataclasses
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,8 @@ class LoopRecord:
             self._writer = track(self._writer, trackers, as_json, self._config.task, self.start.t, self.say)
         own = self.start.place
         self.attempt, self.events, self._seconds = (own.attempt, own.events, own.seconds) if own else (0, 0, 0.0)
+        self._at_exit = _interruption(self._writer, self._start_time - self._seconds)
+        atexit.register(self._at_exit)
         if self.start.words:
             self.say(self.start.words)
         if self.start.last is not None:  # another attempt: the run has later steps in its history, or a gap
@@ -182,6 +185,7 @@ class LoopRecord:
 
     def close(self, t: int, status: str) -> None:
         """Ends the record, with the weights at the end."""
+        atexit.unregister(self._at_exit)
         if t == self.start.t and status == "done":
             self.say("No step was recorded: run.step(loss) must take the place of optimizer.step().")
         self._configure(steps=t, end_step=t)
@@ -207,6 +211,21 @@ class LoopRecord:
 
     def _point_after(self, t: int) -> int:
         return max(t + MIN_SPACING, t + self._space.size // WEIGHTS_PER_STEP, int(GROWTH * t))
+
+
+def _interruption(writer: Writer | NoRecord, start: float) -> Callable[[], None]:
+    """Ends the record of a loop that the program leaves without `close`: its last steps are written too.
+
+    It holds the writer only, so that the model of a run that nobody has any more is freed.
+    """
+
+    def end() -> None:
+        try:
+            writer.close("interrupted", time.perf_counter() - start)
+        except StoreError as error:
+            print(f"steepest: {error}", file=sys.stderr)
+
+    return end
 
 
 def _config(name: str, model: nn.Module, space: Space, optimizers: Sequence[Optimizer], guard: Guard | None) -> Config:

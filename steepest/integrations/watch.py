@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import MethodType
 from typing import Any
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor, nn
@@ -48,8 +49,8 @@ UPDATE_STEPS = 25
 """The update's norm is measured at the first step and then at every 25th; between, it follows the learning rate."""
 
 
-OPEN: "dict[Optimizer, Watch]" = {}
-"""The runs that watch an optimizer now."""
+OPEN: "WeakKeyDictionary[Optimizer, ref[Watch]]" = WeakKeyDictionary()
+"""The runs that watch an optimizer now. It keeps neither: what a notebook's cell made is freed when it runs again."""
 
 
 class Watch(Run):
@@ -382,7 +383,7 @@ def watch(
     places = [take_place(o) for o in optimizers]
     record = LoopRecord(inner, optimizers, own, runs, name, places[0], step, processes, make_trackers(trackers))
     run = Watch(inner, optimizers, schedulers, scaler, own, record, bound, processes)
-    OPEN.update(dict.fromkeys(optimizers, run))
+    OPEN.update(dict.fromkeys(optimizers, ref(run)))
     return run
 
 

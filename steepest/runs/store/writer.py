@@ -113,12 +113,12 @@ class Writer:
             self._write()
 
     def close(self, status: str, seconds: float) -> None:
-        """Ends the record.
+        """Ends the record, once.
 
         Raises:
             StoreError: the last steps could not be written; says how many.
         """
-        if os.getpid() != self._process:
+        if os.getpid() != self._process or self._is_closed:
             return
         self._others.append(("UPDATE runs SET status=?, seconds=? WHERE id=?", (status, seconds, self.id)))
         self._is_closed = True
