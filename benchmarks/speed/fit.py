@@ -49,7 +49,8 @@ def measure() -> list[str]:
          f"≤ {STEP_LIMIT}", check(statistics.median(step_ratios), STEP_LIMIT)],
         ["`fit`, 60 epochs ÷ a plain loop", f"{whole:.2f} ÷ {plain_s:.2f} s", *_shown(whole_ratios),
          f"≤ {WHOLE_LIMIT}", check(statistics.median(whole_ratios), WHOLE_LIMIT)],
-        ["the look at the end", f"{look:.2f} s", f"{100 * look / whole:.0f} %", "", f"≤ {most:.2f} s", check(look, most)],
+        ["the look at the end", f"{look:.2f} s", f"{100 * look / whole:.0f} %", "", f"≤ {most:.2f} s",
+         check(look, most)],
     ]  # fmt: skip
     how = (
         f"{SAMPLES:,} × 64 inputs, network 64-128-128-10, batches of {BATCH}, Adam; {VALIDATION} samples are measured "
