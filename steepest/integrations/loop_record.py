@@ -31,7 +31,7 @@ from steepest.view.format import describe_event
 NOTE = "note"
 """The kind of an event that the user, or a script that was started again, noted."""
 
-GROWTH, MIN_SPACING, WEIGHTS_PER_STEP = 1.05, 10, 50_000
+GROWTH, MIN_SPACING, WEIGHTS_PER_STEP = 1.05, 10, 20_000
 """From one point of the path to the next, since nobody knows how long the loop is; at least ten steps, and one for so
 many weights: a point is written to disk. 160 points reach beyond step 100,000."""
 

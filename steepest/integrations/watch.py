@@ -45,8 +45,9 @@ from steepest.runs.run import Run
 from steepest.runs.trackers import Trackers, make_trackers
 from steepest.tasks.buffers import Buffers
 
-UPDATE_STEPS = 25
-"""The update's norm is measured at the first step and then at every 25th; between, it follows the learning rate."""
+UPDATE_STEPS, LATER, LATER_STEPS = 25, 500, 100
+"""The update's norm is measured at the first step, at every 25th, and from step 500 on at every 100th: it costs three
+passes over the weights. Between, it follows the learning rate."""
 
 
 OPEN: "WeakKeyDictionary[Optimizer, ref[Watch]]" = WeakKeyDictionary()
@@ -225,15 +226,15 @@ class Watch(Run):
 
     @contextmanager
     def _measure_update(self, optimizer: Optimizer) -> Iterator[None]:
-        """Measures ‖Δw‖ ÷ lr of the first optimizer's step inside the block, every 25th time."""
-        if optimizer is not self._optimizers[0] or self.t % UPDATE_STEPS:
+        """Measures ‖Δw‖ ÷ lr of the first optimizer's step inside the block, where it is due."""
+        if optimizer is not self._optimizers[0] or self.t % (LATER_STEPS if self.t >= LATER else UPDATE_STEPS):
             yield
             return
         weights = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         before = [p.detach().clone() for p in weights]
         yield
         lr = float(optimizer.param_groups[0]["lr"])
-        change = norm_of([p.detach() - w for p, w in zip(weights, before, strict=True)])
+        change = norm_of([w.sub_(p.detach()) for p, w in zip(weights, before, strict=True)])
         self._update_ratio = change / lr if lr else 0.0
 
     def _unscale(self, optimizer: Optimizer) -> list[Tensor]:
