@@ -46,6 +46,7 @@ Epochs = Annotated[int | None, typer.Option(help="Length of the run in epochs.")
 Steps = Annotated[int | None, typer.Option(help="Length of the run in steps.")]
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+On = Annotated[str | None, typer.Option(help="Where to run: ray, a Ray cluster; by default here.")]
 TaskOption = Annotated[
     str | None, typer.Option(help="Task, if the run was started from Python or its file is not run unasked.")
 ]

@@ -27,6 +27,7 @@ def find_lr(
     budget: Annotated[str | None, typer.Option(help='Maximum of steps in all, or seconds such as "60 s".')] = None,
     seed: base.Seed = 0,
     device: base.Device = "auto",
+    on: base.On = None,
     figure: base.Figure = None,
     as_json: base.AsJson = False,
 ) -> None:
@@ -42,7 +43,7 @@ def find_lr(
     try:
         rates = sd.find_lr(
             load(task), rule, schedule, number(batch_size), epochs, steps, between=between, budget=number(budget),
-            seed=seed, device=device, progress=True,
+            seed=seed, device=device, progress=True, on=on,
         )  # fmt: skip
     except SearchInterrupt as interrupt:
         if not as_json:
@@ -70,6 +71,7 @@ def race(
     steps: base.Steps = None,
     target: Annotated[float | None, typer.Option(help="Validation loss to reach.")] = None,
     device: base.Device = "auto",
+    on: base.On = None,
     figure: base.Figure = None,
     film: Annotated[Path | None, typer.Option(help="Write a film of the race: .html, .png, .gif, .mp4, .svg.")] = None,
     as_json: base.AsJson = False,
@@ -86,7 +88,7 @@ def race(
         raise InputError(f"--rules must be one rule when --batch-sizes is passed, got {rules}")
     result = sd.race(
         load(task), (names[0] if names else None) if sizes else names, seeds, base.learning_rate(lr), schedule,
-        number(batch_size), epochs, steps, batch_sizes=sizes, target=target, device=device,
+        number(batch_size), epochs, steps, batch_sizes=sizes, target=target, device=device, on=on,
     )  # fmt: skip
     if figure is not None:
         result.figure(figure)

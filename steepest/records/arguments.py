@@ -69,7 +69,7 @@ KINDS: dict[str, Kind] = {
     **dict.fromkeys(("epochs", "steps", "seed"), COUNT),
     **dict.fromkeys(("seeds", "accumulate", "stop_after", "products", "samples"), A_WHOLE_NUMBER),
     **dict.fromkeys(("average", "target", "alpha"), A_NUMBER),
-    **dict.fromkeys(("name", "notes", "precision", "way"), A_TEXT),
+    **dict.fromkeys(("name", "notes", "precision", "way", "on"), A_TEXT),
     **dict.fromkeys(("locate", "live", "progress"), A_FLAG),
     **dict.fromkeys(("metrics", "recipe"), A_MAPPING),
     **dict.fromkeys(("runs", "out"), A_PATH),

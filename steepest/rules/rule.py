@@ -96,12 +96,16 @@ class Rule:
         return replace(self, hypers={**self.hypers, **hypers})
 
     def __reduce__(self) -> Any:
-        """A rule of a module is pickled by its name, since its formula has the same one."""
+        """A rule of a module is pickled by its name, since its formula has the same one; others by their formula."""
         module, name = self.formula.__module__, self.formula.__qualname__
         base = getattr(sys.modules.get(module), name, None)
         if isinstance(base, Rule) and base.formula is self.formula:
             return _find, (module, name, dict(self.hypers))
-        return super().__reduce_ex__(2)
+        return self.by_formula()
+
+    def by_formula(self) -> tuple[type["Rule"], tuple]:
+        """How a rule is pickled where its module is not known: the class, and its arguments."""
+        return Rule, (self.name, self.formula, dict(self.hypers), self.evaluate)
 
     def __repr__(self) -> str:
         return f"{self.name}({', '.join(f'{k}={v}' for k, v in self.hypers.items())})"

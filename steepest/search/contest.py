@@ -21,7 +21,9 @@ from steepest import seeds
 from steepest.descent.path import MIN_POINTS, PATH_BYTES
 from steepest.descent.population.dispatch import run_descents
 from steepest.descent.population.population import Member, Plan
+from steepest.descent.population.remote import Job, run_jobs
 from steepest.descent.settings import Settings, horizon
+from steepest.distributed.cluster import Cluster, Report
 from steepest.errors import InputError, TaskError
 from steepest.records.search import Curve, RaceResult
 from steepest.search.rungs import run_search
@@ -40,6 +42,9 @@ RACE_PATH_POINTS = 48
 MIN_VALIDATION = 30
 """Validation samples that a race needs."""
 
+Key = tuple[str, int]
+"""A contender's name, and a seed."""
+
 
 def run_race(
     task: Task,
@@ -49,6 +54,7 @@ def run_race(
     target: float | None = None,
     alpha: float = 0.05,
     by_time: bool = False,
+    cluster: Cluster | None = None,
 ) -> RaceResult:
     """Runs every contender with each seed, and compares them.
 
@@ -60,6 +66,7 @@ def run_race(
         target: validation loss to reach.
         alpha: probability of claiming any difference where there is none.
         by_time: also compare the losses after equal time.
+        cluster: where all runs are run; None for this process.
 
     Raises:
         InputError: too few contenders or seeds.
@@ -73,27 +80,41 @@ def run_race(
     samples = None if task.validation is None else data.length(task.validation)
     if samples is not None and samples < MIN_VALIDATION:
         raise TaskError(f"A race needs at least {MIN_VALIDATION} validation samples, got {samples}")
-    settings, search_steps = {}, 0
-    for name, common in contenders.items():
-        for seed in range(seed_count):
-            own = dataclasses.replace(common, seed=seed)
-            rate, steps = _resolve_lr(task, name, own, lr)
-            settings[name, seed], search_steps = dataclasses.replace(own, lr=rate), search_steps + steps
-    members = run_contenders(task, settings)
+    settings = {
+        (name, seed): dataclasses.replace(common, seed=seed, lr=_lr_of(name, common, lr))
+        for name, common in contenders.items()
+        for seed in range(seed_count)
+    }
+    search_steps = 0
+    if lr == "auto":
+        rates = _search_lrs(task, list(settings.values()), cluster)
+        settings = {key: dataclasses.replace(s, lr=rate) for (key, s), (rate, _) in zip(settings.items(), rates)}
+        search_steps = sum(steps for _, steps in rates)
+    members = _run_on(cluster, task, settings, by_time) if cluster else run_contenders(task, settings)
     curves = [curve_of(task, name, seed, m) for (name, seed), m in members.items()]
     paths = tuple(m.path(f"{name}, seed {seed}") for (name, seed), m in members.items() if m.points)
     return dataclasses.replace(conclude(task, curves, target, alpha, by_time, search_steps), paths=paths)
 
 
-def _resolve_lr(task: Task, name: str, settings: Settings, lr: str | float | Mapping[str, float]) -> tuple[float, int]:
-    """A contender's learning rate for a seed, and the steps of its search."""
+def _lr_of(name: str, settings: Settings, lr: str | float | Mapping[str, float]) -> float | None:
+    """A contender's learning rate; as its settings have it where it is to be searched."""
     if isinstance(lr, Mapping):
         if name not in lr:
             raise InputError(f"lr must have a value for every contender, got none for {name!r}. Add it, or use 'auto'.")
-        return float(lr[name]), 0
+        return float(lr[name])
     if isinstance(lr, str) and lr != "auto":
         raise InputError(f"lr must be 'auto', a positive number, or numbers by contender, got {lr!r}")
-    return search_lr(task, settings) if isinstance(lr, str) else (float(lr), 0)
+    return settings.lr if isinstance(lr, str) else float(lr)
+
+
+def _search_lrs(task: Task, settings: Sequence[Settings], cluster: Cluster | None) -> list[tuple[float, int]]:
+    if cluster is None:
+        return [search_lr(task, own) for own in settings]
+    return cluster.run(_search_remotely, task, [(dataclasses.replace(own, device=cluster.device),) for own in settings])
+
+
+def _search_remotely(task: Task, settings: Settings, report: Report) -> tuple[float, int]:
+    return search_lr(task, settings)
 
 
 def search_lr(task: Task, settings: Settings) -> tuple[float, int]:
@@ -103,18 +124,41 @@ def search_lr(task: Task, settings: Settings) -> tuple[float, int]:
     return search.best, search.steps
 
 
-def run_contenders(task: Task, settings: Mapping[tuple[str, int], Settings]) -> dict[tuple[str, int], Member]:
+def run_contenders(task: Task, settings: Mapping[Key, Settings]) -> dict[Key, Member]:
     """Runs all; every contender is evaluated as often, whatever its steps are."""
+    members: dict[Key, Member] = {}
+    for keys, job in _jobs(task, settings):
+        members |= zip(keys, run_descents(task, job.settings, job.plan).members, strict=True)
+    return members
+
+
+def _jobs(task: Task, settings: Mapping[Key, Settings]) -> list[tuple[list[Key], Job]]:
+    """Each contender's runs, and their keys."""
     size = 4 * len(settings) * sum(p.numel() for p in task.copy(0).parameters())
     points = min(RACE_PATH_POINTS, PATH_BYTES // size)
-    members: dict[tuple[str, int], Member] = {}
+    jobs = []
     for name in dict.fromkeys(name for name, _ in settings):
         group = {key: s for key, s in settings.items() if key[0] == name}
         first = next(iter(group.values()))
         _, steps = horizon(_batches(task, first).steps_per_epoch, first)
         plan = Plan(max(1, steps // EVALUATIONS), points if points >= MIN_POINTS else 0)
-        members |= dict(zip(group, run_descents(task, list(group.values()), plan).members, strict=True))
-    return members
+        jobs.append(([*group], Job([*group.values()], plan)))
+    return jobs
+
+
+def _run_on(cluster: Cluster, task: Task, settings: Mapping[Key, Settings], by_time: bool) -> dict[Key, Member]:
+    """The same on a cluster. Runs that are compared by time are all run on one node, one after another."""
+    if by_time:
+        own = {key: dataclasses.replace(s, device=cluster.device) for key, s in settings.items()}
+        (members,) = cluster.run(_run_remotely, task, [(own,)])
+        return members
+    keys, jobs = zip(*_jobs(task, settings), strict=True)
+    descents = run_jobs(cluster, task, jobs)
+    return {key: member for own, done in zip(keys, descents) for key, member in zip(own, done.members, strict=True)}
+
+
+def _run_remotely(task: Task, settings: Mapping[Key, Settings], report: Report) -> dict[Key, Member]:
+    return run_contenders(task, settings)
 
 
 def _batches(task: Task, settings: Settings) -> Batches:

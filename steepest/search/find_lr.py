@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from steepest.descent.settings import resolve
+from steepest.distributed.cluster import cluster_of
 from steepest.distributed.group import refuse_several
 from steepest.records.arguments import check_arguments
 from steepest.records.run import Path as DescentPath
@@ -80,6 +81,7 @@ def find_lr(
     device: str = "auto",
     way: str | None = None,
     progress: bool = False,
+    on: str | None = None,
 ) -> Rates:
     """Searches the learning rate for a run: short runs at many values, each with its own warmup and decay, are compared
     by their validation losses.
@@ -99,6 +101,7 @@ def find_lr(
             seed gives the same learning rate; by default 15 % of a run of more than ten minutes.
         way: "together" (batched) or "one after another" (sequential); by default the faster one.
         progress: show the progress in the terminal.
+        on: "ray" runs the short runs on the Ray cluster that this process is connected to; the numbers are the same.
 
     Returns:
         Rates: `best`, `low`, `high`, `fails`, `table`, `sentence`, `figure(path)`.
@@ -117,11 +120,13 @@ def find_lr(
     True
     """
     refuse_several("sd.find_lr", "Call it before, in a program of its own.")
-    limits = check_arguments({"between": between, "budget": budget, "way": way, "progress": progress})
+    limits = check_arguments({"between": between, "budget": budget, "way": way, "progress": progress, "on": on})
     settings = resolve(
         task, rule=rule, schedule=schedule, batch_size=batch_size, epochs=epochs, steps=steps, clip=clip,
         accumulate=accumulate, average=average, precision=precision, groups=groups, no_decay=no_decay, seed=seed,
         device=device,
     )  # fmt: skip
-    with SearchDisplay() if limits.pop("progress") else nullcontext() as display:
-        return Rates(run_search(task, settings, watch=display, **limits))
+    progress, on = limits.pop("progress"), limits.pop("on")
+    cluster = cluster_of(on, settings.device, live=progress)
+    with SearchDisplay() if progress else nullcontext() as display:
+        return Rates(run_search(task, settings, watch=display, cluster=cluster, **limits))

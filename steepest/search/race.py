@@ -10,6 +10,7 @@ import torch
 
 from steepest.analysis.landscape.surfaces import PRINCIPAL_PLANE, measure_surfaces
 from steepest.descent.settings import Settings, resolve
+from steepest.distributed.cluster import cluster_of
 from steepest.distributed.group import refuse_several
 from steepest.errors import InputError
 from steepest.records.arguments import A_WHOLE_NUMBER, check, check_arguments
@@ -93,6 +94,7 @@ def race(
     precision: str | None = None,
     guard: bool = False,
     device: str = "auto",
+    on: str | None = None,
     lrs: str | float | Mapping[str, float] | None = None,
     level: float | None = None,
 ) -> Race:
@@ -110,6 +112,8 @@ def race(
         batch_sizes: compare these ("full", 64, 1) instead, over equally many samples, also after equal time.
         target: validation loss to reach; by default the highest of the contenders' median final losses.
         alpha: probability of claiming any difference where there is none.
+        on: "ray" runs all searches and runs on the Ray cluster that this process is connected to; the numbers are the
+            same.
         lrs, level: former names of `lr` and `alpha`.
 
     Returns:
@@ -124,7 +128,7 @@ def race(
     alpha = _former("level", level, "alpha", alpha)
     refuse_several("sd.race", "Call it before, in a program of its own.")
     limits = check_arguments({"lr": lr, "target": target, "alpha": alpha})
-    seed_count = check_arguments({"seeds": seeds})["seeds"]
+    seed_count, on, device = check_arguments({"seeds": seeds, "on": on, "device": device}).values()
     check("seeds", seed_count, A_WHOLE_NUMBER)
     if not (rules is None or _is_one_rule(rules) or isinstance(rules, Sequence)):
         raise InputError(f"rules must be update rules or their names, got {rules!r}")
@@ -139,7 +143,9 @@ def race(
         for rule in [rules] if _is_one_rule(rules) else rules or []:
             settings = resolve(task, rule=rule, batch_size=batch_size, **common)
             contenders[_unique_name(rule, contenders)] = settings
-    return Race(contest.run_race(task, contenders, seed_count, by_time=batch_sizes is not None, **limits), task)
+    cluster = cluster_of(on, device or "auto")
+    by_time = batch_sizes is not None
+    return Race(contest.run_race(task, contenders, seed_count, by_time=by_time, cluster=cluster, **limits), task)
 
 
 def _former(old: str, value: Any, new: str, current: Any) -> Any:

@@ -22,19 +22,19 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 from steepest import seeds
-from steepest.descent.loop import Descent
 from steepest.descent.population.dispatch import run_descents
 from steepest.descent.population.population import Member, Plan
+from steepest.descent.population.remote import Job, run_jobs
 from steepest.descent.settings import Settings
 from steepest.descent.stages import Stages
+from steepest.distributed.cluster import Cluster
 from steepest.errors import InputError, SearchInterrupt, TaskError
 from steepest.records.search import FAILED, TOO_LARGE, TOO_SMALL, WORKS, Search, SearchProgress, Trial
 from steepest.rules.rule import Rule
 from steepest.schedule import Schedule
-from steepest.search.budget import max_steps
+from steepest.search.baseline import measure_baseline
 from steepest.tasks.task import Task
 
 SHORT, LONG = 0.05, 0.2
@@ -68,26 +68,6 @@ Widen = Callable[[Rung], list[float]]
 Watch = Callable[[SearchProgress], None]
 
 
-class _Baseline(NamedTuple):
-    """What a search starts from: the run's steps, those of an epoch, the initial validation loss, the rule's usual
-    learning rate, and the steps that the search may take in all."""
-
-    steps: int
-    steps_per_epoch: int
-    loss: float
-    usual_lr: float
-    max_steps: float
-
-
-def _measure_baseline(task: Task, settings: Settings, budget: int | str | None) -> _Baseline:
-    descent = Descent(task, replace(settings, lr=None, guard=None), task.copy(settings.seed))
-    lr, loss = descent.base_lr, descent.measure()["loss"]
-    if not math.isfinite(loss):
-        raise TaskError(f"The initial validation loss must be finite, got {loss}. Check model, loss and data.")
-    descent.model.train()
-    return _Baseline(descent.steps, descent.steps_per_epoch, loss, lr, max_steps(budget, descent))
-
-
 def run_search(
     task: Task,
     settings: Settings,
@@ -95,6 +75,7 @@ def run_search(
     between: tuple[float, float] | None = None,
     way: str | None = None,
     watch: Watch | None = None,
+    cluster: Cluster | None = None,
 ) -> Search:
     """Searches the learning rate for a run with these settings.
 
@@ -104,7 +85,8 @@ def run_search(
         budget: steps in all (500), or seconds as text ("60 s"); None derives it from the run's length.
         between: smallest and largest value to try; None starts around the rule's usual one, and widens where needed.
         way: "together" (batched) or "one after another" (sequential); None chooses by the work of a step.
-        watch: called after every step with the progress.
+        watch: called after every step with the progress; on a cluster now and then.
+        cluster: where the short runs are run; None for this process.
 
     Raises:
         InputError: an invalid range or budget, or settings with several stages.
@@ -114,18 +96,22 @@ def run_search(
     if len(settings.stages.parts) > 1:
         raise InputError("The learning rate is searched for one update rule, got stages. Search for each of them.")
     with seeds.ours(settings.seed, "rates"):  # a loss or model may draw from Python's or numpy's generators
-        return _run_search(task, settings, budget, between, way, watch)
+        return _run_search(task, settings, budget, between, way, watch, cluster)
 
 
 def _run_search(
     task: Task, settings: Settings, budget: int | str | None, between: tuple[float, float] | None, way: str | None,
-    watch: Watch | None,
+    watch: Watch | None, cluster: Cluster | None,
 ) -> Search:  # fmt: skip
     start_time = time.perf_counter()
-    base = _measure_baseline(task, settings, budget)
+    if cluster is None:
+        base = measure_baseline(task, settings, budget)
+    else:
+        settings = replace(settings, device=cluster.device)
+        (base,) = cluster.run(measure_baseline, task, [(settings, budget)])
     settings = _in_shares(settings, base.steps, base.steps_per_epoch)
     search = _Search(
-        task, settings, between, way, watch, start_time, base.steps, base.loss, base.usual_lr, base.max_steps
+        task, settings, between, way, watch, cluster, start_time, base.steps, base.loss, base.usual_lr, base.max_steps
     )
     try:
         return search.run()
@@ -140,6 +126,7 @@ class _Search:
     between: tuple[float, float] | None
     way: str | None
     watch: Watch | None
+    cluster: Cluster | None
     start_time: float
     run_steps: int
     start: float
@@ -241,17 +228,22 @@ class _Search:
         common = replace(self.settings, epochs=None, steps=steps, guard=None)
         settings = [replace(common, lr=rate) for rate in rates]
         is_small = sum(p.numel() for p in self.task.copy(0).parameters()) <= PATH_WEIGHTS
-        plan = Plan(points=SEARCH_PATH_POINTS if is_small else 0, on_step=lambda members: self._on_step(members, steps))
-        descents = run_descents(self.task, settings, plan, strategy=self.way)
+        plan = Plan(points=SEARCH_PATH_POINTS if is_small else 0, on_step=lambda own: self._on_step(len(own), own, steps))
+        if self.cluster is None:
+            descents = run_descents(self.task, settings, plan, strategy=self.way)
+        else:
+            job = Job(settings, plan, self.way)
+            (descents,) = run_jobs(self.cluster, self.task, [job], lambda count, own: self._on_step(count, own, steps))
         self.way, self.reason = self.way or descents.strategies[0].name, self.reason or descents.strategies[0].reason
         for rate, member in zip(rates, descents.members, strict=True):
+            self.members.pop((steps, rate), None)  # in the order of the rates, whichever ended first
             rung[rate] = self.members[steps, rate] = member
         if self.watch is not None:
             self.watch(self._progress(is_rung=True))
 
-    def _on_step(self, members: Sequence[Member], steps: int) -> None:
-        """Keeps runs as soon as they end: an interruption may come before the others do."""
-        self.steps += len(members)
+    def _on_step(self, count: int, members: Sequence[Member], steps: int) -> None:
+        """Counts steps, and keeps runs as soon as they end: an interruption may come before the others do."""
+        self.steps += count
         self.members |= {(steps, m.settings.lr or 0.0): m for m in members if m.measurements or m.failure}
         if self.watch is not None:
             self.watch(self._progress())

@@ -87,6 +87,11 @@ def _run(path: Path) -> tuple[ModuleType, str]:
     return module, hashlib.sha256(loader.text).hexdigest()
 
 
+def task_modules() -> list[ModuleType]:
+    """The modules of all task files that this process has run; another one may know nothing of them."""
+    return [m for m in list(sys.modules.values()) if isinstance(getattr(m, "__loader__", None), _TextLoader)]
+
+
 def _module_name(path: Path) -> str:
     """The name by which other processes can import the file, such as a DataLoader's workers that are not forked.
 

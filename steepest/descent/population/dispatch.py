@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
+from steepest import seeds
 from steepest.curvature.work import without_compiler
 from steepest.descent.loop import Descent
 from steepest.descent.optimizer import is_schedule
@@ -80,18 +81,15 @@ def run_descents(
         SteepestError: settings, model or data that cannot be used.
     """
     plan = plan or Plan()
-    groups: dict[Any, list[int]] = {}
-    for n, one in enumerate(settings):
-        groups.setdefault(_group(task, one), []).append(n)
     members: dict[int, Member] = {}
     strategies = []
-    for (obstacle, _), places in groups.items():
+    for obstacle, places in groups_of(task, settings):
         group = [settings[n] for n in places]
         choice, start = choose_strategy(task, group, plan, strategy, obstacle)
         try:
             own = run(task, group, plan, choice, start)
         except UnbatchableError as error:
-            choice = Strategy(SEQUENTIAL, f"torch.func cannot batch this model ({error})")
+            choice = unbatchable(error)
             own = run(task, group, plan, choice)
         members |= dict(zip(places, own, strict=True))
         strategies.append(choice)
@@ -170,22 +168,61 @@ def run(
         UnbatchableError: batched steps failed.
     """
     members = []
-    for lo in range(0, len(settings), strategy.size):
-        batch = settings[lo : lo + strategy.size]
-        if strategy.name == SEQUENTIAL:
-            members += SequentialDescent(task, batch, plan).run()
-            continue
-        population, start = start or Population(task, batch, plan), None
+    for batch in batches_of(settings, strategy):
+        members += run_batch(task, batch, plan, strategy.name, start)
+        start = None
+    return members
+
+
+def batches_of(settings: Sequence[Settings], strategy: Strategy) -> list[Sequence[Settings]]:
+    """The descents of a group in parts, each of which is run at once."""
+    return [settings[lo : lo + strategy.size] for lo in range(0, len(settings), strategy.size)]
+
+
+def run_batch(
+    task: Task, settings: Sequence[Settings], plan: Plan, strategy: str, start: Population | None = None
+) -> list[Member]:
+    """Runs one part of a group: a population, or a single descent.
+
+    What its members do follows from these arguments alone: the code of a model or of data may draw from Python's,
+    numpy's and torch's own generators, which begin anew.
+
+    Args:
+        task: that they train.
+        settings: of the part.
+        plan: what is recorded on the way.
+        strategy: BATCHED or SEQUENTIAL.
+        start: the population, before its first step.
+
+    Raises:
+        UnbatchableError: batched steps failed.
+    """
+    with seeds.ours(settings[0].seed, "descents"):
+        if strategy == SEQUENTIAL:
+            return SequentialDescent(task, settings, plan).run()
+        population = start or Population(task, settings, plan)
         try:
-            members += population.run()
+            return population.run()
         except SteepestError:
             raise
         except Exception as error:  # any error of torch or the model under vmap
             raise UnbatchableError(first_line(error)) from error
-    return members
 
 
 # -- The choice --------------------------------------------------------------------------------------------------------
+
+
+def groups_of(task: Task, settings: Sequence[Settings]) -> list[tuple[str, list[int]]]:
+    """The groups in which descents can be batched: (why they must run sequentially, or ""; their places)."""
+    groups: dict[Any, list[int]] = {}
+    for n, one in enumerate(settings):
+        groups.setdefault(_group(task, one), []).append(n)
+    return [(obstacle, places) for (obstacle, _), places in groups.items()]
+
+
+def unbatchable(error: object) -> Strategy:
+    """The strategy of a group whose batched steps failed."""
+    return Strategy(SEQUENTIAL, f"torch.func cannot batch this model ({error})")
 
 
 def _group(task: Task, settings: Settings) -> tuple[str, Any]:
@@ -217,9 +254,15 @@ def choose_strategy(
         request: BATCHED or SEQUENTIAL; None chooses by the work of a step.
         obstacle: why the group must run sequentially; empty where it need not.
     """
-    if obstacle or request == SEQUENTIAL or len(settings) == 1:
-        reason = obstacle or ("there is only one run" if len(settings) == 1 else "requested")
+    if reason := why_sequential(settings, request, obstacle):
         return Strategy(SEQUENTIAL, reason), None
+    with seeds.ours(settings[0].seed, "strategy"):  # a model may draw from Python's or numpy's generators
+        return _choose(task, settings, plan, request)
+
+
+def _choose(
+    task: Task, settings: Sequence[Settings], plan: Plan, request: str | None
+) -> tuple[Strategy, Population | None]:
     first = Descent(task, settings[0], task.copy(settings[0].seed))
     if first.schedule.watches:
         return Strategy(SEQUENTIAL, "the schedule depends on the loss"), None
@@ -233,9 +276,16 @@ def choose_strategy(
     obstacle = why_not_batched(first.model, first.objective, first.space, first.batches(1), settings[0].seed)
     obstacle = obstacle or _why_starts_differ(task, settings, first.model)
     if obstacle:
-        return Strategy(SEQUENTIAL, f"torch.func cannot batch this model ({obstacle})"), None
+        return unbatchable(obstacle), None
     population = Population(task, settings[: _max_batch(first)], plan)
     return Strategy(BATCHED, reason, len(population.members)), population
+
+
+def why_sequential(settings: Sequence[Settings], request: str | None, obstacle: str) -> str:
+    """Why a group is run sequentially, as far as that follows without its model; empty where it does not."""
+    if len(settings) == 1 and not obstacle:
+        return "there is only one run"
+    return obstacle or ("requested" if request == SEQUENTIAL else "")
 
 
 def _why_starts_differ(task: Task, settings: Sequence[Settings], model: nn.Module) -> str:
