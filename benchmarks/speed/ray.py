@@ -91,7 +91,9 @@ def measure() -> list[str]:
         numbers = "bit for bit" if same[name] else "no"
         rows.append([name, span(here), span(one), f"{one / here:.2f}", span(two), f"{two / here:.2f}", numbers])
     head = ["", "this process", "one node", "ratio", "two nodes", "ratio", "the same numbers"]
-    words = f"To start a local cluster took {span(begin_s)}, its first call {span(first_s)}, since a process of the node "
+    words = (
+        f"To start a local cluster took {span(begin_s)}, its first call {span(first_s)}, since a process of the node "
+    )
     words += f"imports torch and Steepest, and a later call that does nothing {span(call_s)}."
     return [*table(head, rows), "", f"Medians of {ROUNDS}; this process has one thread, a node one processor. {words}"]
 

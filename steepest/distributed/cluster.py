@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from steepest.errors import InputError, ProcessError, TaskError
 from steepest.distributed.parcel import pack, pack_call, pack_task, unpack
+from steepest.errors import InputError, ProcessError, TaskError
 from steepest.tasks.task import Task
 
 RETRIES = 5
@@ -180,8 +180,8 @@ class Cluster:
         except self._ray.exceptions.RayError as error:
             why = f"{type(error).__name__}: " + str(error).strip().partition("\n")[0]
             raise ProcessError(
-                f"Ray must be able to run every call, got {why} It had {RETRIES + 1} tries. A model that ends its process "
-                "does so each time: run it here, without on='ray', to see why."
+                f"Ray must be able to run every call, got {why} It had {RETRIES + 1} tries. A model that ends its "
+                "process does so each time: run it here, without on='ray', to see why."
             ) from error
         if isinstance(answer, _Failure):
             raise answer.as_error()
@@ -254,7 +254,10 @@ class _Here(NamedTuple):
     def read(cls) -> "_Here":
         """Those of this process."""
         own = {name: version(name).partition("+")[0] for name in ("steepest", "torch")}  # without torch's "+cu130"
-        deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+        deterministic = (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+        )
         precision = torch.get_float32_matmul_precision()
         return cls(own, torch.get_num_threads(), torch.get_default_dtype(), precision, deterministic)
 
@@ -287,8 +290,8 @@ def _call(task: bytes, call: bytes, here: _Here, board: Any, place: int) -> byte
             own = unpack(task)
         except (ImportError, AttributeError) as error:
             raise TaskError(
-                f"Task and settings must be something that the nodes can import, got {type(error).__name__}: {error}. Send "
-                "your modules to them: call ray.init(runtime_env={'working_dir': '.'}) before."
+                f"Task and settings must be something that the nodes can import, got {type(error).__name__}: {error}. "
+                "Send your modules to them: call ray.init(runtime_env={'working_dir': '.'}) before."
             ) from error
         result = function(own, *arguments, counter)
         return pack((counter.steps, result))

@@ -3,8 +3,10 @@
 Functions and classes that a node cannot import, such as a script's own, lambdas and closures, are sent as their code.
 """
 
+import functools
+import inspect
 import io
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +19,8 @@ from steepest.tasks.task import Task
 
 TASK_PARTS = ("model", "loss", "objective", "data", "validation", "test", "metrics", "augment", "count", "predict")
 """What a user passes to a task, and what may be impossible to send."""
+MAX_DEPTH = 8
+"""Objects within one another that are searched for what cannot be pickled."""
 
 
 def pack(value: Any) -> bytes:
@@ -35,7 +39,7 @@ def pack(value: Any) -> bytes:
 
 
 def _pickle_module(unknown: Collection[str]) -> ModuleType:
-    """Ray's pickler, which sends rules of modules that the nodes do not know by their formula, as a module for torch."""
+    """Ray's pickler, which sends rules of modules that no node knows by their formula, as a module for torch."""
     from ray import cloudpickle
 
     class Pickler(cloudpickle.Pickler):
@@ -81,25 +85,48 @@ def pack_call(function: Callable, arguments: tuple) -> bytes:
     try:
         return pack((function, arguments))
     except Exception as error:  # pickling runs the user's code
-        raise InputError(_why_not_sent("rule", arguments, error)) from error
+        raise InputError(_why_not_sent("Settings", arguments, error)) from error
 
 
 def _why_not_sent(name: str, value: Any, error: Exception) -> str:
     """That a value cannot be pickled, which object in it cannot, and what to do."""
-    from ray.util import inspect_serializability
-
-    try:
-        _, failures = inspect_serializability(value, name, print_file=io.StringIO())  # type: ignore[arg-type]
-        culprits = {f"'{f.name}', {_kind(f.obj)}" for f in failures if f.obj is not value}
-    except Exception:  # it looks at every attribute, which runs the user's code
-        culprits = set()
-    parts = f" with {'; '.join(sorted(culprits)[:3])}" if culprits else ""
+    path, culprit = _find_culprit(value)
+    where = f", whose {path.lstrip('.')} is {_kind(culprit)}" if path else ""
     return (
-        f"{name} must be something that can be pickled, to be sent to the nodes of a cluster, got {_kind(value)}{parts} "
-        f"({type(error).__name__}: {error}). Open files, locks, connections and generators cannot: make them in the "
-        "function that uses them, or in __setstate__."
+        f"{name} must be something that can be pickled, to be sent to the nodes of a cluster, got {_kind(value)}{where} "
+        f"({type(error).__name__}: {error}). Make locks, connections and generators in the function that uses them."
     )
 
 
+def _find_culprit(value: Any, depth: int = MAX_DEPTH) -> tuple[str, Any]:
+    """The innermost object that cannot be pickled, and the way to it."""
+    for name, part in _parts(value) if depth else ():
+        try:
+            pack(part)
+        except Exception:  # pickling runs the user's code
+            path, culprit = _find_culprit(part, depth - 1)
+            return name + path, culprit
+    return "", value
+
+
+def _parts(value: Any) -> list[tuple[str, Any]]:
+    """What an object holds, and what a function uses, by the way there."""
+    if isinstance(value, Mapping):
+        return [(f"[{key!r}]", part) for key, part in value.items()]
+    if isinstance(value, list | tuple):
+        return [(f"[{i}]", part) for i, part in enumerate(value)]
+    if inspect.isfunction(value):
+        used = inspect.getclosurevars(value)
+        parts = {**used.globals, **used.nonlocals}
+    elif isinstance(value, functools.partial):
+        parts = {"func": value.func, "args": value.args, "keywords": value.keywords}
+    elif inspect.ismethod(value):
+        parts = {"__self__": value.__self__}
+    else:
+        parts = getattr(value, "__dict__", {})
+    return [(f".{name}", part) for name, part in parts.items()]
+
+
 def _kind(value: Any) -> str:
-    return getattr(value, "__qualname__", None) or type(value).__qualname__
+    name = getattr(value, "__qualname__", None)
+    return name if isinstance(name, str) else f"a {type(value).__qualname__}"

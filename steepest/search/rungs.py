@@ -228,7 +228,9 @@ class _Search:
         common = replace(self.settings, epochs=None, steps=steps, guard=None)
         settings = [replace(common, lr=rate) for rate in rates]
         is_small = sum(p.numel() for p in self.task.copy(0).parameters()) <= PATH_WEIGHTS
-        plan = Plan(points=SEARCH_PATH_POINTS if is_small else 0, on_step=lambda own: self._on_step(len(own), own, steps))
+        plan = Plan(
+            points=SEARCH_PATH_POINTS if is_small else 0, on_step=lambda own: self._on_step(len(own), own, steps)
+        )
         if self.cluster is None:
             descents = run_descents(self.task, settings, plan, strategy=self.way)
         else:

@@ -95,7 +95,9 @@ def run_jobs(
 
 
 def _descents(groups: Sequence[_Group], members: Sequence[Sequence[Member] | str]) -> Descents:
-    by_place = {n: m for group, own in zip(groups, members, strict=True) for n, m in zip(group.places, own, strict=True)}
+    by_place = {
+        n: m for group, own in zip(groups, members, strict=True) for n, m in zip(group.places, own, strict=True)
+    }
     return Descents([by_place[n] for n in sorted(by_place)], [group.strategy for group in groups])
 
 
