@@ -93,7 +93,7 @@ def _why_not_sent(name: str, value: Any, error: Exception) -> str:
     path, culprit = _find_culprit(value)
     where = f", whose {path.lstrip('.')} is {_kind(culprit)}" if path else ""
     return (
-        f"{name} must be something that can be pickled, to be sent to the nodes of a cluster, got {_kind(value)}{where} "
+        f"{name} must be something that can be pickled, to be sent to a cluster, got {_kind(value)}{where} "
         f"({type(error).__name__}: {error}). Make locks, connections and generators in the function that uses them."
     )
 

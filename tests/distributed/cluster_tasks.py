@@ -63,6 +63,16 @@ def slow_once(folder: Path, pause: float):
     return loss
 
 
+def count_until(task, file: Path, report):
+    """Takes steps until a file exists, for a minute at most; whether it does."""
+    end = time.monotonic() + 60
+    while not file.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+        report(1)
+    report(1)
+    return file.exists()
+
+
 KINDS = {
     "a module": lambda: sd.Task(net(0), samples(), cross_entropy, metrics={"accuracy": sd.accuracy}),
     "dropout": lambda: sd.Task(lambda seed: net(seed, 0.3), samples(), cross_entropy),

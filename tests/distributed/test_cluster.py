@@ -23,24 +23,36 @@ from steepest.distributed import cluster as room
 from steepest.distributed.parcel import pack_call, pack_task
 from steepest.errors import InputError, ProcessError, SearchInterrupt, TaskError
 from steepest.search import rungs
-from tests.distributed.cluster_tasks import KINDS, marking, net, samples, slow_once
+from tests.distributed.cluster_tasks import KINDS, count_until, marking, net, samples, slow_once
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install 'steepest[ray]'")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's own
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def nodes():
+def start():
     """A cluster of two nodes with a processor each."""
     from ray.cluster_utils import Cluster
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     size = {"num_cpus": 1, "object_store_memory": 80 << 20}
     nodes = Cluster(initialize_head=True, head_node_args={**size, "include_dashboard": False})
-    nodes.add_node(**size)
-    ray.init(address=nodes.address, log_to_driver=False)
+    try:
+        nodes.add_node(**size)
+        ray.init(address=nodes.address, log_to_driver=False)
+    except Exception:
+        nodes.shutdown()
+        raise
+    return nodes
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        nodes = start()
+    except Exception:  # a node gives its processes 15 s: too few where nothing has been compiled, on a busy machine
+        nodes = start()
     yield nodes
     ray.shutdown()
     nodes.shutdown()
@@ -63,8 +75,16 @@ def is_same(one, other):
     return one == other or (one != one and other != other)
 
 
-@pytest.mark.parametrize("way", [None, "one after another"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "way"),
+    [
+        ("a module", "together"),
+        ("dropout", "together"),
+        ("dropout", "one after another"),
+        ("noise of numpy", "one after another"),
+        ("views", None),
+    ],
+)
 def test_a_search_has_the_numbers_of_one_process(nodes, kind, way):
     of = KINDS[kind]()
     assert is_same(search(of, "ray", way=way), search(of, way=way))
@@ -85,52 +105,43 @@ def test_a_race_of_batch_sizes_runs_on_one_node(nodes, tmp_path):
     assert all(is_same(a, b) for a, b in zip(there.curves, here.curves, strict=True))
 
 
-def test_progress_is_shown_while_a_call_runs(nodes, tmp_path):
-    of, seen = sd.Task(net, samples(), marking(tmp_path, 0.02)), []
-    cluster = room.cluster_of("ray", live=True)
-    settings = resolve(of, rule="adam", batch_size=32, steps=40)
+def test_progress_is_told_while_a_call_runs(nodes, tmp_path):
+    """The call ends only after its progress was seen."""
+    seen, cluster = [], room.cluster_of("ray", live=True)
+    of, file = KINDS["a module"](), tmp_path / "seen"
+    ends = cluster.run(count_until, of, [(file,)], lambda steps: [seen.append(steps), file.touch()])
+    assert ends == [True]
+    assert len(seen) >= 2
+    assert all(steps > 0 for steps in seen)
+
+
+def test_a_search_counts_its_steps(nodes):
+    of, seen = KINDS["a module"](), []
+    settings, cluster = resolve(of, rule="adam", batch_size=32, steps=400), room.cluster_of("ray", live=True)
     done = rungs.run_search(of, settings, way="one after another", watch=seen.append, cluster=cluster)
     assert seen[-1].steps == seen[-1].expected == done.steps
     assert seen[-1].rates == len(done.table)
-    assert any(at.steps % 40 for at in seen)  # told by a run before its end
-    assert any(0 < at.rates < 7 for at in seen)
+    assert [at.steps for at in seen] == sorted(at.steps for at in seen)
 
 
-def test_ctrl_c_cancels_the_calls_and_keeps_what_has_ended(nodes, tmp_path):
-    of = sd.Task(net, samples(), marking(tmp_path, 0.02))
-    settings = resolve(of, rule="adam", batch_size=32, steps=40)
+def test_the_runs_of_a_lost_node_run_again_elsewhere(nodes, tmp_path):
+    of = sd.Task(net, samples(), slow_once(tmp_path, 0.05))
+    given = {"rules": ["adam", "momentum"], "seeds": 2, "lr": 0.01, "batch_size": 32, "steps": 60}
+    (lost,) = nodes.worker_nodes
+    raylet = lost.all_processes["raylet"][0].process.pid
 
-    def watch(at):
-        if at.rates == 2:
-            threading.Timer(0.2, signal.raise_signal, [signal.SIGINT]).start()
+    def kill():
+        while not (tmp_path / str(raylet)).exists():
+            time.sleep(0.05)
+        nodes.remove_node(lost, allow_graceful=False)
+        (tmp_path / "calm").touch()
 
-    with pytest.raises(SearchInterrupt, match=r"interrupted after \d+ of about \d+ steps") as stopped:
-        rungs.run_search(of, settings, way="one after another", watch=watch, cluster=room.cluster_of("ray"))
-    assert len(stopped.value.table) >= 2
-    deadline = time.monotonic() + 30
-    while ray.available_resources().get("CPU", 0) < ray.cluster_resources()["CPU"] and time.monotonic() < deadline:
-        time.sleep(0.1)
-    for file in tmp_path.iterdir():
-        file.unlink()
-    time.sleep(0.3)
-    assert not [*tmp_path.iterdir()]  # nobody computes a loss any more
-
-
-def test_an_exception_of_the_users_code_is_raised_here(nodes):
-    def loss(output, target):
-        raise ZeroDivisionError("in the loss")
-
-    with pytest.raises(ZeroDivisionError, match="in the loss") as raised:
-        search(sd.Task(net, samples(), loss, validation=samples(seed=1)), "ray")
-    assert any(note.startswith("On a node of the cluster") and "in loss" in note for note in raised.value.__notes__)
-
-
-def test_a_call_that_ends_its_process_each_time_is_an_error(nodes, monkeypatch):
-    monkeypatch.setattr(room, "RETRIES", 0)
-    home = os.getpid()
-    loss = lambda o, t: cross_entropy(o, t) if os.getpid() == home else os._exit(1)  # noqa: E731
-    with pytest.raises(ProcessError, match="Ray must be able to run every call, got WorkerCrashedError"):
-        search(sd.Task(net, samples(), loss), "ray")
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    there = sd.race(of, **given, on="ray").record
+    killer.join(30)
+    assert not killer.is_alive()
+    assert is_same(there, sd.race(of, **given).record)
 
 
 def test_rules_and_tasks_that_no_node_can_import_are_sent_as_code(nodes, tmp_path):
@@ -168,7 +179,9 @@ UNSENDABLE = {
     r"Task: model must be .*, got a WithLock, whose lock is a lock \(TypeError: cannot pickle": {"model": WithLock()},
     r"Task: loss .* got .*<lambda>, whose LOCK is a lock": {"loss": lambda o, t: LOCK and cross_entropy(o, t)},
     r"Task: data must be .*, got batches_of \(TypeError": {"data": batches_of(), "validation": samples(seed=1)},
-    r"Task: augment .* whose \['a'\]\[0\] is a lock": {"augment": functools.partial({"a": [LOCK]}.get)},
+    r"Task: augment .* a partial, whose args\[0\]\['a'\]\[0\] is a lock": {
+        "augment": functools.partial(max, {"a": [LOCK]})
+    },
 }
 
 
@@ -218,21 +231,38 @@ def test_the_page_runs(nodes):
         exec(code, {"__name__": "page"})
 
 
-def test_the_runs_of_a_lost_node_run_again_elsewhere(nodes, tmp_path):
-    of = sd.Task(net, samples(), slow_once(tmp_path, 0.05))
-    given = {"rules": ["adam", "momentum"], "seeds": 2, "lr": 0.01, "batch_size": 32, "steps": 60}
-    (lost,) = nodes.worker_nodes
-    raylet = lost.all_processes["raylet"][0].process.pid
+def test_an_exception_of_the_users_code_is_raised_here(nodes):
+    def loss(output, target):
+        raise ZeroDivisionError("in the loss")
 
-    def kill():
-        while not (tmp_path / str(raylet)).exists():
-            time.sleep(0.05)
-        nodes.remove_node(lost, allow_graceful=False)
-        (tmp_path / "calm").touch()
+    with pytest.raises(ZeroDivisionError, match="in the loss") as raised:
+        search(sd.Task(net, samples(), loss, validation=samples(seed=1)), "ray")
+    assert any(note.startswith("On a node of the cluster") and "in loss" in note for note in raised.value.__notes__)
 
-    killer = threading.Thread(target=kill, daemon=True)
-    killer.start()
-    there = sd.race(of, **given, on="ray").record
-    killer.join(30)
-    assert not killer.is_alive()
-    assert is_same(there, sd.race(of, **given).record)
+
+def test_ctrl_c_cancels_the_calls_and_keeps_what_has_ended(nodes, tmp_path):
+    of = sd.Task(net, samples(), marking(tmp_path, 0.02))
+    settings = resolve(of, rule="adam", batch_size=32, steps=40)
+
+    def watch(at):
+        if at.rates == 2:
+            threading.Timer(0.2, signal.raise_signal, [signal.SIGINT]).start()
+
+    with pytest.raises(SearchInterrupt, match=r"interrupted after \d+ of about \d+ steps") as stopped:
+        rungs.run_search(of, settings, way="one after another", watch=watch, cluster=room.cluster_of("ray"))
+    assert len(stopped.value.table) >= 2
+    deadline = time.monotonic() + 30
+    while ray.available_resources().get("CPU", 0) < ray.cluster_resources()["CPU"] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for file in tmp_path.iterdir():
+        file.unlink()
+    time.sleep(0.3)
+    assert not [*tmp_path.iterdir()]  # nobody computes a loss any more
+
+
+def test_a_call_that_ends_its_process_each_time_is_an_error(nodes, monkeypatch):
+    monkeypatch.setattr(room, "RETRIES", 0)
+    home = os.getpid()
+    loss = lambda o, t: cross_entropy(o, t) if os.getpid() == home else os._exit(1)  # noqa: E731
+    with pytest.raises(ProcessError, match="Ray must be able to run every call, got WorkerCrashedError"):
+        search(sd.Task(net, samples(), loss), "ray")
