@@ -9,6 +9,7 @@ and on as many threads. So where it ran, and how often it was begun, does not sh
 Ray is imported where it is used. Source: Moritz et al. 2018, https://arxiv.org/abs/1712.05889.
 """
 
+import logging
 import platform
 import time
 import traceback
@@ -52,7 +53,7 @@ def cluster_of(on: str | None, device: str = "auto", live: bool = False) -> "Clu
     except ImportError:
         raise InputError("ray is not installed. Install it: pip install 'steepest[ray]'") from None
     if not ray.is_initialized():
-        ray.init(include_dashboard=False, logging_level="ERROR")
+        ray.init(include_dashboard=False, logging_level=logging.ERROR)
     return Cluster(ray, device, live)
 
 
@@ -110,15 +111,15 @@ class Cluster:
             Exception: of the function.
         """
         parcel, here = self._parcel(task), _Here.read()
-        calls = [pack_call(function, given) for given in arguments]
+        calls = [pack_call(function, own) for own in arguments]
         board = self._board() if self._live else None
         progress = _Progress(self._ray, board, on_steps)
         refs = {self._call.remote(parcel, call, here, board, i): i for i, call in enumerate(calls)}
         results: dict[int, Any] = {}
         try:
             while refs:
-                done, _ = self._ray.wait(list(refs), timeout=REPORT_S)
-                for ref in done:
+                ends, _ = self._ray.wait(list(refs), timeout=REPORT_S)
+                for ref in ends:
                     i = refs.pop(ref)
                     steps, results[i] = self._result(ref)
                     progress.set(i, steps)
@@ -196,7 +197,7 @@ class _Progress:
         self._steps: dict[int, int] = {}
         self._ends: set[int] = set()
         self._question: Any = None
-        self._asked_at = time.monotonic()
+        self._question_time = time.monotonic()
 
     def set(self, place: int, steps: int) -> None:
         """Takes the steps of a call that has ended."""
@@ -219,8 +220,8 @@ class _Progress:
                 for place, steps in self._ray.get(question).items():
                     if place not in self._ends:
                         self._tell(place, steps)
-        if self._question is None and time.monotonic() - self._asked_at >= REPORT_S:
-            self._question, self._asked_at = self._board.read.remote(), time.monotonic()
+        if self._question is None and time.monotonic() - self._question_time >= REPORT_S:
+            self._question, self._question_time = self._board.read.remote(), time.monotonic()
 
 
 def _device(name: str, gpus: float) -> str:
@@ -304,12 +305,12 @@ class _Counter:
 
     def __init__(self, board: Any, place: int) -> None:
         self._board, self._place, self.steps = board, place, 0
-        self._written_at = time.monotonic()
+        self._write_time = time.monotonic()
 
     def __call__(self, steps: int) -> None:
         self.steps += steps
-        if self._board is not None and time.monotonic() - self._written_at >= REPORT_S:
-            self._written_at = time.monotonic()
+        if self._board is not None and time.monotonic() - self._write_time >= REPORT_S:
+            self._write_time = time.monotonic()
             self._board.write.remote(self._place, self.steps)
 
 

@@ -19,7 +19,7 @@ from steepest.tasks.task import Task
 
 TASK_PARTS = ("model", "loss", "objective", "data", "validation", "test", "metrics", "augment", "count", "predict")
 """What a user passes to a task, and what may be impossible to send."""
-MAX_DEPTH = 8
+MAX_LEVELS = 8
 """Objects within one another that are searched for what cannot be pickled."""
 
 
@@ -54,6 +54,7 @@ def _pickle_module(unknown: Collection[str]) -> ModuleType:
 
 
 def unpack(pickle: bytes) -> Any:
+    """A fresh copy of what was packed."""
     return torch.load(io.BytesIO(pickle), map_location="cpu", weights_only=False)
 
 
@@ -72,8 +73,8 @@ def pack_task(task: Task) -> bytes:
         try:
             pack(part)
         except Exception as error:
-            raise TaskError(_why_not_sent(f"Task: {name}", part, error)) from error
-    raise TaskError(_why_not_sent("Task", task, whole)) from whole
+            raise TaskError(_refusal(f"Task: {name}", part, error)) from error
+    raise TaskError(_refusal("Task", task, whole)) from whole
 
 
 def pack_call(function: Callable, arguments: tuple) -> bytes:
@@ -85,10 +86,10 @@ def pack_call(function: Callable, arguments: tuple) -> bytes:
     try:
         return pack((function, arguments))
     except Exception as error:  # pickling runs the user's code
-        raise InputError(_why_not_sent("Settings", arguments, error)) from error
+        raise InputError(_refusal("Settings", arguments, error)) from error
 
 
-def _why_not_sent(name: str, value: Any, error: Exception) -> str:
+def _refusal(name: str, value: Any, error: Exception) -> str:
     """That a value cannot be pickled, which object in it cannot, and what to do."""
     path, culprit = _find_culprit(value)
     where = f", whose {path.lstrip('.')} is {_kind(culprit)}" if path else ""
@@ -98,7 +99,7 @@ def _why_not_sent(name: str, value: Any, error: Exception) -> str:
     )
 
 
-def _find_culprit(value: Any, depth: int = MAX_DEPTH) -> tuple[str, Any]:
+def _find_culprit(value: Any, depth: int = MAX_LEVELS) -> tuple[str, Any]:
     """The innermost object that cannot be pickled, and the way to it."""
     for name, part in _parts(value) if depth else ():
         try:
@@ -116,8 +117,8 @@ def _parts(value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, list | tuple):
         return [(f"[{i}]", part) for i, part in enumerate(value)]
     if inspect.isfunction(value):
-        used = inspect.getclosurevars(value)
-        parts = {**used.globals, **used.nonlocals}
+        variables = inspect.getclosurevars(value)
+        parts = {**variables.globals, **variables.nonlocals}
     elif isinstance(value, functools.partial):
         parts = {"func": value.func, "args": value.args, "keywords": value.keywords}
     elif inspect.ismethod(value):

@@ -154,7 +154,7 @@ def _run_on(cluster: Cluster, task: Task, settings: Mapping[Key, Settings], by_t
         return members
     keys, jobs = zip(*_jobs(task, settings), strict=True)
     descents = run_jobs(cluster, task, jobs)
-    return {key: member for own, done in zip(keys, descents) for key, member in zip(own, done.members, strict=True)}
+    return {key: member for own, result in zip(keys, descents) for key, member in zip(own, result.members, strict=True)}
 
 
 def _run_remotely(task: Task, settings: Mapping[Key, Settings], report: Report) -> dict[Key, Member]:

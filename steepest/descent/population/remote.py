@@ -46,23 +46,17 @@ class Job(NamedTuple):
 
 @dataclass
 class _Group:
-    """Descents that can be batched with one another: those at `places` of a job."""
+    """Descents that can be batched with one another: those at `places` of a job, and what becomes of them."""
 
     job: Job
     places: list[int]
     obstacle: str
     strategy: Strategy = field(default_factory=lambda: Strategy(SEQUENTIAL, ""))
+    members: list[Member] = field(default_factory=list)
 
     @property
     def settings(self) -> list[Settings]:
         return [self.job.settings[n] for n in self.places]
-
-
-class _Batch(NamedTuple):
-    """The part of a group that is sent to a node."""
-
-    group: int
-    settings: Sequence[Settings]
 
 
 def run_jobs(
@@ -83,21 +77,17 @@ def run_jobs(
         SteepestError: settings, model or data that cannot be used, or cannot be sent.
     """
     groups = [[_Group(job, places, obstacle) for obstacle, places in groups_of(task, job.settings)] for job in jobs]
-    flat = [group for own in groups for group in own]
-    _choose(cluster, task, flat)
-    members = _run(cluster, task, dict(enumerate(flat)), on_members)
-    again = {n: flat[n] for n, own in members.items() if isinstance(own, str)}
-    for n, group in again.items():
-        group.strategy = unbatchable(members[n])
-    members |= _run(cluster, task, again, on_members)
-    numbers = iter(range(len(flat)))
-    return [_descents(own, [members[next(numbers)] for _ in own]) for own in groups]
+    every = [group for own in groups for group in own]
+    _choose(cluster, task, every)
+    again = _run(cluster, task, every, on_members)
+    if again:
+        _run(cluster, task, again, on_members)
+    return [_descents(own) for own in groups]
 
 
-def _descents(groups: Sequence[_Group], members: Sequence[Sequence[Member] | str]) -> Descents:
-    by_place = {
-        n: m for group, own in zip(groups, members, strict=True) for n, m in zip(group.places, own, strict=True)
-    }
+def _descents(groups: Sequence[_Group]) -> Descents:
+    """A job's descents, in the order of its settings."""
+    by_place = {n: member for group in groups for n, member in zip(group.places, group.members, strict=True)}
     return Descents([by_place[n] for n in sorted(by_place)], [group.strategy for group in groups])
 
 
@@ -113,29 +103,31 @@ def _choose(cluster: Cluster, task: Task, groups: Sequence[_Group]) -> None:
         group.strategy = strategy
 
 
-def _run(
-    cluster: Cluster, task: Task, groups: dict[int, _Group], on_members: OnMembers
-) -> dict[int, list[Member] | str]:
-    """The members of each group, or why its batched steps failed."""
-    batches = [_Batch(n, batch) for n, group in groups.items() for batch in batches_of(group.settings, group.strategy)]
+def _run(cluster: Cluster, task: Task, groups: Sequence[_Group], on_members: OnMembers) -> list[_Group]:
+    """Runs the groups by their strategies; returns those whose batched steps failed, for another one."""
+    batches = [(group, batch) for group in groups for batch in batches_of(group.settings, group.strategy)]
     calls = []
-    for n, settings in batches:
-        plan = groups[n].job.plan
-        calls.append((_on(cluster, settings), plan.interval, plan.points, groups[n].strategy.name))
+    for group, settings in batches:
+        plan = group.job.plan
+        calls.append((_on(cluster, settings), plan.interval, plan.points, group.strategy.name))
 
     def on_result(place: int, members: list[Member] | str) -> None:
         if not isinstance(members, str):
-            for member, own in zip(members, batches[place].settings, strict=True):
+            for member, own in zip(members, batches[place][1], strict=True):
                 member.settings = own
             on_members(0, members)
 
     results = cluster.run(_run_batch, task, calls, lambda steps: on_members(steps, ()), on_result)
-    by_group: dict[int, list[Member] | str] = {}
-    for (n, _), members in zip(batches, results, strict=True):
-        before = by_group.setdefault(n, [])
-        if not isinstance(before, str):
-            by_group[n] = members if isinstance(members, str) else before + members
-    return by_group
+    errors: dict[int, str] = {}
+    for (group, _), members in zip(batches, results, strict=True):
+        if isinstance(members, str):
+            errors[id(group)] = members
+        else:
+            group.members += members
+    again = [group for group in groups if id(group) in errors]
+    for group in again:
+        group.strategy, group.members = unbatchable(errors[id(group)]), []
+    return again
 
 
 def _on(cluster: Cluster, settings: Sequence[Settings]) -> list[Settings]:
