@@ -4,7 +4,7 @@ import contextlib
 import doctest
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,6 +38,8 @@ class Picture:
         most: values above are drawn there.
         mean: steps that a training curve is the mean of; the steps themselves are drawn faintly behind it.
         is_log: whether the axis is logarithmic.
+        x: "step" or "epoch".
+        first: steps before a run's first one, of runs that go on from another's end.
     """
 
     runs: dict[str, str]
@@ -45,6 +47,8 @@ class Picture:
     most: float = np.inf
     mean: int = 10
     is_log: bool = True
+    x: str = "step"
+    first: dict[str, int] = field(default_factory=dict)
 
 
 BEFORE_AND_AFTER = {"before": "run", "after": "cured"}
@@ -53,7 +57,7 @@ PICTURES: dict[str, Picture] = {
     "explodes": Picture({"before": "run", "guard": "guarded", "auto": "cured"}, most=1e3),
     "oscillates": Picture(BEFORE_AND_AFTER, mean=1, is_log=False),
     "bad-samples": Picture(BEFORE_AND_AFTER, mean=1),
-    "sorted-data": Picture(BEFORE_AND_AFTER, mean=5),
+    "sorted-data": Picture(BEFORE_AND_AFTER, mean=2),
     "own-loop": Picture(BEFORE_AND_AFTER),
     "plateau": Picture(BEFORE_AND_AFTER, is_log=False),
     "no-gradient": Picture({"error rate": "run", "cross entropy": "cured"}, is_log=False),
@@ -61,7 +65,7 @@ PICTURES: dict[str, Picture] = {
     "deep": Picture({"sigmoids": "run", "residual": "cured"}, is_log=False),
     "too-slow": Picture({"before": "run", "auto": "cured"}, is_log=False),
     "frozen-rate": Picture({"a batch": "run", "an epoch": "cured"}),
-    "noise-floor": Picture(BEFORE_AND_AFTER, mean=40),
+    "noise-floor": Picture(BEFORE_AND_AFTER, "validation", is_log=False),
     "softmax-twice": Picture(BEFORE_AND_AFTER),
     "input-scales": Picture({"before": "run", "adam": "adam", "scaled": "cured"}),
     "overfitting": Picture({"before": "run", "decay": "cured"}, "validation", is_log=False),
@@ -72,8 +76,8 @@ PICTURES: dict[str, Picture] = {
     "rare-class": Picture({"before": "run", "weight 10": "cured"}, "recall", is_log=False),
     "fine-tuning": Picture(BEFORE_AND_AFTER, "validation", is_log=False),
     "seeds": Picture({f"seed {seed}": f"runs[{seed}]" for seed in range(5)}, mean=20),
-    "batch-size": Picture({"10": "small", "500": "run", "500, own rate": "cured"}),
-    "resume": Picture({"weights alone": "run", "resumed": "cured"}),
+    "batch-size": Picture({"20": "small", "500": "run", "500, own rate": "cured"}, x="epoch"),
+    "resume": Picture({"weights alone": "run", "resumed": "cured"}, first={"weights alone": 110}),
     "refused": Picture({"batch size 49": "run"}),
 }
 
@@ -101,6 +105,7 @@ def draw(page: str) -> list[Path]:
         names = names_of(page)
         runs = {label: eval(variable, names) for label, variable in picture.runs.items()}
         curves = {label: _curve(run, picture) for label, run in runs.items()}
+        curves |= {label: (curves[label][0] + first, curves[label][1]) for label, first in picture.first.items()}
         faint = {label: _steps(run, picture) for label, run in runs.items()}
     return in_both_themes(f"playbook-{page}", HEIGHT, partial(_draw, picture=picture, curves=curves, faint=faint))
 
@@ -132,7 +137,8 @@ def _steps(run: Any, picture: Picture, every: int = 0) -> Curve:
         return np.array([]), np.array([])
     steps = run.record.steps
     values = np.where(np.isfinite(steps.loss), np.minimum(steps.loss, picture.most), np.nan)
-    return (steps.t, values) if every else (_thin(steps.t), _thin(values))
+    at = steps.t if picture.x == "step" else steps.epoch
+    return (at, values) if every else (_thin(at), _thin(values))
 
 
 def _thin(values: np.ndarray) -> np.ndarray:
@@ -144,14 +150,14 @@ def _thin(values: np.ndarray) -> np.ndarray:
 
 def _draw(figure: Figure, theme: Theme, picture: Picture, curves: dict[str, Curve], faint: dict[str, Curve]) -> None:
     axes = figure.add_subplot()
-    bare(axes, "step", f"{picture.what.capitalize()}{' loss' * (picture.what in ('training', 'validation'))}")
+    bare(axes, picture.x, f"{picture.what.capitalize()}{' loss' * (picture.what in ('training', 'validation'))}")
     if picture.is_log:
         axes.set_yscale("log")
     most = max(at[-1] for at, _ in curves.values())
     ends = {}
     for k, (label, (at, values)) in enumerate(curves.items()):
-        colour = theme.colour(_colour(k, len(curves)))
-        axes.plot(*faint[label], color=colour, linewidth=0.7, alpha=0.35)
+        colour = theme.colour(k)
+        axes.plot(faint[label][0] + picture.first.get(label, 0), faint[label][1], color=colour, linewidth=0.7, alpha=0.35)
         axes.plot(at, values, color=colour, linewidth=1.8)
         ends[label] = _end(at, values)
     axes.set_xlim(0, most * 1.26)
@@ -160,13 +166,8 @@ def _draw(figure: Figure, theme: Theme, picture: Picture, curves: dict[str, Curv
     for k, (label, (at, _)) in enumerate(curves.items()):
         x, y = ends[label]
         if x < at[-1]:  # numbers end before the run does
-            axes.plot(x, y, "x", color=theme.colour(_colour(k, len(curves))), markersize=8, markeredgewidth=2)
-    names_at_ends(figure, axes, ends, [theme.name_colour(_colour(k, len(curves))) for k in range(len(curves))])
-
-
-def _colour(k: int, count: int) -> int:
-    """Before: the second colour; after: the first one."""
-    return (1, 0)[k] if count == 2 else k
+            axes.plot(x, y, "x", color=theme.colour(k), markersize=8, markeredgewidth=2)
+    names_at_ends(figure, axes, ends, [theme.name_colour(k) for k in range(len(curves))])
 
 
 def _end(at: np.ndarray, values: np.ndarray) -> tuple[float, float]:
