@@ -1,4 +1,4 @@
-"""Pictures of the playbook: each page's trainings before and after the cure, made by the very code that stands there."""
+"""Pictures of the playbook: trainings before and after the cure, made by the code of the page that shows them."""
 
 import contextlib
 import doctest
@@ -157,7 +157,8 @@ def _draw(figure: Figure, theme: Theme, picture: Picture, curves: dict[str, Curv
     ends = {}
     for k, (label, (at, values)) in enumerate(curves.items()):
         colour = theme.colour(k)
-        axes.plot(faint[label][0] + picture.first.get(label, 0), faint[label][1], color=colour, linewidth=0.7, alpha=0.35)
+        x, y = faint[label]
+        axes.plot(x + picture.first.get(label, 0), y, color=colour, linewidth=0.7, alpha=0.35)
         axes.plot(at, values, color=colour, linewidth=1.8)
         ends[label] = _end(at, values)
     axes.set_xlim(0, most * 1.26)

@@ -89,7 +89,7 @@ def diagnose(run: base.RunOrLog, runs: base.Runs = Path("runs"), as_json: base.A
     else:
         say(diagnosis.words())
         if title := PLAYBOOK_TITLES.get(diagnosis.kind):
-            say(f"Causes that look alike, and cures: the manual's playbook, \"{title}\".")
+            say(f"Causes that look alike, and cures, in the manual's playbook: {title}")
 
 
 @command

@@ -9,16 +9,20 @@ from docs.figures import paper, playbook
 from docs.figures.__main__ import main
 from steepest.analysis.diagnosis.findings import CANNOT_TELL, DIAGNOSIS_HEADLINES, HEALTHY, PLAYBOOK_TITLES, TOO_SHORT
 from tests.docs.test_pages import BLOCK, LINK, PAGES, heading_id
+from tests.test_words import words_of
 
 SYMPTOMS = {name.removeprefix("playbook/").removesuffix(".md") for name in PAGES if name.startswith("playbook/")}
 INDEX = PAGES["playbook.md"]
-FORMER_HEADINGS = """
-the-loss-is-nan-or-infinite-from-the-first-step the-loss-explodes the-loss-falls-too-slowly the-loss-does-not-move-at-all
-the-gradient-is-exactly-zero the-loss-stays-the-same-to-the-last-digit the-loss-falls-and-then-stays-above-its-floor
-it-learns-the-training-data-and-nothing-else the-training-loss-falls-the-validation-loss-never-did
-the-loss-gets-better-and-the-metric-worse a-few-samples-ruin-it two-runs-of-the-same-thing-differ
-a-training-cannot-even-begin after-an-interruption-the-run-is-another-one nothing-is-wrong-and-the-loss-is-still-high
-""".split()
+FORMER_HEADINGS = words_of(
+    """
+    the-loss-is-nan-or-infinite-from-the-first-step the-loss-explodes the-loss-falls-too-slowly
+    the-loss-does-not-move-at-all the-gradient-is-exactly-zero the-loss-stays-the-same-to-the-last-digit
+    the-loss-falls-and-then-stays-above-its-floor
+    it-learns-the-training-data-and-nothing-else the-training-loss-falls-the-validation-loss-never-did
+    the-loss-gets-better-and-the-metric-worse a-few-samples-ruin-it two-runs-of-the-same-thing-differ
+    a-training-cannot-even-begin after-an-interruption-the-run-is-another-one nothing-is-wrong-and-the-loss-is-still-high
+    """
+)
 """Anchors of the page that had all symptoms."""
 
 
@@ -39,7 +43,8 @@ def test_a_page_has_a_test_neighbours_a_cure_and_a_picture(name):
     assert f"`python -m docs.figures playbook/{name}`" in text
     cure = text.partition("## Cure")[2]
     assert "```python" in cure
-    assert re.search(r"\d", "".join(re.findall(r"^(?!>>>|\.\.\.|```)\S.*$", "".join(BLOCK.findall(cure)), re.MULTILINE)))
+    output = re.findall(r"^(?!>>>|\.\.\.|```)\S.*$", "".join(BLOCK.findall(cure)), re.MULTILINE)
+    assert re.search(r"\d", "".join(output))
 
 
 @pytest.mark.parametrize("name", sorted(SYMPTOMS))
@@ -56,7 +61,7 @@ def test_a_pages_picture_shows_its_own_runs(name):
 def test_the_index_names_each_symptom_once_by_its_title():
     links = re.findall(r"\| \[([^\]]*)\]\(playbook/([\w-]+)\.md\) \|", INDEX)
     assert sorted(links) == sorted((title(name), name) for name in SYMPTOMS)
-    assert SYMPTOMS == playbook.PICTURES.keys()
+    assert playbook.PICTURES.keys() == SYMPTOMS
     assert len(SYMPTOMS) >= 15
 
 
