@@ -20,7 +20,8 @@ FORMER_HEADINGS = words_of(
     the-loss-falls-and-then-stays-above-its-floor
     it-learns-the-training-data-and-nothing-else the-training-loss-falls-the-validation-loss-never-did
     the-loss-gets-better-and-the-metric-worse a-few-samples-ruin-it two-runs-of-the-same-thing-differ
-    a-training-cannot-even-begin after-an-interruption-the-run-is-another-one nothing-is-wrong-and-the-loss-is-still-high
+    a-training-cannot-even-begin after-an-interruption-the-run-is-another-one
+    nothing-is-wrong-and-the-loss-is-still-high
     """
 )
 """Anchors of the page that had all symptoms."""
