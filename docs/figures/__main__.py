@@ -1,24 +1,34 @@
-"""`python -m docs.figures [NAME …]`: the pictures of the manual, all or those that are named."""
+"""`python -m docs.figures [NAME …]`: the pictures of the manual, all or those that are named; films only by name."""
 
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
-from docs.figures import descents, drawings, films, stills
+from docs.figures import descents, drawings, films, playbook, stills
+
+Maker = Callable[[], list[Path]]
+
+
+def pictures() -> dict[str, Maker]:
+    """What makes each picture that is committed."""
+    plays = {f"play/{name}": stills.maker(name) for name in stills.PLAYS}
+    return drawings.DRAWINGS | descents.DRAWINGS | films.DRAWINGS | playbook.DRAWINGS | plays
+
+
+def makers() -> dict[str, Maker]:
+    """What can be named: pictures, and films of the playbook's runs."""
+    return pictures() | playbook.MOVIES
 
 
 def main(names: list[str]) -> None:
     """Makes pictures; each says what it wrote."""
-    makers = (
-        drawings.DRAWINGS
-        | descents.DRAWINGS
-        | films.DRAWINGS
-        | {f"play/{name}": stills.maker(name) for name in stills.PLAYS}
-    )
-    unknown = [name for name in names if name not in makers]
+    known = makers()
+    unknown = [name for name in names if name not in known]
     if unknown:
-        sys.exit(f"A picture must be one of {', '.join(makers)}, got {', '.join(unknown)}")
-    for name in names or makers:
-        for path in makers[name]():
-            print(f"{path.relative_to(stills.DOCS)}  {path.stat().st_size / 1000:.0f} kB")
+        sys.exit(f"A picture must be one of {', '.join(known)}, got {', '.join(unknown)}")
+    for name in names or pictures():
+        for path in known[name]():
+            print(f"{path.relative_to(stills.DOCS.parent)}  {path.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Pictures of trainings: the digits, with the settings that the text compares."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,23 +54,30 @@ def lines(name: str, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], x: str
             [tick for tick in (0.03, 0.1, 0.3, 1, 3, 10) if axes.get_ylim()[0] <= tick <= axes.get_ylim()[1]]
         )
         axes.minorticks_off()
-        _names(figure, axes, curves, theme)
+        ends = {name: (at[-1], values[-1]) for name, (at, values) in curves.items()}
+        names_at_ends(figure, axes, ends, [theme.name_colour(k) for k in range(len(curves))])
 
     return in_both_themes(name, 2.9, draw)
 
 
-def _names(figure: Figure, axes: Axes, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], theme: Theme) -> None:
-    """Writes each curve's name at its end; names that would lie over each other are moved apart."""
+def names_at_ends(figure: Figure, axes: Axes, ends: Mapping[str, tuple[float, float]], colours: Sequence[str]) -> None:
+    """Writes each curve's name at its end; names that would lie over each other are moved apart.
+
+    Args:
+        figure, axes: drawn on.
+        ends: the last point of each curve, by name.
+        colours: of the names.
+    """
     figure.draw_without_rendering()
     points = 72 / figure.dpi
-    ends = [axes.transData.transform((at[-1], values[-1]))[1] * points for at, values in curves.values()]
-    heights, highest = dict.fromkeys(range(len(ends)), 0.0), -np.inf
-    for k in np.argsort(ends):
-        highest = heights[int(k)] = max(ends[k], highest + LINE_POINTS)
-    for k, (label, (at, values)) in enumerate(curves.items()):
+    places = [axes.transData.transform(end)[1] * points for end in ends.values()]
+    heights, highest = dict.fromkeys(range(len(places)), 0.0), -np.inf
+    for k in np.argsort(places):
+        highest = heights[int(k)] = max(places[k], highest + LINE_POINTS)
+    for k, (label, end) in enumerate(ends.items()):
         axes.annotate(
-            label, (at[-1], values[-1]), (8, heights[k] - ends[k]), textcoords="offset points",
-            color=theme.name_colour(k), va="center", fontweight="bold",
+            label, end, (8, heights[k] - places[k]), textcoords="offset points",
+            color=colours[k], va="center", fontweight="bold",
         )  # fmt: skip
 
 

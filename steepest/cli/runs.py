@@ -7,6 +7,7 @@ import typer
 
 import steepest as sd
 from steepest.analysis.conclusion import run_verdict
+from steepest.analysis.diagnosis.findings import PLAYBOOK_TITLES
 from steepest.cli import base, output
 from steepest.cli.base import command, complain, say, say_json
 from steepest.cli.exit_codes import ExitCode
@@ -87,6 +88,8 @@ def diagnose(run: base.RunOrLog, runs: base.Runs = Path("runs"), as_json: base.A
         say_json("diagnose", output.diagnosis(record.id, diagnosis))
     else:
         say(diagnosis.words())
+        if title := PLAYBOOK_TITLES.get(diagnosis.kind):
+            say(f"Causes that look alike, and cures, in the manual's playbook: {title}")
 
 
 @command

@@ -12,7 +12,7 @@ from tests.page.conftest import missing
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 SERIOUS = ("serious", "critical")
-LOOKED_AT = ("start", "descent", "howto/compare", "api/schedules")
+LOOKED_AT = ("start", "descent", "howto/compare", "api/schedules", "playbook", "playbook/explodes")
 MAX_BYTES = 30_000_000
 
 

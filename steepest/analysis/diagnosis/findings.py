@@ -34,6 +34,20 @@ DIAGNOSIS_HEADLINES = {
     CONTRADICTION: "The metric contradicts the loss",
 }
 """What a person reads first, by kind."""
+PLAYBOOK_TITLES = {
+    TOO_SLOW: "The loss falls too slowly",
+    PLATEAU: "The loss does not move at all",
+    OSCILLATING: "The loss goes up and down",
+    NOISE_LIMITED: "The loss falls, then stays above its floor",
+    EXPLODING: "The loss explodes",
+    OVERFITTING: "It learns the training data and nothing else",
+    NEVER_FINITE: "The loss is NaN from the first step",
+    NO_GRADIENT: "The gradient is zero",
+    IGNORES_WEIGHTS: "The loss stays the same to the last digit",
+    MIXED_LABELS: "The training loss falls, the validation loss never did",
+    CONTRADICTION: "The loss gets better and the metric worse",
+}
+"""The page of the manual's playbook that has the neighbours and the cures of a kind."""
 DECAY_AT_END = "constant(70%) >> linear"
 """Schedule that ends mini-batch noise: the learning rate falls to 0 over the last 30 %."""
 SKIPPED_BATCHES = re.compile(r"(\d+) batches from step (\d+)")
