@@ -6,7 +6,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test slow zoo check bench page docs figures clean
+.PHONY: demo test slow zoo check bench page docs figures release matrix clean
 
 demo: .venv/installed
 	$(BIN)/steepest train digits
@@ -49,6 +49,14 @@ docs: .venv/docs
 # The pictures of the manual, which are committed.
 figures: .venv/test
 	OMP_NUM_THREADS=1 $(BIN)/python -m docs.figures
+
+# The wheel and the source archive: built, their contents checked, and installed and used outside of the checkout.
+release: .venv/installed
+	$(BIN)/python -m tests.release
+
+# Combinations of Python, torch and numpy, each in an environment of its own; writes the table of docs/versions.md.
+matrix: .venv/installed
+	$(BIN)/python -m tests.release matrix
 
 clean:
 	rm -rf .venv build dist *.egg-info
