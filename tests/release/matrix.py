@@ -5,6 +5,7 @@ needs more than `MAX_GB` is not tried. Results are kept with their date, so that
 """
 
 import datetime
+import itertools
 import json
 import re
 import shutil
@@ -79,20 +80,29 @@ def interpreter(version: str) -> str | None:
     return str(found[-1]) if found else None
 
 
+def install_torch(place: Environment, combination: Combination) -> None:
+    """Installs torch without NVIDIA's libraries, and what Python code of its own needs.
+
+    Raises:
+        FailureError: there is no such build.
+    """
+    place.install(f"torch=={combination.torch}", options=["--no-deps"])
+    stand_ins.supply(place)
+    place.install(*TORCH_NEEDS, "pytest", "hypothesis")
+
+
 def install(place: Environment, combination: Combination, wheel: Path) -> None:
-    """Installs torch without NVIDIA's libraries, the versions of the combination, and the wheel.
+    """Installs the versions of the combination, and the wheel.
 
     Raises:
         FailureError: it cannot be installed, or takes too much.
     """
-    place.install(f"torch=={combination.torch}", options=["--no-deps"])
-    stand_ins.supply(place)
     pins = dict(combination.pins)
     others = {name: least for name, least in dependencies().items() if name != "torch"}
     if combination.least:
         pins = others | pins
     wanted = [f"{name}=={pins[name]}" if name in pins else f"{name}>={least}" for name, least in others.items()]
-    place.install(*TORCH_NEEDS, *wanted, "pytest", "hypothesis")
+    place.install(*wanted)
     place.install(wheel, options=["--no-deps"])
     if (size := place.gigabytes()) > MAX_GB:
         raise FailureError(f"it must take at most {MAX_GB:.0f} GB, got {size:.1f}")
@@ -105,25 +115,25 @@ def tests(place: Environment) -> str:
         FailureError: one fails.
     """
     for name in ("tests", "docs", "pyproject.toml"):
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
-        copy(ROOT / name, place.work / name)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, place.work / name, dirs_exist_ok=True)
+        else:
+            shutil.copy2(ROOT / name, place.work)
     options = ["-m", "not slow", "-o", "filterwarnings=default", "-p", "no:doctest", "-o", "addopts="]
     done = place.run(["python", "-m", "pytest", "-q", *options, *TESTS], OMP_NUM_THREADS="1")
     return re.search(r"\d+ passed.*(?= in )", done.stdout)[0]  # type: ignore[index]
 
 
-def try_one(combination: Combination, wheel: Path, folder: Path) -> dict[str, str]:
+def try_one(combination: Combination, place: Environment, wheel: Path) -> dict[str, str]:
     """What came of a combination: versions, the demo and the tests, or the reason why not."""
     row = {"name": combination.name, "python": combination.python, "torch": combination.torch}
     row |= {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "kind": "least" if combination.least else "",
     }
-    python = interpreter(combination.python)
-    if python is None:
-        return row | {"failure": f"there is no Python {combination.python} here"}
-    place = Environment(folder / combination.name, python)
     try:
+        if "torch" not in place.packages():
+            install_torch(place, combination)
         install(place, combination, wheel)
         packages = place.packages()
         row |= {name: packages[name] for name in ("numpy", "numba", "scipy", "matplotlib")}
@@ -136,13 +146,13 @@ def try_one(combination: Combination, wheel: Path, folder: Path) -> dict[str, st
         row["tests"] = tests(place)
     except FailureError as error:
         row["failure"] = str(error)
-    finally:
-        place.remove()
     return row
 
 
 def try_all(wheel: Path, folder: Path, names: Sequence[str], say: Callable[[str], None]) -> None:
     """Tries combinations one after another; the table is written after each.
+
+    Those that differ only in numpy share an environment, in which it is replaced.
 
     Args:
         wheel: of this checkout.
@@ -150,18 +160,27 @@ def try_all(wheel: Path, folder: Path, names: Sequence[str], say: Callable[[str]
         names: of combinations, or their beginnings; all if there are none.
         say: prints.
     """
-    for combination in COMBINATIONS:
-        if names and not combination.name.startswith(tuple(names)):
+    chosen = [c for c in COMBINATIONS if not names or c.name.startswith(tuple(names))]
+    for (python, torch, _), group in itertools.groupby(chosen, lambda c: (c.python, c.torch, c.least)):
+        if (path := interpreter(python)) is None:
+            say(f"python{python}-torch{torch}: there is no Python {python} here")
             continue
-        started = time.perf_counter()
-        row = try_one(combination, wheel, folder)
-        rows = {old["name"]: old for old in results()} | {combination.name: row}
-        order = [c.name for c in COMBINATIONS]
-        kept = sorted((rows[name] for name in rows if name in order), key=lambda old: order.index(old["name"]))
-        RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-        write_table()
-        outcome = row.get("failure") or f"{row['demo']}; {row['tests']}; {row['gigabytes']} GB"
-        say(f"{combination.name}: {outcome} ({time.perf_counter() - started:.0f} s)")
+        place = Environment(folder / f"python{python}-torch{torch}", path)
+        for combination in group:
+            started = time.perf_counter()
+            row = try_one(combination, place, wheel)
+            keep(row)
+            outcome = row.get("failure") or f"{row['demo']}; {row['tests']}; {row['gigabytes']} GB"
+            say(f"{combination.name}: {outcome} ({time.perf_counter() - started:.0f} s)")
+        place.remove()
+
+
+def keep(row: dict[str, str]) -> None:
+    """Keeps what came of a combination, in the place of an earlier result, and writes the table."""
+    rows = {old["name"]: old for old in results()} | {row["name"]: row}
+    in_order = [rows[c.name] for c in COMBINATIONS if c.name in rows]
+    RESULTS.write_text(json.dumps(in_order, indent=1) + "\n", encoding="utf-8")
+    write_table()
 
 
 def results() -> list[dict[str, str]]:

@@ -1,9 +1,8 @@
-"""Empty stand-ins for NVIDIA's libraries, so that a CUDA build of torch loads where only its CPU code is tried.
+"""Stand-ins for NVIDIA's libraries, so that a CUDA build of torch loads where only its CPU code is tried.
 
 The builds of torch for Linux that come from a package index bring 3 to 5 GB of NVIDIA's libraries, and do not load
-without them. A processor calls nothing of theirs, so a library of the same name with nothing in it is enough for it:
-functions are looked up when they are first called. CUDA's small runtime, which torch calls while it loads, is the real
-one.
+without them. On a processor nothing of theirs is called, so a library of the same name is enough, whose functions end
+the process. CUDA's small runtime, which torch calls while it loads, is the real one.
 """
 
 import re
@@ -13,6 +12,7 @@ from pathlib import Path
 from tests.release.environments import Environment, FailureError
 
 NEEDED = re.compile(r"\(NEEDED\).*\[(.+)\]")
+UNDEFINED = re.compile(r"^\s+[Uw] ((?:cu|nccl|nv)\w+)(?:@+(\S+))?", re.MULTILINE)
 NVIDIA = re.compile(r"lib(?:cu(?!da\.)|nv|nccl)\w*\.so")
 REAL = ("libcudart", "libcupti", "libnvrtc")
 """What torch calls, or looks into, while it loads: these come from NVIDIA's packages."""
@@ -41,22 +41,27 @@ def supply(place: Environment) -> list[str]:
             (folder / name).symlink_to(real[name])
         elif name.startswith(REAL):
             raise FailureError(f"{name} must be in {', '.join(RUNTIME[major])}, got {sorted(real)}")
-        else:
-            command = [
-                "gcc",
-                "-shared",
-                "-nostdlib",
-                "-x",
-                "c",
-                "/dev/null",
-                f"-Wl,-soname,{name}",
-                "-o",
-                folder / name,
-            ]
-            subprocess.run(command, check=True)
-    return [name for name in names if name not in real]
+    missing = [name for name in names if name not in real]
+    needs = {pair for path in folder.glob("libtorch*.so") for pair in UNDEFINED.findall(_output("nm", "-D", path))}
+    there = {n.partition("@")[0] for path in real.values() for n in _output("nm", "-D", "--defined-only", path).split()}
+    symbols = {symbol: version for symbol, version in sorted(needs) if symbol not in there}
+    source = "\n".join(f"void {symbol}(void) {{ __builtin_trap(); }}" for symbol in symbols)
+    versions = place.folder / "versions.map"
+    versions.write_text("\n".join(_node(version, symbols) for version in sorted({*symbols.values()} - {""})))
+    for name in missing:
+        command = ["gcc", "-w", "-shared", "-x", "c", "-", f"-Wl,-soname,{name},--version-script,{versions}"]
+        subprocess.run([*command, "-o", str(folder / name)], input=source, text=True, check=True)
+    return missing
+
+
+def _node(version: str, symbols: dict[str, str]) -> str:
+    """A version of symbols, as the linker reads it: a symbol is found only in the version that torch asks for."""
+    return f"{version} {{ {' '.join(f'{name};' for name, of in symbols.items() if of == version)} }};"
 
 
 def _needs(path: Path) -> list[str]:
-    done = subprocess.run(["readelf", "-d", path], capture_output=True, text=True, check=False)
-    return NEEDED.findall(done.stdout)
+    return NEEDED.findall(_output("readelf", "-d", path))
+
+
+def _output(*command: str | Path) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout

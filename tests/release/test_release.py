@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,41 @@ def test_the_texts_of_the_source_archive_are_there():
 def test_a_stray_file_is_named():
     with pytest.raises(builds.FailureError, match=r"missing: \['b'\], stray: \['c'\]"):
         builds._compare("the wheel", {"a", "c"}, {"a", "b"})
+
+
+# -- Without tools -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def make(tmp_path):
+    """`make` in a folder that has the Makefile and the names of what it asks for, with a shell and no other program."""
+    tools, work = tmp_path / "tools", tmp_path / "work"
+    for name in (tools, work / "page", work / ".venv" / "bin"):
+        name.mkdir(parents=True)
+    for name in ("make", "sh"):
+        (tools / name).symlink_to(shutil.which(name) or pytest.skip(f"there is no {name}"))
+    for name in ("pyproject.toml", "constraints.txt", ".venv/bin/python"):
+        (work / name).touch()
+    shutil.copy(ROOT / "Makefile", work)
+
+    def output(*arguments: str) -> str:
+        done = subprocess.run(
+            ["make", *arguments], cwd=work, env={"PATH": str(tools)}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2
+        return done.stderr
+
+    return output
+
+
+def test_without_node_make_says_who_needs_it(make):
+    assert "make page needs Node 20.19 or newer, with npm. Only those who change page/ need it" in make("page")
+
+
+@pytest.mark.parametrize("target", ["demo", "docs", "test", "check", "bench"])
+def test_without_a_package_index_make_says_what_is_missing(make, target):
+    """`false` fails as pip does without a network."""
+    assert "They come from a package index, which has to be reached once" in make(target, "PIP=false")
 
 
 # -- Without the optional parts ----------------------------------------------------------------------------------------
