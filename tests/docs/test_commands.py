@@ -4,7 +4,6 @@ import json
 import re
 import shlex
 import shutil
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -21,8 +20,12 @@ SPAN = re.compile(r"`([^`]+)`")
 COLUMNS = re.compile(r"\s{3,}(?=steepest )")
 LASTING = re.compile(r"serve|--live|play \"your function of x and y\"")
 """Commands that go on until Ctrl-C (tests/runs/server has them), and one that is no command but says what to write."""
-SHORT = {"train": "--epochs 1", "find-lr": "--epochs 1", "race": "--epochs 1 --seeds 2", "locate": "--products 40"}
-DIGITS = "digits"
+SHORT = {
+    "train": "--steps 4", "find-lr": "--steps 8", "race": "--steps 4 --seeds 2", "locate": "--products 40",
+    "film": "--planes random", "resume": "--steps 8",
+}  # fmt: skip
+"""Options that make a command short; those of the same name, and `--epochs`, give way to them."""
+WITHOUT_ARGUMENTS = ("rules", "runs", "tasks")
 
 
 def commands(prefix: str) -> dict[str, str]:
@@ -52,19 +55,27 @@ def alternatives(command: str) -> list[str]:
     return [first, *(f"steepest {x}" if x.split()[0] in names else f"{head} {x}" for x in others)]
 
 
-def short(command: str, runs: list[str]) -> list[str]:
-    """The arguments of a command, with what exists in the place of RUN, and of a length for tests."""
-    command = re.sub(r"\$\(jq [^)]*\)", "RUN", command)
-    command = re.sub(r"--epochs \w+", "--epochs 1", command)
+def short(command: str) -> tuple[str, ...]:
+    """The arguments of a command, with what exists in the place of RUN, and of a length for tests.
+
+    >>> short('steepest train my_task.py --lr auto --epochs 20')
+    ('train', 'my_task.py', '--lr', 'auto', '--steps', '4')
+    >>> short('steepest compare A1,A2 B1,B2'), short('steepest race')
+    (('compare', 'digits', 'other'), ('race', '--help'))
+    """
+    command = re.sub(r'"?\$\(jq [^)]*\)"?|\bRUN\b|\bA1\b', "digits", command)
+    command = (
+        re.sub(r",[AB]\d", "", command).replace("B1", "other").replace("compare digits digits", "compare digits other")
+    )
     words = shlex.split(command)[1:]
-    name = next((word for word in words if not word.startswith("-")), "")
-    if len(words) == 1 and name in SHORT:
-        words.append(DIGITS)
-    for option in SHORT.get(name, "").split("--")[1:]:
-        if f"--{option.split()[0]}" not in words:
-            words += f"--{option}".split()
-    words = [re.sub(r"\b[AB]\d\b", lambda match: runs[int(match[0][1:]) % 2], word) for word in words]
-    return [runs[0] if word == "RUN" else word for word in words]
+    if len(words) == 1 and words[0] not in WITHOUT_ARGUMENTS:  # a command that a sentence names
+        return words[0], "--help"
+    if "--help" in words or words[0] not in SHORT:
+        return tuple(words)
+    options = SHORT[words[0]]
+    for name in ("--epochs", *options.split()[::2]):
+        words = re.sub(rf"{name} \S+", "", shlex.join(words)).split() if name in words else words
+    return (*words, *options.split())
 
 
 @pytest.fixture(scope="module")
@@ -79,49 +90,52 @@ def prepared(tmp_path_factory):
     )
     rows = "".join(f"{k},{10 * k},{1 / (k + 1)}\n" for k in range(30))
     (folder / "metrics.csv").write_text("epoch,step,train_loss\n" + rows)
-    lines = ["train digits --epochs 1", "train digits --epochs 1 --seed 1"]
+    lines = ["train digits --steps 6", "train digits --steps 6 --seed 1 --name other"]
     for line in lines:
         result = CliRunner().invoke(app, [*shlex.split(line), "--runs", str(folder / "runs")])
         assert result.exit_code == 0, result.output
     return folder
 
 
-def cases() -> list[str]:
-    """The commands to run, each once."""
-    found = [one for command in commands("steepest") for one in alternatives(command) if not LASTING.search(one)]
-    return list(Counter(found))
+def cases() -> dict[tuple[str, ...], str]:
+    """The commands to run: of those that are the same once they are short the first."""
+    every = [one for command in commands("steepest") for one in alternatives(command) if not LASTING.search(one)]
+    return {arguments: one for one in reversed(every) for arguments in [short(one)]}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", cases())
-def test_a_command_of_the_manual_runs(command, prepared, tmp_path, monkeypatch):
+@pytest.mark.parametrize("arguments", cases(), ids=" ".join)
+def test_a_command_of_the_manual_runs(arguments, prepared, tmp_path, monkeypatch):
     here = shutil.copytree(prepared, tmp_path / "here")
     monkeypatch.chdir(here)
-    runs = [row["id"] for row in json.loads(CliRunner().invoke(app, ["runs", "--json"]).stdout)["runs"]]
-    result = CliRunner().invoke(app, short(command, runs))
+    result = CliRunner().invoke(app, arguments)
     if result.exit_code == 1 and "is not installed. Install it" in result.output:
         pytest.skip(result.output.strip())
-    names_nothing = len(command.split()) == 2 and "Missing argument" in result.output  # `steepest show` in a sentence
-    assert result.exit_code == 0 or names_nothing, result.output
+    assert result.exit_code == 0, result.output
 
 
 def test_there_are_commands_to_run():
     found = cases()
     assert len(found) > 30
-    assert {"steepest train digits", "steepest film digits", "steepest diagnose metrics.csv"} <= set(found)
+    assert {("diagnose", "metrics.csv"), ("rules", "adam"), short("steepest film digits")} <= set(found)
 
 
 def test_every_target_of_make_that_is_named_exists():
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    named = {match for text in PAGES.values() for match in re.findall(r"`make ([\w-]+)", text)}
+    named = {
+        match for text in PAGES.values() for match in re.findall(r"(?:`|^)make ([\w-]+)(?=`|$|  )", text, re.MULTILINE)
+    }
     assert {"demo", "test"} <= named
     assert named <= targets
 
 
 def test_every_benchmark_that_is_named_exists():
     named = {match for text in PAGES.values() for match in re.findall(r"python -m benchmarks (\w+)", text)}
+    figures = PAGES["README.md"].partition("## Figures")[2].partition("##")[0]
+    beside = {word for words in re.findall(r"\((`\w+`(?:, `\w+`)*)\)", figures) for word in re.findall(r"\w+", words)}
     assert named
-    assert named <= set(SECTIONS)
+    assert len(beside) > 5
+    assert named | beside <= set(SECTIONS)
 
 
 def test_every_extra_that_is_named_exists():
