@@ -1,5 +1,6 @@
 """What the release rests on: its lists are whole, its table is that of the results, optional parts are optional."""
 
+import ast
 import importlib.metadata
 import os
 import re
@@ -25,10 +26,28 @@ def test_every_least_version_that_is_declared_was_tried():
     """One row of the table has all of them; `make matrix` writes it."""
     (row,) = [row for row in matrix.results() if row["kind"] == "least"]
     least = matrix.dependencies()
+    assert "demo" in row
     assert "failure" not in row
     assert Version(row["torch"]) <= Version(f"{least['torch']}.99")
     for name in ("numpy", "numba", "scipy", "matplotlib"):
         assert Version(row[name]) == Version(least[name]), name
+
+
+def test_the_tests_of_the_matrix_need_pytest_and_hypothesis_alone():
+    """And what Steepest itself needs: a new library in one of them would end every combination."""
+    needs = {
+        *map(str.lower, matrix.dependencies()),
+        *sys.stdlib_module_names,
+        "pytest",
+        "hypothesis",
+        "steepest",
+        "tests",
+    }
+    for name in matrix.TESTS:
+        for node in ast.walk(ast.parse((ROOT / name).read_text(encoding="utf-8"))):
+            modules = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            modules += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+            assert {module.partition(".")[0] for module in modules} <= needs, name
 
 
 def test_the_table_of_the_manual_is_that_of_the_results():
@@ -37,7 +56,7 @@ def test_the_table_of_the_manual_is_that_of_the_results():
 
 def test_a_failure_stands_in_the_table():
     row = {"python": "3.15", "torch": "3.0", "date": "2030-01-01", "kind": "", "failure": "there is no Python\nhere"}
-    assert "| 3.15 | 3.0, CUDA build |  |  | fails: there is no Python | 2030-01-01 |" in matrix.table([row])
+    assert "| 3.15 | 3.0, CUDA build |  |  | fails: no Python | not run | 2030-01-01 |" in matrix.table([row])
 
 
 def test_the_texts_of_the_source_archive_are_there():
