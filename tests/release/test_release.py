@@ -56,7 +56,7 @@ def test_the_table_of_the_manual_is_that_of_the_results():
 
 def test_a_failure_stands_in_the_table():
     row = {"python": "3.15", "torch": "3.0", "date": "2030-01-01", "kind": "", "failure": "there is no Python\nhere"}
-    assert "| 3.15 | 3.0, CUDA build |  |  | fails: no Python | not run | 2030-01-01 |" in matrix.table([row])
+    assert "| 3.15 | 3.0, CUDA build |  |  | fails: there is no Python | not run | 2030-01-01 |" in matrix.table([row])
 
 
 def test_the_texts_of_the_source_archive_are_there():
