@@ -6,7 +6,10 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test slow zoo check bench page docs figures clean
+OFFLINE := { echo "These packages could not be installed. They come from a package index, which has to be reached once;" \
+	"what is installed already works without." >&2; false; }
+
+.PHONY: demo test slow zoo check bench page docs figures release matrix clean
 
 demo: .venv/installed
 	$(BIN)/steepest train digits
@@ -38,6 +41,8 @@ bench: .venv/bench
 
 # The film page; needs Node ≥ 20.19. The built page is committed, so installing does not need Node.
 page:
+	@command -v npm > /dev/null || { echo "make page needs Node 20.19 or newer, with npm. Only those who change page/ need" \
+		"it: the page that it builds is committed, and make demo, make test and make docs use that one." >&2; false; }
 	cd page && npm ci --no-audit --no-fund && npm test && npm run build
 
 # The manual, in build/docs; open build/docs/index.html. A warning is an error.
@@ -50,6 +55,14 @@ docs: .venv/docs
 figures: .venv/test
 	OMP_NUM_THREADS=1 $(BIN)/python -m docs.figures
 
+# The wheel and the source archive: built, their contents checked, and installed and used outside of the checkout.
+release: .venv/installed
+	$(BIN)/python -m tests.release
+
+# Combinations of Python, torch and numpy, each in an environment of its own; writes the table of docs/versions.md.
+matrix: .venv/installed
+	$(BIN)/python -m tests.release matrix
+
 clean:
 	rm -rf .venv build dist *.egg-info
 
@@ -57,28 +70,28 @@ clean:
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	$(PYTHON) -m venv .venv
-	$(PIP) --upgrade pip
+	$(PIP) --upgrade pip || $(OFFLINE)
 
 # torch first and alone: its version is pinned, and no other package may pull another one.
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) torch
-	$(PIP) --editable .
+	$(PIP) torch || $(OFFLINE)
+	$(PIP) --editable . || $(OFFLINE)
 	touch $@
 
-# curvlinops, the oracle of the curvature tests, requires torchvision through backpack, which has no build for this torch.
+# The tests of the manual read its extension, which is Sphinx's. curvlinops, the oracle of the curvature tests, requires torchvision through backpack, which has no build for this torch.
 .venv/test: .venv/installed
-	$(PIP) --editable '.[test]'
-	$(PIP) --no-deps curvlinops-for-pytorch backpack-for-pytorch unfoldNd
+	$(PIP) --editable '.[test,docs]' || $(OFFLINE)
+	$(PIP) --no-deps curvlinops-for-pytorch backpack-for-pytorch unfoldNd || $(OFFLINE)
 	touch $@
 
 .venv/docs: .venv/installed
-	$(PIP) --editable '.[docs]'
+	$(PIP) --editable '.[docs]' || $(OFFLINE)
 	touch $@
 
 .venv/bench: .venv/test
-	$(PIP) --editable '.[test,bench]'
+	$(PIP) --editable '.[test,bench]' || $(OFFLINE)
 	touch $@
 
 .venv/check: .venv/test
-	$(PIP) --editable '.[test,check]'
+	$(PIP) --editable '.[test,check]' || $(OFFLINE)
 	touch $@

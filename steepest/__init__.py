@@ -74,7 +74,10 @@ from steepest.search.find_lr import Rates, find_lr
 from steepest.search.race import Race, race
 from steepest.tasks.space import Space
 from steepest.tasks.task import Metric, Task, accuracy, metric
+from steepest.version import own_version
 from steepest.view.play import play
+
+__version__ = own_version()
 
 __all__ = [
     "Call", "Comparison", "Diagnosis", "DivergedError", "Event", "FormulaError", "Guard", "InputError",

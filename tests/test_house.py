@@ -126,8 +126,9 @@ def test_the_top_of_the_repository_has_what_belongs_there():
         pytest.skip("not a checkout of git")
     names = {name.partition("/")[0] for name in listed.stdout.splitlines()}
     assert names == {
-        ".ci", ".gitignore", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md",
-        "SECURITY.md", "benchmarks", "constraints.txt", "docs", "page", "pyproject.toml", "steepest", "tests",
+        ".ci", ".gitignore", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "Makefile",
+        "README.md", "SECURITY.md", "benchmarks", "constraints.txt", "docs", "page", "pyproject.toml", "steepest",
+        "tests",
     }  # fmt: skip
 
 

@@ -61,6 +61,21 @@ OpenBrowser = Annotated[bool, typer.Option("--open/--no-open", help="Open the re
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON; its fields are in docs/json.md.")]
 
 
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"steepest {sd.__version__ or '(not installed: a copy of the source)'}")
+        raise typer.Exit
+
+
+@app.callback(help=HELP)
+def options_of_all(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """The options before a command."""
+
+
 def command(function: Callable) -> Callable:
     """Registers a subcommand with the function's name; it takes --runs even where it uses no stored runs.
 

@@ -11,6 +11,7 @@ from steepest.cli.base import command, number, say_json
 from steepest.cli.exit_codes import ExitCode
 from steepest.errors import InputError, SearchInterrupt
 from steepest.tasks import load
+from steepest.view.film.write import check_file
 from steepest.view.tables import print_race, print_rates
 
 
@@ -86,6 +87,8 @@ def race(
     sizes = None if batch_sizes is None else [number(size.strip()) for size in batch_sizes.split(",")]
     if sizes is not None and len(names) > 1:
         raise InputError(f"--rules must be one rule when --batch-sizes is passed, got {rules}")
+    if film is not None:
+        check_file(film)
     result = sd.race(
         load(task), (names[0] if names else None) if sizes else names, seeds, base.learning_rate(lr), schedule,
         number(batch_size), epochs, steps, batch_sizes=sizes, target=target, device=device, on=on,

@@ -22,7 +22,7 @@ from steepest.runs.trackers import make_tracker, make_trackers, replay
 from steepest.tasks.task import Task
 from steepest.tasks.with_loss import parts
 from steepest.view.figures.curves import curves
-from steepest.view.film.write import write
+from steepest.view.film.write import check_file, write
 from steepest.view.notebook import run_card
 from steepest.view.terminal import StageDisplay
 
@@ -162,9 +162,10 @@ class Run:
                 in time are left out, and said. None: all are made, with as many samples and cells as their sizes allow.
 
         Raises:
-            InputError: an unknown suffix or plane, or a budget that is not positive.
+            InputError: an unknown suffix or plane, a budget that is not positive, or an .mp4 without imageio-ffmpeg.
         """
         check("out", out, A_PATH)
+        check_file(out)
         budget = check_arguments({"task": task, "planes": planes, "budget": budget})["budget"]
         if budget is not None and not (isinstance(budget, int | float) and budget > 0):
             raise InputError(f"budget must be positive seconds, got {budget!r}")

@@ -23,7 +23,7 @@ from steepest.tasks.task import Task
 from steepest.view.figures.searches import race_figure
 from steepest.view.film import film
 from steepest.view.film.schema import Film
-from steepest.view.film.write import write
+from steepest.view.film.write import check_file, write
 from steepest.view.notebook import race_card
 
 
@@ -67,6 +67,7 @@ class Race:
         Raises:
             InputError: another suffix.
         """
+        check_file(out)
         return write(*of_race(self.task, self.record), out)
 
     def _repr_html_(self) -> str:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -307,3 +308,13 @@ def test_the_end_is_kept_however_much_happened(tmp_path, monkeypatch):
     monkeypatch.setattr("steepest.descent.path.POINTS", 3)
     run = sd.fit(task("ends"), "adam", 1e-2, batch_size=20, steps=7, epochs=None, runs=tmp_path, locate=False)
     assert Store(tmp_path).history(run.id).path.t.tolist() == [0, 3, 6, 7]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("film.xyz", "out must end in"), ("film.mp4", r"pip install 'steepest\[video\]'")]
+)
+def test_what_cannot_be_written_is_said_before_anything_is_measured(run, tmp_path, monkeypatch, name, words):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)  # as if it were not installed
+    monkeypatch.setattr("steepest.runs.run.run_film", lambda *_: pytest.fail("it was measured"))
+    with pytest.raises(sd.InputError, match=words):
+        run.film(tmp_path / name)

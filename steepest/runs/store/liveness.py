@@ -8,6 +8,8 @@ from pathlib import Path
 BEAT = "beat"
 """A file in a run's folder that is touched while it runs, because other hosts cannot see its process."""
 BEAT_S, SILENT_S = 5.0, 60.0
+CAN_ASK = os.name == "posix"
+"""Whether the system says if a process lives: on Windows the same call sends it Ctrl-C, so there its file tells."""
 ZOMBIE = "Z"
 """The state of a process that was killed and whose parent, such as a supervisor, has not noticed yet."""
 
@@ -32,8 +34,8 @@ def _stat(pid: int) -> list[str]:
 
 
 def has_ended(host: str, pid: int, when: str, beat: Path) -> bool:
-    """Whether a process has ended; on another host (or container), whether it no longer touches its file."""
-    if host != socket.gethostname():
+    """Whether a process has ended; on another host (or container), and on Windows, whether its file is untouched."""
+    if host != socket.gethostname() or not CAN_ASK:
         try:
             return time.time() - beat.stat().st_mtime > SILENT_S
         except OSError:

@@ -1,13 +1,10 @@
 """A film encoded for the page, and the page with a film in it. The schema is `page/src/film/film.ts`."""
 
 import base64
-import contextlib
 import html
 import json
 import math
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from numpy.typing import ArrayLike
 from steepest.errors import InputError, StoreError
 from steepest.records.surfaces import Axis, Grid
 from steepest.records.verdict import Verdict
+from steepest.version import own_version
 from steepest.view.film.comparison import encode_comparison
 from steepest.view.film.quantities import SYMBOLS, Quantity, quantities, rule_words
 from steepest.view.film.schema import Film, FilmEvent, Member, MetricInfo, Series
@@ -37,7 +35,7 @@ def encode(film: Film) -> dict[str, Any]:
     return {
         "format": FILM_FORMAT,
         **_fields(film, "kind", "title", "subtitle"),
-        "version": _version(),
+        "version": own_version(),
         **_fields(film, "steps", "live", "headline", "advice"),
         "surfaces": {name: encode_surface(grid) for name, grid in film.surfaces.items()},
         "members": {key: encode_member(member) for key, member in film.members.items()},
@@ -144,12 +142,6 @@ def _fields(value: Film | Grid | Member, *names: str) -> dict[str, Any]:
 def _axis(axis: Axis) -> dict[str, Any]:
     lo, hi, scale = float(axis.lo), float(axis.hi), float(axis.scale)
     return {"name": axis.name, "lo": lo, "hi": hi, "n": int(axis.n), "scale": scale}
-
-
-def _version() -> str:
-    with contextlib.suppress(PackageNotFoundError):
-        return installed_version("steepest")
-    return ""
 
 
 # -- The page ----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,19 @@ HOLD_S = 1.5
 PALETTE_SIZE = 255
 QUALITY = 7
 """Of an MP4, on imageio-ffmpeg's scale from 0 to 10: x264's constant rate factor 15, at which thin lines stay clean."""
+
+
+def encoder() -> Any:
+    """The library that writes an .mp4.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        import imageio_ffmpeg
+    except ImportError:
+        raise InputError("An .mp4 needs imageio-ffmpeg. Run pip install 'steepest[video]', or write a .gif.") from None
+    return imageio_ffmpeg
 
 
 def still(
@@ -126,11 +139,7 @@ def _write_mp4(out: Path, frames: Iterator[np.ndarray], last: np.ndarray, size: 
     """H.264 in the pixel format that every player reads."""
     if size[0] % 2 or size[1] % 2:
         raise InputError(f"The width and height of an .mp4 must be even, got {size[0]} × {size[1]}")
-    try:
-        import imageio_ffmpeg
-    except ImportError:
-        raise InputError("An .mp4 needs imageio-ffmpeg. Run pip install 'steepest[video]', or write a .gif.") from None
-    writer = imageio_ffmpeg.write_frames(
+    writer = encoder().write_frames(
         str(out), size, fps=fps, codec="libx264", quality=QUALITY, macro_block_size=2, pix_fmt_out="yuv420p",
         output_params=["-movflags", "+faststart"],
     )  # fmt: skip

@@ -143,6 +143,18 @@ def test_a_run_on_another_host_runs_for_as_long_as_it_beats(tmp_path):
     assert not beat.exists()
 
 
+def test_where_the_system_cannot_be_asked_a_file_tells(tmp_path, monkeypatch):
+    """On Windows `os.kill(pid, 0)` sends Ctrl-C to the process, so that nothing may be sent there."""
+    beat = tmp_path / "beat"
+    beat.touch()
+    monkeypatch.setattr(liveness, "CAN_ASK", False)
+    monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("a signal was sent"))
+    host, pid, when = liveness.this_process()
+    assert not liveness.has_ended(host, pid, when, beat)
+    os.utime(beat, (time.time() - 61,) * 2)
+    assert liveness.has_ended(host, pid, when, beat)
+
+
 @pytest.mark.slow
 def test_full_disk_keeps_training_and_says_so(tmp_path):
     out = python(
