@@ -80,7 +80,6 @@ class Descent:
         self.space = Space(model, s.groups, s.no_decay)
         self.objective = Objective(model, task, s.precision, self.device.type)
         self.processes, self.joint = processes, share(processes, task, self.objective, self.batches, s.precision)
-        self._own: Any = self.joint or self.objective
         self._norm, self._whole = norms_of(self.joint)
         check_batch_norm(self.objective, self.batches, self.steps)
         assert s.schedule is not None
@@ -301,6 +300,11 @@ class Descent:
         self._validation = (-1, {})
         if self._statistics is not None:
             self._statistics = handoff.StepStatistics(self.space)
+
+    @property
+    def _own(self) -> Any:
+        """What computes losses and gradients: of several processes together, or of this one alone."""
+        return self.joint or self.objective
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
