@@ -40,12 +40,19 @@ class Processes:
 
     def __init__(self, group: Any = None, device: torch.device | None = None) -> None:
         self._group, self._device = group, device
+        self._writers: Any = None
         self._failure_key = (
             ""
             if group is None
             else f"{FAILURE_KEY}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{next(GROUP_NUMBERS)}"
         )
         self.rank, self.count = (0, 1) if group is None else (dist.get_rank(group), dist.get_world_size(group))
+
+    def writers(self) -> Any:
+        """A gloo group for what threads exchange that write in the background; all processes make it together."""
+        if self._writers is None:
+            self._writers = dist.new_group(backend="gloo")
+        return self._writers
 
     @property
     def are_several(self) -> bool:
@@ -95,6 +102,8 @@ class Processes:
 
     def sum(self, values: Tensor) -> None:
         """Replaces a tensor by its sum over the processes."""
+        if not self.are_several:
+            return
         with self._named_failure():
             dist.all_reduce(values, group=self._group)
 

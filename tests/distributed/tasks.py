@@ -80,15 +80,33 @@ def with_an_unused_part():
     return task(model=Branch())
 
 
-def of_a_sharded_model():
+def shard(model, **policies):
     """FSDP2, as its users call it: each layer, then the whole."""
     from torch.distributed.fsdp import fully_shard
 
-    model = network()
     for layer in model:
         if isinstance(layer, nn.Linear):
-            fully_shard(layer)
-    return task(model=fully_shard(model))
+            fully_shard(layer, **policies)
+    return fully_shard(model, **policies)
+
+
+def of_a_sharded_model(**policies):
+    return task(model=shard(network(), **policies))
+
+
+def of_a_large_model():
+    """A model that no process ever holds whole: made without memory, sharded, then filled."""
+
+    def make(seed):
+        with torch.device("meta"):
+            model = network()
+        shard(model).to_empty(device="cpu")
+        for layer in model:
+            if isinstance(layer, nn.Linear):
+                layer.reset_parameters()
+        return model
+
+    return task(model=make)
 
 
 def tuned(**choices):
