@@ -223,10 +223,27 @@ def guarded(runs):
         what: result(sd.fit(tasks.task(model=Spoiled(at, what)), **tuned(**more), runs=runs))
         for what, at in spoiled.items()
     }
+    results["apart"], results["apart for good"] = (_apart(runs, lasts) for lasts in (False, True))
     torch.manual_seed(RANK)  # dropout draws other numbers on each process
     results["dropout"] = result(sd.fit(tasks.task(model=tasks.network(dropout=0.5)), **tuned(), runs=runs))
     explosion = tuned(rule="momentum", lr=30.0, schedule="warmup(90%)", steps=120, measure_every=60)
     return {**results, "explosion": result(sd.fit(tasks.task(), **explosion, runs=runs))}
+
+
+def _apart(runs, lasts):
+    """The second process changes its weights by a little: once, or at every step from then on."""
+    calls, task = [], tasks.task()
+
+    def corrupt(batch, generator):
+        calls.append(1)
+        if RANK == 1 and (len(calls) >= 20 if lasts else len(calls) == 20):
+            with torch.no_grad():
+                task.module[0].weight.mul_(1.001)
+        return batch
+
+    task.augment = corrupt
+    run = sd.fit(task, **tuned(steps=80, measure_every=40, guard=sd.Guard(snapshot_every=25)), runs=runs)
+    return {**result(run), "seen": [[e.kind, e.seen] for e in run.events]}
 
 
 def interrupted(runs):

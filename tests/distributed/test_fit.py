@@ -159,6 +159,14 @@ def test_the_guard_acts_alike_on_all_processes(two, fault):
     assert "rewind" in kinds or fault != "explosion"
 
 
+@pytest.mark.parametrize(("fault", "kinds"), [("apart", ["rewind"]), ("apart for good", [*["rewind"] * 3, "stop"])])
+def test_weights_that_differ_between_processes_go_back_together(two, fault, kinds):
+    first, second = (seen["guarded"][fault] for seen in two)
+    assert first == second  # the weights too
+    assert first["seen"] == [[kind, "the weights differ between the processes"] for kind in kinds]
+    assert first["status"] == ("stopped" if "stop" in kinds else "done")
+
+
 def test_a_process_that_raises_ends_all_by_name(two, folder):
     first, second = (seen["failures"]["raises"] for seen in two)
     assert first == "ProcessError: Process 1 of 2 failed: ValueError: no more data"
