@@ -228,9 +228,9 @@ def checkpoint_times(folder, widths, processes):
         at_once.append(timed(lambda: begin().error()))
         dist.barrier()
         start = time.perf_counter()
-        pending = begin()
+        background = begin()
         waits.append(time.perf_counter() - start)
-        while not processes.least(float(pending.is_done)):
+        while not processes.least(float(background.is_done)):
             meanwhile.append(step())
         writes.append(time.perf_counter() - start)
     dist.barrier()

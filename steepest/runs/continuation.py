@@ -12,7 +12,7 @@ from steepest.runs.best import BestPoint
 from steepest.runs.config import checkpoint_interval
 from steepest.runs.no_record import NoRecord
 from steepest.runs.store import Writer, checkpoints
-from steepest.runs.store.checkpoints import Pending
+from steepest.runs.store.checkpoints import BackgroundWrite
 from steepest.tasks.module_state import is_storable
 
 MAX_CHECKPOINT_SHARE = 0.02
@@ -40,8 +40,8 @@ class Continuation:
         self._descent, self._record, self._complain = descent, record, complain
         self._interval_s, self.steps = checkpoint_interval(config.checkpoint_every)
         self._last = time.perf_counter()
-        self._pending: Pending | None = None
-        self._pending_t, self._pending_since = 0, 0.0
+        self._background: BackgroundWrite | None = None
+        self._background_t, self._background_start = 0, 0.0
 
     def is_due(self, t: int) -> bool:
         """Whether a checkpoint is due after step t."""
@@ -53,7 +53,7 @@ class Continuation:
         joint = self._descent.joint
         if joint is None or not self._descent.space.is_sharded:
             return is_due
-        joint.is_checkpoint_due = is_due and self._pending is None  # all of them write, when all know of it
+        joint.is_checkpoint_due = is_due and self._background is None  # all of them write, when all know of it
         return joint.agreed_checkpoint
 
     def write(self, best: BestPoint, config: Config, seconds: Callable[[], float], waits: bool) -> int | None:
@@ -80,8 +80,8 @@ class Continuation:
             self._check_record()
             state, manifest, folder = *self._contents(best, config, seconds), self._record.folder / "checkpoints"
             if is_sharded:
-                self._pending_t, self._pending_since = self._descent.t, time.perf_counter()
-                self._pending = checkpoints.begin_together(folder, state, manifest, processes, self._descent.model)
+                self._background_t, self._background_start = self._descent.t, time.perf_counter()
+                self._background = checkpoints.begin_together(folder, state, manifest, processes, self._descent.model)
                 t = (self.collect(waits=True) if waits else None) or t
             else:
                 checkpoints.save(folder, state, manifest)
@@ -100,15 +100,15 @@ class Continuation:
         Args:
             waits: until it is written.
         """
-        pending = self._pending
-        if pending is None or not (waits or pending.is_done):
+        background = self._background
+        if background is None or not (waits or background.is_done):
             return None
-        self._pending = None
-        error = pending.error()
-        duration = time.perf_counter() - self._pending_since
+        self._background = None
+        error = background.error()
+        duration = time.perf_counter() - self._background_start
         self._interval_s = max(self._interval_s, duration / MAX_BACKGROUND_SHARE)
         if error is None:
-            return self._pending_t
+            return self._background_t
         self._complain(str(error))
         return None
 

@@ -64,11 +64,11 @@ def full_disk():
 def test_a_checkpoint_holds_the_weights_of_when_it_began(processes, tmp_path):
     model = tasks.shard(tasks.network())
     before = [x.clone() for x in state_of(model)["weights"].values()]
-    pending = checkpoints.begin_together(tmp_path, state_of(model), IDENTITY, processes, model)
+    background = checkpoints.begin_together(tmp_path, state_of(model), IDENTITY, processes, model)
     with torch.no_grad():
         for p in model.parameters():
             p._local_tensor.zero_()
-    assert pending.error() is None
+    assert background.error() is None
     loaded = checkpoints.load(tmp_path, model)
     assert loaded.manifest["t"] == 3
     assert all(map(torch.equal, loaded.state["weights"].values(), before))

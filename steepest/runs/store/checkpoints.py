@@ -75,7 +75,7 @@ def save(folder: Path, state: Any, identity: Mapping[str, Any]) -> Path:
     return path
 
 
-class Pending:
+class BackgroundWrite:
     """A checkpoint of a sharded model, which is being written in the background.
 
     Args:
@@ -101,13 +101,13 @@ class Pending:
         return None
 
 
-_in_background: dict[Path, Pending] = {}
+_in_background: dict[Path, BackgroundWrite] = {}
 """The last one of each run of this program."""
 
 
 def begin_together(
     folder: Path, state: Any, identity: Mapping[str, Any], processes: Processes, model: nn.Module
-) -> Pending:
+) -> BackgroundWrite:
     """Copies the state of a sharded model, and begins to write it; all processes call it, each with its own parts.
 
     Args:
@@ -124,14 +124,14 @@ def begin_together(
     tensors: dict[str, Tensor] = {}
     plain = pack(state, tensors)
     temporary = processes.from_first(lambda: _make_temporary_or_say(folder))
-    written = checkpoint.begin_save(temporary / SHARDS, tensors, model, processes)
+    upload = checkpoint.begin_save(temporary / SHARDS, tensors, model, processes)
     pool = ThreadPoolExecutor(1, "steepest-checkpoint")
     if processes.is_first:
-        future = pool.submit(_complete_together, written, temporary, plain, dict(identity))
+        future = pool.submit(_complete_together, upload, temporary, plain, dict(identity))
     else:
-        future = pool.submit(checkpoint.finish_save, written)
+        future = pool.submit(checkpoint.finish_save, upload)
     pool.shutdown(wait=False)
-    return Pending(future, folder)
+    return BackgroundWrite(future, folder)
 
 
 def _make_temporary_or_say(folder: Path) -> Path:
@@ -141,11 +141,11 @@ def _make_temporary_or_say(folder: Path) -> Path:
         raise _failure(folder, error) from error
 
 
-def _complete_together(written: Future[Any], temporary: Path, plain: Any, identity: Mapping[str, Any]) -> None:
+def _complete_together(upload: Future[Any], temporary: Path, plain: Any, identity: Mapping[str, Any]) -> None:
     """Gives a checkpoint its name, once all processes have written their parts."""
     folder = temporary.parent
     try:
-        checkpoint.finish_save(written)
+        checkpoint.finish_save(upload)
         _complete(temporary, plain, SHARDED_FORMAT, identity)
     except Exception as error:
         shutil.rmtree(temporary, ignore_errors=True)
