@@ -90,8 +90,7 @@ class Processes:
         """Whether tensors are the same on all processes, by their norm and up to rounding."""
         if self._group is None:
             return True
-        norms = self._gather_numbers(norm())
-        return max(norms) - min(norms) <= AGREEMENT * max(norms)
+        return are_alike(self._gather_numbers(norm()))
 
     def _gather_numbers(self, value: float) -> list[float]:
         """The values of all processes in their order, by one small sum."""
@@ -198,6 +197,17 @@ class Processes:
             raise
         except RuntimeError as error:
             raise ProcessError(_reason(error, self._failure_key)) from error
+
+
+def are_alike(norms: Sequence[float]) -> bool:
+    """Whether norms are the same up to rounding.
+
+    >>> are_alike([3.0, 3.00001]), are_alike([3.0, 4.0]), are_alike([3.0, math.inf])
+    (True, False, False)
+    """
+    if not all(map(math.isfinite, norms)):  # such as a square that is too large
+        return all(norm == norms[0] for norm in norms)
+    return max(norms) - min(norms) <= AGREEMENT * max(norms)
 
 
 ALONE = Processes()
