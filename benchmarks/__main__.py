@@ -23,6 +23,7 @@ LONG = {
     "false_rewinds": "guard",
     "harm": "guard",
     "trainers": "guard",
+    "ranks": "guard",
     "rates": "rates",
     "finetuning": "rates",
     "races": "rates",

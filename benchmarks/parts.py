@@ -52,6 +52,10 @@ class Outcomes:
         with self._file.open("a") as file:
             file.write(line + "\n")
 
+    def lacks(self, identity: Sequence[Any]) -> bool:
+        """Whether no outcome of a trial is there."""
+        return tuple(identity) not in self._present
+
     def _identity(self, outcome: Mapping[str, Any]) -> tuple[Any, ...]:
         return tuple(outcome[name] for name in self._key)
 

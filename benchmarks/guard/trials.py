@@ -88,8 +88,12 @@ class Outcome:
 
 def run(problem: Problem, method: str, seed: int, fault: Fault | None = None) -> Outcome:
     """Trains a problem to its end, or until the method gives up."""
+    return train(problem.descent(seed, **METHODS[method].settings), method, fault)
+
+
+def train(descent: Descent, method: str, fault: Fault | None = None) -> Outcome:
+    """Trains a descent that has the settings of a method."""
     fault, way = fault or Fault(), METHODS[method]
-    descent = problem.descent(seed, **way.settings)
     observe = way.begin(descent)
     fault.begin(descent)
     events: list[GuardEvent] = []

@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 import steepest as sd
 from benchmarks.problems import tasks
 from steepest.descent.loop import Descent
 from steepest.descent.settings import resolve
+from steepest.distributed.processes import ALONE, Processes
 
 COSINE = "warmup(5%) >> cosine"
 TABLE = tasks.load(Path(__file__).with_suffix(".toml"))
@@ -53,14 +55,25 @@ class Problem:
     batch_size: int | str
     steps: int
 
-    def descent(self, seed: int, **choices: Any) -> Descent:
-        """The problem before its first step; `choices` are further settings."""
+    def descent(
+        self, seed: int, processes: Processes = ALONE, spread: Callable[[nn.Module], nn.Module] | None = None,
+        **choices: Any,
+    ) -> Descent:  # fmt: skip
+        """The problem before its first step; `choices` are further settings.
+
+        Args:
+            seed: of the network and of the batches.
+            processes: that share it.
+            spread: what spreads the network over them.
+            choices: settings.
+        """
         task = _make(self.task)
         settings = resolve(
             task, rule=self.rule, lr=self.lr, schedule=self.schedule, batch_size=self.batch_size, steps=self.steps,
             seed=seed, **choices,
         )  # fmt: skip
-        return Descent(task, settings, task.build(seed))
+        model = task.build(seed)
+        return Descent(task, settings, model if spread is None else spread(model), processes)
 
 
 @functools.cache

@@ -80,7 +80,6 @@ class Descent:
         self.space = Space(model, s.groups, s.no_decay)
         self.objective = Objective(model, task, s.precision, self.device.type)
         self.processes, self.joint = processes, share(processes, task, self.objective, self.batches, s.precision)
-        self._own: Any = self.joint or self.objective
         self._norm, self._whole = norms_of(self.joint)
         check_batch_norm(self.objective, self.batches, self.steps)
         assert s.schedule is not None
@@ -117,10 +116,11 @@ class Descent:
 
     def conclude(self, step: Step, call: Call) -> Step:
         """Counts a step, or rewinds it; returns it with what becomes known."""
-        if call.kind in (REWIND, STOP):
-            return self.rewind(step, call)
-        self.t = step.t
-        return step.with_updates(self.after_step(step))
+        if call.kind not in (REWIND, STOP):
+            self.t = step.t
+            call = self.recovery.compare(self, call) if self.joint and self.recovery else call
+        has_gone_back = call.kind in (REWIND, STOP)
+        return self.rewind(step, call) if has_gone_back else step.with_updates(self.after_step(step))
 
     def is_undisturbed(self, t: int) -> bool:
         """Whether step t begins no stage, follows no event and repeats no step that is skipped."""
@@ -157,7 +157,7 @@ class Descent:
         batches = self.batches(t)
         if self.statistics.keeps_batches:
             self.statistics.see(batches)
-        loss = self._own.gradient(batches, self.space.tensors())
+        loss = (self.joint or self.objective).gradient(batches, self.space.tensors())
         return batches, loss, self._norm(self.update), self.base_lr * self.schedule(t)
 
     def judge_and_move(self, t: int, batches: list[Any], loss: float, norm: float, lr: float) -> tuple[Step, Call]:
@@ -218,7 +218,7 @@ class Descent:
         """Moves the point as `Update.advance` does; measures the last steps before a stage with a derived lr."""
         since, update = self.stage.last - handoff.STATISTICS_STEPS, self.update
         if isinstance(update, TorchOptimizer) and update.needs_closure:
-            update = ClosureStep(update, lambda: self._own.gradient(batches, self.space.tensors()))
+            update = ClosureStep(update, lambda: (self.joint or self.objective).gradient(batches, self.space.tensors()))
         if self._statistics is None or t <= since:
             return update.advance(hypers, scale)
         if t == since + 1:  # before the run was stretched, other steps were the last ones
@@ -359,7 +359,7 @@ class Descent:
             return self._validation[1]
         batches = data.in_batches(split_data, EVALUATION_BATCH, self.device)
         with self.at_reported_point():
-            values = self._own.evaluate(batches, self.task.metrics)
+            values = (self.joint or self.objective).evaluate(batches, self.task.metrics)
         if split == "validation":
             self._validation = (self.t, values)
         return values

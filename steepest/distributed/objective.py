@@ -194,9 +194,9 @@ class JointObjective:
 def share(
     processes: Processes, task: Task, objective: Objective, batches: Batches, precision: str | None
 ) -> JointObjective | None:
-    """The objective of several processes, of which each gets its part of the batches; None on one."""
+    """The objective of several processes, each with its part of the batches, or of shards; None for others."""
     batches.rank, batches.ranks = processes.rank, processes.count
-    if not processes.are_several:
+    if not processes.are_several and not shards_of(objective.model):
         return None
     return JointObjective(processes, task, objective, precision, 1 / (batches.batch_size or 1))
 

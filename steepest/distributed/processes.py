@@ -40,12 +40,19 @@ class Processes:
 
     def __init__(self, group: Any = None, device: torch.device | None = None) -> None:
         self._group, self._device = group, device
+        self._writers: Any = None
         self._failure_key = (
             ""
             if group is None
             else f"{FAILURE_KEY}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{next(GROUP_NUMBERS)}"
         )
         self.rank, self.count = (0, 1) if group is None else (dist.get_rank(group), dist.get_world_size(group))
+
+    def writers(self) -> Any:
+        """A gloo group for what threads exchange that write in the background; all processes make it together."""
+        if self._writers is None:
+            self._writers = dist.new_group(backend="gloo")
+        return self._writers
 
     @property
     def are_several(self) -> bool:
@@ -83,8 +90,7 @@ class Processes:
         """Whether tensors are the same on all processes, by their norm and up to rounding."""
         if self._group is None:
             return True
-        norms = self._gather_numbers(norm())
-        return max(norms) - min(norms) <= AGREEMENT * max(norms)
+        return are_alike(self._gather_numbers(norm()))
 
     def _gather_numbers(self, value: float) -> list[float]:
         """The values of all processes in their order, by one small sum."""
@@ -95,6 +101,8 @@ class Processes:
 
     def sum(self, values: Tensor) -> None:
         """Replaces a tensor by its sum over the processes."""
+        if not self.are_several:
+            return
         with self._named_failure():
             dist.all_reduce(values, group=self._group)
 
@@ -189,6 +197,17 @@ class Processes:
             raise
         except RuntimeError as error:
             raise ProcessError(_reason(error, self._failure_key)) from error
+
+
+def are_alike(norms: Sequence[float]) -> bool:
+    """Whether norms are the same up to rounding.
+
+    >>> are_alike([3.0, 3.00001]), are_alike([3.0, 4.0]), are_alike([3.0, math.inf])
+    (True, False, False)
+    """
+    if not all(map(math.isfinite, norms)):  # such as a square that is too large
+        return all(norm == norms[0] for norm in norms)
+    return max(norms) - min(norms) <= AGREEMENT * max(norms)
 
 
 ALONE = Processes()

@@ -48,6 +48,37 @@ def check_layout(model: nn.Module, processes: Processes) -> None:
         )
 
 
+def check_policies(model: nn.Module) -> None:
+    """Refuses what FSDP2 was told about a model with which the gradients, or where they lie, would be wrong.
+
+    Raises:
+        InputError: says what works.
+    """
+    for name, module in model.named_modules():
+        if hasattr(module, "_get_fsdp_state"):
+            _check_state(name or "the model", module._get_fsdp_state())  # type: ignore[operator]
+
+
+def _check_state(name: str, state: Any) -> None:
+    """The same of one module; FSDP2 has no public way to ask."""
+    policy, groups = state._mp_policy, state._fsdp_param_groups
+    if torch.float16 in (policy.param_dtype, policy.reduce_dtype):
+        raise InputError(
+            f"MixedPrecisionPolicy must have bfloat16 or float32, got float16 for {name}. float16 needs a loss scale, "
+            "which sd.fit has not; pass torch.bfloat16."
+        )
+    if any(group.gradient_divide_factor is not None for group in groups):
+        raise InputError(
+            f"Gradients must be averaged over the processes, got set_gradient_divide_factor on {name}. Leave it out: "
+            "sd.fit weighs the parts of a batch itself."
+        )
+    if state._device.type != "cpu" and any(p.offload_to_cpu for group in groups for p in group.fsdp_params):
+        raise InputError(
+            f"sd.fit needs weights where the model computes, got CPUOffloadPolicy on {state._device.type} for {name}. "
+            "Leave the policy out, or use sd.optim with sd.watch in a loop of your own."
+        )
+
+
 def reshard(model: nn.Module) -> None:
     """After a forward pass without a backward pass: gives up the whole weights that FSDP keeps for it."""
     for module in model.modules():
@@ -77,10 +108,19 @@ def whole_tensors(model: nn.Module, tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 @torch.no_grad()
-def whole_state(model: nn.Module, state: ModuleState) -> ModuleState:
-    """A state with whole parameters; as it is where nothing is sharded."""
+def whole_state(model: nn.Module, state: ModuleState, keeps: bool) -> ModuleState:
+    """A state with whole parameters; as it is where nothing is sharded.
+
+    Args:
+        model: the state's.
+        state: of this process.
+        keeps: whether this process gets the whole; another one holds one whole parameter at a time.
+    """
     shards = shards_of(model)
     if not shards:
         return state
-    parameters = {name: as_whole(x, shards[name]) if name in shards else x for name, x in state.parameters.items()}
+    parameters = {}
+    for name, x in state.parameters.items():
+        whole = as_whole(x, shards[name]) if name in shards else x
+        parameters[name] = whole.cpu() if keeps else x
     return dataclasses.replace(state, parameters=parameters)

@@ -12,10 +12,13 @@ from steepest.runs.best import BestPoint
 from steepest.runs.config import checkpoint_interval
 from steepest.runs.no_record import NoRecord
 from steepest.runs.store import Writer, checkpoints
+from steepest.runs.store.checkpoints import BackgroundWrite
 from steepest.tasks.module_state import is_storable
 
 MAX_CHECKPOINT_SHARE = 0.02
-"""Of the run's time, for checkpoints whose interval is given in seconds."""
+"""Of the run's time, in which it waits for checkpoints whose interval is given in seconds."""
+MAX_BACKGROUND_SHARE = 0.25
+"""Of the run's time, in which such checkpoints are written in the background."""
 
 
 class Continuation:
@@ -37,6 +40,8 @@ class Continuation:
         self._descent, self._record, self._complain = descent, record, complain
         self._interval_s, self.steps = checkpoint_interval(config.checkpoint_every)
         self._last = time.perf_counter()
+        self._background: BackgroundWrite | None = None
+        self._background_t, self._background_start = 0, 0.0
 
     def is_due(self, t: int) -> bool:
         """Whether a checkpoint is due after step t."""
@@ -48,15 +53,78 @@ class Continuation:
         joint = self._descent.joint
         if joint is None or not self._descent.space.is_sharded:
             return is_due
-        joint.is_checkpoint_due = is_due  # all of them write, when all know of it
+        joint.is_checkpoint_due = is_due and self._background is None  # all of them write, when all know of it
         return joint.agreed_checkpoint
 
-    def write(self, best: BestPoint, config: Config, seconds: Callable[[], float]) -> bool:
-        """Writes everything that a resumed run needs; says a failure, and returns whether it has succeeded."""
+    def write(self, best: BestPoint, config: Config, seconds: Callable[[], float], waits: bool) -> int | None:
+        """Writes everything that a resumed run needs, and says a failure.
+
+        A sharded model's is copied, and written while the run goes on; one at a time.
+
+        Args:
+            best: point so far.
+            config: of the run.
+            seconds: that it has taken.
+            waits: until it is written.
+
+        Returns:
+            the step of the newest checkpoint that has become complete; None where none has.
+        """
         processes, is_sharded = self._descent.processes, self._descent.space.is_sharded
-        if self._record.folder is None or not (processes.is_first or is_sharded):
-            return True  # the first process writes what is the same on all
-        now, is_written = time.perf_counter(), False
+        if self._record.folder is None:
+            return None
+        if not (processes.is_first or is_sharded):  # the first process writes what is the same on all
+            return self._descent.t
+        now, t = time.perf_counter(), self.collect(waits=True)
+        try:
+            self._check_record()
+            state, manifest, folder = *self._contents(best, config, seconds), self._record.folder / "checkpoints"
+            if is_sharded:
+                self._background_t, self._background_start = self._descent.t, time.perf_counter()
+                self._background = checkpoints.begin_together(folder, state, manifest, processes, self._descent.model)
+                t = (self.collect(waits=True) if waits else None) or t
+            else:
+                checkpoints.save(folder, state, manifest)
+                t = self._descent.t
+        except TypeError as error:
+            self._complain(f"No checkpoints: a state cannot be written as numbers and tensors ({error}).")
+        except StoreError as error:
+            self._complain(str(error))
+        self._last = time.perf_counter()
+        self._interval_s = max(self._interval_s, (self._last - now) / MAX_CHECKPOINT_SHARE)
+        return t
+
+    def collect(self, waits: bool = False) -> int | None:
+        """The step of a checkpoint that has been written in the background; None where none has. Says a failure.
+
+        Args:
+            waits: until it is written.
+        """
+        background = self._background
+        if background is None or not (waits or background.is_done):
+            return None
+        self._background = None
+        error = background.error()
+        duration = time.perf_counter() - self._background_start
+        self._interval_s = max(self._interval_s, duration / MAX_BACKGROUND_SHARE)
+        if error is None:
+            return self._background_t
+        self._complain(str(error))
+        return None
+
+    def _check_record(self) -> None:
+        """Raises a StoreError where the record cannot be written: a run that resumed here would have a gap in it."""
+        self._record.flush()
+        trouble = self._record.trouble
+        if self._descent.space.is_sharded:
+            trouble = self._descent.processes.from_first(lambda: self._record.trouble)
+        if trouble:
+            raise StoreError(f"No checkpoint is written while the record cannot be: {trouble}")
+
+    def _contents(
+        self, best: BestPoint, config: Config, seconds: Callable[[], float]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """State and manifest of a checkpoint."""
         descent, recovery = self._descent, self._descent.recovery
         state = {
             "descent": descent.state(), "place": self._place(), "best": vars(best), "stopped": descent.is_stopped,
@@ -66,26 +134,7 @@ class Continuation:
             "t": descent.t, "attempt": recovery.attempt if recovery else 0, "events": descent.events,
             "seconds": seconds(), "model": config.model, "data": config.data,
         }  # fmt: skip
-        try:
-            self._record.flush()
-            trouble = self._record.trouble
-            if is_sharded:
-                trouble = processes.from_first(lambda: self._record.trouble)
-            if trouble:  # a run that resumed from here would have a gap in its record
-                raise StoreError(f"No checkpoint is written while the record cannot be: {trouble}")
-            folder = self._record.folder / "checkpoints"
-            if is_sharded:
-                checkpoints.save_together(folder, state, manifest, processes, descent.model)
-            else:
-                checkpoints.save(folder, state, manifest)
-            is_written = True
-        except TypeError as error:
-            self._complain(f"No checkpoints: a state cannot be written as numbers and tensors ({error}).")
-        except StoreError as error:
-            self._complain(str(error))
-        self._last = time.perf_counter()
-        self._interval_s = max(self._interval_s, (self._last - now) / MAX_CHECKPOINT_SHARE)
-        return is_written
+        return state, manifest
 
     def _place(self) -> dict[str, Any] | None:
         """The state of the user's loader; None if it cannot be written: a resumed run then skips its batches."""

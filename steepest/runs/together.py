@@ -11,7 +11,7 @@ from steepest.descent.norm_statistics import norm_layers
 from steepest.descent.settings import Settings
 from steepest.distributed.group import check_alike, script_hash
 from steepest.distributed.processes import Processes
-from steepest.distributed.shards import shards_of
+from steepest.distributed.shards import check_policies, shards_of
 from steepest.errors import InputError
 from steepest.records.config import Config
 from steepest.rules.rule import Rule
@@ -39,6 +39,9 @@ def begin_together(
     Raises:
         InputError: the batches are too small, or a process has other data, settings or code; names it.
     """
+    if shards_of(model):
+        check_policies(model)
+        _check_rules(settings, choices)
     if not processes.are_several:
         return ""
     size = settings.batch_size
@@ -47,8 +50,6 @@ def begin_together(
             f"batch_size / accumulate must be at least {processes.count}, the number of processes, got {size} / "
             f"{settings.accumulate}. Pass larger batches, or start fewer processes."
         )
-    if shards_of(model):
-        _check_rules(settings, choices)
     own = versions()
     check_alike(
         processes,

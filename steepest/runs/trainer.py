@@ -37,7 +37,7 @@ from steepest.runs.continuation import Continuation, has_own_generator
 from steepest.runs.no_record import NoProgress, NoRecord
 from steepest.runs.signals import StopSignals
 from steepest.runs.store import Writer
-from steepest.tasks.module_state import PlainAttributes, is_storable, read_extra
+from steepest.tasks.module_state import ModuleState, PlainAttributes, is_storable, read_extra
 from steepest.view.format import number
 from steepest.view.terminal import Progress
 
@@ -175,7 +175,7 @@ class Trainer:
         self._add_point(self._selection.every > 0)
 
     def _end_training(self) -> None:
-        self.checkpoint()  # from which the run can be continued or extended
+        self.checkpoint(waits=True)  # from which the run can be continued or extended
         if self.status == "interrupted":
             self.record.event(end_reason.interruption(self.descent.t, self.signals.due))
             run = self.record.id
@@ -218,6 +218,7 @@ class Trainer:
                 self._validation_t = step.t
                 if self.config.metric in values:
                     self._compare(values[self.config.metric])
+        self._on_checkpoint(self._continuation.collect())
         if self._continuation.is_due(step.t):
             self.checkpoint()
 
@@ -293,11 +294,19 @@ class Trainer:
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
-    def checkpoint(self) -> None:
-        """Writes everything that a resumed run needs; reports a failure, and the run continues."""
-        if self._continuation.write(self.best, self.config, self._seconds):
+    def checkpoint(self, waits: bool = False) -> None:
+        """Writes everything that a resumed run needs; reports a failure, and the run continues.
+
+        Args:
+            waits: until it is complete, where it is written in the background.
+        """
+        self._on_checkpoint(self._continuation.write(self.best, self.config, self._seconds, waits))
+
+    def _on_checkpoint(self, t: int | None) -> None:
+        """Records the step of a checkpoint that has become complete."""
+        if t is not None:
             self._has_complained = False
-            self._configure(config=dataclasses.replace(self.config, last_checkpoint=self.descent.t))
+            self._configure(config=dataclasses.replace(self.config, last_checkpoint=t))
 
     def _seconds(self) -> float:
         return self._earlier_s + time.perf_counter() - self._start
@@ -335,10 +344,15 @@ class Trainer:
             finally:
                 try:
                     if self.status != "failed" or not descent.space.is_sharded:  # the others may be gone
-                        record.end_point(descent.t, whole_state(descent.model, descent.end_state()))
+                        record.end_point(descent.t, self._end_state())
                 finally:
                     self.progress.stop()
                     record.close(self.status, seconds)
+
+    def _end_state(self) -> ModuleState:
+        """The state of the end, of which the first process gets the whole weights."""
+        descent = self.descent
+        return whole_state(descent.model, descent.end_state(), descent.processes.is_first)
 
     def _finish(self) -> None:
         """Leaves the model at the reported or the best point; measures the test split there."""

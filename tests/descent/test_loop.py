@@ -226,6 +226,19 @@ def test_augment(accumulate):
     assert plain[0].loss != steps[0].loss
 
 
+def test_an_objective_in_place_of_the_own_one_is_asked():
+    """Faults of gradients in the guard's benchmarks are put there."""
+
+    class Odd:
+        def gradient(self, batches, tensors):
+            return 7.0 + 0 * own.gradient(batches, tensors)
+
+    task = task_of(network())
+    descent = Descent(task, resolve(task, steps=3), task.build(0))
+    own, descent.objective = descent.objective, Odd()
+    assert [step.loss for step in descent] == [7.0] * 3
+
+
 def test_validation_is_not_augmented():
     model = network()
     task = task_of(model, augment=lambda batch, generator: (batch[0] * 0, batch[1]))

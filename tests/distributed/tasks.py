@@ -80,15 +80,33 @@ def with_an_unused_part():
     return task(model=Branch())
 
 
-def of_a_sharded_model():
+def shard(model, **policies):
     """FSDP2, as its users call it: each layer, then the whole."""
     from torch.distributed.fsdp import fully_shard
 
-    model = network()
     for layer in model:
         if isinstance(layer, nn.Linear):
-            fully_shard(layer)
-    return task(model=fully_shard(model))
+            fully_shard(layer, **policies)
+    return fully_shard(model, **policies)
+
+
+def of_a_sharded_model(**policies):
+    return task(model=shard(network(), **policies))
+
+
+def of_a_large_model():
+    """A model that no process ever holds whole: made without memory, sharded, then filled."""
+
+    def make(seed):
+        with torch.device("meta"):
+            model = network()
+        shard(model).to_empty(device="cpu")
+        for layer in model:
+            if isinstance(layer, nn.Linear):
+                layer.reset_parameters()
+        return model
+
+    return task(model=make)
 
 
 def tuned(**choices):
@@ -99,8 +117,9 @@ def tuned(**choices):
 SHARDED = {
     "plain": {},
     "clip and average": {"accumulate": 2, "clip": 0.5, "average": 0.9, "keep": "best"},
-    "explosion": {"rule": "momentum", "lr": 30.0, "schedule": "warmup(90%)", "steps": 120, "measure_every": 60},
-}
+    "explosion": {"rule": "momentum", "lr": 30.0, "schedule": "warmup(90%)", "steps": 120, "measure_every": 60,
+                  "guard": sd.Guard(snapshot_every=10)},
+}  # fmt: skip
 """Runs of a sharded model, which are those of one in one piece on as many processes."""
 SAME = {
     "labels": (task, {}),
@@ -116,6 +135,6 @@ SAME = {
     "unused part": (with_an_unused_part, {"rule": sd.stage("adam", "50%") >> sd.stage("momentum")}),
     "torch optimizer": (task, {"rule": lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9), "lr": 0.1}),
     "closure": (task, {"rule": lambda params: torch.optim.LBFGS(params, max_iter=4), "lr": 1.0,
-                       "batch_size": "full", "steps": 4, "schedule": "constant"}),
+                       "batch_size": "full", "steps": 3, "schedule": "constant"}),
 }  # fmt: skip
 """Runs whose losses on several processes are those of one, to rounding."""

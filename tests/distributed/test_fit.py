@@ -21,6 +21,8 @@ from tests.distributed.tasks import tuned
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
+BFLOAT16 = 2**-7
+"""Two units in the last place."""
 CALM_STEPS = 8
 """Of a run whose rate grows until its loss explodes."""
 
@@ -100,6 +102,41 @@ def test_plain_dcp_reads_the_checkpoint_of_a_sharded_run(two, folder):
     assert all(x.isfinite().all() and x.abs().sum() > 0 for x in weights.values())
 
 
+@pytest.mark.parametrize("name", ["none", "offload", "no reshard", "bfloat16", "bfloat16 sums"])
+def test_policies_of_fsdp2_train_as_in_a_plain_loop(two, name):
+    """In bfloat16 to its own rounding, to which the weights' rounding in float32 leads at later steps."""
+    assert two[0]["policies"] == two[1]["policies"]
+    run, plain = two[0]["policies"][name]
+    np.testing.assert_allclose(run["losses"], plain, rtol=2e-5 if "bfloat16" not in name else BFLOAT16)
+    np.testing.assert_allclose(run["losses"][0], plain[0], rtol=1e-7)
+    assert run["events"] == []
+
+
+def test_another_precision_gives_other_losses(two):
+    seen = two[0]["policies"]
+    assert abs(seen["bfloat16 sums"][0]["losses"][0] - seen["none"][0]["losses"][0]) > 1e-5
+
+
+def test_float16_is_refused(two):
+    assert "MixedPrecisionPolicy must have bfloat16 or float32, got float16" in two[0]["policies"]["refusal"]
+
+
+def test_a_model_that_no_process_holds_whole(two):
+    first, second = two[0]["policies"]["large"]
+    assert {**first, "id": ""} == {**second, "id": ""}  # of the seed
+    assert first["losses"][-1] < first["losses"][0]
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_full_disk_on_one_process_costs_checkpoints_only(two, rank):
+    first, second = (seen["full_disk"][rank] for seen in two)
+    assert first["run"] == second["run"]
+    assert (first["run"]["status"], len(first["run"]["losses"])) == ("done", 24)
+    assert first["checkpoints"] == [20, 24]  # without those of steps 10 and 15
+    assert first["rest"] == 0
+    assert "File too large" in first["said"]
+
+
 def test_a_damaged_file_of_a_sharded_checkpoint_is_named(two, folder):
     run = Store(folder / "sharded").read("twin")
     path = checkpoints.folders(folder / "sharded" / run.id / "checkpoints")[-1]
@@ -122,6 +159,14 @@ def test_the_guard_acts_alike_on_all_processes(two, fault):
     assert "rewind" in kinds or fault != "explosion"
 
 
+@pytest.mark.parametrize(("fault", "kinds"), [("apart", ["rewind"]), ("apart for good", [*["rewind"] * 3, "stop"])])
+def test_weights_that_differ_between_processes_go_back_together(two, fault, kinds):
+    first, second = (seen["guarded"][fault] for seen in two)
+    assert first == second  # the weights too
+    assert first["seen"] == [[kind, "the weights differ between the processes"] for kind in kinds]
+    assert first["status"] == ("stopped" if "stop" in kinds else "done")
+
+
 def test_a_process_that_raises_ends_all_by_name(two, folder):
     first, second = (seen["failures"]["raises"] for seen in two)
     assert first == "ProcessError: Process 1 of 2 failed: ValueError: no more data"
@@ -131,7 +176,7 @@ def test_a_process_that_raises_ends_all_by_name(two, folder):
     assert "Process 1 of 2 failed" in record.events[-1].seen
 
 
-@pytest.mark.parametrize("what", ["data", "settings", "model"])
+@pytest.mark.parametrize("what", ["data", "settings", "model", "code"])
 def test_a_process_with_something_else_is_named(two, what):
     for seen in two:
         assert f"process 1 has another {what} than process 0" in seen["failures"][what]
@@ -176,3 +221,18 @@ def test_torchrun_starts_a_killed_run_again(tmp_path):
     assert len(again["losses"]) == restart.STEPS
     assert {**again, "id": ""} == {**twin, "id": ""}  # bit for bit
     assert first["once more"] == again  # a run that is done is returned
+
+
+def test_accelerate_launch_starts_the_same_run(two, tmp_path):
+    """Its launcher of several processes on one machine, whatever the name of its option; its Accelerator is on CPUs."""
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*launch, "--main_process_port", "0", "--module", "tests.distributed.launched", str(tmp_path)],
+        cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    for rank in range(2):
+        seen = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert seen["count"] == 2
+        assert {**seen["run"], "id": ""} == {**two[rank]["same"]["labels"], "id": ""}

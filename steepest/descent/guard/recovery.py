@@ -9,6 +9,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from torch import nn
+
 from steepest.descent.guard import world
 from steepest.descent.guard.guard import BY_DATA, BY_RATE, Guard
 from steepest.descent.guard.running_stats import RunningStats
@@ -35,6 +37,12 @@ SNAPSHOT_MEMORY_SHARE = 0.25
 """Share of the machine's memory that three snapshots may take; beyond it only one is kept."""
 
 
+APART = "the weights differ between the processes"
+"""Whose updates are the same: memory was corrupted on one of them, or it computes something else."""
+MAX_APART = 3
+"""Rewinds for that reason before the run is stopped."""
+
+
 class Recovery:
     """The guard of one `Descent`, its snapshots, and what happened.
 
@@ -49,6 +57,7 @@ class Recovery:
         self.snapshots = Snapshots(guard.snapshot_every)
         self.skipped_steps: set[int] = set()
         self._open_events: list[tuple[int, int, float]] = []  # event, steps left, level then
+        self._times_apart = 0
 
     @property
     def follows_events(self) -> bool:
@@ -78,6 +87,21 @@ class Recovery:
         if not self.guard.is_passive and t % self.every == 0 and self.guard.is_quiet and t < descent.steps:
             self.snapshots.take(t, copy_state(descent.state()))
         return ()
+
+    def compare(self, descent: Any, call: Call) -> Call:
+        """A rewind in place of a call where the processes' weights differ; looked at for each snapshot and at the end.
+
+        Sharded weights differ anyway.
+        """
+        is_due = descent.t % self.every == 0 or descent.t == descent.steps
+        if not is_due or self.guard.is_passive or not self.snapshots.good or descent.space.is_sharded:
+            return call
+        if descent.processes.agree(lambda: float(nn.utils.get_total_norm(descent.space.tensors()))):
+            return call
+        self._times_apart += 1
+        if self._times_apart > MAX_APART:
+            return Call(STOP, seen=APART, done=f"run stopped after {MAX_APART} rewinds")
+        return Call(REWIND, seen=APART)
 
     def _choose_interval(self, size: int) -> tuple[SnapshotInterval, ...]:
         """Chooses the interval once, from the bytes of a snapshot; then it is part of the record."""
@@ -149,6 +173,9 @@ class Recovery:
         self.attempt += 1
         if call.kind == STOP:
             return Event(t, STOP, call.seen, f"{call.done}; restored the best snapshot (step {then})")
+        if call.seen == APART:
+            self.guard.on_rewind(BY_DATA, t - then)
+            return Event(t, REWIND, call.seen, f"rewound to step {then}; lr unchanged")
         bad = self._outliers(descent, then, t)
         self.skipped_steps |= bad
         action = self.guard.on_rewind(BY_DATA if bad else BY_RATE, t - then)

@@ -20,6 +20,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +28,7 @@ from torch import Tensor, nn
 
 from steepest.distributed import checkpoint
 from steepest.distributed.processes import Processes
-from steepest.errors import ProcessError, StoreError
+from steepest.errors import StoreError
 from steepest.runs.store import weights
 from steepest.runs.store.checks import MAX_COUNT, MAX_SECONDS, is_number
 from steepest.runs.store.state import pack, unpack
@@ -74,33 +75,82 @@ def save(folder: Path, state: Any, identity: Mapping[str, Any]) -> Path:
     return path
 
 
-def save_together(
+class BackgroundWrite:
+    """A checkpoint of a sharded model, which is being written in the background.
+
+    Args:
+        future: of what this process does for it.
+        folder: of the run's checkpoints.
+    """
+
+    def __init__(self, future: Future[Any], folder: Path) -> None:
+        self._future, self._folder = future, folder
+        _in_background[folder] = self
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is written, or has failed."""
+        return self._future.done()
+
+    def error(self) -> StoreError | None:
+        """Waits; why it could not be written, None if it is there."""
+        try:
+            self._future.result()
+        except Exception as error:
+            return error if isinstance(error, StoreError) else _failure(self._folder, error)
+        return None
+
+
+_in_background: dict[Path, BackgroundWrite] = {}
+"""The last one of each run of this program."""
+
+
+def begin_together(
     folder: Path, state: Any, identity: Mapping[str, Any], processes: Processes, model: nn.Module
-) -> None:
-    """Writes a checkpoint of a sharded model; all processes call it, each with its own parts of the state.
+) -> BackgroundWrite:
+    """Copies the state of a sharded model, and begins to write it; all processes call it, each with its own parts.
 
     Args:
         folder, state, identity: as for `save`.
         processes: that the model lies on.
         model: that is sharded.
 
+    Returns:
+        what is being written. On the first process it is done when the checkpoint is complete.
+
     Raises:
         StoreError, TypeError: as `save`, on all processes.
     """
     tensors: dict[str, Tensor] = {}
     plain = pack(state, tensors)
-    temporary = processes.from_first(lambda: _make_temporary(folder))
-    try:
-        checkpoint.save(temporary / SHARDS, tensors, model)
-        processes.from_first(lambda: _complete(temporary, plain, SHARDED_FORMAT, identity))
-    except ProcessError:
-        raise
-    except Exception as error:
-        if processes.is_first:
-            shutil.rmtree(temporary, ignore_errors=True)
-        raise _failure(folder, error) from error
+    temporary = processes.from_first(lambda: _make_temporary_or_say(folder))
+    upload = checkpoint.begin_save(temporary / SHARDS, tensors, model, processes)
+    pool = ThreadPoolExecutor(1, "steepest-checkpoint")
     if processes.is_first:
-        _prune(folder)
+        future = pool.submit(_complete_together, upload, temporary, plain, dict(identity))
+    else:
+        future = pool.submit(checkpoint.finish_save, upload)
+    pool.shutdown(wait=False)
+    return BackgroundWrite(future, folder)
+
+
+def _make_temporary_or_say(folder: Path) -> Path:
+    try:
+        return _make_temporary(folder)
+    except OSError as error:
+        raise _failure(folder, error) from error
+
+
+def _complete_together(upload: Future[Any], temporary: Path, plain: Any, identity: Mapping[str, Any]) -> None:
+    """Gives a checkpoint its name, once all processes have written their parts."""
+    folder = temporary.parent
+    try:
+        checkpoint.finish_save(upload)
+        _complete(temporary, plain, SHARDED_FORMAT, identity)
+    except Exception as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise _failure(folder, error) from error
+    _prune(folder)
 
 
 @contextlib.contextmanager
@@ -160,6 +210,8 @@ def load(folder: Path, model: nn.Module | None = None) -> Checkpoint | None:
         StoreError: all are damaged, or the newest undamaged one has a format that cannot be read.
     """
     errors: list[str] = []
+    if folder in _in_background:
+        _in_background.pop(folder).error()
     for path in reversed(folders(folder)):
         try:
             manifest = verify(path)
@@ -187,9 +239,11 @@ def _read_state(path: Path, is_sharded: bool, model: nn.Module | None) -> Any:
     try:
         if (path / STATE).stat().st_size > MAX_STATE_BYTES:
             raise ValueError(f"it is larger than {MAX_STATE_BYTES:,} bytes")
-        tensors = checkpoint.load(path / SHARDS) if is_sharded else weights.load(path / TENSORS)
-        if model is not None:
-            tensors = checkpoint.parts_of(tensors, model)
+        if is_sharded:
+            tensors = checkpoint.load(path / SHARDS, model)
+        else:
+            tensors = weights.load(path / TENSORS)
+            tensors = tensors if model is None else checkpoint.parts_of(tensors, model)
         return unpack(json.loads((path / STATE).read_text(encoding="utf-8")), tensors)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(f"Checkpoint {path} is damaged: {STATE} cannot be read ({error}).") from error
