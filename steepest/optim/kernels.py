@@ -25,8 +25,8 @@ from steepest.rules.memory import (
     has_own_memory,
     is_plain,
     local,
+    partition,
     plain_gradient,
-    sharding,
     spec,
 )  # fmt: skip
 from steepest.rules.rounding import Rounding
@@ -316,7 +316,7 @@ def _member(place: int, owner: int, p: Tensor, g: Any, formula: Formula, state: 
     dtypes = REAL_DTYPES if how is None else (torch.bfloat16,)
     if not can_load() or not is_plain(weight, dtypes) or plain_gradient(local(g), weight) is None:
         return None
-    if any(sharding(x) != sharding(p) for x in slots):
+    if any(partition(x) != partition(p) for x in slots):
         return None
     dtype = weight.dtype if how is None else torch.float32
     for x in map(local, slots):

@@ -37,7 +37,7 @@ def spec(x: Any) -> Any:
     return getattr(x, "_spec", None)
 
 
-def sharding(x: Any) -> Any:
+def partition(x: Any) -> Any:
     """How a DTensor of any dtype is laid out over processes; None for any other tensor."""
     own = spec(x)
     return own and (own.mesh, own.placements, own.shape, own.stride)

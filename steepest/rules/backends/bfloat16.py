@@ -48,10 +48,10 @@ def conversions() -> dict[str, Callable]:
     def widen(b: Any, w: Any) -> Any:
         return b.bitcast(b.shl(b.zext(w, word), word(16)), real)
 
-    def unless_nan(b: Any, bits: Any, rounded: Any) -> Any:
+    def unless_nan(b: Any, bits: Any, result: Any) -> Any:
         magnitude = b.and_(bits, word(0x7FFFFFFF))
         nan = b.or_(upper(b, bits), half(QUIET))
-        return b.select(b.icmp_unsigned(">", magnitude, word(INFINITY)), nan, upper(b, rounded))
+        return b.select(b.icmp_unsigned(">", magnitude, word(INFINITY)), nan, upper(b, result))
 
     def nearest(b: Any, x: Any) -> Any:
         bits = b.bitcast(x, word)

@@ -141,7 +141,7 @@ WEIGHTS_SLICE = "carray(weights({} + c * WEIGHT_SIZE), (m,))"
 """The current chunk of the weights or gradients, given their address."""
 SCRATCH_SLICE = "carray(floats({}), (m,))"
 """A chunk of numbers on the stack, given its address."""
-ORDER, ORDER_BACKWARDS = "bounds[part], bounds[part + 1]", "bounds[part + 1] - 1, bounds[part] - 1, -1"
+FORWARDS, BACKWARDS = "bounds[part], bounds[part + 1]", "bounds[part + 1] - 1, bounds[part] - 1, -1"
 """Of a thread's blocks. The norm reads them forwards and the update backwards, so that the update begins with gradients
 that are still in the caches."""
 SLOT_SLICE = "carray(floats(carray(integers(S + (p + {} * count) * 8), (1,))[0] + (lo + c) * SIZE), (m,))"
@@ -165,7 +165,7 @@ def advance_kernel(
         rounding: of weights in bfloat16. The master weights are the first slot, which is not in `slots`; a row of
             hyperparameters ends with the step if rounding is stochastic.
     """
-    source, count, order = _block_source(program, slots), sum(map(bool, slots)), ORDER_BACKWARDS
+    source, count, order = _block_source(program, slots), sum(map(bool, slots)), BACKWARDS
     hypers = [f"h[{k}]" for k in range(1 + len(program.hoisted))]
     w, g = map(WEIGHTS_SLICE.format, ("wp", "gp"))
     if rounding is None:
@@ -257,7 +257,7 @@ def _operand(program: Program, place: int) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _kernel(
-    source: str, arguments: str, dtype: torch.dtype, order: str = ORDER,
+    source: str, arguments: str, dtype: torch.dtype, order: str = FORWARDS,
     statements: tuple[str, str, str] = ("pass", "pass", "pass"),
 ) -> Kernel:  # fmt: skip
     """The kernel of a block; the statements come at the start, and before and after each chunk."""
