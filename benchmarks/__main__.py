@@ -14,7 +14,9 @@ from types import ModuleType
 
 from benchmarks import report
 
-QUICK = dict.fromkeys(("update", "rules", "average", "step", "fit", "memory", "start", "demo", "population"), "speed")
+QUICK = dict.fromkeys(
+    ("update", "bf16", "rules", "average", "step", "fit", "memory", "start", "demo", "population"), "speed"
+)
 LONG = {
     "kills": "guard",
     "watched_kills": "guard",

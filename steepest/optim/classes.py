@@ -1,5 +1,7 @@
 """The optimizers that torch has too: its arguments, options, state and errors, with our kernels."""
 
+import functools
+import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from steepest.optim import float32_steps
 from steepest.optim.kernels import Formula
 from steepest.optim.optimizer import KernelOptimizer
 from steepest.rules import textbook, variants
@@ -20,7 +23,34 @@ class TorchRule(KernelOptimizer):
 
     What a kernel may not be handed (sparse gradients, other devices and dtypes, `capturable` and `differentiable`, a
     GradScaler's `fused` form) is stepped by torch's own code.
+
+    Args:
+        args: torch's arguments.
+        master_weights: whether weights in bfloat16 or float16 are stepped in float32: `state[p]["master_weight"]` and
+            all other state are float32, and the weight is the master's rounding.
+        stochastic_rounding: whether weights in bfloat16 are rounded stochastically, after a step in float32.
+        options: torch's keyword arguments.
+
+    Raises:
+        InputError: weights in float16 cannot be rounded stochastically.
     """
+
+    def __init__(
+        self, *args: Any, master_weights: bool = False, stochastic_rounding: bool = False, **options: Any
+    ) -> None:
+        own = float32_steps.options(master_weights, stochastic_rounding)
+        super().__init__(*args, **options)
+        self.defaults |= own
+        for group in self.param_groups:
+            group.update({name: value for name, value in own.items() if name not in group})
+            float32_steps.check(group, self._name)
+
+    def __init_subclass__(cls) -> None:
+        """Gives a class torch's signature, with the two options at its end."""
+        super().__init_subclass__()
+        if "__init__" not in vars(cls) and cls.__module__ == __name__:
+            theirs = next(c.__init__ for c in cls.__mro__ if c.__module__.startswith("torch.optim"))
+            cls.__init__ = _with_signature(theirs, TorchRule.__init__)  # type: ignore[method-assign]
 
     def _formula(self, group: Mapping[str, Any]) -> Formula | None:
         """What the options of a param group mean; None if torch has to take the step."""
@@ -28,7 +58,7 @@ class TorchRule(KernelOptimizer):
             return None
         rule, keys, hypers = self._choose(group)
         hypers = {"lr": float(group["lr"]), "weight_decay": float(group.get("weight_decay", 0.0)), **hypers}
-        return Formula(rule, hypers, keys, -1.0 if group.get("maximize") else 1.0)
+        return Formula(rule, hypers, keys, -1.0 if group.get("maximize") else 1.0, float32_steps.rounding(group))
 
     def _step_left(self, groups: list[dict[str, Any]]) -> None:
         """Steps the parameters of these groups by torch's own code."""
@@ -42,6 +72,19 @@ class TorchRule(KernelOptimizer):
                 step(self)
         finally:
             self.param_groups = own
+
+
+def _with_signature(theirs: Any, ours: Any) -> Any:
+    """A copy of our constructor with the signature of torch's, and the two options at its end."""
+
+    @functools.wraps(theirs)
+    def __init__(self: Any, *args: Any, **options: Any) -> None:
+        ours(self, *args, **options)
+
+    own = [p for p in inspect.signature(ours).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    signature = inspect.signature(theirs)
+    __init__.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *own])  # type: ignore[attr-defined]
+    return __init__
 
 
 @contextmanager

@@ -15,9 +15,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from steepest.optim.float32_steps import MASTER, STEP, in_float32
 from steepest.rules import hoist
 from steepest.rules.backends.object_code import can_load
-from steepest.rules.memory import Layouts, check_memory, has_own_memory, is_plain, local, plain_gradient, spec
+from steepest.rules.memory import (
+    REAL_DTYPES,
+    Layouts,
+    check_memory,
+    has_own_memory,
+    is_plain,
+    local,
+    partition,
+    plain_gradient,
+    spec,
+)  # fmt: skip
+from steepest.rules.rounding import Rounding
 from steepest.rules.rule import Rule
 from steepest.rules.tensor_groups import KernelGroup
 
@@ -34,12 +46,14 @@ class Formula(NamedTuple):
         hypers: its hyperparameters.
         keys: the key in `state[p]` of each slot, and of the count of steps "t" if the optimizer has one.
         sign: −1 to maximise, else 1.
+        rounding: how weights in bfloat16 are stepped in float32; None if they are not.
     """
 
     rule: Rule
     hypers: dict[str, float]
     keys: Mapping[str, str]
     sign: float = 1.0
+    rounding: Rounding | None = None
 
 
 class Member(NamedTuple):
@@ -48,14 +62,16 @@ class Member(NamedTuple):
     Attributes:
         place: its place in the list of all parameters.
         owner: its param group.
-        slots: its state per weight, in the order of the rule's slots.
+        slots: its state per weight: its master weight if it has one, then the rule's slots in their order.
         scalars: its count of steps, if the optimizer has one, and its other state that is one number.
+        rounding: how a weight in bfloat16 is stepped in float32; None for others.
     """
 
     place: int
     owner: int
     slots: list[Tensor]
     scalars: list[Tensor]
+    rounding: Rounding | None
 
 
 class KernelSteps:
@@ -86,7 +102,9 @@ class KernelSteps:
             plan = self._plans[0] = Plan(groups, params, gradients, formulas, state)
             plan.read(gradients)
         if plan.left:
-            optimizer._step_left([{**groups[owner], "params": params} for owner, params in plan.left.items()])
+            left = [{**groups[owner], "params": params} for owner, params in plan.left.items()]
+            with in_float32(optimizer, left) as weights:
+                optimizer._step_left(weights)
         plan.run(formulas)
 
     def _read_options(self, optimizer: Any) -> list[Formula | None]:
@@ -112,7 +130,7 @@ class Plan:
         self, groups: Sequence[dict[str, Any]], params: list[Tensor], gradients: list[Any],
         formulas: Sequence[Formula | None], state: Mapping[Tensor, dict[str, Any]],
     ) -> None:  # fmt: skip
-        self._params, self._rules = params, [f and f.rule for f in formulas]
+        self._params, self._rules, self._roundings = params, [f and f.rule for f in formulas], _roundings(formulas)
         self._absent = [i for i, g in enumerate(gradients) if g is None]
         self._keys, self._dictionaries = list(state), list(state.values())
         self._values = _values(self._dictionaries)
@@ -127,7 +145,7 @@ class Plan:
             if formula is None or member is None:
                 self.left.setdefault(owner, []).append(p)
             else:
-                key = formula.rule.program, local(p).dtype
+                key = formula.rule.program, local(p).dtype, member.rounding
                 batches.setdefault(key, (formula.rule, []))[1].append(member)
         together = [m for _, members in batches.values() for m in members]
         memory = [x for m in together for x in (params[m.place], *m.slots, *m.scalars)]
@@ -156,6 +174,7 @@ class Plan:
         if not (
             _are_same(params, self._params)
             and _are_same([f and f.rule for f in formulas], self._rules)
+            and _roundings(formulas) == self._roundings
             and _are_same(dictionaries, self._dictionaries)
             and _are_same(list(state), self._keys)
             and _are_same(_values(dictionaries), self._values)
@@ -202,7 +221,9 @@ class Batch:
         pairs = zip(weights, (local(gradients[i]) for i in self._places), strict=True)
         self._copies = [i for i, (p, g) in enumerate(pairs) if plain_gradient(g, p) is not g]
         slots = [[local(x) for x in by] for by in zip(*(m.slots for m in members), strict=True)]
-        self.group = KernelGroup(rule, None, weights, slots)
+        how = members[0].rounding
+        self.group = KernelGroup(rule, None, weights, slots, how, self._places)
+        self._needs_step = how is not None and how.is_stochastic
         self._counts_steps = len(members[0].scalars) > sum(s.is_scalar for s in rule.slots)
         self._table = hoist.rule_table(rule)
         self._owners = list(dict.fromkeys(m.owner for m in members))
@@ -229,10 +250,10 @@ class Batch:
         values: tuple = ()
         new: list[float] = []
         for owner, scalars in rows:
-            _, hypers, _, sign = formulas[owner]
+            _, hypers, _, sign, _ = formulas[owner]
             t = scalars[0] + 1 if self._counts_steps else 1
             own, slots = self._table(hypers, t, sign, (scalars[1:] if self._counts_steps else scalars,))
-            values += own
+            values += (*own, t) if self._needs_step else own
             new += (t, *slots[0]) if self._counts_steps else slots[0]
         self.group.advance(values)
         self._gradients = []
@@ -280,23 +301,34 @@ class ScalarRows:
 
 def _member(place: int, owner: int, p: Tensor, g: Any, formula: Formula, state: Mapping[str, Any]) -> Member | None:
     """A parameter for a kernel, or None if a kernel may not be handed it, its gradient or its state."""
-    if not set(formula.keys.values()) <= state.keys() or spec(g) != spec(p):
-        return None
-    slots = [state[formula.keys[s.name]] for s in formula.rule.slots if not s.is_scalar]
-    scalars = [state[formula.keys[s.name]] for s in formula.rule.slots if s.is_scalar]
-    if "t" in formula.keys:
-        scalars.insert(0, state[formula.keys["t"]])
     weight = local(p)
-    if not can_load() or not is_plain(weight) or plain_gradient(local(g), weight) is None:
+    how = formula.rounding if weight.dtype is torch.bfloat16 else None
+    if how is not None and local(g).dtype is not torch.bfloat16:
         return None
-    if any(spec(x) != spec(p) for x in slots):
+    keys = {**formula.keys, "t": STEP} if how is not None and how.is_stochastic else formula.keys
+    masters = [MASTER] if how is not None and how.has_master else []
+    if not {*keys.values(), *masters} <= state.keys() or spec(g) != spec(p):
         return None
+    slots = [state[key] for key in (*masters, *(keys[s.name] for s in formula.rule.slots if not s.is_scalar))]
+    scalars = [state[keys[s.name]] for s in formula.rule.slots if s.is_scalar]
+    if "t" in keys:
+        scalars.insert(0, state[keys["t"]])
+    dtypes = REAL_DTYPES if how is None else (torch.bfloat16,)
+    if not can_load() or not is_plain(weight, dtypes) or plain_gradient(local(g), weight) is None:
+        return None
+    if any(partition(x) != partition(p) for x in slots):
+        return None
+    dtype = weight.dtype if how is None else torch.float32
     for x in map(local, slots):
-        if not is_plain(x) or (x.dtype, x.shape, x.stride()) != (weight.dtype, weight.shape, weight.stride()):
+        if not is_plain(x) or (x.dtype, x.shape, x.stride()) != (dtype, weight.shape, weight.stride()):
             return None
     if not all(is_plain(x) and x.numel() == 1 and not x.is_complex() for x in scalars):
         return None
-    return Member(place, owner, slots, scalars)
+    return Member(place, owner, slots, scalars, how)
+
+
+def _roundings(formulas: Sequence[Formula | None]) -> list[Rounding | None]:
+    return [f and f.rounding for f in formulas]
 
 
 def _options(group: Mapping[str, Any]) -> list[Any]:

@@ -11,6 +11,7 @@ from torch._compile import _disable_dynamo
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from steepest.errors import InputError, TensorError, nearest
+from steepest.optim import float32_steps
 from steepest.optim.kernels import Formula, KernelSteps
 from steepest.rules.rule import Rule
 
@@ -126,7 +127,11 @@ class KernelOptimizer(torch.optim.Optimizer):
             self._optimizer_load_state_dict_pre_hooks = hooks
 
     def _load(self, state_dict: Mapping[str, Any]) -> None:
+        own = [{name: group[name] for name in float32_steps.OPTIONS if name in group} for group in self.param_groups]
         super().load_state_dict(state_dict)  # type: ignore[arg-type]
+        for group, options in zip(self.param_groups, own, strict=True):
+            group.update({name: value for name, value in options.items() if name not in group})  # torch's has none
+        float32_steps.restore(self, state_dict)
 
     def _check_state(self, state_dict: Mapping[str, Any]) -> None:
         kind = type(self).__name__
@@ -178,13 +183,19 @@ class KernelOptimizer(torch.optim.Optimizer):
         if isinstance(param_group, dict):
             for key, value in param_group.items():
                 is_option = isinstance(value, bool) or _is_number(value)  # a text or a list is a label
-                if key not in self.defaults and key not in OTHER_KEYS and is_option:
+                is_known = key in self.defaults or key in OTHER_KEYS or key in float32_steps.OPTIONS
+                if not is_known and is_option:
                     names = [name for name in self.defaults if name not in SPEED_OPTIONS]
                     raise InputError(
                         f"Unknown option '{key}' of a param group of {type(self).__name__}. {nearest(key, names)}. "
                         "Set a key for code of your own later, in optimizer.param_groups."
                     )
         super().add_param_group(param_group)
+        try:
+            float32_steps.check(self.param_groups[-1], self._name)
+        except ValueError:
+            self.param_groups.pop()
+            raise
 
 
 @torch.optim.Optimizer.profile_hook_step

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from steepest.errors import InputError, TensorError
+from steepest.optim import float32_steps
 from steepest.optim.kernels import Formula
 from steepest.optim.optimizer import KernelOptimizer
 from steepest.rules import hoist, textbook, variants
@@ -25,6 +26,8 @@ class RuleOptimizer(KernelOptimizer):
         params: parameters, or param groups, which may set any hyperparameter of the rule.
         rule: the rule; its hyperparameters are the defaults.
         maximize: whether to ascend instead of descend.
+        master_weights: whether weights in bfloat16 or float16 are stepped in float32, as in `AdamW`.
+        stochastic_rounding: whether weights in bfloat16 are rounded stochastically after such a step.
 
     Raises:
         InputError: the rule has no learning rate, or a hyperparameter that is a schedule.
@@ -38,7 +41,10 @@ class RuleOptimizer(KernelOptimizer):
     [0.800000011920929, 0.800000011920929]
     """
 
-    def __init__(self, params: Any, rule: Rule, *, maximize: bool = False) -> None:
+    def __init__(
+        self, params: Any, rule: Rule, *, maximize: bool = False, master_weights: bool = False,
+        stochastic_rounding: bool = False,
+    ) -> None:  # fmt: skip
         if rule.hypers["lr"] is None:
             raise InputError(f"lr is missing: rule {rule.name} has no default. Pass {rule.name}(lr=...).")
         for name, value in rule.hypers.items():
@@ -48,7 +54,8 @@ class RuleOptimizer(KernelOptimizer):
                     f"Pass a number, and sd.optim.Schedule(optimizer, ..., key={name!r})."
                 )
         self._rule = rule
-        super().__init__(params, {**rule.hypers, "maximize": maximize})
+        own = float32_steps.options(master_weights, stochastic_rounding)
+        super().__init__(params, {**rule.hypers, "maximize": maximize, **own})
 
     def _choose(self, group: Mapping[str, Any]) -> tuple[Rule, dict[str, str], dict[str, float]]:
         """The rule, the key of each slot and of the count of steps, and the rule's hyperparameters."""
@@ -58,7 +65,7 @@ class RuleOptimizer(KernelOptimizer):
     def _formula(self, group: Mapping[str, Any]) -> Formula:
         """What the options of a param group mean."""
         rule, keys, hypers = self._choose(group)
-        return Formula(rule, hypers, keys, -1.0 if group["maximize"] else 1.0)
+        return Formula(rule, hypers, keys, -1.0 if group["maximize"] else 1.0, float32_steps.rounding(group))
 
     def _step_left(self, groups: list[dict[str, Any]]) -> None:
         """Steps the parameters of these groups by torch operations; makes their state at their first step."""
@@ -122,7 +129,7 @@ def _keys(rule: Rule, names: Mapping[str, str]) -> dict[str, str]:
 @torch.no_grad()
 def _step_eagerly(formula: Formula, p: Tensor, state: dict[str, Any]) -> None:
     """One step of one parameter by torch operations."""
-    rule, hypers, keys, sign = formula
+    rule, hypers, keys, sign, _ = formula
     g: Any = p.grad
     if spec(p) != spec(g):  # DTensors that are laid out differently
         g = g.redistribute(spec(p).mesh, spec(p).placements)
@@ -151,16 +158,19 @@ class Lion(RuleOptimizer):
         betas: β₁ of the interpolation and β₂ of the momentum.
         weight_decay: λ, decoupled: the step includes αλw.
         maximize: whether to ascend instead of descend.
+        master_weights: whether weights in bfloat16 or float16 are stepped in float32, as in `AdamW`.
+        stochastic_rounding: whether weights in bfloat16 are rounded stochastically after such a step.
 
     Source: Chen et al. 2023, arXiv:2302.06675.
     """
 
     def __init__(
         self, params: Any, lr: float = 1e-4, betas: tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.0, *,
-        maximize: bool = False,
+        maximize: bool = False, master_weights: bool = False, stochastic_rounding: bool = False,
     ) -> None:  # fmt: skip
         _check(textbook.lion, lr, betas, weight_decay)
         defaults = {"lr": lr, "betas": betas, "weight_decay": weight_decay, "maximize": maximize}
+        defaults |= float32_steps.options(master_weights, stochastic_rounding)
         torch.optim.Optimizer.__init__(self, params, defaults)
 
     def _choose(self, group: Mapping[str, Any]) -> tuple:
@@ -176,16 +186,19 @@ class Signum(RuleOptimizer):
         momentum: β.
         weight_decay: λ, decoupled: the step includes αλw.
         maximize: whether to ascend instead of descend.
+        master_weights: whether weights in bfloat16 or float16 are stepped in float32, as in `AdamW`.
+        stochastic_rounding: whether weights in bfloat16 are rounded stochastically after such a step.
 
     Source: Bernstein et al. 2018, arXiv:1802.04434.
     """
 
     def __init__(
         self, params: Any, lr: float = 1e-4, momentum: float = 0.9, weight_decay: float = 0.0, *,
-        maximize: bool = False,
+        maximize: bool = False, master_weights: bool = False, stochastic_rounding: bool = False,
     ) -> None:  # fmt: skip
         textbook.signum(lr=lr or 1.0, beta=momentum, weight_decay=weight_decay)
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "maximize": maximize}
+        defaults |= float32_steps.options(master_weights, stochastic_rounding)
         torch.optim.Optimizer.__init__(self, params, defaults)
 
     def _choose(self, group: Mapping[str, Any]) -> tuple:
@@ -204,6 +217,8 @@ class ADOPT(RuleOptimizer):
         weight_decay: λ, added to the gradient as λw, or decoupled.
         decoupled_weight_decay: whether weight decay is decoupled, as in AdamW.
         maximize: whether to ascend instead of descend.
+        master_weights: whether weights in bfloat16 or float16 are stepped in float32, as in `AdamW`.
+        stochastic_rounding: whether weights in bfloat16 are rounded stochastically after such a step.
 
     Source: Taniguchi et al. 2024, arXiv:2411.02853.
     """
@@ -211,10 +226,12 @@ class ADOPT(RuleOptimizer):
     def __init__(
         self, params: Any, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.9999), eps: float = 1e-6,
         weight_decay: float = 0.0, *, decoupled_weight_decay: bool = False, maximize: bool = False,
+        master_weights: bool = False, stochastic_rounding: bool = False,
     ) -> None:  # fmt: skip
         _check(textbook.adopt, lr, betas, weight_decay, eps=eps)
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
         defaults["decoupled_weight_decay"] = decoupled_weight_decay
+        defaults |= float32_steps.options(master_weights, stochastic_rounding)
         torch.optim.Optimizer.__init__(self, params, defaults)
 
     def _choose(self, group: Mapping[str, Any]) -> tuple:
@@ -234,6 +251,8 @@ class AdEMAMix(RuleOptimizer):
         eps: ε.
         weight_decay: λ, decoupled.
         maximize: whether to ascend instead of descend.
+        master_weights: whether weights in bfloat16 or float16 are stepped in float32, as in `AdamW`.
+        stochastic_rounding: whether weights in bfloat16 are rounded stochastically after such a step.
 
     Source: Pagliardini, Ablin and Grangier 2024, arXiv:2409.03137.
     """
@@ -241,10 +260,13 @@ class AdEMAMix(RuleOptimizer):
     def __init__(
         self, params: Any, lr: float = 1e-3, betas: tuple[float, float, float] = (0.9, 0.999, 0.9999),
         alpha: float = 5.0, warmup: int = 0, eps: float = 1e-8, weight_decay: float = 0.0, *, maximize: bool = False,
+        master_weights: bool = False, stochastic_rounding: bool = False,
     ) -> None:  # fmt: skip
         _check(textbook.ademamix, lr, betas, weight_decay, eps=eps, alpha=alpha, warmup=float(warmup))
         defaults = {"lr": lr, "betas": betas, "alpha": alpha, "warmup": warmup, "eps": eps}
-        torch.optim.Optimizer.__init__(self, params, {**defaults, "weight_decay": weight_decay, "maximize": maximize})
+        defaults |= {"weight_decay": weight_decay, "maximize": maximize}
+        defaults |= float32_steps.options(master_weights, stochastic_rounding)
+        torch.optim.Optimizer.__init__(self, params, defaults)
 
     def _choose(self, group: Mapping[str, Any]) -> tuple:
         keys = _keys(textbook.ademamix, {"m": "exp_avg", "m_slow": "exp_avg_slow", "v": "exp_avg_sq"})
@@ -264,6 +286,8 @@ class ScheduleFreeAdamW(RuleOptimizer):
         eps: ε.
         weight_decay: λ, decoupled, at y.
         maximize: whether to ascend instead of descend.
+        master_weights: whether weights in bfloat16 or float16 are stepped in float32, as in `AdamW`.
+        stochastic_rounding: whether weights in bfloat16 are rounded stochastically after such a step.
 
     Source: Defazio et al. 2024, arXiv:2405.15682.
     """
@@ -271,12 +295,14 @@ class ScheduleFreeAdamW(RuleOptimizer):
     def __init__(
         self, params: Any, lr: float = 2.5e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
         weight_decay: float = 0.0, *, maximize: bool = False,
+        master_weights: bool = False, stochastic_rounding: bool = False,
     ) -> None:  # fmt: skip
         _check(textbook.schedule_free_adamw, lr, betas, weight_decay, eps=eps)
         if betas[0] == 0:
             raise InputError("beta1 must be above 0, got 0: the average x follows from y only where beta1 is not 0")
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
-        torch.optim.Optimizer.__init__(self, params, {**defaults, "train_mode": True})
+        defaults |= {"train_mode": True, **float32_steps.options(master_weights, stochastic_rounding)}
+        torch.optim.Optimizer.__init__(self, params, defaults)
 
     def _formula(self, group: Mapping[str, Any]) -> Formula:
         """What the options of a param group mean.
@@ -307,7 +333,10 @@ class ScheduleFreeAdamW(RuleOptimizer):
                 beta1 = float(group["betas"][0])
                 for p in group["params"]:
                     if "z" in self.state.get(p, {}):
-                        p.lerp_(self.state[p]["z"].to(p.dtype), 1 - beta1 if train else 1 - 1 / beta1)
+                        w = float32_steps.weight(p, group, self.state[p])
+                        w.lerp_(self.state[p]["z"].to(w.dtype), 1 - beta1 if train else 1 - 1 / beta1)
+                        if w is not p:
+                            p.copy_(w)
                 group["train_mode"] = train
 
 

@@ -5,7 +5,7 @@ memory, and without the lazy negation or conjugation that only torch's operators
 dtypes, shapes and strides are compared with those of the step before, in one call.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import torch
@@ -37,13 +37,19 @@ def spec(x: Any) -> Any:
     return getattr(x, "_spec", None)
 
 
-def is_plain(x: Any) -> bool:
-    """Whether a kernel may read and write a tensor's memory."""
+def partition(x: Any) -> Any:
+    """How a DTensor of any dtype is laid out over processes; None for any other tensor."""
+    own = spec(x)
+    return own and (own.mesh, own.placements, own.shape, own.stride)
+
+
+def is_plain(x: Any, dtypes: Container[torch.dtype] = REAL_DTYPES) -> bool:
+    """Whether a kernel for these dtypes may read and write a tensor's memory."""
     return (
         type(x) in PLAIN_TYPES
         and x.layout is torch.strided
         and x.device.type == "cpu"
-        and x.dtype in REAL_DTYPES
+        and x.dtype in dtypes
         and not x.is_neg()
         and not x.is_conj()
         and not is_functorch_wrapped_tensor(x)
@@ -71,7 +77,7 @@ def plain_gradient(g: Any, p: Tensor) -> Tensor | None:
     """
     if type(g) not in PLAIN_TYPES or g.layout is not torch.strided or g.shape != p.shape or g.device != p.device:
         return None
-    if g.dtype is p.dtype and g.stride() == p.stride() and is_plain(g):
+    if g.dtype is p.dtype and g.stride() == p.stride() and is_plain(g, (p.dtype,)):
         return g
     return torch.empty_strided(p.shape, p.stride(), dtype=p.dtype, device=p.device).copy_(g.detach())
 

@@ -4,6 +4,7 @@ A `KernelGroup` runs the compiled kernel over addresses, an `EagerGroup` torch o
 not own its memory and does not check it: it works on the tensors and slots that it is given.
 """
 
+import functools
 import math
 import struct
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from steepest.rules import hoist
 from steepest.rules.backends import eager
 from steepest.rules.backends.object_code import SERIAL_BELOW, threads  # at the top, so that a fork is detected
 from steepest.rules.memory import REAL_DTYPES, has_own_memory
+from steepest.rules.rounding import Rounding
 from steepest.rules.rule import Rule
 
 
@@ -122,19 +124,34 @@ class KernelGroup(TensorGroup):
     """Plain tensors (`rules.memory`) of one dtype: one pass of the compiled kernel over addresses.
 
     The slots are plain and have the shapes and strides of their weights.
+
+    Args:
+        rule: the update rule.
+        members: None for one point, K for tensors [K, ...].
+        tensors: the weights.
+        slots: for each slot per weight of the rule one tensor for each of the weights. Those of weights in bfloat16 are
+            float32, and begin with the master weights if `rounding` has them.
+        rounding: how weights in bfloat16 are updated in float32; None for others.
+        places: of the tensors, which random numbers depend on, if rounding is stochastic. Each row of hyperparameters
+            then ends with the step.
     """
 
-    def __init__(self, rule: Rule, members: int | None, tensors: Sequence[Tensor], slots: list[list[Tensor]]) -> None:
+    def __init__(
+        self, rule: Rule, members: int | None, tensors: Sequence[Tensor], slots: list[list[Tensor]],
+        rounding: Rounding | None = None, places: Sequence[int] = (),
+    ) -> None:  # fmt: skip
         super().__init__(rule, members, tensors, slots)
         from steepest.rules.backends import cpu
 
-        dtype = REAL_DTYPES[tensors[0].dtype]
+        dtype = REAL_DTYPES[tensors[0].dtype] if rounding is None else tensors[0].dtype
         names = tuple("" if s.is_scalar else s.name for s in rule.slots)
-        self.kernel = cpu.advance_kernel(rule.program, names, dtype)
-        self.norm_kernel = cpu.norm_kernel(dtype)
+        self.kernel = cpu.advance_kernel(rule.program, names, dtype, rounding)
+        self.width = 1 + len(rule.program.hoisted) + (rounding is not None and rounding.is_stochastic)
+        self.places = np.array(places, np.int64)
+        self._dtype = dtype
         self.teams: dict[int, tuple[int, list[np.ndarray]]] = {}
         self._at: list[int] = []
-        self.real = np.dtype(np.float32 if dtype is torch.float32 else np.float64)
+        self.real = np.dtype(np.float64 if dtype is torch.float64 else np.float32)
         sizes = [p.numel() * (2 if p.is_complex() else 1) // (members or 1) for p in tensors]
         self._build_table(sizes, cpu.BLOCK_SIZE)
         self.set_rows(self.rows, 1)
@@ -165,7 +182,7 @@ class KernelGroup(TensorGroup):
         """Says for each tensor which of `count` rows of hyperparameters it has; each row has K places in the table."""
         self.rows, K = rows, self.members or 1
         self.R = np.array(rows, np.int64) * K
-        self.H = np.zeros((max(1, count) * K, 1 + len(self.rule.program.hoisted)), self.real)
+        self.H = np.zeros((max(1, count) * K, self.width), self.real)
         self._H = self.H.data.cast("B")
         self._count = self.H.size
         self._packer = struct.Struct(f"{self._count}{self.real.char}")
@@ -182,8 +199,8 @@ class KernelGroup(TensorGroup):
             weights = np.cumsum(self.table[:, 2])
             shares = [round(weights[-1] * k / team) for k in range(1, team)]
             parts = np.array([0, *np.searchsorted(weights, shares), len(weights)], np.int64)
-            arrays = [parts, self.table, self.W, self.G, self.S, self.R, self.H]
-            numbers = [len(self.W), self.H.shape[1], self.sums.ctypes.data, team > 1, team]
+            arrays = [parts, self.table, self.W, self.G, self.S, self.R, self.H, self.places]
+            numbers = [len(self.W), self.width, self.sums.ctypes.data, team > 1, team]
             arguments = np.array([*(a.ctypes.data for a in arrays), *numbers], np.int64)
             self.teams[team] = arguments.ctypes.data, [arguments, *arrays]
         return self.teams[team][0]
@@ -218,6 +235,12 @@ class KernelGroup(TensorGroup):
         self._team = 1 if self._is_serial else threads(self.weights)
         self._address = self._arguments(self._team)
         return has_memory and 0 not in addresses
+
+    @functools.cached_property
+    def norm_kernel(self) -> Any:
+        from steepest.rules.backends import cpu
+
+        return cpu.norm_kernel(self._dtype)
 
     def squares(self) -> Any:
         """Σ‖g‖²."""

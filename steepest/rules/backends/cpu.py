@@ -12,6 +12,9 @@ numbers are many times slower, and the update of such a network took twice as lo
 A kernel reads a table with one row per block of at most `BLOCK_SIZE` weights: its tensor, its start in the tensor, its
 length, and its member. Weight, gradient and slots of a tensor have an address each and the same layout; every tensor
 has a row of hyperparameters for each member. So groups and members are rows, not special cases.
+
+Weights and gradients of bfloat16 are converted chunk by chunk (`backends.bfloat16`), within the caches; between the
+conversions the loop is that of float32, so its results are too. Master weights are one slot more, the first one.
 """
 
 import functools
@@ -23,15 +26,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from steepest.rules.backends import bfloat16
 from steepest.rules.backends.object_code import Kernel, load_or_build
+from steepest.rules.rounding import CHUNK_SIZE, Rounding
 from steepest.rules.trace import CONSTANT, WEIGHT, Program
 
 BLOCK_SIZE = 1 << 15
 """Weights per block, which is one row of the table."""
 
-CHUNK_SIZE = 1 << 11
-"""Weights per chunk: squares are summed in the weights' precision within a chunk and in float64 over the chunks. In
-float32 a sum of 32 thousand nearly equal squares was off by 2e-5 on a processor with eight lanes."""
+# Squares are summed in the weights' precision within a chunk of `CHUNK_SIZE` and in float64 over the chunks. In float32
+# a sum of 32 thousand nearly equal squares was off by 2e-5 on a processor with eight lanes.
 
 TABLE_COLUMNS = 4
 """Tensor, start in it, length, member."""
@@ -51,29 +55,32 @@ FLAGS: dict[str, Any] = {"fastmath": {"contract", "reassoc", "arcp", "nsz"}, "er
 
 DRIVER = """
 def kernel(arguments):
-    d = carray(arguments, (12,))
+    d = carray(arguments, (13,))
     parts, table, W, G, S, R, H = d[0], d[1], d[2], d[3], d[4], d[5], d[6]
-    count, width, sums, parallel, team = d[7], d[8], d[9], d[10], d[11]
+    places, count, width, sums, parallel, team = d[7], d[8], d[9], d[10], d[11], d[12]
     first, stride = 0, 1
     if parallel != 0:
         first, stride = thread(), threads()
+    {setup}
     bounds = carray(integers(parts), (team + 1,))
     for part in range(first, team, stride):
         for b in range({order}):
             row = carray(integers(table + b * TABLE_COLUMNS * 8), (TABLE_COLUMNS,))
-            p, lo, n = row[0], row[1] * SIZE, row[2]
+            p, lo, n = row[0], row[1], row[2]
             r = carray(integers(R + p * 8), (1,))[0] + row[3]
-            wp = carray(integers(W + p * 8), (1,))[0] + lo
+            wp = carray(integers(W + p * 8), (1,))[0] + lo * WEIGHT_SIZE
             gp = carray(integers(G + p * 8), (1,))[0]
             h = carray(floats(H + r * width * SIZE), (width,))
             out = carray(doubles(sums + b * 16), (2,))
             out[0] = 0.0
             out[1] = 0.0
             if gp != 0 and h[0] == h[0]:
-                gp += lo
+                gp += lo * WEIGHT_SIZE
                 for c in range(0, n, CHUNK_SIZE):
                     m = min(CHUNK_SIZE, n - c)
+                    {before}
                     first_sum, second_sum = block({arguments})
+                    {after}
                     out[0] += first_sum
                     out[1] += second_sum
     if parallel == 0:
@@ -130,11 +137,22 @@ def kernel(arguments):
             else:
                 carray(doubles(slot), (1,))[0] = new
 """
-CHUNK_SLICE = "carray(floats({} + c * SIZE), (m,))"
-"""The current chunk of an array, given its address. Inlined, as every function takes 0.15 s to compile."""
+WEIGHTS_SLICE = "carray(weights({} + c * WEIGHT_SIZE), (m,))"
+"""The current chunk of the weights or gradients, given their address."""
+SCRATCH_SLICE = "carray(floats({}), (m,))"
+"""A chunk of numbers on the stack, given its address."""
+FORWARDS, BACKWARDS = "bounds[part], bounds[part + 1]", "bounds[part + 1] - 1, bounds[part] - 1, -1"
+"""Of a thread's blocks. The norm reads them forwards and the update backwards, so that the update begins with gradients
+that are still in the caches."""
+SLOT_SLICE = "carray(floats(carray(integers(S + (p + {} * count) * 8), (1,))[0] + (lo + c) * SIZE), (m,))"
+"""The current chunk of a slot. Inlined, as every function takes 0.15 s to compile."""
+KEY = "random_key(carray(integers(places + p * 8), (1,))[0], h[width - 1], (lo + c) // CHUNK_SIZE)"
+"""The key of the current chunk's random numbers: of the parameter's place, the step and the chunk."""
 
 
-def advance_kernel(program: Program, slots: tuple[str, ...], dtype: torch.dtype) -> Kernel:
+def advance_kernel(
+    program: Program, slots: tuple[str, ...], dtype: torch.dtype, rounding: Rounding | None = None
+) -> Kernel:
     """The kernel of a rule's program.
 
     For every block with a gradient, unless the gradient scale of its row is NaN, it scales the gradient, applies the
@@ -143,17 +161,22 @@ def advance_kernel(program: Program, slots: tuple[str, ...], dtype: torch.dtype)
     Args:
         program: the traced formula; its outputs are w and the slots, scalar ones included.
         slots: names of the slots per weight, in the order of the outputs; "" for a scalar slot.
-        dtype: float32 or float64.
+        dtype: of weights and gradients: float32, float64, or bfloat16 with float32 slots.
+        rounding: of weights in bfloat16. The master weights are the first slot, which is not in `slots`; a row of
+            hyperparameters ends with the step if rounding is stochastic.
     """
-    source = _block_source(program, slots)
-    starts = [
-        "wp",
-        "gp",
-        *(f"carray(integers(S + (p + {k} * count) * 8), (1,))[0] + lo" for k in range(sum(map(bool, slots)))),
-    ]
+    source, count, order = _block_source(program, slots), sum(map(bool, slots)), BACKWARDS
     hypers = [f"h[{k}]" for k in range(1 + len(program.hoisted))]
-    arguments = ", ".join([*map(CHUNK_SLICE.format, starts), *hypers])
-    return _kernel(source, arguments, dtype, "bounds[part + 1] - 1, bounds[part] - 1, -1")
+    w, g = map(WEIGHTS_SLICE.format, ("wp", "gp"))
+    if rounding is None:
+        return _kernel(source, ", ".join([w, g, *map(SLOT_SLICE.format, range(count)), *hypers]), dtype, order)
+    first = int(rounding.has_master)
+    setup = "w32, g32 = scratch(), scratch()"
+    wide = [SLOT_SLICE.format(0) if first else SCRATCH_SLICE.format("w32"), SCRATCH_SLICE.format("g32")]
+    before = f"read({w}, {g}, {', '.join(wide)})"
+    after = f"write({w}, {wide[0]}{f', {KEY}' * rounding.is_stochastic})"
+    arguments = ", ".join([*wide, *map(SLOT_SLICE.format, range(first, first + count)), *hypers])
+    return _kernel(source + bfloat16.loops(rounding), arguments, dtype, order, (setup, before, after))
 
 
 def norm_kernel(dtype: torch.dtype) -> Kernel:
@@ -165,7 +188,8 @@ def norm_kernel(dtype: torch.dtype) -> Kernel:
 def block(g):
     total = F(0)
     for i in range(g.size):
-        total += g[i] * g[i]
+        x = {g}
+        total += x * x
     if not isfinite(total):
         return exact(g), 0.0
     return float(total), 0.0
@@ -173,10 +197,12 @@ def block(g):
 def exact(g):
     total = 0.0
     for i in range(g.size):
-        total += float64(g[i]) * float64(g[i])
+        x = float64({g})
+        total += x * x
     return total
 """
-    return _kernel(source, CHUNK_SLICE.format("gp"), dtype)
+    source = source.replace("{g}", "widen(g[i])" if dtype is torch.bfloat16 else "g[i]")
+    return _kernel(source, WEIGHTS_SLICE.format("gp"), dtype)
 
 
 def rows_kernels() -> tuple[Kernel, Kernel]:
@@ -231,12 +257,15 @@ def _operand(program: Program, place: int) -> str:
 
 @functools.lru_cache(maxsize=256)
 def _kernel(
-    source: str, arguments: str, dtype: torch.dtype, order: str = "bounds[part], bounds[part + 1]"
+    source: str, arguments: str, dtype: torch.dtype, order: str = FORWARDS,
+    statements: tuple[str, str, str] = ("pass", "pass", "pass"),
 ) -> Kernel:  # fmt: skip
-    """The kernel of a block. The norm reads the blocks forwards and the update backwards, so that the update begins
-    with gradients that are still in the caches."""
+    """The kernel of a block; the statements come at the start, and before and after each chunk."""
     driver = DRIVER.replace("{order}", order).replace("{arguments}", arguments)
-    text = "\n".join([Path(__file__).read_text(encoding="utf-8"), source, driver, str(dtype)])
+    for place, statement in zip(("setup", "before", "after"), statements, strict=True):
+        driver = driver.replace(f"{{{place}}}", statement)
+    conversions = bfloat16.SOURCE if dtype is torch.bfloat16 else ""
+    text = "\n".join([Path(__file__).read_text(encoding="utf-8"), source, driver, str(dtype), conversions])
     return load_or_build(hashlib.sha256(text.encode()).hexdigest(), lambda: _build(source, driver, dtype))
 
 
@@ -244,25 +273,30 @@ def _build(source: str, driver: str, dtype: torch.dtype) -> tuple[bytes, str]:
     """Object code of a kernel and the name of its function."""
     from numba import carray, cfunc, njit, types  # pyright: ignore[reportPrivateImportUsage]
 
-    real = np.float32 if dtype is torch.float32 else np.float64
-    element = types.float32 if dtype is torch.float32 else types.float64
+    real = np.float64 if dtype is torch.float64 else np.float32
+    element = types.float64 if dtype is torch.float64 else types.float32
+    weight = types.uint16 if dtype is torch.bfloat16 else element
     scope: dict[str, Any] = {name: getattr(np, name) for name in ("sqrt", "exp", "log", "fabs", "isfinite", "float64")}
     scope |= {
         "F": real,
         "TINY": np.finfo(real).tiny,
         "SIZE": np.dtype(real).itemsize,
+        "WEIGHT_SIZE": dtype.itemsize,
         "CHUNK_SIZE": CHUNK_SIZE,
         "TABLE_COLUMNS": TABLE_COLUMNS,
     }
     scope |= {"carray": carray, "integers": _pointer(types.int64), "floats": _pointer(element)}
-    scope |= {"doubles": _pointer(types.float64), "singles": _pointer(types.float32)}
+    scope |= {"weights": _pointer(weight), "doubles": _pointer(types.float64), "singles": _pointer(types.float32)}
     scope |= {"thread": types.ExternalFunction("omp_get_thread_num", types.int32())}
     scope |= {"threads": types.ExternalFunction("omp_get_num_threads", types.int32())}
+    if dtype is torch.bfloat16:
+        scope |= bfloat16.conversions()
     exec(source + driver, scope)
     if "exact" in scope:
         scope["exact"] = njit(error_model="numpy")(scope["exact"])
-    if "block" in scope:
-        scope["block"] = njit(**FLAGS)(scope["block"])
+    for name in ("block", "read", "write"):
+        if name in scope:
+            scope[name] = njit(**FLAGS)(scope[name])
     function: Any = cfunc(types.void(types.CPointer(types.int64)), **FLAGS)(scope["kernel"])
     return function._library.serialize_using_object_code()[2][0], function._wrapper_name
 
