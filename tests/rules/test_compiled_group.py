@@ -1,0 +1,317 @@
+"""Functions compiled by torch: forced onto the CPU, against the eager reference, with and without the compiler."""
+
+import math
+import shutil
+import warnings
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from steepest.descent.state import copy_state
+from steepest.rules import compiled_group, update as module
+from steepest.rules.backends import compiled
+from steepest.rules.compiled_group import CompiledGroup
+from steepest.rules.rule import with_average
+from steepest.rules.textbook import RULES
+from steepest.rules.update import Update
+from tests.oracles import Tensors, furthest
+from tests.rules.test_update import EXACT, SHAPES, give_gradients, hypers_of, of_member, point
+
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler (g++)")
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+
+
+@pytest.fixture(autouse=True)
+def on_cpu(monkeypatch):
+    """Compiled functions take the place of the CPU's kernels."""
+    monkeypatch.setattr(compiled, "DEVICE_TYPES", ("cpu", "cuda"))
+    monkeypatch.setattr(compiled, "_failures", [])
+
+
+@pytest.fixture
+def uncompiled():
+    """The same functions, run by Python: their text is what is tested."""
+    before = torch.compiler.set_stance("force_eager")
+    with before:
+        yield
+
+
+class NoReads(TorchDispatchMode):
+    """Fails where a number is fetched from a tensor, for which a device would have to be waited for."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        assert function is not torch.ops.aten._local_scalar_dense.default
+        return function(*args, **(kwargs or {}))
+
+
+def pair(rule, dtype=torch.float32, members=None, monkeypatch=None):
+    """Two points and their updates, compiled and eager."""
+    points = point(dtype, members), point(dtype, members)
+    own = Update(points[0], rule, members)
+    assert all(isinstance(group, CompiledGroup) for group, _ in own._groups)
+    with monkeypatch.context() as patch:
+        patch.setattr(compiled, "DEVICE_TYPES", ())
+        patch.setattr(module, "KernelGroup", module.EagerGroup)
+        reference = Update(points[1], rule, members)
+    return points, own, reference
+
+
+def check_equal(points, own, reference, tolerance):
+    assert furthest(points[0].parts, points[1].parts) <= tolerance
+    for slot, by in own.slots.items():
+        assert furthest(by, reference.slots[slot]) <= tolerance
+
+
+def compare(rule, dtype, monkeypatch, steps=4, scale=0.7, tolerance=None):
+    """Both ways take the same steps; the update's own numbers are equal too."""
+    points, own, reference = pair(rule, dtype, monkeypatch=monkeypatch)
+    tolerance = tolerance or EXACT[dtype]
+    for t in range(1, steps + 1):
+        hypers = {**rule.hypers, **hypers_of(rule.name, t)}
+        for p in points:
+            give_gradients(p, t)
+        norms = [u.norm() for u in (own, reference)]
+        assert norms[0] == pytest.approx(norms[1], rel=1e-12)
+        moved = [u.advance(hypers, scale) for u in (own, reference)]
+        assert moved[0] == pytest.approx(moved[1], rel=max(1e-12, 10 * tolerance))
+        for mine, theirs in zip(own.parameter_norms().items(), reference.parameter_norms().items(), strict=True):
+            assert mine[0] == theirs[0]
+            assert mine[1] == pytest.approx(theirs[1], rel=max(1e-12, 10 * tolerance))
+    check_equal(points, own, reference, tolerance)
+    assert own.t == reference.t == steps
+    assert own.scalars == reference.scalars
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", RULES)
+def test_the_text_is_the_formula(name, dtype, monkeypatch, uncompiled):
+    compare(RULES[name], dtype, monkeypatch)
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.parametrize("name", ["adamw", "nadam", "rprop"])
+def test_the_compiled_function_is_the_formula(name, monkeypatch):
+    compare(with_average(RULES[name], 0.9), torch.float32, monkeypatch)
+
+
+# -- What a step may bring ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_members(name, monkeypatch, uncompiled):
+    """Members with hyperparameters of their own, one of which skips a step."""
+    K = 3
+    points, own, reference = pair(RULES[name], torch.float64, K, monkeypatch)
+    for t in range(1, 4):
+        hypers = hypers_of(name, t, K)
+        for p in points:
+            give_gradients(p, t)
+        assert own.norm() == pytest.approx(reference.norm(), rel=1e-12)
+        scale = np.array([0.5, np.nan if t == 2 else 1.0, 1.5])
+        moved = [u.advance(hypers, scale) for u in (own, reference)]
+        assert moved[0] == pytest.approx(moved[1], rel=1e-12)
+        if name != "adopt" or t > 1:  # its first step only measures
+            assert (moved[0] == 0).tolist() == [False, t == 2, False]
+        for mine, theirs in zip(own.parameter_norms().values(), reference.parameter_norms().values(), strict=True):
+            assert all(m == pytest.approx(n, rel=1e-12) for m, n in zip(mine, theirs, strict=True))
+    check_equal(points, own, reference, 1e-13)
+    assert own.t.tolist() == reference.t.tolist() == [3, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["adam", "nadam", "schedule_free_adamw"])
+def test_numbers_on_the_device(name, monkeypatch, uncompiled):
+    """Learning rate, scale and the count of steps as tensors; a NaN scale skips a step, bit for bit."""
+    points, own, reference = pair(RULES[name], torch.float32, monkeypatch=monkeypatch)
+    own.keep_on_device()
+    for t in range(1, 6):
+        for p in points:
+            give_gradients(p, t)
+        norm = own.norm()
+        assert isinstance(norm, torch.Tensor)
+        assert float(norm) == pytest.approx(reference.norm(), rel=1e-12)
+        scale = math.nan if t == 3 else 0.7
+        before = copy_state(own.state()), [p.detach().clone() for p in points[0].tensors()]
+        moved = own.advance(hypers_of(name, t), torch.tensor(scale, dtype=torch.float64))
+        assert float(moved) == pytest.approx(reference.advance(hypers_of(name, t), scale), rel=1e-5)
+        if t == 3:
+            after = copy_state(own.state())
+            assert (after["t"], after["scalars"]) == (before[0]["t"], before[0]["scalars"])
+            assert all(torch.equal(p, w) for p, w in zip(points[0].tensors(), before[1], strict=True))
+            for slot, by in after["slots"].items():
+                assert all(torch.equal(v, before[0]["slots"][slot][n]) for n, v in by.items())
+    check_equal(points, own, reference, EXACT[torch.float32])
+    assert int(own.t) == reference.t == 4
+    for mine, theirs in zip(own.scalars, reference.scalars, strict=True):
+        assert [float(x) for x in mine] == pytest.approx(theirs, rel=1e-12)
+
+
+def test_the_reference_can_take_over(monkeypatch, uncompiled):
+    """A state goes from one way to the other and back."""
+    points, own, reference = pair(RULES["nadam"], torch.float64, monkeypatch=monkeypatch)
+    for t in range(1, 4):
+        give_gradients(points[0], t)
+        own.advance(hypers_of("nadam", t))
+    with torch.no_grad():
+        for p, q in zip(*(x.tensors() for x in points), strict=True):
+            q.copy_(p)
+    reference.load(copy_state(own.state()))
+    for u, p in ((own, points[0]), (reference, points[1])):
+        give_gradients(p, 4)
+        u.advance(hypers_of("nadam", 4))
+    check_equal(points, own, reference, 1e-14)
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+def test_gradients_that_come_and_go(monkeypatch, uncompiled, on_device):
+    """Each set of parameters with a gradient is a function of its own, up to a limit; then the reference runs."""
+    points, own, reference = pair(RULES["adamw"], torch.float64, monkeypatch=monkeypatch)
+    if on_device:
+        own.keep_on_device()
+    forms = []
+    monkeypatch.setattr(compiled, "advance_function", spy(compiled.advance_function, forms))
+    names = list(SHAPES)
+    for t in range(1, 9):
+        for p in points:
+            give_gradients(p, t)
+            for name in (names[t % 5], *names[: t // 5]):
+                p.parts[name].grad = None
+        assert float(own.norm()) == pytest.approx(reference.norm(), rel=1e-12)
+        moved = [float(u.advance(hypers_of("adamw", t))) for u in (own, reference)]
+        assert moved[0] == pytest.approx(moved[1], rel=1e-12)
+        norms = own.parameter_norms()
+        assert norms.keys() == reference.parameter_norms().keys()
+        for mine, theirs in zip(norms.values(), reference.parameter_norms().values(), strict=True):
+            assert [float(x) for x in mine] == pytest.approx(theirs, rel=1e-12)
+    check_equal(points, own, reference, 1e-13)
+    assert len(set(forms)) == compiled_group.MAX_PATTERNS
+    assert [int(own.steps(i)) for i in range(5)] == [reference.steps(i) for i in range(5)]
+
+
+def spy(function, calls):
+    def call(*arguments):
+        calls.append(arguments[-1])
+        return function(*arguments)
+
+    return call
+
+
+def test_many_tensors_are_parts_that_share_functions(monkeypatch, uncompiled):
+    forms = []
+    monkeypatch.setattr(compiled, "advance_function", spy(compiled.advance_function, forms))
+    parts = {f"p{i}": torch.randn(3, 2).requires_grad_() for i in range(2 * compiled.PART_SIZE + 3)}
+    at = Tensors(parts)
+    update = Update(at, RULES["momentum"])
+    before = [p.detach().clone() for p in at.tensors()]
+    for p in at.tensors():
+        p.grad = torch.ones_like(p)
+    assert update.norm() == pytest.approx(math.sqrt(6 * len(parts)))
+    assert update.advance({**RULES["momentum"].hypers, "lr": 0.5}) == pytest.approx(0.5 * math.sqrt(6 * len(parts)))
+    assert all(torch.equal(p, w - 0.5) for p, w in zip(at.tensors(), before, strict=True))
+    assert len(forms) == 3
+    assert len(set(forms)) == 2
+    assert len(update.parameter_norms()) == len(parts)
+
+
+LAYOUTS = {
+    "channels_last": lambda: torch.randn(4, 3, 5, 5).to(memory_format=torch.channels_last),
+    "transposed": lambda: torch.randn(6, 4).t(),
+    "number": lambda: torch.tensor(2.0),
+    "empty": lambda: torch.zeros(0, 3),
+    "one row of thousands": lambda: torch.randn(2521),  # a prime: no rows of an even size
+    "rows": lambda: torch.randn(40, 768),
+    "sizes of one": lambda: torch.randn(1, 5, 1, 2),
+}
+
+
+def test_layouts(monkeypatch, uncompiled):
+    points = [Tensors({name: make().requires_grad_() for name, make in LAYOUTS.items()}) for _ in range(2)]
+    with torch.no_grad():
+        for p, q in zip(*(x.tensors() for x in points), strict=True):
+            q.copy_(p)
+    own = Update(points[0], RULES["adamw"])
+    monkeypatch.setattr(compiled, "DEVICE_TYPES", ())
+    other = Update(points[1], RULES["adamw"])
+    for t in range(1, 4):
+        for p in points:
+            give_gradients(p, t)  # contiguous ones, whatever the weight's strides are
+        assert own.norm() == pytest.approx(other.norm(), rel=1e-5)
+        assert own.advance(hypers_of("adamw", t)) == pytest.approx(other.advance(hypers_of("adamw", t)), rel=1e-5)
+    assert own.parameter_norms().keys() == set(LAYOUTS)
+    del points[0].parts["empty"], points[1].parts["empty"]
+    assert furthest(points[0].parts, points[1].parts) <= EXACT[torch.float32]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_computed_in_float32(dtype, uncompiled):
+    """The formula in float32, weights and slots rounded after each step."""
+    at = point(dtype)
+    update, rule = Update(at, RULES["adamw"]), RULES["adamw"]
+    w = {n: p.detach().clone() for n, p in at.parts.items()}
+    m, v = ({n: torch.zeros_like(p) for n, p in w.items()} for _ in range(2))
+    overrides = dict(zip(at.names, (at.overrides[row] for row in at.rows), strict=True))
+    for t in range(1, 5):
+        give_gradients(at, t)
+        hypers = hypers_of("adamw", t)
+        update.advance(hypers)
+        for n, p in at.parts.items():
+            own = hypers | {k: x for k, x in overrides[n].items() if k != "lr_scale"}
+            own["lr"] *= overrides[n].get("lr_scale", 1.0)
+            new = rule.formula(w[n].float(), p.grad.float(), m[n].float(), v[n].float(), t=t, **own)
+            w[n], m[n], v[n] = (x.to(dtype) for x in new)
+    resolution = torch.finfo(dtype).eps
+    assert furthest(at.parts, w) <= resolution  # a few roundings fall the other way
+    assert furthest(update.slots["v"], v) <= resolution
+
+
+def test_other_tensors_run_as_before(uncompiled):
+    """Complex weights and a part of a larger tensor are not compiled; both are in one update with one that is."""
+    whole = torch.ones(6, 8)
+    parts = {
+        "plain": torch.ones(3).requires_grad_(),
+        "complex": torch.ones(3, dtype=torch.complex64).requires_grad_(),
+        "part": whole[1:4, 2:7].requires_grad_(),
+    }
+    update = Update(Tensors(parts), RULES["momentum"])
+    for p in parts.values():
+        p.grad = torch.ones_like(p)
+    kinds = {n: type(g).__name__ for g, own in update._groups for n in (list(parts)[i] for i in own)}
+    assert kinds["plain"] == "CompiledGroup"
+    assert "CompiledGroup" not in (kinds["complex"], kinds["part"])
+    for _ in range(2):
+        norm = update.norm()
+        assert float(norm) == pytest.approx(math.sqrt(3 + 3 + 15))
+        update.advance({**RULES["momentum"].hypers, "lr": 0.5})
+        update.keep_on_device()
+    assert torch.allclose(parts["plain"], torch.full((3,), 1 - 0.5 - 0.95))
+    assert torch.allclose(parts["complex"].real, parts["plain"])
+    assert torch.allclose(whole[1:4, 2:7], parts["plain"].detach()[0].expand(3, 5))
+    assert (whole == 1).sum() == 48 - 15
+
+
+def test_a_short_descent_is_not_compiled():
+    assert not any(isinstance(g, CompiledGroup) for g, _ in Update(point(torch.float32), RULES["adam"], None, False)._groups)
+
+
+def test_what_cannot_be_compiled_is_said_once_and_goes_on(monkeypatch):
+    """As without Triton: the first function fails before it has changed anything."""
+
+    def fail(*arguments):
+        raise RuntimeError("Cannot find a working triton installation.\nMore.")
+
+    points, own, reference = pair(RULES["nadam"], torch.float32, monkeypatch=monkeypatch)
+    for name in ("advance_function", "norm_function"):
+        monkeypatch.setattr(compiled, name, lambda *form: fail)
+    with pytest.warns(RuntimeWarning, match=r"could not compile the update.*Cannot find a working triton") as said:
+        for t in range(1, 4):
+            for p in points:
+                give_gradients(p, t)
+            assert own.norm() == pytest.approx(reference.norm(), rel=1e-12)
+            own.advance(hypers_of("nadam", t), 0.7)
+            reference.advance(hypers_of("nadam", t), 0.7)
+    assert len(said) == 1
+    check_equal(points, own, reference, 0)
+    assert not isinstance(Update(points[0], RULES["adam"])._groups[0].group, CompiledGroup)
