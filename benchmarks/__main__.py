@@ -40,6 +40,7 @@ LONG = {
     "run_list": "speed",
     "watch": "speed",
     "processes": "speed",
+    "gpu": "gpu",
 }
 SECTIONS = QUICK | LONG
 """Sections of the report, in its order, and the folder of each."""

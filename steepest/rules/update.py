@@ -4,7 +4,8 @@
 
 An update owns the rule's slots and its counts of steps, but not the weights. It works on groups of tensors, one group
 per device and dtype: the compiled kernel updates plain tensors (`rules.memory`) on the CPU, a function compiled by
-torch those on CUDA, the eager reference all others. A parameter without a gradient stays where it is, and its count of steps too.
+torch those on CUDA, the eager reference all others. A parameter without a gradient stays where it is, and its count of
+steps too.
 """
 
 import math
@@ -25,7 +26,6 @@ from steepest.rules.memory import Layouts, check_memory, check_parameter, is_pla
 from steepest.rules.rule import Rule
 from steepest.rules.slots import make_slots
 from steepest.rules.tensor_groups import EagerGroup, KernelGroup, broadcast
-
 
 KERNEL, COMPILED, EAGER = "kernel", "compiled", "eager"
 

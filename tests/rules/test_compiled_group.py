@@ -2,8 +2,7 @@
 
 import math
 import shutil
-import warnings
-from contextlib import contextmanager
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -11,14 +10,15 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from steepest.descent.state import copy_state
-from steepest.rules import compiled_group, update as module
+from steepest.rules import compiled_group
+from steepest.rules import update as module
 from steepest.rules.backends import compiled
 from steepest.rules.compiled_group import CompiledGroup
 from steepest.rules.rule import with_average
 from steepest.rules.textbook import RULES
 from steepest.rules.update import Update
 from tests.oracles import Tensors, furthest
-from tests.rules.test_update import EXACT, SHAPES, give_gradients, hypers_of, of_member, point
+from tests.rules.test_update import EXACT, SHAPES, give_gradients, hypers_of, point
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler (g++)")
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -91,11 +91,93 @@ def test_the_text_is_the_formula(name, dtype, monkeypatch, uncompiled):
     compare(RULES[name], dtype, monkeypatch)
 
 
+# -- With the compiler -------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.slow
 @needs_compiler
-@pytest.mark.parametrize("name", ["adamw", "nadam", "rprop"])
+def test_fifty_steps_are_compiled_once_and_wait_for_nothing(monkeypatch):
+    """With another learning rate, and another `t`, in each; one is skipped. Rows of groups, an average, norms."""
+    rule = with_average(RULES["adamw"], 0.9)
+    points, own, reference = pair(rule, torch.float32, monkeypatch=monkeypatch)
+    own.keep_on_device()
+    scales = [torch.tensor(math.nan if t == 20 else 0.7, dtype=torch.float64) for t in range(51)]
+    for t in range(1, 51):
+        for p in points:
+            give_gradients(p, t)
+        hypers = {**rule.hypers, **hypers_of("adamw", t)}
+        with (
+            NoReads() if t > 2 else nullcontext(),
+            torch.compiler.set_stance("fail_on_recompile" if t > 2 else "default"),
+        ):
+            norm = own.norm()
+            moved = own.advance(hypers, scales[t])
+            norms = own.parameter_norms()
+        assert float(norm) == pytest.approx(reference.norm(), rel=1e-12)
+        assert float(moved) == pytest.approx(reference.advance(hypers, float(scales[t])), rel=1e-5)
+        if t != 20:
+            for mine, theirs in zip(norms.values(), reference.parameter_norms().values(), strict=True):
+                assert [float(x) for x in mine] == pytest.approx(theirs, rel=1e-5)
+    assert not compiled._failures
+    assert int(own.t) == reference.t == 49
+    check_equal(points, own, reference, 1e-5)
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.parametrize("name", ["nadam", "rprop"])
 def test_the_compiled_function_is_the_formula(name, monkeypatch):
-    compare(with_average(RULES[name], 0.9), torch.float32, monkeypatch)
+    compare(RULES[name], torch.float32, monkeypatch)
+    assert not compiled._failures
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_fewer_members_are_not_compiled_again(monkeypatch):
+    for K in (4, 3, 2):
+        with torch.compiler.set_stance("default" if K == 4 else "fail_on_recompile"):
+            points, own, reference = pair(RULES["adam"], torch.float64, K, monkeypatch)
+            for t in range(1, 3):
+                hypers = hypers_of("adam", t, K)
+                for p in points:
+                    give_gradients(p, t)
+                assert own.norm() == pytest.approx(reference.norm(), rel=1e-12)
+                scale = np.array([0.5, np.nan if t == 2 else 1.0, 1.5, 1.0][:K])
+                moved = [u.advance(hypers, scale) for u in (own, reference)]
+                assert moved[0] == pytest.approx(moved[1], rel=1e-12)
+        check_equal(points, own, reference, 1e-13)
+        assert not compiled._failures
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_half_precision_with_the_compiler():
+    check_half_precision(torch.bfloat16)
+    assert not compiled._failures
+
+
+@needs_cuda
+def test_on_cuda(monkeypatch):
+    """The same on a GPU, where torch itself says if a step waits for the device."""
+    points = [
+        Tensors({n: p.detach().cuda().requires_grad_() for n, p in point(torch.float32).parts.items()}) for _ in "ab"
+    ]
+    own, reference = Update(points[0], RULES["nadam"]), Update(points[1], RULES["nadam"], compiles=False)
+    own.keep_on_device()
+    for t in range(1, 6):
+        for p in points:
+            generator = torch.Generator("cuda").manual_seed(t)
+            for w in p.tensors():
+                w.grad = torch.randn(w.shape, generator=generator, device="cuda")
+        torch.cuda.set_sync_debug_mode("error" if t > 1 else "default")
+        norm = own.norm()
+        moved = own.advance(hypers_of("nadam", t), torch.where(norm <= 1.0, 1.0, 1.0 / norm))
+        torch.cuda.set_sync_debug_mode("default")
+        theirs = reference.norm()
+        assert float(norm) == pytest.approx(theirs, rel=1e-6)
+        assert float(moved) == pytest.approx(reference.advance(hypers_of("nadam", t), min(1.0, 1.0 / theirs)), rel=1e-4)
+    assert not compiled._failures
+    check_equal(points, own, reference, 1e-5)
 
 
 # -- What a step may bring ---------------------------------------------------------------------------------------------
@@ -247,6 +329,10 @@ def test_layouts(monkeypatch, uncompiled):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_computed_in_float32(dtype, uncompiled):
+    check_half_precision(dtype)
+
+
+def check_half_precision(dtype):
     """The formula in float32, weights and slots rounded after each step."""
     at = point(dtype)
     update, rule = Update(at, RULES["adamw"]), RULES["adamw"]
@@ -293,7 +379,9 @@ def test_other_tensors_run_as_before(uncompiled):
 
 
 def test_a_short_descent_is_not_compiled():
-    assert not any(isinstance(g, CompiledGroup) for g, _ in Update(point(torch.float32), RULES["adam"], None, False)._groups)
+    assert not any(
+        isinstance(g, CompiledGroup) for g, _ in Update(point(torch.float32), RULES["adam"], None, False)._groups
+    )
 
 
 def test_what_cannot_be_compiled_is_said_once_and_goes_on(monkeypatch):

@@ -40,15 +40,16 @@ COMPUTE_DTYPES = {
 """The dtypes of weights that can be compiled, and that in which they are computed."""
 ROW_SIZE, MIN_ROW_SIZE = 1024, 128
 """Weights of a row, at most; a tensor whose size has no divisor in this range is one row."""
-PART_SIZE = 32
-"""Tensors of one function: with eight pointers each they fill half of the 4 kB that a CUDA kernel's arguments may."""
+PART_SIZE = 24
+"""Tensors of one function: with eleven pointers each, for AdamW with an average, they fill half of the 4 kB that a CUDA
+kernel's arguments may."""
 OPTIONS = {
     "combo_kernels": True, "combo_kernel_max_num_nodes": 2 * PART_SIZE, "combo_kernel_max_num_args": 1 << 12,
-    "emulate_precision_casts": True,
+    "combo_kernel_peak_memory_pct_threshold": None, "emulate_precision_casts": True,
 }  # fmt: skip
 TABLE_OPTIONS = {"realize_opcount_threshold": 1 << 16, "realize_reads_threshold": 1 << 16}
-"""Inductor's options, of which a version of torch may have only some: independent kernels are combined, a weight in half
-precision is rounded where torch's own operations round it, and the whole table is one kernel."""
+"""Inductor's options, of which a version of torch may have only some: independent kernels are combined, a weight in
+half precision is rounded where torch's own operations round it, and the whole table is one kernel."""
 
 EXPRESSIONS = {
     "add": "{} + {}", "sub": "{} - {}", "mul": "{} * {}", "div": "{} / {}", "neg": "-{}", "pow": "{} ** {}",
@@ -61,8 +62,8 @@ EXPRESSIONS = {
 CONDITIONS = {"where": 1, "not": 1, "and": 2, "or": 2}
 """By operation, how many of its first operands are conditions."""
 MIN_STEPS = 2000
-"""Steps that repay compiling, by which a step of a small network saves a millisecond: an estimate, as no GPU was at hand.
-"""
+"""Steps that repay compiling, by which a step of a small network saves about a millisecond: an estimate, as no GPU was
+at hand."""
 TENSOR_OPERANDS = ("where", "maximum", "minimum", "sqrt", "exp", "log", "sign", "abs")
 """Operations for which a constant has to be a tensor."""
 BOOLEAN = ("lt", "le", "gt", "ge", "eq", "ne", "not", "and", "or")
@@ -283,11 +284,13 @@ def attempt(function: Callable, *arguments: Any) -> Any:
     It has then changed none of its arguments.
     """
     try:
-        return function(*arguments)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the compiler's own, of which a user's filter may make errors
+            return function(*arguments)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # any error of the compiler
-        _failures.append(f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}")
+        _failures.append(f"{type(error).__name__}: {' '.join(str(error).splitlines()[:2])}")
         if len(_failures) == 1:
             warnings.warn(
                 f"torch.compile could not compile the update, which PyTorch's own operations run, more slowly: "
