@@ -33,7 +33,7 @@ def measure() -> list[str]:
     """Lines of the report; ends in words where there is no CUDA device."""
     if not torch.cuda.is_available():
         sys.exit(
-            "There is no CUDA device: nothing was measured. `python -m benchmarks gpu --device cpu` tries all lines."
+            "There is no CUDA device: nothing was measured. `--device cpu` tries all lines on small sizes."
         )
     return _measure(Place.cuda())
 

@@ -45,8 +45,8 @@ def lines(place: Place) -> list[str]:
     share = floor / times["ours, compiled"]
     rows = [[name, span(s), f"{floor / s:.0%}"] for name, s in times.items()]
     return [
-        f"{module.count / 1e6:.3g} million float32 weights in {len(shapes)} tensors; numbers stay on the device. Floor: "
-        f"{BYTES} bytes per weight at the bandwidth of a copy in the same run "
+        f"{module.count / 1e6:.3g} million float32 weights in {len(shapes)} tensors; numbers stay on the device. "
+        f"Floor: {BYTES} bytes per weight at the bandwidth of a copy in the same run "
         f"({BYTES * module.count / floor / 1e9:.0f} GB/s): {span(floor)}. Ours ran as {kind}; its first call took "
         f"{compile_s:.0f} s.",
         "",
