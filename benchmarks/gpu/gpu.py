@@ -19,10 +19,10 @@ from benchmarks.gpu.place import Place
 TITLE = "On a GPU"
 
 PARTS: dict[str, Callable[[Place], list[str]]] = {
-    "An AdamW update with clip, average and norms": update.lines,
     "A step of the demo": demo.lines,
-    "Many members": members.lines,
     "`sd.fit`, against the CPU": fit.lines,
+    "Many members": members.lines,
+    "An AdamW update with clip, average and norms": update.lines,
     "Faults that the guard reads late": faults.lines,
 }
 LIMIT_S = 8 * 60
@@ -32,9 +32,7 @@ LIMIT_S = 8 * 60
 def measure() -> list[str]:
     """Lines of the report; ends in words where there is no CUDA device."""
     if not torch.cuda.is_available():
-        sys.exit(
-            "There is no CUDA device: nothing was measured. `--device cpu` tries all lines on small sizes."
-        )
+        sys.exit("There is no CUDA device: nothing was measured. `--device cpu` tries all lines on small sizes.")
     return _measure(Place.cuda())
 
 

@@ -35,14 +35,14 @@ def lines(place: Place) -> list[str]:
     waits = _waits(place, ours)
     with torch.device(place.device):
         contenders = {
-            "ours, compiled": ours,
-            "ours, tensor by tensor": reference,
+            f"ours, by {kind}": ours,
+            "ours, not compiled": reference,
             "torch, separate passes": passes(peer, buffer_copy(peer)),
             "copy": copy(module.count),
         }
     times = place.medians(contenders, place.rounds)
     floor = BYTES / 8 * times.pop("copy")
-    share = floor / times["ours, compiled"]
+    share = floor / times[f"ours, by {kind}"]
     rows = [[name, span(s), f"{floor / s:.0%}"] for name, s in times.items()]
     return [
         f"{module.count / 1e6:.3g} million float32 weights in {len(shapes)} tensors; numbers stay on the device. "

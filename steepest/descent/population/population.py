@@ -275,8 +275,6 @@ def _select_state(state: Mapping[str, Any], places: np.ndarray) -> dict[str, Any
     }
     own = {"t": state["t"][places], "scalars": [[s[places] for s in row] for row in state["scalars"]], "slots": slots}
     if "clocks" in state:
-        own["clocks"] = [
-            {**c, "missed": np.broadcast_to(c["missed"], state["t"].shape)[places]} for c in state["clocks"]
-        ]
+        own["clocks"] = [{**c, "lag": np.broadcast_to(c["lag"], state["t"].shape)[places]} for c in state["clocks"]]
         own["clock_of"] = state["clock_of"]
     return own
