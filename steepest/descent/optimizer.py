@@ -6,7 +6,7 @@ from steepest.descent.settings import Settings
 from steepest.errors import InputError
 from steepest.optim.split import Split
 from steepest.records.config import UncorrectedAverage
-from steepest.rules.backends.compiled import MIN_STEPS
+from steepest.rules.backends.torch_compile import MIN_STEPS
 from steepest.rules.rule import Rule, with_average, with_uncorrected_average
 from steepest.rules.torch_optimizer import TorchOptimizer
 from steepest.rules.update import Update

@@ -1,4 +1,4 @@
-"""Tensors that a compiled function updates (`backends.compiled`): those on CUDA, dense and of one dtype."""
+"""Tensors that a compiled function updates (`backends.torch_compile`): those on CUDA, dense and of one dtype."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from steepest.rules import hoist
-from steepest.rules.backends import compiled
+from steepest.rules.backends import torch_compile
 from steepest.rules.memory import is_dense_strided
 from steepest.rules.rule import Rule
 from steepest.rules.tensor_groups import EagerGroup, TensorGroup
@@ -20,18 +20,18 @@ MAX_PATTERNS = 4
 def is_compilable(p: Tensor, members: int | None) -> bool:
     """Whether a compiled function can update a weight."""
     return (
-        p.device.type in compiled.DEVICE_TYPES
-        and p.dtype in compiled.COMPUTE_DTYPES
+        p.device.type in torch_compile.DEVICE_TYPES
+        and p.dtype in torch_compile.COMPUTE_DTYPES
         and is_dense_strided(p)
         and (members is None or p.stride(0) == p.numel() // max(1, p.shape[0]))
-        and compiled.is_available()
+        and torch_compile.is_available()
     )
 
 
 class _Part(NamedTuple):
     """Tensors of one function, by their places in the group."""
 
-    form: compiled.Form
+    form: torch_compile.Form
     places: list[int]
 
 
@@ -81,29 +81,29 @@ class CompiledGroup(TensorGroup):
         if len(self._patterns) > MAX_PATTERNS:
             return []
         parts = []
-        for lo in range(0, len(present), compiled.PART_SIZE):
-            places = list(present[lo : lo + compiled.PART_SIZE])
+        for lo in range(0, len(present), torch_compile.PART_SIZE):
+            places = list(present[lo : lo + torch_compile.PART_SIZE])
             layouts = [self._layout(i) for i in places]
             first = self._weights[places[0]]
             dtypes = tuple(by[places[0]].dtype for by in self.slots)
-            form = compiled.Form(tuple(layouts), first.dtype, dtypes, self.members is not None, first.device)
+            form = torch_compile.Form(tuple(layouts), first.dtype, dtypes, self.members is not None, first.device)
             parts.append(_Part(form, places))
         return parts
 
-    def _layout(self, place: int) -> compiled.Layout:
+    def _layout(self, place: int) -> torch_compile.Layout:
         w, first = self._weights[place], 0 if self.members is None else 1
-        return compiled.Layout(tuple(w.shape[first:]), w.stride()[first:], self.rows[place])
+        return torch_compile.Layout(tuple(w.shape[first:]), w.stride()[first:], self.rows[place])
 
     def _call(self, function: Callable, *arguments: Any) -> Any:
         """What a function returns; None if it cannot be compiled, before it has changed anything."""
-        if not self._works.get(function, compiled.is_available()):
+        if not self._works.get(function, torch_compile.is_available()):
             return None
         with torch.no_grad():  # the mode is part of what is compiled
             if function in self._works:
                 return function(*arguments)
             if self.members is not None:
-                compiled.mark_members(arguments)
-            result = compiled.attempt(function, *arguments)
+                torch_compile.mark_members(arguments)
+            result = torch_compile.attempt(function, *arguments)
         self._works[function] = result is not None
         return result
 
@@ -121,7 +121,7 @@ class CompiledGroup(TensorGroup):
         """Σ‖g‖²."""
         totals, rest = [], self._places_without_part()
         for part in self._parts:
-            function = compiled.norm_function(part.form._replace(layouts=_without_rows(part.form.layouts)))
+            function = torch_compile.norm_function(part.form._replace(layouts=_without_rows(part.form.layouts)))
             total = self._call(function, [self._gradients[i] for i in part.places])
             if total is None:
                 rest += part.places
@@ -134,7 +134,7 @@ class CompiledGroup(TensorGroup):
         table = self._table(values)
         totals, rest, self._sums = [], self._places_without_part(), []
         for part in self._parts:
-            function = compiled.advance_function(self.rule.program, self._slot_names, part.form)
+            function = torch_compile.advance_function(self.rule.program, self._slot_names, part.form)
             weights, gradients, *slots = (
                 [x[i] for i in part.places] for x in (self._weights, self._gradients, *self.slots)
             )
@@ -142,9 +142,9 @@ class CompiledGroup(TensorGroup):
             if result is None:
                 rest += part.places
                 continue
-            total, moved, length = result
+            total, steps, lengths = result
             totals.append(total)
-            self._sums.append((part, moved, length))
+            self._sums.append((part, steps, lengths))
         eager = self._read_rest(rest)
         if isinstance(values, Tensor):
             values = values.unbind()
@@ -182,13 +182,13 @@ class CompiledGroup(TensorGroup):
         """(‖w_new − w‖, ‖w_new‖) of the last step by the place of the tensor."""
         norms = dict(self._eager.norms)
         for part, *both in self._sums:
-            pairs = torch.stack([torch.stack(compiled.row_sums(rows, part.form)) for rows in both]).sqrt()
+            pairs = torch.stack([torch.stack(torch_compile.row_sums(rows, part.form)) for rows in both]).sqrt()
             if not self.keep_on_device:
                 pairs = pairs.tolist() if self.members is None else pairs.cpu().numpy()
             norms |= {place: (pairs[0][n], pairs[1][n]) for n, place in enumerate(part.places)}
         return dict(sorted(norms.items()))
 
 
-def _without_rows(layouts: Sequence[compiled.Layout]) -> tuple[compiled.Layout, ...]:
+def _without_rows(layouts: Sequence[torch_compile.Layout]) -> tuple[torch_compile.Layout, ...]:
     """The layouts, for a function that reads no hyperparameters."""
     return tuple(layout._replace(row=0) for layout in layouts)

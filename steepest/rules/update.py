@@ -18,7 +18,7 @@ from torch import Tensor
 
 from steepest.errors import InputError, unknown
 from steepest.rules import hoist
-from steepest.rules.backends import compiled, eager
+from steepest.rules.backends import eager, torch_compile
 from steepest.rules.backends.object_code import can_load
 from steepest.rules.clocks import Clock, Clocks, read
 from steepest.rules.compiled_group import CompiledGroup, is_compilable
@@ -27,7 +27,7 @@ from steepest.rules.rule import Rule
 from steepest.rules.slots import make_slots
 from steepest.rules.tensor_groups import EagerGroup, KernelGroup, broadcast
 
-KERNEL, COMPILED, EAGER = "kernel", "compiled", "eager"
+KERNEL, COMPILER, EAGER = "kernel", "compiler", "eager"
 
 
 class Point(Protocol):
@@ -106,9 +106,9 @@ class Update:
         functions = hoist.TENSORS if self._on_device else self._functions
         self._table = hoist.rule_table(self.rule, self._rows, functions)
         self._row_tables = [hoist.rule_table(self.rule, [row], functions) for row in self._rows]
-        devices = {kind.device for kind in self._kinds if kind.backend == COMPILED}
+        devices = {kind.device for kind in self._kinds if kind.backend == COMPILER}
         if self._on_device and len(devices) == 1:
-            self._table = compiled.table_function(self.rule, self._rows, torch.device(*devices))
+            self._table = torch_compile.table_function(self.rule, self._rows, torch.device(*devices))
 
     # -- the two passes over memory ------------------------------------------------------------------------------------
 
@@ -273,7 +273,7 @@ class Update:
         self._groups = []
         for (_, _, backend), own in places.items():
             mine = [tensors[i] for i in own]
-            make = {KERNEL: KernelGroup, COMPILED: CompiledGroup, EAGER: EagerGroup}[backend]
+            make = {KERNEL: KernelGroup, COMPILER: CompiledGroup, EAGER: EagerGroup}[backend]
             group = make(self.rule, self.members, mine, make_slots(slots, mine))
             if not isinstance(group, KernelGroup):
                 group.keep_on_device = self._on_device
@@ -287,7 +287,7 @@ class Update:
 
     def _backend(self, p: Tensor) -> str:
         if self._compiles and is_compilable(p, self.members):
-            return COMPILED
+            return COMPILER
         return KERNEL if is_plain(p) and not self._on_device and can_load() else EAGER
 
     # -- state ---------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 from steepest.descent.state import copy_state
 from steepest.rules import compiled_group
 from steepest.rules import update as module
-from steepest.rules.backends import compiled
+from steepest.rules.backends import torch_compile
 from steepest.rules.compiled_group import CompiledGroup
 from steepest.rules.rule import with_average
 from steepest.rules.textbook import RULES
@@ -28,8 +28,8 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is 
 @pytest.fixture(autouse=True)
 def on_cpu(monkeypatch):
     """Compiled functions take the place of the CPU's kernels."""
-    monkeypatch.setattr(compiled, "DEVICE_TYPES", ("cpu", "cuda"))
-    monkeypatch.setattr(compiled, "_failures", [])
+    monkeypatch.setattr(torch_compile, "DEVICE_TYPES", ("cpu", "cuda"))
+    monkeypatch.setattr(torch_compile, "_failures", [])
     monkeypatch.setattr(logging.getLogger("torch.__trace"), "propagate", False)  # pytest would format its records
 
 
@@ -60,7 +60,7 @@ def pair(rule, dtype=torch.float32, members=None, monkeypatch=None, take=lambda 
     own = Update(points[0], rule, members)
     assert all(isinstance(group, CompiledGroup) for group, _ in own._groups)
     with monkeypatch.context() as patch:
-        patch.setattr(compiled, "DEVICE_TYPES", ())
+        patch.setattr(torch_compile, "DEVICE_TYPES", ())
         patch.setattr(module, "KernelGroup", module.EagerGroup)
         reference = Update(points[1], rule, members)
     return points, own, reference
@@ -127,7 +127,7 @@ def test_fifty_steps_are_compiled_once_and_wait_for_nothing(monkeypatch):
         if t != 20:
             for mine, theirs in zip(norms.values(), reference.parameter_norms().values(), strict=True):
                 assert [float(x) for x in mine] == pytest.approx(theirs, rel=1e-5)
-    assert not compiled._failures
+    assert not torch_compile._failures
     assert int(own.t) == reference.t == 49
     check_equal(points, own, reference, 1e-5)
 
@@ -136,7 +136,7 @@ def test_fifty_steps_are_compiled_once_and_wait_for_nothing(monkeypatch):
 @needs_compiler
 def test_conditions_are_compiled(monkeypatch):
     compare(RULES["rprop"], torch.float32, monkeypatch, few)
-    assert not compiled._failures
+    assert not torch_compile._failures
 
 
 @pytest.mark.slow
@@ -154,14 +154,14 @@ def test_fewer_members_are_not_compiled_again(monkeypatch):
                 moved = [u.advance(hypers, scale) for u in (own, reference)]
                 assert moved[0] == pytest.approx(moved[1], rel=1e-12)
         check_equal(points, own, reference, 1e-13)
-        assert not compiled._failures
+        assert not torch_compile._failures
 
 
 @pytest.mark.slow
 @needs_compiler
 def test_half_precision_with_the_compiler():
     check_half_precision(few(point(torch.bfloat16)))
-    assert not compiled._failures
+    assert not torch_compile._failures
 
 
 @needs_cuda
@@ -184,7 +184,7 @@ def test_on_cuda(monkeypatch):
         theirs = reference.norm()
         assert float(norm) == pytest.approx(theirs, rel=1e-6)
         assert float(moved) == pytest.approx(reference.advance(hypers_of("nadam", t), min(1.0, 1.0 / theirs)), rel=1e-4)
-    assert not compiled._failures
+    assert not torch_compile._failures
     check_equal(points, own, reference, 1e-5)
 
 
@@ -263,7 +263,7 @@ def test_gradients_that_come_and_go(monkeypatch, uncompiled, on_device):
     if on_device:
         own.keep_on_device()
     forms = []
-    monkeypatch.setattr(compiled, "advance_function", spy(compiled.advance_function, forms))
+    monkeypatch.setattr(torch_compile, "advance_function", spy(torch_compile.advance_function, forms))
     names = list(SHAPES)
     for t in range(1, 9):
         for p in points:
@@ -292,8 +292,8 @@ def spy(function, calls):
 
 def test_many_tensors_are_parts_that_share_functions(monkeypatch, uncompiled):
     forms = []
-    monkeypatch.setattr(compiled, "advance_function", spy(compiled.advance_function, forms))
-    parts = {f"p{i}": torch.randn(3, 2).requires_grad_() for i in range(2 * compiled.PART_SIZE + 3)}
+    monkeypatch.setattr(torch_compile, "advance_function", spy(torch_compile.advance_function, forms))
+    parts = {f"p{i}": torch.randn(3, 2).requires_grad_() for i in range(2 * torch_compile.PART_SIZE + 3)}
     at = Tensors(parts)
     update = Update(at, RULES["momentum"])
     before = [p.detach().clone() for p in at.tensors()]
@@ -324,7 +324,7 @@ def test_layouts(monkeypatch, uncompiled):
         for p, q in zip(*(x.tensors() for x in points), strict=True):
             q.copy_(p)
     own = Update(points[0], RULES["adamw"])
-    monkeypatch.setattr(compiled, "DEVICE_TYPES", ())
+    monkeypatch.setattr(torch_compile, "DEVICE_TYPES", ())
     other = Update(points[1], RULES["adamw"])
     for t in range(1, 4):
         for p in points:
@@ -401,7 +401,7 @@ def test_what_cannot_be_compiled_is_said_once_and_goes_on(monkeypatch):
 
     points, own, reference = pair(RULES["nadam"], torch.float32, monkeypatch=monkeypatch)
     for name in ("advance_function", "norm_function"):
-        monkeypatch.setattr(compiled, name, lambda *form: fail)
+        monkeypatch.setattr(torch_compile, name, lambda *form: fail)
     for t in range(1, 4):
         for p in points:
             give_gradients(p, t)

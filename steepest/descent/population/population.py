@@ -25,7 +25,7 @@ from steepest.descent.optimizer import resolve_rule
 from steepest.descent.population.members import Members
 from steepest.descent.settings import Settings, make_batches
 from steepest.records.run import Path
-from steepest.rules.backends.compiled import MIN_STEPS
+from steepest.rules.backends.torch_compile import MIN_STEPS
 from steepest.rules.update import Update
 from steepest.seeds import StepRandomness
 from steepest.tasks import Task, data

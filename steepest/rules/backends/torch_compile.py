@@ -51,7 +51,7 @@ TABLE_OPTIONS = {"realize_opcount_threshold": 1 << 16, "realize_reads_threshold"
 """Inductor's options, of which a version of torch may have only some: independent kernels are combined, a weight in
 half precision is rounded where torch's own operations round it, and the whole table is one kernel."""
 
-EXPRESSIONS = {
+TORCH_EXPRESSIONS = {
     "add": "{} + {}", "sub": "{} - {}", "mul": "{} * {}", "div": "{} / {}", "neg": "-{}", "pow": "{} ** {}",
     "sqrt": "torch.sqrt({})", "exp": "torch.exp({})", "log": "torch.log({})", "abs": "torch.abs({})",
     "sign": "torch.sign({})", "maximum": "torch.maximum({}, {})", "minimum": "torch.minimum({}, {})",
@@ -152,7 +152,7 @@ def table_function(rule: Rule, rows: Sequence[Mapping[str, Any]], device: torch.
     count = len(rows) * (1 + len(rule.program.hoisted) + len(scalars))
     text = f"""
 def function(numbers, t, scale, slots):
-    values, new = inner({{{hypers}}}, t, scale, slots)
+    values, new = inner({{{hypers}}}, t[0], scale[0], [[x[0] for x in row] for row in slots])
     place = torch.arange({count}, device=t.device)
     table = torch.zeros({count}, dtype=torch.float64, device=t.device)
     for n, x in enumerate([*values, *(x for row in new for x in row)]):
@@ -164,8 +164,10 @@ def function(numbers, t, scale, slots):
 
     def table(values: Mapping[str, Any], t: Tensor, scale: Any, slots: Sequence[Sequence[Tensor]]) -> tuple:
         numbers = torch.tensor([float(values[name]) for name in names], dtype=torch.float64)
+        own = [[x.view(1) for x in row] for row in slots]  # Dynamo reads the number in an input without dimensions
+        scale = hoist.on_device(scale, device).view(1)
         with torch.no_grad():
-            all = function(numbers.to(device, non_blocking=True), t, hoist.on_device(scale, device), slots)
+            all = function(numbers.to(device, non_blocking=True), t.view(1), scale, own)
         new = all[size:].unbind()
         return all[:size], [new[r * width : (r + 1) * width] for r in range(len(rows))]
 
@@ -203,7 +205,7 @@ def _expression(program: Program, place: int, real: torch.dtype, device: torch.d
             operands.append(_condition(program, a, real, device))
         else:
             operands.append(_tensor(program, a, real, device) if i.op in TENSOR_OPERANDS else _operand(program, a))
-    return EXPRESSIONS[i.op].format(*operands)
+    return TORCH_EXPRESSIONS[i.op].format(*operands)
 
 
 def _operand(program: Program, place: int) -> str:
