@@ -393,13 +393,16 @@ def test_a_short_descent_is_not_compiled():
     )
 
 
-def test_what_cannot_be_compiled_is_said_once_and_goes_on(monkeypatch):
+@pytest.mark.parametrize("on_device", [False, True])
+def test_what_cannot_be_compiled_is_said_once_and_goes_on(monkeypatch, on_device):
     """As without Triton: the first function fails before it has changed anything."""
 
     def fail(*arguments):
         raise RuntimeError("Cannot find a working triton installation.\nMore.")
 
-    points, own, reference = pair(RULES["nadam"], torch.float32, monkeypatch=monkeypatch)
+    points, own, reference = pair(RULES["nadam"], torch.float32, None, monkeypatch, few)
+    if on_device:
+        own.keep_on_device()
     for name in ("advance_function", "norm_function"):
         monkeypatch.setattr(torch_compile, name, lambda *form: fail)
     for t in range(1, 4):
@@ -410,8 +413,8 @@ def test_what_cannot_be_compiled_is_said_once_and_goes_on(monkeypatch):
                 norm = own.norm()
         else:
             norm = own.norm()
-        assert norm == pytest.approx(reference.norm(), rel=1e-12)
+        assert float(norm) == pytest.approx(reference.norm(), rel=1e-12)
         own.advance(hypers_of("nadam", t), 0.7)
         reference.advance(hypers_of("nadam", t), 0.7)
-    check_equal(points, own, reference, 0)
+    check_equal(points, own, reference, EXACT[torch.float32] if on_device else 0)
     assert not isinstance(Update(points[0], RULES["adam"])._groups[0].group, CompiledGroup)

@@ -142,7 +142,8 @@ def row_sums(rows: Tensor, form: Form) -> list[Tensor]:
 def table_function(rule: Rule, rows: Sequence[Mapping[str, Any]], device: torch.device) -> Callable:
     """`hoist.rule_table` on the device, compiled: its table is one float64 tensor, its scalar slots are tensors.
 
-    The hyperparameters reach the device in one copy that nobody waits for.
+    The hyperparameters reach the device in one copy that nobody waits for. Where it cannot be compiled, torch's own
+    operations compute the table, as a tuple.
     """
     scalars = [slot.name for slot in rule.slots if slot.is_scalar]
     weights = {"w", "g", *(slot.name for slot in rule.slots)}
@@ -161,13 +162,21 @@ def function(numbers, t, scale, slots):
 """
     function, width = _compile(text, {"inner": inner}, TABLE_OPTIONS), len(scalars)
     size = count - len(rows) * width
+    works: list[bool] = []  # whether it has been compiled, once that was tried
 
     def table(values: Mapping[str, Any], t: Tensor, scale: Any, slots: Sequence[Sequence[Tensor]]) -> tuple:
         numbers = torch.tensor([float(values[name]) for name in names], dtype=torch.float64)
         own = [[x.view(1) for x in row] for row in slots]  # Dynamo reads the number in an input without dimensions
-        scale = hoist.on_device(scale, device).view(1)
+        factor = hoist.on_device(scale, device).view(1)
         with torch.no_grad():
-            all = function(numbers.to(device, non_blocking=True), t.view(1), scale, own)
+            arguments = numbers.to(device, non_blocking=True), t.view(1), factor, own
+            if works:
+                all = function(*arguments) if works[0] else None
+            else:
+                all = attempt(function, *arguments) if is_available() else None
+                works.append(all is not None)
+        if all is None:
+            return inner(values, t, scale, slots)
         new = all[size:].unbind()
         return all[:size], [new[r * width : (r + 1) * width] for r in range(len(rows))]
 
