@@ -44,6 +44,7 @@ LONG = {
     "watch": "speed",
     "processes": "speed",
     "ray": "speed",
+    "gpu": "gpu",
 }
 SECTIONS = QUICK | LONG
 """Sections of the report, in its order, and the folder of each."""

@@ -33,8 +33,8 @@ def measure() -> list[str]:
     count = module.count
     contenders = {
         "ours, two passes": _ours(module),
-        "torch, separate passes, weights cloned": _passes(peer, _clone),
-        "torch, separate passes, weights copied into buffers": _passes(peer, _buffer_copy(peer)),
+        "torch, separate passes, weights cloned": passes(peer, _clone),
+        "torch, separate passes, weights copied into buffers": passes(peer, buffer_copy(peer)),
         "copy": copy(count),
     }
     times = seconds(contenders, ROUNDS)
@@ -66,7 +66,7 @@ def _ours(module: nn.Module) -> Callable[[], object]:
     return run
 
 
-def _passes(module: nn.Module, save: Callable[[list[Tensor]], list[Tensor]]) -> Callable[[], object]:
+def passes(module: nn.Module, save: Callable[[list[Tensor]], list[Tensor]]) -> Callable[[], object]:
     """torch's passes; `save` copies the weights before the step."""
     weights = [p.detach() for p in module.parameters()]
     averages = [w.clone() for w in weights]
@@ -86,7 +86,7 @@ def _clone(weights: list[Tensor]) -> list[Tensor]:
     return [w.clone() for w in weights]
 
 
-def _buffer_copy(module: nn.Module) -> Callable[[list[Tensor]], list[Tensor]]:
+def buffer_copy(module: nn.Module) -> Callable[[list[Tensor]], list[Tensor]]:
     buffers = [torch.zeros_like(p) for p in module.parameters()]
 
     def save(weights: list[Tensor]) -> list[Tensor]:

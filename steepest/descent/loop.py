@@ -98,7 +98,7 @@ class Descent:
         self.statistics = NormStatistics(task, settings, model, self.device)
         self.recovery = None if s.guard is None else Recovery(s.guard)
         for stage in later:
-            make_optimizer(self.space, stage.rule, stage.lr, s)  # an invalid later stage is an error now
+            make_optimizer(self.space, stage.rule, stage.lr, s, self.steps)  # an invalid later stage is an error now
         self._enter_stage()
 
     def __iter__(self) -> Iterator[Step]:
@@ -243,7 +243,7 @@ class Descent:
         at = next(k for k, stage in enumerate(self._stages) if stage.last > self.t)
         self.stage = self._stages[at]
         self.update, self.base_lr, self._hypers = make_optimizer(
-            self.space, self.stage.rule, self.stage.lr, self.settings
+            self.space, self.stage.rule, self.stage.lr, self.settings, self.steps
         )
         self._hyper_schedules = [
             (name, as_schedule(value).bind(self.steps, self.steps_per_epoch))

@@ -6,6 +6,7 @@ from steepest.descent.settings import Settings
 from steepest.errors import InputError
 from steepest.optim.split import Split
 from steepest.records.config import UncorrectedAverage
+from steepest.rules.backends.torch_compile import MIN_STEPS
 from steepest.rules.rule import Rule, with_average, with_uncorrected_average
 from steepest.rules.torch_optimizer import TorchOptimizer
 from steepest.rules.update import Update
@@ -13,7 +14,7 @@ from steepest.tasks.space import Space
 
 
 def make_optimizer(
-    space: Space, rule: Any, lr: float | None, settings: Settings
+    space: Space, rule: Any, lr: float | None, settings: Settings, steps: int
 ) -> tuple[Update | TorchOptimizer, float, dict[str, Any]]:
     """An update with fresh state, its base learning rate, and its hyperparameters.
 
@@ -22,13 +23,14 @@ def make_optimizer(
         rule: one of ours, or a function `params -> torch.optim.Optimizer`.
         lr: base learning rate; None for the rule's default.
         settings: of the descent.
+        steps: of the descent.
 
     Raises:
         InputError: a setting that the rule does not support.
     """
     if isinstance(rule, Rule):
         rule, base_lr, hypers = resolve_rule(rule, lr, settings)
-        return Update(space, rule), base_lr, hypers
+        return Update(space, rule, compiles=steps >= MIN_STEPS), base_lr, hypers
     update = TorchOptimizer(space, (lambda _: rule(space.module)) if isinstance(rule, Split) else rule)
     for name, value in (("average", settings.average), ("groups", settings.groups)):
         if value is not None:

@@ -145,7 +145,8 @@ def follow(descent: Any) -> bool:
     if not change.words:
         return False
     descent.space, descent.settings = new_space(descent.model, descent.settings)
-    update = make_optimizer(descent.space, descent.stage.rule, descent.base_lr, descent.settings)[0]
+    stage, steps = descent.stage, descent.steps
+    update = make_optimizer(descent.space, stage.rule, descent.base_lr, descent.settings, steps)[0]
     update.adopt(descent.update, change.old_names)
     descent.update, descent.buffers = update, Buffers(descent.model)
     descent.restart_measurements()

@@ -31,20 +31,27 @@ ARRAYS: dict[str, Callable] = {
 }  # fmt: skip
 
 
-def _on_device(number: Callable, tensor: Callable) -> Callable:
+def on_device(x: Any, device: torch.device) -> Tensor:
+    """A number as a float64 tensor, or a condition as a boolean one; a fill, so that nobody waits for a copy."""
+    if isinstance(x, Tensor):
+        return x
+    return torch.full((), x, dtype=torch.bool if isinstance(x, bool) else torch.float64, device=device)
+
+
+def _of_tensors(number: Callable, tensor: Callable) -> Callable:
     """A function of numbers, any of which may be a float64 tensor; it does not synchronise with the device."""
 
     def apply(*values: Any) -> Any:
         first = next((x for x in values if isinstance(x, Tensor)), None)
         if first is None:
             return number(*values)
-        return tensor(*(torch.as_tensor(x, device=first.device) for x in values))
+        return tensor(*(on_device(x, first.device) for x in values))
 
     return apply
 
 
 TENSORS: dict[str, Callable] = {
-    name: _on_device(NUMBERS[name], function) for name, function in {
+    name: _of_tensors(NUMBERS[name], function) for name, function in {
         "sqrt": torch.sqrt, "exp": torch.exp, "log": torch.log, "abs": torch.abs, "maximum": torch.maximum,
         "minimum": torch.minimum, "sign": torch.sign, "where": torch.where, "not_": torch.logical_not,
         "and_": torch.logical_and, "or_": torch.logical_or,

@@ -46,15 +46,22 @@ def partition(x: Any) -> Any:
 def is_plain(x: Any, dtypes: Container[torch.dtype] = REAL_DTYPES) -> bool:
     """Whether a kernel for these dtypes may read and write a tensor's memory."""
     return (
-        type(x) in PLAIN_TYPES
-        and x.layout is torch.strided
+        is_dense_strided(x)
         and x.device.type == "cpu"
         and x.dtype in dtypes
+        and x.data_ptr() != 0  # no memory: no weights, or a storage that was freed
+    )
+
+
+def is_dense_strided(x: Any) -> bool:
+    """Whether a tensor is of torch's own types, dense, and without lazy negation or conjugation."""
+    return (
+        type(x) in PLAIN_TYPES
+        and x.layout is torch.strided
         and not x.is_neg()
         and not x.is_conj()
         and not is_functorch_wrapped_tensor(x)
         and is_dense(x)
-        and x.data_ptr() != 0  # no memory: no weights, or a storage that was freed
     )
 
 
@@ -77,7 +84,7 @@ def plain_gradient(g: Any, p: Tensor) -> Tensor | None:
     """
     if type(g) not in PLAIN_TYPES or g.layout is not torch.strided or g.shape != p.shape or g.device != p.device:
         return None
-    if g.dtype is p.dtype and g.stride() == p.stride() and is_plain(g, (p.dtype,)):
+    if g.dtype is p.dtype and g.stride() == p.stride() and is_dense_strided(g) and g.data_ptr() != 0:
         return g
     return torch.empty_strided(p.shape, p.stride(), dtype=p.dtype, device=p.device).copy_(g.detach())
 

@@ -60,34 +60,34 @@ class TensorGroup:
 class EagerGroup(TensorGroup):
     """Tensors of any device and dtype: torch operations on each tensor.
 
-    Norms are tensors on the device if `keep_on_device`, so that no step synchronises with it.
+    A pass synchronises with the device once, for its sum. If `keep_on_device`, norms are tensors, and none does.
     """
 
     keep_on_device = False
-    norms: dict[int, tuple[Any, Any]]
+    _sums: dict[int, tuple[Tensor, Tensor]]
 
     def read(self, tensors: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> bool:
         """Takes the weights and gradients of this step; always True."""
-        self.pairs, self.norms = list(zip(tensors, gradients, strict=True)), {}
+        self.pairs, self._sums = list(zip(tensors, gradients, strict=True)), {}
         return True
 
     def squares(self) -> Any:
         """Σ‖g‖²."""
-        none = 0.0 if self.members is None else np.zeros(self.members)
-        return sum((self._sum(_squares(g)) for _, g in self.pairs if g is not None), none)
+        return self._total([self._sum(_squares(g)) for _, g in self.pairs if g is not None])
 
     @torch.no_grad()
     def advance(self, values: Sequence[Any]) -> Any:
         """Takes a step with a table of hyperparameters (`hoist.table`); returns Σ‖w_new − w‖²."""
-        total = 0.0
         for place, ((w, g), row) in enumerate(zip(self.pairs, self.rows, strict=True)):
-            if g is None:
-                continue
-            update, length = self._advance_one(w, g, [by[place] for by in self.slots], values, row)
-            total = total + update
-            self.norms[place] = update**0.5, length**0.5
+            if g is not None:
+                self._sums[place] = self._advance_one(w, g, [by[place] for by in self.slots], values, row)
         self.pairs = []  # gradients are not kept alive
-        return total
+        return self._total([update for update, _ in self._sums.values()])
+
+    @property
+    def norms(self) -> dict[int, tuple[Any, Any]]:
+        """(‖w_new − w‖, ‖w_new‖) of the last step by the place of the tensor."""
+        return {place: (self._number(a) ** 0.5, self._number(b) ** 0.5) for place, (a, b) in self._sums.items()}
 
     def _advance_one(self, w: Tensor, g: Tensor, views: list[Tensor], values: Sequence[Any], row: int) -> tuple:
         """Steps one tensor; returns ‖w_new − w‖² and ‖w_new‖²."""
@@ -110,10 +110,19 @@ class EagerGroup(TensorGroup):
         w.copy_(new)
         return update, length
 
-    def _sum(self, x: Tensor) -> Any:
-        if self.members is not None:
-            return x.flatten(1).sum(1).cpu().numpy()
-        return x.sum() if self.keep_on_device else x.sum().item()
+    def _sum(self, x: Tensor) -> Tensor:
+        return x.sum() if self.members is None else x.flatten(1).sum(1)
+
+    def _total(self, sums: Sequence[Tensor]) -> Any:
+        if sums:
+            return self._number(sum(sums[1:], sums[0]))
+        return 0.0 if self.members is None else np.zeros(self.members)
+
+    def _number(self, x: Tensor) -> Any:
+        """A sum as a number, or an array [K]; as it is if numbers stay on the device."""
+        if self.keep_on_device:
+            return x
+        return x.item() if self.members is None else x.cpu().numpy()
 
 
 def _squares(x: Tensor) -> Tensor:

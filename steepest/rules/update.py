@@ -3,8 +3,9 @@
     w, slots ← rule(w, scale · g, slots; hyperparameters)
 
 An update owns the rule's slots and its counts of steps, but not the weights. It works on groups of tensors, one group
-per device and dtype: the compiled kernel updates plain tensors (`rules.memory`) on the CPU, the eager reference all
-others. A parameter without a gradient stays where it is, and its count of steps too.
+per device and dtype: the compiled kernel updates plain tensors (`rules.memory`) on the CPU, a function compiled by
+torch those on CUDA, the eager reference all others. A parameter without a gradient stays where it is, and its count of
+steps too.
 """
 
 import math
@@ -17,13 +18,16 @@ from torch import Tensor
 
 from steepest.errors import InputError, unknown
 from steepest.rules import hoist
-from steepest.rules.backends import eager
+from steepest.rules.backends import eager, torch_compile
 from steepest.rules.backends.object_code import can_load
 from steepest.rules.clocks import Clock, Clocks, read
+from steepest.rules.compiled_group import CompiledGroup, is_compilable
 from steepest.rules.memory import Layouts, check_memory, check_parameter, is_plain, plain_gradient
 from steepest.rules.rule import Rule
 from steepest.rules.slots import make_slots
 from steepest.rules.tensor_groups import EagerGroup, KernelGroup, broadcast
+
+KERNEL, COMPILER, EAGER = "kernel", "compiler", "eager"
 
 
 class Point(Protocol):
@@ -41,7 +45,7 @@ class Point(Protocol):
 class _Group(NamedTuple):
     """Tensors of one device and dtype, and their places in the point."""
 
-    group: EagerGroup | KernelGroup
+    group: EagerGroup | KernelGroup | CompiledGroup
     places: list[int]
 
 
@@ -51,7 +55,7 @@ class _Kind(NamedTuple):
     device: str
     dtype: torch.dtype
     stride: tuple[int, ...]
-    has_kernel: bool
+    backend: str
 
 
 class Update:
@@ -65,13 +69,14 @@ class Update:
         point: the weights.
         rule: the update rule.
         members: None for one point; K for tensors of shape [K, ...].
+        compiles: whether torch.compile may be used; it takes seconds, which a short descent does not repay.
 
     Raises:
         InputError: a group sets a hyperparameter that the rule does not have.
     """
 
-    def __init__(self, point: Point, rule: Rule, members: int | None = None) -> None:
-        self.point, self.rule, self.members = point, rule, members
+    def __init__(self, point: Point, rule: Rule, members: int | None = None, compiles: bool = True) -> None:
+        self.point, self.rule, self.members, self._compiles = point, rule, members, compiles
         self.program = rule.program
         self.t: Any = 0 if members is None else np.zeros(members, np.int64)
         start = [s.start.start for s in rule.slots if s.is_scalar]
@@ -81,7 +86,6 @@ class Update:
         self._on_device = False
         self._counts_in_python = members is None  # one number, at least 1
         self._functions = hoist.NUMBERS if members is None else hoist.ARRAYS
-        self._make_tables()
         self._make_groups(point.tensors())
         self._is_fresh = False
 
@@ -102,6 +106,9 @@ class Update:
         functions = hoist.TENSORS if self._on_device else self._functions
         self._table = hoist.rule_table(self.rule, self._rows, functions)
         self._row_tables = [hoist.rule_table(self.rule, [row], functions) for row in self._rows]
+        devices = {kind.device for kind in self._kinds if kind.backend == COMPILER}
+        if self._on_device and len(devices) == 1:
+            self._table = torch_compile.table_function(self.rule, self._rows, torch.device(*devices))
 
     # -- the two passes over memory ------------------------------------------------------------------------------------
 
@@ -129,7 +136,7 @@ class Update:
         if isinstance(scale, float) and not live:
             return 0.0
         values = self._next_values(hypers, scale, live)
-        if not values:  # no parameter has a gradient
+        if len(values) == 0:  # no parameter has a gradient
             return 0.0 if self.members is None else np.zeros(self.members)
         squares = [group.advance(values) for group, _ in self._groups]
         total = squares[0] if len(squares) == 1 else sum(squares)
@@ -189,7 +196,6 @@ class Update:
         if self._on_device:
             return
         self._on_device, self._counts_in_python = True, False
-        self._make_tables()
         self._rebuild_groups(self.point.tensors())
 
     def parameter_norms(self) -> dict[str, tuple[Any, Any]]:
@@ -246,7 +252,7 @@ class Update:
         self._set_rows()
         self._copies = [
             i for i, (kind, p, g) in enumerate(zip(kinds, tensors, gradients, strict=True))
-            if g is not None and kind.has_kernel and plain_gradient(g, p) is not g
+            if g is not None and kind.backend != EAGER and plain_gradient(g, p) is not g
         ]  # fmt: skip
         self._layouts = Layouts([*tensors, *present])
 
@@ -262,21 +268,27 @@ class Update:
         self._layouts, self._copies = Layouts([]), []
         places: dict[tuple, list[int]] = {}
         for i, kind in enumerate(self._kinds):
-            places.setdefault((kind.device, kind.dtype, kind.has_kernel), []).append(i)
+            places.setdefault((kind.device, kind.dtype, kind.backend), []).append(i)
         slots = [s for s in self.rule.slots if not s.is_scalar]
         self._groups = []
-        for (_, _, has_kernel), own in places.items():
+        for (_, _, backend), own in places.items():
             mine = [tensors[i] for i in own]
-            make = KernelGroup if has_kernel else EagerGroup
+            make = {KERNEL: KernelGroup, COMPILER: CompiledGroup, EAGER: EagerGroup}[backend]
             group = make(self.rule, self.members, mine, make_slots(slots, mine))
-            if isinstance(group, EagerGroup):
+            if not isinstance(group, KernelGroup):
                 group.keep_on_device = self._on_device
             self._groups.append(_Group(group, own))
         self._absent: list[int] = []
         self._set_rows()
+        self._make_tables()
 
     def _kind(self, p: Tensor) -> _Kind:
-        return _Kind(str(p.device), p.dtype, p.stride(), is_plain(p) and not self._on_device and can_load())
+        return _Kind(str(p.device), p.dtype, p.stride(), self._backend(p))
+
+    def _backend(self, p: Tensor) -> str:
+        if self._compiles and is_compilable(p, self.members):
+            return COMPILER
+        return KERNEL if is_plain(p) and not self._on_device and can_load() else EAGER
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
