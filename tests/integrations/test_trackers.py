@@ -71,7 +71,7 @@ def test_a_tracker_is_told_what_the_record_holds(tmp_path):
 def test_undone_steps_are_told(tmp_path):
     """An exploding run: after each rewind the tracker that drops what is undone has what the record has."""
     log = Log()
-    run = fit(tmp_path, [log, "csv"], rule="momentum", lr=1.0, schedule="warmup(90%)", epochs=40)
+    run = fit(tmp_path, [log, "csv"], rule="momentum", lr=10.0, schedule="warmup(90%)", epochs=40)
     backs = log.of("go_back")
     assert backs
     steps = {}
@@ -245,7 +245,7 @@ def test_tensorboard_shows_the_run(tmp_path, quiet):
 
 def test_tensorboard_drops_undone_steps(tmp_path, quiet):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
-    run = fit(tmp_path, ["tensorboard"], rule="momentum", lr=1.0, schedule="warmup(90%)", epochs=40)
+    run = fit(tmp_path, ["tensorboard"], rule="momentum", lr=10.0, schedule="warmup(90%)", epochs=40)
     losses = scalars(tmp_path / run.id)["train/loss"]
     assert [t for t, _ in losses] == list(range(1, len(run.losses) + 1))
     np.testing.assert_array_equal([x for _, x in losses], run.losses.astype(np.float32))

@@ -19,6 +19,7 @@ WITHOUT = {
     "accelerate": "from steepest.integrations.accelerate import watch; watch(None, None, None)",
     "tensorboard": "import steepest; steepest.cli.app(['train', 'digits', '--steps', '1', '--track', 'tensorboard'])",
     "mlflow": "import steepest; steepest.cli.app(['train', 'digits', '--steps', '1', '--track', 'mlflow'])",
+    "ray": "import steepest; steepest.cli.app(['find-lr', 'digits', '--on', 'ray'])",
     "video": "import steepest; steepest.cli.app(['film', 'digits', '-o', 'film.mp4'])",
 }
 """What needs an extra, by the extra's name."""

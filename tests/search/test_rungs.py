@@ -17,6 +17,7 @@ from steepest.descent.settings import resolve
 from steepest.errors import InputError, TaskError
 from steepest.records.search import FAILED, TOO_SMALL, WORKS
 from steepest.search import rungs
+from steepest.search.baseline import measure_baseline
 
 
 def quadratic():
@@ -66,7 +67,7 @@ def test_hyperparameters_that_follow_a_schedule_shrink_too():
 def test_how_long_a_search_may_take_follows_from_the_work_of_the_run(steps):
     """By no clock: the search for a long run is bounded, on a fast machine as on a slow one."""
     of = task()
-    base = rungs._measure_baseline(of, resolve(of, rule="adam", batch_size=32, steps=steps), None)
+    base = measure_baseline(of, resolve(of, rule="adam", batch_size=32, steps=steps), None)
     assert base.max_steps == (math.inf if steps == 400 else 0.15 * steps)
 
 

@@ -133,8 +133,8 @@ def test_every_verb_begins_at_the_same_loss(kind, monkeypatch, tmp_path):
     start = Descent(task, own, task.copy(0)).measure()["loss"]
     first = run_descents(task, [own], Plan()).members[0].losses[0]
     baselines = []
-    usual = rungs._measure_baseline
-    monkeypatch.setattr(rungs, "_measure_baseline", lambda *given: baselines.append(usual(*given)) or baselines[-1])
+    usual = rungs.measure_baseline
+    monkeypatch.setattr(rungs, "measure_baseline", lambda *given: baselines.append(usual(*given)) or baselines[-1])
     sd.find_lr(task, "adam", batch_size=50, steps=30)
     assert baselines[0].loss == start
     members = []

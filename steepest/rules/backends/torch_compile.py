@@ -43,11 +43,11 @@ ROW_SIZE, MIN_ROW_SIZE = 1024, 128
 PART_SIZE = 24
 """Tensors of one function: with eleven pointers each, for AdamW with an average, they fill half of the 4 kB that a CUDA
 kernel's arguments may."""
-OPTIONS = {
+UPDATE_SETTINGS = {
     "combo_kernels": True, "combo_kernel_max_num_nodes": 2 * PART_SIZE, "combo_kernel_max_num_args": 1 << 12,
     "combo_kernel_peak_memory_pct_threshold": None, "emulate_precision_casts": True,
 }  # fmt: skip
-TABLE_OPTIONS = {"realize_opcount_threshold": 1 << 16, "realize_reads_threshold": 1 << 16}
+TABLE_SETTINGS = {"realize_opcount_threshold": 1 << 16, "realize_reads_threshold": 1 << 16}
 """Inductor's options, of which a version of torch may have only some: independent kernels are combined, a weight in
 half precision is rounded where torch's own operations round it, and the whole table is one kernel."""
 
@@ -160,7 +160,7 @@ def function(numbers, t, scale, slots):
         table = torch.where(place == n, x, table)
     return table
 """
-    function, width = _compile(text, {"inner": inner}, TABLE_OPTIONS), len(scalars)
+    function, width = _compile(text, {"inner": inner}, TABLE_SETTINGS), len(scalars)
     size = count - len(rows) * width
     works: list[bool] = []  # whether it has been compiled, once that was tried
 
@@ -259,7 +259,7 @@ def _flat(layout: Layout, has_members: bool) -> str:
 # -- The compiler ------------------------------------------------------------------------------------------------------
 
 
-def _compile(text: str, scope: Mapping[str, Any] | None = None, options: Mapping[str, Any] = OPTIONS) -> Callable:
+def _compile(text: str, scope: Mapping[str, Any] | None = None, options: Mapping[str, Any] = UPDATE_SETTINGS) -> Callable:
     """The compiled function of a text. It compiles when it is called first; its code is its own, as Dynamo counts the
     compilations of a code object, not of a function."""
     from torch._inductor import config
