@@ -28,14 +28,14 @@ export function useSize(): [preact.RefObject<HTMLDivElement | null>, number, num
 /** Device pixels a CSS pixel, at most 2. */
 export const density = (): number => Math.min(2, window.devicePixelRatio || 1);
 
-/** A canvas's context, scaled to CSS pixels and empty. */
+/** A canvas's context, scaled to CSS pixels, empty, and as new: a line's cap that an earlier picture set would change this one. */
 export function cleared(canvas: HTMLCanvasElement, width: number, height: number): CanvasRenderingContext2D {
   const scale = density();
   const [w, h] = [Math.round(width * scale), Math.round(height * scale)];
   if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
   const context = canvas.getContext('2d')!;
+  context.reset();
   context.setTransform(scale, 0, 0, scale, 0, 0);
-  context.clearRect(0, 0, width, height);
   return context;
 }
 
