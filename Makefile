@@ -9,7 +9,7 @@ PIP := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check --con
 OFFLINE := { echo "These packages could not be installed. They come from a package index, which has to be reached once;" \
 	"what is installed already works without." >&2; false; }
 
-.PHONY: demo test slow zoo check bench page docs figures release matrix clean
+.PHONY: demo test slow long zoo check bench page docs figures release matrix clean
 
 demo: .venv/installed
 	$(BIN)/steepest train digits
@@ -24,7 +24,11 @@ test: .venv/test
 
 # What starts processes, compiles, or draws for seconds.
 slow: .venv/test
-	$(PYTEST) -m slow tests --ignore=tests/zoo
+	$(PYTEST) -m "slow and not long" tests docs --ignore=tests/zoo
+
+# What takes minutes, in one process of tests: a node of a Ray cluster starts several of its own.
+long: .venv/test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long tests
 
 # Kinds of task × verbs; prints the table and writes docs/zoo.md.
 zoo: .venv/test

@@ -10,6 +10,7 @@ from benchmarks.gpu import gpu
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_all_parts_run_on_the_cpu(capsys):
     gpu.main(["--device", "cpu"])
     text = capsys.readouterr().out
@@ -19,6 +20,7 @@ def test_all_parts_run_on_the_cpu(capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_command_says_that_there_is_no_gpu():
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")

@@ -26,7 +26,7 @@ from steepest.search import rungs
 from tests.distributed.cluster_tasks import KINDS, count_until, marking, net, samples, slow_once
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install 'steepest[ray]'")
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's own
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.filterwarnings("ignore")]  # Ray's own
 ROOT = Path(__file__).parents[2]
 
 

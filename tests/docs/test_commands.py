@@ -101,8 +101,13 @@ def cases() -> dict[tuple[str, ...], str]:
     return {arguments: one for one in reversed(every) for arguments in [short(one)]}
 
 
+def parameters() -> list:
+    """The commands; those on a Ray cluster are a test of `make long`."""
+    return [pytest.param(one, id=" ".join(one), marks=[pytest.mark.long] * ("ray" in one)) for one in cases()]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", cases(), ids=" ".join)
+@pytest.mark.parametrize("arguments", parameters())
 def test_a_command_of_the_manual_runs(arguments, prepared, tmp_path, monkeypatch):
     here = shutil.copytree(prepared, tmp_path / "here")
     monkeypatch.chdir(here)

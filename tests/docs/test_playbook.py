@@ -92,4 +92,4 @@ def test_a_picture_and_its_films_are_made_again(tmp_path, monkeypatch, capsys):
     main(["playbook/plateau", "playbook/plateau/film"])
     made = {"playbook-plateau.svg", "playbook-plateau-dark.svg", "plateau-before.html", "plateau-after.html"}
     assert {path.name for path in tmp_path.iterdir()} == made
-    assert len(capsys.readouterr().out.splitlines()) == 4
+    assert sum(line.endswith("kB") for line in capsys.readouterr().out.splitlines()) == 4

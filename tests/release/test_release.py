@@ -147,6 +147,7 @@ def run(bare: Path, code: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_without_the_optional_parts_everything_else_works_and_each_says_what_to_install(bare, tmp_path):
     steps = run(bare, "from steepest.cli import app; app(['train', 'digits', '--steps', '2', '--lr', '1'])", tmp_path)
     assert steps.returncode == 0, steps.stderr

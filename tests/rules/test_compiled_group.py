@@ -133,6 +133,7 @@ def test_fifty_steps_are_compiled_once_and_wait_for_nothing(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @needs_compiler
 def test_conditions_are_compiled(monkeypatch):
     compare(RULES["rprop"], torch.float32, monkeypatch, few)
@@ -140,6 +141,7 @@ def test_conditions_are_compiled(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @needs_compiler
 def test_fewer_members_are_not_compiled_again(monkeypatch):
     for K in (4, 3, 2):
