@@ -81,6 +81,7 @@ def _with_signature(theirs: Any, ours: Any) -> Any:
     def __init__(self: Any, *args: Any, **options: Any) -> None:
         ours(self, *args, **options)
 
+    del __init__.__wrapped__  # its source has other defaults than the signature
     own = [p for p in inspect.signature(ours).parameters.values() if p.kind is p.KEYWORD_ONLY]
     signature = inspect.signature(theirs)
     __init__.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *own])  # type: ignore[attr-defined]

@@ -259,7 +259,9 @@ def _flat(layout: Layout, has_members: bool) -> str:
 # -- The compiler ------------------------------------------------------------------------------------------------------
 
 
-def _compile(text: str, scope: Mapping[str, Any] | None = None, options: Mapping[str, Any] = UPDATE_SETTINGS) -> Callable:
+def _compile(
+    text: str, scope: Mapping[str, Any] | None = None, options: Mapping[str, Any] = UPDATE_SETTINGS
+) -> Callable:
     """The compiled function of a text. It compiles when it is called first; its code is its own, as Dynamo counts the
     compilations of a code object, not of a function."""
     from torch._inductor import config
