@@ -6,8 +6,10 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 
-OFFLINE := { echo "These packages could not be installed. They come from a package index, which has to be reached once;" \
-	"what is installed already works without." >&2; false; }
+# $(call install,PACKAGES) says what is installed, and what to do where that cannot be; a comma would end PACKAGES.
+comma := ,
+install = @echo "pip install $(1)"; $(PIP) $(1) || { echo "These packages could not be installed. They come from a \
+	package index, which has to be reached once; what is installed already works without." >&2; false; }
 
 .PHONY: demo test slow long zoo check bench page docs figures release matrix clean
 
@@ -74,28 +76,29 @@ clean:
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	$(PYTHON) -m venv .venv
-	$(PIP) --upgrade pip || $(OFFLINE)
+	$(call install,--upgrade pip)
 
 # torch first and alone: its version is pinned, and no other package may pull another one.
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) torch || $(OFFLINE)
-	$(PIP) --editable . || $(OFFLINE)
+	$(call install,torch)
+	$(call install,--editable .)
 	touch $@
 
-# The tests of the manual read its extension, which is Sphinx's. curvlinops, the oracle of the curvature tests, requires torchvision through backpack, which has no build for this torch.
+# The tests of the manual read its extension, which is Sphinx's. curvlinops, the oracle of the curvature tests, requires
+# torchvision through backpack, which has no build for this torch.
 .venv/test: .venv/installed
-	$(PIP) --editable '.[test,docs]' || $(OFFLINE)
-	$(PIP) --no-deps curvlinops-for-pytorch backpack-for-pytorch unfoldNd || $(OFFLINE)
+	$(call install,--editable '.[test$(comma)docs]')
+	$(call install,--no-deps curvlinops-for-pytorch backpack-for-pytorch unfoldNd)
 	touch $@
 
 .venv/docs: .venv/installed
-	$(PIP) --editable '.[docs]' || $(OFFLINE)
+	$(call install,--editable '.[docs]')
 	touch $@
 
 .venv/bench: .venv/test
-	$(PIP) --editable '.[test,bench]' || $(OFFLINE)
+	$(call install,--editable '.[test$(comma)bench]')
 	touch $@
 
 .venv/check: .venv/test
-	$(PIP) --editable '.[test,check]' || $(OFFLINE)
+	$(call install,--editable '.[test$(comma)check]')
 	touch $@

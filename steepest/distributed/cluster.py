@@ -15,7 +15,6 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import torch
@@ -23,6 +22,7 @@ import torch
 from steepest.distributed.parcel import pack, pack_call, pack_task, unpack
 from steepest.errors import InputError, ProcessError, TaskError
 from steepest.tasks.task import Task
+from steepest.version import own_version
 
 RETRIES = 5
 """Times that a call is begun again after the node or the process that ran it was lost."""
@@ -175,7 +175,7 @@ class Cluster:
         except self._ray.exceptions.RayTaskError as error:
             why = str(error).strip().rpartition("\n")[2]
             raise ProcessError(
-                f"A node of the cluster must be able to import steepest {version('steepest')}, got {why}. Install the "
+                f"A node of the cluster must be able to import steepest {own_version()}, got {why}. Install the "
                 "same packages on all nodes."
             ) from error
         except self._ray.exceptions.RayError as error:
@@ -254,7 +254,7 @@ class _Here(NamedTuple):
     @classmethod
     def read(cls) -> "_Here":
         """Those of this process."""
-        own = {name: version(name).partition("+")[0] for name in ("steepest", "torch")}  # without torch's "+cu130"
+        own = {"steepest": own_version(), "torch": torch.__version__.partition("+")[0]}  # without torch's "+cu130"
         deterministic = (
             torch.are_deterministic_algorithms_enabled(),
             torch.is_deterministic_algorithms_warn_only_enabled(),

@@ -6,8 +6,6 @@ This file is also the program of the two processes: `python -m tests.integration
 import contextlib
 import json
 import math
-import os
-import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 import steepest as sd
 from steepest.integrations import processes
 from steepest.runs.store import Store
+from tests.process_group import run_processes
 
 STEPS, ONSET, PROCESSES, BATCH = 220, 105, 2, 16
 
@@ -156,20 +155,7 @@ def process(rank, folder):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
-    command = [sys.executable, "-W", "ignore", "-m", "tests.integrations.test_processes"]
-    children = [
-        subprocess.Popen(
-            [*command, str(rank), str(folder)],
-            cwd=Path(__file__).parents[2],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        for rank in range(PROCESSES)
-    ]
-    try:
-        assert [p.wait(timeout=300) for p in children] == [0] * PROCESSES
-    finally:
-        for p in children:
-            p.kill()
+    run_processes("tests.integrations.test_processes", folder, PROCESSES)
     return folder
 
 

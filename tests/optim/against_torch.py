@@ -1,7 +1,9 @@
 """Small trainings by an optimizer of torch and by ours, with the same gradients."""
 
 import torch
+import torch.distributed.checkpoint as dcp
 from torch import nn
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 
 import steepest as sd
 
@@ -62,3 +64,13 @@ def both(change, name="AdamW", params=weights, options=None, rtol=1e-9):
             optimizer.step()
         results.append([p.detach() for p in own])
     close(results[1], results[0], rtol)
+
+
+def copy_by_dcp(model, optimizer, other, other_optimizer, folder):
+    """Gives another model and optimizer the state of these, by a checkpoint of torch.distributed.checkpoint."""
+    state = {"model": model.state_dict(), "optimizer": get_optimizer_state_dict(model, optimizer)}
+    dcp.save(state, checkpoint_id=folder, no_dist=True)
+    loaded = {"model": other.state_dict(), "optimizer": get_optimizer_state_dict(other, other_optimizer)}
+    dcp.load(loaded, checkpoint_id=folder, no_dist=True)
+    other.load_state_dict(loaded["model"])
+    set_optimizer_state_dict(other, other_optimizer, loaded["optimizer"])

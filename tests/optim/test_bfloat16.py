@@ -6,9 +6,7 @@ import pickle
 
 import pytest
 import torch
-import torch.distributed.checkpoint as dcp
 from torch import nn
-from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 
 import steepest as sd
 from steepest.errors import InputError, TensorError
@@ -17,7 +15,7 @@ from steepest.rules import textbook
 from steepest.rules.rounding import Rounding, round_stochastically
 from steepest.rules.rule import rule
 from steepest.rules.tensor_groups import KernelGroup
-from tests.optim.against_torch import ALL, OURS, TORCHS
+from tests.optim.against_torch import ALL, OURS, TORCHS, copy_by_dcp
 from tests.optim.test_state import save_and_load
 
 MASTERS = {"master_weights": True}
@@ -310,13 +308,8 @@ def test_distributed_checkpoint(name, tmp_path):
 
     model, optimizer = start(0)
     train(optimizer, list(model.parameters()), range(3))
-    state = {"model": model.state_dict(), "optimizer": get_optimizer_state_dict(model, optimizer)}
-    dcp.save(state, checkpoint_id=tmp_path, no_dist=True)
     other, other_optimizer = start(1)
-    loaded = {"model": other.state_dict(), "optimizer": get_optimizer_state_dict(other, other_optimizer)}
-    dcp.load(loaded, checkpoint_id=tmp_path, no_dist=True)
-    other.load_state_dict(loaded["model"])
-    set_optimizer_state_dict(other, other_optimizer, loaded["optimizer"])
+    copy_by_dcp(model, optimizer, other, other_optimizer, tmp_path)
     train(optimizer, list(model.parameters()), range(4, 7))
     train(other_optimizer, list(other.parameters()), range(4, 7))
     for p, q in zip(model.parameters(), other.parameters(), strict=True):

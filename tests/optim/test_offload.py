@@ -5,8 +5,6 @@ so the policy has nothing to move; weights, gradients and state are of the kinds
 """
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, fully_shard
 
 import steepest as sd
+from tests.process_group import run_processes
 
 PROCESSES = 2
 OPTIMIZERS = {"SGD": {"lr": 0.05, "momentum": 0.9}, "AdamW": {"lr": 0.01}, "Lion": {"lr": 0.01}}
@@ -121,16 +120,7 @@ def process(rank, folder):
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("offload")
-    command = [sys.executable, "-W", "ignore", "-m", "tests.optim.test_offload"]
-    processes = [
-        subprocess.Popen([*command, str(rank), str(folder)], cwd=Path(__file__).parents[2], env=os.environ)
-        for rank in range(PROCESSES)
-    ]
-    try:
-        assert [p.wait(timeout=300) for p in processes] == [0] * PROCESSES
-    finally:
-        for p in processes:
-            p.kill()
+    run_processes("tests.optim.test_offload", folder, PROCESSES)
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(PROCESSES)]
 
 

@@ -5,8 +5,6 @@ This file is also the program of the two processes: `python -m tests.optim.test_
 
 import functools
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 from torch.nn.parallel import DistributedDataParallel
 
 import steepest as sd
+from tests.process_group import run_processes
 
 OPTIMIZERS = {
     "SGD": {"lr": 0.05, "momentum": 0.9},
@@ -156,16 +155,7 @@ def process(rank, folder):
 @pytest.fixture(scope="module")
 def losses(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
-    command = [sys.executable, "-W", "ignore", "-m", "tests.optim.test_processes"]
-    processes = [
-        subprocess.Popen([*command, str(rank), str(folder)], cwd=Path(__file__).parents[2], env=os.environ)
-        for rank in range(PROCESSES)
-    ]
-    try:
-        assert [p.wait(timeout=300) for p in processes] == [0] * PROCESSES
-    finally:
-        for p in processes:
-            p.kill()
+    run_processes("tests.optim.test_processes", folder, PROCESSES)
     first, second = (json.loads((folder / f"{rank}.json").read_text()) for rank in range(PROCESSES))
     assert first == second
     return first

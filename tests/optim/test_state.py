@@ -9,13 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed.checkpoint as dcp
 from torch import nn
-from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 
 import steepest as sd
 from steepest.errors import InputError
-from tests.optim.against_torch import ALL, LOOSE, OURS, TORCHS, both, close, make, train, weights
+from tests.optim.against_torch import ALL, LOOSE, OURS, TORCHS, both, close, copy_by_dcp, make, train, weights
 
 OLD = json.loads(Path(__file__).with_name("state_dicts_0_1.json").read_text())  # written by Steepest 0.1
 
@@ -119,13 +117,8 @@ def test_distributed_checkpoint(name, tmp_path):
 
     model, optimizer = start(0)
     train(optimizer, list(model.parameters()), range(3))
-    state = {"model": model.state_dict(), "optimizer": get_optimizer_state_dict(model, optimizer)}
-    dcp.save(state, checkpoint_id=tmp_path, no_dist=True)
     other, other_optimizer = start(1)
-    loaded = {"model": other.state_dict(), "optimizer": get_optimizer_state_dict(other, other_optimizer)}
-    dcp.load(loaded, checkpoint_id=tmp_path, no_dist=True)
-    other.load_state_dict(loaded["model"])
-    set_optimizer_state_dict(other, other_optimizer, loaded["optimizer"])
+    copy_by_dcp(model, optimizer, other, other_optimizer, tmp_path)
     train(optimizer, list(model.parameters()), range(3, 6))
     train(other_optimizer, list(other.parameters()), range(3, 6))
     close(list(other.parameters()), list(model.parameters()), rtol=1e-12)
