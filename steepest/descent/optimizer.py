@@ -6,7 +6,6 @@ from steepest.descent.settings import Settings
 from steepest.errors import InputError
 from steepest.optim.split import Split
 from steepest.records.config import UncorrectedAverage
-from steepest.rules.backends.torch_compile import MIN_STEPS
 from steepest.rules.rule import Rule, with_average, with_uncorrected_average
 from steepest.rules.torch_optimizer import TorchOptimizer
 from steepest.rules.update import Update
@@ -30,7 +29,7 @@ def make_optimizer(
     """
     if isinstance(rule, Rule):
         rule, base_lr, hypers = resolve_rule(rule, lr, settings)
-        return Update(space, rule, compiles=steps >= MIN_STEPS), base_lr, hypers
+        return Update(space, rule, steps=steps), base_lr, hypers
     update = TorchOptimizer(space, (lambda _: rule(space.module)) if isinstance(rule, Split) else rule)
     for name, value in (("average", settings.average), ("groups", settings.groups)):
         if value is not None:

@@ -69,14 +69,14 @@ class Update:
         point: the weights.
         rule: the update rule.
         members: None for one point; K for tensors of shape [K, ...].
-        compiles: whether torch.compile may be used; it takes seconds, which a short descent does not repay.
+        steps: of the descent; on CUDA those of a short one do not repay torch.compile, which takes seconds.
 
     Raises:
         InputError: a group sets a hyperparameter that the rule does not have.
     """
 
-    def __init__(self, point: Point, rule: Rule, members: int | None = None, compiles: bool = True) -> None:
-        self.point, self.rule, self.members, self._compiles = point, rule, members, compiles
+    def __init__(self, point: Point, rule: Rule, members: int | None = None, steps: float = math.inf) -> None:
+        self.point, self.rule, self.members, self._steps = point, rule, members, steps
         self.program = rule.program
         self.t: Any = 0 if members is None else np.zeros(members, np.int64)
         start = [s.start.start for s in rule.slots if s.is_scalar]
@@ -286,7 +286,7 @@ class Update:
         return _Kind(str(p.device), p.dtype, p.stride(), self._backend(p))
 
     def _backend(self, p: Tensor) -> str:
-        if self._compiles and is_compilable(p, self.members):
+        if self._steps >= torch_compile.MIN_STEPS and is_compilable(p, self.members):
             return COMPILER
         return KERNEL if is_plain(p) and not self._on_device and can_load() else EAGER
 

@@ -25,7 +25,6 @@ from steepest.descent.optimizer import resolve_rule
 from steepest.descent.population.members import Members
 from steepest.descent.settings import Settings, make_batches
 from steepest.records.run import Path
-from steepest.rules.backends.torch_compile import MIN_STEPS
 from steepest.rules.update import Update
 from steepest.seeds import StepRandomness
 from steepest.tasks import Task, data
@@ -133,8 +132,7 @@ class Population:
         self._batches = {first.seed: self.reference.batches, **others}
         self.points = Members([models[seed].to(device) for seed in seeds], self.objective, self.space)
         rules = [resolve_rule(s.stages.parts[0].rule, s.lr, s) for s in settings]
-        self._compiles = self.steps >= MIN_STEPS
-        self._update = Update(self.points, rules[0][0], len(settings), self._compiles)
+        self._update = Update(self.points, rules[0][0], len(settings), self.steps)
         self.places = np.arange(len(settings))
         self._rates = np.array([rate for _, rate, _ in rules])
         self._hypers = {name: _array([hypers[name] for _, _, hypers in rules]) for name in rules[0][2] if name != "lr"}
@@ -258,7 +256,7 @@ class Population:
         self._hypers = {n: h[stay] if isinstance(h, np.ndarray) else h for n, h in self._hypers.items()}
         state = self._update.state()
         self.points.select(stay)
-        self._update = Update(self.points, self._update.rule, len(stay), self._compiles)
+        self._update = Update(self.points, self._update.rule, len(stay), self.steps)
         self._update.load(_select_state(state, stay))
 
 
