@@ -1,10 +1,12 @@
 """A run in TensorBoard: `sd.fit(..., trackers=["tensorboard"])`, then `tensorboard --logdir runs`."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 from steepest.errors import InputError
+from steepest.integrations.logs.event_files import EVENT_FILE
 from steepest.integrations.versions import require
 from steepest.records.run import COLUMNS, Event, Measurement, Step
 from steepest.records.tracker import RunStart, Tracker
@@ -63,8 +65,10 @@ class TensorBoard(Tracker):
 
     def go_back(self, t: int) -> None:
         """Hides the values of later steps: TensorBoard drops them where a file says that it begins again."""
-        self._writer.close()
-        self._open(t)
+        from tensorboard.compat.proto.event_pb2 import Event as Entry
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+
+        self._writer.file_writer.add_event(Entry(step=t + 1, session_log=SessionLog(status=SessionLog.START)))
 
     def end(self, status: str) -> None:
         """Closes the file."""
@@ -73,4 +77,7 @@ class TensorBoard(Tracker):
     def _open(self, t: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(self.path), purge_step=t + 1 if t or self._writer is not None else None)
+        folder = Path(str(self.path))
+        while any(folder.glob(f"{EVENT_FILE}.{int(time.time()):010}.*")):
+            time.sleep(0.05)  # TensorBoard reads files by name; of those of one second the tenth comes before the ninth
+        self._writer = SummaryWriter(str(folder), purge_step=t + 1 if t else None)

@@ -13,7 +13,9 @@ from torch import nn
 import steepest as sd
 from steepest.integrations import versions
 from steepest.integrations.csv_file import CsvFile
+from steepest.integrations.tensorboard import TensorBoard
 from steepest.integrations.trainer import TrainerRun
+from steepest.records.run import Step
 from steepest.records.tracker import TRACKER_METHODS, RunStart
 
 EPOCHS, BATCH = 6, 20
@@ -249,6 +251,26 @@ def test_tensorboard_drops_undone_steps(tmp_path, quiet):
     losses = scalars(tmp_path / run.id)["train/loss"]
     assert [t for t, _ in losses] == list(range(1, len(run.losses) + 1))
     np.testing.assert_array_equal([x for _, x in losses], run.losses.astype(np.float32))
+
+
+def test_tensorboard_reads_what_follows_one_another_in_one_second(tmp_path, monkeypatch):
+    """Files are read by name, which ends with their number in the program: "10" would come before "9"."""
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    from tensorboard.summary.writer.event_file_writer import _global_uid
+
+    monkeypatch.setattr(_global_uid, "_value", 9)
+    expected = {}
+    for part in range(3):  # a run that is resumed at steps 6 and 12, and each time goes back at its end
+        board = TensorBoard(tmp_path)
+        board.begin(RunStart("digits-1", "digits", {}, tmp_path, 6 * part))
+        for t in range(6 * part + 1, 6 * part + 10):
+            board.step(Step(t, 0.0, 0.1, 10.0 * part, 1.0, 1.0))
+        board.go_back(6 * part + 6)
+        board.step(Step(6 * part + 7, 0.0, 0.1, 10.0 * part + 1, 1.0, 1.0))
+        board.end("interrupted")
+        expected = {t: loss for t, loss in expected.items() if t <= 6 * part}
+        expected |= {**dict.fromkeys(range(6 * part + 1, 6 * part + 7), 10.0 * part), 6 * part + 7: 10.0 * part + 1}
+    assert dict(scalars(tmp_path)["train/loss"]) == expected
 
 
 @pytest.mark.slow
