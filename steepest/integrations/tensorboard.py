@@ -65,10 +65,10 @@ class TensorBoard(Tracker):
 
     def go_back(self, t: int) -> None:
         """Hides the values of later steps: TensorBoard drops them where a file says that it begins again."""
-        from tensorboard.compat.proto.event_pb2 import Event as Entry
-        from tensorboard.compat.proto.event_pb2 import SessionLog
+        from tensorboard.compat.proto import event_pb2 as proto  # whose classes are made when it is imported
 
-        self._writer.file_writer.add_event(Entry(step=t + 1, session_log=SessionLog(status=SessionLog.START)))
+        session = proto.SessionLog(status=proto.SessionLog.START)  # type: ignore[attr-defined]
+        self._writer.file_writer.add_event(proto.Event(step=t + 1, session_log=session))  # type: ignore[attr-defined]
 
     def end(self, status: str) -> None:
         """Closes the file."""
