@@ -8,7 +8,7 @@
     overfitting   the validation loss rises while the training loss falls
     not finite    the loss or its gradient is NaN or infinite from the first step
     no gradient   the gradient is exactly 0 at every step
-    loss ignores the weights, labels out of order, metric contradicts the loss: see `faults`
+    loss ignores the weights, labels out of order, metric contradicts the loss, forgetting: see `faults`
     cannot tell   nothing shows whether a larger learning rate would help
     healthy       none of these
 
@@ -151,6 +151,7 @@ def _by_rules(record: Record, s: Symptoms) -> tuple[Finding, ...]:
     if problem is not None and problem.kind == NOISE_LIMITED and still_falls(s):
         problem = None
     training = () if problem is None else (problem,)
+    training = ((findings.forgets_start(record),) if faults.forgets_start(record) else ()) + training
     training += (findings.contradiction(record),) if faults.metric_contradicts_loss(record) else ()
     if not (s.validation_regain > th.REGAINED_MAX and s.is_train_falling):
         return training or (findings.healthy(s),)

@@ -8,6 +8,8 @@
   Of a network that cannot learn its samples by heart, such labels make a plateau.
 - *metric contradicts the loss*: the validation loss fell by CLEAR_FALL, and the metric got worse with it. The other way
   round is usual: a classifier that grows too sure of itself gains accuracy while its loss rises.
+- *forgetting*: weights that were trained before lose what they knew: the validation loss before the first step is lower
+  than every later one, by FORGETTING_RISE.
 """
 
 import math
@@ -31,6 +33,8 @@ CLEAR_FALL, MIN_PAIRS, MAX_CORRELATION, MIN_VALUES = 0.2, 4, -0.7, 2
 get worse) where the metric contradicts the loss; of more than two different values, which a single sample may make."""
 CLEAR_CHANGE = 0.5
 """Share of itself by which a metric changes that never once got better, as one that soon is as bad as it can be."""
+FORGETTING_RISE = 0.1
+"""Share of its start above which the validation loss of trained weights stays when they forget."""
 
 
 def loss_ignores_weights(record: Record) -> bool:
@@ -54,9 +58,22 @@ def labels_out_of_order(record: Record, s: Symptoms) -> bool:
     loss = record.steps.loss[finite(record.steps)]
     is_memorised = float(loss[-max(1, len(loss) // 10) :].mean()) < (1 - MEMORY_FALL) * values[0]
     never_fell = values[1:].min() > values[0] - MAX_VALIDATION_FALL * abs(values[0])
-    has_start = record.config.start not in ("", "the task's")  # such a run overfits at once
     has_exploded = s.max_rise > RISE_MAX  # then the validation loss may be high for good, whatever the labels
-    return bool(never_fell and is_memorised and s.is_train_lower and not (has_start or has_exploded))
+    return bool(never_fell and is_memorised and s.is_train_lower and not (_has_trained_start(record) or has_exploded))
+
+
+def forgets_start(record: Record) -> bool:
+    """Whether a run from trained weights never came back to the validation loss that it began with."""
+    series = record.series("validation", "loss")
+    values = np.array([m.value for m in series])
+    if not _has_trained_start(record) or len(values) < MIN_MEASUREMENTS or series[0].t or not np.isfinite(values).all():
+        return False
+    return bool(values[1:].min() > values[0] + FORGETTING_RISE * abs(values[0]))
+
+
+def _has_trained_start(record: Record) -> bool:
+    """Whether the run began from weights that it was given; it may then overfit at once."""
+    return record.config.start not in ("", "the task's")
 
 
 def metric_contradicts_loss(record: Record) -> bool:

@@ -16,7 +16,7 @@ TOO_SLOW, PLATEAU, OSCILLATING, NOISE_LIMITED = "too slow", "plateau", "oscillat
 EXPLODING, OVERFITTING, HEALTHY, TOO_SHORT = "exploding", "overfitting", "healthy", "undecided"
 NEVER_FINITE, NO_GRADIENT, CANNOT_TELL = "not finite", "no gradient", "cannot tell"
 IGNORES_WEIGHTS, MIXED_LABELS = "loss ignores the weights", "labels out of order"
-CONTRADICTION = "metric contradicts the loss"
+CONTRADICTION, FORGETTING = "metric contradicts the loss", "forgetting"
 DIAGNOSIS_HEADLINES = {
     TOO_SLOW: "Learning rate too low",
     PLATEAU: "Stuck on a plateau",
@@ -32,6 +32,7 @@ DIAGNOSIS_HEADLINES = {
     IGNORES_WEIGHTS: "The loss ignores the weights",
     MIXED_LABELS: "Labels seem out of order",
     CONTRADICTION: "The metric contradicts the loss",
+    FORGETTING: "It forgets what its weights had learned",
 }
 """What a person reads first, by kind."""
 PLAYBOOK_TITLES = {
@@ -46,6 +47,7 @@ PLAYBOOK_TITLES = {
     IGNORES_WEIGHTS: "The loss stays the same to the last digit",
     MIXED_LABELS: "The training loss falls, the validation loss never did",
     CONTRADICTION: "The loss gets better and the metric worse",
+    FORGETTING: "Fine-tuning makes it worse than before",
 }
 """The page of the manual's playbook that has the neighbours and the cures of a kind."""
 DECAY_AT_END = "constant(70%) >> linear"
@@ -58,7 +60,8 @@ class Finding(NamedTuple):
 
     Attributes:
         kind: too slow, plateau, oscillating, noise floor, exploding, overfitting, healthy, undecided, not finite, no
-            gradient, cannot tell, loss ignores the weights, labels out of order or metric contradicts the loss.
+            gradient, cannot tell, loss ignores the weights, labels out of order, metric contradicts the loss or
+            forgetting.
         sentence: the finding in words, the conclusion first.
         evidence: the numbers behind it.
         advice: what to change; empty where nothing is to be changed.
@@ -167,6 +170,22 @@ def contradiction(record: Record) -> Finding:
     )
     evidence = Indicator(f"{name}: {metric[-1].value:.3g}", metric[-1].value, metric[0].value, f"{better} is better")
     return Finding(CONTRADICTION, sentence, (evidence,), advice)
+
+
+def forgets_start(record: Record) -> Finding:
+    """The validation loss stayed above what the weights that the run began with had."""
+    values = [m.value for m in record.series("validation", "loss")]
+    best = min(values[1:])
+    sentence = (
+        f"{DIAGNOSIS_HEADLINES[FORGETTING]}: the validation loss was {values[0]:.3g} before the first step, and "
+        f"{best:.3g} at best after it."
+    )
+    advice = (
+        f'Measure a rate from this start (`lr="auto"`), or try {_lr(record, 1 / 10, 1 / 100)}; add a warmup, or train '
+        "the last layers alone at first."
+    )
+    evidence = Indicator(f"lowest validation loss after the start: {best:.3g}", best, values[0], "problem: above")
+    return Finding(FORGETTING, sentence, (evidence,), advice)
 
 
 def cannot_tell(record: Record, s: Symptoms) -> Finding:

@@ -19,6 +19,7 @@ from steepest.analysis.diagnosis.findings import (
     CANNOT_TELL,
     CONTRADICTION,
     EXPLODING,
+    FORGETTING,
     HEALTHY,
     IGNORES_WEIGHTS,
     MIXED_LABELS,
@@ -524,6 +525,23 @@ def test_a_network_that_an_explosion_left_at_chance_has_learned_nothing_by_heart
     loss = np.where(t < 20, 40.0, 2.3) + noise(0.01)
     record = record_of(loss, 1.0, validation=(2.3, 2.3, 2.31, 2.3), before=2.3, samples=2000)
     assert MIXED_LABELS not in diagnose_record(record).kinds
+
+
+@pytest.mark.parametrize(
+    ("start", "validation", "is_forgetting"),
+    [
+        ("run before", (1.6, 1.4, 1.3), True),
+        ("run before", (1.6, 1.2, 1.05), False),  # it comes back nearly to where it was
+        ("run before", (0.9, 1.2, 1.4), False),  # it was better first: it overfits
+        ("the task's", (1.6, 1.4, 1.3), False),  # weights that nobody has trained know nothing
+    ],
+)
+def test_trained_weights_that_never_come_back_to_their_start_forget(start, validation, is_forgetting):
+    loss, g = healthy_run()
+    found = diagnose_record(record_of(loss, g, validation=validation, before=1.0, start=start, lr=0.1))
+    assert (found.kinds == (FORGETTING,)) == is_forgetting
+    assert ("was 1 before the first step, and 1.3 at best after it" in found.sentence) == is_forgetting
+    assert ("lr = 0.01 to 0.001" in found.advice) == is_forgetting
 
 
 @pytest.mark.parametrize(("better", "kind"), [("higher", CONTRADICTION), ("lower", HEALTHY)])
