@@ -38,8 +38,7 @@ PREDICATES = ("is", "has", "can", "does", "was")
 PUBLIC = {"named", "reached", "differing", "lost", "rewinding"}
 """Space.named, Curve.reached, Comparison.differing, and arguments of Guard.rewound and Guard.load_state_dict."""
 KINDS = words_of(
-    "BATCHED CONVERGED DESCENDING DIVERGED EXPLODING FAILED FORGETTING NOISE_LIMITED OSCILLATING OVERFITTING "
-    "UNDECIDED"
+    "BATCHED CONVERGED DESCENDING DIVERGED EXPLODING FAILED FORGETTING NOISE_LIMITED OSCILLATING OVERFITTING UNDECIDED"
 )
 """Constants that hold a word which people see: kinds of verdicts, diagnoses, results and strategies."""
 OTHER = {"why_not_batched", "MUTED", "casing", "dampening", "hooked"} | {"connection_made", "connection_lost"}

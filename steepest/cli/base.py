@@ -152,12 +152,13 @@ def load_task(record: Any, name: str | None, runs: Path, command: str, advice: s
     return stored_task(record, runs, f"steepest {command} {record.id}{place}", advice)
 
 
-def record_of(run: str, runs: Path) -> Any:
+def record_of(run: str, runs: Path, **sizes: int | None) -> Any:
     """The record of a stored run, or of another trainer's log.
 
     Args:
         run: id or name of a run, or path of a log. A name that is both is the run's.
         runs: folder of the runs.
+        sizes: of a log; see `sd.read_log`. A run has its own.
 
     Raises:
         StoreError: there is no such run, and no such file.
@@ -165,13 +166,13 @@ def record_of(run: str, runs: Path) -> Any:
     """
     path = Path(run)
     if is_log_name(path):
-        return sd.read_log(path)
+        return sd.read_log(path, **sizes)
     try:
         return Store(runs).read(run)
     except StoreError:
         if not path.exists():
             raise
-    return sd.read_log(path)
+    return sd.read_log(path, **sizes)
 
 
 def learning_rate(text: str | None) -> Any:

@@ -75,14 +75,21 @@ def compare(
 
 
 @command
-def diagnose(run: base.RunOrLog, runs: base.Runs = Path("runs"), as_json: base.AsJson = False) -> None:
+def diagnose(
+    run: base.RunOrLog,
+    batch_size: Annotated[int | None, typer.Option(help="Samples of a step, which a log does not tell.")] = None,
+    samples: Annotated[int | None, typer.Option(help="Training samples, which a log does not tell.")] = None,
+    weights: Annotated[int | None, typer.Option(help="Weights of the model, which a log does not tell.")] = None,
+    runs: base.Runs = Path("runs"),
+    as_json: base.AsJson = False,
+) -> None:
     """Diagnose a run, or the log of another trainer: lr too low or high, noise, overfitting.
 
     Of a log that lacks numbers, only what is true whatever they are.
 
     Example: steepest diagnose digits
     """
-    record = base.record_of(run, runs)
+    record = base.record_of(run, runs, batch_size=batch_size, samples=samples, weights=weights)
     diagnosis = sd.diagnose(record)
     if as_json:
         say_json("diagnose", output.diagnosis(record.id, diagnosis))

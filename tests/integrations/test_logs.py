@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import re
 import warnings
 
 import numpy as np
@@ -281,6 +282,29 @@ def test_the_command_line_reads_logs(tmp_path, monkeypatch):
     assert CliRunner().invoke(app, ["diagnose", "output"]).stdout.startswith("Too short to diagnose: 5 finite steps")
     result = CliRunner().invoke(app, ["diagnose", "nothing"])
     assert (result.exit_code, "nothing" in result.stderr) == (1, True)
+
+
+def test_sizes_that_the_user_tells_decide_what_a_log_leaves_open(tmp_path):
+    """Learned by heart: of a thousand samples or more, the labels are out of order; of fewer it proves nothing."""
+    rows = ["0,,1.1", *(f"{t},{1.1 * 0.98**t},{1.1 + 0.01 * t if t % 50 == 0 else ''}" for t in range(1, 201))]
+    path = tmp_path / "metrics.csv"
+    path.write_text("\n".join(["step,train_loss,val_loss", *rows]), encoding="utf-8")
+    assert sd.diagnose(sd.read_log(path)).kind == "cannot tell"
+    record = sd.read_log(path, samples=5000, batch_size=50, weights=300)
+    assert sd.diagnose(record).kind == "labels out of order"
+    assert sd.diagnose(sd.read_log(path, samples=100)).kind != "labels out of order"
+    assert record.gaps == ("lr", "grad_norm", "update_norm")
+    assert (record.config.samples, record.config.batch_size, record.config.weights) == (5000, 50, 300)
+    said = CliRunner().invoke(app, ["diagnose", str(path), "--samples", "5000"])
+    assert said.stdout.startswith("Labels seem out of order")
+
+
+@pytest.mark.parametrize("size", [0, -3, 2.5, True, "32"])
+@pytest.mark.parametrize("name", ["batch_size", "samples", "weights"])
+def test_a_size_that_is_none_is_refused(tmp_path, name, size):
+    words = f"{name} must be a positive whole number, or None where it is not known, got {size!r}"
+    with pytest.raises(sd.InputError, match=re.escape(words)):
+        sd.read_log(tmp_path, **{name: size})
 
 
 def test_diagnose_of_a_path_says_how(tmp_path):
