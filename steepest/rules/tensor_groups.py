@@ -154,11 +154,11 @@ class KernelGroup(TensorGroup):
 
         dtype = REAL_DTYPES[tensors[0].dtype] if rounding is None else tensors[0].dtype
         names = tuple("" if s.is_scalar else s.name for s in rule.slots)
-        self.kernel = cpu.advance_kernel(rule.program, names, dtype, rounding)
+        self.update_pass = cpu.advance_pass(rule.program, names, dtype, rounding)
         self.width = 1 + len(rule.program.hoisted) + (rounding is not None and rounding.is_stochastic)
         self.places = np.array(places, np.int64)
         self._dtype = dtype
-        self.teams: dict[int, tuple[int, list[np.ndarray]]] = {}
+        self.teams: dict[int, tuple[int, Any, list[np.ndarray]]] = {}
         self._at: list[int] = []
         self.real = np.dtype(np.float64 if dtype is torch.float64 else np.float32)
         sizes = [p.numel() * (2 if p.is_complex() else 1) // (members or 1) for p in tensors]
@@ -209,17 +209,20 @@ class KernelGroup(TensorGroup):
             shares = [round(weights[-1] * k / team) for k in range(1, team)]
             parts = np.array([0, *np.searchsorted(weights, shares), len(weights)], np.int64)
             arrays = [parts, self.table, self.W, self.G, self.S, self.R, self.H, self.places]
-            numbers = [len(self.W), self.width, self.sums.ctypes.data, team > 1, team]
+            numbers = [len(self.W), self.width, self.sums.ctypes.data, team > 1, team, *self.update_pass.words]
             arguments = np.array([*(a.ctypes.data for a in arrays), *numbers], np.int64)
-            self.teams[team] = arguments.ctypes.data, [arguments, *arrays]
-        return self.teams[team][0]
+            words = arguments.data[-len(self.update_pass.words) :]
+            self.teams[team] = arguments.ctypes.data, words, [arguments, *arrays]
+        address, self._words, _ = self.teams[team]
+        return address
 
-    def _run(self, kernel: Any) -> float:
-        """Runs a kernel; returns the total of the first sums, always added in block order."""
+    def _run(self, one: Any) -> float:
+        """Runs a pass; returns the total of the first sums, always added in block order."""
+        self._words[:] = one.words
         if self._team == 1:
-            kernel.serial(self._address)
+            one.loop.serial(self._address)
             return self.total[0]
-        kernel.parallel(self._address, self._team)
+        one.loop.parallel(self._address, self._team)
         return sum(self.sums[:, 0].tolist())
 
     def read(self, tensors: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> bool:
@@ -246,14 +249,14 @@ class KernelGroup(TensorGroup):
         return has_memory and 0 not in addresses
 
     @functools.cached_property
-    def norm_kernel(self) -> Any:
+    def norm_pass(self) -> Any:
         from steepest.rules.backends import cpu
 
-        return cpu.norm_kernel(self._dtype)
+        return cpu.norm_pass(self._dtype)
 
     def squares(self) -> Any:
         """Σ‖g‖²."""
-        total = self._run(self.norm_kernel)
+        total = self._run(self.norm_pass)
         if self.members is None:
             return total
         return np.add.reduceat(self.sums[:, 0], self.member_starts)
@@ -264,12 +267,12 @@ class KernelGroup(TensorGroup):
             if len(values) != self._count:
                 self._packer, self._count = struct.Struct(f"{len(values)}{self.real.char}"), len(values)
             self._packer.pack_into(self._H, 0, *values)
-            return self._run(self.kernel)
+            return self._run(self.update_pass)
         width, K = self.H.shape[1], self.members
         for place, value in enumerate(values):
             row = place // width * K
             self.H[row : row + K, place % width] = value
-        self._run(self.kernel)
+        self._run(self.update_pass)
         return np.add.reduceat(self.sums[:, 0], self.member_starts)
 
     @property

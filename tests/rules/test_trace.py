@@ -16,7 +16,8 @@ from steepest.errors import FormulaError
 from steepest.rules import hoist
 from steepest.rules import trace as sd
 from steepest.rules.backends import eager
-from steepest.rules.backends.cpu import FLAGS, _block_source
+from steepest.rules.backends.compiler import FLAGS
+from steepest.rules.backends.cpu import _block_source
 from steepest.rules.rule import Rule, W, rule, scalar, with_average, with_uncorrected_average
 from steepest.rules.textbook import RULES
 from steepest.rules.update import Update

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from steepest.rules.backends import cpu as kernels
-from steepest.rules.backends import object_code
-from steepest.rules.backends.cpu import norm_kernel
+from steepest.rules.backends import cpu, object_code
+from steepest.rules.backends.block_loop import block_loop
 from steepest.rules.backends.loader import Image
 from steepest.rules.textbook import RULES
 from steepest.rules.update import Update
@@ -20,9 +19,14 @@ from tests.oracles import Tensors
 @pytest.fixture(autouse=True)
 def anew():
     """Kernels are loaded once in a process; here each is loaded for the test alone."""
-    kernels._kernel.cache_clear()
+    forget()
     yield
-    kernels._kernel.cache_clear()
+    forget()
+
+
+def forget():
+    cpu._block.cache_clear()
+    block_loop.cache_clear()
 
 
 @pytest.fixture
@@ -37,7 +41,7 @@ def made(monkeypatch, tmp_path):
         load(self, code, symbol)
 
     monkeypatch.setattr(object_code.Kernel, "__init__", keeping)
-    norm_kernel(torch.float32)
+    block_loop(torch.float32)
     return found[0]
 
 
@@ -57,14 +61,15 @@ def weights():
 def test_our_loader_gives_what_llvms_gives(name, monkeypatch):
     ends = []
     for loader in ("ours", "llvm"):
-        kernels._kernel.cache_clear()
+        forget()
         with monkeypatch.context() as patch:
             if loader == "llvm":
                 patch.setattr(object_code, "Image", refusing)
             at = weights()
             update = Update(at, RULES[name])
-            kernel = update._groups[0].group.kernel
-            assert isinstance(kernel._owner, Image) == (loader == "ours")
+            update_pass = update._groups[0].group.update_pass
+            for kernel in (update_pass.loop, update_pass.block):
+                assert isinstance(kernel._owner, Image) == (loader == "ours")
             for _ in range(3):
                 update.norm()
                 update.advance({"t": 1, **RULES[name].hypers})
