@@ -33,7 +33,9 @@ for command in (["runs", "--runs", sys.argv[1]], ["show", run.id, "--runs", sys.
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("locale", LOCALES)
+@pytest.mark.parametrize(
+    "locale", ["posix", *(pytest.param(name, marks=pytest.mark.long) for name in LOCALES if name != "posix")]
+)
 def test_training_a_film_and_tables_in_any_locale(locale, tmp_path):
     settings = {**os.environ, **LOCALES[locale], "PYTHONWARNDEFAULTENCODING": "1", "OMP_NUM_THREADS": "1"}
     script = tmp_path / "train.py"

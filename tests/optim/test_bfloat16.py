@@ -32,12 +32,14 @@ VARIANTS = {
     "ADOPT, decoupled": ("ADOPT", {"weight_decay": 0.1, "decoupled_weight_decay": True}),
 }
 
-QUICK = ("SGD", "AdamW", "NAdam", "Lion", "ScheduleFreeAdamW")
-"""Every kernel takes a second to compile; the others are for `make slow`."""
+QUICK, SLOW = ("SGD", "AdamW", "Lion"), ("Adam", "NAdam", "RMSprop", "ScheduleFreeAdamW", "AMSGrad, decoupled")
+"""Every kernel takes a second to compile; these are for `make slow`, the others for `make long`."""
 
 
 def some_slow(names):
-    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
+    names = list(names)
+    marks = {name: [pytest.mark.slow] if name in SLOW else [pytest.mark.slow, pytest.mark.long] for name in names}
+    return [name if name in QUICK else pytest.param(name, marks=marks[name]) for name in names]
 
 
 def tensors(dtype=torch.bfloat16):
@@ -496,7 +498,7 @@ def test_gradients_of_any_kind(change):
 
 
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks")
-@pytest.mark.parametrize("name", [name for name in ALL if name not in ("SGD", "Adagrad")])
+@pytest.mark.parametrize("name", some_slow(name for name in ALL if name not in ("SGD", "Adagrad")))
 def test_sparse_gradients_are_refused_where_torch_refuses_them(name):
     params = tensors()[:2]
     optimizer = make(name, params, MASTERS)
@@ -583,6 +585,7 @@ def test_a_misspelled_option_of_ours_is_an_error(name):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_every_rule_has_the_options():
     """Rules as they stand in the textbook."""
     for name, own in textbook.RULES.items():

@@ -195,7 +195,9 @@ def outcome(patient):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
+@pytest.mark.parametrize(
+    "first", [0, CHUNK, *(pytest.param(k, marks=pytest.mark.long) for k in range(2 * CHUNK, SEEDS, CHUNK))]
+)
 def test_surgery(first):
     errors = by_kernel = left = 0
     for seed in range(first, first + CHUNK):

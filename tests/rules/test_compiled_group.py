@@ -102,6 +102,7 @@ def test_the_text_is_the_formula(name, dtype, monkeypatch, uncompiled):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @needs_compiler
 def test_fifty_steps_are_compiled_once_and_wait_for_nothing(monkeypatch):
     """With another learning rate, and another `t`, in each; one is skipped. Rows of groups, an average, norms."""

@@ -351,6 +351,7 @@ def test_some_bytes_of_a_database_are_flipped(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_every_byte_of_a_database_that_holds_anything_is_flipped(folder):
     data = np.frombuffer((folder.path / "runs.db").read_bytes(), np.uint8)
     assert flip(folder, np.flatnonzero(data).tolist()) > 200
