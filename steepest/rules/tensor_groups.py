@@ -21,6 +21,9 @@ from steepest.rules.memory import REAL_DTYPES, has_own_memory
 from steepest.rules.rounding import Rounding
 from steepest.rules.rule import Rule
 
+PASS_WORDS = 3
+"""Of a kernel's arguments, which a pass fills in: see `backends.block_loop.Pass`."""
+
 
 def broadcast(value: Any, p: Tensor) -> Any:
     """A member value [K] as a tensor that broadcasts against [K, ...]; any other value as it is."""
@@ -154,7 +157,7 @@ class KernelGroup(TensorGroup):
 
         dtype = REAL_DTYPES[tensors[0].dtype] if rounding is None else tensors[0].dtype
         names = tuple("" if s.is_scalar else s.name for s in rule.slots)
-        self.update_pass = cpu.advance_pass(rule.program, names, dtype, rounding)
+        self._update = rule.program, names, dtype, rounding
         self.width = 1 + len(rule.program.hoisted) + (rounding is not None and rounding.is_stochastic)
         self.places = np.array(places, np.int64)
         self._dtype = dtype
@@ -209,9 +212,9 @@ class KernelGroup(TensorGroup):
             shares = [round(weights[-1] * k / team) for k in range(1, team)]
             parts = np.array([0, *np.searchsorted(weights, shares), len(weights)], np.int64)
             arrays = [parts, self.table, self.W, self.G, self.S, self.R, self.H, self.places]
-            numbers = [len(self.W), self.width, self.sums.ctypes.data, team > 1, team, *self.update_pass.words]
+            numbers = [len(self.W), self.width, self.sums.ctypes.data, team > 1, team, *[0] * PASS_WORDS]
             arguments = np.array([*(a.ctypes.data for a in arrays), *numbers], np.int64)
-            words = arguments.data[-len(self.update_pass.words) :]
+            words = arguments.data[-PASS_WORDS:]
             self.teams[team] = arguments.ctypes.data, words, [arguments, *arrays]
         address, self._words, _ = self.teams[team]
         return address
@@ -249,7 +252,15 @@ class KernelGroup(TensorGroup):
         return has_memory and 0 not in addresses
 
     @functools.cached_property
+    def update_pass(self) -> Any:
+        """The pass of a step."""
+        from steepest.rules.backends import cpu
+
+        return cpu.advance_pass(*self._update)
+
+    @functools.cached_property
     def norm_pass(self) -> Any:
+        """The pass that adds the squares of the gradients."""
         from steepest.rules.backends import cpu
 
         return cpu.norm_pass(self._dtype)
