@@ -79,6 +79,17 @@ def test_a_page_fits_and_axe_finds_nothing_serious(visit, axe, name, width, sche
     assert [(v["id"], [n["target"] for n in v["nodes"]][:3]) for v in violations if v["impact"] in SERIOUS] == []
 
 
+@pytest.mark.long
+def test_every_page_fits_on_a_telephone(visit, site):
+    page, wide = visit("index", 380), {}
+    for path in sorted(site.rglob("*.html")):
+        page.goto(path.as_uri(), wait_until="domcontentloaded")
+        width = page.evaluate("document.documentElement.scrollWidth")
+        if width > 380:
+            wide[str(path.relative_to(site))] = width
+    assert wide == {}
+
+
 def test_a_page_to_play_with_has_its_place_in_the_text_and_plays(visit):
     page = visit("descent", 1000, 1400)
     frame = page.locator("iframe.play").first
