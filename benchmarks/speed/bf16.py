@@ -1,7 +1,8 @@
 """An AdamW update of weights in bfloat16, with clipping: ours with master weights, and the usual loop around torch's.
 
 The usual loop keeps float32 masters of its own: gradients are cast, clipped by `clip_grad_norm_`, torch's fused AdamW
-steps the masters, and these are copied to the weights.
+steps the masters, and these are copied to the weights. Where `deepspeed` can be imported, its DeepSpeedCPUAdam takes
+the place of torch's in a third loop; it compiles when it is first made, which needs g++ and ninja.
 """
 
 import statistics
@@ -17,7 +18,7 @@ from benchmarks.timing import clock, samples
 
 TITLE = "An AdamW update of weights in bfloat16"
 
-HEADER = ("weights", "ours", "usual loop", "ratio", "quartiles", "target", "met")
+HEADER = ("weights", "ours", "usual loop", "ratio", "quartiles", "target", "met", "DeepSpeedCPUAdam", "ratio")
 LIMIT, CLIP = 0.7, 1.0
 SIZES = {"8 million in 159": (RESNET, 40), "124 million in 146": (GPT2, 15)}
 """Shapes and rounds."""
@@ -39,15 +40,35 @@ def _rows(name: str) -> list[list[str]]:
     shapes, rounds = SIZES[name]
     rows = []
     for clip in (CLIP, None):
-        contenders = {"ours": clock(ours(shapes, clip)), "usual": clock(usual(shapes, clip))}
+        contenders = {"ours": clock(ours(shapes, clip)), "usual": clock(usual(shapes, clip, _fused))}
+        if (make := _deepspeed()) is not None:
+            contenders["DeepSpeed"] = clock(usual(shapes, clip, make))
         samples(contenders, 2)
-        a, b = samples(contenders, rounds).values()
+        a, b, *others = samples(contenders, rounds).values()
         ratios = [x / y for x, y in zip(a, b, strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4)
         target = [f"≤ {LIMIT} ×", check(middle, LIMIT)] if clip else ["", ""]
         words = [span(statistics.median(a)), span(statistics.median(b)), f"{middle:.3f}", f"{low:.2f} to {high:.2f}"]
-        rows.append([name if clip else "the same, not clipped", *words, *target])
+        peer = [cell for c in others for cell in (span(statistics.median(c)), f"{_ratio(a, c):.3f}")]
+        rows.append([name if clip else "the same, not clipped", *words, *target, *(peer or ["not installed", ""])])
     return rows
+
+
+def _ratio(a: list[float], b: list[float]) -> float:
+    return statistics.median(x / y for x, y in zip(a, b, strict=True))
+
+
+def _fused(masters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(masters, lr=1e-3, fused=True)
+
+
+def _deepspeed() -> Callable[[list[nn.Parameter]], torch.optim.Optimizer] | None:
+    """What makes DeepSpeed's optimizer; None where it is not installed."""
+    try:
+        from deepspeed.ops.adam import DeepSpeedCPUAdam  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        return None
+    return lambda masters: DeepSpeedCPUAdam(masters, lr=1e-3, weight_decay=0.01)
 
 
 def ours(shapes: list[tuple[int, ...]], clip: float | None, **options: bool) -> Callable[[], None]:
@@ -63,13 +84,15 @@ def ours(shapes: list[tuple[int, ...]], clip: float | None, **options: bool) -> 
     return run
 
 
-def usual(shapes: list[tuple[int, ...]], clip: float | None) -> Callable[[], None]:
-    """An update of float32 masters by torch."""
+def usual(
+    shapes: list[tuple[int, ...]], clip: float | None, make: Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+) -> Callable[[], None]:
+    """An update of float32 masters by another optimizer."""
     parameters = _parameters(shapes)
     masters = [nn.Parameter(p.detach().float()) for p in parameters]
     for m in masters:
         m.grad = torch.zeros_like(m)
-    optimizer = torch.optim.AdamW(masters, lr=1e-3, fused=True)
+    optimizer = make(masters)
 
     @torch.no_grad()
     def run() -> None:

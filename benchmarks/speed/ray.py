@@ -48,10 +48,10 @@ def cases() -> dict[str, Callable[[str | None], object]]:
     by_name = tasks()
 
     def search(task: sd.Task, on: str | None) -> object:
-        return replace(sd.find_lr(task, "adam", batch_size=64, epochs=20, on=on).record, seconds=0.0, paths=())
+        return replace(sd.find_lr(task, "adam", batch_size=64, epochs=6, on=on).record, seconds=0.0, paths=())
 
     def race(task: sd.Task, on: str | None) -> object:
-        found = sd.race(task, ["adam", "momentum"], SEEDS, batch_size=64, epochs=10, on=on)
+        found = sd.race(task, ["adam", "momentum"], SEEDS, batch_size=64, epochs=3, on=on)
         return [(c.lr, c.loss.tolist()) for c in found.curves]
 
     return {
