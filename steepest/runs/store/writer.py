@@ -133,7 +133,8 @@ class Writer:
             (self.folder / BEAT).unlink(missing_ok=True)
         if self.trouble:
             steps = sum(len(chunk) for _, chunk in self._set_aside)
-            raise StoreError(f"Run {self.id} is trained, but its last {steps} steps were not recorded. {self.trouble}")
+            what = f"its last {steps} steps were" if steps else "how it ended was"
+            raise StoreError(f"Run {self.id} is trained, but {what} not recorded. {self.trouble}")
 
     def _write_on(self) -> None:
         last_beat = -math.inf

@@ -11,6 +11,7 @@ import torch
 
 import steepest as sd
 from steepest.errors import StoreError
+from steepest.records.run import Step
 from steepest.runs.store import Store, checkpoints, path_file, weights
 from steepest.runs.store.state import pack, unpack
 
@@ -271,3 +272,16 @@ def test_no_checkpoint_is_ahead_of_its_record(tmp_path, monkeypatch, capsys):
     assert said.count("No checkpoint is written while the record cannot be") == 1
     assert list(tmp_path.rglob(checkpoints.MANIFEST)) == []
     assert json.dumps(Store(tmp_path).read("small").config.to_json())
+
+
+def test_where_only_the_end_could_not_be_written_no_step_is_said_to_be_lost(tmp_path, monkeypatch):
+    writer = Store(tmp_path).begin("ends", {}, {}, 0)
+    writer.step(Step(1, 1.0, 0.1, 1.0, 1.0, 0.1))
+    writer.flush()
+
+    def locked(self, chunks, others):
+        raise OSError("the database is locked")
+
+    monkeypatch.setattr(type(writer), "_commit", locked)
+    with pytest.raises(StoreError, match="but how it ended was not recorded. .*locked"):
+        writer.close("done", 1.0)
