@@ -283,5 +283,5 @@ def test_where_only_the_end_could_not_be_written_no_step_is_said_to_be_lost(tmp_
         raise OSError("the database is locked")
 
     monkeypatch.setattr(type(writer), "_commit", locked)
-    with pytest.raises(StoreError, match="but how it ended was not recorded. .*locked"):
+    with pytest.raises(StoreError, match=r"but how it ended was not recorded. .*locked"):
         writer.close("done", 1.0)
