@@ -390,7 +390,7 @@ def test_groups_and_no_decay():
 
 FOREIGN = {
     "SGD": lambda params: torch.optim.SGD(params, lr=0.05, momentum=0.9, nesterov=True),
-    "Muon": lambda params: torch.optim.Muon(params, lr=0.02),
+    **({"Muon": lambda params: torch.optim.Muon(params, lr=0.02)} if hasattr(torch.optim, "Muon") else {}),
     "Rprop": lambda params: torch.optim.Rprop(params, lr=0.01),
 }
 

@@ -11,6 +11,8 @@ from torch import nn
 import steepest as sd
 from steepest.optim.split import SplitOptimizer
 
+if not hasattr(torch.optim, "Muon"):  # of torch 2.9
+    pytest.skip("torch has no Muon", allow_module_level=True)
 MUON = partial(torch.optim.Muon, lr=0.02)
 ADAMW = partial(sd.optim.AdamW, lr=3e-3)
 

@@ -192,7 +192,7 @@ def test_state_that_does_not_match_is_refused_and_nothing_is_changed(wrong, mess
 def test_a_split_optimizer_refuses_such_a_state_whole_and_calls_hooks():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 2))
-    optimizer = sd.optim.split(model, matrices=partial(torch.optim.Muon, lr=0.02), rest=sd.optim.AdamW)
+    optimizer = sd.optim.split(model, matrices=partial(torch.optim.SGD, lr=0.02, momentum=0.9), rest=sd.optim.AdamW)
     calls = []
     optimizer.register_load_state_dict_pre_hook(lambda o, d: calls.append("pre"))
     optimizer.register_load_state_dict_post_hook(lambda o: calls.append("post"))

@@ -193,7 +193,9 @@ def table(rows: list[dict[str, str]]) -> str:
         build = {"CPU": ", CPU build"}.get(row.get("build", ""), ", CUDA build")
         failure = row.get("failure", "").partition("\n")[0]
         demo = "✓" if "demo" in row else f"fails: {failure}"
+        counts = re.search(r"\d+ failed, \d+ passed", row.get("failure", ""))
         outcome = row.get("tests") or (f"fail: {failure}" if failure and "demo" in row else "not run")
+        outcome = counts[0] if counts else outcome
         least = " (every dependency at its least version)" if row["kind"] else ""
         torch = f"{row['torch'].partition('+')[0]}{build}{least}"
         cells = (row["python"], torch, row.get("numpy", ""), row.get("numba", ""), demo, outcome, row["date"])
