@@ -223,6 +223,7 @@ def test_torchrun_starts_a_killed_run_again(tmp_path):
     assert first["once more"] == again  # a run that is done is returned
 
 
+@pytest.mark.long
 def test_accelerate_launch_starts_the_same_run(two, tmp_path):
     """Its launcher of several processes on one machine, whatever the name of its option; its Accelerator is on CPUs."""
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]

@@ -70,7 +70,7 @@ def test_it_is_small_and_asks_for_nothing(site):
 
 
 @pytest.mark.parametrize("name", LOOKED_AT)
-@pytest.mark.parametrize(("width", "scheme"), [(380, "dark"), (1400, "light")])
+@pytest.mark.parametrize(("width", "scheme"), [(380, "dark"), pytest.param(1400, "light", marks=pytest.mark.long)])
 def test_a_page_fits_and_axe_finds_nothing_serious(visit, axe, name, width, scheme):
     page = visit(name, width, scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= width

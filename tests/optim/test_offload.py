@@ -125,6 +125,7 @@ def results(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_losses_are_those_of_one_process(results, name):
     for own in results:
@@ -134,6 +135,7 @@ def test_the_losses_are_those_of_one_process(results, name):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_master_weights_of_parts(results, name, count):

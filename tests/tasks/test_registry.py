@@ -177,6 +177,7 @@ def task():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_classes_of_a_file_reach_workers_that_are_not_forked(tmp_path):
     (tmp_path / "numbers_of_mine.py").write_text(WORKERS, encoding="utf-8")
     train = ["train", "numbers_of_mine.py", "--lr", "1e-3", "--epochs", "1", "--no-locate"]  # a worker takes seconds
