@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from steepest.rules.backends.object_code import can_load
 from steepest.rules.memory import is_plain
 from steepest.rules.rounding import Rounding
 from steepest.rules.tensor_groups import KernelGroup
@@ -30,11 +31,14 @@ _groups = _Groups()
 def gradient_norm(gradients: Sequence[Tensor]) -> float | None:
     """‖g‖ over all gradients, or None where torch has to compute it.
 
-    That is where one is no plain tensor on the CPU in float32, float64 or bfloat16, and where all squares vanish.
+    That is where one is no plain tensor on the CPU in float32, float64 or bfloat16, where all squares vanish, while
+    torch.compile traces, and on a system that cannot load kernels.
 
     Args:
         gradients: of any shapes and dtypes.
     """
+    if torch.compiler.is_compiling() or not can_load():
+        return None
     by_dtype: dict[torch.dtype, list[Tensor]] = {}
     for g in gradients:
         if not is_plain(g, KERNEL_DTYPES):

@@ -167,3 +167,11 @@ def test_gradients_may_have_a_graph():
     p.square().sum().backward(create_graph=True)
     sd.optim.clip_grad_norm_(p, 1.0)
     assert float(p.grad.detach().norm()) == pytest.approx(1.0, rel=1e-5)
+
+
+def test_a_system_that_cannot_load_kernels_has_torchs(monkeypatch):
+    monkeypatch.setattr(module, "can_load", lambda: False)
+    ours, theirs = parameters(), parameters()
+    assert gradient_norm([ours[0].grad]) is None
+    assert torch.equal(sd.optim.clip_grad_norm_(ours, 1.0), nn.utils.clip_grad_norm_(theirs, 1.0))
+    assert all(torch.equal(a, b) for a, b in zip(gradients(ours), gradients(theirs), strict=True))

@@ -23,7 +23,7 @@ import torch
 from steepest.rules.backends import bfloat16
 from steepest.rules.backends.compiler import kernel_of
 from steepest.rules.backends.object_code import Kernel
-from steepest.rules.rounding import Rounding
+from steepest.rules.rounding import CHUNK_SIZE, Rounding
 
 # Squares are summed in the weights' precision within a chunk of `CHUNK_SIZE` and in float64 over the chunks. In float32
 # a sum of 32 thousand nearly equal squares was off by 2e-5 on a processor with eight lanes.
@@ -32,7 +32,7 @@ TABLE_COLUMNS = 4
 """Tensor, start in it, length, member."""
 BLOCK_WORDS = 5
 """Length, hyperparameters, sums, weights, gradients; the slots follow."""
-LOOP_SIZES = {"TABLE_COLUMNS": TABLE_COLUMNS, "BLOCK_WORDS": BLOCK_WORDS}
+LOOP_SIZES = {"CHUNK_SIZE": CHUNK_SIZE, "TABLE_COLUMNS": TABLE_COLUMNS, "BLOCK_WORDS": BLOCK_WORDS}
 FORWARDS, BACKWARDS = 1, -1
 """Order of a thread's blocks. The norm reads them forwards and the update backwards, so that the update begins with
 gradients that are still in the caches."""

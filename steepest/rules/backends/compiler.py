@@ -14,7 +14,6 @@ import torch
 
 from steepest.rules.backends import bfloat16
 from steepest.rules.backends.object_code import Kernel, load_or_build
-from steepest.rules.rounding import CHUNK_SIZE
 
 FLAGS: dict[str, Any] = {"fastmath": {"contract", "reassoc", "arcp", "nsz"}, "error_model": "numpy"}
 INNER = "block", "read", "write"
@@ -43,7 +42,7 @@ def _build(source: str, dtype: torch.dtype, constants: dict[str, int]) -> tuple[
     weight = types.uint16 if dtype is torch.bfloat16 else element
     scope: dict[str, Any] = {name: getattr(np, name) for name in ("sqrt", "exp", "log", "fabs", "isfinite", "float64")}
     scope |= {"F": real, "TINY": np.finfo(real).tiny, "SIZE": np.dtype(real).itemsize, "WEIGHT_SIZE": dtype.itemsize}
-    scope |= {"CHUNK_SIZE": CHUNK_SIZE, **constants}
+    scope |= constants
     scope |= {"carray": carray, "floats": _pointer(element), "weights": _pointer(weight)}
     scope |= {"thread": types.ExternalFunction("omp_get_thread_num", types.int32())}
     scope |= {"threads": types.ExternalFunction("omp_get_num_threads", types.int32())}
