@@ -108,9 +108,11 @@ class JointObjective:
         own = buffers if self._processes.is_first else [None] * len(buffers)
         absent = sum(g is None for g in gradients)
         flags = [float(self.signal == s) for s in SIGNALS]
-        squares = [p.grad._local_tensor.double().square().sum() for p in self._shards if p.grad is not None]
+        parts = [p.grad._local_tensor for p in self._shards if p.grad is not None]
+        norms = torch._foreach_norm(parts, 2, torch.float64) if parts else ()  # type: ignore[attr-defined]
+        square = torch.stack(norms).square().sum().item() if norms else 0.0
         is_due = float(self.is_checkpoint_due and self._processes.is_first)
-        numbers = flat.sum([*gradients, *own], [value, weight, absent, float(sum(squares)), is_due, *flags])
+        numbers = flat.sum([*gradients, *own], [value, weight, absent, square, is_due, *flags])
         value, total, absent, square, is_due, *flags = numbers
         self.agreed_checkpoint = bool(is_due)
         self.agreed_signal = next((s for s, flag in zip(SIGNALS, flags, strict=True) if flag), 0)

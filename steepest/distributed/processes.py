@@ -40,6 +40,7 @@ class Processes:
 
     def __init__(self, group: Any = None, device: torch.device | None = None) -> None:
         self._group, self._device = group, device
+        self._is_gloo = group is not None and "cpu:gloo" in str(dist.get_backend_config(group))
         self._writers: Any = None
         self._failure_key = (
             ""
@@ -150,10 +151,10 @@ class Processes:
         Raises:
             InputError: one has not called the function in this time.
         """
-        if dist.get_backend(self._group) != "gloo":
+        if not self._is_gloo:
             return
         try:
-            dist.monitored_barrier(self._group, wait)
+            self._group.monitored_barrier(wait)  # torch's function refuses a group that has NCCL besides
         except RuntimeError as error:
             raise InputError(
                 f"{function} must be called by all {self.count} processes, got no call of one within "
