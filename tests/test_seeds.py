@@ -65,6 +65,7 @@ def test_every_bit_is_used():
         assert 850 < sum(x >> bit & 1 for x in found) < 1150  # 6.7 standard deviations
 
 
+@pytest.mark.slow
 def test_the_same_in_every_process():
     code = "from steepest import seeds; print(seeds.mix(3, 'order', 5))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -66,6 +66,7 @@ def test_flags_are_frozen(run):
     assert sorted([*flags, "--help"]) == TRAIN_FLAGS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c != "serve"])  # which does not end; tests/runs/server
 def test_the_example_in_every_help_runs(command, run, trained, monkeypatch):
     monkeypatch.chdir(trained)
@@ -129,6 +130,7 @@ def test_play_writes_a_page_or_a_picture(run, tmp_path):
     assert (tmp_path / "play.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("there", [True, False])
 def test_play_opens_a_browser_when_asked(there, tmp_path):
     browser = tmp_path / "browser"

@@ -17,6 +17,8 @@ import steepest as sd
 from steepest.integrations import versions
 from steepest.integrations.trainer import without_wrapper
 
+pytestmark = pytest.mark.slow
+
 SAMPLES, BATCH, EPOCHS, ONSET = 800, 32, 2, 130
 FAULT_EPOCHS = 10
 """Enough for the guard to know the loss before the fault, and for the weights to recover from it."""

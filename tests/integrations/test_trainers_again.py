@@ -9,6 +9,8 @@ from steepest.runs.store import Store
 from tests.integrations.test_start import kill
 from tests.integrations.test_trainers import Net, data, lightning_module
 
+pytestmark = pytest.mark.slow
+
 STEPS, EVERY, BREAK = 60, 20, 47
 
 

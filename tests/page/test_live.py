@@ -18,6 +18,8 @@ from tests.page.test_page import SERIOUS, at_step, films, headline, says
 from tests.runs.server.conftest import ended, serving
 from tests.view.film.fold import fold
 
+pytestmark = pytest.mark.slow
+
 TRAINING = """
 import sys, time
 from pathlib import Path
@@ -74,7 +76,6 @@ def measured(page):
     return page.locator("table tbody tr").all_inner_texts()
 
 
-@pytest.mark.slow
 def test_a_run_is_watched_while_it_trains(opened, training, tmp_path):
     process, url = training
     context = opened.browser.new_context(viewport={"width": 1180, "height": 720}, reduced_motion="reduce")

@@ -8,6 +8,8 @@ import pytest
 from tests.page import boxes, films
 from tests.page.test_page import SERIOUS
 
+pytestmark = pytest.mark.slow
+
 EIGENVALUES = [100.0, 30.0, 1.0, -0.5]
 
 

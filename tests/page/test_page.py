@@ -8,6 +8,8 @@ import pytest
 
 from tests.page import boxes, films
 
+pytestmark = pytest.mark.slow
+
 SERIOUS = ("serious", "critical")
 
 

@@ -6,6 +6,8 @@ from steepest.tasks.terrains import TERRAINS
 from steepest.view.play import play
 from tests.page.test_page import says
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def played(opened, tmp_path):

@@ -13,6 +13,8 @@ from steepest.records.surfaces import Projection
 from steepest.view.film.images import still, video
 from tests.page import films
 
+pytestmark = pytest.mark.slow
+
 SMALL = (840, 480)
 
 
