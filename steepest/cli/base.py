@@ -5,6 +5,7 @@ import shlex
 import sys
 import webbrowser
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +16,7 @@ import steepest as sd
 from steepest.cli import output
 from steepest.cli.exit_codes import Commands, ExitCode
 from steepest.errors import InputError, SearchInterrupt, SteepestError, StoreError
-from steepest.integrations.logs.read import is_log_name
+from steepest.integrations.logs.read import is_log_name, positive_sizes
 from steepest.runs.store import Store
 from steepest.runs.task_file import stored_task
 from steepest.tasks import load
@@ -158,21 +159,26 @@ def record_of(run: str, runs: Path, **sizes: int | None) -> Any:
     Args:
         run: id or name of a run, or path of a log. A name that is both is the run's.
         runs: folder of the runs.
-        sizes: of a log; see `sd.read_log`. A run has its own.
+        sizes: that it does not tell itself; see `sd.read_log`.
 
     Raises:
         StoreError: there is no such run, and no such file.
-        InputError: the log cannot be read.
+        InputError: the log cannot be read, or a size is not the run's.
     """
     path = Path(run)
     if is_log_name(path):
         return sd.read_log(path, **sizes)
     try:
-        return Store(runs).read(run)
+        record = Store(runs).read(run)
     except StoreError:
         if not path.exists():
             raise
-    return sd.read_log(path, **sizes)
+        return sd.read_log(path, **sizes)
+    values = positive_sizes(sizes)
+    for name, size in values.items():
+        if (own := getattr(record.config, name)) not in (None, size):
+            raise InputError(f"{name} must be left out, since {record.id} has recorded {own}, got {size}")
+    return replace(record, config=replace(record.config, **values))
 
 
 def learning_rate(text: str | None) -> Any:

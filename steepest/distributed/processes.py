@@ -151,7 +151,7 @@ class Processes:
         Raises:
             InputError: one has not called the function in this time.
         """
-        if not self._is_gloo:
+        if self._group is None or not self._is_gloo:
             return
         try:
             self._group.monitored_barrier(wait)  # torch's function refuses a group that has NCCL besides

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import typer.main
 from typer.testing import CliRunner
 
@@ -78,6 +79,25 @@ def test_the_example_in_every_help_runs(command, run, trained, monkeypatch):
         example = re.match(r"(.*)", "rm rm-me")
     result = run(example[1])
     assert result.exit_code == 0, result.output
+
+
+def test_a_diagnosis_is_told_only_what_a_run_has_not_recorded(run, tmp_path):
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with sd.watch(model, optimizer, name="watched", runs=tmp_path / "runs") as watched:
+        for _ in range(30):
+            optimizer.zero_grad()
+            loss = model(torch.ones(4, 2)).square().mean()
+            loss.backward()
+            watched.step(loss)
+    plain, sized = (run(f"diagnose watched {more}") for more in ("", "--samples 4 --weights 3"))
+    assert plain.exit_code == sized.exit_code == 0
+    assert plain.stdout.splitlines()[0] == sized.stdout.splitlines()[0]
+    refusal = run("diagnose watched --weights 4")
+    assert refusal.exit_code != 0
+    assert "weights must be left out, since watched-" in refusal.stderr
+    assert "has recorded 3, got 4" in refusal.stderr
+    assert "samples must be a positive whole number" in run("diagnose watched --samples 0").stderr
 
 
 def test_train_prints_the_metric_first_then_where_it_ended(run, tmp_path):

@@ -1,5 +1,6 @@
 """`read_log`: the log of another trainer as a record."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,7 @@ def read_log(
     >>> sd.diagnose(record).kind
     'healthy'
     """
-    sizes: dict[str, Any] = {"batch_size": batch_size, "samples": samples, "weights": weights}
-    for name, size in sizes.items():
-        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-            raise InputError(f"{name} must be a positive whole number, or None where it is not known, got {size!r}")
+    values = positive_sizes({"batch_size": batch_size, "samples": samples, "weights": weights})
     path = Path(path)
     if not path.exists():
         raise InputError(f"path must be {KNOWN_LOGS}, got {path}, which does not exist")
@@ -56,9 +54,20 @@ def read_log(
         record = _read_folder(path) if path.is_dir() else _read_file(path)
     except OSError as error:
         raise InputError(f"path must be a log that can be read, got {path} ({error})") from error
-    values = {name: size for name, size in sizes.items() if size is not None}
     gaps = tuple(gap for gap in record.gaps if gap not in [SIZES_OF_LOG[name] for name in values])
     return replace(record, config=replace(record.config, **values), gaps=gaps)
+
+
+def positive_sizes(sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """Sizes by name, without those that are None.
+
+    Raises:
+        InputError: one is no positive whole number.
+    """
+    for name, size in sizes.items():
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+            raise InputError(f"{name} must be a positive whole number, or None where it is not known, got {size!r}")
+    return {name: size for name, size in sizes.items() if size is not None}
 
 
 def is_log_name(path: Path) -> bool:
