@@ -103,6 +103,7 @@ def accelerate(net, folder):
 TRAINERS = {f.__name__: f for f in (accelerate, transformers, lightning)}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_fault_on_one_process_is_undone_on_both(tmp_path):
     """All trainers in one launch: most of its time goes to imports."""

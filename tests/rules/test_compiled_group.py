@@ -160,6 +160,7 @@ def test_fewer_members_are_not_compiled_again(monkeypatch):
         assert not torch_compile._failures
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @needs_compiler
 def test_half_precision_with_the_compiler():

@@ -156,6 +156,7 @@ def test_bad_input_is_answered_in_words(terrain, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_pictures_of_descents(tmp_path):
     out = play("x² + 3y²", tmp_path / "end.png", ["momentum", "adam:0.1"], steps=30)
