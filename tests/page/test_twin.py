@@ -40,7 +40,12 @@ of letters and lines, which Skia and FreeType draw otherwise."""
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "width", "scheme"), [("run", 1400, "light"), ("race", 1400, "dark"), ("race", 1000, "light")]
+    ("kind", "width", "scheme"),
+    [
+        ("race", 1400, "dark"),
+        pytest.param("run", 1400, "light", marks=pytest.mark.long),
+        pytest.param("race", 1000, "light", marks=pytest.mark.long),
+    ],
 )
 def test_the_twin_draws_what_the_page_draws(opened, kind, width, scheme):
     film = getattr(films, f"a_{kind}")()
