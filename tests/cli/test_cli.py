@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 import steepest as sd
 from steepest.cli import app
+from steepest.cli.base import record_of
 from steepest.tasks.terrains import TERRAINS
 
 COMMANDS = [
@@ -90,9 +91,11 @@ def test_a_diagnosis_is_told_only_what_a_run_has_not_recorded(run, tmp_path):
             loss = model(torch.ones(4, 2)).square().mean()
             loss.backward()
             watched.step(loss)
-    plain, sized = (run(f"diagnose watched {more}") for more in ("", "--samples 4 --weights 3"))
-    assert plain.exit_code == sized.exit_code == 0
-    assert plain.stdout.splitlines()[0] == sized.stdout.splitlines()[0]
+    config = record_of("watched", tmp_path / "runs").config
+    assert (config.samples, config.weights) == (None, 3)
+    config = record_of("watched", tmp_path / "runs", samples=4, weights=3).config
+    assert (config.samples, config.weights) == (4, 3)
+    assert run("diagnose watched --samples 4 --weights 3").exit_code == 0
     refusal = run("diagnose watched --weights 4")
     assert refusal.exit_code != 0
     assert "weights must be left out, since watched-" in refusal.stderr

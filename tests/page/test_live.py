@@ -165,6 +165,6 @@ def test_runs_are_chosen_from_a_list_and_compared(browser, axe, tmp_path, width,
         found = boxes.violations(page, axe)
         assert [v["id"] for v in found if v["impact"] in SERIOUS] == []
         page.get_by_role("link", name="All runs").click()
-        assert page.url == f"http://127.0.0.1:{served.port}/"
+        page.wait_for_url(f"http://127.0.0.1:{served.port}/")
         context.close()
     assert said == []
