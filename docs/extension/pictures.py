@@ -1,4 +1,4 @@
-"""Pictures of plain Markdown on the site: pages to play with, and twins for the dark theme."""
+"""Pictures of plain Markdown on the site: pages to play with, twins for the dark theme, and films of what they show."""
 
 from html import escape
 from pathlib import Path
@@ -26,6 +26,19 @@ def replace_pictures(app: Sphinx, doctree: nodes.document) -> None:
             app.env.images.add_file(app.env.docname, twin)
             app.env.note_dependency(app.srcdir / twin)
             image.parent.insert(image.parent.index(image) + 1, other)
+            if path.stem in pages():
+                add_film(image.parent, path.stem, image.get("alt", ""), up)
+
+
+def add_film(picture: nodes.Element, name: str, alt: str, up: str) -> None:
+    """Puts the film of what a picture shows below its caption, folded."""
+    text, at = picture.parent, f"{up}{PLAY_FOLDER}/{name}.html"
+    film = (
+        '<details class="film"><summary>Play the film</summary>'
+        f'<iframe class="play" src="{at}" title="{escape(f"The film of one of these runs: {alt}")}" loading="lazy"></iframe>'
+        f'<p><a href="{at}">The film in a page of its own</a></p></details>'
+    )
+    text.insert(text.index(picture) + 2, nodes.raw("", film, format="html"))
 
 
 def frame(name: str, alt: str, up: str) -> str:

@@ -1,4 +1,4 @@
-"""`python -m docs.figures [NAME …]`: the pictures of the manual, all or those that are named; films only by name."""
+"""`python -m docs.figures [NAME …]`: the pictures and films of the manual, all or those that are named."""
 
 import sys
 from collections.abc import Callable
@@ -15,18 +15,13 @@ def pictures() -> dict[str, Maker]:
     return drawings.DRAWINGS | descents.DRAWINGS | films.DRAWINGS | playbook.DRAWINGS | plays
 
 
-def makers() -> dict[str, Maker]:
-    """What can be named: pictures, and films of the playbook's runs."""
-    return pictures() | playbook.MOVIES
-
-
 def main(names: list[str]) -> None:
     """Makes pictures; each says what it wrote."""
-    known = makers()
+    known = pictures()
     unknown = [name for name in names if name not in known]
     if unknown:
         sys.exit(f"A picture must be one of {', '.join(known)}, got {', '.join(unknown)}")
-    for name in names or pictures():
+    for name in names or known:
         for path in known[name]():
             print(f"{path.relative_to(stills.DOCS.parent)}  {path.stat().st_size / 1000:.0f} kB")
 

@@ -1,4 +1,4 @@
-"""The film of the page Start: made by the very code that stands there, and kept as data, without the page around it."""
+"""Films of the manual: made by the very code that stands on a page, and kept as data, without the page around it."""
 
 import contextlib
 import doctest
@@ -29,14 +29,20 @@ def start() -> list[Path]:
     names: dict[str, Any] = {}
     with TemporaryDirectory() as folder, contextlib.chdir(folder):
         exec(compile(code(), "start.md", "exec"), names)
-        page = Path("film.html").read_text(encoding="utf-8")
-        match = FILM_DATA.search(page)
-        assert match is not None
-        FILMS.mkdir(exist_ok=True)
-        path = FILMS / f"{NAME}.json"
-        path.write_text(json.dumps(json.loads(match[2]), indent=1) + "\n", encoding="utf-8")
+        path = keep(NAME, Path("film.html"))
         still = stills.save(Image.open(names["run"].film("film.png")), NAME)
     return [path, still]
+
+
+def keep(name: str, page: Path) -> Path:
+    """Keeps the data of a film's page under a name of the manual, a line for each of its parts."""
+    match = FILM_DATA.search(page.read_text(encoding="utf-8"))
+    assert match is not None
+    FILMS.mkdir(exist_ok=True)
+    path = FILMS / f"{name}.json"
+    lines = (f"{json.dumps(key)}: {json.dumps(part)}" for key, part in json.loads(match[2]).items())
+    path.write_text("{" + ",\n".join(lines) + "}\n", encoding="utf-8")
+    return path
 
 
 DRAWINGS = {f"film/{NAME}": start}

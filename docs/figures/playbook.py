@@ -1,4 +1,4 @@
-"""Pictures of the playbook: trainings before and after the cure, made by the code of the page that shows them."""
+"""Pictures and films of the playbook: trainings before and after the cure, made by the code of the page with them."""
 
 import contextlib
 import doctest
@@ -15,12 +15,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from docs.extension.plays import DOCS
+from docs.figures import films
 from docs.figures.descents import names_at_ends, smooth
 from docs.figures.paper import bare, in_both_themes
 from steepest.view.render.theme import Theme
 
 PAGES = DOCS / "playbook"
-FILMS = DOCS.parent / "build" / "films"
 HEIGHT = 2.1
 """Inches."""
 POINTS = 150
@@ -39,6 +39,7 @@ class Picture:
         mean: steps that a training curve is the mean of; the steps themselves are drawn faintly behind it.
         is_log: whether the axis is logarithmic.
         x: "step" or "epoch".
+        film: the name of the curve whose run is filmed; "" for the first one.
         first: steps before a run's first one, of runs that go on from another's end.
     """
 
@@ -48,12 +49,13 @@ class Picture:
     mean: int = 10
     is_log: bool = True
     x: str = "step"
+    film: str = ""
     first: dict[str, int] = field(default_factory=dict)
 
 
 BEFORE_AND_AFTER = {"before": "run", "after": "cured"}
 PICTURES: dict[str, Picture] = {
-    "nan": Picture(BEFORE_AND_AFTER),
+    "nan": Picture(BEFORE_AND_AFTER, film="after"),
     "explodes": Picture({"before": "run", "guard": "guarded", "auto": "cured"}, most=1e3),
     "oscillates": Picture(BEFORE_AND_AFTER, mean=1, is_log=False),
     "bad-samples": Picture(BEFORE_AND_AFTER, mean=1),
@@ -99,26 +101,18 @@ def names_of(page: str) -> dict[str, Any]:
 
 
 def draw(page: str) -> list[Path]:
-    """The curves of a page's runs."""
+    """The curves of a page's runs, and the film of one."""
     picture = PICTURES[page]
     with TemporaryDirectory() as folder, contextlib.chdir(folder):
         names = names_of(page)
         runs = {label: eval(variable, names) for label, variable in picture.runs.items()}
+        run = runs[picture.film or next(iter(runs))]
+        film = films.keep(f"playbook-{page}", run.film("film.html"))
         curves = {label: _curve(run, picture) for label, run in runs.items()}
         curves |= {label: (curves[label][0] + first, curves[label][1]) for label, first in picture.first.items()}
         faint = {label: _steps(run, picture) for label, run in runs.items()}
-    return in_both_themes(f"playbook-{page}", HEIGHT, partial(_draw, picture=picture, curves=curves, faint=faint))
-
-
-def films(page: str) -> list[Path]:
-    """The films of a page's runs, in `build/films`."""
-    FILMS.mkdir(parents=True, exist_ok=True)
-    out = []
-    with TemporaryDirectory() as folder, contextlib.chdir(folder):
-        names = names_of(page)
-        for label, variable in PICTURES[page].runs.items():
-            out.append(eval(variable, names).film(FILMS / f"{page}-{label.replace(' ', '-')}.html"))
-    return out
+    drawn = partial(_draw, picture=picture, curves=curves, faint=faint)
+    return [*in_both_themes(f"playbook-{page}", HEIGHT, drawn), film]
 
 
 def _curve(run: Any, picture: Picture) -> Curve:
@@ -193,5 +187,3 @@ def _y_axis(axes: Axes, picture: Picture, ends: dict[str, tuple[float, float]]) 
 
 
 DRAWINGS: dict[str, Callable[[], list[Path]]] = {f"playbook/{page}": partial(draw, page) for page in PICTURES}
-MOVIES: dict[str, Callable[[], list[Path]]] = {f"playbook/{page}/film": partial(films, page) for page in PICTURES}
-"""Made by name only: they take seconds each, and are not committed."""

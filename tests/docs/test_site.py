@@ -102,6 +102,14 @@ def test_a_page_to_play_with_has_its_place_in_the_text_and_plays(visit):
     assert inside.locator("body").evaluate("body => document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_a_page_of_the_playbook_has_a_film_that_plays(visit):
+    page = visit("playbook/explodes", 1000, 1400)
+    assert not page.locator("details.film iframe").is_visible()
+    page.locator("details.film summary").click()
+    page.locator("details.film iframe").scroll_into_view_if_needed()
+    page.frame_locator("details.film iframe").locator(".go[aria-label=Pause]").wait_for()
+
+
 def test_pages_to_play_with_follow_the_theme_of_the_manual(visit):
     page = visit("descent", 1000, 1400)
     page.locator("iframe.play").first.scroll_into_view_if_needed()

@@ -125,7 +125,8 @@ def curvature_plane(
     halves = [min(half, limit) for half, limit in zip(lengths, longest, strict=True)]
     x, y = (Axis(f"{which} curvature", -h, h, CELLS) for which, h in zip(("largest", "smallest"), halves))
     ratio = max(halves) / min(halves)
-    caption = f"Largest and smallest curvature, λ = {curvatures[0]:.3g} and {curvatures[1]:.3g}. "
+    largest, smallest = (f"{'−' if c < 0 else ''}{abs(c):.3g}" for c in curvatures)
+    caption = f"Largest and smallest curvature, λ = {largest} and {smallest}. "
     if ratio > 1.5:
         caption += f"The axes have different scales: one spans {ratio:.3g}× the distance of the other."
     return Plane("curvature", origin, _unit(directions), x, y, caption.strip())

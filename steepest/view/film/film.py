@@ -48,7 +48,7 @@ def of_run(
         headline=summary.headline(history, verdict, live),
         advice="" if live else summary.advice(history, verdict),
         live=live,
-        no_surface="" if surfaces.grids else summary.no_surface(record),
+        no_surface="" if surfaces.grids else summary.no_surface(record, surfaces.messages),
         surfaces=surfaces.grids,
         members={"run": _with_ends(member(history, surfaces, verdict), history, live)},
     )

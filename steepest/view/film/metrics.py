@@ -13,6 +13,8 @@ from steepest.view.render.theme import CONSTANTS
 FLOAT32_ERROR = 2.0**-23
 MAX_COUNT_ERROR = 0.01
 """Distance from a whole number of samples up to which a metric counts as a share of them."""
+MAX_CHANCE = 1e-3
+"""That numbers which are no shares of the samples look like some."""
 SHARES = frozenset(("accuracy", "acc"))
 """Words in names of metrics that are shares."""
 
@@ -27,21 +29,31 @@ def metric_info(record: Record, name: str) -> MetricInfo | None:
     better = (config.better or "") if name == config.metric else ""
     inside = [v for v in values if 0 <= v <= 1]
     by_name = not SHARES.isdisjoint(re.findall("[a-z]+", name.lower()))
-    is_counted = samples is not None and is_share(values, samples) and (by_name or not set(inside) <= {0.0, 1.0})
+    is_counted = (
+        name != "loss"
+        and samples is not None
+        and is_share(values, samples, by_name)
+        and (by_name or not set(inside) <= {0.0, 1.0})
+    )
     is_percent = is_counted or (by_name and len(inside) == sum(map(math.isfinite, values)))
     return MetricInfo(name, "%" if is_percent else "", better, samples if is_counted else None)
 
 
-def is_share(values: Sequence[float], samples: int) -> bool:
+def is_share(values: Sequence[float], samples: int, by_name: bool = True) -> bool:
     """Whether all values are whole numbers of samples, divided by their number.
 
-    A metric may come from float32, whose rounding allows no such test with very many samples.
+    A metric may come from float32, whose rounding allows no such test with very many samples. One whose name says that
+    it is a share may have few digits; of another, numbers that are no shares must hardly ever be as near as that.
 
     >>> is_share([140 / 144, 1.0], 144), is_share([0.9731], 144), is_share([1.5], 2)
     (True, False, False)
+    >>> is_share([0.9722], 144), is_share([0.9722], 144, by_name=False)
+    (True, False)
     """
     finite = [v for v in values if math.isfinite(v)]
-    tolerance = MAX_COUNT_ERROR + FLOAT32_ERROR * samples
+    tolerance = FLOAT32_ERROR * samples + (MAX_COUNT_ERROR if by_name else 0.0)
+    if not by_name and (2 * tolerance) ** len(set(finite)) > MAX_CHANCE:
+        return False
     counts = [v * samples for v in finite]
     whole = all(0 <= v <= 1 for v in finite) and all(abs(c - round(c)) <= tolerance for c in counts)
     return whole and tolerance < 0.1 and bool(finite)

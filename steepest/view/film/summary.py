@@ -1,5 +1,7 @@
 """What a run's film says: a headline with the metric and how the run ended, why, what to do next, and final numbers."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from steepest.records.per_sample import per_sample
@@ -236,10 +238,10 @@ def _command(words: str, record: Record) -> str:
     return words.replace("`steepest find-lr TASK`", f"`steepest find-lr {source}`" if source else "`find_lr(task)`")
 
 
-def no_surface(record: Record) -> str:
-    """What a film of the loss surface of a watched run needs; empty for other runs."""
+def no_surface(record: Record, messages: Sequence[str]) -> str:
+    """What a film of the loss surface of a watched run needs, or why another run has none; empty if none was tried."""
     if not record.config.is_watched:
-        return ""
+        return " ".join(f"{words.rstrip('.')}." for words in messages)
     return (
         "No surface: a loop of your own does not record its model, loss and data. Write them as `task()` in a Python "
         f"file, then run `steepest film {record.id} --task FILE`."

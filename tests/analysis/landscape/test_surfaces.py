@@ -66,7 +66,7 @@ def test_a_saddle_looks_like_one_by_default(curvatures):
     assert (np.diff(across, 2) > 0).all()
     assert (np.diff(along, 2) < 0).all()
     assert across[-1] == pytest.approx(-along[-1], rel=1e-3)  # each axis in its own scale: both are seen
-    assert f"{max(curvatures):.3g} and {min(curvatures):.3g}" in grid.caption
+    assert f"{max(curvatures):.3g} and −{-min(curvatures):.3g}" in grid.caption
     assert grid.y.hi / grid.x.hi == pytest.approx((max(curvatures) / -min(curvatures)) ** 0.5, rel=1e-3)
     bowl = found.grids["random"]
     assert bowl.loss.min() >= 0

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from steepest.records.run import Event, Measurement
+from steepest.records.surfaces import LossSurfaces
 from steepest.records.verdict import VERDICT_HEADLINES, Number, Verdict
 from steepest.view.film import attempts, film, metrics, moment, quantities
 from tests.view.film.test_film import CONFIG, history, steps
@@ -184,3 +185,34 @@ def test_all_numbers_of_a_verdict_stand_in_one_order():
     assert list(dict.fromkeys(titles)) == [
         "Slope", "Smallest curvature", "Largest curvature", "Stability", "Useful batch size",
     ]  # fmt: skip
+
+
+def of(values, samples=120, name="error"):
+    """What is known of a metric with these values."""
+    measurements = tuple(Measurement(t, float(t), "validation", name, v) for t, v in enumerate(values))
+    config = replace(CONFIG, metric=name, validation_samples=samples)
+    return metrics.metric_info(history(3, events=(), measurements=measurements, config=config).record, name)
+
+
+def test_a_loss_is_no_percentage_even_where_it_is_a_share_of_the_samples():
+    assert (of([0.7, 0.5]).unit, of([0.7, 0.5]).samples) == ("%", 120)
+    assert (of([0.7, 0.5], name="loss").unit, of([0.7, 0.5], name="loss").samples) == ("", None)
+
+
+def test_a_number_near_a_share_of_the_samples_is_no_percentage():
+    """One evaluation of another metric is near a whole number of samples now and then: no reason to call it a share."""
+    assert of([0.7001]).unit == ""
+    assert of([0.7001], name="accuracy").unit == "%"
+    assert sum(of([value]).unit == "%" for value in np.random.default_rng(0).random(1000)) <= 1
+
+
+@pytest.mark.parametrize(("values", "unit"), [([0.3], ""), ([0.3, 0.5, 0.7], "%")])
+def test_with_many_samples_more_evaluations_must_be_shares_of_them(values, unit):
+    assert of(np.float32(values).tolist(), 60_000).unit == unit
+
+
+def test_a_film_without_surfaces_says_why():
+    why = ("No curvature plane: the loss must be finite to measure curvature, got nan", "No path: none was stored.")
+    made = film.of_run(measured(), LossSurfaces(messages=why))
+    assert made.no_surface == f"{why[0]}. {why[1]}"
+    assert film.of_run(measured()).no_surface == ""  # none was tried: the page says how
