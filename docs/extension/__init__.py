@@ -1,7 +1,8 @@
 """What the manual adds to Sphinx: pages to play with, pictures for dark themes, and the reference from docstrings.
 
 Pages stay plain Markdown. A picture in `play/` becomes the page to play with of that name, a picture that has a twin
-`NAME-dark.svg` changes with the theme, below a picture `NAME` stands the film `films/NAME.json` if there is one, and a comment `<!-- api: fit -->` becomes the docstring of `sd.fit`.
+`NAME-dark.svg` changes with the theme and has the film `films/NAME.json` below it, if there is one, and a comment
+`<!-- api: fit -->` becomes the docstring of `sd.fit`.
 """
 
 from typing import Any

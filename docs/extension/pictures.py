@@ -33,9 +33,10 @@ def replace_pictures(app: Sphinx, doctree: nodes.document) -> None:
 def add_film(picture: nodes.Element, name: str, alt: str, up: str) -> None:
     """Puts the film of what a picture shows below its caption, folded."""
     text, at = picture.parent, f"{up}{PLAY_FOLDER}/{name}.html"
+    title = escape(f"The film of one of these runs: {alt}")
     film = (
         '<details class="film"><summary>Play the film</summary>'
-        f'<iframe class="play" src="{at}" title="{escape(f"The film of one of these runs: {alt}")}" loading="lazy"></iframe>'
+        f'<iframe class="play" src="{at}" title="{title}" loading="lazy"></iframe>'
         f'<p><a href="{at}">The film in a page of its own</a></p></details>'
     )
     text.insert(text.index(picture) + 2, nodes.raw("", film, format="html"))
