@@ -16,6 +16,7 @@ from torch import Tensor
 
 from steepest.errors import InputError
 from steepest.records.surfaces import Axis, Projection
+from steepest.records.verdict import digits
 
 CELLS = 51
 """Cells along an axis."""
@@ -125,11 +126,18 @@ def curvature_plane(
     halves = [min(half, limit) for half, limit in zip(lengths, longest, strict=True)]
     x, y = (Axis(f"{which} curvature", -h, h, CELLS) for which, h in zip(("largest", "smallest"), halves))
     ratio = max(halves) / min(halves)
-    largest, smallest = (f"{'−' if c < 0 else ''}{abs(c):.3g}" for c in curvatures)
+    largest, smallest = (_curvature_text(c, steepest) for c in curvatures)
     caption = f"Largest and smallest curvature, λ = {largest} and {smallest}. "
     if ratio > 1.5:
-        caption += f"The axes have different scales: one spans {ratio:.3g}× the distance of the other."
+        caption += f"The axes have different scales: one spans {digits(ratio)}× the distance of the other."
     return Plane("curvature", origin, _unit(directions), x, y, caption.strip())
+
+
+def _curvature_text(curvature: float, steepest: float) -> str:
+    """A curvature in words; below the smallest one that an axis is scaled by it is none."""
+    if abs(curvature) < MIN_CURVATURE_RATIO * steepest:
+        return "about 0"
+    return f"{'−' if curvature < 0 else ''}{digits(abs(curvature))}"
 
 
 def principal_plane(points: Tensor, lengths: Sequence[int] = ()) -> Plane:

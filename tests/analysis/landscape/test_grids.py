@@ -164,6 +164,22 @@ def quadratic(curvatures):
     return LossFunction(Task(model=Quadratic(values), objective=lambda m, _: m()), [None])
 
 
+@pytest.mark.parametrize(
+    ("curvatures", "words"),
+    [
+        (
+            (412.0, -0.83),
+            "λ = 412 and −0.83. The axes have different scales: one spans 22.3× the distance of the other.",
+        ),
+        ((0.25, -8.5e-9), "λ = 0.25 and about 0. The axes have different scales: one spans 1,000× the distance"),
+        ((2.0, 1.0), "λ = 2 and 1."),
+    ],
+)
+def test_the_caption_of_the_curvature_plane_has_numbers_that_can_be_read(curvatures, words):
+    plane = curvature_plane(torch.zeros(4), torch.eye(4)[:2], curvatures, change=0.1)
+    assert plane.caption.startswith(f"Largest and smallest curvature, {words}")
+
+
 def test_a_saddle_looks_like_one_on_the_curvature_plane():
     s = quadratic([412.0, -0.83, 5.0, 1.0])
     plane = curvature_plane(s.start, torch.eye(4, dtype=torch.float64)[:2], (412.0, -0.83), change=0.1)
