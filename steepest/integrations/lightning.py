@@ -33,6 +33,11 @@ class Steepest(TrainerRun, Callback):
         batches = trainer.num_training_batches
         self.at_epoch(trainer.current_epoch + (batch_idx + 1) / batches if 0 < batches < math.inf else None)
 
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        """Ends a training that the guard has given up."""
+        if self.is_stopped:
+            trainer.should_stop = True
+
     def on_before_zero_grad(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Forgets the losses of a step that a gradient scaler did not take."""
         self._losses.clear()

@@ -103,7 +103,8 @@ class LoopRecovery:
         self._begin_probe(snapshot, probe)
         if call.kind == STOP:
             guard.step_aside()
-            return Event(t, STOP, call.seen, f"{call.done}; restored the snapshot of step {snapshot.t}"), snapshot.t
+            words = f"{call.done}; restored the snapshot of step {snapshot.t}; steps are skipped until the loss is finite"
+            return Event(t, STOP, call.seen, words), snapshot.t
         action = guard.on_rewind(cause)
         rest = (
             "" if self._has_scheduler or not self._loop.has_initial_lr else "; the scheduler was not passed and goes on"

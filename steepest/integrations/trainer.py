@@ -39,6 +39,11 @@ class TrainerRun:
         self.run = watch(model, optimizers, scheduler=schedulers, step=step, **self._choices)
         self.run.take_over(step_of_trainer(self.run, self._losses))
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the guard has given the training up."""
+        return self.run is not None and self.run.is_stopped
+
     def at_epoch(self, epoch: float | None) -> None:
         """Says the epochs that are done once the next step is; None where the trainer does not know."""
         if self.run is not None and epoch is not None:

@@ -39,8 +39,9 @@ class Steepest(TrainerRun, TrainerCallback):
         self.run.on_close = see_backward(Accelerator, self._losses, is_sum=True)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **parts: Any) -> None:
-        """Follows the Trainer's epoch."""
+        """Follows the Trainer's epoch; ends a training that the guard has given up."""
         self.at_epoch(self._after_next(state))
+        control.should_training_stop |= self.is_stopped
 
     def _after_next(self, state: Any) -> float | None:
         """The epochs that are done after the next step; None where the data have no length."""

@@ -48,8 +48,6 @@ from steepest.tasks.buffers import Buffers
 UPDATE_STEPS, LATER, LATER_STEPS = 25, 500, 100
 """The update's norm is measured at the first step, at every 25th, and from step 500 on at every 100th: it costs three
 passes over the weights. Between, it follows the learning rate."""
-
-
 OPEN: "WeakKeyDictionary[Optimizer, ref[Watch]]" = WeakKeyDictionary()
 """The runs that watch an optimizer now. It keeps neither: what a notebook's cell made is freed when it runs again."""
 
@@ -79,7 +77,7 @@ class Watch(Run):
         self._buffers = Buffers(model)
         self._buffers.save()
         self._is_open, self._is_named, self._overflows, self.t = True, record.is_named, 0, record.start.t
-        self._update_ratio = math.nan  # ‖Δw‖ ÷ lr, when it was last measured
+        self._update_ratio, self._given_up = math.nan, set[int]()  # ‖Δw‖ ÷ lr when last measured; ids of optimizers
         self._closure: Callable[[], Any] | None = None  # of this step, for an optimizer that needs one
         self._layout, self._parameters, self._has_trainer = self._loop.structure, ParameterWatch(model), False
         self._go_on(record.start.place)
@@ -120,6 +118,10 @@ class Watch(Run):
         if self._recovery.is_probing:
             return self._stand_still(own, value, norm, lr)
         call = GO_CALL if guard is None else guard.judge(value, norm, lr)
+        if call.kind in (SKIP, STOP) and id(own) in self._given_up:
+            call = Call(SKIP)  # it was said once
+        else:
+            (self._given_up.add if call.kind == STOP else self._given_up.discard)(id(own))
         rate = 1.0 if guard is None else guard.rate_for(lr)
         t = after = self.t + 1
         if call.kind in (REWIND, STOP):
@@ -140,6 +142,11 @@ class Watch(Run):
             if is_back:
                 self._record.go_back(self.t)
         return event if is_back else self._after(guard) or event
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the guard has given up: nothing was finite, and steps are skipped until something is."""
+        return bool(self._given_up)
 
     def _follow_model(self, structure: list[list[int]]) -> None:
         """The user has given an optimizer other parameters: snapshots of the old ones do not fit any more."""
@@ -323,7 +330,7 @@ class Watch(Run):
         return self._record.read()
 
     def close(self, status: str = "done") -> None:
-        """Ends the record: done, interrupted or failed."""
+        """Ends the record: done, interrupted or failed; "done" is "stopped" where the guard gave up."""
         if self._is_open:
             self._is_open = False
             self._recovery.free()
@@ -334,7 +341,7 @@ class Watch(Run):
                 if self._has_trainer:
                     optimizer.step = self._steps[id(optimizer)]  # type: ignore[method-assign]
             self.on_close()
-            self._record.close(self.t, status)
+            self._record.close(self.t, "stopped" if self.is_stopped and status == "done" else status)
 
     def __enter__(self) -> "Watch":
         return self
