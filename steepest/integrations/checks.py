@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from weakref import ref
@@ -12,6 +13,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from steepest.errors import InputError
 from steepest.records.arguments import check_arguments
+
+OF_VALIDATION = re.compile(r"(?:val|valid|validation|eval)[_/.-]+(.+)", re.IGNORECASE)
 
 
 def as_list(value: Any) -> list[Any]:
@@ -89,15 +92,33 @@ def check_step(step: Any, name: Any) -> int | None:
     return step
 
 
-def by_name(values: Any) -> Mapping[str, Any]:
-    """Measured values, if they have names.
+def by_name(values: Any, split: str, better: Any = None) -> Mapping[str, Any]:
+    """Measured values, if they have names; those of the validation split without its name in theirs.
+
+    >>> by_name({"val_loss": 0.5, "valid/acc": 0.9, "value": 1}, "validation")
+    {'loss': 0.5, 'acc': 0.9, 'value': 1}
 
     Raises:
-        InputError: they have none.
+        InputError: they have none, or better is no direction.
     """
     if not isinstance(values, Mapping):
         raise InputError(f"run.measure needs numbers by name, got {type(values).__name__}. Pass {{name: value}}.")
-    return values
+    if better not in (None, "higher", "lower"):
+        raise InputError(f"better must be 'higher' or 'lower', got {better!r}")
+    if split != "validation":
+        return values
+    short = {name: without_split(str(name)) or name for name in values}
+    return {short[name] if short[name] not in values else name: value for name, value in values.items()}
+
+
+def without_split(name: str) -> str | None:
+    """A metric's name without the words for the validation split before it; None where there are none.
+
+    >>> [without_split(name) for name in ("val_loss", "Valid/acc", "eval-f1", "loss", "value_loss")]
+    ['loss', 'acc', 'f1', None, None]
+    """
+    found = OF_VALIDATION.match(name)
+    return found[1] if found else None
 
 
 def needs_closure(optimizer: Optimizer) -> bool:

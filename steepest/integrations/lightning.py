@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from steepest.errors import InputError
+from steepest.integrations.checks import without_split
 from steepest.integrations.trainer import TrainerRun
 from steepest.integrations.versions import require
 
@@ -50,8 +51,7 @@ class Steepest(TrainerRun, Callback):
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Records what the module has logged in validation."""
         if self.run is not None and not trainer.sanity_checking:
-            values = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(("val", "valid"))}
-            self.run.measure({k.split("_", 1)[-1]: v for k, v in values.items()})
+            self.run.measure({k: float(v) for k, v in trainer.callback_metrics.items() if without_split(k)})
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Ends the run."""

@@ -26,6 +26,7 @@ from steepest.runs.no_record import NoRecord
 from steepest.runs.store import Store, Writer, path_file, versions
 from steepest.runs.trackers import track
 from steepest.tasks import Space, module_state
+from steepest.tasks.metric import Direction, direction_of_name
 from steepest.view.format import describe_event
 
 NOTE = "note"
@@ -159,10 +160,12 @@ class LoopRecord:
     def _total_seconds(self) -> float:
         return self._seconds + time.perf_counter() - self._start_time
 
-    def measure(self, t: int, epoch: float, split: str, name: str, value: float) -> None:
-        """Records a measurement; the first one's name is the run's metric."""
+    def measure(self, t: int, epoch: float, split: str, name: str, value: float, better: Direction | None) -> None:
+        """Records a measurement; the first one that is no loss is the run's metric, of which so much is better."""
         if self._config.metric == "loss" and name != "loss":
-            self._configure(metric=name)
+            self._configure(metric=name, better=better or direction_of_name(name))
+        elif better is not None and self._config.better is None and name == self._config.metric:
+            self._configure(better=better)
         self._writer.measure(Measurement(t, epoch, split, name, value))
 
     def say(self, words: str) -> None:
@@ -233,7 +236,7 @@ def _config(name: str, model: nn.Module, space: Space, optimizers: Sequence[Opti
     rules = [type(optimizer).__name__.lower() for optimizer in optimizers]
     return Config(
         task=name, rule=" → ".join(rules[:1]), stages=(StageConfig(rule=rules[0]),), lr=_first_lr(optimizers[0]),
-        guard=guard and guard.describe(), locate=False, weights=space.size, better=None,
+        guard=guard and guard.describe(), locate=False, weights=space.size, better=direction_of_name("loss"),
         parameters=tuple(space.names), model=model_identity(model), device=str(space.tensors()[0].device),
     )  # fmt: skip
 

@@ -15,6 +15,9 @@ from steepest.descent.state import copy_state, restore_tensors
 from steepest.errors import InputError
 from steepest.tasks import module_state
 
+UPDATE_STEPS, LATER, LATER_STEPS = 25, 500, 100
+"""The update's norm is measured at the first step, at every 25th, and from step 500 on at every 100th."""
+
 
 class LoopState:
     """The state of a loop, copied and restored.
@@ -173,6 +176,33 @@ def scale(gradients: Sequence[Tensor], factor: float) -> None:
     """Multiplies gradients in place."""
     for g in gradients:
         g.mul_(factor)
+
+
+class UpdateRatio:
+    """‖Δw‖ ÷ lr of an optimizer's steps, which costs three passes over the weights where it is measured.
+
+    Attributes:
+        value: when it was last measured; between, the update's norm follows the learning rate.
+
+    Args:
+        optimizer: whose steps they are.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self._optimizer, self.value = optimizer, math.nan
+
+    @contextmanager
+    def measure(self, optimizer: Optimizer, t: int) -> Iterator[None]:
+        """Measures the step inside the block, after step t, where it is that optimizer's and is due."""
+        if optimizer is not self._optimizer or t % (LATER_STEPS if t >= LATER else UPDATE_STEPS):
+            yield
+            return
+        weights = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        before = [p.detach().clone() for p in weights]
+        yield
+        lr = float(optimizer.param_groups[0]["lr"])
+        change = norm_of([w.sub_(p.detach()) for p, w in zip(weights, before, strict=True)])
+        self.value = change / lr if lr else 0.0
 
 
 class LowerRate:

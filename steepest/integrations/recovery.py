@@ -103,7 +103,9 @@ class LoopRecovery:
         self._begin_probe(snapshot, probe)
         if call.kind == STOP:
             guard.step_aside()
-            words = f"{call.done}; restored the snapshot of step {snapshot.t}; steps are skipped until the loss is finite"
+            words = (
+                f"{call.done}; restored the snapshot of step {snapshot.t}; steps are skipped until the loss is finite"
+            )
             return Event(t, STOP, call.seen, words), snapshot.t
         action = guard.on_rewind(cause)
         rest = (

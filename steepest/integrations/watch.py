@@ -13,8 +13,7 @@ record goes on where the script does (`start`). Several processes act alike (`pr
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -34,7 +33,15 @@ from steepest.distributed.processes import Processes
 from steepest.errors import InputError
 from steepest.integrations import checks
 from steepest.integrations.loop_record import NOTE, LoopRecord
-from steepest.integrations.loop_state import LoopState, LowerRate, gradients_of, memory_bound, norm_of, scale
+from steepest.integrations.loop_state import (
+    LoopState,
+    LowerRate,
+    UpdateRatio,
+    gradients_of,
+    memory_bound,
+    norm_of,
+    scale,
+)
 from steepest.integrations.losses import number
 from steepest.integrations.place import Place, PlaceMark, take_place
 from steepest.integrations.processes import find_processes
@@ -44,10 +51,8 @@ from steepest.records.run import CLIP, REWIND, SKIP, STOP, Call, Event, Record, 
 from steepest.runs.run import Run
 from steepest.runs.trackers import Trackers, make_trackers
 from steepest.tasks.buffers import Buffers
+from steepest.tasks.metric import Direction
 
-UPDATE_STEPS, LATER, LATER_STEPS = 25, 500, 100
-"""The update's norm is measured at the first step, at every 25th, and from step 500 on at every 100th: it costs three
-passes over the weights. Between, it follows the learning rate."""
 OPEN: "WeakKeyDictionary[Optimizer, ref[Watch]]" = WeakKeyDictionary()
 """The runs that watch an optimizer now. It keeps neither: what a notebook's cell made is freed when it runs again."""
 
@@ -77,7 +82,7 @@ class Watch(Run):
         self._buffers = Buffers(model)
         self._buffers.save()
         self._is_open, self._is_named, self._overflows, self.t = True, record.is_named, 0, record.start.t
-        self._update_ratio, self._given_up = math.nan, set[int]()  # ‖Δw‖ ÷ lr when last measured; ids of optimizers
+        self._update_ratio, self._given_up = UpdateRatio(optimizers[0]), set[int]()  # ids of optimizers
         self._closure: Callable[[], Any] | None = None  # of this step, for an optimizer that needs one
         self._layout, self._parameters, self._has_trainer = self._loop.structure, ParameterWatch(model), False
         self._go_on(record.start.place)
@@ -135,7 +140,7 @@ class Watch(Run):
         if is_back or is_first:
             self.t = after
         if is_first:
-            update_norm = 0.0 if is_back or call.kind == SKIP else self._update_ratio * lr * rate
+            update_norm = 0.0 if is_back or call.kind == SKIP else self._update_ratio.value * lr * rate
             self._record.step(Step(t, self.epoch, lr * rate, value, norm, update_norm), event, self.t)
         elif event is not None:
             self._record.event(event)
@@ -222,7 +227,7 @@ class Watch(Run):
         else:
             if call.kind == CLIP and self._closure is None:
                 scale(gradients, call.limit / (norm + 1e-6))
-            with LowerRate(optimizer, rate), self._measure_update(optimizer), self._second_steps.own():
+            with LowerRate(optimizer, rate), self._update_ratio.measure(optimizer, self.t), self._second_steps.own():
                 step = self._steps[id(optimizer)]
                 if self._closure is not None:
                     step(self._closure)
@@ -230,19 +235,6 @@ class Watch(Run):
                     step() if self._scaler is None else self._scaler.step(optimizer)
         if self._scaler is not None and optimizer is self._optimizers[-1]:
             self._scaler.update()
-
-    @contextmanager
-    def _measure_update(self, optimizer: Optimizer) -> Iterator[None]:
-        """Measures ‖Δw‖ ÷ lr of the first optimizer's step inside the block, where it is due."""
-        if optimizer is not self._optimizers[0] or self.t % (LATER_STEPS if self.t >= LATER else UPDATE_STEPS):
-            yield
-            return
-        weights = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        before = [p.detach().clone() for p in weights]
-        yield
-        lr = float(optimizer.param_groups[0]["lr"])
-        change = norm_of([w.sub_(p.detach()) for p, w in zip(weights, before, strict=True)])
-        self._update_ratio = change / lr if lr else 0.0
 
     def _unscale(self, optimizer: Optimizer) -> list[Tensor]:
         """The gradients without the scaler's factor."""
@@ -281,13 +273,13 @@ class Watch(Run):
         if self._loop.is_busy:
             return None
         guards = [guard and guard.state_dict() for guard in self._guards.values()]
-        return self._record.place(self.t, guards=guards, update_ratio=self._update_ratio)
+        return self._record.place(self.t, guards=guards, update_ratio=self._update_ratio.value)
 
     def _go_on(self, place: Place | None) -> None:
         """Restores what the guards had learned."""
         if place is None:
             return
-        self._update_ratio = place.update_ratio
+        self._update_ratio.value = place.update_ratio
         for own, state in zip(self._guards.values(), place.guards or [], strict=False):
             if own is not None and state is not None:
                 try:
@@ -305,14 +297,19 @@ class Watch(Run):
 
     # -- what the user adds --------------------------------------------------------------------------------------------
 
-    def measure(self, values: Mapping[str, Any], split: str = "validation") -> None:
-        """Records numbers that were measured on a whole split, by name.
+    def measure(self, values: Mapping[str, Any], split: str = "validation", better: Direction | None = None) -> None:
+        """Records numbers that were measured on a whole split, by name; "val_loss" of "validation" is its "loss".
+
+        Args:
+            values: by name.
+            split: of the data.
+            better: "higher" or "lower", which is better of a metric whose name does not say; `compare` asks.
 
         Raises:
-            InputError: a value is no number.
+            InputError: a value is no number, or better is something else.
         """
-        for name, value in checks.by_name(values).items():
-            self._record.measure(self.t, self.epoch, split, name, number(value))
+        for name, value in checks.by_name(values, split, better).items():
+            self._record.measure(self.t, self.epoch, split, name, number(value), better)
 
     def note(self, words: str) -> None:
         """Records a sentence at the present step."""

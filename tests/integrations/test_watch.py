@@ -281,3 +281,56 @@ def test_the_norm_of_gradients_is_torchs(size):
     gradients = [torch.full((3, 4), size), torch.full((5,), 2 * size)]
     assert norm_of(gradients) == pytest.approx(float(nn.utils.get_total_norm(gradients)), rel=1e-6, nan_ok=True)
     assert norm_of([]) == 0
+
+
+def measured(folder, values, count=1, **options):
+    """Watched runs with these validation measurements, each a little higher than the one before."""
+    runs = []
+    for k in range(count):
+        model = nn.Linear(2, 1)
+        with sd.watch(model, torch.optim.SGD(model.parameters(), lr=0.1), runs=folder, name="mine") as run:
+            for t in range(3):
+                loss = model(torch.ones(4, 2)).square().mean()
+                loss.backward()
+                run.step(loss)
+                run.measure({name: value + (k + t) / 100 for name, value in values.items()}, **options)
+        runs.append(run)
+    return runs
+
+
+@pytest.mark.parametrize(
+    ("name", "recorded"), [("val_loss", "loss"), ("val/loss", "loss"), ("Valid_Acc", "Acc"), ("value", "value")]
+)
+def test_the_split_is_no_part_of_a_measurements_name(tmp_path, name, recorded):
+    [run] = measured(tmp_path, {name: 1.0})
+    assert {m.name for m in run.metrics} == {recorded}
+
+
+def test_of_another_split_a_name_is_kept(tmp_path):
+    [run] = measured(tmp_path, {"val_loss": 1.0}, split="test")
+    assert {m.name for m in run.metrics} == {"val_loss"}
+    [run] = measured(tmp_path, {"val_loss": 1.0, "loss": 2.0})  # two of them stay two
+    assert {m.name for m in run.metrics} == {"val_loss", "loss"}
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "conclusion"),
+    [
+        ({"loss": 1.0}, {}, "worse"),
+        ({"loss": 1.0, "accuracy": 0.2}, {}, "better"),
+        ({"loss": 1.0, "bleu": 0.2}, {"better": "higher"}, "better"),
+        ({"loss": 1.0, "bleu": 0.2}, {"better": "lower"}, "worse"),
+    ],
+)
+def test_groups_of_watched_runs_are_compared(tmp_path, values, options, conclusion):
+    low = measured(tmp_path, values, 4, **options)
+    high = measured(tmp_path, {name: value + 0.5 for name, value in values.items()}, 4, **options)
+    assert sd.compare(low, high).conclusion == conclusion
+
+
+def test_a_metric_whose_direction_nobody_knows_is_compared_once_it_is_said(tmp_path):
+    runs = measured(tmp_path, {"bleu": 0.2}, 4)
+    with pytest.raises(sd.InputError, match=r"run.measure\(\.\.\., better='higher'\)"):
+        sd.compare(runs[:2], runs[2:])
+    with pytest.raises(sd.InputError, match="better must be 'higher' or 'lower', got 'up'"):
+        measured(tmp_path, {"bleu": 0.2}, better="up")
