@@ -26,4 +26,4 @@ def serve(
     def on_start(url: str, count: int) -> None:
         say_json("serve", {"address": url, "runs": count})
 
-    serve(runs, host, port, token, open, on_start if as_json else None)
+    serve(runs, host, port, token, open and not as_json, on_start if as_json else None)

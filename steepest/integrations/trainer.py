@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from torch import nn
@@ -14,6 +15,9 @@ from steepest.integrations.checks import closure_from
 from steepest.integrations.losses import Losses
 from steepest.integrations.watch import Watch, watch
 from steepest.runs.trackers import Trackers
+
+LAST: "WeakValueDictionary[tuple[Path, str | int], Watch]" = WeakValueDictionary()
+"""The last run of each name, or of each callback, that a trainer began in this process."""
 
 
 class TrainerRun:
@@ -35,8 +39,15 @@ class TrainerRun:
         self.run: Watch | None = None
 
     def begin(self, model: nn.Module, optimizers: Sequence[Optimizer], schedulers: Sequence[Any], step: int) -> None:
-        """Begins the run, or goes on with it after so many steps, and takes over the optimizers' steps."""
-        self.run = watch(model, optimizers, scheduler=schedulers, step=step, **self._choices)
+        """Begins the run, or goes on with it after so many steps, and takes over the optimizers' steps.
+
+        One that an exception left open in this process, as a notebook's cell does, is interrupted: not all trainers
+        tell their callbacks.
+        """
+        key = (Path(self._choices["runs"]).resolve(), self._choices["name"] or id(self))
+        if (before := LAST.get(key)) is not None:
+            before.close("interrupted")
+        self.run = LAST[key] = watch(model, optimizers, scheduler=schedulers, step=step, **self._choices)
         self.run.take_over(step_of_trainer(self.run, self._losses))
 
     @property

@@ -90,8 +90,8 @@ def _ends(ones: Sequence[Run], others: Sequence[Run]) -> EndComparison:
     one, other = (group[0] for group in groups)
     if min(map(len, groups)) > 1 and one.config.metric == other.config.metric and one.config.better is None:
         raise InputError(
-            f"metric '{one.config.metric}': say better= before runs are compared, in sd.metric(f, better='higher') or in "
-            "run.measure(..., better='higher')."
+            f"metric '{one.config.metric}': say better= before runs are compared, in sd.metric(f, better='higher') "
+            "or run.measure(..., better='higher')."
         )
     names = (one.id, f"{other.id} (again)") if one.id == other.id else None
     return compare_ends(groups, names)

@@ -422,3 +422,12 @@ def test_trackers_get_a_run_as_it_trains_and_afterwards(run, tmp_path):
     assert len(tables[0]) > 20
     assert "Known trackers: csv, mlflow, tensorboard" in run("export tracked cvs").stderr
     assert "Known trackers: csv, mlflow, tensorboard" in run("train digits --epochs 1 --track cvs").stderr
+
+
+@pytest.mark.parametrize(("options", "opens"), [("", True), ("--no-open", False), ("--json", False)])
+def test_serve_opens_a_browser_for_people_alone(options, opens, monkeypatch, run):
+    calls = []
+    monkeypatch.setattr("steepest.runs.server.serve", lambda *given: calls.append(given))
+    assert run(f"serve {options}").exit_code == 0
+    [(_, _, _, _, is_open, _)] = calls
+    assert is_open is opens

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import steepest as sd
+from steepest.integrations.trainer import TrainerRun
 
 
 def begin(folder, guard=True, optimizers=1):
@@ -132,3 +133,25 @@ def test_lightnings_trainer_ends(tmp_path):
     trainer.fit(Module(), loader)
     assert trainer.global_step < 30
     assert callback.run.status == "stopped"
+
+
+def test_a_training_that_an_exception_left_open_is_interrupted_by_the_next(tmp_path):
+    """As in a notebook: the cell has failed, the process lives, and the Trainer tells its callbacks nothing."""
+
+    def begin_training(name, callback=None):
+        model = torch.nn.Linear(3, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        callback = callback or TrainerRun(runs=tmp_path, name=name)
+        callback.begin(model, [optimizer], [], 0)
+        return callback
+
+    first, other = begin_training("mine"), begin_training("other")
+    second = begin_training("mine")
+    assert second.run.id == first.run.id  # the record goes on, and no other begins
+    assert (second.run.status, other.run.status) == ("running", "running")
+    with pytest.raises(sd.InputError, match="after the run had ended"):
+        first.run.step(1.0)
+    before = begin_training(None)
+    run = before.run
+    begin_training(None, before)
+    assert run.status == "interrupted"

@@ -318,8 +318,8 @@ def test_of_another_split_a_name_is_kept(tmp_path):
     [
         ({"loss": 1.0}, {}, "worse"),
         ({"loss": 1.0, "accuracy": 0.2}, {}, "better"),
-        ({"loss": 1.0, "bleu": 0.2}, {"better": "higher"}, "better"),
-        ({"loss": 1.0, "bleu": 0.2}, {"better": "lower"}, "worse"),
+        ({"loss": 1.0, "wonder": 0.2}, {"better": "higher"}, "better"),
+        ({"loss": 1.0, "wonder": 0.2}, {"better": "lower"}, "worse"),
     ],
 )
 def test_groups_of_watched_runs_are_compared(tmp_path, values, options, conclusion):
@@ -329,7 +329,7 @@ def test_groups_of_watched_runs_are_compared(tmp_path, values, options, conclusi
 
 
 def test_a_metric_whose_direction_nobody_knows_is_compared_once_it_is_said(tmp_path):
-    runs = measured(tmp_path, {"bleu": 0.2}, 4)
+    runs = measured(tmp_path, {"wonder": 0.2}, 4)
     with pytest.raises(sd.InputError, match=r"run.measure\(\.\.\., better='higher'\)"):
         sd.compare(runs[:2], runs[2:])
     with pytest.raises(sd.InputError, match="better must be 'higher' or 'lower', got 'up'"):

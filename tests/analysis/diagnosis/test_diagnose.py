@@ -240,7 +240,10 @@ def test_quotients_without_a_denominator_are_not_printed():
     assert not re.search(r"e\+|inf|nan", str(flat))
 
 
-@pytest.mark.parametrize(("share", "text"), [(0.9876, "98.8 %"), (453, "> 1,000 %"), (6e297, "—"), (math.nan, "—")])
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.9876, "98.8 %"), (453, "> 1,000 %"), (6e297, "> 1,000 %"), (-11, "< −1,000 %"), (math.nan, "—")],
+)
 def test_a_share_has_three_digits_and_a_cap(share, text):
     assert percent(share) == text
 
