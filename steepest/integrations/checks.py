@@ -117,8 +117,8 @@ def without_split(name: str) -> str | None:
     >>> [without_split(name) for name in ("val_loss", "Valid/acc", "eval-f1", "loss", "value_loss")]
     ['loss', 'acc', 'f1', None, None]
     """
-    found = OF_VALIDATION.match(name)
-    return found[1] if found else None
+    match = OF_VALIDATION.match(name)
+    return match[1] if match else None
 
 
 def needs_closure(optimizer: Optimizer) -> bool:

@@ -124,10 +124,10 @@ def plain(x: float) -> str:
     return digits(x) if abs(x) < MEANINGLESS else UNKNOWN
 
 
-def bounded(x: float) -> str:
+def multiple(x: float) -> str:
     """A multiple of the initial loss; of a large one its bound, and a dash where there is none.
 
-    >>> bounded(12.9), bounded(2846409.9), bounded(float("nan"))
+    >>> multiple(12.9), multiple(2846409.9), multiple(float("nan"))
     ('12.9', '> 1,000,000', '—')
     """
     return digits(x) if abs(x) < MEANINGLESS else _beyond(x, MEANINGLESS)
@@ -168,7 +168,7 @@ def of_fall(part: float, s: Symptoms) -> float:
 DECREASE = Sign(lambda s: s.decrease, "below", DECREASE_GOOD, "the loss {}", change)
 NO_DECREASE = DECREASE._replace(bound=DECREASE_NONE)
 PREDICTED_LARGE = Sign(lambda s: s.predicted_decrease, "above", PREDICTED_DECREASE_MIN,
-                       "predicted decrease Σ‖Δw‖‖∇L‖: {}× the initial loss", bounded)
+                       "predicted decrease Σ‖Δw‖‖∇L‖: {}× the initial loss", multiple)
 PREDICTED_SMALL = PREDICTED_LARGE._replace(side="below")
 REMAINING_GAIN = Sign(lambda s: s.remaining_gain, "above", REMAINING_GAIN_LARGE,
                       "still to gain with 10× the cumulative lr: {}", share)
@@ -182,7 +182,7 @@ GRADIENT_Q05 = Sign(lambda s: s.gradient_q05_ratio, "below", GRADIENT_Q05_MIN,
                     "5th percentile / median of the gradient norm: {}", plain, "problem {}: few active weights")
 PEAK_GRADIENT = Sign(lambda s: s.peak_gradient_ratio, "above", PEAK_GRADIENT_MAX,
                      "largest / mean late gradient norm: {}×", plain, "{} rules a plateau out")
-RISE = Sign(lambda s: max(s.max_rise, 0.0), "above", RISE_MAX, "the loss rose by {}× its initial value", bounded)
+RISE = Sign(lambda s: max(s.max_rise, 0.0), "above", RISE_MAX, "the loss rose by {}× its initial value", multiple)
 COHERENCE = Sign(lambda s: s.coherence, "below", EXPLOSION_COHERENCE, "Adam's step size / lr: {}", plain)
 OSCILLATION = Sign(lambda s: of_fall(max(s.max_fall - s.decrease, s.oscillation), s), "above", OSCILLATION_MAX,
                    "oscillation: {} of the largest fall", share)
