@@ -34,7 +34,7 @@ class Steepest(TrainerRun, Callback):
         batches = trainer.num_training_batches
         self.at_epoch(trainer.current_epoch + (batch_idx + 1) / batches if 0 < batches < math.inf else None)
 
-    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Ends a training that the guard has given up."""
         if self.is_stopped:
             trainer.should_stop = True

@@ -23,7 +23,7 @@ JSON has no NaN and no infinity: where a field is a number, it can also be the t
 | 1 | bad input: an argument, a task, a runs folder |
 | 2 | a run that failed, that the guard stopped, or whose loss is not finite at its end |
 | 3 | `compare` says that the other runs are worse |
-| 75 | told to end by SIGTERM, SIGUSR1 or SIGUSR2 with `--resume auto` (or under torchrun): started again, it goes on. Without it SIGTERM ends with 130, and SIGUSR1 and SIGUSR2 kill the process |
+| 75 | told to end by SIGTERM, SIGUSR1 or SIGUSR2 with `--resume auto` or torchrun; started again, it goes on |
 | 130 | Ctrl-C |
 
 This page is written by `python -m tests.cli.json_reference`.
