@@ -12,9 +12,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from steepest.errors import InputError
+from steepest.integrations.logs.columns import SPLITS
 from steepest.records.arguments import check_arguments
 
-OF_VALIDATION = re.compile(r"(?:val|valid|validation|eval)[_/.-]+(.+)", re.IGNORECASE)
+OF_VALIDATION = re.compile(
+    rf"(?:{'|'.join(word for word, split in SPLITS.items() if split == 'validation')})[_/.-]+(.+)", re.IGNORECASE
+)
 
 
 def as_list(value: Any) -> list[Any]:

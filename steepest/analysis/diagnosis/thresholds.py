@@ -139,7 +139,9 @@ def percent(x: float, most: int = 10) -> str:
     >>> percent(0.9876), percent(453.0), percent(-6.45e297), percent(float("nan"))
     ('98.8 %', '> 1,000 %', '< −1,000 %', '—')
     """
-    return f"{digits(100 * x)} %" if abs(x) <= most else f"{_beyond(100 * x, 100 * most)} %".replace("— %", UNKNOWN)
+    if not math.isfinite(x):
+        return UNKNOWN
+    return f"{digits(100 * x) if abs(x) <= most else _beyond(100 * x, 100 * most)} %"
 
 
 def _beyond(x: float, most: float) -> str:
